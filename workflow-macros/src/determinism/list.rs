@@ -1,0 +1,220 @@
+//! Functions, not modules, that give another answer on a replay or act on the world: `env::consts` and a seeded generator
+//! are as good in a workflow as anywhere.
+
+/// Why a function has no place in a workflow. The name is that of the trait in the runtime's `probe`, whose message is
+/// the same as here.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Why {
+    Clock,
+    Random,
+    Identifier,
+    Environment,
+    World,
+    Task,
+    Waiting,
+    Process,
+    Hashing,
+}
+
+impl Why {
+    /// What is wrong with the call.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Why::Clock => "the clock gives another answer on a replay: use `workflow_runtime::now()`",
+            Why::Random => "randomness gives another answer on a replay: use `workflow_runtime::random()`",
+            Why::Identifier => "a random id is another one on a replay: use `workflow_runtime::uuid()`",
+            Why::Environment => {
+                "the environment may be another one on a replay: read it in a `#[step]`, or take the value as an argument"
+            }
+            Why::World => "a workflow is replayed, and would do this again each time: move the call into a `#[step]`",
+            Why::Task => {
+                "what runs beside the workflow is not replayed: use `workflow_runtime::spawn` for a branch, or a `#[step]`"
+            }
+            Why::Waiting => {
+                "a workflow waits by recorded timers: use `workflow_runtime::sleep(..).await`, or `workflow_runtime::timeout`"
+            }
+            Why::Process => "a replay runs in another process: move the call into a `#[step]`",
+            Why::Hashing => {
+                "a hash state is seeded at random, so it differs on a replay: use a `BTreeMap`, or a fixed seed"
+            }
+        }
+    }
+
+    /// The probe in the runtime.
+    pub(crate) fn probe(self) -> &'static str {
+        match self {
+            Why::Clock => "SameClock",
+            Why::Random => "SameRandom",
+            Why::Identifier => "SameIdentifier",
+            Why::Environment => "SameEnvironment",
+            Why::World => "SameWorld",
+            Why::Task => "SameTask",
+            Why::Waiting => "SameWaiting",
+            Why::Process => "SameProcess",
+            Why::Hashing => "SameHashing",
+        }
+    }
+}
+
+/// A function that can be named wherever the macro is used, and so is recognised under every name.
+pub(crate) struct Known {
+    /// Its path; `tokio` is the runtime's own.
+    pub(crate) path: &'static str,
+    /// Type arguments that make it one function.
+    pub(crate) generics: &'static str,
+    pub(crate) why: Why,
+}
+
+const fn known(path: &'static str, generics: &'static str, why: Why) -> Known {
+    Known { path, generics, why }
+}
+
+/// Recognised by resolution.
+pub(crate) const KNOWN: &[Known] = &[
+    known("std::time::SystemTime::now", "", Why::Clock),
+    known("std::time::Instant::now", "", Why::Clock),
+    known("tokio::time::Instant::now", "", Why::Clock),
+    known("std::env::var", "<&'static str>", Why::Environment),
+    known("std::env::var_os", "<&'static str>", Why::Environment),
+    known("std::env::vars", "", Why::Environment),
+    known("std::env::vars_os", "", Why::Environment),
+    known("std::env::args", "", Why::Environment),
+    known("std::env::args_os", "", Why::Environment),
+    known("std::env::current_dir", "", Why::Environment),
+    known("std::env::current_exe", "", Why::Environment),
+    known("std::env::temp_dir", "", Why::Environment),
+    known("std::thread::available_parallelism", "", Why::Environment),
+    known("std::fs::read", "<&'static str>", Why::World),
+    known("std::fs::read_to_string", "<&'static str>", Why::World),
+    known("std::fs::write", "<&'static str, &'static str>", Why::World),
+    known("std::fs::copy", "<&'static str, &'static str>", Why::World),
+    known("std::fs::rename", "<&'static str, &'static str>", Why::World),
+    known("std::fs::hard_link", "<&'static str, &'static str>", Why::World),
+    known("std::fs::create_dir", "<&'static str>", Why::World),
+    known("std::fs::create_dir_all", "<&'static str>", Why::World),
+    known("std::fs::remove_file", "<&'static str>", Why::World),
+    known("std::fs::remove_dir", "<&'static str>", Why::World),
+    known("std::fs::remove_dir_all", "<&'static str>", Why::World),
+    known("std::fs::metadata", "<&'static str>", Why::World),
+    known("std::fs::symlink_metadata", "<&'static str>", Why::World),
+    known("std::fs::read_dir", "<&'static str>", Why::World),
+    known("std::fs::read_link", "<&'static str>", Why::World),
+    known("std::fs::canonicalize", "<&'static str>", Why::World),
+    known("std::fs::exists", "<&'static str>", Why::World),
+    known("std::fs::File::open", "<&'static str>", Why::World),
+    known("std::fs::File::create", "<&'static str>", Why::World),
+    known("std::fs::File::create_new", "<&'static str>", Why::World),
+    known("std::net::TcpStream::connect", "<&'static str>", Why::World),
+    known("std::net::TcpListener::bind", "<&'static str>", Why::World),
+    known("std::net::UdpSocket::bind", "<&'static str>", Why::World),
+    known("std::process::Command::new", "<&'static str>", Why::World),
+    known("std::io::stdin", "", Why::World),
+    known("std::thread::spawn", "<fn(), ()>", Why::Task),
+    known("tokio::task::spawn", "<::std::future::Ready<()>>", Why::Task),
+    known("tokio::task::spawn_blocking", "<fn(), ()>", Why::Task),
+    known("tokio::task::spawn_local", "<::std::future::Ready<()>>", Why::Task),
+    known("std::thread::sleep", "", Why::Waiting),
+    known("std::thread::park", "", Why::Waiting),
+    known("std::thread::yield_now", "", Why::Waiting),
+    known("std::thread::current", "", Why::Process),
+    known("std::process::id", "", Why::Process),
+    known("std::process::exit", "", Why::Process),
+    known("std::process::abort", "", Why::Process),
+    known("std::hash::RandomState::new", "", Why::Hashing),
+];
+
+/// Last segments that are too common to look at unless the segment before is this one too.
+pub(crate) const COMMON: &[(&str, &[&str])] = &[("new", &["Command", "RandomState"])];
+
+/// Recognised when spelled out from the crate on; the last segment `*` stands for every function there.
+pub(crate) const SPELLED: &[(&str, Why)] = &[
+    ("chrono::Local::now", Why::Clock),
+    ("chrono::Utc::now", Why::Clock),
+    ("chrono::offset::Local::now", Why::Clock),
+    ("chrono::offset::Utc::now", Why::Clock),
+    ("chrono::prelude::Local::now", Why::Clock),
+    ("chrono::prelude::Utc::now", Why::Clock),
+    ("jiff::Timestamp::now", Why::Clock),
+    ("jiff::Zoned::now", Why::Clock),
+    ("time::OffsetDateTime::now_local", Why::Clock),
+    ("time::OffsetDateTime::now_utc", Why::Clock),
+    ("time::UtcDateTime::now", Why::Clock),
+    ("fastrand::*", Why::Random),
+    ("getrandom::fill", Why::Random),
+    ("getrandom::getrandom", Why::Random),
+    ("getrandom::u32", Why::Random),
+    ("getrandom::u64", Why::Random),
+    ("rand::random", Why::Random),
+    ("rand::random_bool", Why::Random),
+    ("rand::random_iter", Why::Random),
+    ("rand::random_range", Why::Random),
+    ("rand::rng", Why::Random),
+    ("rand::thread_rng", Why::Random),
+    ("ulid::Ulid::new", Why::Identifier),
+    ("uuid::Uuid::new_v4", Why::Identifier),
+    ("uuid::Uuid::now_v1", Why::Identifier),
+    ("uuid::Uuid::now_v6", Why::Identifier),
+    ("uuid::Uuid::now_v7", Why::Identifier),
+    ("std::env::home_dir", Why::Environment),
+    ("std::env::remove_var", Why::World),
+    ("std::env::set_current_dir", Why::World),
+    ("std::env::set_var", Why::World),
+    ("num_cpus::get", Why::Environment),
+    ("std::fs::*", Why::World),
+    ("std::fs::OpenOptions::new", Why::World),
+    ("tokio::fs::*", Why::World),
+    ("tokio::fs::File::create", Why::World),
+    ("tokio::fs::File::open", Why::World),
+    ("tokio::net::TcpListener::bind", Why::World),
+    ("tokio::net::TcpStream::connect", Why::World),
+    ("tokio::net::UdpSocket::bind", Why::World),
+    ("tokio::process::Command::new", Why::World),
+    ("tokio::signal::ctrl_c", Why::World),
+    ("reqwest::get", Why::World),
+    ("reqwest::blocking::get", Why::World),
+    ("async_std::task::spawn", Why::Task),
+    ("futures::executor::block_on", Why::Task),
+    ("rayon::spawn", Why::Task),
+    ("smol::spawn", Why::Task),
+    ("std::thread::scope", Why::Task),
+    ("std::thread::Builder::new", Why::Task),
+    ("tokio::runtime::Builder::new_current_thread", Why::Task),
+    ("tokio::runtime::Builder::new_multi_thread", Why::Task),
+    ("tokio::runtime::Handle::current", Why::Task),
+    ("tokio::runtime::Runtime::new", Why::Task),
+    ("tokio::spawn", Why::Task),
+    ("tokio::task::JoinSet::new", Why::Task),
+    ("tokio::task::LocalSet::new", Why::Task),
+    ("tokio::task::block_in_place", Why::Task),
+    ("tokio::time::interval", Why::Waiting),
+    ("tokio::time::interval_at", Why::Waiting),
+    ("tokio::time::sleep", Why::Waiting),
+    ("tokio::time::sleep_until", Why::Waiting),
+    ("tokio::time::timeout", Why::Waiting),
+    ("tokio::time::timeout_at", Why::Waiting),
+    ("std::thread::park_timeout", Why::Waiting),
+    ("tokio::task::yield_now", Why::Waiting),
+    ("std::collections::hash_map::RandomState::new", Why::Hashing),
+];
+
+/// Functions of crates that cannot be named here. The runtime looks at their full names when they are called.
+pub(crate) const BY_NAME: &[&str] = &[
+    "block_on",
+    "from_entropy",
+    "from_os_rng",
+    "getrandom",
+    "new_v4",
+    "now_local",
+    "now_utc",
+    "now_v1",
+    "now_v6",
+    "now_v7",
+    "random",
+    "random_bool",
+    "random_range",
+    "rng",
+    "thread_rng",
+];
+
+/// Types whose clock is told by what their function returns: a time that is made from the system's and can be printed.
+pub(crate) const CLOCK_TYPES: &[&str] = &["Local", "OffsetDateTime", "Timestamp", "Utc", "UtcDateTime", "Zoned"];

@@ -1,0 +1,172 @@
+//! The rewriting of a body that is replayed.
+//!
+//! Every operand of `.await` goes through `durable(..)`, which asks for `trait Durable`; every `async` block becomes a
+//! `DurableBlock`, which is one because its own awaits were checked. Which calls may stand in the body is the matter of
+//! `determinism`, what stands in macros that of `macros` and `select`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Block, Expr, ExprMacro, Signature, Stmt, StmtMacro, Token};
+
+use crate::determinism::{self, Names};
+use crate::errors::Errors;
+use crate::macros;
+use crate::options::Options;
+
+/// Rewrites the body of a workflow or of a durable function.
+pub(crate) fn rewrite(options: &Options, sig: &Signature, mut block: Block, errors: &mut Errors) -> Block {
+    let names = Names::of(sig, &block);
+    let mut rewriter = Rewriter { options, errors, names, changes: 0, probes: false, probing: true };
+    rewriter.visit_block_mut(&mut block);
+    if rewriter.probes {
+        // Once at the top: a block around each probe would end the temporaries of its operand too early.
+        let v1 = options.v1(sig.ident.span());
+        let import = syn::parse_quote_spanned!(sig.ident.span()=> #[allow(unused_imports)] use #v1::Pass as _;);
+        block.stmts.insert(0, Stmt::Item(import));
+    }
+    block
+}
+
+/// Walks a body.
+pub(crate) struct Rewriter<'a> {
+    options: &'a Options,
+    pub(crate) errors: &'a mut Errors,
+    pub(crate) names: Names,
+    /// How much was rewritten so far: a macro in which nothing was keeps its tokens.
+    pub(crate) changes: usize,
+    /// Whether a probe was placed, which needs its trait in scope.
+    pub(crate) probes: bool,
+    /// Whether probes by resolution may be placed: not in macros that are unknown, which may do anything with a name.
+    pub(crate) probing: bool,
+}
+
+impl Rewriter<'_> {
+    /// The runtime's private module, to be blamed on `span`.
+    pub(crate) fn v1(&self, span: Span) -> TokenStream {
+        self.options.v1(span)
+    }
+
+    /// An operand that is awaited: it has to be durable. The callee's span is on the token that awaits.
+    pub(crate) fn awaited(&mut self, operand: &Expr, awaits: Span) -> Expr {
+        self.changes += 1;
+        if determinism::is_refused(operand) {
+            // One mistake is one error.
+            return operand.clone();
+        }
+        let v1 = self.v1(awaits);
+        // The parentheses make the whole begin where the operand does: what is said of an unused result points there.
+        let call = quote_spanned!(awaits=> #v1::durable(#operand));
+        Expr::Verbatim(quote_spanned!(operand.span()=> (#call)))
+    }
+
+    /// What may or may not be a future: it has to be durable if it is one.
+    pub(crate) fn awaited_if_future(&mut self, operand: &Expr) -> Expr {
+        self.changes += 1;
+        self.probes = true;
+        let span = operand.span();
+        let v1 = self.v1(span);
+        Expr::Verbatim(quote_spanned!(span=> #v1::Operand(#operand).pass()))
+    }
+
+    fn block_of(&mut self, expr: &Expr, span: Span) -> Expr {
+        self.changes += 1;
+        let v1 = self.v1(span);
+        Expr::Verbatim(quote_spanned!(span=> #v1::DurableBlock::new(#expr)))
+    }
+
+    fn closure(&mut self, closure: &mut syn::ExprClosure) {
+        let Some(token) = closure.asyncness.take() else { return };
+        if closure.capture.is_none() {
+            self.errors.on(
+                token,
+                "what an async closure returns cannot be awaited durably: write `|..| async move { .. }` instead",
+            );
+        }
+        let block = match &*closure.body {
+            Expr::Block(body) if body.label.is_none() => quote_spanned!(token.span=> #token move #body),
+            body => quote_spanned!(token.span=> #token move { #body }),
+        };
+        *closure.body = match &closure.output {
+            syn::ReturnType::Default => self.block_of(&Expr::Verbatim(block), token.span),
+            syn::ReturnType::Type(_, ty) => {
+                let v1 = self.v1(token.span);
+                Expr::Verbatim(quote_spanned!(token.span=> #v1::DurableBlock::returning::<#ty, _>(#block)))
+            }
+        };
+        closure.output = syn::ReturnType::Default;
+    }
+}
+
+impl VisitMut for Rewriter<'_> {
+    fn visit_expr_mut(&mut self, expr: &mut Expr) {
+        match expr {
+            // Its own result is recorded, whatever it awaits.
+            Expr::Call(call) if determinism::is_way_out(call) => {}
+            Expr::Const(_) => {}
+            Expr::Repeat(repeat) => self.visit_expr_mut(&mut repeat.expr),
+            Expr::Macro(ExprMacro { mac, .. }) => {
+                if let Some(replacement) = macros::rewrite(self, mac) {
+                    *expr = replacement;
+                }
+            }
+            Expr::Await(awaited) => {
+                self.visit_expr_mut(&mut awaited.base);
+                *awaited.base = self.awaited(&awaited.base, awaited.await_token.span);
+            }
+            Expr::Async(block) => {
+                let span = block.async_token.span;
+                self.visit_block_mut(&mut block.block);
+                *expr = self.block_of(expr, span);
+            }
+            Expr::Closure(closure) => {
+                self.visit_expr_mut(&mut closure.body);
+                self.closure(closure);
+            }
+            Expr::Call(_) => {
+                visit_mut::visit_expr_mut(self, expr);
+                determinism::check_call(self, expr);
+            }
+            Expr::MethodCall(_) => {
+                visit_mut::visit_expr_mut(self, expr);
+                determinism::check_method(self, expr);
+            }
+            Expr::ForLoop(_) => {
+                determinism::check_loop(self, expr);
+                visit_mut::visit_expr_mut(self, expr);
+            }
+            _ => visit_mut::visit_expr_mut(self, expr),
+        }
+    }
+
+    fn visit_stmt_mut(&mut self, stmt: &mut Stmt) {
+        let Stmt::Macro(StmtMacro { mac, semi_token, .. }) = stmt else {
+            return visit_mut::visit_stmt_mut(self, stmt);
+        };
+        if let Some(replacement) = macros::rewrite(self, mac) {
+            *stmt = Stmt::Expr(replacement, *semi_token);
+        }
+    }
+
+    // Only the guard of a pattern is evaluated.
+    fn visit_pat_mut(&mut self, pat: &mut syn::Pat) {
+        if let syn::Pat::Guard(guarded) = pat {
+            self.visit_expr_mut(&mut guarded.guard);
+        }
+    }
+
+    // An item in the body is its own affair, like one beside it; types and attributes await nothing.
+    fn visit_item_mut(&mut self, _: &mut syn::Item) {}
+    fn visit_type_mut(&mut self, _: &mut syn::Type) {}
+    fn visit_path_mut(&mut self, _: &mut syn::Path) {}
+    fn visit_attribute_mut(&mut self, _: &mut syn::Attribute) {}
+}
+
+/// A block around `expr` that first runs `before`.
+pub(crate) fn after(before: TokenStream, expr: &Expr) -> Expr {
+    if before.is_empty() { expr.clone() } else { Expr::Verbatim(quote!({ #before #expr })) }
+}
+
+/// The comma of the operands that are printed again.
+pub(crate) type Operands = syn::punctuated::Punctuated<Expr, Token![,]>;

@@ -1,0 +1,120 @@
+::core::compile_error! {
+    "a workflow is an async function: write `async fn`"
+}
+::core::compile_error! {
+    "a workflow returns a `Result`: write `-> workflow_runtime::Result<()>` and end with `Ok(())`"
+}
+::core::compile_error! {
+    "an argument of a workflow is a plain name: take the value under a name and take it apart with `let`"
+}
+#[deny(unused_must_use)]
+#[allow(clippy::type_complexity)]
+fn not_async(
+    argument0: (u32, u32),
+) -> ::workflow_runtime::__private::v1::Invocation<
+    impl ::workflow_runtime::__private::v1::Workflow<
+        Args = (u32, u32),
+        Output = ::core::result::Result<(), ::workflow_runtime::__private::v1::Error>,
+    >,
+> {
+    #[doc(hidden)]
+    struct __Workflow;
+    static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
+        __Workflow,
+    >(
+        ::workflow_runtime::__private::v1::Source {
+            id: ::core::concat!(::core::module_path!(), "::", "not_async"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            fingerprint: "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
+        },
+        &[],
+    );
+    impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Args = (u32, u32);
+        type Output = ::core::result::Result<
+            (),
+            ::workflow_runtime::__private::v1::Error,
+        >;
+        const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
+        fn run(
+            args: Self::Args,
+        ) -> ::core::pin::Pin<
+            ::std::boxed::Box<
+                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
+            >,
+        > {
+            let argument0 = args;
+            ::std::boxed::Box::pin(__body(argument0))
+        }
+    }
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
+    #[allow(clippy::too_many_arguments)]
+    async fn __body(
+        (a, b): (u32, u32),
+    ) -> ::core::result::Result<(), ::workflow_runtime::__private::v1::Error> {
+        #![allow(unused)]
+        loop {}
+    }
+    ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new(argument0)
+}
+::core::compile_error! {
+    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `crate = my_prelude::workflow_runtime`)"
+}
+#[allow(clippy::type_complexity)]
+#[track_caller]
+fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
+    #[doc(hidden)]
+    struct __Step;
+    static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
+        __Step,
+    >(
+        ::workflow_runtime::__private::v1::Source {
+            id: ::core::concat!(::core::module_path!(), "::", "misspelled"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            fingerprint: "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+        },
+        ::workflow_runtime::__private::v1::Policy::DEFAULT,
+    );
+    impl ::workflow_runtime::__private::v1::Step for __Step {
+        type Args = ();
+        type Output = Result<()>;
+        fn requires() -> ::std::vec::Vec<
+            ::workflow_runtime::__private::v1::Requirement,
+        > {
+            ::std::vec![]
+        }
+        #[allow(unused_variables, clippy::let_unit_value)]
+        fn execute(
+            args: Self::Args,
+            resources: &::workflow_runtime::__private::v1::Resources,
+        ) -> ::core::result::Result<
+            ::workflow_runtime::__private::v1::Execution<Self::Output>,
+            ::workflow_runtime::__private::v1::Error,
+        > {
+            let () = args;
+            ::core::result::Result::Ok(
+                ::workflow_runtime::__private::v1::Execution::Async(
+                    ::std::boxed::Box::pin(async move { __body().await }),
+                ),
+            )
+        }
+    }
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    }
+    #[allow(clippy::too_many_arguments)]
+    async fn __body() -> Result<()> {
+        Ok(())
+    }
+    ::workflow_runtime::__private::v1::StepCall::new(&__DEFINITION, &())
+}
+::core::compile_error! {
+    "a workflow cannot be generic: a run is stored under one id and goes on in another process, which could not tell the types; write one function for each type and share the body in a generic `#[durable]` function"
+}
+async fn generic<T>(value: T) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,112 @@
+#[deny(unused_must_use)]
+#[allow(clippy::type_complexity)]
+fn probes(
+    orders: HashMap<u64, u64>,
+    start: Instant,
+) -> ::workflow_runtime::__private::v1::Invocation<
+    impl ::workflow_runtime::__private::v1::Workflow<
+        Args = (HashMap<u64, u64>, Instant),
+        Output = Result<()>,
+    >,
+> {
+    #[doc(hidden)]
+    struct __Workflow;
+    static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
+        __Workflow,
+    >(
+        ::workflow_runtime::__private::v1::Source {
+            id: ::core::concat!(::core::module_path!(), "::", "probes"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            fingerprint: "ed696d5355feabce762637d39b956eff675c8249d961f2fbf388d58b24e71ad5",
+        },
+        &[],
+    );
+    impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
+        type Args = (HashMap<u64, u64>, Instant);
+        type Output = Result<()>;
+        const DEFINITION: &'static ::workflow_runtime::__private::v1::WorkflowDefinition = &__DEFINITION;
+        fn run(
+            args: Self::Args,
+        ) -> ::core::pin::Pin<
+            ::std::boxed::Box<
+                dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send,
+            >,
+        > {
+            let (orders, start) = args;
+            ::std::boxed::Box::pin(__body(orders, start))
+        }
+    }
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    }
+    const _: fn() = || {
+        ::workflow_runtime::__private::v1::argument::<HashMap<u64, u64>>();
+        ::workflow_runtime::__private::v1::argument::<Instant>();
+    };
+    #[allow(clippy::too_many_arguments)]
+    async fn __body(orders: HashMap<u64, u64>, start: Instant) -> Result<()> {
+        #[allow(unused_imports)]
+        use ::workflow_runtime::__private::v1::Pass as _;
+        let a = (::workflow_runtime::__private::v1::SameClock(
+                ::workflow_runtime::__private::v1::SameClock(
+                        ::workflow_runtime::__private::v1::SameClock(
+                                Instant::now,
+                                ::std::time::SystemTime::now,
+                            )
+                            .pass(),
+                        ::std::time::Instant::now,
+                    )
+                    .pass(),
+                ::workflow_runtime::__private::v1::tokio::time::Instant::now,
+            )
+            .pass())();
+        let b = (::workflow_runtime::__private::v1::SameEnvironment(
+                var,
+                ::std::env::var::<&'static str>,
+            )
+            .pass())("KEY");
+        let c = ::workflow_runtime::__private::v1::TimeOf(
+                (::workflow_runtime::__private::v1::SameClock(
+                        ::workflow_runtime::__private::v1::SameClock(
+                                ::workflow_runtime::__private::v1::SameClock(
+                                        Utc::now,
+                                        ::std::time::SystemTime::now,
+                                    )
+                                    .pass(),
+                                ::std::time::Instant::now,
+                            )
+                            .pass(),
+                        ::workflow_runtime::__private::v1::tokio::time::Instant::now,
+                    )
+                    .pass())(),
+            )
+            .pass();
+        let d = ::workflow_runtime::__private::v1::second(
+            ::workflow_runtime::__private::v1::ElapsedOf(&start).pass(),
+            start.elapsed(),
+        );
+        let exit = |n| n;
+        exit(1);
+        for (order, _) in ::workflow_runtime::__private::v1::second(
+            ::workflow_runtime::__private::v1::OrderOf(&orders).pass(),
+            &orders,
+        ) {
+            (::workflow_runtime::__private::v1::durable(charge(*order))).await?;
+        }
+        for order in ::workflow_runtime::__private::v1::second(
+                ::workflow_runtime::__private::v1::OrderOf(&orders).pass(),
+                orders.keys(),
+            )
+            .copied()
+        {
+            (::workflow_runtime::__private::v1::durable(charge(order))).await?;
+        }
+        let e = (::workflow_runtime::__private::v1::durable(
+            nondeterministic(async { reqwest::get("url").await }),
+        ))
+            .await?;
+        Ok(())
+    }
+    ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new((orders, start))
+}

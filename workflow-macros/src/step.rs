@@ -1,0 +1,164 @@
+//! `#[step]`.
+
+use std::time::Duration;
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+
+use crate::errors::Errors;
+use crate::options::{Kind, Options};
+use crate::signature::{self, Checked, Function};
+use crate::workflow::{checks, output, source};
+
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let options = Options::parse(Kind::Step, options, &mut errors);
+    let function = match Function::read(Kind::Step, item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            errors.add(error);
+            let errors = errors.tokens();
+            return quote!(#errors #item);
+        }
+    };
+    let checked = signature::check(Kind::Step, &function, &mut errors);
+    let body = body(&function, &checked, &mut errors);
+    if !checked.expandable {
+        let (errors, function) = (errors.tokens(), function.as_written());
+        return quote!(#errors #function);
+    }
+    let outer = outer(&options, &function, &checked, &body);
+    let errors = errors.tokens();
+    quote!(#errors #outer)
+}
+
+/// The user's own braces: in a step everything may be called.
+fn body(function: &Function, checked: &Checked, errors: &mut Errors) -> TokenStream {
+    let span = function.sig.ident.span();
+    match &function.body {
+        Some(_) if let Err(error) = function.block() => return function.unreadable(&error),
+        Some(body) if checked.body_usable => return quote!(#body),
+        Some(_) => {}
+        None => errors.at(span, "a step has a body: a method of a trait cannot be a step, but it can call one"),
+    }
+    quote_spanned!(span=> { #![allow(unused)] loop {} })
+}
+
+fn outer(options: &Options, function: &Function, signature: &Checked, body: &TokenStream) -> TokenStream {
+    let Function { vis, sig, .. } = function;
+    let (attrs, body_attrs) = function.split_attributes();
+    let (name, fn_token, asyncness) = (&sig.ident, sig.fn_token, &sig.asyncness);
+    let span = name.span();
+    let v1 = options.v1(span);
+    let output = output(&v1, function);
+    let names: Vec<_> = signature.passed().map(|argument| &argument.name).collect();
+    let types: Vec<_> = signature.passed().map(|argument| &*argument.inner.ty).collect();
+    let inner = signature.arguments.iter().map(|argument| &argument.inner);
+    let requirements = signature
+        .arguments
+        .iter()
+        .filter_map(|argument| argument.resource.as_ref())
+        .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()));
+    let source = source(&v1, options, function);
+    let policy = policy(&v1, options, span);
+    let execute = execute(&v1, signature, asyncness.is_some(), span);
+    let checks = checks(&v1, &signature.suspects());
+    let tuple = signature.tuple_span(sig);
+    let args = quote_spanned!(tuple=> (#(#types,)*));
+    let given = quote_spanned!(tuple=> &(#(#names,)*));
+    let contents = quote_spanned! {span=>
+        #[doc(hidden)]
+        struct __Step;
+
+        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy);
+
+        impl #v1::Step for __Step {
+            type Args = #args;
+            type Output = #output;
+
+            fn requires() -> ::std::vec::Vec<#v1::Requirement> {
+                ::std::vec![#(#requirements),*]
+            }
+
+            #execute
+        }
+
+        #v1::inventory::submit! { #v1::Item::Step(&__DEFINITION) }
+
+        #checks
+
+        #(#body_attrs)*
+        #[allow(clippy::too_many_arguments)]
+        #asyncness fn __body(#(#inner),*) -> #output #body
+
+        #v1::StepCall::new(&__DEFINITION, #given)
+    };
+    let mut braces = Group::new(Delimiter::Brace, contents);
+    braces.set_span(function.body.as_ref().map_or(span, Group::span));
+    quote_spanned! {span=>
+        #[allow(clippy::type_complexity)]
+        #(#attrs)*
+        #[track_caller]
+        #vis #fn_token #name(#(#names: #types),*) -> #v1::StepCall<#output>
+        #braces
+    }
+}
+
+/// `Step::execute`: takes the arguments apart, fetches the resources, and makes the attempt.
+fn execute(v1: &TokenStream, checked: &Checked, is_async: bool, span: Span) -> TokenStream {
+    // None of these is a name of the user's: another hygiene keeps them apart from theirs.
+    let local = |name: &str| Ident::new(name, Span::mixed_site());
+    let (args, resources) = (local("args"), local("resources"));
+    let mut passed = Vec::new();
+    let mut fetches = Vec::new();
+    let mut call = Vec::new();
+    for (index, argument) in checked.arguments.iter().enumerate() {
+        let name = format_ident!("argument{index}", span = Span::mixed_site());
+        match &argument.resource {
+            None => {
+                call.push(quote!(#name));
+                passed.push(name);
+            }
+            Some(ty) => {
+                fetches.push(quote_spanned!(span=> let #name = #v1::Resources::get::<#ty>(#resources)?;));
+                call.push(quote!(&#name));
+            }
+        }
+    }
+    let attempt = if is_async {
+        quote_spanned!(span=> Async(::std::boxed::Box::pin(async move { __body(#(#call),*).await })))
+    } else {
+        quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || __body(#(#call),*))))
+    };
+    quote_spanned! {span=>
+        #[allow(unused_variables, clippy::let_unit_value)]
+        fn execute(
+            #args: Self::Args,
+            #resources: &#v1::Resources,
+        ) -> ::core::result::Result<#v1::Execution<Self::Output>, #v1::Error> {
+            let (#(#passed,)*) = #args;
+            #(#fetches)*
+            ::core::result::Result::Ok(#v1::Execution::#attempt)
+        }
+    }
+}
+
+fn policy(v1: &TokenStream, options: &Options, span: Span) -> TokenStream {
+    let duration = |duration: Duration| {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        quote_spanned!(span=> ::core::time::Duration::from_millis(#ms))
+    };
+    let mut set = Vec::new();
+    if let Some(retries) = &options.retries {
+        set.push(quote_spanned!(span=> .retries(#retries)));
+    }
+    if let Some((min, max)) = options.backoff {
+        let (min, max) = (duration(min), duration(max));
+        set.push(quote_spanned!(span=> .backoff(#min, #max)));
+    }
+    if let Some(timeout) = options.timeout {
+        let timeout = duration(timeout);
+        set.push(quote_spanned!(span=> .timeout(#timeout)));
+    }
+    quote_spanned!(span=> #v1::Policy::DEFAULT #(#set)*)
+}

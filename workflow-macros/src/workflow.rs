@@ -1,0 +1,171 @@
+//! `#[workflow]`.
+
+use proc_macro2::{Delimiter, Group, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ReturnType;
+use syn::spanned::Spanned;
+
+use crate::errors::Errors;
+use crate::options::{Kind, Options};
+use crate::signature::{self, Checked, Function};
+use crate::{durable, fingerprint};
+
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let options = Options::parse(Kind::Workflow, options, &mut errors);
+    let function = match Function::read(Kind::Workflow, item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            errors.add(error);
+            let errors = errors.tokens();
+            return quote!(#errors #item);
+        }
+    };
+    let checked = signature::check(Kind::Workflow, &function, &mut errors);
+    let v1 = options.v1(function.sig.ident.span());
+    let body = body(&options, &function, &checked, &mut errors);
+    if !checked.expandable {
+        let (errors, function) = (errors.tokens(), function.as_written());
+        return quote!(#errors #function);
+    }
+    let outer = outer(&v1, &options, &function, &checked, &body);
+    let errors = errors.tokens();
+    quote!(#errors #outer)
+}
+
+/// The braces of the rewritten body; a body that cannot be read diverges, so that it has every type.
+fn body(options: &Options, function: &Function, checked: &Checked, errors: &mut Errors) -> TokenStream {
+    let span = function.sig.ident.span();
+    let block = match function.block() {
+        Ok(Some(block)) => Some(block),
+        Ok(None) => {
+            errors.at(span, "a workflow has a body; a method of a trait that awaits is `#[durable]`");
+            None
+        }
+        Err(error) => return function.unreadable(&error),
+    };
+    let rewritten = block.map(|block| durable::rewrite(options, &function.sig, block, errors));
+    match rewritten {
+        Some(block) if checked.body_usable => quote!(#block),
+        _ => quote_spanned!(span=> { #![allow(unused)] loop {} }),
+    }
+}
+
+fn outer(
+    v1: &TokenStream,
+    options: &Options,
+    function: &Function,
+    signature: &Checked,
+    body: &TokenStream,
+) -> TokenStream {
+    let Function { vis, sig, .. } = function;
+    let (attrs, body_attrs) = function.split_attributes();
+    let name = &sig.ident;
+    let span = name.span();
+    let fn_token = sig.fn_token;
+    let output = output(v1, function);
+    let names: Vec<_> = signature.arguments.iter().map(|argument| &argument.name).collect();
+    let types: Vec<_> = signature.arguments.iter().map(|argument| &*argument.inner.ty).collect();
+    let inner = signature.arguments.iter().map(|argument| &argument.inner);
+
+    // The argument itself where there is one, so that `start(greet, name)` reads as the call does.
+    let (args, pattern) = match (&types[..], &names[..]) {
+        ([ty], [name]) => (quote!(#ty), quote!(#name)),
+        _ => {
+            let span = signature.tuple_span(sig);
+            (quote_spanned!(span=> (#(#types),*)), quote_spanned!(span=> (#(#names),*)))
+        }
+    };
+    let checks = checks(v1, &signature.suspects());
+    let source = source(v1, options, function);
+    let was = &options.was;
+    // `args` is not a name of the user's: another hygiene keeps it apart from theirs.
+    let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
+    let contents = quote_spanned! {span=>
+        #[doc(hidden)]
+        struct __Workflow;
+
+        static __DEFINITION: #v1::WorkflowDefinition =
+            #v1::WorkflowDefinition::new::<__Workflow>(#source, &[#(#was),*]);
+
+        impl #v1::Workflow for __Workflow {
+            type Args = #args;
+            type Output = #output;
+            const DEFINITION: &'static #v1::WorkflowDefinition = &__DEFINITION;
+
+            fn run(
+                #given: Self::Args,
+            ) -> ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send>> {
+                let #pattern = #given;
+                ::std::boxed::Box::pin(__body(#(#names),*))
+            }
+        }
+
+        #v1::inventory::submit! { #v1::Item::Workflow(&__DEFINITION) }
+
+        #checks
+
+        #(#body_attrs)*
+        #[allow(clippy::too_many_arguments)]
+        async fn __body(#(#inner),*) -> #output #body
+
+        #v1::Invocation::<__Workflow>::new(#pattern)
+    };
+    let mut braces = Group::new(Delimiter::Brace, contents);
+    braces.set_span(function.body.as_ref().map_or(span, Group::span));
+    quote_spanned! {span=>
+        #[deny(unused_must_use)]
+        #[allow(clippy::type_complexity)]
+        #(#attrs)*
+        #vis #fn_token #name(#(#names: #types),*) -> #v1::Invocation<impl #v1::Workflow<Args = #args, Output = #output>>
+        #braces
+    }
+}
+
+/// Asks for what each argument has to be, at its own type, where the error for the tuple of all would not tell which one.
+pub(crate) fn checks(v1: &TokenStream, suspects: &[&syn::Type]) -> TokenStream {
+    if suspects.len() < 2 {
+        return TokenStream::new();
+    }
+    let checks = suspects.iter().map(|ty| {
+        let v1 = respan(v1, ty.span());
+        quote_spanned!(ty.span()=> #v1::argument::<#ty>();)
+    });
+    quote!(const _: fn() = || { #(#checks)* };)
+}
+
+fn respan(tokens: &TokenStream, span: proc_macro2::Span) -> TokenStream {
+    tokens
+        .clone()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(span.resolved_at(token.span()));
+            token
+        })
+        .collect()
+}
+
+/// The type that the function returns; if it says none, which is reported, the one that it is to have.
+pub(crate) fn output(v1: &TokenStream, function: &Function) -> TokenStream {
+    match &function.sig.output {
+        ReturnType::Type(_, ty) => quote!(#ty),
+        ReturnType::Default => quote_spanned!(function.sig.ident.span()=> ::core::result::Result<(), #v1::Error>),
+    }
+}
+
+/// The expression of the definition's `Source`.
+pub(crate) fn source(v1: &TokenStream, options: &Options, function: &Function) -> TokenStream {
+    let name = &function.sig.ident;
+    let span = name.span();
+    let id = match &options.id {
+        Some(id) => quote!(#id),
+        None => {
+            let name = syn::ext::IdentExt::unraw(name).to_string();
+            quote_spanned!(span=> ::core::concat!(::core::module_path!(), "::", #name))
+        }
+    };
+    let fingerprint = fingerprint::of(&[&function.sig, &function.body]);
+    quote_spanned! {span=>
+        #v1::Source { id: #id, file: ::core::file!(), line: ::core::line!(), fingerprint: #fingerprint }
+    }
+}
