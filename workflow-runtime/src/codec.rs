@@ -1,0 +1,164 @@
+//! Values to JSON and back, so that what is stored is what was given or the value is refused.
+//!
+//! `serde_json` writes some values as others: NaN becomes `null`, `Some(None)` becomes `None`. A replay would then see
+//! another value than the first execution, so [`encode`] refuses them, naming the path inside the value.
+
+mod strict;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::error::{Code, Error};
+use crate::limits::PAYLOAD_BYTES_MAX;
+
+/// An encoded value: JSON text, cheap to clone.
+#[derive(Clone)]
+pub struct Payload(Arc<RawValue>);
+
+impl Payload {
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// `null`.
+    pub(crate) fn null() -> Self {
+        Payload(Arc::from(RawValue::NULL.to_owned()))
+    }
+
+    /// Whether both are the same value, whatever the order of the keys in their objects and of the elements of a set: hash
+    /// maps and hash sets are iterated in another order by every process. `recode` is of the type that they encode.
+    pub(crate) fn same_value(&self, recorded: &Payload, recode: Recode) -> bool {
+        if self == recorded {
+            return true;
+        }
+        let (Some(found), Some(expected)) = (Node::of(self.as_str()), Node::of(recorded.as_str())) else {
+            return false;
+        };
+        found == expected || (has_sets(recorded, &expected, recode) && found.sorted() == expected.sorted())
+    }
+}
+
+/// Decodes a value and encodes it again. Nothing if it does not decode.
+pub(crate) type Recode = fn(&Payload) -> Option<Payload>;
+
+/// The recoding of values of type `T`.
+pub(crate) fn recode<T: Serialize + DeserializeOwned>(payload: &Payload) -> Option<Payload> {
+    encode("a value", &decode::<T>("a value", payload).ok()?).ok()
+}
+
+/// Whether the elements of some array come in another order each time that the value is encoded. A set is an array in
+/// JSON, and nothing else tells it from a list.
+fn has_sets(payload: &Payload, value: &Node, recode: Recode) -> bool {
+    // A set of two elements keeps its order by chance every other time.
+    const TRIES: usize = 16;
+    (0..TRIES).any(|_| recode(payload).and_then(|again| Node::of(again.as_str())).is_some_and(|again| again != *value))
+}
+
+/// A JSON value whose numbers are texts: as floats, large ones would be equal that are not.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Node {
+    Leaf(Box<str>),
+    Array(Vec<Node>),
+    Object(BTreeMap<String, Node>),
+}
+
+impl Node {
+    fn of(json: &str) -> Option<Node> {
+        Some(match json.as_bytes().first()? {
+            b'[' => {
+                let elements: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+                Node::Array(elements.into_iter().map(|element| Node::of(element.get())).collect::<Option<_>>()?)
+            }
+            b'{' => {
+                let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+                let node = |(key, value): (String, &RawValue)| Some((key, Node::of(value.get())?));
+                Node::Object(fields.into_iter().map(node).collect::<Option<_>>()?)
+            }
+            _ => Node::Leaf(json.into()),
+        })
+    }
+
+    /// With every array in order.
+    fn sorted(self) -> Node {
+        match self {
+            Node::Array(elements) => {
+                let mut elements: Vec<Node> = elements.into_iter().map(Node::sorted).collect();
+                elements.sort();
+                Node::Array(elements)
+            }
+            Node::Object(fields) => {
+                Node::Object(fields.into_iter().map(|(key, value)| (key, value.sorted())).collect())
+            }
+            leaf => leaf,
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Payload(Arc::from(Box::<RawValue>::deserialize(deserializer)?)))
+    }
+}
+
+/// Encodes a value, or says at which path it holds something that would not come back as it was.
+pub(crate) fn encode<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Payload, Error> {
+    let json = strict::to_json(value).map_err(|refused| {
+        Error::coded(Code::Payload, format!("{what} cannot be stored: {refused}"))
+            .help("change the value or its type so that it survives a round trip through JSON")
+    })?;
+    if json.len() > PAYLOAD_BYTES_MAX {
+        return Err(Error::coded(
+            Code::PayloadTooLarge,
+            format!("{what} takes {} bytes as JSON, and the limit is {PAYLOAD_BYTES_MAX}", json.len()),
+        )
+        .help("store the data elsewhere and pass its address"));
+    }
+    let raw = RawValue::from_string(json)
+        .map_err(|error| Error::coded(Code::Payload, format!("{what} did not encode as JSON: {error}")))?;
+    Ok(Payload(Arc::from(raw)))
+}
+
+/// Decodes a value.
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &Payload) -> Result<T, Error> {
+    serde_json::from_str(payload.as_str()).map_err(|error| {
+        Error::coded(
+            Code::Payload,
+            format!("{what} is stored as JSON that is no {}: {error}", std::any::type_name::<T>()),
+        )
+        .found(excerpt(payload.as_str()))
+        .help("keep the type's serde form compatible with what is stored, for example with #[serde(default)] on new fields")
+    })
+}
+
+/// The beginning of a text, for an error message.
+pub(crate) fn excerpt(text: &str) -> String {
+    const CHARACTERS: usize = 200;
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,15 @@
+//! What a workflow calls besides its steps. Outside a workflow each is the plain function of its name.
+
+mod branch;
+mod identity;
+mod nondeterministic;
+mod random;
+mod time;
+mod timeout;
+
+pub use self::branch::{JoinHandle, spawn};
+pub use self::identity::run_id;
+pub use self::nondeterministic::{Nondeterministic, nondeterministic};
+pub use self::random::{random, uuid};
+pub use self::time::{Sleep, now, sleep, sleep_until};
+pub use self::timeout::{Elapsed, Timeout, timeout};

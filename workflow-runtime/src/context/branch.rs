@@ -1,0 +1,76 @@
+//! Branches of a run that are polled beside its root.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::durable::Durable;
+use crate::replay::current;
+
+/// Runs a durable future beside the workflow, in the same run.
+///
+/// Dropping the handle lets it run on; the end of the run drops it, which cancels what it waits for. A panic in it is a
+/// panic of the workflow. It is polled in a fixed order, so a replay repeats it. Outside a workflow it is `tokio::spawn`.
+///
+/// ```
+/// # use workflow_runtime::{Result, spawn, step, workflow};
+/// # #[step] async fn load(n: u32) -> Result<u32> { Ok(n) }
+/// #[workflow]
+/// async fn both() -> Result<u32> {
+///     let first = spawn(load(1));
+///     let second = load(2).await?;
+///     Ok(first.await? + second)
+/// }
+/// ```
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Durable + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let slot = Arc::new(Mutex::new(Slot { output: None, waker: None }));
+    let handle = JoinHandle { slot: slot.clone() };
+    let branch = async move {
+        let output = future.await;
+        let waker = {
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.output = Some(output);
+            slot.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    };
+    match current() {
+        Some(run) => run.spawn(Box::pin(branch)),
+        None => drop(tokio::spawn(branch)),
+    }
+    handle
+}
+
+struct Slot<T> {
+    output: Option<T>,
+    waker: Option<Waker>,
+}
+
+/// Gives the output of a spawned branch: see [`spawn`].
+pub struct JoinHandle<T> {
+    slot: Arc<Mutex<Slot<T>>>,
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match slot.output.take() {
+            Some(output) => Poll::Ready(output),
+            None => {
+                slot.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Durable for JoinHandle<T> {}

@@ -1,0 +1,98 @@
+//! The run's clock and its timers.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::durable::Durable;
+use crate::replay::{Kind, Operation, current};
+use crate::store::NEVER;
+
+/// The time: in a workflow that of the event which it is handling, and so the same on each replay; elsewhere the system's.
+///
+/// In a workflow it has a resolution of a millisecond, never goes back, and stands still between two awaits.
+///
+/// ```
+/// # use workflow_runtime::{Result, now, workflow};
+/// # use std::time::SystemTime;
+/// #[workflow]
+/// async fn stamp() -> Result<SystemTime> {
+///     Ok(now())
+/// }
+/// ```
+pub fn now() -> SystemTime {
+    match current() {
+        Some(run) => UNIX_EPOCH + Duration::from_millis(run.now().min(NEVER)),
+        None => SystemTime::now(),
+    }
+}
+
+/// Waits for `duration`, counted from this call, across crashes and restarts.
+///
+/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. Rounded up to a millisecond.
+/// Dropping it takes it back. Outside a workflow it is tokio's sleep.
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    let operation = Operation::new(Location::caller());
+    let milliseconds = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER);
+    Sleep(match operation {
+        Some(operation) => {
+            let until = operation.run().now().saturating_add(milliseconds).min(NEVER);
+            Inner::Run { operation, until }
+        }
+        None => Inner::Plain { duration, sleep: None },
+    })
+}
+
+/// Waits until `deadline`, across crashes and restarts; a deadline that has passed is due at once.
+///
+/// Rounded up to a millisecond. Dropping it takes it back. Outside a workflow it is tokio's sleep.
+#[track_caller]
+pub fn sleep_until(deadline: SystemTime) -> Sleep {
+    let operation = Operation::new(Location::caller());
+    let since = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Sleep(match operation {
+        Some(operation) => {
+            let until = u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER).min(NEVER);
+            Inner::Run { operation, until }
+        }
+        None => {
+            let duration = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+            Inner::Plain { duration, sleep: None }
+        }
+    })
+}
+
+/// Waits for a time: see [`sleep`].
+#[must_use = "a sleep does nothing unless it is awaited: add `.await`"]
+pub struct Sleep(Inner);
+
+enum Inner {
+    Run { operation: Operation, until: u64 },
+    Plain { duration: Duration, sleep: Option<Pin<Box<tokio::time::Sleep>>> },
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    /// # Panics
+    ///
+    /// If it was made in a workflow and is polled elsewhere.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Inner::Run { operation, until } => {
+                match ready!(operation.poll(context, || Some(Kind::Timer { until: *until }))) {
+                    Ok(_) => Poll::Ready(()),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            Inner::Plain { duration, sleep } => {
+                sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(*duration))).as_mut().poll(context)
+            }
+        }
+    }
+}
+
+impl Durable for Sleep {}

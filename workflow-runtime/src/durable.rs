@@ -1,0 +1,46 @@
+//! What a workflow may await.
+//!
+//! A replay takes a workflow up again by polling its body with the recorded results in the recorded order. That works
+//! for the operations of this crate, and for what is only composed of such: `trait Durable` says which futures those
+//! are, and the attributes ask for it at each `.await`. Combinators of `futures` are durable if their parts are.
+
+mod block;
+mod ext;
+mod futures;
+mod pointers;
+mod streams;
+
+use std::future::{Future, IntoFuture};
+
+pub use block::DurableBlock;
+pub use ext::DurableExt;
+pub use streams::DurableStream;
+
+/// A future that a replay can take up again: every operation of this crate, and what is composed of such.
+///
+/// `#[workflow]` and `#[durable]` ask for it at each `.await`. To await something else, move it into a `#[step]`, or
+/// wrap it with [`nondeterministic`](crate::nondeterministic).
+///
+/// Behind a pointer it is `Pin<Box<dyn Durable<Output = T> + Send>>`, which [`DurableExt::boxed`] makes.
+#[diagnostic::on_unimplemented(
+    message = "a workflow can only await durable operations, and `{Self}` is none: after a crash it could not be taken up again",
+    label = "not durable",
+    note = "move the call into a `#[step]`; for time use `workflow_runtime::sleep` and `timeout`; mark a helper that awaits with `#[durable]`",
+    note = "a boxed future is a `Pin<Box<dyn Durable<Output = T> + Send>>`: import `workflow_runtime::DurableExt` for `.boxed()`",
+    note = "`workflow_runtime::nondeterministic(future)` runs any future once and records its result"
+)]
+pub trait Durable: Future {}
+
+/// Where the attributes pass each operand of `.await` through.
+#[doc(hidden)]
+pub fn durable<F>(future: F) -> F::IntoFuture
+where
+    F: IntoFuture,
+    F::IntoFuture: Durable,
+{
+    future.into_future()
+}
+
+/// Where the attributes look at a future that `select!` polls in place, and that cannot be passed through anything.
+#[doc(hidden)]
+pub fn is_durable<F: Durable + ?Sized>(_: &F) {}

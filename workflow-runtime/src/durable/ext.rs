@@ -1,0 +1,43 @@
+//! Erasing the type of a durable future, and keeping that it is one.
+
+use std::pin::Pin;
+
+use super::Durable;
+
+/// What the futures of a workflow have beside `futures::FutureExt`.
+///
+/// ```
+/// use std::pin::Pin;
+/// use workflow_runtime::{durable, Durable, DurableExt, Result};
+///
+/// #[durable]
+/// async fn one() -> Result<u32> { Ok(1) }
+/// #[durable]
+/// async fn two() -> Result<u32> { Ok(2) }
+///
+/// fn either(first: bool) -> Pin<Box<dyn Durable<Output = Result<u32>> + Send>> {
+///     if first { one().boxed() } else { two().boxed() }
+/// }
+/// ```
+pub trait DurableExt: Durable {
+    /// The future behind a pointer, its type erased but for its output.
+    ///
+    /// It takes the place of `futures::FutureExt::boxed`, behind which a workflow could no longer see that the future is
+    /// durable. If both traits are in scope, name this one: `DurableExt::boxed(future)`.
+    fn boxed<'a>(self) -> Pin<Box<dyn Durable<Output = Self::Output> + Send + 'a>>
+    where
+        Self: Sized + Send + 'a,
+    {
+        Box::pin(self)
+    }
+
+    /// As [`DurableExt::boxed`], for a future that is not `Send`: in a helper that no workflow awaits across threads.
+    fn boxed_local<'a>(self) -> Pin<Box<dyn Durable<Output = Self::Output> + 'a>>
+    where
+        Self: Sized + 'a,
+    {
+        Box::pin(self)
+    }
+}
+
+impl<F: Durable + ?Sized> DurableExt for F {}

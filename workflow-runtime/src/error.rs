@@ -1,0 +1,412 @@
+//! The one error type: what happened, where, and what to do.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What steps and workflows return: any `Result`, with [`Error`] unless another type is named.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, as a stable code to match on. The text of an error may change; its code does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Code {
+    /// An error of the user's own, returned by a step or a workflow.
+    User,
+    /// A step or a workflow panicked.
+    Panic,
+    /// An attempt of a step took longer than its timeout.
+    Timeout,
+    /// A value does not survive the round trip through JSON, or stored JSON does not fit the type that is asked for.
+    Payload,
+    /// A payload is larger than the limit.
+    PayloadTooLarge,
+    /// A resource that a step declares was not given to the engine.
+    MissingResource,
+    /// The run awaits a person or a deploy: see the error's text. It goes on once what stopped it is mended.
+    Stuck,
+    /// The code issued another operation than the journal records.
+    Nondeterminism,
+    /// The workflow awaits something that is no durable operation.
+    ForeignFuture,
+    /// A durable operation was polled outside the turn of its own run.
+    OutsideRun,
+    /// The run was cancelled.
+    Cancelled,
+    /// There is no run with this id.
+    RunNotFound,
+    /// There is a run with this id, but of other arguments or another workflow.
+    RunExists,
+    /// No workflow or step with this id is in this build.
+    NotRegistered,
+    /// Two definitions have the same id.
+    DuplicateId,
+    /// A name or an id that cannot be used.
+    InvalidName,
+    /// The URL of a store that cannot be used.
+    InvalidUrl,
+    /// A stored row is damaged or of an unknown format.
+    Damaged,
+    /// The store could not do it: full, read-only, locked, unreachable, no database.
+    Store,
+    /// The store belongs to a newer version of this library.
+    NewerStore,
+    /// It is not known whether the write took place.
+    InDoubt,
+    /// The engine is shut down.
+    Closed,
+    /// A limit of the engine was passed.
+    Limit,
+    /// The process died too often while the run was in it.
+    Recoveries,
+}
+
+impl Code {
+    /// The code as text, as it is stored and logged.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::User => "user",
+            Code::Panic => "panic",
+            Code::Timeout => "timeout",
+            Code::Payload => "payload",
+            Code::PayloadTooLarge => "payload_too_large",
+            Code::MissingResource => "missing_resource",
+            Code::Stuck => "stuck",
+            Code::Nondeterminism => "nondeterminism",
+            Code::ForeignFuture => "foreign_future",
+            Code::OutsideRun => "outside_run",
+            Code::Cancelled => "cancelled",
+            Code::RunNotFound => "run_not_found",
+            Code::RunExists => "run_exists",
+            Code::NotRegistered => "not_registered",
+            Code::DuplicateId => "duplicate_id",
+            Code::InvalidName => "invalid_name",
+            Code::InvalidUrl => "invalid_url",
+            Code::Damaged => "damaged",
+            Code::Store => "store",
+            Code::NewerStore => "newer_store",
+            Code::InDoubt => "in_doubt",
+            Code::Closed => "closed",
+            Code::Limit => "limit",
+            Code::Recoveries => "recoveries",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error of a step, a workflow or the engine.
+///
+/// Every `std::error::Error` becomes one by `?`, with its chain of causes. It can be stored and read back; the original
+/// value, for [`Error::downcast_ref`], is there only in the process in which it arose.
+///
+/// Like `anyhow::Error` it does not implement `std::error::Error` itself, since that would forbid the conversion from
+/// every error; it converts into `Box<dyn std::error::Error + Send + Sync>`.
+///
+/// ```
+/// use workflow_runtime::{Error, Result};
+/// use std::time::Duration;
+///
+/// fn parse(text: &str) -> Result<u16> {
+///     Ok(text.parse()?)
+/// }
+/// assert!(parse("x").unwrap_err().to_string().contains("invalid digit"));
+///
+/// assert!(Error::fatal("the card is stolen").is_fatal());
+/// let busy = Error::retry_after(Duration::from_secs(5)).context("the bank is busy");
+/// assert_eq!(busy.delay(), Some(Duration::from_secs(5)));
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Inner {
+    code: Code,
+    message: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fatal: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expected: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    #[serde(skip)]
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of the user's own from a text or any error; a failed attempt with it is retried.
+    pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        match cause.into().downcast::<Standard>() {
+            Ok(ours) => ours.0,
+            Err(cause) => Self::from_source(Arc::from(cause)),
+        }
+    }
+
+    /// An error that is not worth another attempt: the step fails with it at once.
+    pub fn fatal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let mut error = Self::new(cause);
+        error.0.fatal = true;
+        error
+    }
+
+    /// An error after which the next attempt is to wait for `delay`, in place of the step's backoff. Attempts are
+    /// counted as for any other error.
+    pub fn retry_after(delay: Duration) -> Self {
+        let mut error = Self::coded(Code::User, format!("to be tried again after {delay:?}"));
+        error.0.delay_ms = Some(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        error
+    }
+
+    /// Puts `message` in front; what was the message becomes the first cause.
+    #[must_use]
+    pub fn context(mut self, message: impl fmt::Display) -> Self {
+        let cause = std::mem::replace(&mut self.0.message, message.to_string());
+        self.0.causes.insert(0, cause);
+        self
+    }
+
+    pub(crate) fn coded(code: Code, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            code,
+            message: message.into(),
+            causes: Vec::new(),
+            fatal: false,
+            delay_ms: None,
+            run: None,
+            operation: None,
+            expected: None,
+            found: None,
+            help: None,
+            source: None,
+        }))
+    }
+
+    fn from_source(source: Arc<dyn StdError + Send + Sync>) -> Self {
+        let mut error = Self::coded(Code::User, source.to_string());
+        let mut cause = source.source();
+        while let Some(next) = cause {
+            error.0.causes.push(next.to_string());
+            cause = next.source();
+        }
+        error.0.source = Some(source);
+        error
+    }
+
+    pub(crate) fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.0.causes.push(cause.to_string());
+        self
+    }
+
+    pub(crate) fn into_fatal(mut self) -> Self {
+        self.0.fatal = true;
+        self
+    }
+
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.0.code = code;
+        self
+    }
+
+    pub(crate) fn run(mut self, run: impl fmt::Display) -> Self {
+        self.0.run.get_or_insert_with(|| run.to_string());
+        self
+    }
+
+    pub(crate) fn operation(mut self, operation: impl fmt::Display) -> Self {
+        self.0.operation.get_or_insert_with(|| operation.to_string());
+        self
+    }
+
+    pub(crate) fn expected(mut self, expected: impl fmt::Display) -> Self {
+        self.0.expected = Some(expected.to_string());
+        self
+    }
+
+    pub(crate) fn found(mut self, found: impl fmt::Display) -> Self {
+        self.0.found = Some(found.to_string());
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl fmt::Display) -> Self {
+        self.0.help = Some(help.to_string());
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// What happened, without the causes.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What lies beneath, the nearest cause first.
+    pub fn causes(&self) -> &[String] {
+        &self.0.causes
+    }
+
+    /// The id of the run that it happened in, where it is known.
+    pub fn run_id(&self) -> Option<&str> {
+        self.0.run.as_deref()
+    }
+
+    /// Whether a step that returns it is not attempted again.
+    pub fn is_fatal(&self) -> bool {
+        self.0.fatal
+    }
+
+    /// The delay that [`Error::retry_after`] asks for.
+    pub fn delay(&self) -> Option<Duration> {
+        self.0.delay_ms.map(Duration::from_millis)
+    }
+
+    /// The original error, if it is a `T` and arose in this process: an error that was read from the journal has its
+    /// texts only.
+    pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
+        self.0.source.as_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        for cause in &self.0.causes {
+            write!(f, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is known, a line each: what `fn main() -> Result<()>` prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        f.write_str(&inner.message)?;
+        for cause in &inner.causes {
+            write!(f, "\n  because: {cause}")?;
+        }
+        let lines = [
+            ("run", &inner.run),
+            ("operation", &inner.operation),
+            ("expected", &inner.expected),
+            ("found", &inner.found),
+            ("help", &inner.help),
+        ];
+        for (name, text) in lines {
+            if let Some(text) = text {
+                write!(f, "\n  {name}: {text}")?;
+            }
+        }
+        if inner.code != Code::User {
+            write!(f, "\n  code: {}", inner.code)?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(source: E) -> Self {
+        Self::from_source(Arc::new(source))
+    }
+}
+
+impl From<Error> for Box<dyn StdError + Send + Sync> {
+    fn from(error: Error) -> Self {
+        Box::new(Standard(error))
+    }
+}
+
+impl From<Error> for Box<dyn StdError> {
+    fn from(error: Error) -> Self {
+        Box::new(Standard(error))
+    }
+}
+
+/// [`Error`] in the clothes of `std::error::Error`.
+struct Standard(Error);
+
+impl fmt::Debug for Standard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Standard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Standard {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.0.source.as_deref().and_then(|source| source.source())
+    }
+}
+
+/// The error type of a step or a workflow: [`Error`], or a type of the user's own that says here how the engine is to
+/// treat it.
+///
+/// `From<Error>` is what carries the engine's own failures (a panic, a timeout, a value that does not encode) into it.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use workflow_runtime::{Error, Failure};
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// enum BankError { Declined, Other(String) }
+///
+/// impl From<Error> for BankError {
+///     fn from(error: Error) -> Self { BankError::Other(error.to_string()) }
+/// }
+///
+/// impl Failure for BankError {
+///     fn is_fatal(&self) -> bool { matches!(self, BankError::Declined) }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error type of a step or a workflow",
+    label = "needs `impl Failure for {Self}`",
+    note = "use `workflow_runtime::Error`, or `#[derive(Serialize, Deserialize)]`, `impl From<workflow_runtime::Error> for {Self}` and `impl workflow_runtime::Failure for {Self} {{}}`"
+)]
+pub trait Failure: Serialize + serde::de::DeserializeOwned + From<Error> + Send + 'static {
+    /// Whether the step is not to be attempted again.
+    fn is_fatal(&self) -> bool {
+        false
+    }
+
+    /// How long the next attempt is to wait, in place of the step's backoff.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl Failure for Error {
+    fn is_fatal(&self) -> bool {
+        Error::is_fatal(self)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.delay()
+    }
+}

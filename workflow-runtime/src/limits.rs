@@ -1,0 +1,58 @@
+//! Every limit of the engine, with its unit in its name. Passing one is an error with a code of its own, never a slow death.
+
+use std::time::Duration;
+
+/// Bytes of one encoded payload: the arguments of a run, the arguments or the result of a step.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Bytes of a run id or of the name given to a step call.
+pub(crate) const NAME_BYTES_MAX: usize = 512;
+/// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.
+pub(crate) const OUTSTANDING_MAX: usize = 100_000;
+/// Branches of one run (its `spawn`s) that may be alive at the same time.
+pub(crate) const BRANCHES_MAX: usize = 10_000;
+/// Polls of a run's branches after one event; more means that two branches wake one another forever.
+pub(crate) const POLLS_PER_EVENT_MAX: usize = 1_000_000;
+/// Events delivered in one turn; the rest waits for the next one, so that one commit stays small.
+pub(crate) const EVENTS_PER_TURN_MAX: usize = 1_024;
+/// Bytes of results delivered in one turn, after which the rest waits for the next one.
+pub(crate) const TURN_RESULTS_BYTES: usize = PAYLOAD_BYTES_MAX;
+/// Bytes of one journal row. SQLite takes up to 1 GB.
+pub(crate) const ROW_BYTES_MAX: usize = 512 << 20;
+/// Writes in one group commit.
+pub(crate) const WRITES_PER_GROUP_MAX: usize = 4_096;
+/// Journal rows read at once by a replay, at the most and for a start.
+pub(crate) const JOURNAL_PAGE_ROWS: usize = 1_024;
+pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;
+/// Bytes of journal rows that a replay means to read at once, judged by the rows before.
+pub(crate) const JOURNAL_PAGE_BYTES: usize = 4 << 20;
+/// Runs claimed in one transaction.
+pub(crate) const CLAIM_RUNS: usize = 256;
+/// Runs that are being loaded and replayed at the same time.
+pub(crate) const REPLAYS_CONCURRENT: usize = 16;
+/// Attempts of async steps that run at the same time in one engine, unless the builder says otherwise.
+pub(crate) const STEPS_CONCURRENT: usize = 1_024;
+/// Attempts of blocking steps that run at the same time in one engine, unless the builder says otherwise.
+pub(crate) const BLOCKING_STEPS_CONCURRENT: usize = 64;
+/// Recoveries of a run without a commit between them, after which it is stuck, unless the builder says otherwise.
+pub(crate) const RECOVERIES_MAX: u32 = 5;
+/// Attempts of a step after the first, unless the step says otherwise.
+pub(crate) const RETRIES: u32 = 3;
+/// The shortest and the longest upper bound of the delay before a retry, unless the step says otherwise.
+pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// How long a graceful shutdown waits for attempts that are running.
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long a graceful shutdown waits for attempts that it has stopped.
+pub(crate) const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// How long a writer waits for a lock on the database file that another program holds.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an embedded store looks whether another process has written.
+pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+/// How often an engine that does not execute asks for the right to.
+pub(crate) const OWNERSHIP_INTERVAL: Duration = Duration::from_millis(100);
+/// The delays before a write that is in doubt is sent again; after the last the doubt is reported.
+pub(crate) const RESEND_DELAYS: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
+/// How long a run waits before it sends a turn again that the store could not take.
+pub(crate) const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// The longest sleep of the engine's clockwork, so that a clock that was set is noticed.
+pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);

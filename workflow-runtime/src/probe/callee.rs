@@ -1,0 +1,204 @@
+//! Functions that a workflow must not call: a callee is compared with them as a type, which has one name only.
+
+use std::any::type_name;
+
+use super::Pass;
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "the clock gives another answer on a replay",
+    label = "use `workflow_runtime::now()`"
+)]
+pub trait Clock {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "randomness gives another answer on a replay",
+    label = "use `workflow_runtime::random()`"
+)]
+pub trait Random {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "a random id is another one on a replay",
+    label = "use `workflow_runtime::uuid()`"
+)]
+pub trait Identifier {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "the environment may be another one on a replay",
+    label = "read it in a `#[step]`, or take the value as an argument"
+)]
+pub trait Environment {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "a workflow is replayed, and would do this again each time",
+    label = "move the call into a `#[step]`"
+)]
+pub trait World {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "what runs beside the workflow is not replayed",
+    label = "use `workflow_runtime::spawn` for a branch, or a `#[step]`"
+)]
+pub trait Task {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "a workflow waits by recorded timers",
+    label = "use `workflow_runtime::sleep(..).await`, or `workflow_runtime::timeout`"
+)]
+pub trait Waiting {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(message = "a replay runs in another process", label = "move the call into a `#[step]`")]
+pub trait Process {}
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "a hash state is seeded at random, so it differs on a replay",
+    label = "use a `BTreeMap`, or a fixed seed"
+)]
+pub trait Hashing {}
+
+/// The struct of a probe, which holds two callees, and what it does if they differ.
+macro_rules! same {
+    ($($probe:ident)*) => {$(
+        /// Two callees.
+        pub struct $probe<A, B>(pub A, pub B);
+
+        impl<A, B> Pass for $probe<A, B> {
+            type Probed = A;
+
+            fn pass(self) -> A {
+                refuse_by_name(type_name::<A>());
+                self.0
+            }
+        }
+    )*};
+}
+
+same! {
+    SameClock
+    SameRandom
+    SameIdentifier
+    SameEnvironment
+    SameWorld
+    SameTask
+    SameWaiting
+    SameProcess
+    SameHashing
+}
+
+impl<A> SameClock<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Clock,
+    {
+        self.0
+    }
+}
+
+impl<A> SameRandom<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Random,
+    {
+        self.0
+    }
+}
+
+impl<A> SameIdentifier<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Identifier,
+    {
+        self.0
+    }
+}
+
+impl<A> SameEnvironment<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Environment,
+    {
+        self.0
+    }
+}
+
+impl<A> SameWorld<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: World,
+    {
+        self.0
+    }
+}
+
+impl<A> SameTask<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Task,
+    {
+        self.0
+    }
+}
+
+impl<A> SameWaiting<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Waiting,
+    {
+        self.0
+    }
+}
+
+impl<A> SameProcess<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Process,
+    {
+        self.0
+    }
+}
+
+impl<A> SameHashing<A, A> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> A
+    where
+        A: Hashing,
+    {
+        self.0
+    }
+}
+
+/// Refuses functions of crates that cannot be named here, under whatever name they were imported.
+///
+/// It compares the full name of a function that is called, which the compiler knows: in a release build nothing of it
+/// is left for functions that pass.
+fn refuse_by_name(function: &str) {
+    let Some((krate, _)) = function.trim_start_matches('<').split_once("::") else { return };
+    let last = function.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or_default();
+    let last = if function.starts_with('<') { function.rsplit("::").next().unwrap_or_default() } else { last };
+    let (reason, instead) = match krate {
+        "chrono" | "time" | "jiff" if last.starts_with("now") => ("the clock", "`workflow_runtime::now()`"),
+        "uuid" | "ulid" => ("a random id", "`workflow_runtime::uuid()`"),
+        "rand" | "fastrand" | "getrandom" | "rand_core" => ("randomness", "`workflow_runtime::random()`"),
+        "tokio" | "async_std" | "smol" => {
+            ("what runs beside the workflow", "`workflow_runtime::spawn`, or a `#[step]`")
+        }
+        _ => return,
+    };
+    panic!("a workflow called `{function}`: {reason} is not the same on a replay: use {instead}");
+}

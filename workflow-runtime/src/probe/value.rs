@@ -1,0 +1,141 @@
+//! Values that a workflow must not take: what foreign clocks and generators return, and what reads the world.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::hash::RandomState;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use super::Pass;
+use super::callee::{Clock, Identifier, World};
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "a hash map is iterated in another order on each replay, and so are the steps of this loop",
+    label = "use a `BTreeMap` or a `BTreeSet`, or collect into a `Vec` and sort it"
+)]
+pub trait Order {}
+
+/// What a clock of another crate returned.
+pub struct TimeOf<T>(pub T);
+
+impl<T: WallTime> TimeOf<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: Clock,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for TimeOf<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
+}
+
+/// What a generator of ids returned.
+pub struct IdentifierOf<T>(pub T);
+
+impl<T: RandomId> IdentifierOf<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: Identifier,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for IdentifierOf<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
+}
+
+/// A variable that is asked what has elapsed since.
+pub struct ElapsedOf<'a, T: ?Sized>(pub &'a T);
+
+impl<T: Elapses + ?Sized> ElapsedOf<'_, T> {
+    /// Lets nothing pass.
+    pub fn pass(self)
+    where
+        T: Clock,
+    {
+    }
+}
+
+impl<T: ?Sized> Pass for ElapsedOf<'_, T> {
+    type Probed = ();
+
+    fn pass(self) {}
+}
+
+/// A variable that is asked about the file system.
+pub struct PathOf<'a, T: ?Sized>(pub &'a T);
+
+impl<T: OnDisk + ?Sized> PathOf<'_, T> {
+    /// Lets nothing pass.
+    pub fn pass(self)
+    where
+        T: World,
+    {
+    }
+}
+
+impl<T: ?Sized> Pass for PathOf<'_, T> {
+    type Probed = ();
+
+    fn pass(self) {}
+}
+
+/// A variable that is iterated.
+pub struct OrderOf<'a, T: ?Sized>(pub &'a T);
+
+impl<T: HashOrdered + ?Sized> OrderOf<'_, T> {
+    /// Lets nothing pass.
+    pub fn pass(self)
+    where
+        T: Order,
+    {
+    }
+}
+
+impl<T: ?Sized> Pass for OrderOf<'_, T> {
+    type Probed = ();
+
+    fn pass(self) {}
+}
+
+/// A time of another crate. `SystemTime`, which [`now`](crate::now) returns, is none: it cannot be displayed.
+pub trait WallTime {}
+impl<T: TryFrom<SystemTime> + Display> WallTime for T {}
+
+/// A type whose constructors draw random bits.
+pub trait RandomId {}
+impl RandomId for uuid::Uuid {}
+
+/// A time that is compared with the clock by `elapsed()`.
+pub trait Elapses {}
+impl Elapses for SystemTime {}
+impl Elapses for Instant {}
+impl Elapses for tokio::time::Instant {}
+impl<T: Elapses> Elapses for &T {}
+
+/// A path, whose methods ask the file system.
+pub trait OnDisk {}
+impl OnDisk for Path {}
+impl OnDisk for PathBuf {}
+impl<T: OnDisk + ?Sized> OnDisk for &T {}
+
+/// A map or set whose order is that of hashes with a random seed; another hasher may be the same in every process.
+pub trait HashOrdered {}
+impl<K, V> HashOrdered for HashMap<K, V, RandomState> {}
+impl<T> HashOrdered for HashSet<T, RandomState> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for &T {}
+impl<T: HashOrdered + ?Sized> HashOrdered for &mut T {}

@@ -1,0 +1,344 @@
+//! The workflows and steps of this build, collected at link time.
+//!
+//! `inventory` sees every definition in every crate that is linked into the program, wherever it stands: private, in a
+//! nested module, in a function, in a test. It does not see a crate that no path of the program mentions, since that
+//! crate is not linked: `use that_crate as _;` mentions it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::codec::{self, Payload, Recode};
+use crate::error::{Code, Error, Failure};
+use crate::limits;
+use crate::resources::{Requirement, Resources};
+use crate::workflow::{Fallible, Workflow};
+
+/// A value of success or a typed error, encoded: how a workflow or an attempt of a step ended.
+pub(crate) type Encoded = Result<Payload, Payload>;
+/// A workflow's future, whose output is encoded.
+pub(crate) type RunFuture = Pin<Box<dyn Future<Output = Encoded> + Send>>;
+
+/// Where a definition stands and what it looked like when it was compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The id: the module's path and the function's name, or the pinned one.
+    pub id: &'static str,
+    /// The file, as the compiler names it.
+    pub file: &'static str,
+    /// The line of the function's name.
+    pub line: u32,
+    /// SHA-256 over the tokens of signature and body, in hex.
+    pub fingerprint: &'static str,
+}
+
+/// A workflow of this build.
+pub struct WorkflowDefinition {
+    pub(crate) source: Source,
+    pub(crate) was: &'static [&'static str],
+    pub(crate) body: fn(&Payload) -> Result<RunFuture, Error>,
+    pub(crate) recode_args: Recode,
+    /// Of the value of success.
+    pub(crate) recode_output: Recode,
+}
+
+impl WorkflowDefinition {
+    #[doc(hidden)]
+    pub const fn new<W: Workflow>(source: Source, was: &'static [&'static str]) -> Self {
+        WorkflowDefinition {
+            source,
+            was,
+            body: body::<W>,
+            recode_args: codec::recode::<W::Args>,
+            recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
+        }
+    }
+}
+
+fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
+    let future = W::run(codec::decode::<W::Args>("the workflow's arguments", args)?);
+    Ok(Box::pin(async move { encode_outcome("the workflow's result", future.await) }))
+}
+
+/// Encodes an outcome. What does not encode is an error of the type's own, made from ours.
+fn encode_outcome<R: Fallible>(what: &str, outcome: R) -> Encoded {
+    let failed = |error: Error| -> Payload {
+        let typed = <R::Err as From<Error>>::from(error.into_fatal());
+        codec::encode("the error", &typed).unwrap_or_else(|_| never_encodes())
+    };
+    match outcome.into_result() {
+        Ok(value) => codec::encode(what, &value)
+            .and_then(|payload| codec::decode::<R::Ok>(what, &payload).map(|_| payload))
+            .map_err(failed),
+        Err(error) => Err(encode_error("the error", &error).unwrap_or_else(failed)),
+    }
+}
+
+/// Encodes an error, and makes sure that it can be read again.
+fn encode_error<E: Failure>(what: &str, error: &E) -> Result<Payload, Error> {
+    let payload = codec::encode(what, error)?;
+    codec::decode::<E>(what, &payload)?;
+    Ok(payload)
+}
+
+/// Stands for an error whose own type refuses to be encoded twice over.
+fn never_encodes() -> Payload {
+    codec::encode("a text", "an error that cannot be encoded").unwrap_or_else(|_| unreachable!("a text encodes"))
+}
+
+/// When and how long a step is attempted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Attempts after the first.
+    pub retries: u32,
+    /// The upper bound of the delay before the first retry; it doubles with each.
+    pub backoff_min: Duration,
+    /// The largest upper bound.
+    pub backoff_max: Duration,
+    /// How long one attempt may take, if that is bounded.
+    pub timeout: Option<Duration>,
+}
+
+impl Policy {
+    /// What a step has unless it says otherwise.
+    pub const DEFAULT: Policy = Policy {
+        retries: limits::RETRIES,
+        backoff_min: limits::BACKOFF.0,
+        backoff_max: limits::BACKOFF.1,
+        timeout: None,
+    };
+
+    /// With so many attempts after the first.
+    pub const fn retries(self, retries: u32) -> Self {
+        Policy { retries, ..self }
+    }
+
+    /// With these bounds of the delay before a retry.
+    pub const fn backoff(self, backoff_min: Duration, backoff_max: Duration) -> Self {
+        Policy { backoff_min, backoff_max, ..self }
+    }
+
+    /// With a bound on each attempt.
+    pub const fn timeout(self, timeout: Duration) -> Self {
+        Policy { timeout: Some(timeout), ..self }
+    }
+}
+
+/// How an attempt runs.
+pub enum Execution<R> {
+    /// As a future on the runtime.
+    Async(Pin<Box<dyn Future<Output = R> + Send>>),
+    /// As a function on the blocking pool.
+    Blocking(Box<dyn FnOnce() -> R + Send>),
+}
+
+/// A step: the hidden type behind each `#[step]` function. It is implemented by the attribute alone.
+pub trait Step: 'static {
+    /// The arguments, always as a tuple, without the resources.
+    type Args: serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
+    /// What the function returns: a `Result`.
+    type Output: Fallible;
+
+    /// The resources that the signature declares.
+    fn requires() -> Vec<Requirement>;
+
+    /// One attempt.
+    fn execute(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
+}
+
+/// How an attempt failed: what the engine has to know of the error, beside the error itself.
+#[derive(Clone, Debug)]
+pub(crate) struct AttemptFailure {
+    /// The typed error, encoded.
+    pub error: Payload,
+    pub fatal: bool,
+    pub retry_after: Option<Duration>,
+}
+
+/// What an attempt gave.
+pub(crate) type AttemptResult = Result<Payload, AttemptFailure>;
+
+/// A step of this build.
+pub struct StepDefinition {
+    pub(crate) source: Source,
+    pub(crate) policy: Policy,
+    pub(crate) requires: fn() -> Vec<Requirement>,
+    pub(crate) execute: fn(&Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
+    /// Turns an error of the engine's into the step's own type.
+    pub(crate) adopt: fn(Error) -> AttemptFailure,
+    pub(crate) recode_args: Recode,
+    /// Whether another step has the id, looked up once.
+    unique: OnceLock<Result<(), Error>>,
+}
+
+impl StepDefinition {
+    #[doc(hidden)]
+    pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
+        StepDefinition {
+            source,
+            policy,
+            requires: S::requires,
+            execute: execute::<S>,
+            adopt: adopt::<<S::Output as Fallible>::Err>,
+            recode_args: codec::recode::<S::Args>,
+            unique: OnceLock::new(),
+        }
+    }
+}
+
+impl StepDefinition {
+    /// Refuses a step whose id another step has too.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let look_up = || match registry().steps.get(self.source.id).map(Vec::as_slice).unwrap_or_default() {
+            [] | [_] => Ok(()),
+            several => Err(duplicate("steps", self.source.id, several.iter().map(|definition| definition.source))),
+        };
+        self.unique.get_or_init(look_up).clone()
+    }
+}
+
+fn execute<S: Step>(args: &Payload, resources: &Resources) -> Result<Execution<AttemptResult>, Error> {
+    let args = codec::decode::<S::Args>("the step's arguments", args).map_err(Error::into_fatal)?;
+    Ok(match S::execute(args, resources)? {
+        Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(attempt.await) })),
+        Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(attempt()))),
+    })
+}
+
+pub(crate) fn attempt_result<R: Fallible>(outcome: R) -> AttemptResult {
+    match outcome.into_result() {
+        // Decoded at once, so that what the journal holds is known to be readable before it is recorded.
+        Ok(value) => codec::encode("the step's result", &value)
+            .and_then(|payload| codec::decode::<R::Ok>("the step's result", &payload).map(|_| payload))
+            .map_err(|error| adopt::<R::Err>(error.into_fatal())),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+fn failure<E: Failure>(error: E) -> AttemptFailure {
+    let (fatal, retry_after) = (error.is_fatal(), error.retry_after());
+    match encode_error("the step's error", &error) {
+        Ok(error) => AttemptFailure { error, fatal, retry_after },
+        Err(error) => adopt::<E>(error.into_fatal()),
+    }
+}
+
+pub(crate) fn adopt<E: Failure>(error: Error) -> AttemptFailure {
+    let (fatal, retry_after) = (error.is_fatal(), error.delay());
+    let error = codec::encode("the step's error", &E::from(error)).unwrap_or_else(|_| never_encodes());
+    AttemptFailure { error, fatal, retry_after }
+}
+
+/// What the attributes submit.
+pub enum Item {
+    /// A workflow.
+    Workflow(&'static WorkflowDefinition),
+    /// A step.
+    Step(&'static StepDefinition),
+}
+
+inventory::collect!(Item);
+
+/// Every definition of this build by its id.
+pub(crate) struct Registry {
+    workflows: HashMap<&'static str, Vec<&'static WorkflowDefinition>>,
+    steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
+    /// SHA-256 over all ids and fingerprints, and the program's file: another value means another build.
+    pub(crate) build: String,
+}
+
+/// The registry, made at its first use.
+pub(crate) fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(Registry::collect)
+}
+
+impl Registry {
+    fn collect() -> Self {
+        let mut workflows: HashMap<_, Vec<&'static WorkflowDefinition>> = HashMap::new();
+        let mut steps: HashMap<_, Vec<&'static StepDefinition>> = HashMap::new();
+        let mut sources = Vec::new();
+        for item in inventory::iter::<Item> {
+            match item {
+                Item::Workflow(definition) => {
+                    workflows.entry(definition.source.id).or_default().push(definition);
+                    for was in definition.was {
+                        workflows.entry(was).or_default().push(definition);
+                    }
+                    sources.push(definition.source);
+                }
+                Item::Step(definition) => {
+                    steps.entry(definition.source.id).or_default().push(definition);
+                    sources.push(definition.source);
+                }
+            }
+        }
+        sources.sort_by_key(|source| (source.id, source.fingerprint));
+        let mut hash = Sha256::new();
+        for source in sources {
+            hash.update(source.id);
+            hash.update(source.fingerprint);
+        }
+        // Helpers and constants have no fingerprint: the file tells that they may have changed.
+        if let Ok(program) = std::env::current_exe().and_then(std::fs::metadata) {
+            hash.update(program.len().to_le_bytes());
+            let modified = program.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+        Registry { workflows, steps, build: hex(&hash.finalize()) }
+    }
+
+    /// The workflow with this id, now or formerly.
+    pub(crate) fn workflow(&self, id: &str) -> Result<&'static WorkflowDefinition, Error> {
+        let found = self.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
+        match found {
+            [one] => Ok(one),
+            [] => Err(unknown("workflow", id, self.workflows.keys().copied())),
+            several => Err(duplicate("workflows", id, several.iter().map(|definition| definition.source))),
+        }
+    }
+
+    /// The ids of all workflows, former ones included.
+    pub(crate) fn workflow_ids(&self) -> impl Iterator<Item = &'static str> {
+        self.workflows.keys().copied()
+    }
+
+    /// Every step.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &'static StepDefinition> {
+        self.steps.values().flatten().copied()
+    }
+}
+
+fn unknown(kind: &str, id: &str, known: impl Iterator<Item = &'static str>) -> Error {
+    let name = id.rsplit("::").next().unwrap_or(id);
+    let near = known.filter(|known| known.rsplit("::").next() == Some(name)).collect::<Vec<_>>().join(", ");
+    let error = Error::coded(Code::NotRegistered, format!("no {kind} with the id `{id}` is in this build"));
+    if near.is_empty() {
+        error.help(
+            "link the crate that defines it (`use that_crate as _;` if nothing else mentions it), or keep a moved or \
+             renamed function alive with `was = \"…\"`",
+        )
+    } else {
+        error.found(near).help(format!("if the function moved, add `was = \"{id}\"` to its attribute"))
+    }
+}
+
+fn duplicate(kind: &str, id: &str, sources: impl Iterator<Item = Source>) -> Error {
+    let places = sources.map(|source| format!("{}:{}", source.file, source.line)).collect::<Vec<_>>().join(" and ");
+    Error::coded(Code::DuplicateId, format!("several {kind} have the id `{id}`"))
+        .found(places)
+        .help("give one of them an id of its own: `id = \"…\"` in its attribute")
+        .into_fatal()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,15 @@
+//! The core that matches events to futures.
+//!
+//! It does no I/O and knows no clock and no store: a [`Core`] is given events and gives the commands that the workflow
+//! issues after each. Giving it the same events again makes the same workflow, which is all there is to recovery.
+
+mod core;
+mod journal;
+mod operation;
+mod shared;
+mod waker;
+
+pub(crate) use self::core::{Core, panic_text};
+pub(crate) use self::journal::{End, Event, FORMAT, TurnRecord, outstanding};
+pub(crate) use self::operation::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation, StepRequest};
+pub(crate) use self::shared::{Action, Shared, current};

@@ -1,0 +1,216 @@
+//! Delivers events to a workflow's future and polls it until it waits.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::Unconstrained;
+
+use super::journal::{Delivery, End, Event};
+use super::operation::Completion;
+use super::shared::{BranchFuture, Shared};
+use super::waker::{BranchId, BranchWaker, ROOT};
+use crate::codec::Payload;
+use crate::error::{Code, Error};
+use crate::limits;
+use crate::registry::{RunFuture, WorkflowDefinition};
+
+struct Branch<F> {
+    // Tokio's cooperative budget would make a poll depend on what the thread did before it.
+    future: Unconstrained<F>,
+    queued: Arc<BranchWaker>,
+    waker: Waker,
+}
+
+impl<F: Future + Unpin> Branch<F> {
+    fn new(shared: &Arc<Shared>, id: BranchId, future: Unconstrained<F>) -> Self {
+        let queued = BranchWaker::new(shared, id);
+        Branch { future, waker: queued.waker(), queued }
+    }
+
+    fn poll(&mut self) -> Result<Poll<F::Output>, Error> {
+        self.queued.leave_queue();
+        let mut context = Context::from_waker(&self.waker);
+        catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(&mut context))).map_err(|panic| {
+            Error::coded(Code::Panic, format!("the workflow panicked: {}", panic_text(&*panic)))
+                .help("mend the code and deploy it: the run then goes on from before the panic")
+        })
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
+}
+
+/// A run in memory: its workflow's future and what that waits for.
+pub(crate) struct Core {
+    definition: &'static WorkflowDefinition,
+    shared: Arc<Shared>,
+    root: Option<Branch<RunFuture>>,
+    branches: BTreeMap<BranchId, Branch<BranchFuture>>,
+    ended: bool,
+}
+
+impl Core {
+    /// A run before its first event.
+    pub fn new(definition: &'static WorkflowDefinition, run: Arc<str>) -> Self {
+        Core { definition, shared: Shared::new(run), root: None, branches: BTreeMap::new(), ended: false }
+    }
+
+    pub fn definition(&self) -> &'static WorkflowDefinition {
+        self.definition
+    }
+
+    /// Whether the workflow has returned.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Delivers an event for the first time: what is to be recorded. After an error the core is of no more use.
+    pub fn deliver(&mut self, at: u64, event: Event) -> Result<Delivery, Error> {
+        self.shared.begin(at, None);
+        let end = self.turn(&event)?;
+        let commands = self.shared.finish(end.is_some())?;
+        let delivery = Delivery { at: self.shared.now(), event, commands, end };
+        if delivery.end.is_some() {
+            self.ended = true;
+            self.discard();
+        }
+        Ok(delivery)
+    }
+
+    /// Delivers an event again, and compares what the workflow does with what is recorded.
+    pub fn replay(&mut self, delivery: Delivery) -> Result<(), Error> {
+        self.shared.begin(delivery.at, Some(delivery.commands));
+        let end = self.turn(&delivery.event)?;
+        self.shared.finish(end.is_some())?;
+        let same = match (&end, &delivery.end) {
+            (None, None) => true,
+            (Some(End::Completed(found)), Some(End::Completed(recorded)))
+            | (Some(End::Failed(found)), Some(End::Failed(recorded))) => {
+                found.same_value(recorded, self.definition.recode_output)
+            }
+            _ => false,
+        };
+        if !same {
+            let words = |end: &Option<End>| match end {
+                None => "the workflow waits".to_owned(),
+                Some(End::Completed(value)) => format!("the workflow returns Ok({value:?})"),
+                Some(End::Failed(error)) => format!("the workflow returns Err({error:?})"),
+            };
+            return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
+                .expected(words(&delivery.end))
+                .found(words(&end))
+                .help("deploy code that does what the unfinished runs did; the run then goes on by itself"));
+        }
+        if end.is_some() {
+            self.ended = true;
+            self.discard();
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, event: &Event) -> Result<Option<End>, Error> {
+        let waker = match event {
+            Event::Started { seed, args } => {
+                self.shared.seed(seed);
+                Some(self.start(args)?)
+            }
+            Event::Completed { op, value } => self.shared.complete(*op, Completion::Completed(value.clone()))?,
+            Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
+            Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
+            Event::Attempt { op, attempt, not_before, .. } => {
+                self.shared.attempt_failed(*op, *attempt, *not_before)?;
+                None
+            }
+        };
+        let Some(waker) = waker else { return Ok(None) };
+        let shared = self.shared.clone();
+        shared.enter(|| {
+            waker.wake();
+            self.poll()
+        })
+    }
+
+    fn start(&mut self, args: &Payload) -> Result<Waker, Error> {
+        let shared = self.shared.clone();
+        let body = self.definition.body;
+        let future = shared
+            .enter(|| catch_unwind(AssertUnwindSafe(|| body(args))))
+            .map_err(|panic| Error::coded(Code::Panic, format!("the workflow panicked: {}", panic_text(&*panic))))??;
+        let root = Branch::new(&shared, ROOT, tokio::task::unconstrained(future));
+        let waker = root.waker.clone();
+        self.root = Some(root);
+        Ok(waker)
+    }
+
+    /// Polls what is woken, first woken first, until nothing is.
+    fn poll(&mut self) -> Result<Option<End>, Error> {
+        let mut polls = 0;
+        while let Some(id) = self.shared.next_woken() {
+            polls += 1;
+            if polls > limits::POLLS_PER_EVENT_MAX {
+                return Err(Error::coded(
+                    Code::Limit,
+                    "the workflow wakes itself for ever without waiting for anything",
+                )
+                .expected(format!("at most {} polls after one event", limits::POLLS_PER_EVENT_MAX)));
+            }
+            if id == ROOT {
+                let Some(root) = &mut self.root else { continue };
+                if let Poll::Ready(outcome) = root.poll()? {
+                    return Ok(Some(outcome.map_or_else(End::Failed, End::Completed)));
+                }
+            } else if let Some(branch) = self.branches.get_mut(&id)
+                && branch.poll()?.is_ready()
+            {
+                self.branches.remove(&id);
+                self.shared.branch_ended();
+            }
+            if self.shared.has_fault() {
+                return Ok(None);
+            }
+            for (id, future) in self.shared.take_spawned() {
+                let branch = Branch::new(&self.shared, id, future);
+                branch.waker.wake_by_ref();
+                self.branches.insert(id, branch);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Drops the futures without that counting as cancelling anything.
+    fn discard(&mut self) {
+        self.shared.discard();
+        let slots = self.shared.clear();
+        let (root, branches) = (self.root.take(), std::mem::take(&mut self.branches));
+        // Inside the run: what destructors call is the run's then, and does nothing.
+        let dropped = self.shared.enter(|| {
+            [
+                catch_unwind(AssertUnwindSafe(|| drop(root))),
+                catch_unwind(AssertUnwindSafe(|| drop(branches))),
+                catch_unwind(AssertUnwindSafe(|| drop(slots))),
+            ]
+        });
+        for dropped in dropped {
+            if let Err(panic) = dropped {
+                tracing::warn!(run = %self.shared.run_id(), "a destructor panicked: {}", panic_text(&*panic));
+            }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}

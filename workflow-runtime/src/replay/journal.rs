@@ -1,0 +1,197 @@
+//! What a run's journal says: the events that were delivered and, behind each, the commands that the workflow issued.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Payload, Recode, excerpt};
+use crate::error::{Code, Error};
+
+/// The version of the format below, stored beside each row.
+pub(crate) const FORMAT: u32 = 1;
+
+/// One turn: a row of the journal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct TurnRecord {
+    pub deliveries: Vec<Delivery>,
+}
+
+/// One event and what the workflow did with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    /// The event's time, in milliseconds since 1970: what `now()` says until the next event.
+    pub at: u64,
+    pub event: Event,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<End>,
+}
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// The run began.
+    Started {
+        /// 128 random bits in hex, from which `random()` and `uuid()` come.
+        seed: Cow<'static, str>,
+        args: Payload,
+    },
+    /// A step succeeded.
+    Completed { op: u64, value: Payload },
+    /// A step failed for good.
+    Failed { op: u64, error: Payload },
+    /// An attempt of a step failed, and there will be another one.
+    Attempt {
+        op: u64,
+        /// Counts from 1.
+        attempt: u32,
+        error: Payload,
+        /// The next attempt's earliest time, in milliseconds since 1970.
+        not_before: u64,
+    },
+    /// A timer is due.
+    Timer { op: u64 },
+}
+
+/// Something that a workflow asks for. Operations are numbered from 0 in the order in which they are issued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// Execute a step.
+    Step {
+        op: u64,
+        step: Cow<'static, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<Cow<'static, str>>,
+        input: Payload,
+    },
+    /// Wake the workflow at a time, in milliseconds since 1970.
+    Timer { op: u64, until: u64 },
+    /// The workflow dropped the operation.
+    Cancel { op: u64 },
+}
+
+/// How the workflow ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    Completed(Payload),
+    Failed(Payload),
+}
+
+impl Command {
+    /// Whether a replay that issues `self` is still the run that recorded `recorded`.
+    pub fn matches(&self, recorded: &Command, recode: Recode) -> bool {
+        match (self, recorded) {
+            (
+                Command::Step { op, step, input, .. },
+                Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
+            ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
+            _ => self == recorded,
+        }
+    }
+
+    /// The command in words, for an error message.
+    pub fn describe(&self) -> String {
+        match self {
+            Command::Step { op, step, input, .. } => {
+                format!("operation {op}: step `{step}` with {}", excerpt(input.as_str()))
+            }
+            Command::Timer { op, until } => format!("operation {op}: a timer until {until} ms"),
+            Command::Cancel { op } => format!("dropping operation {op}"),
+        }
+    }
+}
+
+impl TurnRecord {
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        encode(self)
+    }
+
+    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
+        decode(format, checksum, body)
+    }
+}
+
+impl Event {
+    /// How large what it brings is.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Event::Started { args: payload, .. }
+            | Event::Completed { value: payload, .. }
+            | Event::Failed { error: payload, .. }
+            | Event::Attempt { error: payload, .. } => payload.as_str().len(),
+            Event::Timer { .. } => 0,
+        }
+    }
+
+    pub fn encode(&self) -> Result<Vec<u8>, Error> {
+        encode(self)
+    }
+
+    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
+        decode(format, checksum, body)
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value)
+        .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8]) -> Result<T, Error> {
+    if format != FORMAT {
+        return Err(Error::coded(Code::Damaged, "the row is of another version of the format")
+            .expected(FORMAT)
+            .found(format)
+            .help("run the version of the program that wrote it, or a newer one"));
+    }
+    let found = crc32fast::hash(body);
+    if found != checksum {
+        return Err(Error::coded(Code::Damaged, "the row's checksum is wrong: it was changed after it was written")
+            .expected(format!("{checksum:08x}"))
+            .found(format!("{found:08x}"))
+            .help("restore the row, or the database, from a backup"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Error::coded(Code::Damaged, "the row does not decode")
+            .because(error)
+            .found(excerpt(&String::from_utf8_lossy(body)))
+            .help("restore the row, or the database, from a backup")
+    })
+}
+
+/// An operation without a result.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    /// The step's id or "timer".
+    pub what: String,
+}
+
+/// Adds a turn to the operations that are outstanding: what a run waited for, told without running its code.
+pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnRecord) {
+    for delivery in &turn.deliveries {
+        match &delivery.event {
+            Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } => {
+                open.remove(op);
+            }
+            Event::Started { .. } | Event::Attempt { .. } => {}
+        }
+        for command in &delivery.commands {
+            match command {
+                Command::Step { op, step, .. } => {
+                    open.insert(*op, Outstanding { what: format!("step `{step}`") });
+                }
+                Command::Timer { op, .. } => {
+                    open.insert(*op, Outstanding { what: "timer".to_owned() });
+                }
+                Command::Cancel { op } => {
+                    open.remove(op);
+                }
+            }
+        }
+    }
+}

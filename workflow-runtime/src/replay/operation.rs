@@ -1,0 +1,126 @@
+//! One durable operation, as a future holds it.
+
+use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+
+use super::journal::Command;
+use super::shared::{Shared, current};
+use crate::codec::{Payload, Recode};
+use crate::error::Error;
+use crate::registry::{AttemptResult, Policy, StepDefinition};
+
+/// A future that an operation brings with it, since no definition can make it again.
+pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;
+
+/// The id under which the journal knows futures that were wrapped with `nondeterministic`.
+pub(crate) const NONDETERMINISTIC: &str = "workflow_runtime::nondeterministic";
+
+/// A step to be executed.
+#[derive(Clone)]
+pub(crate) struct StepRequest {
+    pub definition: &'static StepDefinition,
+    pub input: Payload,
+    pub policy: Cow<'static, Policy>,
+    pub name: Option<Arc<str>>,
+    /// The attempt that is to come, from 1.
+    pub attempt: u32,
+    /// Its earliest time, in milliseconds since 1970; 0 for at once.
+    pub not_before: u64,
+}
+
+/// What an operation is.
+pub(crate) enum Kind {
+    Step(Box<StepRequest>),
+    Timer { until: u64 },
+    Local(Option<LocalFuture>),
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    Completed(Payload),
+    Failed(Payload),
+    Due,
+}
+
+impl Kind {
+    /// How the input is decoded and encoded again.
+    pub(super) fn recode(&self) -> Recode {
+        match self {
+            Kind::Step(step) => step.definition.recode_args,
+            Kind::Timer { .. } | Kind::Local(_) => |_| None,
+        }
+    }
+
+    pub(super) fn command(&self, op: u64) -> Command {
+        match self {
+            Kind::Step(step) => Command::Step {
+                op,
+                step: Cow::Borrowed(step.definition.source.id),
+                name: step.name.as_deref().map(|name| Cow::Owned(name.to_owned())),
+                input: step.input.clone(),
+            },
+            Kind::Timer { until } => Command::Timer { op, until: *until },
+            Kind::Local(_) => {
+                Command::Step { op, step: Cow::Borrowed(NONDETERMINISTIC), name: None, input: Payload::null() }
+            }
+        }
+    }
+}
+
+/// One operation of one run. It is issued at its first poll, and cancelled when it is dropped before its result.
+pub(crate) struct Operation {
+    run: Arc<Shared>,
+    site: &'static Location<'static>,
+    op: Option<u64>,
+    taken: bool,
+}
+
+impl Operation {
+    /// An operation of the run that is being polled, if one is.
+    pub fn new(site: &'static Location<'static>) -> Option<Self> {
+        Some(Operation { run: current()?, site, op: None, taken: false })
+    }
+
+    pub fn run(&self) -> &Shared {
+        &self.run
+    }
+
+    /// Issues the operation at the first call; ready with its result. An error means that it was polled outside its run.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        kind: impl FnOnce() -> Option<Kind>,
+    ) -> Poll<Result<Completion, Error>> {
+        if let Err(error) = self.run.check_turn(self.site) {
+            return Poll::Ready(Err(error));
+        }
+        match self.op {
+            Some(op) => match self.run.take(op, context.waker()) {
+                Some(completion) => {
+                    self.taken = true;
+                    Poll::Ready(Ok(completion))
+                }
+                None => Poll::Pending,
+            },
+            None => {
+                self.op = kind().and_then(|kind| self.run.issue(kind, self.site, context.waker()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if let Some(op) = self.op
+            && !self.taken
+        {
+            self.run.drop_operation(op);
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use chacha20::ChaCha12Rng;
+use rand::SeedableRng;
+use sha2::{Digest, Sha256};
+use tokio::task::Unconstrained;
+
+use super::journal::Command;
+use super::operation::{Completion, Kind, LocalFuture};
+use super::waker::BranchId;
+use crate::codec::Recode;
+use crate::error::{Code, Error};
+use crate::limits;
+
+/// A spawned branch; its output goes where its handle looks.
+pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the engine has to do once the turn is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Execute the step.
+    Dispatch(u64),
+    /// Deliver the operation's event (or attempt it again) at this time.
+    Arm { op: u64, at: u64 },
+    /// Stop what is under way for the operation, and forget its time.
+    Abort(u64),
+}
+
+/// What the run is doing just now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Polling,
+    /// The engine drops the futures. Nothing that their destructors do counts.
+    Discarding,
+}
+
+/// An operation that was issued and whose future has not taken the result.
+struct Slot {
+    kind: Kind,
+    waker: Option<Waker>,
+    completion: Option<Completion>,
+}
+
+struct State {
+    phase: Phase,
+    now: u64,
+    seed: [u8; 32],
+    rng: Option<Box<ChaCha12Rng>>,
+    next_op: u64,
+    next_branch: BranchId,
+    ops: HashMap<u64, Slot>,
+    /// How many of `ops` have no result.
+    outstanding: usize,
+    commands: Vec<Command>,
+    actions: Vec<Action>,
+    /// While replaying: the commands that the journal has behind this event, yet to be issued.
+    expected: Option<std::vec::IntoIter<Command>>,
+    fault: Option<Error>,
+    woken: VecDeque<BranchId>,
+    spawned: Vec<(BranchId, Unconstrained<BranchFuture>)>,
+    branches: usize,
+    /// Where the workflow issued its latest operation.
+    last_site: Option<&'static Location<'static>>,
+}
+
+/// Called when something outside the run wakes it.
+type Alarm = Box<dyn Fn() + Send + Sync>;
+
+/// See the module.
+pub(crate) struct Shared {
+    run: Arc<str>,
+    state: Mutex<State>,
+    alarm: OnceLock<Alarm>,
+}
+
+tokio::task_local! {
+    static CURRENT: Arc<Shared>;
+}
+
+/// The run that is being polled by this thread.
+pub(crate) fn current() -> Option<Arc<Shared>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+impl Shared {
+    pub(super) fn new(run: Arc<str>) -> Arc<Self> {
+        Arc::new(Shared {
+            run,
+            state: Mutex::new(State {
+                phase: Phase::Idle,
+                now: 0,
+                seed: [0; 32],
+                rng: None,
+                next_op: 0,
+                next_branch: 1,
+                ops: HashMap::new(),
+                outstanding: 0,
+                commands: Vec::new(),
+                actions: Vec::new(),
+                expected: None,
+                fault: None,
+                woken: VecDeque::new(),
+                spawned: Vec::new(),
+                branches: 0,
+                last_site: None,
+            }),
+            alarm: OnceLock::new(),
+        })
+    }
+
+    /// A panic inside the lock would be ours, not the user's: user code never runs under it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter<T>(self: &Arc<Self>, f: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), f)
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        CURRENT.try_with(|current| std::ptr::eq(Arc::as_ptr(current), self)).unwrap_or(false)
+    }
+
+    pub(crate) fn run_id(&self) -> &Arc<str> {
+        &self.run
+    }
+
+    // What futures ask for.
+
+    /// The time of the event that is being delivered.
+    pub(crate) fn now(&self) -> u64 {
+        self.state().now
+    }
+
+    /// Bytes of the run's own random sequence.
+    pub(crate) fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
+        // Taken out, so that a caller's code never runs under the lock.
+        let (seed, rng) = {
+            let mut state = self.state();
+            (state.seed, state.rng.take())
+        };
+        let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(seed)));
+        let value = f(&mut rng);
+        self.state().rng = Some(rng);
+        value
+    }
+
+    /// Whether an operation may be polled now: by its own run, in its turn.
+    pub(super) fn check_turn(&self, site: &Location<'_>) -> Result<(), Error> {
+        if self.is_current() {
+            return Ok(());
+        }
+        Err(Error::coded(Code::OutsideRun, "an operation of a run was polled outside the run's turn")
+            .run(&self.run)
+            .operation(format!("created at {site}"))
+            .help("await it in the workflow; do not hand it to another task, thread or runtime")
+            .into_fatal())
+    }
+
+    /// Issues an operation. Nothing if the run has diverged: the caller then waits for its end.
+    pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: &Waker) -> Option<u64> {
+        let mut state = self.state();
+        if state.fault.is_some() || state.phase == Phase::Discarding {
+            return None;
+        }
+        let op = state.next_op;
+        let command = kind.command(op);
+        state.last_site = Some(site);
+        if state.outstanding >= limits::OUTSTANDING_MAX {
+            state.fault = Some(
+                Error::coded(Code::Limit, "the run has too many operations outstanding")
+                    .operation(format!("{} at {site}", command.describe()))
+                    .expected(format!("at most {}", limits::OUTSTANDING_MAX))
+                    .help("bound the fan-out: futures::stream::iter(..).buffer_unordered(n)"),
+            );
+            return None;
+        }
+        let action = match &kind {
+            Kind::Timer { until } => Action::Arm { op, at: *until },
+            Kind::Step(_) | Kind::Local(_) => Action::Dispatch(op),
+        };
+        if !state.record(command, kind.recode(), Some(site)) {
+            return None;
+        }
+        if state.expected.is_none() {
+            state.actions.push(action);
+        }
+        state.next_op += 1;
+        state.outstanding += 1;
+        state.ops.insert(op, Slot { kind, waker: Some(waker.clone()), completion: None });
+        Some(op)
+    }
+
+    /// The operation's result, or the promise to wake `waker` when it is there.
+    pub(super) fn take(&self, op: u64, waker: &Waker) -> Option<Completion> {
+        let (completion, _dropped) = {
+            let mut state = self.state();
+            let slot = state.ops.get_mut(&op)?;
+            match slot.completion.take() {
+                Some(completion) => (Some(completion), state.ops.remove(&op)),
+                None => {
+                    if !slot.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+                        slot.waker = Some(waker.clone());
+                    }
+                    (None, None)
+                }
+            }
+        };
+        completion
+    }
+
+    /// The operation's future was dropped before it took the result.
+    pub(super) fn drop_operation(&self, op: u64) {
+        // The slot may hold a user's future: it is dropped after the lock.
+        let _slot = {
+            let mut state = self.state();
+            if state.phase != Phase::Polling || !self.is_current() {
+                return;
+            }
+            let slot = state.ops.remove(&op);
+            if slot.as_ref().is_some_and(|slot| slot.completion.is_none()) {
+                state.outstanding -= 1;
+                if state.fault.is_none()
+                    && state.record(Command::Cancel { op }, |_| None, None)
+                    && state.expected.is_none()
+                {
+                    state.actions.push(Action::Abort(op));
+                }
+            }
+            slot
+        };
+    }
+
+    /// Adds a branch, polled for the first time after those that were woken before it.
+    pub(crate) fn spawn(&self, future: BranchFuture) {
+        let future = tokio::task::unconstrained(future);
+        let mut state = self.state();
+        if state.phase == Phase::Discarding {
+            drop(state);
+            return;
+        }
+        if state.branches >= limits::BRANCHES_MAX {
+            let limit = format!("at most {}", limits::BRANCHES_MAX);
+            state.fault.get_or_insert_with(|| {
+                Error::coded(Code::Limit, "the run has too many branches alive").expected(limit)
+            });
+            return;
+        }
+        let branch = state.next_branch;
+        state.next_branch += 1;
+        state.branches += 1;
+        state.spawned.push((branch, future));
+    }
+
+    /// Ends the run's turn with an error that the workflow is not to see.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state().fault.get_or_insert(error);
+    }
+
+    // What wakers say.
+
+    pub(super) fn queue(&self, branch: BranchId) {
+        self.state().woken.push_back(branch);
+    }
+
+    pub(super) fn woken_from_outside(&self) {
+        {
+            let mut state = self.state();
+            if state.phase == Phase::Discarding || state.fault.is_some() {
+                return;
+            }
+            let site = state.last_site;
+            state.fault = Some(self.foreign("something outside the run woke it", site));
+        }
+        if let Some(alarm) = self.alarm.get() {
+            alarm();
+        }
+    }
+
+    fn foreign(&self, what: &str, site: Option<&'static Location<'static>>) -> Error {
+        let error =
+            Error::coded(Code::ForeignFuture, format!("the workflow awaits what is no durable operation: {what}"))
+                .run(&self.run)
+                .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
+        match site {
+            Some(site) => error.operation(format!("after the operation issued at {site}")),
+            None => error.operation("before the first operation"),
+        }
+    }
+
+    // What the core does.
+
+    /// Sets what is called (outside every lock) when something outside the run wakes it.
+    pub(crate) fn on_alarm(&self, alarm: impl Fn() + Send + Sync + 'static) {
+        let _ = self.alarm.set(Box::new(alarm));
+    }
+
+    pub(super) fn begin(&self, at: u64, expected: Option<Vec<Command>>) -> u64 {
+        let mut state = self.state();
+        state.phase = Phase::Polling;
+        state.now = state.now.max(at);
+        state.expected = expected.map(Vec::into_iter);
+        state.now
+    }
+
+    pub(super) fn seed(&self, seed: &str) {
+        self.state().seed = Sha256::digest(seed.as_bytes()).into();
+    }
+
+    /// Gives an operation its result: its waker, or an error if there is no such operation without a result.
+    pub(super) fn complete(&self, op: u64, completion: Completion) -> Result<Option<Waker>, Error> {
+        let mut state = self.state();
+        let now = state.now;
+        match state.ops.get_mut(&op) {
+            Some(slot) if slot.completion.is_none() => {
+                let deadline = match slot.kind {
+                    Kind::Timer { until } => until,
+                    Kind::Step(_) | Kind::Local(_) => 0,
+                };
+                slot.completion = Some(completion);
+                let waker = slot.waker.take();
+                state.now = now.max(deadline);
+                state.outstanding -= 1;
+                Ok(waker)
+            }
+            _ => Err(nondeterminism(
+                format!("a result of operation {op}, which is in the journal here"),
+                "that operation was not issued, or was dropped before".to_owned(),
+                state.last_site,
+            )),
+        }
+    }
+
+    /// Notes that an attempt failed and when the next one may start.
+    pub(super) fn attempt_failed(&self, op: u64, attempt: u32, not_before: u64) -> Result<(), Error> {
+        let mut state = self.state();
+        let site = state.last_site;
+        let live = state.expected.is_none();
+        let Some(Slot { kind: Kind::Step(step), .. }) = state.ops.get_mut(&op) else {
+            return Err(nondeterminism(
+                format!("a failed attempt of operation {op}, which is in the journal here"),
+                "that operation is no step that was issued".to_owned(),
+                site,
+            ));
+        };
+        step.attempt = attempt + 1;
+        step.not_before = not_before;
+        if live {
+            state.actions.push(Action::Arm { op, at: not_before });
+        }
+        Ok(())
+    }
+
+    pub(super) fn next_woken(&self) -> Option<BranchId> {
+        self.state().woken.pop_front()
+    }
+
+    pub(super) fn take_spawned(&self) -> Vec<(BranchId, Unconstrained<BranchFuture>)> {
+        std::mem::take(&mut self.state().spawned)
+    }
+
+    pub(super) fn branch_ended(&self) {
+        self.state().branches -= 1;
+    }
+
+    pub(crate) fn has_fault(&self) -> bool {
+        self.state().fault.is_some()
+    }
+
+    /// Ends the delivery of one event: the commands issued, or why the run cannot go on.
+    pub(super) fn finish(&self, ended: bool) -> Result<Vec<Command>, Error> {
+        let mut state = self.state();
+        state.phase = Phase::Idle;
+        if let Some(fault) = state.fault.take() {
+            return Err(fault);
+        }
+        if let Some(mut expected) = state.expected.take()
+            && let Some(command) = expected.next()
+        {
+            let found = if ended { "the workflow ended" } else { "the workflow waits without it" };
+            return Err(nondeterminism(command.describe(), found.to_owned(), state.last_site));
+        }
+        if !ended && state.outstanding == 0 {
+            return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
+        }
+        Ok(std::mem::take(&mut state.commands))
+    }
+
+    pub(super) fn discard(&self) {
+        self.state().phase = Phase::Discarding;
+    }
+
+    /// The slots, given out so that their contents are dropped outside the lock.
+    pub(super) fn clear(&self) -> impl Sized + use<> {
+        let mut state = self.state();
+        state.woken.clear();
+        (std::mem::take(&mut state.ops), std::mem::take(&mut state.spawned))
+    }
+
+    // What the engine asks.
+
+    pub(crate) fn take_actions(&self) -> Vec<Action> {
+        std::mem::take(&mut self.state().actions)
+    }
+
+    /// What a run that was replayed has to take up again, in the order in which it was issued.
+    pub(crate) fn resume_actions(&self) -> Vec<Action> {
+        let state = self.state();
+        let mut open: Vec<u64> =
+            state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
+        open.sort_unstable();
+        let action = |op: u64| match &state.ops[&op].kind {
+            Kind::Timer { until } => Action::Arm { op, at: *until },
+            Kind::Step(step) if step.not_before > 0 => Action::Arm { op, at: step.not_before },
+            Kind::Step(_) | Kind::Local(_) => Action::Dispatch(op),
+        };
+        open.into_iter().map(action).collect()
+    }
+
+    /// Looks at an operation without a result.
+    pub(crate) fn with_open<T>(&self, op: u64, f: impl FnOnce(&Kind) -> T) -> Option<T> {
+        let state = self.state();
+        state.ops.get(&op).filter(|slot| slot.completion.is_none()).map(|slot| f(&slot.kind))
+    }
+
+    /// Takes the future that an operation brought with it.
+    pub(crate) fn take_local(&self, op: u64) -> Option<LocalFuture> {
+        match self.state().ops.get_mut(&op) {
+            Some(Slot { kind: Kind::Local(future), completion: None, .. }) => future.take(),
+            _ => None,
+        }
+    }
+
+    /// When the run has something to do: 0 while a step is to be executed, else the earliest deadline.
+    pub(crate) fn wake_at(&self) -> Option<u64> {
+        let state = self.state();
+        let mut earliest = None;
+        for slot in state.ops.values().filter(|slot| slot.completion.is_none()) {
+            let due = match &slot.kind {
+                Kind::Timer { until } => *until,
+                Kind::Step(step) => step.not_before,
+                Kind::Local(_) => 0,
+            };
+            earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
+            if earliest == Some(0) {
+                break;
+            }
+        }
+        earliest
+    }
+
+    /// Whether a step is under way or to be attempted again.
+    pub(crate) fn has_steps(&self) -> bool {
+        let state = self.state();
+        state.ops.values().any(|slot| slot.completion.is_none() && !matches!(slot.kind, Kind::Timer { .. }))
+    }
+
+    /// The fault that something outside the run's turns has caused.
+    pub(crate) fn take_fault(&self) -> Option<Error> {
+        self.state().fault.take()
+    }
+}
+
+impl State {
+    /// Notes a command, or compares it with what the journal has in its place.
+    fn record(&mut self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
+        let Some(expected) = &mut self.expected else {
+            self.commands.push(command);
+            return true;
+        };
+        let recorded = expected.next();
+        if recorded.as_ref().is_some_and(|recorded| command.matches(recorded, recode)) {
+            return true;
+        }
+        let recorded =
+            recorded.map_or_else(|| "no further command behind this event".to_owned(), |recorded| recorded.describe());
+        self.fault = Some(nondeterminism(recorded, command.describe(), site.or(self.last_site)));
+        false
+    }
+}
+
+fn nondeterminism(expected: String, found: String, site: Option<&'static Location<'static>>) -> Error {
+    let error = Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
+        .expected(expected)
+        .found(found)
+        .help(
+            "deploy code that does what the unfinished runs did (the run then goes on by itself); move what differs \
+             between two executions into a #[step]",
+        );
+    match site {
+        Some(site) => error.operation(format!("at {site}")),
+        None => error,
+    }
+}
