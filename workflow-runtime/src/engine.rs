@@ -1,0 +1,309 @@
+//! The engine: it owns runs, takes their turns, executes their steps.
+//!
+//! A run in memory is a `live::Live`: a mailbox and a seat. What happens to it (an attempt ended, a timer is due) is put
+//! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
+//! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
+//! runs that the store says are due, by replay (`load`).
+
+mod ambient;
+mod attempt;
+mod batcher;
+mod builder;
+mod claims;
+mod create;
+mod environment;
+mod live;
+mod load;
+mod taking;
+mod timers;
+mod turn;
+mod wait;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::ambient::ambient;
+pub use self::attempt::{StepInfo, step_info};
+pub(crate) use self::attempt::{current, plain_attempt};
+pub use self::builder::Builder;
+pub use self::environment::{Environment, System};
+pub(crate) use self::wait::Finished;
+
+use self::batcher::{Batcher, OwnershipSlot};
+use self::environment::Random;
+use self::live::{Live, Seat};
+use self::taking::Taking;
+use self::timers::Timers;
+use self::wait::Waiters;
+use crate::error::{Code, Error, Result};
+use crate::registry::registry;
+use crate::resources::Resources;
+use crate::run::Run;
+use crate::start::Start;
+use crate::store::{RunKey, Store, Write};
+use crate::workflow::{Workflow, WorkflowFn};
+
+/// Executes workflows on a store. Cheap to clone; all clones are one engine.
+///
+/// When the last clone (and the last [`Run`] handle) is dropped it stops at once, as if the process had been killed:
+/// nothing is lost, and what was under way is attempted again by the next engine. [`Engine::shutdown`] lets steps that
+/// are under way end first.
+///
+/// Several engines may be open on one SQLite file, in one process or in several: one of them executes, the others start
+/// runs and wait for results, and one of those takes over when the first is gone.
+///
+/// ```
+/// # use workflow_runtime::{Engine, Result, workflow};
+/// # #[workflow] async fn hello(name: String) -> Result<String> { Ok(format!("hello {name}")) }
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// let engine = Engine::open("memory:").await?;
+/// let run = engine.start(hello, "world".to_owned()).await?;
+/// assert_eq!(run.await?, "hello world");
+/// engine.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+/// Stops the engine when the last user of it is gone; the engine's own tasks hold [`Inner`] only.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inner.stop();
+    }
+}
+
+/// Stops the engine when it is dropped.
+struct StopOnDrop(Arc<Inner>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// How the builder was set.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    recoveries_max: u32,
+    replay_every_turn: bool,
+}
+
+/// What the engine's tasks share.
+pub(crate) struct Inner {
+    /// The random number under which this engine writes.
+    owner: u64,
+    random: Random,
+    environment: Arc<dyn Environment>,
+    store: Arc<dyn Store>,
+    batcher: Batcher,
+    ownership: OwnershipSlot,
+    resources: Resources,
+    settings: Settings,
+    runtime: tokio::runtime::Handle,
+    /// The ids of the workflows that this build has.
+    workflows: Arc<[&'static str]>,
+    /// Whether this engine has the right to execute.
+    executing: AtomicBool,
+    live: Mutex<BTreeMap<RunKey, Arc<Live>>>,
+    /// The ids of `live`, for those who wait for one.
+    live_ids: Mutex<HashSet<Arc<str>>>,
+    taking: Taking,
+    timers: Timers,
+    waiters: Waiters,
+    async_permits: Arc<Semaphore>,
+    blocking_permits: Arc<Semaphore>,
+    /// Attempts of steps that run.
+    attempts: TaskTracker,
+    /// Drivers that take turns.
+    drivers: TaskTracker,
+    /// Cancelled when no step is to be dispatched any more.
+    draining: CancellationToken,
+    /// Cancelled when the engine is over.
+    stopped: CancellationToken,
+    /// The handle that users have, for what is called inside steps.
+    handle: OnceLock<Weak<Handle>>,
+}
+
+impl Engine {
+    /// Opens an engine on `sqlite:PATH`, or on `memory:` for tests. Unfinished runs are taken up at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used, and
+    /// [`Code::MissingResource`] if a step of this build declares a resource: give it with [`Engine::builder`].
+    pub async fn open(url: &str) -> Result<Engine> {
+        Engine::builder().url(url).open().await
+    }
+
+    /// An engine with settings and resources.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a run: see [`start`](crate::start).
+    pub fn start<F, P>(&self, _workflow: F, args: <F::Workflow as Workflow>::Args) -> Start<F::Workflow>
+    where
+        F: WorkflowFn<P>,
+    {
+        Start::new(Some(self.clone()), args)
+    }
+
+    /// A handle on a run by its id: see [`get_run`](crate::get_run).
+    pub fn get_run<T, E>(&self, id: impl Into<String>) -> Run<T, E> {
+        Run::new(Some(self.clone()), Arc::from(id.into()))
+    }
+
+    /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers do this once, at their
+    /// start, so that unfinished runs are taken up by a restart and not by the first call.
+    ///
+    /// # Errors
+    ///
+    /// If another engine that is still open has that place.
+    pub fn install(self) -> Result<Engine> {
+        ambient::install(self)
+    }
+
+    /// Stops the engine: it takes up nothing new, lets the attempts of steps that run end (for up to ten seconds, then
+    /// it stops them), records their results, and gives its runs back to the store. Runs that are unfinished go on with
+    /// the next engine. Calling it again, or after the engine was dropped, does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not take what is left. Nothing that was recorded is lost by that.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.handle.inner.shutdown().await
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+
+    fn is_open(&self) -> bool {
+        !self.handle.inner.stopped.is_cancelled()
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("owner", &self.handle.inner.owner).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// What must be another for a stuck run to be tried again: the build, or how often it may die.
+    fn build(&self) -> String {
+        format!("{}/{};", registry().build, self.settings.recoveries_max)
+    }
+
+    fn is_executing(&self) -> bool {
+        self.executing.load(Ordering::Acquire)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        // A step that is still allowed to end is allowed to start runs as well.
+        let in_step = attempt::is_current();
+        if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
+            return Err(Error::coded(Code::Closed, "the engine is shut down").help("open another one"));
+        }
+        Ok(())
+    }
+
+    fn live_runs(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunKey, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live_ids(&self) -> std::sync::MutexGuard<'_, HashSet<Arc<str>>> {
+        self.live_ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Knows a run that is in memory from now on.
+    fn remember(&self, live: &Arc<Live>) {
+        self.live_runs().insert(live.key, live.clone());
+        self.live_ids().insert(live.id.clone());
+    }
+
+    /// Forgets a run that ended, got stuck or is somebody else's.
+    fn forget(&self, live: &Arc<Live>, seat: &Seat) {
+        live.abort_attempts();
+        for (op, at) in &seat.armed {
+            self.timers.disarm(live.key, *op, *at);
+        }
+        self.live_runs().remove(&live.key);
+        self.live_ids().remove(&live.id);
+    }
+
+    /// The end of the engine, without waiting for anything.
+    fn stop(&self) {
+        self.draining.cancel();
+        self.stopped.cancel();
+        let runs = std::mem::take(&mut *self.live_runs()).into_values();
+        self.live_ids().clear();
+        for live in runs {
+            live.abort_attempts();
+            live.close();
+        }
+        self.timers.clear();
+        self.batcher.close();
+        self.waiters.wake_all();
+    }
+
+    async fn shutdown(self: &Arc<Self>) -> Result<()> {
+        // Also if the caller does not wait for the end of this.
+        let _stop = StopOnDrop(self.clone());
+        self.draining.cancel();
+        self.async_permits.close();
+        self.blocking_permits.close();
+        self.attempts.close();
+        let grace = self.environment.sleep(crate::limits::SHUTDOWN_GRACE);
+        tokio::select! {
+            biased;
+            () = self.attempts.wait() => {}
+            () = grace => {
+                for live in self.live_runs().values() {
+                    live.abort_attempts();
+                }
+                // One that never yields cannot be stopped; its result will be refused.
+                tokio::select! {
+                    biased;
+                    () = self.attempts.wait() => {}
+                    () = self.environment.sleep(crate::limits::ABORT_GRACE) => {}
+                }
+            }
+        }
+        // Drivers end when their mailboxes are empty, and nothing fills them any more but timers.
+        self.timers.clear();
+        self.drivers.close();
+        self.drivers.wait().await;
+        let runs: Vec<_> = self.live_runs().values().cloned().collect();
+        let mut released = Vec::with_capacity(runs.len());
+        for live in &runs {
+            if let Some(inbox_seq) = live.close() {
+                released.push(self.batcher.send(Write::Release { run: live.key, fence: live.fence, inbox_seq }));
+            }
+        }
+        let mut failed = None;
+        for reply in released {
+            if let Err(error) = reply.await {
+                failed = Some(error.error);
+            }
+        }
+        self.stop();
+        self.batcher.closed().await;
+        failed.map_or(Ok(()), |error| {
+            Err(error.context("some runs could not be given back; they are taken up all the same"))
+        })
+    }
+}

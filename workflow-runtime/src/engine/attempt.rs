@@ -1,0 +1,284 @@
+//! Attempts of steps.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use tracing::Instrument;
+
+use super::live::{Arrival, Live, Seat, What};
+use super::{Engine, Handle, Inner};
+use crate::error::{Code, Error};
+use crate::registry::{AttemptFailure, AttemptResult, Execution, adopt};
+use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
+use crate::resources::Resources;
+
+/// What a step can know of the attempt that it is: see [`step_info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepInfo {
+    /// The id of the step's definition.
+    pub step: String,
+    /// The same for every attempt of this call, and for no other call: what to give to a service that deduplicates.
+    pub idempotency_key: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The id of the run.
+    pub run: String,
+}
+
+#[derive(Clone)]
+struct Scope {
+    engine: Weak<Handle>,
+    run: Arc<str>,
+    generation: u64,
+    op: u64,
+    attempt: u32,
+    step: &'static str,
+    /// Of a step inside a step: its number among those, behind the outer one's.
+    path: String,
+    /// How many steps it has called so far.
+    inner: Arc<AtomicU32>,
+}
+
+tokio::task_local! {
+    static SCOPE: Scope;
+}
+
+/// The attempt that this code is part of. Nothing outside a step, and in a step that was called outside any run.
+///
+/// ```
+/// # use workflow_runtime::{Result, step, step_info};
+/// #[step]
+/// async fn charge(cents: u32) -> Result<String> {
+///     let key = step_info().map(|info| info.idempotency_key);
+///     Ok(format!("charged {cents} under {key:?}"))
+/// }
+/// ```
+pub fn step_info() -> Option<StepInfo> {
+    // A workflow whose first turn is taken inside a step that starts it is no part of that step.
+    if replay::current().is_some() {
+        return None;
+    }
+    SCOPE
+        .try_with(|scope| StepInfo {
+            step: scope.step.to_owned(),
+            idempotency_key: format!("{}/{}/{}{}", scope.run, scope.generation, scope.op, scope.path),
+            attempt: scope.attempt,
+            run: scope.run.to_string(),
+        })
+        .ok()
+}
+
+/// The engine that executes the step which this code is part of, if it is part of one.
+pub(crate) fn current() -> Option<Result<Engine, Error>> {
+    let engine = SCOPE.try_with(|scope| scope.engine.upgrade()).ok()?;
+    Some(engine.map(|handle| Engine { handle }).ok_or_else(|| {
+        Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+    }))
+}
+
+/// Whether this code is part of a step that an engine executes.
+pub(super) fn is_current() -> bool {
+    SCOPE.try_with(|_| ()).is_ok()
+}
+
+impl Scope {
+    /// That of a step which is called inside this one.
+    fn inside(&self, step: &'static str) -> Scope {
+        let number = self.inner.fetch_add(1, Ordering::Relaxed);
+        Scope { step, path: format!("{}/{number}", self.path), inner: Arc::default(), ..self.clone() }
+    }
+}
+
+/// Executes a step outside any run, or inside another step: once, unrecorded.
+pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
+    let step = request.definition.source.id;
+    match SCOPE.try_with(|outer| outer.inside(step)) {
+        Ok(scope) => SCOPE.scope(scope.clone(), execute_plainly(request, Some(scope))).await,
+        Err(_) => execute_plainly(request, None).await,
+    }
+}
+
+async fn execute_plainly(request: StepRequest, scope: Option<Scope>) -> AttemptResult {
+    let adopt = request.definition.adopt;
+    let needs_none = (request.definition.requires)().is_empty();
+    let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
+    let resources =
+        engine.map(|engine| engine.map_or_else(Resources::default, |engine| engine.inner().resources.clone()));
+    let execution = match resources.and_then(|resources| (request.definition.execute)(&request.input, &resources)) {
+        Ok(execution) => execution,
+        Err(error) => return Err(adopt(error)),
+    };
+    let attempt = match execution {
+        Execution::Async(attempt) => attempt,
+        Execution::Blocking(attempt) => {
+            let span = tracing::Span::current();
+            let attempt = move || match scope {
+                Some(scope) => SCOPE.sync_scope(scope, attempt),
+                None => attempt(),
+            };
+            let attempt = tokio::task::spawn_blocking(move || span.in_scope(attempt));
+            Box::pin(async move {
+                attempt.await.unwrap_or_else(|error| match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(adopt(error.into())),
+                })
+            })
+        }
+    };
+    match request.policy.timeout {
+        None => attempt.await,
+        Some(timeout) => {
+            tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| Err(adopt(timed_out(&request))))
+        }
+    }
+}
+
+fn timed_out(request: &StepRequest) -> Error {
+    let timeout = request.policy.timeout.unwrap_or_default();
+    Error::coded(
+        Code::Timeout,
+        format!("an attempt of step `{}` took longer than {timeout:?}", request.definition.source.id),
+    )
+}
+
+enum Work {
+    Step(StepRequest),
+    Local(LocalFuture),
+}
+
+/// Where an attempt is polled for the first time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// By the caller, who has nothing else to do. If it has ended then, two switches of tasks are saved.
+    Here,
+    /// In a task of its own, beside others.
+    Elsewhere,
+}
+
+/// Starts the next attempt of an operation, unless it was dropped or the engine is ending. What an attempt gives that
+/// ends at once; otherwise it is posted.
+pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u64, begin: Begin) -> Option<Arrival> {
+    if engine.draining.is_cancelled() {
+        return None;
+    }
+    let run = seat.core.shared();
+    let request = run.with_open(op, |kind| match kind {
+        Kind::Step(request) => Some(request.as_ref().clone()),
+        Kind::Local(_) | Kind::Timer { .. } => None,
+    });
+    let work = match request {
+        None => return None,
+        Some(Some(request)) => Work::Step(request),
+        Some(None) => Work::Local(run.take_local(op)?),
+    };
+    let (step, attempt) = match &work {
+        Work::Step(request) => (request.definition.source.id, request.attempt),
+        Work::Local(_) => (NONDETERMINISTIC, 1),
+    };
+    let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
+    let scope = Scope {
+        engine: engine.handle.get().cloned().unwrap_or_default(),
+        run: live.id.clone(),
+        generation: live.generation,
+        op,
+        attempt,
+        step,
+        path: String::new(),
+        inner: Arc::default(),
+    };
+    let executing = engine.clone();
+    let attempt = async move {
+        // The user's conversions run in it as well, and one that panics must not leave the step without an end.
+        let ended = AssertUnwindSafe(execute(&executing, work, scope)).catch_unwind().await;
+        let result = ended.unwrap_or_else(|panic| {
+            let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
+            Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
+        });
+        result.map(|result| Arrival { at: executing.environment.now(), what: What::Attempt { op, result } })
+    };
+    let mut attempt = Box::pin(attempt.instrument(span));
+    if begin == Begin::Here
+        && let Poll::Ready(ended) = attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    {
+        return ended;
+    }
+    let (posting, to) = (engine.clone(), live.clone());
+    let task = async move {
+        if let Some(arrival) = attempt.await {
+            to.post(&posting, [arrival]);
+        }
+    };
+    let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();
+    live.attempt_started(op, handle);
+    // A stop that came in between has not seen it.
+    if engine.stopped.is_cancelled() {
+        live.abort_attempt(op);
+    }
+    None
+}
+
+/// One attempt. Nothing if the engine ends before it began.
+async fn execute(engine: &Inner, work: Work, scope: Scope) -> Option<AttemptResult> {
+    let request = match work {
+        Work::Local(future) => {
+            let _permit = engine.async_permits.clone().acquire_owned().await.ok()?;
+            let ended = AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await;
+            return Some(ended.unwrap_or_else(|panic| {
+                let text = panic_text(&*panic);
+                let error = Error::coded(Code::Panic, format!("the future panicked: {text}"));
+                Err(adopt::<Error>(error.into_fatal()))
+            }));
+        }
+        Work::Step(request) => request,
+    };
+    let definition = request.definition;
+    let panicked = |panic: Box<dyn std::any::Any + Send>| -> AttemptFailure {
+        let text = panic_text(&*panic);
+        let error = Error::coded(Code::Panic, format!("step `{}` panicked: {text}", definition.source.id));
+        (definition.adopt)(error)
+    };
+    let execution = match (definition.execute)(&request.input, &engine.resources) {
+        Ok(execution) => execution,
+        Err(error) => return Some(Err((definition.adopt)(error))),
+    };
+    let permits = match &execution {
+        Execution::Async(_) => &engine.async_permits,
+        Execution::Blocking(_) => &engine.blocking_permits,
+    };
+    let permit = permits.clone().acquire_owned().await.ok()?;
+    let attempt = async {
+        match execution {
+            Execution::Async(future) => {
+                let _permit = permit;
+                AssertUnwindSafe(SCOPE.scope(scope, future))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|panic| Err(panicked(panic)))
+            }
+            Execution::Blocking(function) => {
+                let span = tracing::Span::current();
+                let blocking = move || {
+                    // Held to the function's end, also when nobody waits for it any more.
+                    let _permit = permit;
+                    let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
+                    std::panic::catch_unwind(AssertUnwindSafe(function))
+                };
+                match engine.runtime.spawn_blocking(blocking).await {
+                    Ok(ended) => ended.unwrap_or_else(|panic| Err(panicked(panic))),
+                    Err(error) => Err((definition.adopt)(error.into())),
+                }
+            }
+        }
+    };
+    let Some(timeout) = request.policy.timeout else { return Some(attempt.await) };
+    let attempt = std::pin::pin!(attempt);
+    Some(match select(attempt, engine.environment.sleep(timeout)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), _)) => Err((definition.adopt)(timed_out(&request))),
+    })
+}

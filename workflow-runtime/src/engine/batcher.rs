@@ -1,0 +1,178 @@
+//! Group commit: everything that is waiting to be written is one commit, at once when the store is idle, never after a
+//! fixed delay.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::runtime::RuntimeFlavor;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::environment::Environment;
+use crate::error::{Code, Error};
+use crate::limits::{RESEND_DELAYS, WRITES_PER_GROUP_MAX};
+use crate::store::{Failed, Outcome, Ownership, Store, Turn, Write};
+
+/// The right to execute, held as long as something may be written under it.
+pub(super) type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
+
+struct Queued {
+    write: Write,
+    reply: oneshot::Sender<Result<Outcome, Failed>>,
+    ticket: Ticket,
+}
+
+/// A write that is queued or being committed.
+struct Ticket(Arc<AtomicUsize>);
+
+impl Ticket {
+    fn new(in_flight: &Arc<AtomicUsize>) -> Self {
+        in_flight.fetch_add(1, Ordering::AcqRel);
+        Ticket(in_flight.clone())
+    }
+
+    /// If there is no other.
+    fn only(in_flight: &Arc<AtomicUsize>) -> Option<Self> {
+        in_flight.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Ticket(in_flight.clone()))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The queue in front of the store.
+pub(super) struct Batcher {
+    queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
+    ended: watch::Receiver<()>,
+    in_flight: Arc<AtomicUsize>,
+    /// The store, if a driver may commit on its own thread.
+    direct: Option<Arc<dyn Store>>,
+}
+
+impl Batcher {
+    /// Starts the batcher: on a thread of its own if the store blocks, else as a task.
+    pub fn start(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        ownership: OwnershipSlot,
+    ) -> Result<Self, Error> {
+        let (queue, receiver) = mpsc::unbounded_channel();
+        let (alive, ended) = watch::channel(());
+        let blocks = store.blocks();
+        let threads = tokio::runtime::Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        let direct = (blocks && threads).then(|| store.clone());
+        let batches = async move {
+            commit_batches(store, environment, receiver).await;
+            // Not before the last write: the next owner would find a run changed behind its back.
+            ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(alive);
+        };
+        if blocks {
+            let runtime = tokio::runtime::Handle::current();
+            std::thread::Builder::new()
+                .name("workflow-store".into())
+                .spawn(move || runtime.block_on(batches))
+                .map_err(|error| {
+                    Error::coded(Code::Store, "the thread of the store could not be started").because(error)
+                })?;
+        } else {
+            tokio::spawn(batches);
+        }
+        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct })
+    }
+
+    /// Queues a write. The order of the calls is the order of the writes.
+    pub fn send(&self, write: Write) -> impl Future<Output = Result<Outcome, Failed>> + use<> {
+        let (reply, outcome) = oneshot::channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // A queue that is closed drops the reply, which is the answer.
+        let queued = queue
+            .as_ref()
+            .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
+        async move {
+            outcome.await.unwrap_or_else(|_| {
+                let error = Error::coded(Code::Closed, "the engine stopped before the store had answered");
+                Err(Failed { error, in_doubt: queued })
+            })
+        }
+    }
+
+    /// Commits a run's turn; called by its driver only. A turn that is alone is committed on this very thread: the way to
+    /// the store's thread and back would take a third of the time that the commit takes. As soon as there are others the
+    /// turns are queued, to be one commit.
+    pub async fn turn(&self, turn: &Turn) -> Result<Outcome, Failed> {
+        let write = Write::Turn(turn.clone());
+        if let Some(store) = &self.direct
+            && let Some(_only) = Ticket::only(&self.in_flight)
+        {
+            let commit = || store.commit(std::slice::from_ref(&write)).now_or_never();
+            if let Some(Ok(mut outcomes)) = tokio::task::block_in_place(commit)
+                && let Some(outcome) = outcomes.pop()
+            {
+                return Ok(outcome);
+            }
+            // Sent again below, as after any doubt: a turn that was committed after all is recognised.
+        }
+        self.send(write).await
+    }
+
+    /// Takes no more writes; those that are queued are committed.
+    pub fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Resolves when the last write is through.
+    pub async fn closed(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+async fn commit_batches(
+    store: Arc<dyn Store>,
+    environment: Arc<dyn Environment>,
+    mut queue: mpsc::UnboundedReceiver<Queued>,
+) {
+    let mut queued = Vec::new();
+    while queue.recv_many(&mut queued, WRITES_PER_GROUP_MAX).await > 0 {
+        let (mut writes, replies): (Vec<_>, Vec<_>) =
+            queued.drain(..).map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
+        match commit(&*store, &*environment, &mut writes).await {
+            Ok(outcomes) => {
+                for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcome));
+                }
+            }
+            Err(failed) => {
+                for (reply, _) in replies {
+                    let _ = reply.send(Err(failed.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Commits a group. One that is in doubt is sent again, which the store recognises: what had been committed is then
+/// answered as committed. Only a claim has to ask for what it took before.
+async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [Write]) -> Result<Vec<Outcome>, Failed> {
+    let mut doubt = false;
+    for delay in RESEND_DELAYS {
+        match store.commit(group).await {
+            Err(failed) if failed.in_doubt || doubt => {
+                doubt = true;
+                for write in group.iter_mut() {
+                    if let Write::Claim { again, .. } = write {
+                        *again = true;
+                    }
+                }
+                tracing::warn!(error = %failed.error, "a commit is in doubt; reading back");
+                environment.sleep(delay).await;
+            }
+            decided => return decided,
+        }
+    }
+    store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })
+}

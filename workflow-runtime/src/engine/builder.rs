@@ -1,0 +1,241 @@
+//! How an engine is made.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::batcher::Batcher;
+use super::environment::{Environment, Random, System};
+use super::taking::Taking;
+use super::timers::{self, Timers};
+use super::wait::Waiters;
+use super::{Engine, Handle, Inner, Settings, StopOnDrop, claims};
+use crate::error::{Code, Error, Result};
+use crate::limits;
+use crate::registry::registry;
+use crate::resources::Resources;
+use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
+
+const URL_VARIABLE: &str = "WORKFLOW_URL";
+const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
+
+/// Settings of an engine: see [`Engine::builder`].
+///
+/// ```standalone_crate
+/// # use workflow_runtime::{Engine, Result, step, workflow};
+/// struct Bank { url: String }
+///
+/// #[step]
+/// async fn charge(#[resource] bank: &Bank, cents: u32) -> Result<String> {
+///     Ok(format!("{} took {cents}", bank.url))
+/// }
+///
+/// #[workflow]
+/// async fn pay(cents: u32) -> Result<String> {
+///     charge(cents).await
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// let engine = Engine::builder()
+///     .url("memory:")
+///     .resource(Bank { url: "https://bank.example".into() })
+///     .open()
+///     .await?;
+/// assert_eq!(engine.start(pay, 5).await?.await?, "https://bank.example took 5");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `.open()`"]
+pub struct Builder {
+    place: Place,
+    synchronous: Synchronous,
+    resources: Resources,
+    settings: Settings,
+    steps: usize,
+    blocking_steps: usize,
+    environment: Arc<dyn Environment>,
+}
+
+enum Place {
+    Default,
+    Url(String),
+    Store(Arc<dyn Store>),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            place: Place::Default,
+            synchronous: Synchronous::default(),
+            resources: Resources::default(),
+            settings: Settings { recoveries_max: limits::RECOVERIES_MAX, replay_every_turn: false },
+            steps: limits::STEPS_CONCURRENT,
+            blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
+            environment: Arc::new(System),
+        }
+    }
+}
+
+impl Builder {
+    /// Where the runs are: `sqlite:PATH` or `memory:`. Without it the environment variable `WORKFLOW_URL` says so, and
+    /// without that it is `sqlite:.workflow/workflow.db`.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.place = Place::Url(url.into());
+        self
+    }
+
+    /// A store in place of a URL: one that is shared by several engines in memory, or one's own.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.place = Place::Store(store);
+        self
+    }
+
+    /// How much SQLite waits for the disk. The default loses nothing, whatever happens.
+    pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
+        self.synchronous = synchronous;
+        self
+    }
+
+    /// Gives the steps a value that they declare with `#[resource]`: one for each type. A second of the same type
+    /// replaces the first.
+    pub fn resource<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.resources.insert(value);
+        self
+    }
+
+    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1.
+    pub fn concurrency(mut self, steps: usize) -> Self {
+        self.steps = steps.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How many attempts of blocking steps run at the same time: 64 unless set, at least 1.
+    pub fn blocking_concurrency(mut self, steps: usize) -> Self {
+        self.blocking_steps = steps.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How often a run may be taken up after its process died, without having made progress in between, before it is
+    /// stuck: 5 times unless set. It keeps a step that kills the process from doing so for ever. An engine that is opened
+    /// with another number tries the stuck runs again.
+    pub fn recoveries(mut self, most: u32) -> Self {
+        self.settings.recoveries_max = most;
+        self
+    }
+
+    /// Replays each run from its journal after every turn, so that code which would differ on a replay is `stuck` at once
+    /// and not after the first crash. For tests: it takes time in the square of a run's length.
+    pub fn replay_every_turn(mut self) -> Self {
+        self.settings.replay_every_turn = true;
+        self
+    }
+
+    /// Where time and randomness come from; the system, unless set.
+    pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// Opens the engine on the current tokio runtime. Unfinished runs are taken up at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given;
+    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    pub async fn open(self) -> Result<Engine> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
+            Error::coded(Code::Closed, "an engine opens inside a tokio runtime only")
+                .because(error)
+                .help("call it from an async function under #[tokio::main] or #[tokio::test]")
+        })?;
+        if std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_err() {
+            return Err(Error::coded(Code::Closed, "an engine needs a tokio runtime with time")
+                .help("build the runtime with `enable_time()` or `enable_all()`"));
+        }
+        check_resources(&self.resources)?;
+        let store = open_store(self.place, self.synchronous).await?;
+        let ownership = Arc::new(Mutex::new(None));
+        let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
+        let random = Random::new(&*self.environment);
+        let owner = (random.number() as u64).clamp(1, u64::MAX - 1);
+        let inner = Arc::new(Inner {
+            owner,
+            random,
+            environment: self.environment,
+            store,
+            batcher,
+            ownership,
+            resources: self.resources,
+            settings: self.settings,
+            runtime: runtime.clone(),
+            workflows: registry().workflow_ids().collect(),
+            executing: AtomicBool::new(false),
+            live: Mutex::new(BTreeMap::new()),
+            live_ids: Mutex::default(),
+            taking: Taking::default(),
+            timers: Timers::default(),
+            waiters: Waiters::default(),
+            async_permits: Arc::new(Semaphore::new(self.steps)),
+            blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
+            attempts: TaskTracker::new(),
+            drivers: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            handle: OnceLock::new(),
+        });
+        let handle = Arc::new(Handle { inner: inner.clone() });
+        let _ = inner.handle.set(Arc::downgrade(&handle));
+        let engine = Engine { handle };
+        claims::try_to_execute(&inner).await?;
+        runtime.spawn(timers::run(inner.clone()));
+        inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
+        // A runtime that is dropped drops this with its tasks, whether they were polled or not.
+        let stop = StopOnDrop(inner);
+        runtime.spawn(async move { stop.0.stopped.cancelled().await });
+        Ok(engine)
+    }
+}
+
+fn check_resources(resources: &Resources) -> Result<()> {
+    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for step in registry().steps() {
+        for requirement in (step.requires)().iter().filter(|requirement| !resources.has(requirement)) {
+            missing.entry(requirement.type_name).or_default().push(step.source.id);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.into_iter().map(|(resource, steps)| format!("{resource} for {}", steps.join(", ")));
+    Err(Error::coded(Code::MissingResource, "the engine lacks resources that steps of this build declare")
+        .found(format!("missing: {}", list.collect::<Vec<_>>().join("; ")))
+        .help("give each to the builder, `Engine::builder().resource(value)`, and install() the engine for the free functions"))
+}
+
+async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn Store>> {
+    let url = match place {
+        Place::Store(store) => return Ok(store),
+        Place::Url(url) => url,
+        Place::Default => std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL_DEFAULT.to_owned()),
+    };
+    if url == "memory:" {
+        return Ok(Arc::new(MemoryStore::new()));
+    }
+    let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
+        return Err(Error::coded(Code::InvalidUrl, format!("`{url}` is no URL of a store"))
+            .expected("sqlite:PATH or memory:")
+            .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}")));
+    };
+    let path = path.strip_prefix("//").unwrap_or(path).to_owned();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(Path::new(&path), synchronous)).await;
+    match opened {
+        Ok(store) => Ok(Arc::new(store?)),
+        Err(error) => Err(Error::coded(Code::Closed, "the runtime stopped while the store was opened").because(error)),
+    }
+}

@@ -1,0 +1,121 @@
+//! Takes up the runs that are due and that nobody holds.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::{Inner, load};
+use crate::error::Result;
+use crate::limits::{CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL};
+use crate::store::{Outcome, Write};
+
+/// Becomes the engine that executes in this store, if no other one is.
+pub(super) async fn try_to_execute(engine: &Inner) -> Result<()> {
+    let Some(ownership) = engine.store.acquire(engine.owner).await? else { return Ok(()) };
+    // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
+    // for again.
+    let unstick = engine.batcher.send(Write::Unstick { build: engine.build() });
+    unstick.await.map_err(|failed| failed.error)?;
+    *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    engine.executing.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Claims what is due, until the engine stops.
+pub(super) async fn run(engine: Arc<Inner>) {
+    let replays = Arc::new(Semaphore::new(REPLAYS_CONCURRENT));
+    let mut warned = HashSet::new();
+    loop {
+        let until = if engine.is_executing() {
+            match claim(&engine, &replays, &mut warned).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(?error, "due runs could not be claimed; trying again");
+                    after(&engine, TURN_RETRY_INTERVAL)
+                }
+            }
+        } else {
+            if let Err(error) = try_to_execute(&engine).await {
+                tracing::warn!(?error, "the right to execute could not be asked for; trying again");
+            }
+            // After it: what the last owner has written before its end is seen by this look or by none.
+            engine.waiters.wake_all();
+            if engine.is_executing() {
+                continue;
+            }
+            after(&engine, OWNERSHIP_INTERVAL)
+        };
+        // Biased, here and elsewhere: a branch picked at random could not be simulated.
+        tokio::select! {
+            biased;
+            () = engine.draining.cancelled() => return,
+            () = engine.environment.sleep_until(until) => {}
+            () = engine.taking.missing() => {}
+            () = engine.store.changed(&*engine.environment) => {}
+        }
+    }
+}
+
+fn after(engine: &Inner, pause: Duration) -> u64 {
+    engine.environment.now().saturating_add(pause.as_millis() as u64)
+}
+
+/// Claims until nothing is due. When to look again.
+async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
+    loop {
+        let claim = Write::Claim {
+            owner: engine.owner,
+            now: engine.environment.now(),
+            workflows: engine.workflows.clone(),
+            limit: CLAIM_RUNS,
+            again: engine.taking.missed(),
+        };
+        let rows = match engine.batcher.send(claim).await {
+            Ok(Outcome::Claimed(rows)) => rows,
+            Ok(_) => Vec::new(),
+            Err(failed) => {
+                engine.taking.miss_until_next_claim();
+                return Err(failed.error);
+            }
+        };
+        let full = rows.len() >= CLAIM_RUNS;
+        for row in rows {
+            // A claim that was in doubt names everything that this engine holds.
+            let Some(taking) = engine.taking.begin_if_free(&row.id) else { continue };
+            if engine.live_runs().contains_key(&row.key) {
+                taking.settle();
+                continue;
+            }
+            // Never closed.
+            let Ok(permit) = replays.clone().acquire_owned().await else { break };
+            let engine = engine.clone();
+            let tracker = engine.drivers.clone();
+            let runtime = engine.runtime.clone();
+            let load = async move {
+                let _permit = permit;
+                load::load(engine, row).await;
+                taking.settle();
+            };
+            tracker.spawn_on(load, &runtime);
+        }
+        if !full {
+            break;
+        }
+    }
+    let now = engine.environment.now();
+    for workflow in engine.store.unknown_due(engine.workflows.clone(), now).await? {
+        if warned.insert(workflow.clone()) {
+            tracing::warn!(
+                %workflow,
+                process = std::process::id(),
+                "a run is due whose workflow is not in this build; it waits for a build that has it"
+            );
+        }
+    }
+    let next = engine.store.next_due(engine.workflows.clone()).await?;
+    let check = after(engine, CLOCK_CHECK_INTERVAL);
+    Ok(next.map_or(check, |at| at.min(check)))
+}

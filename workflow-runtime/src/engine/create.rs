@@ -1,0 +1,223 @@
+//! The start of a run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::live::{Live, Seat, run_span};
+use super::{Inner, turn};
+use crate::codec::{Payload, excerpt};
+use crate::error::{Code, Error, Result};
+use crate::limits::NAME_BYTES_MAX;
+use crate::registry::{WorkflowDefinition, hex, registry};
+use crate::replay::{Core, Event, FORMAT, TurnRecord};
+use crate::store::{Failed, Fence, First, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Write};
+
+/// The epoch of a run that its engine has created.
+const FIRST_EPOCH: u64 = 1;
+
+/// A run that is to be.
+struct New {
+    id: Arc<str>,
+    definition: &'static WorkflowDefinition,
+    args: Payload,
+    args_digest: [u8; 32],
+    token: u128,
+}
+
+impl Inner {
+    /// Creates a run, or finds the one that has this id already: its id.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        definition: &'static WorkflowDefinition,
+        args: Payload,
+        id: Option<String>,
+    ) -> Result<Arc<str>> {
+        self.check_open()?;
+        registry().workflow(definition.source.id)?;
+        let args_digest = Sha256::digest(args.as_str().as_bytes()).into();
+        let id: Arc<str> = match id {
+            None => Arc::from(self.new_id()),
+            Some(id) => {
+                let id: Arc<str> = Arc::from(check_id(id)?);
+                // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
+                if let Some(row) = self.row(&id).await? {
+                    return self.settle(Box::new(row), definition, &args, args_digest).await;
+                }
+                id
+            }
+        };
+        let new = New { id, definition, args, args_digest, token: self.random.number() };
+        if self.is_executing()
+            && let Some(outcome) = self.create_here(&new).await?
+        {
+            return match outcome {
+                Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
+                _ => Ok(new.id),
+            };
+        }
+        // Another engine executes in this store: it finds the arguments in the run's inbox.
+        let first = First::Letter(self.letter(&new.args)?);
+        match self.send(&new, first).await? {
+            Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
+            _ => {
+                // It may be this engine by now, which does not see its own letter as somebody's change.
+                self.taking.miss();
+                Ok(new.id)
+            }
+        }
+    }
+
+    /// Takes the first turn and creates the run with it. Nothing if this engine must not.
+    async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<Outcome>> {
+        let taking = self.taking.begin(&new.id);
+        let mut core = Core::new(new.definition, new.id.clone());
+        let span = run_span(&new.id, new.definition);
+        let first = span.in_scope(|| self.first_turn(&mut core, &new.args));
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => {
+                taking.settle();
+                return Err(error.run(&new.id).context("the run was not started"));
+            }
+        };
+        let ended = first.deliveries.last().and_then(|delivery| delivery.end.as_ref());
+        let change = turn::row_after(self, core.shared(), ended, true);
+        let ended = ended.is_some();
+        let row = turn::journal_row(self, 0, &first)?;
+        let first = First::Turn { owner: self.owner, row, change: change.clone() };
+        let outcome = self.send(new, first).await?;
+        if let Outcome::Created(key) = outcome
+            && !ended
+        {
+            self.live_from_start(core, key, new, &change, span);
+        }
+        taking.settle();
+        Ok((!matches!(outcome, Outcome::Fenced)).then_some(outcome))
+    }
+
+    fn first_turn(&self, core: &mut Core, args: &Payload) -> Result<TurnRecord> {
+        let delivery = core.deliver(self.environment.now(), self.started(args))?;
+        let record = TurnRecord { deliveries: vec![delivery] };
+        if self.settings.replay_every_turn {
+            let mut again = Core::new(core.definition(), core.shared().run_id().clone());
+            turn::replay_again(&mut again, &record)?;
+        }
+        Ok(record)
+    }
+
+    fn live_from_start(self: &Arc<Self>, core: Core, key: RunKey, new: &New, change: &RowChange, span: tracing::Span) {
+        let fence = Fence { owner: self.owner, epoch: FIRST_EPOCH };
+        let actions = core.shared().take_actions();
+        let seat = Seat::new(core, 1, change.status, change.wake_at, 0);
+        let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span);
+        turn::take_up(self, &live, seat, actions, Vec::new());
+    }
+
+    async fn send(&self, new: &New, first: First) -> Result<Outcome> {
+        let run = NewRun {
+            id: new.id.clone(),
+            workflow: Arc::from(new.definition.source.id),
+            fingerprint: Arc::from(new.definition.source.fingerprint),
+            args_digest: new.args_digest,
+            created_at: self.environment.now(),
+            token: new.token,
+            first,
+        };
+        self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {
+            let error = error.run(&new.id);
+            if in_doubt {
+                error
+                    .context("it is not known whether the run was started")
+                    .with_code(Code::InDoubt)
+                    .help("start it again with the same id: `start(..).id(..)` gives the existing run if there is one")
+            } else {
+                error.context("the run was not started")
+            }
+        })
+    }
+
+    /// The id of the run that was there, if it is the same.
+    async fn settle(
+        &self,
+        row: Box<RunRow>,
+        definition: &WorkflowDefinition,
+        args: &Payload,
+        args_digest: [u8; 32],
+    ) -> Result<Arc<str>> {
+        let exists = || Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id);
+        if *row.workflow != *definition.source.id && !definition.was.contains(&&*row.workflow) {
+            return Err(exists()
+                .expected(format!("a run of workflow `{}`", definition.source.id))
+                .found(format!("a run of workflow `{}`", row.workflow))
+                .help("use another id, or get_run(id) for the run that is there"));
+        }
+        if row.args_digest != args_digest {
+            let stored = self.stored_args(&row).await?;
+            // The keys of a map may have been encoded in another order.
+            if !stored.as_ref().is_some_and(|stored| args.same_value(stored, definition.recode_args)) {
+                let stored = stored.map_or_else(|| "others".to_owned(), |stored| excerpt(stored.as_str()));
+                return Err(exists()
+                    .expected(format!("the arguments {}", excerpt(args.as_str())))
+                    .found(format!("the arguments {stored}"))
+                    .help("use another id, or get_run(id) for the run that is there"));
+            }
+        }
+        Ok(row.id.clone())
+    }
+
+    async fn stored_args(&self, row: &RunRow) -> Result<Option<Payload>> {
+        let first = self.store.journal(row.key, row.generation, 0, 1).await?.into_iter().next();
+        let event = match first {
+            Some(first) => {
+                let turn = TurnRecord::decode(first.format, first.checksum, &first.body)?;
+                turn.deliveries.into_iter().next().map(|delivery| delivery.event)
+            }
+            None => {
+                let letter = self.store.inbox(row.key).await?.1.into_iter().next();
+                letter.map(|letter| Event::decode(letter.format, letter.checksum, &letter.body)).transpose()?
+            }
+        };
+        Ok(match event {
+            Some(Event::Started { args, .. }) => Some(args),
+            _ => None,
+        })
+    }
+
+    fn started(&self, args: &Payload) -> Event {
+        let seed = self.random.number().to_le_bytes();
+        Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone() }
+    }
+
+    fn letter(&self, args: &Payload) -> Result<Letter> {
+        let body = self.started(args).encode()?;
+        Ok(Letter {
+            dedupe: None,
+            arrived_at: self.environment.now(),
+            format: FORMAT,
+            checksum: crc32fast::hash(&body),
+            body: body.into(),
+        })
+    }
+
+    /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.
+    fn new_id(&self) -> String {
+        let mut random = [0; 10];
+        self.random.fill(&mut random);
+        uuid::Builder::from_unix_timestamp_millis(self.environment.now(), &random).into_uuid().to_string()
+    }
+}
+
+fn check_id(id: String) -> Result<String> {
+    let wrong = if id.is_empty() {
+        "it is empty".to_owned()
+    } else if id.len() > NAME_BYTES_MAX {
+        format!("it has {} bytes, and the limit is {NAME_BYTES_MAX}", id.len())
+    } else if id.chars().any(char::is_control) {
+        "it has control characters".to_owned()
+    } else {
+        return Ok(id);
+    };
+    Err(Error::coded(Code::InvalidName, format!("{:?} cannot be the id of a run: {wrong}", excerpt(&id))))
+}

@@ -1,0 +1,206 @@
+//! A run in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::AbortHandle;
+
+use super::{Inner, turn};
+use crate::registry::{AttemptResult, WorkflowDefinition};
+use crate::replay::{Core, End, Event};
+use crate::store::{Fence, RunKey, Status};
+
+/// Something that happened to a run and is not delivered yet.
+pub(super) struct Arrival {
+    /// When: of a timer its deadline, in milliseconds since 1970.
+    pub at: u64,
+    pub what: What,
+}
+
+pub(super) enum What {
+    /// An attempt of a step ended.
+    Attempt { op: u64, result: AttemptResult },
+    /// A timer is due, or the time of a step's next attempt has come.
+    Due { op: u64 },
+    /// A letter of the inbox.
+    Letter { sequence: u64, event: Event },
+    /// Something outside the run woke it.
+    Alarm,
+}
+
+impl Arrival {
+    /// By time; on a tie an answer comes before the timer that would have given up on it.
+    pub fn order(&self) -> (u64, bool) {
+        (self.at, matches!(self.what, What::Due { .. }))
+    }
+}
+
+/// What a driver works on; nobody else touches it.
+pub(super) struct Seat {
+    pub core: Core,
+    pub next_index: u64,
+    /// The run's row as it is stored.
+    pub status: Status,
+    pub wake_at: Option<u64>,
+    pub inbox_seq: u64,
+    /// How the workflow ended, once that is committed.
+    pub end: Option<End>,
+    /// Deadlines that the timers hold for it, by operation.
+    pub armed: BTreeMap<u64, u64>,
+}
+
+impl Seat {
+    pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>, inbox_seq: u64) -> Self {
+        Seat { core, next_index, status, wake_at, inbox_seq, end: None, armed: BTreeMap::new() }
+    }
+}
+
+struct Mailbox {
+    arrivals: Vec<Arrival>,
+    /// Whether a driver is at work, or about to be.
+    driven: bool,
+    seat: Option<Box<Seat>>,
+    closed: bool,
+}
+
+/// The span of a run, for as long as it is in memory.
+pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
+    tracing::info_span!(parent: None, "run", run = id, workflow = definition.source.id)
+}
+
+/// See the module.
+pub(crate) struct Live {
+    pub(super) key: RunKey,
+    pub(super) id: Arc<str>,
+    pub(super) definition: &'static WorkflowDefinition,
+    pub(super) generation: u64,
+    pub(super) fence: Fence,
+    /// The parent of the spans of its turns and steps, as long as it is in memory.
+    pub(super) span: tracing::Span,
+    mailbox: Mutex<Mailbox>,
+    attempts: Mutex<BTreeMap<u64, AbortHandle>>,
+}
+
+impl Live {
+    /// A run that is in memory from now on. It takes arrivals at once and delivers them from its [`start`](Live::start).
+    pub fn new(
+        key: RunKey,
+        id: Arc<str>,
+        definition: &'static WorkflowDefinition,
+        generation: u64,
+        fence: Fence,
+        span: tracing::Span,
+    ) -> Arc<Self> {
+        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, seat: None, closed: false };
+        Arc::new(Live {
+            key,
+            id,
+            definition,
+            generation,
+            fence,
+            span,
+            mailbox: Mutex::new(mailbox),
+            attempts: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// Gives the run its seat and begins to deliver.
+    pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, seat: Box<Seat>, arrivals: Vec<Arrival>) {
+        {
+            let mut mailbox = self.mailbox();
+            mailbox.seat = Some(seat);
+            mailbox.driven = false;
+        }
+        self.post(engine, arrivals);
+    }
+
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts arrivals into the mailbox and sees that a driver takes them out.
+    pub fn post(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
+        {
+            let mut mailbox = self.mailbox();
+            if mailbox.closed {
+                return;
+            }
+            mailbox.arrivals.extend(arrivals);
+            // Empty arrivals matter too: others may have come before the start.
+            if mailbox.driven || mailbox.arrivals.is_empty() {
+                return;
+            }
+            mailbox.driven = true;
+        }
+        let driver = turn::drive(engine.clone(), self.clone());
+        engine.drivers.spawn_on(driver, &engine.runtime);
+    }
+
+    /// What has arrived, with the seat to deliver it to. Nothing ends the driver; the next arrival starts another.
+    pub fn take(&self, most: usize) -> Option<(Box<Seat>, Vec<Arrival>)> {
+        let mut mailbox = self.mailbox();
+        if mailbox.closed || mailbox.arrivals.is_empty() {
+            mailbox.driven = false;
+            return None;
+        }
+        mailbox.arrivals.sort_by_key(Arrival::order);
+        let rest = if mailbox.arrivals.len() > most { mailbox.arrivals.split_off(most) } else { Vec::new() };
+        let arrivals = std::mem::replace(&mut mailbox.arrivals, rest);
+        Some((mailbox.seat.take()?, arrivals))
+    }
+
+    /// Gives the seat back after a turn.
+    pub fn put(&self, seat: Box<Seat>) {
+        let mut mailbox = self.mailbox();
+        if !mailbox.closed {
+            mailbox.seat = Some(seat);
+        }
+    }
+
+    /// Puts arrivals back that were not come to.
+    pub fn put_back(&self, arrivals: Vec<Arrival>) {
+        self.mailbox().arrivals.extend(arrivals);
+    }
+
+    /// Takes nothing any more; what is there is given out.
+    pub fn close_and_drain(&self) -> Vec<Arrival> {
+        let mut mailbox = self.mailbox();
+        mailbox.closed = true;
+        std::mem::take(&mut mailbox.arrivals)
+    }
+
+    /// Takes nothing any more. The `inbox_seq` last seen, unless a driver has the seat.
+    pub fn close(&self) -> Option<u64> {
+        let seat = {
+            let mut mailbox = self.mailbox();
+            mailbox.closed = true;
+            mailbox.arrivals.clear();
+            mailbox.seat.take()
+        };
+        seat.map(|seat| seat.inbox_seq)
+    }
+
+    pub fn attempt_started(&self, op: u64, handle: AbortHandle) {
+        self.attempts().insert(op, handle);
+    }
+
+    pub fn attempt_ended(&self, op: u64) {
+        self.attempts().remove(&op);
+    }
+
+    pub fn abort_attempt(&self, op: u64) {
+        if let Some(attempt) = self.attempts().remove(&op) {
+            attempt.abort();
+        }
+    }
+
+    pub fn abort_attempts(&self) {
+        for attempt in std::mem::take(&mut *self.attempts()).into_values() {
+            attempt.abort();
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Takes a claimed run into memory: replays its journal, or parks it as stuck.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Inner;
+use super::live::{Arrival, Live, Seat, What, run_span};
+use super::turn;
+use crate::error::{Code, Error, Result};
+use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
+use crate::registry::{WorkflowDefinition, registry};
+use crate::replay::{Action, Core, Event, TurnRecord, outstanding};
+use crate::store::{Fence, InboxRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
+
+/// Why a run is stuck, as it is stored in its row.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Stuck {
+    pub error: Error,
+    /// The build that could not go on; another one tries again.
+    pub build: String,
+}
+
+impl Stuck {
+    /// The change of the row that parks a run.
+    pub fn park(error: Error, build: String) -> RowChange {
+        let stuck = Stuck { error, build };
+        // A struct of texts always encodes; if it did not, the status would still say that the run is stuck.
+        let stuck = serde_json::to_string(&stuck).unwrap_or_default();
+        RowChange {
+            status: Status::Stuck,
+            wake_at: None,
+            started_at: None,
+            completed_at: None,
+            stuck: Some(stuck.into()),
+        }
+    }
+
+    /// The error that a stuck run's row tells.
+    pub fn error(row: &RunRow) -> Error {
+        let stuck = row.stuck.as_deref().and_then(|stuck| serde_json::from_str::<Stuck>(stuck).ok());
+        let error = stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error);
+        error.context("the run is stuck").with_code(Code::Stuck).run(&row.id)
+    }
+}
+
+/// Loads a run that this engine has claimed.
+pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
+    let definition = match registry().workflow(&row.workflow) {
+        Ok(definition) => definition,
+        Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
+    };
+    if row.recoveries > engine.settings.recoveries_max {
+        let error = too_many_recoveries(&engine, &row).await;
+        return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
+    }
+    let replayed = match replay(&engine, definition, &row.id, row.key, row.generation).await {
+        Ok(replayed) => replayed,
+        Err(Replay::Store(error)) => return give_back(&engine, &row, error).await,
+        Err(Replay::Fault(error)) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
+    };
+    let (core, next_index) = replayed;
+    if core.has_ended() {
+        return;
+    }
+    let (inbox_seq, letters) = match engine.store.inbox(row.key).await {
+        Ok(inbox) => inbox,
+        Err(error) => return give_back(&engine, &row, error).await,
+    };
+    let letters = match letters.into_iter().map(open).collect::<Result<Vec<_>>>() {
+        Ok(letters) => letters,
+        Err(error) => {
+            let error = error.context("a letter in its inbox cannot be read");
+            return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
+        }
+    };
+    let starts = |letter: &Arrival| matches!(letter.what, What::Letter { event: Event::Started { .. }, .. });
+    if next_index == 0 && !letters.iter().any(starts) {
+        let error = Error::coded(Code::Damaged, "the run's journal is missing, and no start is in its inbox")
+            .help("restore the database from a backup");
+        return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
+    }
+    install(&engine, &row, definition, core, next_index, inbox_seq, letters);
+}
+
+fn open(letter: InboxRow) -> Result<Arrival> {
+    let event = Event::decode(letter.format, letter.checksum, &letter.body)?;
+    Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
+}
+
+fn install(
+    engine: &Arc<Inner>,
+    row: &RunRow,
+    definition: &'static WorkflowDefinition,
+    core: Core,
+    next_index: u64,
+    inbox_seq: u64,
+    letters: Vec<Arrival>,
+) {
+    // What has its answer in the inbox is not to be executed again.
+    let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
+    let actions: Vec<Action> = core
+        .shared()
+        .resume_actions()
+        .into_iter()
+        .filter(|action| !matches!(action, Action::Dispatch(op) | Action::Arm { op, .. } if answered.contains(op)))
+        .collect();
+    let seat = Seat::new(core, next_index, row.status, row.wake_at, inbox_seq);
+    let span = run_span(&row.id, definition);
+    let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span);
+    turn::take_up(engine, &live, seat, actions, letters);
+}
+
+fn answers(what: &What) -> Option<u64> {
+    match what {
+        What::Letter {
+            event: Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. },
+            ..
+        } => Some(*op),
+        _ => None,
+    }
+}
+
+/// Why a replay did not give a run.
+pub(super) enum Replay {
+    /// The journal could not be read now.
+    Store(Error),
+    /// The run cannot go on with this build.
+    Fault(Error),
+}
+
+/// Replays a journal: the core and the index of the next row.
+pub(super) async fn replay(
+    engine: &Inner,
+    definition: &'static WorkflowDefinition,
+    id: &Arc<str>,
+    key: RunKey,
+    generation: u64,
+) -> Result<(Core, u64), Replay> {
+    let mut core = Core::new(definition, id.clone());
+    let mut next = 0;
+    let read = |from: u64, rows: usize| {
+        let store = engine.store.clone();
+        async move { store.journal(key, generation, from, rows).await }
+    };
+    let mut page = JOURNAL_FIRST_PAGE_ROWS;
+    let mut rows = read(0, page).await.map_err(Replay::Store)?;
+    loop {
+        let last_page = rows.len() < page;
+        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+        page = (JOURNAL_PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+        // The next page is read while this one is replayed.
+        let following = (!last_page).then(|| AbortOnDrop(engine.runtime.spawn(read(next + rows.len() as u64, page))));
+        // What the workflow logs was logged when it happened.
+        tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
+            for row in rows {
+                replay_row(&mut core, next, row.index, row.format, row.checksum, &row.body)
+                    .map_err(|error| Replay::Fault(error.run(id)))?;
+                next += 1;
+            }
+            Ok(())
+        })?;
+        let Some(mut following) = following else { return Ok((core, next)) };
+        rows = match (&mut following.0).await {
+            Ok(rows) => rows.map_err(Replay::Store)?,
+            Err(error) => return Err(Replay::Store(error.into())),
+        };
+    }
+}
+
+/// A task that is of no use to anybody else.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn replay_row(core: &mut Core, expected: u64, index: u64, format: u32, checksum: u32, body: &[u8]) -> Result<()> {
+    if index != expected {
+        return Err(Error::coded(Code::Damaged, "a row of the run's journal is missing")
+            .expected(format!("row {expected}"))
+            .found(format!("row {index}"))
+            .help("restore the database from a backup"));
+    }
+    let turn = TurnRecord::decode(format, checksum, body)
+        .map_err(|error| error.context(format!("row {index} of the run's journal cannot be read")))?;
+    for (event, delivery) in turn.deliveries.into_iter().enumerate() {
+        core.replay(delivery)
+            .map_err(|error| error.because(format!("at event {event} of row {index} of its journal")))?;
+    }
+    Ok(())
+}
+
+async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
+    let mut open = BTreeMap::new();
+    let mut next = 0;
+    while let Ok(rows) = engine.store.journal(row.key, row.generation, next, JOURNAL_PAGE_ROWS).await {
+        let Some(last) = rows.last() else { break };
+        next = last.index + 1;
+        for row in &rows {
+            if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
+                outstanding(&mut open, &turn);
+            }
+        }
+    }
+    let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
+    Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
+        .run(&row.id)
+        .expected(format!("a commit of the run after at most {} recoveries", engine.settings.recoveries_max))
+        .found(format!("{} recoveries without one; outstanding: {}", row.recoveries, open.join(", ")))
+        .help("find out whether one of these steps kills the process (memory, stack, abort); the run goes on with another build, or when Engine::builder().recoveries(..) allows for more")
+}
+
+/// The run goes back to the store, to be claimed again.
+async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
+    tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
+    let mut inbox_seq = row.inbox_seq;
+    while !engine.draining.is_cancelled() {
+        engine.environment.sleep(TURN_RETRY_INTERVAL).await;
+        let release = Write::Release { run: row.key, fence: row.fence, inbox_seq };
+        match engine.batcher.send(release).await {
+            Ok(Outcome::Unread) => {
+                if let Ok(Some(row)) = engine.store.run(&row.id).await {
+                    inbox_seq = row.inbox_seq;
+                }
+            }
+            Ok(_) => return engine.taking.miss(),
+            Err(failed) => tracing::warn!(run = %row.id, error = ?failed.error, "the run could not be given back"),
+        }
+    }
+}
+
+/// Parks a run that is not in memory.
+async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
+    tracing::error!(run = %id, ?error, "the run is stuck");
+    let turn = Turn {
+        run,
+        generation,
+        fence,
+        row: None,
+        change: Some(Stuck::park(error.run(id), engine.build())),
+        delivered: Vec::new(),
+        returned: Vec::new(),
+    };
+    turn::commit(engine, id, turn).await;
+    engine.waiters.wake(id, None);
+}

@@ -1,0 +1,418 @@
+//! A run's turn: deliver, poll, commit, act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::attempt::{self, Begin};
+use super::live::{Arrival, Live, Seat, What};
+use super::load::{self, Replay, Stuck};
+use super::wait::Finished;
+use crate::error::{Code, Error};
+use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
+use crate::registry::{AttemptFailure, AttemptResult, Policy};
+use crate::replay::{Action, End, Event, FORMAT, Kind, TurnRecord};
+use crate::store::{JournalRow, Letter, Outcome, RowChange, Status, Turn};
+
+/// Takes turns until nothing is left in the mailbox.
+pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
+    while let Some((mut seat, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
+        if turn(&engine, &live, &mut seat, arrivals).await {
+            live.put(seat);
+        } else {
+            live.close();
+            engine.forget(&live, &seat);
+            let end = seat.end.take();
+            drop(seat);
+            engine.waiters.wake(&live.id, end.map(Finished::from));
+        }
+    }
+}
+
+/// What a turn has come to before it is committed.
+struct Draft {
+    record: TurnRecord,
+    /// Which of the recorded events came from letters, by their sequences.
+    letters: Vec<Option<u64>>,
+    /// The sequences of the letters that are done with.
+    delivered: Vec<u64>,
+    returned: Vec<Letter>,
+    /// Steps whose next attempt is due: nothing to record.
+    due: Vec<u64>,
+    fault: Option<Error>,
+}
+
+/// One turn. Whether the run stays in memory.
+async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: Vec<Arrival>) -> bool {
+    let mut draft = deliver(engine, live, seat, arrivals);
+    if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
+        verify(engine, live, &mut draft).await;
+    }
+    let recorded = !draft.record.deliveries.is_empty();
+    let row = match recorded.then(|| journal_row(engine, seat.next_index, &draft.record)).transpose() {
+        Ok(row) => row,
+        Err(error) => {
+            reject(engine, &mut draft, error);
+            None
+        }
+    };
+    if draft.fault.is_some() {
+        keep_what_comes_no_more(engine, live, seat, &mut draft);
+    }
+    let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
+    let over = end.is_some() || draft.fault.is_some();
+    let change = row_change(engine, seat, &draft, end.as_ref());
+    if row.is_some() || !draft.delivered.is_empty() || change.is_some() {
+        seat.next_index += u64::from(row.is_some());
+        let turn = Turn {
+            run: live.key,
+            generation: live.generation,
+            fence: live.fence,
+            row,
+            change: change.clone(),
+            delivered: draft.delivered,
+            returned: draft.returned,
+        };
+        if !commit(engine, &live.id, turn).await {
+            return false;
+        }
+        if let Some(change) = change {
+            (seat.status, seat.wake_at) = (change.status, change.wake_at);
+        }
+    }
+    if over {
+        let status = seat.status;
+        tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
+        seat.end = end;
+        return false;
+    }
+    act(engine, live, seat, draft.due);
+    true
+}
+
+fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>) -> Draft {
+    let span = tracing::debug_span!(parent: &live.span, "turn", index = seat.next_index);
+    let _entered = span.enter();
+    let mut draft = Draft {
+        record: TurnRecord::default(),
+        letters: Vec::new(),
+        delivered: Vec::new(),
+        returned: Vec::new(),
+        due: Vec::new(),
+        fault: None,
+    };
+    let mut arrivals = arrivals.into_iter();
+    let mut bytes = 0;
+    while bytes < TURN_RESULTS_BYTES {
+        let Some(arrival) = arrivals.next() else { break };
+        let (event, letter) = match arrival.what {
+            What::Alarm => {
+                draft.fault = seat.core.shared().take_fault();
+                if draft.fault.is_some() {
+                    break;
+                }
+                continue;
+            }
+            What::Letter { sequence, event } => {
+                draft.delivered.push(sequence);
+                (wanted(seat, &draft, &event).then_some(event), Some(sequence))
+            }
+            What::Attempt { op, result } => {
+                live.attempt_ended(op);
+                (attempt_event(engine, live, seat, op, result), None)
+            }
+            What::Due { op } => {
+                seat.armed.remove(&op);
+                // A later attempt may have been recorded since this time was noted.
+                let due = seat.core.shared().with_open(op, |kind| match kind {
+                    Kind::Timer { .. } => true,
+                    Kind::Step(request) if request.not_before > arrival.at => false,
+                    Kind::Step(_) | Kind::Local(_) => {
+                        draft.due.push(op);
+                        false
+                    }
+                });
+                (due.unwrap_or(false).then_some(Event::Timer { op }), None)
+            }
+        };
+        let Some(event) = event else { continue };
+        bytes += event.bytes();
+        match seat.core.deliver(engine.environment.now(), event.clone()) {
+            Ok(delivery) => {
+                let ended = delivery.end.is_some();
+                draft.record.deliveries.push(delivery);
+                draft.letters.push(letter);
+                if ended {
+                    return draft;
+                }
+            }
+            Err(fault) => {
+                give_back(engine, &mut draft, event, letter);
+                draft.fault = Some(fault);
+                break;
+            }
+        }
+    }
+    live.put_back(arrivals.collect());
+    draft
+}
+
+/// Rule 10: what the run did not come to is kept for the time when it goes on. Its letters are still in the inbox, and
+/// timers come again by themselves.
+fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut Draft) {
+    for arrival in live.close_and_drain() {
+        if let What::Attempt { op, result } = arrival.what
+            && let Some(event) = attempt_event(engine, live, seat, op, result)
+        {
+            give_back(engine, draft, event, None);
+        }
+    }
+}
+
+/// Keeps an event that could not be delivered. A timer's comes again by itself.
+fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
+    if letter.is_some() {
+        draft.delivered.pop();
+    } else if !matches!(event, Event::Timer { .. })
+        && let Ok(body) = event.encode()
+    {
+        draft.returned.push(Letter {
+            // A turn that is sent again must not keep it twice.
+            dedupe: Some(format!("returned/{:032x}", engine.random.number())),
+            arrived_at: engine.environment.now(),
+            format: FORMAT,
+            checksum: crc32fast::hash(&body),
+            body: body.into(),
+        });
+    }
+}
+
+/// Whether the run still waits for what a letter brings.
+fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
+    match event {
+        Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
+        Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Timer { op } => {
+            seat.core.shared().with_open(*op, |_| ()).is_some()
+        }
+    }
+}
+
+/// What the end of an attempt is to the run. Nothing if the run has dropped the step.
+fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
+    let (attempt, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
+        Kind::Step(request) => (request.attempt, Some(request.policy.clone()), request.definition.source.id),
+        Kind::Local(_) | Kind::Timer { .. } => (1, None, crate::replay::NONDETERMINISTIC),
+    })?;
+    let failure = match result {
+        Ok(value) => return Some(Event::Completed { op, value }),
+        Err(failure) => failure,
+    };
+    let retry = policy.filter(|policy| !failure.fatal && attempt <= policy.retries);
+    let Some(policy) = retry else {
+        tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");
+        return Some(Event::Failed { op, error: failure.error });
+    };
+    let delay = retry_delay(engine, &policy, attempt, &failure);
+    tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
+    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let not_before = engine.environment.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
+    Some(Event::Attempt { op, attempt, error: failure.error, not_before })
+}
+
+/// Exponential backoff with full jitter: uniform in 0 to min(max, min * 2^n), as in Marc Brooker's "Exponential Backoff
+/// And Jitter" (AWS Architecture Blog, 2015).
+fn retry_delay(engine: &Inner, policy: &Policy, attempt: u32, failure: &AttemptFailure) -> Duration {
+    if let Some(delay) = failure.retry_after {
+        return delay;
+    }
+    let doubled = 2u32.saturating_pow(attempt - 1);
+    let bound = policy.backoff_min.saturating_mul(doubled).min(policy.backoff_max);
+    let fraction = (engine.random.number() as u32) as f64 / f64::from(u32::MAX);
+    bound.mul_f64(fraction)
+}
+
+/// How the run's row differs after the turn, if it does.
+fn row_change(engine: &Inner, seat: &Seat, draft: &Draft, end: Option<&End>) -> Option<RowChange> {
+    if let Some(fault) = &draft.fault {
+        tracing::error!(run = %seat.core.shared().run_id(), error = ?fault, "the run is stuck");
+        return Some(Stuck::park(fault.clone().run(seat.core.shared().run_id()), engine.build()));
+    }
+    let first = seat.next_index == 0;
+    let change = row_after(engine, seat.core.shared(), end, first);
+    let same = !first && end.is_none() && (change.status, change.wake_at) == (seat.status, seat.wake_at);
+    (!same).then_some(change)
+}
+
+/// The run's row after a turn.
+pub(super) fn row_after(engine: &Inner, run: &crate::replay::Shared, end: Option<&End>, first: bool) -> RowChange {
+    let now = engine.environment.now();
+    let (status, wake_at) = match end {
+        Some(End::Completed(_)) => (Status::Completed, None),
+        Some(End::Failed(_)) => (Status::Failed, None),
+        None if run.has_steps() => (Status::Running, run.wake_at()),
+        None => (Status::Suspended, run.wake_at()),
+    };
+    RowChange {
+        status,
+        wake_at,
+        started_at: first.then_some(now),
+        completed_at: end.is_some().then_some(now),
+        stuck: None,
+    }
+}
+
+/// The journal's row for what was delivered.
+pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Result<JournalRow, Error> {
+    let body = record.encode()?;
+    if body.len() > ROW_BYTES_MAX {
+        return Err(Error::coded(
+            Code::Limit,
+            "what the workflow asks for after one event is too large to be recorded",
+        )
+        .expected(format!("at most {ROW_BYTES_MAX} bytes"))
+        .found(format!("{} bytes", body.len()))
+        .help("start fewer steps at once, or pass them the address of the data instead of the data"));
+    }
+    Ok(JournalRow {
+        index,
+        turn: engine.random.number(),
+        format: FORMAT,
+        checksum: crc32fast::hash(&body),
+        body: body.into(),
+    })
+}
+
+/// Commits a turn, however long that takes: it is sent again, unchanged, until the store takes it. Whether the run is
+/// still this engine's.
+pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> bool {
+    let mut warned = false;
+    loop {
+        match engine.batcher.turn(&turn).await {
+            Ok(Outcome::Committed) => return true,
+            Ok(_) => {
+                tracing::warn!(run = id, "the run is another engine's now");
+                return false;
+            }
+            Err(failed) => {
+                // What is not written while shutting down is attempted again by the next engine.
+                if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
+                    tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
+                    return false;
+                }
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::error!(run = id, error = ?failed.error, "the store does not take the run's turn; the run waits");
+                }
+                tokio::select! {
+                    biased;
+                    () = engine.stopped.cancelled() => return false,
+                    () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Replays the run as it is stored, and this turn; one that does something else comes to nothing but a fault.
+async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
+    let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation).await {
+        Ok((mut core, _)) => replay_again(&mut core, &draft.record),
+        Err(Replay::Fault(error)) => Err(error),
+        Err(Replay::Store(_)) => Ok(()),
+    };
+    if let Err(fault) = replayed {
+        reject(engine, draft, fault);
+    }
+}
+
+/// Makes the turn come to nothing but a fault.
+fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
+    // The letters stay in the inbox, everything else goes there.
+    draft.delivered.clear();
+    let letters = std::mem::take(&mut draft.letters);
+    for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
+        if letter.is_none() {
+            give_back(engine, draft, delivery.event, None);
+        }
+    }
+    draft.fault = Some(fault);
+}
+
+/// Replays a turn that is not committed yet.
+pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) -> Result<(), Error> {
+    tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
+        record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone()))
+    })
+}
+
+/// Does what the committed turn asks for.
+fn act(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, due: Vec<u64>) {
+    let mut actions = seat.core.shared().take_actions();
+    actions.extend(due.into_iter().map(Action::Dispatch));
+    let mut arrivals = Vec::new();
+    if let [Action::Dispatch(op)] = actions[..] {
+        // Nothing else is to be done: the attempt begins here, and often ends here.
+        arrivals.extend(attempt::dispatch(engine, live, seat, op, Begin::Here));
+    } else {
+        arrivals = perform(engine, live, seat, actions);
+    }
+    live.post(engine, arrivals);
+}
+
+/// Dispatches, arms and aborts. The timers that are due already.
+fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<Action>) -> Vec<Arrival> {
+    let mut overdue = Vec::new();
+    for action in actions {
+        match action {
+            Action::Dispatch(op) => overdue.extend(attempt::dispatch(engine, live, seat, op, Begin::Elsewhere)),
+            Action::Arm { op, at } => {
+                if seat.core.shared().with_open(op, |_| ()).is_none() {
+                    continue;
+                }
+                if engine.draining.is_cancelled() {
+                    // The next engine's.
+                } else if at <= engine.environment.now() {
+                    overdue.push(Arrival { at, what: What::Due { op } });
+                } else if at != crate::store::NEVER {
+                    seat.armed.insert(op, at);
+                    engine.timers.arm(live, op, at);
+                }
+            }
+            Action::Abort(op) => {
+                live.abort_attempt(op);
+                if let Some(at) = seat.armed.remove(&op) {
+                    engine.timers.disarm(live.key, op, at);
+                }
+            }
+        }
+    }
+    overdue
+}
+
+/// Makes a run that was replayed or created live: `actions` are performed, and what is overdue is delivered together
+/// with its letters, in their order.
+pub(super) fn take_up(
+    engine: &Arc<Inner>,
+    live: &Arc<Live>,
+    mut seat: Seat,
+    actions: Vec<Action>,
+    letters: Vec<Arrival>,
+) {
+    let alarmed = (Arc::downgrade(engine), Arc::downgrade(live));
+    seat.core.shared().on_alarm(move || {
+        if let (Some(engine), Some(live)) = (alarmed.0.upgrade(), alarmed.1.upgrade()) {
+            let at = engine.environment.now();
+            live.post(&engine, [Arrival { at, what: What::Alarm }]);
+        }
+    });
+    engine.remember(live);
+    let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.environment.now(), what: What::Alarm });
+    let mut arrivals = perform(engine, live, &mut seat, actions);
+    arrivals.extend(letters);
+    // A wake that came before anybody listened.
+    arrivals.extend(alarm);
+    live.start(engine, Box::new(seat), arrivals);
+    if engine.stopped.is_cancelled() {
+        live.abort_attempts();
+        live.close();
+    }
+}

@@ -1,0 +1,166 @@
+//! Waiting for the end of a run, in this process or in another.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::load::Stuck;
+use crate::codec::Payload;
+use crate::error::{Code, Error, Result};
+use crate::replay::{End, TurnRecord};
+use crate::run::{RunInfo, time};
+use crate::store::{NEVER, RunRow, Status};
+
+/// Who waits for which run.
+#[derive(Default)]
+pub(super) struct Waiters(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// By the run's id and a number.
+    waiters: BTreeMap<(Arc<str>, u64), oneshot::Sender<Option<Finished>>>,
+    next: u64,
+}
+
+/// Somebody who waits, until it is dropped.
+struct Waiter<'a> {
+    waiters: &'a Waiters,
+    key: (Arc<str>, u64),
+    ended: oneshot::Receiver<Option<Finished>>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiters.lock().waiters.remove(&self.key);
+    }
+}
+
+impl Waiters {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registered by this call, so that nothing is missed between it and a look.
+    fn register(&self, run: &Arc<str>) -> Waiter<'_> {
+        let (sender, ended) = oneshot::channel();
+        let mut waiting = self.lock();
+        waiting.next += 1;
+        let key = (run.clone(), waiting.next);
+        waiting.waiters.insert(key.clone(), sender);
+        Waiter { waiters: self, key, ended }
+    }
+
+    /// Wakes those who wait for a run, with its end if that is known; otherwise they look. They are woken outside the
+    /// lock, since they may look at once.
+    pub fn wake(&self, run: &Arc<str>, end: Option<Finished>) {
+        let woken: Vec<_> = {
+            let mut waiting = self.lock();
+            let keys: Vec<_> =
+                waiting.waiters.range((run.clone(), 0)..=(run.clone(), u64::MAX)).map(|(key, _)| key.clone()).collect();
+            keys.iter().filter_map(|key| waiting.waiters.remove(key)).collect()
+        };
+        for waiter in woken {
+            let _ = waiter.send(end.clone());
+        }
+    }
+
+    pub fn wake_all(&self) {
+        let woken = std::mem::take(&mut self.lock().waiters);
+        for waiter in woken.into_values() {
+            let _ = waiter.send(None);
+        }
+    }
+}
+
+/// How a run ended, its value encoded.
+#[derive(Clone)]
+pub(crate) enum Finished {
+    Completed(Payload),
+    Failed(Payload),
+}
+
+impl From<End> for Finished {
+    fn from(end: End) -> Self {
+        match end {
+            End::Completed(value) => Finished::Completed(value),
+            End::Failed(error) => Finished::Failed(error),
+        }
+    }
+}
+
+impl Inner {
+    /// The run's row.
+    pub(crate) async fn row(&self, id: &str) -> Result<Option<RunRow>> {
+        self.store.run(id).await.map_err(|error| error.run(id))
+    }
+
+    /// What the row says to a user.
+    pub(crate) async fn info(&self, id: &str) -> Result<RunInfo> {
+        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let known = self.workflows.contains(&&*row.workflow);
+        let waits_for = match row.status {
+            Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
+            status if !status.is_terminal() && !known => {
+                Some(format!("a process whose build has the workflow `{}`", row.workflow))
+            }
+            _ => None,
+        };
+        let wakes_at = row.wake_at.filter(|_| row.status == Status::Suspended).filter(|at| *at != NEVER).map(time);
+        Ok(RunInfo {
+            id: row.id.to_string(),
+            workflow: row.workflow.to_string(),
+            status: row.status,
+            created_at: time(row.created_at),
+            started_at: row.started_at.map(time),
+            completed_at: row.completed_at.map(time),
+            wakes_at,
+            waits_for,
+        })
+    }
+
+    /// Waits until the run has ended or is stuck.
+    pub(crate) async fn wait(&self, id: &Arc<str>) -> Result<Finished> {
+        loop {
+            let mut waiter = self.waiters.register(id);
+            // A run in memory tells its end itself: no need to look.
+            if !self.live_ids().contains(id) {
+                let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+                match row.status {
+                    Status::Completed | Status::Failed => return self.finished(&row).await,
+                    Status::Cancelled => return Err(Error::coded(Code::Cancelled, "the run was cancelled").run(id)),
+                    Status::Stuck => return Err(Stuck::error(&row)),
+                    Status::Pending | Status::Running | Status::Suspended => {}
+                }
+            }
+            if self.stopped.is_cancelled() {
+                return Err(Error::coded(Code::Closed, "the engine was shut down before the run had ended")
+                    .run(id)
+                    .help("the run is unfinished and goes on with the next engine; wait for it there by its id"));
+            }
+            if let Ok(Some(finished)) = (&mut waiter.ended).await {
+                return Ok(finished);
+            }
+        }
+    }
+
+    async fn finished(&self, row: &RunRow) -> Result<Finished> {
+        let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
+        let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
+        let Some(last) = last else {
+            return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
+        };
+        let turn = TurnRecord::decode(last.format, last.checksum, &last.body).map_err(damaged)?;
+        match turn.deliveries.into_iter().next_back().and_then(|delivery| delivery.end) {
+            Some(end) => Ok(end.into()),
+            None => Err(damaged(Error::coded(Code::Damaged, "its journal's last row holds no end"))),
+        }
+    }
+}
+
+pub(super) fn not_found(id: &str) -> Error {
+    Error::coded(Code::RunNotFound, format!("there is no run `{id}` in this store"))
+        .run(id)
+        .help("check the id and the store's URL; a run exists once `start(..).await` has returned")
+}

@@ -1,0 +1,146 @@
+//! Durable workflows: annotate ordinary async functions, start them, and no crash makes the work stop, repeat or go wrong.
+//!
+//! ```
+//! use std::time::Duration;
+//! use workflow_runtime::{Engine, Result, sleep, step, workflow};
+//!
+//! #[step]
+//! async fn charge(order: u64, cents: u32) -> Result<String> {
+//!     Ok(format!("receipt-{order}-{cents}")) // any side effect: retried on errors, its result recorded once
+//! }
+//!
+//! #[workflow]
+//! async fn checkout(order: u64, cents: u32) -> Result<String> {
+//!     let receipt = charge(order, cents).await?;
+//!     sleep(Duration::from_millis(5)).await; // survives restarts
+//!     Ok(receipt)
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<()> {
+//! let engine = Engine::open("memory:").await?; // or "sqlite:orders.db"
+//! let run = engine.start(checkout, (1, 4200)).id("order-1").await?; // durable once this returns
+//! assert_eq!(run.await?, "receipt-1-4200");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A **workflow** is executed by replay: after a crash it runs again from its beginning, and each operation that has a
+//! recorded result gives that result instead of being executed. So a workflow must do the same again, and its
+//! attribute refuses what would not: it can only await [`Durable`] operations, and calls such as `SystemTime::now()` are
+//! compile errors that name the replacement. A **step** is where everything else happens. It runs at least once, and
+//! never again once its result is recorded.
+//!
+//! | to | use |
+//! |---|---|
+//! | execute a side effect | a [`#[step]`](macro@step) |
+//! | wait for a time | [`sleep`], [`sleep_until`], [`timeout`] |
+//! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
+//! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
+//! | await any other future, once | [`nondeterministic`] |
+//! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod codec;
+mod context;
+mod durable;
+pub mod engine;
+mod error;
+mod failpoint;
+mod limits;
+mod probe;
+mod registry;
+mod replay;
+mod resources;
+mod run;
+mod start;
+mod step;
+pub mod store;
+mod workflow;
+
+/// What [`uuid()`] gives.
+pub use ::uuid::Uuid;
+
+// The examples of the attributes stand here, where they can be compiled.
+/// ```
+/// # use workflow_runtime::{Result, durable, step, workflow};
+/// # #[step] async fn charge(order: u64) -> Result<u32> { Ok(order as u32) }
+/// #[durable]
+/// async fn pay_all(orders: &[u64]) -> Result<u32> {
+///     let mut total = 0;
+///     for order in orders {
+///         total += charge(*order).await?;
+///     }
+///     Ok(total)
+/// }
+///
+/// #[workflow]
+/// async fn settle(orders: Vec<u64>) -> Result<u32> {
+///     pay_all(&orders).await
+/// }
+/// ```
+pub use workflow_macros::durable;
+/// ```standalone_crate
+/// # use workflow_runtime::{Result, step, workflow};
+/// # struct Bank;
+/// # impl Bank { async fn charge(&self, order: u64) -> Result<String> { Ok(order.to_string()) } }
+/// #[step(retries = 5, backoff = "100ms..30s", timeout = "10s")]
+/// async fn charge(#[resource] bank: &Bank, order: u64) -> Result<String> {
+///     bank.charge(order).await
+/// }
+///
+/// #[workflow]
+/// async fn checkout(order: u64) -> Result<String> {
+///     charge(order).await // the engine's builder was given the bank
+/// }
+/// ```
+pub use workflow_macros::step;
+/// ```
+/// # use std::time::Duration;
+/// # use workflow_runtime::{Result, sleep, start, step, workflow};
+/// # #[step] async fn charge(order: u64, cents: u32) -> Result<String> { Ok(String::new()) }
+/// #[workflow]
+/// async fn checkout(order: u64, cents: u32) -> Result<String> {
+///     let receipt = charge(order, cents).await?;
+///     sleep(Duration::from_secs(24 * 3600)).await;
+///     Ok(receipt)
+/// }
+///
+/// # async fn example() -> Result<()> {
+/// let run = start(checkout, (1, 4200)).id("order-1").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub use workflow_macros::workflow;
+
+pub use self::context::{
+    Elapsed, JoinHandle, Nondeterministic, Sleep, Timeout, nondeterministic, now, random, run_id, sleep, sleep_until,
+    spawn, timeout, uuid,
+};
+pub use self::durable::{Durable, DurableExt, DurableStream};
+pub use self::engine::{Builder, Engine, StepInfo, step_info};
+pub use self::error::{Code, Error, Failure, Result};
+pub use self::run::{Run, RunInfo, get_run};
+pub use self::start::{Start, start};
+pub use self::step::StepCall;
+pub use self::store::Status;
+pub use self::workflow::{Fallible, Invocation, Workflow, WorkflowFn};
+
+/// What the attributes generate calls to. Not part of the API: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    /// The first version.
+    pub mod v1 {
+        pub use inventory;
+        pub use serde;
+
+        pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
+        pub use crate::error::Error;
+        pub use crate::probe::*;
+        pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
+        pub use crate::resources::{Requirement, Resources};
+        pub use crate::step::StepCall;
+        pub use crate::workflow::{Fallible, Invocation, Workflow};
+    }
+}

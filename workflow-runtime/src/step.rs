@@ -1,0 +1,178 @@
+//! A call of a step: a builder and a future.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::codec::{self, Payload};
+use crate::durable::Durable;
+use crate::engine;
+use crate::error::{Code, Error};
+use crate::limits;
+use crate::registry::{AttemptResult, Policy, StepDefinition};
+use crate::replay::{Completion, Kind, Operation, StepRequest};
+use crate::workflow::Fallible;
+
+/// A call of a `#[step]` function.
+///
+/// In a workflow it is executed once its first poll is recorded; awaiting it gives the recorded result. Dropping it
+/// before that cancels it: the attempt that runs is stopped at its next await, retries end. Outside any run it simply
+/// runs, once and unrecorded, and so it does inside another step.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use workflow_runtime::{Result, step, workflow};
+/// #[step(retries = 5, backoff = "100ms..30s", timeout = "10s")]
+/// async fn fetch(url: String) -> Result<String> {
+///     Ok(url)
+/// }
+///
+/// #[workflow]
+/// async fn mirror(url: String) -> Result<String> {
+///     fetch(url).retries(10).timeout(Duration::from_secs(60)).name("first page").await
+/// }
+/// ```
+#[must_use = "a step does nothing unless it is awaited: add `.await`"]
+pub struct StepCall<R> {
+    state: State,
+    returns: PhantomData<fn() -> R>,
+}
+
+enum State {
+    /// Of a run.
+    Run { operation: Operation, step: &'static str, request: Option<Box<StepRequest>> },
+    /// Outside any run, or in another step.
+    Plain { request: Box<StepRequest>, attempt: Option<BoxFuture<'static, AttemptResult>> },
+    /// The call cannot be made.
+    Refused(Option<Error>),
+}
+
+impl<R: Fallible> StepCall<R> {
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn new<A: Serialize>(definition: &'static StepDefinition, args: &A) -> Self {
+        let site = Location::caller();
+        let operation = Operation::new(site);
+        let refused =
+            |error: Error| error.into_fatal().operation(format!("step `{}` called at {site}", definition.source.id));
+        let state = match (definition.check(), codec::encode("an argument of the step", args)) {
+            (Err(error), _) => {
+                let error = refused(error);
+                // A mistake of the build: the run waits for another one instead of failing.
+                if let Some(operation) = operation {
+                    operation.run().fail(error.clone());
+                }
+                State::Refused(Some(error))
+            }
+            (Ok(()), Err(error)) => State::Refused(Some(refused(error))),
+            (Ok(()), Ok(input)) => {
+                let request = Box::new(StepRequest {
+                    definition,
+                    input,
+                    policy: Cow::Borrowed(&definition.policy),
+                    name: None,
+                    attempt: 1,
+                    not_before: 0,
+                });
+                match operation {
+                    Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },
+                    None => State::Plain { request, attempt: None },
+                }
+            }
+        };
+        StepCall { state, returns: PhantomData }
+    }
+
+    fn request(mut self, change: impl FnOnce(&mut StepRequest)) -> Self {
+        match &mut self.state {
+            State::Run { request: Some(request), .. } | State::Plain { request, .. } => change(request),
+            State::Run { request: None, .. } | State::Refused(_) => {}
+        }
+        self
+    }
+
+    fn policy(self, change: impl FnOnce(&mut Policy)) -> Self {
+        self.request(|request| change(request.policy.to_mut()))
+    }
+
+    /// How many attempts may follow the first one.
+    pub fn retries(self, retries: u32) -> Self {
+        self.policy(|policy| policy.retries = retries)
+    }
+
+    /// The upper bound of the delay before the first retry, and the largest one: it doubles with each retry. The delay is
+    /// drawn uniformly from 0 to the bound.
+    pub fn backoff(self, bounds: Range<Duration>) -> Self {
+        self.policy(|policy| (policy.backoff_min, policy.backoff_max) = (bounds.start, bounds.end.max(bounds.start)))
+    }
+
+    /// How long one attempt may take. One that takes longer is stopped and counts as failed; a blocking one cannot be
+    /// stopped, and its late result is ignored.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.policy(|policy| policy.timeout = Some(timeout))
+    }
+
+    /// A name for this call, for logs and the journal. At most 512 bytes; what is longer is cut.
+    pub fn name(self, name: &str) -> Self {
+        let end = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limits::NAME_BYTES_MAX);
+        let name = &name[..end.last().unwrap_or(0)];
+        self.request(|request| request.name = Some(Arc::from(name)))
+    }
+}
+
+impl<R: Fallible> Future for StepCall<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        let result = match &mut self.state {
+            State::Refused(error) => {
+                let error = error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end"));
+                return Poll::Ready(R::from_result(Err(error.into())));
+            }
+            State::Plain { request, attempt } => {
+                let attempt = attempt.get_or_insert_with(|| engine::plain_attempt(request.as_ref().clone()).boxed());
+                match attempt.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(result) => result.map_err(|failure| failure.error),
+                }
+            }
+            State::Run { operation, request, .. } => match operation.poll(context, || request.take().map(Kind::Step)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Completion::Completed(value))) => Ok(value),
+                Poll::Ready(Ok(Completion::Failed(error))) => Err(error),
+                Poll::Ready(Ok(Completion::Due)) => unreachable!("a step is no timer"),
+                Poll::Ready(Err(error)) => return Poll::Ready(R::from_result(Err(error.into()))),
+            },
+        };
+        match decode::<R>(&result) {
+            Ok(result) => Poll::Ready(R::from_result(result)),
+            Err(error) => match &self.state {
+                // A result that was readable when it was recorded: the type has changed since. No value to go on with.
+                State::Run { operation, step, .. } => {
+                    operation.run().fail(error.operation(format!("step `{step}`")));
+                    Poll::Pending
+                }
+                _ => Poll::Ready(R::from_result(Err(error.into()))),
+            },
+        }
+    }
+}
+
+fn decode<R: Fallible>(result: &Result<Payload, Payload>) -> Result<Result<R::Ok, R::Err>, Error> {
+    Ok(match result {
+        Ok(value) => Ok(codec::decode("the step's result", value)?),
+        Err(error) => Err(codec::decode("the step's error", error)?),
+    })
+}
+
+impl<R: Fallible> Durable for StepCall<R> {}

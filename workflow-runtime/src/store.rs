@@ -1,0 +1,379 @@
+//! What the engine needs of a database.
+//!
+//! Everything that is written goes through [`Store::commit`], a group of independent writes at a time; the rest reads.
+//! A store knows rows and their fences, and no workflow: journal bodies are bytes to it.
+
+mod memory;
+mod sqlite;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use self::memory::MemoryStore;
+pub use self::sqlite::{SqliteStore, Synchronous};
+use crate::engine::Environment;
+use crate::error::Error;
+
+/// `wake_at` of a run that only its inbox can wake. (Terminal and stuck runs have none at all.)
+pub const NEVER: u64 = i64::MAX as u64;
+
+/// [`Fence::owner`] of a run whose engine died; no engine has this number.
+const DEAD: u64 = u64::MAX;
+
+/// A run's number inside one store.
+pub type RunKey = i64;
+
+/// Where a run is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Started, and no engine has taken its first turn yet.
+    Pending,
+    /// A step is being executed, or is to be.
+    Running,
+    /// It waits for a time or an answer.
+    Suspended,
+    /// It returned `Ok`.
+    Completed,
+    /// It returned `Err`.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It needs a person or a deploy; it never counts as failed, and goes on once what stopped it is mended.
+    Stuck,
+}
+
+impl Status {
+    /// Whether nothing will change it any more.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Running => "running",
+            Status::Suspended => "suspended",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+            Status::Stuck => "stuck",
+        }
+    }
+
+    /// The status that [`as_str`](Status::as_str) gives this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        const ALL: [Status; 7] = [
+            Status::Pending,
+            Status::Running,
+            Status::Suspended,
+            Status::Completed,
+            Status::Failed,
+            Status::Cancelled,
+            Status::Stuck,
+        ];
+        ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who may write a run: the engine that holds it, under the epoch of its claim. A write under another pair is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The engine's random number; never 0, which stands for "nobody", nor [`u64::MAX`], "an engine that died".
+    pub owner: u64,
+    /// Counts the claims of the run.
+    pub epoch: u64,
+}
+
+/// One row of a run's journal: a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// Dense from 0 within the run and generation.
+    pub index: u64,
+    /// Random; tells a turn that was sent again from another one in its place.
+    pub turn: u128,
+    /// The version of the body's format.
+    pub format: u32,
+    /// CRC-32 of the body.
+    pub checksum: u32,
+    /// The turn, encoded.
+    pub body: Arc<[u8]>,
+}
+
+/// One row of a run's inbox: an event that waits to be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxRow {
+    /// Ascending within a store; gaps are possible.
+    pub sequence: u64,
+    /// When it arrived, in milliseconds since 1970.
+    pub arrived_at: u64,
+    /// The version of the body's format.
+    pub format: u32,
+    /// CRC-32 of the body.
+    pub checksum: u32,
+    /// The event, encoded.
+    pub body: Arc<[u8]>,
+}
+
+/// An event to be put into an inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Where it is set, a second letter of the run with the same key is accepted and dropped, as long as the run exists.
+    pub dedupe: Option<String>,
+    /// When it arrived, in milliseconds since 1970.
+    pub arrived_at: u64,
+    /// The version of the body's format.
+    pub format: u32,
+    /// CRC-32 of the body.
+    pub checksum: u32,
+    /// The event, encoded.
+    pub body: Arc<[u8]>,
+}
+
+/// A run's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// The store's number for it.
+    pub key: RunKey,
+    /// The id that the user knows.
+    pub id: Arc<str>,
+    /// The id of its workflow, as it was at the start.
+    pub workflow: Arc<str>,
+    /// The workflow's fingerprint at the start.
+    pub fingerprint: Arc<str>,
+    /// SHA-256 of the arguments.
+    pub args_digest: [u8; 32],
+    /// Counts continuations as new.
+    pub generation: u64,
+    /// Where it is.
+    pub status: Status,
+    /// Who holds it; owner 0 is nobody.
+    pub fence: Fence,
+    /// When it is to be claimed at the latest, in milliseconds since 1970: 0 at once, [`NEVER`] by its inbox only, and
+    /// nothing if it is terminal or stuck.
+    pub wake_at: Option<u64>,
+    /// Counts the letters that ever came.
+    pub inbox_seq: u64,
+    /// How often it was claimed from a dead owner since its journal last grew.
+    pub recoveries: u32,
+    /// When it was started, in milliseconds since 1970.
+    pub created_at: u64,
+    /// When its first turn was taken.
+    pub started_at: Option<u64>,
+    /// When it ended.
+    pub completed_at: Option<u64>,
+    /// Why it is stuck: an encoded `Stuck`.
+    pub stuck: Option<Arc<str>>,
+}
+
+/// What a turn changes in the run's row. What it leaves alone is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// The new status.
+    pub status: Status,
+    /// As [`RunRow::wake_at`].
+    pub wake_at: Option<u64>,
+    /// Set once, by the first turn.
+    pub started_at: Option<u64>,
+    /// Set once, by the last turn.
+    pub completed_at: Option<u64>,
+    /// Replaces what is there.
+    pub stuck: Option<Arc<str>>,
+}
+
+/// A new run.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The id that the user knows.
+    pub id: Arc<str>,
+    /// The workflow's id.
+    pub workflow: Arc<str>,
+    /// The workflow's fingerprint.
+    pub fingerprint: Arc<str>,
+    /// SHA-256 of the arguments.
+    pub args_digest: [u8; 32],
+    /// When it is started, in milliseconds since 1970.
+    pub created_at: u64,
+    /// Random; recognises a start that was sent again.
+    pub token: u128,
+    /// With or without its first turn.
+    pub first: First,
+}
+
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub enum First {
+    /// The engine executes: the run is its own under epoch 1, and this is its first turn. Refused with
+    /// [`Outcome::Fenced`] unless `owner` is the engine that executes in this store.
+    Turn {
+        /// The engine.
+        owner: u64,
+        /// The journal's row 0.
+        row: JournalRow,
+        /// The run's row after it.
+        change: RowChange,
+    },
+    /// Somebody else is to execute: nobody's run, `pending`, due at once, with this letter in its inbox.
+    Letter(Letter),
+}
+
+/// A turn of a run: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The run.
+    pub run: RunKey,
+    /// The generation that the row belongs to.
+    pub generation: u64,
+    /// Who writes.
+    pub fence: Fence,
+    /// The row to append, unless the turn delivered nothing.
+    pub row: Option<JournalRow>,
+    /// What changes in the run's row, if anything does.
+    pub change: Option<RowChange>,
+    /// The sequences of the letters that it delivered: they are deleted.
+    pub delivered: Vec<u64>,
+    /// Events that were taken and could not be delivered: they are kept in the inbox, without waking the run. Like other
+    /// letters they are dropped if their dedupe key has been seen; it is what keeps a turn without a `row` from returning
+    /// them twice when it is sent again.
+    pub returned: Vec<Letter>,
+}
+
+/// One write. The writes of a group are independent: the refusal of one leaves the others alone.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Creates a run: [`Outcome::Created`], [`Outcome::Exists`] or [`Outcome::Fenced`].
+    Create(NewRun),
+    /// Appends a turn: [`Outcome::Committed`] or [`Outcome::Fenced`]. Sending the same turn again (the same
+    /// [`JournalRow::turn`] at its index) is `Committed` and changes nothing, also after the run went on or changed hands.
+    Turn(Turn),
+    /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0 unless the run is terminal or stuck:
+    /// [`Outcome::Committed`], or [`Outcome::Unknown`] if there is no such run.
+    Post {
+        /// The run's id.
+        run: Arc<str>,
+        /// The event.
+        letter: Letter,
+    },
+    /// Gives a run back, if no letter came since `inbox_seq` was seen: [`Outcome::Committed`], [`Outcome::Unread`] if one
+    /// came (the run stays with its owner), or [`Outcome::Fenced`].
+    Release {
+        /// The run.
+        run: RunKey,
+        /// Who writes.
+        fence: Fence,
+        /// [`RunRow::inbox_seq`] as last seen.
+        inbox_seq: u64,
+    },
+    /// Takes runs that nobody holds (or that a dead engine held) and that are due: [`Outcome::Claimed`]. Each gets the
+    /// owner and the next epoch; one that a dead engine held has `recoveries` raised, or set to 1 if its journal grew
+    /// since it was last raised. [`Outcome::Fenced`] if `owner` is not the engine that executes in this store.
+    Claim {
+        /// The engine.
+        owner: u64,
+        /// The time, in milliseconds since 1970: runs with `wake_at` up to it are due.
+        now: u64,
+        /// The ids of the workflows that the engine has; runs of others are left alone.
+        workflows: Arc<[&'static str]>,
+        /// How many at the most, those of `again` not counted.
+        limit: usize,
+        /// Also those that `owner` holds already, due or not, as they are (their epoch stays): after a claim whose
+        /// outcome is in doubt. The engine passes over those that it is executing.
+        again: bool,
+    },
+    /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
+    /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
+    Unstick {
+        /// The build that must have changed.
+        build: String,
+    },
+}
+
+/// What became of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The run is created.
+    Created(RunKey),
+    /// A run with this id is there already.
+    Exists(Box<RunRow>),
+    /// It is durable.
+    Committed,
+    /// The run is not, or no longer, the writer's.
+    Fenced,
+    /// A letter came that has not been seen.
+    Unread,
+    /// There is no such run.
+    Unknown,
+    /// The claimed runs, as they are now.
+    Claimed(Vec<RunRow>),
+}
+
+/// Why a group was not committed.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What happened.
+    pub error: Error,
+    /// Whether it may have been committed all the same: the group is then sent again, unchanged.
+    pub in_doubt: bool,
+}
+
+/// Two numbers are no engine's: a run that is held under one of them would be claimed from under it.
+fn assert_engine(owner: u64) {
+    assert!(owner != 0 && owner != DEAD, "0 and u64::MAX are not the number of an engine");
+}
+
+/// The right to execute runs in a store. Dropping it gives the right to the next engine that asks.
+pub trait Ownership: Send + Sync {}
+
+/// A database of runs. Implementations pass the conformance suite in `tests`.
+pub trait Store: Send + Sync + 'static {
+    /// Commits a group of writes at once and tells what became of each, in order. Several writes of one group may
+    /// concern one run: they take effect in order.
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>>;
+
+    /// Whether [`commit`](Store::commit) blocks its thread; the engine then gives it a thread of its own.
+    fn blocks(&self) -> bool {
+        false
+    }
+
+    /// Asks for the right to execute runs here as `owner`. On success every run that another engine held is an orphan:
+    /// due when it was due, or at once if letters wait for it, claimed as from a dead owner. From then on the writes of the
+    /// engine that held it are refused. Nothing if a live engine has the right; asking again and again is cheap.
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
+
+    /// A run by its id.
+    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>>;
+
+    /// Rows of a journal from an index on, at most `limit`.
+    fn journal(
+        &self,
+        run: RunKey,
+        generation: u64,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
+
+    /// The last row of a journal.
+    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>>;
+
+    /// A run's letters, oldest first, and the `inbox_seq` that they belong to.
+    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
+
+    /// The earliest `wake_at` of the runs that a claim by these workflows could take, now or later.
+    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>>;
+
+    /// Runs that are due and whose workflow is none of these: their workflow ids, each once, at most 100.
+    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
+
+    /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something, or may have,
+    /// since it last did. For one caller at a time; dropping it loses nothing. A right that has become free (see
+    /// [`acquire`](Store::acquire)) need not show here: its holder may have died without a word.
+    fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()>;
+}

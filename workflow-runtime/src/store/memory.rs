@@ -1,0 +1,150 @@
+//! A store in memory, for tests and for work that need not outlive the process.
+
+mod state;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use self::state::State;
+use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, Write};
+use crate::engine::Environment;
+use crate::error::Error;
+
+/// Runs in memory: everything that a store does, except outliving the process.
+///
+/// A clone is the same store, as another process's connection would be: give each engine a clone of its own.
+///
+/// ```
+/// use workflow_runtime::store::MemoryStore;
+///
+/// let first = MemoryStore::new();
+/// let second = first.clone(); // an engine on it sees the runs of an engine on the first
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// The version up to which this clone's [`changed`](Store::changed) has reported.
+    seen: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Counts what may concern another engine.
+    version: AtomicU64,
+    /// Not a `watch`, whose receivers wake in an order that is drawn by lot: a simulation could not repeat it.
+    changed: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No write leaves the state half done by panicking, so a poisoned one is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        MemoryStore {
+            shared: Arc::clone(&self.shared),
+            seen: AtomicU64::new(self.shared.version.load(Ordering::Acquire)),
+        }
+    }
+}
+
+struct Guard(Arc<Shared>);
+
+impl Ownership for Guard {}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.lock().free();
+        self.0.announce();
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move {
+            let mut state = self.shared.lock();
+            let outcomes: Vec<_> = group.iter().map(|write| state.apply(write)).collect();
+            drop(state);
+            // The committing engine is woken as well. Telling it from the others would take an identity for each, and
+            // a wake for nothing costs a look into memory.
+            if group.iter().zip(&outcomes).any(|(write, outcome)| state::concerns_others(write, outcome)) {
+                self.shared.announce();
+            }
+            Ok(outcomes)
+        })
+    }
+
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        Box::pin(async move {
+            if !self.shared.lock().acquire(owner) {
+                return Ok(None);
+            }
+            self.shared.announce();
+            Ok(Some(Box::new(Guard(Arc::clone(&self.shared))) as Box<dyn Ownership>))
+        })
+    }
+
+    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().run(id)) })
+    }
+
+    fn journal(
+        &self,
+        run: RunKey,
+        generation: u64,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().journal(run, generation, from, limit)) })
+    }
+
+    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().last(run, generation)) })
+    }
+
+    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
+        Box::pin(async move { Ok(self.shared.lock().inbox(run)) })
+    }
+
+    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().next_due(&workflows)) })
+    }
+
+    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().unknown_due(&workflows, now)) })
+    }
+
+    fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            loop {
+                // Waits from here on, so that nothing is missed between the look and the wait.
+                let mut changed = std::pin::pin!(self.shared.changed.notified());
+                changed.as_mut().enable();
+                let version = self.shared.version.load(Ordering::Acquire);
+                if self.seen.swap(version, Ordering::AcqRel) != version {
+                    return;
+                }
+                changed.await;
+            }
+        })
+    }
+}

@@ -1,0 +1,354 @@
+//! The rows, and what each write does to them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::store::{
+    DEAD, Fence, First, InboxRow, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write,
+    assert_engine,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// In order, so that a simulation with the same seed meets them in the same order.
+    runs: BTreeMap<RunKey, Run>,
+    ids: HashMap<Arc<str>, RunKey>,
+    /// The runs that a claim could take, by when they are due.
+    claimable: BTreeSet<(u64, RunKey)>,
+    /// The engine that executes, or that did last.
+    executing: u64,
+    /// Whether its guard lives.
+    held: bool,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Run {
+    row: RunRow,
+    token: u128,
+    journals: BTreeMap<u64, Vec<JournalRow>>,
+    inbox: BTreeMap<u64, InboxRow>,
+    dedupe: HashSet<String>,
+    /// How long the journal was when `recoveries` was last raised.
+    recovered_at: Option<usize>,
+}
+
+/// Whether an engine other than the writer may have to act on it.
+pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
+    match (write, outcome) {
+        (Write::Create(new), Outcome::Created(_)) => match &new.first {
+            First::Letter(_) => true,
+            First::Turn { change, .. } => ends(change.status),
+        },
+        (Write::Turn(turn), Outcome::Committed) => turn.change.as_ref().is_some_and(|change| ends(change.status)),
+        (Write::Post { .. } | Write::Release { .. } | Write::Unstick { .. }, Outcome::Committed) => true,
+        _ => false,
+    }
+}
+
+/// Whether it is news for who awaits the run.
+fn ends(status: Status) -> bool {
+    status.is_terminal() || status == Status::Stuck
+}
+
+impl Run {
+    fn new(key: RunKey, new: &NewRun) -> Self {
+        let row = RunRow {
+            key,
+            id: Arc::clone(&new.id),
+            workflow: Arc::clone(&new.workflow),
+            fingerprint: Arc::clone(&new.fingerprint),
+            args_digest: new.args_digest,
+            generation: 0,
+            status: Status::Pending,
+            fence: Fence { owner: 0, epoch: 0 },
+            wake_at: Some(0),
+            inbox_seq: 0,
+            recoveries: 0,
+            created_at: new.created_at,
+            started_at: None,
+            completed_at: None,
+            stuck: None,
+        };
+        Run {
+            row,
+            token: new.token,
+            journals: BTreeMap::new(),
+            inbox: BTreeMap::new(),
+            dedupe: HashSet::new(),
+            recovered_at: None,
+        }
+    }
+
+    fn length(&self) -> usize {
+        self.journals.values().map(Vec::len).sum()
+    }
+
+    fn recoveries(&self) -> u32 {
+        if self.recovered_at == Some(self.length()) { self.row.recoveries } else { 0 }
+    }
+
+    fn view(&self) -> RunRow {
+        RunRow { recoveries: self.recoveries(), ..self.row.clone() }
+    }
+
+    fn claimable(&self) -> Option<(u64, RunKey)> {
+        let held = ![0, DEAD].contains(&self.row.fence.owner);
+        self.row.wake_at.filter(|_| !held).map(|wake_at| (wake_at, self.row.key))
+    }
+
+    fn change(&mut self, change: &RowChange) {
+        self.row.status = change.status;
+        self.row.wake_at = change.wake_at;
+        self.row.started_at = self.row.started_at.or(change.started_at);
+        self.row.completed_at = self.row.completed_at.or(change.completed_at);
+        self.row.stuck.clone_from(&change.stuck);
+    }
+
+    /// Whether it is new.
+    fn put(&mut self, sequence: &mut u64, letter: &Letter) -> bool {
+        if letter.dedupe.as_ref().is_some_and(|dedupe| !self.dedupe.insert(dedupe.clone())) {
+            return false;
+        }
+        *sequence += 1;
+        let row = InboxRow {
+            sequence: *sequence,
+            arrived_at: letter.arrived_at,
+            format: letter.format,
+            checksum: letter.checksum,
+            body: Arc::clone(&letter.body),
+        };
+        self.inbox.insert(*sequence, row);
+        true
+    }
+
+    /// What a turn comes to: nothing if it can be taken.
+    fn refuse(&self, turn: &Turn) -> Option<Outcome> {
+        let journal = self.journals.get(&turn.generation).map_or(&[][..], Vec::as_slice);
+        if let Some(row) = &turn.row {
+            let there = usize::try_from(row.index).ok().and_then(|index| journal.get(index));
+            if let Some(there) = there {
+                return Some(if there.turn == row.turn { Outcome::Committed } else { Outcome::Fenced });
+            }
+            if row.index != journal.len() as u64 {
+                return Some(Outcome::Fenced);
+            }
+        }
+        let ours = self.row.fence == turn.fence && self.row.generation == turn.generation;
+        (!ours).then_some(Outcome::Fenced)
+    }
+}
+
+impl State {
+    pub(super) fn apply(&mut self, write: &Write) -> Outcome {
+        match write {
+            Write::Create(new) => self.create(new),
+            Write::Turn(turn) => self.turn(turn),
+            Write::Post { run, letter } => self.post(run, letter),
+            Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
+            Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
+            Write::Unstick { build } => self.unstick(build),
+        }
+    }
+
+    /// Changes a run and keeps `claimable` true.
+    fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut u64) -> T) -> Option<T> {
+        let run = self.runs.get_mut(&key)?;
+        if let Some(entry) = run.claimable() {
+            self.claimable.remove(&entry);
+        }
+        let outcome = edit(run, &mut self.sequence);
+        if let Some(entry) = run.claimable() {
+            self.claimable.insert(entry);
+        }
+        Some(outcome)
+    }
+
+    fn create(&mut self, new: &NewRun) -> Outcome {
+        if let Some(there) = self.ids.get(&new.id).and_then(|key| self.runs.get(key)) {
+            return match there.token == new.token {
+                true => Outcome::Created(there.row.key),
+                false => Outcome::Exists(Box::new(there.view())),
+            };
+        }
+        let key = RunKey::try_from(self.runs.len() + 1).unwrap_or(RunKey::MAX);
+        let mut run = Run::new(key, new);
+        match &new.first {
+            First::Turn { owner, row, change } => {
+                if *owner != self.executing || row.index != 0 {
+                    return Outcome::Fenced;
+                }
+                run.row.fence = Fence { owner: *owner, epoch: 1 };
+                run.journals.insert(0, vec![row.clone()]);
+                run.change(change);
+            }
+            First::Letter(letter) => {
+                run.put(&mut self.sequence, letter);
+                run.row.inbox_seq = 1;
+            }
+        }
+        self.claimable.extend(run.claimable());
+        self.ids.insert(Arc::clone(&new.id), key);
+        self.runs.insert(key, run);
+        Outcome::Created(key)
+    }
+
+    fn turn(&mut self, turn: &Turn) -> Outcome {
+        let outcome = self.edit(turn.run, |run, sequence| {
+            if let Some(outcome) = run.refuse(turn) {
+                return outcome;
+            }
+            if let Some(row) = &turn.row {
+                run.journals.entry(turn.generation).or_default().push(row.clone());
+            }
+            for delivered in &turn.delivered {
+                run.inbox.remove(delivered);
+            }
+            for letter in &turn.returned {
+                run.put(sequence, letter);
+            }
+            if let Some(change) = &turn.change {
+                run.change(change);
+            }
+            Outcome::Committed
+        });
+        outcome.unwrap_or(Outcome::Fenced)
+    }
+
+    fn post(&mut self, id: &str, letter: &Letter) -> Outcome {
+        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+        let outcome = self.edit(key, |run, sequence| {
+            if run.put(sequence, letter) {
+                run.row.inbox_seq += 1;
+                if !ends(run.row.status) {
+                    run.row.wake_at = Some(0);
+                }
+            }
+            Outcome::Committed
+        });
+        outcome.unwrap_or(Outcome::Unknown)
+    }
+
+    fn release(&mut self, key: RunKey, fence: Fence, inbox_seq: u64) -> Outcome {
+        let outcome = self.edit(key, |run, _| {
+            if run.row.fence != fence {
+                return Outcome::Fenced;
+            }
+            if run.row.inbox_seq != inbox_seq {
+                return Outcome::Unread;
+            }
+            run.row.fence.owner = 0;
+            Outcome::Committed
+        });
+        outcome.unwrap_or(Outcome::Fenced)
+    }
+
+    fn claim(&mut self, owner: u64, now: u64, workflows: &[&str], limit: usize, again: bool) -> Outcome {
+        if owner != self.executing {
+            return Outcome::Fenced;
+        }
+        let mut claimed = Vec::new();
+        if again {
+            let own = self.runs.values().filter(|run| run.row.fence.owner == owner && run.row.wake_at.is_some());
+            claimed.extend(own.map(Run::view));
+        }
+        let due: Vec<_> = self
+            .claimable
+            .range(..=(now, RunKey::MAX))
+            .map(|(_, key)| *key)
+            .filter(|key| self.runs.get(key).is_some_and(|run| workflows.contains(&&*run.row.workflow)))
+            .take(limit)
+            .collect();
+        for key in due {
+            claimed.extend(self.edit(key, |run, _| {
+                let recoveries = run.recoveries();
+                if run.row.fence.owner == DEAD {
+                    run.row.recoveries = recoveries + 1;
+                    run.recovered_at = Some(run.length());
+                }
+                run.row.fence = Fence { owner, epoch: run.row.fence.epoch + 1 };
+                run.view()
+            }));
+        }
+        Outcome::Claimed(claimed)
+    }
+
+    fn unstick(&mut self, build: &str) -> Outcome {
+        let stuck = |run: &&Run| {
+            let same_build = run.row.stuck.as_ref().is_some_and(|stuck| stuck.contains(build));
+            run.row.status == Status::Stuck && !same_build
+        };
+        let keys: Vec<_> = self.runs.values().filter(stuck).map(|run| run.row.key).collect();
+        for key in keys {
+            self.edit(key, |run, _| {
+                run.row.status = Status::Running;
+                run.row.wake_at = Some(0);
+                run.row.stuck = None;
+                run.row.fence.owner = 0;
+                run.recovered_at = None;
+            });
+        }
+        Outcome::Committed
+    }
+
+    pub(super) fn acquire(&mut self, owner: u64) -> bool {
+        assert_engine(owner);
+        if self.held {
+            return false;
+        }
+        self.held = true;
+        self.executing = owner;
+        let orphans: Vec<_> = self
+            .runs
+            .values()
+            .filter(|run| run.row.wake_at.is_some() && ![0, DEAD, owner].contains(&run.row.fence.owner))
+            .map(|run| run.row.key)
+            .collect();
+        for key in orphans {
+            self.edit(key, |run, _| {
+                run.row.fence.owner = DEAD;
+                if !run.inbox.is_empty() {
+                    run.row.wake_at = Some(0);
+                }
+            });
+        }
+        true
+    }
+
+    pub(super) fn free(&mut self) {
+        self.held = false;
+    }
+
+    pub(super) fn run(&self, id: &str) -> Option<RunRow> {
+        self.runs.get(self.ids.get(id)?).map(Run::view)
+    }
+
+    fn rows(&self, run: RunKey, generation: u64) -> &[JournalRow] {
+        self.runs.get(&run).and_then(|run| run.journals.get(&generation)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn journal(&self, run: RunKey, generation: u64, from: u64, limit: usize) -> Vec<JournalRow> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        self.rows(run, generation).iter().skip(from).take(limit).cloned().collect()
+    }
+
+    pub(super) fn last(&self, run: RunKey, generation: u64) -> Option<JournalRow> {
+        self.rows(run, generation).last().cloned()
+    }
+
+    pub(super) fn inbox(&self, run: RunKey) -> (u64, Vec<InboxRow>) {
+        self.runs.get(&run).map(|run| (run.row.inbox_seq, run.inbox.values().cloned().collect())).unwrap_or_default()
+    }
+
+    pub(super) fn next_due(&self, workflows: &[&str]) -> Option<u64> {
+        let known = |key: &RunKey| self.runs.get(key).is_some_and(|run| workflows.contains(&&*run.row.workflow));
+        self.claimable.iter().find(|(_, key)| known(key)).map(|(wake_at, _)| *wake_at)
+    }
+
+    pub(super) fn unknown_due(&self, workflows: &[&str], now: u64) -> Vec<Arc<str>> {
+        let due = self.claimable.range(..=(now, RunKey::MAX)).filter_map(|(_, key)| self.runs.get(key));
+        let unknown: BTreeSet<_> =
+            due.map(|run| &run.row.workflow).filter(|workflow| !workflows.contains(&&***workflow)).collect();
+        unknown.into_iter().take(100).cloned().collect()
+    }
+}

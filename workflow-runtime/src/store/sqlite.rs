@@ -1,0 +1,210 @@
+//! A store in a SQLite file: the embedded default.
+//!
+//! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction; [`readers`] have their
+//! own. Who executes is settled by a lock of the operating system ([`ownership`]); what it then takes up is in [`claims`].
+
+mod claims;
+mod fault;
+mod open;
+mod ownership;
+mod read;
+mod readers;
+mod schema;
+mod writer;
+mod writes;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use self::ownership::Lock;
+use self::readers::{Readers, blocking};
+use self::writer::Writer;
+use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, Write, assert_engine};
+use crate::engine::Environment;
+use crate::error::Error;
+use crate::failpoint::hit;
+use crate::limits;
+
+/// When a commit of a [`SqliteStore`] counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// When the disk has it (`PRAGMA synchronous = FULL`).
+    #[default]
+    Full,
+    /// When the operating system has it (`PRAGMA synchronous = NORMAL`): faster by the wait for the disk. After a power
+    /// loss or a crash of the operating system the last commits may be missing, so that steps which had ended run again
+    /// and runs which had been started are unknown. A crash of the process loses nothing, and the file stays whole.
+    Normal,
+}
+
+impl Synchronous {
+    fn as_pragma(self) -> &'static str {
+        match self {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        }
+    }
+}
+
+/// Runs in a SQLite file.
+///
+/// Beside the file SQLite keeps two more while it is open (`-wal`, `-shm`), and the lock that settles which engine
+/// executes is on a fourth, `.lock`. The file belongs on a local disk: network file systems do not have what WAL mode
+/// needs.
+///
+/// ```no_run
+/// use workflow_runtime::store::{SqliteStore, Synchronous};
+///
+/// let store = SqliteStore::open("orders.db", Synchronous::Full)?;
+/// # Ok::<(), workflow_runtime::Error>(())
+/// ```
+pub struct SqliteStore {
+    path: PathBuf,
+    lock_file: PathBuf,
+    writer: Arc<Mutex<Writer>>,
+    readers: Arc<Readers>,
+    /// The watcher found the writer busy, and asks it to look for changes of others itself.
+    look: AtomicBool,
+    /// It did, and there was one.
+    noticed: AtomicBool,
+}
+
+impl SqliteStore {
+    /// Opens a database, and creates it with its directories if there is none. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Store`](crate::Code::Store): the path cannot be used, the file is no database or another program's, it
+    /// cannot be written, the disk is full, or another program keeps it locked for more than five seconds.
+    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has made it.
+    pub fn open(path: impl AsRef<Path>, synchronous: Synchronous) -> Result<Self, Error> {
+        Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
+    }
+
+    /// [`open`](SqliteStore::open), and how long to wait for another program's lock, then and later. For tests.
+    #[doc(hidden)]
+    pub fn open_waiting(
+        path: impl AsRef<Path>,
+        synchronous: Synchronous,
+        busy_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let (address, connection) = open::open(path.as_ref(), synchronous, busy_timeout)?;
+        Ok(SqliteStore {
+            path: address.path.clone(),
+            lock_file: address.lock_file(),
+            readers: Readers::new(address.clone()),
+            writer: Arc::new(Mutex::new(Writer::new(address, connection))),
+            look: AtomicBool::new(false),
+            noticed: AtomicBool::new(false),
+        })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether another connection has committed since this was last asked; never waits for a commit.
+    fn foreign_change(&self) -> bool {
+        if self.noticed.swap(false, Ordering::AcqRel) {
+            return true;
+        }
+        match self.writer.try_lock() {
+            Ok(mut writer) => writer.foreign_change(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().foreign_change(),
+            Err(TryLockError::WouldBlock) => {
+                self.look.store(true, Ordering::Release);
+                false
+            }
+        }
+    }
+}
+
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    // A transaction that a panic has left has no connection any more; the next one opens it anew.
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store for SqliteStore {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move {
+            let mut writer = lock(&self.writer);
+            let outcomes = writer.commit(group);
+            if self.look.swap(false, Ordering::AcqRel) && writer.foreign_change() {
+                self.noticed.store(true, Ordering::Release);
+            }
+            outcomes
+        })
+    }
+
+    fn blocks(&self) -> bool {
+        true
+    }
+
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        assert_engine(owner);
+        Box::pin(async move {
+            let (path, writer) = (self.lock_file.clone(), Arc::clone(&self.writer));
+            let acquire = move || {
+                let Some(held) = Lock::take(&path)? else { return Ok(None) };
+                hit("sqlite: the lock is taken");
+                lock(&writer).adopt(owner)?;
+                Ok(Some(Box::new(held) as Box<dyn Ownership>))
+            };
+            blocking(acquire).await?
+        })
+    }
+
+    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
+        Box::pin(async move {
+            let id: Arc<str> = id.into();
+            self.readers.read("a run", move |connection| read::run(connection, &id)).await
+        })
+    }
+
+    fn journal(
+        &self,
+        run: RunKey,
+        generation: u64,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        let read = move |connection: &_| read::journal(connection, run, generation, from, limit);
+        Box::pin(self.readers.read("a journal", read))
+    }
+
+    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
+        Box::pin(self.readers.read("a journal", move |connection| read::last(connection, run, generation)))
+    }
+
+    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
+        Box::pin(self.readers.read("an inbox", move |connection| read::inbox(connection, run)))
+    }
+
+    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        Box::pin(self.readers.read("what is due", move |connection| claims::next_due(connection, &workflows)))
+    }
+
+    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(self.readers.read("what is due", move |connection| claims::unknown_due(connection, &workflows, now)))
+    }
+
+    fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            while !self.foreign_change() {
+                environment.sleep(limits::WATCH_INTERVAL).await;
+            }
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Who executes what: orphans, claims, and what is due.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Result};
+
+use super::{fault, read};
+use crate::store::{DEAD, NEVER, Outcome, RunKey, RunRow};
+
+/// The holders whose runs can be claimed.
+const FREE: [i64; 2] = [0, DEAD.cast_signed()];
+
+/// Walks the live runs of dead engines only: two ranges of the index, around 0 and -1 ([`FREE`]). Letters that came after
+/// the dead engine last looked have pulled `wake_at` forward, and its own later turns may have put it back.
+const ADOPT: [&str; 2] = [
+    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key) THEN 0 ELSE wake_at END
+     WHERE wake_at IS NOT NULL AND owner < -1 AND owner <> ?1",
+    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key) THEN 0 ELSE wake_at END
+     WHERE wake_at IS NOT NULL AND owner > 0 AND owner <> ?1",
+];
+
+const DUE: &str = "
+SELECT wake_at, key FROM runs WHERE owner = ?1 AND workflow = ?2 AND wake_at <= ?3 ORDER BY wake_at LIMIT ?4";
+
+const HELD: &str = "SELECT key FROM runs WHERE owner = ?1 AND wake_at IS NOT NULL";
+
+const CLAIM: &str = "
+UPDATE runs SET owner = ?2, epoch = epoch + 1 WHERE key = ?1 AND owner = 0";
+
+/// The assignments see the row as it was.
+const CLAIM_ORPHAN: &str = "
+UPDATE runs SET
+    recoveries = CASE WHEN recovered_at IS (
+        SELECT position FROM journal WHERE run = runs.key AND generation = runs.generation ORDER BY idx DESC LIMIT 1
+    ) THEN recoveries + 1 ELSE 1 END,
+    recovered_at = (
+        SELECT position FROM journal WHERE run = runs.key AND generation = runs.generation ORDER BY idx DESC LIMIT 1
+    ),
+    owner = ?2,
+    epoch = epoch + 1
+WHERE key = ?1";
+
+const UNSTICK: &str = "
+UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
+WHERE status = 'stuck' AND coalesce(instr(stuck, ?1), 0) = 0";
+
+const NEXT: &str = "SELECT min(wake_at) FROM runs WHERE owner = ?1 AND workflow = ?2 AND wake_at IS NOT NULL";
+
+/// Hops from each workflow with parked runs to the next one, and past all of their runs.
+const PARKED_WORKFLOWS: &str = "
+WITH RECURSIVE parked (workflow) AS (
+    SELECT min(workflow) FROM runs WHERE owner = ?1 AND wake_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(workflow) FROM runs WHERE owner = ?1 AND workflow > parked.workflow AND wake_at IS NOT NULL)
+    FROM parked WHERE parked.workflow IS NOT NULL
+)
+SELECT workflow, (SELECT min(wake_at) FROM runs WHERE owner = ?1 AND workflow = parked.workflow AND wake_at IS NOT NULL)
+FROM parked WHERE workflow IS NOT NULL";
+
+pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
+    connection.prepare_cached("UPDATE meta SET owner = ?1")?.execute((owner.cast_signed(),))?;
+    for sql in ADOPT {
+        connection.prepare_cached(sql)?.execute((owner.cast_signed(),))?;
+    }
+    Ok(())
+}
+
+/// Two look-ups in the index for each workflow that the engine has, and the cost of what it takes: runs that are held,
+/// not due, or of other workflows are not met, however many there are.
+pub(super) fn claim(
+    connection: &Connection,
+    owner: u64,
+    now: u64,
+    workflows: &[&str],
+    limit: usize,
+    again: bool,
+) -> Result<Outcome> {
+    let executes = connection.prepare_cached("SELECT 1 FROM meta WHERE owner = ?1")?.exists((owner.cast_signed(),))?;
+    if !executes {
+        return Ok(Outcome::Fenced);
+    }
+    let mut claimed = Vec::new();
+    if again {
+        let held: Vec<RunKey> = connection
+            .prepare_cached(HELD)?
+            .query_map((owner.cast_signed(),), |row| row.get(0))?
+            .collect::<Result<_>>()?;
+        for key in held {
+            claimed.extend(readable(connection, key)?);
+        }
+    }
+    for key in due(connection, now, workflows, limit)? {
+        if connection.prepare_cached(CLAIM)?.execute((key, owner.cast_signed()))? == 0 {
+            connection.prepare_cached(CLAIM_ORPHAN)?.execute((key, owner.cast_signed()))?;
+        }
+        claimed.extend(readable(connection, key)?);
+    }
+    Ok(Outcome::Claimed(claimed))
+}
+
+/// A run that was claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
+/// again, and keeps nobody else from being claimed.
+fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
+    match read::run_by_key(connection, key) {
+        Err(fault) if fault::is_damage(&fault) => {
+            tracing::error!(key, error = %fault, "the row of a run cannot be read; the run is left alone");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// The runs that are due, the longest overdue first.
+fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> Result<Vec<RunKey>> {
+    let now = now.min(NEVER).cast_signed();
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut due: Vec<(i64, RunKey)> = Vec::new();
+    let mut statement = connection.prepare_cached(DUE)?;
+    for holder in FREE {
+        for workflow in workflows {
+            let found = statement.query_map((holder, workflow, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for run in found {
+                due.push(run?);
+            }
+        }
+    }
+    due.sort_unstable();
+    due.dedup();
+    due.truncate(limit);
+    Ok(due.into_iter().map(|(_, key)| key).collect())
+}
+
+pub(super) fn unstick(connection: &Connection, build: &str) -> Result<Outcome> {
+    connection.prepare_cached(UNSTICK)?.execute((build,))?;
+    Ok(Outcome::Committed)
+}
+
+pub(super) fn next_due(connection: &Connection, workflows: &[&str]) -> Result<Option<u64>> {
+    let mut next: Option<u64> = None;
+    let mut statement = connection.prepare_cached(NEXT)?;
+    for holder in FREE {
+        for workflow in workflows {
+            let found: Option<i64> = statement.query_row((holder, workflow), |row| row.get(0))?;
+            next = next.into_iter().chain(found.map(i64::cast_unsigned)).min();
+        }
+    }
+    Ok(next)
+}
+
+pub(super) fn unknown_due(connection: &Connection, workflows: &[&str], now: u64) -> Result<Vec<Arc<str>>> {
+    let mut unknown: Vec<Arc<str>> = Vec::new();
+    let mut statement = connection.prepare_cached(PARKED_WORKFLOWS)?;
+    for holder in FREE {
+        let mut rows = statement.query((holder,))?;
+        while let Some(row) = rows.next()? {
+            let workflow = row.get_ref(0)?.as_str()?;
+            if row.get::<_, i64>(1)?.cast_unsigned() <= now && !workflows.contains(&workflow) {
+                unknown.push(workflow.into());
+            }
+        }
+    }
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown.truncate(100);
+    Ok(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    /// What a million parked or live runs cost is decided by the plans.
+    #[test]
+    fn nothing_walks_through_the_runs() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(schema::TABLES).unwrap();
+        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, NEXT, PARKED_WORKFLOWS] {
+            let plan: Vec<String> = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap()
+                .raw_query()
+                .mapped(|row| row.get(3))
+                .collect::<Result<_>>()
+                .unwrap();
+            for line in &plan {
+                let walks =
+                    line.starts_with("SCAN runs") || line.starts_with("SCAN journal") || line.contains("TEMP B-TREE");
+                assert!(!walks, "{sql}\n{plan:#?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Rows, as they are read.
+
+use std::sync::Arc;
+
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row};
+
+use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow, Status};
+
+/// A raise of `recoveries` counts for as long as the journal has not grown since.
+macro_rules! select_run {
+    ($condition:literal) => {
+        concat!(
+            "SELECT key, id, workflow, fingerprint, args_digest, generation, status, owner, epoch, wake_at, inbox_seq,
+                 CASE WHEN recoveries = 0 THEN 0
+                      WHEN recovered_at IS (
+                          SELECT position FROM journal WHERE run = runs.key AND generation = runs.generation
+                          ORDER BY idx DESC LIMIT 1
+                      ) THEN recoveries
+                      ELSE 0 END,
+                 created_at, started_at, completed_at, stuck
+             FROM runs WHERE ",
+            $condition
+        )
+    };
+}
+
+pub(super) fn run(connection: &Connection, id: &str) -> Result<Option<RunRow>> {
+    connection.prepare_cached(select_run!("id = ?1"))?.query_row((id,), run_row).optional()
+}
+
+pub(super) fn run_by_key(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
+    connection.prepare_cached(select_run!("key = ?1"))?.query_row((key,), run_row).optional()
+}
+
+fn run_row(row: &Row<'_>) -> Result<RunRow> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let time = |column| row.get::<_, Option<i64>>(column).map(|time| time.map(i64::cast_unsigned));
+    let status = row.get_ref(6)?.as_str()?;
+    let status = Status::parse(status).ok_or_else(|| {
+        Error::FromSqlConversionFailure(
+            6,
+            Type::Text,
+            Box::new(FromSqlError::Other(format!("status {status:?}").into())),
+        )
+    })?;
+    Ok(RunRow {
+        key: row.get(0)?,
+        id: row.get(1)?,
+        workflow: row.get(2)?,
+        fingerprint: row.get(3)?,
+        args_digest: row.get(4)?,
+        generation: number(5)?,
+        status,
+        fence: Fence { owner: number(7)?, epoch: number(8)? },
+        wake_at: time(9)?,
+        inbox_seq: number(10)?,
+        recoveries: row.get(11)?,
+        created_at: number(12)?,
+        started_at: time(13)?,
+        completed_at: time(14)?,
+        stuck: row.get(15)?,
+    })
+}
+
+pub(super) fn journal(
+    connection: &Connection,
+    run: RunKey,
+    generation: u64,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<JournalRow>> {
+    connection
+        .prepare_cached(
+            "SELECT idx, turn, format, checksum, body FROM journal
+             WHERE run = ?1 AND generation = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4",
+        )?
+        .query_map(
+            (
+                run,
+                generation.cast_signed(),
+                from.min(i64::MAX as u64).cast_signed(),
+                i64::try_from(limit).unwrap_or(i64::MAX),
+            ),
+            journal_row,
+        )?
+        .collect()
+}
+
+pub(super) fn last(connection: &Connection, run: RunKey, generation: u64) -> Result<Option<JournalRow>> {
+    connection
+        .prepare_cached(
+            "SELECT idx, turn, format, checksum, body FROM journal
+             WHERE run = ?1 AND generation = ?2 ORDER BY idx DESC LIMIT 1",
+        )?
+        .query_row((run, generation.cast_signed()), journal_row)
+        .optional()
+}
+
+fn journal_row(row: &Row<'_>) -> Result<JournalRow> {
+    Ok(JournalRow {
+        index: row.get::<_, i64>(0)?.cast_unsigned(),
+        turn: u128::from_be_bytes(row.get(1)?),
+        format: row.get(2)?,
+        checksum: row.get(3)?,
+        body: body(row, 4)?,
+    })
+}
+
+/// In one transaction, so that the letters are those that the number counts.
+pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<InboxRow>)> {
+    let snapshot = connection.unchecked_transaction()?;
+    let inbox_seq = snapshot
+        .prepare_cached("SELECT inbox_seq FROM runs WHERE key = ?1")?
+        .query_row((run,), |row| row.get::<_, i64>(0))
+        .optional()?;
+    let letters = snapshot
+        .prepare_cached(
+            "SELECT sequence, arrived_at, format, checksum, body FROM inbox WHERE run = ?1 ORDER BY sequence",
+        )?
+        .query_map((run,), |row| {
+            Ok(InboxRow {
+                sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+                arrived_at: row.get::<_, i64>(1)?.cast_unsigned(),
+                format: row.get(2)?,
+                checksum: row.get(3)?,
+                body: body(row, 4)?,
+            })
+        })?
+        .collect::<Result<_>>()?;
+    Ok((inbox_seq.unwrap_or_default().cast_unsigned(), letters))
+}
+
+fn body(row: &Row<'_>, column: usize) -> Result<Arc<[u8]>> {
+    Ok(row.get_ref(column)?.as_blob()?.into())
+}

@@ -1,0 +1,67 @@
+//! The connections that read, off the threads of the async runtime.
+
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::fault;
+use super::open::Address;
+use crate::error::{Code, Error};
+use crate::failpoint::hit;
+
+/// Reads under way at the same time: more would queue for the same disk and hold threads meanwhile.
+const READERS_MAX: usize = 4;
+
+pub(super) struct Readers {
+    address: Address,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(address: Address) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(READERS_MAX));
+        Arc::new(Readers { address, idle: Mutex::default(), permits })
+    }
+
+    /// `what` completes "could not read .. from".
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        let readers = Arc::clone(self);
+        let doing = move || {
+            let _permit = permit;
+            hit(what);
+            let outcome = readers.with_connection(work);
+            hit(what);
+            outcome.map_err(|fault| fault::explain(&readers.address.path, &format!("read {what} from"), &fault))
+        };
+        blocking(doing).await?
+    }
+
+    fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.address.reader()?,
+        };
+        let outcome = work(&connection)?;
+        // One that met a fault does not get here, and is closed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(outcome)
+    }
+}
+
+/// Does it on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Error::coded(Code::Closed, "the async runtime is shutting down"),
+    })
+}

@@ -1,0 +1,75 @@
+//! The tables.
+
+/// `PRAGMA application_id`: "WFLW". Tells our files from those of other programs.
+pub(super) const APPLICATION_ID: i32 = 0x5746_4C57;
+
+/// `PRAGMA user_version`: raised when the tables change.
+pub(super) const VERSION: i32 = 1;
+
+/// Unsigned 64-bit numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
+///
+/// - `runs_due` holds only runs that can become due, by holder: what is live in the executing engine, and what is parked
+///   for later, is never walked through by a claim. The workflow stands before the time so that due runs of workflows
+///   that no engine knows, however many, are stepped over as a whole.
+/// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
+///   would dirty a page of its own for each run in a group.
+/// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
+/// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
+pub(super) const TABLES: &str = "
+CREATE TABLE meta (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    owner    INTEGER NOT NULL
+) STRICT;
+INSERT INTO meta VALUES (1, 0);
+
+CREATE TABLE runs (
+    key          INTEGER PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,
+    workflow     TEXT    NOT NULL,
+    fingerprint  TEXT    NOT NULL,
+    args_digest  BLOB    NOT NULL,
+    token        BLOB    NOT NULL,
+    generation   INTEGER NOT NULL,
+    status       TEXT    NOT NULL,
+    owner        INTEGER NOT NULL,
+    epoch        INTEGER NOT NULL,
+    wake_at      INTEGER,
+    inbox_seq    INTEGER NOT NULL,
+    recoveries   INTEGER NOT NULL,
+    recovered_at INTEGER,
+    created_at   INTEGER NOT NULL,
+    started_at   INTEGER,
+    completed_at INTEGER,
+    stuck        TEXT
+) STRICT;
+CREATE INDEX runs_due ON runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX runs_stuck ON runs (status) WHERE status = 'stuck';
+
+CREATE TABLE journal (
+    position   INTEGER PRIMARY KEY,
+    run        INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    idx        INTEGER NOT NULL,
+    turn       BLOB    NOT NULL,
+    format     INTEGER NOT NULL,
+    checksum   INTEGER NOT NULL,
+    body       BLOB    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX journal_rows ON journal (run, generation, idx);
+
+CREATE TABLE inbox (
+    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    run        INTEGER NOT NULL,
+    arrived_at INTEGER NOT NULL,
+    format     INTEGER NOT NULL,
+    checksum   INTEGER NOT NULL,
+    body       BLOB    NOT NULL
+) STRICT;
+CREATE INDEX inbox_letters ON inbox (run);
+
+CREATE TABLE dedupe (
+    run INTEGER NOT NULL,
+    key TEXT    NOT NULL,
+    PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+";

@@ -1,0 +1,180 @@
+//! The one connection that writes: a group of writes is a transaction.
+
+use rusqlite::Connection;
+
+use super::open::Address;
+use super::{claims, fault, writes};
+use crate::error::Error;
+use crate::failpoint::hit;
+use crate::store::{Failed, Outcome, Write};
+
+pub(super) struct Writer {
+    address: Address,
+    /// Nothing after a fault that spoils it, until the next use.
+    connection: Option<Connection>,
+    /// `PRAGMA data_version` as last seen; it changes with the commits of others only.
+    version: Option<i64>,
+    /// A commit failed whose outcome is not known, and no group has been committed since. Until then no failure is certain to mean
+    /// "not committed": it may be of the same group, sent again.
+    in_doubt: bool,
+}
+
+impl Writer {
+    pub(super) fn new(address: Address, connection: Connection) -> Self {
+        let mut writer = Writer { address, connection: Some(connection), version: None, in_doubt: false };
+        writer.foreign_change();
+        writer
+    }
+
+    pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, Failed> {
+        let outcomes = self.transaction(|connection| {
+            let apply = |write| {
+                let outcome = writes::apply(connection, write);
+                hit("sqlite: after a write, before the commit");
+                outcome
+            };
+            group.iter().map(apply).collect()
+        })?;
+        self.in_doubt = false;
+        Ok(outcomes)
+    }
+
+    /// Makes `owner` the engine that executes, and orphans of the runs that another one held.
+    pub(super) fn adopt(&mut self, owner: u64) -> Result<(), Error> {
+        self.transaction(|connection| claims::adopt(connection, owner)).map_err(|failed| failed.error)
+    }
+
+    /// Whether another connection has committed since this was last asked.
+    pub(super) fn foreign_change(&mut self) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        let version = connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row((), |row| row.get::<_, i64>(0)));
+        // A fault shows in the next commit, which can tell somebody.
+        let Ok(version) = version else { return false };
+        self.version.replace(version).is_some_and(|seen| seen != version)
+    }
+
+    /// All of it is committed, or nothing is, and afterwards no transaction is open.
+    fn transaction<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failed> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.reopen()?,
+        };
+        let (outcome, committing) = attempt(&connection, work);
+        match outcome {
+            Ok(value) => {
+                self.connection = Some(connection);
+                Ok(value)
+            }
+            Err(fault) => {
+                self.in_doubt |= committing && !fault::nothing_committed(&fault);
+                // Also after a fault that has rolled back by itself, which then fails and does not matter.
+                let _ = connection.execute_batch("ROLLBACK");
+                if connection.is_autocommit() && !fault::spoils(&fault) {
+                    self.connection = Some(connection);
+                }
+                Err(self.failed(&fault))
+            }
+        }
+    }
+
+    fn failed(&self, fault: &rusqlite::Error) -> Failed {
+        Failed { error: fault::explain(&self.address.path, "write to", fault), in_doubt: self.in_doubt }
+    }
+
+    fn reopen(&mut self) -> Result<Connection, Failed> {
+        let open = || {
+            let connection = self.address.writer()?;
+            if self.in_doubt {
+                // What is read back as committed may be in the system's cache only, if a sync failed. A checkpoint
+                // writes it once more, into the database itself.
+                connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
+            }
+            Ok(connection)
+        };
+        open().map_err(|fault: rusqlite::Error| self.failed(&fault))
+    }
+}
+
+/// The outcome, and whether it is that of the COMMIT.
+fn attempt<T>(
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> (rusqlite::Result<T>, bool) {
+    hit("sqlite: before a transaction");
+    let worked = execute(connection, "BEGIN IMMEDIATE").and_then(|()| work(connection));
+    let Ok(value) = worked else { return (worked, false) };
+    hit("sqlite: before the commit");
+    let committed = execute(connection, "COMMIT").map(|()| value);
+    hit("sqlite: after the commit");
+    (committed, true)
+}
+
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute(()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Code;
+    use crate::store::sqlite::{Synchronous, open};
+    use crate::store::{First, Letter, NewRun};
+
+    fn create(id: &str, bytes: usize) -> Write {
+        let letter = Letter { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: vec![0; bytes].into() };
+        Write::Create(NewRun {
+            id: id.into(),
+            workflow: "w".into(),
+            fingerprint: "f".into(),
+            args_digest: [0; 32],
+            created_at: 0,
+            token: 1,
+            first: First::Letter(letter),
+        })
+    }
+
+    fn writer(directory: &tempfile::TempDir) -> Writer {
+        let path = directory.path().join("runs.db");
+        let (address, connection) = open::open(&path, Synchronous::Full, std::time::Duration::ZERO).unwrap();
+        Writer::new(address, connection)
+    }
+
+    fn pages_max(writer: &Writer, pages: u32) {
+        let connection = writer.connection.as_ref().unwrap();
+        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), (), |_| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_commits_nothing_of_the_group_and_all_of_it_once_there_is_room() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut writer = writer(&directory);
+        pages_max(&writer, 1);
+        let group = [create("small", 10), create("large", 100_000)];
+        for _ in 0..2 {
+            let failed = writer.commit(&group).unwrap_err();
+            assert!(!failed.in_doubt);
+            assert_eq!(failed.error.code(), Code::Store);
+            let text = format!("{:?}", failed.error);
+            assert!(text.contains("the disk is full") && text.contains("runs.db") && text.contains("help: "), "{text}");
+            assert!(writer.connection.as_ref().is_some_and(Connection::is_autocommit), "no transaction stays open");
+        }
+        pages_max(&writer, 1_000_000);
+        assert!(matches!(writer.commit(&group).unwrap()[..], [Outcome::Created(1), Outcome::Created(2)]));
+    }
+
+    #[test]
+    fn a_panic_in_a_transaction_leaves_a_store_that_works() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut writer = writer(&directory);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            writer.transaction(|connection| -> rusqlite::Result<()> {
+                writes::apply(connection, &create("half", 1))?;
+                panic!("in the middle")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(writer.commit(&[create("half", 1)]).unwrap()[..], [Outcome::Created(1)]));
+    }
+}

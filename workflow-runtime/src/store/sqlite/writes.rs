@@ -1,0 +1,230 @@
+//! What each write does to the rows.
+//!
+//! The statement that comes first carries the conditions; what they refuse has changed nothing. So a refusal leaves its
+//! group alone without a savepoint, and a turn of one row, which is what nearly every step comes to, is one statement.
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use super::{claims, read};
+use crate::store::{Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
+
+pub(super) fn apply(connection: &Connection, write: &Write) -> Result<Outcome> {
+    match write {
+        Write::Create(new) => create(connection, new),
+        Write::Turn(turn) => take_turn(connection, turn),
+        Write::Post { run, letter } => post(connection, run, letter),
+        Write::Release { run, fence, inbox_seq } => release(connection, *run, *fence, *inbox_seq),
+        Write::Claim { owner, now, workflows, limit, again } => {
+            claims::claim(connection, *owner, *now, workflows, *limit, *again)
+        }
+        Write::Unstick { build } => claims::unstick(connection, build),
+    }
+}
+
+/// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
+/// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite then copies each row
+/// through a temporary table.
+pub(super) const APPEND: &str = "
+INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, body) VALUES (
+    (SELECT key FROM runs WHERE key = ?1 AND owner = ?8 AND epoch = ?9 AND generation = ?2
+     AND (?3 = 0 OR EXISTS (SELECT 1 FROM journal WHERE run = ?1 AND generation = ?2 AND idx = ?3 - 1))),
+    ?2, ?3, ?4, ?5, ?6, ?7)";
+
+const CHANGE: &str = "
+UPDATE runs SET status = ?5, wake_at = ?6, started_at = coalesce(started_at, ?7),
+    completed_at = coalesce(completed_at, ?8), stuck = ?9
+WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
+
+const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
+
+const CREATE_WITH_TURN: &str = "
+INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11)";
+
+const CREATE_FOR_OTHERS: &str = "
+INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, 0, 1, 0)
+ON CONFLICT (id) DO NOTHING";
+
+const POSTED: &str = "
+UPDATE runs SET inbox_seq = inbox_seq + 1,
+    wake_at = CASE WHEN status IN ('completed', 'failed', 'cancelled', 'stuck') THEN wake_at ELSE 0 END
+WHERE key = ?1";
+
+fn create(connection: &Connection, new: &NewRun) -> Result<Outcome> {
+    let (id, workflow, fingerprint) = (&*new.id, &*new.workflow, &*new.fingerprint);
+    let (digest, token, created_at) = (new.args_digest, new.token.to_be_bytes(), new.created_at.cast_signed());
+    let inserted = match &new.first {
+        First::Turn { row, .. } if row.index != 0 => 0,
+        First::Turn { owner, change, .. } => connection.prepare_cached(CREATE_WITH_TURN)?.execute(params![
+            id,
+            workflow,
+            fingerprint,
+            digest,
+            token,
+            created_at,
+            change.status.as_str(),
+            change.wake_at.map(time),
+            change.started_at.map(u64::cast_signed),
+            change.completed_at.map(u64::cast_signed),
+            change.stuck.as_deref(),
+            owner.cast_signed(),
+        ])?,
+        First::Letter(_) => connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
+            id,
+            workflow,
+            fingerprint,
+            digest,
+            token,
+            created_at
+        ])?,
+    };
+    if inserted == 0 {
+        return not_created(connection, new);
+    }
+    let key = connection.last_insert_rowid();
+    match &new.first {
+        First::Turn { owner, row, .. } => {
+            append(connection, key, 0, Fence { owner: *owner, epoch: 1 }, row)?;
+        }
+        First::Letter(letter) => {
+            put(connection, key, letter)?;
+        }
+    }
+    Ok(Outcome::Created(key))
+}
+
+fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
+    let token = connection
+        .prepare_cached("SELECT key, token FROM runs WHERE id = ?1")?
+        .query_row((&*new.id,), |row| Ok((row.get::<_, RunKey>(0)?, row.get::<_, [u8; 16]>(1)?)))
+        .optional()?;
+    Ok(match token {
+        Some((key, token)) if token == new.token.to_be_bytes() => Outcome::Created(key),
+        _ => match read::run(connection, &new.id)? {
+            Some(row) => Outcome::Exists(Box::new(row)),
+            None => Outcome::Fenced,
+        },
+    })
+}
+
+fn take_turn(connection: &Connection, turn: &Turn) -> Result<Outcome> {
+    if let Some(row) = &turn.row
+        && append(connection, turn.run, turn.generation, turn.fence, row)? == 0
+    {
+        return not_appended(connection, turn, row);
+    }
+    if let Some(change) = &turn.change {
+        if apply_change(connection, turn, change)? == 0 {
+            return Ok(Outcome::Fenced);
+        }
+    } else if turn.row.is_none() && !holds(connection, turn)? {
+        return Ok(Outcome::Fenced);
+    }
+    for sequence in &turn.delivered {
+        connection
+            .prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?
+            .execute((sequence.cast_signed(), turn.run))?;
+    }
+    for letter in &turn.returned {
+        put(connection, turn.run, letter)?;
+    }
+    Ok(Outcome::Committed)
+}
+
+/// How many rows: one, or none.
+fn append(connection: &Connection, run: RunKey, generation: u64, fence: Fence, row: &JournalRow) -> Result<usize> {
+    connection.prepare_cached(APPEND)?.execute(params![
+        run,
+        generation.cast_signed(),
+        row.index.cast_signed(),
+        row.turn.to_be_bytes(),
+        row.format,
+        row.checksum,
+        &*row.body,
+        fence.owner.cast_signed(),
+        fence.epoch.cast_signed(),
+    ])
+}
+
+fn not_appended(connection: &Connection, turn: &Turn, row: &JournalRow) -> Result<Outcome> {
+    let there = connection
+        .prepare_cached("SELECT turn FROM journal WHERE run = ?1 AND generation = ?2 AND idx = ?3")?
+        .query_row((turn.run, turn.generation.cast_signed(), row.index.cast_signed()), |row| row.get::<_, [u8; 16]>(0))
+        .optional()?;
+    Ok(match there == Some(row.turn.to_be_bytes()) {
+        true => Outcome::Committed,
+        false => Outcome::Fenced,
+    })
+}
+
+fn apply_change(connection: &Connection, turn: &Turn, change: &RowChange) -> Result<usize> {
+    connection.prepare_cached(CHANGE)?.execute(params![
+        turn.run,
+        turn.fence.owner.cast_signed(),
+        turn.fence.epoch.cast_signed(),
+        turn.generation.cast_signed(),
+        change.status.as_str(),
+        change.wake_at.map(time),
+        change.started_at.map(u64::cast_signed),
+        change.completed_at.map(u64::cast_signed),
+        change.stuck.as_deref(),
+    ])
+}
+
+fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {
+    connection.prepare_cached(HOLDS)?.exists((
+        turn.run,
+        turn.fence.owner.cast_signed(),
+        turn.fence.epoch.cast_signed(),
+        turn.generation.cast_signed(),
+    ))
+}
+
+/// Whether the letter is new.
+fn put(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
+    if let Some(key) = &letter.dedupe {
+        let new = connection
+            .prepare_cached("INSERT INTO dedupe (run, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute((run, key))?;
+        if new == 0 {
+            return Ok(false);
+        }
+    }
+    connection
+        .prepare_cached("INSERT INTO inbox (run, arrived_at, format, checksum, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((run, letter.arrived_at.cast_signed(), letter.format, letter.checksum, &*letter.body))?;
+    Ok(true)
+}
+
+fn post(connection: &Connection, id: &str, letter: &Letter) -> Result<Outcome> {
+    let key: Option<RunKey> = connection
+        .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
+        .query_row((id,), |row| row.get(0))
+        .optional()?;
+    let Some(key) = key else { return Ok(Outcome::Unknown) };
+    if put(connection, key, letter)? {
+        connection.prepare_cached(POSTED)?.execute((key,))?;
+    }
+    Ok(Outcome::Committed)
+}
+
+fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {
+    let (owner, epoch) = (fence.owner.cast_signed(), fence.epoch.cast_signed());
+    let released = connection
+        .prepare_cached("UPDATE runs SET owner = 0 WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND inbox_seq = ?4")?
+        .execute((run, owner, epoch, inbox_seq.cast_signed()))?;
+    if released == 1 {
+        return Ok(Outcome::Committed);
+    }
+    let ours = connection
+        .prepare_cached("SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3")?
+        .exists((run, owner, epoch))?;
+    Ok(if ours { Outcome::Unread } else { Outcome::Fenced })
+}
+
+fn time(time: u64) -> i64 {
+    time.min(NEVER).cast_signed()
+}

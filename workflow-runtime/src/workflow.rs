@@ -1,0 +1,120 @@
+//! What a `#[workflow]` function is to the type system, and how `start` recognises one.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Failure;
+use crate::registry::WorkflowDefinition;
+
+/// A workflow: the hidden type behind each `#[workflow]` function. It is implemented by the attribute alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no workflow",
+    label = "expected a function with `#[workflow]`",
+    note = "annotate the function with `#[workflow]`"
+)]
+pub trait Workflow: Sized + Send + 'static {
+    /// The arguments: `()` for none, the argument itself where there is one, a tuple where there are several.
+    type Args: Serialize + DeserializeOwned + Send + 'static;
+    /// What the function returns: a `Result`.
+    type Output: Fallible;
+
+    /// The definition that the engine finds by its id.
+    #[doc(hidden)]
+    const DEFINITION: &'static WorkflowDefinition;
+
+    /// The function's body.
+    #[doc(hidden)]
+    fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+}
+
+/// What steps and workflows return: `Result<T, E>`, where `T` can be stored and `E` is a [`Failure`]. It is a trait so
+/// that an alias of `Result` is one too.
+#[diagnostic::on_unimplemented(
+    message = "a step or a workflow returns `Result<T, E>` of storable types, not `{Self}`",
+    label = "expected a `Result`",
+    note = "return `workflow_runtime::Result<T>`; for a function that cannot fail, end it with `Ok(value)`",
+    note = "`T` must be `Serialize + DeserializeOwned + Send + 'static`, and `E` a `workflow_runtime::Failure`"
+)]
+pub trait Fallible: Send + 'static {
+    /// The value of success.
+    type Ok: Serialize + DeserializeOwned + Send + 'static;
+    /// The error.
+    type Err: Failure;
+
+    #[doc(hidden)]
+    fn into_result(self) -> Result<Self::Ok, Self::Err>;
+
+    #[doc(hidden)]
+    fn from_result(result: Result<Self::Ok, Self::Err>) -> Self;
+}
+
+impl<T, E> Fallible for Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    E: Failure,
+{
+    type Ok = T;
+    type Err = E;
+
+    fn into_result(self) -> Result<T, E> {
+        self
+    }
+
+    fn from_result(result: Result<T, E>) -> Self {
+        result
+    }
+}
+
+/// What calling a `#[workflow]` function gives. The call runs nothing: pass the function to [`start`](crate::start).
+#[must_use = "calling a workflow runs nothing; start it with `start(the_function, arguments)`"]
+pub struct Invocation<W: Workflow> {
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W: Workflow> Invocation<W> {
+    #[doc(hidden)]
+    pub fn new(_args: W::Args) -> Self {
+        Invocation { workflow: PhantomData }
+    }
+}
+
+/// A function with `#[workflow]`, of any number of arguments up to twelve.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no workflow function",
+    label = "expected a function with `#[workflow]`",
+    note = "annotate the function with `#[workflow]` and pass it by name: `start(my_workflow, arguments)`"
+)]
+pub trait WorkflowFn<P> {
+    /// The workflow that the function stands for.
+    type Workflow: Workflow;
+}
+
+macro_rules! workflow_fn {
+    ($($argument:ident)*) => {
+        impl<F, W, $($argument,)*> WorkflowFn<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> Invocation<W>,
+            W: Workflow,
+        {
+            type Workflow = W;
+        }
+    };
+}
+
+workflow_fn!();
+workflow_fn!(A);
+workflow_fn!(A B);
+workflow_fn!(A B C);
+workflow_fn!(A B C D);
+workflow_fn!(A B C D E);
+workflow_fn!(A B C D E G);
+workflow_fn!(A B C D E G H);
+workflow_fn!(A B C D E G H I);
+workflow_fn!(A B C D E G H I J);
+workflow_fn!(A B C D E G H I J K);
+workflow_fn!(A B C D E G H I J K L);
+workflow_fn!(A B C D E G H I J K L M);
