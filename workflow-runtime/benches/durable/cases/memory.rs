@@ -1,0 +1,67 @@
+//! What a sleeping run takes while it is in memory.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use workflow_runtime::store::Synchronous;
+use workflow_runtime::{Result as RunResult, sleep, workflow};
+
+use super::{Case, no_op};
+use crate::disk::Disk;
+use crate::ours::Ours;
+use crate::report::{Bar, Row};
+use crate::{ALLOCATOR, Result};
+
+pub const CASE: Case = Case {
+    name: "memory",
+    about: "10,000 runs that sleep after 10 steps: bytes of the Rust heap for each (what SQLite allocates is not counted)",
+    measure,
+};
+
+const RUNS: u32 = 10_000;
+const WARM: u32 = 100;
+const STEPS: u32 = 10;
+const AT_ONCE: u32 = 500;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[workflow]
+async fn doze() -> RunResult<()> {
+    for number in 0..STEPS {
+        no_op(number).await?;
+    }
+    sleep(Duration::from_secs(24 * 3_600)).await;
+    Ok(())
+}
+
+fn measure(disk: &Disk) -> Result<Row> {
+    let directory = disk.directory()?;
+    let ours = Ours::open(directory.path(), Synchronous::Normal)?;
+    // Threads, statements and queues are there from now on.
+    put_to_sleep(&ours, WARM)?;
+    let before = ALLOCATOR.current_usage();
+    for _ in 0..RUNS / AT_ONCE {
+        put_to_sleep(&ours, AT_ONCE)?;
+    }
+    let bytes = ALLOCATOR.current_usage().saturating_sub(before);
+    Ok(Row::counted(CASE.name, "bytes/run", bytes as f64 / f64::from(RUNS), Bar::AtMost(4_096.0)).with("runs", RUNS))
+}
+
+/// Starts runs and waits until they sleep and nothing moves any more.
+fn put_to_sleep(ours: &Ours, runs: u32) -> Result<()> {
+    let asleep = ours.counts().suspended + u64::from(runs);
+    ours.runtime.block_on(try_join_all((0..runs).map(|_| ours.engine.start(doze, ()).into_future())))?;
+    let start = Instant::now();
+    while ours.counts().suspended < asleep {
+        if start.elapsed() > PATIENCE {
+            return Err("the runs do not come to sleep".into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The turns are recorded; their drivers are about to end.
+    let mut bytes = 0;
+    while bytes != ALLOCATOR.current_usage() {
+        bytes = ALLOCATOR.current_usage();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! A long journal is replayed about as fast as it can be read.
+
+mod mirror;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use workflow_runtime::store::Synchronous;
+use workflow_runtime::{Result as RunResult, step, workflow};
+
+use super::{Case, no_op};
+use crate::disk::Disk;
+use crate::ours::{Journal, Ours};
+use crate::pairs::{self, Spent, Watch};
+use crate::report::{Bar, Row};
+use crate::{ALLOCATOR, Result};
+
+pub const CASE: Case = Case {
+    name: "replay",
+    about: "a run of 1,000,000 events, until it is live again, against reading and decoding its rows",
+    measure,
+};
+
+const STEPS: u32 = 1_000_000;
+const PROGRESS: u32 = 100_000;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Who is told that the run has come to its last step.
+static ARRIVED: Mutex<Option<Sender<()>>> = Mutex::new(None);
+
+#[step]
+async fn arrive() -> RunResult<()> {
+    if let Some(arrived) = &*ARRIVED.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = arrived.send(());
+    }
+    std::future::pending().await
+}
+
+#[workflow]
+async fn long_way() -> RunResult<()> {
+    for number in 1..=STEPS {
+        no_op(number).await?;
+    }
+    arrive().await
+}
+
+fn measure(disk: &Disk) -> Result<Row> {
+    let directory = disk.directory()?;
+    let path = directory.path().join("ours.db");
+    build(directory.path())?;
+    let journal = Journal::measure(&path)?;
+    let mut peak = 0;
+    let ours = || -> Result<Spent> {
+        let (spent, bytes) = replay(directory.path())?;
+        peak = peak.max(bytes);
+        Ok(spent)
+    };
+    let raw = || -> Result<Spent> {
+        let watch = Watch::start();
+        let read = mirror::read(&path)?;
+        if read != journal.rows {
+            return Err(format!("{read} events were read of {} rows", journal.rows).into());
+        }
+        Ok(watch.stop(STEPS))
+    };
+    let pairs = pairs::measure(disk, Spent::micros_per_unit, ours, raw)?;
+    Ok(Row::paired(CASE.name, "µs/event", &pairs, Bar::AtMost(2.0))
+        .with_bar("peak_to_journal", peak as f64 / journal.bytes as f64, Bar::AtMost(2.0))
+        .with("journal_bytes", journal.bytes)
+        .with("rows", journal.rows))
+}
+
+/// Lets the engine write the journal, one event to a row. It does not wait for the disk at each.
+fn build(directory: &Path) -> Result<()> {
+    let ours = Ours::open(directory, Synchronous::Normal)?;
+    let (sender, arrived) = channel();
+    *ARRIVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    ours.runtime.block_on(async { ours.engine.start(long_way, ()).await.map(drop) })?;
+    let mut told = 0;
+    loop {
+        if arrived.recv_timeout(Duration::from_millis(200)).is_ok() {
+            break;
+        }
+        let rows = ours.counts().rows;
+        if rows >= told + u64::from(PROGRESS) {
+            told = rows;
+            eprintln!("  {rows} rows written");
+        }
+    }
+    close(ours, directory)
+}
+
+/// What the replay took, and how many bytes more than before were alive at most.
+fn replay(directory: &Path) -> Result<(Spent, usize)> {
+    let (sender, arrived) = channel();
+    *ARRIVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    ALLOCATOR.reset_peak_usage();
+    let before = ALLOCATOR.current_usage();
+    let watch = Watch::start();
+    let ours = Ours::open(directory, Synchronous::Full)?;
+    arrived.recv_timeout(PATIENCE)?;
+    let spent = watch.stop(STEPS);
+    let bytes = ALLOCATOR.peak_usage().saturating_sub(before);
+    close(ours, directory)?;
+    Ok((spent, bytes))
+}
+
+/// Leaves the run as a process that is killed does, and waits until the next engine may execute.
+fn close(ours: Ours, directory: &Path) -> Result<()> {
+    drop(ours);
+    let lock = File::options().write(true).open(directory.join("ours.db.lock"))?;
+    lock.lock()?;
+    Ok(lock.unlock()?)
+}

@@ -1,0 +1,155 @@
+//! A store that counts what another one is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use workflow_runtime::Error;
+use workflow_runtime::engine::Environment;
+use workflow_runtime::store::{
+    Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store, Write,
+};
+
+/// Delegates to another store, and counts.
+pub struct Counting<S> {
+    store: S,
+    commits: AtomicU64,
+    rows: AtomicU64,
+    suspended: AtomicU64,
+    busy_nanos: AtomicU64,
+}
+
+/// What was counted up to a moment, or between two.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    /// Groups with anything else in them than claims, which write nothing if nothing is due.
+    pub commits: u64,
+    /// Rows appended to journals.
+    pub rows: u64,
+    /// Turns after which a run waits for a time.
+    pub suspended: u64,
+    /// Time inside the store's commits; the rest of a step's time is the engine's.
+    pub busy: Duration,
+}
+
+impl Counts {
+    pub fn since(self, earlier: Counts) -> Counts {
+        Counts {
+            commits: self.commits - earlier.commits,
+            rows: self.rows - earlier.rows,
+            suspended: self.suspended - earlier.suspended,
+            busy: self.busy - earlier.busy,
+        }
+    }
+
+    /// Time inside the store for each row that it was given.
+    pub fn busy_micros_per_row(self) -> f64 {
+        self.busy.as_secs_f64() * 1e6 / self.rows.max(1) as f64
+    }
+
+    /// Journal rows in a commit.
+    pub fn mean_group(self) -> f64 {
+        self.rows as f64 / self.commits.max(1) as f64
+    }
+}
+
+impl<S> Counting<S> {
+    pub fn new(store: S) -> Self {
+        Counting {
+            store,
+            commits: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            suspended: AtomicU64::new(0),
+            busy_nanos: AtomicU64::new(0),
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            commits: self.commits.load(Ordering::Acquire),
+            rows: self.rows.load(Ordering::Acquire),
+            suspended: self.suspended.load(Ordering::Acquire),
+            busy: Duration::from_nanos(self.busy_nanos.load(Ordering::Acquire)),
+        }
+    }
+
+    fn count(&self, group: &[Write]) {
+        let claims = |write: &Write| matches!(write, Write::Claim { .. } | Write::Unstick { .. });
+        self.commits.fetch_add(u64::from(!group.iter().all(claims)), Ordering::Release);
+        let sleeps = |change: &RowChange| u64::from(change.status == Status::Suspended);
+        let (mut rows, mut suspended) = (0, 0);
+        for write in group {
+            match write {
+                Write::Turn(turn) => {
+                    rows += u64::from(turn.row.is_some());
+                    suspended += turn.change.as_ref().map_or(0, sleeps);
+                }
+                Write::Create(new) => {
+                    if let First::Turn { change, .. } = &new.first {
+                        rows += 1;
+                        suspended += sleeps(change);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.rows.fetch_add(rows, Ordering::Release);
+        self.suspended.fetch_add(suspended, Ordering::Release);
+    }
+}
+
+impl<S: Store> Store for Counting<S> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move {
+            let start = Instant::now();
+            let outcomes = self.store.commit(group).await?;
+            let busy = start.elapsed().as_nanos() as u64;
+            self.busy_nanos.fetch_add(busy, Ordering::Release);
+            self.count(group);
+            Ok(outcomes)
+        })
+    }
+
+    fn blocks(&self) -> bool {
+        self.store.blocks()
+    }
+
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        self.store.acquire(owner)
+    }
+
+    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
+        self.store.run(id)
+    }
+
+    fn journal(
+        &self,
+        run: RunKey,
+        generation: u64,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        self.store.journal(run, generation, from, limit)
+    }
+
+    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
+        self.store.last(run, generation)
+    }
+
+    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
+        self.store.inbox(run)
+    }
+
+    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        self.store.next_due(workflows)
+    }
+
+    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.store.unknown_due(workflows, now)
+    }
+
+    fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {
+        self.store.changed(environment)
+    }
+}

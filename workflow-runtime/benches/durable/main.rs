@@ -1,0 +1,69 @@
+//! What durability costs, each figure beside the raw work that bounds it, on the same disk and in the same minutes.
+//!
+//! ```text
+//! cargo bench -p workflow-runtime --bench durable [-- [--case NAME]... [--json] [--check]]
+//! ```
+//!
+//! `--json` prints a line for each row in place of the table; `--check` fails if a bar is missed. The files are made
+//! under the target directory, or where `WORKFLOW_BENCH_DIR` says: a disk, since in memory a sync costs nothing.
+//!
+//! Raw is SQLite without us: prepared statements on one table without an index, rows as large as those of our journal,
+//! the same pragmas (WAL, `synchronous=FULL`), and groups of our own mean size. Absolute times are those of one disk on
+//! one day; what is to be compared from day to day is the ratio. Ours and raw take turns, and a pair during which bare
+//! syncs of the disk became faster or slower is taken again.
+//!
+//! `cpu_us` and `raw_cpu_us` are the processor time of a unit on all threads, which a busy machine disturbs least;
+//! `in_store_us` is how much of a row's time was spent inside the store. The allocator counts, at three atomic operations
+//! for each allocation; ours makes far more of them, so that its figures are slightly worse than they would be without.
+
+mod cases;
+mod counting;
+mod disk;
+mod options;
+mod ours;
+mod pairs;
+mod raw;
+mod report;
+
+use std::process::ExitCode;
+
+use peak_alloc::PeakAlloc;
+
+use self::disk::Disk;
+use self::options::Options;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether the benchmark is passed: always, unless `--check` is given.
+fn bench() -> Result<bool> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let disk = Disk::open()?;
+    eprintln!("{disk}");
+    let mut rows = Vec::new();
+    for case in &options.cases {
+        eprintln!("{}: {}", case.name, case.about);
+        let row = (case.measure)(&disk).map_err(|error| format!("{}: {error}", case.name))?;
+        if options.json {
+            println!("{}", row.json());
+        }
+        rows.push(row);
+    }
+    if !options.json {
+        print!("{}", report::table(&disk, &rows));
+    }
+    Ok(!options.check || rows.iter().all(report::Row::is_met))
+}
