@@ -1,0 +1,32 @@
+//! Executes runs of a workflow that uses every operation: what the crash sweep kills.
+//!
+//! `sweep DATABASE LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned. Without a run it
+//! executes what there is until its standard input ends.
+
+use std::path::PathBuf;
+
+use workflow_runtime::{Engine, Error, Result};
+use workflow_tests::Log;
+use workflow_tests::everything::everything;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut next = || args.next().ok_or_else(|| Error::new("sweep DATABASE LOG LIFE RUN.."));
+    let (database, log, life) = (next()?, PathBuf::from(next()?), next()?);
+    let log = Log::file(log, life);
+    let engine = Engine::builder().url(format!("sqlite:{database}")).resource(log).open().await?;
+    println!("open");
+    let mut runs = Vec::new();
+    for id in args {
+        runs.push(engine.start(everything, 1).id(id).await?);
+        println!("started {}", runs[runs.len() - 1].id());
+    }
+    for run in &runs {
+        println!("result {} {}", run.id(), serde_json::to_string(&run.await?)?);
+    }
+    if runs.is_empty() {
+        tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop)).await?;
+    }
+    engine.shutdown().await
+}

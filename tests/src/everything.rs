@@ -1,0 +1,249 @@
+//! A workflow that uses every operation, and what it can come to.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::{self, FuturesUnordered};
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{
+    Error, Failure, Result, durable, nondeterministic, now, random, sleep, sleep_until, spawn, step, step_info,
+    timeout, uuid, workflow,
+};
+
+use crate::Log;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What [`everything`] returns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    dice: u32,
+    dice_of_step: u32,
+    id: String,
+    retried: u64,
+    fatal: String,
+    refused: u16,
+    blocking: u64,
+    timed_out_once: u64,
+    key: String,
+    joined: (u64, u64, u64),
+    tried: (u64, u64),
+    try_failed: String,
+    winner: u64,
+    in_time: u64,
+    too_late: bool,
+    chosen: u64,
+    all: Vec<u64>,
+    unordered: Vec<u64>,
+    buffered: Vec<u64>,
+    helped: u64,
+    slept_ms: u64,
+}
+
+impl Outcome {
+    /// Asserts that the workflow, as it stands below, can have returned this.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot.
+    pub fn assert_possible(&self, run: &str) {
+        assert_eq!(self.dice, self.dice_of_step, "a step was given another random number than the workflow had");
+        assert_eq!(self.id.len(), 36);
+        assert_eq!((self.retried, self.refused, self.blocking, self.timed_out_once), (11, 402, 5, 6));
+        assert_eq!(self.fatal, "not today");
+        assert!(self.key.starts_with(&format!("{run}/0/")), "{}", self.key);
+        assert_eq!((self.joined, self.tried), ((1, 2, 3), (4, 5)));
+        assert_eq!(self.try_failed, "declined with 402");
+        assert!([1, 2, 3].contains(&self.winner), "{}", self.winner);
+        assert_eq!((self.in_time, self.too_late), (9, true));
+        assert_eq!(self.all, [0, 1, 2, 3]);
+        assert_eq!(sorted(&self.unordered), [0, 1, 2, 3]);
+        assert_eq!(sorted(&self.buffered), [0, 1, 2, 3, 4]);
+        assert_eq!(self.helped, 30);
+        assert!(self.slept_ms >= 4, "two sleeps of 2 ms took {} ms", self.slept_ms);
+    }
+}
+
+fn sorted(numbers: &[u64]) -> Vec<u64> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The typed error of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The step says no.
+    Declined {
+        /// Why.
+        code: u16,
+    },
+    /// The engine says no.
+    Other(String),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Refusal::Other(error.to_string())
+    }
+}
+
+impl Failure for Refusal {
+    fn is_fatal(&self) -> bool {
+        matches!(self, Refusal::Declined { .. })
+    }
+}
+
+#[step]
+async fn echo(#[resource] log: &Log, value: u64) -> Result<u64> {
+    log.note();
+    Ok(value)
+}
+
+#[step(retries = 5, backoff = "1ms..2ms")]
+async fn fails_at_first(#[resource] log: &Log, failures: u32, value: u64) -> Result<u64> {
+    let attempt = log.note();
+    if attempt <= failures {
+        return Err(Error::new(format!("attempt {attempt} fails")));
+    }
+    Ok(value)
+}
+
+#[step]
+async fn fails_for_good(#[resource] log: &Log) -> Result<u64> {
+    log.note();
+    Err(Error::fatal("not today"))
+}
+
+#[step]
+async fn declines(#[resource] log: &Log, code: u16) -> Result<u64, Refusal> {
+    log.note();
+    Err(Refusal::Declined { code })
+}
+
+#[step]
+fn blocks(#[resource] log: &Log, value: u64) -> Result<u64> {
+    log.note();
+    std::thread::sleep(MILLISECOND);
+    Ok(value)
+}
+
+#[step(timeout = "10ms", retries = 50, backoff = "1ms..2ms")]
+async fn hangs_at_first(#[resource] log: &Log, value: u64) -> Result<u64> {
+    if log.note() == 1 {
+        std::future::pending::<()>().await;
+    }
+    Ok(value)
+}
+
+#[step]
+async fn takes(#[resource] log: &Log, milliseconds: u64, value: u64) -> Result<u64> {
+    log.note();
+    tokio::time::sleep(MILLISECOND * u32::try_from(milliseconds)?).await;
+    Ok(value)
+}
+
+#[step]
+async fn never_ends(#[resource] log: &Log) -> Result<u64> {
+    log.note();
+    std::future::pending().await
+}
+
+#[step]
+async fn own_key(#[resource] log: &Log) -> Result<String> {
+    log.note();
+    Ok(step_info().map(|info| info.idempotency_key).unwrap_or_default())
+}
+
+#[durable]
+async fn help(value: u64) -> Result<u64> {
+    let first = echo(value).await?;
+    sleep(MILLISECOND).await;
+    echo(first * 2).await
+}
+
+async fn foreign() -> u64 {
+    tokio::time::sleep(MILLISECOND).await;
+    u64::from(std::process::id())
+}
+
+/// Every operation at least once. `seed` only tells runs apart.
+#[workflow]
+pub async fn everything(seed: u64) -> Result<Outcome> {
+    let dice = random::<u32>();
+    drop(spawn(takes(3, seed)));
+    let helper = spawn(help(15));
+    let dice_of_step = echo(u64::from(dice)).await?;
+    let id = uuid().to_string();
+    let retried = fails_at_first(2, 11).await?;
+    let fatal = fails_for_good().await.err().map(|error| error.to_string()).unwrap_or_default();
+    let refused = match declines(402).name("a refusal").await {
+        Err(Refusal::Declined { code }) => code,
+        _ => 0,
+    };
+    let blocking = blocks(5).await?;
+    let timed_out_once = hangs_at_first(6).await?;
+    let key = own_key().await?;
+
+    let joined = tokio::join!(echo(1), fails_at_first(1, 2), takes(1, 3));
+    let joined = (joined.0?, joined.1?, joined.2?);
+    let tried = tokio::try_join!(echo(4), blocks(5))?;
+    let failing = async {
+        match declines(402).await {
+            Err(Refusal::Declined { code }) => Err(Error::fatal(format!("declined with {code}"))),
+            _ => Ok(0),
+        }
+    };
+    let try_failed = match tokio::try_join!(never_ends(), failing) {
+        Err(error) => error.to_string(),
+        Ok(_) => String::new(),
+    };
+    let winner = tokio::select! {
+        first = takes(1, 1) => first?,
+        second = takes(2, 2) => second?,
+        () = sleep(2 * MILLISECOND) => 3,
+    };
+    let in_time = timeout(Duration::from_secs(3600), echo(9)).await??;
+    let too_late = timeout(2 * MILLISECOND, never_ends()).await.is_err();
+    let chosen = nondeterministic(foreign()).await?;
+
+    let all = join_all((0..4).map(|n| takes(n % 3, n))).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let mut racing: FuturesUnordered<_> = (0..4).map(|n| takes(3 - n, n)).collect();
+    let mut unordered = Vec::new();
+    while let Some(next) = racing.next().await {
+        unordered.push(next?);
+    }
+    let buffered: Vec<_> = stream::iter(0..5).map(|n| takes(n % 2, n)).buffer_unordered(2).collect().await;
+    let buffered = buffered.into_iter().collect::<Result<Vec<_>>>()?;
+
+    let before = now();
+    sleep(2 * MILLISECOND).await;
+    sleep_until(now() + 2 * MILLISECOND).await;
+    let slept = now().duration_since(before)?;
+    let helped = helper.await?;
+    echo(u64::try_from(before.duration_since(UNIX_EPOCH)?.as_millis())?).await?;
+    Ok(Outcome {
+        dice,
+        dice_of_step: u32::try_from(dice_of_step)?,
+        id,
+        retried,
+        fatal,
+        refused,
+        blocking,
+        timed_out_once,
+        key,
+        joined,
+        tried,
+        try_failed,
+        winner,
+        in_time,
+        too_late,
+        chosen,
+        all,
+        unordered,
+        buffered,
+        helped,
+        slept_ms: u64::try_from(slept.as_millis())?,
+    })
+}

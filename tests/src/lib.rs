@@ -1,0 +1,6 @@
+//! What the tests that crash programs share with the programs that they crash.
+
+pub mod everything;
+mod log;
+
+pub use self::log::{Execution, Log};

@@ -1,0 +1,95 @@
+//! A log of what was executed, which outlives the process.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use workflow_runtime::step_info;
+
+/// Where steps note that they are being executed.
+pub struct Log {
+    life: String,
+    place: Place,
+}
+
+enum Place {
+    /// Each line is one write to a file that is opened for appending, so a kill leaves whole lines.
+    File(File),
+    Memory(Arc<Mutex<Vec<Execution>>>),
+}
+
+/// That an attempt of a step began.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Execution {
+    /// The process, or the engine, that executed it.
+    pub life: String,
+    /// The run's id.
+    pub run: String,
+    /// The operation's number.
+    pub op: u64,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The step's id.
+    pub step: String,
+}
+
+impl Log {
+    /// A log in a file that others append to as well.
+    ///
+    /// # Panics
+    ///
+    /// If the file cannot be opened.
+    pub fn file(path: impl AsRef<Path>, life: impl Into<String>) -> Self {
+        let file = OpenOptions::new().append(true).create(true).open(path).expect("the log opens");
+        Log { life: life.into(), place: Place::File(file) }
+    }
+
+    /// A log in memory.
+    pub fn memory(executions: Arc<Mutex<Vec<Execution>>>, life: impl Into<String>) -> Self {
+        Log { life: life.into(), place: Place::Memory(executions) }
+    }
+
+    /// Notes the attempt that calls this: its number.
+    ///
+    /// # Panics
+    ///
+    /// If no step of a run does.
+    pub fn note(&self) -> u32 {
+        let info = step_info().expect("a step of a run notes it");
+        let (run, op) = info.idempotency_key.split_once("/0/").expect("the key is run, generation and operation");
+        let execution = Execution {
+            life: self.life.clone(),
+            run: run.to_owned(),
+            op: op.parse().expect("the operation is a number"),
+            attempt: info.attempt,
+            step: info.step.rsplit("::").next().unwrap_or_default().to_owned(),
+        };
+        match &self.place {
+            Place::File(file) => {
+                let mut file: &File = file;
+                file.write_all(execution.line().as_bytes()).expect("the log is written");
+            }
+            Place::Memory(executions) => executions.lock().unwrap_or_else(PoisonError::into_inner).push(execution),
+        }
+        info.attempt
+    }
+}
+
+impl Execution {
+    fn line(&self) -> String {
+        format!("{} {} {} {} {}\n", self.life, self.run, self.op, self.attempt, self.step)
+    }
+
+    /// Reads a line of a log.
+    pub fn parse(line: &str) -> Option<Self> {
+        let [life, run, op, attempt, step] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        Some(Execution {
+            life: life.to_owned(),
+            run: run.to_owned(),
+            op: op.parse().ok()?,
+            attempt: attempt.parse().ok()?,
+            step: step.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Engines that cannot be opened, or that are used after their end.
+
+use workflow_runtime::{Code, Engine, Error};
+
+use super::support::{assert_error, came, gated, open, quick};
+
+#[tokio::test]
+async fn a_url_that_is_none_is_refused_and_says_what_is_expected() {
+    for url in ["", "memory", "workflow.db", "sqlite:", "postgres://localhost/workflow", "SQLITE:workflow.db"] {
+        let error = Engine::open(url).await.expect_err("it is no URL");
+        assert_error(&error, Code::InvalidUrl, &[&format!("`{url}`"), "sqlite:PATH", "WORKFLOW_URL"]);
+    }
+    let error = Engine::open("sqlite::memory:").await.expect_err("SQLite's own name for memory is no file");
+    assert_error(&error, Code::InvalidUrl, &["memory:"]);
+}
+
+#[test]
+fn an_engine_opens_inside_a_tokio_runtime_only() {
+    let error = futures::executor::block_on(Engine::open("memory:")).expect_err("there is no runtime");
+    assert_error(&error, Code::Closed, &["tokio runtime", "#[tokio::main]"]);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_shut_down_says_so_and_what_it_had_started_goes_on_elsewhere() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("workflow.db");
+    let engine = super::support::engine(&path).await;
+    let ended = engine.start(quick, 5).await.expect("it starts");
+    assert_eq!((&ended).await.expect("it completes"), 5);
+    let unfinished = engine.start(gated, "handles".to_owned()).id("unfinished").await.expect("it starts");
+    let waiting = tokio::spawn({
+        let unfinished = unfinished.clone();
+        async move { unfinished.await }
+    });
+    came("handles", 1).await;
+    let stopping = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.shutdown().await }
+    });
+    // Whatever is asked of it from the beginning of its end on.
+    let error = loop {
+        match engine.start(quick, 6).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert_error(&error, Code::Closed, &["shut down", "help:"]);
+    // The attempt at the gate never ends by itself: dropping the shutdown leaves the rest to the engine's drop.
+    stopping.abort();
+    let _ = stopping.await;
+    drop((engine, ended));
+    // The handles keep it open; the waiting one cannot see the end. A second engine takes over once they are gone.
+    waiting.abort();
+    let _ = waiting.await;
+    drop(unfinished);
+
+    let next = super::support::engine(&path).await;
+    open("handles");
+    assert_eq!(next.get_run::<String, Error>("unfinished").await.expect("it goes on"), "handles");
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_who_awaits_and_may_be_repeated() {
+    let engine = Engine::open("memory:").await.expect("the engine opens");
+    let ended = engine.start(quick, 5).await.expect("it starts");
+    (&ended).await.expect("it completes");
+    let sleeping = engine.start(sleeps, ()).await.expect("it starts");
+    let waiting = tokio::spawn({
+        let sleeping = sleeping.clone();
+        async move { sleeping.await }
+    });
+    engine.shutdown().await.expect("it shuts down");
+    let error = waiting.await.expect("it does not panic").expect_err("the run has not ended");
+    assert_error(&error, Code::Closed, &[sleeping.id(), "goes on with the next engine"]);
+    assert_error(&(&sleeping).await.expect_err("nor later"), Code::Closed, &[sleeping.id()]);
+    assert_error(&engine.start(quick, 5).await.expect_err("nothing starts"), Code::Closed, &["shut down"]);
+    assert_eq!(ended.await.expect("what has ended can still be read"), 5);
+    engine.shutdown().await.expect("a second time does nothing");
+}
+
+#[workflow_runtime::workflow]
+async fn sleeps() -> workflow_runtime::Result<()> {
+    workflow_runtime::sleep(std::time::Duration::from_secs(3600)).await;
+    Ok(())
+}

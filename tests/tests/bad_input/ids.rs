@@ -1,0 +1,147 @@
+//! Ids of runs, and definitions that share one.
+
+use workflow_runtime::{Code, Engine, Error, Result, step, workflow};
+
+use super::support::{assert_error, quick};
+
+#[workflow]
+async fn other(value: u64) -> Result<u64> {
+    Ok(value)
+}
+
+async fn engine() -> Engine {
+    Engine::open("memory:").await.expect("the engine opens")
+}
+
+#[tokio::test]
+async fn an_id_that_cannot_be_used_is_refused_and_names_the_reason() {
+    let engine = engine().await;
+    let long = "ü".repeat(257);
+    for (id, part) in
+        [("", "empty"), (long.as_str(), "514 bytes"), ("a\nb", "control"), ("a\0b", "control"), ("\u{85}", "control")]
+    {
+        let error = engine.start(quick, 1).id(id).await.expect_err("the id is refused");
+        assert_error(&error, Code::InvalidName, &[part]);
+    }
+    let just_right = "ü".repeat(256);
+    let run = engine.start(quick, 1).id(&just_right).await.expect("512 bytes are taken");
+    assert_eq!(run.id(), just_right);
+    for id in [" ", "order 1/2#3?", "'; DROP TABLE runs; --", "\u{1f600}"] {
+        let run = engine.start(quick, 2).id(id).await.expect("the id is taken");
+        assert_eq!((run.id(), (&run).await.expect("it completes")), (id, 2));
+    }
+}
+
+#[tokio::test]
+async fn an_id_belongs_to_one_workflow_with_one_list_of_arguments() {
+    let engine = engine().await;
+    let run = engine.start(quick, 1).id("taken").await.expect("it starts");
+    let error = engine.start(quick, 2).id("taken").await.expect_err("other arguments");
+    assert_error(&error, Code::RunExists, &["taken", "expected: the arguments 2", "found: the arguments 1", "help:"]);
+    let error = engine.start(other, 1).id("taken").await.expect_err("another workflow");
+    assert_error(&error, Code::RunExists, &["taken", "ids::other", "support::quick", "help:"]);
+    let again = engine.start(quick, 1).id("taken").await.expect("the same gives the run that is there");
+    assert_eq!((run.await.expect("it completes"), again.await.expect("it completes")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_there_is_an_error_that_names_it() {
+    let engine = engine().await;
+    let run = engine.get_run::<u64, Error>("nowhere");
+    let parts = ["nowhere", "help:"];
+    assert!(!run.exists().await.expect("the store is readable"));
+    assert_error(&run.status().await.expect_err("no status"), Code::RunNotFound, &parts);
+    assert_error(&run.info().await.expect_err("no info"), Code::RunNotFound, &parts);
+    assert_error(&run.await.expect_err("no result"), Code::RunNotFound, &parts);
+}
+
+fn first_twin(engine: &Engine) -> workflow_runtime::Start<impl workflow_runtime::Workflow<Output = Result<u64>>> {
+    #[workflow]
+    async fn twin() -> Result<u64> {
+        Ok(1)
+    }
+    engine.start(twin, ())
+}
+
+fn second_twin(engine: &Engine) -> workflow_runtime::Start<impl workflow_runtime::Workflow<Output = Result<u64>>> {
+    #[workflow]
+    async fn twin() -> Result<u64> {
+        Ok(2)
+    }
+    engine.start(twin, ())
+}
+
+/// The places in this file that a text names.
+fn places(text: &str) -> Vec<&str> {
+    text.split_whitespace().filter(|word| word.contains("bad_input/ids.rs:")).collect()
+}
+
+#[tokio::test]
+async fn two_workflows_with_one_id_are_refused_when_one_is_started() {
+    let engine = engine().await;
+    let mut errors = Vec::new();
+    errors.push(first_twin(&engine).await.map(drop).expect_err("the first is refused"));
+    errors.push(second_twin(&engine).await.map(drop).expect_err("the second is refused"));
+    for error in errors {
+        assert_error(&error, Code::DuplicateId, &["bad_input::ids::twin", "id = "]);
+        let text = format!("{error:?}");
+        let [first, second] = places(&text)[..] else { panic!("not both places: {text}") };
+        assert_ne!(first, second);
+    }
+}
+
+#[workflow]
+async fn calls_a_double(first: bool) -> Result<u64> {
+    match first {
+        true => first_double().await,
+        false => second_double().await,
+    }
+}
+
+fn first_double() -> workflow_runtime::StepCall<Result<u64>> {
+    #[step]
+    async fn double() -> Result<u64> {
+        Ok(1)
+    }
+    double()
+}
+
+fn second_double() -> workflow_runtime::StepCall<Result<u64>> {
+    #[step]
+    async fn double() -> Result<u64> {
+        Ok(2)
+    }
+    double()
+}
+
+#[workflow]
+async fn calls_a_double_later() -> Result<u64> {
+    quick_step().await?;
+    first_double().await
+}
+
+#[step]
+async fn quick_step() -> Result<()> {
+    Ok(())
+}
+
+/// Asserts that an error names the places of both definitions, and that of the call.
+#[track_caller]
+fn assert_places(error: &Error, code: Code) {
+    assert_error(error, code, &["several steps have the id `bad_input::ids::double`", "id = "]);
+    let text = format!("{error:?}");
+    let [first, second, _called] = places(&text)[..] else { panic!("not both places: {text}") };
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn two_steps_with_one_id_are_refused_when_one_is_called() {
+    let engine = engine().await;
+    for first in [true, false] {
+        let error = engine.start(calls_a_double, first).await.map(drop).expect_err("its first turn is refused");
+        assert_places(&error, Code::DuplicateId);
+    }
+    // A mistake of the build: the run is not lost by it.
+    let error = engine.start(calls_a_double_later, ()).await.expect("it starts").await.expect_err("it is stuck");
+    assert_places(&error, Code::Stuck);
+}

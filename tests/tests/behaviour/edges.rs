@@ -1,0 +1,256 @@
+//! Where two things meet that seldom do.
+
+use std::collections::HashSet;
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use workflow_runtime::store::Write;
+use workflow_runtime::{
+    Code, Engine, Error, Failure, Result, Run, Status, run_id, sleep, spawn, start, step, step_info, workflow,
+};
+
+use crate::support::{Faulty, Lab};
+
+#[step]
+async fn note(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    Ok(name)
+}
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(name)
+}
+
+#[workflow]
+async fn notes(name: String) -> Result<String> {
+    note(name).await
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Order {
+    number: u128,
+    tags: HashSet<String>,
+}
+
+fn order(number: u128) -> Order {
+    Order { number, tags: (0..50).map(|n| format!("tag {n}")).collect() }
+}
+
+#[step]
+async fn save(#[resource] lab: &Lab, order: Order) -> Result<Order> {
+    lab.note("save");
+    Ok(order)
+}
+
+#[workflow]
+async fn saves_twice(order: Order) -> Result<usize> {
+    let again = save(order).await?;
+    Ok(save(again).await?.tags.len())
+}
+
+/// An error type whose conversion is broken.
+#[derive(Debug, Serialize, Deserialize)]
+struct Broken;
+
+impl From<Error> for Broken {
+    fn from(_: Error) -> Self {
+        panic!("not written yet")
+    }
+}
+
+impl Failure for Broken {}
+
+#[step(retries = 0)]
+async fn breaks(#[resource] lab: &Lab) -> Result<u32, Broken> {
+    lab.note("breaks");
+    panic!("first")
+}
+
+#[workflow]
+async fn calls_what_breaks() -> Result<u32> {
+    breaks().await.map_err(|_| Error::new("broken"))
+}
+
+/// An error that can be written and not be read.
+#[derive(Debug, Serialize)]
+struct OneWay(String);
+
+impl<'de> Deserialize<'de> for OneWay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with("adopted") { Ok(OneWay(text)) } else { Err(serde::de::Error::custom("one way")) }
+    }
+}
+
+impl From<Error> for OneWay {
+    fn from(error: Error) -> Self {
+        OneWay(format!("adopted {}", error.code()))
+    }
+}
+
+impl Failure for OneWay {}
+
+#[step(retries = 0)]
+async fn fails_one_way(#[resource] lab: &Lab) -> Result<u32, OneWay> {
+    lab.note("one way");
+    Err(OneWay("lost".into()))
+}
+
+#[workflow]
+async fn sees_one_way() -> Result<String> {
+    Ok(fails_one_way().await.map_or_else(|error| error.0, |_| "none".into()))
+}
+
+#[step]
+async fn charge(#[resource] lab: &Lab, _cents: u32) -> Result<String> {
+    let key = step_info().expect("a step has one").idempotency_key;
+    lab.note(&key);
+    Ok(key)
+}
+
+#[step]
+fn charge_blocking(#[resource] lab: &Lab) -> Result<String> {
+    let key = step_info().expect("a step has one").idempotency_key;
+    lab.note(&key);
+    Ok(key)
+}
+
+#[step]
+async fn charges_inside(#[resource] lab: &Lab) -> Result<Vec<String>> {
+    lab.note("outer");
+    Ok(vec![charge(1).await?, charge(2).await?, charge_blocking().await?])
+}
+
+#[workflow]
+async fn charges() -> Result<Vec<String>> {
+    charges_inside().await
+}
+
+#[workflow]
+async fn looks_around() -> Result<(bool, Option<String>)> {
+    let in_a_step = step_info().is_some();
+    note("looked".into()).await?;
+    Ok((in_a_step, run_id()))
+}
+
+#[step]
+async fn starts_another(#[resource] lab: &Lab) -> Result<(bool, Option<String>)> {
+    lab.note("starts");
+    start(looks_around, ()).id("inner").await?.await
+}
+
+#[workflow]
+async fn starts_inside() -> Result<(bool, Option<String>)> {
+    starts_another().await
+}
+
+struct SpawnsWhenDropped;
+
+impl Drop for SpawnsWhenDropped {
+    fn drop(&mut self) {
+        drop(spawn(note("from a destructor".into())));
+    }
+}
+
+#[workflow]
+async fn has_a_busy_destructor() -> Result<String> {
+    let _busy = SpawnsWhenDropped;
+    gated("gate".into()).await
+}
+
+#[workflow]
+async fn spins() -> Result<()> {
+    loop {
+        sleep(Duration::ZERO).await;
+    }
+}
+
+on_each_store! {
+    async fn a_start_that_nobody_waits_for_any_more_runs_all_the_same(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let held = lab.clone();
+        faulty.before(move |group| {
+            let create = group.iter().any(|write| matches!(write, Write::Create(_)));
+            let lab = held.clone();
+            create.then(|| Box::pin(async move {
+                lab.note("held");
+                lab.pass_gate("commit").await;
+            }) as _)
+        });
+        let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
+        let starting = tokio::spawn(engine.start(notes, "abandoned".into()).id("run").into_future());
+        lab.executed("held", 1).await;
+        starting.abort();
+        assert!(starting.await.is_err());
+        lab.open_gate("commit");
+        lab.executed("abandoned", 1).await;
+        let run: Run<String> = engine.get_run("run");
+        assert_eq!(run.await.unwrap(), "abandoned");
+    }
+
+    async fn a_set_inside_a_struct_may_be_iterated_in_another_order(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(saves_twice, order(u128::MAX)).id("order").await.unwrap();
+        assert_eq!(run.await.unwrap(), 50);
+        let same = engine.start(saves_twice, order(u128::MAX)).id("order").await.unwrap();
+        assert_eq!(same.await.unwrap(), 50);
+        let other = engine.start(saves_twice, order(u128::MAX - 1)).id("order").await.unwrap_err();
+        assert_eq!(other.code(), Code::RunExists, "numbers that are equal as floats are not the same");
+    }
+
+    async fn an_attempt_that_dies_outside_its_body_ends_all_the_same(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(calls_what_breaks, ()).await.unwrap();
+        let error = (&run).await.unwrap_err();
+        assert!(format!("{error:?}").contains("Broken"), "{error:?}");
+        assert_eq!(run.status().await.unwrap(), Status::Stuck);
+    }
+
+    async fn an_error_that_cannot_be_read_again_is_not_recorded(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(sees_one_way, ()).await.unwrap();
+        assert_eq!(run.await.unwrap(), "adopted payload");
+    }
+
+    async fn steps_inside_a_step_have_keys_of_their_own(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let keys = engine.start(charges, ()).id("run").await.unwrap().await.unwrap();
+        assert_eq!(keys, ["run/0/0/0", "run/0/0/1", "run/0/0/2"]);
+    }
+
+    async fn a_workflow_that_a_step_starts_is_no_part_of_that_step(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let seen = engine.start(starts_inside, ()).await.unwrap().await.unwrap();
+        assert_eq!(seen, (false, Some("inner".into())));
+    }
+
+    async fn rule_8_what_a_destructor_does_when_the_engine_ends_does_nothing(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).open().await.unwrap();
+        drop(engine.start(has_a_busy_destructor, ()).id("run").await.unwrap());
+        lab.executed("gate", 1).await;
+        drop(engine);
+        let engine = place.builder(&lab).open().await.unwrap();
+        lab.open_gate("gate");
+        let run: Run<String> = engine.get_run("run");
+        run.await.unwrap();
+        assert_eq!(lab.count("from a destructor"), 0);
+    }
+
+    async fn a_shutdown_ends_a_run_that_never_waits(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).open().await.unwrap();
+        engine.start(spins, ()).id("run").await.unwrap();
+        engine.shutdown().await.unwrap();
+        assert!(!place.rows("run").await.is_empty());
+    }
+}

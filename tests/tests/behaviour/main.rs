@@ -1,0 +1,16 @@
+//! What the engine does, told through the public API, on every store.
+
+#[macro_use]
+mod support;
+
+mod concurrency;
+mod edges;
+mod resources;
+mod rules;
+mod rules_time;
+mod runs;
+mod shutdown;
+mod simulation;
+mod steps;
+mod stuck;
+mod time;

@@ -1,0 +1,526 @@
+//! The rules that keep a run true, each played through: one writer, polling as part of history, ends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use workflow_runtime::store::{First, Letter, Outcome, Status, Store, Write};
+use workflow_runtime::{Code, Durable, Engine, Result, Run, StepCall, sleep, spawn, step, workflow};
+
+use crate::support::{Faulty, Lab, Place, When};
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    lab.note(&format!("{name} returns"));
+    Ok(name)
+}
+
+#[step]
+async fn note(#[resource] lab: &Lab, name: String) -> Result<usize> {
+    Ok(lab.note(&name))
+}
+
+#[workflow]
+async fn one_two_three() -> Result<usize> {
+    note("one".into()).await?;
+    note("two".into()).await?;
+    note("three".into()).await
+}
+
+/// Holds back every group with a turn of this index or a later one, until the gate is open.
+fn hold_turns(faulty: &Faulty, lab: &Lab, from: u64) {
+    let lab = lab.clone();
+    faulty.before(move |group| {
+        let held = group
+            .iter()
+            .any(|write| matches!(write, Write::Turn(turn) if turn.row.as_ref().is_some_and(|row| row.index >= from)));
+        let lab = lab.clone();
+        held.then(|| {
+            lab.note("held");
+            Box::pin(async move { lab.pass_gate("commit").await }) as _
+        })
+    });
+}
+
+async fn open_faulty(faulty: &Faulty, lab: &Lab) -> Engine {
+    Engine::builder().store(Arc::new(faulty.clone())).resource(lab.clone()).open().await.unwrap()
+}
+
+on_each_store! {
+    async fn rule_1_a_stale_owner_records_nothing(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        hold_turns(&faulty, &lab, 1);
+        let stale = open_faulty(&faulty, &lab).await;
+        stale.start(one_two_three, ()).id("run").await.unwrap();
+        lab.executed("held", 1).await;
+        faulty.lose_ownership();
+        let owner = place.open(&lab).await;
+        let run: Run<usize> = owner.get_run("run");
+        assert_eq!((&run).await.unwrap(), 1);
+        let journal = place.rows("run").await;
+        lab.open_gate("commit");
+        stale.shutdown().await.unwrap();
+        assert_eq!(place.rows("run").await, journal);
+        assert_eq!((lab.count("one"), lab.count("two")), (2, 1), "nothing is acted on that is not committed");
+    }
+
+    async fn rule_2_a_letter_that_comes_while_a_run_is_given_back_is_not_overlooked(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = open_faulty(&faulty, &lab).await;
+        engine.start(parks, ()).id("run").await.unwrap();
+        let inner = place.store();
+        faulty.before(move |group| {
+            let release = group.iter().any(|write| matches!(write, Write::Release { .. }));
+            let inner = inner.clone();
+            release.then(|| Box::pin(async move { post(&*inner, "run", r#"{"completed":{"op":99,"value":null}}"#, 0).await }) as _)
+        });
+        engine.shutdown().await.unwrap();
+        let store = place.store();
+        let key = store.run("run").await.unwrap().unwrap().key;
+        assert_eq!(store.inbox(key).await.unwrap().1.len(), 1);
+        let engine = place.open(&lab).await;
+        while !store.inbox(key).await.unwrap().1.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(engine);
+    }
+
+    async fn rule_4_a_commit_in_doubt_is_sent_again_and_counts_once(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let mut faults = [When::CommittedButInDoubt, When::LostAndInDoubt].into_iter().cycle();
+        let mut again = false;
+        faulty.plan(move |group| {
+            let concerns = group.iter().any(|write| matches!(write, Write::Turn(_) | Write::Create(_)));
+            again = !again && concerns;
+            if again { faults.next() } else { None }
+        });
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(one_two_three, ()).id("run").await.unwrap();
+        assert_eq!(run.await.unwrap(), 1);
+        assert_eq!(place.rows("run").await.len(), 4);
+        assert_eq!(lab.notes(), ["one", "two", "three"]);
+        engine.shutdown().await.unwrap();
+        assert!(faulty.groups() >= 8, "each of the four was sent twice");
+    }
+
+    async fn rule_4_a_start_whose_doubt_was_given_up_runs_all_the_same(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = open_faulty(&faulty, &lab).await;
+        let mut doubts = [When::CommittedButInDoubt, When::LostAndInDoubt, When::LostAndInDoubt, When::LostAndInDoubt].into_iter();
+        faulty.plan(move |group| {
+            let create = group.iter().any(|write| matches!(write, Write::Create(_)));
+            if create { doubts.next() } else { None }
+        });
+        let error = engine.start(one_two_three, ()).id("run").await.unwrap_err();
+        assert_eq!(error.code(), Code::InDoubt);
+        let run: Run<usize> = engine.get_run("run");
+        assert_eq!(run.await.unwrap(), 1);
+        assert_eq!(lab.notes(), ["one", "two", "three"]);
+    }
+
+    async fn rule_4_a_refused_turn_is_sent_until_the_store_takes_it(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(gated_then_note, ()).id("run").await.unwrap();
+        lab.executed("gate", 1).await;
+        let mut refusals = 2;
+        faulty.plan(move |_| (std::mem::take(&mut refusals) > 0).then_some(When::Refused));
+        lab.open_gate("gate");
+        assert_eq!(run.await.unwrap(), 1);
+        assert_eq!(lab.count("gate"), 1);
+    }
+
+    async fn rule_4_nothing_is_acted_on_before_its_turn_is_committed(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        hold_turns(&faulty, &lab, 1);
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(one_two_three, ()).id("run").await.unwrap();
+        lab.executed("held", 1).await;
+        assert_eq!(place.rows("run").await.len(), 1);
+        assert_eq!(lab.count("two"), 0);
+        lab.open_gate("commit");
+        assert_eq!(run.await.unwrap(), 1);
+    }
+
+    async fn rule_7_a_step_starts_at_its_first_poll(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(calls_and_forgets, ()).id("run").await.unwrap();
+        assert_eq!(run.await.unwrap(), 1);
+        assert_eq!(lab.notes(), ["two", "one"]);
+    }
+
+    async fn rule_7_an_operation_polled_outside_its_run_is_an_error(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(smuggles, ()).id("run").await.unwrap();
+        let call = loop {
+            match SMUGGLED.lock().unwrap().pop() {
+                Some(call) => break call,
+                None => std::hint::spin_loop(),
+            }
+        };
+        assert_eq!(call.await.unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(lab.count("smuggled"), 0);
+        lab.open_gate("gate");
+        run.await.unwrap();
+    }
+
+    async fn rule_8_only_the_workflow_cancels_not_the_end_of_its_engine(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        drop(engine.start(races, ()).id("run").await.unwrap());
+        lab.executed("gate", 1).await;
+        lab.executed("other", 1).await;
+        drop(engine);
+        let journal = place.journal("run").await.concat();
+        assert!(!journal.contains("cancel"), "{journal}");
+        let engine = place.open(&lab).await;
+        lab.executed("gate", 2).await;
+        lab.open_gate("gate");
+        let run: Run<String> = engine.get_run("run");
+        assert_eq!(run.await.unwrap(), "gate");
+        assert!(place.journal("run").await.concat().contains(r#""cancel""#));
+    }
+
+    async fn rule_9_the_result_of_a_dropped_operation_is_discarded(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves_a_blocking_step_behind, ()).id("run").await.unwrap();
+        lab.executed("gate", 1).await;
+        lab.executed("blocking", 1).await;
+        lab.open_gate("blocking");
+        lab.executed("blocking returns", 1).await;
+        lab.open_gate("gate");
+        assert_eq!(run.await.unwrap(), "gate");
+        let journal = place.journal("run").await.concat();
+        assert!(journal.contains(r#"{"cancel":{"op":0}}"#) && !journal.contains(r#"{"completed":{"op":0"#), "{journal}");
+    }
+
+    async fn rule_9_a_recorded_result_of_a_dropped_operation_is_nondeterminism(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves_a_blocking_step_behind, ()).id("run").await.unwrap();
+        lab.executed("gate", 1).await;
+        drop((run, engine));
+        let mut bodies = place.journal("run").await;
+        bodies.push(r#"{"deliveries":[{"at":0,"event":{"completed":{"op":0,"value":"late"}}}]}"#.to_owned());
+        let forged = Place::memory();
+        seed(&*forged.store(), &*place.store(), "run", &bodies).await;
+        let engine = forged.open(&lab).await;
+        let run: Run<String> = engine.get_run("run");
+        let error = run.await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        assert!(format!("{error:?}").contains("operation 0"), "{error:?}");
+        // Or the end of the test would wait for the blocking step.
+        lab.open_gate("blocking");
+    }
+
+    async fn rule_10_delivery_stops_at_a_panic_and_the_rest_is_kept(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        hold_turns(&faulty, &lab, 1);
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(panics_at_the_second_result, ()).id("run").await.unwrap();
+        lab.open_gate("a");
+        lab.executed("held", 1).await;
+        lab.open_gate("b");
+        lab.open_gate("c");
+        lab.executed("b returns", 1).await;
+        lab.executed("c returns", 1).await;
+        lab.open_gate("commit");
+        let error = (&run).await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        assert!(format!("{error:?}").contains("enough of this"), "{error:?}");
+        assert_eq!(run.status().await.unwrap(), Status::Stuck);
+        engine.shutdown().await.unwrap();
+        assert_eq!(place.rows("run").await.len(), 2, "what polled cleanly is recorded, the rest is not");
+        let store = place.store();
+        let key = store.run("run").await.unwrap().unwrap().key;
+        let letters = store.inbox(key).await.unwrap().1;
+        // The last may still have been on its way when the run was stopped; it is attempted again.
+        assert!((1..=2).contains(&letters.len()), "{letters:?}");
+        for name in ["a", "b", "c"] {
+            assert_eq!(lab.count(name), 1);
+        }
+    }
+
+    async fn rule_17_a_branch_whose_handle_is_dropped_runs_on(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(detaches, ()).await.unwrap();
+        lab.executed("branch", 1).await;
+        lab.open_gate("gate");
+        run.await.unwrap();
+    }
+
+    async fn rule_17_the_end_of_a_run_ends_its_branches(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(ends_before_its_branch, ()).await.unwrap();
+        run.await.unwrap();
+        // The attempt was dropped: nothing holds the lab but the engine and this test.
+        engine.shutdown().await.unwrap();
+        assert_eq!(lab.count("forgotten returns"), 0);
+    }
+
+    async fn rule_17_a_panic_in_a_branch_is_a_panic_of_the_workflow(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(has_a_branch_that_panics, ()).await.unwrap();
+        let error = run.await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        assert!(format!("{error:?}").contains("the branch breaks"), "{error:?}");
+    }
+
+    async fn rule_6_a_wake_from_outside_is_an_error_at_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(awaits_a_thread, ()).await.unwrap();
+        let error = run.await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        assert!(format!("{error:?}").contains("something outside the run woke it"), "{error:?}");
+    }
+
+    async fn rule_6_waiting_for_nothing_is_an_error_at_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(awaits_nothing, ()).await.unwrap();
+        let error = run.await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        let text = format!("{error:?}");
+        assert!(text.contains("nothing durable is outstanding") && text.contains("rules.rs"), "{text}");
+    }
+
+    async fn rule_6_the_budget_of_the_thread_does_not_change_the_order_of_polls(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(spends_the_budget, ()).id("run").await.unwrap();
+        run.await.unwrap();
+        let first = &place.journal("run").await[0];
+        let a = first.find(r#"["first"]"#).unwrap();
+        assert!(a < first.find(r#"["second"]"#).unwrap(), "{first}");
+    }
+}
+
+async fn post(store: &dyn Store, run: &str, event: &str, arrived_at: u64) {
+    let letter = Letter {
+        dedupe: None,
+        arrived_at,
+        format: 1,
+        checksum: crc32fast::hash(event.as_bytes()),
+        body: Arc::from(event.as_bytes()),
+    };
+    let outcome = store.commit(&[Write::Post { run: run.into(), letter }]).await.unwrap();
+    assert!(matches!(outcome[..], [Outcome::Committed]), "{outcome:?}");
+}
+
+/// Copies a run into another store, with these rows as its journal.
+async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
+    use workflow_runtime::store::{Fence, JournalRow, NewRun, RowChange, Turn};
+    let run = from.run(id).await.unwrap().unwrap();
+    let owner = 7;
+    let ownership = to.acquire(owner).await.unwrap().expect("nobody else is there");
+    let change = |first: bool| RowChange {
+        status: Status::Running,
+        wake_at: Some(0),
+        started_at: first.then_some(1),
+        completed_at: None,
+        stuck: None,
+    };
+    let row = |index: usize| JournalRow {
+        index: index as u64,
+        turn: 1_000 + index as u128,
+        format: 1,
+        checksum: crc32fast::hash(bodies[index].as_bytes()),
+        body: Arc::from(bodies[index].as_bytes()),
+    };
+    let new = NewRun {
+        id: run.id,
+        workflow: run.workflow,
+        fingerprint: run.fingerprint,
+        args_digest: run.args_digest,
+        created_at: run.created_at,
+        token: 1,
+        first: First::Turn { owner, row: row(0), change: change(true) },
+    };
+    let [Outcome::Created(key)] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else { panic!() };
+    for index in 1..bodies.len() {
+        let turn = Turn {
+            run: key,
+            generation: 0,
+            fence: Fence { owner, epoch: 1 },
+            row: Some(row(index)),
+            change: None,
+            delivered: Vec::new(),
+            returned: Vec::new(),
+        };
+        assert!(matches!(to.commit(&[Write::Turn(turn)]).await.unwrap()[..], [Outcome::Committed]));
+    }
+    drop(ownership);
+}
+
+#[workflow]
+async fn parks() -> Result<()> {
+    sleep(Duration::from_secs(86_400)).await;
+    Ok(())
+}
+
+#[workflow]
+async fn gated_then_note() -> Result<usize> {
+    gated("gate".into()).await?;
+    note("after".into()).await
+}
+
+#[workflow]
+async fn calls_and_forgets() -> Result<usize> {
+    let one = note("one".into());
+    let never = note("never".into());
+    note("two".into()).await?;
+    drop(never);
+    one.await
+}
+
+static SMUGGLED: Mutex<Vec<StepCall<Result<usize>>>> = Mutex::new(Vec::new());
+
+#[workflow]
+async fn smuggles() -> Result<String> {
+    let call = note("smuggled".into());
+    // A replay pushes another one, which nobody takes.
+    SMUGGLED.lock().unwrap().push(call);
+    gated("gate".into()).await
+}
+
+#[workflow]
+async fn races() -> Result<String> {
+    tokio::select! {
+        winner = gated("gate".into()) => winner,
+        other = gated("other".into()) => other,
+    }
+}
+
+#[step]
+fn blocking(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    tokio::runtime::Handle::current().block_on(lab.pass_gate(&name));
+    lab.note(&format!("{name} returns"));
+    Ok(name)
+}
+
+#[workflow]
+async fn leaves_a_blocking_step_behind() -> Result<String> {
+    tokio::select! {
+        _ = blocking("blocking".into()) => unreachable!("it is held"),
+        _ = sleep(Duration::ZERO) => {}
+    }
+    gated("gate".into()).await
+}
+
+#[workflow]
+async fn panics_at_the_second_result() -> Result<()> {
+    let mut steps: FuturesUnordered<_> = ["a", "b", "c"].map(|name| gated(name.to_owned())).into_iter().collect();
+    let mut results = 0;
+    while let Some(result) = steps.next().await {
+        result?;
+        results += 1;
+        assert!(results < 2, "enough of this");
+    }
+    Ok(())
+}
+
+#[workflow]
+async fn detaches() -> Result<()> {
+    drop(spawn(async move { note("branch".into()).await }));
+    gated("gate".into()).await?;
+    Ok(())
+}
+
+#[workflow]
+async fn ends_before_its_branch() -> Result<()> {
+    drop(spawn(gated("forgotten".into())));
+    note("end".into()).await?;
+    Ok(())
+}
+
+#[workflow]
+async fn has_a_branch_that_panics() -> Result<()> {
+    let branch = spawn(async move {
+        note("branch".into()).await?;
+        if true {
+            panic!("the branch breaks");
+        }
+        Result::Ok(())
+    });
+    gated("never".into()).await?;
+    branch.await
+}
+
+/// What somebody who calls any future durable gets.
+struct Pretended<F>(F);
+
+impl<F: Future + Unpin> Future for Pretended<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<F: Future + Unpin> Durable for Pretended<F> {}
+
+#[workflow]
+async fn awaits_a_thread() -> Result<()> {
+    note("before".into()).await?;
+    tokio::select! {
+        _ = Pretended(Box::pin(wake_later())) => {}
+        _ = sleep(Duration::from_secs(3600)) => {}
+    }
+    Ok(())
+}
+
+/// Pending until a thread wakes it, however quick that is.
+fn wake_later() -> impl Future<Output = ()> {
+    let mut waker = None;
+    std::future::poll_fn(move |context| {
+        if waker.is_none() {
+            let handle = context.waker().clone();
+            waker = Some(());
+            std::thread::spawn(move || handle.wake());
+        }
+        Poll::Pending
+    })
+}
+
+#[workflow]
+async fn awaits_nothing() -> Result<()> {
+    note("before".into()).await?;
+    Pretended(std::future::pending::<()>()).await;
+    Ok(())
+}
+
+#[workflow]
+async fn spends_the_budget() -> Result<()> {
+    let first = async {
+        for _ in 0..1_000 {
+            Pretended(Box::pin(tokio::task::coop::consume_budget())).await;
+        }
+        note("first".into()).await
+    };
+    let (first, second) = futures::join!(first, note("second".into()));
+    first?;
+    second?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! A place for the store, a laboratory for the steps, a clock to set, a store that misbehaves.
+
+mod clock;
+mod faulty;
+mod lab;
+
+use std::sync::Arc;
+
+pub use clock::ManualClock;
+pub use faulty::{Faulty, When};
+pub use lab::Lab;
+use tempfile::TempDir;
+use workflow_runtime::store::{JournalRow, MemoryStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::{Builder, Engine};
+
+/// Defines a test once for each store.
+macro_rules! on_each_store {
+    ($($(#[$meta:meta])* async fn $name:ident($place:ident: Place) $body:block)*) => {
+        $(
+            $(#[$meta])*
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                async fn test($place: $crate::support::Place) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn memory() {
+                    test($crate::support::Place::memory()).await
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    test($crate::support::Place::sqlite()).await
+                }
+            }
+        )*
+    };
+}
+
+/// Where a test's runs are. It outlives the engines that are opened on it.
+#[derive(Clone)]
+pub enum Place {
+    Memory(MemoryStore),
+    Sqlite(Arc<TempDir>),
+}
+
+impl Place {
+    pub fn memory() -> Self {
+        Place::Memory(MemoryStore::new())
+    }
+
+    pub fn sqlite() -> Self {
+        Place::Sqlite(Arc::new(tempfile::tempdir().expect("a temporary directory")))
+    }
+
+    /// The store itself. Each call for SQLite opens the file anew, as another process would.
+    pub fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Place::Memory(store) => Arc::new(store.clone()),
+            Place::Sqlite(directory) => {
+                let path = directory.path().join("runs.db");
+                Arc::new(SqliteStore::open(path, Synchronous::Normal).expect("the store opens"))
+            }
+        }
+    }
+
+    /// An engine on the place, with the lab that the steps of these tests use.
+    pub fn builder(&self, lab: &Lab) -> Builder {
+        Engine::builder().store(self.store()).resource(lab.clone())
+    }
+
+    pub async fn open(&self, lab: &Lab) -> Engine {
+        self.builder(lab).replay_every_turn().open().await.expect("the engine opens")
+    }
+
+    /// The journal of a run, as text.
+    pub async fn journal(&self, id: &str) -> Vec<String> {
+        self.rows(id).await.iter().map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
+    }
+
+    pub async fn rows(&self, id: &str) -> Vec<JournalRow> {
+        let store = self.store();
+        let row = store.run(id).await.expect("the store reads").expect("the run exists");
+        store.journal(row.key, row.generation, 0, usize::MAX >> 1).await.expect("the store reads")
+    }
+}

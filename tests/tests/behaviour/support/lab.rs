@@ -1,0 +1,64 @@
+//! What the steps of a test report to and wait for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+/// Counts executions by name and holds gates by name. Each test has its own, so that tests run side by side.
+#[derive(Clone, Default)]
+pub struct Lab(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    executed: HashMap<String, watch::Sender<usize>>,
+    gates: HashMap<String, watch::Sender<bool>>,
+    notes: Vec<String>,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes an execution: its number, from 1.
+    pub fn note(&self, name: &str) -> usize {
+        let mut inner = self.0.lock().unwrap();
+        inner.notes.push(name.to_owned());
+        let counter = inner.executed.entry(name.to_owned()).or_insert_with(|| watch::channel(0).0);
+        counter.send_modify(|count| *count += 1);
+        *counter.borrow()
+    }
+
+    pub fn count(&self, name: &str) -> usize {
+        self.0.lock().unwrap().executed.get(name).map_or(0, |counter| *counter.borrow())
+    }
+
+    /// Everything that was noted, in order.
+    pub fn notes(&self) -> Vec<String> {
+        self.0.lock().unwrap().notes.clone()
+    }
+
+    /// Waits until `name` was executed `times` times.
+    pub async fn executed(&self, name: &str, times: usize) {
+        let mut counter = {
+            let mut inner = self.0.lock().unwrap();
+            inner.executed.entry(name.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
+        };
+        counter.wait_for(|count| *count >= times).await.unwrap();
+    }
+
+    pub fn open_gate(&self, name: &str) {
+        let mut inner = self.0.lock().unwrap();
+        inner.gates.entry(name.to_owned()).or_insert_with(|| watch::channel(false).0).send_replace(true);
+    }
+
+    /// Waits for the gate of this name.
+    pub async fn pass_gate(&self, name: &str) {
+        let mut gate = {
+            let mut inner = self.0.lock().unwrap();
+            inner.gates.entry(name.to_owned()).or_insert_with(|| watch::channel(false).0).subscribe()
+        };
+        gate.wait_for(|open| *open).await.unwrap();
+    }
+}

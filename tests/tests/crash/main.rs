@@ -1,0 +1,34 @@
+//! What is left after a crash, wherever it comes.
+//!
+//! Programs from `src/bin` are killed with SIGKILL, by a fail point in the store (the environment variable
+//! `WORKFLOW_FAIL_POINT=N` kills at the N-th) or from outside, and then run again to their end. What the journal and the
+//! log of executions say before and after must fit: see [`check`].
+//!
+//! A plain `cargo test` takes a sample. The full sweep is
+//!
+//! ```text
+//! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test crash -- --nocapture
+//! ```
+//!
+//! and `WORKFLOW_SEED=N` sets the seed of what is random; a failure prints it.
+
+#![cfg(unix)]
+
+mod check;
+mod child;
+mod deploy;
+mod memory;
+mod poison;
+mod snapshot;
+mod sweep;
+mod takeover;
+
+/// Whether everything is asked for, or a sample.
+fn full() -> bool {
+    std::env::var("WORKFLOW_SWEEP").is_ok_and(|sweep| sweep == "full")
+}
+
+/// The seed of what is random.
+fn seed() -> u64 {
+    std::env::var("WORKFLOW_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}

@@ -1,0 +1,166 @@
+//! What a store holds at a moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::Value;
+use workflow_runtime::store::{MemoryStore, Store};
+
+/// The runs by their ids.
+pub type Snapshot = BTreeMap<String, Stored>;
+
+/// A run as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    pub status: String,
+    pub journal: Vec<Row>,
+    /// The events in its inbox.
+    pub inbox: Vec<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub generation: i64,
+    pub index: i64,
+    pub turn: Vec<u8>,
+    pub checksum: u32,
+    pub body: Vec<u8>,
+}
+
+/// What a journal says of a run's operations.
+#[derive(Debug, Default)]
+pub struct Operations {
+    /// All steps.
+    pub issued: BTreeSet<u64>,
+    /// Those that have a result, or were dropped.
+    pub settled: BTreeSet<u64>,
+    /// The last attempt of each that failed and was to be repeated.
+    pub failed_attempts: BTreeMap<u64, u32>,
+    /// How the run ended.
+    pub end: Option<Value>,
+}
+
+/// Reads a database as a copy of its files, so that what recovers it is not this.
+pub fn of_database(path: &Path) -> Snapshot {
+    if !path.exists() {
+        return Snapshot::new();
+    }
+    let copies = tempfile::tempdir().expect("a temporary directory");
+    let copy = copies.path().join("db");
+    std::fs::copy(path, &copy).expect("the database can be copied");
+    let wal = path.with_file_name(format!("{}-wal", path.file_name().unwrap_or_default().to_string_lossy()));
+    if wal.exists() {
+        std::fs::copy(wal, copies.path().join("db-wal")).expect("the log can be copied");
+    }
+    let connection = Connection::open(&copy).expect("the copy opens");
+    let check: String =
+        connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).expect("the copy can be checked");
+    assert_eq!(check, "ok", "the database is damaged");
+    let has_tables = connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'runs'", (), |_| Ok(())).optional();
+    if has_tables.expect("the schema is readable").is_none() {
+        return Snapshot::new();
+    }
+    read(&connection).expect("the tables are readable")
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
+    let mut snapshot = Snapshot::new();
+    let mut runs = connection.prepare("SELECT key, id, status FROM runs")?;
+    let runs = runs.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    for run in runs.collect::<rusqlite::Result<Vec<(i64, String, String)>>>()? {
+        let (key, id, status) = run;
+        let journal = connection
+            .prepare(
+                "SELECT generation, idx, turn, checksum, body FROM journal WHERE run = ?1 ORDER BY generation, idx",
+            )?
+            .query_map((key,), |row| {
+                Ok(Row {
+                    generation: row.get(0)?,
+                    index: row.get(1)?,
+                    turn: row.get(2)?,
+                    checksum: row.get(3)?,
+                    body: row.get(4)?,
+                })
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        let inbox = connection
+            .prepare("SELECT body FROM inbox WHERE run = ?1 ORDER BY sequence")?
+            .query_map((key,), |row| Ok(json(&row.get::<_, Vec<u8>>(0)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        snapshot.insert(id, Stored { status, journal, inbox });
+    }
+    Ok(snapshot)
+}
+
+/// Reads these runs of a store in memory.
+pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
+    let mut snapshot = Snapshot::new();
+    for id in ids {
+        let Some(run) = store.run(id).await.expect("memory is readable") else { continue };
+        let rows = store.journal(run.key, run.generation, 0, usize::MAX).await.expect("memory is readable");
+        let (_, letters) = store.inbox(run.key).await.expect("memory is readable");
+        let row = |row: workflow_runtime::store::JournalRow| Row {
+            generation: run.generation.cast_signed(),
+            index: row.index.cast_signed(),
+            turn: row.turn.to_be_bytes().to_vec(),
+            checksum: row.checksum,
+            body: row.body.to_vec(),
+        };
+        let stored = Stored {
+            status: run.status.to_string(),
+            journal: rows.into_iter().map(row).collect(),
+            inbox: letters.into_iter().map(|letter| json(&Arc::clone(&letter.body))).collect(),
+        };
+        snapshot.insert(id.clone(), stored);
+    }
+    snapshot
+}
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(body)))
+}
+
+impl Stored {
+    /// What the journal and the inbox say of the operations.
+    pub fn operations(&self) -> Operations {
+        let mut operations = Operations::default();
+        for row in &self.journal {
+            assert_eq!(row.checksum, crc32fast::hash(&row.body), "a row's checksum is wrong");
+            let turn = json(&row.body);
+            for delivery in turn["deliveries"].as_array().into_iter().flatten() {
+                assert!(operations.end.is_none(), "the journal goes on after the run's end");
+                operations.event(&delivery["event"]);
+                for command in delivery["commands"].as_array().into_iter().flatten() {
+                    operations.issued.extend(command["step"]["op"].as_u64());
+                    if let Some(op) = command["cancel"]["op"].as_u64() {
+                        let new = operations.settled.insert(op);
+                        assert!(new, "operation {op} is dropped, and had a result already");
+                    }
+                }
+                operations.end = delivery.get("end").cloned();
+            }
+        }
+        for event in &self.inbox {
+            operations.event(event);
+        }
+        operations
+    }
+}
+
+impl Operations {
+    fn event(&mut self, event: &Value) {
+        let ended = ["completed", "failed", "timer"].into_iter().find_map(|kind| event[kind]["op"].as_u64());
+        if let Some(op) = ended {
+            assert!(self.settled.insert(op), "operation {op} has two results, or one after it was dropped");
+        }
+        let attempt = &event["attempt"];
+        if let (Some(op), Some(number)) = (attempt["op"].as_u64(), attempt["attempt"].as_u64()) {
+            let number = u32::try_from(number).expect("attempts are few");
+            let before = self.failed_attempts.insert(op, number).unwrap_or(0);
+            assert_eq!(number, before + 1, "the failed attempts of operation {op} are recorded in another order");
+            assert!(!self.settled.contains(&op), "operation {op} failed an attempt after its end");
+        }
+    }
+}

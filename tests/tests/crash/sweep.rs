@@ -1,0 +1,189 @@
+//! Kills a program that uses every operation at each operation of its store, and at random instants.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+use workflow_tests::Execution;
+use workflow_tests::everything::Outcome;
+
+use super::check::{Crash, assert_continuous, assert_issued};
+use super::child::{Child, command, was_killed};
+use super::snapshot::{self, Snapshot};
+use super::{full, seed};
+
+const RUNS: [&str; 2] = ["first", "second"];
+
+/// How a life of the program ends before its time.
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    AtFailPoint(u64),
+    After(Duration),
+}
+
+/// A database, and what happened to it.
+struct History {
+    directory: TempDir,
+    crashes: Vec<Crash>,
+    started: Vec<String>,
+    results: BTreeMap<String, String>,
+}
+
+impl History {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        History { directory, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new() }
+    }
+
+    fn database(&self) -> PathBuf {
+        self.directory.path().join("workflow.db")
+    }
+
+    fn stored(&self) -> Snapshot {
+        snapshot::of_database(&self.database())
+    }
+
+    fn executions(&self) -> Vec<Execution> {
+        let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        log.lines().map(|line| Execution::parse(line).unwrap_or_else(|| panic!("no execution: {line}"))).collect()
+    }
+
+    /// Runs the program once more: whether it was killed.
+    fn live(&mut self, kill: Option<Kill>) -> bool {
+        let life = self.crashes.len().to_string();
+        let (database, log) = (self.database(), self.directory.path().join("log"));
+        let args: [&Path; 5] = [&database, &log, life.as_ref(), RUNS[0].as_ref(), RUNS[1].as_ref()];
+        let mut command = command(env!("CARGO_BIN_EXE_sweep"), args);
+        if let Some(Kill::AtFailPoint(point)) = kill {
+            command.env("WORKFLOW_FAIL_POINT", point.to_string());
+        }
+        let mut child = Child::spawn(command);
+        let status = match kill {
+            Some(Kill::After(instant)) if !child.ends_within(instant) => child.kill(),
+            _ => child.end(),
+        };
+        assert!(status.success() || was_killed(status) && kill.is_some(), "the program ended with {status}");
+        self.started.extend(child.said("started").into_iter().map(str::to_owned));
+        for result in child.said("result") {
+            let (id, result) = result.split_once(' ').expect("a result has an id");
+            let before = self.results.insert(id.to_owned(), result.to_owned());
+            assert!(before.is_none_or(|before| before == result), "run {id} had another result before");
+        }
+        let executions = self.executions();
+        let crash = Crash { stored: self.stored(), executions: executions.len() };
+        assert_issued(&crash, &executions);
+        self.crashes.push(crash);
+        self.check_acknowledged();
+        !status.success()
+    }
+
+    /// Nothing that the program has said is lost.
+    fn check_acknowledged(&self) {
+        let stored = &self.crashes[self.crashes.len() - 1].stored;
+        for id in &self.started {
+            assert!(stored.contains_key(id), "run {id} was started, and there is no such run");
+        }
+        for (id, result) in &self.results {
+            let end = stored[id].operations().end.expect("a run with a result has ended");
+            let value: serde_json::Value = serde_json::from_str(result).expect("a result is JSON");
+            assert_eq!(end["completed"], value, "run {id} returned something else than is recorded");
+        }
+    }
+
+    /// Lets it come to its end, and checks all that has happened.
+    fn finish(mut self) {
+        assert!(!self.live(None));
+        assert_eq!(self.results.len(), RUNS.len());
+        let executions = self.executions();
+        assert_continuous(&self.crashes, &executions);
+        let end = &self.crashes[self.crashes.len() - 1].stored;
+        assert_eq!(end.len(), RUNS.len());
+        for (id, stored) in end {
+            assert_eq!(stored.status, "completed");
+            assert!(stored.inbox.is_empty(), "run {id} has left letters: {:?}", stored.inbox);
+            let outcome: Outcome = serde_json::from_str(&self.results[id]).expect("an outcome");
+            outcome.assert_possible(id);
+        }
+        assert!(!self.live(None));
+        assert_eq!(self.executions(), executions, "a run that had ended was executed again");
+    }
+}
+
+/// Kills a new program, and sometimes what recovers it: how often that took place.
+fn crash(kills: &[Kill]) -> usize {
+    let mut history = History::new();
+    let killed = kills.iter().take_while(|kill| history.live(Some(**kill))).count();
+    history.finish();
+    killed
+}
+
+/// Does it for each, on as many threads as the machine has cores; names the one that failed.
+fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            let tested = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(case)));
+            assert!(tested.is_ok(), "failed: {case:?}, with the seed {}", seed());
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            assert!(thread.join().is_ok(), "see above");
+        }
+    });
+}
+
+/// How many operations of the store the program meets, about: what threads do at the same time varies.
+fn fail_points() -> u64 {
+    let reaches = |point| History::new().live(Some(Kill::AtFailPoint(point)));
+    let mut reached = 128;
+    while reaches(reached) {
+        reached += 32;
+    }
+    reached
+}
+
+#[test]
+fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let step = if full() { 1 } else { 7 };
+    let points: Vec<_> = (1..=fail_points())
+        .step_by(step)
+        .map(|point| match random.random_bool(0.25) {
+            true => vec![Kill::AtFailPoint(point), Kill::AtFailPoint(random.random_range(1..60))],
+            false => vec![Kill::AtFailPoint(point)],
+        })
+        .collect();
+    let killed = std::sync::atomic::AtomicUsize::new(0);
+    in_parallel(&points, |kills| {
+        killed.fetch_add(crash(kills), std::sync::atomic::Ordering::Relaxed);
+    });
+    let killed = killed.into_inner();
+    println!("killed {killed} times at {} fail points", points.len());
+    assert!(killed >= points.len() * 3 / 4, "the sweep killed next to nothing: {killed} of {}", points.len());
+}
+
+#[test]
+fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let begin = std::time::Instant::now();
+    crash(&[]);
+    // Three lives, of which the last has nothing to do.
+    let life = begin.elapsed().mul_f64(0.4);
+    let instants: Vec<_> = (0..if full() { 200 } else { 20 })
+        .map(|_| {
+            let lives = 1 + usize::from(random.random_bool(0.25));
+            (0..lives).map(|_| Kill::After(life.mul_f64(random.random()))).collect::<Vec<_>>()
+        })
+        .collect();
+    let killed = std::sync::atomic::AtomicUsize::new(0);
+    in_parallel(&instants, |kills| {
+        killed.fetch_add(crash(kills), std::sync::atomic::Ordering::Relaxed);
+    });
+    println!("killed {} times at random instants", killed.into_inner());
+}

@@ -1,0 +1,142 @@
+//! A run's journal, and beginnings of it.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use workflow_runtime::store::{
+    Fence, First, JournalRow, Letter, MemoryStore, NewRun, Outcome, RowChange, RunRow, Status, Store, Turn, Write,
+};
+use workflow_runtime::{Code, Result};
+
+const FORMAT: u32 = 1;
+const OWNER: u64 = 7;
+
+/// What is stored of a run.
+#[derive(Default)]
+pub struct History {
+    run: Option<RunRow>,
+    rows: Vec<JournalRow>,
+}
+
+#[derive(Deserialize)]
+struct Deliveries {
+    deliveries: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Delivery {
+    event: Box<RawValue>,
+}
+
+impl History {
+    pub async fn read(store: &dyn Store, id: &str) -> Self {
+        let run = store.run(id).await.expect("the store is readable");
+        let rows = match &run {
+            Some(run) => store.journal(run.key, run.generation, 0, usize::MAX).await.expect("the store is readable"),
+            None => Vec::new(),
+        };
+        History { run, rows }
+    }
+
+    fn deliveries(&self) -> Vec<Box<RawValue>> {
+        let turns = self.rows.iter().map(|row| serde_json::from_slice::<Deliveries>(&row.body).expect("a turn"));
+        turns.flat_map(|turn| turn.deliveries).collect()
+    }
+
+    /// How many events it holds.
+    pub fn events(&self) -> usize {
+        self.deliveries().len()
+    }
+
+    /// Its beginning of so many events, each in a row of its own.
+    pub fn split(&self, events: usize) -> Self {
+        let rows = (0..).zip(self.deliveries().into_iter().take(events)).map(|(index, delivery)| row(index, &delivery));
+        History { run: self.run.clone(), rows: rows.collect() }
+    }
+
+    pub fn assert_continues(&self, before: &History) {
+        let kept = self.rows.get(..before.rows.len());
+        assert_eq!(kept, Some(&before.rows[..]), "the journal is not a continuation of what it was");
+    }
+
+    pub fn assert_ended(&self, outcome: &Result<u64>) {
+        let run = self.run.as_ref().expect("there is a run");
+        let last = self.deliveries().pop().expect("the journal has an event");
+        let last: Value = serde_json::from_str(last.get()).expect("an event");
+        match outcome {
+            Ok(value) => {
+                assert_eq!(run.status, Status::Completed);
+                assert_eq!(last["end"]["completed"], Value::from(*value));
+            }
+            Err(error) => {
+                assert!(matches!(error.code(), Code::User | Code::Timeout), "the run is no good: {error:?}");
+                assert_eq!(run.status, Status::Failed, "{error:?}");
+                assert_eq!(last["end"]["failed"]["message"], Value::from(error.message()));
+            }
+        }
+    }
+
+    /// A store in which the run has come so far, and its process died; perhaps with the next event in its inbox.
+    pub async fn beginning(&self, events: usize, letter: bool) -> MemoryStore {
+        let run = self.run.clone().expect("there is a run");
+        let store = MemoryStore::new();
+        let right = store.acquire(OWNER).await.expect("memory is writable").expect("nobody else has the right");
+        let mut rows = self.split(events).rows.into_iter();
+        let change = RowChange {
+            status: Status::Running,
+            wake_at: Some(0),
+            started_at: run.started_at,
+            completed_at: None,
+            stuck: None,
+        };
+        let first = First::Turn { owner: OWNER, row: rows.next().expect("at least one event"), change };
+        let created = commit(
+            &store,
+            Write::Create(NewRun {
+                id: run.id.clone(),
+                workflow: run.workflow,
+                fingerprint: run.fingerprint,
+                args_digest: run.args_digest,
+                created_at: run.created_at,
+                token: 1,
+                first,
+            }),
+        );
+        let Outcome::Created(key) = created.await else { panic!("the run is not created") };
+        for row in rows {
+            let turn = Turn {
+                run: key,
+                generation: 0,
+                fence: Fence { owner: OWNER, epoch: 1 },
+                row: Some(row),
+                change: None,
+                delivered: Vec::new(),
+                returned: Vec::new(),
+            };
+            assert!(matches!(commit(&store, Write::Turn(turn)).await, Outcome::Committed));
+        }
+        if letter {
+            let next: Delivery = serde_json::from_str(self.deliveries()[events].get()).expect("a delivery");
+            let body = next.event.get().as_bytes();
+            let letter = Letter {
+                dedupe: None,
+                arrived_at: run.created_at,
+                format: FORMAT,
+                checksum: crc32fast::hash(body),
+                body: body.into(),
+            };
+            assert!(matches!(commit(&store, Write::Post { run: run.id, letter }).await, Outcome::Committed));
+        }
+        drop(right);
+        store
+    }
+}
+
+async fn commit(store: &MemoryStore, write: Write) -> Outcome {
+    store.commit(&[write]).await.expect("memory is writable").remove(0)
+}
+
+fn row(index: u64, delivery: &RawValue) -> JournalRow {
+    let body = format!(r#"{{"deliveries":[{}]}}"#, delivery.get()).into_bytes();
+    JournalRow { index, turn: index.into(), format: FORMAT, checksum: crc32fast::hash(&body), body: body.into() }
+}

@@ -1,0 +1,220 @@
+//! Generated workflows, executed with steps that end in any order and engines that end at any moment: a run is never
+//! stuck, its journal only grows, and any beginning of a journal can be gone on with.
+//!
+//! Most cases run on one thread and a clock of their own, so that a seed tells all that happens; some run on SQLite. A
+//! plain `cargo test` takes a sample;
+//!
+//! ```text
+//! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test property
+//! ```
+//!
+//! takes many thousands. `WORKFLOW_SEED=N` runs the one case that a failure has named.
+
+mod history;
+mod interpreter;
+mod program;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use workflow_runtime::store::{MemoryStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::{Engine, Result};
+
+use self::history::History;
+use self::interpreter::interpret;
+use self::program::Node;
+use self::world::{Clockwork, World, open_gates, yields};
+
+/// Longer than any program here can take, in the time of its clock.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+const RUN: &str = "run";
+
+/// What the cases came to, so that a test which tests next to nothing shows.
+#[derive(Default)]
+struct Tally {
+    events: AtomicU64,
+    crashes: AtomicU64,
+    beginnings: AtomicU64,
+}
+
+impl Tally {
+    fn print(&self) {
+        let Tally { events, crashes, beginnings } = self;
+        println!("{events:?} events, {crashes:?} crashes, {beginnings:?} beginnings gone on with");
+        assert!(crashes.load(Ordering::Relaxed) > 0 && beginnings.load(Ordering::Relaxed) > 0, "nothing was tested");
+    }
+}
+
+struct Case<'a> {
+    tally: &'a Tally,
+    random: StdRng,
+    world: Arc<World>,
+    clockwork: Option<Arc<Clockwork>>,
+    program: Node,
+}
+
+impl<'a> Case<'a> {
+    fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let program = Node::generate(&mut random);
+        let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
+        Case { tally, random, world: Arc::default(), clockwork, program }
+    }
+
+    async fn open(&mut self, store: Arc<dyn Store>) -> Engine {
+        let mut builder = Engine::builder().store(store).resource(self.world.clone()).recoveries(u32::MAX);
+        if let Some(clockwork) = &self.clockwork {
+            builder = builder.environment(clockwork.clone());
+        }
+        if self.random.random_bool(0.3) {
+            builder = builder.replay_every_turn();
+        }
+        builder.open().await.expect("the engine opens")
+    }
+
+    /// An engine that is dropped after a while, whatever it is doing then; or that comes to the run's end.
+    async fn live(&mut self, store: Arc<dyn Store>, short: bool) -> Option<Result<u64>> {
+        let engine = self.open(store).await;
+        let moments = self.random.random_range(0..150);
+        let milliseconds = if self.random.random_bool(0.5) { self.random.random_range(0..8) } else { 0 };
+        let end = async {
+            if short {
+                yields(moments).await;
+                if milliseconds > 0 {
+                    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                }
+            } else {
+                tokio::time::sleep(PATIENCE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = async { engine.start(interpret, self.program.clone()).id(RUN).await?.await } => Some(outcome),
+            () = end => None,
+        }
+    }
+
+    /// Lives until the run has ended: all that its journal says.
+    async fn run(&mut self, open: impl Fn() -> Arc<dyn Store>) -> (History, Result<u64>) {
+        let gates = tokio::spawn(open_gates(self.world.clone(), self.random.random()));
+        let lives = self.random.random_range(0..8);
+        let mut before = History::default();
+        let mut outcome = None;
+        for life in 0..=lives {
+            let store = open();
+            let ended = outcome.is_some();
+            outcome = outcome.or(self.live(store.clone(), life < lives).await);
+            self.tally.crashes.fetch_add(u64::from(!ended && outcome.is_none()), Ordering::Relaxed);
+            let after = History::read(&*store, RUN).await;
+            after.assert_continues(&before);
+            before = after;
+        }
+        gates.abort();
+        let outcome = outcome.expect("the run ends");
+        before.assert_ended(&outcome);
+        (before, outcome)
+    }
+
+    /// Goes on with a beginning of a journal.
+    async fn resume(&mut self, history: &History, events: usize, letter: bool) -> Result<u64> {
+        self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
+        let store = history.beginning(events, letter).await;
+        let gates = tokio::spawn(open_gates(self.world.clone(), self.random.random()));
+        let engine = self.open(Arc::new(store.clone())).await;
+        let outcome = tokio::time::timeout(PATIENCE, engine.get_run(RUN)).await.expect("the run ends");
+        gates.abort();
+        let after = History::read(&store, RUN).await;
+        after.assert_continues(&history.split(events));
+        after.assert_ended(&outcome);
+        outcome
+    }
+
+    async fn test(&mut self, open: impl Fn() -> Arc<dyn Store>, full: bool) {
+        let (history, outcome) = self.run(open).await;
+        let events = history.events();
+        self.tally.events.fetch_add(events as u64, Ordering::Relaxed);
+        if events == 1 {
+            return;
+        }
+        let beginnings: Vec<_> = match full {
+            true => (1..events).collect(),
+            false => (0..3).map(|_| self.random.random_range(1..events)).collect(),
+        };
+        for beginning in beginnings {
+            self.resume(&history, beginning, false).await.ok();
+        }
+        // A replay of all but the last event, which is given to it once more, must come to the same.
+        let again = self.resume(&history, events - 1, true).await;
+        assert_eq!(format!("{again:?}"), format!("{outcome:?}"), "a replay came to another end");
+    }
+}
+
+/// A case on a clock of its own, in memory.
+fn simulate(seed: u64, full: bool, tally: &Tally) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime starts").block_on(async {
+        let store = MemoryStore::new();
+        Case::new(seed, true, tally).test(|| Arc::new(store.clone()), full).await;
+    });
+}
+
+/// A case on the system's clock and a file.
+fn on_sqlite(seed: u64, path: &Path, tally: &Tally) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let open =
+            || Arc::new(SqliteStore::open(path, Synchronous::Normal).expect("the store opens")) as Arc<dyn Store>;
+        Case::new(seed, false, tally).test(open, false).await;
+    });
+}
+
+/// Tests each seed, on as many threads as the machine has cores. A failure names its seed.
+fn each_seed(cases: u64, test: impl Fn(u64) + Sync) {
+    if let Some(seed) = std::env::var("WORKFLOW_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        return test(seed);
+    }
+    let next = AtomicU64::new(1);
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed > cases {
+            return;
+        }
+        let tested = catch_unwind(AssertUnwindSafe(|| test(seed)));
+        assert!(tested.is_ok(), "failed with WORKFLOW_SEED={seed}");
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..std::thread::available_parallelism().map_or(2, usize::from)).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            assert!(thread.join().is_ok(), "see above");
+        }
+    });
+}
+
+fn full() -> bool {
+    std::env::var("WORKFLOW_SWEEP").is_ok_and(|sweep| sweep == "full")
+}
+
+#[test]
+fn any_program_goes_on_from_any_moment() {
+    let tally = Tally::default();
+    each_seed(if full() { 10_000 } else { 400 }, |seed| simulate(seed, full(), &tally));
+    tally.print();
+}
+
+#[test]
+fn any_program_goes_on_from_any_moment_on_sqlite() {
+    let tally = Tally::default();
+    each_seed(if full() { 1_000 } else { 30 }, |seed| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        on_sqlite(seed, &directory.path().join("workflow.db"), &tally);
+    });
+    tally.print();
+}

@@ -1,0 +1,90 @@
+//! What the steps wait for, and a clock of the test's own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tokio::sync::{Notify, oneshot};
+use workflow_runtime::engine::Environment;
+
+/// The steps that wait to be let pass.
+#[derive(Default)]
+pub struct World {
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+    came: Notify,
+}
+
+impl World {
+    fn waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the test lets it pass.
+    pub async fn pass(&self) {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().push(sender);
+        self.came.notify_one();
+        // The world is there as long as the test.
+        let _ = receiver.await;
+    }
+}
+
+/// Lets pass who waits, one after the other, in an order that the seed decides.
+pub async fn open_gates(world: std::sync::Arc<World>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    loop {
+        let next = {
+            let mut waiting = world.waiting();
+            match waiting.len() {
+                0 => None,
+                gates => Some(waiting.swap_remove(random.random_range(0..gates))),
+            }
+        };
+        match next {
+            Some(gate) => drop(gate.send(())),
+            None => world.came.notified().await,
+        }
+        yields(random.random_range(0..20)).await;
+    }
+}
+
+/// Lets others go first, so many times.
+pub async fn yields(times: u32) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Tokio's own clock, which a test can stop, and a seed for all randomness.
+pub struct Clockwork {
+    begin: tokio::time::Instant,
+    random: Mutex<StdRng>,
+}
+
+impl Clockwork {
+    pub fn new(seed: u64) -> Self {
+        Clockwork { begin: tokio::time::Instant::now(), random: Mutex::new(StdRng::seed_from_u64(seed)) }
+    }
+}
+
+/// Where the clock begins, in milliseconds since 1970.
+const BEGIN: u64 = 1_700_000_000_000;
+
+impl Environment for Clockwork {
+    fn now(&self) -> u64 {
+        BEGIN + u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
+        // Tokio adds no more than some thirty years to an instant.
+        const MOST_MS: u64 = 1_000_000_000_000;
+        let since = Duration::from_millis(time.saturating_sub(BEGIN).min(MOST_MS));
+        Box::pin(tokio::time::sleep_until(self.begin + since))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
+    }
+}

@@ -1,0 +1,42 @@
+//! `Store::changed`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use workflow_runtime::engine::System;
+use workflow_runtime::store::{First, Outcome, Status, Store, Turn, Write};
+
+use crate::fixture::*;
+
+/// Longer than any machine needs, so that a change that is missed fails the test.
+async fn noticed(store: Arc<dyn Store>) {
+    tokio::time::timeout(Duration::from_secs(30), store.changed(&System)).await.expect("the change is noticed");
+}
+
+pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let client = fx.another();
+    let writes = [
+        Write::Create(new_run("new", First::Letter(letter("begin")))),
+        Write::Post { run: "r".into(), letter: letter("one") },
+        Write::Turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }),
+    ];
+    for write in writes {
+        let waiting = tokio::spawn(noticed(Arc::clone(&client)));
+        tokio::task::yield_now().await;
+        assert!(!matches!(fx.commit(write).await, Outcome::Fenced | Outcome::Unknown));
+        waiting.await.unwrap();
+    }
+    assert!(client.changed(&System).now_or_never().is_none(), "each is noticed once");
+    assert_eq!(commit(&*client, Write::Post { run: "new".into(), letter: letter("two") }).await, Outcome::Committed);
+    noticed(fx.store).await;
+}
+
+pub async fn a_change_that_came_before_the_question_is_noticed(fx: Fixture) {
+    let client = fx.another();
+    fx.create(new_run("r", First::Letter(letter("begin")))).await;
+    noticed(Arc::clone(&client)).await;
+    assert!(client.changed(&System).now_or_never().is_none());
+}

@@ -1,0 +1,170 @@
+//! `Write::Claim`, `Write::Unstick`, and what is due.
+
+use std::sync::Arc;
+
+use workflow_runtime::store::{Fence, First, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Turn, Write};
+
+use crate::fixture::*;
+
+fn ids(runs: &[RunRow]) -> Vec<&str> {
+    runs.iter().map(|run| &*run.id).collect()
+}
+
+pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    fx.parked("due", ORDERS, 100).await;
+    fx.parked("just due", REFUNDS, 200).await;
+    fx.parked("not yet", ORDERS, 201).await;
+    fx.parked("never", ORDERS, NEVER).await;
+    fx.parked("unknown", "shop::other", 100).await;
+    fx.create(new_run("held", taken_by(ADA))).await;
+    let claimed = fx.claim(ADA, 200).await;
+    assert_eq!(ids(&claimed), ["due", "just due"]);
+    for run in claimed {
+        assert_eq!((run.fence, run.recoveries), (Fence { owner: ADA, epoch: 2 }, 0));
+        assert_eq!(fx.run(&run.id).await, run, "it is told as it is now");
+    }
+    let nothing = Write::Claim { owner: ADA, now: NEVER - 1, workflows: Arc::new([]), limit: 10, again: false };
+    assert_eq!(fx.commit(nothing).await, Outcome::Claimed(vec![]));
+}
+
+pub async fn a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (id, workflow, wake_at) in
+        [("d", ORDERS, 4), ("b", REFUNDS, 2), ("a", ORDERS, 1), ("c", ORDERS, 3), ("e", REFUNDS, 5)]
+    {
+        fx.parked(id, workflow, wake_at).await;
+    }
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        let claim = Write::Claim { owner: ADA, now: 10, workflows: workflows(), limit: 2, again: false };
+        let Outcome::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
+        taken.push(runs.iter().map(|run| run.id.to_string()).collect::<String>());
+    }
+    assert_eq!(taken, ["ab", "cd", "e", ""]);
+}
+
+pub async fn a_claimed_run_is_not_claimed_again(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.parked("r", ORDERS, 0).await;
+    assert_eq!(fx.claim(ADA, 1).await.len(), 1);
+    assert_eq!(fx.claim(ADA, 1).await, []);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced, "the epoch is over");
+    let fence = Fence { owner: ADA, epoch: 2 };
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence, ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.release(key, fence, 0).await, Outcome::Committed);
+    assert_eq!(fx.claim(ADA, 1).await[0].fence, Fence { owner: ADA, epoch: 3 });
+}
+
+pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    fx.parked("a", ORDERS, 1).await;
+    fx.parked("b", ORDERS, 2).await;
+    let first = fx.claim(ADA, 1).await;
+    let ended = fx.create(new_run("ended", taken_by(ADA))).await;
+    fx.turn(Turn { change: Some(change(Status::Completed, None)), ..turn(ended) }).await;
+    let again = Write::Claim { owner: ADA, now: 2, workflows: workflows(), limit: 1, again: true };
+    let Outcome::Claimed(runs) = fx.commit(again).await else { panic!("not claimed") };
+    assert_eq!(ids(&runs), ["a", "b"]);
+    assert_eq!(runs[0], first[0], "what is held stays under its epoch");
+    assert_eq!(runs[1].fence, Fence { owner: ADA, epoch: 2 });
+}
+
+pub async fn only_the_engine_that_executes_claims(fx: Fixture) {
+    fx.create(new_run("r", First::Letter(letter("begin")))).await;
+    assert_eq!(fx.commit(claim(ADA, 1)).await, Outcome::Fenced);
+    let _right = fx.execute(ADA).await;
+    assert_eq!(fx.commit(claim(BOB, 1)).await, Outcome::Fenced);
+    assert_eq!(fx.claim(ADA, 1).await.len(), 1);
+}
+
+pub async fn what_ended_or_is_stuck_is_not_claimed(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    for status in [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck] {
+        let key = fx.create(new_run(status.as_str(), taken_by(ADA))).await;
+        fx.turn(Turn { change: Some(change(status, None)), ..turn(key) }).await;
+        fx.post(status.as_str(), letter("late")).await;
+    }
+    assert_eq!(fx.claim(ADA, NEVER).await, []);
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.claim(BOB, NEVER).await, [], "nor from a dead engine");
+}
+
+pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (id, text) in [("one", "build=1 panicked"), ("two", "build=2 panicked")] {
+        let stuck = RowChange { stuck: Some(text.into()), ..change(Status::Stuck, None) };
+        let first = First::Turn { owner: ADA, row: row(0, 1), change: stuck };
+        fx.create(new_run(id, first)).await;
+    }
+    let running = fx.create(new_run("running", taken_by(ADA))).await;
+    let before = fx.run("running").await;
+    let unstick = Write::Unstick { build: "build=2".to_owned() };
+    assert_eq!(fx.commit(unstick.clone()).await, Outcome::Committed);
+    assert_eq!(fx.run("two").await.status, Status::Stuck);
+    assert_eq!(fx.run("running").await, before);
+    let one = fx.run("one").await;
+    assert_eq!((one.status, one.wake_at, one.stuck.as_deref()), (Status::Running, Some(0), None));
+    assert_eq!((one.recoveries, one.fence.owner), (0, 0));
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(one.key) }).await, Outcome::Fenced);
+    let claimed = fx.claim(ADA, 0).await;
+    assert_eq!(ids(&claimed), ["one"]);
+    assert_eq!((claimed[0].fence.epoch, claimed[0].recoveries), (2, 0));
+    assert_eq!(fx.commit(unstick).await, Outcome::Committed);
+    assert_eq!(fx.run("one").await, claimed[0], "what is not stuck stays as it is");
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(running) }).await, Outcome::Committed);
+}
+
+pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
+    let next = async || fx.store.next_due(workflows()).await.unwrap();
+    let right = fx.execute(ADA).await;
+    assert_eq!(next().await, None);
+    fx.parked("unknown", "shop::other", 1).await;
+    assert_eq!(next().await, None);
+    fx.parked("never", ORDERS, NEVER).await;
+    assert_eq!(next().await, Some(NEVER));
+    fx.parked("later", ORDERS, 300).await;
+    assert_eq!(next().await, Some(300));
+    fx.parked("sooner", REFUNDS, 200).await;
+    assert_eq!(next().await, Some(200));
+    assert_eq!(fx.claim(ADA, 200).await.len(), 1);
+    assert_eq!(next().await, Some(300), "what is held is not to be claimed");
+    fx.post("never", letter("wake")).await;
+    assert_eq!(next().await, Some(0));
+    fx.claim(ADA, 0).await;
+    drop(right);
+    assert_eq!(next().await, Some(300));
+    let _right = fx.execute(BOB).await;
+    assert_eq!(next().await, Some(0), "what a dead engine held is");
+    assert_eq!(fx.store.next_due(Arc::new([])).await.unwrap(), None);
+}
+
+pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let unknown = async |now| {
+        let mut unknown = fx.store.unknown_due(workflows(), now).await.unwrap();
+        unknown.sort();
+        unknown.iter().map(|workflow| workflow.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(unknown(NEVER).await, [""; 0]);
+    for (id, workflow, wake_at) in
+        [("1", ORDERS, 1), ("2", "x::b", 10), ("3", "x::b", 5), ("4", "x::a", 10), ("5", "x::late", 11), ("6", "", 9)]
+    {
+        fx.parked(id, workflow, wake_at).await;
+    }
+    let held = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Running, Some(0)) };
+    fx.create(NewRun { workflow: "x::held".into(), ..new_run("7", held) }).await;
+    assert_eq!(unknown(4).await, [""; 0]);
+    assert_eq!(unknown(5).await, ["x::b"]);
+    assert_eq!(unknown(10).await, ["", "x::a", "x::b"]);
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(unknown(10).await, ["", "x::a", "x::b", "x::held"]);
+    let group: Vec<_> = (0..110)
+        .map(|n| NewRun { workflow: format!("y::{n}").into(), ..new_run(&format!("y{n}"), First::Letter(letter("b"))) })
+        .map(Write::Create)
+        .collect();
+    fx.group(&group).await;
+    assert_eq!(unknown(10).await.len(), 100);
+}

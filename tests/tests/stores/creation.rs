@@ -1,0 +1,140 @@
+//! `Write::Create`.
+
+use workflow_runtime::store::{Fence, First, JournalRow, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Write};
+
+use crate::fixture::*;
+
+pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let change = RowChange { started_at: Some(501), ..change(Status::Suspended, Some(NEVER)) };
+    let key = fx.create(new_run("r", First::Turn { owner: ADA, row: row(0, 1), change })).await;
+    let expected = RunRow {
+        key,
+        id: "r".into(),
+        workflow: ORDERS.into(),
+        fingerprint: "f1".into(),
+        args_digest: [9; 32],
+        generation: 0,
+        status: Status::Suspended,
+        fence: Fence { owner: ADA, epoch: 1 },
+        wake_at: Some(NEVER),
+        inbox_seq: 0,
+        recoveries: 0,
+        created_at: 500,
+        started_at: Some(501),
+        completed_at: None,
+        stuck: None,
+    };
+    assert_eq!(fx.run("r").await, expected);
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+    assert_eq!(fx.store.last(key, 0).await.unwrap(), Some(row(0, 1)));
+    assert_eq!(fx.store.inbox(key).await.unwrap(), (0, vec![]));
+}
+
+pub async fn a_run_for_others_is_nobodys_and_due(fx: Fixture) {
+    let key = fx.create(new_run("r", First::Letter(letter("begin")))).await;
+    let run = fx.run("r").await;
+    assert_eq!((run.status, run.fence), (Status::Pending, Fence { owner: 0, epoch: 0 }));
+    assert_eq!((run.wake_at, run.inbox_seq, run.started_at), (Some(0), 1, None));
+    assert_eq!(fx.journal(key).await, []);
+    assert_eq!(fx.store.last(key, 0).await.unwrap(), None);
+    let (inbox_seq, letters) = fx.store.inbox(key).await.unwrap();
+    assert_eq!((inbox_seq, letters.len(), &*letters[0].body), (1, 1, &b"begin"[..]));
+    assert_eq!((letters[0].arrived_at, letters[0].format, letters[0].checksum), (1_000, 1, 7));
+}
+
+pub async fn an_id_is_taken_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let there = fx.run("r").await;
+    for first in [taken_by(ADA), First::Letter(letter("begin")), taken_by(BOB)] {
+        let other = NewRun { token: 77, workflow: REFUNDS.into(), ..new_run("r", first) };
+        assert_eq!(fx.commit(Write::Create(other)).await, Outcome::Exists(Box::new(there.clone())));
+    }
+    assert_eq!(fx.run("r").await, there);
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+    assert_eq!(fx.letters(key).await, [""; 0]);
+}
+
+pub async fn a_start_that_is_sent_again_is_the_same_run(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let new = new_run("r", taken_by(ADA));
+    let key = fx.create(new.clone()).await;
+    fx.turn(turnover(key)).await;
+    let there = fx.run("r").await;
+    assert_eq!(fx.create(new.clone()).await, key);
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.create(new).await, key, "also when another engine executes by now");
+    assert_eq!(fx.run("r").await.status, there.status);
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
+}
+
+fn turnover(key: i64) -> workflow_runtime::store::Turn {
+    let change = Some(change(Status::Running, Some(0)));
+    workflow_runtime::store::Turn { row: Some(row(1, 2)), change, ..turn(key) }
+}
+
+pub async fn a_start_for_others_that_is_sent_again_leaves_one_letter(fx: Fixture) {
+    let new = new_run("r", First::Letter(letter("begin")));
+    let key = fx.create(new.clone()).await;
+    assert_eq!(fx.create(new).await, key);
+    assert_eq!(fx.letters(key).await, ["begin"]);
+    assert_eq!(fx.run("r").await.inbox_seq, 1);
+}
+
+pub async fn two_starts_of_one_id_in_a_group_are_one_run(fx: Fixture) {
+    let first = new_run("r", First::Letter(letter("first")));
+    let second = NewRun { token: 77, ..new_run("r", First::Letter(letter("second"))) };
+    let outcomes = fx.group(&[Write::Create(first), Write::Create(second)]).await;
+    let there = fx.run("r").await;
+    assert_eq!(outcomes, [Outcome::Created(there.key), Outcome::Exists(Box::new(there.clone()))]);
+    assert_eq!(fx.letters(there.key).await, ["first"]);
+}
+
+pub async fn only_the_engine_that_executes_creates_runs_of_its_own(fx: Fixture) {
+    assert_eq!(fx.commit(Write::Create(new_run("early", taken_by(ADA)))).await, Outcome::Fenced);
+    let right = fx.execute(ADA).await;
+    fx.create(new_run("ours", taken_by(ADA))).await;
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.commit(Write::Create(new_run("late", taken_by(ADA)))).await, Outcome::Fenced);
+    for id in ["early", "late"] {
+        assert_eq!(fx.store.run(id).await.unwrap(), None);
+    }
+}
+
+pub async fn values_come_back_as_they_were(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let long = "é".repeat(256);
+    for (number, id) in ["", "\0", "a\0b", "'; DROP TABLE runs; --", "\u{10ffff}", &long].into_iter().enumerate() {
+        let row = JournalRow {
+            index: 0,
+            turn: u128::MAX - number as u128,
+            format: u32::MAX,
+            checksum: u32::MAX,
+            body: (0..=255_u8).cycle().take(number * 20_000).collect(),
+        };
+        let change = RowChange {
+            status: Status::Stuck,
+            wake_at: None,
+            started_at: Some(0),
+            completed_at: Some(NEVER),
+            stuck: Some(id.into()),
+        };
+        let new = NewRun {
+            workflow: id.into(),
+            fingerprint: id.into(),
+            args_digest: [u8::try_from(number).unwrap(); 32],
+            created_at: NEVER,
+            token: u128::MAX,
+            ..new_run(id, First::Turn { owner: ADA, row: row.clone(), change })
+        };
+        let key = fx.create(new.clone()).await;
+        let run = fx.run(id).await;
+        assert_eq!((&run.id, &run.workflow, &run.fingerprint), (&new.id, &new.workflow, &new.fingerprint));
+        assert_eq!((run.args_digest, run.created_at), (new.args_digest, NEVER));
+        assert_eq!((run.started_at, run.completed_at, run.stuck.as_deref()), (Some(0), Some(NEVER), Some(id)));
+        assert_eq!(fx.journal(key).await, [row]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Stores to test, and rows to fill them with.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use workflow_runtime::store::{
+    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, RowChange, RunKey, RunRow,
+    SqliteStore, Status, Store, Synchronous, Turn, Write,
+};
+
+/// Engines. Half of all their numbers are negative to a database.
+pub const ADA: u64 = 0xADA0_0000_0000_0001;
+pub const BOB: u64 = 0x0B0B_0000_0000_0002;
+
+pub const ORDERS: &str = "shop::orders";
+pub const REFUNDS: &str = "shop::refunds";
+
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
+    open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    pub directory: Option<TempDir>,
+}
+
+impl Fixture {
+    pub fn memory() -> Self {
+        let store = MemoryStore::new();
+        let open = Box::new(move || Arc::new(store.clone()) as Arc<dyn Store>);
+        Fixture { store: open(), open, directory: None }
+    }
+
+    pub fn sqlite() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let open = Box::new(move || Arc::new(SqliteStore::open(&path, Synchronous::Full).unwrap()) as Arc<dyn Store>);
+        Fixture { store: open(), open, directory: Some(directory) }
+    }
+
+    /// The same store, as another engine opens it.
+    pub fn another(&self) -> Arc<dyn Store> {
+        (self.open)()
+    }
+
+    pub async fn execute(&self, owner: u64) -> Box<dyn Ownership> {
+        self.store.acquire(owner).await.unwrap().expect("no other engine executes")
+    }
+
+    pub async fn group(&self, group: &[Write]) -> Vec<Outcome> {
+        self.store.commit(group).await.unwrap()
+    }
+
+    pub async fn commit(&self, write: Write) -> Outcome {
+        commit(&*self.store, write).await
+    }
+
+    pub async fn create(&self, new: NewRun) -> RunKey {
+        match self.commit(Write::Create(new)).await {
+            Outcome::Created(key) => key,
+            other => panic!("not created: {other:?}"),
+        }
+    }
+
+    pub async fn turn(&self, turn: Turn) -> Outcome {
+        self.commit(Write::Turn(turn)).await
+    }
+
+    pub async fn post(&self, run: &str, letter: Letter) -> Outcome {
+        self.commit(Write::Post { run: run.into(), letter }).await
+    }
+
+    pub async fn release(&self, run: RunKey, fence: Fence, inbox_seq: u64) -> Outcome {
+        self.commit(Write::Release { run, fence, inbox_seq }).await
+    }
+
+    pub async fn claim(&self, owner: u64, now: u64) -> Vec<RunRow> {
+        match self.commit(claim(owner, now)).await {
+            Outcome::Claimed(runs) => runs,
+            other => panic!("not claimed: {other:?}"),
+        }
+    }
+
+    /// A run that nobody holds, with this `wake_at`.
+    pub async fn parked(&self, id: &str, workflow: &str, wake_at: u64) -> RunKey {
+        let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Suspended, Some(wake_at)) };
+        let key = self.create(NewRun { workflow: workflow.into(), ..new_run(id, first) }).await;
+        assert_eq!(self.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Committed);
+        key
+    }
+
+    pub async fn run(&self, id: &str) -> RunRow {
+        self.store.run(id).await.unwrap().expect("the run is there")
+    }
+
+    pub async fn journal(&self, run: RunKey) -> Vec<JournalRow> {
+        self.store.journal(run, 0, 0, usize::MAX).await.unwrap()
+    }
+
+    pub async fn inbox(&self, run: RunKey) -> Vec<InboxRow> {
+        self.store.inbox(run).await.unwrap().1
+    }
+
+    /// The bodies of a run's letters.
+    pub async fn letters(&self, run: RunKey) -> Vec<String> {
+        self.inbox(run).await.iter().map(|row| String::from_utf8(row.body.to_vec()).unwrap()).collect()
+    }
+}
+
+pub async fn commit(store: &dyn Store, write: Write) -> Outcome {
+    let mut outcomes = store.commit(&[write]).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
+pub fn workflows() -> Arc<[&'static str]> {
+    Arc::new([ORDERS, REFUNDS])
+}
+
+pub fn claim(owner: u64, now: u64) -> Write {
+    Write::Claim { owner, now, workflows: workflows(), limit: 100, again: false }
+}
+
+pub fn row(index: u64, turn: u128) -> JournalRow {
+    let body = format!("turn {turn}").into_bytes();
+    JournalRow { index, turn, format: 1, checksum: 0xC0FF_EE00, body: body.into() }
+}
+
+pub fn change(status: Status, wake_at: Option<u64>) -> RowChange {
+    RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None }
+}
+
+pub fn letter(text: &str) -> Letter {
+    Letter { dedupe: None, arrived_at: 1_000, format: 1, checksum: 7, body: text.as_bytes().into() }
+}
+
+pub fn keyed(text: &str, key: &str) -> Letter {
+    Letter { dedupe: Some(key.to_owned()), ..letter(text) }
+}
+
+/// A first turn of an engine, after which the run waits for its inbox.
+pub fn taken_by(owner: u64) -> First {
+    First::Turn { owner, row: row(0, 1), change: change(Status::Suspended, Some(10_000)) }
+}
+
+pub fn new_run(id: &str, first: First) -> NewRun {
+    NewRun {
+        id: id.into(),
+        workflow: ORDERS.into(),
+        fingerprint: "f1".into(),
+        args_digest: [9; 32],
+        created_at: 500,
+        token: id.bytes().map(u128::from).sum(),
+        first,
+    }
+}
+
+/// A turn by [`ADA`] under her first claim, that does nothing yet.
+pub fn turn(run: RunKey) -> Turn {
+    let fence = Fence { owner: ADA, epoch: 1 };
+    Turn { run, generation: 0, fence, row: None, change: None, delivered: Vec::new(), returned: Vec::new() }
+}

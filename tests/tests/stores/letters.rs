@@ -1,0 +1,132 @@
+//! `Write::Post`, the inbox, and `Write::Release`, which must not miss a letter.
+
+use workflow_runtime::store::{Fence, First, Outcome, Status, Turn, Write};
+
+use crate::fixture::*;
+
+const FENCE: Fence = Fence { owner: ADA, epoch: 1 };
+
+pub async fn a_letter_is_kept_counted_and_pulls_the_wake_up_forward(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    assert_eq!(fx.run("r").await.wake_at, Some(10_000));
+    for (count, text) in [(1, "one"), (2, "two")] {
+        assert_eq!(fx.post("r", letter(text)).await, Outcome::Committed);
+        let run = fx.run("r").await;
+        assert_eq!((run.inbox_seq, run.wake_at, run.fence), (count, Some(0), FENCE));
+        assert_eq!(fx.store.inbox(key).await.unwrap().0, count);
+    }
+    assert_eq!(fx.letters(key).await, ["one", "two"]);
+}
+
+pub async fn a_letter_to_nobody_is_unknown(fx: Fixture) {
+    assert_eq!(fx.post("nobody", keyed("x", "k")).await, Outcome::Unknown);
+    assert_eq!(fx.store.inbox(1).await.unwrap(), (0, vec![]));
+    let key = fx.create(new_run("nobody", First::Letter(letter("begin")))).await;
+    assert_eq!(fx.post("nobody", keyed("y", "k")).await, Outcome::Committed);
+    assert_eq!(fx.letters(key).await, ["begin", "y"]);
+}
+
+pub async fn a_letter_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = fx.create(new_run("other", taken_by(ADA))).await;
+    fx.post("r", keyed("first", "k")).await;
+    let delivered = vec![fx.inbox(key).await[0].sequence];
+    assert_eq!(fx.post("r", keyed("again", "k")).await, Outcome::Committed);
+    assert_eq!(fx.letters(key).await, ["first"]);
+    fx.turn(Turn { delivered, change: Some(change(Status::Suspended, Some(5))), ..turn(key) }).await;
+    assert_eq!(fx.post("r", keyed("after delivery", "k")).await, Outcome::Committed);
+    assert_eq!(fx.letters(key).await, [""; 0]);
+    let run = fx.run("r").await;
+    assert_eq!((run.inbox_seq, run.wake_at), (1, Some(5)));
+    fx.post("other", keyed("another run's", "k")).await;
+    assert_eq!(fx.letters(other).await, ["another run's"]);
+    let begun = fx.create(new_run("begun", First::Letter(keyed("begin", "k")))).await;
+    fx.post("begun", keyed("again", "k")).await;
+    assert_eq!(fx.letters(begun).await, ["begin"], "the letter that a run begins with counts too");
+}
+
+pub async fn a_run_that_ended_or_is_stuck_keeps_its_letters_and_sleeps_on(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for status in [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck] {
+        let id = status.as_str();
+        let key = fx.create(new_run(id, taken_by(ADA))).await;
+        fx.turn(Turn { change: Some(change(status, None)), ..turn(key) }).await;
+        assert_eq!(fx.post(id, letter("late")).await, Outcome::Committed);
+        let run = fx.run(id).await;
+        assert_eq!((run.status, run.wake_at, run.inbox_seq), (status, None, 1));
+        assert_eq!(fx.letters(key).await, ["late"]);
+    }
+}
+
+pub async fn letters_are_read_oldest_first_and_their_numbers_are_not_used_again(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    for text in ["c", "a", "b"] {
+        fx.post("r", letter(text)).await;
+    }
+    assert_eq!(fx.letters(key).await, ["c", "a", "b"]);
+    let sequences: Vec<_> = fx.inbox(key).await.iter().map(|row| row.sequence).collect();
+    assert!(sequences.is_sorted_by(|a, b| a < b), "{sequences:?}");
+    fx.turn(Turn { delivered: sequences.clone(), ..turn(key) }).await;
+    fx.post("r", letter("d")).await;
+    assert!(fx.inbox(key).await[0].sequence > sequences[2]);
+}
+
+pub async fn a_turn_delivers_letters_of_its_own_run_only(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = fx.create(new_run("other", taken_by(ADA))).await;
+    fx.post("other", letter("theirs")).await;
+    let theirs = fx.inbox(other).await[0].sequence;
+    assert_eq!(fx.turn(Turn { delivered: vec![theirs, theirs + 50], ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.letters(other).await, ["theirs"]);
+}
+
+pub async fn a_returned_letter_wakes_nobody(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.turn(Turn { returned: vec![letter("back"), letter("too")], ..turn(key) }).await;
+    let run = fx.run("r").await;
+    assert_eq!((run.inbox_seq, run.wake_at), (0, Some(10_000)));
+    assert_eq!(fx.letters(key).await, ["back", "too"]);
+}
+
+pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let stuck = Turn { change: Some(change(Status::Stuck, None)), returned: vec![keyed("back", "op 1")], ..turn(key) };
+    for _ in 0..2 {
+        assert_eq!(fx.turn(stuck.clone()).await, Outcome::Committed);
+    }
+    assert_eq!(fx.letters(key).await, ["back"]);
+}
+
+pub async fn a_run_is_given_back_unless_a_letter_came(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let post = Write::Post { run: "r".into(), letter: letter("one") };
+    let release = |inbox_seq| Write::Release { run: key, fence: FENCE, inbox_seq };
+    assert_eq!(fx.group(&[post, release(0)]).await, [Outcome::Committed, Outcome::Unread]);
+    assert_eq!(fx.run("r").await.fence, FENCE, "it stays with its owner");
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.commit(release(1)).await, Outcome::Committed);
+    let run = fx.run("r").await;
+    assert_eq!((run.fence, run.inbox_seq), (Fence { owner: 0, epoch: 1 }, 1));
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.commit(release(1)).await, Outcome::Fenced);
+}
+
+pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.post("r", letter("one")).await;
+    for (run, fence) in [(key, Fence { owner: BOB, epoch: 1 }), (key, Fence { owner: ADA, epoch: 2 }), (key + 1, FENCE)]
+    {
+        for inbox_seq in [0, 1] {
+            assert_eq!(fx.release(run, fence, inbox_seq).await, Outcome::Fenced);
+        }
+    }
+    assert_eq!(fx.run("r").await.fence, FENCE);
+}

@@ -1,0 +1,98 @@
+//! What every store promises: each sentence of `workflow_runtime::store`, for each store.
+
+mod changes;
+mod claims;
+mod creation;
+mod fixture;
+mod letters;
+mod ownership;
+mod recoveries;
+mod turns;
+
+#[cfg(unix)]
+mod sqlite_faults;
+#[cfg(unix)]
+mod sqlite_files;
+
+macro_rules! conformance {
+    ($($module:ident: $($case:ident),* $(,)?;)*) => {
+        mod memory {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::fixture::Fixture::memory()).await;
+                })*
+            })*
+        }
+
+        mod sqlite {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::fixture::Fixture::sqlite()).await;
+                })*
+            })*
+        }
+    };
+}
+
+conformance! {
+    creation:
+        a_run_with_its_first_turn_is_its_engines_own,
+        a_run_for_others_is_nobodys_and_due,
+        an_id_is_taken_once,
+        a_start_that_is_sent_again_is_the_same_run,
+        a_start_for_others_that_is_sent_again_leaves_one_letter,
+        two_starts_of_one_id_in_a_group_are_one_run,
+        only_the_engine_that_executes_creates_runs_of_its_own,
+        values_come_back_as_they_were;
+    turns:
+        a_turn_appends_changes_delivers_and_returns,
+        what_a_turn_leaves_alone_stays,
+        a_time_of_start_or_end_is_set_once,
+        a_turn_under_another_fence_is_refused,
+        a_turn_that_leaves_a_gap_is_refused,
+        another_turn_at_an_index_that_is_there_is_refused,
+        a_turn_that_is_sent_again_changes_nothing,
+        a_turn_that_is_sent_again_is_recognised_after_the_run_changed_hands,
+        a_refused_turn_changes_nothing,
+        a_refusal_leaves_its_neighbours_alone,
+        writes_of_one_group_take_effect_in_order,
+        a_turn_without_a_row_is_fenced_too,
+        a_journal_is_read_from_an_index_on;
+    letters:
+        a_letter_is_kept_counted_and_pulls_the_wake_up_forward,
+        a_letter_to_nobody_is_unknown,
+        a_letter_with_a_key_that_was_seen_is_dropped,
+        a_run_that_ended_or_is_stuck_keeps_its_letters_and_sleeps_on,
+        letters_are_read_oldest_first_and_their_numbers_are_not_used_again,
+        a_turn_delivers_letters_of_its_own_run_only,
+        a_returned_letter_wakes_nobody,
+        a_letter_is_returned_once_if_the_turn_is_sent_again,
+        a_run_is_given_back_unless_a_letter_came,
+        a_run_is_given_back_by_its_owner_only;
+    claims:
+        a_claim_takes_what_is_due_and_known,
+        a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit,
+        a_claimed_run_is_not_claimed_again,
+        a_claim_in_doubt_is_answered_with_what_is_held,
+        only_the_engine_that_executes_claims,
+        what_ended_or_is_stuck_is_not_claimed,
+        a_stuck_run_goes_on_with_another_build,
+        the_next_due_is_the_earliest_of_what_can_be_claimed,
+        workflows_that_nobody_knows_are_named_once;
+    recoveries:
+        the_claims_from_dead_engines_are_counted,
+        the_count_starts_again_when_the_journal_grows,
+        a_run_that_was_given_back_is_no_recovery,
+        an_orphan_is_due_when_it_was,
+        an_orphan_with_letters_is_due_at_once,
+        a_stuck_run_that_goes_on_is_counted_anew;
+    ownership:
+        one_engine_executes_at_a_time,
+        the_writes_of_an_engine_that_lost_the_right_are_refused,
+        an_engine_that_gets_the_right_again_keeps_its_runs;
+    changes:
+        what_another_engine_does_is_noticed,
+        a_change_that_came_before_the_question_is_noticed;
+}

@@ -1,0 +1,39 @@
+//! `Store::acquire`.
+
+use workflow_runtime::store::{Fence, Outcome, Turn};
+
+use crate::fixture::*;
+
+pub async fn one_engine_executes_at_a_time(fx: Fixture) {
+    let other = fx.another();
+    let right = fx.execute(ADA).await;
+    assert!(fx.store.acquire(BOB).await.unwrap().is_none());
+    assert!(other.acquire(BOB).await.unwrap().is_none());
+    assert!(other.acquire(ADA).await.unwrap().is_none(), "not even under the same number");
+    fx.create(new_run("r", taken_by(ADA))).await;
+    assert_eq!(fx.run("r").await.fence.owner, ADA, "asking in vain changes nothing");
+    drop(right);
+    let right = other.acquire(BOB).await.unwrap();
+    assert!(right.is_some());
+    assert!(fx.store.acquire(ADA).await.unwrap().is_none());
+}
+
+pub async fn the_writes_of_an_engine_that_lost_the_right_are_refused(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    drop(right);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed, "nobody else has it yet");
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Fenced);
+    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, Outcome::Fenced);
+    assert_eq!(fx.journal(key).await.len(), 2);
+}
+
+pub async fn an_engine_that_gets_the_right_again_keeps_its_runs(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    drop(right);
+    let _right = fx.execute(ADA).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+}

@@ -1,0 +1,88 @@
+//! What happens to the runs of an engine that died.
+
+use workflow_runtime::store::{Fence, First, Outcome, RunKey, Status, Turn, Write};
+
+use crate::fixture::*;
+
+/// A run that an engine holds and that is due; then the engine dies.
+async fn orphan(fx: &Fixture, id: &str, wake_at: u64) -> RunKey {
+    let right = fx.execute(ADA).await;
+    let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Running, Some(wake_at)) };
+    let key = fx.create(new_run(id, first)).await;
+    drop(right);
+    key
+}
+
+/// The next engine takes its runs up and dies.
+async fn recover(fx: &Fixture, owner: u64) -> (u32, u64) {
+    let _right = fx.execute(owner).await;
+    let runs = fx.claim(owner, 0).await;
+    assert_eq!(runs[0].fence.owner, owner);
+    assert_eq!(fx.run(&runs[0].id).await, runs[0]);
+    (runs[0].recoveries, runs[0].fence.epoch)
+}
+
+pub async fn the_claims_from_dead_engines_are_counted(fx: Fixture) {
+    orphan(&fx, "r", 0).await;
+    for engine in 1..=4_u32 {
+        assert_eq!(recover(&fx, u64::from(engine)).await, (engine, u64::from(engine) + 1));
+    }
+}
+
+pub async fn the_count_starts_again_when_the_journal_grows(fx: Fixture) {
+    let key = orphan(&fx, "r", 0).await;
+    assert_eq!(recover(&fx, 1).await, (1, 2));
+    assert_eq!(recover(&fx, 2).await, (2, 3));
+    let right = fx.execute(3).await;
+    let run = fx.claim(3, 0).await.remove(0);
+    assert_eq!(run.recoveries, 3);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence: run.fence, ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.run("r").await.recoveries, 0);
+    drop(right);
+    assert_eq!(recover(&fx, 4).await, (1, 5));
+    assert_eq!(recover(&fx, 5).await, (2, 6));
+}
+
+pub async fn a_run_that_was_given_back_is_no_recovery(fx: Fixture) {
+    let key = orphan(&fx, "r", 0).await;
+    assert_eq!(recover(&fx, 1).await, (1, 2));
+    let right = fx.execute(2).await;
+    let run = fx.claim(2, 0).await.remove(0);
+    assert_eq!(run.recoveries, 2);
+    assert_eq!(fx.release(key, run.fence, 0).await, Outcome::Committed);
+    drop(right);
+    assert_eq!(recover(&fx, 3).await, (2, 4), "it still has not got further");
+    assert_eq!(recover(&fx, 4).await, (3, 5));
+}
+
+pub async fn an_orphan_is_due_when_it_was(fx: Fixture) {
+    orphan(&fx, "r", 1_000).await;
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.claim(BOB, 999).await, []);
+    assert_eq!(fx.store.next_due(workflows()).await.unwrap(), Some(1_000));
+    assert_eq!(fx.claim(BOB, 1_000).await[0].recoveries, 1);
+}
+
+pub async fn an_orphan_with_letters_is_due_at_once(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.post("r", letter("one")).await;
+    // A turn that was under way when the letter came.
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Suspended, Some(1_000))), ..turn(key) }).await;
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.claim(BOB, 0).await[0].fence, Fence { owner: BOB, epoch: 2 });
+}
+
+pub async fn a_stuck_run_that_goes_on_is_counted_anew(fx: Fixture) {
+    let key = orphan(&fx, "r", 0).await;
+    assert_eq!(recover(&fx, 1).await, (1, 2));
+    let right = fx.execute(2).await;
+    let run = fx.claim(2, 0).await.remove(0);
+    assert_eq!(run.recoveries, 2);
+    fx.turn(Turn { change: Some(change(Status::Stuck, None)), fence: run.fence, ..turn(key) }).await;
+    fx.commit(Write::Unstick { build: "build=2".to_owned() }).await;
+    assert_eq!(fx.claim(2, 0).await[0].recoveries, 0);
+    drop(right);
+    assert_eq!(recover(&fx, 3).await, (1, 5));
+}

@@ -1,0 +1,84 @@
+//! A disk that fails while a group is committed.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use workflow_runtime::Code;
+use workflow_runtime::store::{JournalRow, Outcome, SqliteStore, Store, Synchronous, Turn, Write};
+
+use crate::fixture::*;
+
+/// The child may not write files longer than this: what goes beyond it is an I/O error, in the middle of a COMMIT.
+const FILE_BYTES_MAX: u64 = 400 << 10;
+
+#[tokio::test]
+async fn a_commit_in_doubt_is_sent_again_and_is_there_once() {
+    if let Some(path) = std::env::var_os("FAULTY") {
+        return commit_on_a_faulty_disk(path.as_ref()).await;
+    }
+    let directory = TempDir::new().unwrap();
+    // The signal for passing the limit must be ignored, which a program can only inherit without unsafe code.
+    let output = Command::new("sh")
+        .args(["-c", r#"trap '' XFSZ; exec "$0" --exact --nocapture "$1""#])
+        .arg(std::env::current_exe().unwrap())
+        .arg("sqlite_faults::a_commit_in_doubt_is_sent_again_and_is_there_once")
+        .env("FAULTY", directory.path().join("runs.db"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn limit_files(bytes: Option<u64>) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Fsize);
+    limit.current = bytes;
+    setrlimit(Resource::Fsize, limit).unwrap();
+}
+
+async fn commit_on_a_faulty_disk(path: &std::path::Path) {
+    let store = SqliteStore::open_waiting(path, Synchronous::Full, Duration::from_millis(20)).unwrap();
+    let _right = store.acquire(ADA).await.unwrap().unwrap();
+    let Outcome::Created(key) = commit(&store, Write::Create(new_run("r", taken_by(ADA)))).await else {
+        panic!("not created")
+    };
+    limit_files(Some(FILE_BYTES_MAX));
+    let body = vec![b'x'; 20 << 10];
+    let next = |index| {
+        let row = JournalRow { body: body.clone().into(), ..row(index, u128::from(index) + 1) };
+        [Write::Turn(Turn { row: Some(row), ..turn(key) })]
+    };
+    let mut index = 1;
+    let failed = loop {
+        match store.commit(&next(index)).await {
+            Ok(outcomes) => assert_eq!(outcomes, [Outcome::Committed]),
+            Err(failed) => break failed,
+        }
+        index += 1;
+    };
+    assert!(failed.in_doubt, "{:?}", failed.error);
+    assert_eq!(failed.error.code(), Code::Store);
+    assert!(failed.error.to_string().contains("failed to read or write it"), "{:?}", failed.error);
+    limit_files(Some(0));
+    for _ in 0..2 {
+        let again = store.commit(&next(index)).await.unwrap_err();
+        assert!(again.in_doubt, "no later failure settles the doubt");
+    }
+    limit_files(None);
+    let foreign = rusqlite::Connection::open(path).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(store.commit(&next(index)).await.unwrap_err().in_doubt, "nor one that certainly commits nothing itself");
+    drop(foreign);
+    for _ in 0..2 {
+        assert_eq!(store.commit(&next(index)).await.unwrap(), [Outcome::Committed]);
+    }
+    drop(store);
+    let store = SqliteStore::open(path, Synchronous::Full).unwrap();
+    let rows = store.journal(key, 0, 0, 1_000).await.unwrap();
+    assert_eq!(rows.len() as u64, index + 1);
+}

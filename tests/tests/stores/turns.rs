@@ -1,0 +1,263 @@
+//! `Write::Turn`.
+
+use workflow_runtime::store::{Fence, First, Outcome, RowChange, RunKey, Status, Turn, Write};
+
+use crate::fixture::*;
+
+async fn started(fx: &Fixture, id: &str) -> RunKey {
+    fx.create(new_run(id, taken_by(ADA))).await
+}
+
+pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    for text in ["one", "two"] {
+        fx.post("r", letter(text)).await;
+    }
+    let delivered = vec![fx.inbox(key).await[0].sequence];
+    let change = RowChange {
+        status: Status::Stuck,
+        wake_at: None,
+        started_at: Some(2),
+        completed_at: Some(3),
+        stuck: Some("s".into()),
+    };
+    let taken =
+        Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };
+    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
+    assert_eq!(fx.letters(key).await, ["two", "three"]);
+    let run = fx.run("r").await;
+    assert_eq!((run.status, run.wake_at, run.started_at), (Status::Stuck, None, Some(2)));
+    assert_eq!((run.completed_at, run.stuck.as_deref()), (Some(3), Some("s")));
+    assert_eq!(run.fence, Fence { owner: ADA, epoch: 1 });
+}
+
+pub async fn what_a_turn_leaves_alone_stays(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    fx.post("r", letter("one")).await;
+    let before = fx.run("r").await;
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.run("r").await, before);
+    assert_eq!(fx.letters(key).await, ["one"]);
+}
+
+pub async fn a_time_of_start_or_end_is_set_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    let times = |time, stuck: Option<&str>| RowChange {
+        started_at: time,
+        completed_at: time,
+        stuck: stuck.map(Into::into),
+        ..change(Status::Running, Some(0))
+    };
+    for change in [times(None, Some("s")), times(Some(1), None), times(Some(2), None), times(None, None)] {
+        assert_eq!(fx.turn(Turn { change: Some(change), ..turn(key) }).await, Outcome::Committed);
+    }
+    let run = fx.run("r").await;
+    assert_eq!((run.started_at, run.completed_at, run.stuck), (Some(1), Some(1), None));
+}
+
+pub async fn a_turn_under_another_fence_is_refused(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    let next = Turn { row: Some(row(1, 2)), ..turn(key) };
+    let wrong = [
+        Turn { fence: Fence { owner: BOB, epoch: 1 }, ..next.clone() },
+        Turn { fence: Fence { owner: 0, epoch: 1 }, ..next.clone() },
+        Turn { fence: Fence { owner: ADA, epoch: 0 }, ..next.clone() },
+        Turn { fence: Fence { owner: ADA, epoch: 2 }, ..next.clone() },
+        Turn { generation: 1, ..next.clone() },
+        Turn { generation: 1, row: Some(row(0, 2)), ..next.clone() },
+        Turn { run: key + 1, ..next.clone() },
+        Turn { run: key + 1, row: Some(row(0, 2)), ..next.clone() },
+    ];
+    for turn in wrong {
+        assert_eq!(fx.turn(turn.clone()).await, Outcome::Fenced, "{turn:?}");
+    }
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+    assert_eq!(fx.store.journal(key, 1, 0, 10).await.unwrap(), []);
+    assert_eq!(fx.turn(next).await, Outcome::Committed);
+}
+
+pub async fn a_turn_that_leaves_a_gap_is_refused(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    for index in [2, 3, i64::MAX as u64] {
+        assert_eq!(fx.turn(Turn { row: Some(row(index, 2)), ..turn(key) }).await, Outcome::Fenced, "{index}");
+    }
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+    let gap = First::Turn { owner: ADA, row: row(1, 1), change: change(Status::Running, Some(0)) };
+    assert_eq!(fx.commit(Write::Create(new_run("gap", gap))).await, Outcome::Fenced);
+    assert_eq!(fx.store.run("gap").await.unwrap(), None);
+}
+
+pub async fn another_turn_at_an_index_that_is_there_is_refused(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    assert_eq!(fx.turn(Turn { row: Some(row(0, 2)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+}
+
+pub async fn a_turn_that_is_sent_again_changes_nothing(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    fx.post("r", letter("one")).await;
+    let taken = Turn {
+        row: Some(row(1, 2)),
+        change: Some(change(Status::Running, Some(4))),
+        delivered: vec![fx.inbox(key).await[0].sequence],
+        returned: vec![letter("back")],
+        ..turn(key)
+    };
+    let later = Turn { row: Some(row(2, 3)), change: Some(change(Status::Suspended, Some(5))), ..turn(key) };
+    for turn in [&taken, &taken, &later, &taken, &later] {
+        assert_eq!(fx.turn(turn.clone()).await, Outcome::Committed);
+    }
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
+    assert_eq!(fx.letters(key).await, ["back"]);
+    assert_eq!((fx.run("r").await.status, fx.run("r").await.wake_at), (Status::Suspended, Some(5)));
+    let twice = Turn { row: Some(row(3, 4)), ..turn(key) };
+    let outcomes = fx.group(&[Write::Turn(twice.clone()), Write::Turn(twice)]).await;
+    assert_eq!(outcomes, [Outcome::Committed, Outcome::Committed], "also within one group");
+}
+
+pub async fn a_turn_that_is_sent_again_is_recognised_after_the_run_changed_hands(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    let taken = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
+    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed);
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed, "nobody has taken it up yet");
+    let claimed = fx.claim(BOB, 0).await;
+    assert_eq!(claimed[0].fence, Fence { owner: BOB, epoch: 2 });
+    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    assert_eq!(fx.run("r").await, claimed[0]);
+}
+
+pub async fn a_refused_turn_changes_nothing(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    fx.post("r", letter("one")).await;
+    let before = (fx.run("r").await, fx.inbox(key).await);
+    let full = Turn {
+        row: Some(row(1, 2)),
+        change: Some(change(Status::Failed, None)),
+        delivered: vec![before.1[0].sequence],
+        returned: vec![letter("back")],
+        ..turn(key)
+    };
+    let refused = [
+        Turn { fence: Fence { owner: ADA, epoch: 9 }, ..full.clone() },
+        Turn { fence: Fence { owner: ADA, epoch: 9 }, row: None, ..full.clone() },
+        Turn { fence: Fence { owner: ADA, epoch: 9 }, row: None, change: None, ..full.clone() },
+        Turn { row: Some(row(0, 9)), ..full.clone() },
+        Turn { row: Some(row(5, 9)), ..full },
+    ];
+    for turn in refused {
+        assert_eq!(fx.turn(turn.clone()).await, Outcome::Fenced, "{turn:?}");
+    }
+    assert_eq!((fx.run("r").await, fx.inbox(key).await), before);
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+}
+
+pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let keys = [started(&fx, "a").await, started(&fx, "b").await, started(&fx, "c").await];
+    let group = [
+        Write::Turn(Turn { row: Some(row(1, 2)), ..turn(keys[0]) }),
+        Write::Turn(Turn { row: Some(row(7, 2)), ..turn(keys[1]) }),
+        Write::Turn(Turn { row: Some(row(1, 2)), fence: Fence { owner: BOB, epoch: 1 }, ..turn(keys[1]) }),
+        Write::Create(new_run("bobs", taken_by(BOB))),
+        Write::Post { run: "nobody".into(), letter: letter("x") },
+        Write::Turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(keys[2]) }),
+    ];
+    let expected =
+        [Outcome::Committed, Outcome::Fenced, Outcome::Fenced, Outcome::Fenced, Outcome::Unknown, Outcome::Committed];
+    assert_eq!(fx.group(&group).await, expected);
+    let lengths = [fx.journal(keys[0]).await.len(), fx.journal(keys[1]).await.len(), fx.journal(keys[2]).await.len()];
+    assert_eq!(lengths, [2, 1, 2]);
+    assert_eq!(fx.run("c").await.status, Status::Completed);
+}
+
+pub async fn writes_of_one_group_take_effect_in_order(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    let fence = Fence { owner: ADA, epoch: 1 };
+    let next = |index| Write::Turn(Turn { row: Some(row(index, u128::from(index) + 1)), ..turn(key) });
+    let group = [
+        next(1),
+        next(2),
+        Write::Post { run: "r".into(), letter: letter("one") },
+        Write::Release { run: key, fence, inbox_seq: 0 },
+        Write::Release { run: key, fence, inbox_seq: 1 },
+        next(3),
+        Write::Post { run: "new".into(), letter: letter("too early") },
+        Write::Create(new_run("new", First::Letter(letter("begin")))),
+        Write::Post { run: "new".into(), letter: letter("in time") },
+    ];
+    let outcomes = fx.group(&group).await;
+    let new = fx.run("new").await.key;
+    let expected = [
+        Outcome::Committed,
+        Outcome::Committed,
+        Outcome::Committed,
+        Outcome::Unread,
+        Outcome::Committed,
+        Outcome::Fenced,
+        Outcome::Unknown,
+        Outcome::Created(new),
+        Outcome::Committed,
+    ];
+    assert_eq!(outcomes, expected);
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
+    assert_eq!(fx.letters(new).await, ["begin", "in time"]);
+}
+
+pub async fn a_turn_without_a_row_is_fenced_too(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    fx.post("r", letter("one")).await;
+    let bare = Turn { delivered: vec![fx.inbox(key).await[0].sequence], ..turn(key) };
+    let changed = Turn { change: Some(change(Status::Running, Some(3))), ..turn(key) };
+    for (right, fence, generation) in [
+        (false, Fence { owner: BOB, epoch: 1 }, 0),
+        (false, Fence { owner: ADA, epoch: 2 }, 0),
+        (false, Fence { owner: ADA, epoch: 1 }, 1),
+        (true, Fence { owner: ADA, epoch: 1 }, 0),
+    ] {
+        let expected = if right { Outcome::Committed } else { Outcome::Fenced };
+        for turn in [&bare, &changed] {
+            assert_eq!(fx.turn(Turn { fence, generation, ..turn.clone() }).await, expected);
+        }
+        assert_eq!(fx.letters(key).await.is_empty(), right);
+        assert_eq!(fx.run("r").await.status == Status::Running, right);
+    }
+    assert_eq!(fx.journal(key).await, [row(0, 1)]);
+}
+
+pub async fn a_journal_is_read_from_an_index_on(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    let other = started(&fx, "other").await;
+    for index in 1..5 {
+        for run in [key, other] {
+            fx.turn(Turn { row: Some(row(index, u128::from(index) + 1)), ..turn(run) }).await;
+        }
+    }
+    let read = async |from, limit| {
+        let rows = fx.store.journal(key, 0, from, limit).await.unwrap();
+        rows.iter().map(|row| row.index).collect::<Vec<_>>()
+    };
+    assert_eq!(read(0, 100).await, [0, 1, 2, 3, 4]);
+    assert_eq!(read(1, 2).await, [1, 2]);
+    assert_eq!(read(4, 2).await, [4]);
+    assert_eq!(read(5, 2).await, [0; 0]);
+    assert_eq!(read(u64::MAX, 2).await, [0; 0]);
+    assert_eq!(read(0, 0).await, [0; 0]);
+    assert_eq!(fx.store.last(key, 0).await.unwrap(), Some(row(4, 5)));
+    assert_eq!(fx.store.last(key, 1).await.unwrap(), None);
+    assert_eq!(fx.store.last(key + 100, 0).await.unwrap(), None);
+}

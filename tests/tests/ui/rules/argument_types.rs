@@ -1,0 +1,31 @@
+use std::rc::Rc;
+use std::sync::mpsc::Receiver;
+use workflow_runtime::{Result, step, workflow};
+
+struct Plain;
+
+#[workflow]
+async fn one(order: u64, plain: Plain) -> Result<()> {
+    let _ = (order, plain);
+    Ok(())
+}
+
+#[workflow]
+async fn only(plain: Plain) -> Result<()> {
+    let _ = plain;
+    Ok(())
+}
+
+#[step]
+async fn local(shared: Rc<u32>, count: u32, plain: Vec<Plain>) -> Result<()> {
+    let _ = (shared, count, plain);
+    Ok(())
+}
+
+#[step]
+async fn channel(receiver: Receiver<u32>) -> Result<()> {
+    drop(receiver);
+    Ok(())
+}
+
+fn main() {}
