@@ -1,0 +1,53 @@
+//! Child processes that end.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Far above what any of the programs takes; a hang is a failure and not a stuck CI.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a program to its end, whatever that is.
+pub fn output(command: &mut Command) -> Output {
+    finish(spawn(command))
+}
+
+/// Starts a program whose output is read by the test.
+pub fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits for the end of a program.
+pub fn finish(mut child: Child) -> Output {
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let out_of_patience = |_| panic!("a program took longer than {PATIENCE:?}");
+    let stdout = stdout.recv_timeout(PATIENCE).unwrap_or_else(out_of_patience);
+    let stderr = stderr.recv_timeout(PATIENCE).unwrap_or_else(out_of_patience);
+    Output { status: child.wait().unwrap(), stdout, stderr }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+/// The first line that a program prints.
+#[allow(dead_code)]
+pub fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+/// What a program printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
