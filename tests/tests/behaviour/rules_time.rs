@@ -1,10 +1,9 @@
 //! The rules of time and identity: the order of events, deadlines, attempts and recoveries that survive a crash.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use workflow_runtime::store::{Letter, Write};
-use workflow_runtime::{Code, Engine, Error, Result, Run, now, sleep, step, timeout, workflow};
+use workflow_runtime::{Code, Error, Result, Run, now, sleep, step, timeout, workflow};
 
 use crate::support::{Lab, ManualClock, Place};
 
@@ -30,23 +29,18 @@ fn at(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> Engine {
-    place.builder(lab).environment(Arc::new(clock.clone())).replay_every_turn().open().await.unwrap()
-}
-
 /// Starts `patient`, ends the engine, lets an answer arrive at a time, and opens an engine two hours after the start.
 async fn answered_at(place: &Place, arrived_at: u64) -> String {
     let (lab, clock) = (Lab::new(), ManualClock::at(START));
-    let engine = open(place, &lab, &clock).await;
+    let engine = place.open_at(&lab, &clock).await;
     drop(engine.start(patient, ()).id("run").await.unwrap());
     lab.executed("slow", 1).await;
     drop(engine);
     let event = r#"{"completed":{"op":0,"value":"slow"}}"#.as_bytes();
-    let letter =
-        Letter { dedupe: None, arrived_at, format: 1, checksum: crc32fast::hash(event), body: Arc::from(event) };
+    let letter = Letter { dedupe: None, arrived_at, format: 1, checksum: crc32fast::hash(event), body: event.into() };
     place.store().commit(&[Write::Post { run: "run".into(), letter }]).await.unwrap();
     clock.set(START + 2 * HOUR);
-    let engine = open(place, &lab, &clock).await;
+    let engine = place.open_at(&lab, &clock).await;
     let run: Run<String> = engine.get_run("run");
     let answer = run.await.unwrap();
     assert_eq!(lab.count("slow"), 1, "an answered step is not executed again");
@@ -106,7 +100,7 @@ on_each_store! {
 
     async fn rule_11_the_clock_of_a_run_never_goes_back(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(clocks, 3).await.unwrap();
         for (step, time) in [START + 5, START - HOUR, START + 7].into_iter().enumerate() {
             lab.executed(&format!("{step}"), 1).await;
@@ -118,7 +112,7 @@ on_each_store! {
 
     async fn rule_11_a_deadline_is_fixed_at_the_call(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(sleeps_from_the_call, ()).await.unwrap();
         lab.executed("first", 1).await;
         clock.set(START + HOUR / 2);
@@ -132,13 +126,13 @@ on_each_store! {
 
     async fn rule_13_a_failed_attempt_is_recorded_before_its_backoff(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         drop(engine.start(retries, ()).id("run").await.unwrap());
         while place.rows("run").await.len() < 2 {
             tokio::task::yield_now().await;
         }
         drop(engine);
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run: Run<usize> = engine.get_run("run");
         clock.set(START + HOUR - 1);
         assert_eq!(lab.count("fails once"), 1, "a crash does not shorten the backoff");

@@ -74,6 +74,17 @@ impl Place {
         self.builder(lab).replay_every_turn().open().await.expect("the engine opens")
     }
 
+    /// An engine on a clock that stands still. It waits for the end of the engine that was dropped before it, which may
+    /// have a commit under way: on that clock nobody would ask again for the right to execute.
+    pub async fn open_at(&self, lab: &Lab, clock: &ManualClock) -> Engine {
+        let store = self.store();
+        while store.acquire(1).await.expect("the store locks").is_none() {
+            tokio::task::yield_now().await;
+        }
+        let clock = Arc::new(clock.clone());
+        self.builder(lab).environment(clock).replay_every_turn().open().await.expect("the engine opens")
+    }
+
     /// The journal of a run, as text.
     pub async fn journal(&self, id: &str) -> Vec<String> {
         self.rows(id).await.iter().map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use workflow_runtime::{Elapsed, Result, Run, Uuid, now, random, sleep, sleep_until, step, timeout, uuid, workflow};
 
-use crate::support::{Lab, ManualClock, Place};
+use crate::support::{Lab, ManualClock};
 
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_700_000_000_000;
@@ -55,14 +55,10 @@ fn time(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> workflow_runtime::Engine {
-    place.builder(lab).environment(std::sync::Arc::new(clock.clone())).replay_every_turn().open().await.unwrap()
-}
-
 on_each_store! {
     async fn a_sleep_ends_when_its_time_has_come(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(naps, 1).await.unwrap();
         clock.set(START + HOUR - 1);
         assert_eq!(lab.count("awake"), 0);
@@ -72,11 +68,11 @@ on_each_store! {
 
     async fn a_sleep_that_passed_while_nobody_was_there_is_over(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         drop(engine.start(naps, 1).id("nap").await.unwrap());
         drop(engine);
         clock.set(START + 5 * HOUR);
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run: Run<(SystemTime, SystemTime)> = engine.get_run("nap");
         assert_eq!(run.await.unwrap(), (time(START), time(START + 5 * HOUR)));
     }
@@ -96,7 +92,7 @@ on_each_store! {
 
     async fn a_timeout_gives_up_on_an_operation(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let engine = open(&place, &lab, &clock).await;
+        let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(patient, "slow".into()).await.unwrap();
         lab.executed("slow", 1).await;
         clock.set(START + HOUR);

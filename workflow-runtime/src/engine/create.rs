@@ -23,6 +23,8 @@ struct New {
     definition: &'static WorkflowDefinition,
     args: Payload,
     args_digest: [u8; 32],
+    /// Also the time of its first event, if that is delivered here.
+    created_at: u64,
     token: u128,
 }
 
@@ -48,7 +50,8 @@ impl Inner {
                 id
             }
         };
-        let new = New { id, definition, args, args_digest, token: self.random.number() };
+        let (created_at, token) = (self.environment.now(), self.random.number());
+        let new = New { id, definition, args, args_digest, created_at, token };
         if self.is_executing()
             && let Some(outcome) = self.create_here(&new).await?
         {
@@ -58,7 +61,7 @@ impl Inner {
             };
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
-        let first = First::Letter(self.letter(&new.args)?);
+        let first = First::Letter(self.letter(&new)?);
         match self.send(&new, first).await? {
             Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
             _ => {
@@ -74,7 +77,7 @@ impl Inner {
         let taking = self.taking.begin(&new.id);
         let mut core = Core::new(new.definition, new.id.clone());
         let span = run_span(&new.id, new.definition);
-        let first = span.in_scope(|| self.first_turn(&mut core, &new.args));
+        let first = span.in_scope(|| self.first_turn(&mut core, new));
         let first = match first {
             Ok(first) => first,
             Err(error) => {
@@ -83,7 +86,7 @@ impl Inner {
             }
         };
         let ended = first.deliveries.last().and_then(|delivery| delivery.end.as_ref());
-        let change = turn::row_after(self, core.shared(), ended, true);
+        let change = turn::row_after(core.shared(), ended, true);
         let ended = ended.is_some();
         let row = turn::journal_row(self, 0, &first)?;
         let first = First::Turn { owner: self.owner, row, change: change.clone() };
@@ -97,8 +100,8 @@ impl Inner {
         Ok((!matches!(outcome, Outcome::Fenced)).then_some(outcome))
     }
 
-    fn first_turn(&self, core: &mut Core, args: &Payload) -> Result<TurnRecord> {
-        let delivery = core.deliver(self.environment.now(), self.started(args))?;
+    fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
+        let delivery = core.deliver(new.created_at, self.started(&new.args))?;
         let record = TurnRecord { deliveries: vec![delivery] };
         if self.settings.replay_every_turn {
             let mut again = Core::new(core.definition(), core.shared().run_id().clone());
@@ -121,7 +124,7 @@ impl Inner {
             workflow: Arc::from(new.definition.source.id),
             fingerprint: Arc::from(new.definition.source.fingerprint),
             args_digest: new.args_digest,
-            created_at: self.environment.now(),
+            created_at: new.created_at,
             token: new.token,
             first,
         };
@@ -190,11 +193,11 @@ impl Inner {
         Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone() }
     }
 
-    fn letter(&self, args: &Payload) -> Result<Letter> {
-        let body = self.started(args).encode()?;
+    fn letter(&self, new: &New) -> Result<Letter> {
+        let body = self.started(&new.args).encode()?;
         Ok(Letter {
             dedupe: None,
-            arrived_at: self.environment.now(),
+            arrived_at: new.created_at,
             format: FORMAT,
             checksum: crc32fast::hash(&body),
             body: body.into(),

@@ -238,14 +238,15 @@ fn row_change(engine: &Inner, seat: &Seat, draft: &Draft, end: Option<&End>) -> 
         return Some(Stuck::park(fault.clone().run(seat.core.shared().run_id()), engine.build()));
     }
     let first = seat.next_index == 0;
-    let change = row_after(engine, seat.core.shared(), end, first);
+    let change = row_after(seat.core.shared(), end, first);
     let same = !first && end.is_none() && (change.status, change.wake_at) == (seat.status, seat.wake_at);
     (!same).then_some(change)
 }
 
 /// The run's row after a turn.
-pub(super) fn row_after(engine: &Inner, run: &crate::replay::Shared, end: Option<&End>, first: bool) -> RowChange {
-    let now = engine.environment.now();
+pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: bool) -> RowChange {
+    // The event's, so that a run has begun no earlier than it was created, and ends no earlier than it began.
+    let now = run.now();
     let (status, wake_at) = match end {
         Some(End::Completed(_)) => (Status::Completed, None),
         Some(End::Failed(_)) => (Status::Failed, None),

@@ -23,6 +23,8 @@ pub struct Progress {
     /// Bytes that this process has read.
     read: AtomicU64,
     ended: AtomicBool,
+    /// Drawn if there is a terminal to draw it on.
+    bar: OnceLock<ProgressBar>,
 }
 
 /// The gauges of a run, by its id.
@@ -44,9 +46,16 @@ impl Progress {
         self.finished.store(files as u64, Relaxed);
     }
 
-    /// A step begins to read a file.
+    /// A step begins to read a file. Before the first one it is said where the run goes on.
     pub fn begin(&self) {
-        self.resumed_at.get_or_init(|| self.finished.load(Relaxed));
+        self.resumed_at.get_or_init(|| {
+            let (finished, total) = (self.finished.load(Relaxed), self.total.load(Relaxed));
+            if finished > 0 {
+                self.bar().suspend(|| eprintln!("resuming: {finished} of {total} files are finished"));
+                self.bar().reset_eta();
+            }
+            finished
+        });
     }
 
     /// A step has read some bytes.
@@ -68,20 +77,18 @@ impl Progress {
         (examined as u64).saturating_sub(self.hashed.load(Relaxed))
     }
 
-    /// Draws a bar, if there is a terminal to draw it on, until the run has ended.
+    fn bar(&self) -> &ProgressBar {
+        self.bar.get_or_init(|| {
+            let style = ProgressStyle::with_template("{bar:32} {pos}/{len} files  {msg}  {eta}");
+            ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        })
+    }
+
+    /// Keeps the bar up to date until the run has ended.
     pub async fn show(&self) {
-        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} files  {msg}  {eta}");
-        let bar = ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let mut resumed = false;
+        let bar = self.bar();
         while !self.ended.load(Relaxed) {
             let total = self.total.load(Relaxed);
-            if let Some(&finished) = self.resumed_at.get()
-                && !std::mem::replace(&mut resumed, true)
-                && finished > 0
-            {
-                bar.suspend(|| eprintln!("resuming: {finished} of {total} files are finished"));
-                bar.reset_eta();
-            }
             if total > 0 {
                 bar.set_message(format!("{} read", HumanBytes(self.read.load(Relaxed))));
                 bar.set_length(total);
