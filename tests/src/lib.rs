@@ -1,5 +1,7 @@
 //! What the tests that crash programs share with the programs that they crash.
 
+#![forbid(unsafe_code)]
+
 pub mod everything;
 mod log;
 

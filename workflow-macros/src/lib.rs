@@ -4,6 +4,8 @@
 //! generated is thin: calls into the versioned module `workflow_runtime::__private::v1`, so that a change of the runtime
 //! does not have to be a change of the expansion.
 
+#![forbid(unsafe_code)]
+
 mod determinism;
 mod durable;
 mod errors;

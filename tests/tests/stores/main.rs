@@ -91,7 +91,9 @@ conformance! {
     ownership:
         one_engine_executes_at_a_time,
         the_writes_of_an_engine_that_lost_the_right_are_refused,
-        an_engine_that_gets_the_right_again_keeps_its_runs;
+        an_engine_that_gets_the_right_again_keeps_its_runs,
+        an_engine_that_another_process_took_over_from_writes_nothing_more,
+        a_claim_ends_what_was_written_under_the_one_before;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

@@ -37,3 +37,25 @@ pub async fn an_engine_that_gets_the_right_again_keeps_its_runs(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
 }
+
+pub async fn an_engine_that_another_process_took_over_from_writes_nothing_more(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    drop(right);
+    let other = fx.another();
+    let _right = other.acquire(BOB).await.unwrap().unwrap();
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.journal(key).await.len(), 2);
+}
+
+pub async fn a_claim_ends_what_was_written_under_the_one_before(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Committed);
+    assert_eq!(fx.claim(ADA, u64::MAX).await.len(), 1);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    let next = Turn { row: Some(row(2, 3)), fence: Fence { owner: ADA, epoch: 2 }, ..turn(key) };
+    assert_eq!(fx.turn(next).await, Outcome::Committed);
+}

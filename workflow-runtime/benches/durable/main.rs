@@ -13,12 +13,12 @@
 //! syncs of the disk became faster or slower is taken again.
 //!
 //! `cpu_us` and `raw_cpu_us` are the processor time of a unit on all threads, which a busy machine disturbs least;
-//! `in_store_us` is how much of a row's time was spent inside the store. The allocator counts, at three atomic operations
-//! for each allocation; ours makes far more of them, so that its figures are slightly worse than they would be without.
+//! `in_store_us` is how much of a row's time was spent inside the store.
 
 mod cases;
 mod counting;
 mod disk;
+mod heap;
 mod options;
 mod ours;
 mod pairs;
@@ -27,13 +27,8 @@ mod report;
 
 use std::process::ExitCode;
 
-use peak_alloc::PeakAlloc;
-
 use self::disk::Disk;
 use self::options::Options;
-
-#[global_allocator]
-static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

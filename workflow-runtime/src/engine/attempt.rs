@@ -4,15 +4,18 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use super::live::{Arrival, Live, Seat, What};
 use super::{Engine, Handle, Inner};
+use crate::codec::Payload;
 use crate::error::{Code, Error};
-use crate::registry::{AttemptFailure, AttemptResult, Execution, adopt};
+use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
 use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
 use crate::resources::Resources;
 
@@ -30,7 +33,6 @@ pub struct StepInfo {
     pub run: String,
 }
 
-#[derive(Clone)]
 struct Scope {
     engine: Weak<Handle>,
     run: Arc<str>,
@@ -41,7 +43,7 @@ struct Scope {
     /// Of a step inside a step: its number among those, behind the outer one's.
     path: String,
     /// How many steps it has called so far.
-    inner: Arc<AtomicU32>,
+    inner: AtomicU32,
 }
 
 tokio::task_local! {
@@ -90,20 +92,22 @@ impl Scope {
     /// That of a step which is called inside this one.
     fn inside(&self, step: &'static str) -> Scope {
         let number = self.inner.fetch_add(1, Ordering::Relaxed);
-        Scope { step, path: format!("{}/{number}", self.path), inner: Arc::default(), ..self.clone() }
+        Scope {
+            engine: self.engine.clone(),
+            run: self.run.clone(),
+            generation: self.generation,
+            op: self.op,
+            attempt: self.attempt,
+            step,
+            path: format!("{}/{number}", self.path),
+            inner: AtomicU32::new(0),
+        }
     }
 }
 
 /// Executes a step outside any run, or inside another step: once, unrecorded.
 pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
-    let step = request.definition.source.id;
-    match SCOPE.try_with(|outer| outer.inside(step)) {
-        Ok(scope) => SCOPE.scope(scope.clone(), execute_plainly(request, Some(scope))).await,
-        Err(_) => execute_plainly(request, None).await,
-    }
-}
-
-async fn execute_plainly(request: StepRequest, scope: Option<Scope>) -> AttemptResult {
+    let scope = SCOPE.try_with(|outer| outer.inside(request.definition.source.id)).ok();
     let adopt = request.definition.adopt;
     let needs_none = (request.definition.requires)().is_empty();
     let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
@@ -114,7 +118,10 @@ async fn execute_plainly(request: StepRequest, scope: Option<Scope>) -> AttemptR
         Err(error) => return Err(adopt(error)),
     };
     let attempt = match execution {
-        Execution::Async(attempt) => attempt,
+        Execution::Async(attempt) => match scope {
+            Some(scope) => Box::pin(SCOPE.scope(scope, attempt)),
+            None => attempt,
+        },
         Execution::Blocking(attempt) => {
             let span = tracing::Span::current();
             let attempt = move || match scope {
@@ -133,21 +140,19 @@ async fn execute_plainly(request: StepRequest, scope: Option<Scope>) -> AttemptR
     match request.policy.timeout {
         None => attempt.await,
         Some(timeout) => {
-            tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| Err(adopt(timed_out(&request))))
+            let late = |_| Err(adopt(timed_out(request.definition.source.id, timeout)));
+            tokio::time::timeout(timeout, attempt).await.unwrap_or_else(late)
         }
     }
 }
 
-fn timed_out(request: &StepRequest) -> Error {
-    let timeout = request.policy.timeout.unwrap_or_default();
-    Error::coded(
-        Code::Timeout,
-        format!("an attempt of step `{}` took longer than {timeout:?}", request.definition.source.id),
-    )
+fn timed_out(step: &str, timeout: Duration) -> Error {
+    Error::coded(Code::Timeout, format!("an attempt of step `{step}` took longer than {timeout:?}"))
 }
 
+/// What is to be executed.
 enum Work {
-    Step(StepRequest),
+    Step { definition: &'static StepDefinition, input: Payload, timeout: Option<Duration> },
     Local(LocalFuture),
 }
 
@@ -167,18 +172,16 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         return None;
     }
     let run = seat.core.shared();
-    let request = run.with_open(op, |kind| match kind {
-        Kind::Step(request) => Some(request.as_ref().clone()),
+    let step = run.with_open(op, |kind| match kind {
+        Kind::Step(step) => {
+            let (definition, input, timeout) = (step.definition, step.input.clone(), step.policy.timeout);
+            Some((Work::Step { definition, input, timeout }, definition.source.id, step.attempt))
+        }
         Kind::Local(_) | Kind::Timer { .. } => None,
-    });
-    let work = match request {
-        None => return None,
-        Some(Some(request)) => Work::Step(request),
-        Some(None) => Work::Local(run.take_local(op)?),
-    };
-    let (step, attempt) = match &work {
-        Work::Step(request) => (request.definition.source.id, request.attempt),
-        Work::Local(_) => (NONDETERMINISTIC, 1),
+    })?;
+    let (work, step, attempt) = match step {
+        Some(step) => step,
+        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1),
     };
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
@@ -189,18 +192,18 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         attempt,
         step,
         path: String::new(),
-        inner: Arc::default(),
+        inner: AtomicU32::new(0),
     };
+    // The user's conversions run in it as well, and one that panics must not leave the step without an end.
+    let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope)).catch_unwind();
     let executing = engine.clone();
-    let attempt = async move {
-        // The user's conversions run in it as well, and one that panics must not leave the step without an end.
-        let ended = AssertUnwindSafe(execute(&executing, work, scope)).catch_unwind().await;
+    let attempt = attempt.map(move |ended| {
         let result = ended.unwrap_or_else(|panic| {
             let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
             Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
         });
         result.map(|result| Arrival { at: executing.environment.now(), what: What::Attempt { op, result } })
-    };
+    });
     let mut attempt = Box::pin(attempt.instrument(span));
     if begin == Begin::Here
         && let Poll::Ready(ended) = attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))
@@ -222,63 +225,57 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     None
 }
 
+/// The right to run an attempt. Nothing if the engine ends before there is one.
+async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    // Nearly always there is one, and to queue for it costs more than to take it.
+    match permits.clone().try_acquire_owned() {
+        Ok(permit) => Some(permit),
+        Err(_) => permits.clone().acquire_owned().await.ok(),
+    }
+}
+
 /// One attempt. Nothing if the engine ends before it began.
-async fn execute(engine: &Inner, work: Work, scope: Scope) -> Option<AttemptResult> {
-    let request = match work {
-        Work::Local(future) => {
-            let _permit = engine.async_permits.clone().acquire_owned().await.ok()?;
-            let ended = AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await;
-            return Some(ended.unwrap_or_else(|panic| {
-                let text = panic_text(&*panic);
-                let error = Error::coded(Code::Panic, format!("the future panicked: {text}"));
-                Err(adopt::<Error>(error.into_fatal()))
-            }));
-        }
-        Work::Step(request) => request,
-    };
-    let definition = request.definition;
-    let panicked = |panic: Box<dyn std::any::Any + Send>| -> AttemptFailure {
-        let text = panic_text(&*panic);
-        let error = Error::coded(Code::Panic, format!("step `{}` panicked: {text}", definition.source.id));
-        (definition.adopt)(error)
-    };
-    let execution = match (definition.execute)(&request.input, &engine.resources) {
-        Ok(execution) => execution,
-        Err(error) => return Some(Err((definition.adopt)(error))),
+async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<AttemptResult> {
+    let step = scope.step;
+    let (execution, adopt, timeout): (_, fn(Error) -> AttemptFailure, _) = match work {
+        Work::Local(future) => (Execution::Async(future), adopt::<Error>, None),
+        Work::Step { definition, input, timeout } => match (definition.execute)(&input, &engine.resources) {
+            Ok(execution) => (execution, definition.adopt, timeout),
+            Err(error) => return Some(Err((definition.adopt)(error))),
+        },
     };
     let permits = match &execution {
         Execution::Async(_) => &engine.async_permits,
         Execution::Blocking(_) => &engine.blocking_permits,
     };
-    let permit = permits.clone().acquire_owned().await.ok()?;
-    let attempt = async {
-        match execution {
-            Execution::Async(future) => {
+    let permit = permit(permits).await?;
+    let attempt = match execution {
+        Execution::Async(future) => Either::Left(async move {
+            let _permit = permit;
+            AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await
+        }),
+        Execution::Blocking(function) => {
+            let span = tracing::Span::current();
+            let blocking = move || {
+                // Held to the function's end, also when nobody waits for it any more.
                 let _permit = permit;
-                AssertUnwindSafe(SCOPE.scope(scope, future))
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|panic| Err(panicked(panic)))
-            }
-            Execution::Blocking(function) => {
-                let span = tracing::Span::current();
-                let blocking = move || {
-                    // Held to the function's end, also when nobody waits for it any more.
-                    let _permit = permit;
-                    let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
-                    std::panic::catch_unwind(AssertUnwindSafe(function))
-                };
-                match engine.runtime.spawn_blocking(blocking).await {
-                    Ok(ended) => ended.unwrap_or_else(|panic| Err(panicked(panic))),
-                    Err(error) => Err((definition.adopt)(error.into())),
-                }
-            }
+                let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
+                std::panic::catch_unwind(AssertUnwindSafe(function))
+            };
+            let ended = engine.runtime.spawn_blocking(blocking);
+            Either::Right(ended.map(move |ended| ended.unwrap_or_else(|error| Ok(Err(adopt(error.into()))))))
         }
     };
-    let Some(timeout) = request.policy.timeout else { return Some(attempt.await) };
     let attempt = std::pin::pin!(attempt);
-    Some(match select(attempt, engine.environment.sleep(timeout)).await {
-        Either::Left((result, _)) => result,
-        Either::Right(((), _)) => Err((definition.adopt)(timed_out(&request))),
-    })
+    let ended = match timeout {
+        None => attempt.await,
+        Some(timeout) => match select(attempt, engine.environment.sleep(timeout)).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(((), _)) => return Some(Err(adopt(timed_out(step, timeout)))),
+        },
+    };
+    Some(ended.unwrap_or_else(|panic| {
+        let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
+        Err(adopt(Error::coded(Code::Panic, text)))
+    }))
 }

@@ -138,8 +138,11 @@ impl Event {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value)
-        .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))
+    // Enough for a step with a small result: it need not grow.
+    let mut row = Vec::with_capacity(256);
+    serde_json::to_writer(&mut row, value)
+        .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))?;
+    Ok(row)
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8]) -> Result<T, Error> {

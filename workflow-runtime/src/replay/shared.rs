@@ -1,6 +1,6 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use chacha20::ChaCha12Rng;
 use rand::SeedableRng;
+use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
@@ -56,7 +57,7 @@ struct State {
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
     next_branch: BranchId,
-    ops: HashMap<u64, Slot>,
+    ops: FxHashMap<u64, Slot>,
     /// How many of `ops` have no result.
     outstanding: usize,
     commands: Vec<Command>,
@@ -101,7 +102,7 @@ impl Shared {
                 rng: None,
                 next_op: 0,
                 next_branch: 1,
-                ops: HashMap::new(),
+                ops: FxHashMap::default(),
                 outstanding: 0,
                 commands: Vec::new(),
                 actions: Vec::new(),

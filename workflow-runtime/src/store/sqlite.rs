@@ -5,6 +5,7 @@
 
 mod claims;
 mod fault;
+mod heads;
 mod open;
 mod ownership;
 mod read;

@@ -7,10 +7,11 @@ use workflow_runtime::store::Synchronous;
 use workflow_runtime::{Result as RunResult, sleep, workflow};
 
 use super::{Case, no_op};
+use crate::Result;
 use crate::disk::Disk;
+use crate::heap::Count;
 use crate::ours::Ours;
 use crate::report::{Bar, Row};
-use crate::{ALLOCATOR, Result};
 
 pub const CASE: Case = Case {
     name: "memory",
@@ -36,18 +37,18 @@ async fn doze() -> RunResult<()> {
 fn measure(disk: &Disk) -> Result<Row> {
     let directory = disk.directory()?;
     let ours = Ours::open(directory.path(), Synchronous::Normal)?;
-    // Threads, statements and queues are there from now on.
-    put_to_sleep(&ours, WARM)?;
-    let before = ALLOCATOR.current_usage();
+    // Threads, statements and queues are there from then on.
+    put_to_sleep(&ours, WARM, &Count::begin())?;
+    let heap = Count::begin();
     for _ in 0..RUNS / AT_ONCE {
-        put_to_sleep(&ours, AT_ONCE)?;
+        put_to_sleep(&ours, AT_ONCE, &heap)?;
     }
-    let bytes = ALLOCATOR.current_usage().saturating_sub(before);
+    let bytes = heap.live();
     Ok(Row::counted(CASE.name, "bytes/run", bytes as f64 / f64::from(RUNS), Bar::AtMost(4_096.0)).with("runs", RUNS))
 }
 
 /// Starts runs and waits until they sleep and nothing moves any more.
-fn put_to_sleep(ours: &Ours, runs: u32) -> Result<()> {
+fn put_to_sleep(ours: &Ours, runs: u32, heap: &Count) -> Result<()> {
     let asleep = ours.counts().suspended + u64::from(runs);
     ours.runtime.block_on(try_join_all((0..runs).map(|_| ours.engine.start(doze, ()).into_future())))?;
     let start = Instant::now();
@@ -58,9 +59,9 @@ fn put_to_sleep(ours: &Ours, runs: u32) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The turns are recorded; their drivers are about to end.
-    let mut bytes = 0;
-    while bytes != ALLOCATOR.current_usage() {
-        bytes = ALLOCATOR.current_usage();
+    let mut bytes = usize::MAX;
+    while bytes != heap.live() {
+        bytes = heap.live();
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())

@@ -12,11 +12,12 @@ use workflow_runtime::store::Synchronous;
 use workflow_runtime::{Result as RunResult, step, workflow};
 
 use super::{Case, no_op};
+use crate::Result;
 use crate::disk::Disk;
+use crate::heap::Count;
 use crate::ours::{Journal, Ours};
 use crate::pairs::{self, Spent, Watch};
 use crate::report::{Bar, Row};
-use crate::{ALLOCATOR, Result};
 
 pub const CASE: Case = Case {
     name: "replay",
@@ -52,12 +53,10 @@ fn measure(disk: &Disk) -> Result<Row> {
     let path = directory.path().join("ours.db");
     build(directory.path())?;
     let journal = Journal::measure(&path)?;
-    let mut peak = 0;
-    let ours = || -> Result<Spent> {
-        let (spent, bytes) = replay(directory.path())?;
-        peak = peak.max(bytes);
-        Ok(spent)
-    };
+    let heap = Count::begin();
+    replay(directory.path())?;
+    let peak = heap.peak();
+    drop(heap);
     let raw = || -> Result<Spent> {
         let watch = Watch::start();
         let read = mirror::read(&path)?;
@@ -66,7 +65,7 @@ fn measure(disk: &Disk) -> Result<Row> {
         }
         Ok(watch.stop(STEPS))
     };
-    let pairs = pairs::measure(disk, Spent::micros_per_unit, ours, raw)?;
+    let pairs = pairs::measure(disk, Spent::micros_per_unit, || replay(directory.path()), raw)?;
     Ok(Row::paired(CASE.name, "µs/event", &pairs, Bar::AtMost(2.0))
         .with_bar("peak_to_journal", peak as f64 / journal.bytes as f64, Bar::AtMost(2.0))
         .with("journal_bytes", journal.bytes)
@@ -93,19 +92,15 @@ fn build(directory: &Path) -> Result<()> {
     close(ours, directory)
 }
 
-/// What the replay took, and how many bytes more than before were alive at most.
-fn replay(directory: &Path) -> Result<(Spent, usize)> {
+fn replay(directory: &Path) -> Result<Spent> {
     let (sender, arrived) = channel();
     *ARRIVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-    ALLOCATOR.reset_peak_usage();
-    let before = ALLOCATOR.current_usage();
     let watch = Watch::start();
     let ours = Ours::open(directory, Synchronous::Full)?;
     arrived.recv_timeout(PATIENCE)?;
     let spent = watch.stop(STEPS);
-    let bytes = ALLOCATOR.peak_usage().saturating_sub(before);
     close(ours, directory)?;
-    Ok((spent, bytes))
+    Ok(spent)
 }
 
 /// Leaves the run as a process that is killed does, and waits until the next engine may execute.

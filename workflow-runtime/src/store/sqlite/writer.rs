@@ -2,8 +2,10 @@
 
 use rusqlite::Connection;
 
+use super::heads::Heads;
 use super::open::Address;
-use super::{claims, fault, writes};
+use super::writes::Group;
+use super::{claims, fault};
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::store::{Failed, Outcome, Write};
@@ -14,6 +16,7 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     /// `PRAGMA data_version` as last seen; it changes with the commits of others only.
     version: Option<i64>,
+    heads: Heads,
     /// A commit failed whose outcome is not known, and no group has been committed since. Until then no failure is certain to mean
     /// "not committed": it may be of the same group, sent again.
     in_doubt: bool,
@@ -21,15 +24,17 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(address: Address, connection: Connection) -> Self {
-        let mut writer = Writer { address, connection: Some(connection), version: None, in_doubt: false };
+        let mut writer =
+            Writer { address, connection: Some(connection), version: None, heads: Heads::default(), in_doubt: false };
         writer.foreign_change();
         writer
     }
 
     pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, Failed> {
-        let outcomes = self.transaction(|connection| {
+        let outcomes = self.transaction(|connection, heads| {
+            let mut writes = Group::new(connection, heads)?;
             let apply = |write| {
-                let outcome = writes::apply(connection, write);
+                let outcome = writes.apply(write);
                 hit("sqlite: after a write, before the commit");
                 outcome
             };
@@ -41,7 +46,11 @@ impl Writer {
 
     /// Makes `owner` the engine that executes, and orphans of the runs that another one held.
     pub(super) fn adopt(&mut self, owner: u64) -> Result<(), Error> {
-        self.transaction(|connection| claims::adopt(connection, owner)).map_err(|failed| failed.error)
+        self.transaction(|connection, heads| {
+            heads.clear();
+            claims::adopt(connection, owner)
+        })
+        .map_err(|failed| failed.error)
     }
 
     /// Whether another connection has committed since this was last asked.
@@ -56,18 +65,29 @@ impl Writer {
     }
 
     /// All of it is committed, or nothing is, and afterwards no transaction is open.
-    fn transaction<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failed> {
+    fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
+    ) -> Result<T, Failed> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.reopen()?,
+            None => {
+                self.heads = Heads::default();
+                self.reopen()?
+            }
         };
-        let (outcome, committing) = attempt(&connection, work);
+        let heads = &mut self.heads;
+        let (outcome, committing) = attempt(&connection, |connection| {
+            heads.begin(connection)?;
+            work(connection, heads)
+        });
         match outcome {
             Ok(value) => {
                 self.connection = Some(connection);
                 Ok(value)
             }
             Err(fault) => {
+                self.heads.clear();
                 self.in_doubt |= committing && !fault::nothing_committed(&fault);
                 // Also after a fault that has rolled back by itself, which then fails and does not matter.
                 let _ = connection.execute_batch("ROLLBACK");
@@ -169,8 +189,8 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let mut writer = writer(&directory);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            writer.transaction(|connection| -> rusqlite::Result<()> {
-                writes::apply(connection, &create("half", 1))?;
+            writer.transaction(|connection, heads| -> rusqlite::Result<()> {
+                Group::new(connection, heads)?.apply(&create("half", 1))?;
                 panic!("in the middle")
             })
         }));

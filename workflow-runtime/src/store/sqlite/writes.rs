@@ -3,32 +3,24 @@
 //! The statement that comes first carries the conditions; what they refuse has changed nothing. So a refusal leaves its
 //! group alone without a savepoint, and a turn of one row, which is what nearly every step comes to, is one statement.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
+use super::heads::{Head, Heads};
 use super::{claims, read};
 use crate::store::{Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
-
-pub(super) fn apply(connection: &Connection, write: &Write) -> Result<Outcome> {
-    match write {
-        Write::Create(new) => create(connection, new),
-        Write::Turn(turn) => take_turn(connection, turn),
-        Write::Post { run, letter } => post(connection, run, letter),
-        Write::Release { run, fence, inbox_seq } => release(connection, *run, *fence, *inbox_seq),
-        Write::Claim { owner, now, workflows, limit, again } => {
-            claims::claim(connection, *owner, *now, workflows, *limit, *again)
-        }
-        Write::Unstick { build } => claims::unstick(connection, build),
-    }
-}
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
 /// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite then copies each row
 /// through a temporary table.
-pub(super) const APPEND: &str = "
+const APPEND_CHECKED: &str = "
 INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, body) VALUES (
     (SELECT key FROM runs WHERE key = ?1 AND owner = ?8 AND epoch = ?9 AND generation = ?2
      AND (?3 = 0 OR EXISTS (SELECT 1 FROM journal WHERE run = ?1 AND generation = ?2 AND idx = ?3 - 1))),
     ?2, ?3, ?4, ?5, ?6, ?7)";
+
+/// A row of a run whose head is known. The index of the table still refuses another row in its place.
+const APPEND: &str = "
+INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 const CHANGE: &str = "
 UPDATE runs SET status = ?5, wake_at = ?6, started_at = coalesce(started_at, ?7),
@@ -53,11 +45,110 @@ UPDATE runs SET inbox_seq = inbox_seq + 1,
     wake_at = CASE WHEN status IN ('completed', 'failed', 'cancelled', 'stuck') THEN wake_at ELSE 0 END
 WHERE key = ?1";
 
-fn create(connection: &Connection, new: &NewRun) -> Result<Outcome> {
+/// A group of writes, inside its transaction.
+pub(super) struct Group<'c> {
+    connection: &'c Connection,
+    heads: &'c mut Heads,
+    /// For [`APPEND`]: looking it up for each row would take a tenth of the time that the row takes.
+    append: CachedStatement<'c>,
+}
+
+impl<'c> Group<'c> {
+    pub(super) fn new(connection: &'c Connection, heads: &'c mut Heads) -> Result<Self> {
+        Ok(Group { connection, heads, append: connection.prepare_cached(APPEND)? })
+    }
+
+    pub(super) fn apply(&mut self, write: &Write) -> Result<Outcome> {
+        match write {
+            Write::Create(new) => self.create(new),
+            Write::Turn(turn) => self.turn(turn),
+            Write::Post { run, letter } => post(self.connection, run, letter),
+            Write::Release { run, fence, inbox_seq } => {
+                self.heads.forget(*run);
+                release(self.connection, *run, *fence, *inbox_seq)
+            }
+            Write::Claim { owner, now, workflows, limit, again } => {
+                let claimed = claims::claim(self.connection, *owner, *now, workflows, *limit, *again)?;
+                if let Outcome::Claimed(rows) = &claimed {
+                    rows.iter().for_each(|row| self.heads.forget(row.key));
+                }
+                Ok(claimed)
+            }
+            Write::Unstick { build } => {
+                self.heads.clear();
+                claims::unstick(self.connection, build)
+            }
+        }
+    }
+
+    fn create(&mut self, new: &NewRun) -> Result<Outcome> {
+        if insert_run(self.connection, new)? == 0 {
+            return not_created(self.connection, new);
+        }
+        let key = self.connection.last_insert_rowid();
+        match &new.first {
+            First::Turn { owner, row, change } => {
+                let head = Head { fence: Fence { owner: *owner, epoch: 1 }, generation: 0, next: 0 };
+                self.append_at_head(key, head, row)?;
+                self.heads.appended(key, head, Some(change));
+            }
+            First::Letter(letter) => {
+                put(self.connection, key, letter)?;
+            }
+        }
+        Ok(Outcome::Created(key))
+    }
+
+    fn turn(&mut self, turn: &Turn) -> Result<Outcome> {
+        if let Some(row) = &turn.row {
+            let head = Head { fence: turn.fence, generation: turn.generation, next: row.index };
+            let appended = match self.heads.is_at(turn.run, head) {
+                true => self.append_at_head(turn.run, head, row)?,
+                false => append_checked(self.connection, turn.run, head, row)?,
+            };
+            if appended == 0 {
+                self.heads.forget(turn.run);
+                return not_appended(self.connection, turn, row);
+            }
+            self.heads.appended(turn.run, head, turn.change.as_ref());
+        }
+        if let Some(change) = &turn.change {
+            if apply_change(self.connection, turn, change)? == 0 {
+                return Ok(Outcome::Fenced);
+            }
+        } else if turn.row.is_none() && !holds(self.connection, turn)? {
+            return Ok(Outcome::Fenced);
+        }
+        for sequence in &turn.delivered {
+            self.connection
+                .prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?
+                .execute((sequence.cast_signed(), turn.run))?;
+        }
+        for letter in &turn.returned {
+            put(self.connection, turn.run, letter)?;
+        }
+        Ok(Outcome::Committed)
+    }
+
+    fn append_at_head(&mut self, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {
+        self.append.execute(params![
+            run,
+            head.generation.cast_signed(),
+            head.next.cast_signed(),
+            row.turn.to_be_bytes(),
+            row.format,
+            row.checksum,
+            &*row.body,
+        ])
+    }
+}
+
+/// How many rows: one, or none if its id is there or its owner is not the one that executes.
+fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
     let (id, workflow, fingerprint) = (&*new.id, &*new.workflow, &*new.fingerprint);
     let (digest, token, created_at) = (new.args_digest, new.token.to_be_bytes(), new.created_at.cast_signed());
-    let inserted = match &new.first {
-        First::Turn { row, .. } if row.index != 0 => 0,
+    match &new.first {
+        First::Turn { row, .. } if row.index != 0 => Ok(0),
         First::Turn { owner, change, .. } => connection.prepare_cached(CREATE_WITH_TURN)?.execute(params![
             id,
             workflow,
@@ -71,7 +162,7 @@ fn create(connection: &Connection, new: &NewRun) -> Result<Outcome> {
             change.completed_at.map(u64::cast_signed),
             change.stuck.as_deref(),
             owner.cast_signed(),
-        ])?,
+        ]),
         First::Letter(_) => connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
             id,
             workflow,
@@ -79,21 +170,8 @@ fn create(connection: &Connection, new: &NewRun) -> Result<Outcome> {
             digest,
             token,
             created_at
-        ])?,
-    };
-    if inserted == 0 {
-        return not_created(connection, new);
+        ]),
     }
-    let key = connection.last_insert_rowid();
-    match &new.first {
-        First::Turn { owner, row, .. } => {
-            append(connection, key, 0, Fence { owner: *owner, epoch: 1 }, row)?;
-        }
-        First::Letter(letter) => {
-            put(connection, key, letter)?;
-        }
-    }
-    Ok(Outcome::Created(key))
 }
 
 fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
@@ -110,42 +188,18 @@ fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
     })
 }
 
-fn take_turn(connection: &Connection, turn: &Turn) -> Result<Outcome> {
-    if let Some(row) = &turn.row
-        && append(connection, turn.run, turn.generation, turn.fence, row)? == 0
-    {
-        return not_appended(connection, turn, row);
-    }
-    if let Some(change) = &turn.change {
-        if apply_change(connection, turn, change)? == 0 {
-            return Ok(Outcome::Fenced);
-        }
-    } else if turn.row.is_none() && !holds(connection, turn)? {
-        return Ok(Outcome::Fenced);
-    }
-    for sequence in &turn.delivered {
-        connection
-            .prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?
-            .execute((sequence.cast_signed(), turn.run))?;
-    }
-    for letter in &turn.returned {
-        put(connection, turn.run, letter)?;
-    }
-    Ok(Outcome::Committed)
-}
-
 /// How many rows: one, or none.
-fn append(connection: &Connection, run: RunKey, generation: u64, fence: Fence, row: &JournalRow) -> Result<usize> {
-    connection.prepare_cached(APPEND)?.execute(params![
+fn append_checked(connection: &Connection, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {
+    connection.prepare_cached(APPEND_CHECKED)?.execute(params![
         run,
-        generation.cast_signed(),
-        row.index.cast_signed(),
+        head.generation.cast_signed(),
+        head.next.cast_signed(),
         row.turn.to_be_bytes(),
         row.format,
         row.checksum,
         &*row.body,
-        fence.owner.cast_signed(),
-        fence.epoch.cast_signed(),
+        head.fence.owner.cast_signed(),
+        head.fence.epoch.cast_signed(),
     ])
 }
 

@@ -1,0 +1,82 @@
+//! The Rust heap, counted while somebody asks for it.
+//!
+//! A counter that all threads share is the dearest part of an allocation, so that it would be measured with everything
+//! else: it is off while time is taken.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
+
+struct Counted;
+
+#[global_allocator]
+static HEAP: Counted = Counted;
+
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+static PEAK: AtomicIsize = AtomicIsize::new(0);
+
+fn add(bytes: usize) {
+    if COUNTING.load(Relaxed) {
+        let live = LIVE.fetch_add(bytes.cast_signed(), Relaxed) + bytes.cast_signed();
+        PEAK.fetch_max(live, Relaxed);
+    }
+}
+
+fn subtract(bytes: usize) {
+    if COUNTING.load(Relaxed) {
+        LIVE.fetch_sub(bytes.cast_signed(), Relaxed);
+    }
+}
+
+#[allow(unsafe_code)]
+// SAFETY: the system's allocator does it all; what is counted beside it touches no memory that is handed out.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        add(bytes);
+        subtract(layout.size());
+        unsafe { System.realloc(memory, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        subtract(layout.size());
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Counts from the moment at which it is made, until it is dropped. One at a time.
+pub struct Count(());
+
+impl Count {
+    pub fn begin() -> Self {
+        LIVE.store(0, Relaxed);
+        PEAK.store(0, Relaxed);
+        COUNTING.store(true, Relaxed);
+        Count(())
+    }
+
+    /// Bytes that are alive now, and were not at the beginning; less those that were and are not.
+    pub fn live(&self) -> usize {
+        LIVE.load(Relaxed).max(0).cast_unsigned()
+    }
+
+    /// The most bytes that [`live`](Count::live) ever was.
+    pub fn peak(&self) -> usize {
+        PEAK.load(Relaxed).max(0).cast_unsigned()
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        COUNTING.store(false, Relaxed);
+    }
+}
