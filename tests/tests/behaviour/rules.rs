@@ -200,8 +200,10 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_a_blocking_step_behind, ()).id("run").await.unwrap();
-        lab.executed("gate", 1).await;
+        // One that is dropped before it has begun never begins.
         lab.executed("blocking", 1).await;
+        lab.open_gate("leave");
+        lab.executed("gate", 1).await;
         lab.open_gate("blocking");
         lab.executed("blocking returns", 1).await;
         lab.open_gate("gate");
@@ -214,6 +216,7 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_a_blocking_step_behind, ()).id("run").await.unwrap();
+        lab.open_gate("leave");
         lab.executed("gate", 1).await;
         drop((run, engine));
         let mut bodies = place.journal("run").await;
@@ -424,7 +427,7 @@ fn blocking(#[resource] lab: &Lab, name: String) -> Result<String> {
 async fn leaves_a_blocking_step_behind() -> Result<String> {
     tokio::select! {
         _ = blocking("blocking".into()) => unreachable!("it is held"),
-        _ = sleep(Duration::ZERO) => {}
+        _ = gated("leave".into()) => {}
     }
     gated("gate".into()).await
 }
