@@ -15,6 +15,9 @@ use crate::Log;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// The run of it that is cancelled.
+pub const DOOMED: &str = "doomed";
+
 /// What [`everything`] returns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

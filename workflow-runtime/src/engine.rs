@@ -12,6 +12,7 @@ mod builder;
 mod claims;
 mod create;
 mod environment;
+mod letters;
 mod live;
 mod load;
 mod taking;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
-pub use self::attempt::{StepInfo, step_info};
+pub use self::attempt::{StepInfo, cancellation, step_info};
 pub(crate) use self::attempt::{current, plain_attempt};
 pub use self::builder::Builder;
 pub use self::environment::{Environment, System};
@@ -36,6 +37,7 @@ pub(crate) use self::wait::Finished;
 
 use self::batcher::{Batcher, OwnershipSlot};
 use self::environment::Random;
+use self::letters::News;
 use self::live::{Live, Seat};
 use self::taking::Taking;
 use self::timers::Timers;
@@ -121,6 +123,7 @@ pub(crate) struct Inner {
     /// The ids of `live`, for those who wait for one.
     live_ids: Mutex<HashSet<Arc<str>>>,
     taking: Taking,
+    news: News,
     timers: Timers,
     waiters: Waiters,
     async_permits: Arc<Semaphore>,

@@ -60,6 +60,8 @@ mod step;
 pub mod store;
 mod workflow;
 
+/// What [`cancellation`] gives.
+pub use ::tokio_util::sync::CancellationToken;
 /// What [`uuid()`] gives.
 pub use ::uuid::Uuid;
 
@@ -120,7 +122,7 @@ pub use self::context::{
     spawn, timeout, uuid,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Engine, StepInfo, step_info};
+pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::run::{Run, RunInfo, get_run};
 pub use self::start::{Start, start};

@@ -10,6 +10,6 @@ mod shared;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
-pub(crate) use self::journal::{End, Event, FORMAT, TurnRecord, outstanding};
+pub(crate) use self::journal::{Delivery, End, Event, FORMAT, TurnRecord, outstanding};
 pub(crate) use self::operation::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation, StepRequest};
 pub(crate) use self::shared::{Action, Shared, current};

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::engine::{self, Engine, Finished};
-use crate::error::{Error, Failure, Result};
+use crate::error::{Code, Error, Failure, Result};
 use crate::store::Status;
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
@@ -98,6 +98,36 @@ impl<T, E> Run<T, E> {
         Ok(self.info().await?.status)
     }
 
+    /// Ends the run, wherever it is executed, and waits for its end: whether it is cancelled. If it had ended in another
+    /// way before, that stays as it is and the answer is `false`.
+    ///
+    /// Its steps are stopped at their next await (see [`cancellation`](crate::cancellation)), its sleeps and retries end.
+    /// The workflow is not polled any more: it cannot refuse. If no process that has the workflow is there, this waits for
+    /// one. The request is durable before this waits, so dropping the
+    /// future does not take it back. A run that is stuck can be cancelled too.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Limit`](crate::Code::Limit) if the reason has more than
+    /// 512 bytes, or if the store refuses.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, Result, sleep, workflow};
+    /// # use std::time::Duration;
+    /// # #[workflow] async fn year() -> Result<()> { sleep(Duration::from_secs(31_536_000)).await; Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(year, ()).await?;
+    /// assert!(run.cancel("changed our minds").await?);
+    /// assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn cancel(&self, reason: impl Into<String>) -> Result<bool> {
+        self.engine().await?.inner().cancel(&self.id, reason.into()).await
+    }
+
     /// Everything that is known of it, as of one moment.
     ///
     /// # Errors
@@ -119,6 +149,10 @@ where
         match finished {
             Finished::Completed(value) => {
                 Ok(codec::decode::<T>("the run's result", &value).map_err(|e| e.run(&self.id))?)
+            }
+            Finished::Cancelled(reason) => {
+                let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
+                Err(error.run(&self.id).into_fatal().into())
             }
             Finished::Failed(error) => Err(codec::decode::<E>("the run's error", &error).map_err(|e| e.run(&self.id))?),
         }

@@ -261,6 +261,8 @@ pub enum Write {
         run: Arc<str>,
         /// The event.
         letter: Letter,
+        /// Whether a stuck run becomes due as well, as by [`Write::Unstick`].
+        unstick: bool,
     },
     /// Gives a run back, if no letter came since `inbox_seq` was seen: [`Outcome::Committed`], [`Outcome::Unread`] if one
     /// came (the run stays with its owner), or [`Outcome::Fenced`].
@@ -365,6 +367,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// A run's letters, oldest first, and the `inbox_seq` that they belong to.
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
+
+    /// Runs that this engine holds and whose inboxes have got letters since it last asked, each once. An error has told
+    /// nothing, and neither has a future that was dropped: what they would have told is told later. For one caller at a
+    /// time.
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>>;
 
     /// The earliest `wake_at` of the runs that a claim by these workflows could take, now or later.
     fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>>;

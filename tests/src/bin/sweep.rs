@@ -1,13 +1,13 @@
 //! Executes runs of a workflow that uses every operation: what the crash sweep kills.
 //!
-//! `sweep DATABASE LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned. Without a run it
-//! executes what there is until its standard input ends.
+//! `sweep DATABASE LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned; and one more,
+//! which it cancels. Without a run it executes what there is until its standard input ends.
 
 use std::path::PathBuf;
 
 use workflow_runtime::{Engine, Error, Result};
 use workflow_tests::Log;
-use workflow_tests::everything::everything;
+use workflow_tests::everything::{DOOMED, everything};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -21,6 +21,11 @@ async fn main() -> Result<()> {
     for id in args {
         runs.push(engine.start(everything, 1).id(id).await?);
         println!("started {}", runs[runs.len() - 1].id());
+    }
+    if !runs.is_empty() {
+        let doomed = engine.start(everything, 2).id(DOOMED).await?;
+        println!("started {DOOMED}");
+        println!("cancelled {}", doomed.cancel("it is doomed").await?);
     }
     for run in &runs {
         println!("result {} {}", run.id(), serde_json::to_string(&run.await?)?);

@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+mod cancel;
 mod concurrency;
 mod edges;
 mod resources;

@@ -327,7 +327,7 @@ async fn post(store: &dyn Store, run: &str, event: &str, arrived_at: u64) {
         checksum: crc32fast::hash(event.as_bytes()),
         body: Arc::from(event.as_bytes()),
     };
-    let outcome = store.commit(&[Write::Post { run: run.into(), letter }]).await.unwrap();
+    let outcome = store.commit(&[Write::Post { run: run.into(), letter, unstick: false }]).await.unwrap();
     assert!(matches!(outcome[..], [Outcome::Committed]), "{outcome:?}");
 }
 

@@ -90,6 +90,13 @@ impl Place {
         self.rows(id).await.iter().map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
     }
 
+    /// How many letters wait in a run's inbox.
+    pub async fn inbox(&self, id: &str) -> usize {
+        let store = self.store();
+        let row = store.run(id).await.expect("the store reads").expect("the run exists");
+        store.inbox(row.key).await.expect("the store reads").1.len()
+    }
+
     pub async fn rows(&self, id: &str) -> Vec<JournalRow> {
         let store = self.store();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");

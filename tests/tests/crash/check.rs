@@ -58,6 +58,7 @@ fn assert_not_repeated(crash: &Crash, executions: &[Execution]) {
         let later = executions[crash.executions..].iter().filter(|later| &later.run == id);
         // An engine that was dropped, unlike a process that was killed, may still be starting what it had dispatched.
         for later in later.filter(|later| !lives_before.contains(&&later.life)) {
+            assert!(operations.end.is_none(), "its run had ended, and it was executed: {later:?}");
             assert!(
                 !operations.settled.contains(&later.op),
                 "its result was recorded, and it was executed again: {later:?}"

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use workflow_tests::Execution;
-use workflow_tests::everything::Outcome;
+use workflow_tests::everything::{DOOMED, Outcome};
 
 use super::check::{Crash, assert_continuous, assert_issued};
 use super::child::{Child, command, was_killed};
@@ -30,12 +30,14 @@ struct History {
     crashes: Vec<Crash>,
     started: Vec<String>,
     results: BTreeMap<String, String>,
+    /// Whether the cancel was in time, if that was answered.
+    cancelled: Option<bool>,
 }
 
 impl History {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        History { directory, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new() }
+        History { directory, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new(), cancelled: None }
     }
 
     fn database(&self) -> PathBuf {
@@ -72,6 +74,13 @@ impl History {
             let before = self.results.insert(id.to_owned(), result.to_owned());
             assert!(before.is_none_or(|before| before == result), "run {id} had another result before");
         }
+        if let [answer] = child.said("cancelled")[..] {
+            let before = self.cancelled.replace(answer == "true");
+            assert!(
+                before.is_none_or(|before| before == (answer == "true")),
+                "a cancel was in time, and then it was not"
+            );
+        }
         let executions = self.executions();
         let crash = Crash { stored: self.stored(), executions: executions.len() };
         assert_issued(&crash, &executions);
@@ -85,6 +94,9 @@ impl History {
         let stored = &self.crashes[self.crashes.len() - 1].stored;
         for id in &self.started {
             assert!(stored.contains_key(id), "run {id} was started, and there is no such run");
+        }
+        if let Some(cancelled) = self.cancelled {
+            assert_eq!(stored[DOOMED].status, if cancelled { "cancelled" } else { "completed" });
         }
         for (id, result) in &self.results {
             let end = stored[id].operations().end.expect("a run with a result has ended");
@@ -100,8 +112,9 @@ impl History {
         let executions = self.executions();
         assert_continuous(&self.crashes, &executions);
         let end = &self.crashes[self.crashes.len() - 1].stored;
-        assert_eq!(end.len(), RUNS.len());
-        for (id, stored) in end {
+        assert_eq!(end.len(), RUNS.len() + 1);
+        assert!(self.cancelled.is_some());
+        for (id, stored) in end.iter().filter(|(id, _)| *id != DOOMED) {
             assert_eq!(stored.status, "completed");
             assert!(stored.inbox.is_empty(), "run {id} has left letters: {:?}", stored.inbox);
             let outcome: Outcome = serde_json::from_str(&self.results[id]).expect("an outcome");

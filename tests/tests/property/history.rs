@@ -125,7 +125,10 @@ impl History {
                 checksum: crc32fast::hash(body),
                 body: body.into(),
             };
-            assert!(matches!(commit(&store, Write::Post { run: run.id, letter }).await, Outcome::Committed));
+            assert!(matches!(
+                commit(&store, Write::Post { run: run.id, letter, unstick: false }).await,
+                Outcome::Committed
+            ));
         }
         drop(right);
         store

@@ -20,7 +20,7 @@ pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
     let client = fx.another();
     let writes = [
         Write::Create(new_run("new", First::Letter(letter("begin")))),
-        Write::Post { run: "r".into(), letter: letter("one") },
+        Write::Post { run: "r".into(), letter: letter("one"), unstick: false },
         Write::Turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }),
     ];
     for write in writes {
@@ -30,7 +30,10 @@ pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
         waiting.await.unwrap();
     }
     assert!(client.changed(&System).now_or_never().is_none(), "each is noticed once");
-    assert_eq!(commit(&*client, Write::Post { run: "new".into(), letter: letter("two") }).await, Outcome::Committed);
+    assert_eq!(
+        commit(&*client, Write::Post { run: "new".into(), letter: letter("two"), unstick: false }).await,
+        Outcome::Committed
+    );
     noticed(fx.store).await;
 }
 

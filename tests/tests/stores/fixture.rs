@@ -64,7 +64,7 @@ impl Fixture {
     }
 
     pub async fn post(&self, run: &str, letter: Letter) -> Outcome {
-        self.commit(Write::Post { run: run.into(), letter }).await
+        self.commit(Write::Post { run: run.into(), letter, unstick: false }).await
     }
 
     pub async fn release(&self, run: RunKey, fence: Fence, inbox_seq: u64) -> Outcome {

@@ -1,6 +1,6 @@
 //! `Write::Post`, the inbox, and `Write::Release`, which must not miss a letter.
 
-use workflow_runtime::store::{Fence, First, Outcome, Status, Turn, Write};
+use workflow_runtime::store::{Fence, First, Outcome, RowChange, Status, Turn, Write};
 
 use crate::fixture::*;
 
@@ -106,7 +106,7 @@ pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
 pub async fn a_run_is_given_back_unless_a_letter_came(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let post = Write::Post { run: "r".into(), letter: letter("one") };
+    let post = Write::Post { run: "r".into(), letter: letter("one"), unstick: false };
     let release = |inbox_seq| Write::Release { run: key, fence: FENCE, inbox_seq };
     assert_eq!(fx.group(&[post, release(0)]).await, [Outcome::Committed, Outcome::Unread]);
     assert_eq!(fx.run("r").await.fence, FENCE, "it stays with its owner");
@@ -129,4 +129,38 @@ pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
         }
     }
     assert_eq!(fx.run("r").await.fence, FENCE);
+}
+
+pub async fn an_engine_is_told_once_which_of_its_runs_got_letters(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = fx.create(new_run("other", taken_by(ADA))).await;
+    fx.parked("parked", ORDERS, 10_000).await;
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [0; 0]);
+    for run in ["r", "parked", "other", "r"] {
+        fx.post(run, letter("x")).await;
+    }
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [key, other]);
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [0; 0]);
+    let process = fx.another();
+    let post = Write::Post { run: "other".into(), letter: letter("from elsewhere"), unstick: false };
+    assert_eq!(commit(&*process, post).await, Outcome::Committed);
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [other]);
+}
+
+pub async fn a_letter_can_make_a_stuck_run_due(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let stuck = RowChange { stuck: Some("why".into()), ..change(Status::Stuck, None) };
+    fx.turn(Turn { change: Some(stuck), ..turn(key) }).await;
+    fx.post("r", letter("x")).await;
+    assert_eq!(fx.run("r").await.status, Status::Stuck);
+    let urgent = || Write::Post { run: "r".into(), letter: letter("y"), unstick: true };
+    assert_eq!(fx.commit(urgent()).await, Outcome::Committed);
+    let run = fx.run("r").await;
+    assert_eq!((run.status, run.stuck, run.fence.owner), (Status::Running, None, 0));
+    assert_eq!(fx.claim(ADA, 0).await.len(), 1);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced, "under the old claim");
+    assert_eq!(fx.commit(urgent()).await, Outcome::Committed);
+    assert_eq!(fx.run("r").await.fence, Fence { owner: ADA, epoch: 2 }, "one that is not stuck stays where it is");
 }

@@ -70,7 +70,9 @@ conformance! {
         a_returned_letter_wakes_nobody,
         a_letter_is_returned_once_if_the_turn_is_sent_again,
         a_run_is_given_back_unless_a_letter_came,
-        a_run_is_given_back_by_its_owner_only;
+        a_run_is_given_back_by_its_owner_only,
+        an_engine_is_told_once_which_of_its_runs_got_letters,
+        a_letter_can_make_a_stuck_run_due;
     claims:
         a_claim_takes_what_is_due_and_known,
         a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit,

@@ -171,7 +171,7 @@ pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
         Write::Turn(Turn { row: Some(row(7, 2)), ..turn(keys[1]) }),
         Write::Turn(Turn { row: Some(row(1, 2)), fence: Fence { owner: BOB, epoch: 1 }, ..turn(keys[1]) }),
         Write::Create(new_run("bobs", taken_by(BOB))),
-        Write::Post { run: "nobody".into(), letter: letter("x") },
+        Write::Post { run: "nobody".into(), letter: letter("x"), unstick: false },
         Write::Turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(keys[2]) }),
     ];
     let expected =
@@ -190,13 +190,13 @@ pub async fn writes_of_one_group_take_effect_in_order(fx: Fixture) {
     let group = [
         next(1),
         next(2),
-        Write::Post { run: "r".into(), letter: letter("one") },
+        Write::Post { run: "r".into(), letter: letter("one"), unstick: false },
         Write::Release { run: key, fence, inbox_seq: 0 },
         Write::Release { run: key, fence, inbox_seq: 1 },
         next(3),
-        Write::Post { run: "new".into(), letter: letter("too early") },
+        Write::Post { run: "new".into(), letter: letter("too early"), unstick: false },
         Write::Create(new_run("new", First::Letter(letter("begin")))),
-        Write::Post { run: "new".into(), letter: letter("in time") },
+        Write::Post { run: "new".into(), letter: letter("in time"), unstick: false },
     ];
     let outcomes = fx.group(&group).await;
     let new = fx.run("new").await.key;

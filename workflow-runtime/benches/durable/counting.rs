@@ -141,6 +141,10 @@ impl<S: Store> Store for Counting<S> {
         self.store.inbox(run)
     }
 
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
+        self.store.news(owner)
+    }
+
     fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
         self.store.next_due(workflows)
     }

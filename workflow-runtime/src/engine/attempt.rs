@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::live::{Arrival, Live, Seat, What};
@@ -18,6 +19,7 @@ use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
 use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
 use crate::resources::Resources;
+use crate::store::RunKey;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub struct StepInfo {
 struct Scope {
     engine: Weak<Handle>,
     run: Arc<str>,
+    key: RunKey,
     generation: u64,
     op: u64,
     attempt: u32,
@@ -75,6 +78,42 @@ pub fn step_info() -> Option<StepInfo> {
         .ok()
 }
 
+/// A token that is cancelled when the attempt that this code is part of is given up: the run was cancelled, the workflow
+/// dropped the step, the attempt took too long, the engine stops. Also when it has ended.
+///
+/// An async step is stopped at its next await anyhow; what it has spawned, and a blocking step, can watch this. Outside a
+/// step it is a token that nobody cancels.
+///
+/// ```
+/// # use workflow_runtime::{Error, Result, cancellation, step};
+/// #[step]
+/// fn grind(rounds: u32) -> Result<u32> {
+///     let cancelled = cancellation();
+///     for _ in 0..rounds {
+///         if cancelled.is_cancelled() {
+///             return Err(Error::fatal("given up")); // nobody sees it any more
+///         }
+///     }
+///     Ok(rounds)
+/// }
+/// ```
+pub fn cancellation() -> CancellationToken {
+    let token = SCOPE.try_with(|scope| {
+        let live = scope.engine.upgrade().and_then(|engine| engine.inner.live_runs().get(&scope.key).cloned());
+        live.map(|live| live.cancellation(scope.op))
+    });
+    match token {
+        Ok(Some(token)) => token,
+        // The engine or the run is gone already.
+        Ok(None) => {
+            let token = CancellationToken::new();
+            token.cancel();
+            token
+        }
+        Err(_) => CancellationToken::new(),
+    }
+}
+
 /// The engine that executes the step which this code is part of, if it is part of one.
 pub(crate) fn current() -> Option<Result<Engine, Error>> {
     let engine = SCOPE.try_with(|scope| scope.engine.upgrade()).ok()?;
@@ -95,6 +134,7 @@ impl Scope {
         Scope {
             engine: self.engine.clone(),
             run: self.run.clone(),
+            key: self.key,
             generation: self.generation,
             op: self.op,
             attempt: self.attempt,
@@ -187,6 +227,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     let scope = Scope {
         engine: engine.handle.get().cloned().unwrap_or_default(),
         run: live.id.clone(),
+        key: live.key,
         generation: live.generation,
         op,
         attempt,

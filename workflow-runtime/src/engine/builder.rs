@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batcher::Batcher;
 use super::environment::{Environment, Random, System};
+use super::letters::News;
 use super::taking::Taking;
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -179,6 +180,7 @@ impl Builder {
             live: Mutex::new(BTreeMap::new()),
             live_ids: Mutex::default(),
             taking: Taking::default(),
+            news: News::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),
             async_permits: Arc::new(Semaphore::new(self.steps)),

@@ -30,10 +30,10 @@ pub(super) async fn run(engine: Arc<Inner>) {
     let mut warned = HashSet::new();
     loop {
         let until = if engine.is_executing() {
-            match claim(&engine, &replays, &mut warned).await {
+            match look(&engine, &replays, &mut warned).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::warn!(?error, "due runs could not be claimed; trying again");
+                    tracing::warn!(?error, "due runs or letters could not be fetched; trying again");
                     after(&engine, TURN_RETRY_INTERVAL)
                 }
             }
@@ -54,6 +54,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.draining.cancelled() => return,
             () = engine.environment.sleep_until(until) => {}
             () = engine.taking.missing() => {}
+            () = engine.news.arriving() => {}
             () = engine.store.changed(&*engine.environment) => {}
         }
     }
@@ -61,6 +62,12 @@ pub(super) async fn run(engine: Arc<Inner>) {
 
 fn after(engine: &Inner, pause: Duration) -> u64 {
     engine.environment.now().saturating_add(pause.as_millis() as u64)
+}
+
+/// Fetches letters and claims what is due. When to look again.
+async fn look(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
+    engine.fetch_news().await?;
+    claim(engine, replays, warned).await
 }
 
 /// Claims until nothing is due. When to look again.

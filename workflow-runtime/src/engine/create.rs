@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::live::{Live, Seat, run_span};
-use super::{Inner, turn};
+use super::live::{InboxRead, Live, Seat, run_span};
+use super::{Inner, letters, turn};
 use crate::codec::{Payload, excerpt};
 use crate::error::{Code, Error, Result};
 use crate::limits::NAME_BYTES_MAX;
 use crate::registry::{WorkflowDefinition, hex, registry};
-use crate::replay::{Core, Event, FORMAT, TurnRecord};
+use crate::replay::{Core, Event, TurnRecord};
 use crate::store::{Failed, Fence, First, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Write};
 
 /// The epoch of a run that its engine has created.
@@ -113,8 +113,8 @@ impl Inner {
     fn live_from_start(self: &Arc<Self>, core: Core, key: RunKey, new: &New, change: &RowChange, span: tracing::Span) {
         let fence = Fence { owner: self.owner, epoch: FIRST_EPOCH };
         let actions = core.shared().take_actions();
-        let seat = Seat::new(core, 1, change.status, change.wake_at, 0);
-        let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span);
+        let seat = Seat::new(core, 1, change.status, change.wake_at);
+        let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
         turn::take_up(self, &live, seat, actions, Vec::new());
     }
 
@@ -194,14 +194,7 @@ impl Inner {
     }
 
     fn letter(&self, new: &New) -> Result<Letter> {
-        let body = self.started(&new.args).encode()?;
-        Ok(Letter {
-            dedupe: None,
-            arrived_at: new.created_at,
-            format: FORMAT,
-            checksum: crc32fast::hash(&body),
-            body: body.into(),
-        })
+        letters::letter(&self.started(&new.args), new.created_at, None)
     }
 
     /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{Inner, turn};
+use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
 use crate::replay::{Core, End, Event};
 use crate::store::{Fence, RunKey, Status};
@@ -26,12 +28,18 @@ pub(super) enum What {
     Letter { sequence: u64, event: Event },
     /// Something outside the run woke it.
     Alarm,
+    /// What came for it cannot be read.
+    Fault(Error),
 }
 
 impl Arrival {
-    /// By time; on a tie an answer comes before the timer that would have given up on it.
+    /// By time; on a tie an answer comes before the timer that would have given up on it. A run begins with its start,
+    /// whatever the clocks say of those who sent something else.
     pub fn order(&self) -> (u64, bool) {
-        (self.at, matches!(self.what, What::Due { .. }))
+        match self.what {
+            What::Letter { event: Event::Started { .. }, .. } => (0, false),
+            _ => (self.at, matches!(self.what, What::Due { .. })),
+        }
     }
 }
 
@@ -42,7 +50,6 @@ pub(super) struct Seat {
     /// The run's row as it is stored.
     pub status: Status,
     pub wake_at: Option<u64>,
-    pub inbox_seq: u64,
     /// How the workflow ended, once that is committed.
     pub end: Option<End>,
     /// Deadlines that the timers hold for it, by operation.
@@ -50,8 +57,8 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>, inbox_seq: u64) -> Self {
-        Seat { core, next_index, status, wake_at, inbox_seq, end: None, armed: BTreeMap::new() }
+    pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>) -> Self {
+        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new() }
     }
 }
 
@@ -61,6 +68,16 @@ struct Mailbox {
     driven: bool,
     seat: Option<Box<Seat>>,
     closed: bool,
+    inbox: InboxRead,
+}
+
+/// How far an inbox was read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct InboxRead {
+    /// [`RunRow::inbox_seq`](crate::store::RunRow::inbox_seq) as it was then.
+    pub inbox_seq: u64,
+    /// The last letter.
+    pub sequence: u64,
 }
 
 /// The span of a run, for as long as it is in memory.
@@ -78,7 +95,15 @@ pub(crate) struct Live {
     /// The parent of the spans of its turns and steps, as long as it is in memory.
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
-    attempts: Mutex<BTreeMap<u64, AbortHandle>>,
+    attempts: Mutex<Attempts>,
+}
+
+/// What is under way, by operation.
+#[derive(Default)]
+struct Attempts {
+    handles: BTreeMap<u64, AbortHandle>,
+    /// Of the attempts that have asked for one.
+    tokens: BTreeMap<u64, CancellationToken>,
 }
 
 impl Live {
@@ -90,8 +115,9 @@ impl Live {
         generation: u64,
         fence: Fence,
         span: tracing::Span,
+        inbox: InboxRead,
     ) -> Arc<Self> {
-        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, seat: None, closed: false };
+        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, seat: None, closed: false, inbox };
         Arc::new(Live {
             key,
             id,
@@ -100,7 +126,7 @@ impl Live {
             fence,
             span,
             mailbox: Mutex::new(mailbox),
-            attempts: Mutex::new(BTreeMap::new()),
+            attempts: Mutex::default(),
         })
     }
 
@@ -118,7 +144,7 @@ impl Live {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,6 +164,26 @@ impl Live {
         }
         let driver = turn::drive(engine.clone(), self.clone());
         engine.drivers.spawn_on(driver, &engine.runtime);
+    }
+
+    /// Puts those letters into the mailbox that it has not had.
+    pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, letters: Vec<Arrival>) {
+        let new: Vec<Arrival> = {
+            let mut mailbox = self.mailbox();
+            let read = mailbox.inbox.sequence;
+            let is_new = |letter: &Arrival| match letter.what {
+                What::Letter { sequence, .. } => sequence > read,
+                _ => true,
+            };
+            let new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
+            let sequences = new.iter().filter_map(|letter| match letter.what {
+                What::Letter { sequence, .. } => Some(sequence),
+                _ => None,
+            });
+            mailbox.inbox = InboxRead { inbox_seq, sequence: sequences.max().unwrap_or(read) };
+            new
+        };
+        self.post(engine, new);
     }
 
     /// What has arrived, with the seat to deliver it to. Nothing ends the driver; the next arrival starts another.
@@ -175,31 +221,53 @@ impl Live {
 
     /// Takes nothing any more. The `inbox_seq` last seen, unless a driver has the seat.
     pub fn close(&self) -> Option<u64> {
-        let seat = {
+        let (seat, inbox_seq) = {
             let mut mailbox = self.mailbox();
             mailbox.closed = true;
             mailbox.arrivals.clear();
-            mailbox.seat.take()
+            (mailbox.seat.take(), mailbox.inbox.inbox_seq)
         };
-        seat.map(|seat| seat.inbox_seq)
+        seat.map(|_| inbox_seq)
     }
 
     pub fn attempt_started(&self, op: u64, handle: AbortHandle) {
-        self.attempts().insert(op, handle);
+        self.attempts().handles.insert(op, handle);
     }
 
+    /// What an attempt of this operation watches.
+    pub fn cancellation(&self, op: u64) -> CancellationToken {
+        self.attempts().tokens.entry(op).or_default().clone()
+    }
+
+    /// What the attempt has left behind is told, too.
     pub fn attempt_ended(&self, op: u64) {
-        self.attempts().remove(&op);
+        self.end_attempt(op);
     }
 
     pub fn abort_attempt(&self, op: u64) {
-        if let Some(attempt) = self.attempts().remove(&op) {
+        if let Some(attempt) = self.end_attempt(op) {
             attempt.abort();
         }
     }
 
+    fn end_attempt(&self, op: u64) -> Option<AbortHandle> {
+        let (handle, token) = {
+            let mut attempts = self.attempts();
+            (attempts.handles.remove(&op), attempts.tokens.remove(&op))
+        };
+        // Outside the lock: it wakes who waits for it.
+        if let Some(token) = token {
+            token.cancel();
+        }
+        handle
+    }
+
     pub fn abort_attempts(&self) {
-        for attempt in std::mem::take(&mut *self.attempts()).into_values() {
+        let Attempts { handles, tokens } = std::mem::take(&mut *self.attempts());
+        for token in tokens.into_values() {
+            token.cancel();
+        }
+        for attempt in handles.into_values() {
             attempt.abort();
         }
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
-use super::live::{Arrival, Live, Seat, What, run_span};
-use super::turn;
+use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
+use super::{letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::registry::{WorkflowDefinition, registry};
-use crate::replay::{Action, Core, Event, TurnRecord, outstanding};
-use crate::store::{Fence, InboxRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
+use crate::replay::{Action, Core, Delivery, End, Event, TurnRecord, outstanding};
+use crate::store::{Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
 
 /// Why a run is stuck, as it is stored in its row.
 #[derive(Serialize, Deserialize)]
@@ -68,12 +68,10 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
         Ok(inbox) => inbox,
         Err(error) => return give_back(&engine, &row, error).await,
     };
-    let letters = match letters.into_iter().map(open).collect::<Result<Vec<_>>>() {
-        Ok(letters) => letters,
-        Err(error) => {
-            let error = error.context("a letter in its inbox cannot be read");
-            return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
-        }
+    let inbox = InboxRead { inbox_seq, sequence: letters.last().map_or(0, |letter| letter.sequence) };
+    let letters: Vec<Arrival> = match letters.into_iter().map(letters::open).collect::<Result<Vec<_>>>() {
+        Ok(letters) => letters.into_iter().map(cancel_first).collect(),
+        Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
     };
     let starts = |letter: &Arrival| matches!(letter.what, What::Letter { event: Event::Started { .. }, .. });
     if next_index == 0 && !letters.iter().any(starts) {
@@ -81,12 +79,15 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
             .help("restore the database from a backup");
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    install(&engine, &row, definition, core, next_index, inbox_seq, letters);
+    install(&engine, &row, definition, core, next_index, inbox, letters);
 }
 
-fn open(letter: InboxRow) -> Result<Arrival> {
-    let event = Event::decode(letter.format, letter.checksum, &letter.body)?;
-    Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
+/// Before what the run may have got stuck at, and would again.
+fn cancel_first(letter: Arrival) -> Arrival {
+    match letter.what {
+        What::Letter { event: Event::Cancel { .. }, .. } => Arrival { at: 0, ..letter },
+        _ => letter,
+    }
 }
 
 fn install(
@@ -95,20 +96,24 @@ fn install(
     definition: &'static WorkflowDefinition,
     core: Core,
     next_index: u64,
-    inbox_seq: u64,
+    inbox: InboxRead,
     letters: Vec<Arrival>,
 ) {
     // What has its answer in the inbox is not to be executed again.
+    let is_cancelled =
+        letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
     let actions: Vec<Action> = core
         .shared()
         .resume_actions()
         .into_iter()
+        // Nor is anything, if the run is about to end.
+        .filter(|_| !is_cancelled)
         .filter(|action| !matches!(action, Action::Dispatch(op) | Action::Arm { op, .. } if answered.contains(op)))
         .collect();
-    let seat = Seat::new(core, next_index, row.status, row.wake_at, inbox_seq);
+    let seat = Seat::new(core, next_index, row.status, row.wake_at);
     let span = run_span(&row.id, definition);
-    let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span);
+    let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
     turn::take_up(engine, &live, seat, actions, letters);
 }
 
@@ -233,18 +238,48 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     }
 }
 
-/// Parks a run that is not in memory.
+/// Parks a run that is not in memory, or ends it if that is what somebody asks for.
 async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
-    tracing::error!(run = %id, ?error, "the run is stuck");
-    let turn = Turn {
-        run,
-        generation,
-        fence,
-        row: None,
-        change: Some(Stuck::park(error.run(id), engine.build())),
-        delivered: Vec::new(),
-        returned: Vec::new(),
+    let cancelled = match cancelled(engine, run, generation).await {
+        Ok(cancelled) => cancelled,
+        Err(error) => {
+            tracing::warn!(run = %id, ?error, "it could not be looked up whether the run is cancelled");
+            None
+        }
     };
+    let (row, change, delivered) = cancelled.unwrap_or_else(|| {
+        tracing::error!(run = %id, ?error, "the run is stuck");
+        (None, Stuck::park(error.run(id), engine.build()), Vec::new())
+    });
+    let turn = Turn { run, generation, fence, row, change: Some(change), delivered, returned: Vec::new() };
     turn::commit(engine, id, turn).await;
     engine.waiters.wake(id, None);
+}
+
+/// How a run that cannot be replayed ends if somebody has cancelled it: the last row of its journal, the change of its own
+/// row, and the letter.
+async fn cancelled(
+    engine: &Inner,
+    run: RunKey,
+    generation: u64,
+) -> Result<Option<(Option<JournalRow>, RowChange, Vec<u64>)>> {
+    let (_, letters) = engine.store.inbox(run).await?;
+    let cancel =
+        letters.into_iter().filter_map(|letter| letters::open(letter).ok()).find_map(|letter| match letter.what {
+            What::Letter { sequence, event: Event::Cancel { reason } } => Some((letter.at, sequence, reason)),
+            _ => None,
+        });
+    let Some((at, sequence, reason)) = cancel else { return Ok(None) };
+    let index = engine.store.last(run, generation).await?.map_or(0, |last| last.index + 1);
+    let end = Some(End::Cancelled(reason.clone()));
+    let delivery = Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), end };
+    let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
+    let change = RowChange {
+        status: Status::Cancelled,
+        wake_at: None,
+        started_at: None,
+        completed_at: Some(engine.environment.now()),
+        stuck: None,
+    };
+    Ok(Some((Some(row), change, vec![sequence])))
 }

@@ -67,6 +67,11 @@ impl Taking {
         Some(Guard { taking: self.clone(), run: run.clone(), settled: false })
     }
 
+    /// Whether no run is on its way into memory.
+    pub fn is_idle(&self) -> bool {
+        self.runs().is_empty()
+    }
+
     /// The store may know a run as this engine's that nobody takes: the claims are to ask for all that it holds.
     pub fn miss(&self) {
         self.miss_until_next_claim();

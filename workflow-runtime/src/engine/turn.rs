@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::attempt::{self, Begin};
+use super::letters;
 use super::live::{Arrival, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
@@ -113,6 +114,10 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 }
                 continue;
             }
+            What::Fault(fault) => {
+                draft.fault = Some(fault);
+                break;
+            }
             What::Letter { sequence, event } => {
                 draft.delivered.push(sequence);
                 (wanted(seat, &draft, &event).then_some(event), Some(sequence))
@@ -174,16 +179,11 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
     if letter.is_some() {
         draft.delivered.pop();
     } else if !matches!(event, Event::Timer { .. })
-        && let Ok(body) = event.encode()
+        // A turn that is sent again must not keep it twice.
+        && let dedupe = format!("returned/{:032x}", engine.random.number())
+        && let Ok(letter) = letters::letter(&event, engine.environment.now(), Some(dedupe))
     {
-        draft.returned.push(Letter {
-            // A turn that is sent again must not keep it twice.
-            dedupe: Some(format!("returned/{:032x}", engine.random.number())),
-            arrived_at: engine.environment.now(),
-            format: FORMAT,
-            checksum: crc32fast::hash(&body),
-            body: body.into(),
-        });
+        draft.returned.push(letter);
     }
 }
 
@@ -191,6 +191,7 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
 fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
+        Event::Cancel { .. } => true,
         Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Timer { op } => {
             seat.core.shared().with_open(*op, |_| ()).is_some()
         }
@@ -250,6 +251,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
     let (status, wake_at) = match end {
         Some(End::Completed(_)) => (Status::Completed, None),
         Some(End::Failed(_)) => (Status::Failed, None),
+        Some(End::Cancelled(_)) => (Status::Cancelled, None),
         None if run.has_steps() => (Status::Running, run.wake_at()),
         None => (Status::Suspended, run.wake_at()),
     };
@@ -406,6 +408,7 @@ pub(super) fn take_up(
         }
     });
     engine.remember(live);
+    engine.news.run_is_here(live.key);
     let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.environment.now(), what: What::Alarm });
     let mut arrivals = perform(engine, live, &mut seat, actions);
     arrivals.extend(letters);

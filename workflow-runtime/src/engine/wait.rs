@@ -79,6 +79,7 @@ impl Waiters {
 pub(crate) enum Finished {
     Completed(Payload),
     Failed(Payload),
+    Cancelled(String),
 }
 
 impl From<End> for Finished {
@@ -86,6 +87,7 @@ impl From<End> for Finished {
         match end {
             End::Completed(value) => Finished::Completed(value),
             End::Failed(error) => Finished::Failed(error),
+            End::Cancelled(reason) => Finished::Cancelled(reason),
         }
     }
 }
@@ -128,8 +130,7 @@ impl Inner {
             if !self.live_ids().contains(id) {
                 let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
                 match row.status {
-                    Status::Completed | Status::Failed => return self.finished(&row).await,
-                    Status::Cancelled => return Err(Error::coded(Code::Cancelled, "the run was cancelled").run(id)),
+                    Status::Completed | Status::Failed | Status::Cancelled => return self.finished(&row).await,
                     Status::Stuck => return Err(Stuck::error(&row)),
                     Status::Pending | Status::Running | Status::Suspended => {}
                 }

@@ -99,6 +99,7 @@ impl Core {
             | (Some(End::Failed(found)), Some(End::Failed(recorded))) => {
                 found.same_value(recorded, self.definition.recode_output)
             }
+            (Some(End::Cancelled(found)), Some(End::Cancelled(recorded))) => found == recorded,
             _ => false,
         };
         if !same {
@@ -106,6 +107,7 @@ impl Core {
                 None => "the workflow waits".to_owned(),
                 Some(End::Completed(value)) => format!("the workflow returns Ok({value:?})"),
                 Some(End::Failed(error)) => format!("the workflow returns Err({error:?})"),
+                Some(End::Cancelled(reason)) => format!("the run is cancelled: {reason}"),
             };
             return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
                 .expected(words(&delivery.end))
@@ -121,6 +123,8 @@ impl Core {
 
     fn turn(&mut self, event: &Event) -> Result<Option<End>, Error> {
         let waker = match event {
+            // The workflow is not asked: it could not refuse.
+            Event::Cancel { reason } => return Ok(Some(End::Cancelled(reason.clone()))),
             Event::Started { seed, args } => {
                 self.shared.seed(seed);
                 Some(self.start(args)?)

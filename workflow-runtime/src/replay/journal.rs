@@ -54,6 +54,8 @@ pub(crate) enum Event {
     },
     /// A timer is due.
     Timer { op: u64 },
+    /// Somebody cancelled the run.
+    Cancel { reason: String },
 }
 
 /// Something that a workflow asks for. Operations are numbered from 0 in the order in which they are issued.
@@ -80,6 +82,8 @@ pub(crate) enum Command {
 pub(crate) enum End {
     Completed(Payload),
     Failed(Payload),
+    /// It was cancelled, and is not polled any more.
+    Cancelled(String),
 }
 
 impl Command {
@@ -124,6 +128,7 @@ impl Event {
             | Event::Completed { value: payload, .. }
             | Event::Failed { error: payload, .. }
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
+            Event::Cancel { reason } => reason.len(),
             Event::Timer { .. } => 0,
         }
     }
@@ -181,7 +186,7 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
             Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } => {
                 open.remove(op);
             }
-            Event::Started { .. } | Event::Attempt { .. } => {}
+            Event::Started { .. } | Event::Attempt { .. } | Event::Cancel { .. } => {}
         }
         for command in &delivery.commands {
             match command {

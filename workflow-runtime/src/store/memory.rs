@@ -28,6 +28,8 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
     /// The version up to which this clone's [`changed`](Store::changed) has reported.
     seen: AtomicU64,
+    /// The letter up to which this clone's [`news`](Store::news) has reported.
+    read: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +65,7 @@ impl Clone for MemoryStore {
         MemoryStore {
             shared: Arc::clone(&self.shared),
             seen: AtomicU64::new(self.shared.version.load(Ordering::Acquire)),
+            read: AtomicU64::new(0),
         }
     }
 }
@@ -123,6 +126,14 @@ impl Store for MemoryStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(async move { Ok(self.shared.lock().inbox(run)) })
+    }
+
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
+        Box::pin(async move {
+            let (news, last) = self.shared.lock().news(owner, self.read.load(Ordering::Acquire));
+            self.read.store(last, Ordering::Release);
+            Ok(news)
+        })
     }
 
     fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {

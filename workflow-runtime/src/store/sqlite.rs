@@ -16,7 +16,7 @@ mod writes;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub struct SqliteStore {
     look: AtomicBool,
     /// It did, and there was one.
     noticed: AtomicBool,
+    /// The letter up to which [`news`](Store::news) has reported.
+    read: AtomicI64,
 }
 
 impl SqliteStore {
@@ -102,6 +104,7 @@ impl SqliteStore {
             writer: Arc::new(Mutex::new(Writer::new(address, connection))),
             look: AtomicBool::new(false),
             noticed: AtomicBool::new(false),
+            read: AtomicI64::new(0),
         })
     }
 
@@ -191,6 +194,16 @@ impl Store for SqliteStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(self.readers.read("an inbox", move |connection| read::inbox(connection, run)))
+    }
+
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
+        Box::pin(async move {
+            let after = self.read.load(Ordering::Acquire);
+            let read = move |connection: &_| read::news(connection, owner, after);
+            let (news, last) = self.readers.read("an inbox", read).await?;
+            self.read.store(last, Ordering::Release);
+            Ok(news)
+        })
     }
 
     fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {

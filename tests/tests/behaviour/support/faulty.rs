@@ -127,6 +127,10 @@ impl Store for Faulty {
         self.inner.inbox(run)
     }
 
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
+        self.inner.news(owner)
+    }
+
     fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
         self.inner.next_due(workflows)
     }

@@ -19,7 +19,14 @@ pub(super) struct State {
     executing: u64,
     /// Whether its guard lives.
     held: bool,
-    sequence: u64,
+    letters: Letters,
+}
+
+/// The letters of all inboxes, by their sequences.
+#[derive(Debug, Default)]
+struct Letters {
+    last: u64,
+    runs: BTreeMap<u64, RunKey>,
 }
 
 #[derive(Debug)]
@@ -106,20 +113,29 @@ impl Run {
     }
 
     /// Whether it is new.
-    fn put(&mut self, sequence: &mut u64, letter: &Letter) -> bool {
+    fn put(&mut self, letters: &mut Letters, letter: &Letter) -> bool {
         if letter.dedupe.as_ref().is_some_and(|dedupe| !self.dedupe.insert(dedupe.clone())) {
             return false;
         }
-        *sequence += 1;
+        letters.last += 1;
+        letters.runs.insert(letters.last, self.row.key);
         let row = InboxRow {
-            sequence: *sequence,
+            sequence: letters.last,
             arrived_at: letter.arrived_at,
             format: letter.format,
             checksum: letter.checksum,
             body: Arc::clone(&letter.body),
         };
-        self.inbox.insert(*sequence, row);
+        self.inbox.insert(letters.last, row);
         true
+    }
+
+    fn unstick(&mut self) {
+        self.row.status = Status::Running;
+        self.row.wake_at = Some(0);
+        self.row.stuck = None;
+        self.row.fence.owner = 0;
+        self.recovered_at = None;
     }
 
     /// What a turn comes to: nothing if it can be taken.
@@ -144,7 +160,7 @@ impl State {
         match write {
             Write::Create(new) => self.create(new),
             Write::Turn(turn) => self.turn(turn),
-            Write::Post { run, letter } => self.post(run, letter),
+            Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
             Write::Unstick { build } => self.unstick(build),
@@ -152,12 +168,12 @@ impl State {
     }
 
     /// Changes a run and keeps `claimable` true.
-    fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut u64) -> T) -> Option<T> {
+    fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut Letters) -> T) -> Option<T> {
         let run = self.runs.get_mut(&key)?;
         if let Some(entry) = run.claimable() {
             self.claimable.remove(&entry);
         }
-        let outcome = edit(run, &mut self.sequence);
+        let outcome = edit(run, &mut self.letters);
         if let Some(entry) = run.claimable() {
             self.claimable.insert(entry);
         }
@@ -183,7 +199,7 @@ impl State {
                 run.change(change);
             }
             First::Letter(letter) => {
-                run.put(&mut self.sequence, letter);
+                run.put(&mut self.letters, letter);
                 run.row.inbox_seq = 1;
             }
         }
@@ -194,7 +210,7 @@ impl State {
     }
 
     fn turn(&mut self, turn: &Turn) -> Outcome {
-        let outcome = self.edit(turn.run, |run, sequence| {
+        let outcome = self.edit(turn.run, |run, letters| {
             if let Some(outcome) = run.refuse(turn) {
                 return outcome;
             }
@@ -202,10 +218,12 @@ impl State {
                 run.journals.entry(turn.generation).or_default().push(row.clone());
             }
             for delivered in &turn.delivered {
-                run.inbox.remove(delivered);
+                if run.inbox.remove(delivered).is_some() {
+                    letters.runs.remove(delivered);
+                }
             }
             for letter in &turn.returned {
-                run.put(sequence, letter);
+                run.put(letters, letter);
             }
             if let Some(change) = &turn.change {
                 run.change(change);
@@ -215,12 +233,14 @@ impl State {
         outcome.unwrap_or(Outcome::Fenced)
     }
 
-    fn post(&mut self, id: &str, letter: &Letter) -> Outcome {
+    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Outcome {
         let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
-        let outcome = self.edit(key, |run, sequence| {
-            if run.put(sequence, letter) {
+        let outcome = self.edit(key, |run, letters| {
+            if run.put(letters, letter) {
                 run.row.inbox_seq += 1;
-                if !ends(run.row.status) {
+                if unstick && run.row.status == Status::Stuck {
+                    run.unstick();
+                } else if !ends(run.row.status) {
                     run.row.wake_at = Some(0);
                 }
             }
@@ -280,13 +300,7 @@ impl State {
         };
         let keys: Vec<_> = self.runs.values().filter(stuck).map(|run| run.row.key).collect();
         for key in keys {
-            self.edit(key, |run, _| {
-                run.row.status = Status::Running;
-                run.row.wake_at = Some(0);
-                run.row.stuck = None;
-                run.row.fence.owner = 0;
-                run.recovered_at = None;
-            });
+            self.edit(key, |run, _| run.unstick());
         }
         Outcome::Committed
     }
@@ -338,6 +352,14 @@ impl State {
 
     pub(super) fn inbox(&self, run: RunKey) -> (u64, Vec<InboxRow>) {
         self.runs.get(&run).map(|run| (run.row.inbox_seq, run.inbox.values().cloned().collect())).unwrap_or_default()
+    }
+
+    /// The runs of an engine with letters behind this one, and the last letter.
+    pub(super) fn news(&self, owner: u64, after: u64) -> (Vec<RunKey>, u64) {
+        let held = |key: &&RunKey| self.runs.get(key).is_some_and(|run| run.row.fence.owner == owner);
+        let news: BTreeSet<RunKey> =
+            self.letters.runs.range(after + 1..).map(|(_, key)| key).filter(held).copied().collect();
+        (news.into_iter().collect(), self.letters.last)
     }
 
     pub(super) fn next_due(&self, workflows: &[&str]) -> Option<u64> {

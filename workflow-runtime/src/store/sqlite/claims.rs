@@ -44,6 +44,10 @@ const UNSTICK: &str = "
 UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
 WHERE status = 'stuck' AND coalesce(instr(stuck, ?1), 0) = 0";
 
+const UNSTICK_ONE: &str = "
+UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
+WHERE key = ?1 AND status = 'stuck'";
+
 const NEXT: &str = "SELECT min(wake_at) FROM runs WHERE owner = ?1 AND workflow = ?2 AND wake_at IS NOT NULL";
 
 /// Hops from each workflow with parked runs to the next one, and past all of their runs.
@@ -135,6 +139,10 @@ pub(super) fn unstick(connection: &Connection, build: &str) -> Result<Outcome> {
     Ok(Outcome::Committed)
 }
 
+pub(super) fn unstick_one(connection: &Connection, run: RunKey) -> Result<()> {
+    connection.prepare_cached(UNSTICK_ONE)?.execute((run,)).map(drop)
+}
+
 pub(super) fn next_due(connection: &Connection, workflows: &[&str]) -> Result<Option<u64>> {
     let mut next: Option<u64> = None;
     let mut statement = connection.prepare_cached(NEXT)?;
@@ -175,7 +183,7 @@ mod tests {
     fn nothing_walks_through_the_runs() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
-        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, NEXT, PARKED_WORKFLOWS] {
+        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, UNSTICK_ONE, NEXT, PARKED_WORKFLOWS] {
             let plan: Vec<String> = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
                 .unwrap()

@@ -1,5 +1,6 @@
 //! Rows, as they are read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::types::{FromSqlError, Type};
@@ -129,6 +130,23 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
         })?
         .collect::<Result<_>>()?;
     Ok((inbox_seq.unwrap_or_default().cast_unsigned(), letters))
+}
+
+/// The runs of an engine with letters behind this one, and the last letter.
+pub(super) fn news(connection: &Connection, owner: u64, after: i64) -> Result<(Vec<RunKey>, i64)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT inbox.sequence, inbox.run, runs.owner = ?2 FROM inbox JOIN runs ON runs.key = inbox.run
+         WHERE inbox.sequence > ?1 ORDER BY inbox.sequence",
+    )?;
+    let mut letters = statement.query((after, owner.cast_signed()))?;
+    let (mut news, mut last) = (BTreeSet::new(), after);
+    while let Some(letter) = letters.next()? {
+        last = letter.get(0)?;
+        if letter.get(2)? {
+            news.insert(letter.get(1)?);
+        }
+    }
+    Ok((news.into_iter().collect(), last))
 }
 
 fn body(row: &Row<'_>, column: usize) -> Result<Arc<[u8]>> {

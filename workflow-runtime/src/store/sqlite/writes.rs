@@ -62,7 +62,7 @@ impl<'c> Group<'c> {
         match write {
             Write::Create(new) => self.create(new),
             Write::Turn(turn) => self.turn(turn),
-            Write::Post { run, letter } => post(self.connection, run, letter),
+            Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
             Write::Release { run, fence, inbox_seq } => {
                 self.heads.forget(*run);
                 release(self.connection, *run, *fence, *inbox_seq)
@@ -126,6 +126,23 @@ impl<'c> Group<'c> {
         }
         for letter in &turn.returned {
             put(self.connection, turn.run, letter)?;
+        }
+        Ok(Outcome::Committed)
+    }
+
+    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<Outcome> {
+        let key: Option<RunKey> = self
+            .connection
+            .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
+            .query_row((id,), |row| row.get(0))
+            .optional()?;
+        let Some(key) = key else { return Ok(Outcome::Unknown) };
+        if put(self.connection, key, letter)? {
+            self.connection.prepare_cached(POSTED)?.execute((key,))?;
+            if unstick {
+                self.heads.forget(key);
+                claims::unstick_one(self.connection, key)?;
+            }
         }
         Ok(Outcome::Committed)
     }
@@ -251,18 +268,6 @@ fn put(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
         .prepare_cached("INSERT INTO inbox (run, arrived_at, format, checksum, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((run, letter.arrived_at.cast_signed(), letter.format, letter.checksum, &*letter.body))?;
     Ok(true)
-}
-
-fn post(connection: &Connection, id: &str, letter: &Letter) -> Result<Outcome> {
-    let key: Option<RunKey> = connection
-        .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
-        .query_row((id,), |row| row.get(0))
-        .optional()?;
-    let Some(key) = key else { return Ok(Outcome::Unknown) };
-    if put(connection, key, letter)? {
-        connection.prepare_cached(POSTED)?.execute((key,))?;
-    }
-    Ok(Outcome::Committed)
 }
 
 fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {
