@@ -7,8 +7,8 @@ use futures::future::join_all;
 use futures::stream::{self, FuturesUnordered};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Error, Failure, Result, durable, nondeterministic, now, random, sleep, sleep_until, spawn, step, step_info,
-    timeout, uuid, workflow,
+    Error, Failure, Result, durable, hook, nondeterministic, now, random, resume_hook, sleep, sleep_until, spawn, step,
+    step_info, timeout, uuid, workflow,
 };
 
 use crate::Log;
@@ -41,6 +41,7 @@ pub struct Outcome {
     unordered: Vec<u64>,
     buffered: Vec<u64>,
     helped: u64,
+    letters: Vec<u64>,
     slept_ms: u64,
 }
 
@@ -64,6 +65,7 @@ impl Outcome {
         assert_eq!(sorted(&self.unordered), [0, 1, 2, 3]);
         assert_eq!(sorted(&self.buffered), [0, 1, 2, 3, 4]);
         assert_eq!(self.helped, 30);
+        assert_eq!(self.letters, [0, 1, 2]);
         assert!(self.slept_ms >= 4, "two sleeps of 2 ms took {} ms", self.slept_ms);
     }
 }
@@ -147,6 +149,13 @@ async fn takes(#[resource] log: &Log, milliseconds: u64, value: u64) -> Result<u
     Ok(value)
 }
 
+/// Sends to the workflow itself, once however often it is executed.
+#[step]
+async fn send(#[resource] log: &Log, token: String, letter: u64) -> Result<()> {
+    log.note();
+    resume_hook(token, &letter).idempotency_key(letter.to_string()).await
+}
+
 #[step]
 async fn never_ends(#[resource] log: &Log) -> Result<u64> {
     log.note();
@@ -220,6 +229,14 @@ pub async fn everything(seed: u64) -> Result<Outcome> {
     let buffered: Vec<_> = stream::iter(0..5).map(|n| takes(n % 2, n)).buffer_unordered(2).collect().await;
     let buffered = buffered.into_iter().collect::<Result<Vec<_>>>()?;
 
+    let mut mail = hook::<u64>().token(format!("mail of {seed} {id}")).metadata(&seed).open();
+    let mut letters = Vec::new();
+    for letter in 0..3 {
+        send(mail.token().to_owned(), letter).await?;
+        letters.push((&mut mail).await?);
+    }
+    drop(mail);
+
     let before = now();
     sleep(2 * MILLISECOND).await;
     sleep_until(now() + 2 * MILLISECOND).await;
@@ -247,6 +264,7 @@ pub async fn everything(seed: u64) -> Result<Outcome> {
         unordered,
         buffered,
         helped,
+        letters,
         slept_ms: u64::try_from(slept.as_millis())?,
     })
 }

@@ -55,9 +55,14 @@ impl Rewriter<'_> {
             // One mistake is one error.
             return operand.clone();
         }
+        // Around an argument they would be a warning: `(&mut future).await` needs them, `durable((&mut future))` does not.
+        let mut inner = operand;
+        while let Expr::Paren(paren) = inner {
+            inner = &paren.expr;
+        }
         let v1 = self.v1(awaits);
         // The parentheses make the whole begin where the operand does: what is said of an unused result points there.
-        let call = quote_spanned!(awaits=> #v1::durable(#operand));
+        let call = quote_spanned!(awaits=> #v1::durable(#inner));
         Expr::Verbatim(quote_spanned!(operand.span()=> (#call)))
     }
 

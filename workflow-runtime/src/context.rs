@@ -1,6 +1,7 @@
 //! What a workflow calls besides its steps. Outside a workflow each is the plain function of its name.
 
 mod branch;
+mod hook;
 mod identity;
 mod nondeterministic;
 mod random;
@@ -8,6 +9,7 @@ mod time;
 mod timeout;
 
 pub use self::branch::{JoinHandle, spawn};
+pub use self::hook::{Hook, HookBuilder, hook};
 pub use self::identity::run_id;
 pub use self::nondeterministic::{Nondeterministic, nondeterministic};
 pub use self::random::{random, uuid};

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,7 +45,9 @@ use self::timers::Timers;
 use self::wait::Waiters;
 use crate::error::{Code, Error, Result};
 use crate::registry::registry;
+use crate::replay::Draw;
 use crate::resources::Resources;
+use crate::resume::{HookInfo, ResumeHook};
 use crate::run::Run;
 use crate::start::Start;
 use crate::store::{RunKey, Store, Write};
@@ -107,7 +110,9 @@ pub(crate) struct Settings {
 pub(crate) struct Inner {
     /// The random number under which this engine writes.
     owner: u64,
-    random: Random,
+    random: Arc<Random>,
+    /// Where hooks draw their tokens.
+    draw: Draw,
     environment: Arc<dyn Environment>,
     store: Arc<dyn Store>,
     batcher: Batcher,
@@ -167,6 +172,20 @@ impl Engine {
     /// A handle on a run by its id: see [`get_run`](crate::get_run).
     pub fn get_run<T, E>(&self, id: impl Into<String>) -> Run<T, E> {
         Run::new(Some(self.clone()), Arc::from(id.into()))
+    }
+
+    /// Sends a payload to a hook: see [`resume_hook`](crate::resume_hook).
+    pub fn resume_hook<T: Serialize + ?Sized>(&self, token: impl Into<String>, payload: &T) -> ResumeHook {
+        ResumeHook::new(Some(self.clone()), token.into(), payload)
+    }
+
+    /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).
+    ///
+    /// # Errors
+    ///
+    /// [`Code::HookNotFound`], or if the store cannot be read.
+    pub async fn get_hook(&self, token: &str) -> Result<HookInfo> {
+        self.inner().hook_info(token).await
     }
 
     /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers do this once, at their

@@ -37,6 +37,14 @@ pub enum Code {
     OutsideRun,
     /// The run was cancelled.
     Cancelled,
+    /// No hook has this token.
+    HookNotFound,
+    /// The hook with this token was dropped.
+    HookDisposed,
+    /// The run of the hook with this token has ended.
+    HookFinished,
+    /// The token belongs to another hook.
+    HookConflict,
     /// There is no run with this id.
     RunNotFound,
     /// There is a run with this id, but of other arguments or another workflow.
@@ -80,6 +88,10 @@ impl Code {
             Code::ForeignFuture => "foreign_future",
             Code::OutsideRun => "outside_run",
             Code::Cancelled => "cancelled",
+            Code::HookNotFound => "hook_not_found",
+            Code::HookDisposed => "hook_disposed",
+            Code::HookFinished => "hook_finished",
+            Code::HookConflict => "hook_conflict",
             Code::RunNotFound => "run_not_found",
             Code::RunExists => "run_exists",
             Code::NotRegistered => "not_registered",

@@ -37,6 +37,7 @@
 //! | wait for a time | [`sleep`], [`sleep_until`], [`timeout`] |
 //! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
 //! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
+//! | wait for what somebody sends | [`hook`], [`resume_hook`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -50,10 +51,12 @@ pub mod engine;
 mod error;
 mod failpoint;
 mod limits;
+mod names;
 mod probe;
 mod registry;
 mod replay;
 mod resources;
+mod resume;
 mod run;
 mod start;
 mod step;
@@ -118,12 +121,13 @@ pub use workflow_macros::step;
 pub use workflow_macros::workflow;
 
 pub use self::context::{
-    Elapsed, JoinHandle, Nondeterministic, Sleep, Timeout, nondeterministic, now, random, run_id, sleep, sleep_until,
-    spawn, timeout, uuid,
+    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, hook, nondeterministic, now, random,
+    run_id, sleep, sleep_until, spawn, timeout, uuid,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
 pub use self::error::{Code, Error, Failure, Result};
+pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
 pub use self::run::{Run, RunInfo, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;

@@ -4,10 +4,10 @@
 //! nested module, in a function, in a test. It does not see a crate that no path of the program mentions, since that
 //! crate is not linked: `use that_crate as _;` mentions it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -341,4 +341,21 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+type Check = fn(&Payload) -> Result<(), Error>;
+
+/// The types of the hooks that this process has opened: so that what does not fit is refused when it is sent.
+static PAYLOADS: Mutex<BTreeMap<&'static str, Check>> = Mutex::new(BTreeMap::new());
+
+/// Remembers the type of a hook.
+pub(crate) fn know_payload<T: serde::de::DeserializeOwned>() {
+    let check: Check = |payload| codec::decode::<T>("the payload", payload).map(drop);
+    PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).entry(std::any::type_name::<T>()).or_insert(check);
+}
+
+/// Whether a payload fits the type of this name, as far as this process knows.
+pub(crate) fn check_payload(type_name: &str, payload: &Payload) -> Result<(), Error> {
+    let check = PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).get(type_name).copied();
+    check.map_or(Ok(()), |check| check(payload))
 }

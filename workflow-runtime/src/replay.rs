@@ -11,5 +11,7 @@ mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
 pub(crate) use self::journal::{Delivery, End, Event, FORMAT, TurnRecord, outstanding};
-pub(crate) use self::operation::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation, StepRequest};
-pub(crate) use self::shared::{Action, Shared, current};
+pub(crate) use self::operation::{
+    Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received, StepRequest,
+};
+pub(crate) use self::shared::{Action, Draw, Shared, Tokens, current};

@@ -47,13 +47,14 @@ pub struct Start<W> {
     engine: Option<Engine>,
     args: Result<Payload>,
     id: Option<String>,
+    opens: Vec<String>,
     workflow: PhantomData<fn() -> W>,
 }
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Engine>, args: W::Args) -> Self {
         let args = codec::encode("the workflow's arguments", &args);
-        Start { engine, args, id: None, workflow: PhantomData }
+        Start { engine, args, id: None, opens: Vec::new(), workflow: PhantomData }
     }
 
     /// Gives the run an id of one's own, such as `order-1001`. If there is a run with this id, of the same workflow and
@@ -63,6 +64,17 @@ impl<W: Workflow> Start<W> {
     /// At most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+}
+
+impl<W: Workflow> Start<W> {
+    /// Opens a token with the run: what is sent to it from then on is kept until the workflow has come to its
+    /// [`hook`](crate::hook) with this token. May be said several times.
+    ///
+    /// A token that is another run's stays with that one; the hook then tells so.
+    pub fn opens(mut self, token: impl Into<String>) -> Self {
+        self.opens.push(token.into());
         self
     }
 }
@@ -78,7 +90,7 @@ impl<W: Workflow> IntoFuture for Start<W> {
                 Some(engine) => engine,
                 None => engine::ambient().await?,
             };
-            let id = engine.inner().create(W::DEFINITION, args, self.id).await?;
+            let id = engine.inner().create(W::DEFINITION, args, self.id, self.opens).await?;
             Ok(Run::new(Some(engine), id))
         })
     }

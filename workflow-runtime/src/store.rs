@@ -121,6 +121,69 @@ pub struct InboxRow {
     pub checksum: u32,
     /// The event, encoded.
     pub body: Arc<[u8]>,
+    /// What the store knows of it: for what came by a token its operation, in decimal; for a refusal the id of the run
+    /// that has the token.
+    pub about: Option<Arc<str>>,
+}
+
+/// What a token is for, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The id of its run; nothing if payloads are held for a run that is not there yet.
+    pub run: Option<Arc<str>>,
+    /// The operation that takes its payloads; nothing if the run has not come to it yet.
+    pub op: Option<u64>,
+    /// What it was opened with.
+    pub label: TokenLabel,
+    /// Where it is in its life.
+    pub state: TokenState,
+}
+
+/// What a token says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenLabel {
+    /// The name of the type of its payloads.
+    pub type_name: Arc<str>,
+    /// JSON that the workflow gave it.
+    pub metadata: Option<Arc<str>>,
+}
+
+/// Where a token is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// It takes payloads.
+    Open,
+    /// Its hook was dropped.
+    Disposed,
+    /// Its run has ended.
+    Finished,
+}
+
+/// A token that a turn opens for its run.
+///
+/// If it is another run's (or another operation's of this one) it stays so, and the letter `refusal` is put into this
+/// run's inbox, with the owner's id in [`InboxRow::about`]; the turn takes effect all the same. Otherwise payloads that
+/// were held for the token are put into the inbox in their order. Without an operation there is no refusal, and what is
+/// held stays held: the operation comes later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    /// The token.
+    pub token: Arc<str>,
+    /// The operation; nothing if the run is to come to it later.
+    pub op: Option<u64>,
+    /// What it says of itself.
+    pub label: TokenLabel,
+    /// See above.
+    pub refusal: Letter,
+}
+
+/// A token that a turn disposes of, if it is that operation's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The token.
+    pub token: Arc<str>,
+    /// The operation.
+    pub op: u64,
 }
 
 /// An event to be put into an inbox.
@@ -204,6 +267,8 @@ pub struct NewRun {
     pub created_at: u64,
     /// Random; recognises a start that was sent again.
     pub token: u128,
+    /// Tokens that it opens, with its first turn or ahead of it.
+    pub opens: Vec<Open>,
     /// With or without its first turn.
     pub first: First,
 }
@@ -238,6 +303,10 @@ pub struct Turn {
     pub row: Option<JournalRow>,
     /// What changes in the run's row, if anything does.
     pub change: Option<RowChange>,
+    /// Tokens that the run opens.
+    pub opens: Vec<Open>,
+    /// Tokens that the run disposes of. When it ends the others are finished with it.
+    pub closes: Vec<Close>,
     /// The sequences of the letters that it delivered: they are deleted.
     pub delivered: Vec<u64>,
     /// Events that were taken and could not be delivered: they are kept in the inbox, without waking the run. Like other
@@ -263,6 +332,21 @@ pub enum Write {
         letter: Letter,
         /// Whether a stuck run becomes due as well, as by [`Write::Unstick`].
         unstick: bool,
+    },
+    /// Puts a letter into the inbox of the run whose token this is, as [`Write::Post`] does: [`Outcome::Committed`], or
+    /// [`Outcome::Unknown`], [`Outcome::Disposed`], [`Outcome::Finished`] if there is no such run.
+    ///
+    /// A token whose run has not come to the operation keeps the letter until it does. So does one that has no run (any
+    /// more), if `hold_until` says so.
+    Deliver {
+        /// The token.
+        token: Arc<str>,
+        /// The event.
+        letter: Letter,
+        /// How long it is kept for a run that is not there, in milliseconds since 1970.
+        hold_until: Option<u64>,
+        /// The time, in milliseconds since 1970: what was kept until then is gone.
+        now: u64,
     },
     /// Gives a run back, if no letter came since `inbox_seq` was seen: [`Outcome::Committed`], [`Outcome::Unread`] if one
     /// came (the run stays with its owner), or [`Outcome::Fenced`].
@@ -311,8 +395,12 @@ pub enum Outcome {
     Fenced,
     /// A letter came that has not been seen.
     Unread,
-    /// There is no such run.
+    /// There is no such run, or no such token.
     Unknown,
+    /// The token's hook was dropped.
+    Disposed,
+    /// The token's run has ended.
+    Finished,
     /// The claimed runs, as they are now.
     Claimed(Vec<RunRow>),
 }
@@ -367,6 +455,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A run's letters, oldest first, and the `inbox_seq` that they belong to.
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
+
+    /// A token.
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;
 
     /// Runs that this engine holds and whose inboxes have got letters since it last asked, each once. An error has told
     /// nothing, and neither has a future that was dropped: what they would have told is told later. For one caller at a

@@ -6,6 +6,7 @@ mod support;
 mod cancel;
 mod concurrency;
 mod edges;
+mod hooks;
 mod resources;
 mod rules;
 mod rules_time;

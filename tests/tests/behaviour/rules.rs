@@ -358,6 +358,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         args_digest: run.args_digest,
         created_at: run.created_at,
         token: 1,
+        opens: Vec::new(),
         first: First::Turn { owner, row: row(0), change: change(true) },
     };
     let [Outcome::Created(key)] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else { panic!() };
@@ -368,6 +369,8 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
             fence: Fence { owner, epoch: 1 },
             row: Some(row(index)),
             change: None,
+            opens: Vec::new(),
+            closes: Vec::new(),
             delivered: Vec::new(),
             returned: Vec::new(),
         };

@@ -99,6 +99,7 @@ impl History {
                 args_digest: run.args_digest,
                 created_at: run.created_at,
                 token: 1,
+                opens: Vec::new(),
                 first,
             }),
         );
@@ -110,6 +111,8 @@ impl History {
                 fence: Fence { owner: OWNER, epoch: 1 },
                 row: Some(row),
                 change: None,
+                opens: Vec::new(),
+                closes: Vec::new(),
                 delivered: Vec::new(),
                 returned: Vec::new(),
             };

@@ -148,6 +148,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
         args_digest: [9; 32],
         created_at: 500,
         token: id.bytes().map(u128::from).sum(),
+        opens: Vec::new(),
         first,
     }
 }
@@ -155,5 +156,15 @@ pub fn new_run(id: &str, first: First) -> NewRun {
 /// A turn by [`ADA`] under her first claim, that does nothing yet.
 pub fn turn(run: RunKey) -> Turn {
     let fence = Fence { owner: ADA, epoch: 1 };
-    Turn { run, generation: 0, fence, row: None, change: None, delivered: Vec::new(), returned: Vec::new() }
+    Turn {
+        run,
+        generation: 0,
+        fence,
+        row: None,
+        change: None,
+        opens: Vec::new(),
+        closes: Vec::new(),
+        delivered: Vec::new(),
+        returned: Vec::new(),
+    }
 }

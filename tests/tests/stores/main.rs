@@ -7,6 +7,7 @@ mod fixture;
 mod letters;
 mod ownership;
 mod recoveries;
+mod tokens;
 mod turns;
 
 #[cfg(unix)]
@@ -96,6 +97,16 @@ conformance! {
         an_engine_that_gets_the_right_again_keeps_its_runs,
         an_engine_that_another_process_took_over_from_writes_nothing_more,
         a_claim_ends_what_was_written_under_the_one_before;
+    tokens:
+        what_is_sent_to_a_token_reaches_its_operation,
+        a_delivery_with_a_key_that_was_seen_is_dropped,
+        a_token_is_one_runs_at_a_time,
+        a_token_that_was_disposed_of_can_be_told_and_taken_again,
+        the_end_of_a_run_ends_its_tokens,
+        a_payload_is_held_for_a_hook_that_is_opened_in_time,
+        a_run_can_take_payloads_before_it_has_come_to_the_hook,
+        what_was_held_for_a_run_that_ends_is_its_own,
+        a_stale_owner_opens_and_closes_nothing;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store, Write,
+    Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -139,6 +139,10 @@ impl<S: Store> Store for Counting<S> {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         self.store.inbox(run)
+    }
+
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
+        self.store.token(token)
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

@@ -163,11 +163,13 @@ impl Builder {
         let store = open_store(self.place, self.synchronous).await?;
         let ownership = Arc::new(Mutex::new(None));
         let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
-        let random = Random::new(&*self.environment);
+        let random = Arc::new(Random::new(&*self.environment));
+        let drawn = random.clone();
         let owner = (random.number() as u64).clamp(1, u64::MAX - 1);
         let inner = Arc::new(Inner {
             owner,
             random,
+            draw: Arc::new(move || drawn.number()),
             environment: self.environment,
             store,
             batcher,

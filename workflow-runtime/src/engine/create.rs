@@ -9,10 +9,10 @@ use super::live::{InboxRead, Live, Seat, run_span};
 use super::{Inner, letters, turn};
 use crate::codec::{Payload, excerpt};
 use crate::error::{Code, Error, Result};
-use crate::limits::NAME_BYTES_MAX;
+use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Core, Event, TurnRecord};
-use crate::store::{Failed, Fence, First, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Write};
+use crate::store::{Failed, Fence, First, Letter, NewRun, Open, Outcome, RowChange, RunKey, RunRow, Write};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -26,6 +26,8 @@ struct New {
     /// Also the time of its first event, if that is delivered here.
     created_at: u64,
     token: u128,
+    /// Tokens that it takes payloads by before it has come to their hooks.
+    opens: Vec<Open>,
 }
 
 impl Inner {
@@ -35,6 +37,7 @@ impl Inner {
         definition: &'static WorkflowDefinition,
         args: Payload,
         id: Option<String>,
+        tokens: Vec<String>,
     ) -> Result<Arc<str>> {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
@@ -42,7 +45,8 @@ impl Inner {
         let id: Arc<str> = match id {
             None => Arc::from(self.new_id()),
             Some(id) => {
-                let id: Arc<str> = Arc::from(check_id(id)?);
+                names::check("the id of a run", &id)?;
+                let id: Arc<str> = Arc::from(id);
                 // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
                 if let Some(row) = self.row(&id).await? {
                     return self.settle(Box::new(row), definition, &args, args_digest).await;
@@ -51,7 +55,8 @@ impl Inner {
             }
         };
         let (created_at, token) = (self.environment.now(), self.random.number());
-        let new = New { id, definition, args, args_digest, created_at, token };
+        let opens = tokens.into_iter().map(|token| letters::promise(token, created_at)).collect::<Result<_>>()?;
+        let new = New { id, definition, args, args_digest, created_at, token, opens };
         if self.is_executing()
             && let Some(outcome) = self.create_here(&new).await?
         {
@@ -62,7 +67,7 @@ impl Inner {
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(&new)?);
-        match self.send(&new, first).await? {
+        match self.send(&new, first, new.opens.clone()).await? {
             Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
             _ => {
                 // It may be this engine by now, which does not see its own letter as somebody's change.
@@ -75,7 +80,7 @@ impl Inner {
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
     async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<Outcome>> {
         let taking = self.taking.begin(&new.id);
-        let mut core = Core::new(new.definition, new.id.clone());
+        let mut core = Core::new(new.definition, new.id.clone(), self.draw.clone());
         let span = run_span(&new.id, new.definition);
         let first = span.in_scope(|| self.first_turn(&mut core, new));
         let first = match first {
@@ -90,11 +95,16 @@ impl Inner {
         let ended = ended.is_some();
         let row = turn::journal_row(self, 0, &first)?;
         let first = First::Turn { owner: self.owner, row, change: change.clone() };
-        let outcome = self.send(new, first).await?;
+        let opens = letters::opens(&core.shared().take_tokens().opened, new.created_at)?;
+        let may_have_news = !opens.is_empty();
+        let outcome = self.send(new, first, new.opens.iter().cloned().chain(opens).collect()).await?;
         if let Outcome::Created(key) = outcome
             && !ended
         {
             self.live_from_start(core, key, new, &change, span);
+            if may_have_news {
+                self.news.hint();
+            }
         }
         taking.settle();
         Ok((!matches!(outcome, Outcome::Fenced)).then_some(outcome))
@@ -104,7 +114,7 @@ impl Inner {
         let delivery = core.deliver(new.created_at, self.started(&new.args))?;
         let record = TurnRecord { deliveries: vec![delivery] };
         if self.settings.replay_every_turn {
-            let mut again = Core::new(core.definition(), core.shared().run_id().clone());
+            let mut again = Core::new(core.definition(), core.shared().run_id().clone(), self.draw.clone());
             turn::replay_again(&mut again, &record)?;
         }
         Ok(record)
@@ -118,7 +128,7 @@ impl Inner {
         turn::take_up(self, &live, seat, actions, Vec::new());
     }
 
-    async fn send(&self, new: &New, first: First) -> Result<Outcome> {
+    async fn send(&self, new: &New, first: First, opens: Vec<Open>) -> Result<Outcome> {
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -126,6 +136,7 @@ impl Inner {
             args_digest: new.args_digest,
             created_at: new.created_at,
             token: new.token,
+            opens,
             first,
         };
         self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {
@@ -203,17 +214,4 @@ impl Inner {
         self.random.fill(&mut random);
         uuid::Builder::from_unix_timestamp_millis(self.environment.now(), &random).into_uuid().to_string()
     }
-}
-
-fn check_id(id: String) -> Result<String> {
-    let wrong = if id.is_empty() {
-        "it is empty".to_owned()
-    } else if id.len() > NAME_BYTES_MAX {
-        format!("it has {} bytes, and the limit is {NAME_BYTES_MAX}", id.len())
-    } else if id.chars().any(char::is_control) {
-        "it has control characters".to_owned()
-    } else {
-        return Ok(id);
-    };
-    Err(Error::coded(Code::InvalidName, format!("{:?} cannot be the id of a run: {wrong}", excerpt(&id))))
 }

@@ -143,7 +143,7 @@ pub(super) async fn replay(
     key: RunKey,
     generation: u64,
 ) -> Result<(Core, u64), Replay> {
-    let mut core = Core::new(definition, id.clone());
+    let mut core = Core::new(definition, id.clone(), engine.draw.clone());
     let mut next = 0;
     let read = |from: u64, rows: usize| {
         let store = engine.store.clone();
@@ -251,7 +251,17 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         tracing::error!(run = %id, ?error, "the run is stuck");
         (None, Stuck::park(error.run(id), engine.build()), Vec::new())
     });
-    let turn = Turn { run, generation, fence, row, change: Some(change), delivered, returned: Vec::new() };
+    let turn = Turn {
+        run,
+        generation,
+        fence,
+        row,
+        change: Some(change),
+        opens: Vec::new(),
+        closes: Vec::new(),
+        delivered,
+        returned: Vec::new(),
+    };
     turn::commit(engine, id, turn).await;
     engine.waiters.wake(id, None);
 }

@@ -12,8 +12,8 @@ use super::wait::Finished;
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, End, Event, FORMAT, Kind, TurnRecord};
-use crate::store::{JournalRow, Letter, Outcome, RowChange, Status, Turn};
+use crate::replay::{Action, End, Event, FORMAT, Kind, Tokens, TurnRecord};
+use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -38,6 +38,7 @@ struct Draft {
     /// The sequences of the letters that are done with.
     delivered: Vec<u64>,
     returned: Vec<Letter>,
+    tokens: Tokens,
     /// Steps whose next attempt is due: nothing to record.
     due: Vec<u64>,
     fault: Option<Error>,
@@ -49,12 +50,11 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
         verify(engine, live, &mut draft).await;
     }
-    let recorded = !draft.record.deliveries.is_empty();
-    let row = match recorded.then(|| journal_row(engine, seat.next_index, &draft.record)).transpose() {
-        Ok(row) => row,
+    let (row, opens) = match encode(engine, seat.next_index, &draft) {
+        Ok(encoded) => encoded,
         Err(error) => {
             reject(engine, &mut draft, error);
-            None
+            (None, Vec::new())
         }
     };
     if draft.fault.is_some() {
@@ -65,17 +65,23 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let change = row_change(engine, seat, &draft, end.as_ref());
     if row.is_some() || !draft.delivered.is_empty() || change.is_some() {
         seat.next_index += u64::from(row.is_some());
+        let may_have_news = !opens.is_empty();
         let turn = Turn {
             run: live.key,
             generation: live.generation,
             fence: live.fence,
             row,
             change: change.clone(),
+            opens,
+            closes: draft.tokens.closed.into_iter().map(|(op, token)| Close { token, op }).collect(),
             delivered: draft.delivered,
             returned: draft.returned,
         };
         if !commit(engine, &live.id, turn).await {
             return false;
+        }
+        if may_have_news {
+            engine.news.hint();
         }
         if let Some(change) = change {
             (seat.status, seat.wake_at) = (change.status, change.wake_at);
@@ -91,6 +97,13 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     true
 }
 
+/// The journal's row, if anything was delivered, and the tokens that it opens.
+fn encode(engine: &Inner, index: u64, draft: &Draft) -> Result<(Option<JournalRow>, Vec<Open>), Error> {
+    let recorded = !draft.record.deliveries.is_empty();
+    let row = recorded.then(|| journal_row(engine, index, &draft.record)).transpose()?;
+    Ok((row, letters::opens(&draft.tokens.opened, engine.environment.now())?))
+}
+
 fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>) -> Draft {
     let span = tracing::debug_span!(parent: &live.span, "turn", index = seat.next_index);
     let _entered = span.enter();
@@ -99,6 +112,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         letters: Vec::new(),
         delivered: Vec::new(),
         returned: Vec::new(),
+        tokens: Tokens::default(),
         due: Vec::new(),
         fault: None,
     };
@@ -119,8 +133,12 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 break;
             }
             What::Letter { sequence, event } => {
-                draft.delivered.push(sequence);
-                (wanted(seat, &draft, &event).then_some(event), Some(sequence))
+                let wanted = wanted(seat, &draft, &event);
+                // A payload whose hook was dropped stays in the inbox, unread.
+                if wanted || !matches!(event, Event::Payload { .. }) {
+                    draft.delivered.push(sequence);
+                }
+                (wanted.then_some(event), Some(sequence))
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
@@ -131,6 +149,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 // A later attempt may have been recorded since this time was noted.
                 let due = seat.core.shared().with_open(op, |kind| match kind {
                     Kind::Timer { .. } => true,
+                    Kind::Hook(_) => false,
                     Kind::Step(request) if request.not_before > arrival.at => false,
                     Kind::Step(_) | Kind::Local(_) => {
                         draft.due.push(op);
@@ -145,6 +164,9 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         match seat.core.deliver(engine.environment.now(), event.clone()) {
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
+                let tokens = seat.core.shared().take_tokens();
+                draft.tokens.opened.extend(tokens.opened);
+                draft.tokens.closed.extend(tokens.closed);
                 draft.record.deliveries.push(delivery);
                 draft.letters.push(letter);
                 if ended {
@@ -192,6 +214,9 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
         Event::Cancel { .. } => true,
+        Event::Payload { op, .. } | Event::Conflict { op, .. } => {
+            seat.core.shared().with_open(*op, |kind| matches!(kind, Kind::Hook(_))) == Some(true)
+        }
         Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Timer { op } => {
             seat.core.shared().with_open(*op, |_| ()).is_some()
         }
@@ -202,7 +227,7 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
 fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
     let (attempt, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
         Kind::Step(request) => (request.attempt, Some(request.policy.clone()), request.definition.source.id),
-        Kind::Local(_) | Kind::Timer { .. } => (1, None, crate::replay::NONDETERMINISTIC),
+        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) => (1, None, crate::replay::NONDETERMINISTIC),
     })?;
     let failure = match result {
         Ok(value) => return Some(Event::Completed { op, value }),
@@ -252,8 +277,8 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
         Some(End::Completed(_)) => (Status::Completed, None),
         Some(End::Failed(_)) => (Status::Failed, None),
         Some(End::Cancelled(_)) => (Status::Cancelled, None),
-        None if run.has_steps() => (Status::Running, run.wake_at()),
-        None => (Status::Suspended, run.wake_at()),
+        None if run.has_steps() => (Status::Running, run.wake_at().or(Some(NEVER))),
+        None => (Status::Suspended, run.wake_at().or(Some(NEVER))),
     };
     RowChange {
         status,
@@ -331,6 +356,7 @@ async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
 fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     // The letters stay in the inbox, everything else goes there.
     draft.delivered.clear();
+    draft.tokens = Tokens::default();
     let letters = std::mem::take(&mut draft.letters);
     for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
         if letter.is_none() {

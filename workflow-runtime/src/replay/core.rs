@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::Unconstrained;
 
 use super::journal::{Delivery, End, Event};
-use super::operation::Completion;
-use super::shared::{BranchFuture, Shared};
+use super::operation::{Completion, Received};
+use super::shared::{BranchFuture, Draw, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
@@ -58,8 +58,8 @@ pub(crate) struct Core {
 
 impl Core {
     /// A run before its first event.
-    pub fn new(definition: &'static WorkflowDefinition, run: Arc<str>) -> Self {
-        Core { definition, shared: Shared::new(run), root: None, branches: BTreeMap::new(), ended: false }
+    pub fn new(definition: &'static WorkflowDefinition, run: Arc<str>, draw: Draw) -> Self {
+        Core { definition, shared: Shared::new(run, draw), root: None, branches: BTreeMap::new(), ended: false }
     }
 
     pub fn definition(&self) -> &'static WorkflowDefinition {
@@ -132,6 +132,8 @@ impl Core {
             Event::Completed { op, value } => self.shared.complete(*op, Completion::Completed(value.clone()))?,
             Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
             Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
+            Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
+            Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,
             Event::Attempt { op, attempt, not_before, .. } => {
                 self.shared.attempt_failed(*op, *attempt, *not_before)?;
                 None

@@ -54,6 +54,10 @@ pub(crate) enum Event {
     },
     /// A timer is due.
     Timer { op: u64 },
+    /// A payload came for a hook.
+    Payload { op: u64, value: Payload },
+    /// The token of a hook belongs to another run, or to another hook of this one.
+    Conflict { op: u64, owner: String },
     /// Somebody cancelled the run.
     Cancel { reason: String },
 }
@@ -72,6 +76,16 @@ pub(crate) enum Command {
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
+    /// Take payloads that are sent to a token.
+    Hook {
+        op: u64,
+        token: Cow<'static, str>,
+        /// Whether the token was drawn at random, and so is another one each time that the code runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drawn: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Payload>,
+    },
     /// The workflow dropped the operation.
     Cancel { op: u64 },
 }
@@ -94,6 +108,16 @@ impl Command {
                 Command::Step { op, step, input, .. },
                 Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
             ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
+            (
+                Command::Hook { op, token, drawn, metadata },
+                Command::Hook { op: op_then, token: token_then, drawn: drawn_then, metadata: metadata_then },
+            ) => {
+                (op, token, drawn) == (op_then, token_then, drawn_then)
+                    && match (metadata, metadata_then) {
+                        (Some(found), Some(recorded)) => found.same_value(recorded, recode),
+                        (found, recorded) => found == recorded,
+                    }
+            }
             _ => self == recorded,
         }
     }
@@ -105,6 +129,8 @@ impl Command {
                 format!("operation {op}: step `{step}` with {}", excerpt(input.as_str()))
             }
             Command::Timer { op, until } => format!("operation {op}: a timer until {until} ms"),
+            Command::Hook { op, drawn: true, .. } => format!("operation {op}: a hook"),
+            Command::Hook { op, token, .. } => format!("operation {op}: a hook with the token `{}`", excerpt(token)),
             Command::Cancel { op } => format!("dropping operation {op}"),
         }
     }
@@ -128,7 +154,8 @@ impl Event {
             | Event::Completed { value: payload, .. }
             | Event::Failed { error: payload, .. }
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
-            Event::Cancel { reason } => reason.len(),
+            Event::Payload { value: payload, .. } => payload.as_str().len(),
+            Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
             Event::Timer { .. } => 0,
         }
     }
@@ -186,7 +213,11 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
             Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } => {
                 open.remove(op);
             }
-            Event::Started { .. } | Event::Attempt { .. } | Event::Cancel { .. } => {}
+            Event::Started { .. }
+            | Event::Attempt { .. }
+            | Event::Payload { .. }
+            | Event::Conflict { .. }
+            | Event::Cancel { .. } => {}
         }
         for command in &delivery.commands {
             match command {
@@ -195,6 +226,9 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 }
                 Command::Timer { op, .. } => {
                     open.insert(*op, Outstanding { what: "timer".to_owned() });
+                }
+                Command::Hook { op, token, .. } => {
+                    open.insert(*op, Outstanding { what: format!("hook `{token}`") });
                 }
                 Command::Cancel { op } => {
                     open.remove(op);

@@ -1,6 +1,7 @@
 //! One durable operation, as a future holds it.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -37,6 +38,37 @@ pub(crate) enum Kind {
     Step(Box<StepRequest>),
     Timer { until: u64 },
     Local(Option<LocalFuture>),
+    Hook(Box<HookRequest>),
+}
+
+/// A hook to be opened, and what has come by it.
+pub(crate) struct HookRequest {
+    pub token: Arc<str>,
+    pub drawn: bool,
+    pub metadata: Option<Payload>,
+    /// How the metadata is decoded and encoded again.
+    pub recode_metadata: Recode,
+    /// Of the payloads.
+    pub type_name: &'static str,
+    /// What was delivered and not taken yet.
+    pub received: VecDeque<Received>,
+}
+
+/// What a hook gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Received {
+    Payload(Payload),
+    /// The token is this run's.
+    Conflict(Arc<str>),
+}
+
+/// A token that a run opens.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub op: u64,
+    pub token: Arc<str>,
+    pub metadata: Option<Payload>,
+    pub type_name: &'static str,
 }
 
 /// How an operation ended.
@@ -52,6 +84,7 @@ impl Kind {
     pub(super) fn recode(&self) -> Recode {
         match self {
             Kind::Step(step) => step.definition.recode_args,
+            Kind::Hook(hook) => hook.recode_metadata,
             Kind::Timer { .. } | Kind::Local(_) => |_| None,
         }
     }
@@ -65,6 +98,12 @@ impl Kind {
                 input: step.input.clone(),
             },
             Kind::Timer { until } => Command::Timer { op, until: *until },
+            Kind::Hook(hook) => Command::Hook {
+                op,
+                token: Cow::Owned(hook.token.to_string()),
+                drawn: hook.drawn,
+                metadata: hook.metadata.clone(),
+            },
             Kind::Local(_) => {
                 Command::Step { op, step: Cow::Borrowed(NONDETERMINISTIC), name: None, input: Payload::null() }
             }
@@ -108,9 +147,29 @@ impl Operation {
                 None => Poll::Pending,
             },
             None => {
-                self.op = kind().and_then(|kind| self.run.issue(kind, self.site, context.waker()));
+                self.op = kind().and_then(|kind| self.run.issue(kind, self.site, Some(context.waker())));
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Operation {
+    /// Issues a hook: unlike other operations at once, so that it is there before anybody waits for it.
+    pub fn open(site: &'static Location<'static>, hook: HookRequest) -> Option<Self> {
+        let mut operation = Operation::new(site)?;
+        operation.op = operation.run.issue(Kind::Hook(Box::new(hook)), site, None);
+        Some(operation)
+    }
+
+    /// What a hook has received. An error means that it was polled outside its run.
+    pub fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Error>> {
+        if let Err(error) = self.run.check_turn(self.site) {
+            return Poll::Ready(Err(error));
+        }
+        match self.op.and_then(|op| self.run.take_received(op, context.waker())) {
+            Some(received) => Poll::Ready(Ok(received)),
+            None => Poll::Pending,
         }
     }
 }

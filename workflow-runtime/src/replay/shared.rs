@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
 use super::journal::Command;
-use super::operation::{Completion, Kind, LocalFuture};
+use super::operation::{Completion, Kind, LocalFuture, Opening, Received};
 use super::waker::BranchId;
 use crate::codec::Recode;
 use crate::error::{Code, Error};
@@ -32,6 +32,14 @@ pub(crate) enum Action {
     Arm { op: u64, at: u64 },
     /// Stop what is under way for the operation, and forget its time.
     Abort(u64),
+}
+
+/// What has become of a run's tokens since the engine last asked.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    pub opened: Vec<Opening>,
+    /// By operation.
+    pub closed: Vec<(u64, Arc<str>)>,
 }
 
 /// What the run is doing just now.
@@ -62,6 +70,7 @@ struct State {
     outstanding: usize,
     commands: Vec<Command>,
     actions: Vec<Action>,
+    tokens: Tokens,
     /// While replaying: the commands that the journal has behind this event, yet to be issued.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
@@ -75,11 +84,15 @@ struct State {
 /// Called when something outside the run wakes it.
 type Alarm = Box<dyn Fn() + Send + Sync>;
 
+/// A source of numbers that nobody can guess.
+pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
+
 /// See the module.
 pub(crate) struct Shared {
     run: Arc<str>,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
+    draw: Draw,
 }
 
 tokio::task_local! {
@@ -92,7 +105,7 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 }
 
 impl Shared {
-    pub(super) fn new(run: Arc<str>) -> Arc<Self> {
+    pub(super) fn new(run: Arc<str>, draw: Draw) -> Arc<Self> {
         Arc::new(Shared {
             run,
             state: Mutex::new(State {
@@ -106,6 +119,7 @@ impl Shared {
                 outstanding: 0,
                 commands: Vec::new(),
                 actions: Vec::new(),
+                tokens: Tokens::default(),
                 expected: None,
                 fault: None,
                 woken: VecDeque::new(),
@@ -114,6 +128,7 @@ impl Shared {
                 last_site: None,
             }),
             alarm: OnceLock::new(),
+            draw,
         })
     }
 
@@ -167,7 +182,7 @@ impl Shared {
     }
 
     /// Issues an operation. Nothing if the run has diverged: the caller then waits for its end.
-    pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: &Waker) -> Option<u64> {
+    pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: Option<&Waker>) -> Option<u64> {
         let mut state = self.state();
         if state.fault.is_some() || state.phase == Phase::Discarding {
             return None;
@@ -184,19 +199,24 @@ impl Shared {
             );
             return None;
         }
-        let action = match &kind {
-            Kind::Timer { until } => Action::Arm { op, at: *until },
-            Kind::Step(_) | Kind::Local(_) => Action::Dispatch(op),
-        };
         if !state.record(command, kind.recode(), Some(site)) {
             return None;
         }
         if state.expected.is_none() {
-            state.actions.push(action);
+            match &kind {
+                Kind::Timer { until } => state.actions.push(Action::Arm { op, at: *until }),
+                Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
+                Kind::Hook(hook) => state.tokens.opened.push(Opening {
+                    op,
+                    token: hook.token.clone(),
+                    metadata: hook.metadata.clone(),
+                    type_name: hook.type_name,
+                }),
+            }
         }
         state.next_op += 1;
         state.outstanding += 1;
-        state.ops.insert(op, Slot { kind, waker: Some(waker.clone()), completion: None });
+        state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None });
         Some(op)
     }
 
@@ -218,6 +238,31 @@ impl Shared {
         completion
     }
 
+    /// The token for a hook which is about to be issued: the one that the journal has, if this is a replay.
+    pub(crate) fn drawn_token(&self) -> Arc<str> {
+        let recorded = match self.state().expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+            Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
+            _ => None,
+        };
+        recorded.unwrap_or_else(|| format!("{:032x}", (self.draw)()).into())
+    }
+
+    /// What came by a hook, or the promise to wake `waker` when something has.
+    pub(super) fn take_received(&self, op: u64, waker: &Waker) -> Option<Received> {
+        let mut state = self.state();
+        let slot = state.ops.get_mut(&op)?;
+        let Kind::Hook(hook) = &mut slot.kind else { return None };
+        let received = match hook.received.front() {
+            // What it gives from now on.
+            Some(Received::Conflict(owner)) => Some(Received::Conflict(owner.clone())),
+            _ => hook.received.pop_front(),
+        };
+        if received.is_none() && !slot.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+            slot.waker = Some(waker.clone());
+        }
+        received
+    }
+
     /// The operation's future was dropped before it took the result.
     pub(super) fn drop_operation(&self, op: u64) {
         // The slot may hold a user's future: it is dropped after the lock.
@@ -233,7 +278,15 @@ impl Shared {
                     && state.record(Command::Cancel { op }, |_| None, None)
                     && state.expected.is_none()
                 {
-                    state.actions.push(Action::Abort(op));
+                    match slot.as_ref().map(|slot| &slot.kind) {
+                        Some(Kind::Hook(hook)) => match state.tokens.opened.iter().position(|opening| opening.op == op)
+                        {
+                            // Nobody has heard of it.
+                            Some(opening) => drop(state.tokens.opened.remove(opening)),
+                            None => state.tokens.closed.push((op, hook.token.clone())),
+                        },
+                        _ => state.actions.push(Action::Abort(op)),
+                    }
                 }
             }
             slot
@@ -321,10 +374,10 @@ impl Shared {
         let mut state = self.state();
         let now = state.now;
         match state.ops.get_mut(&op) {
-            Some(slot) if slot.completion.is_none() => {
+            Some(slot) if slot.completion.is_none() && !matches!(slot.kind, Kind::Hook(_)) => {
                 let deadline = match slot.kind {
                     Kind::Timer { until } => until,
-                    Kind::Step(_) | Kind::Local(_) => 0,
+                    Kind::Step(_) | Kind::Local(_) | Kind::Hook(_) => 0,
                 };
                 slot.completion = Some(completion);
                 let waker = slot.waker.take();
@@ -338,6 +391,21 @@ impl Shared {
                 state.last_site,
             )),
         }
+    }
+
+    /// Gives a hook something: the waker of who waits for it, or an error if there is no such hook.
+    pub(super) fn receive(&self, op: u64, received: Received) -> Result<Option<Waker>, Error> {
+        let mut state = self.state();
+        let site = state.last_site;
+        let Some(Slot { kind: Kind::Hook(hook), waker, .. }) = state.ops.get_mut(&op) else {
+            return Err(nondeterminism(
+                format!("a payload for operation {op}, which is in the journal here"),
+                "that operation is no hook that was opened, or it was dropped before".to_owned(),
+                site,
+            ));
+        };
+        hook.received.push_back(received);
+        Ok(waker.take())
     }
 
     /// Notes that an attempt failed and when the next one may start.
@@ -419,11 +487,12 @@ impl Shared {
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
         open.sort_unstable();
         let action = |op: u64| match &state.ops[&op].kind {
-            Kind::Timer { until } => Action::Arm { op, at: *until },
-            Kind::Step(step) if step.not_before > 0 => Action::Arm { op, at: step.not_before },
-            Kind::Step(_) | Kind::Local(_) => Action::Dispatch(op),
+            Kind::Timer { until } => Some(Action::Arm { op, at: *until }),
+            Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
+            Kind::Step(_) | Kind::Local(_) => Some(Action::Dispatch(op)),
+            Kind::Hook(_) => None,
         };
-        open.into_iter().map(action).collect()
+        open.into_iter().filter_map(action).collect()
     }
 
     /// Looks at an operation without a result.
@@ -440,7 +509,12 @@ impl Shared {
         }
     }
 
-    /// When the run has something to do: 0 while a step is to be executed, else the earliest deadline.
+    /// What has become of its tokens.
+    pub(crate) fn take_tokens(&self) -> Tokens {
+        std::mem::take(&mut self.state().tokens)
+    }
+
+    /// When the run has something to do: 0 while a step is to be executed, else the earliest deadline, if there is one.
     pub(crate) fn wake_at(&self) -> Option<u64> {
         let state = self.state();
         let mut earliest = None;
@@ -449,6 +523,7 @@ impl Shared {
                 Kind::Timer { until } => *until,
                 Kind::Step(step) => step.not_before,
                 Kind::Local(_) => 0,
+                Kind::Hook(_) => continue,
             };
             earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
             if earliest == Some(0) {
@@ -461,7 +536,7 @@ impl Shared {
     /// Whether a step is under way or to be attempted again.
     pub(crate) fn has_steps(&self) -> bool {
         let state = self.state();
-        state.ops.values().any(|slot| slot.completion.is_none() && !matches!(slot.kind, Kind::Timer { .. }))
+        state.ops.values().any(|slot| slot.completion.is_none() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_)))
     }
 
     /// The fault that something outside the run's turns has caused.

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::state::State;
-use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, Write};
+use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write};
 use crate::engine::Environment;
 use crate::error::Error;
 
@@ -126,6 +126,10 @@ impl Store for MemoryStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(async move { Ok(self.shared.lock().inbox(run)) })
+    }
+
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().token(token)) })
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

@@ -11,6 +11,7 @@ mod ownership;
 mod read;
 mod readers;
 mod schema;
+mod tokens;
 mod writer;
 mod writes;
 
@@ -25,7 +26,7 @@ use futures_util::future::BoxFuture;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
-use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, Write, assert_engine};
+use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write, assert_engine};
 use crate::engine::Environment;
 use crate::error::Error;
 use crate::failpoint::hit;
@@ -194,6 +195,13 @@ impl Store for SqliteStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(self.readers.read("an inbox", move |connection| read::inbox(connection, run)))
+    }
+
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
+        Box::pin(async move {
+            let token: Arc<str> = token.into();
+            self.readers.read("a token", move |connection| tokens::token(connection, &token)).await
+        })
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

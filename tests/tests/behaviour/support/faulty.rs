@@ -127,6 +127,10 @@ impl Store for Faulty {
         self.inner.inbox(run)
     }
 
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
+        self.inner.token(token)
+    }
+
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
         self.inner.news(owner)
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::store::{
-    DEAD, Fence, First, InboxRow, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write,
-    assert_engine,
+    Close, DEAD, Fence, First, InboxRow, JournalRow, Letter, NEVER, NewRun, Open, Outcome, RowChange, RunKey, RunRow,
+    Status, TokenLabel, TokenRow, TokenState, Turn, Write, assert_engine,
 };
 
 #[derive(Debug, Default)]
@@ -20,6 +20,36 @@ pub(super) struct State {
     /// Whether its guard lives.
     held: bool,
     letters: Letters,
+    tokens: HashMap<Arc<str>, Token>,
+}
+
+#[derive(Debug)]
+struct Token {
+    run: Option<RunKey>,
+    op: Option<u64>,
+    label: TokenLabel,
+    state: TokenState,
+    /// What waits for its run to come to it, and until when.
+    held: Vec<(Letter, u64)>,
+}
+
+impl Token {
+    fn of_nobody() -> Self {
+        Token { run: None, op: None, label: TokenLabel::default(), state: TokenState::Open, held: Vec::new() }
+    }
+
+    /// Keeps a letter, unless one with its key is kept already.
+    fn hold(&mut self, letter: &Letter, until: u64, now: u64) {
+        self.held.retain(|(_, until)| *until >= now);
+        let known = |(held, _): &(Letter, u64)| letter.dedupe.is_some() && held.dedupe == letter.dedupe;
+        if !self.held.iter().any(known) {
+            self.held.push((letter.clone(), until));
+        }
+    }
+}
+
+fn about(op: Option<u64>) -> Option<Arc<str>> {
+    op.map(|op| op.to_string().into())
 }
 
 /// The letters of all inboxes, by their sequences.
@@ -48,7 +78,10 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
             First::Turn { change, .. } => ends(change.status),
         },
         (Write::Turn(turn), Outcome::Committed) => turn.change.as_ref().is_some_and(|change| ends(change.status)),
-        (Write::Post { .. } | Write::Release { .. } | Write::Unstick { .. }, Outcome::Committed) => true,
+        (
+            Write::Post { .. } | Write::Deliver { .. } | Write::Release { .. } | Write::Unstick { .. },
+            Outcome::Committed,
+        ) => true,
         _ => false,
     }
 }
@@ -113,7 +146,7 @@ impl Run {
     }
 
     /// Whether it is new.
-    fn put(&mut self, letters: &mut Letters, letter: &Letter) -> bool {
+    fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<Arc<str>>) -> bool {
         if letter.dedupe.as_ref().is_some_and(|dedupe| !self.dedupe.insert(dedupe.clone())) {
             return false;
         }
@@ -125,9 +158,20 @@ impl Run {
             format: letter.format,
             checksum: letter.checksum,
             body: Arc::clone(&letter.body),
+            about,
         };
         self.inbox.insert(letters.last, row);
         true
+    }
+
+    /// Takes a letter, if it is new, and becomes due.
+    fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<Arc<str>>) {
+        if self.put(letters, letter, about) {
+            self.row.inbox_seq += 1;
+            if !ends(self.row.status) {
+                self.row.wake_at = Some(0);
+            }
+        }
     }
 
     fn unstick(&mut self) {
@@ -161,6 +205,7 @@ impl State {
             Write::Create(new) => self.create(new),
             Write::Turn(turn) => self.turn(turn),
             Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
+            Write::Deliver { token, letter, hold_until, now } => self.deliver(token, letter, *hold_until, *now),
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
             Write::Unstick { build } => self.unstick(build),
@@ -199,20 +244,25 @@ impl State {
                 run.change(change);
             }
             First::Letter(letter) => {
-                run.put(&mut self.letters, letter);
+                run.put(&mut self.letters, letter, None);
                 run.row.inbox_seq = 1;
             }
         }
         self.claimable.extend(run.claimable());
         self.ids.insert(Arc::clone(&new.id), key);
         self.runs.insert(key, run);
+        self.open(key, &new.opens);
+        if let First::Turn { change, .. } = &new.first {
+            self.end_tokens(key, Some(change));
+        }
         Outcome::Created(key)
     }
 
     fn turn(&mut self, turn: &Turn) -> Outcome {
         let outcome = self.edit(turn.run, |run, letters| {
-            if let Some(outcome) = run.refuse(turn) {
-                return outcome;
+            let refused = run.refuse(turn);
+            if refused.is_some() {
+                return refused;
             }
             if let Some(row) = &turn.row {
                 run.journals.entry(turn.generation).or_default().push(row.clone());
@@ -223,26 +273,112 @@ impl State {
                 }
             }
             for letter in &turn.returned {
-                run.put(letters, letter);
+                run.put(letters, letter, None);
             }
             if let Some(change) = &turn.change {
                 run.change(change);
             }
-            Outcome::Committed
+            None
         });
-        outcome.unwrap_or(Outcome::Fenced)
+        match outcome {
+            None => Outcome::Fenced,
+            Some(Some(refused)) => refused,
+            Some(None) => {
+                self.open(turn.run, &turn.opens);
+                self.close(turn.run, &turn.closes);
+                self.end_tokens(turn.run, turn.change.as_ref());
+                Outcome::Committed
+            }
+        }
+    }
+
+    fn open(&mut self, run: RunKey, opens: &[Open]) {
+        for open in opens {
+            let taken = self.tokens.get(&open.token).filter(|token| token.state == TokenState::Open);
+            let theirs = taken.and_then(|token| token.run.filter(|owner| *owner != run || token.op.is_some()));
+            if let Some(owner) = theirs {
+                let owner = self.runs.get(&owner).map(|owner| Arc::clone(&owner.row.id));
+                if open.op.is_some() {
+                    self.edit(run, |run, letters| run.receive(letters, &open.refusal, owner));
+                }
+                continue;
+            }
+            let held = self.tokens.remove(&open.token).map_or_else(Vec::new, |token| token.held);
+            let (held, delivered) = if open.op.is_some() { (Vec::new(), held) } else { (held, Vec::new()) };
+            let (op, label) = (open.op, open.label.clone());
+            let token = Token { run: Some(run), op, label, state: TokenState::Open, held };
+            self.tokens.insert(Arc::clone(&open.token), token);
+            let now = open.refusal.arrived_at;
+            for (letter, _) in delivered.into_iter().filter(|(_, until)| *until >= now) {
+                self.edit(run, |run, letters| run.receive(letters, &letter, about(op)));
+            }
+        }
+    }
+
+    fn close(&mut self, run: RunKey, closes: &[Close]) {
+        for close in closes {
+            if let Some(token) = self.tokens.get_mut(&close.token)
+                && (token.run, token.op, token.state) == (Some(run), Some(close.op), TokenState::Open)
+            {
+                token.state = TokenState::Disposed;
+            }
+        }
+    }
+
+    /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+    fn end_tokens(&mut self, run: RunKey, change: Option<&RowChange>) {
+        if !change.is_some_and(|change| change.status.is_terminal()) {
+            return;
+        }
+        let mut unread = Vec::new();
+        for token in self.tokens.values_mut() {
+            if (token.run, token.state) == (Some(run), TokenState::Open) {
+                token.state = TokenState::Finished;
+                unread.append(&mut token.held);
+            }
+        }
+        for (letter, _) in unread {
+            self.edit(run, |run, letters| run.receive(letters, &letter, None));
+        }
+    }
+
+    fn deliver(&mut self, name: &Arc<str>, letter: &Letter, hold_until: Option<u64>, now: u64) -> Outcome {
+        if let Some(token) = self.tokens.get_mut(name) {
+            match (token.state, token.run, token.op) {
+                (TokenState::Open, Some(run), Some(op)) => {
+                    self.edit(run, |run, letters| run.receive(letters, letter, about(Some(op))));
+                    return Outcome::Committed;
+                }
+                (TokenState::Open, Some(_), None) => {
+                    token.hold(letter, NEVER, now);
+                    return Outcome::Committed;
+                }
+                (TokenState::Disposed, ..) if hold_until.is_none() => return Outcome::Disposed,
+                (TokenState::Finished, ..) if hold_until.is_none() => return Outcome::Finished,
+                _ => {}
+            }
+        }
+        let Some(until) = hold_until else { return Outcome::Unknown };
+        let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
+        if token.state != TokenState::Open {
+            *token = Token::of_nobody();
+        }
+        token.hold(letter, until, now);
+        Outcome::Committed
+    }
+
+    pub(super) fn token(&self, token: &str) -> Option<TokenRow> {
+        let token = self.tokens.get(token)?;
+        let run = token.run.and_then(|run| self.runs.get(&run)).map(|run| Arc::clone(&run.row.id));
+        Some(TokenRow { run, op: token.op, label: token.label.clone(), state: token.state })
     }
 
     fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Outcome {
         let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
         let outcome = self.edit(key, |run, letters| {
-            if run.put(letters, letter) {
-                run.row.inbox_seq += 1;
-                if unstick && run.row.status == Status::Stuck {
-                    run.unstick();
-                } else if !ends(run.row.status) {
-                    run.row.wake_at = Some(0);
-                }
+            run.receive(letters, letter, None);
+            if unstick && run.row.status == Status::Stuck {
+                run.unstick();
             }
             Outcome::Committed
         });

@@ -14,6 +14,8 @@ pub(super) const VERSION: i32 = 1;
 /// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
 ///   would dirty a page of its own for each run in a group.
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
+/// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
+///   `held` for a run that is not there yet.
 /// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (
@@ -63,9 +65,32 @@ CREATE TABLE inbox (
     arrived_at INTEGER NOT NULL,
     format     INTEGER NOT NULL,
     checksum   INTEGER NOT NULL,
-    body       BLOB    NOT NULL
+    body       BLOB    NOT NULL,
+    about      TEXT
 ) STRICT;
 CREATE INDEX inbox_letters ON inbox (run);
+
+CREATE TABLE tokens (
+    token     TEXT    NOT NULL PRIMARY KEY,
+    run       INTEGER,
+    op        INTEGER,
+    type_name TEXT    NOT NULL,
+    metadata  TEXT,
+    state     TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_open ON tokens (run) WHERE state = 'open';
+
+CREATE TABLE held (
+    sequence   INTEGER PRIMARY KEY,
+    token      TEXT    NOT NULL,
+    dedupe     TEXT,
+    arrived_at INTEGER NOT NULL,
+    format     INTEGER NOT NULL,
+    checksum   INTEGER NOT NULL,
+    body       BLOB    NOT NULL,
+    until      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX held_letters ON held (token);
 
 CREATE TABLE dedupe (
     run INTEGER NOT NULL,

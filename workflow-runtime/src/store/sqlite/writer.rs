@@ -151,6 +151,7 @@ mod tests {
             args_digest: [0; 32],
             created_at: 0,
             token: 1,
+            opens: Vec::new(),
             first: First::Letter(letter),
         })
     }

@@ -6,7 +6,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
-use super::{claims, read};
+use super::{claims, read, tokens};
 use crate::store::{Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -63,6 +63,9 @@ impl<'c> Group<'c> {
             Write::Create(new) => self.create(new),
             Write::Turn(turn) => self.turn(turn),
             Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
+            Write::Deliver { token, letter, hold_until, now } => {
+                tokens::deliver(self.connection, token, letter, *hold_until, *now)
+            }
             Write::Release { run, fence, inbox_seq } => {
                 self.heads.forget(*run);
                 release(self.connection, *run, *fence, *inbox_seq)
@@ -93,8 +96,15 @@ impl<'c> Group<'c> {
                 self.heads.appended(key, head, Some(change));
             }
             First::Letter(letter) => {
-                put(self.connection, key, letter)?;
+                put(self.connection, key, letter, None)?;
             }
+        }
+        tokens::open(self.connection, key, &new.opens)?;
+        if let First::Turn { change, .. } = &new.first
+            && change.status.is_terminal()
+            && !new.opens.is_empty()
+        {
+            tokens::end(self.connection, key)?;
         }
         Ok(Outcome::Created(key))
     }
@@ -125,7 +135,12 @@ impl<'c> Group<'c> {
                 .execute((sequence.cast_signed(), turn.run))?;
         }
         for letter in &turn.returned {
-            put(self.connection, turn.run, letter)?;
+            put(self.connection, turn.run, letter, None)?;
+        }
+        tokens::open(self.connection, turn.run, &turn.opens)?;
+        tokens::close(self.connection, turn.run, &turn.closes)?;
+        if turn.change.as_ref().is_some_and(|change| change.status.is_terminal()) {
+            tokens::end(self.connection, turn.run)?;
         }
         Ok(Outcome::Committed)
     }
@@ -137,12 +152,10 @@ impl<'c> Group<'c> {
             .query_row((id,), |row| row.get(0))
             .optional()?;
         let Some(key) = key else { return Ok(Outcome::Unknown) };
-        if put(self.connection, key, letter)? {
-            self.connection.prepare_cached(POSTED)?.execute((key,))?;
-            if unstick {
-                self.heads.forget(key);
-                claims::unstick_one(self.connection, key)?;
-            }
+        receive(self.connection, key, letter, None)?;
+        if unstick {
+            self.heads.forget(key);
+            claims::unstick_one(self.connection, key)?;
         }
         Ok(Outcome::Committed)
     }
@@ -255,7 +268,7 @@ fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {
 }
 
 /// Whether the letter is new.
-fn put(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
+fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&str>) -> Result<bool> {
     if let Some(key) = &letter.dedupe {
         let new = connection
             .prepare_cached("INSERT INTO dedupe (run, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
@@ -265,9 +278,19 @@ fn put(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
         }
     }
     connection
-        .prepare_cached("INSERT INTO inbox (run, arrived_at, format, checksum, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((run, letter.arrived_at.cast_signed(), letter.format, letter.checksum, &*letter.body))?;
+        .prepare_cached(
+            "INSERT INTO inbox (run, arrived_at, format, checksum, body, about) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((run, letter.arrived_at.cast_signed(), letter.format, letter.checksum, &*letter.body, about))?;
     Ok(true)
+}
+
+/// Puts a letter into a run's inbox, if it is new, and makes the run due.
+pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&str>) -> Result<()> {
+    if put(connection, run, letter, about)? {
+        connection.prepare_cached(POSTED)?.execute((run,))?;
+    }
+    Ok(())
 }
 
 fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {

@@ -1,0 +1,142 @@
+//! Tokens: `Turn::opens`, `Turn::closes` and `Write::Deliver`.
+
+use workflow_runtime::store::{
+    Close, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow, TokenState, Turn, Write,
+};
+
+use crate::fixture::*;
+
+fn open(token: &str, op: u64) -> Open {
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()) };
+    Open { token: token.into(), op: Some(op), label, refusal: Letter { arrived_at: 2_000, ..letter("refused") } }
+}
+
+fn promise(token: &str) -> Open {
+    Open { op: None, label: TokenLabel::default(), ..open(token, 0) }
+}
+
+fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Write {
+    Write::Deliver { token: token.into(), letter, hold_until, now: 1_000 }
+}
+
+async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
+    fx.create(NewRun { opens: vec![open(token, op)], ..new_run(id, taken_by(ADA)) }).await
+}
+
+/// What is in an inbox, and what the store knows of it.
+async fn inbox(fx: &Fixture, run: RunKey) -> Vec<(String, Option<String>)> {
+    let rows = fx.inbox(run).await.into_iter();
+    rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about.map(|about| about.to_string()))).collect()
+}
+
+fn text(text: &str, about: Option<&str>) -> (String, Option<String>) {
+    (text.to_owned(), about.map(str::to_owned))
+}
+
+pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+    assert_eq!((fx.run("r").await.inbox_seq, fx.run("r").await.wake_at), (1, Some(0)));
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
+    let row = fx.store.token("t").await.unwrap().unwrap();
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()) };
+    assert_eq!(row, TokenRow { run: Some("r".into()), op: Some(7), label, state: TokenState::Open });
+    assert_eq!(fx.store.token("nothing").await.unwrap(), None);
+}
+
+pub async fn a_delivery_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    for text in ["x", "again"] {
+        assert_eq!(fx.commit(deliver("t", keyed(text, "k"), None)).await, Outcome::Committed);
+    }
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+}
+
+pub async fn a_token_is_one_runs_at_a_time(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    let other = with_hook(&fx, "other", "t", 3).await;
+    assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))]);
+    assert_eq!(fx.run("other").await.inbox_seq, 1);
+    let again = Turn { row: Some(row(1, 2)), opens: vec![open("t", 8)], ..turn(key) };
+    assert_eq!(fx.turn(again).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, key).await, [text("refused", Some("r"))], "nor another operation's of the same run");
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, key).await[1], text("x", Some("7")));
+}
+
+pub async fn a_token_that_was_disposed_of_can_be_told_and_taken_again(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    let close = |op| Close { token: "t".into(), op };
+    fx.turn(Turn { row: Some(row(1, 2)), closes: vec![close(6)], ..turn(key) }).await;
+    assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open, "by its own operation only");
+    fx.turn(Turn { row: Some(row(2, 3)), closes: vec![close(7)], ..turn(key) }).await;
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Disposed);
+    let other = with_hook(&fx, "other", "t", 3).await;
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, other).await, [text("y", Some("3"))]);
+    assert_eq!(inbox(&fx, key).await, []);
+}
+
+pub async fn the_end_of_a_run_ends_its_tokens(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Finished);
+    assert_eq!(fx.commit(deliver("nothing", letter("x"), None)).await, Outcome::Unknown);
+    assert_eq!(inbox(&fx, key).await, []);
+}
+
+pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (letter, until) in [(keyed("x", "k"), 2_000), (keyed("again", "k"), 5_000), (letter("late"), 1_999)] {
+        assert_eq!(fx.commit(deliver("t", letter, Some(until))).await, Outcome::Committed);
+    }
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Unknown, "nobody is there to take it");
+    assert_eq!(fx.store.token("t").await.unwrap().unwrap().run, None);
+    let key = with_hook(&fx, "r", "t", 7).await;
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+    assert_eq!(fx.commit(deliver("t", keyed("once more", "k"), None)).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, key).await.len(), 1, "the key is known for as long as the run is");
+}
+
+pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let first = First::Letter(letter("begin"));
+    fx.create(NewRun { opens: vec![promise("t")], ..new_run("r", first) }).await;
+    for text in ["x", "y"] {
+        assert_eq!(fx.commit(deliver("t", letter(text), None)).await, Outcome::Committed);
+    }
+    let other = with_hook(&fx, "other", "t", 3).await;
+    assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "it is promised");
+    let key = fx.claim(ADA, 10).await[0].key;
+    assert_eq!(inbox(&fx, key).await, [text("begin", None)]);
+    let taken = Turn { row: Some(row(0, 2)), opens: vec![open("t", 7)], ..turn(key) };
+    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed);
+    assert_eq!(fx.turn(taken).await, Outcome::Committed, "sent again it changes nothing");
+    assert_eq!(inbox(&fx, key).await, [text("begin", None), text("x", Some("7")), text("y", Some("7"))]);
+}
+
+pub async fn what_was_held_for_a_run_that_ends_is_its_own(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(NewRun { opens: vec![promise("t")], ..new_run("r", taken_by(ADA)) }).await;
+    fx.commit(deliver("t", letter("x"), None)).await;
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Failed, None)), ..turn(key) }).await;
+    assert_eq!(inbox(&fx, key).await, [text("x", None)]);
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Finished);
+}
+
+pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "t", 7).await;
+    let stale = Fence { owner: ADA, epoch: 0 };
+    let closes = vec![Close { token: "t".into(), op: 7 }];
+    let turn = Turn { row: Some(row(1, 2)), fence: stale, opens: vec![open("u", 8)], closes, ..turn(key) };
+    assert_eq!(fx.turn(turn).await, Outcome::Fenced);
+    assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open);
+    assert_eq!(fx.store.token("u").await.unwrap(), None);
+}

@@ -1,0 +1,202 @@
+//! Payloads from outside: a workflow opens a token, and whoever knows the token sends to it.
+
+use std::collections::VecDeque;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, Payload};
+use crate::durable::{Durable, DurableStream};
+use crate::error::{Code, Error, Result};
+use crate::names::{self, TOKEN};
+use crate::registry;
+use crate::replay::{HookRequest, Operation, Received, current};
+
+/// Waits for what somebody sends: a person's answer, another service's callback.
+///
+/// Awaited as it is it opens a hook with a token that is drawn at random, and gives the first payload. With
+/// [`open`](HookBuilder::open) the hook is there at once, before anybody waits, and can be awaited again and again, or
+/// used as a stream. It takes payloads until it is dropped.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use workflow_runtime::{Engine, Result, hook, step, timeout, workflow};
+/// #[derive(Serialize, Deserialize)]
+/// struct Approval {
+///     by: String,
+/// }
+///
+/// # #[step] async fn mail(token: String) -> Result<()> { Ok(()) }
+/// #[workflow]
+/// async fn approve(order: u64) -> Result<String> {
+///     let approval = hook::<Approval>().token(format!("order-{order}")).open();
+///     mail(approval.token().to_owned()).await?;
+///     match timeout(Duration::from_secs(7 * 24 * 3600), approval).await {
+///         Ok(approval) => Ok(approval?.by),
+///         Err(_elapsed) => Ok("nobody".into()),
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// # let engine = Engine::open("memory:").await?;
+/// let run = engine.start(approve, 1).opens("order-1").await?;
+/// engine.resume_hook("order-1", &Approval { by: "Ada".into() }).await?;
+/// assert_eq!(run.await?, "Ada");
+/// # Ok(())
+/// # }
+/// ```
+pub fn hook<T>() -> HookBuilder<T>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    HookBuilder { token: None, metadata: Ok(None), recode_metadata: |_| None, payload: PhantomData }
+}
+
+/// A hook that is not open yet: see [`hook`].
+#[must_use = "a hook takes nothing before `.open()` or `.await`"]
+pub struct HookBuilder<T> {
+    token: Option<String>,
+    metadata: Result<Option<Payload>>,
+    recode_metadata: codec::Recode,
+    payload: PhantomData<fn() -> T>,
+}
+
+impl<T> HookBuilder<T>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    /// A token of one's own, instead of one that nobody can guess. At most 512 bytes, without control characters.
+    ///
+    /// A token belongs to one open hook at a time, in all runs of the store. A second hook with it gives
+    /// [`Code::HookConflict`](crate::Code::HookConflict) when it is awaited, and the error's
+    /// [`run_id`](crate::Error::run_id) is the run that has it.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Something for those who look the token up, such as what is to be approved.
+    pub fn metadata<M: Serialize + DeserializeOwned>(mut self, metadata: &M) -> Self {
+        self.metadata = codec::encode("the hook's metadata", metadata).map(Some);
+        self.recode_metadata = codec::recode::<M>;
+        self
+    }
+
+    /// Opens it: from the end of this turn on it takes payloads.
+    #[track_caller]
+    pub fn open(self) -> Hook<T> {
+        let site = Location::caller();
+        let Some(run) = current() else {
+            let error = Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")
+                .operation(format!("at {site}"))
+                .help("open it in a `#[workflow]`");
+            return Hook { token: Arc::default(), state: State::Refused(error), payload: PhantomData };
+        };
+        let refused = |error| Hook { token: Arc::default(), state: State::Refused(error), payload: PhantomData };
+        let metadata = match self.metadata {
+            Ok(metadata) => metadata,
+            Err(error) => return refused(error),
+        };
+        let drawn = self.token.is_none();
+        let token: Arc<str> = match self.token {
+            None => run.drawn_token(),
+            Some(token) => match names::check(TOKEN, &token) {
+                Ok(()) => Arc::from(token),
+                Err(error) => return refused(error),
+            },
+        };
+        registry::know_payload::<T>();
+        let type_name = std::any::type_name::<T>();
+        let (recode_metadata, received) = (self.recode_metadata, VecDeque::new());
+        let request = HookRequest { token: token.clone(), drawn, metadata, recode_metadata, type_name, received };
+        match Operation::open(site, request) {
+            Some(operation) => Hook { token, state: State::Open(operation), payload: PhantomData },
+            None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),
+        }
+    }
+}
+
+impl<T> IntoFuture for HookBuilder<T>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+{
+    type Output = Result<T>;
+    type IntoFuture = Hook<T>;
+
+    #[track_caller]
+    fn into_future(self) -> Hook<T> {
+        self.open()
+    }
+}
+
+/// An open hook: a future of the next payload, and a stream of all. See [`hook`].
+///
+/// Dropping it closes its token. What was sent and not delivered by then stays with the run, unread.
+///
+/// # Errors
+///
+/// Each payload is an error if it does not fit the type (the hook stays open), and each is
+/// [`Code::HookConflict`](crate::Code::HookConflict) if the token is another hook's.
+#[must_use = "a hook that is dropped is closed"]
+pub struct Hook<T> {
+    token: Arc<str>,
+    state: State,
+    payload: PhantomData<fn() -> T>,
+}
+
+enum State {
+    Open(Operation),
+    Refused(Error),
+}
+
+impl<T> Hook<T> {
+    /// What to send payloads to.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl<T: DeserializeOwned> Hook<T> {
+    fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let operation = match &mut self.state {
+            State::Open(operation) => operation,
+            State::Refused(error) => return Poll::Ready(Err(error.clone())),
+        };
+        operation.receive(context).map(|received| match received? {
+            Received::Payload(value) => codec::decode("the payload of a hook", &value),
+            Received::Conflict(owner) => {
+                Err(Error::coded(Code::HookConflict, format!("the token `{}` belongs to run `{owner}`", self.token))
+                    .run(owner)
+                    .help("use another token, or wait until that run has ended or dropped its hook"))
+            }
+        })
+    }
+}
+
+impl<T: DeserializeOwned> Future for Hook<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        self.poll_payload(context)
+    }
+}
+
+impl<T: DeserializeOwned> Stream for Hook<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        self.poll_payload(context).map(Some)
+    }
+}
+
+impl<T: DeserializeOwned> Durable for Hook<T> {}
+impl<T: DeserializeOwned> DurableStream for Hook<T> {}

@@ -1,0 +1,102 @@
+//! Sending to a hook.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::codec::{self, Payload};
+use crate::engine::{self, Engine};
+use crate::error::Result;
+
+/// Sends a payload to the [hook](crate::hook) with this token, from any process that has the store.
+///
+/// Once awaiting it has returned the payload is durable: it is delivered, or stays with the run, unread, if the run drops
+/// the hook or ends first.
+///
+/// # Errors
+///
+/// [`Code::HookNotFound`](crate::Code::HookNotFound) if there is no such token (yet),
+/// [`Code::HookDisposed`](crate::Code::HookDisposed) if its hook was dropped,
+/// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended. A payload that does not fit the hook's type is
+/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process; otherwise the
+/// workflow gets that error. In all these cases the hook stays open, and nothing was sent.
+///
+/// ```no_run
+/// # use workflow_runtime::{Result, resume_hook};
+/// # async fn example() -> Result<()> {
+/// resume_hook("order-1", &"approved").idempotency_key("mail-7").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn resume_hook<T: Serialize + ?Sized>(token: impl Into<String>, payload: &T) -> ResumeHook {
+    ResumeHook::new(None, token.into(), payload)
+}
+
+/// A payload that is not sent yet: see [`resume_hook`].
+#[must_use = "nothing is sent unless it is awaited: add `.await`"]
+pub struct ResumeHook {
+    engine: Option<Engine>,
+    pub(crate) token: String,
+    pub(crate) payload: Result<Payload>,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) hold_for: Option<Duration>,
+}
+
+impl ResumeHook {
+    pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Engine>, token: String, payload: &T) -> Self {
+        let payload = codec::encode("the payload", payload);
+        ResumeHook { engine, token, payload, idempotency_key: None, hold_for: None }
+    }
+
+    /// Names this delivery: another one with this key to this token's run is accepted and dropped.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// If no hook has the token, keeps the payload for one that is opened within this time.
+    pub fn hold_for(mut self, time: Duration) -> Self {
+        self.hold_for = Some(time);
+        self
+    }
+}
+
+impl IntoFuture for ResumeHook {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let engine = match self.engine.take() {
+                Some(engine) => engine,
+                None => engine::ambient().await?,
+            };
+            engine.inner().resume_hook(self).await
+        })
+    }
+}
+
+/// Looks a hook up by its token, from any process that has the store.
+///
+/// # Errors
+///
+/// [`Code::HookNotFound`](crate::Code::HookNotFound), or if the store cannot be read.
+pub async fn get_hook(token: &str) -> Result<HookInfo> {
+    engine::ambient().await?.get_hook(token).await
+}
+
+/// What is known of a hook: see [`get_hook`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct HookInfo {
+    /// Its token.
+    pub token: String,
+    /// The id of its run; nothing if payloads are held for a run that is not there.
+    pub run: Option<String>,
+    /// Whether payloads can be sent to it.
+    pub is_open: bool,
+    /// What the workflow gave it.
+    pub metadata: Option<serde_json::Value>,
+}

@@ -1,0 +1,188 @@
+//! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use super::writes::receive;
+use crate::store::{Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+
+impl TokenState {
+    fn as_str(self) -> &'static str {
+        match self {
+            TokenState::Open => "open",
+            TokenState::Disposed => "disposed",
+            TokenState::Finished => "finished",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [TokenState::Open, TokenState::Disposed, TokenState::Finished].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// What settles where a letter goes.
+struct Owner {
+    run: Option<RunKey>,
+    op: Option<u64>,
+    state: TokenState,
+}
+
+fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
+    let word = row.get_ref(column)?.as_str()?;
+    TokenState::parse(word)
+        .ok_or_else(|| rusqlite::Error::InvalidColumnType(column, word.to_owned(), rusqlite::types::Type::Text))
+}
+
+fn owner(connection: &Connection, token: &str) -> Result<Option<Owner>> {
+    connection
+        .prepare_cached("SELECT run, op, state FROM tokens WHERE token = ?1")?
+        .query_row((token,), |row| {
+            let op: Option<i64> = row.get(1)?;
+            Ok(Owner { run: row.get(0)?, op: op.map(i64::cast_unsigned), state: state(row, 2)? })
+        })
+        .optional()
+}
+
+pub(super) fn token(connection: &Connection, token: &str) -> Result<Option<TokenRow>> {
+    connection
+        .prepare_cached(
+            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, state FROM tokens
+             WHERE token = ?1",
+        )?
+        .query_row((token,), |row| {
+            let op: Option<i64> = row.get(1)?;
+            let label = TokenLabel { type_name: row.get(2)?, metadata: row.get(3)? };
+            Ok(TokenRow { run: row.get(0)?, op: op.map(i64::cast_unsigned), label, state: state(row, 4)? })
+        })
+        .optional()
+}
+
+fn set(connection: &Connection, token: &str, run: Option<RunKey>, op: Option<u64>, label: &TokenLabel) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO tokens (token, run, op, type_name, metadata, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, 'open')",
+        )?
+        .execute(params![token, run, op.map(u64::cast_signed), &*label.type_name, label.metadata.as_deref()])
+        .map(drop)
+}
+
+pub(super) fn open(connection: &Connection, run: RunKey, opens: &[Open]) -> Result<()> {
+    for open in opens {
+        let there = owner(connection, &open.token)?.filter(|there| there.state == TokenState::Open);
+        let theirs = there.and_then(|there| there.run.filter(|owner| *owner != run || there.op.is_some()));
+        if let Some(theirs) = theirs {
+            if open.op.is_none() {
+                continue;
+            }
+            let about: Option<Arc<str>> = connection
+                .prepare_cached("SELECT id FROM runs WHERE key = ?1")?
+                .query_row((theirs,), |row| row.get(0))
+                .optional()?;
+            receive(connection, run, &open.refusal, about.as_deref())?;
+            continue;
+        }
+        set(connection, &open.token, Some(run), open.op, &open.label)?;
+        if let Some(op) = open.op {
+            hand_over(connection, &open.token, run, Some(&op.to_string()), open.refusal.arrived_at)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts what is held for a token into a run's inbox.
+fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&str>, now: u64) -> Result<()> {
+    let held: Vec<(Letter, u64)> = connection
+        .prepare_cached(
+            "SELECT dedupe, arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
+        )?
+        .query_map((token,), |row| {
+            let body: Arc<[u8]> = row.get_ref(4)?.as_blob()?.into();
+            let arrived_at = row.get::<_, i64>(1)?.cast_unsigned();
+            let letter = Letter { dedupe: row.get(0)?, arrived_at, format: row.get(2)?, checksum: row.get(3)?, body };
+            Ok((letter, row.get::<_, i64>(5)?.cast_unsigned()))
+        })?
+        .collect::<Result<_>>()?;
+    if held.is_empty() {
+        return Ok(());
+    }
+    connection.prepare_cached("DELETE FROM held WHERE token = ?1")?.execute((token,))?;
+    held.iter().filter(|(_, until)| *until >= now).try_for_each(|(letter, _)| receive(connection, run, letter, about))
+}
+
+pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> Result<()> {
+    for close in closes {
+        connection
+            .prepare_cached(
+                "UPDATE tokens SET state = 'disposed' WHERE token = ?1 AND run = ?2 AND op = ?3 AND state = 'open'",
+            )?
+            .execute((&*close.token, run, close.op.cast_signed()))?;
+    }
+    Ok(())
+}
+
+/// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
+    let open: Vec<String> = connection
+        .prepare_cached("SELECT token FROM tokens WHERE run = ?1 AND state = 'open'")?
+        .query_map((run,), |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    for token in open {
+        hand_over(connection, &token, run, None, 0)?;
+        connection.prepare_cached("UPDATE tokens SET state = 'finished' WHERE token = ?1")?.execute((token,))?;
+    }
+    Ok(())
+}
+
+pub(super) fn deliver(
+    connection: &Connection,
+    token: &str,
+    letter: &Letter,
+    hold_until: Option<u64>,
+    now: u64,
+) -> Result<Outcome> {
+    let there = owner(connection, token)?;
+    match &there {
+        Some(Owner { state: TokenState::Open, run: Some(run), op: Some(op) }) => {
+            receive(connection, *run, letter, Some(&op.to_string()))?;
+            return Ok(Outcome::Committed);
+        }
+        Some(Owner { state: TokenState::Open, run: Some(_), op: None }) => {
+            hold(connection, token, letter, NEVER, now)?;
+            return Ok(Outcome::Committed);
+        }
+        Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),
+        Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(Outcome::Finished),
+        _ => {}
+    }
+    let Some(until) = hold_until else { return Ok(Outcome::Unknown) };
+    if !there.is_some_and(|there| there.state == TokenState::Open) {
+        set(connection, token, None, None, &TokenLabel::default())?;
+    }
+    hold(connection, token, letter, until, now)?;
+    Ok(Outcome::Committed)
+}
+
+/// Keeps a letter, unless one with its key is kept already.
+fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64) -> Result<()> {
+    connection
+        .prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?
+        .execute((token, now.min(NEVER).cast_signed()))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO held (token, dedupe, arrived_at, format, checksum, body, until)
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+             WHERE ?2 IS NULL OR NOT EXISTS (SELECT 1 FROM held WHERE token = ?1 AND dedupe = ?2)",
+        )?
+        .execute(params![
+            token,
+            letter.dedupe,
+            letter.arrived_at.cast_signed(),
+            letter.format,
+            letter.checksum,
+            &*letter.body,
+            until.min(NEVER).cast_signed(),
+        ])
+        .map(drop)
+}
