@@ -103,6 +103,8 @@ impl Drop for StopOnDrop {
 #[derive(Clone)]
 pub(crate) struct Settings {
     recoveries_max: u32,
+    /// In milliseconds; never, if it is nothing.
+    evict_after: Option<u64>,
     replay_every_turn: bool,
 }
 

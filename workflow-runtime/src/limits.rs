@@ -35,6 +35,8 @@ pub(crate) const STEPS_CONCURRENT: usize = 1_024;
 pub(crate) const BLOCKING_STEPS_CONCURRENT: usize = 64;
 /// Recoveries of a run without a commit between them, after which it is stuck, unless the builder says otherwise.
 pub(crate) const RECOVERIES_MAX: u32 = 5;
+/// How long a run waits in memory, unless the builder says otherwise.
+pub(crate) const EVICT_AFTER: Duration = Duration::from_secs(60);
 /// Attempts of a step after the first, unless the step says otherwise.
 pub(crate) const RETRIES: u32 = 3;
 /// The shortest and the longest upper bound of the delay before a retry, unless the step says otherwise.

@@ -98,6 +98,19 @@ impl<T, E> Run<T, E> {
         Ok(self.info().await?.status)
     }
 
+    /// Ends every [`sleep`](crate::sleep()) that the run waits for now, before its time. The run's clock does not jump:
+    /// [`now`](crate::now) is the time at which it was woken. Timeouts stay as they are. A run that does not sleep, or
+    /// that has ended, is not changed.
+    ///
+    /// It is durable once this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store refuses.
+    pub async fn wake_up(&self) -> Result<()> {
+        self.engine().await?.inner().wake_up(&self.id).await
+    }
+
     /// Ends the run, wherever it is executed, and waits for its end: whether it is cancelled. If it had ended in another
     /// way before, that stays as it is and the answer is `false`.
     ///

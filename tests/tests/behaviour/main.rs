@@ -6,6 +6,7 @@ mod support;
 mod cancel;
 mod concurrency;
 mod edges;
+mod eviction;
 mod hooks;
 mod resources;
 mod rules;

@@ -76,6 +76,9 @@ impl<'a> Case<'a> {
         if self.random.random_bool(0.3) {
             builder = builder.replay_every_turn();
         }
+        if self.random.random_bool(0.3) {
+            builder = builder.evict_after(Duration::ZERO);
+        }
         builder.open().await.expect("the engine opens")
     }
 

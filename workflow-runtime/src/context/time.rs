@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::durable::Durable;
 use crate::replay::{Kind, Operation, current};
+#[allow(unused_imports)] // for the docs
+use crate::run::Run;
 use crate::store::NEVER;
 
 /// The time: in a workflow that of the event which it is handling, and so the same on each replay; elsewhere the system's.
@@ -31,16 +33,23 @@ pub fn now() -> SystemTime {
 
 /// Waits for `duration`, counted from this call, across crashes and restarts.
 ///
-/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. Rounded up to a millisecond.
+/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. [`Run::wake_up`] ends it
+/// before its time. Rounded up to a millisecond.
 /// Dropping it takes it back. Outside a workflow it is tokio's sleep.
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
+    wait(duration, false)
+}
+
+/// A sleep, or the bound of something else: a run that is woken by hand goes on with the first only.
+#[track_caller]
+pub(super) fn wait(duration: Duration, bounds: bool) -> Sleep {
     let operation = Operation::new(Location::caller());
     let milliseconds = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER);
     Sleep(match operation {
         Some(operation) => {
             let until = operation.run().now().saturating_add(milliseconds).min(NEVER);
-            Inner::Run { operation, until }
+            Inner::Run { operation, until, bounds }
         }
         None => Inner::Plain { duration, sleep: None },
     })
@@ -56,7 +65,7 @@ pub fn sleep_until(deadline: SystemTime) -> Sleep {
     Sleep(match operation {
         Some(operation) => {
             let until = u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER).min(NEVER);
-            Inner::Run { operation, until }
+            Inner::Run { operation, until, bounds: false }
         }
         None => {
             let duration = deadline.duration_since(SystemTime::now()).unwrap_or_default();
@@ -70,7 +79,7 @@ pub fn sleep_until(deadline: SystemTime) -> Sleep {
 pub struct Sleep(Inner);
 
 enum Inner {
-    Run { operation: Operation, until: u64 },
+    Run { operation: Operation, until: u64, bounds: bool },
     Plain { duration: Duration, sleep: Option<Pin<Box<tokio::time::Sleep>>> },
 }
 
@@ -82,8 +91,8 @@ impl Future for Sleep {
     /// If it was made in a workflow and is polled elsewhere.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Inner::Run { operation, until } => {
-                match ready!(operation.poll(context, || Some(Kind::Timer { until: *until }))) {
+            Inner::Run { operation, until, bounds } => {
+                match ready!(operation.poll(context, || Some(Kind::Timer { until: *until, bounds: *bounds }))) {
                     Ok(_) => Poll::Ready(()),
                     Err(error) => panic!("{error:?}"),
                 }

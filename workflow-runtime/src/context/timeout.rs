@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::time::{Sleep, sleep};
+use super::time::{Sleep, wait};
 use crate::durable::Durable;
 
 /// The time was up: see [`timeout`].
@@ -42,7 +42,7 @@ impl std::error::Error for Elapsed {}
 /// ```
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::IntoFuture> {
-    Timeout { both: Some((Box::pin(operation.into_future()), sleep(duration))) }
+    Timeout { both: Some((Box::pin(operation.into_future()), wait(duration, true))) }
 }
 
 /// Waits for an operation or a time: see [`timeout`].

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,11 @@ impl Default for Builder {
             place: Place::Default,
             synchronous: Synchronous::default(),
             resources: Resources::default(),
-            settings: Settings { recoveries_max: limits::RECOVERIES_MAX, replay_every_turn: false },
+            settings: Settings {
+                recoveries_max: limits::RECOVERIES_MAX,
+                evict_after: Some(limits::EVICT_AFTER.as_millis() as u64),
+                replay_every_turn: false,
+            },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
             environment: Arc::new(System),
@@ -127,6 +132,14 @@ impl Builder {
     /// with another number tries the stuck runs again.
     pub fn recoveries(mut self, most: u32) -> Self {
         self.settings.recoveries_max = most;
+        self
+    }
+
+    /// How long a run waits in memory, for a time or a hook, before it leaves it: 60 seconds unless set. Then it costs only
+    /// its rows, and comes back by replay when something comes for it. One that is about to wake stays. `Duration::MAX`
+    /// keeps all.
+    pub fn evict_after(mut self, idle: Duration) -> Self {
+        self.settings.evict_after = u64::try_from(idle.as_millis()).ok();
         self
     }
 

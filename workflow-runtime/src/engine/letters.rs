@@ -130,6 +130,11 @@ impl Inner {
         }
     }
 
+    /// Ends what a run sleeps.
+    pub(crate) async fn wake_up(&self, id: &Arc<str>) -> Result<()> {
+        self.post(id, &Event::WakeUp, false).await
+    }
+
     /// Asks a run to end, and waits for its end: whether it is cancelled.
     pub(crate) async fn cancel(&self, id: &Arc<str>, reason: String) -> Result<bool> {
         if reason.len() > NAME_BYTES_MAX {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, turn};
+use super::{Inner, taking, turn};
 use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
 use crate::replay::{Core, End, Event};
@@ -24,6 +24,10 @@ pub(super) enum What {
     Attempt { op: u64, result: AttemptResult },
     /// A timer is due, or the time of a step's next attempt has come.
     Due { op: u64 },
+    /// Somebody wakes a sleep.
+    Woken { op: u64 },
+    /// It has waited for as long as a run may wait in memory.
+    Idle,
     /// A letter of the inbox.
     Letter { sequence: u64, event: Event },
     /// Something outside the run woke it.
@@ -42,6 +46,9 @@ impl Arrival {
         }
     }
 }
+
+/// Stands for an operation in the timers: the time at which a run that waits is to leave memory.
+pub(super) const IDLE: u64 = u64::MAX;
 
 /// What a driver works on; nobody else touches it.
 pub(super) struct Seat {
@@ -96,6 +103,8 @@ pub(crate) struct Live {
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
     attempts: Mutex<Attempts>,
+    /// Held from the moment at which the run was given back, while it leaves memory.
+    leaving: Mutex<Option<taking::Guard>>,
 }
 
 /// What is under way, by operation.
@@ -127,6 +136,7 @@ impl Live {
             span,
             mailbox: Mutex::new(mailbox),
             attempts: Mutex::default(),
+            leaving: Mutex::default(),
         })
     }
 
@@ -204,6 +214,25 @@ impl Live {
         let mut mailbox = self.mailbox();
         if !mailbox.closed {
             mailbox.seat = Some(seat);
+        }
+    }
+
+    /// How far the inbox was read, if nothing has arrived.
+    pub fn inbox_if_idle(&self) -> Option<u64> {
+        let mailbox = self.mailbox();
+        (!mailbox.closed && mailbox.arrivals.is_empty()).then_some(mailbox.inbox.inbox_seq)
+    }
+
+    /// The run was given back and is about to leave memory.
+    pub fn evicted(&self, taking: taking::Guard) {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking);
+    }
+
+    /// The run is forgotten.
+    pub fn let_go(&self) {
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(taking) = leaving {
+            taking.settle();
         }
     }
 

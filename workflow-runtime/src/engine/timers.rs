@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Inner;
-use super::live::{Arrival, Live, What};
+use super::live::{Arrival, IDLE, Live, What};
 use crate::limits::CLOCK_CHECK_INTERVAL;
 use crate::store::RunKey;
 
@@ -59,7 +59,8 @@ pub(super) async fn run(engine: Arc<Inner>) {
     loop {
         let (due, next) = engine.timers.due(engine.environment.now());
         for ((at, _, op), live) in due {
-            live.post(&engine, [Arrival { at, what: What::Due { op } }]);
+            let what = if op == IDLE { What::Idle } else { What::Due { op } };
+            live.post(&engine, [Arrival { at, what }]);
         }
         // Not longer at once, so that a clock that was set is noticed.
         let check = engine.environment.now().saturating_add(CLOCK_CHECK_INTERVAL.as_millis() as u64);

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::Inner;
 use super::attempt::{self, Begin};
 use super::letters;
-use super::live::{Arrival, Live, Seat, What};
+use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{AttemptFailure, AttemptResult, Policy};
 use crate::replay::{Action, End, Event, FORMAT, Kind, Tokens, TurnRecord};
-use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn};
+use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn, Write};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -23,6 +23,8 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
         } else {
             live.close();
             engine.forget(&live, &seat);
+            // Not before it is forgotten, or a claim would take it for one that is here.
+            live.let_go();
             let end = seat.end.take();
             drop(seat);
             engine.waiters.wake(&live.id, end.map(Finished::from));
@@ -41,6 +43,8 @@ struct Draft {
     tokens: Tokens,
     /// Steps whose next attempt is due: nothing to record.
     due: Vec<u64>,
+    /// It has waited for so long that it may leave memory.
+    idle: bool,
     fault: Option<Error>,
 }
 
@@ -63,6 +67,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let over = end.is_some() || draft.fault.is_some();
     let change = row_change(engine, seat, &draft, end.as_ref());
+    let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     if row.is_some() || !draft.delivered.is_empty() || change.is_some() {
         seat.next_index += u64::from(row.is_some());
         let may_have_news = !opens.is_empty();
@@ -93,8 +98,60 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         seat.end = end;
         return false;
     }
+    if idle && draft.due.is_empty() && !wakes_soon(engine, seat) && evict(engine, live).await {
+        return false;
+    }
     act(engine, live, seat, draft.due);
+    doze(engine, live, seat);
     true
+}
+
+/// Whether it is not worth while to leave memory.
+fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
+    let Some(idle) = engine.settings.evict_after else { return true };
+    let next = engine.environment.now().saturating_add(idle);
+    seat.status != Status::Suspended || seat.wake_at.is_none_or(|at| at < next)
+}
+
+/// Sees that a run which waits is asked to leave memory after a while.
+fn doze(engine: &Inner, live: &Arc<Live>, seat: &mut Seat) {
+    if let Some(at) = seat.armed.remove(&IDLE) {
+        engine.timers.disarm(live.key, IDLE, at);
+    }
+    if let Some(idle) = engine.settings.evict_after
+        && !wakes_soon(engine, seat)
+        && !engine.draining.is_cancelled()
+    {
+        let at = engine.environment.now().saturating_add(idle);
+        seat.armed.insert(IDLE, at);
+        engine.timers.arm(live, IDLE, at);
+    }
+}
+
+/// Gives a run back that waits: whether it is out of memory. It comes back by replay when it is due.
+async fn evict(engine: &Arc<Inner>, live: &Arc<Live>) -> bool {
+    let Some(inbox_seq) = live.inbox_if_idle() else { return false };
+    // A claim that comes before the run is forgotten is to come again.
+    let taking = engine.taking.begin(&live.id);
+    let release = Write::Release { run: live.key, fence: live.fence, inbox_seq };
+    match engine.batcher.send(release).await {
+        Ok(Outcome::Committed | Outcome::Fenced) => {
+            live.evicted(taking);
+            engine.news.hint();
+            true
+        }
+        // A letter came.
+        Ok(_) => {
+            taking.settle();
+            engine.news.hint();
+            false
+        }
+        Err(failed) => {
+            tracing::warn!(run = %live.id, error = ?failed.error, "a run that waits could not be given back; it stays");
+            taking.settle();
+            false
+        }
+    }
 }
 
 /// The journal's row, if anything was delivered, and the tokens that it opens.
@@ -114,6 +171,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         returned: Vec::new(),
         tokens: Tokens::default(),
         due: Vec::new(),
+        idle: false,
         fault: None,
     };
     let mut arrivals = arrivals.into_iter();
@@ -131,6 +189,24 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             What::Fault(fault) => {
                 draft.fault = Some(fault);
                 break;
+            }
+            What::Letter { sequence, event: Event::WakeUp } => {
+                // Each sleep on its own: an event ends one operation.
+                draft.delivered.push(sequence);
+                let at = arrival.at;
+                let sleeps = seat.core.shared().sleeps().into_iter();
+                let woken: Vec<_> = sleeps.map(|op| Arrival { at, what: What::Woken { op } }).collect();
+                arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
+                continue;
+            }
+            What::Woken { op } => {
+                let sleeps = seat.core.shared().with_open(op, |_| ()).is_some();
+                (sleeps.then_some(Event::Woken { op }), None)
+            }
+            What::Idle => {
+                seat.armed.remove(&IDLE);
+                draft.idle = true;
+                continue;
             }
             What::Letter { sequence, event } => {
                 let wanted = wanted(seat, &draft, &event);
@@ -200,7 +276,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
 fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
     if letter.is_some() {
         draft.delivered.pop();
-    } else if !matches!(event, Event::Timer { .. })
+    } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // A turn that is sent again must not keep it twice.
         && let dedupe = format!("returned/{:032x}", engine.random.number())
         && let Ok(letter) = letters::letter(&event, engine.environment.now(), Some(dedupe))
@@ -213,13 +289,15 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
 fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
-        Event::Cancel { .. } => true,
+        Event::Cancel { .. } | Event::WakeUp => true,
         Event::Payload { op, .. } | Event::Conflict { op, .. } => {
             seat.core.shared().with_open(*op, |kind| matches!(kind, Kind::Hook(_))) == Some(true)
         }
-        Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Timer { op } => {
-            seat.core.shared().with_open(*op, |_| ()).is_some()
-        }
+        Event::Completed { op, .. }
+        | Event::Failed { op, .. }
+        | Event::Attempt { op, .. }
+        | Event::Timer { op }
+        | Event::Woken { op } => seat.core.shared().with_open(*op, |_| ()).is_some(),
     }
 }
 
@@ -437,6 +515,7 @@ pub(super) fn take_up(
     engine.news.run_is_here(live.key);
     let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.environment.now(), what: What::Alarm });
     let mut arrivals = perform(engine, live, &mut seat, actions);
+    doze(engine, live, &mut seat);
     arrivals.extend(letters);
     // A wake that came before anybody listened.
     arrivals.extend(alarm);

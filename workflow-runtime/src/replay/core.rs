@@ -132,6 +132,8 @@ impl Core {
             Event::Completed { op, value } => self.shared.complete(*op, Completion::Completed(value.clone()))?,
             Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
             Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
+            Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
+            Event::WakeUp => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,
             Event::Attempt { op, attempt, not_before, .. } => {

@@ -54,6 +54,10 @@ pub(crate) enum Event {
     },
     /// A timer is due.
     Timer { op: u64 },
+    /// Somebody woke a sleep before its time.
+    Woken { op: u64 },
+    /// Somebody wakes whatever sleeps. Never in a journal: what comes of it is.
+    WakeUp,
     /// A payload came for a hook.
     Payload { op: u64, value: Payload },
     /// The token of a hook belongs to another run, or to another hook of this one.
@@ -156,7 +160,7 @@ impl Event {
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
             Event::Payload { value: payload, .. } => payload.as_str().len(),
             Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
-            Event::Timer { .. } => 0,
+            Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp => 0,
         }
     }
 
@@ -210,13 +214,14 @@ pub(crate) struct Outstanding {
 pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
         match &delivery.event {
-            Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } => {
+            Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } | Event::Woken { op } => {
                 open.remove(op);
             }
             Event::Started { .. }
             | Event::Attempt { .. }
             | Event::Payload { .. }
             | Event::Conflict { .. }
+            | Event::WakeUp
             | Event::Cancel { .. } => {}
         }
         for command in &delivery.commands {

@@ -36,7 +36,11 @@ pub(crate) struct StepRequest {
 /// What an operation is.
 pub(crate) enum Kind {
     Step(Box<StepRequest>),
-    Timer { until: u64 },
+    Timer {
+        until: u64,
+        /// Whether it is the bound of something else, and no sleep.
+        bounds: bool,
+    },
     Local(Option<LocalFuture>),
     Hook(Box<HookRequest>),
 }
@@ -77,6 +81,8 @@ pub(crate) enum Completion {
     Completed(Payload),
     Failed(Payload),
     Due,
+    /// Before its time.
+    Woken,
 }
 
 impl Kind {
@@ -97,7 +103,7 @@ impl Kind {
                 name: step.name.as_deref().map(|name| Cow::Owned(name.to_owned())),
                 input: step.input.clone(),
             },
-            Kind::Timer { until } => Command::Timer { op, until: *until },
+            Kind::Timer { until, .. } => Command::Timer { op, until: *until },
             Kind::Hook(hook) => Command::Hook {
                 op,
                 token: Cow::Owned(hook.token.to_string()),

@@ -204,7 +204,7 @@ impl Shared {
         }
         if state.expected.is_none() {
             match &kind {
-                Kind::Timer { until } => state.actions.push(Action::Arm { op, at: *until }),
+                Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
                 Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
                 Kind::Hook(hook) => state.tokens.opened.push(Opening {
                     op,
@@ -375,9 +375,9 @@ impl Shared {
         let now = state.now;
         match state.ops.get_mut(&op) {
             Some(slot) if slot.completion.is_none() && !matches!(slot.kind, Kind::Hook(_)) => {
-                let deadline = match slot.kind {
-                    Kind::Timer { until } => until,
-                    Kind::Step(_) | Kind::Local(_) | Kind::Hook(_) => 0,
+                let deadline = match (&slot.kind, &completion) {
+                    (Kind::Timer { until, .. }, Completion::Due) => *until,
+                    _ => 0,
                 };
                 slot.completion = Some(completion);
                 let waker = slot.waker.take();
@@ -487,12 +487,23 @@ impl Shared {
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
         open.sort_unstable();
         let action = |op: u64| match &state.ops[&op].kind {
-            Kind::Timer { until } => Some(Action::Arm { op, at: *until }),
+            Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
             Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
             Kind::Step(_) | Kind::Local(_) => Some(Action::Dispatch(op)),
             Kind::Hook(_) => None,
         };
         open.into_iter().filter_map(action).collect()
+    }
+
+    /// The sleeps that have not ended, in the order in which they were issued.
+    pub(crate) fn sleeps(&self) -> Vec<u64> {
+        let state = self.state();
+        let sleeps = |(_, slot): &(&u64, &Slot)| {
+            slot.completion.is_none() && matches!(slot.kind, Kind::Timer { bounds: false, .. })
+        };
+        let mut sleeps: Vec<u64> = state.ops.iter().filter(sleeps).map(|(op, _)| *op).collect();
+        sleeps.sort_unstable();
+        sleeps
     }
 
     /// Looks at an operation without a result.
@@ -520,7 +531,7 @@ impl Shared {
         let mut earliest = None;
         for slot in state.ops.values().filter(|slot| slot.completion.is_none()) {
             let due = match &slot.kind {
-                Kind::Timer { until } => *until,
+                Kind::Timer { until, .. } => *until,
                 Kind::Step(step) => step.not_before,
                 Kind::Local(_) => 0,
                 Kind::Hook(_) => continue,

@@ -1,0 +1,167 @@
+//! Runs that wait leave memory, and come back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use workflow_runtime::{Code, Engine, Result, Run, hook, now, sleep, step, timeout, workflow};
+
+use crate::support::{Lab, ManualClock, Place};
+
+const HOUR: u64 = 3_600_000;
+const START: u64 = 1_700_000_000_000;
+
+#[step]
+async fn counted(#[resource] lab: &Lab, name: String) -> Result<usize> {
+    Ok(lab.note(&name))
+}
+
+#[workflow]
+async fn naps() -> Result<(usize, SystemTime)> {
+    let executions = counted("before".into()).await?;
+    sleep(Duration::from_secs(3600)).await;
+    Ok((executions, now()))
+}
+
+#[workflow]
+async fn adds_up(token: String, count: u32) -> Result<u32> {
+    let mut numbers = hook::<u32>().token(token).open();
+    let mut sum = 0;
+    for _ in 0..count {
+        sum += (&mut numbers).await?;
+        counted("added".into()).await?;
+    }
+    Ok(sum)
+}
+
+#[workflow]
+async fn naps_twice_within_a_bound() -> Result<(bool, SystemTime)> {
+    let both = async {
+        sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_secs(3600)).await;
+    };
+    let in_time = timeout(Duration::from_secs(5400), both).await.is_ok();
+    Ok((in_time, now()))
+}
+
+fn time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> Engine {
+    let builder = place.builder(lab).environment(Arc::new(clock.clone())).replay_every_turn();
+    builder.evict_after(Duration::ZERO).open().await.unwrap()
+}
+
+/// Waits until no engine holds the run.
+async fn left(place: &Place, id: &str) {
+    let store = place.store();
+    while store.run(id).await.unwrap().unwrap().fence.owner != 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until the sleep is recorded: its deadline counts from then.
+async fn sleeping(run: &Run<(usize, SystemTime)>) {
+    while run.info().await.unwrap().wakes_at.is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+on_each_store! {
+    async fn a_run_that_sleeps_leaves_memory_and_wakes_in_time(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = open(&place, &lab, &clock).await;
+        let run = engine.start(naps, ()).id("nap").await.unwrap();
+        left(&place, "nap").await;
+        let waiting = tokio::spawn((&run).into_future());
+        clock.set(START + HOUR - 1);
+        assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.owner, 0);
+        clock.set(START + HOUR);
+        assert_eq!(waiting.await.unwrap().unwrap(), (1, time(START + HOUR)));
+        assert_eq!(lab.count("before"), 1);
+    }
+
+    async fn a_run_that_wakes_soon_stays(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let builder = place.builder(&lab).environment(Arc::new(clock.clone()));
+        let engine = builder.evict_after(Duration::from_secs(7200)).open().await.unwrap();
+        let run = engine.start(naps, ()).id("nap").await.unwrap();
+        sleeping(&run).await;
+        clock.set(START + HOUR);
+        (&run).await.unwrap();
+        assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.epoch, 1, "it was never given back");
+    }
+
+    async fn a_payload_brings_a_run_back(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = open(&place, &lab, &clock).await;
+        let run = engine.start(adds_up, ("t".into(), 5)).id("run").await.unwrap();
+        for number in 1..=5 {
+            left(&place, "run").await;
+            engine.resume_hook("t", &number).await.unwrap();
+            lab.executed("added", number as usize).await;
+        }
+        assert_eq!(run.await.unwrap(), 15);
+        assert!(place.store().run("run").await.unwrap().unwrap().fence.epoch > 4);
+    }
+
+    async fn a_run_out_of_memory_can_be_cancelled(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = open(&place, &lab, &clock).await;
+        let run = engine.start(naps, ()).id("nap").await.unwrap();
+        left(&place, "nap").await;
+        assert!(run.cancel("enough").await.unwrap());
+        assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
+    }
+
+    async fn rule_2_a_letter_that_comes_while_a_run_leaves_is_not_overlooked(place: Place) {
+        let engine = place.builder(&Lab::new()).evict_after(Duration::ZERO).open().await.unwrap();
+        let race = |number: usize| {
+            let engine = engine.clone();
+            async move {
+                let token = format!("t{number}");
+                let run = engine.start(adds_up, (token.clone(), 6)).await.unwrap();
+                for value in 0..6u32 {
+                    for _ in 0..(number + value as usize * 7) % 13 {
+                        tokio::task::yield_now().await;
+                    }
+                    engine.resume_hook(&*token, &value).await.unwrap();
+                }
+                assert_eq!(run.await.unwrap(), 15);
+            }
+        };
+        for batch in 0..6 {
+            let races = join_all((0..50).map(|number| race(batch * 50 + number)));
+            tokio::time::timeout(Duration::from_secs(120), races).await.expect("no letter is overlooked");
+        }
+    }
+
+    async fn a_sleep_is_ended_by_hand_before_its_time(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = place.open_at(&lab, &clock).await;
+        let run = engine.start(naps, ()).await.unwrap();
+        sleeping(&run).await;
+        clock.set(START + 5);
+        run.wake_up().await.unwrap();
+        assert_eq!((&run).await.unwrap(), (1, time(START + 5)));
+        run.wake_up().await.unwrap();
+        let nobody: Run<()> = engine.get_run("nobody");
+        assert_eq!(nobody.wake_up().await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn what_is_woken_is_out_of_memory_or_bounded_all_the_same(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = open(&place, &lab, &clock).await;
+        let run = engine.start(naps_twice_within_a_bound, ()).id("run").await.unwrap();
+        left(&place, "run").await;
+        run.wake_up().await.unwrap();
+        while place.rows("run").await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(place.journal("run").await.concat().contains(r#"{"woken":{"op":"#));
+        left(&place, "run").await;
+        clock.set(START + HOUR);
+        assert_eq!(run.await.unwrap(), (true, time(START + HOUR)), "the second sleep is as long as it was");
+    }
+}
