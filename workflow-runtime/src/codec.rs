@@ -32,7 +32,9 @@ impl Payload {
     }
 
     /// Whether both are the same value, whatever the order of the keys in their objects and of the elements of a set: hash
-    /// maps and hash sets are iterated in another order by every process. `recode` is of the type that they encode.
+    /// maps and hash sets are iterated in another order by every process. Nor does it matter if the type has changed since
+    /// one was recorded, as long as that one is read as this: a field that has a default may be new. `recode` is of the
+    /// type that they encode.
     pub(crate) fn same_value(&self, recorded: &Payload, recode: Recode) -> bool {
         if self == recorded {
             return true;
@@ -40,7 +42,8 @@ impl Payload {
         let (Some(found), Some(expected)) = (Node::of(self.as_str()), Node::of(recorded.as_str())) else {
             return false;
         };
-        found == expected || (has_sets(recorded, &expected, recode) && found.sorted() == expected.sorted())
+        let as_now = || recode(recorded).is_some_and(|again| Node::of(again.as_str()).as_ref() == Some(&found));
+        found == expected || as_now() || (has_sets(recorded, &expected, recode) && found.sorted() == expected.sorted())
     }
 }
 

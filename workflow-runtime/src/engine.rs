@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
 pub use self::attempt::{StepInfo, cancellation, step_info};
-pub(crate) use self::attempt::{current, plain_attempt};
+pub(crate) use self::attempt::{current, in_this_step, plain_attempt};
 pub use self::builder::Builder;
 pub use self::environment::{Environment, System};
 pub(crate) use self::wait::Finished;
@@ -265,8 +265,23 @@ impl Inner {
         for (op, at) in &seat.armed {
             self.timers.disarm(live.key, *op, *at);
         }
-        self.live_runs().remove(&live.key);
-        self.live_ids().remove(&live.id);
+        self.remove(live);
+    }
+
+    /// Takes a run out of memory that is not forgotten by its driver: another claim of it is.
+    fn retire(&self, live: &Arc<Live>) {
+        live.abort_attempts();
+        live.close();
+        self.remove(live);
+    }
+
+    fn remove(&self, live: &Arc<Live>) {
+        let mut runs = self.live_runs();
+        // Another claim of the run may be here already.
+        if runs.get(&live.key).is_some_and(|here| Arc::ptr_eq(here, live)) {
+            runs.remove(&live.key);
+            self.live_ids().remove(&live.id);
+        }
     }
 
     /// The end of the engine, without waiting for anything.
@@ -310,7 +325,12 @@ impl Inner {
         // Drivers end when their mailboxes are empty, and nothing fills them any more but timers.
         self.timers.clear();
         self.drivers.close();
-        self.drivers.wait().await;
+        // A step that computes for long before its first await is polled by its run's driver. Its result will be refused.
+        tokio::select! {
+            biased;
+            () = self.drivers.wait() => {}
+            () = self.environment.sleep(crate::limits::SHUTDOWN_GRACE) => {}
+        }
         let runs: Vec<_> = self.live_runs().values().cloned().collect();
         let mut released = Vec::with_capacity(runs.len());
         for live in &runs {

@@ -121,6 +121,8 @@ pub struct InboxRow {
     pub checksum: u32,
     /// The event, encoded.
     pub body: Arc<[u8]>,
+    /// Whether it was met and nobody wanted it: it stays as what the run has not read.
+    pub unread: bool,
     /// What the store knows of it: for what came by a token its operation, in decimal; for a refusal the id of the run
     /// that has the token.
     pub about: Option<Arc<str>>,
@@ -303,12 +305,14 @@ pub struct Turn {
     pub row: Option<JournalRow>,
     /// What changes in the run's row, if anything does.
     pub change: Option<RowChange>,
-    /// Tokens that the run opens.
-    pub opens: Vec<Open>,
     /// Tokens that the run disposes of. When it ends the others are finished with it.
     pub closes: Vec<Close>,
+    /// Tokens that the run opens, after it has disposed of others: it may open again what it has just dropped.
+    pub opens: Vec<Open>,
     /// The sequences of the letters that it delivered: they are deleted.
     pub delivered: Vec<u64>,
+    /// The sequences of the letters that nobody wanted: they are [unread](InboxRow::unread) from then on.
+    pub unread: Vec<u64>,
     /// Events that were taken and could not be delivered: they are kept in the inbox, without waking the run. Like other
     /// letters they are dropped if their dedupe key has been seen; it is what keeps a turn without a `row` from returning
     /// them twice when it is sent again.

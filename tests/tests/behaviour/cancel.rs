@@ -60,6 +60,26 @@ async fn blocks() -> Result<()> {
     watches().await
 }
 
+#[step]
+fn asks_again_and_again(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("asks");
+    while !cancellation().is_cancelled() {
+        std::thread::yield_now();
+    }
+    lab.note("told");
+    Ok(())
+}
+
+#[workflow]
+async fn asks() -> Result<()> {
+    asks_again_and_again().await
+}
+
+#[workflow]
+async fn panics_at_once() -> Result<()> {
+    panic!("before anything")
+}
+
 #[workflow]
 async fn never_gives_up() -> Result<()> {
     loop {
@@ -252,6 +272,25 @@ on_each_store! {
         assert!(run.cancel("enough").await.unwrap());
         assert!(is_cancelled(&run).await);
         assert_eq!(lab.count("shut"), 1);
+    }
+
+    async fn a_run_that_is_stuck_at_its_start_can_be_cancelled(place: Place) {
+        let (lab, engine) = (Lab::new(), place.open(&Lab::new()).await);
+        let client = place.open(&lab).await;
+        let run = client.start(panics_at_once, ()).await.unwrap();
+        assert_eq!((&run).await.unwrap_err().code(), Code::Stuck);
+        assert!(run.cancel("enough").await.unwrap());
+        assert!(is_cancelled(&run).await);
+        drop(engine);
+    }
+
+    async fn a_step_that_asks_again_is_told_as_well(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, ()).await.unwrap();
+        lab.executed("asks", 1).await;
+        assert!(run.cancel("enough").await.unwrap());
+        lab.executed("told", 1).await;
     }
 
     async fn what_cannot_be_cancelled_is_an_error(place: Place) {

@@ -35,6 +35,12 @@ async fn adds_up(token: String, count: u32) -> Result<u32> {
 }
 
 #[workflow]
+async fn panics_when_awake() -> Result<()> {
+    sleep(Duration::from_secs(3600)).await;
+    panic!("not a morning person")
+}
+
+#[workflow]
 async fn naps_twice_within_a_bound() -> Result<(bool, SystemTime)> {
     let both = async {
         sleep(Duration::from_secs(3600)).await;
@@ -148,6 +154,15 @@ on_each_store! {
         run.wake_up().await.unwrap();
         let nobody: Run<()> = engine.get_run("nobody");
         assert_eq!(nobody.wake_up().await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn a_wake_up_is_kept_for_code_that_can_go_on(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(panics_when_awake, ()).id("run").await.unwrap();
+        run.wake_up().await.unwrap();
+        assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+        engine.shutdown().await.unwrap();
+        assert_eq!(place.inbox("run").await, 1);
     }
 
     async fn what_is_woken_is_out_of_memory_or_bounded_all_the_same(place: Place) {

@@ -47,6 +47,29 @@ async fn collects(token: String, count: usize) -> Result<Vec<u32>> {
 }
 
 #[workflow]
+async fn reopens(token: String, count: usize) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        numbers.push(hook::<u32>().token(token.clone()).await?);
+    }
+    Ok(numbers)
+}
+
+#[workflow]
+async fn reads_one_and_sleeps(token: String) -> Result<u32> {
+    gated("ready".into()).await?;
+    let number = hook::<u32>().token(token).await?;
+    sleep(Duration::from_secs(3600)).await;
+    Ok(number)
+}
+
+#[workflow]
+async fn two_tokens() -> Result<(u32, u32)> {
+    let (first, second) = (hook::<u32>().token("job").open(), hook::<u32>().token("job/1").open());
+    Ok((first.await?, second.await?))
+}
+
+#[workflow]
 async fn opens_early(token: String) -> Result<String> {
     let hook = hook::<String>().token(token).metadata(&json!({"what": "shoes"})).open();
     gated("busy".into()).await?;
@@ -242,6 +265,67 @@ on_each_store! {
         assert_eq!(error.code(), Code::Payload);
         engine.resume_hook("t", &json!({"by": "Ada", "cents": 5})).await.unwrap();
         assert_eq!(run.await.unwrap(), approval("Ada"));
+    }
+
+    async fn a_token_can_be_opened_again_by_who_has_just_dropped_it(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(reopens, ("ctl".into(), 4)).id("run").await.unwrap();
+        for number in 0..4u32 {
+            engine.resume_hook("ctl", &number).await.unwrap();
+            // What comes before it is opened again is the old hook's, and unread.
+            while place.rows("run").await.len() < number as usize + 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(run.await.unwrap(), [0, 1, 2, 3]);
+    }
+
+    async fn what_nobody_reads_keeps_no_run_awake(place: Place) {
+        let lab = Lab::new();
+        let mut engine = place.builder(&lab).open().await.unwrap();
+        drop(engine.start(reads_one_and_sleeps, "t".into()).id("run").opens("t").await.unwrap());
+        engine.resume_hook("t", &1u32).await.unwrap();
+        engine.resume_hook("t", &2u32).await.unwrap();
+        lab.open_gate("ready");
+        while place.inbox("run").await != 1 || engine.get_run::<(), Error>("run").info().await.unwrap().wakes_at.is_none() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..8 {
+            drop(engine);
+            engine = place.builder(&lab).open().await.unwrap();
+        }
+        let run: Run<u32> = engine.get_run("run");
+        let info = run.info().await.unwrap();
+        assert_eq!(info.status, Status::Suspended, "{:?}", info.waits_for);
+        assert!(info.wakes_at.unwrap() > info.created_at + Duration::from_secs(3000));
+        run.wake_up().await.unwrap();
+        assert_eq!(run.await.unwrap(), 1);
+        assert_eq!(place.inbox("run").await, 1, "it is unread");
+    }
+
+    async fn a_run_that_waits_on_is_not_blamed_for_deaths(place: Place) {
+        let lab = Lab::new();
+        let mut engine = place.builder(&lab).open().await.unwrap();
+        drop(engine.start(collects, ("t".into(), 2)).id("run").await.unwrap());
+        engine.resume_hook("t", &1u32).await.unwrap();
+        while place.rows("run").await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..8 {
+            drop(engine);
+            engine = place.builder(&lab).open().await.unwrap();
+        }
+        engine.resume_hook("t", &2u32).await.unwrap();
+        let run: Run<Vec<u32>> = engine.get_run("run");
+        assert_eq!(run.await.unwrap(), [1, 2]);
+    }
+
+    async fn keys_of_two_tokens_are_two(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(two_tokens, ()).await.unwrap();
+        engine.resume_hook("job", &1u32).idempotency_key("1/a").await.unwrap();
+        engine.resume_hook("job/1", &2u32).idempotency_key("a").await.unwrap();
+        assert_eq!(run.await.unwrap(), (1, 2));
     }
 
     async fn a_payload_that_nobody_could_check_is_an_error_in_the_workflow(place: Place) {

@@ -232,6 +232,67 @@ on_each_store! {
         lab.open_gate("blocking");
     }
 
+    async fn rule_10_results_that_were_there_at_a_panic_are_kept(place: Place) {
+        // Whether the second result has arrived by then is left to chance.
+        for round in 0..200 {
+            let lab = Lab::new();
+            let faulty = Faulty::new(place.store());
+            hold_turns(&faulty, &lab, 1);
+            let engine = open_faulty(&faulty, &lab).await;
+            let id = format!("run {round}");
+            let run = engine.start(panics_at_the_second_result, ()).id(&*id).await.unwrap();
+            lab.open_gate("a");
+            lab.executed("held", 1).await;
+            for name in ["b", "c"] {
+                lab.open_gate(name);
+                lab.executed(&format!("{name} returns"), 1).await;
+            }
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            lab.open_gate("commit");
+            assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+            engine.shutdown().await.unwrap();
+            if place.inbox(&id).await == 2 {
+                return;
+            }
+        }
+        panic!("a result that had arrived was thrown away");
+    }
+
+    async fn rule_4_a_letter_in_doubt_arrives_once(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(adds_two, "t".into()).id("run").await.unwrap();
+        let mut doubts = [When::CommittedButInDoubt].into_iter();
+        faulty.plan(move |group| {
+            let deliver = group.iter().any(|write| matches!(write, Write::Deliver { .. }));
+            if deliver { doubts.next() } else { None }
+        });
+        engine.resume_hook("t", &1).await.unwrap();
+        engine.resume_hook("t", &2).await.unwrap();
+        assert_eq!(run.await.unwrap(), 3);
+        assert_eq!(place.inbox("run").await, 0);
+    }
+
+    async fn a_field_with_a_default_may_be_new_under_an_unfinished_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        drop(engine.start(grows, ()).id("run").await.unwrap());
+        lab.executed("gate", 1).await;
+        drop(engine);
+        let bodies: Vec<String> =
+            place.journal("run").await.iter().map(|body| body.replace(r#","new":"""#, "")).collect();
+        assert_ne!(bodies, place.journal("run").await);
+        let older = Place::memory();
+        seed(&*older.store(), &*place.store(), "run", &bodies).await;
+        lab.open_gate("gate");
+        let engine = older.open(&lab).await;
+        let run: Run<u32> = engine.get_run("run");
+        assert_eq!(run.await.unwrap(), 4);
+    }
+
     async fn rule_10_delivery_stops_at_a_panic_and_the_rest_is_kept(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
@@ -372,11 +433,42 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
             opens: Vec::new(),
             closes: Vec::new(),
             delivered: Vec::new(),
+            unread: Vec::new(),
             returned: Vec::new(),
         };
         assert!(matches!(to.commit(&[Write::Turn(turn)]).await.unwrap()[..], [Outcome::Committed]));
     }
     drop(ownership);
+}
+
+#[workflow]
+async fn adds_two(token: String) -> Result<u32> {
+    let mut numbers = workflow_runtime::hook::<u32>().token(token).open();
+    Ok((&mut numbers).await? + numbers.await?)
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Grown {
+    old: u32,
+    #[serde(default = "drawn")]
+    new: String,
+}
+
+/// Asks the run that is being replayed.
+fn drawn() -> String {
+    format!("{:?}", workflow_runtime::now())[..0].to_owned()
+}
+
+#[step]
+async fn takes(grown: Grown) -> Result<u32> {
+    Ok(grown.old)
+}
+
+#[workflow]
+async fn grows() -> Result<u32> {
+    let taken = takes(Grown { old: 4, new: String::new() }).await?;
+    gated("gate".into()).await?;
+    Ok(taken)
 }
 
 #[workflow]

@@ -114,6 +114,7 @@ impl History {
                 opens: Vec::new(),
                 closes: Vec::new(),
                 delivered: Vec::new(),
+                unread: Vec::new(),
                 returned: Vec::new(),
             };
             assert!(matches!(commit(&store, Write::Turn(turn)).await, Outcome::Committed));

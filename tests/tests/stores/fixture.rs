@@ -165,6 +165,7 @@ pub fn turn(run: RunKey) -> Turn {
         opens: Vec::new(),
         closes: Vec::new(),
         delivered: Vec::new(),
+        unread: Vec::new(),
         returned: Vec::new(),
     }
 }

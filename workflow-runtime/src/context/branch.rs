@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::durable::Durable;
+use crate::engine::in_this_step;
 use crate::replay::current;
 
 /// Runs a durable future beside the workflow, in the same run.
@@ -28,9 +29,12 @@ where
     F: Durable + Send + 'static,
     F::Output: Send + 'static,
 {
+    let Some(run) = current() else {
+        return JoinHandle(Inner::Task(tokio::spawn(in_this_step(future))));
+    };
     let slot = Arc::new(Mutex::new(Slot { output: None, waker: None }));
-    let handle = JoinHandle { slot: slot.clone() };
-    let branch = async move {
+    let handle = JoinHandle(Inner::Branch(slot.clone()));
+    run.spawn(Box::pin(async move {
         let output = future.await;
         let waker = {
             let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,11 +44,7 @@ where
         if let Some(waker) = waker {
             waker.wake();
         }
-    };
-    match current() {
-        Some(run) => run.spawn(Box::pin(branch)),
-        None => drop(tokio::spawn(branch)),
-    }
+    }));
     handle
 }
 
@@ -54,15 +54,35 @@ struct Slot<T> {
 }
 
 /// Gives the output of a spawned branch: see [`spawn`].
-pub struct JoinHandle<T> {
-    slot: Arc<Mutex<Slot<T>>>,
+pub struct JoinHandle<T>(Inner<T>);
+
+enum Inner<T> {
+    Branch(Arc<Mutex<Slot<T>>>),
+    /// Outside a workflow.
+    Task(tokio::task::JoinHandle<T>),
 }
 
 impl<T> Future for JoinHandle<T> {
     type Output = T;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+    /// # Panics
+    ///
+    /// Outside a workflow, if what was spawned has panicked.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let slot = match &mut self.0 {
+            Inner::Branch(slot) => slot,
+            Inner::Task(task) => {
+                return match ready!(Pin::new(task).poll(context)) {
+                    Ok(output) => Poll::Ready(output),
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        // The runtime is going down, and who waits with it.
+                        Err(_) => Poll::Pending,
+                    },
+                };
+            }
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         match slot.output.take() {
             Some(output) => Poll::Ready(output),
             None => {

@@ -1,8 +1,8 @@
 //! Attempts of steps.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
 use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
 use crate::resources::Resources;
-use crate::store::RunKey;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +37,6 @@ pub struct StepInfo {
 struct Scope {
     engine: Weak<Handle>,
     run: Arc<str>,
-    key: RunKey,
     generation: u64,
     op: u64,
     attempt: u32,
@@ -47,6 +45,37 @@ struct Scope {
     path: String,
     /// How many steps it has called so far.
     inner: AtomicU32,
+    life: Arc<Life>,
+}
+
+/// Whether an attempt is still wanted.
+#[derive(Default)]
+struct Life {
+    over: AtomicBool,
+    /// Made when somebody asks for it.
+    token: OnceLock<CancellationToken>,
+}
+
+impl Life {
+    fn token(&self) -> CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new).clone();
+        if self.over.load(Ordering::SeqCst) {
+            token.cancel();
+        }
+        token
+    }
+}
+
+/// Ends the life of an attempt with its future, whether that has come to its end or was dropped.
+struct Alive(Arc<Life>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::SeqCst);
+        if let Some(token) = self.0.token.get() {
+            token.cancel();
+        }
+    }
 }
 
 tokio::task_local! {
@@ -78,6 +107,14 @@ pub fn step_info() -> Option<StepInfo> {
         .ok()
 }
 
+/// Makes a future part of the step that this code is part of, if it is part of one.
+pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    match SCOPE.try_with(|scope| scope.inside(scope.step)) {
+        Ok(scope) => Either::Left(SCOPE.scope(scope, future)),
+        Err(_) => Either::Right(future),
+    }
+}
+
 /// A token that is cancelled when the attempt that this code is part of is given up: the run was cancelled, the workflow
 /// dropped the step, the attempt took too long, the engine stops. Also when it has ended.
 ///
@@ -98,20 +135,7 @@ pub fn step_info() -> Option<StepInfo> {
 /// }
 /// ```
 pub fn cancellation() -> CancellationToken {
-    let token = SCOPE.try_with(|scope| {
-        let live = scope.engine.upgrade().and_then(|engine| engine.inner.live_runs().get(&scope.key).cloned());
-        live.map(|live| live.cancellation(scope.op))
-    });
-    match token {
-        Ok(Some(token)) => token,
-        // The engine or the run is gone already.
-        Ok(None) => {
-            let token = CancellationToken::new();
-            token.cancel();
-            token
-        }
-        Err(_) => CancellationToken::new(),
-    }
+    SCOPE.try_with(|scope| scope.life.token()).unwrap_or_default()
 }
 
 /// The engine that executes the step which this code is part of, if it is part of one.
@@ -134,13 +158,13 @@ impl Scope {
         Scope {
             engine: self.engine.clone(),
             run: self.run.clone(),
-            key: self.key,
             generation: self.generation,
             op: self.op,
             attempt: self.attempt,
             step,
             path: format!("{}/{number}", self.path),
             inner: AtomicU32::new(0),
+            life: self.life.clone(),
         }
     }
 }
@@ -227,13 +251,13 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     let scope = Scope {
         engine: engine.handle.get().cloned().unwrap_or_default(),
         run: live.id.clone(),
-        key: live.key,
         generation: live.generation,
         op,
         attempt,
         step,
         path: String::new(),
         inner: AtomicU32::new(0),
+        life: Arc::default(),
     };
     // The user's conversions run in it as well, and one that panics must not leave the step without an end.
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope)).catch_unwind();
@@ -277,6 +301,7 @@ async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 
 /// One attempt. Nothing if the engine ends before it began.
 async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<AttemptResult> {
+    let _alive = Alive(scope.life.clone());
     let step = scope.step;
     let (execution, adopt, timeout): (_, fn(Error) -> AttemptFailure, _) = match work {
         Work::Local(future) => (Execution::Async(future), adopt::<Error>, None),

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batcher::Batcher;
 use super::environment::{Environment, Random, System};
-use super::letters::News;
+use super::letters::{self, News};
 use super::taking::Taking;
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -212,6 +212,7 @@ impl Builder {
         claims::try_to_execute(&inner).await?;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
+        inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(async move { stop.0.stopped.cancelled().await });

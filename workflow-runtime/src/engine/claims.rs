@@ -30,10 +30,10 @@ pub(super) async fn run(engine: Arc<Inner>) {
     let mut warned = HashSet::new();
     loop {
         let until = if engine.is_executing() {
-            match look(&engine, &replays, &mut warned).await {
+            match claim(&engine, &replays, &mut warned).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::warn!(?error, "due runs or letters could not be fetched; trying again");
+                    tracing::warn!(?error, "due runs could not be claimed; trying again");
                     after(&engine, TURN_RETRY_INTERVAL)
                 }
             }
@@ -54,7 +54,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.draining.cancelled() => return,
             () = engine.environment.sleep_until(until) => {}
             () = engine.taking.missing() => {}
-            () = engine.news.arriving() => {}
+            () = engine.news.recounting() => {}
             () = engine.store.changed(&*engine.environment) => {}
         }
     }
@@ -64,15 +64,11 @@ fn after(engine: &Inner, pause: Duration) -> u64 {
     engine.environment.now().saturating_add(pause.as_millis() as u64)
 }
 
-/// Fetches letters and claims what is due. When to look again.
-async fn look(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
-    engine.fetch_news().await?;
-    claim(engine, replays, warned).await
-}
-
 /// Claims until nothing is due. When to look again.
 async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
     loop {
+        // Others may have written; and this may take a while.
+        engine.news.hint();
         let claim = Write::Claim {
             owner: engine.owner,
             now: engine.environment.now(),
@@ -92,9 +88,15 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
         for row in rows {
             // A claim that was in doubt names everything that this engine holds.
             let Some(taking) = engine.taking.begin_if_free(&row.id) else { continue };
-            if engine.live_runs().contains_key(&row.key) {
-                taking.settle();
-                continue;
+            let here = engine.live_runs().get(&row.key).cloned();
+            match here {
+                Some(live) if live.fence == row.fence => {
+                    taking.settle();
+                    continue;
+                }
+                // It is about to leave, and does not know yet that the run came back.
+                Some(live) => engine.retire(&live),
+                None => {}
             }
             // Never closed.
             let Ok(permit) = replays.clone().acquire_owned().await else { break };

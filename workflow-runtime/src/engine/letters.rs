@@ -13,18 +13,19 @@ use super::live::{Arrival, Live, What};
 use super::wait::{Finished, not_found};
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, TURN_RETRY_INTERVAL};
 use crate::names::{self, TOKEN};
 use crate::registry;
 use crate::replay::{Event, FORMAT, Opening};
 use crate::resume::{HookInfo, ResumeHook};
-use crate::store::{InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenState, Write};
+use crate::store::{Failed, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenState, Write};
 
 #[derive(Default)]
 pub(super) struct News {
     /// Runs with letters that could not be fetched yet.
     unread: Mutex<BTreeSet<RunKey>>,
     arrived: Notify,
+    due: Notify,
 }
 
 impl News {
@@ -32,9 +33,20 @@ impl News {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There may be news: this engine has posted something itself, or runs came into memory that had some.
+    /// There may be letters for runs in memory.
     pub fn hint(&self) {
         self.arrived.notify_one();
+    }
+
+    /// This engine has posted something itself, or given a run back: there may be letters, and something may be due.
+    pub fn posted(&self) {
+        self.arrived.notify_one();
+        self.due.notify_one();
+    }
+
+    /// Resolves when something may be due that was not before.
+    pub async fn recounting(&self) {
+        self.due.notified().await;
     }
 
     /// A run came into memory.
@@ -47,6 +59,37 @@ impl News {
     /// Resolves when there may be news.
     pub async fn arriving(&self) {
         self.arrived.notified().await;
+    }
+}
+
+/// Fetches letters for as long as the engine takes any.
+pub(super) async fn run(engine: Arc<Inner>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = engine.draining.cancelled() => return,
+            () = engine.news.arriving() => {}
+        }
+        if !engine.is_executing() {
+            continue;
+        }
+        if let Err(error) = engine.fetch_news().await {
+            tracing::warn!(?error, "letters could not be fetched; trying again");
+            engine.environment.sleep(TURN_RETRY_INTERVAL).await;
+            engine.news.hint();
+        }
+    }
+}
+
+/// What to tell of a letter that the store did not answer for.
+fn not_sent(failed: Failed) -> Error {
+    match failed.in_doubt {
+        true => failed
+            .error
+            .context("it is not known whether it was sent")
+            .with_code(Code::InDoubt)
+            .help("send it again; a payload with the same idempotency key arrives once"),
+        false => failed.error.context("it was not sent"),
     }
 }
 
@@ -88,27 +131,42 @@ pub(super) fn open(letter: InboxRow) -> Result<Arrival> {
 }
 
 impl Inner {
-    /// Fetches the letters that came for runs in memory.
-    pub(super) async fn fetch_news(self: &Arc<Self>) -> Result<()> {
+    /// Fetches the letters that came for runs in memory. What could not be fetched is for the next time.
+    async fn fetch_news(self: &Arc<Self>) -> Result<()> {
         let news = self.store.news(self.owner).await?;
         self.news.unread().extend(news);
         let unread: Vec<RunKey> = self.news.unread().iter().copied().collect();
+        let mut failed = None;
         for run in unread {
+            // In this order: a run that is on its way when this is asked may be here when it is looked for.
+            let nobody_is_coming = self.taking.is_idle();
             let live = self.live_runs().get(&run).cloned();
             match live {
-                Some(live) => self.fetch(&live).await?,
+                Some(live) => {
+                    if let Err(error) = self.fetch(&live).await {
+                        failed = Some(error.run(&live.id));
+                        continue;
+                    }
+                }
                 // It may be on its way into memory, with an inbox that was read before.
-                None if !self.taking.is_idle() => continue,
+                None if !nobody_is_coming => continue,
                 None => {}
             }
             self.news.unread().remove(&run);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn fetch(self: &Arc<Self>, live: &Arc<Live>) -> Result<()> {
-        let (inbox_seq, letters) = self.store.inbox(live.key).await?;
-        let arrivals = letters.into_iter().map(|letter| {
+        let (inbox_seq, letters) = match self.store.inbox(live.key).await {
+            Ok(inbox) => inbox,
+            Err(error) if error.code() == Code::Damaged => {
+                live.post(self, [Arrival { at: self.environment.now(), what: What::Fault(error) }]);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let arrivals = letters.into_iter().filter(|letter| !letter.unread).map(|letter| {
             let at = letter.arrived_at;
             open(letter).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
         });
@@ -116,15 +174,20 @@ impl Inner {
         Ok(())
     }
 
+    /// A key that no other letter has: a letter that is sent again after a doubt is then the same one.
+    fn letter_key(&self) -> String {
+        format!("letter/{:032x}", self.random.number())
+    }
+
     /// Puts an event into a run's inbox. Once this returns it is durable.
     async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
         self.check_open()?;
-        let letter = letter(event, self.environment.now(), None)?;
+        let letter = letter(event, self.environment.now(), Some(self.letter_key()))?;
         let posted = self.batcher.send(Write::Post { run: id.clone(), letter, unstick }).await;
-        match posted.map_err(|failed| failed.error.run(id))? {
+        match posted.map_err(|failed| not_sent(failed).run(id))? {
             Outcome::Unknown => Err(not_found(id)),
             _ => {
-                self.news.hint();
+                self.news.posted();
                 Ok(())
             }
         }
@@ -152,7 +215,7 @@ impl Inner {
             match self.wait(id).await {
                 Ok(finished) => return Ok(matches!(finished, Finished::Cancelled(_))),
                 // It got stuck before it had come to the letter.
-                Err(error) if error.code() == Code::Stuck => {}
+                Err(error) if error.code() == Code::Stuck => self.environment.sleep(RESEND_DELAYS[0]).await,
                 Err(error) => return Err(error),
             }
         }
@@ -168,16 +231,22 @@ impl Inner {
             registry::check_payload(&row.label.type_name, &value)?;
         }
         let now = self.environment.now();
-        let dedupe = idempotency_key.map(|key| format!("hook/{token}/{key}"));
-        let letter = letter(&Event::Payload { op: 0, value }, now, dedupe)?;
+        let dedupe = match idempotency_key {
+            Some(key) => {
+                names::check("an idempotency key", &key)?;
+                format!("hook/{}/{token}/{key}", token.len())
+            }
+            None => self.letter_key(),
+        };
+        let letter = letter(&Event::Payload { op: 0, value }, now, Some(dedupe))?;
         let hold_until = hold_for.map(|time| now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(NEVER)));
         let deliver = Write::Deliver { token: token.clone(), letter, hold_until, now };
-        let (code, what) = match self.batcher.send(deliver).await.map_err(|failed| failed.error)? {
+        let (code, what) = match self.batcher.send(deliver).await.map_err(not_sent)? {
             Outcome::Unknown => (Code::HookNotFound, "no hook has the token"),
             Outcome::Disposed => (Code::HookDisposed, "the hook was dropped that had the token"),
             Outcome::Finished => (Code::HookFinished, "the run has ended that had the token"),
             _ => {
-                self.news.hint();
+                self.news.posted();
                 return Ok(());
             }
         };

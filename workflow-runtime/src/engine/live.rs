@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::{Inner, taking, turn};
 use crate::error::Error;
@@ -25,7 +24,7 @@ pub(super) enum What {
     /// A timer is due, or the time of a step's next attempt has come.
     Due { op: u64 },
     /// Somebody wakes a sleep.
-    Woken { op: u64 },
+    Woken { op: u64, letter: u64 },
     /// It has waited for as long as a run may wait in memory.
     Idle,
     /// A letter of the inbox.
@@ -41,7 +40,7 @@ impl Arrival {
     /// whatever the clocks say of those who sent something else.
     pub fn order(&self) -> (u64, bool) {
         match self.what {
-            What::Letter { event: Event::Started { .. }, .. } => (0, false),
+            What::Letter { event: Event::Started { .. }, .. } => (1, false),
             _ => (self.at, matches!(self.what, What::Due { .. })),
         }
     }
@@ -102,17 +101,9 @@ pub(crate) struct Live {
     /// The parent of the spans of its turns and steps, as long as it is in memory.
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<BTreeMap<u64, AbortHandle>>,
     /// Held from the moment at which the run was given back, while it leaves memory.
     leaving: Mutex<Option<taking::Guard>>,
-}
-
-/// What is under way, by operation.
-#[derive(Default)]
-struct Attempts {
-    handles: BTreeMap<u64, AbortHandle>,
-    /// Of the attempts that have asked for one.
-    tokens: BTreeMap<u64, CancellationToken>,
 }
 
 impl Live {
@@ -135,7 +126,7 @@ impl Live {
             fence,
             span,
             mailbox: Mutex::new(mailbox),
-            attempts: Mutex::default(),
+            attempts: Mutex::new(BTreeMap::new()),
             leaving: Mutex::default(),
         })
     }
@@ -154,7 +145,7 @@ impl Live {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -260,43 +251,21 @@ impl Live {
     }
 
     pub fn attempt_started(&self, op: u64, handle: AbortHandle) {
-        self.attempts().handles.insert(op, handle);
+        self.attempts().insert(op, handle);
     }
 
-    /// What an attempt of this operation watches.
-    pub fn cancellation(&self, op: u64) -> CancellationToken {
-        self.attempts().tokens.entry(op).or_default().clone()
-    }
-
-    /// What the attempt has left behind is told, too.
     pub fn attempt_ended(&self, op: u64) {
-        self.end_attempt(op);
+        self.attempts().remove(&op);
     }
 
     pub fn abort_attempt(&self, op: u64) {
-        if let Some(attempt) = self.end_attempt(op) {
+        if let Some(attempt) = self.attempts().remove(&op) {
             attempt.abort();
         }
     }
 
-    fn end_attempt(&self, op: u64) -> Option<AbortHandle> {
-        let (handle, token) = {
-            let mut attempts = self.attempts();
-            (attempts.handles.remove(&op), attempts.tokens.remove(&op))
-        };
-        // Outside the lock: it wakes who waits for it.
-        if let Some(token) = token {
-            token.cancel();
-        }
-        handle
-    }
-
     pub fn abort_attempts(&self) {
-        let Attempts { handles, tokens } = std::mem::take(&mut *self.attempts());
-        for token in tokens.into_values() {
-            token.cancel();
-        }
-        for attempt in handles.into_values() {
+        for attempt in std::mem::take(&mut *self.attempts()).into_values() {
             attempt.abort();
         }
     }

@@ -57,8 +57,11 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
     }
     let replayed = match replay(&engine, definition, &row.id, row.key, row.generation).await {
         Ok(replayed) => replayed,
-        Err(Replay::Store(error)) => return give_back(&engine, &row, error).await,
         Err(Replay::Fault(error)) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
+        Err(Replay::Store(error)) if error.code() == Code::Damaged => {
+            return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
+        }
+        Err(Replay::Store(error)) => return give_back(&engine, &row, error).await,
     };
     let (core, next_index) = replayed;
     if core.has_ended() {
@@ -66,10 +69,14 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
     }
     let (inbox_seq, letters) = match engine.store.inbox(row.key).await {
         Ok(inbox) => inbox,
+        Err(error) if error.code() == Code::Damaged => {
+            return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
+        }
         Err(error) => return give_back(&engine, &row, error).await,
     };
     let inbox = InboxRead { inbox_seq, sequence: letters.last().map_or(0, |letter| letter.sequence) };
-    let letters: Vec<Arrival> = match letters.into_iter().map(letters::open).collect::<Result<Vec<_>>>() {
+    let letters = letters.into_iter().filter(|letter| !letter.unread);
+    let letters: Vec<Arrival> = match letters.map(letters::open).collect::<Result<Vec<_>>>() {
         Ok(letters) => letters.into_iter().map(cancel_first).collect(),
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
     };
@@ -82,7 +89,7 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
     install(&engine, &row, definition, core, next_index, inbox, letters);
 }
 
-/// Before what the run may have got stuck at, and would again.
+/// Before what the run may have got stuck at and would again, be it its start.
 fn cancel_first(letter: Arrival) -> Arrival {
     match letter.what {
         What::Letter { event: Event::Cancel { .. }, .. } => Arrival { at: 0, ..letter },
@@ -260,6 +267,7 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         opens: Vec::new(),
         closes: Vec::new(),
         delivered,
+        unread: Vec::new(),
         returned: Vec::new(),
     };
     turn::commit(engine, id, turn).await;

@@ -39,6 +39,7 @@ struct Draft {
     letters: Vec<Option<u64>>,
     /// The sequences of the letters that are done with.
     delivered: Vec<u64>,
+    unread: Vec<u64>,
     returned: Vec<Letter>,
     tokens: Tokens,
     /// Steps whose next attempt is due: nothing to record.
@@ -68,7 +69,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let over = end.is_some() || draft.fault.is_some();
     let change = row_change(engine, seat, &draft, end.as_ref());
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
-    if row.is_some() || !draft.delivered.is_empty() || change.is_some() {
+    if row.is_some() || !draft.delivered.is_empty() || !draft.unread.is_empty() || change.is_some() {
         seat.next_index += u64::from(row.is_some());
         let may_have_news = !opens.is_empty();
         let turn = Turn {
@@ -80,6 +81,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
             opens,
             closes: draft.tokens.closed.into_iter().map(|(op, token)| Close { token, op }).collect(),
             delivered: draft.delivered,
+            unread: draft.unread,
             returned: draft.returned,
         };
         if !commit(engine, &live.id, turn).await {
@@ -110,7 +112,8 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
 fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
     let Some(idle) = engine.settings.evict_after else { return true };
     let next = engine.environment.now().saturating_add(idle);
-    seat.status != Status::Suspended || seat.wake_at.is_none_or(|at| at < next)
+    let run = seat.core.shared();
+    run.has_steps() || run.wake_at().is_some_and(|at| at < next)
 }
 
 /// Sees that a run which waits is asked to leave memory after a while.
@@ -137,7 +140,7 @@ async fn evict(engine: &Arc<Inner>, live: &Arc<Live>) -> bool {
     match engine.batcher.send(release).await {
         Ok(Outcome::Committed | Outcome::Fenced) => {
             live.evicted(taking);
-            engine.news.hint();
+            engine.news.posted();
             true
         }
         // A letter came.
@@ -168,6 +171,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         record: TurnRecord::default(),
         letters: Vec::new(),
         delivered: Vec::new(),
+        unread: Vec::new(),
         returned: Vec::new(),
         tokens: Tokens::default(),
         due: Vec::new(),
@@ -192,16 +196,18 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             }
             What::Letter { sequence, event: Event::WakeUp } => {
                 // Each sleep on its own: an event ends one operation.
+                seat.wake_at = Some(0);
                 draft.delivered.push(sequence);
                 let at = arrival.at;
                 let sleeps = seat.core.shared().sleeps().into_iter();
-                let woken: Vec<_> = sleeps.map(|op| Arrival { at, what: What::Woken { op } }).collect();
+                let woken: Vec<_> =
+                    sleeps.map(|op| Arrival { at, what: What::Woken { op, letter: sequence } }).collect();
                 arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
                 continue;
             }
-            What::Woken { op } => {
+            What::Woken { op, letter } => {
                 let sleeps = seat.core.shared().with_open(op, |_| ()).is_some();
-                (sleeps.then_some(Event::Woken { op }), None)
+                (sleeps.then_some(Event::Woken { op }), Some(letter))
             }
             What::Idle => {
                 seat.armed.remove(&IDLE);
@@ -209,10 +215,13 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 continue;
             }
             What::Letter { sequence, event } => {
+                // It has pulled the time in the row forward; this turn puts it right.
+                seat.wake_at = Some(0);
                 let wanted = wanted(seat, &draft, &event);
                 // A payload whose hook was dropped stays in the inbox, unread.
-                if wanted || !matches!(event, Event::Payload { .. }) {
-                    draft.delivered.push(sequence);
+                match wanted || !matches!(event, Event::Payload { .. }) {
+                    true => draft.delivered.push(sequence),
+                    false => draft.unread.push(sequence),
                 }
                 (wanted.then_some(event), Some(sequence))
             }
@@ -241,8 +250,14 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
                 let tokens = seat.core.shared().take_tokens();
+                for (op, token) in tokens.closed {
+                    // What was opened in this turn is not known to anybody yet.
+                    match draft.tokens.opened.iter().position(|opening| opening.op == op) {
+                        Some(opening) => drop(draft.tokens.opened.remove(opening)),
+                        None => draft.tokens.closed.push((op, token)),
+                    }
+                }
                 draft.tokens.opened.extend(tokens.opened);
-                draft.tokens.closed.extend(tokens.closed);
                 draft.record.deliveries.push(delivery);
                 draft.letters.push(letter);
                 if ended {
@@ -264,9 +279,13 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
 /// timers come again by themselves.
 fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
-        if let What::Attempt { op, result } = arrival.what
-            && let Some(event) = attempt_event(engine, live, seat, op, result)
-        {
+        let What::Attempt { op, result } = arrival.what else { continue };
+        let event = match result {
+            // Also if the panic has unwound the operation: the code that goes on will have it again.
+            Ok(value) => Some(Event::Completed { op, value }),
+            failed => attempt_event(engine, live, seat, op, failed),
+        };
+        if let Some(event) = event {
             give_back(engine, draft, event, None);
         }
     }
@@ -274,8 +293,8 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
 
 /// Keeps an event that could not be delivered. A timer's comes again by itself.
 fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
-    if letter.is_some() {
-        draft.delivered.pop();
+    if let Some(letter) = letter {
+        draft.delivered.retain(|delivered| *delivered != letter);
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // A turn that is sent again must not keep it twice.
         && let dedupe = format!("returned/{:032x}", engine.random.number())
@@ -397,6 +416,8 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> bool {
             Ok(Outcome::Committed) => return true,
             Ok(_) => {
                 tracing::warn!(run = id, "the run is another engine's now");
+                // Or this one's, under a later claim.
+                engine.taking.miss();
                 return false;
             }
             Err(failed) => {

@@ -199,9 +199,11 @@ impl Shared {
             );
             return None;
         }
-        if !state.record(command, kind.recode(), Some(site)) {
+        drop(state);
+        if !self.record(command, kind.recode(), Some(site)) {
             return None;
         }
+        let mut state = self.state();
         if state.expected.is_none() {
             match &kind {
                 Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
@@ -266,31 +268,55 @@ impl Shared {
     /// The operation's future was dropped before it took the result.
     pub(super) fn drop_operation(&self, op: u64) {
         // The slot may hold a user's future: it is dropped after the lock.
-        let _slot = {
+        let (slot, counts) = {
             let mut state = self.state();
             if state.phase != Phase::Polling || !self.is_current() {
                 return;
             }
             let slot = state.ops.remove(&op);
-            if slot.as_ref().is_some_and(|slot| slot.completion.is_none()) {
-                state.outstanding -= 1;
-                if state.fault.is_none()
-                    && state.record(Command::Cancel { op }, |_| None, None)
-                    && state.expected.is_none()
-                {
-                    match slot.as_ref().map(|slot| &slot.kind) {
-                        Some(Kind::Hook(hook)) => match state.tokens.opened.iter().position(|opening| opening.op == op)
-                        {
-                            // Nobody has heard of it.
-                            Some(opening) => drop(state.tokens.opened.remove(opening)),
-                            None => state.tokens.closed.push((op, hook.token.clone())),
-                        },
-                        _ => state.actions.push(Action::Abort(op)),
-                    }
+            let open = slot.as_ref().is_some_and(|slot| slot.completion.is_none());
+            state.outstanding -= usize::from(open);
+            (slot, open && state.fault.is_none())
+        };
+        if !counts || !self.record(Command::Cancel { op }, |_| None, None) {
+            return;
+        }
+        let mut state = self.state();
+        if state.expected.is_some() {
+            return;
+        }
+        match slot.as_ref().map(|slot| &slot.kind) {
+            Some(Kind::Hook(hook)) => match state.tokens.opened.iter().position(|opening| opening.op == op) {
+                // Nobody has heard of it.
+                Some(opening) => drop(state.tokens.opened.remove(opening)),
+                None => state.tokens.closed.push((op, hook.token.clone())),
+            },
+            _ => state.actions.push(Action::Abort(op)),
+        }
+    }
+
+    /// Notes a command, or compares it with what the journal has in its place: whether the run can go on.
+    fn record(&self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
+        let recorded = {
+            let mut state = self.state();
+            match &mut state.expected {
+                Some(expected) => expected.next(),
+                None => {
+                    state.commands.push(command);
+                    return true;
                 }
             }
-            slot
         };
+        // Outside the lock: comparing values may run code of the users' types.
+        if recorded.as_ref().is_some_and(|recorded| command.matches(recorded, recode)) {
+            return true;
+        }
+        let recorded =
+            recorded.map_or_else(|| "no further command behind this event".to_owned(), |recorded| recorded.describe());
+        let mut state = self.state();
+        let site = site.or(state.last_site);
+        state.fault = Some(nondeterminism(recorded, command.describe(), site));
+        false
     }
 
     /// Adds a branch, polled for the first time after those that were woken before it.
@@ -553,24 +579,6 @@ impl Shared {
     /// The fault that something outside the run's turns has caused.
     pub(crate) fn take_fault(&self) -> Option<Error> {
         self.state().fault.take()
-    }
-}
-
-impl State {
-    /// Notes a command, or compares it with what the journal has in its place.
-    fn record(&mut self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
-        let Some(expected) = &mut self.expected else {
-            self.commands.push(command);
-            return true;
-        };
-        let recorded = expected.next();
-        if recorded.as_ref().is_some_and(|recorded| command.matches(recorded, recode)) {
-            return true;
-        }
-        let recorded =
-            recorded.map_or_else(|| "no further command behind this event".to_owned(), |recorded| recorded.describe());
-        self.fault = Some(nondeterminism(recorded, command.describe(), site.or(self.last_site)));
-        false
     }
 }
 

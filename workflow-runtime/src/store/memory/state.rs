@@ -158,6 +158,7 @@ impl Run {
             format: letter.format,
             checksum: letter.checksum,
             body: Arc::clone(&letter.body),
+            unread: false,
             about,
         };
         self.inbox.insert(letters.last, row);
@@ -272,6 +273,11 @@ impl State {
                     letters.runs.remove(delivered);
                 }
             }
+            for unread in &turn.unread {
+                if let Some(letter) = run.inbox.get_mut(unread) {
+                    letter.unread = true;
+                }
+            }
             for letter in &turn.returned {
                 run.put(letters, letter, None);
             }
@@ -284,8 +290,8 @@ impl State {
             None => Outcome::Fenced,
             Some(Some(refused)) => refused,
             Some(None) => {
-                self.open(turn.run, &turn.opens);
                 self.close(turn.run, &turn.closes);
+                self.open(turn.run, &turn.opens);
                 self.end_tokens(turn.run, turn.change.as_ref());
                 Outcome::Committed
             }
@@ -457,7 +463,7 @@ impl State {
         for key in orphans {
             self.edit(key, |run, _| {
                 run.row.fence.owner = DEAD;
-                if !run.inbox.is_empty() {
+                if run.inbox.values().any(|letter| !letter.unread) {
                     run.row.wake_at = Some(0);
                 }
             });

@@ -13,9 +13,9 @@ const FREE: [i64; 2] = [0, DEAD.cast_signed()];
 /// Walks the live runs of dead engines only: two ranges of the index, around 0 and -1 ([`FREE`]). Letters that came after
 /// the dead engine last looked have pulled `wake_at` forward, and its own later turns may have put it back.
 const ADOPT: [&str; 2] = [
-    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key) THEN 0 ELSE wake_at END
+    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key AND unread = 0) THEN 0 ELSE wake_at END
      WHERE wake_at IS NOT NULL AND owner < -1 AND owner <> ?1",
-    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key) THEN 0 ELSE wake_at END
+    "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key AND unread = 0) THEN 0 ELSE wake_at END
      WHERE wake_at IS NOT NULL AND owner > 0 AND owner <> ?1",
 ];
 

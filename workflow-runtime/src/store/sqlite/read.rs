@@ -117,7 +117,7 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
         .optional()?;
     let letters = snapshot
         .prepare_cached(
-            "SELECT sequence, arrived_at, format, checksum, body, about FROM inbox WHERE run = ?1 ORDER BY sequence",
+            "SELECT sequence, arrived_at, format, checksum, body, about, unread FROM inbox WHERE run = ?1 ORDER BY sequence",
         )?
         .query_map((run,), |row| {
             Ok(InboxRow {
@@ -127,6 +127,7 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
                 checksum: row.get(3)?,
                 body: body(row, 4)?,
                 about: row.get(5)?,
+                unread: row.get(6)?,
             })
         })?
         .collect::<Result<_>>()?;

@@ -66,6 +66,7 @@ CREATE TABLE inbox (
     format     INTEGER NOT NULL,
     checksum   INTEGER NOT NULL,
     body       BLOB    NOT NULL,
+    unread     INTEGER NOT NULL DEFAULT 0,
     about      TEXT
 ) STRICT;
 CREATE INDEX inbox_letters ON inbox (run);

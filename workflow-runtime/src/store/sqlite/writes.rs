@@ -134,11 +134,16 @@ impl<'c> Group<'c> {
                 .prepare_cached("DELETE FROM inbox WHERE sequence = ?1 AND run = ?2")?
                 .execute((sequence.cast_signed(), turn.run))?;
         }
+        for sequence in &turn.unread {
+            self.connection
+                .prepare_cached("UPDATE inbox SET unread = 1 WHERE sequence = ?1 AND run = ?2")?
+                .execute((sequence.cast_signed(), turn.run))?;
+        }
         for letter in &turn.returned {
             put(self.connection, turn.run, letter, None)?;
         }
-        tokens::open(self.connection, turn.run, &turn.opens)?;
         tokens::close(self.connection, turn.run, &turn.closes)?;
+        tokens::open(self.connection, turn.run, &turn.opens)?;
         if turn.change.as_ref().is_some_and(|change| change.status.is_terminal()) {
             tokens::end(self.connection, turn.run)?;
         }
