@@ -60,8 +60,14 @@ pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
         return;
     }
     let span = callee.path.segments.last().map_or_else(Span::call_site, |segment| segment.ident.span());
-    let mut probed = call.func.to_token_stream();
-    for known in &known {
+    let probed = compared(rewriter, call.func.to_token_stream(), &known, span);
+    *call.func = Expr::Verbatim(quote_spanned!(span=> (#probed)));
+    check_returned(rewriter, expr, &segments, span);
+}
+
+/// The function, compared with all that it must not be.
+fn compared(rewriter: &mut Rewriter<'_>, mut probed: TokenStream, known: &[&Known], span: Span) -> TokenStream {
+    for known in known {
         let function = function(rewriter, known, span);
         probed = probe(rewriter, known.why, &probed, &function, span);
     }
@@ -69,8 +75,31 @@ pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
         // Nothing to compare with: only its full name is looked at, when it is called.
         probed = probe(rewriter, Why::Random, &probed, &quote_spanned!(span=> ()), span);
     }
-    *call.func = Expr::Verbatim(quote_spanned!(span=> (#probed)));
-    check_returned(rewriter, expr, &segments, span);
+    probed
+}
+
+/// Looks at a function that is not called but passed on, as in `keys.map(std::env::var)`. A name of one segment may be a
+/// variable, which a probe would move.
+pub(crate) fn check_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
+    let Expr::Path(path) = &*expr else { return };
+    if path.qself.is_some() {
+        return;
+    }
+    let segments = segments(&path.path);
+    let [.., parent, last] = &segments[..] else { return };
+    if let Some(why) = spelled(&segments) {
+        let name = segments.join("::");
+        rewriter.errors.on(&path.path, format!("`{name}` is not for workflows: {}", why.reason()));
+        return;
+    }
+    let is_common = COMMON.iter().any(|(name, parents)| name == last && !parents.contains(&parent.as_str()));
+    let known: Vec<&Known> = KNOWN.iter().filter(|known| last_of(known.path) == last).collect();
+    if !rewriter.probing || is_common || known.is_empty() {
+        return;
+    }
+    let span = path.path.segments.last().map_or_else(Span::call_site, |segment| segment.ident.span());
+    let probed = compared(rewriter, expr.to_token_stream(), &known, span);
+    *expr = Expr::Verbatim(probed);
 }
 
 /// `Utc::now()` and `Uuid::new_v4()`: told by the type that they return, since their crates cannot be named here.
@@ -86,10 +115,10 @@ fn check_returned(rewriter: &mut Rewriter<'_>, expr: &mut Expr, segments: &[Stri
     *expr = Expr::Verbatim(quote_spanned!(span=> #v1::#probe(#expr).pass()));
 }
 
-/// `start.elapsed()` reads the clock, `path.exists()` the disk. Only for a variable: there it can be looked at beforehand.
+/// `start.elapsed()` reads the clock, `path.exists()` the disk.
 pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::MethodCall(call) = &*expr else { return };
-    if !rewriter.probing || !is_place(&call.receiver) || !call.args.is_empty() {
+    if !rewriter.probing || !call.args.is_empty() {
         return;
     }
     let probe = match call.method.to_string().as_str() {
@@ -98,7 +127,20 @@ pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
         | "read_dir" | "canonicalize" | "read_link" => "PathOf",
         _ => return,
     };
-    *expr = beforehand(rewriter, probe, &call.receiver, expr, call.method.span());
+    let span = call.method.span();
+    if is_place(&call.receiver) {
+        *expr = beforehand(rewriter, probe, &call.receiver, expr, span);
+        return;
+    }
+    // Evaluated once, and borrowed as the method would borrow it.
+    rewriter.probes = true;
+    rewriter.changes += 1;
+    let (v1, probe) = (rewriter.v1(span), Ident::new(probe, span));
+    let (receiver, method) = (&call.receiver, &call.method);
+    let bound = Ident::new("receiver", Span::mixed_site());
+    *expr = Expr::Verbatim(quote_spanned! {span=>
+        #v1::second((), match &#receiver { #bound => #v1::second(#v1::#probe(#bound).pass(), #bound.#method()) })
+    });
 }
 
 /// A loop that awaits in the order of a hash map issues its steps in another order on each replay.

@@ -131,10 +131,16 @@ impl VisitMut for Rewriter<'_> {
             }
             Expr::Call(_) => {
                 visit_mut::visit_expr_mut(self, expr);
+                if let Expr::Call(call) = expr {
+                    call.args.iter_mut().for_each(|argument| determinism::check_value(self, argument));
+                }
                 determinism::check_call(self, expr);
             }
             Expr::MethodCall(_) => {
                 visit_mut::visit_expr_mut(self, expr);
+                if let Expr::MethodCall(call) = expr {
+                    call.args.iter_mut().for_each(|argument| determinism::check_value(self, argument));
+                }
                 determinism::check_method(self, expr);
             }
             Expr::ForLoop(_) => {
@@ -164,6 +170,7 @@ impl VisitMut for Rewriter<'_> {
     // An item in the body is its own affair, like one beside it; types and attributes await nothing.
     fn visit_item_mut(&mut self, _: &mut syn::Item) {}
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
+    fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut syn::AngleBracketedGenericArguments) {}
     fn visit_path_mut(&mut self, _: &mut syn::Path) {}
     fn visit_attribute_mut(&mut self, _: &mut syn::Attribute) {}
 }

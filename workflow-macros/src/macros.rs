@@ -159,6 +159,8 @@ fn join(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Family) {
         let span = syn::spanned::Spanned::span(operand);
         *operand = match family {
             // It may be a macro of the user's, whose operands are no futures.
+            // A literal is no future, and a macro of the user's own may ask for one.
+            Family::Unknown if biased.is_none() && matches!(operand, Expr::Lit(_)) => operand.clone(),
             Family::Unknown if biased.is_none() => rewriter.awaited_if_future(operand),
             _ => rewriter.awaited(operand, span),
         };

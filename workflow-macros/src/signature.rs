@@ -24,7 +24,7 @@ pub(crate) struct Function {
 
 impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attrs = input.call(Attribute::parse_outer)?;
+        let mut attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         let sig = input.parse()?;
         // The body is parsed apart from the signature: a mistake in it is then one error, and callers still resolve.
@@ -33,11 +33,28 @@ impl Parse for Function {
             None
         } else {
             match input.parse::<TokenTree>()? {
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Some(group),
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                    Some(without_inner_attributes(group, &mut attrs))
+                }
                 other => return Err(syn::Error::new(other.span(), "expected the function's body")),
             }
         };
         Ok(Function { attrs, vis, sig, body })
+    }
+}
+
+/// Turns `#![allow(..)]` at the beginning of a body into an attribute of the function: it means the same there, and the
+/// body may come to stand where no inner attribute is allowed.
+fn without_inner_attributes(body: Group, attrs: &mut Vec<Attribute>) -> Group {
+    let split = |input: ParseStream<'_>| Ok((input.call(Attribute::parse_inner)?, input.parse::<TokenStream>()?));
+    match split.parse2(body.stream()) {
+        Ok((inner, rest)) if !inner.is_empty() => {
+            attrs.extend(inner.into_iter().map(|inner| Attribute { style: syn::AttrStyle::Outer, ..inner }));
+            let mut without = Group::new(Delimiter::Brace, rest);
+            without.set_span(body.span());
+            without
+        }
+        _ => body,
     }
 }
 

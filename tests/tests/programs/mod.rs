@@ -18,6 +18,7 @@ pub mod concurrency;
 pub mod control_flow;
 pub mod helpers;
 pub mod hygiene;
+pub mod lookalikes;
 pub mod macros;
 pub mod medley;
 pub mod names;
@@ -61,6 +62,7 @@ pub fn all() -> impl Iterator<Item = &'static Program> {
         control_flow::PROGRAMS,
         helpers::PROGRAMS,
         hygiene::PROGRAMS,
+        lookalikes::PROGRAMS,
         macros::PROGRAMS,
         medley::PROGRAMS,
         names::PROGRAMS,

@@ -188,16 +188,20 @@ impl<A> SameHashing<A, A> {
 /// It compares the full name of a function that is called, which the compiler knows: in a release build nothing of it
 /// is left for functions that pass.
 fn refuse_by_name(function: &str) {
-    let Some((krate, _)) = function.trim_start_matches('<').split_once("::") else { return };
-    let last = function.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or_default();
-    let last = if function.starts_with('<') { function.rsplit("::").next().unwrap_or_default() } else { last };
+    let path = function.split('<').find(|part| !part.is_empty()).unwrap_or_default();
+    let Some((krate, _)) = path.split_once("::") else { return };
+    let last = path.rsplit("::").next().unwrap_or_default();
+    // A function of a trait, such as that of a generator which the workflow has seeded itself.
+    let of_trait = function.starts_with('<') || path.contains("Rng::") || path.contains("RngExt::");
     let (reason, instead) = match krate {
-        "chrono" | "time" | "jiff" if last.starts_with("now") => ("the clock", "`workflow_runtime::now()`"),
+        "chrono" | "time" | "jiff" if function.contains("::now") => ("the clock", "`workflow_runtime::now()`"),
         "uuid" | "ulid" => ("a random id", "`workflow_runtime::uuid()`"),
+        "rand" | "rand_core" if of_trait && !last.starts_with("from_") => return,
         "rand" | "fastrand" | "getrandom" | "rand_core" => ("randomness", "`workflow_runtime::random()`"),
-        "tokio" | "async_std" | "smol" => {
-            ("what runs beside the workflow", "`workflow_runtime::spawn`, or a `#[step]`")
+        "futures_executor" | "futures_lite" | "pollster" | "async_std" | "smol" => {
+            ("what runs beside the workflow", "`.await`, or a `#[step]`")
         }
+        "tokio" => ("what tokio does", "a `#[step]`, or `workflow_runtime::spawn` for a branch"),
         _ => return,
     };
     panic!("a workflow called `{function}`: {reason} is not the same on a replay: use {instead}");
