@@ -81,7 +81,7 @@ pub async fn own_methods_of_what_was_returned(n: u64) -> Result<u64> {
 #[workflow]
 pub async fn own_functions_passed_on(n: u64) -> Result<Vec<u64>> {
     let laps: Vec<Lap> = (0..n).map(Lap::now).collect();
-    let sizes = [2u64, 3].into_iter().map(u64::from);
+    let sizes = [2u32, 3].into_iter().map(u64::from);
     Ok(laps.into_iter().map(Lap::elapsed).chain(sizes).collect())
 }
 
