@@ -3,7 +3,8 @@
 //! A run in memory is a `live::Live`: a mailbox and a seat. What happens to it (an attempt ended, a timer is due) is put
 //! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
-//! runs that the store says are due, by replay (`load`).
+//! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
+//! goes by way of the store. A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
 mod attempt;
@@ -12,6 +13,7 @@ mod builder;
 mod claims;
 mod create;
 mod environment;
+mod eviction;
 mod letters;
 mod live;
 mod load;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::Inner;
 use super::attempt::{self, Begin};
-use super::letters;
 use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
+use super::{eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{AttemptFailure, AttemptResult, Policy};
 use crate::replay::{Action, End, Event, FORMAT, Kind, Tokens, TurnRecord};
-use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn, Write};
+use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -100,61 +100,12 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         seat.end = end;
         return false;
     }
-    if idle && draft.due.is_empty() && !wakes_soon(engine, seat) && evict(engine, live).await {
+    if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, seat) && eviction::evict(engine, live).await {
         return false;
     }
     act(engine, live, seat, draft.due);
-    doze(engine, live, seat);
+    eviction::doze(engine, live, seat);
     true
-}
-
-/// Whether it is not worth while to leave memory.
-fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
-    let Some(idle) = engine.settings.evict_after else { return true };
-    let next = engine.environment.now().saturating_add(idle);
-    let run = seat.core.shared();
-    run.has_steps() || run.wake_at().is_some_and(|at| at < next)
-}
-
-/// Sees that a run which waits is asked to leave memory after a while.
-fn doze(engine: &Inner, live: &Arc<Live>, seat: &mut Seat) {
-    if let Some(at) = seat.armed.remove(&IDLE) {
-        engine.timers.disarm(live.key, IDLE, at);
-    }
-    if let Some(idle) = engine.settings.evict_after
-        && !wakes_soon(engine, seat)
-        && !engine.draining.is_cancelled()
-    {
-        let at = engine.environment.now().saturating_add(idle);
-        seat.armed.insert(IDLE, at);
-        engine.timers.arm(live, IDLE, at);
-    }
-}
-
-/// Gives a run back that waits: whether it is out of memory. It comes back by replay when it is due.
-async fn evict(engine: &Arc<Inner>, live: &Arc<Live>) -> bool {
-    let Some(inbox_seq) = live.inbox_if_idle() else { return false };
-    // A claim that comes before the run is forgotten is to come again.
-    let taking = engine.taking.begin(&live.id);
-    let release = Write::Release { run: live.key, fence: live.fence, inbox_seq };
-    match engine.batcher.send(release).await {
-        Ok(Outcome::Committed | Outcome::Fenced) => {
-            live.evicted(taking);
-            engine.news.posted();
-            true
-        }
-        // A letter came.
-        Ok(_) => {
-            taking.settle();
-            engine.news.hint();
-            false
-        }
-        Err(failed) => {
-            tracing::warn!(run = %live.id, error = ?failed.error, "a run that waits could not be given back; it stays");
-            taking.settle();
-            false
-        }
-    }
 }
 
 /// The journal's row, if anything was delivered, and the tokens that it opens.
@@ -536,7 +487,7 @@ pub(super) fn take_up(
     engine.news.run_is_here(live.key);
     let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.environment.now(), what: What::Alarm });
     let mut arrivals = perform(engine, live, &mut seat, actions);
-    doze(engine, live, &mut seat);
+    eviction::doze(engine, live, &mut seat);
     arrivals.extend(letters);
     // A wake that came before anybody listened.
     arrivals.extend(alarm);

@@ -109,7 +109,7 @@ impl Inner {
             }
             _ => None,
         };
-        let wakes_at = row.wake_at.filter(|_| row.status == Status::Suspended).filter(|at| *at != NEVER).map(time);
+        let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
         Ok(RunInfo {
             id: row.id.to_string(),
             workflow: row.workflow.to_string(),

@@ -1,5 +1,7 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
+mod hooks;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::Location;
@@ -13,8 +15,9 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+pub(crate) use self::hooks::Tokens;
 use super::journal::Command;
-use super::operation::{Completion, Kind, LocalFuture, Opening, Received};
+use super::operation::{Completion, Kind, LocalFuture, Opening};
 use super::waker::BranchId;
 use crate::codec::Recode;
 use crate::error::{Code, Error};
@@ -32,14 +35,6 @@ pub(crate) enum Action {
     Arm { op: u64, at: u64 },
     /// Stop what is under way for the operation, and forget its time.
     Abort(u64),
-}
-
-/// What has become of a run's tokens since the engine last asked.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    pub opened: Vec<Opening>,
-    /// By operation.
-    pub closed: Vec<(u64, Arc<str>)>,
 }
 
 /// What the run is doing just now.
@@ -240,31 +235,6 @@ impl Shared {
         completion
     }
 
-    /// The token for a hook which is about to be issued: the one that the journal has, if this is a replay.
-    pub(crate) fn drawn_token(&self) -> Arc<str> {
-        let recorded = match self.state().expected.as_ref().and_then(|expected| expected.as_slice().first()) {
-            Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
-            _ => None,
-        };
-        recorded.unwrap_or_else(|| format!("{:032x}", (self.draw)()).into())
-    }
-
-    /// What came by a hook, or the promise to wake `waker` when something has.
-    pub(super) fn take_received(&self, op: u64, waker: &Waker) -> Option<Received> {
-        let mut state = self.state();
-        let slot = state.ops.get_mut(&op)?;
-        let Kind::Hook(hook) = &mut slot.kind else { return None };
-        let received = match hook.received.front() {
-            // What it gives from now on.
-            Some(Received::Conflict(owner)) => Some(Received::Conflict(owner.clone())),
-            _ => hook.received.pop_front(),
-        };
-        if received.is_none() && !slot.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
-            slot.waker = Some(waker.clone());
-        }
-        received
-    }
-
     /// The operation's future was dropped before it took the result.
     pub(super) fn drop_operation(&self, op: u64) {
         // The slot may hold a user's future: it is dropped after the lock.
@@ -419,21 +389,6 @@ impl Shared {
         }
     }
 
-    /// Gives a hook something: the waker of who waits for it, or an error if there is no such hook.
-    pub(super) fn receive(&self, op: u64, received: Received) -> Result<Option<Waker>, Error> {
-        let mut state = self.state();
-        let site = state.last_site;
-        let Some(Slot { kind: Kind::Hook(hook), waker, .. }) = state.ops.get_mut(&op) else {
-            return Err(nondeterminism(
-                format!("a payload for operation {op}, which is in the journal here"),
-                "that operation is no hook that was opened, or it was dropped before".to_owned(),
-                site,
-            ));
-        };
-        hook.received.push_back(received);
-        Ok(waker.take())
-    }
-
     /// Notes that an attempt failed and when the next one may start.
     pub(super) fn attempt_failed(&self, op: u64, attempt: u32, not_before: u64) -> Result<(), Error> {
         let mut state = self.state();
@@ -544,11 +499,6 @@ impl Shared {
             Some(Slot { kind: Kind::Local(future), completion: None, .. }) => future.take(),
             _ => None,
         }
-    }
-
-    /// What has become of its tokens.
-    pub(crate) fn take_tokens(&self) -> Tokens {
-        std::mem::take(&mut self.state().tokens)
     }
 
     /// When the run has something to do: 0 while a step is to be executed, else the earliest deadline, if there is one.

@@ -1,7 +1,8 @@
 //! A store in a SQLite file: the embedded default.
 //!
-//! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction; [`readers`] have their
-//! own. Who executes is settled by a lock of the operating system ([`ownership`]); what it then takes up is in [`claims`].
+//! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction, and [`heads`] spare it
+//! look-ups; [`readers`] have their own. Who executes is settled by a lock of the operating system ([`ownership`]); what it
+//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`].
 
 mod claims;
 mod fault;

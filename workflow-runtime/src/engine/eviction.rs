@@ -1,0 +1,56 @@
+//! Runs that wait for long leave memory: they cost only their rows then, and come back by replay.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::live::{IDLE, Live, Seat};
+use crate::store::{Outcome, Write};
+
+/// Whether it is not worth while to leave memory.
+pub(super) fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
+    let Some(idle) = engine.settings.evict_after else { return true };
+    let next = engine.environment.now().saturating_add(idle);
+    let run = seat.core.shared();
+    run.has_steps() || run.wake_at().is_some_and(|at| at < next)
+}
+
+/// Sees that a run which waits is asked to leave memory after a while.
+pub(super) fn doze(engine: &Inner, live: &Arc<Live>, seat: &mut Seat) {
+    if let Some(at) = seat.armed.remove(&IDLE) {
+        engine.timers.disarm(live.key, IDLE, at);
+    }
+    if let Some(idle) = engine.settings.evict_after
+        && !wakes_soon(engine, seat)
+        && !engine.draining.is_cancelled()
+    {
+        let at = engine.environment.now().saturating_add(idle);
+        seat.armed.insert(IDLE, at);
+        engine.timers.arm(live, IDLE, at);
+    }
+}
+
+/// Gives a run back that waits: whether it is out of memory. It comes back by replay when it is due.
+pub(super) async fn evict(engine: &Arc<Inner>, live: &Arc<Live>) -> bool {
+    let Some(inbox_seq) = live.inbox_if_idle() else { return false };
+    // A claim that comes before the run is forgotten is to come again.
+    let taking = engine.taking.begin(&live.id);
+    let release = Write::Release { run: live.key, fence: live.fence, inbox_seq };
+    match engine.batcher.send(release).await {
+        Ok(Outcome::Committed | Outcome::Fenced) => {
+            live.evicted(taking);
+            engine.news.posted();
+            true
+        }
+        // A letter came.
+        Ok(_) => {
+            taking.settle();
+            engine.news.hint();
+            false
+        }
+        Err(failed) => {
+            tracing::warn!(run = %live.id, error = ?failed.error, "a run that waits could not be given back; it stays");
+            taking.settle();
+            false
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a run's hooks share with its core: their tokens, and what came by them.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::{Shared, Slot, nondeterminism};
+use crate::error::Error;
+use crate::replay::journal::Command;
+use crate::replay::operation::{Kind, Opening, Received};
+
+/// What has become of a run's tokens since the engine last asked.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens {
+    pub opened: Vec<Opening>,
+    /// By operation.
+    pub closed: Vec<(u64, Arc<str>)>,
+}
+
+impl Shared {
+    /// The token for a hook which is about to be issued: the one that the journal has, if this is a replay.
+    pub(crate) fn drawn_token(&self) -> Arc<str> {
+        let recorded = match self.state().expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+            Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
+            _ => None,
+        };
+        recorded.unwrap_or_else(|| format!("{:032x}", (self.draw)()).into())
+    }
+
+    /// What came by a hook, or the promise to wake `waker` when something has.
+    pub(in crate::replay) fn take_received(&self, op: u64, waker: &Waker) -> Option<Received> {
+        let mut state = self.state();
+        let slot = state.ops.get_mut(&op)?;
+        let Kind::Hook(hook) = &mut slot.kind else { return None };
+        let received = match hook.received.front() {
+            // What it gives from now on.
+            Some(Received::Conflict(owner)) => Some(Received::Conflict(owner.clone())),
+            _ => hook.received.pop_front(),
+        };
+        if received.is_none() && !slot.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
+            slot.waker = Some(waker.clone());
+        }
+        received
+    }
+
+    /// Gives a hook something: the waker of who waits for it, or an error if there is no such hook.
+    pub(in crate::replay) fn receive(&self, op: u64, received: Received) -> Result<Option<Waker>, Error> {
+        let mut state = self.state();
+        let site = state.last_site;
+        let Some(Slot { kind: Kind::Hook(hook), waker, .. }) = state.ops.get_mut(&op) else {
+            return Err(nondeterminism(
+                format!("a payload for operation {op}, which is in the journal here"),
+                "that operation is no hook that was opened, or it was dropped before".to_owned(),
+                site,
+            ));
+        };
+        hook.received.push_back(received);
+        Ok(waker.take())
+    }
+
+    /// What has become of its tokens.
+    pub(crate) fn take_tokens(&self) -> Tokens {
+        std::mem::take(&mut self.state().tokens)
+    }
+}

@@ -1,0 +1,118 @@
+//! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::store::{Close, Letter, NEVER, Open, Outcome, RowChange, RunKey, TokenLabel, TokenRow, TokenState};
+
+#[derive(Debug)]
+pub(super) struct Token {
+    run: Option<RunKey>,
+    op: Option<u64>,
+    label: TokenLabel,
+    state: TokenState,
+    /// What waits for its run to come to it, and until when.
+    held: Vec<(Letter, u64)>,
+}
+
+impl Token {
+    fn of_nobody() -> Self {
+        Token { run: None, op: None, label: TokenLabel::default(), state: TokenState::Open, held: Vec::new() }
+    }
+
+    /// Keeps a letter, unless one with its key is kept already.
+    fn hold(&mut self, letter: &Letter, until: u64, now: u64) {
+        self.held.retain(|(_, until)| *until >= now);
+        let known = |(held, _): &(Letter, u64)| letter.dedupe.is_some() && held.dedupe == letter.dedupe;
+        if !self.held.iter().any(known) {
+            self.held.push((letter.clone(), until));
+        }
+    }
+}
+
+fn about(op: Option<u64>) -> Option<Arc<str>> {
+    op.map(|op| op.to_string().into())
+}
+
+impl State {
+    pub(super) fn open(&mut self, run: RunKey, opens: &[Open]) {
+        for open in opens {
+            let taken = self.tokens.get(&open.token).filter(|token| token.state == TokenState::Open);
+            let theirs = taken.and_then(|token| token.run.filter(|owner| *owner != run || token.op.is_some()));
+            if let Some(owner) = theirs {
+                let owner = self.runs.get(&owner).map(|owner| Arc::clone(&owner.row.id));
+                if open.op.is_some() {
+                    self.edit(run, |run, letters| run.receive(letters, &open.refusal, owner));
+                }
+                continue;
+            }
+            let held = self.tokens.remove(&open.token).map_or_else(Vec::new, |token| token.held);
+            let (held, delivered) = if open.op.is_some() { (Vec::new(), held) } else { (held, Vec::new()) };
+            let (op, label) = (open.op, open.label.clone());
+            let token = Token { run: Some(run), op, label, state: TokenState::Open, held };
+            self.tokens.insert(Arc::clone(&open.token), token);
+            let now = open.refusal.arrived_at;
+            for (letter, _) in delivered.into_iter().filter(|(_, until)| *until >= now) {
+                self.edit(run, |run, letters| run.receive(letters, &letter, about(op)));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, run: RunKey, closes: &[Close]) {
+        for close in closes {
+            if let Some(token) = self.tokens.get_mut(&close.token)
+                && (token.run, token.op, token.state) == (Some(run), Some(close.op), TokenState::Open)
+            {
+                token.state = TokenState::Disposed;
+            }
+        }
+    }
+
+    /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+    pub(super) fn end_tokens(&mut self, run: RunKey, change: Option<&RowChange>) {
+        if !change.is_some_and(|change| change.status.is_terminal()) {
+            return;
+        }
+        let mut unread = Vec::new();
+        for token in self.tokens.values_mut() {
+            if (token.run, token.state) == (Some(run), TokenState::Open) {
+                token.state = TokenState::Finished;
+                unread.append(&mut token.held);
+            }
+        }
+        for (letter, _) in unread {
+            self.edit(run, |run, letters| run.receive(letters, &letter, None));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, name: &Arc<str>, letter: &Letter, hold_until: Option<u64>, now: u64) -> Outcome {
+        if let Some(token) = self.tokens.get_mut(name) {
+            match (token.state, token.run, token.op) {
+                (TokenState::Open, Some(run), Some(op)) => {
+                    self.edit(run, |run, letters| run.receive(letters, letter, about(Some(op))));
+                    return Outcome::Committed;
+                }
+                (TokenState::Open, Some(_), None) => {
+                    token.hold(letter, NEVER, now);
+                    return Outcome::Committed;
+                }
+                (TokenState::Disposed, ..) if hold_until.is_none() => return Outcome::Disposed,
+                (TokenState::Finished, ..) if hold_until.is_none() => return Outcome::Finished,
+                _ => {}
+            }
+        }
+        let Some(until) = hold_until else { return Outcome::Unknown };
+        let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
+        if token.state != TokenState::Open {
+            *token = Token::of_nobody();
+        }
+        token.hold(letter, until, now);
+        Outcome::Committed
+    }
+
+    pub(in crate::store::memory) fn token(&self, token: &str) -> Option<TokenRow> {
+        let token = self.tokens.get(token)?;
+        let run = token.run.and_then(|run| self.runs.get(&run)).map(|run| Arc::clone(&run.row.id));
+        Some(TokenRow { run, op: token.op, label: token.label.clone(), state: token.state })
+    }
+}
