@@ -348,10 +348,14 @@ type Check = fn(&Payload) -> Result<(), Error>;
 /// The types of the hooks that this process has opened: so that what does not fit is refused when it is sent.
 static PAYLOADS: Mutex<BTreeMap<&'static str, Check>> = Mutex::new(BTreeMap::new());
 
-/// Remembers the type of a hook.
-pub(crate) fn know_payload<T: serde::de::DeserializeOwned>() {
-    let check: Check = |payload| codec::decode::<T>("the payload", payload).map(drop);
+/// How the payloads of a hook are checked. Remembers the type.
+pub(crate) fn payload_check<T: serde::de::DeserializeOwned>() -> Check {
+    let check: Check = |payload| {
+        let fits = codec::decode::<T>("the payload", payload).map(drop);
+        fits.map_err(|error| error.help("send what the hook takes; the hook stays open"))
+    };
     PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).entry(std::any::type_name::<T>()).or_insert(check);
+    check
 }
 
 /// Whether a payload fits the type of this name, as far as this process knows.

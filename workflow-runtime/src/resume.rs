@@ -20,8 +20,8 @@ use crate::error::Result;
 /// [`Code::HookNotFound`](crate::Code::HookNotFound) if there is no such token (yet),
 /// [`Code::HookDisposed`](crate::Code::HookDisposed) if its hook was dropped,
 /// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended. A payload that does not fit the hook's type is
-/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process; otherwise the
-/// workflow gets that error. In all these cases the hook stays open, and nothing was sent.
+/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process; sent from another
+/// one it is accepted, and the process that executes the run leaves it unread and logs why. The hook stays open.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, resume_hook};

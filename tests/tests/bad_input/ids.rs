@@ -37,7 +37,11 @@ async fn an_id_belongs_to_one_workflow_with_one_list_of_arguments() {
     let engine = engine().await;
     let run = engine.start(quick, 1).id("taken").await.expect("it starts");
     let error = engine.start(quick, 2).id("taken").await.expect_err("other arguments");
-    assert_error(&error, Code::RunExists, &["taken", "expected: the arguments 2", "found: the arguments 1", "help:"]);
+    assert_error(
+        &error,
+        Code::RunExists,
+        &["taken", "expected: the recorded arguments 1", "found: this call's arguments 2", "help:"],
+    );
     let error = engine.start(other, 1).id("taken").await.expect_err("another workflow");
     assert_error(&error, Code::RunExists, &["taken", "ids::other", "support::quick", "help:"]);
     let again = engine.start(quick, 1).id("taken").await.expect("the same gives the run that is there");

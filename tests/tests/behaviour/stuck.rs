@@ -72,7 +72,7 @@ on_each_store! {
         assert_eq!(lab.count("number"), 0, "the run was not started");
         let error = engine.start(takes_another_way, ()).await.unwrap_err();
         let text = format!("{error:?}");
-        assert!(text.contains("expected: operation 0") && text.contains("found: operation 0") && text.contains("stuck.rs:"), "{text}");
+        assert!(text.contains("expected: as recorded, operation 0") && text.contains("found: with this code, operation 0") && text.contains("stuck.rs:"), "{text}");
     }
 
     async fn another_result_on_replay_is_seen(place: Place) {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use serde::Serialize;
@@ -114,10 +114,11 @@ where
                 Err(error) => return refused(error),
             },
         };
-        registry::know_payload::<T>();
         let type_name = std::any::type_name::<T>();
         let (recode_metadata, received) = (self.recode_metadata, VecDeque::new());
-        let request = HookRequest { token: token.clone(), drawn, metadata, recode_metadata, type_name, received };
+        let check = registry::payload_check::<T>();
+        let token_of = token.clone();
+        let request = HookRequest { token: token_of, drawn, metadata, recode_metadata, type_name, check, received };
         match Operation::open(site, request) {
             Some(operation) => Hook { token, state: State::Open(operation), payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),
@@ -144,8 +145,8 @@ where
 ///
 /// # Errors
 ///
-/// Each payload is an error if it does not fit the type (the hook stays open), and each is
-/// [`Code::HookConflict`](crate::Code::HookConflict) if the token is another hook's.
+/// [`Code::HookConflict`](crate::Code::HookConflict) if the token is another hook's. A payload that does not fit the type
+/// is not delivered: it stays with the run, unread, and the hook stays open.
 #[must_use = "a hook that is dropped is closed"]
 pub struct Hook<T> {
     token: Arc<str>,
@@ -171,14 +172,23 @@ impl<T: DeserializeOwned> Hook<T> {
             State::Open(operation) => operation,
             State::Refused(error) => return Poll::Ready(Err(error.clone())),
         };
-        operation.receive(context).map(|received| match received? {
-            Received::Payload(value) => codec::decode("the payload of a hook", &value),
-            Received::Conflict(owner) => {
-                Err(Error::coded(Code::HookConflict, format!("the token `{}` belongs to run `{owner}`", self.token))
-                    .run(owner)
-                    .help("use another token, or wait until that run has ended or dropped its hook"))
-            }
-        })
+        match ready!(operation.receive(context)) {
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(Received::Payload(value)) => match codec::decode("the payload of a hook", &value) {
+                Ok(payload) => Poll::Ready(Ok(payload)),
+                // It was looked at when it was delivered: the type has changed since. No value to go on with.
+                Err(error) => {
+                    operation.run().fail(error.operation(format!("hook `{}`", self.token)));
+                    Poll::Pending
+                }
+            },
+            Ok(Received::Conflict(owner)) => Poll::Ready(Err(Error::coded(
+                Code::HookConflict,
+                format!("the token `{}` belongs to run `{owner}`", self.token),
+            )
+            .run(owner)
+            .help("use another token, or wait until that run has ended or dropped its hook"))),
+        }
     }
 }
 

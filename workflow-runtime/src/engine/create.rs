@@ -163,9 +163,13 @@ impl Inner {
         let exists = || Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id);
         if *row.workflow != *definition.source.id && !definition.was.contains(&&*row.workflow) {
             return Err(exists()
-                .expected(format!("a run of workflow `{}`", definition.source.id))
-                .found(format!("a run of workflow `{}`", row.workflow))
-                .help("use another id, or get_run(id) for the run that is there"));
+                .expected(format!("as recorded, a run of workflow `{}`", row.workflow))
+                .found(format!("this call's workflow `{}`", definition.source.id))
+                .help(format!(
+                    "if that is the same workflow under another name, say so: `#[workflow(was = \"{}\")]`; if not, use \
+                     another id",
+                    row.workflow
+                )));
         }
         if row.args_digest != args_digest {
             let stored = self.stored_args(&row).await?;
@@ -173,8 +177,8 @@ impl Inner {
             if !stored.as_ref().is_some_and(|stored| args.same_value(stored, definition.recode_args)) {
                 let stored = stored.map_or_else(|| "others".to_owned(), |stored| excerpt(stored.as_str()));
                 return Err(exists()
-                    .expected(format!("the arguments {}", excerpt(args.as_str())))
-                    .found(format!("the arguments {stored}"))
+                    .expected(format!("the recorded arguments {stored}"))
+                    .found(format!("this call's arguments {}", excerpt(args.as_str())))
                     .help("use another id, or get_run(id) for the run that is there"));
             }
         }

@@ -250,10 +250,19 @@ impl Inner {
                 return Ok(());
             }
         };
-        Err(Error::coded(code, format!("{what} `{}`", excerpt(&token))).help(
-            "check the token; `.hold_for(..)` keeps a payload for a hook that is opened later, and \
-             `start(..).opens(token)` takes them from the start of the run on",
-        ))
+        let error = Error::coded(code, format!("{what} `{}`", excerpt(&token)));
+        if code == Code::HookNotFound {
+            return Err(error.help(
+                "check the token; `.hold_for(..)` keeps a payload for a hook that is opened later, and \
+                 `start(..).opens(token)` takes them from the start of the run on",
+            ));
+        }
+        let error =
+            error.help("the workflow has gone on without it: nothing to do if this was a late or a second answer");
+        Err(match self.store.token(&token).await?.and_then(|row| row.run) {
+            Some(run) => error.run(run),
+            None => error,
+        })
     }
 
     pub(crate) async fn hook_info(&self, token: &str) -> Result<HookInfo> {

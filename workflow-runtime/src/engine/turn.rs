@@ -260,8 +260,20 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
         Event::Cancel { .. } | Event::WakeUp => true,
-        Event::Payload { op, .. } | Event::Conflict { op, .. } => {
+        Event::Conflict { op, .. } => {
             seat.core.shared().with_open(*op, |kind| matches!(kind, Kind::Hook(_))) == Some(true)
+        }
+        Event::Payload { op, value } => {
+            let check = seat.core.shared().with_open(*op, |kind| match kind {
+                Kind::Hook(hook) => Some(hook.check),
+                _ => None,
+            });
+            // Outside the run's lock: it is code of the user's type.
+            let Some(fits) = check.flatten().map(|check| check(value)) else { return false };
+            if let Err(error) = &fits {
+                tracing::warn!(run = %seat.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
+            }
+            fits.is_ok()
         }
         Event::Completed { op, .. }
         | Event::Failed { op, .. }
@@ -420,6 +432,12 @@ fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
 pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) -> Result<(), Error> {
     tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
         record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone()))
+    })
+    .map_err(|error| {
+        error.context("replaying this turn at once did something else, as replay_every_turn() found").help(
+            "something differs between two executions of the workflow: the order of a hash map, a clock, a static, a \
+             file; move it into a #[step]",
+        )
     })
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct HookRequest {
     pub recode_metadata: Recode,
     /// Of the payloads.
     pub type_name: &'static str,
+    /// Whether a payload is one.
+    pub check: fn(&Payload) -> Result<(), Error>,
     /// What was delivered and not taken yet.
     pub received: VecDeque<Received>,
 }

@@ -534,8 +534,8 @@ impl Shared {
 
 fn nondeterminism(expected: String, found: String, site: Option<&'static Location<'static>>) -> Error {
     let error = Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
-        .expected(expected)
-        .found(found)
+        .expected(format!("as recorded, {expected}"))
+        .found(format!("with this code, {found}"))
         .help(
             "deploy code that does what the unfinished runs did (the run then goes on by itself); move what differs \
              between two executions into a #[step]",
