@@ -167,7 +167,7 @@ pub struct StepDefinition {
     pub(crate) source: Source,
     pub(crate) policy: Policy,
     pub(crate) requires: fn() -> Vec<Requirement>,
-    pub(crate) execute: fn(&Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
+    pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
     /// Turns an error of the engine's into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
     pub(crate) recode_args: Recode,
@@ -201,20 +201,25 @@ impl StepDefinition {
     }
 }
 
-fn execute<S: Step>(args: &Payload, resources: &Resources) -> Result<Execution<AttemptResult>, Error> {
-    let args = codec::decode::<S::Args>("the step's arguments", args).map_err(Error::into_fatal)?;
+fn execute<S: Step>(
+    step: &'static str,
+    args: &Payload,
+    resources: &Resources,
+) -> Result<Execution<AttemptResult>, Error> {
+    let args = codec::decode::<S::Args>("the step's arguments", args)
+        .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
     Ok(match S::execute(args, resources)? {
-        Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(attempt.await) })),
-        Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(attempt()))),
+        Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
+        Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
     })
 }
 
-pub(crate) fn attempt_result<R: Fallible>(outcome: R) -> AttemptResult {
+pub(crate) fn attempt_result<R: Fallible>(step: &'static str, outcome: R) -> AttemptResult {
     match outcome.into_result() {
         // Decoded at once, so that what the journal holds is known to be readable before it is recorded.
         Ok(value) => codec::encode("the step's result", &value)
             .and_then(|payload| codec::decode::<R::Ok>("the step's result", &payload).map(|_| payload))
-            .map_err(|error| adopt::<R::Err>(error.into_fatal())),
+            .map_err(|error| adopt::<R::Err>(error.operation(format!("step `{step}`")).into_fatal())),
         Err(error) => Err(failure(error)),
     }
 }

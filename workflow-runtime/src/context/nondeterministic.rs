@@ -13,7 +13,7 @@ use crate::codec;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::registry::attempt_result;
-use crate::replay::{Completion, Kind, LocalFuture, Operation};
+use crate::replay::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation};
 
 /// Runs a future that is not durable as a step without a name and without retries: its output is recorded, and a replay
 /// gives the recorded one.
@@ -35,7 +35,7 @@ where
     F: Future + Send + 'static,
     F::Output: Serialize + DeserializeOwned + Send + 'static,
 {
-    let attempt = Box::pin(async move { attempt_result::<Result<F::Output>>(Ok(future.await)) });
+    let attempt = Box::pin(async move { attempt_result::<Result<F::Output>>(NONDETERMINISTIC, Ok(future.await)) });
     Nondeterministic { operation: Operation::new(Location::caller()), attempt: Some(attempt), output: PhantomData }
 }
 

@@ -177,7 +177,9 @@ pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
     let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
     let resources =
         engine.map(|engine| engine.map_or_else(Resources::default, |engine| engine.inner().resources.clone()));
-    let execution = match resources.and_then(|resources| (request.definition.execute)(&request.input, &resources)) {
+    let execution = match resources
+        .and_then(|resources| (request.definition.execute)(request.definition.source.id, &request.input, &resources))
+    {
         Ok(execution) => execution,
         Err(error) => return Err(adopt(error)),
     };
@@ -305,7 +307,7 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
     let step = scope.step;
     let (execution, adopt, timeout): (_, fn(Error) -> AttemptFailure, _) = match work {
         Work::Local(future) => (Execution::Async(future), adopt::<Error>, None),
-        Work::Step { definition, input, timeout } => match (definition.execute)(&input, &engine.resources) {
+        Work::Step { definition, input, timeout } => match (definition.execute)(step, &input, &engine.resources) {
             Ok(execution) => (execution, definition.adopt, timeout),
             Err(error) => return Some(Err((definition.adopt)(error))),
         },
