@@ -164,3 +164,24 @@ pub async fn a_letter_can_make_a_stuck_run_due(fx: Fixture) {
     assert_eq!(fx.commit(urgent()).await, Outcome::Committed);
     assert_eq!(fx.run("r").await.fence, Fence { owner: ADA, epoch: 2 }, "one that is not stuck stays where it is");
 }
+
+pub async fn a_letter_that_nobody_wanted_stays_and_wakes_nobody(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    for text in ["unwanted", "wanted"] {
+        fx.post("r", letter(text)).await;
+    }
+    let letters = fx.inbox(key).await;
+    let taken = Turn {
+        delivered: vec![letters[1].sequence],
+        unread: vec![letters[0].sequence],
+        change: Some(change(Status::Suspended, Some(10_000))),
+        ..turn(key)
+    };
+    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    let left: Vec<_> = fx.inbox(key).await.iter().map(|letter| (letter.sequence, letter.unread)).collect();
+    assert_eq!(left, [(letters[0].sequence, true)]);
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.run("r").await.wake_at, Some(10_000), "whoever takes over is not woken by it either");
+}

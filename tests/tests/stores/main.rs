@@ -73,7 +73,8 @@ conformance! {
         a_run_is_given_back_unless_a_letter_came,
         a_run_is_given_back_by_its_owner_only,
         an_engine_is_told_once_which_of_its_runs_got_letters,
-        a_letter_can_make_a_stuck_run_due;
+        a_letter_can_make_a_stuck_run_due,
+        a_letter_that_nobody_wanted_stays_and_wakes_nobody;
     claims:
         a_claim_takes_what_is_due_and_known,
         a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit,

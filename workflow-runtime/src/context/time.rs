@@ -8,8 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::durable::Durable;
 use crate::replay::{Kind, Operation, current};
-#[allow(unused_imports)] // for the docs
-use crate::run::Run;
 use crate::store::NEVER;
 
 /// The time: in a workflow that of the event which it is handling, and so the same on each replay; elsewhere the system's.
@@ -33,7 +31,7 @@ pub fn now() -> SystemTime {
 
 /// Waits for `duration`, counted from this call, across crashes and restarts.
 ///
-/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. [`Run::wake_up`] ends it
+/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. [`Run::wake_up`](crate::Run::wake_up) ends it
 /// before its time. Rounded up to a millisecond.
 /// Dropping it takes it back. Outside a workflow it is tokio's sleep.
 #[track_caller]
