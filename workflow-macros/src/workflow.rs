@@ -117,6 +117,7 @@ fn outer(
         #[deny(unused_must_use)]
         #[allow(clippy::type_complexity)]
         #(#attrs)*
+        #[track_caller]
         #vis #fn_token #name(#(#names: #types),*) -> #v1::Invocation<impl #v1::Workflow<Args = #args, Output = #output>>
         #braces
     }

@@ -147,12 +147,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Pay
 
 /// Decodes a value.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &Payload) -> Result<T, Error> {
-    serde_json::from_str(payload.as_str()).map_err(|error| {
+    decode_text(what, payload.as_str())
+}
+
+/// Decodes a value that is stored as it is.
+pub(crate) fn decode_text<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Error> {
+    serde_json::from_str(json).map_err(|error| {
         Error::coded(
             Code::Payload,
             format!("{what} is stored as JSON that is no {}: {error}", std::any::type_name::<T>()),
         )
-        .found(excerpt(payload.as_str()))
+        .found(excerpt(json))
         .help("keep the type's serde form compatible with what is stored, for example with #[serde(default)] on new fields")
     })
 }

@@ -5,6 +5,7 @@ mod hook;
 mod identity;
 mod nondeterministic;
 mod random;
+mod state;
 mod time;
 mod timeout;
 
@@ -13,5 +14,7 @@ pub use self::hook::{Hook, HookBuilder, hook};
 pub use self::identity::run_id;
 pub use self::nondeterministic::{Nondeterministic, nondeterministic};
 pub use self::random::{random, uuid};
+pub(crate) use self::state::check_attribute;
+pub use self::state::{remove_attribute, set_attribute, set_state, state};
 pub use self::time::{Sleep, now, sleep, sleep_until};
 pub use self::timeout::{Elapsed, Timeout, timeout};

@@ -4,7 +4,7 @@
 //! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
 //! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
-//! goes by way of the store. A run that waits for long leaves memory (`eviction`).
+//! goes by way of the store, and so does what runs do to one another (`effects`). A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
 mod attempt;
@@ -12,6 +12,7 @@ mod batcher;
 mod builder;
 mod claims;
 mod create;
+mod effects;
 mod environment;
 mod eviction;
 mod letters;
@@ -35,6 +36,7 @@ pub(crate) use self::ambient::ambient;
 pub use self::attempt::{StepInfo, cancellation, step_info};
 pub(crate) use self::attempt::{current, in_this_step, plain_attempt};
 pub use self::builder::Builder;
+pub(crate) use self::create::Ahead;
 pub use self::environment::{Environment, System};
 pub(crate) use self::wait::Finished;
 
@@ -50,7 +52,7 @@ use crate::registry::registry;
 use crate::replay::Draw;
 use crate::resources::Resources;
 use crate::resume::{HookInfo, ResumeHook};
-use crate::run::Run;
+use crate::run::{Run, RunInfo};
 use crate::start::Start;
 use crate::store::{RunKey, Store, Write};
 use crate::workflow::{Workflow, WorkflowFn};
@@ -181,6 +183,20 @@ impl Engine {
     /// Sends a payload to a hook: see [`resume_hook`](crate::resume_hook).
     pub fn resume_hook<T: Serialize + ?Sized>(&self, token: impl Into<String>, payload: &T) -> ResumeHook {
         ResumeHook::new(Some(self.clone()), token.into(), payload)
+    }
+
+    /// The runs that have all of these attributes: see [`find_runs`](crate::find_runs).
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub async fn find_runs<K, V>(&self, attributes: impl IntoIterator<Item = (K, V)>) -> Result<Vec<RunInfo>>
+    where
+        K: Into<String>,
+        V: Into<String>,
+    {
+        let attributes = attributes.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self.inner().find_runs(attributes).await
     }
 
     /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).

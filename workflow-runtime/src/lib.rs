@@ -38,6 +38,8 @@
 //! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
 //! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
+//! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
+//! | show where it is | [`set_state`], [`set_attribute`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -50,6 +52,7 @@ mod durable;
 pub mod engine;
 mod error;
 mod failpoint;
+mod invocation;
 mod limits;
 mod names;
 mod probe;
@@ -122,17 +125,18 @@ pub use workflow_macros::workflow;
 
 pub use self::context::{
     Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, hook, nondeterministic, now, random,
-    run_id, sleep, sleep_until, spawn, timeout, uuid,
+    remove_attribute, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
 pub use self::error::{Code, Error, Failure, Result};
+pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
-pub use self::run::{Run, RunInfo, get_run};
+pub use self::run::{Run, RunEnd, RunInfo, find_runs, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
-pub use self::workflow::{Fallible, Invocation, Workflow, WorkflowFn};
+pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.
 #[doc(hidden)]
@@ -144,10 +148,11 @@ pub mod __private {
 
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;
+        pub use crate::invocation::Invocation;
         pub use crate::probe::*;
         pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
         pub use crate::resources::{Requirement, Resources};
         pub use crate::step::StepCall;
-        pub use crate::workflow::{Fallible, Invocation, Workflow};
+        pub use crate::workflow::{Fallible, Workflow};
     }
 }

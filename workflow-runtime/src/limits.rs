@@ -6,6 +6,12 @@ use std::time::Duration;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a run id or of the name given to a step call.
 pub(crate) const NAME_BYTES_MAX: usize = 512;
+/// Bytes of the key and the value of an attribute.
+pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 512;
+/// Attributes of one run.
+pub(crate) const ATTRIBUTES_MAX: usize = 64;
+/// Runs that one search finds.
+pub(crate) const FOUND_RUNS_MAX: usize = 1_000;
 /// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.
 pub(crate) const OUTSTANDING_MAX: usize = 100_000;
 /// Branches of one run (its `spawn`s) that may be alive at the same time.

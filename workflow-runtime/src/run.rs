@@ -1,17 +1,24 @@
 //! A handle on a run.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
+use crate::durable::Durable;
 use crate::engine::{self, Engine, Finished};
 use crate::error::{Code, Error, Failure, Result};
+use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
@@ -19,6 +26,9 @@ use crate::store::Status;
 /// Awaiting it, by value or by reference and any number of times, waits for the run's result, in whichever process it
 /// is executed. The error is the workflow's own, or made from ours ([`Code::RunNotFound`](crate::Code::RunNotFound),
 /// [`Code::Stuck`](crate::Code::Stuck), ..): a run that is stuck gives its error at once, and can be awaited again.
+///
+/// It can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it waits
+/// durably, without holding anything but its rows; a run that is stuck then keeps it waiting.
 pub struct Run<T, E = Error> {
     engine: Option<Engine>,
     id: Arc<str>,
@@ -41,12 +51,37 @@ pub fn get_run<T, E>(id: impl Into<String>) -> Run<T, E> {
     Run::new(None, Arc::from(id.into()))
 }
 
+/// The runs that have all of these attributes, the latest first; at most 1,000.
+///
+/// # Errors
+///
+/// [`Code::InvalidName`](crate::Code::InvalidName) for no attribute at all, or if the store cannot be read.
+///
+/// ```no_run
+/// # use workflow_runtime::{Result, find_runs};
+/// # async fn example() -> Result<()> {
+/// for run in find_runs([("customer", "Ada")]).await? {
+///     println!("{} {}", run.id, run.status);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub async fn find_runs<K, V>(attributes: impl IntoIterator<Item = (K, V)>) -> Result<Vec<RunInfo>>
+where
+    K: Into<String>,
+    V: Into<String>,
+{
+    engine::ambient().await?.find_runs(attributes).await
+}
+
 /// What is known of a run: see [`Run::info`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {
     /// Its id.
     pub id: String,
+    /// The id of the run that started it as its child.
+    pub parent: Option<String>,
     /// The id of its workflow.
     pub workflow: String,
     /// Where it is in its life.
@@ -141,6 +176,35 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
     }
 
+    /// The state that its workflow has [set](crate::set_state), as of its last committed turn; nothing if it has set
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Payload`](crate::Code::Payload) if the state is of another
+    /// type, or if the store cannot be read.
+    pub async fn state<S: DeserializeOwned>(&self) -> Result<Option<S>> {
+        self.engine().await?.inner().state_of(&self.id).await
+    }
+
+    /// Its attributes, as of its last committed turn: see [`set_attribute`](crate::set_attribute).
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
+    pub async fn attributes(&self) -> Result<BTreeMap<String, String>> {
+        self.engine().await?.inner().attributes_of(&self.id).await
+    }
+
+    /// The ids of the runs that its workflow has started by calling workflows, in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
+    pub async fn children(&self) -> Result<Vec<String>> {
+        self.engine().await?.inner().children_of(&self.id).await
+    }
+
     /// Everything that is known of it, as of one moment.
     ///
     /// # Errors
@@ -151,6 +215,76 @@ impl<T, E> Run<T, E> {
     }
 }
 
+/// What a run's end is to those who wait for it.
+fn result<T: DeserializeOwned, E: Failure>(finished: &Finished) -> Result<Result<T, E>> {
+    Ok(match finished {
+        Finished::Completed(value) => Ok(codec::decode("the run's result", value)?),
+        Finished::Failed(error) => Err(codec::decode("the run's error", error)?),
+        Finished::Cancelled(reason) => {
+            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
+            Err(error.into_fatal().into())
+        }
+    })
+}
+
+/// Waits inside a workflow for the end of the run that an operation starts, or that is there.
+pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
+    operation: &mut Operation,
+    context: &mut Context<'_>,
+    kind: impl FnOnce() -> Option<Kind>,
+) -> Poll<Result<T, E>> {
+    let end = match ready!(operation.poll(context, kind)) {
+        Ok(Completion::Ended(end)) => result(&end.into()),
+        // There is no such run.
+        Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
+        Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),
+        Err(error) => Ok(Err(error.into())),
+    };
+    match end {
+        Ok(result) => Poll::Ready(result),
+        // No value of the type to go on with. The run waits for a build that can read it.
+        Err(error) => {
+            operation.run().fail(error);
+            Poll::Pending
+        }
+    }
+}
+
+/// Waits for the end of a run: see [`Run`].
+#[must_use = "nothing waits unless it is awaited: add `.await`"]
+pub struct RunEnd<T, E>(End<T, E>);
+
+enum End<T, E> {
+    /// Outside a workflow.
+    Plain(BoxFuture<'static, Result<T, E>>),
+    Durable {
+        operation: Operation,
+        run: Arc<str>,
+    },
+}
+
+impl<T, E> Future for RunEnd<T, E>
+where
+    T: DeserializeOwned,
+    E: Failure,
+{
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
+        match &mut self.0 {
+            End::Plain(result) => result.as_mut().poll(context),
+            End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone()))),
+        }
+    }
+}
+
+impl<T, E> Durable for RunEnd<T, E>
+where
+    T: DeserializeOwned,
+    E: Failure,
+{
+}
+
 impl<T, E> Run<T, E>
 where
     T: DeserializeOwned,
@@ -159,16 +293,12 @@ where
     async fn result(self) -> Result<T, E> {
         let engine = self.engine().await?;
         let finished = engine.inner().wait(&self.id).await?;
-        match finished {
-            Finished::Completed(value) => {
-                Ok(codec::decode::<T>("the run's result", &value).map_err(|e| e.run(&self.id))?)
-            }
-            Finished::Cancelled(reason) => {
-                let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
-                Err(error.run(&self.id).into_fatal().into())
-            }
-            Finished::Failed(error) => Err(codec::decode::<E>("the run's error", &error).map_err(|e| e.run(&self.id))?),
+        let named = |error: Error| error.run(&self.id);
+        if let Finished::Cancelled(reason) = finished {
+            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
+            return Err(named(error).into_fatal().into());
         }
+        result(&finished).map_err(named)?
     }
 }
 
@@ -178,10 +308,14 @@ where
     E: Failure,
 {
     type Output = Result<T, E>;
-    type IntoFuture = BoxFuture<'static, Result<T, E>>;
+    type IntoFuture = RunEnd<T, E>;
 
+    #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.result())
+        RunEnd(match Operation::new(Location::caller()) {
+            Some(operation) => End::Durable { operation, run: self.id },
+            None => End::Plain(Box::pin(self.result())),
+        })
     }
 }
 
@@ -191,10 +325,24 @@ where
     E: Failure,
 {
     type Output = Result<T, E>;
-    type IntoFuture = BoxFuture<'static, Result<T, E>>;
+    type IntoFuture = RunEnd<T, E>;
 
+    #[track_caller]
     fn into_future(self) -> Self::IntoFuture {
         self.clone().into_future()
+    }
+}
+
+/// As the id of the run.
+impl<T, E> Serialize for Run<T, E> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.id)
+    }
+}
+
+impl<'de, T, E> Deserialize<'de> for Run<T, E> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Ok(Run::new(None, String::deserialize(deserializer)?.into()))
     }
 }
 

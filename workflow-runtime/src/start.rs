@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use futures_util::future::BoxFuture;
 
 use crate::codec::{self, Payload};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Ahead, Engine};
 use crate::error::Result;
 use crate::run::Run;
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
@@ -47,14 +47,14 @@ pub struct Start<W> {
     engine: Option<Engine>,
     args: Result<Payload>,
     id: Option<String>,
-    opens: Vec<String>,
+    ahead: Ahead,
     workflow: PhantomData<fn() -> W>,
 }
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Engine>, args: W::Args) -> Self {
         let args = codec::encode("the workflow's arguments", &args);
-        Start { engine, args, id: None, opens: Vec::new(), workflow: PhantomData }
+        Start { engine, args, id: None, ahead: Ahead::default(), workflow: PhantomData }
     }
 
     /// Gives the run an id of one's own, such as `order-1001`. If there is a run with this id, of the same workflow and
@@ -74,7 +74,14 @@ impl<W: Workflow> Start<W> {
     ///
     /// A token that is another run's stays with that one; the hook then tells so.
     pub fn opens(mut self, token: impl Into<String>) -> Self {
-        self.opens.push(token.into());
+        self.ahead.opens.push(token.into());
+        self
+    }
+
+    /// Gives the run an attribute, by which it is found: [`find_runs`](crate::find_runs). May be said several times; at
+    /// most 64 attributes of at most 512 bytes, key and value together.
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.ahead.attributes.insert(key.into(), value.into());
         self
     }
 }
@@ -90,7 +97,7 @@ impl<W: Workflow> IntoFuture for Start<W> {
                 Some(engine) => engine,
                 None => engine::ambient().await?,
             };
-            let id = engine.inner().create(W::DEFINITION, args, self.id, self.opens).await?;
+            let id = engine.inner().create(W::DEFINITION, args, self.id, self.ahead).await?;
             Ok(Run::new(Some(engine), id))
         })
     }

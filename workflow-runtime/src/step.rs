@@ -150,7 +150,9 @@ impl<R: Fallible> Future for StepCall<R> {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(Completion::Completed(value))) => Ok(value),
                 Poll::Ready(Ok(Completion::Failed(error))) => Err(error),
-                Poll::Ready(Ok(Completion::Due | Completion::Woken)) => unreachable!("a step is no timer"),
+                Poll::Ready(Ok(Completion::Due | Completion::Woken | Completion::Ended(_))) => {
+                    unreachable!("a step is no timer and no run")
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(R::from_result(Err(error.into()))),
             },
         };

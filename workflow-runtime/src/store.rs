@@ -123,9 +123,21 @@ pub struct InboxRow {
     pub body: Arc<[u8]>,
     /// Whether it was met and nobody wanted it: it stays as what the run has not read.
     pub unread: bool,
-    /// What the store knows of it: for what came by a token its operation, in decimal; for a refusal the id of the run
-    /// that has the token.
-    pub about: Option<Arc<str>>,
+    /// The run's generation that it is meant for, if it is meant for an operation.
+    pub generation: u64,
+    /// What the store knows of it.
+    pub about: Option<About>,
+}
+
+/// What a store knows of a letter that no writer could have written into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// It came by the token of this operation.
+    Operation(u64),
+    /// It is a refusal; this is the id of the run that has what was asked for.
+    Owner(Arc<str>),
+    /// The run has ended that this operation waits for; the body is the last row of that run's journal.
+    Ended(u64),
 }
 
 /// What a token is for, and whose it is.
@@ -164,7 +176,7 @@ pub enum TokenState {
 /// A token that a turn opens for its run.
 ///
 /// If it is another run's (or another operation's of this one) it stays so, and the letter `refusal` is put into this
-/// run's inbox, with the owner's id in [`InboxRow::about`]; the turn takes effect all the same. Otherwise payloads that
+/// run's inbox, [about](InboxRow::about) the owner; the turn takes effect all the same. Otherwise payloads that
 /// were held for the token are put into the inbox in their order. Without an operation there is no refusal, and what is
 /// held stays held: the operation comes later.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,6 +198,62 @@ pub struct Close {
     pub token: Arc<str>,
     /// The operation.
     pub op: u64,
+}
+
+/// What a turn does beside its run's journal and row, in its transaction and in the order of the fields. What depends on
+/// other runs never fails the turn: a letter to its own run tells of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Tokens that the run disposes of. When it ends the others are finished with it.
+    pub closes: Vec<Close>,
+    /// Tokens that the run opens, after it has disposed of others: it may open again what it has just dropped.
+    pub opens: Vec<Open>,
+    /// Runs that it starts.
+    pub children: Vec<Child>,
+    /// Runs that it waits for.
+    pub watches: Vec<Watch>,
+    /// Letters to other runs.
+    pub messages: Vec<Message>,
+    /// JSON that takes the place of the run's state.
+    pub state: Option<Arc<str>>,
+    /// Attributes to be set, or to be taken away.
+    pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
+}
+
+/// A run that a turn starts, as its child. If another run has its id the letter `refusal` is put into the inbox of the run
+/// that takes the turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// The run; nobody's, with a letter.
+    pub new: NewRun,
+    /// The operation that waits for it, as by [`Watch`].
+    pub op: Option<u64>,
+    /// See above.
+    pub refusal: Letter,
+}
+
+/// A run that an operation waits for. When that one ends, or if it has, the last row of its journal is put into the inbox
+/// of the run that takes the turn, [about](InboxRow::about) the operation. If there is no such run the letter `refusal`
+/// is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The id of the run.
+    pub run: Arc<str>,
+    /// The operation.
+    pub op: u64,
+    /// See above.
+    pub refusal: Letter,
+}
+
+/// A letter to another run, as [`Write::Post`] posts it; nothing if there is no such run, or if it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The id of the run.
+    pub run: Arc<str>,
+    /// The event.
+    pub letter: Letter,
+    /// As in [`Write::Post`].
+    pub unstick: bool,
 }
 
 /// An event to be put into an inbox.
@@ -216,6 +284,8 @@ pub struct RunRow {
     pub fingerprint: Arc<str>,
     /// SHA-256 of the arguments.
     pub args_digest: [u8; 32],
+    /// The id of the run that started it as its child.
+    pub parent: Option<Arc<str>>,
     /// Counts continuations as new.
     pub generation: u64,
     /// Where it is.
@@ -255,7 +325,7 @@ pub struct RowChange {
 }
 
 /// A new run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewRun {
     /// The id that the user knows.
     pub id: Arc<str>,
@@ -269,14 +339,14 @@ pub struct NewRun {
     pub created_at: u64,
     /// Random; recognises a start that was sent again.
     pub token: u128,
-    /// Tokens that it opens, with its first turn or ahead of it.
-    pub opens: Vec<Open>,
+    /// What happens with it: those of its first turn, and what is done ahead of it.
+    pub effects: Option<Box<Effects>>,
     /// With or without its first turn.
     pub first: First,
 }
 
 /// How a run begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum First {
     /// The engine executes: the run is its own under epoch 1, and this is its first turn. Refused with
     /// [`Outcome::Fenced`] unless `owner` is the engine that executes in this store.
@@ -305,10 +375,8 @@ pub struct Turn {
     pub row: Option<JournalRow>,
     /// What changes in the run's row, if anything does.
     pub change: Option<RowChange>,
-    /// Tokens that the run disposes of. When it ends the others are finished with it.
-    pub closes: Vec<Close>,
-    /// Tokens that the run opens, after it has disposed of others: it may open again what it has just dropped.
-    pub opens: Vec<Open>,
+    /// What else happens with it.
+    pub effects: Option<Box<Effects>>,
     /// The sequences of the letters that it delivered: they are deleted.
     pub delivered: Vec<u64>,
     /// The sequences of the letters that nobody wanted: they are [unread](InboxRow::unread) from then on.
@@ -324,7 +392,7 @@ pub struct Turn {
 pub enum Write {
     /// Creates a run: [`Outcome::Created`], [`Outcome::Exists`] or [`Outcome::Fenced`].
     Create(NewRun),
-    /// Appends a turn: [`Outcome::Committed`] or [`Outcome::Fenced`]. Sending the same turn again (the same
+    /// Appends a turn: [`Outcome::Committed`], [`Outcome::Told`] or [`Outcome::Fenced`]. Sending the same turn again (the same
     /// [`JournalRow::turn`] at its index) is `Committed` and changes nothing, also after the run went on or changed hands.
     Turn(Turn),
     /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0 unless the run is terminal or stuck:
@@ -395,6 +463,8 @@ pub enum Outcome {
     Exists(Box<RunRow>),
     /// It is durable.
     Committed,
+    /// It is durable, the run has ended, and others that waited for its end have got letters.
+    Told,
     /// The run is not, or no longer, the writer's.
     Fenced,
     /// A letter came that has not been seen.
@@ -459,6 +529,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// A run's letters, oldest first, and the `inbox_seq` that they belong to.
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
+
+    /// The state of a run, as JSON: what its last committed turn left.
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>>;
+
+    /// The attributes of a run, by key.
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>>;
+
+    /// The runs that have all of these attributes, the latest first, at most `limit`.
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
+
+    /// The ids of the runs that a run has started as its children, in their order.
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
 
     /// A token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;

@@ -1,13 +1,13 @@
 //! What a `#[workflow]` function is to the type system, and how `start` recognises one.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
+use crate::invocation::Invocation;
 use crate::registry::WorkflowDefinition;
 
 /// A workflow: the hidden type behind each `#[workflow]` function. It is implemented by the attribute alone.
@@ -66,19 +66,6 @@ where
 
     fn from_result(result: Result<T, E>) -> Self {
         result
-    }
-}
-
-/// What calling a `#[workflow]` function gives. The call runs nothing: pass the function to [`start`](crate::start).
-#[must_use = "calling a workflow runs nothing; start it with `start(the_function, arguments)`"]
-pub struct Invocation<W: Workflow> {
-    workflow: PhantomData<fn() -> W>,
-}
-
-impl<W: Workflow> Invocation<W> {
-    #[doc(hidden)]
-    pub fn new(_args: W::Args) -> Self {
-        Invocation { workflow: PhantomData }
     }
 }
 

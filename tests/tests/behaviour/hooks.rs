@@ -351,7 +351,7 @@ on_each_store! {
         // The turn that drops the hook is held at its commit, and a payload comes meanwhile.
         let holding = lab.clone();
         faulty.before(move |group| {
-            let drops = |write: &workflow_runtime::store::Write| matches!(write, workflow_runtime::store::Write::Turn(turn) if !turn.closes.is_empty());
+            let drops = |write: &workflow_runtime::store::Write| matches!(write, workflow_runtime::store::Write::Turn(turn) if turn.effects.as_ref().is_some_and(|effects| !effects.closes.is_empty()));
             let lab = holding.clone();
             group.iter().any(drops).then(|| Box::pin(async move { lab.note("held"); lab.pass_gate("commit").await }) as _)
         });

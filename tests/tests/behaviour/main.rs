@@ -4,6 +4,7 @@
 mod support;
 
 mod cancel;
+mod children;
 mod concurrency;
 mod edges;
 mod eviction;
@@ -14,6 +15,7 @@ mod rules_time;
 mod runs;
 mod shutdown;
 mod simulation;
+mod state;
 mod steps;
 mod stuck;
 mod time;

@@ -419,7 +419,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         args_digest: run.args_digest,
         created_at: run.created_at,
         token: 1,
-        opens: Vec::new(),
+        effects: None,
         first: First::Turn { owner, row: row(0), change: change(true) },
     };
     let [Outcome::Created(key)] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else { panic!() };
@@ -430,8 +430,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
             fence: Fence { owner, epoch: 1 },
             row: Some(row(index)),
             change: None,
-            opens: Vec::new(),
-            closes: Vec::new(),
+            effects: None,
             delivered: Vec::new(),
             unread: Vec::new(),
             returned: Vec::new(),

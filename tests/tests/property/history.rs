@@ -99,7 +99,7 @@ impl History {
                 args_digest: run.args_digest,
                 created_at: run.created_at,
                 token: 1,
-                opens: Vec::new(),
+                effects: None,
                 first,
             }),
         );
@@ -111,8 +111,7 @@ impl History {
                 fence: Fence { owner: OWNER, epoch: 1 },
                 row: Some(row),
                 change: None,
-                opens: Vec::new(),
-                closes: Vec::new(),
+                effects: None,
                 delivered: Vec::new(),
                 unread: Vec::new(),
                 returned: Vec::new(),

@@ -9,6 +9,7 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
     let change = RowChange { started_at: Some(501), ..change(Status::Suspended, Some(NEVER)) };
     let key = fx.create(new_run("r", First::Turn { owner: ADA, row: row(0, 1), change })).await;
     let expected = RunRow {
+        parent: None,
         key,
         id: "r".into(),
         workflow: ORDERS.into(),

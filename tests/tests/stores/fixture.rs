@@ -148,7 +148,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
         args_digest: [9; 32],
         created_at: 500,
         token: id.bytes().map(u128::from).sum(),
-        opens: Vec::new(),
+        effects: None,
         first,
     }
 }
@@ -162,8 +162,7 @@ pub fn turn(run: RunKey) -> Turn {
         fence,
         row: None,
         change: None,
-        opens: Vec::new(),
-        closes: Vec::new(),
+        effects: None,
         delivered: Vec::new(),
         unread: Vec::new(),
         returned: Vec::new(),

@@ -3,6 +3,7 @@
 mod changes;
 mod claims;
 mod creation;
+mod effects;
 mod fixture;
 mod letters;
 mod ownership;
@@ -108,6 +109,15 @@ conformance! {
         a_run_can_take_payloads_before_it_has_come_to_the_hook,
         what_was_held_for_a_run_that_ends_is_its_own,
         a_stale_owner_opens_and_closes_nothing;
+    effects:
+        a_child_is_due_at_once_and_its_end_is_told_to_its_parent,
+        a_child_that_nobody_waits_for_tells_nobody,
+        a_turn_that_is_sent_again_starts_its_children_once,
+        a_child_whose_id_another_run_has_is_refused_by_a_letter,
+        who_watches_a_run_is_told_of_its_end_before_and_after_it,
+        messages_reach_runs_that_have_not_ended,
+        state_and_attributes_are_those_of_the_last_turn,
+        runs_are_found_by_all_of_the_attributes_asked_for;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

@@ -1,7 +1,8 @@
-//! Tokens: `Turn::opens`, `Turn::closes` and `Write::Deliver`.
+//! Tokens: `Effects::opens`, `Effects::closes` and `Write::Deliver`.
 
 use workflow_runtime::store::{
-    Close, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow, TokenState, Turn, Write,
+    About, Close, Effects, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow,
+    TokenState, Turn, Write,
 };
 
 use crate::fixture::*;
@@ -9,6 +10,14 @@ use crate::fixture::*;
 fn open(token: &str, op: u64) -> Open {
     let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()) };
     Open { token: token.into(), op: Some(op), label, refusal: Letter { arrived_at: 2_000, ..letter("refused") } }
+}
+
+fn opens(opens: Vec<Open>) -> Option<Box<Effects>> {
+    Some(Box::new(Effects { opens, ..Effects::default() }))
+}
+
+fn closes(closes: Vec<Close>) -> Option<Box<Effects>> {
+    Some(Box::new(Effects { closes, ..Effects::default() }))
 }
 
 fn promise(token: &str) -> Open {
@@ -20,13 +29,23 @@ fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Write {
 }
 
 async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
-    fx.create(NewRun { opens: vec![open(token, op)], ..new_run(id, taken_by(ADA)) }).await
+    fx.create(NewRun { effects: opens(vec![open(token, op)]), ..new_run(id, taken_by(ADA)) }).await
 }
 
 /// What is in an inbox, and what the store knows of it.
 async fn inbox(fx: &Fixture, run: RunKey) -> Vec<(String, Option<String>)> {
     let rows = fx.inbox(run).await.into_iter();
-    rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about.map(|about| about.to_string()))).collect()
+    rows.map(|row| {
+        (
+            String::from_utf8(row.body.to_vec()).unwrap(),
+            row.about.map(|about| match about {
+                About::Operation(op) => op.to_string(),
+                About::Owner(run) => run.to_string(),
+                About::Ended(op) => format!("the end that {op} waits for"),
+            }),
+        )
+    })
+    .collect()
 }
 
 fn text(text: &str, about: Option<&str>) -> (String, Option<String>) {
@@ -61,7 +80,7 @@ pub async fn a_token_is_one_runs_at_a_time(fx: Fixture) {
     let other = with_hook(&fx, "other", "t", 3).await;
     assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))]);
     assert_eq!(fx.run("other").await.inbox_seq, 1);
-    let again = Turn { row: Some(row(1, 2)), opens: vec![open("t", 8)], ..turn(key) };
+    let again = Turn { row: Some(row(1, 2)), effects: opens(vec![open("t", 8)]), ..turn(key) };
     assert_eq!(fx.turn(again).await, Outcome::Committed);
     assert_eq!(inbox(&fx, key).await, [text("refused", Some("r"))], "nor another operation's of the same run");
     assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Committed);
@@ -72,9 +91,9 @@ pub async fn a_token_that_was_disposed_of_can_be_told_and_taken_again(fx: Fixtur
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     let close = |op| Close { token: "t".into(), op };
-    fx.turn(Turn { row: Some(row(1, 2)), closes: vec![close(6)], ..turn(key) }).await;
+    fx.turn(Turn { row: Some(row(1, 2)), effects: closes(vec![close(6)]), ..turn(key) }).await;
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open, "by its own operation only");
-    fx.turn(Turn { row: Some(row(2, 3)), closes: vec![close(7)], ..turn(key) }).await;
+    fx.turn(Turn { row: Some(row(2, 3)), effects: closes(vec![close(7)]), ..turn(key) }).await;
     assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Disposed);
     let other = with_hook(&fx, "other", "t", 3).await;
     assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Committed);
@@ -107,7 +126,7 @@ pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
 pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let first = First::Letter(letter("begin"));
-    fx.create(NewRun { opens: vec![promise("t")], ..new_run("r", first) }).await;
+    fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", first) }).await;
     for text in ["x", "y"] {
         assert_eq!(fx.commit(deliver("t", letter(text), None)).await, Outcome::Committed);
     }
@@ -115,7 +134,7 @@ pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture)
     assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "it is promised");
     let key = fx.claim(ADA, 10).await[0].key;
     assert_eq!(inbox(&fx, key).await, [text("begin", None)]);
-    let taken = Turn { row: Some(row(0, 2)), opens: vec![open("t", 7)], ..turn(key) };
+    let taken = Turn { row: Some(row(0, 2)), effects: opens(vec![open("t", 7)]), ..turn(key) };
     assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed);
     assert_eq!(fx.turn(taken).await, Outcome::Committed, "sent again it changes nothing");
     assert_eq!(inbox(&fx, key).await, [text("begin", None), text("x", Some("7")), text("y", Some("7"))]);
@@ -123,7 +142,7 @@ pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture)
 
 pub async fn what_was_held_for_a_run_that_ends_is_its_own(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let key = fx.create(NewRun { opens: vec![promise("t")], ..new_run("r", taken_by(ADA)) }).await;
+    let key = fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(deliver("t", letter("x"), None)).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Failed, None)), ..turn(key) }).await;
     assert_eq!(inbox(&fx, key).await, [text("x", None)]);
@@ -135,7 +154,8 @@ pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
     let key = with_hook(&fx, "r", "t", 7).await;
     let stale = Fence { owner: ADA, epoch: 0 };
     let closes = vec![Close { token: "t".into(), op: 7 }];
-    let turn = Turn { row: Some(row(1, 2)), fence: stale, opens: vec![open("u", 8)], closes, ..turn(key) };
+    let effects = Effects { opens: vec![open("u", 8)], closes, ..Effects::default() };
+    let turn = Turn { row: Some(row(1, 2)), fence: stale, effects: Some(Box::new(effects)), ..turn(key) };
     assert_eq!(fx.turn(turn).await, Outcome::Fenced);
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open);
     assert_eq!(fx.store.token("u").await.unwrap(), None);

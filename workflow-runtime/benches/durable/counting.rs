@@ -141,6 +141,26 @@ impl<S: Store> Store for Counting<S> {
         self.store.inbox(run)
     }
 
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
+        self.store.state(run)
+    }
+
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+        self.store.attributes(run)
+    }
+
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
+        self.store.find(attributes, limit)
+    }
+
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
+        self.store.children(run)
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         self.store.token(token)
     }

@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> Future for Nondeterministic<T> {
             Some(operation) => match ready!(operation.poll(context, || Some(Kind::Local(this.attempt.take()))))? {
                 Completion::Completed(value) => Ok(value),
                 Completion::Failed(error) => Err(error),
-                Completion::Due | Completion::Woken => unreachable!("it is no timer"),
+                Completion::Due | Completion::Woken | Completion::Ended(_) => unreachable!("it is no timer and no run"),
             },
             None => {
                 let attempt = this.attempt.as_mut().expect("it is not polled after its end");

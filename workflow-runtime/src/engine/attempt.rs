@@ -243,7 +243,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             let (definition, input, timeout) = (step.definition, step.input.clone(), step.policy.timeout);
             Some((Work::Step { definition, input, timeout }, definition.source.id, step.attempt))
         }
-        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) => None,
+        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
     })?;
     let (work, step, attempt) = match step {
         Some(step) => step,

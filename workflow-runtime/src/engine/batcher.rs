@@ -115,6 +115,10 @@ impl Batcher {
                 return Ok(outcome);
             }
             // Sent again below, as after any doubt: a turn that was committed after all is recognised.
+            return self.send(write).await.map(|outcome| match outcome {
+                Outcome::Committed => Outcome::Told,
+                other => other,
+            });
         }
         self.send(write).await
     }
@@ -171,8 +175,19 @@ async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [W
                 tracing::warn!(error = %failed.error, "a commit is in doubt; reading back");
                 environment.sleep(delay).await;
             }
+            decided if doubt => return decided.map(|outcomes| after_all(group, outcomes)),
             decided => return decided,
         }
     }
-    store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })
+    let outcomes = store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })?;
+    Ok(after_all(group, outcomes))
+}
+
+/// A turn that is recognised does not tell what it did when it was committed.
+fn after_all(group: &[Write], outcomes: Vec<Outcome>) -> Vec<Outcome> {
+    let after_all = |(write, outcome): (&Write, Outcome)| match (write, outcome) {
+        (Write::Turn(_), Outcome::Committed) => Outcome::Told,
+        (_, outcome) => outcome,
+    };
+    group.iter().zip(outcomes).map(after_all).collect()
 }

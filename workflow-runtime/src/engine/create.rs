@@ -1,18 +1,22 @@
 //! The start of a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::environment::Random;
 use super::live::{InboxRead, Live, Seat, run_span};
-use super::{Inner, letters, turn};
+use super::{Inner, effects, letters, turn};
 use crate::codec::{Payload, excerpt};
+use crate::context::check_attribute;
 use crate::error::{Code, Error, Result};
+use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
-use crate::replay::{Core, Event, TurnRecord};
-use crate::store::{Failed, Fence, First, Letter, NewRun, Open, Outcome, RowChange, RunKey, RunRow, Write};
+use crate::replay::{Core, Event, Identity, TurnRecord};
+use crate::store::{Effects, Failed, Fence, First, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Write};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -26,8 +30,52 @@ struct New {
     /// Also the time of its first event, if that is delivered here.
     created_at: u64,
     token: u128,
+    /// What is done ahead of its first turn.
+    ahead: Option<Box<Effects>>,
+}
+
+/// What a start does beside starting the run.
+#[derive(Default)]
+pub(crate) struct Ahead {
     /// Tokens that it takes payloads by before it has come to their hooks.
-    opens: Vec<Open>,
+    pub opens: Vec<String>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Ahead {
+    fn effects(self, now: u64) -> Result<Option<Box<Effects>>> {
+        if self.opens.is_empty() && self.attributes.is_empty() {
+            return Ok(None);
+        }
+        if self.attributes.len() > ATTRIBUTES_MAX {
+            return Err(Error::coded(Code::Limit, "the run has too many attributes")
+                .expected(format!("at most {ATTRIBUTES_MAX}"))
+                .found(self.attributes.len()));
+        }
+        let attribute = |(key, value): (String, String)| {
+            check_attribute(&key, &value)?;
+            Ok((key.into(), Some(value.into())))
+        };
+        Ok(Some(Box::new(Effects {
+            opens: self.opens.into_iter().map(|token| letters::promise(token, now)).collect::<Result<_>>()?,
+            attributes: self.attributes.into_iter().map(attribute).collect::<Result<_>>()?,
+            ..Effects::default()
+        })))
+    }
+}
+
+/// The event that begins a run or its next generation.
+pub(super) fn started(random: &Random, args: &Payload) -> Event {
+    let seed = random.number().to_le_bytes();
+    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone() }
+}
+
+/// What is done ahead of a turn and by it.
+fn both(ahead: Option<Box<Effects>>, turn: Option<Box<Effects>>) -> Option<Box<Effects>> {
+    let (Some(mut both), Some(turn)) = (ahead.clone(), turn.clone()) else { return ahead.or(turn) };
+    both.opens.extend(turn.opens);
+    both.attributes.extend(turn.attributes);
+    Some(Box::new(Effects { opens: both.opens, attributes: both.attributes, ..*turn }))
 }
 
 impl Inner {
@@ -37,7 +85,7 @@ impl Inner {
         definition: &'static WorkflowDefinition,
         args: Payload,
         id: Option<String>,
-        tokens: Vec<String>,
+        ahead: Ahead,
     ) -> Result<Arc<str>> {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
@@ -55,8 +103,8 @@ impl Inner {
             }
         };
         let (created_at, token) = (self.environment.now(), self.random.number());
-        let opens = tokens.into_iter().map(|token| letters::promise(token, created_at)).collect::<Result<_>>()?;
-        let new = New { id, definition, args, args_digest, created_at, token, opens };
+        let ahead = ahead.effects(created_at)?;
+        let new = New { id, definition, args, args_digest, created_at, token, ahead };
         if self.is_executing()
             && let Some(outcome) = self.create_here(&new).await?
         {
@@ -67,7 +115,7 @@ impl Inner {
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(&new)?);
-        match self.send(&new, first, new.opens.clone()).await? {
+        match self.send(&new, first, new.ahead.clone()).await? {
             Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
             _ => {
                 // It may be this engine by now, which does not see its own letter as somebody's change.
@@ -80,7 +128,7 @@ impl Inner {
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
     async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<Outcome>> {
         let taking = self.taking.begin(&new.id);
-        let mut core = Core::new(new.definition, new.id.clone(), self.draw.clone());
+        let mut core = Core::new(new.definition, Identity { run: new.id.clone(), generation: 0 }, self.draw.clone());
         let span = run_span(&new.id, new.definition);
         let first = span.in_scope(|| self.first_turn(&mut core, new));
         let first = match first {
@@ -95,26 +143,26 @@ impl Inner {
         let ended = ended.is_some();
         let row = turn::journal_row(self, 0, &first)?;
         let first = First::Turn { owner: self.owner, row, change: change.clone() };
-        let opens = letters::opens(&core.shared().take_tokens().opened, new.created_at)?;
-        let may_have_news = !opens.is_empty();
-        let outcome = self.send(new, first, new.opens.iter().cloned().chain(opens).collect()).await?;
+        let effects = self.effects(&core.shared().take_effects())?;
+        let may_have_news = effects::may_have_news(effects.as_deref());
+        let outcome = self.send(new, first, both(new.ahead.clone(), effects)).await?;
         if let Outcome::Created(key) = outcome
             && !ended
         {
             self.live_from_start(core, key, new, &change, span);
-            if may_have_news {
-                self.news.hint();
-            }
+        }
+        if may_have_news {
+            self.news.posted();
         }
         taking.settle();
         Ok((!matches!(outcome, Outcome::Fenced)).then_some(outcome))
     }
 
     fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
-        let delivery = core.deliver(new.created_at, self.started(&new.args))?;
+        let delivery = core.deliver(new.created_at, started(&self.random, &new.args))?;
         let record = TurnRecord { deliveries: vec![delivery] };
         if self.settings.replay_every_turn {
-            let mut again = Core::new(core.definition(), core.shared().run_id().clone(), self.draw.clone());
+            let mut again = Core::new(core.definition(), core.shared().identity().clone(), self.draw.clone());
             turn::replay_again(&mut again, &record)?;
         }
         Ok(record)
@@ -128,7 +176,7 @@ impl Inner {
         turn::take_up(self, &live, seat, actions, Vec::new());
     }
 
-    async fn send(&self, new: &New, first: First, opens: Vec<Open>) -> Result<Outcome> {
+    async fn send(&self, new: &New, first: First, effects: Option<Box<Effects>>) -> Result<Outcome> {
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -136,7 +184,7 @@ impl Inner {
             args_digest: new.args_digest,
             created_at: new.created_at,
             token: new.token,
-            opens,
+            effects,
             first,
         };
         self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {
@@ -203,13 +251,8 @@ impl Inner {
         })
     }
 
-    fn started(&self, args: &Payload) -> Event {
-        let seed = self.random.number().to_le_bytes();
-        Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone() }
-    }
-
     fn letter(&self, new: &New) -> Result<Letter> {
-        letters::letter(&self.started(&new.args), new.created_at, None)
+        letters::letter(&started(&self.random, &new.args), new.created_at, None)
     }
 
     /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.

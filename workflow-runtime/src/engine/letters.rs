@@ -16,9 +16,9 @@ use crate::error::{Code, Error, Result};
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, TURN_RETRY_INTERVAL};
 use crate::names::{self, TOKEN};
 use crate::registry;
-use crate::replay::{Event, FORMAT, Opening};
+use crate::replay::{End, Event, FORMAT};
 use crate::resume::{HookInfo, ResumeHook};
-use crate::store::{Failed, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenState, Write};
+use crate::store::{About, Failed, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenState, Write};
 
 #[derive(Default)]
 pub(super) struct News {
@@ -99,17 +99,6 @@ pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<String>) -> 
     Ok(Letter { dedupe, arrived_at, format: FORMAT, checksum: crc32fast::hash(&body), body: body.into() })
 }
 
-/// The tokens that a turn opens.
-pub(super) fn opens(opened: &[Opening], now: u64) -> Result<Vec<Open>> {
-    let open = |Opening { op, token, metadata, type_name }: &Opening| {
-        let metadata = metadata.as_ref().map(|metadata| Arc::from(metadata.as_str()));
-        let refusal = letter(&Event::Conflict { op: *op, owner: String::new() }, now, None)?;
-        let label = TokenLabel { type_name: (*type_name).into(), metadata };
-        Ok(Open { token: token.clone(), op: Some(*op), label, refusal })
-    };
-    opened.iter().map(open).collect()
-}
-
 /// A token that a run opens before it has come to the hook.
 pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     let refusal = letter(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
@@ -119,14 +108,19 @@ pub(super) fn promise(token: String, now: u64) -> Result<Open> {
 
 /// A letter as an arrival.
 pub(super) fn open(letter: InboxRow) -> Result<Arrival> {
-    let mut event = Event::decode(letter.format, letter.checksum, &letter.body)
-        .map_err(|error| error.context("a letter in its inbox cannot be read"))?;
-    match (&mut event, letter.about) {
-        (Event::Payload { op, .. }, Some(about)) => *op = about.parse().unwrap_or(u64::MAX),
-        (Event::Payload { op, .. }, None) => *op = u64::MAX,
-        (Event::Conflict { owner, .. }, Some(about)) => *owner = about.to_string(),
-        _ => {}
-    }
+    let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
+    let event = match letter.about {
+        Some(About::Ended(op)) => {
+            let end = End::of(letter.format, letter.checksum, &letter.body).map_err(unreadable)?;
+            Event::Ended { op, end }
+        }
+        about => match (Event::decode(letter.format, letter.checksum, &letter.body).map_err(unreadable)?, about) {
+            (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op, value },
+            (Event::Payload { value, .. }, _) => Event::Payload { op: u64::MAX, value },
+            (Event::Conflict { op, .. }, Some(About::Owner(owner))) => Event::Conflict { op, owner: owner.to_string() },
+            (event, _) => event,
+        },
+    };
     Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
 }
 

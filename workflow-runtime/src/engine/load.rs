@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Inner;
 use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
-use super::{letters, turn};
+use super::{effects, letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::registry::{WorkflowDefinition, registry};
-use crate::replay::{Action, Core, Delivery, End, Event, TurnRecord, outstanding};
-use crate::store::{Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
+use crate::replay::{Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding};
+use crate::store::{Effects, Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
 
 /// Why a run is stuck, as it is stored in its row.
 #[derive(Serialize, Deserialize)]
@@ -127,7 +127,8 @@ fn install(
 fn answers(what: &What) -> Option<u64> {
     match what {
         What::Letter {
-            event: Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. },
+            event:
+                Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Ended { op, .. },
             ..
         } => Some(*op),
         _ => None,
@@ -150,7 +151,7 @@ pub(super) async fn replay(
     key: RunKey,
     generation: u64,
 ) -> Result<(Core, u64), Replay> {
-    let mut core = Core::new(definition, id.clone(), engine.draw.clone());
+    let mut core = Core::new(definition, Identity { run: id.clone(), generation }, engine.draw.clone());
     let mut next = 0;
     let read = |from: u64, rows: usize| {
         let store = engine.store.clone();
@@ -207,17 +208,7 @@ fn replay_row(core: &mut Core, expected: u64, index: u64, format: u32, checksum:
 }
 
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
-    let mut open = BTreeMap::new();
-    let mut next = 0;
-    while let Ok(rows) = engine.store.journal(row.key, row.generation, next, JOURNAL_PAGE_ROWS).await {
-        let Some(last) = rows.last() else { break };
-        next = last.index + 1;
-        for row in &rows {
-            if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
-                outstanding(&mut open, &turn);
-            }
-        }
-    }
+    let open = open_operations(engine, row.key, row.generation).await;
     let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
     Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
         .run(&row.id)
@@ -254,33 +245,46 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
             None
         }
     };
-    let (row, change, delivered) = cancelled.unwrap_or_else(|| {
+    let Cancelled { row, change, effects, delivered } = cancelled.unwrap_or_else(|| {
         tracing::error!(run = %id, ?error, "the run is stuck");
-        (None, Stuck::park(error.run(id), engine.build()), Vec::new())
+        let change = Stuck::park(error.run(id), engine.build());
+        Cancelled { row: None, change, effects: None, delivered: Vec::new() }
     });
-    let turn = Turn {
-        run,
-        generation,
-        fence,
-        row,
-        change: Some(change),
-        opens: Vec::new(),
-        closes: Vec::new(),
-        delivered,
-        unread: Vec::new(),
-        returned: Vec::new(),
-    };
-    turn::commit(engine, id, turn).await;
+    let (unread, returned) = (Vec::new(), Vec::new());
+    let turn = Turn { run, generation, fence, row, change: Some(change), effects, delivered, unread, returned };
+    let may_have_news = effects::may_have_news(turn.effects.as_deref());
+    if turn::commit(engine, id, turn).await.is_some_and(|told| told || may_have_news) {
+        engine.news.posted();
+    }
     engine.waiters.wake(id, None);
 }
 
-/// How a run that cannot be replayed ends if somebody has cancelled it: the last row of its journal, the change of its own
-/// row, and the letter.
-async fn cancelled(
-    engine: &Inner,
-    run: RunKey,
-    generation: u64,
-) -> Result<Option<(Option<JournalRow>, RowChange, Vec<u64>)>> {
+/// How a run that cannot be replayed ends if somebody has cancelled it.
+struct Cancelled {
+    /// The last of its journal.
+    row: Option<JournalRow>,
+    change: RowChange,
+    effects: Option<Box<Effects>>,
+    /// The letter.
+    delivered: Vec<u64>,
+}
+
+/// Reads its journal without running its code: what it waits for.
+async fn open_operations(engine: &Inner, run: RunKey, generation: u64) -> BTreeMap<u64, Outstanding> {
+    let (mut open, mut next) = (BTreeMap::new(), 0);
+    while let Ok(rows) = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await {
+        let Some(last) = rows.last() else { break };
+        next = last.index + 1;
+        for row in &rows {
+            if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
+                outstanding(&mut open, &turn);
+            }
+        }
+    }
+    open
+}
+
+async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Cancelled>> {
     let (_, letters) = engine.store.inbox(run).await?;
     let cancel =
         letters.into_iter().filter_map(|letter| letters::open(letter).ok()).find_map(|letter| match letter.what {
@@ -289,15 +293,15 @@ async fn cancelled(
         });
     let Some((at, sequence, reason)) = cancel else { return Ok(None) };
     let index = engine.store.last(run, generation).await?.map_or(0, |last| last.index + 1);
+    let open = open_operations(engine, run, generation).await;
+    let now = engine.environment.now();
+    let children = open.into_values().filter_map(|open| open.child.map(Arc::from));
+    let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
+    let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));
     let end = Some(End::Cancelled(reason.clone()));
     let delivery = Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), end };
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
-    let change = RowChange {
-        status: Status::Cancelled,
-        wake_at: None,
-        started_at: None,
-        completed_at: Some(engine.environment.now()),
-        stuck: None,
-    };
-    Ok(Some((Some(row), change, vec![sequence])))
+    let change =
+        RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at: Some(now), stuck: None };
+    Ok(Some(Cancelled { row: Some(row), change, effects, delivered: vec![sequence] }))
 }

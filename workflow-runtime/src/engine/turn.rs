@@ -8,12 +8,12 @@ use super::attempt::{self, Begin};
 use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
-use super::{eviction, letters};
+use super::{effects, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, End, Event, FORMAT, Kind, Tokens, TurnRecord};
-use crate::store::{Close, JournalRow, Letter, NEVER, Open, Outcome, RowChange, Status, Turn};
+use crate::replay::{Action, Effects, End, Event, FORMAT, Kind, TurnRecord};
+use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -41,7 +41,7 @@ struct Draft {
     delivered: Vec<u64>,
     unread: Vec<u64>,
     returned: Vec<Letter>,
-    tokens: Tokens,
+    effects: Effects,
     /// Steps whose next attempt is due: nothing to record.
     due: Vec<u64>,
     /// It has waited for so long that it may leave memory.
@@ -55,11 +55,11 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
         verify(engine, live, &mut draft).await;
     }
-    let (row, opens) = match encode(engine, seat.next_index, &draft) {
+    let (row, effects) = match encode(engine, seat.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {
             reject(engine, &mut draft, error);
-            (None, Vec::new())
+            (None, None)
         }
     };
     if draft.fault.is_some() {
@@ -71,24 +71,21 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     if row.is_some() || !draft.delivered.is_empty() || !draft.unread.is_empty() || change.is_some() {
         seat.next_index += u64::from(row.is_some());
-        let may_have_news = !opens.is_empty();
+        let may_have_news = effects::may_have_news(effects.as_deref());
         let turn = Turn {
             run: live.key,
             generation: live.generation,
             fence: live.fence,
             row,
             change: change.clone(),
-            opens,
-            closes: draft.tokens.closed.into_iter().map(|(op, token)| Close { token, op }).collect(),
+            effects,
             delivered: draft.delivered,
             unread: draft.unread,
             returned: draft.returned,
         };
-        if !commit(engine, &live.id, turn).await {
-            return false;
-        }
-        if may_have_news {
-            engine.news.hint();
+        let Some(told) = commit(engine, &live.id, turn).await else { return false };
+        if may_have_news || told {
+            engine.news.posted();
         }
         if let Some(change) = change {
             (seat.status, seat.wake_at) = (change.status, change.wake_at);
@@ -108,11 +105,15 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     true
 }
 
-/// The journal's row, if anything was delivered, and the tokens that it opens.
-fn encode(engine: &Inner, index: u64, draft: &Draft) -> Result<(Option<JournalRow>, Vec<Open>), Error> {
+/// The journal's row, if anything was delivered, and what else the turn does.
+fn encode(
+    engine: &Inner,
+    index: u64,
+    draft: &Draft,
+) -> Result<(Option<JournalRow>, Option<Box<store::Effects>>), Error> {
     let recorded = !draft.record.deliveries.is_empty();
     let row = recorded.then(|| journal_row(engine, index, &draft.record)).transpose()?;
-    Ok((row, letters::opens(&draft.tokens.opened, engine.environment.now())?))
+    Ok((row, engine.effects(&draft.effects)?))
 }
 
 fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>) -> Draft {
@@ -124,7 +125,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         delivered: Vec::new(),
         unread: Vec::new(),
         returned: Vec::new(),
-        tokens: Tokens::default(),
+        effects: Effects::default(),
         due: Vec::new(),
         idle: false,
         fault: None,
@@ -185,7 +186,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 // A later attempt may have been recorded since this time was noted.
                 let due = seat.core.shared().with_open(op, |kind| match kind {
                     Kind::Timer { .. } => true,
-                    Kind::Hook(_) => false,
+                    Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => false,
                     Kind::Step(request) if request.not_before > arrival.at => false,
                     Kind::Step(_) | Kind::Local(_) => {
                         draft.due.push(op);
@@ -200,15 +201,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         match seat.core.deliver(engine.environment.now(), event.clone()) {
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
-                let tokens = seat.core.shared().take_tokens();
-                for (op, token) in tokens.closed {
-                    // What was opened in this turn is not known to anybody yet.
-                    match draft.tokens.opened.iter().position(|opening| opening.op == op) {
-                        Some(opening) => drop(draft.tokens.opened.remove(opening)),
-                        None => draft.tokens.closed.push((op, token)),
-                    }
-                }
-                draft.tokens.opened.extend(tokens.opened);
+                draft.effects.then(seat.core.shared().take_effects());
                 draft.record.deliveries.push(delivery);
                 draft.letters.push(letter);
                 if ended {
@@ -279,7 +272,8 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
         | Event::Failed { op, .. }
         | Event::Attempt { op, .. }
         | Event::Timer { op }
-        | Event::Woken { op } => seat.core.shared().with_open(*op, |_| ()).is_some(),
+        | Event::Woken { op }
+        | Event::Ended { op, .. } => seat.core.shared().with_open(*op, |_| ()).is_some(),
     }
 }
 
@@ -287,7 +281,9 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
 fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
     let (attempt, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
         Kind::Step(request) => (request.attempt, Some(request.policy.clone()), request.definition.source.id),
-        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) => (1, None, crate::replay::NONDETERMINISTIC),
+        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+            (1, None, crate::replay::NONDETERMINISTIC)
+        }
     })?;
     let failure = match result {
         Ok(value) => return Some(Event::Completed { op, value }),
@@ -370,31 +366,32 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
     })
 }
 
-/// Commits a turn, however long that takes: it is sent again, unchanged, until the store takes it. Whether the run is
-/// still this engine's.
-pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> bool {
+/// Commits a turn, however long that takes: it is sent again, unchanged, until the store takes it. Nothing if the
+/// run is not this engine's any more, else whether others may have got letters by its end.
+pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool> {
     let mut warned = false;
     loop {
         match engine.batcher.turn(&turn).await {
-            Ok(Outcome::Committed) => return true,
+            Ok(Outcome::Committed) => return Some(warned),
+            Ok(Outcome::Told) => return Some(true),
             Ok(_) => {
                 tracing::warn!(run = id, "the run is another engine's now");
                 // Or this one's, under a later claim.
                 engine.taking.miss();
-                return false;
+                return None;
             }
             Err(failed) => {
                 // What is not written while shutting down is attempted again by the next engine.
                 if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
                     tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
-                    return false;
+                    return None;
                 }
                 if !std::mem::replace(&mut warned, true) {
                     tracing::error!(run = id, error = ?failed.error, "the store does not take the run's turn; the run waits");
                 }
                 tokio::select! {
                     biased;
-                    () = engine.stopped.cancelled() => return false,
+                    () = engine.stopped.cancelled() => return None,
                     () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
                 }
             }
@@ -418,7 +415,7 @@ async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
 fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     // The letters stay in the inbox, everything else goes there.
     draft.delivered.clear();
-    draft.tokens = Tokens::default();
+    draft.effects = Effects::default();
     let letters = std::mem::take(&mut draft.letters);
     for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
         if letter.is_none() {

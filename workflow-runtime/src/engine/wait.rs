@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::Inner;
 use super::load::Stuck;
-use crate::codec::Payload;
+use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
-use crate::replay::{End, TurnRecord};
+use crate::limits::FOUND_RUNS_MAX;
+use crate::replay::End;
 use crate::run::{RunInfo, time};
 use crate::store::{NEVER, RunRow, Status};
 
@@ -100,7 +102,41 @@ impl Inner {
 
     /// What the row says to a user.
     pub(crate) async fn info(&self, id: &str) -> Result<RunInfo> {
-        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        Ok(self.told(self.row(id).await?.ok_or_else(|| not_found(id))?))
+    }
+
+    /// What the rows say of runs that have all of these attributes.
+    pub(crate) async fn find_runs(&self, attributes: Vec<(String, String)>) -> Result<Vec<RunInfo>> {
+        if attributes.is_empty() {
+            return Err(Error::coded(Code::InvalidName, "runs are looked for by no attribute at all"));
+        }
+        let rows = self.store.find(&attributes, FOUND_RUNS_MAX).await?;
+        Ok(rows.into_iter().map(|row| self.told(row)).collect())
+    }
+
+    /// The state of a run.
+    pub(crate) async fn state_of<S: DeserializeOwned>(&self, id: &str) -> Result<Option<S>> {
+        match self.store.state(id).await.map_err(|error| error.run(id))? {
+            Some(state) => codec::decode_text("the run's state", &state).map(Some).map_err(|error| error.run(id)),
+            None => self.row(id).await?.map(|_| None).ok_or_else(|| not_found(id)),
+        }
+    }
+
+    /// The attributes of a run.
+    pub(crate) async fn attributes_of(&self, id: &str) -> Result<BTreeMap<String, String>> {
+        self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let attributes = self.store.attributes(id).await.map_err(|error| error.run(id))?;
+        Ok(attributes.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    /// The children of a run.
+    pub(crate) async fn children_of(&self, id: &str) -> Result<Vec<String>> {
+        self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let children = self.store.children(id).await.map_err(|error| error.run(id))?;
+        Ok(children.into_iter().map(|child| child.to_string()).collect())
+    }
+
+    fn told(&self, row: RunRow) -> RunInfo {
         let known = self.workflows.contains(&&*row.workflow);
         let waits_for = match row.status {
             Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
@@ -110,8 +146,9 @@ impl Inner {
             _ => None,
         };
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
-        Ok(RunInfo {
+        RunInfo {
             id: row.id.to_string(),
+            parent: row.parent.map(|parent| parent.to_string()),
             workflow: row.workflow.to_string(),
             status: row.status,
             created_at: time(row.created_at),
@@ -119,7 +156,7 @@ impl Inner {
             completed_at: row.completed_at.map(time),
             wakes_at,
             waits_for,
-        })
+        }
     }
 
     /// Waits until the run has ended or is stuck.
@@ -152,11 +189,7 @@ impl Inner {
         let Some(last) = last else {
             return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
         };
-        let turn = TurnRecord::decode(last.format, last.checksum, &last.body).map_err(damaged)?;
-        match turn.deliveries.into_iter().next_back().and_then(|delivery| delivery.end) {
-            Some(end) => Ok(end.into()),
-            None => Err(damaged(Error::coded(Code::Damaged, "its journal's last row holds no end"))),
-        }
+        Ok(End::of(last.format, last.checksum, &last.body).map_err(damaged)?.into())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::Unconstrained;
 
 use super::journal::{Delivery, End, Event};
 use super::operation::{Completion, Received};
-use super::shared::{BranchFuture, Draw, Shared};
+use super::shared::{BranchFuture, Draw, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
@@ -58,8 +58,8 @@ pub(crate) struct Core {
 
 impl Core {
     /// A run before its first event.
-    pub fn new(definition: &'static WorkflowDefinition, run: Arc<str>, draw: Draw) -> Self {
-        Core { definition, shared: Shared::new(run, draw), root: None, branches: BTreeMap::new(), ended: false }
+    pub fn new(definition: &'static WorkflowDefinition, identity: Identity, draw: Draw) -> Self {
+        Core { definition, shared: Shared::new(identity, draw), root: None, branches: BTreeMap::new(), ended: false }
     }
 
     pub fn definition(&self) -> &'static WorkflowDefinition {
@@ -133,6 +133,7 @@ impl Core {
             Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
             Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
+            Event::Ended { op, end } => self.shared.complete(*op, Completion::Ended(end.clone()))?,
             Event::WakeUp => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,

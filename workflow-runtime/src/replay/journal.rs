@@ -62,6 +62,8 @@ pub(crate) enum Event {
     Payload { op: u64, value: Payload },
     /// The token of a hook belongs to another run, or to another hook of this one.
     Conflict { op: u64, owner: String },
+    /// Another run has ended that the operation waits for.
+    Ended { op: u64, end: End },
     /// Somebody cancelled the run.
     Cancel { reason: String },
 }
@@ -90,6 +92,27 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Payload>,
     },
+    /// Start a run of another workflow, and wait for it unless it is detached.
+    Child {
+        op: u64,
+        workflow: Cow<'static, str>,
+        run: Cow<'static, str>,
+        input: Payload,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        abandoned: bool,
+    },
+    /// Wait for a run that is there.
+    Watch { op: u64, run: Cow<'static, str> },
+    /// Let this be the run's state.
+    State { value: Payload },
+    /// Set an attribute, or take it away.
+    Attribute {
+        key: Cow<'static, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<Cow<'static, str>>,
+    },
     /// The workflow dropped the operation.
     Cancel { op: u64 },
 }
@@ -113,6 +136,22 @@ impl Command {
                 Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
             ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
             (
+                Command::Child { op, workflow, run, input, detached, abandoned },
+                Command::Child {
+                    op: op_then,
+                    workflow: workflow_then,
+                    run: run_then,
+                    input: input_then,
+                    detached: detached_then,
+                    abandoned: abandoned_then,
+                },
+            ) => {
+                (op, workflow, run) == (op_then, workflow_then, run_then)
+                    && (detached, abandoned) == (detached_then, abandoned_then)
+                    && input.same_value(input_then, recode)
+            }
+            (Command::State { value }, Command::State { value: value_then }) => value.same_value(value_then, recode),
+            (
                 Command::Hook { op, token, drawn, metadata },
                 Command::Hook { op: op_then, token: token_then, drawn: drawn_then, metadata: metadata_then },
             ) => {
@@ -135,6 +174,15 @@ impl Command {
             Command::Timer { op, until } => format!("operation {op}: a timer until {until} ms"),
             Command::Hook { op, drawn: true, .. } => format!("operation {op}: a hook"),
             Command::Hook { op, token, .. } => format!("operation {op}: a hook with the token `{}`", excerpt(token)),
+            Command::Child { op, workflow, input, .. } => {
+                format!("operation {op}: a child run of workflow `{workflow}` with {}", excerpt(input.as_str()))
+            }
+            Command::Watch { op, run } => format!("operation {op}: waiting for run `{}`", excerpt(run)),
+            Command::State { value } => format!("setting the run's state to {}", excerpt(value.as_str())),
+            Command::Attribute { key, value: Some(value) } => {
+                format!("setting the attribute `{}` to `{}`", excerpt(key), excerpt(value))
+            }
+            Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
             Command::Cancel { op } => format!("dropping operation {op}"),
         }
     }
@@ -160,6 +208,7 @@ impl Event {
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
             Event::Payload { value: payload, .. } => payload.as_str().len(),
             Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
+            Event::Ended { end, .. } => end.bytes(),
             Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp => 0,
         }
     }
@@ -206,15 +255,44 @@ fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8])
 /// An operation without a result.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
-    /// The step's id or "timer".
+    /// In words.
     pub what: String,
+    /// The id of the child run that ends with it.
+    pub child: Option<String>,
+}
+
+impl Outstanding {
+    fn new(what: impl Into<String>) -> Self {
+        Outstanding { what: what.into(), child: None }
+    }
+}
+
+impl End {
+    fn bytes(&self) -> usize {
+        match self {
+            End::Completed(payload) | End::Failed(payload) => payload.as_str().len(),
+            End::Cancelled(reason) => reason.len(),
+        }
+    }
+
+    /// The end that the last row of a run's journal tells.
+    pub fn of(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
+        let turn = TurnRecord::decode(format, checksum, body)?;
+        let last = turn.deliveries.into_iter().next_back();
+        last.and_then(|delivery| delivery.end)
+            .ok_or_else(|| Error::coded(Code::Damaged, "the last row of the run's journal holds no end"))
+    }
 }
 
 /// Adds a turn to the operations that are outstanding: what a run waited for, told without running its code.
 pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
         match &delivery.event {
-            Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Timer { op } | Event::Woken { op } => {
+            Event::Completed { op, .. }
+            | Event::Failed { op, .. }
+            | Event::Timer { op }
+            | Event::Woken { op }
+            | Event::Ended { op, .. } => {
                 open.remove(op);
             }
             Event::Started { .. }
@@ -227,14 +305,22 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
         for command in &delivery.commands {
             match command {
                 Command::Step { op, step, .. } => {
-                    open.insert(*op, Outstanding { what: format!("step `{step}`") });
+                    open.insert(*op, Outstanding::new(format!("step `{step}`")));
                 }
                 Command::Timer { op, .. } => {
-                    open.insert(*op, Outstanding { what: "timer".to_owned() });
+                    open.insert(*op, Outstanding::new("timer"));
                 }
                 Command::Hook { op, token, .. } => {
-                    open.insert(*op, Outstanding { what: format!("hook `{token}`") });
+                    open.insert(*op, Outstanding::new(format!("hook `{token}`")));
                 }
+                Command::Child { op, workflow, run, detached: false, abandoned, .. } => {
+                    let what = format!("child run `{run}` of workflow `{workflow}`");
+                    open.insert(*op, Outstanding { what, child: (!abandoned).then(|| run.to_string()) });
+                }
+                Command::Watch { op, run } => {
+                    open.insert(*op, Outstanding::new(format!("run `{run}`")));
+                }
+                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } => {}
                 Command::Cancel { op } => {
                     open.remove(op);
                 }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 
-use super::journal::Command;
+use super::journal::{Command, End};
 use super::shared::{Shared, current};
 use crate::codec::{Payload, Recode};
 use crate::error::Error;
-use crate::registry::{AttemptResult, Policy, StepDefinition};
+use crate::registry::{AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 
 /// A future that an operation brings with it, since no definition can make it again.
 pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;
@@ -43,6 +43,28 @@ pub(crate) enum Kind {
     },
     Local(Option<LocalFuture>),
     Hook(Box<HookRequest>),
+    Child(Box<ChildRequest>),
+    /// The end of a run.
+    Watch(Arc<str>),
+}
+
+/// A child run to be started.
+#[derive(Clone)]
+pub(crate) struct ChildRequest {
+    pub definition: &'static WorkflowDefinition,
+    pub input: Payload,
+    /// Whether it goes on when its parent ends before it.
+    pub abandoned: bool,
+    /// Whether the parent does not wait for it.
+    pub detached: bool,
+}
+
+/// A child run that a run starts.
+#[derive(Clone)]
+pub(crate) struct StartedChild {
+    pub op: u64,
+    pub run: Arc<str>,
+    pub request: ChildRequest,
 }
 
 /// A hook to be opened, and what has come by it.
@@ -85,6 +107,8 @@ pub(crate) enum Completion {
     Due,
     /// Before its time.
     Woken,
+    /// Another run has ended.
+    Ended(End),
 }
 
 impl Kind {
@@ -93,11 +117,12 @@ impl Kind {
         match self {
             Kind::Step(step) => step.definition.recode_args,
             Kind::Hook(hook) => hook.recode_metadata,
-            Kind::Timer { .. } | Kind::Local(_) => |_| None,
+            Kind::Child(child) => child.definition.recode_args,
+            Kind::Timer { .. } | Kind::Local(_) | Kind::Watch(_) => |_| None,
         }
     }
 
-    pub(super) fn command(&self, op: u64) -> Command {
+    pub(super) fn command(&self, run: &Shared, op: u64) -> Command {
         match self {
             Kind::Step(step) => Command::Step {
                 op,
@@ -106,6 +131,15 @@ impl Kind {
                 input: step.input.clone(),
             },
             Kind::Timer { until, .. } => Command::Timer { op, until: *until },
+            Kind::Child(child) => Command::Child {
+                op,
+                workflow: Cow::Borrowed(child.definition.source.id),
+                run: Cow::Owned(run.child_id(op).to_string()),
+                input: child.input.clone(),
+                detached: child.detached,
+                abandoned: child.abandoned,
+            },
+            Kind::Watch(watched) => Command::Watch { op, run: Cow::Owned(watched.to_string()) },
             Kind::Hook(hook) => Command::Hook {
                 op,
                 token: Cow::Owned(hook.token.to_string()),
@@ -168,6 +202,13 @@ impl Operation {
         let mut operation = Operation::new(site)?;
         operation.op = operation.run.issue(Kind::Hook(Box::new(hook)), site, None);
         Some(operation)
+    }
+
+    /// Starts a child run that is not waited for: its id.
+    pub fn detach(self, child: ChildRequest) -> Result<Option<Arc<str>>, Error> {
+        self.run.check_turn(self.site)?;
+        let op = self.run.issue(Kind::Child(Box::new(child)), self.site, None);
+        Ok(op.map(|op| self.run.child_id(op)))
     }
 
     /// What a hook has received. An error means that it was polled outside its run.

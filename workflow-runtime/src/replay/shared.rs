@@ -1,8 +1,9 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
+mod effects;
 mod hooks;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -15,11 +16,11 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
-pub(crate) use self::hooks::Tokens;
+pub(crate) use self::effects::Effects;
 use super::journal::Command;
-use super::operation::{Completion, Kind, LocalFuture, Opening};
+use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
-use crate::codec::Recode;
+use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::limits;
 
@@ -65,7 +66,11 @@ struct State {
     outstanding: usize,
     commands: Vec<Command>,
     actions: Vec<Action>,
-    tokens: Tokens,
+    effects: Effects,
+    /// What the workflow has set as the run's state.
+    value: Option<Payload>,
+    /// The keys of the attributes that it has set.
+    keys: BTreeSet<Box<str>>,
     /// While replaying: the commands that the journal has behind this event, yet to be issued.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
@@ -82,9 +87,16 @@ type Alarm = Box<dyn Fn() + Send + Sync>;
 /// A source of numbers that nobody can guess.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
+/// Which run it is.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub run: Arc<str>,
+    pub generation: u64,
+}
+
 /// See the module.
 pub(crate) struct Shared {
-    run: Arc<str>,
+    identity: Identity,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
     draw: Draw,
@@ -100,9 +112,9 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 }
 
 impl Shared {
-    pub(super) fn new(run: Arc<str>, draw: Draw) -> Arc<Self> {
+    pub(super) fn new(identity: Identity, draw: Draw) -> Arc<Self> {
         Arc::new(Shared {
-            run,
+            identity,
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 now: 0,
@@ -114,7 +126,9 @@ impl Shared {
                 outstanding: 0,
                 commands: Vec::new(),
                 actions: Vec::new(),
-                tokens: Tokens::default(),
+                effects: Effects::default(),
+                value: None,
+                keys: BTreeSet::new(),
                 expected: None,
                 fault: None,
                 woken: VecDeque::new(),
@@ -140,8 +154,12 @@ impl Shared {
         CURRENT.try_with(|current| std::ptr::eq(Arc::as_ptr(current), self)).unwrap_or(false)
     }
 
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     pub(crate) fn run_id(&self) -> &Arc<str> {
-        &self.run
+        &self.identity.run
     }
 
     // What futures ask for.
@@ -170,7 +188,7 @@ impl Shared {
             return Ok(());
         }
         Err(Error::coded(Code::OutsideRun, "an operation of a run was polled outside the run's turn")
-            .run(&self.run)
+            .run(self.run_id())
             .operation(format!("created at {site}"))
             .help("await it in the workflow; do not hand it to another task, thread or runtime")
             .into_fatal())
@@ -183,7 +201,7 @@ impl Shared {
             return None;
         }
         let op = state.next_op;
-        let command = kind.command(op);
+        let command = kind.command(self, op);
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
             state.fault = Some(
@@ -203,15 +221,15 @@ impl Shared {
             match &kind {
                 Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
                 Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
-                Kind::Hook(hook) => state.tokens.opened.push(Opening {
-                    op,
-                    token: hook.token.clone(),
-                    metadata: hook.metadata.clone(),
-                    type_name: hook.type_name,
-                }),
+                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+                    state.effects.issued(op, &kind, || self.child_id(op));
+                }
             }
         }
         state.next_op += 1;
+        if matches!(&kind, Kind::Child(child) if child.detached) {
+            return Some(op);
+        }
         state.outstanding += 1;
         state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None });
         Some(op)
@@ -256,11 +274,9 @@ impl Shared {
             return;
         }
         match slot.as_ref().map(|slot| &slot.kind) {
-            Some(Kind::Hook(hook)) => match state.tokens.opened.iter().position(|opening| opening.op == op) {
-                // Nobody has heard of it.
-                Some(opening) => drop(state.tokens.opened.remove(opening)),
-                None => state.tokens.closed.push((op, hook.token.clone())),
-            },
+            Some(kind @ (Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_))) => {
+                state.effects.dropped(op, kind, || self.child_id(op));
+            }
             _ => state.actions.push(Action::Abort(op)),
         }
     }
@@ -338,7 +354,7 @@ impl Shared {
     fn foreign(&self, what: &str, site: Option<&'static Location<'static>>) -> Error {
         let error =
             Error::coded(Code::ForeignFuture, format!("the workflow awaits what is no durable operation: {what}"))
-                .run(&self.run)
+                .run(self.run_id())
                 .help("move what is awaited into a #[step], or wrap it with workflow_runtime::nondeterministic");
         match site {
             Some(site) => error.operation(format!("after the operation issued at {site}")),
@@ -441,6 +457,9 @@ impl Shared {
         if !ended && state.outstanding == 0 {
             return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
         }
+        if ended {
+            state.give_up_children(|op| self.child_id(op));
+        }
         Ok(std::mem::take(&mut state.commands))
     }
 
@@ -471,7 +490,7 @@ impl Shared {
             Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
             Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
             Kind::Step(_) | Kind::Local(_) => Some(Action::Dispatch(op)),
-            Kind::Hook(_) => None,
+            Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
         };
         open.into_iter().filter_map(action).collect()
     }
@@ -510,7 +529,7 @@ impl Shared {
                 Kind::Timer { until, .. } => *until,
                 Kind::Step(step) => step.not_before,
                 Kind::Local(_) => 0,
-                Kind::Hook(_) => continue,
+                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => continue,
             };
             earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
             if earliest == Some(0) {

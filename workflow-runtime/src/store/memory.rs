@@ -128,6 +128,26 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().inbox(run)) })
     }
 
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().state(run)) })
+    }
+
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().attributes(run)) })
+    }
+
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().find(attributes, limit)) })
+    }
+
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().children(run)) })
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         Box::pin(async move { Ok(self.shared.lock().token(token)) })
     }

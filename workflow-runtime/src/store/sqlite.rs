@@ -2,11 +2,13 @@
 //!
 //! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction, and [`heads`] spare it
 //! look-ups; [`readers`] have their own. Who executes is settled by a lock of the operating system ([`ownership`]); what it
-//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`].
+//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what else turns do is in [`effects`].
 
 mod claims;
+mod effects;
 mod fault;
 mod heads;
+mod letters;
 mod open;
 mod ownership;
 mod read;
@@ -196,6 +198,30 @@ impl Store for SqliteStore {
 
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
         Box::pin(self.readers.read("an inbox", move |connection| read::inbox(connection, run)))
+    }
+
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
+        let run: Arc<str> = run.into();
+        Box::pin(self.readers.read("a state", move |connection| effects::state(connection, &run)))
+    }
+
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+        let run: Arc<str> = run.into();
+        Box::pin(self.readers.read("attributes", move |connection| effects::attributes(connection, &run)))
+    }
+
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
+        let attributes = attributes.to_vec();
+        Box::pin(self.readers.read("runs", move |connection| effects::find(connection, &attributes, limit)))
+    }
+
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
+        let run: Arc<str> = run.into();
+        Box::pin(self.readers.read("runs", move |connection| effects::children(connection, &run)))
     }
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {

@@ -127,6 +127,26 @@ impl Store for Faulty {
         self.inner.inbox(run)
     }
 
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
+        self.inner.state(run)
+    }
+
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+        self.inner.attributes(run)
+    }
+
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
+        self.inner.find(attributes, limit)
+    }
+
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
+        self.inner.children(run)
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         self.inner.token(token)
     }

@@ -6,15 +6,7 @@ use std::task::Waker;
 use super::{Shared, Slot, nondeterminism};
 use crate::error::Error;
 use crate::replay::journal::Command;
-use crate::replay::operation::{Kind, Opening, Received};
-
-/// What has become of a run's tokens since the engine last asked.
-#[derive(Debug, Default)]
-pub(crate) struct Tokens {
-    pub opened: Vec<Opening>,
-    /// By operation.
-    pub closed: Vec<(u64, Arc<str>)>,
-}
+use crate::replay::operation::{Kind, Received};
 
 impl Shared {
     /// The token for a hook which is about to be issued: the one that the journal has, if this is a replay.
@@ -55,10 +47,5 @@ impl Shared {
         };
         hook.received.push_back(received);
         Ok(waker.take())
-    }
-
-    /// What has become of its tokens.
-    pub(crate) fn take_tokens(&self) -> Tokens {
-        std::mem::take(&mut self.state().tokens)
     }
 }

@@ -1,5 +1,6 @@
 //! The rows, and what each write does to them.
 
+mod effects;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use self::tokens::Token;
 
 use crate::store::{
-    DEAD, Fence, First, InboxRow, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write,
-    assert_engine,
+    About, DEAD, Fence, First, InboxRow, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Turn,
+    Write, assert_engine,
 };
 
 #[derive(Debug, Default)]
@@ -43,6 +44,19 @@ struct Run {
     dedupe: HashSet<String>,
     /// How long the journal was when `recoveries` was last raised.
     recovered_at: Option<usize>,
+    children: Vec<Arc<str>>,
+    /// The operations that wait for its end.
+    watchers: Vec<Watcher>,
+    state: Option<Arc<str>>,
+    attributes: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// An operation that waits for the end of a run.
+#[derive(Clone, Copy, Debug)]
+struct Watcher {
+    run: RunKey,
+    generation: u64,
+    op: u64,
 }
 
 /// Whether an engine other than the writer may have to act on it.
@@ -52,7 +66,10 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
             First::Letter(_) => true,
             First::Turn { change, .. } => ends(change.status),
         },
-        (Write::Turn(turn), Outcome::Committed) => turn.change.as_ref().is_some_and(|change| ends(change.status)),
+        (Write::Turn(_), Outcome::Told) => true,
+        (Write::Turn(turn), Outcome::Committed) => {
+            turn.effects.is_some() || turn.change.as_ref().is_some_and(|change| ends(change.status))
+        }
         (
             Write::Post { .. } | Write::Deliver { .. } | Write::Release { .. } | Write::Unstick { .. },
             Outcome::Committed,
@@ -74,6 +91,7 @@ impl Run {
             workflow: Arc::clone(&new.workflow),
             fingerprint: Arc::clone(&new.fingerprint),
             args_digest: new.args_digest,
+            parent: None,
             generation: 0,
             status: Status::Pending,
             fence: Fence { owner: 0, epoch: 0 },
@@ -92,6 +110,10 @@ impl Run {
             inbox: BTreeMap::new(),
             dedupe: HashSet::new(),
             recovered_at: None,
+            children: Vec::new(),
+            watchers: Vec::new(),
+            state: None,
+            attributes: BTreeMap::new(),
         }
     }
 
@@ -121,7 +143,7 @@ impl Run {
     }
 
     /// Whether it is new.
-    fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<Arc<str>>) -> bool {
+    fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) -> bool {
         if letter.dedupe.as_ref().is_some_and(|dedupe| !self.dedupe.insert(dedupe.clone())) {
             return false;
         }
@@ -134,6 +156,7 @@ impl Run {
             checksum: letter.checksum,
             body: Arc::clone(&letter.body),
             unread: false,
+            generation: self.row.generation,
             about,
         };
         self.inbox.insert(letters.last, row);
@@ -141,13 +164,17 @@ impl Run {
     }
 
     /// Takes a letter, if it is new, and becomes due.
-    fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<Arc<str>>) {
+    fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) {
         if self.put(letters, letter, about) {
             self.row.inbox_seq += 1;
             if !ends(self.row.status) {
                 self.row.wake_at = Some(0);
             }
         }
+    }
+
+    fn last(&self) -> Option<&JournalRow> {
+        self.journals.get(&self.row.generation)?.last()
     }
 
     fn unstick(&mut self) {
@@ -227,9 +254,9 @@ impl State {
         self.claimable.extend(run.claimable());
         self.ids.insert(Arc::clone(&new.id), key);
         self.runs.insert(key, run);
-        self.open(key, &new.opens);
+        self.affect(key, new.effects.as_deref());
         if let First::Turn { change, .. } = &new.first {
-            self.end_tokens(key, Some(change));
+            self.end(key, Some(change));
         }
         Outcome::Created(key)
     }
@@ -265,10 +292,11 @@ impl State {
             None => Outcome::Fenced,
             Some(Some(refused)) => refused,
             Some(None) => {
-                self.close(turn.run, &turn.closes);
-                self.open(turn.run, &turn.opens);
-                self.end_tokens(turn.run, turn.change.as_ref());
-                Outcome::Committed
+                self.affect(turn.run, turn.effects.as_deref());
+                match self.end(turn.run, turn.change.as_ref()) {
+                    true => Outcome::Told,
+                    false => Outcome::Committed,
+                }
             }
         }
     }

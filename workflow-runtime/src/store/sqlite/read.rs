@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row};
 
+use super::letters;
 use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow, Status};
 
 /// A raise of `recoveries` counts for as long as the journal has not grown since.
@@ -19,7 +20,8 @@ macro_rules! select_run {
                           ORDER BY idx DESC LIMIT 1
                       ) THEN recoveries
                       ELSE 0 END,
-                 created_at, started_at, completed_at, stuck
+                 created_at, started_at, completed_at, stuck,
+                 (SELECT id FROM runs AS parents WHERE parents.key = runs.parent)
              FROM runs WHERE ",
             $condition
         )
@@ -61,6 +63,7 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         started_at: time(13)?,
         completed_at: time(14)?,
         stuck: row.get(15)?,
+        parent: row.get(16)?,
     })
 }
 
@@ -117,7 +120,8 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
         .optional()?;
     let letters = snapshot
         .prepare_cached(
-            "SELECT sequence, arrived_at, format, checksum, body, about, unread FROM inbox WHERE run = ?1 ORDER BY sequence",
+            "SELECT sequence, arrived_at, format, checksum, body, about, unread, generation FROM inbox
+             WHERE run = ?1 ORDER BY sequence",
         )?
         .query_map((run,), |row| {
             Ok(InboxRow {
@@ -126,8 +130,9 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
                 format: row.get(2)?,
                 checksum: row.get(3)?,
                 body: body(row, 4)?,
-                about: row.get(5)?,
+                about: letters::about(row, 5)?,
                 unread: row.get(6)?,
+                generation: row.get::<_, i64>(7)?.cast_unsigned(),
             })
         })?
         .collect::<Result<_>>()?;

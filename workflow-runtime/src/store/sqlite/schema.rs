@@ -16,6 +16,7 @@ pub(super) const VERSION: i32 = 1;
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
 ///   `held` for a run that is not there yet.
+/// - `watchers` has the operations of other runs that wait for the end of a run.
 /// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (
@@ -30,6 +31,7 @@ CREATE TABLE runs (
     workflow     TEXT    NOT NULL,
     fingerprint  TEXT    NOT NULL,
     args_digest  BLOB    NOT NULL,
+    parent       INTEGER,
     token        BLOB    NOT NULL,
     generation   INTEGER NOT NULL,
     status       TEXT    NOT NULL,
@@ -45,6 +47,7 @@ CREATE TABLE runs (
     stuck        TEXT
 ) STRICT;
 CREATE INDEX runs_due ON runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX runs_children ON runs (parent) WHERE parent IS NOT NULL;
 CREATE INDEX runs_stuck ON runs (status) WHERE status = 'stuck';
 
 CREATE TABLE journal (
@@ -67,6 +70,7 @@ CREATE TABLE inbox (
     checksum   INTEGER NOT NULL,
     body       BLOB    NOT NULL,
     unread     INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL,
     about      TEXT
 ) STRICT;
 CREATE INDEX inbox_letters ON inbox (run);
@@ -92,6 +96,27 @@ CREATE TABLE held (
     until      INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX held_letters ON held (token);
+
+CREATE TABLE watchers (
+    run        INTEGER NOT NULL,
+    watcher    INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    op         INTEGER NOT NULL,
+    PRIMARY KEY (run, watcher, generation, op)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE states (
+    run   INTEGER PRIMARY KEY,
+    state TEXT    NOT NULL
+) STRICT;
+
+CREATE TABLE attributes (
+    run   INTEGER NOT NULL,
+    key   TEXT    NOT NULL,
+    value TEXT    NOT NULL,
+    PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attributes_found ON attributes (key, value, run);
 
 CREATE TABLE dedupe (
     run INTEGER NOT NULL,

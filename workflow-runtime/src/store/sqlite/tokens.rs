@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::writes::receive;
-use crate::store::{Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+use super::letters::receive;
+use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
 impl TokenState {
     fn as_str(self) -> &'static str {
@@ -80,19 +80,19 @@ pub(super) fn open(connection: &Connection, run: RunKey, opens: &[Open]) -> Resu
                 .prepare_cached("SELECT id FROM runs WHERE key = ?1")?
                 .query_row((theirs,), |row| row.get(0))
                 .optional()?;
-            receive(connection, run, &open.refusal, about.as_deref())?;
+            receive(connection, run, &open.refusal, about.map(About::Owner).as_ref())?;
             continue;
         }
         set(connection, &open.token, Some(run), open.op, &open.label)?;
         if let Some(op) = open.op {
-            hand_over(connection, &open.token, run, Some(&op.to_string()), open.refusal.arrived_at)?;
+            hand_over(connection, &open.token, run, Some(&About::Operation(op)), open.refusal.arrived_at)?;
         }
     }
     Ok(())
 }
 
 /// Puts what is held for a token into a run's inbox.
-fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&str>, now: u64) -> Result<()> {
+fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<()> {
     let held: Vec<(Letter, u64)> = connection
         .prepare_cached(
             "SELECT dedupe, arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
@@ -145,7 +145,7 @@ pub(super) fn deliver(
     let there = owner(connection, token)?;
     match &there {
         Some(Owner { state: TokenState::Open, run: Some(run), op: Some(op) }) => {
-            receive(connection, *run, letter, Some(&op.to_string()))?;
+            receive(connection, *run, letter, Some(&About::Operation(*op)))?;
             return Ok(Outcome::Committed);
         }
         Some(Owner { state: TokenState::Open, run: Some(_), op: None }) => {

@@ -151,7 +151,7 @@ mod tests {
             args_digest: [0; 32],
             created_at: 0,
             token: 1,
-            opens: Vec::new(),
+            effects: None,
             first: First::Letter(letter),
         })
     }

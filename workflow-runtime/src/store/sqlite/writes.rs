@@ -6,8 +6,9 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
-use super::{claims, read, tokens};
-use crate::store::{Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
+use super::letters::{self, receive};
+use super::{claims, effects, read, tokens};
+use crate::store::{Effects, Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
 /// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite then copies each row
@@ -39,11 +40,6 @@ INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
     generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, 0, 1, 0)
 ON CONFLICT (id) DO NOTHING";
-
-const POSTED: &str = "
-UPDATE runs SET inbox_seq = inbox_seq + 1,
-    wake_at = CASE WHEN status IN ('completed', 'failed', 'cancelled', 'stuck') THEN wake_at ELSE 0 END
-WHERE key = ?1";
 
 /// A group of writes, inside its transaction.
 pub(super) struct Group<'c> {
@@ -96,15 +92,17 @@ impl<'c> Group<'c> {
                 self.heads.appended(key, head, Some(change));
             }
             First::Letter(letter) => {
-                put(self.connection, key, letter, None)?;
+                letters::put(self.connection, key, letter, None)?;
             }
         }
-        tokens::open(self.connection, key, &new.opens)?;
-        if let First::Turn { change, .. } = &new.first
-            && change.status.is_terminal()
-            && !new.opens.is_empty()
-        {
-            tokens::end(self.connection, key)?;
+        if let Some(effects) = &new.effects {
+            self.affect(key, effects)?;
+            // Nobody but the run itself can have opened anything for it.
+            if let First::Turn { row, change, .. } = &new.first
+                && change.status.is_terminal()
+            {
+                self.end(key, row, change)?;
+            }
         }
         Ok(Outcome::Created(key))
     }
@@ -140,14 +138,44 @@ impl<'c> Group<'c> {
                 .execute((sequence.cast_signed(), turn.run))?;
         }
         for letter in &turn.returned {
-            put(self.connection, turn.run, letter, None)?;
+            letters::put(self.connection, turn.run, letter, None)?;
         }
-        tokens::close(self.connection, turn.run, &turn.closes)?;
-        tokens::open(self.connection, turn.run, &turn.opens)?;
-        if turn.change.as_ref().is_some_and(|change| change.status.is_terminal()) {
-            tokens::end(self.connection, turn.run)?;
+        if let Some(effects) = &turn.effects {
+            self.affect(turn.run, effects)?;
+        }
+        if let (Some(row), Some(change)) = (&turn.row, &turn.change)
+            && change.status.is_terminal()
+            && self.end(turn.run, row, change)?
+        {
+            return Ok(Outcome::Told);
         }
         Ok(Outcome::Committed)
+    }
+
+    fn affect(&mut self, run: RunKey, effects: &Effects) -> Result<()> {
+        tokens::close(self.connection, run, &effects.closes)?;
+        tokens::open(self.connection, run, &effects.opens)?;
+        for child in &effects.children {
+            match self.create(&child.new)? {
+                Outcome::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
+                _ => receive(self.connection, run, &child.refusal, None)?,
+            }
+        }
+        for watch in &effects.watches {
+            effects::watch(self.connection, run, watch)?;
+        }
+        for message in &effects.messages {
+            if effects::is_unfinished(self.connection, &message.run)? {
+                self.post(&message.run, &message.letter, message.unstick)?;
+            }
+        }
+        effects::set(self.connection, run, effects)
+    }
+
+    /// A run has ended: whether somebody waits for that.
+    fn end(&self, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
+        tokens::end(self.connection, run)?;
+        effects::tell_watchers(self.connection, run, last, change.completed_at.unwrap_or_default())
     }
 
     fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<Outcome> {
@@ -270,32 +298,6 @@ fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {
         turn.fence.epoch.cast_signed(),
         turn.generation.cast_signed(),
     ))
-}
-
-/// Whether the letter is new.
-fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&str>) -> Result<bool> {
-    if let Some(key) = &letter.dedupe {
-        let new = connection
-            .prepare_cached("INSERT INTO dedupe (run, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute((run, key))?;
-        if new == 0 {
-            return Ok(false);
-        }
-    }
-    connection
-        .prepare_cached(
-            "INSERT INTO inbox (run, arrived_at, format, checksum, body, about) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute((run, letter.arrived_at.cast_signed(), letter.format, letter.checksum, &*letter.body, about))?;
-    Ok(true)
-}
-
-/// Puts a letter into a run's inbox, if it is new, and makes the run due.
-pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&str>) -> Result<()> {
-    if put(connection, run, letter, about)? {
-        connection.prepare_cached(POSTED)?.execute((run,))?;
-    }
-    Ok(())
 }
 
 fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {

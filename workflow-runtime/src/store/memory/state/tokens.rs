@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::State;
-use crate::store::{Close, Letter, NEVER, Open, Outcome, RowChange, RunKey, TokenLabel, TokenRow, TokenState};
+use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
 #[derive(Debug)]
 pub(super) struct Token {
@@ -30,17 +30,13 @@ impl Token {
     }
 }
 
-fn about(op: Option<u64>) -> Option<Arc<str>> {
-    op.map(|op| op.to_string().into())
-}
-
 impl State {
     pub(super) fn open(&mut self, run: RunKey, opens: &[Open]) {
         for open in opens {
             let taken = self.tokens.get(&open.token).filter(|token| token.state == TokenState::Open);
             let theirs = taken.and_then(|token| token.run.filter(|owner| *owner != run || token.op.is_some()));
             if let Some(owner) = theirs {
-                let owner = self.runs.get(&owner).map(|owner| Arc::clone(&owner.row.id));
+                let owner = self.runs.get(&owner).map(|owner| About::Owner(Arc::clone(&owner.row.id)));
                 if open.op.is_some() {
                     self.edit(run, |run, letters| run.receive(letters, &open.refusal, owner));
                 }
@@ -53,7 +49,7 @@ impl State {
             self.tokens.insert(Arc::clone(&open.token), token);
             let now = open.refusal.arrived_at;
             for (letter, _) in delivered.into_iter().filter(|(_, until)| *until >= now) {
-                self.edit(run, |run, letters| run.receive(letters, &letter, about(op)));
+                self.edit(run, |run, letters| run.receive(letters, &letter, op.map(About::Operation)));
             }
         }
     }
@@ -69,10 +65,7 @@ impl State {
     }
 
     /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
-    pub(super) fn end_tokens(&mut self, run: RunKey, change: Option<&RowChange>) {
-        if !change.is_some_and(|change| change.status.is_terminal()) {
-            return;
-        }
+    pub(super) fn end_tokens(&mut self, run: RunKey) {
         let mut unread = Vec::new();
         for token in self.tokens.values_mut() {
             if (token.run, token.state) == (Some(run), TokenState::Open) {
@@ -89,7 +82,7 @@ impl State {
         if let Some(token) = self.tokens.get_mut(name) {
             match (token.state, token.run, token.op) {
                 (TokenState::Open, Some(run), Some(op)) => {
-                    self.edit(run, |run, letters| run.receive(letters, letter, about(Some(op))));
+                    self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
                     return Outcome::Committed;
                 }
                 (TokenState::Open, Some(_), None) => {

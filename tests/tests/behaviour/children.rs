@@ -1,0 +1,321 @@
+//! Workflows that run workflows, and runs that wait for runs.
+
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{
+    Code, DurableExt, Engine, Error, Failure, Result, Run, Status, get_run, hook, run_id, sleep, step, workflow,
+};
+
+use crate::support::{Lab, Place};
+
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Odd {
+    Number(u32),
+    Other(String),
+}
+
+impl From<Error> for Odd {
+    fn from(error: Error) -> Self {
+        Odd::Other(format!("{} {error}", error.code()))
+    }
+}
+
+impl Failure for Odd {}
+
+#[step]
+async fn noted(#[resource] lab: &Lab, name: String) -> Result<usize> {
+    Ok(lab.note(&name))
+}
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(())
+}
+
+#[workflow]
+async fn half(n: u32) -> Result<u32, Odd> {
+    noted(format!("half {n}")).await?;
+    if n % 2 == 1 { Err(Odd::Number(n)) } else { Ok(n / 2) }
+}
+
+#[workflow]
+async fn halves(numbers: Vec<u32>) -> Result<Vec<Result<u32, Odd>>> {
+    Ok(join_all(numbers.into_iter().map(half)).await)
+}
+
+#[workflow]
+async fn patient(name: String) -> Result<String> {
+    gated(name.clone()).await?;
+    Ok(name)
+}
+
+#[workflow]
+async fn asks(name: String) -> Result<String> {
+    Ok(format!("{} of {}", patient(name).await?, run_id().unwrap_or_default()))
+}
+
+/// Its tree has 15 runs for a depth of 4.
+#[workflow]
+async fn tree(depth: u32) -> Result<u32> {
+    if depth == 1 {
+        return Ok(1);
+    }
+    let (left, right) = tokio::try_join!(tree(depth - 1), tree(depth - 1))?;
+    Ok(left + right + 1)
+}
+
+#[workflow]
+async fn chain(length: u32) -> Result<u32> {
+    Ok(if length == 1 { 1 } else { 1 + chain(length - 1).await? })
+}
+
+#[workflow]
+async fn forever(name: String) -> Result<()> {
+    noted(name).await?;
+    sleep(FOREVER).await;
+    Ok(())
+}
+
+#[workflow]
+async fn loses_interest(name: String) -> Result<()> {
+    tokio::select! {
+        child = forever(name.clone()) => child,
+        done = gated(name + " enough") => done,
+    }
+}
+
+#[workflow]
+async fn leaves(name: String) -> Result<()> {
+    tokio::select! {
+        child = forever(name.clone()).abandon() => child?,
+        done = gated(name + " enough") => done?,
+    }
+    Ok(())
+}
+
+#[workflow]
+async fn ends_with_children(name: String) -> Result<()> {
+    let children =
+        join_all([forever(format!("{name} bound")).boxed(), forever(format!("{name} free")).abandon().boxed()]);
+    tokio::select! {
+        _ = children => {}
+        done = gated(name + " enough") => done?,
+    }
+    Err(Error::fatal("enough"))
+}
+
+#[workflow]
+async fn sends_off(name: String) -> Result<Run<String>> {
+    patient(name).detach()
+}
+
+#[workflow]
+async fn waits_for(run: Run<String>) -> Result<String> {
+    let first = (&run).await?;
+    Ok(first + &run.await?)
+}
+
+#[workflow]
+async fn survives_what_it_waits_for(run: Run<String>) -> Result<String> {
+    Ok(run.await.map_or_else(|error| format!("{} {}", error.code(), error.is_fatal()), |value| value))
+}
+
+#[workflow]
+async fn takes(token: String) -> Result<u32> {
+    hook::<u32>().token(token).await
+}
+
+#[workflow]
+async fn holds_no_slot(left: u32) -> Result<u32> {
+    noted("slot".into()).await?;
+    Ok(if left == 0 { 0 } else { 1 + holds_no_slot(left - 1).await? })
+}
+
+async fn child_of(run: &Run<impl Sized, impl Sized>) -> String {
+    loop {
+        if let Some(child) = run.children().await.unwrap().pop() {
+            return child;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn ended(engine: &Engine, id: &str) -> Status {
+    let run: Run<()> = engine.get_run(id);
+    loop {
+        let _ = (&run).await;
+        let status = run.status().await.unwrap();
+        if status.is_terminal() {
+            return status;
+        }
+        // It may be stuck until the letter is there that ends it.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+    Box::pin(future)
+}
+
+on_each_store! {
+    async fn results_and_typed_errors_come_back_from_children(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(halves, vec![2, 3, 8]).await.unwrap();
+        assert_eq!((&run).await.unwrap(), [Ok(1), Err(Odd::Number(3)), Ok(4)]);
+        let children = run.children().await.unwrap();
+        assert_eq!(children.len(), 3);
+        for child in children {
+            let info = engine.get_run::<u32, Odd>(child).info().await.unwrap();
+            assert_eq!(info.parent.as_deref(), Some(run.id()));
+            assert!(info.workflow.ends_with("half"));
+        }
+        assert_eq!([2, 3, 8].map(|n| lab.count(&format!("half {n}"))), [1, 1, 1]);
+    }
+
+    async fn a_child_goes_on_after_a_crash_and_answers_its_parent(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
+        lab.executed("a", 1).await;
+        let child = child_of(&run).await;
+        drop((run, engine));
+        lab.open_gate("a");
+        let engine = place.open(&lab).await;
+        assert_eq!(engine.get_run::<String, Error>("parent").await.unwrap(), "a of parent");
+        assert_eq!(engine.get_run::<String, Error>("parent").children().await.unwrap(), [child]);
+    }
+
+    async fn a_parent_that_left_memory_is_woken_by_its_child(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).evict_after(Duration::ZERO).open().await.unwrap();
+        let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
+        lab.executed("a", 1).await;
+        let store = place.store();
+        while store.run("parent").await.unwrap().unwrap().fence.owner != 0 {
+            tokio::task::yield_now().await;
+        }
+        lab.open_gate("a");
+        assert_eq!(run.await.unwrap(), "a of parent");
+    }
+
+    async fn a_tree_of_fifteen_runs_works(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        assert_eq!(engine.start(tree, 4).await.unwrap().await.unwrap(), 15);
+    }
+
+    async fn a_child_that_loses_a_race_is_cancelled(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(loses_interest, "a".into()).await.unwrap();
+        lab.executed("a", 1).await;
+        lab.open_gate("a enough");
+        let child = child_of(&run).await;
+        run.await.unwrap();
+        assert_eq!(ended(&engine, &child).await, Status::Cancelled);
+    }
+
+    async fn the_end_of_a_parent_cancels_its_children_but_for_those_it_abandons(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(ends_with_children, "a".into()).await.unwrap();
+        lab.executed("a bound", 1).await;
+        lab.executed("a free", 1).await;
+        let children = run.children().await.unwrap();
+        lab.open_gate("a enough");
+        assert_eq!((&run).await.unwrap_err().to_string(), "enough");
+        assert_eq!(ended(&engine, &children[0]).await, Status::Cancelled);
+        let free: Run<()> = engine.get_run(children[1].clone());
+        assert!(!free.status().await.unwrap().is_terminal());
+        assert!(free.cancel("by hand").await.unwrap());
+    }
+
+    async fn a_child_is_cancelled_with_its_parent(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, "a".into()).await.unwrap();
+        lab.executed("a", 1).await;
+        let child = child_of(&run).await;
+        assert!(run.cancel("no more").await.unwrap());
+        assert_eq!(ended(&engine, &child).await, Status::Cancelled);
+    }
+
+    async fn a_child_that_is_dropped_goes_also_if_its_parent_abandons_it_at_its_end_only(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves, "a".into()).await.unwrap();
+        lab.executed("a", 1).await;
+        let child = child_of(&run).await;
+        lab.open_gate("a enough");
+        run.await.unwrap();
+        assert_eq!(ended(&engine, &child).await, Status::Cancelled);
+    }
+
+    async fn a_detached_child_goes_on_and_its_handle_is_a_value(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(sends_off, "a".into()).await.unwrap();
+        let detached = (&run).await.unwrap();
+        assert_eq!(run.children().await.unwrap(), [detached.id()]);
+        let waiting = engine.start(waits_for, detached.clone()).await.unwrap();
+        lab.executed("a", 1).await;
+        lab.open_gate("a");
+        assert_eq!(waiting.await.unwrap(), "aa");
+        let late = engine.start(waits_for, detached).await.unwrap();
+        assert_eq!(late.await.unwrap(), "aa");
+    }
+
+    async fn waiting_for_a_run_that_fails_or_is_not_there_is_an_error(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let nobody = engine.start(survives_what_it_waits_for, get_run("nobody")).await.unwrap();
+        assert_eq!(nobody.await.unwrap(), "run_not_found true");
+        let doomed = engine.start(patient, "a".into()).await.unwrap();
+        let waiting = engine.start(survives_what_it_waits_for, doomed.clone()).await.unwrap();
+        assert!(doomed.cancel("enough").await.unwrap());
+        assert_eq!(waiting.await.unwrap(), "cancelled true");
+    }
+
+    async fn waiting_for_a_child_holds_no_slot(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).concurrency(1).open().await.unwrap();
+        assert_eq!(engine.start(holds_no_slot, 20).await.unwrap().await.unwrap(), 20);
+        assert_eq!(lab.count("slot"), 21);
+    }
+
+    async fn the_children_of_a_run_that_cannot_be_replayed_are_cancelled_with_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
+        lab.executed("a", 1).await;
+        let child = child_of(&run).await;
+        drop((run, engine));
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        let run: Run<String> = engine.get_run("parent");
+        assert_eq!((&run).await.unwrap_err().code(), Code::Stuck);
+        assert!(run.cancel("hopeless").await.unwrap());
+        assert_eq!(ended(&engine, &child).await, Status::Cancelled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_of_a_thousand_runs_works() {
+    let place = Place::memory();
+    let engine = place.builder(&Lab::new()).open().await.unwrap();
+    assert_eq!(engine.start(chain, 1_000).await.unwrap().await.unwrap(), 1_000);
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_awaited_elsewhere_says_how_it_is_started() {
+    let error = boxed(tree(1)).await.unwrap_err();
+    assert_eq!(error.code(), Code::OutsideRun);
+    assert!(format!("{error:?}").contains("start("), "{error:?}");
+    let token: Result<u32> = takes("t".into()).await;
+    assert!(token.is_err());
+}

@@ -1,0 +1,109 @@
+//! What runs show of themselves.
+
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{Code, Error, Result, Run, remove_attribute, set_attribute, set_state, state, step, workflow};
+
+use crate::support::Lab;
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    done: Vec<u32>,
+}
+
+#[step]
+async fn gated(#[resource] lab: &Lab, n: u32) -> Result<u32> {
+    lab.note(&n.to_string());
+    lab.pass_gate(&n.to_string()).await;
+    Ok(n)
+}
+
+#[workflow]
+async fn shows_itself(count: u32) -> Result<usize> {
+    set_attribute("phase", "begun")?;
+    for n in 0..count {
+        gated(n).await?;
+        let mut progress: Progress = state()?.unwrap_or_default();
+        progress.done.push(n);
+        set_state(&progress)?;
+    }
+    set_attribute("phase", "done")?;
+    remove_attribute("hidden")?;
+    Ok(state::<Progress>()?.unwrap_or_default().done.len())
+}
+
+#[workflow]
+async fn wears_too_much() -> Result<String> {
+    for n in 0..64 {
+        set_attribute(&n.to_string(), "x")?;
+    }
+    set_attribute("0", "y")?;
+    let error = set_attribute("one more", "x").unwrap_err();
+    remove_attribute("0")?;
+    set_attribute("one more", "x")?;
+    let long = set_attribute("long", &"x".repeat(600)).unwrap_err();
+    let unnamed = set_attribute("", "x").unwrap_err();
+    Ok(format!("{} {} {}", error.code(), long.code(), unnamed.code()))
+}
+
+#[workflow]
+async fn shows_nothing_that_is_lost() -> Result<()> {
+    set_state(&f64::NAN)
+}
+
+on_each_store! {
+    async fn the_state_is_that_of_the_last_turn_also_after_a_crash(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(shows_itself, 3).id("r").await.unwrap();
+        lab.executed("0", 1).await;
+        assert_eq!(run.state::<Progress>().await.unwrap(), None);
+        lab.open_gate("0");
+        lab.executed("1", 1).await;
+        assert_eq!(run.state().await.unwrap(), Some(Progress { done: vec![0] }));
+        assert_eq!(run.attributes().await.unwrap()["phase"], "begun");
+        drop((run, engine));
+        let engine = place.open(&lab).await;
+        let run: Run<usize> = engine.get_run("r");
+        assert_eq!(run.state().await.unwrap(), Some(Progress { done: vec![0] }));
+        lab.open_gate("1");
+        lab.open_gate("2");
+        assert_eq!((&run).await.unwrap(), 3);
+        assert_eq!(run.state().await.unwrap(), Some(Progress { done: vec![0, 1, 2] }));
+        let error = run.state::<u64>().await.unwrap_err();
+        assert_eq!(error.code(), Code::Payload);
+        assert_eq!(error.run_id(), Some("r"));
+    }
+
+    async fn runs_are_found_by_attributes_of_their_start_and_of_their_own(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        lab.open_gate("0");
+        let start = engine.start(shows_itself, 1).attribute("customer", "Ada").attribute("hidden", "yes");
+        let run = start.id("r").await.unwrap();
+        engine.start(shows_itself, 1).attribute("customer", "Bob").await.unwrap().await.unwrap();
+        run.await.unwrap();
+        let found = engine.find_runs([("customer", "Ada"), ("phase", "done")]).await.unwrap();
+        assert_eq!(found.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["r"]);
+        assert!(engine.find_runs([("hidden", "yes")]).await.unwrap().iter().all(|run| run.id != "r"));
+        assert_eq!(engine.find_runs([("phase", "done")]).await.unwrap().len(), 2);
+        let nothing: [(&str, &str); 0] = [];
+        assert_eq!(engine.find_runs(nothing).await.unwrap_err().code(), Code::InvalidName);
+    }
+
+    async fn what_cannot_be_an_attribute_is_an_error(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        assert_eq!(engine.start(wears_too_much, ()).await.unwrap().await.unwrap(), "limit limit invalid_name");
+        let long = engine.start(wears_too_much, ()).attribute("a", "x".repeat(512)).id("r").await.unwrap_err();
+        assert_eq!(long.code(), Code::Limit);
+        assert!(!engine.get_run::<(), Error>("r").exists().await.unwrap());
+        let error = engine.start(shows_nothing_that_is_lost, ()).await.unwrap().await.unwrap_err();
+        assert_eq!(error.code(), Code::Payload);
+    }
+}
+
+#[tokio::test]
+async fn outside_a_workflow_there_is_no_state() {
+    assert_eq!(set_state(&1).unwrap_err().code(), Code::OutsideRun);
+    assert_eq!(state::<u32>().unwrap_err().code(), Code::OutsideRun);
+    assert_eq!(set_attribute("a", "b").unwrap_err().code(), Code::OutsideRun);
+}

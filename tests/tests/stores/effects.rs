@@ -1,0 +1,162 @@
+//! What turns do to other runs, and what they show of their own: children, watches, messages, state, attributes.
+
+use workflow_runtime::store::{
+    About, Child, Effects, Fence, First, Message, NewRun, Outcome, RunKey, Status, Turn, Watch,
+};
+
+use crate::fixture::*;
+
+fn effects(effects: Effects) -> Option<Box<Effects>> {
+    Some(Box::new(effects))
+}
+
+fn child(id: &str, op: Option<u64>) -> Child {
+    let new = NewRun { workflow: REFUNDS.into(), ..new_run(id, First::Letter(letter("begin"))) };
+    Child { new, op, refusal: letter("there is one") }
+}
+
+fn watch(run: &str, op: u64) -> Watch {
+    Watch { run: run.into(), op, refusal: letter("there is none") }
+}
+
+fn message(run: &str, unstick: bool) -> Message {
+    Message { run: run.into(), letter: letter("hello"), unstick }
+}
+
+/// A run of [`ADA`] whose second turn does this.
+async fn doing(fx: &Fixture, id: &str, done: Effects) -> RunKey {
+    let key = fx.create(new_run(id, taken_by(ADA))).await;
+    let turn = Turn { row: Some(row(1, 2)), effects: effects(done), ..turn(key) };
+    assert_eq!(fx.turn(turn).await, Outcome::Committed);
+    key
+}
+
+/// The bodies of a run's letters, and what the store knows of them.
+async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
+    let rows = fx.inbox(run).await.into_iter();
+    rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
+}
+
+fn ended(op: u64) -> (String, Option<About>) {
+    ("turn 9".to_owned(), Some(About::Ended(op)))
+}
+
+/// The last turn of a run, as [`row`] 9.
+fn last(run: RunKey, fence: Fence, index: u64) -> Turn {
+    Turn { row: Some(row(index, 9)), fence, change: Some(change(Status::Completed, None)), ..turn(run) }
+}
+
+pub async fn a_child_is_due_at_once_and_its_end_is_told_to_its_parent(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
+    let row = fx.run("c").await;
+    assert_eq!((row.status, row.wake_at, row.parent.as_deref()), (Status::Pending, Some(0), Some("p")));
+    assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
+    assert_eq!(fx.letters(row.key).await, ["begin"]);
+    let claimed = fx.claim(ADA, 1_000).await;
+    assert_eq!(claimed.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["c"]);
+    let before = fx.run("p").await.inbox_seq;
+    assert_eq!(fx.turn(last(row.key, claimed[0].fence, 0)).await, Outcome::Told);
+    assert_eq!(letters(&fx, parent).await, [ended(7)]);
+    let row = fx.run("p").await;
+    assert_eq!((row.inbox_seq, row.wake_at), (before + 1, Some(0)));
+    assert!(fx.store.news(ADA).await.unwrap().contains(&parent));
+}
+
+pub async fn a_child_that_nobody_waits_for_tells_nobody(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let parent = doing(&fx, "p", Effects { children: vec![child("c", None)], ..Effects::default() }).await;
+    let claimed = fx.claim(ADA, 1_000).await;
+    assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, Outcome::Committed);
+    assert!(letters(&fx, parent).await.is_empty());
+    assert_eq!(fx.run("c").await.parent.as_deref(), Some("p"));
+}
+
+pub async fn a_turn_that_is_sent_again_starts_its_children_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("p", taken_by(ADA))).await;
+    let done = Effects { children: vec![child("c", Some(7))], ..Effects::default() };
+    let turn = Turn { row: Some(row(1, 2)), effects: effects(done), ..turn(key) };
+    assert_eq!(fx.turn(turn.clone()).await, Outcome::Committed);
+    assert_eq!(fx.turn(turn).await, Outcome::Committed);
+    assert_eq!(fx.store.children("p").await.unwrap().len(), 1);
+    assert!(letters(&fx, key).await.is_empty(), "it is not refused");
+}
+
+pub async fn a_child_whose_id_another_run_has_is_refused_by_a_letter(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
+    let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
+    assert_eq!(letters(&fx, parent).await, [("there is one".to_owned(), None)]);
+    assert_eq!(fx.run("c").await.parent, None);
+}
+
+pub async fn who_watches_a_run_is_told_of_its_end_before_and_after_it(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let watched = fx.create(new_run("w", taken_by(ADA))).await;
+    let early =
+        doing(&fx, "early", Effects { watches: vec![watch("w", 3), watch("w", 4)], ..Effects::default() }).await;
+    assert!(letters(&fx, early).await.is_empty());
+    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, Outcome::Told);
+    assert_eq!(letters(&fx, early).await, [ended(3), ended(4)]);
+    let late = doing(&fx, "late", Effects { watches: vec![watch("w", 5)], ..Effects::default() }).await;
+    assert_eq!(letters(&fx, late).await, [ended(5)]);
+    let vain = doing(&fx, "vain", Effects { watches: vec![watch("nobody", 6)], ..Effects::default() }).await;
+    assert_eq!(letters(&fx, vain).await, [("there is none".to_owned(), None)]);
+}
+
+pub async fn messages_reach_runs_that_have_not_ended(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let stuck = fx.create(new_run("stuck", taken_by(ADA))).await;
+    fx.turn(Turn { change: Some(change(Status::Stuck, None)), ..turn(stuck) }).await;
+    let over = fx.create(new_run("over", taken_by(ADA))).await;
+    fx.turn(last(over, turn(over).fence, 1)).await;
+    let messages = vec![message("stuck", true), message("over", true), message("nobody", true)];
+    doing(&fx, "sender", Effects { messages, ..Effects::default() }).await;
+    assert_eq!(fx.letters(stuck).await, ["hello"]);
+    assert_eq!((fx.run("stuck").await.status, fx.run("stuck").await.wake_at), (Status::Running, Some(0)));
+    assert!(fx.letters(over).await.is_empty());
+}
+
+pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let set = |state: &str, key: &str, value: Option<&str>| Effects {
+        state: Some(state.into()),
+        attributes: vec![(key.into(), value.map(Into::into))],
+        ..Effects::default()
+    };
+    let key = doing(&fx, "r", set("1", "color", Some("red"))).await;
+    assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("1"));
+    assert_eq!(fx.store.attributes("r").await.unwrap(), [("color".into(), "red".into())]);
+    let stale = Turn { fence: Fence { owner: ADA, epoch: 0 }, ..turn(key) };
+    let refused = Turn { row: Some(row(2, 3)), effects: effects(set("9", "color", Some("blue"))), ..stale };
+    assert_eq!(fx.turn(refused).await, Outcome::Fenced);
+    assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("1"), "a stale owner sets nothing");
+    let next = Turn { row: Some(row(2, 3)), effects: effects(set("2", "color", None)), ..turn(key) };
+    assert_eq!(fx.turn(next).await, Outcome::Committed);
+    assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("2"));
+    assert!(fx.store.attributes("r").await.unwrap().is_empty());
+    assert_eq!(fx.store.state("nobody").await.unwrap(), None);
+}
+
+pub async fn runs_are_found_by_all_of_the_attributes_asked_for(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (id, size) in [("a", "s"), ("b", "m"), ("c", "m")] {
+        let attributes =
+            [("color", "red"), ("size", size)].map(|(key, value)| (key.into(), Some(value.into()))).to_vec();
+        let done = effects(Effects { attributes, ..Effects::default() });
+        fx.create(NewRun { effects: done, ..new_run(id, taken_by(ADA)) }).await;
+    }
+    let find = |attributes: Vec<(&str, &str)>, limit: usize| {
+        let attributes: Vec<_> = attributes.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let store = fx.store.clone();
+        async move {
+            let found = store.find(&attributes, limit).await.unwrap();
+            found.iter().map(|run| run.id.to_string()).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(find(vec![("color", "red")], 10).await, ["c", "b", "a"]);
+    assert_eq!(find(vec![("color", "red")], 2).await, ["c", "b"]);
+    assert_eq!(find(vec![("color", "red"), ("size", "m")], 10).await, ["c", "b"]);
+    assert!(find(vec![("color", "blue")], 10).await.is_empty());
+}

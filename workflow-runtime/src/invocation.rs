@@ -1,0 +1,126 @@
+//! A call of a workflow inside a workflow: a child run.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::codec;
+use crate::durable::Durable;
+use crate::error::{Code, Error};
+use crate::registry::registry;
+use crate::replay::{ChildRequest, Kind, Operation};
+use crate::run::{self, Run};
+use crate::workflow::{Fallible, Workflow};
+
+/// What calling a `#[workflow]` function gives.
+///
+/// Awaited in a workflow it is a child run: with a journal and an id of its own, executed beside its parent, which waits
+/// for it without holding anything but its rows. Its result and its typed error come back as those of a step do; a child
+/// that was cancelled gives an error with [`Code::Cancelled`](crate::Code::Cancelled). Dropping it cancels the child, and
+/// so does the end of the parent, unless it is [abandoned](Invocation::abandon). A child that is stuck keeps its parent
+/// waiting.
+///
+/// Elsewhere the call runs nothing: pass the function to [`start`](crate::start).
+///
+/// ```
+/// # use workflow_runtime::{Engine, Result, workflow};
+/// #[workflow]
+/// async fn fibonacci(n: u32) -> Result<u64> {
+///     if n < 2 {
+///         return Ok(u64::from(n));
+///     }
+///     let (a, b) = tokio::try_join!(fibonacci(n - 1), fibonacci(n - 2))?;
+///     Ok(a + b)
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// let engine = Engine::open("memory:").await?;
+/// assert_eq!(engine.start(fibonacci, 7).await?.await?, 13);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "calling a workflow runs nothing: await it in a workflow, where it is a child run, or start it with `start(the_function, arguments)`"]
+pub struct Invocation<W: Workflow> {
+    state: State,
+    workflow: PhantomData<fn() -> W>,
+}
+
+enum State {
+    Run { operation: Operation, request: Option<Box<ChildRequest>> },
+    Refused(Option<Error>),
+}
+
+impl<W: Workflow> Invocation<W> {
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn new(args: W::Args) -> Self {
+        let site = Location::caller();
+        let definition = W::DEFINITION;
+        let refused = |error: Error| {
+            let error = error.into_fatal().operation(format!("workflow `{}` called at {site}", definition.source.id));
+            Invocation { state: State::Refused(Some(error)), workflow: PhantomData }
+        };
+        let Some(operation) = Operation::new(site) else {
+            return refused(
+                Error::coded(Code::OutsideRun, "a workflow is awaited outside a workflow")
+                    .help("start it: `start(the_function, arguments).await?.await`"),
+            );
+        };
+        if let Err(error) = registry().workflow(definition.source.id) {
+            return refused(error);
+        }
+        match codec::encode("the workflow's arguments", &args) {
+            Ok(input) => {
+                let request = Box::new(ChildRequest { definition, input, abandoned: false, detached: false });
+                Invocation { state: State::Run { operation, request: Some(request) }, workflow: PhantomData }
+            }
+            Err(error) => refused(error),
+        }
+    }
+
+    /// Lets the child go on if its parent ends before it.
+    pub fn abandon(mut self) -> Self {
+        if let State::Run { request: Some(request), .. } = &mut self.state {
+            request.abandoned = true;
+        }
+        self
+    }
+
+    /// Starts the child without waiting for it: from the end of this turn on it is there, and goes on whatever becomes of
+    /// its parent. The handle can be awaited later, or passed on.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments do not survive JSON, or outside a workflow.
+    pub fn detach(self) -> Result<Run<<W::Output as Fallible>::Ok, <W::Output as Fallible>::Err>, Error> {
+        let started = match self.state {
+            State::Run { operation, request: Some(request) } => {
+                operation.detach(ChildRequest { detached: true, ..*request })?
+            }
+            State::Refused(Some(error)) => return Err(error),
+            State::Run { request: None, .. } | State::Refused(None) => None,
+        };
+        let id = started.ok_or_else(|| Error::coded(Code::OutsideRun, "the child was not started"))?;
+        Ok(Run::new(None, id))
+    }
+}
+
+impl<W: Workflow> Future for Invocation<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<W::Output> {
+        let (operation, request) = match &mut self.state {
+            State::Run { operation, request } => (operation, request),
+            State::Refused(error) => {
+                let error = error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end"));
+                return Poll::Ready(W::Output::from_result(Err(error.into())));
+            }
+        };
+        run::poll_end(operation, context, || request.take().map(Kind::Child)).map(W::Output::from_result)
+    }
+}
+
+impl<W: Workflow> Durable for Invocation<W> {}

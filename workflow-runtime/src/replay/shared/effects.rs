@@ -1,0 +1,155 @@
+//! What a run asks the store for beside its journal: tokens, children, state.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{Shared, State};
+use crate::codec::{Payload, Recode};
+use crate::limits;
+use crate::replay::journal::Command;
+use crate::replay::operation::{Kind, Opening, StartedChild};
+
+/// What a run has asked for since the engine last took it.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub opened: Vec<Opening>,
+    /// Tokens that it disposes of, by operation.
+    pub closed: Vec<(u64, Arc<str>)>,
+    pub children: Vec<StartedChild>,
+    /// Children to be cancelled, by operation.
+    pub given_up: Vec<(u64, Arc<str>)>,
+    /// Runs that operations wait for.
+    pub watches: Vec<(u64, Arc<str>)>,
+    pub state: Option<Payload>,
+    pub attributes: BTreeMap<Arc<str>, Option<Arc<str>>>,
+}
+
+impl Effects {
+    /// These, and then the later ones. What has come and gone is not known to anybody.
+    pub fn then(&mut self, later: Effects) {
+        for (op, token) in later.closed {
+            self.close(op, token);
+        }
+        self.opened.extend(later.opened);
+        for (op, child) in later.given_up {
+            self.give_up(op, child);
+        }
+        self.children.extend(later.children);
+        self.watches.extend(later.watches);
+        self.state = later.state.or(self.state.take());
+        self.attributes.extend(later.attributes);
+    }
+
+    fn close(&mut self, op: u64, token: Arc<str>) {
+        match self.opened.iter().position(|opening| opening.op == op) {
+            Some(opening) => drop(self.opened.remove(opening)),
+            None => self.closed.push((op, token)),
+        }
+    }
+
+    fn give_up(&mut self, op: u64, child: Arc<str>) {
+        match self.children.iter().position(|started| started.op == op) {
+            Some(started) => drop(self.children.remove(started)),
+            None => self.given_up.push((op, child)),
+        }
+    }
+
+    /// What issuing an operation asks for.
+    pub(super) fn issued(&mut self, op: u64, kind: &Kind, child: impl FnOnce() -> Arc<str>) {
+        match kind {
+            Kind::Hook(hook) => self.opened.push(Opening {
+                op,
+                token: hook.token.clone(),
+                metadata: hook.metadata.clone(),
+                type_name: hook.type_name,
+            }),
+            Kind::Child(request) => {
+                self.children.push(StartedChild { op, run: child(), request: (**request).clone() });
+            }
+            Kind::Watch(run) => self.watches.push((op, run.clone())),
+            Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
+        }
+    }
+
+    /// What giving an operation up asks for.
+    pub(super) fn dropped(&mut self, op: u64, kind: &Kind, child: impl FnOnce() -> Arc<str>) {
+        match kind {
+            Kind::Hook(hook) => self.close(op, hook.token.clone()),
+            Kind::Child(_) => self.give_up(op, child()),
+            Kind::Watch(_) => self.watches.retain(|(watch, _)| *watch != op),
+            Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
+        }
+    }
+}
+
+impl State {
+    /// The end of the run gives up the children that it still waits for, unless they are to go on.
+    pub(super) fn give_up_children(&mut self, id: impl Fn(u64) -> Arc<str>) {
+        let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
+            Kind::Child(child) if slot.completion.is_none() && !child.abandoned => Some(*op),
+            _ => None,
+        };
+        let mut open: Vec<u64> = self.ops.iter().filter_map(waits).collect();
+        open.sort_unstable();
+        open.into_iter().for_each(|op| self.effects.give_up(op, id(op)));
+    }
+}
+
+impl Shared {
+    /// The id of the child that an operation starts: of the same length however deep it is.
+    pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
+        let hash = Sha256::digest(format!("{}/{}/{op}", self.identity.run, self.identity.generation).as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()
+    }
+
+    /// What the run has asked for.
+    pub(crate) fn take_effects(&self) -> Effects {
+        std::mem::take(&mut self.state().effects)
+    }
+
+    /// The run's state.
+    pub(crate) fn value(&self) -> Option<Payload> {
+        self.state().value.clone()
+    }
+
+    pub(crate) fn set_value(&self, value: Payload, recode: Recode, site: &'static Location<'static>) {
+        if !self.record(Command::State { value: value.clone() }, recode, Some(site)) {
+            return;
+        }
+        let mut state = self.state();
+        state.value = Some(value.clone());
+        if state.expected.is_none() {
+            state.effects.state = Some(value);
+        }
+    }
+
+    /// Whether the run may have this one too.
+    pub(crate) fn set_attribute(&self, key: &str, value: Option<&str>, site: &'static Location<'static>) -> bool {
+        {
+            let keys = &self.state().keys;
+            if value.is_some() && !keys.contains(key) && keys.len() >= limits::ATTRIBUTES_MAX {
+                return false;
+            }
+        }
+        let owned = |text: &str| Cow::Owned(text.to_owned());
+        let command = Command::Attribute { key: owned(key), value: value.map(owned) };
+        if !self.record(command, |_| None, Some(site)) {
+            return true;
+        }
+        let mut state = self.state();
+        match value {
+            Some(_) => state.keys.insert(key.into()),
+            None => state.keys.remove(key),
+        };
+        if state.expected.is_none() {
+            state.effects.attributes.insert(key.into(), value.map(Into::into));
+        }
+        true
+    }
+}

@@ -1,0 +1,143 @@
+//! What turns do beside their runs' journals and rows.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Result};
+
+use super::letters::receive;
+use super::read;
+use crate::store::{About, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
+
+/// Makes a run the child of another one.
+pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
+    connection.prepare_cached("UPDATE runs SET parent = ?2 WHERE key = ?1")?.execute((child, parent))?;
+    op.map_or(Ok(()), |op| add_watcher(connection, child, parent, op))
+}
+
+fn add_watcher(connection: &Connection, run: RunKey, watcher: RunKey, op: u64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO watchers (run, watcher, generation, op)
+             VALUES (?1, ?2, (SELECT generation FROM runs WHERE key = ?2), ?3)",
+        )?
+        .execute((run, watcher, op.cast_signed()))
+        .map(drop)
+}
+
+fn status(connection: &Connection, id: &str) -> Result<Option<(RunKey, u64, bool)>> {
+    connection
+        .prepare_cached("SELECT key, generation, status FROM runs WHERE id = ?1")?
+        .query_row((id,), |row| {
+            let over = Status::parse(row.get_ref(2)?.as_str()?).is_some_and(Status::is_terminal);
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), over))
+        })
+        .optional()
+}
+
+pub(super) fn is_unfinished(connection: &Connection, id: &str) -> Result<bool> {
+    Ok(status(connection, id)?.is_some_and(|(_, _, over)| !over))
+}
+
+pub(super) fn watch(connection: &Connection, run: RunKey, watch: &Watch) -> Result<()> {
+    match status(connection, &watch.run)? {
+        None => receive(connection, run, &watch.refusal, None),
+        Some((key, _, false)) => add_watcher(connection, key, run, watch.op),
+        Some((key, generation, true)) => match read::last(connection, key, generation)? {
+            Some(last) => tell(connection, run, watch.op, &last, watch.refusal.arrived_at),
+            None => Ok(()),
+        },
+    }
+}
+
+fn tell(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
+    let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
+    let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
+    receive(connection, run, &letter, Some(&About::Ended(op)))
+}
+
+/// Tells the operations that wait for the end of a run how it has ended: whether there are any.
+pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &JournalRow, at: u64) -> Result<bool> {
+    let watchers: Vec<(RunKey, i64, bool)> = connection
+        .prepare_cached(
+            "SELECT watcher, op, generation = (SELECT generation FROM runs WHERE key = watcher)
+             FROM watchers WHERE run = ?1",
+        )?
+        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_>>()?;
+    if watchers.is_empty() {
+        return Ok(false);
+    }
+    connection.prepare_cached("DELETE FROM watchers WHERE run = ?1")?.execute((run,))?;
+    // One of a generation before has been given up.
+    let waiting = watchers.into_iter().filter(|(_, _, same_generation)| *same_generation);
+    for (watcher, op, _) in waiting {
+        tell(connection, watcher, op.cast_unsigned(), last, at)?;
+    }
+    Ok(true)
+}
+
+/// Sets the state and the attributes of a run.
+pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Result<()> {
+    if let Some(state) = &effects.state {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
+            .execute((run, &**state))?;
+    }
+    for (key, value) in &effects.attributes {
+        match value {
+            Some(value) => connection
+                .prepare_cached("INSERT OR REPLACE INTO attributes (run, key, value) VALUES (?1, ?2, ?3)")?
+                .execute((run, &**key, &**value))?,
+            None => connection
+                .prepare_cached("DELETE FROM attributes WHERE run = ?1 AND key = ?2")?
+                .execute((run, &**key))?,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn state(connection: &Connection, run: &str) -> Result<Option<Arc<str>>> {
+    connection
+        .prepare_cached("SELECT state FROM states WHERE run = (SELECT key FROM runs WHERE id = ?1)")?
+        .query_row((run,), |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Vec<(Arc<str>, Arc<str>)>> {
+    connection
+        .prepare_cached(
+            "SELECT key, value FROM attributes WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY key",
+        )?
+        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// The runs that have all of these attributes, the latest first. It walks those that have the first.
+pub(super) fn find(connection: &Connection, attributes: &[(String, String)], limit: usize) -> Result<Vec<RunRow>> {
+    let Some(((key, value), others)) = attributes.split_first() else { return Ok(Vec::new()) };
+    let mut first =
+        connection.prepare_cached("SELECT run FROM attributes WHERE key = ?1 AND value = ?2 ORDER BY run DESC")?;
+    let mut other = connection.prepare_cached("SELECT 1 FROM attributes WHERE run = ?1 AND key = ?2 AND value = ?3")?;
+    let mut found = first.query((key, value))?;
+    let mut rows = Vec::new();
+    'runs: while let Some(row) = found.next()? {
+        if rows.len() == limit {
+            break;
+        }
+        let run: RunKey = row.get(0)?;
+        for (key, value) in others {
+            if !other.exists((run, key, value))? {
+                continue 'runs;
+            }
+        }
+        rows.extend(read::run_by_key(connection, run)?);
+    }
+    Ok(rows)
+}
+
+pub(super) fn children(connection: &Connection, run: &str) -> Result<Vec<Arc<str>>> {
+    connection
+        .prepare_cached("SELECT id FROM runs WHERE parent = (SELECT key FROM runs WHERE id = ?1) ORDER BY key")?
+        .query_map((run,), |row| row.get(0))?
+        .collect()
+}

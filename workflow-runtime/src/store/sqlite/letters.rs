@@ -1,0 +1,65 @@
+//! Letters, and how they come into an inbox.
+
+use std::borrow::Cow;
+
+use rusqlite::{Connection, Result, Row, params};
+
+use crate::store::{About, Letter, RunKey};
+
+const PUT: &str = "
+INSERT INTO inbox (run, arrived_at, format, checksum, body, about, generation)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT generation FROM runs WHERE key = ?1))";
+
+const POSTED: &str = "
+UPDATE runs SET inbox_seq = inbox_seq + 1,
+    wake_at = CASE WHEN status IN ('completed', 'failed', 'cancelled', 'stuck') THEN wake_at ELSE 0 END
+WHERE key = ?1";
+
+/// Puts a letter into a run's inbox without waking the run: whether it is new.
+pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<bool> {
+    if let Some(key) = &letter.dedupe {
+        let new = connection
+            .prepare_cached("INSERT INTO dedupe (run, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute((run, key))?;
+        if new == 0 {
+            return Ok(false);
+        }
+    }
+    let at = letter.arrived_at.cast_signed();
+    let about = about.map(encode);
+    connection.prepare_cached(PUT)?.execute(params![run, at, letter.format, letter.checksum, &*letter.body, about])?;
+    Ok(true)
+}
+
+/// Puts a letter into a run's inbox, if it is new, and makes the run due.
+pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
+    if put(connection, run, letter, about)? {
+        connection.prepare_cached(POSTED)?.execute((run,))?;
+    }
+    Ok(())
+}
+
+const OPERATION: &str = "operation ";
+const OWNER: &str = "owner ";
+const ENDED: &str = "ended ";
+
+fn encode(about: &About) -> String {
+    match about {
+        About::Operation(op) => format!("{OPERATION}{op}"),
+        About::Owner(run) => format!("{OWNER}{run}"),
+        About::Ended(op) => format!("{ENDED}{op}"),
+    }
+}
+
+pub(super) fn about(row: &Row<'_>, column: usize) -> Result<Option<About>> {
+    let Some(text) = row.get::<_, Option<Cow<'_, str>>>(column)? else { return Ok(None) };
+    let about = if let Some(owner) = text.strip_prefix(OWNER) {
+        Some(About::Owner(owner.into()))
+    } else if let Some(op) = text.strip_prefix(ENDED) {
+        op.parse().ok().map(About::Ended)
+    } else {
+        text.strip_prefix(OPERATION).and_then(|op| op.parse().ok()).map(About::Operation)
+    };
+    let damaged = || rusqlite::Error::InvalidColumnType(column, text.clone().into_owned(), rusqlite::types::Type::Text);
+    about.map(Some).ok_or_else(damaged)
+}
