@@ -298,7 +298,7 @@ on_each_store! {
         drop((run, engine));
         let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
         let run: Run<String> = engine.get_run("parent");
-        assert_eq!((&run).await.unwrap_err().code(), Code::Stuck);
+        // It is taken up for the letter only, and has died too often by then.
         assert!(run.cancel("hopeless").await.unwrap());
         assert_eq!(ended(&engine, &child).await, Status::Cancelled);
     }
