@@ -33,6 +33,8 @@ pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;
 pub(crate) const JOURNAL_PAGE_BYTES: usize = 4 << 20;
 /// Runs claimed in one transaction.
 pub(crate) const CLAIM_RUNS: usize = 256;
+/// How long before its time a run is claimed, so that it is in memory again by then.
+pub(crate) const CLAIM_AHEAD: Duration = Duration::from_millis(50);
 /// Runs that are being loaded and replayed at the same time.
 pub(crate) const REPLAYS_CONCURRENT: usize = 16;
 /// Attempts of async steps that run at the same time in one engine, unless the builder says otherwise.

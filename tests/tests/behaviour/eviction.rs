@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
-use workflow_runtime::{Code, Engine, Result, Run, hook, now, sleep, step, timeout, workflow};
+use workflow_runtime::{Code, Engine, Result, Run, Status, hook, now, sleep, step, timeout, workflow};
 
 use crate::support::{Lab, ManualClock, Place};
 
@@ -81,11 +81,27 @@ on_each_store! {
         let run = engine.start(naps, ()).id("nap").await.unwrap();
         left(&place, "nap").await;
         let waiting = tokio::spawn((&run).into_future());
-        clock.set(START + HOUR - 1);
+        clock.set(START + HOUR - 1_000);
         assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.owner, 0);
         clock.set(START + HOUR);
         assert_eq!(waiting.await.unwrap().unwrap(), (1, time(START + HOUR)));
         assert_eq!(lab.count("before"), 1);
+    }
+
+    async fn a_run_is_in_memory_again_before_it_wakes(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let engine = open(&place, &lab, &clock).await;
+        let run = engine.start(naps, ()).id("nap").await.unwrap();
+        left(&place, "nap").await;
+        clock.set(START + HOUR - 1);
+        let store = place.store();
+        while store.run("nap").await.unwrap().unwrap().fence.owner == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(run.status().await.unwrap(), Status::Suspended, "it does not go on before its time");
+        clock.set(START + HOUR);
+        assert_eq!((&run).await.unwrap(), (1, time(START + HOUR)));
+        assert_eq!(store.run("nap").await.unwrap().unwrap().fence.epoch, 2, "it did not leave once more");
     }
 
     async fn a_run_that_wakes_soon_stays(place: Place) {

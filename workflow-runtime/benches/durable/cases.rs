@@ -3,10 +3,12 @@
 mod fan_out;
 mod flat;
 mod memory;
+pub mod parked;
 mod replay;
 mod sequential;
 mod start;
 mod throughput;
+mod timers;
 
 use workflow_runtime::{Result as RunResult, step};
 
@@ -20,8 +22,17 @@ pub struct Case {
     pub measure: fn(&Disk) -> Result<Row>,
 }
 
-pub static CASES: [Case; 7] =
-    [sequential::CASE, throughput::CASE, start::CASE, fan_out::CASE, flat::CASE, replay::CASE, memory::CASE];
+pub static CASES: [Case; 9] = [
+    sequential::CASE,
+    throughput::CASE,
+    start::CASE,
+    fan_out::CASE,
+    flat::CASE,
+    replay::CASE,
+    memory::CASE,
+    parked::CASE,
+    timers::CASE,
+];
 
 /// A step that does nothing, so that what is measured is the recording of it.
 #[step]

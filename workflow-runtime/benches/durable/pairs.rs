@@ -38,8 +38,17 @@ impl Watch {
 }
 
 impl Spent {
+    /// A time that was not taken here.
+    pub fn once(time: Duration) -> Self {
+        Spent { units: 1.0, time, cpu: Duration::ZERO }
+    }
+
     fn cpu_micros_per_unit(self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.units
+    }
+
+    pub fn time(self) -> Duration {
+        self.time
     }
 
     pub fn micros_per_unit(self) -> f64 {

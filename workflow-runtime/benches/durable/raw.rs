@@ -1,6 +1,7 @@
 //! The raw work: rows like ours, in a table that can do nothing but grow.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -65,5 +66,10 @@ impl Raw {
             appended = end;
         }
         Ok(watch.stop(rows as f64))
+    }
+
+    /// How long each of this many commits of one row takes.
+    pub fn commits(&mut self, commits: usize) -> Result<Vec<Duration>> {
+        (0..commits).map(|_| Ok(self.append(1, 1.0)?.time())).collect()
     }
 }

@@ -24,8 +24,8 @@ impl Bar {
 
     fn text(self) -> String {
         match self {
-            Bar::AtMost(most) => format!("<= {most}"),
-            Bar::AtLeast(least) => format!(">= {least}"),
+            Bar::AtMost(most) => format!("<= {}", figure(most)),
+            Bar::AtLeast(least) => format!(">= {}", figure(least)),
         }
     }
 }
@@ -47,8 +47,7 @@ pub struct Row {
 impl Row {
     /// A row whose ratio is to reach a bar.
     pub fn paired(case: &'static str, unit: &'static str, pairs: &Pairs, bar: Bar) -> Self {
-        let mut row = Row::compared(case, unit, pairs.ours, pairs.raw, pairs.ratio, bar);
-        row.noisy = pairs.noisy;
+        let row = Row::compared(case, unit, pairs.ours, pairs.raw, pairs.ratio, bar).with_noise(pairs);
         row.with("cpu_us", number(pairs.cpu[0]))
             .with("raw_cpu_us", number(pairs.cpu[1]))
             .with("sync_p50_us", micros(pairs.syncs.p50))
@@ -77,6 +76,12 @@ impl Row {
             self.missed.push(format!("{name} {}", bar.text()));
         }
         self.with(name, number(value))
+    }
+
+    /// Tells of the pairs during which the disk did not hold still.
+    pub fn with_noise(mut self, pairs: &Pairs) -> Self {
+        self.noisy += pairs.noisy;
+        self
     }
 
     pub fn is_met(&self) -> bool {

@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 
 use super::{Inner, load};
 use crate::error::Result;
-use crate::limits::{CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL};
+use crate::limits::{
+    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
+};
 use crate::store::{Outcome, Write};
 
 /// Becomes the engine that executes in this store, if no other one is.
@@ -71,7 +73,8 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
         engine.news.hint();
         let claim = Write::Claim {
             owner: engine.owner,
-            now: engine.environment.now(),
+            // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
+            now: after(engine, CLAIM_AHEAD),
             workflows: engine.workflows.clone(),
             limit: CLAIM_RUNS,
             again: engine.taking.missed(),
@@ -126,5 +129,5 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
     }
     let next = engine.store.next_due(engine.workflows.clone()).await?;
     let check = after(engine, CLOCK_CHECK_INTERVAL);
-    Ok(next.map_or(check, |at| at.min(check)))
+    Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
 }

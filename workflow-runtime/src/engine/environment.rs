@@ -7,6 +7,8 @@ use chacha20::ChaCha12Rng;
 use futures_util::future::BoxFuture;
 use rand::{Rng, SeedableRng};
 
+use crate::store::NEVER;
+
 /// Where the engine takes time and randomness from. [`System`] is the real one; a test gives its own to run engines on a
 /// clock and a seed of its choice.
 pub trait Environment: Send + Sync + 'static {
@@ -37,7 +39,9 @@ impl Environment for System {
     }
 
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(time.saturating_sub(self.now()))))
+        // From the exact time: counted from the millisecond that has begun, every timer would be late by half of one.
+        let left = (UNIX_EPOCH + Duration::from_millis(time.min(NEVER))).duration_since(SystemTime::now());
+        Box::pin(tokio::time::sleep(left.unwrap_or_default()))
     }
 
     fn fill(&self, bytes: &mut [u8]) {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::live::{IDLE, Live, Seat};
+use crate::limits::CLAIM_AHEAD;
 use crate::store::{Outcome, Write};
 
 /// Whether it is not worth while to leave memory.
 pub(super) fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
     let Some(idle) = engine.settings.evict_after else { return true };
-    let next = engine.environment.now().saturating_add(idle);
+    // One that would be claimed again at once has no reason to leave.
+    let next = engine.environment.now().saturating_add(idle.max(CLAIM_AHEAD.as_millis() as u64));
     let run = seat.core.shared();
-    run.has_steps() || run.wake_at().is_some_and(|at| at < next)
+    run.has_steps() || run.wake_at().is_some_and(|at| at <= next)
 }
 
 /// Sees that a run which waits is asked to leave memory after a while.
