@@ -7,6 +7,7 @@ mod nondeterministic;
 mod random;
 mod time;
 mod timeout;
+mod writer;
 
 pub use self::branch::{JoinHandle, spawn};
 pub use self::hook::{Hook, HookBuilder, hook};
@@ -15,3 +16,4 @@ pub use self::nondeterministic::{Nondeterministic, nondeterministic};
 pub use self::random::{random, uuid};
 pub use self::time::{Sleep, now, sleep, sleep_until};
 pub use self::timeout::{Elapsed, Timeout, timeout};
+pub use self::writer::{WriteChunk, Writer, writer};

@@ -38,6 +38,7 @@
 //! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
 //! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
+//! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -61,6 +62,7 @@ mod run;
 mod start;
 mod step;
 pub mod store;
+mod stream;
 mod workflow;
 
 /// What [`cancellation`] gives.
@@ -121,8 +123,8 @@ pub use workflow_macros::step;
 pub use workflow_macros::workflow;
 
 pub use self::context::{
-    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, hook, nondeterministic, now, random,
-    run_id, sleep, sleep_until, spawn, timeout, uuid,
+    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer, hook,
+    nondeterministic, now, random, run_id, sleep, sleep_until, spawn, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
@@ -132,6 +134,7 @@ pub use self::run::{Run, RunInfo, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
+pub use self::stream::{Chunk, Reader, WrittenBy};
 pub use self::workflow::{Fallible, Invocation, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.

@@ -25,6 +25,13 @@ pub(crate) const JOURNAL_PAGE_ROWS: usize = 1_024;
 pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;
 /// Bytes of journal rows that a replay means to read at once, judged by the rows before.
 pub(crate) const JOURNAL_PAGE_BYTES: usize = 4 << 20;
+/// Bytes of one encoded chunk of a stream.
+pub(crate) const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Chunks of one stream.
+pub(crate) const STREAM_CHUNKS_MAX: u64 = 10_000_000;
+/// Chunks of a stream read at once, and the bytes after which a store gives no further one.
+pub(crate) const CHUNK_PAGE_ROWS: usize = 256;
+pub(crate) const CHUNK_PAGE_BYTES: usize = 4 << 20;
 /// Runs claimed in one transaction.
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// Runs that are being loaded and replayed at the same time.

@@ -10,8 +10,8 @@ mod shared;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
-pub(crate) use self::journal::{Delivery, End, Event, FORMAT, TurnRecord, outstanding};
+pub(crate) use self::journal::{Command, Delivery, End, Event, FORMAT, TurnRecord, outstanding};
 pub(crate) use self::operation::{
     Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received, StepRequest,
 };
-pub(crate) use self::shared::{Action, Draw, Shared, Tokens, current};
+pub(crate) use self::shared::{Action, Chunk, Draw, Shared, StreamWrite, Tokens, closed_already, current, full};

@@ -7,6 +7,7 @@ mod fixture;
 mod letters;
 mod ownership;
 mod recoveries;
+mod streams;
 mod tokens;
 mod turns;
 
@@ -108,6 +109,17 @@ conformance! {
         a_run_can_take_payloads_before_it_has_come_to_the_hook,
         what_was_held_for_a_run_that_ends_is_its_own,
         a_stale_owner_opens_and_closes_nothing;
+    streams:
+        chunks_are_numbered_in_their_order,
+        chunks_are_read_from_an_index_on,
+        a_page_of_large_chunks_is_short,
+        a_chunk_that_is_sent_again_is_there_once,
+        a_stale_owner_writes_nothing,
+        a_stream_that_is_closed_takes_nothing,
+        a_full_stream_can_still_be_closed,
+        the_end_of_a_run_ends_its_streams,
+        what_a_failed_attempt_wrote_is_discarded,
+        what_an_attempt_wrote_that_died_is_discarded;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

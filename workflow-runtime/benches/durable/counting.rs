@@ -145,6 +145,20 @@ impl<S: Store> Store for Counting<S> {
         self.store.token(token)
     }
 
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        self.store.chunks(run, stream, from, limit)
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.store.streams(run)
+    }
+
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
         self.store.news(owner)
     }

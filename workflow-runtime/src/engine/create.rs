@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Core, Event, TurnRecord};
-use crate::store::{Failed, Fence, First, Letter, NewRun, Open, Outcome, RowChange, RunKey, RunRow, Write};
+use crate::store::{Failed, Fence, First, Letter, NewChunk, NewRun, Open, Outcome, RowChange, RunKey, RunRow, Write};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -67,7 +67,7 @@ impl Inner {
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(&new)?);
-        match self.send(&new, first, new.opens.clone()).await? {
+        match self.send(&new, first, new.opens.clone(), Vec::new()).await? {
             Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
             _ => {
                 // It may be this engine by now, which does not see its own letter as somebody's change.
@@ -97,7 +97,8 @@ impl Inner {
         let first = First::Turn { owner: self.owner, row, change: change.clone() };
         let opens = letters::opens(&core.shared().take_tokens().opened, new.created_at)?;
         let may_have_news = !opens.is_empty();
-        let outcome = self.send(new, first, new.opens.iter().cloned().chain(opens).collect()).await?;
+        let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
+        let outcome = self.send(new, first, new.opens.iter().cloned().chain(opens).collect(), chunks).await?;
         if let Outcome::Created(key) = outcome
             && !ended
         {
@@ -128,7 +129,7 @@ impl Inner {
         turn::take_up(self, &live, seat, actions, Vec::new());
     }
 
-    async fn send(&self, new: &New, first: First, opens: Vec<Open>) -> Result<Outcome> {
+    async fn send(&self, new: &New, first: First, opens: Vec<Open>, chunks: Vec<NewChunk>) -> Result<Outcome> {
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -137,6 +138,7 @@ impl Inner {
             created_at: new.created_at,
             token: new.token,
             opens,
+            chunks,
             first,
         };
         self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {

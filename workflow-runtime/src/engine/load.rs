@@ -269,9 +269,12 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         delivered,
         unread: Vec::new(),
         returned: Vec::new(),
+        chunks: Vec::new(),
+        settles: Vec::new(),
     };
     turn::commit(engine, id, turn).await;
     engine.waiters.wake(id, None);
+    engine.readers.wake(id, None);
 }
 
 /// How a run that cannot be replayed ends if somebody has cancelled it: the last row of its journal, the change of its own

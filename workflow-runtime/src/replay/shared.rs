@@ -1,6 +1,7 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
 mod hooks;
+mod streams;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,6 +17,8 @@ use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
 pub(crate) use self::hooks::Tokens;
+use self::streams::Streams;
+pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
 use super::journal::Command;
 use super::operation::{Completion, Kind, LocalFuture, Opening};
 use super::waker::BranchId;
@@ -66,6 +69,7 @@ struct State {
     commands: Vec<Command>,
     actions: Vec<Action>,
     tokens: Tokens,
+    streams: Streams,
     /// While replaying: the commands that the journal has behind this event, yet to be issued.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
@@ -115,6 +119,7 @@ impl Shared {
                 commands: Vec::new(),
                 actions: Vec::new(),
                 tokens: Tokens::default(),
+                streams: Streams::default(),
                 expected: None,
                 fault: None,
                 woken: VecDeque::new(),

@@ -1,10 +1,12 @@
 //! The rows, and what each write does to them.
 
+mod streams;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::streams::Streams;
 use self::tokens::Token;
 
 use crate::store::{
@@ -25,6 +27,7 @@ pub(super) struct State {
     held: bool,
     letters: Letters,
     tokens: HashMap<Arc<str>, Token>,
+    streams: Streams,
 }
 
 /// The letters of all inboxes, by their sequences.
@@ -52,9 +55,15 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
             First::Letter(_) => true,
             First::Turn { change, .. } => ends(change.status),
         },
-        (Write::Turn(turn), Outcome::Committed) => turn.change.as_ref().is_some_and(|change| ends(change.status)),
+        (Write::Turn(turn), Outcome::Committed) => {
+            !turn.chunks.is_empty() || turn.change.as_ref().is_some_and(|change| ends(change.status))
+        }
         (
-            Write::Post { .. } | Write::Deliver { .. } | Write::Release { .. } | Write::Unstick { .. },
+            Write::Post { .. }
+            | Write::Deliver { .. }
+            | Write::Release { .. }
+            | Write::Unstick { .. }
+            | Write::Chunk { .. },
             Outcome::Committed,
         ) => true,
         _ => false,
@@ -184,6 +193,7 @@ impl State {
             Write::Deliver { token, letter, hold_until, now } => self.deliver(token, letter, *hold_until, *now),
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
+            Write::Chunk { run, owner, execution, chunk, most } => self.chunk(*run, *owner, execution, chunk, *most),
             Write::Unstick { build } => self.unstick(build),
         }
     }
@@ -231,6 +241,7 @@ impl State {
         if let First::Turn { change, .. } = &new.first {
             self.end_tokens(key, Some(change));
         }
+        self.write(key, &new.chunks);
         Outcome::Created(key)
     }
 
@@ -268,6 +279,8 @@ impl State {
                 self.close(turn.run, &turn.closes);
                 self.open(turn.run, &turn.opens);
                 self.end_tokens(turn.run, turn.change.as_ref());
+                self.write(turn.run, &turn.chunks);
+                self.settle(turn);
                 Outcome::Committed
             }
         }

@@ -6,7 +6,7 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
-use super::{claims, read, tokens};
+use super::{claims, read, streams, tokens};
 use crate::store::{Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -77,6 +77,9 @@ impl<'c> Group<'c> {
                 }
                 Ok(claimed)
             }
+            Write::Chunk { run, owner, execution, chunk, most } => {
+                streams::append(self.connection, *run, *owner, execution, chunk, *most)
+            }
             Write::Unstick { build } => {
                 self.heads.clear();
                 claims::unstick(self.connection, build)
@@ -106,6 +109,7 @@ impl<'c> Group<'c> {
         {
             tokens::end(self.connection, key)?;
         }
+        streams::write(self.connection, key, &new.chunks)?;
         Ok(Outcome::Created(key))
     }
 
@@ -147,6 +151,8 @@ impl<'c> Group<'c> {
         if turn.change.as_ref().is_some_and(|change| change.status.is_terminal()) {
             tokens::end(self.connection, turn.run)?;
         }
+        streams::write(self.connection, turn.run, &turn.chunks)?;
+        streams::settle(self.connection, turn)?;
         Ok(Outcome::Committed)
     }
 
