@@ -15,5 +15,6 @@ mod runs;
 mod shutdown;
 mod simulation;
 mod steps;
+mod streams;
 mod stuck;
 mod time;
