@@ -239,6 +239,12 @@ impl Inner {
         format!("{}/{};", registry().build, self.settings.recoveries_max)
     }
 
+    /// Resolves after a time on the engine's clock.
+    #[cfg(feature = "http")]
+    pub(crate) fn pause(&self, time: std::time::Duration) -> futures_util::future::BoxFuture<'static, ()> {
+        self.environment.sleep(time)
+    }
+
     fn is_executing(&self) -> bool {
         self.executing.load(Ordering::Acquire)
     }

@@ -38,6 +38,7 @@
 //! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
 //! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
+//! | take requests by HTTP | `http::webhook`, `http::webhooks` (feature `http`) |
 //! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
@@ -51,6 +52,9 @@ mod durable;
 pub mod engine;
 mod error;
 mod failpoint;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod limits;
 mod names;
 mod probe;

@@ -8,6 +8,7 @@ mod concurrency;
 mod edges;
 mod eviction;
 mod hooks;
+mod http;
 mod resources;
 mod rules;
 mod rules_time;

@@ -102,6 +102,13 @@ async fn waits_first() -> Result<()> {
     gated("second".into()).await
 }
 
+#[workflow]
+async fn tells_late() -> Result<()> {
+    gated("first".into()).await?;
+    writer("numbers").write(&7u32).await?;
+    gated("second".into()).await
+}
+
 #[step]
 async fn inner() -> Result<()> {
     writer("numbers").write(&1u32).await
@@ -264,6 +271,18 @@ on_each_store! {
         assert!(reader.next().now_or_never().is_none(), "the run goes on");
         lab.open_gate("second");
         assert!(reader.next().await.is_none() && other.next().await.is_none());
+        assert!(reader.next().await.is_none());
+    }
+
+    async fn a_reader_is_given_what_a_workflow_writes_at_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(tells_late, ()).await.unwrap();
+        let mut reader = run.stream::<u32>("numbers");
+        assert!(reader.next().now_or_never().is_none());
+        lab.open_gate("first");
+        assert_eq!(reader.next().await.unwrap().unwrap().value, 7);
+        lab.open_gate("second");
         assert!(reader.next().await.is_none());
     }
 

@@ -210,7 +210,7 @@ impl Shared {
                 Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
                 Kind::Hook(hook) => state.tokens.opened.push(Opening {
                     op,
-                    token: hook.token.clone(),
+                    token: hook.address.clone(),
                     metadata: hook.metadata.clone(),
                     type_name: hook.type_name,
                 }),
@@ -264,7 +264,7 @@ impl Shared {
             Some(Kind::Hook(hook)) => match state.tokens.opened.iter().position(|opening| opening.op == op) {
                 // Nobody has heard of it.
                 Some(opening) => drop(state.tokens.opened.remove(opening)),
-                None => state.tokens.closed.push((op, hook.token.clone())),
+                None => state.tokens.closed.push((op, hook.address.clone())),
             },
             _ => state.actions.push(Action::Abort(op)),
         }
