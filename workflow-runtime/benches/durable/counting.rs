@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
+    ChunkPage, Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store,
+    TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.

@@ -53,7 +53,7 @@ use crate::replay::{self, Shared, StreamWrite};
 /// # async fn main() -> Result<()> {
 /// # let engine = Engine::open("memory:").await?;
 /// let run = engine.start(counts, 3).await?;
-/// let numbers: Vec<u32> = run.stream("numbers").map_ok(|chunk| chunk.value).try_collect().await?;
+/// let numbers: Vec<u32> = run.stream::<u32>("numbers").map_ok(|chunk| chunk.value).try_collect().await?;
 /// assert_eq!(numbers, [0, 1, 2]);
 /// # Ok(())
 /// # }

@@ -152,6 +152,7 @@ mod tests {
             created_at: 0,
             token: 1,
             opens: Vec::new(),
+            chunks: Vec::new(),
             first: First::Letter(letter),
         })
     }
