@@ -2,10 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures::StreamExt;
-use futures::TryStreamExt;
 use futures::future::join_all;
 use futures::stream::{self, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
     Chunk, Error, Failure, Result, Run, durable, hook, nondeterministic, now, random, resume_hook, sleep, sleep_until,

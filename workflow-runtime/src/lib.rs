@@ -138,7 +138,7 @@ pub use self::run::{Run, RunInfo, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
-pub use self::stream::{Chunk, Reader, WrittenBy};
+pub use self::stream::{Chunk, ChunkWriter, Reader};
 pub use self::workflow::{Fallible, Invocation, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.

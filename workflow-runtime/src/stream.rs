@@ -23,33 +23,27 @@ pub struct Chunk<T> {
     pub index: u64,
     /// What was written.
     pub value: T,
-    /// Who wrote it.
-    pub writer: WrittenBy,
+    /// The attempt that wrote it; nothing if the workflow did, which writes exactly once.
+    pub writer: Option<ChunkWriter>,
     /// Whether it is known by now that the attempt which wrote it did not succeed: it failed, was given up, or died with
     /// its process. Another attempt may have written the same again, behind it. A chunk that is read early may be found
     /// discarded later.
     pub discarded: bool,
 }
 
-/// Who wrote a [`Chunk`].
+/// The attempt of a step that wrote a [`Chunk`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WrittenBy {
-    /// The workflow, exactly once.
-    Workflow,
-    /// An attempt of a step.
-    #[non_exhaustive]
-    Step {
-        /// The number of the operation in its run, from 0: calls of one step differ in it.
-        operation: u64,
-        /// The id of the step's definition.
-        step: String,
-        /// Counts from 1.
-        attempt: u32,
-        /// Which time the run was taken up by an engine, from 1: an attempt that died with its process is executed again
-        /// with the same number, under another epoch.
-        epoch: u64,
-    },
+pub struct ChunkWriter {
+    /// The number of the operation in its run, from 0: calls of one step differ in it.
+    pub operation: u64,
+    /// The id of the step's definition.
+    pub step: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// Which time the run was taken up by an engine, from 1: an attempt that died with its process is executed again with
+    /// the same number, under another epoch.
+    pub epoch: u64,
 }
 
 /// Reads a stream of a run: see [`Run::stream`](crate::Run::stream).
@@ -164,15 +158,12 @@ impl<T: DeserializeOwned> Reader<T> {
             .found(excerpt(&row.value))
             .help("read it as the type that was written, or as serde_json::Value")
         })?;
-        let writer = match row.writer {
-            None => WrittenBy::Workflow,
-            Some(writer) => WrittenBy::Step {
-                operation: writer.op,
-                step: writer.step.to_string(),
-                attempt: writer.attempt,
-                epoch: writer.epoch,
-            },
-        };
+        let writer = row.writer.map(|writer| ChunkWriter {
+            operation: writer.op,
+            step: writer.step.to_string(),
+            attempt: writer.attempt,
+            epoch: writer.epoch,
+        });
         Ok(Chunk { index: row.index, value, writer, discarded: row.discarded })
     }
 }

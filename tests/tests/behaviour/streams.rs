@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use workflow_runtime::store::{Turn, Write};
 use workflow_runtime::{
-    Chunk, Code, Engine, Error, Result, Run, WrittenBy, nondeterministic, spawn, step, workflow, writer,
+    Chunk, ChunkWriter, Code, Engine, Error, Result, Run, nondeterministic, spawn, step, workflow, writer,
 };
 
 use crate::support::{Faulty, Lab, When};
@@ -180,11 +180,11 @@ on_each_store! {
         for (chunk, index) in chunks.iter().zip(0..) {
             assert_eq!((chunk.index, chunk.discarded), (index, false));
             match (&chunk.writer, index) {
-                (WrittenBy::Step { operation, step, attempt, epoch, .. }, 1 | 2) => {
+                (Some(ChunkWriter { operation, step, attempt, epoch, .. }), 1 | 2) => {
                     assert_eq!((*operation, *attempt, *epoch), (0, 1, 1));
                     assert!(step.ends_with("::counts"), "{step}");
                 }
-                (writer, _) => assert_eq!(*writer, WrittenBy::Workflow),
+                (writer, _) => assert_eq!(*writer, None),
             }
         }
         let progress: Vec<Chunk<Progress>> = run.stream("progress").try_collect().await.unwrap();
@@ -199,7 +199,7 @@ on_each_store! {
         let told: Vec<_> = chunks.iter().map(|chunk| (chunk.value, chunk.discarded)).collect();
         assert_eq!(told, [(1, true), (2, false), (2, false)], "what the first attempt had closed was open again");
         let attempts = chunks.iter().map(|chunk| match &chunk.writer {
-            WrittenBy::Step { attempt, .. } => *attempt,
+            Some(ChunkWriter { attempt, .. }) => *attempt,
             _ => 0,
         });
         assert_eq!(attempts.collect::<Vec<_>>(), [1, 2, 2]);
@@ -216,7 +216,7 @@ on_each_store! {
         lab.executed("waiting", 2).await;
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").take(2).try_collect().await.unwrap();
         let told = |chunk: &Chunk<u32>| match &chunk.writer {
-            WrittenBy::Step { attempt, epoch, .. } => (chunk.value, *attempt, *epoch, chunk.discarded),
+            Some(ChunkWriter { attempt, epoch, .. }) => (chunk.value, *attempt, *epoch, chunk.discarded),
             _ => (0, 0, 0, false),
         };
         assert_eq!(chunks.iter().map(told).collect::<Vec<_>>(), [(1, 1, 1, true), (2, 1, 2, false)]);
@@ -308,7 +308,7 @@ on_each_store! {
         (&run).await.unwrap();
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
         let told = chunks.iter().map(|chunk| match &chunk.writer {
-            WrittenBy::Step { operation, step, .. } => (*operation, step.rsplit("::").next().unwrap().to_owned()),
+            Some(ChunkWriter { operation, step, .. }) => (*operation, step.rsplit("::").next().unwrap().to_owned()),
             _ => (99, String::new()),
         });
         assert_eq!(told.collect::<Vec<_>>(), [(0, "outer".into()), (0, "outer".into()), (1, "nondeterministic".into())]);
@@ -412,7 +412,7 @@ on_each_store! {
         second.get_run::<(), Error>("run").await.unwrap();
         let chunks: Vec<Chunk<u32>> = second.get_run::<(), Error>("run").stream("numbers").try_collect().await.unwrap();
         let told = chunks.iter().map(|chunk| match &chunk.writer {
-            WrittenBy::Step { epoch, .. } => (chunk.value, *epoch, chunk.discarded),
+            Some(ChunkWriter { epoch, .. }) => (chunk.value, *epoch, chunk.discarded),
             _ => (99, 0, false),
         });
         assert_eq!(told.collect::<Vec<_>>(), [(0, 2, false), (1, 2, false)], "the first engine wrote nothing");
