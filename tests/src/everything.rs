@@ -2,13 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::{self, FuturesUnordered};
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Error, Failure, Result, durable, hook, nondeterministic, now, random, resume_hook, sleep, sleep_until, spawn, step,
-    step_info, timeout, uuid, workflow,
+    Chunk, Error, Failure, Result, Run, durable, hook, nondeterministic, now, random, resume_hook, sleep, sleep_until,
+    spawn, step, step_info, timeout, uuid, workflow, writer,
 };
 
 use crate::Log;
@@ -68,6 +68,19 @@ impl Outcome {
         assert_eq!(self.letters, [0, 1, 2]);
         assert!(self.slept_ms >= 4, "two sleeps of 2 ms took {} ms", self.slept_ms);
     }
+}
+
+/// Asserts that the run has told its story once, whatever attempts have left beside it that died.
+///
+/// # Panics
+///
+/// If it has not.
+pub async fn assert_told(run: &Run<Outcome>) -> Result<()> {
+    let story: Vec<Chunk<u64>> = run.stream("story").try_collect().await?;
+    let told: Vec<u64> = story.iter().filter(|chunk| !chunk.discarded).map(|chunk| chunk.value).collect();
+    assert_eq!(told, [0, 1, 2, 3], "{story:?}");
+    assert!(story.iter().zip(0..).all(|(chunk, index)| chunk.index == index), "{story:?}");
+    Ok(())
 }
 
 fn sorted(numbers: &[u64]) -> Vec<u64> {
@@ -157,6 +170,16 @@ async fn send(#[resource] log: &Log, token: String, letter: u64) -> Result<()> {
 }
 
 #[step]
+async fn tells(#[resource] log: &Log, chunks: Vec<u64>) -> Result<()> {
+    log.note();
+    let story = writer("story");
+    for chunk in chunks {
+        story.write(&chunk).await?;
+    }
+    Ok(())
+}
+
+#[step]
 async fn never_ends(#[resource] log: &Log) -> Result<u64> {
     log.note();
     std::future::pending().await
@@ -236,6 +259,11 @@ pub async fn everything(seed: u64) -> Result<Outcome> {
         letters.push((&mut mail).await?);
     }
     drop(mail);
+    let story = writer::<u64>("story");
+    story.write(&0).await?;
+    tells(vec![1, 2]).await?;
+    story.write(&3).await?;
+    story.close().await?;
 
     let before = now();
     sleep(2 * MILLISECOND).await;

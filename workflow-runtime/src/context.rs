@@ -8,6 +8,7 @@ mod random;
 mod state;
 mod time;
 mod timeout;
+mod writer;
 
 pub use self::branch::{JoinHandle, spawn};
 pub use self::hook::{Hook, HookBuilder, hook};
@@ -18,3 +19,4 @@ pub(crate) use self::state::check_attribute;
 pub use self::state::{remove_attribute, set_attribute, set_state, state};
 pub use self::time::{Sleep, now, sleep, sleep_until};
 pub use self::timeout::{Elapsed, Timeout, timeout};
+pub use self::writer::{WriteChunk, Writer, writer};

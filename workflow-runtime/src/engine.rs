@@ -4,7 +4,8 @@
 //! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
 //! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
-//! goes by way of the store, and so does what runs do to one another (`effects`). A run that waits for long leaves memory (`eviction`).
+//! goes by way of the store, and so does what runs do to one another (`effects`). What a run tells while it goes on are
+//! its `streams`. A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
 mod attempt;
@@ -18,6 +19,7 @@ mod eviction;
 mod letters;
 mod live;
 mod load;
+mod streams;
 mod taking;
 mod timers;
 mod turn;
@@ -34,10 +36,11 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
 pub use self::attempt::{StepInfo, cancellation, step_info};
-pub(crate) use self::attempt::{current, in_this_step, plain_attempt};
+pub(crate) use self::attempt::{attempt_writer, current, in_this_step, plain_attempt};
 pub use self::builder::Builder;
 pub(crate) use self::create::Ahead;
 pub use self::environment::{Environment, System};
+pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;
 
 use self::batcher::{Batcher, OwnershipSlot};
@@ -137,6 +140,8 @@ pub(crate) struct Inner {
     news: News,
     timers: Timers,
     waiters: Waiters,
+    /// Who waits for chunks of which run.
+    readers: Waiters,
     async_permits: Arc<Semaphore>,
     blocking_permits: Arc<Semaphore>,
     /// Attempts of steps that run.
@@ -250,6 +255,12 @@ impl Inner {
         format!("{}/{};", registry().build, self.settings.recoveries_max)
     }
 
+    /// Resolves after a time on the engine's clock.
+    #[cfg(feature = "http")]
+    pub(crate) fn pause(&self, time: std::time::Duration) -> futures_util::future::BoxFuture<'static, ()> {
+        self.environment.sleep(time)
+    }
+
     fn is_executing(&self) -> bool {
         self.executing.load(Ordering::Acquire)
     }
@@ -315,6 +326,7 @@ impl Inner {
         self.timers.clear();
         self.batcher.close();
         self.waiters.wake_all();
+        self.readers.wake_all();
     }
 
     async fn shutdown(self: &Arc<Self>) -> Result<()> {

@@ -45,6 +45,10 @@ pub enum Code {
     HookFinished,
     /// The token belongs to another hook.
     HookConflict,
+    /// The stream was closed, or its run has ended.
+    StreamClosed,
+    /// The attempt of a step that writes is over, or its run is another engine's now.
+    AttemptOver,
     /// There is no run with this id.
     RunNotFound,
     /// There is a run with this id, but of other arguments or another workflow.
@@ -92,6 +96,8 @@ impl Code {
             Code::HookDisposed => "hook_disposed",
             Code::HookFinished => "hook_finished",
             Code::HookConflict => "hook_conflict",
+            Code::StreamClosed => "stream_closed",
+            Code::AttemptOver => "attempt_over",
             Code::RunNotFound => "run_not_found",
             Code::RunExists => "run_exists",
             Code::NotRegistered => "not_registered",

@@ -40,6 +40,8 @@
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
 //! | show where it is | [`set_state`], [`set_attribute`] |
+//! | take requests by HTTP | `http::webhook`, `http::webhooks` (feature `http`) |
+//! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -52,6 +54,9 @@ mod durable;
 pub mod engine;
 mod error;
 mod failpoint;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod invocation;
 mod limits;
 mod names;
@@ -64,6 +69,7 @@ mod run;
 mod start;
 mod step;
 pub mod store;
+mod stream;
 mod workflow;
 
 /// What [`cancellation`] gives.
@@ -124,8 +130,9 @@ pub use workflow_macros::step;
 pub use workflow_macros::workflow;
 
 pub use self::context::{
-    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, hook, nondeterministic, now, random,
-    remove_attribute, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid,
+    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer, hook,
+    nondeterministic, now, random, remove_attribute, run_id, set_attribute, set_state, sleep, sleep_until, spawn,
+    state, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
@@ -136,6 +143,7 @@ pub use self::run::{Run, RunEnd, RunInfo, find_runs, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
+pub use self::stream::{Chunk, ChunkWriter, Reader};
 pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.

@@ -31,6 +31,22 @@ pub(crate) const JOURNAL_PAGE_ROWS: usize = 1_024;
 pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;
 /// Bytes of journal rows that a replay means to read at once, judged by the rows before.
 pub(crate) const JOURNAL_PAGE_BYTES: usize = 4 << 20;
+/// Bytes of one encoded chunk of a stream.
+pub(crate) const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Chunks of one stream.
+pub(crate) const STREAM_CHUNKS_MAX: u64 = 10_000_000;
+/// Chunks of a stream read at once, and the bytes after which a store gives no further one.
+pub(crate) const CHUNK_PAGE_ROWS: usize = 256;
+pub(crate) const CHUNK_PAGE_BYTES: usize = 4 << 20;
+/// Bytes of the body of a request to a webhook, unless the routes are set otherwise.
+#[cfg(feature = "http")]
+pub(crate) const WEBHOOK_BODY_BYTES: usize = 1 << 20;
+/// How long a request waits for an answer that a step gives, unless the routes are set otherwise.
+#[cfg(feature = "http")]
+pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How often a stream of events that has nothing to tell says that it is there.
+#[cfg(feature = "http")]
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Runs claimed in one transaction.
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// How long before its time a run is claimed, so that it is in memory again by then.

@@ -10,9 +10,11 @@ mod shared;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
-pub(crate) use self::journal::{Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding};
+pub(crate) use self::journal::{Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding};
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received,
     StartedChild, StepRequest,
 };
-pub(crate) use self::shared::{Action, Draw, Effects, Identity, Shared, current};
+pub(crate) use self::shared::{
+    Action, Chunk, Draw, Effects, Identity, Shared, StreamWrite, closed_already, current, full,
+};

@@ -20,6 +20,7 @@ use crate::engine::{self, Engine, Finished};
 use crate::error::{Code, Error, Failure, Result};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
+use crate::stream::Reader;
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
 ///
@@ -203,6 +204,35 @@ impl<T, E> Run<T, E> {
     /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
     pub async fn children(&self) -> Result<Vec<String>> {
         self.engine().await?.inner().children_of(&self.id).await
+    }
+
+    /// Reads a stream that the run or its steps [write](crate::writer), from its beginning, from any process that has the
+    /// store. See [`Reader`].
+    ///
+    /// ```no_run
+    /// # use futures_util::TryStreamExt;
+    /// # use workflow_runtime::{Result, Run, get_run};
+    /// # async fn example() -> Result<()> {
+    /// let run: Run<()> = get_run("order-1");
+    /// let mut lines = run.stream::<String>("log").from(-10); // the last ten, and those to come
+    /// while let Some(line) = lines.try_next().await? {
+    ///     println!("{} {}", line.index, line.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stream<C>(&self, name: impl Into<String>) -> Reader<C> {
+        Reader::new(self.engine.clone(), self.id.clone(), name.into())
+    }
+
+    /// The names of the streams that there are by now, in the order of their first chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
+    pub async fn streams(&self) -> Result<Vec<String>> {
+        let names = self.engine().await?.inner().stream_names(&self.id).await?;
+        Ok(names.iter().map(|name| name.to_string()).collect())
     }
 
     /// Everything that is known of it, as of one moment.

@@ -271,6 +271,69 @@ pub struct Letter {
     pub body: Arc<[u8]>,
 }
 
+/// A chunk that is appended to a stream of a run, or the end of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewChunk {
+    /// The stream's name. The first chunk makes the stream.
+    pub stream: Arc<str>,
+    /// Random; tells a chunk that was sent again from another one: it is not appended twice.
+    pub id: u128,
+    /// JSON; nothing closes the stream.
+    pub value: Option<Arc<str>>,
+}
+
+/// An attempt of a step, as one engine executes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The generation of the run.
+    pub generation: u64,
+    /// The operation.
+    pub op: u64,
+    /// The step's id.
+    pub step: Arc<str>,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// [`Fence::epoch`]: an attempt that died with its process is executed again under the same number and another epoch.
+    pub epoch: u64,
+}
+
+/// How an attempt ended that has written to streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The operation.
+    pub op: u64,
+    /// Which attempt of it, under the epoch of the turn that says so.
+    pub attempt: u32,
+    /// Whether its result is the operation's. If not its chunks are [discarded](ChunkRow::discarded), and a stream that it
+    /// closed is open again.
+    pub succeeded: bool,
+}
+
+/// A chunk of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkRow {
+    /// Dense from 0 within the stream.
+    pub index: u64,
+    /// JSON.
+    pub value: Arc<str>,
+    /// The attempt that wrote it; nothing if the workflow did.
+    pub writer: Option<Execution>,
+    /// Whether that attempt did not succeed: it was settled so, or was not settled before the run ended, was claimed again
+    /// or came to another generation.
+    pub discarded: bool,
+}
+
+/// A part of a stream, and how the stream is, as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChunkPage {
+    /// The chunks, in order.
+    pub rows: Vec<ChunkRow>,
+    /// How many the stream has; 0 if there is no such stream (yet).
+    pub length: u64,
+    /// Whether no more will come: it was closed, or its run has ended.
+    pub ended: bool,
+}
+
 /// A run's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRow {
@@ -341,6 +404,8 @@ pub struct NewRun {
     pub token: u128,
     /// What happens with it: those of its first turn, and what is done ahead of it.
     pub effects: Option<Box<Effects>>,
+    /// What its first turn writes to streams.
+    pub chunks: Vec<NewChunk>,
     /// With or without its first turn.
     pub first: First,
 }
@@ -385,6 +450,11 @@ pub struct Turn {
     /// letters they are dropped if their dedupe key has been seen; it is what keeps a turn without a `row` from returning
     /// them twice when it is sent again.
     pub returned: Vec<Letter>,
+    /// What the workflow writes to streams. A stream that a step has closed takes nothing: a turn is not refused for what
+    /// others have done.
+    pub chunks: Vec<NewChunk>,
+    /// Attempts that have ended: of those that wrote to streams.
+    pub settles: Vec<Settle>,
 }
 
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
@@ -446,6 +516,21 @@ pub enum Write {
         /// outcome is in doubt. The engine passes over those that it is executing.
         again: bool,
     },
+    /// Appends a chunk that a step writes, or closes the stream: [`Outcome::Committed`], also if it is there already;
+    /// [`Outcome::Fenced`] if the run is not the writer's any more or the attempt was settled, [`Outcome::Finished`] if the
+    /// run has ended, [`Outcome::Closed`], or [`Outcome::Full`].
+    Chunk {
+        /// The run.
+        run: RunKey,
+        /// The engine; with the execution's epoch it is the fence.
+        owner: u64,
+        /// Who writes.
+        execution: Execution,
+        /// What is written.
+        chunk: NewChunk,
+        /// How many chunks a stream may have.
+        most: u64,
+    },
     /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
     /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
     Unstick {
@@ -473,8 +558,12 @@ pub enum Outcome {
     Unknown,
     /// The token's hook was dropped.
     Disposed,
-    /// The token's run has ended.
+    /// The run has ended, or the token's has.
     Finished,
+    /// The stream was closed.
+    Closed,
+    /// The stream has as many chunks as it may have.
+    Full,
     /// The claimed runs, as they are now.
     Claimed(Vec<RunRow>),
 }
@@ -548,6 +637,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// A token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;
+
+    /// Chunks of a stream from an index on: at most `limit`, and fewer if they are large (but at least one, if there is
+    /// one).
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>>;
+
+    /// The names of a run's streams, in the order of their first chunks.
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
     /// Runs that this engine holds and whose inboxes have got letters since it last asked, each once. An error has told
     /// nothing, and neither has a future that was dropped: what they would have told is told later. For one caller at a

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Code, DurableExt, Engine, Error, Failure, Result, Run, Status, get_run, hook, run_id, sleep, step, workflow,
+    Code, Engine, Error, Failure, Result, Run, Status, get_run, hook, run_id, sleep, spawn, step, workflow,
 };
 
 use crate::support::{Lab, Place};
@@ -101,12 +101,11 @@ async fn leaves(name: String) -> Result<()> {
 
 #[workflow]
 async fn ends_with_children(name: String) -> Result<()> {
-    let children =
-        join_all([forever(format!("{name} bound")).boxed(), forever(format!("{name} free")).abandon().boxed()]);
-    tokio::select! {
-        _ = children => {}
-        done = gated(name + " enough") => done?,
-    }
+    // In branches that live until the run ends, which drops nothing.
+    let bound = spawn(forever(format!("{name} bound")));
+    let free = spawn(forever(format!("{name} free")).abandon());
+    gated(name + " enough").await?;
+    drop((bound, free));
     Err(Error::fatal("enough"))
 }
 

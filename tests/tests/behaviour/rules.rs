@@ -420,6 +420,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         created_at: run.created_at,
         token: 1,
         effects: None,
+        chunks: Vec::new(),
         first: First::Turn { owner, row: row(0), change: change(true) },
     };
     let [Outcome::Created(key)] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else { panic!() };
@@ -434,6 +435,8 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
             delivered: Vec::new(),
             unread: Vec::new(),
             returned: Vec::new(),
+            chunks: Vec::new(),
+            settles: Vec::new(),
         };
         assert!(matches!(to.commit(&[Write::Turn(turn)]).await.unwrap()[..], [Outcome::Committed]));
     }

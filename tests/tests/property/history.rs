@@ -100,6 +100,7 @@ impl History {
                 created_at: run.created_at,
                 token: 1,
                 effects: None,
+                chunks: Vec::new(),
                 first,
             }),
         );
@@ -115,6 +116,8 @@ impl History {
                 delivered: Vec::new(),
                 unread: Vec::new(),
                 returned: Vec::new(),
+                chunks: Vec::new(),
+                settles: Vec::new(),
             };
             assert!(matches!(commit(&store, Write::Turn(turn)).await, Outcome::Committed));
         }

@@ -149,6 +149,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
         created_at: 500,
         token: id.bytes().map(u128::from).sum(),
         effects: None,
+        chunks: Vec::new(),
         first,
     }
 }
@@ -166,5 +167,7 @@ pub fn turn(run: RunKey) -> Turn {
         delivered: Vec::new(),
         unread: Vec::new(),
         returned: Vec::new(),
+        chunks: Vec::new(),
+        settles: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ mod fixture;
 mod letters;
 mod ownership;
 mod recoveries;
+mod streams;
 mod tokens;
 mod turns;
 
@@ -118,6 +119,17 @@ conformance! {
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,
         runs_are_found_by_all_of_the_attributes_asked_for;
+    streams:
+        chunks_are_numbered_in_their_order,
+        chunks_are_read_from_an_index_on,
+        a_page_of_large_chunks_is_short,
+        a_chunk_that_is_sent_again_is_there_once,
+        a_stale_owner_writes_nothing,
+        a_stream_that_is_closed_takes_nothing,
+        a_full_stream_can_still_be_closed,
+        the_end_of_a_run_ends_its_streams,
+        what_a_failed_attempt_wrote_is_discarded,
+        what_an_attempt_wrote_that_died_is_discarded;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

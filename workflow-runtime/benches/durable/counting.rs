@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
+    ChunkPage, Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store,
+    TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -163,6 +164,20 @@ impl<S: Store> Store for Counting<S> {
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         self.store.token(token)
+    }
+
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        self.store.chunks(run, stream, from, limit)
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.store.streams(run)
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

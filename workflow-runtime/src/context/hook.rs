@@ -94,6 +94,12 @@ where
     /// Opens it: from the end of this turn on it takes payloads.
     #[track_caller]
     pub fn open(self) -> Hook<T> {
+        self.open_at(Arc::clone)
+    }
+
+    /// Opens it so that payloads reach it under another name than its token.
+    #[track_caller]
+    pub(crate) fn open_at(self, address: impl FnOnce(&Arc<str>) -> Arc<str>) -> Hook<T> {
         let site = Location::caller();
         let Some(run) = current() else {
             let error = Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")
@@ -117,8 +123,9 @@ where
         let type_name = std::any::type_name::<T>();
         let (recode_metadata, received) = (self.recode_metadata, VecDeque::new());
         let check = registry::payload_check::<T>();
-        let token_of = token.clone();
-        let request = HookRequest { token: token_of, drawn, metadata, recode_metadata, type_name, check, received };
+        let (token_of, address) = (token.clone(), address(&token));
+        let request =
+            HookRequest { token: token_of, address, drawn, metadata, recode_metadata, type_name, check, received };
         match Operation::open(site, request) {
             Some(operation) => Hook { token, state: State::Open(operation), payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),

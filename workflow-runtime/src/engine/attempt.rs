@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::live::{Arrival, Live, Seat, What};
+use super::streams::AttemptWriter;
 use super::{Engine, Handle, Inner};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
@@ -41,6 +42,9 @@ struct Scope {
     op: u64,
     attempt: u32,
     step: &'static str,
+    /// The step that is an operation of the run: `step`, or the one that it was called in.
+    outer: &'static str,
+    live: Arc<Live>,
     /// Of a step inside a step: its number among those, behind the outer one's.
     path: String,
     /// How many steps it has called so far.
@@ -50,8 +54,10 @@ struct Scope {
 
 /// Whether an attempt is still wanted.
 #[derive(Default)]
-struct Life {
+pub(super) struct Life {
     over: AtomicBool,
+    /// Held while it ends, and while something is done that must come before its end.
+    ending: Mutex<()>,
     /// Made when somebody asks for it.
     token: OnceLock<CancellationToken>,
 }
@@ -64,6 +70,12 @@ impl Life {
         }
         token
     }
+
+    /// Does something before the attempt ends, if it has not.
+    pub fn before_its_end<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.over.load(Ordering::SeqCst)).then(act)
+    }
 }
 
 /// Ends the life of an attempt with its future, whether that has come to its end or was dropped.
@@ -71,7 +83,10 @@ struct Alive(Arc<Life>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::SeqCst);
+        {
+            let _ending = self.0.ending.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.over.store(true, Ordering::SeqCst);
+        }
         if let Some(token) = self.0.token.get() {
             token.cancel();
         }
@@ -146,6 +161,20 @@ pub(crate) fn current() -> Option<Result<Engine, Error>> {
     }))
 }
 
+/// The attempt that this code is part of, as one that writes to streams.
+pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
+    SCOPE
+        .try_with(|scope| AttemptWriter {
+            engine: scope.engine.clone(),
+            live: scope.live.clone(),
+            life: scope.life.clone(),
+            op: scope.op,
+            attempt: scope.attempt,
+            step: scope.outer,
+        })
+        .ok()
+}
+
 /// Whether this code is part of a step that an engine executes.
 pub(super) fn is_current() -> bool {
     SCOPE.try_with(|_| ()).is_ok()
@@ -162,6 +191,8 @@ impl Scope {
             op: self.op,
             attempt: self.attempt,
             step,
+            outer: self.outer,
+            live: self.live.clone(),
             path: format!("{}/{number}", self.path),
             inner: AtomicU32::new(0),
             life: self.life.clone(),
@@ -257,6 +288,8 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         op,
         attempt,
         step,
+        outer: step,
+        live: live.clone(),
         path: String::new(),
         inner: AtomicU32::new(0),
         life: Arc::default(),

@@ -198,6 +198,7 @@ impl Builder {
             news: News::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),
+            readers: Waiters::default(),
             async_permits: Arc::new(Semaphore::new(self.steps)),
             blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
             attempts: TaskTracker::new(),

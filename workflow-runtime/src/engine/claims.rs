@@ -45,6 +45,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             }
             // After it: what the last owner has written before its end is seen by this look or by none.
             engine.waiters.wake_all();
+            engine.readers.wake_all();
             if engine.is_executing() {
                 continue;
             }

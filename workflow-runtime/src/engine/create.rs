@@ -16,7 +16,9 @@ use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Core, Event, Identity, TurnRecord};
-use crate::store::{Effects, Failed, Fence, First, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Write};
+use crate::store::{
+    Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Write,
+};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -115,7 +117,7 @@ impl Inner {
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(&new)?);
-        match self.send(&new, first, new.ahead.clone()).await? {
+        match self.send(&new, first, new.ahead.clone(), Vec::new()).await? {
             Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
             _ => {
                 // It may be this engine by now, which does not see its own letter as somebody's change.
@@ -145,7 +147,8 @@ impl Inner {
         let first = First::Turn { owner: self.owner, row, change: change.clone() };
         let effects = self.effects(&core.shared().take_effects())?;
         let may_have_news = effects::may_have_news(effects.as_deref());
-        let outcome = self.send(new, first, both(new.ahead.clone(), effects)).await?;
+        let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
+        let outcome = self.send(new, first, both(new.ahead.clone(), effects), chunks).await?;
         if let Outcome::Created(key) = outcome
             && !ended
         {
@@ -176,7 +179,13 @@ impl Inner {
         turn::take_up(self, &live, seat, actions, Vec::new());
     }
 
-    async fn send(&self, new: &New, first: First, effects: Option<Box<Effects>>) -> Result<Outcome> {
+    async fn send(
+        &self,
+        new: &New,
+        first: First,
+        effects: Option<Box<Effects>>,
+        chunks: Vec<NewChunk>,
+    ) -> Result<Outcome> {
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -185,6 +194,7 @@ impl Inner {
             created_at: new.created_at,
             token: new.token,
             effects,
+            chunks,
             first,
         };
         self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {

@@ -50,6 +50,7 @@ impl Inner {
             created_at: now,
             token: self.random.number(),
             effects: None,
+            chunks: Vec::new(),
             first: First::Letter(letters::letter(&create::started(&self.random, &request.input), now, None)?),
         };
         let error = Error::coded(Code::RunExists, format!("there is a run `{run}` already")).run(run);

@@ -9,7 +9,7 @@ use super::{Inner, taking, turn};
 use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
 use crate::replay::{Core, End, Event};
-use crate::store::{Fence, RunKey, Status};
+use crate::store::{Fence, RunKey, Settle, Status};
 
 /// Something that happened to a run and is not delivered yet.
 pub(super) struct Arrival {
@@ -102,6 +102,8 @@ pub(crate) struct Live {
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
     attempts: Mutex<BTreeMap<u64, AbortHandle>>,
+    /// Which attempts of which operations have written to streams and are not settled.
+    writers: Mutex<BTreeMap<u64, u32>>,
     /// Held from the moment at which the run was given back, while it leaves memory.
     leaving: Mutex<Option<taking::Guard>>,
 }
@@ -127,6 +129,7 @@ impl Live {
             span,
             mailbox: Mutex::new(mailbox),
             attempts: Mutex::new(BTreeMap::new()),
+            writers: Mutex::default(),
             leaving: Mutex::default(),
         })
     }
@@ -248,6 +251,17 @@ impl Live {
             (mailbox.seat.take(), mailbox.inbox.inbox_seq)
         };
         seat.map(|_| inbox_seq)
+    }
+
+    /// An attempt writes to a stream.
+    pub fn attempt_writes(&self, op: u64, attempt: u32) {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(op, attempt);
+    }
+
+    /// How the operation's attempt has ended, if it has written to streams.
+    pub fn settle(&self, op: u64, succeeded: bool) -> Option<Settle> {
+        let attempt = self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(&op)?;
+        Some(Settle { op, attempt, succeeded })
     }
 
     pub fn attempt_started(&self, op: u64, handle: AbortHandle) {

@@ -250,13 +250,25 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         let change = Stuck::park(error.run(id), engine.build());
         Cancelled { row: None, change, effects: None, delivered: Vec::new() }
     });
-    let (unread, returned) = (Vec::new(), Vec::new());
-    let turn = Turn { run, generation, fence, row, change: Some(change), effects, delivered, unread, returned };
+    let turn = Turn {
+        run,
+        generation,
+        fence,
+        row,
+        change: Some(change),
+        effects,
+        delivered,
+        unread: Vec::new(),
+        returned: Vec::new(),
+        chunks: Vec::new(),
+        settles: Vec::new(),
+    };
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     if turn::commit(engine, id, turn).await.is_some_and(|told| told || may_have_news) {
         engine.news.posted();
     }
     engine.waiters.wake(id, None);
+    engine.readers.wake(id, None);
 }
 
 /// How a run that cannot be replayed ends if somebody has cancelled it.

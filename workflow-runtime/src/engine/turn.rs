@@ -12,8 +12,8 @@ use super::{effects, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, Effects, End, Event, FORMAT, Kind, TurnRecord};
-use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Status, Turn};
+use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord};
+use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Settle, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -28,6 +28,7 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
             let end = seat.end.take();
             drop(seat);
             engine.waiters.wake(&live.id, end.map(Finished::from));
+            engine.readers.wake(&live.id, None);
         }
     }
 }
@@ -42,6 +43,8 @@ struct Draft {
     unread: Vec<u64>,
     returned: Vec<Letter>,
     effects: Effects,
+    chunks: Vec<Chunk>,
+    settles: Vec<Settle>,
     /// Steps whose next attempt is due: nothing to record.
     due: Vec<u64>,
     /// It has waited for so long that it may leave memory.
@@ -69,9 +72,11 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let over = end.is_some() || draft.fault.is_some();
     let change = row_change(engine, seat, &draft, end.as_ref());
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
-    if row.is_some() || !draft.delivered.is_empty() || !draft.unread.is_empty() || change.is_some() {
+    let recorded = row.is_some() || change.is_some();
+    if recorded || !draft.delivered.is_empty() || !draft.unread.is_empty() || !draft.settles.is_empty() {
         seat.next_index += u64::from(row.is_some());
         let may_have_news = effects::may_have_news(effects.as_deref());
+        let may_be_read = !draft.chunks.is_empty();
         let turn = Turn {
             run: live.key,
             generation: live.generation,
@@ -82,10 +87,15 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
             delivered: draft.delivered,
             unread: draft.unread,
             returned: draft.returned,
+            chunks: draft.chunks.into_iter().map(|chunk| engine.new_chunk(chunk)).collect(),
+            settles: draft.settles,
         };
         let Some(told) = commit(engine, &live.id, turn).await else { return false };
         if may_have_news || told {
             engine.news.posted();
+        }
+        if may_be_read {
+            engine.readers.wake(&live.id, None);
         }
         if let Some(change) = change {
             (seat.status, seat.wake_at) = (change.status, change.wake_at);
@@ -126,6 +136,8 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         unread: Vec::new(),
         returned: Vec::new(),
         effects: Effects::default(),
+        chunks: Vec::new(),
+        settles: Vec::new(),
         due: Vec::new(),
         idle: false,
         fault: None,
@@ -179,7 +191,9 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
-                (attempt_event(engine, live, seat, op, result), None)
+                let event = attempt_event(engine, live, seat, op, result);
+                draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
+                (event, None)
             }
             What::Due { op } => {
                 seat.armed.remove(&op);
@@ -202,6 +216,12 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
                 draft.effects.then(seat.core.shared().take_effects());
+                draft.chunks.extend(seat.core.shared().take_chunks());
+                for command in &delivery.commands {
+                    if let Command::Cancel { op } = command {
+                        draft.settles.extend(live.settle(*op, false));
+                    }
+                }
                 draft.record.deliveries.push(delivery);
                 draft.letters.push(letter);
                 if ended {
@@ -229,6 +249,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
             Ok(value) => Some(Event::Completed { op, value }),
             failed => attempt_event(engine, live, seat, op, failed),
         };
+        draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
         if let Some(event) = event {
             give_back(engine, draft, event, None);
         }
@@ -416,6 +437,7 @@ fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     // The letters stay in the inbox, everything else goes there.
     draft.delivered.clear();
     draft.effects = Effects::default();
+    draft.chunks.clear();
     let letters = std::mem::take(&mut draft.letters);
     for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
         if letter.is_none() {

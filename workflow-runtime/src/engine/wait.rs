@@ -27,10 +27,10 @@ struct Waiting {
 }
 
 /// Somebody who waits, until it is dropped.
-struct Waiter<'a> {
+pub(super) struct Waiter<'a> {
     waiters: &'a Waiters,
     key: (Arc<str>, u64),
-    ended: oneshot::Receiver<Option<Finished>>,
+    pub ended: oneshot::Receiver<Option<Finished>>,
 }
 
 impl Drop for Waiter<'_> {
@@ -45,7 +45,7 @@ impl Waiters {
     }
 
     /// Registered by this call, so that nothing is missed between it and a look.
-    fn register(&self, run: &Arc<str>) -> Waiter<'_> {
+    pub fn register(&self, run: &Arc<str>) -> Waiter<'_> {
         let (sender, ended) = oneshot::channel();
         let mut waiting = self.lock();
         waiting.next += 1;

@@ -115,6 +115,10 @@ pub(crate) enum Command {
     },
     /// The workflow dropped the operation.
     Cancel { op: u64 },
+    /// Append a chunk to a stream. No operation: nothing comes of it.
+    Write { stream: Cow<'static, str>, value: Payload },
+    /// Append nothing more to a stream.
+    CloseStream { stream: Cow<'static, str> },
 }
 
 /// How the workflow ended.
@@ -161,6 +165,9 @@ impl Command {
                         (found, recorded) => found == recorded,
                     }
             }
+            (Command::Write { stream, value }, Command::Write { stream: recorded_stream, value: recorded_value }) => {
+                stream == recorded_stream && value.same_value(recorded_value, recode)
+            }
             _ => self == recorded,
         }
     }
@@ -184,6 +191,10 @@ impl Command {
             }
             Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
             Command::Cancel { op } => format!("dropping operation {op}"),
+            Command::Write { stream, value } => {
+                format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))
+            }
+            Command::CloseStream { stream } => format!("closing the stream `{}`", excerpt(stream)),
         }
     }
 }
@@ -324,6 +335,7 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Cancel { op } => {
                     open.remove(op);
                 }
+                Command::Write { .. } | Command::CloseStream { .. } => {}
             }
         }
     }

@@ -70,6 +70,8 @@ pub(crate) struct StartedChild {
 /// A hook to be opened, and what has come by it.
 pub(crate) struct HookRequest {
     pub token: Arc<str>,
+    /// What payloads are sent to: the token, or what stands for it in the store.
+    pub address: Arc<str>,
     pub drawn: bool,
     pub metadata: Option<Payload>,
     /// How the metadata is decoded and encoded again.

@@ -2,6 +2,7 @@
 
 mod effects;
 mod hooks;
+mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
@@ -17,6 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
 pub(crate) use self::effects::Effects;
+use self::streams::Streams;
+pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
 use super::journal::Command;
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
@@ -67,6 +70,7 @@ struct State {
     commands: Vec<Command>,
     actions: Vec<Action>,
     effects: Effects,
+    streams: Streams,
     /// What the workflow has set as the run's state.
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
@@ -127,6 +131,7 @@ impl Shared {
                 commands: Vec::new(),
                 actions: Vec::new(),
                 effects: Effects::default(),
+                streams: Streams::default(),
                 value: None,
                 keys: BTreeSet::new(),
                 expected: None,

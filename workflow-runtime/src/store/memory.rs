@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::state::State;
-use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write};
+use super::{ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write};
 use crate::engine::Environment;
 use crate::error::Error;
 
@@ -150,6 +150,20 @@ impl Store for MemoryStore {
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         Box::pin(async move { Ok(self.shared.lock().token(token)) })
+    }
+
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().chunks(run, stream, from, limit)) })
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().streams(run)) })
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

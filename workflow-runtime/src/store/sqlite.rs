@@ -2,7 +2,8 @@
 //!
 //! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction, and [`heads`] spare it
 //! look-ups; [`readers`] have their own. Who executes is settled by a lock of the operating system ([`ownership`]); what it
-//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what else turns do is in [`effects`].
+//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what runs tell while they go on is in
+//! their [`streams`]; what else turns do is in [`effects`].
 
 mod claims;
 mod effects;
@@ -14,6 +15,7 @@ mod ownership;
 mod read;
 mod readers;
 mod schema;
+mod streams;
 mod tokens;
 mod writer;
 mod writes;
@@ -29,7 +31,9 @@ use futures_util::future::BoxFuture;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
-use super::{Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write, assert_engine};
+use super::{
+    ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write, assert_engine,
+};
 use crate::engine::Environment;
 use crate::error::Error;
 use crate::failpoint::hit;
@@ -229,6 +233,21 @@ impl Store for SqliteStore {
             let token: Arc<str> = token.into();
             self.readers.read("a token", move |connection| tokens::token(connection, &token)).await
         })
+    }
+
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        let stream: Arc<str> = stream.into();
+        Box::pin(self.readers.read("a stream", move |connection| streams::page(connection, run, &stream, from, limit)))
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(self.readers.read("streams", move |connection| streams::names(connection, run)))
     }
 
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {

@@ -151,6 +151,20 @@ impl Store for Faulty {
         self.inner.token(token)
     }
 
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        self.inner.chunks(run, stream, from, limit)
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.inner.streams(run)
+    }
+
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
         self.inner.news(owner)
     }

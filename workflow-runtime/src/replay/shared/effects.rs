@@ -63,7 +63,7 @@ impl Effects {
         match kind {
             Kind::Hook(hook) => self.opened.push(Opening {
                 op,
-                token: hook.token.clone(),
+                token: hook.address.clone(),
                 metadata: hook.metadata.clone(),
                 type_name: hook.type_name,
             }),
@@ -78,7 +78,7 @@ impl Effects {
     /// What giving an operation up asks for.
     pub(super) fn dropped(&mut self, op: u64, kind: &Kind, child: impl FnOnce() -> Arc<str>) {
         match kind {
-            Kind::Hook(hook) => self.close(op, hook.token.clone()),
+            Kind::Hook(hook) => self.close(op, hook.address.clone()),
             Kind::Child(_) => self.give_up(op, child()),
             Kind::Watch(_) => self.watches.retain(|(watch, _)| *watch != op),
             Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}

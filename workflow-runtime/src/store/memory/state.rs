@@ -1,11 +1,13 @@
 //! The rows, and what each write does to them.
 
 mod effects;
+mod streams;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::streams::Streams;
 use self::tokens::Token;
 
 use crate::store::{
@@ -26,6 +28,7 @@ pub(super) struct State {
     held: bool,
     letters: Letters,
     tokens: HashMap<Arc<str>, Token>,
+    streams: Streams,
 }
 
 /// The letters of all inboxes, by their sequences.
@@ -68,10 +71,16 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
         },
         (Write::Turn(_), Outcome::Told) => true,
         (Write::Turn(turn), Outcome::Committed) => {
-            turn.effects.is_some() || turn.change.as_ref().is_some_and(|change| ends(change.status))
+            turn.effects.is_some()
+                || !turn.chunks.is_empty()
+                || turn.change.as_ref().is_some_and(|change| ends(change.status))
         }
         (
-            Write::Post { .. } | Write::Deliver { .. } | Write::Release { .. } | Write::Unstick { .. },
+            Write::Post { .. }
+            | Write::Deliver { .. }
+            | Write::Release { .. }
+            | Write::Unstick { .. }
+            | Write::Chunk { .. },
             Outcome::Committed,
         ) => true,
         _ => false,
@@ -211,6 +220,7 @@ impl State {
             Write::Deliver { token, letter, hold_until, now } => self.deliver(token, letter, *hold_until, *now),
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
+            Write::Chunk { run, owner, execution, chunk, most } => self.chunk(*run, *owner, execution, chunk, *most),
             Write::Unstick { build } => self.unstick(build),
         }
     }
@@ -258,6 +268,7 @@ impl State {
         if let First::Turn { change, .. } = &new.first {
             self.end(key, Some(change));
         }
+        self.write(key, &new.chunks);
         Outcome::Created(key)
     }
 
@@ -293,6 +304,8 @@ impl State {
             Some(Some(refused)) => refused,
             Some(None) => {
                 self.affect(turn.run, turn.effects.as_deref());
+                self.write(turn.run, &turn.chunks);
+                self.settle(turn);
                 match self.end(turn.run, turn.change.as_ref()) {
                     true => Outcome::Told,
                     false => Outcome::Committed,

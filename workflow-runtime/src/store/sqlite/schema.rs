@@ -17,6 +17,8 @@ pub(super) const VERSION: i32 = 1;
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
 ///   `held` for a run that is not there yet.
 /// - `watchers` has the operations of other runs that wait for the end of a run.
+/// - `streams` knows how long each is, so that an append need not count; `closer` is empty where the workflow has closed
+///   it. `executions` holds those attempts only that have written to a stream.
 /// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (
@@ -123,4 +125,37 @@ CREATE TABLE dedupe (
     key TEXT    NOT NULL,
     PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE streams (
+    key    INTEGER PRIMARY KEY,
+    run    INTEGER NOT NULL,
+    name   TEXT    NOT NULL,
+    length INTEGER NOT NULL,
+    closed INTEGER NOT NULL DEFAULT 0,
+    closer INTEGER
+) STRICT;
+CREATE UNIQUE INDEX streams_names ON streams (run, name);
+
+CREATE TABLE executions (
+    key        INTEGER PRIMARY KEY,
+    run        INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    op         INTEGER NOT NULL,
+    attempt    INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    step       TEXT    NOT NULL,
+    succeeded  INTEGER
+) STRICT;
+CREATE UNIQUE INDEX executions_attempts ON executions (run, generation, op, attempt, epoch);
+
+CREATE TABLE chunks (
+    position INTEGER PRIMARY KEY,
+    stream   INTEGER NOT NULL,
+    idx      INTEGER NOT NULL,
+    id       BLOB    NOT NULL,
+    writer   INTEGER,
+    value    TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX chunks_rows ON chunks (stream, idx);
+CREATE UNIQUE INDEX chunks_ids ON chunks (stream, id);
 ";

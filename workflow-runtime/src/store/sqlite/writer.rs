@@ -152,6 +152,7 @@ mod tests {
             created_at: 0,
             token: 1,
             effects: None,
+            chunks: Vec::new(),
             first: First::Letter(letter),
         })
     }

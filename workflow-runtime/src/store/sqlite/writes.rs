@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
 use super::letters::{self, receive};
-use super::{claims, effects, read, tokens};
+use super::{claims, effects, read, streams, tokens};
 use crate::store::{Effects, Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -73,6 +73,9 @@ impl<'c> Group<'c> {
                 }
                 Ok(claimed)
             }
+            Write::Chunk { run, owner, execution, chunk, most } => {
+                streams::append(self.connection, *run, *owner, execution, chunk, *most)
+            }
             Write::Unstick { build } => {
                 self.heads.clear();
                 claims::unstick(self.connection, build)
@@ -104,6 +107,7 @@ impl<'c> Group<'c> {
                 self.end(key, row, change)?;
             }
         }
+        streams::write(self.connection, key, &new.chunks)?;
         Ok(Outcome::Created(key))
     }
 
@@ -143,6 +147,8 @@ impl<'c> Group<'c> {
         if let Some(effects) = &turn.effects {
             self.affect(turn.run, effects)?;
         }
+        streams::write(self.connection, turn.run, &turn.chunks)?;
+        streams::settle(self.connection, turn)?;
         if let (Some(row), Some(change)) = (&turn.row, &turn.change)
             && change.status.is_terminal()
             && self.end(turn.run, row, change)?

@@ -1,0 +1,342 @@
+//! Webhooks and streams over a real socket.
+
+use std::time::Duration;
+
+use axum::Router;
+use futures::{FutureExt, StreamExt};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use workflow_runtime::http::{self, Answer, Request, WebhookSettings, webhook};
+use workflow_runtime::{Code, Engine, Error, Result, Run, hook, step, workflow, writer};
+
+use crate::support::{Lab, ManualClock};
+
+/// A server of the routes, until it is dropped.
+struct Server {
+    address: std::net::SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    async fn start(engine: &Engine) -> Server {
+        Self::serve(engine, WebhookSettings::default()).await
+    }
+
+    async fn serve(engine: &Engine, settings: WebhookSettings) -> Server {
+        let app = Router::new()
+            .nest("/webhooks", http::webhooks_with(engine, settings))
+            .nest("/streams", http::streams(engine));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Server { address, task }
+    }
+
+    async fn send(&self, request: hyper::http::request::Builder, body: impl Into<Bytes>) -> Response<Incoming> {
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        let request = request.header("host", "localhost").body(Full::new(body.into())).unwrap();
+        sender.send_request(request).await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: impl Into<Bytes>) -> Response<Incoming> {
+        self.send(hyper::Request::post(path), body).await
+    }
+
+    async fn get(&self, path: &str) -> Response<Incoming> {
+        self.send(hyper::Request::get(path), "").await
+    }
+
+    /// What a client is given that has seen the events up to this one.
+    async fn again(&self, path: &str, last: &str) -> Response<Incoming> {
+        self.send(hyper::Request::get(path).header("last-event-id", last), "").await
+    }
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[step]
+async fn publishes(#[resource] lab: &Lab, path: String) -> Result<()> {
+    lab.note(&path);
+    Ok(())
+}
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(())
+}
+
+#[step]
+async fn answers(request: Request) -> Result<()> {
+    let text = format!("you said {}", request.text().unwrap_or_default());
+    request.answer(&Answer::new(201).header("x-by", "a step").body(text)).await
+}
+
+/// The path that a run has published.
+async fn published(lab: &Lab) -> String {
+    loop {
+        if let Some(path) = lab.notes().into_iter().find(|note| note.starts_with('/')) {
+            return format!("/webhooks{path}");
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[workflow]
+async fn takes_one() -> Result<Request> {
+    let request = webhook().open();
+    publishes(request.path().to_owned()).await?;
+    request.await
+}
+
+#[workflow]
+async fn takes_two() -> Result<Vec<String>> {
+    let requests = webhook().answer(Answer::new(200).header("content-type", "text/xml").body("<ok/>")).open();
+    publishes(requests.path().to_owned()).await?;
+    let requests: Vec<Result<Request>> = requests.take(2).collect().await;
+    gated("dropped".into()).await?;
+    requests.into_iter().map(|request| Ok(request?.text().unwrap_or_default().to_owned())).collect()
+}
+
+#[workflow]
+async fn takes_one_and_answers() -> Result<()> {
+    let request = webhook().answered_by_step().open();
+    publishes(request.path().to_owned()).await?;
+    answers(request.await?).await
+}
+
+#[workflow]
+async fn takes_one_and_says_nothing() -> Result<()> {
+    let request = webhook().answered_by_step().open();
+    publishes(request.path().to_owned()).await?;
+    request.await?;
+    gated("taken".into()).await
+}
+
+#[workflow]
+async fn answers_badly() -> Result<()> {
+    let request = webhook().answer(Answer::new(99)).open();
+    publishes(request.path().to_owned()).await?;
+    request.await.map(drop)
+}
+
+#[workflow]
+async fn plain() -> Result<String> {
+    let hook = hook::<String>().open();
+    publishes(format!("/{}", hook.token())).await?;
+    hook.await
+}
+
+#[workflow]
+async fn tells(count: u32) -> Result<()> {
+    let lines = writer::<String>("a line");
+    for number in 0..count {
+        lines.write(&format!("line\r\n{number}")).await?;
+    }
+    gated("told".into()).await?;
+    lines.write(&"the last".into()).await
+}
+
+#[step(retries = 1, backoff = "0ms..0ms")]
+async fn stumbles(#[resource] lab: &Lab) -> Result<()> {
+    let attempt = lab.note("attempt");
+    writer("numbers").write(&attempt).await?;
+    if attempt == 1 { Err(Error::new("again")) } else { Ok(()) }
+}
+
+#[workflow]
+async fn retries() -> Result<()> {
+    stumbles().await
+}
+
+on_each_store! {
+    async fn a_request_reaches_the_workflow_as_it_was(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_one, ()).await.unwrap();
+        let path = published(&lab).await;
+        let token = path.rsplit('/').next().unwrap();
+        assert_eq!(token.len(), 32);
+        let request = hyper::Request::put(format!("{path}?a=b%20c")).header("X-Signature", "sha").header("x-odd", &b"\xff"[..]);
+        let response = server.send(request, &b"\x00\xff"[..]).await;
+        assert_eq!((response.status(), text(response).await), (StatusCode::ACCEPTED, String::new()));
+        let request = run.await.unwrap();
+        assert_eq!((&*request.method, request.query(), request.body()), ("PUT", Some("a=b%20c"), &b"\x00\xff"[..]));
+        assert_eq!((request.header("x-signature"), request.header("X-Odd"), request.text()), (Some("sha"), Some("\u{fffd}"), None));
+        assert_eq!(request.uri, format!("/{token}?a=b%20c"));
+    }
+
+    async fn what_is_accepted_is_durable(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_two, ()).id("run").await.unwrap();
+        let path = published(&lab).await;
+        let response = server.post(&path, "first").await;
+        assert_eq!((response.status(), &response.headers()["content-type"]), (StatusCode::OK, &"text/xml".parse().unwrap()));
+        assert_eq!(text(response).await, "<ok/>");
+        drop((run, server));
+        engine.shutdown().await.unwrap();
+        lab.open_gate("dropped");
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        assert_eq!(server.post(&path, "second").await.status(), StatusCode::OK);
+        assert_eq!(engine.get_run::<Vec<String>, Error>("run").await.unwrap(), ["first", "second"]);
+    }
+
+    async fn only_open_webhooks_are_found(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_two, ()).await.unwrap();
+        let path = published(&lab).await;
+        for body in ["1", "2"] {
+            assert_eq!(server.post(&path, body).await.status(), StatusCode::OK);
+        }
+        lab.executed("dropped", 1).await;
+        let not_found = async |path: &str| {
+            let response = server.post(path, "3").await;
+            (response.status(), text(response).await)
+        };
+        let nothing = (StatusCode::NOT_FOUND, String::new());
+        assert_eq!(not_found(&path).await, nothing, "it was dropped");
+        lab.open_gate("dropped");
+        run.await.unwrap();
+        assert_eq!(not_found(&path).await, nothing, "its run has ended");
+        assert_eq!(not_found("/webhooks/00000000000000000000000000000000").await, nothing);
+        assert_eq!(not_found("/webhooks/%2e%2e%2fwebhooks%00").await, nothing);
+        let lab = Lab::new();
+        drop((server, engine));
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(plain, ()).await.unwrap();
+        let path = published(&lab).await;
+        assert_eq!(server.post(&path, "\"x\"").await.status(), StatusCode::NOT_FOUND, "a plain hook is none");
+        engine.resume_hook(path.rsplit('/').next().unwrap(), "x").await.unwrap();
+        assert_eq!(run.await.unwrap(), "x");
+    }
+
+    async fn the_token_of_a_webhook_is_not_that_of_a_hook(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(takes_one, ()).await.unwrap();
+        let path = published(&lab).await;
+        let token = path.rsplit('/').next().unwrap();
+        assert_eq!(engine.get_hook(token).await.unwrap_err().code(), Code::HookNotFound);
+        assert!(run.cancel("enough").await.unwrap());
+    }
+
+    async fn a_body_that_is_too_large_is_refused(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::serve(&engine, WebhookSettings::default().body_limit(10)).await;
+        let run = engine.start(takes_one, ()).await.unwrap();
+        let path = published(&lab).await;
+        for path in [&*path, "/webhooks/unknown"] {
+            assert_eq!(server.post(path, "12345678901").await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        assert_eq!(server.post(&path, "1234567890").await.status(), StatusCode::ACCEPTED);
+        assert_eq!(run.await.unwrap().text(), Some("1234567890"));
+    }
+
+    async fn a_step_answers_in_another_engine(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let client = place.open(&lab).await;
+        let server = Server::start(&client).await;
+        let run = engine.start(takes_one_and_answers, ()).await.unwrap();
+        let response = server.post(&published(&lab).await, "hello").await;
+        assert_eq!((response.status(), &response.headers()["x-by"]), (StatusCode::CREATED, &"a step".parse().unwrap()));
+        assert!(!response.headers().contains_key("content-type"));
+        assert_eq!(text(response).await, "you said hello");
+        run.await.unwrap();
+    }
+
+    async fn an_answer_that_does_not_come_is_not_waited_for(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
+        let engine = place.open_at(&lab, &clock).await;
+        let server = Server::serve(&engine, WebhookSettings::default().answer_within(Duration::from_secs(5))).await;
+        let run = engine.start(takes_one_and_says_nothing, ()).await.unwrap();
+        let path = published(&lab).await;
+        let mut waiting = std::pin::pin!(server.post(&path, "hello"));
+        let mut now = 1_000;
+        // Its time begins when it does, and that is not seen from here.
+        let response = loop {
+            match (&mut waiting).now_or_never() {
+                Some(response) => break response,
+                None => tokio::task::yield_now().await,
+            }
+            if lab.count("taken") > 0 {
+                now += 5_000;
+                clock.set(now);
+            }
+        };
+        lab.open_gate("taken");
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        run.await.unwrap();
+    }
+
+    async fn an_answer_that_cannot_be_sent_is_an_error_of_the_server(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(answers_badly, ()).await.unwrap();
+        assert_eq!(server.post(&published(&lab).await, "").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        run.await.unwrap();
+    }
+
+    async fn a_stream_is_a_stream_of_events(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(tells, 3).id("run 1").await.unwrap();
+        lab.executed("told", 1).await;
+        let mut response = server.get("/streams/run%201/a%20line?from=1").await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut seen = String::new();
+        while seen.matches("\n\n").count() < 2 {
+            let frame = response.body_mut().frame().await.unwrap().unwrap();
+            seen += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+        }
+        assert_eq!(seen, "id: 1\ndata: \"line\\r\\n1\"\n\nid: 2\ndata: \"line\\r\\n2\"\n\n");
+        lab.open_gate("told");
+        let last = "id: 3\ndata: \"the last\"\n\nevent: end\ndata: null\n\n";
+        assert_eq!(text(response).await, last);
+        run.await.unwrap();
+        let again = text(server.again("/streams/run%201/a%20line?from=0", "2").await).await;
+        assert!(again.starts_with("id: 3\n") && again.contains("event: end"), "{again}");
+        let again = server.again("/streams/run%201/a%20line", "3").await;
+        assert_eq!(again.status(), StatusCode::NO_CONTENT, "there is nothing to come again for");
+        let from_the_end = text(server.get("/streams/run%201/a%20line?from=-1").await).await;
+        assert!(from_the_end.starts_with("id: 3\n"), "{from_the_end}");
+    }
+
+    async fn what_is_no_stream_says_so(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        assert_eq!(server.get("/streams/nobody/lines").await.status(), StatusCode::NOT_FOUND);
+        let run: Run<()> = engine.start(retries, ()).id("run").await.unwrap();
+        run.await.unwrap();
+        assert_eq!(server.get("/streams/run/numbers?from=x").await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(server.again("/streams/run/numbers", "x").await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(server.again("/streams/run/numbers", "-1").await.status(), StatusCode::BAD_REQUEST);
+        let events = text(server.get("/streams/run/numbers").await).await;
+        assert!(events.starts_with("id: 0\ndata: 1\nevent: discarded\n\nid: 1\ndata: 2\n\nevent: end\n"), "{events}");
+    }
+}

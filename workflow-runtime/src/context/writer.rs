@@ -1,0 +1,166 @@
+//! Streams: what a run tells while it goes on.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec;
+use crate::durable::Durable;
+use crate::engine::{AttemptWriter, attempt_writer};
+use crate::error::{Code, Error, Result};
+use crate::limits::CHUNK_BYTES_MAX;
+use crate::names;
+use crate::replay::{self, Shared, StreamWrite};
+
+/// Writes to a stream of the run that this code is part of: chunks in their order, which anybody can read with
+/// [`Run::stream`](crate::Run::stream) while the run goes on and after it has ended.
+///
+/// In a step a write is durable once awaiting it has returned: whoever awaits each write is never ahead of the store. It
+/// belongs to the attempt. What an attempt wrote that fails, or dies with its process, stays in the stream, followed by
+/// what the next attempt writes; [`Chunk`](crate::Chunk) tells them apart. A step that is called in a step writes as the
+/// outer one. A writer can be moved into a task that the step has spawned, and writes for as long as the attempt goes on.
+///
+/// In a workflow a write is ready at once. It is stored with the turn that it is part of, so exactly once, and a replay
+/// writes nothing again. If a step has closed the stream it is dropped.
+///
+/// A stream is made by its first chunk. Its name has at most 512 bytes, without control characters, and is the run's own.
+///
+/// ```
+/// # use futures_util::TryStreamExt;
+/// # use workflow_runtime::{Engine, Result, step, workflow, writer};
+/// #[step]
+/// async fn count(to: u32) -> Result<()> {
+///     let numbers = writer("numbers");
+///     for number in 0..to {
+///         numbers.write(&number).await?;
+///     }
+///     numbers.close().await
+/// }
+///
+/// #[workflow]
+/// async fn counts(to: u32) -> Result<()> {
+///     count(to).await
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// # let engine = Engine::open("memory:").await?;
+/// let run = engine.start(counts, 3).await?;
+/// let numbers: Vec<u32> = run.stream::<u32>("numbers").map_ok(|chunk| chunk.value).try_collect().await?;
+/// assert_eq!(numbers, [0, 1, 2]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn writer<T>(stream: impl Into<String>) -> Writer<T>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let stream = stream.into();
+    let name = names::check("the name of a stream", &stream).map(|()| Arc::from(stream));
+    Writer { name, attempt: attempt_writer(), value: PhantomData }
+}
+
+/// Writes chunks to a stream: see [`writer`].
+#[must_use = "a writer writes nothing by itself: call `.write(&value).await`"]
+pub struct Writer<T> {
+    name: Result<Arc<str>>,
+    /// The attempt in which it was made: its tasks are part of it, and do not know.
+    attempt: Option<AttemptWriter>,
+    value: PhantomData<fn(&T)>,
+}
+
+impl<T: Serialize + DeserializeOwned> Writer<T> {
+    /// Appends a chunk.
+    ///
+    /// A future that is dropped before it has returned may have written or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::StreamClosed`] if the stream was closed or the run has ended, [`Code::AttemptOver`] if the attempt that
+    /// writes was given up or its run is another engine's now, [`Code::OutsideRun`] outside any run,
+    /// [`Code::InvalidName`], [`Code::Payload`] if the value does not survive JSON, [`Code::PayloadTooLarge`] if it takes
+    /// more than a megabyte, [`Code::Limit`] if the stream has ten million chunks; in a step also [`Code::Store`], and
+    /// [`Code::InDoubt`] if it is not known whether it was written.
+    #[track_caller]
+    pub fn write(&self, value: &T) -> WriteChunk {
+        let encoded = codec::encode("the chunk", value).and_then(|value| match value.as_str().len() {
+            ..=CHUNK_BYTES_MAX => Ok(value),
+            bytes => Err(Error::coded(Code::PayloadTooLarge, "the chunk of a stream is too large")
+                .expected(format!("at most {CHUNK_BYTES_MAX} bytes as JSON"))
+                .found(format!("{bytes} bytes"))
+                .help("write smaller chunks, or the address of the data instead of the data")),
+        });
+        match encoded {
+            Ok(value) => self.begin(Some(value), Location::caller()),
+            Err(error) => WriteChunk(State::Refused(error)),
+        }
+    }
+
+    /// Says that nothing more will be written: readers come to their end. Closing a stream that is closed is an error
+    /// like a write to it. A stream that an attempt closed which then fails is open again for the next attempt, but not
+    /// for readers who have met its end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Writer::write).
+    #[track_caller]
+    pub fn close(&self) -> WriteChunk {
+        self.begin(None, Location::caller())
+    }
+
+    fn begin(&self, value: Option<codec::Payload>, site: &'static Location<'static>) -> WriteChunk {
+        let stream = match &self.name {
+            Ok(name) => name.clone(),
+            Err(error) => return WriteChunk(State::Refused(error.clone())),
+        };
+        let chunk = replay::Chunk { stream, value };
+        if let Some(run) = replay::current() {
+            return WriteChunk(State::Workflow(run, StreamWrite { chunk, recode: codec::recode::<T> }, site));
+        }
+        match attempt_writer().or_else(|| self.attempt.clone()) {
+            Some(attempt) => WriteChunk(State::Step(Box::pin(attempt.write(chunk)))),
+            None => WriteChunk(State::Refused(
+                Error::coded(Code::OutsideRun, "a stream belongs to a run, and this code is part of none")
+                    .operation(format!("at {site}"))
+                    .help("write in a `#[workflow]` or a `#[step]` that a run executes; make the writer before a task is spawned"),
+            )),
+        }
+    }
+}
+
+impl<T> Clone for Writer<T> {
+    fn clone(&self) -> Self {
+        Writer { name: self.name.clone(), attempt: self.attempt.clone(), value: PhantomData }
+    }
+}
+
+/// A chunk that is written when this is awaited: see [`Writer::write`].
+#[must_use = "nothing is written unless it is awaited: add `.await`"]
+pub struct WriteChunk(State);
+
+enum State {
+    Refused(Error),
+    Workflow(Arc<Shared>, StreamWrite, &'static Location<'static>),
+    Step(BoxFuture<'static, Result<()>>),
+}
+
+impl Future for WriteChunk {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.0 {
+            State::Refused(error) => Poll::Ready(Err(error.clone())),
+            State::Workflow(run, write, site) => run.write(write, site),
+            State::Step(write) => write.as_mut().poll(context),
+        }
+    }
+}
+
+impl Durable for WriteChunk {}

@@ -1,0 +1,124 @@
+//! Streams: what attempts write, and what readers are given.
+
+use std::sync::{Arc, Weak};
+
+use super::attempt::Life;
+use super::live::Live;
+use super::wait::not_found;
+use super::{Handle, Inner};
+use crate::error::{Code, Error, Result};
+use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
+use crate::replay::{Chunk, closed_already, full};
+use crate::store::{ChunkPage, Execution, Failed, NewChunk, Outcome, RunKey, Write};
+
+/// An attempt that writes to streams.
+#[derive(Clone)]
+pub(crate) struct AttemptWriter {
+    pub(super) engine: Weak<Handle>,
+    pub(super) live: Arc<Live>,
+    pub(super) life: Arc<Life>,
+    pub(super) op: u64,
+    pub(super) attempt: u32,
+    pub(super) step: &'static str,
+}
+
+impl AttemptWriter {
+    /// Writes a chunk. Once this returns it is durable.
+    pub async fn write(self, chunk: Chunk) -> Result<()> {
+        let closed = || {
+            Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+        };
+        let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
+        let stream = chunk.stream.clone();
+        let write = Write::Chunk {
+            run: self.live.key,
+            owner: self.live.fence.owner,
+            execution: Execution {
+                generation: self.live.generation,
+                op: self.op,
+                step: self.step.into(),
+                attempt: self.attempt,
+                epoch: self.live.fence.epoch,
+            },
+            chunk: engine.new_chunk(chunk),
+            most: STREAM_CHUNKS_MAX,
+        };
+        // Queued before the turn that settles the attempt, or not at all.
+        let queued = self.life.before_its_end(|| {
+            self.live.attempt_writes(self.op, self.attempt);
+            engine.batcher.send(write)
+        });
+        let run = &self.live.id;
+        let over = || {
+            Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
+                .run(run)
+                .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
+                .help("write before the step returns; nobody waits for what an attempt does that was given up")
+        };
+        let outcome = queued.ok_or_else(over)?.await.map_err(|failed| not_written(failed).run(run))?;
+        match outcome {
+            Outcome::Committed => {
+                engine.readers.wake(run, None);
+                Ok(())
+            }
+            Outcome::Closed => Err(closed_already(run, &stream)),
+            Outcome::Finished => {
+                let text = format!("the run has ended, and its stream `{stream}` with it");
+                Err(Error::coded(Code::StreamClosed, text).run(run))
+            }
+            Outcome::Full => Err(full(run, &stream)),
+            _ => Err(over()),
+        }
+    }
+}
+
+/// What to tell of a chunk that the store did not answer for.
+fn not_written(failed: Failed) -> Error {
+    match failed.in_doubt {
+        true => failed.error.context("it is not known whether the chunk was written").with_code(Code::InDoubt),
+        false => failed.error.context("the chunk was not written"),
+    }
+}
+
+impl Inner {
+    /// A chunk as it is stored.
+    pub(super) fn new_chunk(&self, chunk: Chunk) -> NewChunk {
+        let value = chunk.value.map(|value| Arc::from(value.as_str()));
+        NewChunk { stream: chunk.stream, id: self.random.number(), value }
+    }
+
+    /// The store's number for a run.
+    pub(crate) async fn run_key(&self, run: &str) -> Result<RunKey> {
+        Ok(self.row(run).await?.ok_or_else(|| not_found(run))?.key)
+    }
+
+    /// How long a stream is, and whether it is at its end.
+    pub(crate) async fn stream_length(&self, run: &str, stream: &str) -> Result<ChunkPage> {
+        let key = self.run_key(run).await?;
+        self.store.chunks(key, stream, 0, 0).await.map_err(|error| error.run(run))
+    }
+
+    /// The names of a run's streams.
+    pub(crate) async fn stream_names(&self, run: &str) -> Result<Vec<Arc<str>>> {
+        let key = self.run_key(run).await?;
+        self.store.streams(key).await.map_err(|error| error.run(run))
+    }
+
+    /// The chunks of a stream from an index on, once there are any; none if the stream ends before.
+    pub(crate) async fn next_chunks(&self, run: &Arc<str>, key: RunKey, stream: &str, from: u64) -> Result<ChunkPage> {
+        loop {
+            let mut waiter = self.readers.register(run);
+            let page = self.store.chunks(key, stream, from, CHUNK_PAGE_ROWS).await.map_err(|error| error.run(run))?;
+            if !page.rows.is_empty() || page.ended {
+                return Ok(page);
+            }
+            if self.stopped.is_cancelled() {
+                return Err(Error::coded(Code::Closed, "the engine was shut down before the stream had ended")
+                    .run(run)
+                    .help("go on reading from the same index with another engine"));
+            }
+            // An error is a wake like any other.
+            let _ = (&mut waiter.ended).await;
+        }
+    }
+}

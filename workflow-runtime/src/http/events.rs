@@ -1,0 +1,86 @@
+//! Streams as server-sent events.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::{StreamExt, future, stream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::engine::Engine;
+use crate::error::Code;
+use crate::limits::KEEP_ALIVE_INTERVAL;
+use crate::{Chunk, Reader};
+
+/// Routes `GET /{run}/{stream}?from=` to streams, as `text/event-stream`: for a browser's `EventSource`.
+///
+/// Each chunk is an event whose id is its index and whose data is its JSON; one that is known to be
+/// [discarded](Chunk::discarded) has the type `discarded`, others have none. `from` is as for
+/// [`Reader::from`](crate::Reader::from). A client that comes again with `Last-Event-ID`, as browsers do by themselves, is
+/// given what it has missed. The last event has the type `end` and the data `null`: a client should close then, and one that comes again all the
+/// same is told `204 No Content`, which ends it. If the engine is shut down or the store fails, the connection ends without
+/// it. A comment every 15 seconds keeps silent connections open.
+///
+/// A run that is not there is `404 Not Found`; a stream that is not there may be to come. Who may read is for the
+/// application to say, with a layer around this router. The engine stays open for as long as the router is there.
+pub fn streams(engine: &Engine) -> Router {
+    Router::new().route("/{run}/{stream}", get(events)).with_state(engine.clone())
+}
+
+#[derive(Deserialize)]
+struct Begin {
+    from: Option<i64>,
+}
+
+async fn events(
+    State(engine): State<Engine>,
+    Path((run, name)): Path<(String, String)>,
+    Query(begin): Query<Begin>,
+    headers: HeaderMap,
+) -> Response {
+    let last = headers.get("last-event-id").filter(|id| !id.is_empty());
+    let next = match last.map(|id| id.to_str().ok().and_then(|id| id.parse::<i64>().ok())) {
+        None => None,
+        Some(Some(last)) if last >= 0 => Some(last.saturating_add(1)),
+        Some(_) => return (StatusCode::BAD_REQUEST, "Last-Event-ID is not the id of an event").into_response(),
+    };
+    match engine.inner().stream_length(&run, &name).await {
+        Ok(page) => {
+            let missed = next.and_then(|next| page.length.checked_sub(next.unsigned_abs()));
+            if page.ended && next.is_some() && missed.unwrap_or_default() == 0 {
+                return StatusCode::NO_CONTENT.into_response();
+            }
+        }
+        Err(error) if error.code() == Code::RunNotFound => return StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(?error, "a stream could not be read");
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+    }
+    let from = next.or(begin.from).unwrap_or_default();
+    let chunks = Reader::<Box<RawValue>>::new(Some(engine), run.into(), name).from(from);
+    // With data, since browsers drop an event that has none.
+    let end = stream::once(future::ready(Ok(Event::default().event("end").data("null"))));
+    let events = chunks.map(|chunk| chunk.map(|chunk| event(&chunk))).chain(end);
+    // An end without the last event has the client come again.
+    let events = events.take_while(|event| {
+        if let Err(error) = event {
+            tracing::warn!(?error, "a stream could not be read to its end");
+        }
+        future::ready(event.is_ok())
+    });
+    let events = events.filter_map(|event| future::ready(event.ok().map(Ok::<_, Infallible>)));
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
+}
+
+fn event(chunk: &Chunk<Box<RawValue>>) -> Event {
+    // A return between the parts of a JSON text means nothing, and an event cannot hold one.
+    let data = chunk.value.get().replace('\r', " ");
+    let event = Event::default().id(chunk.index.to_string()).data(data);
+    if chunk.discarded { event.event("discarded") } else { event }
+}

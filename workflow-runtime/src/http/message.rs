@@ -1,0 +1,147 @@
+//! What comes by a webhook, and what goes back.
+
+use axum::body::Bytes;
+use axum::http::{HeaderName, HeaderValue, StatusCode, request};
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use crate::codec::excerpt;
+use crate::error::{Code, Error, Result};
+use crate::{WriteChunk, writer};
+
+/// A request that came by a [`webhook`](super::webhook).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Request {
+    id: String,
+    /// `GET`, `POST`, ..
+    pub method: String,
+    /// The path and the query, as the router saw them: without what it is nested under.
+    pub uri: String,
+    /// The headers in their order, their names in lower case. What is no UTF-8 in a value is replaced.
+    pub headers: Vec<(String, String)>,
+    body: Body,
+}
+
+impl Request {
+    pub(super) fn new(id: String, parts: &request::Parts, body: &Bytes) -> Self {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Request {
+            id,
+            method: parts.method.to_string(),
+            uri: parts.uri.to_string(),
+            headers: parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: Body(body.to_vec()),
+        }
+    }
+
+    /// What stands behind the `?` of its address.
+    pub fn query(&self) -> Option<&str> {
+        self.uri.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The first header of this name, in whatever case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body.0
+    }
+
+    /// The body, if it is UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.body.0).ok()
+    }
+
+    /// The body, decoded from JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Payload`] if it is no such JSON; a step that returns it is not attempted again.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body.0).map_err(|error| {
+            Error::coded(Code::Payload, "the body of the request is not the JSON that is asked for")
+                .because(error)
+                .found(excerpt(&String::from_utf8_lossy(&self.body.0)))
+                .into_fatal()
+        })
+    }
+
+    /// Answers it, if its webhook was opened with
+    /// [`answered_by_step`](super::WebhookBuilder::answered_by_step): in a step, or in the workflow itself. The first
+    /// answer is given; whoever has asked may have gone by then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Writer::write`](crate::Writer::write).
+    #[track_caller]
+    pub fn answer(&self, answer: &Answer) -> WriteChunk {
+        writer::<Answer>(answers(&self.id)).write(answer)
+    }
+}
+
+/// The stream of the answers to a request.
+pub(super) fn answers(id: &str) -> String {
+    format!("webhook/{id}")
+}
+
+/// What a webhook answers.
+///
+/// ```
+/// use workflow_runtime::http::Answer;
+///
+/// let answer = Answer::new(200).header("content-type", "text/plain").body("thank you");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    status: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(String, String)>,
+    body: Body,
+}
+
+impl Answer {
+    /// An empty answer with this status. What is no status, or no header below, becomes 500 when it is sent.
+    pub fn new(status: u16) -> Self {
+        Answer { status, headers: Vec::new(), body: Body::default() }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Body(body.into());
+        self
+    }
+
+    fn response(&self) -> Option<Response> {
+        let mut response = self.body.0.clone().into_response();
+        *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
+        // Bytes have a type of their own, which nobody asked for.
+        response.headers_mut().clear();
+        for (name, value) in &self.headers {
+            let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
+            response.headers_mut().append(name, value);
+        }
+        Some(response)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        self.response().unwrap_or_else(|| {
+            tracing::warn!(status = self.status, headers = ?self.headers, "an answer to a webhook is no valid response");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! What a workflow writes to streams.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::{Phase, Shared};
+use crate::codec::{Payload, Recode};
+use crate::error::{Code, Error};
+use crate::limits::STREAM_CHUNKS_MAX;
+use crate::replay::journal::Command;
+
+/// A chunk that the workflow has written and that is not committed yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub stream: Arc<str>,
+    /// Nothing closes the stream.
+    pub value: Option<Payload>,
+}
+
+/// A write, as a future holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamWrite {
+    pub chunk: Chunk,
+    /// How the value is decoded and encoded again.
+    pub recode: Recode,
+}
+
+#[derive(Default)]
+pub(super) struct Streams {
+    /// Since the engine last asked.
+    chunks: Vec<Chunk>,
+    /// By stream: how many chunks the workflow has written, and whether it has closed it.
+    written: BTreeMap<Arc<str>, (u64, bool)>,
+}
+
+impl Shared {
+    /// Notes a chunk, or compares it with what the journal has in its place. An error is the same on each replay; pending
+    /// if the run has diverged, or is being dropped: the caller then waits for its end.
+    pub(crate) fn write(&self, write: &StreamWrite, site: &'static Location<'static>) -> Poll<Result<(), Error>> {
+        if let Err(error) = self.check_turn(site) {
+            return Poll::Ready(Err(error));
+        }
+        let StreamWrite { chunk, recode } = write;
+        {
+            let mut state = self.state();
+            if state.fault.is_some() || state.phase == Phase::Discarding {
+                return Poll::Pending;
+            }
+            state.last_site = Some(site);
+            let (chunks, closed) = state.streams.written.entry(chunk.stream.clone()).or_default();
+            match &chunk.value {
+                _ if *closed => return Poll::Ready(Err(closed_already(&self.identity.run, &chunk.stream))),
+                Some(_) if *chunks >= STREAM_CHUNKS_MAX => {
+                    return Poll::Ready(Err(full(&self.identity.run, &chunk.stream)));
+                }
+                Some(_) => *chunks += 1,
+                None => *closed = true,
+            }
+        }
+        let stream = Cow::Owned(chunk.stream.to_string());
+        let command = match &chunk.value {
+            Some(value) => Command::Write { stream, value: value.clone() },
+            None => Command::CloseStream { stream },
+        };
+        if !self.record(command, *recode, Some(site)) {
+            return Poll::Pending;
+        }
+        let mut state = self.state();
+        if state.expected.is_none() {
+            state.streams.chunks.push(chunk.clone());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What it has written.
+    pub(crate) fn take_chunks(&self) -> Vec<Chunk> {
+        std::mem::take(&mut self.state().streams.chunks)
+    }
+}
+
+/// The error of a write to a stream that was closed before.
+pub(crate) fn closed_already(run: &str, stream: &str) -> Error {
+    Error::coded(Code::StreamClosed, format!("the stream `{stream}` is closed"))
+        .run(run)
+        .help("write before `close()`, or to a stream of another name")
+}
+
+/// The error of a write to a stream that has as many chunks as it may have.
+pub(crate) fn full(run: &str, stream: &str) -> Error {
+    Error::coded(Code::Limit, format!("the stream `{stream}` is full"))
+        .run(run)
+        .expected(format!("at most {STREAM_CHUNKS_MAX} chunks"))
+        .help("write larger chunks, or to several streams")
+}

@@ -1,0 +1,192 @@
+//! Streams: chunks in their order, and what became of the attempts that wrote them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::{Run, State};
+use crate::limits::CHUNK_PAGE_BYTES;
+use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Turn};
+
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// Of each run in the order of their first chunks.
+    streams: BTreeMap<RunKey, Vec<Stream>>,
+    /// Attempts that have written.
+    attempts: BTreeMap<Attempt, Settled>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    name: Arc<str>,
+    chunks: Vec<Chunk>,
+    ids: HashSet<u128>,
+    closed: Option<Option<Execution>>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    value: Arc<str>,
+    writer: Option<Execution>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Attempt {
+    run: RunKey,
+    generation: u64,
+    op: u64,
+    attempt: u32,
+    epoch: u64,
+}
+
+/// What is known of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    NotYet,
+    Succeeded,
+    Failed,
+}
+
+impl Attempt {
+    fn of(run: RunKey, execution: &Execution) -> Self {
+        let Execution { generation, op, attempt, epoch, .. } = *execution;
+        Attempt { run, generation, op, attempt, epoch }
+    }
+}
+
+impl Streams {
+    fn find(&self, run: RunKey, name: &str) -> Option<&Stream> {
+        self.streams.get(&run)?.iter().find(|stream| *stream.name == *name)
+    }
+
+    fn discarded(&self, run: &Run, execution: &Execution) -> bool {
+        let over = execution.epoch != run.row.fence.epoch
+            || execution.generation != run.row.generation
+            || run.row.status.is_terminal();
+        match self.attempts.get(&Attempt::of(run.row.key, execution)) {
+            Some(Settled::Succeeded) => false,
+            Some(Settled::Failed) => true,
+            Some(Settled::NotYet) | None => over,
+        }
+    }
+
+    /// Whether nothing more is appended to it.
+    fn is_closed(&self, run: &Run, stream: &Stream) -> bool {
+        match &stream.closed {
+            None => false,
+            Some(None) => true,
+            Some(Some(closer)) => !self.discarded(run, closer),
+        }
+    }
+
+    fn append(&mut self, run: RunKey, chunk: &NewChunk, writer: Option<Execution>) {
+        let streams = self.streams.entry(run).or_default();
+        let position = streams.iter().position(|stream| stream.name == chunk.stream).unwrap_or_else(|| {
+            let name = Arc::clone(&chunk.stream);
+            streams.push(Stream { name, chunks: Vec::new(), ids: HashSet::new(), closed: None });
+            streams.len() - 1
+        });
+        let Some(stream) = streams.get_mut(position) else { return };
+        match &chunk.value {
+            None => stream.closed = Some(writer),
+            Some(value) if stream.ids.insert(chunk.id) => {
+                stream.chunks.push(Chunk { value: Arc::clone(value), writer });
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+impl State {
+    /// Appends what a step writes.
+    pub(super) fn chunk(
+        &mut self,
+        key: RunKey,
+        owner: u64,
+        execution: &Execution,
+        chunk: &NewChunk,
+        most: u64,
+    ) -> Outcome {
+        let Some(run) = self.runs.get(&key) else { return Outcome::Fenced };
+        let stream = self.streams.find(key, &chunk.stream);
+        if let Some(stream) = stream {
+            let closed_by_it = stream.closed.as_ref().is_some_and(|closer| closer.as_ref() == Some(execution));
+            if stream.ids.contains(&chunk.id) || (chunk.value.is_none() && closed_by_it) {
+                return Outcome::Committed;
+            }
+        }
+        if run.row.status.is_terminal() {
+            return Outcome::Finished;
+        }
+        let fence = (run.row.fence.owner, run.row.fence.epoch, run.row.generation);
+        let attempt = Attempt::of(key, execution);
+        let settled = self.streams.attempts.get(&attempt).is_some_and(|settled| *settled != Settled::NotYet);
+        if fence != (owner, execution.epoch, execution.generation) || settled {
+            return Outcome::Fenced;
+        }
+        if let Some(stream) = stream {
+            if self.streams.is_closed(run, stream) {
+                return Outcome::Closed;
+            }
+            if chunk.value.is_some() && stream.chunks.len() as u64 >= most {
+                return Outcome::Full;
+            }
+        }
+        self.streams.attempts.insert(attempt, Settled::NotYet);
+        self.streams.append(key, chunk, Some(execution.clone()));
+        Outcome::Committed
+    }
+
+    /// Appends what a workflow writes.
+    pub(super) fn write(&mut self, key: RunKey, chunks: &[NewChunk]) {
+        for chunk in chunks {
+            let Some(run) = self.runs.get(&key) else { return };
+            let stream = self.streams.find(key, &chunk.stream);
+            if !stream.is_some_and(|stream| self.streams.is_closed(run, stream)) {
+                self.streams.append(key, chunk, None);
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, turn: &Turn) {
+        for settle in &turn.settles {
+            let (op, attempt) = (settle.op, settle.attempt);
+            let attempt = Attempt { run: turn.run, generation: turn.generation, op, attempt, epoch: turn.fence.epoch };
+            if let Some(settled @ Settled::NotYet) = self.streams.attempts.get_mut(&attempt) {
+                *settled = if settle.succeeded { Settled::Succeeded } else { Settled::Failed };
+            }
+        }
+    }
+
+    pub(in crate::store::memory) fn chunks(&self, key: RunKey, name: &str, from: u64, limit: usize) -> ChunkPage {
+        let Some(run) = self.runs.get(&key) else { return ChunkPage::default() };
+        let over = run.row.status.is_terminal();
+        let Some(stream) = self.streams.find(key, name) else {
+            return ChunkPage { ended: over, ..ChunkPage::default() };
+        };
+        let mut page = ChunkPage {
+            rows: Vec::new(),
+            length: stream.chunks.len() as u64,
+            ended: over || self.streams.is_closed(run, stream),
+        };
+        let mut bytes = 0;
+        let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+        for (chunk, index) in stream.chunks.iter().skip(skipped).zip(from..).take(limit) {
+            bytes += chunk.value.len();
+            if bytes > CHUNK_PAGE_BYTES && !page.rows.is_empty() {
+                break;
+            }
+            page.rows.push(ChunkRow {
+                index,
+                value: Arc::clone(&chunk.value),
+                writer: chunk.writer.clone(),
+                discarded: chunk.writer.as_ref().is_some_and(|writer| self.streams.discarded(run, writer)),
+            });
+        }
+        page
+    }
+
+    pub(in crate::store::memory) fn streams(&self, run: RunKey) -> Vec<Arc<str>> {
+        let streams = self.streams.streams.get(&run).map_or(&[][..], Vec::as_slice);
+        streams.iter().map(|stream| Arc::clone(&stream.name)).collect()
+    }
+}

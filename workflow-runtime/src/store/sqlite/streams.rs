@@ -1,0 +1,253 @@
+//! Streams: chunks in their order, and what became of the attempts that wrote them.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+
+use crate::limits::CHUNK_PAGE_BYTES;
+use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Status, Turn};
+
+/// A stream, as an append finds it.
+struct Stream {
+    key: i64,
+    length: u64,
+    /// Whether it is closed, by an attempt of which it is not known that it failed.
+    closed: bool,
+    closer: Option<i64>,
+}
+
+/// Whether an attempt is known not to have succeeded. Without an attempt it is `NULL`.
+const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != runs.epoch
+    OR executions.generation != runs.generation OR runs.status IN ('completed', 'failed', 'cancelled'))";
+
+fn find(connection: &Connection, run: RunKey, name: &str) -> Result<Option<Stream>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT streams.key, length, closed AND NOT coalesce({DISCARDED}, 0), closer
+             FROM streams JOIN runs ON runs.key = streams.run LEFT JOIN executions ON executions.key = closer
+             WHERE streams.run = ?1 AND name = ?2"
+        ))?
+        .query_row((run, name), |row| {
+            let length = row.get::<_, i64>(1)?.cast_unsigned();
+            Ok(Stream { key: row.get(0)?, length, closed: row.get(2)?, closer: row.get(3)? })
+        })
+        .optional()
+}
+
+/// An attempt that has written, and whether it was settled.
+fn execution(connection: &Connection, run: RunKey, execution: &Execution) -> Result<Option<(i64, bool)>> {
+    connection
+        .prepare_cached(
+            "SELECT key, succeeded IS NOT NULL FROM executions
+             WHERE run = ?1 AND generation = ?2 AND op = ?3 AND attempt = ?4 AND epoch = ?5",
+        )?
+        .query_row(
+            (
+                run,
+                execution.generation.cast_signed(),
+                execution.op.cast_signed(),
+                execution.attempt,
+                execution.epoch.cast_signed(),
+            ),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}
+
+/// Appends what a step writes.
+pub(super) fn append(
+    connection: &Connection,
+    run: RunKey,
+    owner: u64,
+    writer: &Execution,
+    chunk: &NewChunk,
+    most: u64,
+) -> Result<Outcome> {
+    let stream = find(connection, run, &chunk.stream)?;
+    let known = execution(connection, run, writer)?;
+    if let Some(stream) = &stream
+        && (has(connection, stream.key, chunk.id)?
+            || (chunk.value.is_none() && known.is_some_and(|(key, _)| stream.closer == Some(key))))
+    {
+        return Ok(Outcome::Committed);
+    }
+    if let Some(refused) = refuse(connection, run, owner, writer)? {
+        return Ok(refused);
+    }
+    let key = match known {
+        Some((_, true)) => return Ok(Outcome::Fenced),
+        Some((key, false)) => Some(key),
+        None => None,
+    };
+    if let Some(stream) = &stream {
+        if stream.closed {
+            return Ok(Outcome::Closed);
+        }
+        if chunk.value.is_some() && stream.length >= most {
+            return Ok(Outcome::Full);
+        }
+    }
+    let key = match key {
+        Some(key) => key,
+        None => insert_execution(connection, run, writer)?,
+    };
+    put(connection, run, stream, chunk, Some(key))?;
+    Ok(Outcome::Committed)
+}
+
+fn has(connection: &Connection, stream: i64, id: u128) -> Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM chunks WHERE stream = ?1 AND id = ?2")?.exists((stream, id.to_be_bytes()))
+}
+
+/// Why nothing can be written under this fence, if so.
+fn refuse(connection: &Connection, run: RunKey, owner: u64, writer: &Execution) -> Result<Option<Outcome>> {
+    let row = connection
+        .prepare_cached("SELECT owner, epoch, generation, status FROM runs WHERE key = ?1")?
+        .query_row((run,), |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            let ended = Status::parse(row.get_ref(3)?.as_str()?).is_some_and(Status::is_terminal);
+            Ok((number(0)?, number(1)?, number(2)?, ended))
+        })
+        .optional()?;
+    Ok(match row {
+        Some((.., true)) => Some(Outcome::Finished),
+        Some((holder, epoch, generation, false))
+            if (holder, epoch, generation) == (owner, writer.epoch, writer.generation) =>
+        {
+            None
+        }
+        _ => Some(Outcome::Fenced),
+    })
+}
+
+fn insert_execution(connection: &Connection, run: RunKey, writer: &Execution) -> Result<i64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO executions (run, generation, op, attempt, epoch, step) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            run,
+            writer.generation.cast_signed(),
+            writer.op.cast_signed(),
+            writer.attempt,
+            writer.epoch.cast_signed(),
+            &*writer.step,
+        ])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Appends what a workflow writes.
+pub(super) fn write(connection: &Connection, run: RunKey, chunks: &[NewChunk]) -> Result<()> {
+    for chunk in chunks {
+        let stream = find(connection, run, &chunk.stream)?;
+        if !stream.as_ref().is_some_and(|stream| stream.closed) {
+            put(connection, run, stream, chunk, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends a chunk, or the end.
+fn put(
+    connection: &Connection,
+    run: RunKey,
+    stream: Option<Stream>,
+    chunk: &NewChunk,
+    writer: Option<i64>,
+) -> Result<()> {
+    let (key, length) = match stream {
+        Some(stream) => (stream.key, stream.length),
+        None => {
+            connection
+                .prepare_cached("INSERT INTO streams (run, name, length) VALUES (?1, ?2, 0)")?
+                .execute((run, &*chunk.stream))?;
+            (connection.last_insert_rowid(), 0)
+        }
+    };
+    let Some(value) = &chunk.value else {
+        connection
+            .prepare_cached("UPDATE streams SET closed = 1, closer = ?2 WHERE key = ?1")?
+            .execute((key, writer))?;
+        return Ok(());
+    };
+    let appended = connection
+        .prepare_cached("INSERT OR IGNORE INTO chunks (stream, idx, id, writer, value) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![key, length.cast_signed(), chunk.id.to_be_bytes(), writer, &**value])?;
+    if appended == 1 {
+        connection.prepare_cached("UPDATE streams SET length = length + 1 WHERE key = ?1")?.execute((key,))?;
+    }
+    Ok(())
+}
+
+pub(super) fn settle(connection: &Connection, turn: &Turn) -> Result<()> {
+    for settle in &turn.settles {
+        connection
+            .prepare_cached(
+                "UPDATE executions SET succeeded = ?6
+                 WHERE run = ?1 AND generation = ?2 AND op = ?3 AND attempt = ?4 AND epoch = ?5 AND succeeded IS NULL",
+            )?
+            .execute(params![
+                turn.run,
+                turn.generation.cast_signed(),
+                settle.op.cast_signed(),
+                settle.attempt,
+                turn.fence.epoch.cast_signed(),
+                settle.succeeded,
+            ])?;
+    }
+    Ok(())
+}
+
+/// In one transaction, so that what is said of the stream is true of its chunks.
+pub(super) fn page(connection: &Connection, run: RunKey, name: &str, from: u64, limit: usize) -> Result<ChunkPage> {
+    let snapshot = connection.unchecked_transaction()?;
+    let status: Option<String> = snapshot
+        .prepare_cached("SELECT status FROM runs WHERE key = ?1")?
+        .query_row((run,), |row| row.get(0))
+        .optional()?;
+    let over = status.and_then(|status| Status::parse(&status)).is_some_and(Status::is_terminal);
+    let Some(stream) = find(&snapshot, run, name)? else {
+        return Ok(ChunkPage { ended: over, ..ChunkPage::default() });
+    };
+    let mut page = ChunkPage { rows: Vec::new(), length: stream.length, ended: over || stream.closed };
+    let mut statement = snapshot.prepare_cached(&format!(
+        "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, coalesce({DISCARDED}, 0)
+         FROM chunks JOIN runs ON runs.key = ?1 LEFT JOIN executions ON executions.key = writer
+         WHERE stream = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4"
+    ))?;
+    let from = from.min(i64::MAX as u64).cast_signed();
+    let mut rows = statement.query((run, stream.key, from, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let chunk = chunk_row(row)?;
+        bytes += chunk.value.len();
+        if bytes > CHUNK_PAGE_BYTES && !page.rows.is_empty() {
+            break;
+        }
+        page.rows.push(chunk);
+    }
+    Ok(page)
+}
+
+fn chunk_row(row: &Row<'_>) -> Result<ChunkRow> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let writer = match row.get::<_, Option<i64>>(2)? {
+        None => None,
+        Some(generation) => Some(Execution {
+            generation: generation.cast_unsigned(),
+            op: number(3)?,
+            step: row.get(4)?,
+            attempt: row.get(5)?,
+            epoch: number(6)?,
+        }),
+    };
+    let discarded = writer.is_some() && row.get(7)?;
+    Ok(ChunkRow { index: number(0)?, value: row.get(1)?, writer, discarded })
+}
+
+pub(super) fn names(connection: &Connection, run: RunKey) -> Result<Vec<Arc<str>>> {
+    connection
+        .prepare_cached("SELECT name FROM streams WHERE run = ?1 ORDER BY key")?
+        .query_map((run,), |row| row.get(0))?
+        .collect()
+}
