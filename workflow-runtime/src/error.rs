@@ -417,6 +417,14 @@ pub trait Failure: Serialize + serde::de::DeserializeOwned + From<Error> + Send 
     fn retry_after(&self) -> Option<Duration> {
         None
     }
+
+    /// What the error of a run becomes when one of its [rollbacks](crate::StepCall::rollback) fails as well. Unless this
+    /// says otherwise it stays as it is; the failure is logged in any case.
+    #[must_use]
+    fn rollback_failed(self, rollback: &Error) -> Self {
+        let _ = rollback;
+        self
+    }
 }
 
 impl Failure for Error {
@@ -426,5 +434,9 @@ impl Failure for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         self.delay()
+    }
+
+    fn rollback_failed(self, rollback: &Error) -> Self {
+        self.because(format!("and a rollback failed: {rollback}"))
     }
 }

@@ -44,6 +44,8 @@ pub struct WorkflowDefinition {
     pub(crate) recode_args: Recode,
     /// Of the value of success.
     pub(crate) recode_output: Recode,
+    /// What an encoded error becomes when a rollback fails as well.
+    pub(crate) rollback_failed: fn(&Payload, &Error) -> Option<Payload>,
 }
 
 impl WorkflowDefinition {
@@ -55,8 +57,14 @@ impl WorkflowDefinition {
             body: body::<W>,
             recode_args: codec::recode::<W::Args>,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
+            rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
         }
     }
+}
+
+fn rollback_failed<E: Failure>(error: &Payload, rollback: &Error) -> Option<Payload> {
+    let error = codec::decode::<E>("the run's error", error).ok()?;
+    codec::encode("the run's error", &error.rollback_failed(rollback)).ok()
 }
 
 fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {

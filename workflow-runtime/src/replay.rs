@@ -10,9 +10,11 @@ mod shared;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
-pub(crate) use self::journal::{Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding};
+pub(crate) use self::journal::{
+    Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding, owes_rollback,
+};
 pub(crate) use self::operation::{
-    ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received,
+    ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received, Rollback,
     StartedChild, StepRequest,
 };
 pub(crate) use self::shared::{

@@ -1,7 +1,7 @@
 //! A call of a step: a builder and a future.
 
 use std::borrow::Cow;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::Location;
@@ -17,10 +17,10 @@ use serde::Serialize;
 use crate::codec::{self, Payload};
 use crate::durable::Durable;
 use crate::engine;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Failure};
 use crate::limits;
 use crate::registry::{AttemptResult, Policy, StepDefinition};
-use crate::replay::{Completion, Kind, Operation, StepRequest};
+use crate::replay::{Completion, Kind, Operation, Rollback, StepRequest};
 use crate::workflow::Fallible;
 
 /// A call of a `#[step]` function.
@@ -83,6 +83,7 @@ impl<R: Fallible> StepCall<R> {
                     name: None,
                     attempt: 1,
                     not_before: 0,
+                    rollback: None,
                 });
                 match operation {
                     Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },
@@ -120,6 +121,41 @@ impl<R: Fallible> StepCall<R> {
     /// stopped, and its late result is ignored.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.policy(|policy| policy.timeout = Some(timeout))
+    }
+
+    /// How the step is undone. If the run fails or is cancelled after the step has succeeded, `undo` is given its result;
+    /// the rollbacks of a run run one after the other, the last first, each with steps and retries of its own, and then
+    /// the run ends. One that fails is logged and told in the run's error, and the others still run. A crash in the
+    /// middle continues them.
+    ///
+    /// It is registered with the step's result. A step that can be undone is not stopped when the workflow drops it or
+    /// ends: should it succeed after that, it is undone too, at the end of the run. Outside a workflow this does nothing.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Error, Result, step, workflow};
+    /// # #[step] async fn charge(order: u64) -> Result<String> { Ok(format!("receipt-{order}")) }
+    /// # #[step] async fn refund(receipt: String) -> Result<()> { Ok(()) }
+    /// # #[step] async fn ship(order: u64) -> Result<()> { Err(Error::fatal("out of stock")) }
+    /// #[workflow]
+    /// async fn checkout(order: u64) -> Result<()> {
+    ///     charge(order).rollback(|receipt| refund(receipt)).await?;
+    ///     ship(order).await // if this fails, the charge is refunded
+    /// }
+    /// ```
+    pub fn rollback<F, U>(self, undo: F) -> Self
+    where
+        F: FnOnce(R::Ok) -> U + Send + 'static,
+        U: IntoFuture,
+        U::IntoFuture: Durable + Send + 'static,
+        U::Output: Fallible,
+    {
+        self.request(|request| {
+            request.rollback = Some(Rollback::new(|value| {
+                let value = codec::decode("the step's result", value)?;
+                let undo = undo(value).into_future();
+                Ok(Box::pin(async move { undo.await.into_result().map(drop).map_err(|error| plain_error(&error)) }))
+            }));
+        })
     }
 
     /// A name for this call, for logs and the journal. At most 512 bytes; what is longer is cut.
@@ -167,6 +203,14 @@ impl<R: Fallible> Future for StepCall<R> {
                 _ => Poll::Ready(R::from_result(Err(error.into()))),
             },
         }
+    }
+}
+
+/// An error of a user's type as one of ours.
+fn plain_error<E: Failure>(error: &E) -> Error {
+    match codec::encode("the error", error) {
+        Ok(json) => codec::decode("the error", &json).unwrap_or_else(|_| Error::new(json.as_str())),
+        Err(error) => error,
     }
 }
 

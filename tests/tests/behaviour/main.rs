@@ -11,6 +11,7 @@ mod eviction;
 mod hooks;
 mod http;
 mod resources;
+mod rollback;
 mod rules;
 mod rules_time;
 mod runs;

@@ -1,5 +1,6 @@
 #[deny(unused_must_use)]
 #[allow(clippy::type_complexity)]
+#[track_caller]
 fn macros() -> ::workflow_runtime::__private::v1::Invocation<
     impl ::workflow_runtime::__private::v1::Workflow<Args = (), Output = Result<()>>,
 > {

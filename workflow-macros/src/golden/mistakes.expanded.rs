@@ -9,6 +9,7 @@
 }
 #[deny(unused_must_use)]
 #[allow(clippy::type_complexity)]
+#[track_caller]
 fn not_async(
     argument0: (u32, u32),
 ) -> ::workflow_runtime::__private::v1::Invocation<

@@ -1,5 +1,6 @@
 #[deny(unused_must_use)]
 #[allow(clippy::type_complexity)]
+#[track_caller]
 fn probes(
     orders: HashMap<u64, u64>,
     start: Instant,

@@ -2,6 +2,7 @@
 #[allow(clippy::type_complexity)]
 /// Documented.
 #[allow(unused)]
+#[track_caller]
 pub fn checkout(
     order: u64,
     cents: u32,
@@ -53,6 +54,7 @@ pub fn checkout(
 }
 #[deny(unused_must_use)]
 #[allow(clippy::type_complexity)]
+#[track_caller]
 fn greet(
     name: String,
 ) -> my::reexport::__private::v1::Invocation<
@@ -97,6 +99,7 @@ fn greet(
 }
 #[deny(unused_must_use)]
 #[allow(clippy::type_complexity)]
+#[track_caller]
 fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
     impl ::workflow_runtime::__private::v1::Workflow<Args = (), Output = Result<()>>,
 > {

@@ -204,15 +204,21 @@ impl Inner {
         if row.status.is_terminal() {
             return Ok(row.status == crate::store::Status::Cancelled);
         }
-        loop {
+        let mut stuck = None;
+        for delay in RESEND_DELAYS {
             self.post(id, &Event::Cancel { reason: reason.clone() }, true).await?;
             match self.wait(id).await {
                 Ok(finished) => return Ok(matches!(finished, Finished::Cancelled(_))),
                 // It got stuck before it had come to the letter.
-                Err(error) if error.code() == Code::Stuck => self.environment.sleep(RESEND_DELAYS[0]).await,
+                Err(error) if error.code() == Code::Stuck => {
+                    stuck = Some(error);
+                    self.environment.sleep(delay).await;
+                }
                 Err(error) => return Err(error),
             }
         }
+        let error = stuck.unwrap_or_else(|| Error::coded(Code::Stuck, "the run is stuck").run(id));
+        Err(error.context("the run is to be cancelled, and what it has done cannot be undone by this build"))
     }
 
     /// Sends a payload to a hook. Once this returns it is durable.

@@ -1,6 +1,6 @@
 //! Takes a claimed run into memory: replays its journal, or parks it as stuck.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,9 @@ use super::{effects, letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::registry::{WorkflowDefinition, registry};
-use crate::replay::{Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding};
+use crate::replay::{
+    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
+};
 use crate::store::{Effects, Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
 
 /// Why a run is stuck, as it is stored in its row.
@@ -114,8 +116,11 @@ fn install(
         .shared()
         .resume_actions()
         .into_iter()
-        // Nor is anything, if the run is about to end.
-        .filter(|_| !is_cancelled)
+        // Nor is anything, if the run is about to end, but for what may have to be undone.
+        .filter(|action| match action {
+            Action::Dispatch(op) | Action::Arm { op, .. } => !is_cancelled || core.shared().can_be_undone(*op),
+            Action::Abort(_) | Action::GiveUp(_) => true,
+        })
         .filter(|action| !matches!(action, Action::Dispatch(op) | Action::Arm { op, .. } if answered.contains(op)))
         .collect();
     let seat = Seat::new(core, next_index, row.status, row.wake_at);
@@ -208,7 +213,7 @@ fn replay_row(core: &mut Core, expected: u64, index: u64, format: u32, checksum:
 }
 
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
-    let open = open_operations(engine, row.key, row.generation).await;
+    let (open, _) = open_operations(engine, row.key, row.generation).await;
     let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
     Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
         .run(&row.id)
@@ -281,19 +286,20 @@ struct Cancelled {
     delivered: Vec<u64>,
 }
 
-/// Reads its journal without running its code: what it waits for.
-async fn open_operations(engine: &Inner, run: RunKey, generation: u64) -> BTreeMap<u64, Outstanding> {
-    let (mut open, mut next) = (BTreeMap::new(), 0);
+/// Reads its journal without running its code: what it waits for, and the steps that may have to be undone.
+async fn open_operations(engine: &Inner, run: RunKey, generation: u64) -> (BTreeMap<u64, Outstanding>, BTreeSet<u64>) {
+    let (mut open, mut owed, mut next) = (BTreeMap::new(), BTreeSet::new(), 0);
     while let Ok(rows) = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await {
         let Some(last) = rows.last() else { break };
         next = last.index + 1;
         for row in &rows {
             if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
                 outstanding(&mut open, &turn);
+                owes_rollback(&mut owed, &turn);
             }
         }
     }
-    open
+    (open, owed)
 }
 
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Cancelled>> {
@@ -305,13 +311,17 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
         });
     let Some((at, sequence, reason)) = cancel else { return Ok(None) };
     let index = engine.store.last(run, generation).await?.map_or(0, |last| last.index + 1);
-    let open = open_operations(engine, run, generation).await;
+    let (open, owed) = open_operations(engine, run, generation).await;
+    if !owed.is_empty() {
+        // Ending it would leave undone what is to be undone: it waits for code that can.
+        return Ok(None);
+    }
     let now = engine.environment.now();
     let children = open.into_values().filter_map(|open| open.child.map(Arc::from));
     let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
     let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));
     let end = Some(End::Cancelled(reason.clone()));
-    let delivery = Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), end };
+    let delivery = Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, end };
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
     let change =
         RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at: Some(now), stuck: None };

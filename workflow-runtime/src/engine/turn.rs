@@ -273,7 +273,8 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
 fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
-        Event::Cancel { .. } | Event::WakeUp => true,
+        Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
+        Event::WakeUp => true,
         Event::Conflict { op, .. } => {
             seat.core.shared().with_open(*op, |kind| matches!(kind, Kind::Hook(_))) == Some(true)
         }
@@ -310,7 +311,8 @@ fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: Atte
         Ok(value) => return Some(Event::Completed { op, value }),
         Err(failure) => failure,
     };
-    let retry = policy.filter(|policy| !failure.fatal && attempt <= policy.retries);
+    let last = failure.fatal || seat.core.shared().is_last_attempt(op);
+    let retry = policy.filter(|policy| !last && attempt <= policy.retries);
     let Some(policy) = retry else {
         tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");
         return Some(Event::Failed { op, error: failure.error });
@@ -484,13 +486,21 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
                 if seat.core.shared().with_open(op, |_| ()).is_none() {
                     continue;
                 }
-                if engine.draining.is_cancelled() {
+                if seat.core.shared().is_last_attempt(op) {
+                    overdue.extend(given_up(engine, seat, op));
+                } else if engine.draining.is_cancelled() {
                     // The next engine's.
                 } else if at <= engine.environment.now() {
                     overdue.push(Arrival { at, what: What::Due { op } });
                 } else if at != crate::store::NEVER {
                     seat.armed.insert(op, at);
                     engine.timers.arm(live, op, at);
+                }
+            }
+            Action::GiveUp(op) => {
+                if let Some(at) = seat.armed.remove(&op) {
+                    engine.timers.disarm(live.key, op, at);
+                    overdue.extend(given_up(engine, seat, op));
                 }
             }
             Action::Abort(op) => {
@@ -502,6 +512,17 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
         }
     }
     overdue
+}
+
+/// A step that waited for its next attempt when the run began to be unwound has failed.
+fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
+    let error = Error::coded(Code::Cancelled, "the run is being rolled back; the step is not attempted again");
+    let adopt = seat.core.shared().with_open(op, |kind| match kind {
+        Kind::Step(step) => Some(step.definition.adopt),
+        _ => None,
+    })??;
+    let result = Err(adopt(error.into_fatal()));
+    Some(Arrival { at: engine.environment.now(), what: What::Attempt { op, result } })
 }
 
 /// Makes a run that was replayed or created live: `actions` are performed, and what is overdue is delivered together

@@ -78,9 +78,10 @@ impl Core {
     /// Delivers an event for the first time: what is to be recorded. After an error the core is of no more use.
     pub fn deliver(&mut self, at: u64, event: Event) -> Result<Delivery, Error> {
         self.shared.begin(at, None);
-        let end = self.turn(&event)?;
+        let ended = self.turn(&event)?;
+        let (unwinds, end) = self.settle(ended)?;
         let commands = self.shared.finish(end.is_some())?;
-        let delivery = Delivery { at: self.shared.now(), event, commands, end };
+        let delivery = Delivery { at: self.shared.now(), event, commands, unwinds, end };
         if delivery.end.is_some() {
             self.ended = true;
             self.discard();
@@ -91,9 +92,10 @@ impl Core {
     /// Delivers an event again, and compares what the workflow does with what is recorded.
     pub fn replay(&mut self, delivery: Delivery) -> Result<(), Error> {
         self.shared.begin(delivery.at, Some(delivery.commands));
-        let end = self.turn(&delivery.event)?;
+        let ended = self.turn(&delivery.event)?;
+        let (unwinds, end) = self.settle(ended)?;
         self.shared.finish(end.is_some())?;
-        let same = match (&end, &delivery.end) {
+        let same = |found: &Option<End>, recorded: &Option<End>| match (found, recorded) {
             (None, None) => true,
             (Some(End::Completed(found)), Some(End::Completed(recorded)))
             | (Some(End::Failed(found)), Some(End::Failed(recorded))) => {
@@ -102,16 +104,16 @@ impl Core {
             (Some(End::Cancelled(found)), Some(End::Cancelled(recorded))) => found == recorded,
             _ => false,
         };
-        if !same {
-            let words = |end: &Option<End>| match end {
+        if !same(&unwinds, &delivery.unwinds) || !same(&end, &delivery.end) {
+            let words = |end: Option<&End>| match end {
                 None => "the workflow waits".to_owned(),
                 Some(End::Completed(value)) => format!("the workflow returns Ok({value:?})"),
                 Some(End::Failed(error)) => format!("the workflow returns Err({error:?})"),
                 Some(End::Cancelled(reason)) => format!("the run is cancelled: {reason}"),
             };
             return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
-                .expected(words(&delivery.end))
-                .found(words(&end))
+                .expected(words(delivery.unwinds.as_ref().or(delivery.end.as_ref())))
+                .found(words(unwinds.as_ref().or(end.as_ref())))
                 .help("deploy code that does what the unfinished runs did; the run then goes on by itself"));
         }
         if end.is_some() {
@@ -123,6 +125,7 @@ impl Core {
 
     fn turn(&mut self, event: &Event) -> Result<Option<End>, Error> {
         let waker = match event {
+            Event::Cancel { .. } if self.shared.is_unwinding() => None,
             // The workflow is not asked: it could not refuse.
             Event::Cancel { reason } => return Ok(Some(End::Cancelled(reason.clone()))),
             Event::Started { seed, args } => {
@@ -147,6 +150,47 @@ impl Core {
         shared.enter(|| {
             waker.wake();
             self.poll()
+        })
+    }
+
+    /// What the end of the workflow, or of its rollbacks, comes to: how the workflow ended, if rollbacks follow, and how
+    /// the run ends.
+    fn settle(&mut self, ended: Option<End>) -> Result<(Option<End>, Option<End>), Error> {
+        let Some(end) = ended else { return Ok((None, None)) };
+        if self.shared.is_unwinding() {
+            return Ok((None, Some(self.unwound(end))));
+        }
+        if !self.shared.owes(&end) {
+            return Ok((None, Some(end)));
+        }
+        self.shared.discard();
+        let slots = self.shared.unwind(end.clone());
+        self.drop_futures(slots);
+        self.shared.undiscard();
+        let rollbacks = self.shared.clone().roll_back();
+        let root: RunFuture = Box::pin(async move {
+            rollbacks.await;
+            Ok(Payload::null())
+        });
+        let root = Branch::new(&self.shared, ROOT, tokio::task::unconstrained(root));
+        let waker = root.waker.clone();
+        self.root = Some(root);
+        let shared = self.shared.clone();
+        let ended = shared.enter(|| {
+            waker.wake();
+            self.poll()
+        })?;
+        let last = ended.map(|_| self.unwound(end.clone()));
+        Ok((Some(end), last))
+    }
+
+    /// How a run ends whose rollbacks are through.
+    fn unwound(&self, end: End) -> End {
+        let (end, failures) = self.shared.unwound().unwrap_or((end, Vec::new()));
+        failures.iter().fold(end, |end, failure| match end {
+            End::Failed(error) => End::Failed((self.definition.rollback_failed)(&error, failure).unwrap_or(error)),
+            End::Cancelled(reason) => End::Cancelled(format!("{reason}; and a rollback failed: {failure}")),
+            End::Completed(value) => End::Completed(value),
         })
     }
 
@@ -201,6 +245,10 @@ impl Core {
     fn discard(&mut self) {
         self.shared.discard();
         let slots = self.shared.clear();
+        self.drop_futures(slots);
+    }
+
+    fn drop_futures(&mut self, slots: impl Sized) {
         let (root, branches) = (self.root.take(), std::mem::take(&mut self.branches));
         // Inside the run: what destructors call is the run's then, and does nothing.
         let dropped = self.shared.enter(|| {

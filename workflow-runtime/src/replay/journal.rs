@@ -1,7 +1,7 @@
 //! What a run's journal says: the events that were delivered and, behind each, the commands that the workflow issued.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub(crate) struct Delivery {
     pub event: Event,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<Command>,
+    /// How the workflow ended, if rollbacks follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwinds: Option<End>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
 }
@@ -79,6 +82,9 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<Cow<'static, str>>,
         input: Payload,
+        /// Whether its success is undone if the run does not succeed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rollback: bool,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
@@ -270,6 +276,19 @@ pub(crate) struct Outstanding {
     pub what: String,
     /// The id of the child run that ends with it.
     pub child: Option<String>,
+}
+
+/// The steps of a turn whose success is to be undone if the run does not succeed.
+pub(crate) fn owes_rollback(owed: &mut BTreeSet<u64>, turn: &TurnRecord) {
+    for delivery in &turn.deliveries {
+        if let Event::Failed { op, .. } = &delivery.event {
+            owed.remove(op);
+        }
+        owed.extend(delivery.commands.iter().filter_map(|command| match command {
+            Command::Step { op, rollback: true, .. } => Some(*op),
+            _ => None,
+        }));
+    }
 }
 
 impl Outstanding {

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::panic::Location;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -31,6 +33,28 @@ pub(crate) struct StepRequest {
     pub attempt: u32,
     /// Its earliest time, in milliseconds since 1970; 0 for at once.
     pub not_before: u64,
+    /// How its success is undone.
+    pub rollback: Option<Rollback>,
+}
+
+/// Undoes a step of which it is given the result.
+#[derive(Clone)]
+pub(crate) struct Rollback(Arc<Mutex<Option<Undo>>>);
+
+type Undo = Box<dyn FnOnce(&Payload) -> Result<UndoFuture, Error> + Send>;
+/// A rollback that has begun.
+pub(crate) type UndoFuture = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl Rollback {
+    pub fn new(undo: impl FnOnce(&Payload) -> Result<UndoFuture, Error> + Send + 'static) -> Self {
+        Rollback(Arc::new(Mutex::new(Some(Box::new(undo)))))
+    }
+
+    /// Begins it; nothing the second time.
+    pub fn begin(&self, value: &Payload) -> Option<Result<UndoFuture, Error>> {
+        let undo = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        undo.map(|undo| undo(value))
+    }
 }
 
 /// What an operation is.
@@ -131,6 +155,7 @@ impl Kind {
                 step: Cow::Borrowed(step.definition.source.id),
                 name: step.name.as_deref().map(|name| Cow::Owned(name.to_owned())),
                 input: step.input.clone(),
+                rollback: step.rollback.is_some(),
             },
             Kind::Timer { until, .. } => Command::Timer { op, until: *until },
             Kind::Child(child) => Command::Child {
@@ -148,9 +173,13 @@ impl Kind {
                 drawn: hook.drawn,
                 metadata: hook.metadata.clone(),
             },
-            Kind::Local(_) => {
-                Command::Step { op, step: Cow::Borrowed(NONDETERMINISTIC), name: None, input: Payload::null() }
-            }
+            Kind::Local(_) => Command::Step {
+                op,
+                step: Cow::Borrowed(NONDETERMINISTIC),
+                name: None,
+                input: Payload::null(),
+                rollback: false,
+            },
         }
     }
 }

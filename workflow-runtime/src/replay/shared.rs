@@ -2,6 +2,7 @@
 
 mod effects;
 mod hooks;
+mod rollbacks;
 mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
 pub(crate) use self::effects::Effects;
+use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
 use super::journal::Command;
@@ -39,6 +41,8 @@ pub(crate) enum Action {
     Arm { op: u64, at: u64 },
     /// Stop what is under way for the operation, and forget its time.
     Abort(u64),
+    /// Let the step have failed if no attempt of it is under way.
+    GiveUp(u64),
 }
 
 /// What the run is doing just now.
@@ -55,6 +59,10 @@ struct Slot {
     kind: Kind,
     waker: Option<Waker>,
     completion: Option<Completion>,
+    /// Its future is gone; what comes of it may have to be undone.
+    dropped: bool,
+    /// The number of the event behind which it was issued.
+    event: u64,
 }
 
 struct State {
@@ -63,6 +71,8 @@ struct State {
     seed: [u8; 32],
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
+    /// Counts the events.
+    event: u64,
     next_branch: BranchId,
     ops: FxHashMap<u64, Slot>,
     /// How many of `ops` have no result.
@@ -71,6 +81,7 @@ struct State {
     actions: Vec<Action>,
     effects: Effects,
     streams: Streams,
+    rollbacks: Rollbacks,
     /// What the workflow has set as the run's state.
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
@@ -125,6 +136,7 @@ impl Shared {
                 seed: [0; 32],
                 rng: None,
                 next_op: 0,
+                event: 0,
                 next_branch: 1,
                 ops: FxHashMap::default(),
                 outstanding: 0,
@@ -132,6 +144,7 @@ impl Shared {
                 actions: Vec::new(),
                 effects: Effects::default(),
                 streams: Streams::default(),
+                rollbacks: Rollbacks::default(),
                 value: None,
                 keys: BTreeSet::new(),
                 expected: None,
@@ -236,7 +249,8 @@ impl Shared {
             return Some(op);
         }
         state.outstanding += 1;
-        state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None });
+        let event = state.event;
+        state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None, dropped: false, event });
         Some(op)
     }
 
@@ -264,6 +278,14 @@ impl Shared {
         let (slot, counts) = {
             let mut state = self.state();
             if state.phase != Phase::Polling || !self.is_current() {
+                return;
+            }
+            if state.keeps_dropped(op) {
+                let counts = state.fault.is_none();
+                drop(state);
+                if counts {
+                    self.record(Command::Cancel { op }, |_| None, None);
+                }
                 return;
             }
             let slot = state.ops.remove(&op);
@@ -377,6 +399,7 @@ impl Shared {
     pub(super) fn begin(&self, at: u64, expected: Option<Vec<Command>>) -> u64 {
         let mut state = self.state();
         state.phase = Phase::Polling;
+        state.event += 1;
         state.now = state.now.max(at);
         state.expected = expected.map(Vec::into_iter);
         state.now
@@ -400,7 +423,11 @@ impl Shared {
                 let waker = slot.waker.take();
                 state.now = now.max(deadline);
                 state.outstanding -= 1;
-                Ok(waker)
+                let unwinding = state.arm(op);
+                if state.ops.get(&op).is_some_and(|slot| slot.dropped) {
+                    state.ops.remove(&op);
+                }
+                Ok(waker.or(unwinding))
             }
             _ => Err(nondeterminism(
                 format!("a result of operation {op}, which is in the journal here"),
@@ -470,6 +497,11 @@ impl Shared {
 
     pub(super) fn discard(&self) {
         self.state().phase = Phase::Discarding;
+    }
+
+    /// After a part of the run was discarded.
+    pub(super) fn undiscard(&self) {
+        self.state().phase = Phase::Polling;
     }
 
     /// The slots, given out so that their contents are dropped outside the lock.

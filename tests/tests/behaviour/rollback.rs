@@ -1,0 +1,197 @@
+//! How what a run has done is undone.
+
+use std::time::Duration;
+
+use workflow_runtime::{Code, Engine, Error, Result, Run, Status, durable, sleep, step, workflow};
+
+use crate::support::{Lab, Place};
+
+#[step(retries = 0)]
+async fn does(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 0)]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&format!("undoes {name}"));
+    Ok(())
+}
+
+#[step(retries = 2, backoff = "1ms..1ms")]
+async fn undoes_in_the_end(#[resource] lab: &Lab, name: String) -> Result<()> {
+    match lab.note(&format!("undoes {name}")) {
+        3 => Ok(()),
+        _ => Err(Error::new("not yet")),
+    }
+}
+
+#[step(retries = 0)]
+async fn cannot_undo(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&format!("undoes {name}"));
+    Err(Error::fatal(format!("{name} cannot be undone")))
+}
+
+#[step(retries = 0)]
+async fn fails() -> Result<()> {
+    Err(Error::fatal("out of stock"))
+}
+
+#[step(retries = 0)]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    lab.pass_gate(&name).await;
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 1000, backoff = "3600s..3600s")]
+async fn never_works(#[resource] lab: &Lab) -> Result<String> {
+    lab.note("tries");
+    Err(Error::new("no"))
+}
+
+#[durable]
+async fn undoes_slowly(name: String) -> Result<()> {
+    gated(format!("undo of {name}")).await?;
+    undoes(name).await
+}
+
+#[workflow]
+async fn three_and_fail() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    does("b".into()).rollback(undoes_in_the_end).await?;
+    does("c".into()).rollback(cannot_undo).await?;
+    fails().await
+}
+
+#[workflow]
+async fn two_and_wait() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    does("b".into()).rollback(undoes_slowly).await?;
+    sleep(Duration::from_secs(1_000_000)).await;
+    Ok(())
+}
+
+#[workflow]
+async fn succeeds() -> Result<String> {
+    does("a".into()).rollback(undoes).await
+}
+
+#[workflow]
+async fn drops_a_step() -> Result<String> {
+    tokio::select! {
+        late = gated("late".into()).rollback(undoes) => late,
+        quick = gated("quick".into()) => quick,
+    }
+}
+
+#[workflow]
+async fn waits_for_a_gate() -> Result<String> {
+    gated("late".into()).rollback(undoes).await
+}
+
+#[workflow]
+async fn is_between_attempts() -> Result<String> {
+    does("a".into()).rollback(undoes).await?;
+    never_works().rollback(undoes).await
+}
+
+fn undone(lab: &Lab) -> Vec<String> {
+    lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect()
+}
+
+async fn recorded(place: &Place, id: &str, what: &str) {
+    while !place.journal(id).await.concat().contains(what) {
+        tokio::task::yield_now().await;
+    }
+}
+
+on_each_store! {
+    async fn rollbacks_run_last_first_with_retries_and_a_failing_one_is_told(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(three_and_fail, ()).id("r").await.unwrap();
+        let error = (&run).await.unwrap_err();
+        assert_eq!(error.to_string(), "out of stock: and a rollback failed: c cannot be undone");
+        assert_eq!(undone(&lab), ["undoes c", "undoes b", "undoes b", "undoes b", "undoes a"]);
+        assert_eq!(run.status().await.unwrap(), Status::Failed);
+    }
+
+    async fn what_succeeds_is_not_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        assert_eq!(engine.start(succeeds, ()).await.unwrap().await.unwrap(), "a");
+        assert!(undone(&lab).is_empty());
+    }
+
+    async fn a_crash_in_the_middle_of_a_rollback_continues_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(two_and_wait, ()).id("r").await.unwrap();
+        lab.executed("does b", 1).await;
+        recorded(&place, "r", "timer").await;
+        let cancel = tokio::spawn(async move { run.cancel("enough").await });
+        lab.executed("begins undo of b", 1).await;
+        drop(engine);
+        cancel.abort();
+        let _ = cancel.await;
+        let engine = place.open(&lab).await;
+        lab.executed("begins undo of b", 2).await;
+        lab.open_gate("undo of b");
+        let run: Run<()> = engine.get_run("r");
+        let error = (&run).await.unwrap_err();
+        assert_eq!((error.code(), error.to_string()), (Code::Cancelled, "the run was cancelled: enough".into()));
+        assert_eq!(undone(&lab), ["undoes b", "undoes a"]);
+        assert_eq!((lab.count("does a"), lab.count("does b")), (1, 1));
+        assert_eq!(run.status().await.unwrap(), Status::Cancelled);
+    }
+
+    async fn a_step_that_was_dropped_and_succeeds_late_is_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(drops_a_step, ()).id("r").await.unwrap();
+        lab.executed("begins late", 1).await;
+        lab.open_gate("quick");
+        recorded(&place, "r", "unwinds").await;
+        assert!(!run.status().await.unwrap().is_terminal(), "it ends when that is settled");
+        lab.open_gate("late");
+        assert_eq!(run.await.unwrap(), "quick");
+        assert_eq!(undone(&lab), ["undoes late"]);
+    }
+
+    async fn a_step_under_way_is_not_stopped_by_a_cancel_but_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(waits_for_a_gate, ()).id("r").await.unwrap();
+        lab.executed("begins late", 1).await;
+        let asked = run.clone();
+        let cancel = tokio::spawn(async move { asked.cancel("enough").await });
+        recorded(&place, "r", "unwinds").await;
+        assert_eq!(lab.count("does late"), 0);
+        lab.open_gate("late");
+        assert!(cancel.await.unwrap().unwrap());
+        assert_eq!(undone(&lab), ["undoes late"]);
+    }
+
+    async fn a_cancel_ends_retries_also_of_what_can_be_undone(place: Place) {
+        let lab = Lab::new();
+        let engine: Engine = place.open(&lab).await;
+        let run = engine.start(is_between_attempts, ()).id("r").await.unwrap();
+        recorded(&place, "r", "not_before").await;
+        assert!(run.cancel("enough").await.unwrap());
+        assert_eq!((lab.count("tries"), undone(&lab)), (1, vec!["undoes a".to_owned()]));
+    }
+
+    async fn a_run_that_died_too_often_is_undone_when_it_is_cancelled(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        let run = engine.start(is_between_attempts, ()).id("r").await.unwrap();
+        recorded(&place, "r", "not_before").await;
+        drop((run, engine));
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        let run: Run<String> = engine.get_run("r");
+        assert!(run.cancel("enough").await.unwrap());
+        assert_eq!(undone(&lab), ["undoes a"]);
+    }
+}
