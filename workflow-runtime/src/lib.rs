@@ -38,7 +38,7 @@
 //! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
 //! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
-//! | take requests by HTTP | `http::webhook`, `http::webhooks` (feature `http`) |
+//! | take requests by HTTP, show streams to browsers | the module `http` (with the feature `http`) |
 //! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
