@@ -11,7 +11,7 @@ use crate::durable::Durable;
 use crate::error::{Code, Error};
 use crate::registry::registry;
 use crate::replay::{ChildRequest, Kind, Operation};
-use crate::run::{self, Run};
+use crate::run::{self, Run, RunOf};
 use crate::workflow::{Fallible, Workflow};
 
 /// What calling a `#[workflow]` function gives.
@@ -95,7 +95,7 @@ impl<W: Workflow> Invocation<W> {
     /// # Errors
     ///
     /// If the arguments do not survive JSON, or outside a workflow.
-    pub fn detach(self) -> Result<Run<<W::Output as Fallible>::Ok, <W::Output as Fallible>::Err>, Error> {
+    pub fn detach(self) -> Result<RunOf<W>, Error> {
         let started = match self.state {
             State::Run { operation, request: Some(request) } => {
                 operation.detach(ChildRequest { detached: true, ..*request })?

@@ -40,8 +40,9 @@
 //! | wait for what somebody sends | [`hook`], [`resume_hook`] |
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
 //! | show where it is | [`set_state`], [`set_attribute`] |
-//! | take requests by HTTP | `http::webhook`, `http::webhooks` (feature `http`) |
+//! | take requests by HTTP, show streams to browsers | the module `http` (with the feature `http`) |
 //! | tell what is going on | [`writer`], read by [`Run::stream`] |
+//! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -139,7 +140,7 @@ pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
-pub use self::run::{Run, RunEnd, RunInfo, find_runs, get_run};
+pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;

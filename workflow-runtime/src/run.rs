@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Failure, Result};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
 use crate::stream::Reader;
+use crate::workflow::{Fallible, Workflow};
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
 ///
@@ -35,6 +36,9 @@ pub struct Run<T, E = Error> {
     id: Arc<str>,
     output: PhantomData<fn() -> (T, E)>,
 }
+
+/// The handle on a run of a workflow.
+pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workflow>::Output as Fallible>::Err>;
 
 /// A handle on a run by its id, from any process that has the store. It looks nothing up: see [`Run::exists`].
 ///

@@ -220,6 +220,9 @@ pub struct Effects {
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
 }
 
+/// The attributes of a run, by key.
+pub type Attributes = Vec<(Arc<str>, Arc<str>)>;
+
 /// A run that a turn starts, as its child. If another run has its id the letter `refusal` is put into the inbox of the run
 /// that takes the turn.
 #[derive(Clone, Debug, PartialEq)]
@@ -623,7 +626,7 @@ pub trait Store: Send + Sync + 'static {
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>>;
 
     /// The attributes of a run, by key.
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>>;
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>>;
 
     /// The runs that have all of these attributes, the latest first, at most `limit`.
     fn find<'a>(

@@ -122,7 +122,7 @@ async fn waits_for(run: Run<String>) -> Result<String> {
 
 #[workflow]
 async fn survives_what_it_waits_for(run: Run<String>) -> Result<String> {
-    Ok(run.await.map_or_else(|error| format!("{} {}", error.code(), error.is_fatal()), |value| value))
+    Ok(run.await.unwrap_or_else(|error| format!("{} {}", error.code(), error.is_fatal())))
 }
 
 #[workflow]

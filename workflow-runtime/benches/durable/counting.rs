@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    ChunkPage, Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status, Store,
-    TokenRow, Write,
+    Attributes, ChunkPage, Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status,
+    Store, TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -146,7 +146,7 @@ impl<S: Store> Store for Counting<S> {
         self.store.state(run)
     }
 
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
         self.store.attributes(run)
     }
 

@@ -73,7 +73,8 @@ impl Request {
 
     /// Answers it, if its webhook was opened with
     /// [`answered_by_step`](super::WebhookBuilder::answered_by_step): in a step, or in the workflow itself. The first
-    /// answer is given; whoever has asked may have gone by then.
+    /// answer is given; whoever has asked may have gone by then. It is kept in the run's stream `webhook/` and the request's
+    /// own id.
     ///
     /// # Errors
     ///

@@ -9,7 +9,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::state::State;
-use super::{ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write};
+use super::{
+    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write,
+};
 use crate::engine::Environment;
 use crate::error::Error;
 
@@ -132,7 +134,7 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().state(run)) })
     }
 
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
         Box::pin(async move { Ok(self.shared.lock().attributes(run)) })
     }
 

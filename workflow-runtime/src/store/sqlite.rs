@@ -32,7 +32,8 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write, assert_engine,
+    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write,
+    assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -209,7 +210,7 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("a state", move |connection| effects::state(connection, &run)))
     }
 
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
         let run: Arc<str> = run.into();
         Box::pin(self.readers.read("attributes", move |connection| effects::attributes(connection, &run)))
     }

@@ -131,7 +131,7 @@ impl Store for Faulty {
         self.inner.state(run)
     }
 
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<(Arc<str>, Arc<str>)>, Error>> {
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
         self.inner.attributes(run)
     }
 

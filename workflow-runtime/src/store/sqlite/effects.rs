@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
 use super::read;
-use crate::store::{About, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
+use crate::store::{About, Attributes, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -103,7 +103,7 @@ pub(super) fn state(connection: &Connection, run: &str) -> Result<Option<Arc<str
         .optional()
 }
 
-pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Vec<(Arc<str>, Arc<str>)>> {
+pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Attributes> {
     connection
         .prepare_cached(
             "SELECT key, value FROM attributes WHERE run = (SELECT key FROM runs WHERE id = ?1) ORDER BY key",

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Run, State, Watcher};
-use crate::store::{About, Child, Effects, JournalRow, Letter, Message, Outcome, RowChange, RunKey, RunRow, Watch};
+use crate::store::{
+    About, Attributes, Child, Effects, JournalRow, Letter, Message, Outcome, RowChange, RunKey, RunRow, Watch,
+};
 
 impl State {
     pub(super) fn affect(&mut self, run: RunKey, effects: Option<&Effects>) {
@@ -86,7 +88,7 @@ impl State {
         self.of(run)?.state.clone()
     }
 
-    pub(in crate::store::memory) fn attributes(&self, run: &str) -> Vec<(Arc<str>, Arc<str>)> {
+    pub(in crate::store::memory) fn attributes(&self, run: &str) -> Attributes {
         let attributes = self.of(run).into_iter().flat_map(|run| &run.attributes);
         attributes.map(|(key, value)| (Arc::clone(key), Arc::clone(value))).collect()
     }
