@@ -7,8 +7,8 @@ use futures::stream::{self, FuturesUnordered};
 use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Chunk, Error, Failure, Result, Run, durable, hook, nondeterministic, now, random, resume_hook, sleep, sleep_until,
-    spawn, step, step_info, timeout, uuid, workflow, writer,
+    Chunk, Error, Failure, Result, Run, durable, hook, nondeterministic, now, random, resume_hook, set_attribute,
+    set_state, sleep, sleep_until, spawn, step, step_info, timeout, uuid, workflow, writer,
 };
 
 use crate::Log;
@@ -42,6 +42,9 @@ pub struct Outcome {
     buffered: Vec<u64>,
     helped: u64,
     letters: Vec<u64>,
+    halves: (u64, u64),
+    undone: String,
+    sent_off: u64,
     slept_ms: u64,
 }
 
@@ -66,6 +69,8 @@ impl Outcome {
         assert_eq!(sorted(&self.buffered), [0, 1, 2, 3, 4]);
         assert_eq!(self.helped, 30);
         assert_eq!(self.letters, [0, 1, 2]);
+        assert_eq!((self.halves, self.sent_off), ((4, 5), 6));
+        assert_eq!(self.undone, "not today");
         assert!(self.slept_ms >= 4, "two sleeps of 2 ms took {} ms", self.slept_ms);
     }
 }
@@ -179,6 +184,27 @@ async fn tells(#[resource] log: &Log, chunks: Vec<u64>) -> Result<()> {
     Ok(())
 }
 
+#[step(retries = 5, backoff = "1ms..2ms")]
+async fn undo(#[resource] log: &Log, value: u64) -> Result<u64> {
+    if log.note() == 1 {
+        return Err(Error::new("not at once"));
+    }
+    Ok(value)
+}
+
+#[workflow]
+async fn half(value: u64) -> Result<u64> {
+    Ok(echo(value).await? / 2)
+}
+
+#[workflow]
+async fn saga(seed: u64) -> Result<()> {
+    echo(seed).rollback(undo).await?;
+    blocks(seed).rollback(undo).await?;
+    let (failed, _) = tokio::join!(fails_for_good(), takes(1, seed).rollback(undo));
+    failed.map(drop)
+}
+
 #[step]
 async fn never_ends(#[resource] log: &Log) -> Result<u64> {
     log.note();
@@ -265,6 +291,12 @@ pub async fn everything(seed: u64) -> Result<Outcome> {
     story.write(&3).await?;
     story.close().await?;
 
+    set_state(&letters)?;
+    set_attribute("seed", &seed.to_string())?;
+    let halves = tokio::try_join!(half(8), half(10))?;
+    let undone = saga(seed).await.err().map(|error| error.to_string()).unwrap_or_default();
+    let sent_off = half(12).detach()?.await?;
+
     let before = now();
     sleep(2 * MILLISECOND).await;
     sleep_until(now() + 2 * MILLISECOND).await;
@@ -293,6 +325,9 @@ pub async fn everything(seed: u64) -> Result<Outcome> {
         buffered,
         helped,
         letters,
+        halves,
+        undone,
+        sent_off,
         slept_ms: u64::try_from(slept.as_millis())?,
     })
 }

@@ -42,6 +42,13 @@ pub struct Operations {
     pub end: Option<Value>,
 }
 
+/// Reads a database that another process has open, as that one sees it. A copy of the files may show more: a commit that
+/// a killed process had written and told nobody of is recovered in the copy, and written over by who goes on.
+pub fn of_open_database(path: &Path) -> Snapshot {
+    let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
+    read(&connection.expect("the database opens")).expect("the tables are readable")
+}
+
 /// Reads a database as a copy of its files, so that what recovers it is not this.
 pub fn of_database(path: &Path) -> Snapshot {
     if !path.exists() {
@@ -94,10 +101,13 @@ fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Reads these runs of a store in memory.
+/// Reads these runs of a store in memory, and their children.
 pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
     let mut snapshot = Snapshot::new();
-    for id in ids {
+    let mut ids = ids.to_vec();
+    while let Some(id) = ids.pop() {
+        ids.extend(store.children(&id).await.expect("memory is readable").iter().map(ToString::to_string));
+        let id = &id;
         let Some(run) = store.run(id).await.expect("memory is readable") else { continue };
         let rows = store.journal(run.key, run.generation, 0, usize::MAX).await.expect("memory is readable");
         let (_, letters) = store.inbox(run.key).await.expect("memory is readable");

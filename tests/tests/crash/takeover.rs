@@ -30,7 +30,7 @@ fn take_over(started: usize) {
         client.wait_for("started");
     }
     assert!(was_killed(owner.kill()));
-    let killed = Crash { stored: snapshot::of_database(&database), executions: executions().len() };
+    let killed = Crash { stored: snapshot::of_open_database(&database), executions: executions().len() };
     for id in client.said("started") {
         assert!(killed.stored.contains_key(id), "run {id} was started, and there is no such run");
     }
@@ -38,8 +38,9 @@ fn take_over(started: usize) {
 
     let executions = executions();
     let end = Crash { stored: snapshot::of_database(&database), executions: executions.len() };
-    assert_eq!(end.stored.len(), RUNS.len() + 1);
-    for (id, run) in &end.stored {
+    // Each has four children.
+    assert!(end.stored.len() > RUNS.len() * 5, "{} runs", end.stored.len());
+    for (id, run) in end.stored.iter().filter(|(id, _)| *id == DOOMED || RUNS.contains(&id.as_str())) {
         let expected: &[&str] = if id == DOOMED { &["cancelled", "completed"] } else { &["completed"] };
         assert!(expected.contains(&&*run.status) && (id == DOOMED || run.inbox.is_empty()), "{id}: {run:?}");
     }
