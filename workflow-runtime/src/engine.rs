@@ -4,7 +4,8 @@
 //! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
 //! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
-//! goes by way of the store, and so does what runs do to one another (`effects`). What a run tells while it goes on are
+//! goes by way of the store, and so does what runs do to one another (`effects`). Who wants to be
+//! told of the end of runs is by `lifecycle`. What a run tells while it goes on are
 //! its `streams`. A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
@@ -17,6 +18,7 @@ mod effects;
 mod environment;
 mod eviction;
 mod letters;
+mod lifecycle;
 mod live;
 mod load;
 mod streams;
@@ -46,6 +48,7 @@ pub(crate) use self::wait::Finished;
 use self::batcher::{Batcher, OwnershipSlot};
 use self::environment::Random;
 use self::letters::News;
+use self::lifecycle::{Callbacks, Notices};
 use self::live::{Live, Seat};
 use self::taking::Taking;
 use self::timers::Timers;
@@ -113,6 +116,7 @@ pub(crate) struct Settings {
     /// In milliseconds; never, if it is nothing.
     evict_after: Option<u64>,
     replay_every_turn: bool,
+    callbacks: Callbacks,
 }
 
 /// What the engine's tasks share.
@@ -138,6 +142,7 @@ pub(crate) struct Inner {
     live_ids: Mutex<HashSet<Arc<str>>>,
     taking: Taking,
     news: News,
+    notices: Notices,
     timers: Timers,
     waiters: Waiters,
     /// Who waits for chunks of which run.

@@ -10,6 +10,8 @@ pub(crate) const NAME_BYTES_MAX: usize = 512;
 pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 512;
 /// Attributes of one run.
 pub(crate) const ATTRIBUTES_MAX: usize = 64;
+/// Ends of runs that are told before others are looked for.
+pub(crate) const NOTICES: usize = 256;
 /// Runs that one search finds.
 pub(crate) const FOUND_RUNS_MAX: usize = 1_000;
 /// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.

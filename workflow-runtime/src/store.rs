@@ -218,6 +218,8 @@ pub struct Effects {
     pub state: Option<Arc<str>>,
     /// Attributes to be set, or to be taken away.
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// Whether how the run is now is to be told: it is among the [notices](Store::notices) from then on.
+    pub notify: bool,
 }
 
 /// The attributes of a run, by key.
@@ -534,6 +536,11 @@ pub enum Write {
         /// How many chunks a stream may have.
         most: u64,
     },
+    /// Takes a run from the [notices](Store::notices): [`Outcome::Committed`].
+    Noticed {
+        /// The run.
+        run: RunKey,
+    },
     /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
     /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
     Unstick {
@@ -634,6 +641,9 @@ pub trait Store: Send + Sync + 'static {
         attributes: &'a [(String, String)],
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
+
+    /// Runs of which is to be told how they are, at most `limit`.
+    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>>;
 
     /// The ids of the runs that a run has started as its children, in their order.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;

@@ -10,6 +10,7 @@ mod edges;
 mod eviction;
 mod hooks;
 mod http;
+mod lifecycle;
 mod resources;
 mod rollback;
 mod rules;

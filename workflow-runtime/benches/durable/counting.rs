@@ -158,6 +158,10 @@ impl<S: Store> Store for Counting<S> {
         self.store.find(attributes, limit)
     }
 
+    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        self.store.notices(limit)
+    }
+
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
         self.store.children(run)
     }

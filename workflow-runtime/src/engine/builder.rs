@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::batcher::Batcher;
 use super::environment::{Environment, Random, System};
 use super::letters::{self, News};
+use super::lifecycle::{self, Callbacks, Notices};
 use super::taking::Taking;
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -21,7 +22,8 @@ use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::registry::registry;
 use crate::resources::Resources;
-use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
+use crate::run::RunInfo;
+use crate::store::{MemoryStore, SqliteStore, Status, Store, Synchronous};
 
 const URL_VARIABLE: &str = "WORKFLOW_URL";
 const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
@@ -80,6 +82,7 @@ impl Default for Builder {
                 recoveries_max: limits::RECOVERIES_MAX,
                 evict_after: Some(limits::EVICT_AFTER.as_millis() as u64),
                 replay_every_turn: false,
+                callbacks: Callbacks::default(),
             },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
@@ -143,6 +146,71 @@ impl Builder {
         self
     }
 
+    /// Calls a function when a run has completed: at least once, also if the process dies just after the run's end; then
+    /// the next engine that has the function calls it. One that fails or panics is called again. May be said several times.
+    ///
+    /// It is called by the engine that executes, beside the runs. What must be done once belongs into a step.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, workflow};
+    /// # #[workflow] async fn hello() -> Result<()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::builder()
+    ///     .url("memory:")
+    ///     .on_completed(|run| async move {
+    ///         println!("{} has completed", run.id);
+    ///         Ok(())
+    ///     })
+    ///     .open()
+    ///     .await?;
+    /// # engine.start(hello, ()).await?.await
+    /// # }
+    /// ```
+    pub fn on_completed<F, U>(self, callback: F) -> Self
+    where
+        F: Fn(RunInfo) -> U + Send + Sync + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on(Status::Completed, callback)
+    }
+
+    /// As [`on_completed`](Builder::on_completed), when a run has failed.
+    pub fn on_failed<F, U>(self, callback: F) -> Self
+    where
+        F: Fn(RunInfo) -> U + Send + Sync + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on(Status::Failed, callback)
+    }
+
+    /// As [`on_completed`](Builder::on_completed), when a run was cancelled.
+    pub fn on_cancelled<F, U>(self, callback: F) -> Self
+    where
+        F: Fn(RunInfo) -> U + Send + Sync + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on(Status::Cancelled, callback)
+    }
+
+    /// As [`on_completed`](Builder::on_completed), when a run got stuck and needs a person or a deploy.
+    pub fn on_stuck<F, U>(self, callback: F) -> Self
+    where
+        F: Fn(RunInfo) -> U + Send + Sync + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on(Status::Stuck, callback)
+    }
+
+    fn on<F, U>(mut self, status: Status, callback: F) -> Self
+    where
+        F: Fn(RunInfo) -> U + Send + Sync + 'static,
+        U: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.settings.callbacks.add(status, callback);
+        self
+    }
+
     /// Replays each run from its journal after every turn, so that code which would differ on a replay is `stuck` at once
     /// and not after the first crash. For tests: it takes time in the square of a run's length.
     pub fn replay_every_turn(mut self) -> Self {
@@ -196,6 +264,7 @@ impl Builder {
             live_ids: Mutex::default(),
             taking: Taking::default(),
             news: News::default(),
+            notices: Notices::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),
             readers: Waiters::default(),
@@ -214,6 +283,7 @@ impl Builder {
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
+        runtime.spawn(lifecycle::run(inner.clone()));
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(async move { stop.0.stopped.cancelled().await });

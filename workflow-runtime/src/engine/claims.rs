@@ -23,6 +23,7 @@ pub(super) async fn try_to_execute(engine: &Inner) -> Result<()> {
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
     engine.executing.store(true, Ordering::Release);
+    engine.notices.hint();
     Ok(())
 }
 

@@ -148,7 +148,12 @@ impl Inner {
         let effects = self.effects(&core.shared().take_effects())?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
-        let outcome = self.send(new, first, both(new.ahead.clone(), effects), chunks).await?;
+        let mut effects = both(new.ahead.clone(), effects);
+        self.notify(&mut effects, Some(&change).filter(|_| ended));
+        let outcome = self.send(new, first, effects, chunks).await?;
+        if ended {
+            self.notices.hint();
+        }
         if let Outcome::Created(key) = outcome
             && !ended
         {

@@ -35,6 +35,7 @@ impl Inner {
             watches: watches.iter().map(|(op, run)| watch(*op, run, now)).collect::<Result<_>>()?,
             messages: given_up.iter().map(|(_, run)| self.cancel_message(run, now)).collect::<Result<_>>()?,
             state: state.as_ref().map(|state| Arc::from(state.as_str())),
+            notify: false,
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         })))
     }

@@ -268,11 +268,14 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         chunks: Vec::new(),
         settles: Vec::new(),
     };
+    let mut turn = turn;
+    engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     if turn::commit(engine, id, turn).await.is_some_and(|told| told || may_have_news) {
         engine.news.posted();
     }
     engine.waiters.wake(id, None);
+    engine.notices.hint();
     engine.readers.wake(id, None);
 }
 

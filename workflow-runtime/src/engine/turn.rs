@@ -71,6 +71,9 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let over = end.is_some() || draft.fault.is_some();
     let change = row_change(engine, seat, &draft, end.as_ref());
+    let mut effects = effects;
+    engine.notify(&mut effects, change.as_ref().filter(|_| over));
+    let notify = effects.as_ref().is_some_and(|effects| effects.notify);
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     let recorded = row.is_some() || change.is_some();
     if recorded || !draft.delivered.is_empty() || !draft.unread.is_empty() || !draft.settles.is_empty() {
@@ -93,6 +96,9 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         let Some(told) = commit(engine, &live.id, turn).await else { return false };
         if may_have_news || told {
             engine.news.posted();
+        }
+        if notify {
+            engine.notices.hint();
         }
         if may_be_read {
             engine.readers.wake(&live.id, None);

@@ -136,7 +136,7 @@ impl Inner {
         Ok(children.into_iter().map(|child| child.to_string()).collect())
     }
 
-    fn told(&self, row: RunRow) -> RunInfo {
+    pub(super) fn told(&self, row: RunRow) -> RunInfo {
         let known = self.workflows.contains(&&*row.workflow);
         let waits_for = match row.status {
             Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),

@@ -146,6 +146,10 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().find(attributes, limit)) })
     }
 
+    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().notices(limit)) })
+    }
+
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
         Box::pin(async move { Ok(self.shared.lock().children(run)) })
     }

@@ -224,6 +224,10 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| effects::find(connection, &attributes, limit)))
     }
 
+    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        Box::pin(self.readers.read("notices", move |connection| effects::notices(connection, limit)))
+    }
+
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
         let run: Arc<str> = run.into();
         Box::pin(self.readers.read("runs", move |connection| effects::children(connection, &run)))

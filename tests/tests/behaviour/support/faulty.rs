@@ -143,6 +143,10 @@ impl Store for Faulty {
         self.inner.find(attributes, limit)
     }
 
+    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        self.inner.notices(limit)
+    }
+
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
         self.inner.children(run)
     }

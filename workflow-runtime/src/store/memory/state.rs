@@ -27,6 +27,7 @@ pub(super) struct State {
     /// Whether its guard lives.
     held: bool,
     letters: Letters,
+    notices: BTreeSet<RunKey>,
     tokens: HashMap<Arc<str>, Token>,
     streams: Streams,
 }
@@ -221,6 +222,10 @@ impl State {
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
             Write::Chunk { run, owner, execution, chunk, most } => self.chunk(*run, *owner, execution, chunk, *most),
+            Write::Noticed { run } => {
+                self.notices.remove(run);
+                Outcome::Committed
+            }
             Write::Unstick { build } => self.unstick(build),
         }
     }

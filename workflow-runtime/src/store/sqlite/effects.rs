@@ -83,6 +83,9 @@ pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Re
             .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
             .execute((run, &**state))?;
     }
+    if effects.notify {
+        connection.prepare_cached("INSERT OR IGNORE INTO notices (run) VALUES (?1)")?.execute((run,))?;
+    }
     for (key, value) in &effects.attributes {
         match value {
             Some(value) => connection
@@ -133,6 +136,19 @@ pub(super) fn find(connection: &Connection, attributes: &[(String, String)], lim
         rows.extend(read::run_by_key(connection, run)?);
     }
     Ok(rows)
+}
+
+pub(super) fn notices(connection: &Connection, limit: usize) -> Result<Vec<RunRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let runs: Vec<RunKey> = connection
+        .prepare_cached("SELECT run FROM notices ORDER BY run LIMIT ?1")?
+        .query_map((limit,), |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    runs.into_iter().filter_map(|run| read::run_by_key(connection, run).transpose()).collect()
+}
+
+pub(super) fn noticed(connection: &Connection, run: RunKey) -> Result<()> {
+    connection.prepare_cached("DELETE FROM notices WHERE run = ?1")?.execute((run,)).map(drop)
 }
 
 pub(super) fn children(connection: &Connection, run: &str) -> Result<Vec<Arc<str>>> {

@@ -107,6 +107,10 @@ CREATE TABLE watchers (
     PRIMARY KEY (run, watcher, generation, op)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE notices (
+    run INTEGER PRIMARY KEY
+) STRICT;
+
 CREATE TABLE states (
     run   INTEGER PRIMARY KEY,
     state TEXT    NOT NULL

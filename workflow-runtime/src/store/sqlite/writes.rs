@@ -76,6 +76,10 @@ impl<'c> Group<'c> {
             Write::Chunk { run, owner, execution, chunk, most } => {
                 streams::append(self.connection, *run, *owner, execution, chunk, *most)
             }
+            Write::Noticed { run } => {
+                effects::noticed(self.connection, *run)?;
+                Ok(Outcome::Committed)
+            }
             Write::Unstick { build } => {
                 self.heads.clear();
                 claims::unstick(self.connection, build)

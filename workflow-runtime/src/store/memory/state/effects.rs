@@ -18,6 +18,9 @@ impl State {
         if let Some(run) = self.runs.get_mut(&run) {
             run.set(effects);
         }
+        if effects.notify {
+            self.notices.insert(run);
+        }
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {
@@ -98,6 +101,10 @@ impl State {
             attributes.iter().all(|(key, value)| run.attributes.get(&**key).is_some_and(|found| **found == **value))
         };
         self.runs.values().rev().filter(has_all).take(limit).map(Run::view).collect()
+    }
+
+    pub(in crate::store::memory) fn notices(&self, limit: usize) -> Vec<RunRow> {
+        self.notices.iter().take(limit).filter_map(|key| self.runs.get(key)).map(Run::view).collect()
     }
 
     pub(in crate::store::memory) fn children(&self, run: &str) -> Vec<Arc<str>> {
