@@ -1,5 +1,7 @@
 //! The shop's routes.
 
+use std::num::NonZero;
+
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -31,7 +33,7 @@ struct New {
     #[serde(default)]
     id: String,
     item: String,
-    cents: u32,
+    cents: NonZero<u32>,
 }
 
 /// What is answered about an order.
@@ -61,7 +63,7 @@ async fn place(State(engine): State<Engine>, Form(new): Form<New>) -> Result<Res
         return Ok((StatusCode::BAD_REQUEST, "an id has letters, digits and hyphens\n").into_response());
     }
     // The order is safe once this returns. Whoever did not get the answer sends the same again.
-    let run = engine.start(order, (id.clone(), new.item, new.cents)).id(id).attribute(KIND.0, KIND.1).await?;
+    let run = engine.start(order, (id.clone(), new.item, new.cents.get())).id(id).attribute(KIND.0, KIND.1).await?;
     let placed = Json(serde_json::json!({ "id": run.id() }));
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/")], placed).into_response())
 }
