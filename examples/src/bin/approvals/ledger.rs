@@ -1,0 +1,87 @@
+//! The world outside, which knows nothing of workflows: a file in which every effect is a line of JSON.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// An effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Two entries with the same key are the same one.
+    pub key: String,
+    pub what: What,
+    pub order: String,
+    pub cents: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    Charge,
+    Refund,
+    Ship,
+}
+
+/// Only appended to, by one process at a time: the engine executes steps in one process, too.
+pub struct Ledger(Mutex<File>);
+
+impl Ledger {
+    pub fn open(path: &Path) -> io::Result<Ledger> {
+        let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+        // A line that a power loss has cut was never acknowledged: whoever wrote it comes again.
+        let text = text(&mut file)?;
+        file.set_len(text.rfind('\n').map_or(0, |end| end + 1) as u64)?;
+        Ok(Ledger(Mutex::new(file)))
+    }
+
+    /// Writes an entry down, unless it is there already: what a service does with an idempotency key.
+    pub fn enter(&self, entry: &Entry) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in text(&mut file)?.lines() {
+            if serde_json::from_str::<Entry>(line)?.key == entry.key {
+                return Ok(());
+            }
+        }
+        let line = serde_json::to_string(entry)? + "\n";
+        file.write_all(line.as_bytes())?;
+        file.sync_data()
+    }
+}
+
+fn text(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn charge(key: &str) -> Entry {
+        Entry { key: key.into(), what: What::Charge, order: "1".into(), cents: 5 }
+    }
+
+    #[test]
+    fn a_key_is_entered_once_and_half_a_line_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        let ledger = Ledger::open(&path).unwrap();
+        for key in ["a", "b", "a"] {
+            ledger.enter(&charge(key)).unwrap();
+        }
+        let whole = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(whole.lines().count(), 2);
+
+        std::fs::write(&path, format!("{whole}{{\"key\":\"c")).unwrap();
+        let ledger = Ledger::open(&path).unwrap();
+        ledger.enter(&charge("b")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
+        ledger.enter(&charge("c")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
+    }
+}
