@@ -268,6 +268,40 @@ async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &A
         chunks: Vec::new(),
         settles: Vec::new(),
     };
+    let parked = turn.change.as_ref().is_some_and(|change| change.status == Status::Stuck);
+    end(engine, id, turn).await;
+    if parked {
+        end_if_cancelled(engine, run, generation, fence, id).await;
+    }
+}
+
+/// Ends a run that was parked if somebody has cancelled it meanwhile: a cancel that came just before it was stuck made
+/// nothing due.
+pub(super) async fn end_if_cancelled(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>) {
+    match cancelled(engine, run, generation).await {
+        Ok(Some(Cancelled { row, change, effects, delivered })) => {
+            let turn = Turn {
+                run,
+                generation,
+                fence,
+                row,
+                change: Some(change),
+                effects,
+                delivered,
+                unread: Vec::new(),
+                returned: Vec::new(),
+                chunks: Vec::new(),
+                settles: Vec::new(),
+            };
+            end(engine, id, turn).await;
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(run = %id, ?error, "it could not be looked up whether the run is cancelled"),
+    }
+}
+
+/// Commits the turn after which a run that is not in memory is stuck or over.
+async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());

@@ -26,6 +26,9 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
             // Not before it is forgotten, or a claim would take it for one that is here.
             live.let_go();
             let end = seat.end.take();
+            if seat.status == Status::Stuck {
+                load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
+            }
             drop(seat);
             engine.waiters.wake(&live.id, end.map(Finished::from));
             engine.readers.wake(&live.id, None);
