@@ -172,8 +172,12 @@ impl Live {
 
     /// Puts those letters into the mailbox that it has not had.
     pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, letters: Vec<Arrival>) {
-        let new: Vec<Arrival> = {
+        {
+            // Under one lock: a run that is asked to leave has either the letters or an older `inbox_seq`.
             let mut mailbox = self.mailbox();
+            if mailbox.closed {
+                return;
+            }
             let read = mailbox.inbox.sequence;
             let is_new = |letter: &Arrival| match letter.what {
                 What::Letter { sequence, .. } => sequence > read,
@@ -185,9 +189,9 @@ impl Live {
                 _ => None,
             });
             mailbox.inbox = InboxRead { inbox_seq, sequence: sequences.max().unwrap_or(read) };
-            new
-        };
-        self.post(engine, new);
+            mailbox.arrivals.extend(new);
+        }
+        self.post(engine, []);
     }
 
     /// What has arrived, with the seat to deliver it to. Nothing ends the driver; the next arrival starts another.
