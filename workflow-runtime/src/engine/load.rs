@@ -213,7 +213,7 @@ fn replay_row(core: &mut Core, expected: u64, index: u64, format: u32, checksum:
 }
 
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
-    let (open, _) = open_operations(engine, row.key, row.generation).await;
+    let (open, _) = open_operations(engine, row.key, row.generation).await.unwrap_or_default();
     let open: Vec<String> = open.iter().take(10).map(|(op, open)| format!("operation {op}: {}", open.what)).collect();
     Error::coded(Code::Recoveries, "its process died again and again while the run was in it")
         .run(&row.id)
@@ -243,60 +243,35 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
 
 /// Parks a run that is not in memory, or ends it if that is what somebody asks for.
 async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
-    let cancelled = match cancelled(engine, run, generation).await {
-        Ok(cancelled) => cancelled,
-        Err(error) => {
-            tracing::warn!(run = %id, ?error, "it could not be looked up whether the run is cancelled");
-            None
-        }
-    };
-    let Cancelled { row, change, effects, delivered } = cancelled.unwrap_or_else(|| {
-        tracing::error!(run = %id, ?error, "the run is stuck");
-        let change = Stuck::park(error.run(id), engine.build());
-        Cancelled { row: None, change, effects: None, delivered: Vec::new() }
-    });
-    let turn = Turn {
-        run,
-        generation,
-        fence,
-        row,
-        change: Some(change),
-        effects,
-        delivered,
-        unread: Vec::new(),
-        returned: Vec::new(),
-        chunks: Vec::new(),
-        settles: Vec::new(),
-    };
-    let parked = turn.change.as_ref().is_some_and(|change| change.status == Status::Stuck);
-    end(engine, id, turn).await;
-    if parked {
-        end_if_cancelled(engine, run, generation, fence, id).await;
+    if end_if_cancelled(engine, run, generation, fence, id).await {
+        return;
     }
+    tracing::error!(run = %id, ?error, "the run is stuck");
+    let change = Stuck::park(error.run(id), engine.build());
+    let stuck = Last { row: None, change, effects: None, delivered: Vec::new() };
+    end(engine, id, stuck.turn(run, generation, fence)).await;
+    end_if_cancelled(engine, run, generation, fence, id).await;
 }
 
-/// Ends a run that was parked if somebody has cancelled it meanwhile: a cancel that came just before it was stuck made
-/// nothing due.
-pub(super) async fn end_if_cancelled(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>) {
+/// Ends a run that cannot go on if somebody has cancelled it: whether somebody has. Asked also after it was parked: a
+/// cancel that came just before made nothing due.
+pub(super) async fn end_if_cancelled(
+    engine: &Inner,
+    run: RunKey,
+    generation: u64,
+    fence: Fence,
+    id: &Arc<str>,
+) -> bool {
     match cancelled(engine, run, generation).await {
-        Ok(Some(Cancelled { row, change, effects, delivered })) => {
-            let turn = Turn {
-                run,
-                generation,
-                fence,
-                row,
-                change: Some(change),
-                effects,
-                delivered,
-                unread: Vec::new(),
-                returned: Vec::new(),
-                chunks: Vec::new(),
-                settles: Vec::new(),
-            };
-            end(engine, id, turn).await;
+        Ok(Some(last)) => {
+            end(engine, id, last.turn(run, generation, fence)).await;
+            true
         }
-        Ok(None) => {}
-        Err(error) => tracing::warn!(run = %id, ?error, "it could not be looked up whether the run is cancelled"),
+        Ok(None) => false,
+        Err(error) => {
+            tracing::warn!(run = %id, ?error, "it could not be looked up whether the run is cancelled");
+            false
+        }
     }
 }
 
@@ -313,21 +288,43 @@ async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
     engine.readers.wake(id, None);
 }
 
-/// How a run that cannot be replayed ends if somebody has cancelled it.
-struct Cancelled {
-    /// The last of its journal.
+/// The last turn of a run that is not in memory.
+struct Last {
     row: Option<JournalRow>,
     change: RowChange,
     effects: Option<Box<Effects>>,
-    /// The letter.
     delivered: Vec<u64>,
 }
 
+impl Last {
+    fn turn(self, run: RunKey, generation: u64, fence: Fence) -> Turn {
+        let Last { row, change, effects, delivered } = self;
+        Turn {
+            run,
+            generation,
+            fence,
+            row,
+            change: Some(change),
+            effects,
+            delivered,
+            unread: Vec::new(),
+            returned: Vec::new(),
+            chunks: Vec::new(),
+            settles: Vec::new(),
+        }
+    }
+}
+
 /// Reads its journal without running its code: what it waits for, and the steps that may have to be undone.
-async fn open_operations(engine: &Inner, run: RunKey, generation: u64) -> (BTreeMap<u64, Outstanding>, BTreeSet<u64>) {
+async fn open_operations(
+    engine: &Inner,
+    run: RunKey,
+    generation: u64,
+) -> Result<(BTreeMap<u64, Outstanding>, BTreeSet<u64>)> {
     let (mut open, mut owed, mut next) = (BTreeMap::new(), BTreeSet::new(), 0);
-    while let Ok(rows) = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await {
-        let Some(last) = rows.last() else { break };
+    loop {
+        let rows = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await?;
+        let Some(last) = rows.last() else { return Ok((open, owed)) };
         next = last.index + 1;
         for row in &rows {
             if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
@@ -336,10 +333,10 @@ async fn open_operations(engine: &Inner, run: RunKey, generation: u64) -> (BTree
             }
         }
     }
-    (open, owed)
 }
 
-async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Cancelled>> {
+/// How a run that cannot be replayed ends if somebody has cancelled it.
+async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
     let (_, letters) = engine.store.inbox(run).await?;
     let cancel =
         letters.into_iter().filter_map(|letter| letters::open(letter).ok()).find_map(|letter| match letter.what {
@@ -348,7 +345,7 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
         });
     let Some((at, sequence, reason)) = cancel else { return Ok(None) };
     let index = engine.store.last(run, generation).await?.map_or(0, |last| last.index + 1);
-    let (open, owed) = open_operations(engine, run, generation).await;
+    let (open, owed) = open_operations(engine, run, generation).await?;
     if !owed.is_empty() {
         // Ending it would leave undone what is to be undone: it waits for code that can.
         return Ok(None);
@@ -362,5 +359,5 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
     let change =
         RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at: Some(now), stuck: None };
-    Ok(Some(Cancelled { row: Some(row), change, effects, delivered: vec![sequence] }))
+    Ok(Some(Last { row: Some(row), change, effects, delivered: vec![sequence] }))
 }
