@@ -55,7 +55,7 @@ use self::timers::Timers;
 use self::wait::Waiters;
 use crate::error::{Code, Error, Result};
 use crate::registry::registry;
-use crate::replay::Draw;
+use crate::replay::Host;
 use crate::resources::Resources;
 use crate::resume::{HookInfo, ResumeHook};
 use crate::run::{Run, RunInfo};
@@ -115,6 +115,8 @@ pub(crate) struct Settings {
     recoveries_max: u32,
     /// In milliseconds; never, if it is nothing.
     evict_after: Option<u64>,
+    /// In events.
+    long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
 }
@@ -124,8 +126,8 @@ pub(crate) struct Inner {
     /// The random number under which this engine writes.
     owner: u64,
     random: Arc<Random>,
-    /// Where hooks draw their tokens.
-    draw: Draw,
+    /// What its runs ask of it.
+    host: Host,
     environment: Arc<dyn Environment>,
     store: Arc<dyn Store>,
     batcher: Batcher,

@@ -18,5 +18,5 @@ pub(crate) use self::operation::{
     StartedChild, StepRequest,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Draw, Effects, Identity, Shared, StreamWrite, closed_already, current, full,
+    Action, Chunk, Continued, Effects, Host, Identity, Shared, StreamWrite, closed_already, current, full,
 };

@@ -87,6 +87,8 @@ pub struct RunInfo {
     pub id: String,
     /// The id of the run that started it as its child.
     pub parent: Option<String>,
+    /// How often it has [continued as new](crate::Invocation::continue_as_new).
+    pub generation: u64,
     /// The id of its workflow.
     pub workflow: String,
     /// Where it is in its life.
@@ -268,7 +270,10 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
     kind: impl FnOnce() -> Option<Kind>,
 ) -> Poll<Result<T, E>> {
     let end = match ready!(operation.poll(context, kind)) {
-        Ok(Completion::Ended(end)) => result(&end.into()),
+        Ok(Completion::Ended(end)) => match Finished::of(end) {
+            Some(finished) => result(&finished),
+            None => Err(Error::coded(Code::Damaged, "the end of a run that goes on was recorded")),
+        },
         // There is no such run.
         Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
         Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),

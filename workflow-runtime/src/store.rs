@@ -220,6 +220,19 @@ pub struct Effects {
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
     /// Whether how the run is now is to be told: it is among the [notices](Store::notices) from then on.
     pub notify: bool,
+    /// Lets the run go on as a new generation: it becomes nobody's, and its journal begins anew.
+    pub continuation: Option<Continuation>,
+}
+
+/// How a run goes on as a new generation. Its open tokens lose their operations, so that they keep what is sent to them
+/// until the new generation has come to its own; so do those letters [about](InboxRow::about) these operations that are in
+/// the inbox and not unread, behind the `payloads`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    /// The first letter of the new generation.
+    pub start: Letter,
+    /// What open tokens keep, each with its token.
+    pub payloads: Vec<(Arc<str>, Letter)>,
 }
 
 /// The attributes of a run, by key.

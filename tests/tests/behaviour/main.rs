@@ -6,6 +6,7 @@ mod support;
 mod cancel;
 mod children;
 mod concurrency;
+mod continuation;
 mod edges;
 mod eviction;
 mod hooks;

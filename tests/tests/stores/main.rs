@@ -2,6 +2,7 @@
 
 mod changes;
 mod claims;
+mod continuation;
 mod creation;
 mod effects;
 mod fixture;
@@ -119,6 +120,12 @@ conformance! {
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,
         runs_are_found_by_all_of_the_attributes_asked_for;
+    continuation:
+        the_next_generation_is_nobodys_and_due,
+        a_turn_that_is_sent_again_continues_once,
+        the_generation_before_writes_nothing_more,
+        open_tokens_keep_what_was_not_taken,
+        what_waited_for_another_run_is_not_told_to_the_next_generation;
     streams:
         chunks_are_numbered_in_their_order,
         chunks_are_read_from_an_index_on,

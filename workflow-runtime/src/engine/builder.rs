@@ -21,6 +21,7 @@ use super::{Engine, Handle, Inner, Settings, StopOnDrop, claims};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::registry::registry;
+use crate::replay::Host;
 use crate::resources::Resources;
 use crate::run::RunInfo;
 use crate::store::{MemoryStore, SqliteStore, Status, Store, Synchronous};
@@ -81,6 +82,7 @@ impl Default for Builder {
             settings: Settings {
                 recoveries_max: limits::RECOVERIES_MAX,
                 evict_after: Some(limits::EVICT_AFTER.as_millis() as u64),
+                long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
             },
@@ -143,6 +145,13 @@ impl Builder {
     /// keeps all.
     pub fn evict_after(mut self, idle: Duration) -> Self {
         self.settings.evict_after = u64::try_from(idle.as_millis()).ok();
+        self
+    }
+
+    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested) says that its journal
+    /// is long: 10,000 unless set.
+    pub fn suggest_continuing_after(mut self, events: u64) -> Self {
+        self.settings.long_after = events;
         self
     }
 
@@ -250,7 +259,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             owner,
             random,
-            draw: Arc::new(move || drawn.number()),
+            host: Host { draw: Arc::new(move || drawn.number()), long_after: self.settings.long_after },
             environment: self.environment,
             store,
             batcher,

@@ -84,6 +84,21 @@ pub(super) struct InboxRead {
     pub inbox_seq: u64,
     /// The last letter.
     pub sequence: u64,
+    /// The latest time at which one arrived.
+    pub at: u64,
+}
+
+impl InboxRead {
+    /// Reads letters in the order of the inbox. They keep it, whatever the clocks say of those who sent them.
+    pub fn read(&mut self, letters: &mut [Arrival]) {
+        for letter in letters {
+            if let What::Letter { sequence, .. } = letter.what {
+                self.sequence = sequence;
+            }
+            self.at = self.at.max(letter.at);
+            letter.at = self.at;
+        }
+    }
 }
 
 /// The span of a run, for as long as it is in memory.
@@ -183,12 +198,9 @@ impl Live {
                 What::Letter { sequence, .. } => sequence > read,
                 _ => true,
             };
-            let new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
-            let sequences = new.iter().filter_map(|letter| match letter.what {
-                What::Letter { sequence, .. } => Some(sequence),
-                _ => None,
-            });
-            mailbox.inbox = InboxRead { inbox_seq, sequence: sequences.max().unwrap_or(read) };
+            let mut new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
+            mailbox.inbox.inbox_seq = inbox_seq;
+            mailbox.inbox.read(&mut new);
             mailbox.arrivals.extend(new);
         }
         self.post(engine, []);

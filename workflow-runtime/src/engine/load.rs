@@ -76,12 +76,17 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
         }
         Err(error) => return give_back(&engine, &row, error).await,
     };
-    let inbox = InboxRead { inbox_seq, sequence: letters.last().map_or(0, |letter| letter.sequence) };
+    // Also what is unread was read.
+    let last = letters.last().map_or(0, |letter| letter.sequence);
     let letters = letters.into_iter().filter(|letter| !letter.unread);
-    let letters: Vec<Arrival> = match letters.map(letters::open).collect::<Result<Vec<_>>>() {
-        Ok(letters) => letters.into_iter().map(cancel_first).collect(),
+    let mut letters = match letters.map(|letter| letters::open(letter, row.generation)).collect::<Result<Vec<_>>>() {
+        Ok(letters) => letters,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
     };
+    let mut inbox = InboxRead { inbox_seq, ..InboxRead::default() };
+    inbox.read(&mut letters);
+    inbox.sequence = last;
+    let letters: Vec<Arrival> = letters.into_iter().map(cancel_first).collect();
     let starts = |letter: &Arrival| matches!(letter.what, What::Letter { event: Event::Started { .. }, .. });
     if next_index == 0 && !letters.iter().any(starts) {
         let error = Error::coded(Code::Damaged, "the run's journal is missing, and no start is in its inbox")
@@ -156,7 +161,8 @@ pub(super) async fn replay(
     key: RunKey,
     generation: u64,
 ) -> Result<(Core, u64), Replay> {
-    let mut core = Core::new(definition, Identity { run: id.clone(), generation }, engine.draw.clone());
+    let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
+    let mut core = Core::new(definition, identity, engine.host.clone());
     let mut next = 0;
     let read = |from: u64, rows: usize| {
         let store = engine.store.clone();
@@ -339,7 +345,9 @@ async fn open_operations(
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
     let (_, letters) = engine.store.inbox(run).await?;
     let cancel =
-        letters.into_iter().filter_map(|letter| letters::open(letter).ok()).find_map(|letter| match letter.what {
+        letters.into_iter().filter_map(|letter| letters::open(letter, generation).ok()).find_map(|letter| match letter
+            .what
+        {
             What::Letter { sequence, event: Event::Cancel { reason } } => Some((letter.at, sequence, reason)),
             _ => None,
         });

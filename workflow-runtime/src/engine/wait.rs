@@ -84,12 +84,14 @@ pub(crate) enum Finished {
     Cancelled(String),
 }
 
-impl From<End> for Finished {
-    fn from(end: End) -> Self {
+impl Finished {
+    /// Nothing if the run goes on as a new generation.
+    pub fn of(end: End) -> Option<Self> {
         match end {
-            End::Completed(value) => Finished::Completed(value),
-            End::Failed(error) => Finished::Failed(error),
-            End::Cancelled(reason) => Finished::Cancelled(reason),
+            End::Completed(value) => Some(Finished::Completed(value)),
+            End::Failed(error) => Some(Finished::Failed(error)),
+            End::Cancelled(reason) => Some(Finished::Cancelled(reason)),
+            End::Continued(_) => None,
         }
     }
 }
@@ -149,6 +151,7 @@ impl Inner {
         RunInfo {
             id: row.id.to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
+            generation: row.generation,
             workflow: row.workflow.to_string(),
             status: row.status,
             created_at: time(row.created_at),
@@ -189,7 +192,8 @@ impl Inner {
         let Some(last) = last else {
             return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
         };
-        Ok(End::of(last.format, last.checksum, &last.body).map_err(damaged)?.into())
+        let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;
+        Finished::of(end).ok_or_else(|| damaged(Error::coded(Code::Damaged, "its journal ends before its end")))
     }
 }
 

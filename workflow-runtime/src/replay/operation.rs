@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use super::journal::{Command, End};
 use super::shared::{Shared, current};
 use crate::codec::{Payload, Recode};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::registry::{AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 
 /// A future that an operation brings with it, since no definition can make it again.
@@ -240,6 +240,28 @@ impl Operation {
         self.run.check_turn(self.site)?;
         let op = self.run.issue(Kind::Child(Box::new(child)), self.site, None);
         Ok(op.map(|op| self.run.child_id(op)))
+    }
+
+    /// Ends the run's generation.
+    pub fn continue_as_new(
+        &self,
+        definition: &'static WorkflowDefinition,
+        args: &mut Option<Payload>,
+    ) -> Result<(), Error> {
+        self.run.check_turn(self.site)?;
+        let refused =
+            |what: String| Err(Error::coded(Code::InvalidContinuation, what).run(self.run.run_id()).into_fatal());
+        if self.run.identity().workflow != definition.source.id {
+            let (own, other) = (self.run.identity().workflow, definition.source.id);
+            return refused(format!("a run of workflow `{own}` cannot continue as one of workflow `{other}`"));
+        }
+        if self.run.is_unwinding() {
+            return refused("a run that is being rolled back cannot continue as new".to_owned());
+        }
+        if let Some(args) = args.take() {
+            self.run.continue_as_new(args);
+        }
+        Ok(())
     }
 
     /// What a hook has received. An error means that it was polled outside its run.

@@ -1,5 +1,6 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
+mod continuation;
 mod effects;
 mod hooks;
 mod rollbacks;
@@ -18,11 +19,13 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+use self::continuation::Continuation;
+pub(crate) use self::continuation::Continued;
 pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
-use super::journal::Command;
+use super::journal::{Command, End};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
@@ -82,6 +85,7 @@ struct State {
     effects: Effects,
     streams: Streams,
     rollbacks: Rollbacks,
+    continuation: Continuation,
     /// What the workflow has set as the run's state.
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
@@ -102,10 +106,20 @@ type Alarm = Box<dyn Fn() + Send + Sync>;
 /// A source of numbers that nobody can guess.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
+/// What a run asks of where it lives.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub draw: Draw,
+    /// The events after which it is told that its journal is long.
+    pub long_after: u64,
+}
+
 /// Which run it is.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub run: Arc<str>,
+    /// The id of its workflow, in this build.
+    pub workflow: &'static str,
     pub generation: u64,
 }
 
@@ -114,7 +128,7 @@ pub(crate) struct Shared {
     identity: Identity,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
-    draw: Draw,
+    host: Host,
 }
 
 tokio::task_local! {
@@ -127,7 +141,7 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 }
 
 impl Shared {
-    pub(super) fn new(identity: Identity, draw: Draw) -> Arc<Self> {
+    pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
         Arc::new(Shared {
             identity,
             state: Mutex::new(State {
@@ -145,6 +159,7 @@ impl Shared {
                 effects: Effects::default(),
                 streams: Streams::default(),
                 rollbacks: Rollbacks::default(),
+                continuation: Continuation::default(),
                 value: None,
                 keys: BTreeSet::new(),
                 expected: None,
@@ -155,7 +170,7 @@ impl Shared {
                 last_site: None,
             }),
             alarm: OnceLock::new(),
-            draw,
+            host,
         })
     }
 
@@ -405,8 +420,10 @@ impl Shared {
         state.now
     }
 
-    pub(super) fn seed(&self, seed: &str) {
-        self.state().seed = Sha256::digest(seed.as_bytes()).into();
+    pub(super) fn seed(&self, seed: &str, value: Option<Payload>) {
+        let mut state = self.state();
+        state.seed = Sha256::digest(seed.as_bytes()).into();
+        state.value = value;
     }
 
     /// Gives an operation its result: its waker, or an error if there is no such operation without a result.
@@ -474,7 +491,7 @@ impl Shared {
     }
 
     /// Ends the delivery of one event: the commands issued, or why the run cannot go on.
-    pub(super) fn finish(&self, ended: bool) -> Result<Vec<Command>, Error> {
+    pub(super) fn finish(&self, end: Option<&End>) -> Result<Vec<Command>, Error> {
         let mut state = self.state();
         state.phase = Phase::Idle;
         if let Some(fault) = state.fault.take() {
@@ -483,14 +500,15 @@ impl Shared {
         if let Some(mut expected) = state.expected.take()
             && let Some(command) = expected.next()
         {
-            let found = if ended { "the workflow ended" } else { "the workflow waits without it" };
+            let found = if end.is_some() { "the workflow ended" } else { "the workflow waits without it" };
             return Err(nondeterminism(command.describe(), found.to_owned(), state.last_site));
         }
-        if !ended && state.outstanding == 0 {
+        if end.is_none() && state.outstanding == 0 {
             return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
         }
-        if ended {
+        if let Some(end) = end {
             state.give_up_children(|op| self.child_id(op));
+            state.hand_on(end);
         }
         Ok(std::mem::take(&mut state.commands))
     }

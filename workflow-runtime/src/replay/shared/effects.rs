@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Shared, State};
+use super::{Continued, Shared, State};
 use crate::codec::{Payload, Recode};
 use crate::limits;
 use crate::replay::journal::Command;
@@ -26,6 +26,8 @@ pub(crate) struct Effects {
     pub watches: Vec<(u64, Arc<str>)>,
     pub state: Option<Payload>,
     pub attributes: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// Set if the run goes on as a new generation.
+    pub continued: Option<Continued>,
 }
 
 impl Effects {
@@ -42,6 +44,7 @@ impl Effects {
         self.watches.extend(later.watches);
         self.state = later.state.or(self.state.take());
         self.attributes.extend(later.attributes);
+        self.continued = later.continued;
     }
 
     fn close(&mut self, op: u64, token: Arc<str>) {

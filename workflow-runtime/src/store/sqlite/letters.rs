@@ -43,7 +43,7 @@ const OPERATION: &str = "operation ";
 const OWNER: &str = "owner ";
 const ENDED: &str = "ended ";
 
-fn encode(about: &About) -> String {
+pub(super) fn encode(about: &About) -> String {
     match about {
         About::Operation(op) => format!("{OPERATION}{op}"),
         About::Owner(run) => format!("{OWNER}{run}"),

@@ -179,7 +179,12 @@ impl<'c> Group<'c> {
                 self.post(&message.run, &message.letter, message.unstick)?;
             }
         }
-        effects::set(self.connection, run, effects)
+        effects::set(self.connection, run, effects)?;
+        if let Some(continuation) = &effects.continuation {
+            self.heads.forget(run);
+            effects::continue_as_new(self.connection, run, continuation)?;
+        }
+        Ok(())
     }
 
     /// A run has ended: whether somebody waits for that.
