@@ -10,7 +10,7 @@ use crate::codec;
 use crate::context::ContinueAsNew;
 use crate::durable::Durable;
 use crate::error::{Code, Error};
-use crate::registry::registry;
+use crate::registry::{adopt, registry};
 use crate::replay::{ChildRequest, Kind, Operation};
 use crate::run::{self, Run, RunOf};
 use crate::workflow::{Fallible, Workflow};
@@ -75,7 +75,13 @@ impl<W: Workflow> Invocation<W> {
         }
         match codec::encode("the workflow's arguments", &args) {
             Ok(input) => {
-                let request = Box::new(ChildRequest { definition, input, abandoned: false, detached: false });
+                let request = Box::new(ChildRequest {
+                    definition,
+                    input,
+                    abandoned: false,
+                    detached: false,
+                    adopt: adopt::<Error>,
+                });
                 Invocation { state: State::Run { operation, request: Some(request) }, workflow: PhantomData }
             }
             Err(error) => refused(error),

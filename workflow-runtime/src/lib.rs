@@ -62,6 +62,7 @@ mod invocation;
 mod limits;
 mod names;
 mod probe;
+mod queue;
 mod registry;
 mod replay;
 mod resources;
@@ -136,7 +137,7 @@ pub use self::context::{
     sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
+pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};

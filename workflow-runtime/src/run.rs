@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
 use crate::durable::Durable;
-use crate::engine::{self, Engine, Finished};
+use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
@@ -32,7 +32,7 @@ use crate::workflow::{Fallible, Workflow};
 /// It can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it waits
 /// durably, without holding anything but its rows; a run that is stuck then keeps it waiting.
 pub struct Run<T, E = Error> {
-    engine: Option<Engine>,
+    engine: Option<Client>,
     id: Arc<str>,
     output: PhantomData<fn() -> (T, E)>,
 }
@@ -106,7 +106,7 @@ pub struct RunInfo {
 }
 
 impl<T, E> Run<T, E> {
-    pub(crate) fn new(engine: Option<Engine>, id: Arc<str>) -> Self {
+    pub(crate) fn new(engine: Option<Client>, id: Arc<str>) -> Self {
         Run { engine, id, output: PhantomData }
     }
 
@@ -115,7 +115,7 @@ impl<T, E> Run<T, E> {
         &self.id
     }
 
-    async fn engine(&self) -> Result<Engine> {
+    async fn engine(&self) -> Result<Client> {
         match &self.engine {
             Some(engine) => Ok(engine.clone()),
             None => engine::ambient().await,

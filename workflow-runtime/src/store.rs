@@ -536,7 +536,7 @@ pub enum Write {
     },
     /// Appends a chunk that a step writes, or closes the stream: [`Outcome::Committed`], also if it is there already;
     /// [`Outcome::Fenced`] if the run is not the writer's any more or the attempt was settled, [`Outcome::Finished`] if the
-    /// run has ended, [`Outcome::Closed`], or [`Outcome::Full`].
+    /// run has ended or the one whose stream it is, [`Outcome::Closed`], or [`Outcome::Full`].
     Chunk {
         /// The run.
         run: RunKey,
@@ -544,6 +544,8 @@ pub enum Write {
         owner: u64,
         /// Who writes.
         execution: Execution,
+        /// The id of the run whose stream it is, if it is another one.
+        into: Option<Arc<str>>,
         /// What is written.
         chunk: NewChunk,
         /// How many chunks a stream may have.

@@ -12,6 +12,7 @@ mod eviction;
 mod hooks;
 mod http;
 mod lifecycle;
+mod queues;
 mod resources;
 mod rollback;
 mod rules;

@@ -136,7 +136,8 @@ conformance! {
         a_full_stream_can_still_be_closed,
         the_end_of_a_run_ends_its_streams,
         what_a_failed_attempt_wrote_is_discarded,
-        what_an_attempt_wrote_that_died_is_discarded;
+        what_an_attempt_wrote_that_died_is_discarded,
+        an_attempt_writes_to_the_stream_of_another_run;
     changes:
         what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;

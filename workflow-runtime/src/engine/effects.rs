@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{Inner, create, letters};
-use crate::codec::{self, Payload};
+use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
+use crate::registry::{AttemptFailure, adopt};
 use crate::replay::{self, Continued, Event, Opening, StartedChild};
 use crate::store::{Child, Close, Continuation, Effects, First, Letter, Message, NewRun, Open, TokenLabel, Watch};
 
@@ -57,7 +58,11 @@ impl Inner {
             first: First::Letter(letters::letter(&create::started(&self.random, &request.input, None), now, None)?),
         };
         let error = Error::coded(Code::RunExists, format!("there is a run `{run}` already")).run(run);
-        Ok(Child { new, op: (!request.detached).then_some(*op), refusal: failure(*op, error, now)? })
+        Ok(Child {
+            new,
+            op: (!request.detached).then_some(*op),
+            refusal: failure(*op, (request.adopt)(error.into_fatal()), now)?,
+        })
     }
 
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
@@ -79,9 +84,8 @@ impl Inner {
 }
 
 /// Tells an operation that it failed.
-fn failure(op: u64, error: Error, now: u64) -> Result<Letter> {
-    let error = codec::encode("the error", &error.into_fatal())?;
-    letters::letter(&Event::Failed { op, error }, now, None)
+fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
+    letters::letter(&Event::Failed { op, error: failure.error }, now, None)
 }
 
 fn open(opening: &Opening, now: u64) -> Result<Open> {
@@ -94,7 +98,8 @@ fn open(opening: &Opening, now: u64) -> Result<Open> {
 
 fn watch(op: u64, run: &Arc<str>, now: u64) -> Result<Watch> {
     let error = Error::coded(Code::RunNotFound, format!("there is no run `{run}` in this store")).run(run);
-    let refusal = failure(op, error.help("check the id that the handle was made from"), now)?;
+    let error = error.help("check the id that the handle was made from").into_fatal();
+    let refusal = failure(op, adopt::<Error>(error), now)?;
     Ok(Watch { run: run.clone(), op, refusal })
 }
 

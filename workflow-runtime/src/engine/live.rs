@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
+use super::queues::Slot;
 use super::{Inner, taking, turn};
 use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
@@ -60,11 +61,13 @@ pub(super) struct Seat {
     pub end: Option<End>,
     /// Deadlines that the timers hold for it, by operation.
     pub armed: BTreeMap<u64, u64>,
+    /// Of a step that is executed for a queue.
+    pub slot: Option<Slot>,
 }
 
 impl Seat {
     pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>) -> Self {
-        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new() }
+        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new(), slot: None }
     }
 }
 

@@ -11,6 +11,7 @@ use super::load::Stuck;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::limits::FOUND_RUNS_MAX;
+use crate::queue;
 use crate::replay::End;
 use crate::run::{RunInfo, time};
 use crate::store::{NEVER, RunRow, Status};
@@ -139,12 +140,14 @@ impl Inner {
     }
 
     pub(super) fn told(&self, row: RunRow) -> RunInfo {
-        let known = self.workflows.contains(&&*row.workflow);
+        let queue = queue::parse_id(&row.workflow).map(|(queue, _)| queue);
+        let known = self.workflows.contains(&&*row.workflow) || queue.is_some_and(|queue| self.queues.serves(queue));
         let waits_for = match row.status {
             Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
-            status if !status.is_terminal() && !known => {
-                Some(format!("a process whose build has the workflow `{}`", row.workflow))
-            }
+            status if !status.is_terminal() && !known => Some(match queue {
+                Some(queue) => format!("a process that serves the queue `{queue}`"),
+                None => format!("a process whose build has the workflow `{}`", row.workflow),
+            }),
             _ => None,
         };
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);

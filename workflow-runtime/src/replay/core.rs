@@ -140,7 +140,7 @@ impl Core {
             Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
             Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
-            Event::Ended { op, end } => self.shared.complete(*op, Completion::Ended(end.clone()))?,
+            Event::Ended { op, end } => self.shared.complete(*op, self.shared.ended(*op, end.clone()))?,
             Event::WakeUp => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,

@@ -88,6 +88,9 @@ pub(crate) enum Command {
         /// Whether its success is undone if the run does not succeed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rollback: bool,
+        /// The run that executes it, if it is not executed where its own run is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Cow<'static, str>>,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
@@ -344,8 +347,9 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
         }
         for command in &delivery.commands {
             match command {
-                Command::Step { op, step, .. } => {
-                    open.insert(*op, Outstanding::new(format!("step `{step}`")));
+                Command::Step { op, step, run, .. } => {
+                    let child = run.as_deref().map(str::to_owned);
+                    open.insert(*op, Outstanding { what: format!("step `{step}`"), child });
                 }
                 Command::Timer { op, .. } => {
                     open.insert(*op, Outstanding::new("timer"));

@@ -123,6 +123,13 @@ pub(crate) struct Identity {
     pub generation: u64,
 }
 
+impl Identity {
+    /// The same for every attempt of an operation, and for no other operation.
+    pub fn key(&self, op: u64) -> String {
+        format!("{}/{}/{op}", self.run, self.generation)
+    }
+}
+
 /// See the module.
 pub(crate) struct Shared {
     identity: Identity,
@@ -229,11 +236,15 @@ impl Shared {
 
     /// Issues an operation. Nothing if the run has diverged: the caller then waits for its end.
     pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: Option<&Waker>) -> Option<u64> {
+        let mut kind = kind;
         let mut state = self.state();
         if state.fault.is_some() || state.phase == Phase::Discarding {
             return None;
         }
         let op = state.next_op;
+        if let Kind::Step(step) = &mut kind {
+            state.as_recorded(step);
+        }
         let command = kind.command(self, op);
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
@@ -253,9 +264,13 @@ impl Shared {
         if state.expected.is_none() {
             match &kind {
                 Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
-                Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
-                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-                    state.effects.issued(op, &kind, || self.child_id(op));
+                Kind::Step(step) if step.is_here() => state.actions.push(Action::Dispatch(op)),
+                Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
+                Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+                    if let Err(error) = state.effects.issued(op, &kind, self) {
+                        state.fault = Some(error);
+                        return None;
+                    }
                 }
             }
         }
@@ -316,7 +331,7 @@ impl Shared {
             return;
         }
         match slot.as_ref().map(|slot| &slot.kind) {
-            Some(kind @ (Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_))) => {
+            Some(kind) if kind.is_elsewhere() => {
                 state.effects.dropped(op, kind, || self.child_id(op));
             }
             _ => state.actions.push(Action::Abort(op)),
@@ -454,6 +469,27 @@ impl Shared {
         }
     }
 
+    /// What the end of another run is to the operation that waits for it.
+    pub(super) fn ended(&self, op: u64, end: End) -> Completion {
+        let adopt = self.with_open(op, |kind| match kind {
+            Kind::Step(step) => Some(step.definition.adopt),
+            _ => None,
+        });
+        match (adopt.flatten(), end) {
+            (None, end) => Completion::Ended(end),
+            (Some(_), End::Completed(value)) => Completion::Completed(value),
+            (Some(_), End::Failed(error)) => Completion::Failed(error),
+            (Some(adopt), End::Cancelled(reason)) => {
+                let error = Error::coded(Code::Cancelled, format!("the step was cancelled: {reason}"));
+                Completion::Failed(adopt(error.into_fatal()).error)
+            }
+            (Some(adopt), End::Continued(_)) => {
+                let error = Error::coded(Code::Damaged, "the end of a step that goes on was recorded");
+                Completion::Failed(adopt(error.into_fatal()).error)
+            }
+        }
+    }
+
     /// Notes that an attempt failed and when the next one may start.
     pub(super) fn attempt_failed(&self, op: u64, attempt: u32, not_before: u64) -> Result<(), Error> {
         let mut state = self.state();
@@ -543,9 +579,9 @@ impl Shared {
         open.sort_unstable();
         let action = |op: u64| match &state.ops[&op].kind {
             Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
+            kind if kind.is_elsewhere() => None,
             Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
-            Kind::Step(_) | Kind::Local(_) => Some(Action::Dispatch(op)),
-            Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
+            _ => Some(Action::Dispatch(op)),
         };
         open.into_iter().filter_map(action).collect()
     }
@@ -581,10 +617,10 @@ impl Shared {
         let mut earliest = None;
         for slot in state.ops.values().filter(|slot| slot.completion.is_none()) {
             let due = match &slot.kind {
+                kind if kind.is_elsewhere() => continue,
                 Kind::Timer { until, .. } => *until,
                 Kind::Step(step) => step.not_before,
-                Kind::Local(_) => 0,
-                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => continue,
+                _ => 0,
             };
             earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
             if earliest == Some(0) {
@@ -597,7 +633,8 @@ impl Shared {
     /// Whether a step is under way or to be attempted again.
     pub(crate) fn has_steps(&self) -> bool {
         let state = self.state();
-        state.ops.values().any(|slot| slot.completion.is_none() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_)))
+        let here = |slot: &Slot| !slot.kind.is_elsewhere() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_));
+        state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
     }
 
     /// The fault that something outside the run's turns has caused.

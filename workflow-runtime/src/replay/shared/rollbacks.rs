@@ -117,7 +117,7 @@ impl Shared {
                     in_flight.push(op);
                     continue;
                 }
-                Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) if live => state.actions.push(Action::Abort(op)),
+                kind if live && !kind.is_elsewhere() => state.actions.push(Action::Abort(op)),
                 Kind::Child(child) if child.abandoned => {}
                 // Its token stays open for the next generation.
                 Kind::Hook(_) if matches!(end, End::Continued(_)) => {}

@@ -73,8 +73,9 @@ impl<'c> Group<'c> {
                 }
                 Ok(claimed)
             }
-            Write::Chunk { run, owner, execution, chunk, most } => {
-                streams::append(self.connection, *run, *owner, execution, chunk, *most)
+            Write::Chunk { run, owner, execution, into, chunk, most } => {
+                let writer = streams::Writer { run: *run, owner: *owner, execution };
+                streams::append(self.connection, &writer, into.as_deref(), chunk, *most)
             }
             Write::Noticed { run } => {
                 effects::noticed(self.connection, *run)?;
