@@ -374,8 +374,7 @@ async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Resolves when an attempt takes too long, or is silent for too long.
-async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits) -> Error {
-    let begun = engine.environment.now();
+async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u64) -> Error {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let end = limits.timeout.map_or(u64::MAX, |timeout| begun.saturating_add(milliseconds(timeout)));
     loop {
@@ -429,10 +428,14 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
     let attempt = std::pin::pin!(attempt);
     let ended = match limits {
         Limits { timeout: None, heartbeat: None } => attempt.await,
-        limits => match select(attempt, std::pin::pin!(late(&engine, &life, step, limits))).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right((error, _)) => return Some(Err(adopt(error))),
-        },
+        limits => {
+            // Before its first poll, which may take long.
+            let begun = engine.environment.now();
+            match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right((error, _)) => return Some(Err(adopt(error))),
+            }
+        }
     };
     Some(ended.unwrap_or_else(|panic| {
         let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
