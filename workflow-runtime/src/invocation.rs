@@ -71,6 +71,8 @@ impl<W: Workflow> Invocation<W> {
             );
         };
         if let Err(error) = registry().workflow(definition.source.id) {
+            // A mistake of the build: the run waits for another one instead of failing.
+            operation.run().fail(error.clone());
             return refused(error);
         }
         match codec::encode("the workflow's arguments", &args) {
@@ -88,7 +90,9 @@ impl<W: Workflow> Invocation<W> {
         }
     }
 
-    /// Lets the child go on if its parent ends before it.
+    /// Lets the child go on if its parent is cancelled, or ends while a [`spawn`](crate::spawn)ed branch waits for it. Dropping
+    /// the call cancels it all the same, and a local variable is dropped when the workflow returns:
+    /// [`detach`](Invocation::detach) what is to go on then.
     pub fn abandon(mut self) -> Self {
         if let State::Run { request: Some(request), .. } = &mut self.state {
             request.abandoned = true;

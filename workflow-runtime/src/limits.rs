@@ -12,6 +12,9 @@ pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 512;
 pub(crate) const ATTRIBUTES_MAX: usize = 64;
 /// Ends of runs that are told before others are looked for.
 pub(crate) const NOTICES: usize = 256;
+/// How many of them are told at the same time, and how long a function may take that is told of one.
+pub(crate) const NOTICES_CONCURRENT: usize = 16;
+pub(crate) const CALLBACK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Runs that one search finds.
 pub(crate) const FOUND_RUNS_MAX: usize = 1_000;
 /// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.

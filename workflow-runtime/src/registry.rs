@@ -17,6 +17,7 @@ use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::limits;
 use crate::queue;
+use crate::replay::panic_text;
 use crate::resources::{Requirement, Resources};
 use crate::workflow::{Fallible, Workflow};
 
@@ -66,7 +67,8 @@ impl WorkflowDefinition {
 
 fn rollback_failed<E: Failure>(error: &Payload, rollback: &Error) -> Option<Payload> {
     let error = codec::decode::<E>("the run's error", error).ok()?;
-    codec::encode("the run's error", &error.rollback_failed(rollback)).ok()
+    let error = caught("`Failure::rollback_failed`", || error.rollback_failed(rollback)).ok()?;
+    codec::encode("the run's error", &error).ok()
 }
 
 fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
@@ -409,6 +411,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Calls code of a user's type where a panic would be nobody's.
+pub(crate) fn caught<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
+        .map_err(|panic| Error::coded(Code::Panic, format!("{what} panicked: {}", panic_text(&*panic))).into_fatal())
+}
+
 type Check = fn(&Payload) -> Result<(), Error>;
 
 /// The types of the hooks that this process has opened: so that what does not fit is refused when it is sent.
@@ -417,8 +425,8 @@ static PAYLOADS: Mutex<BTreeMap<&'static str, Check>> = Mutex::new(BTreeMap::new
 /// How the payloads of a hook are checked. Remembers the type.
 pub(crate) fn payload_check<T: serde::de::DeserializeOwned>() -> Check {
     let check: Check = |payload| {
-        let fits = codec::decode::<T>("the payload", payload).map(drop);
-        fits.map_err(|error| error.help("send what the hook takes; the hook stays open"))
+        let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
+        fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
     };
     PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).entry(std::any::type_name::<T>()).or_insert(check);
     check

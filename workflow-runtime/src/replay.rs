@@ -11,7 +11,7 @@ mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
 pub(crate) use self::journal::{
-    Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Carried, Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,

@@ -25,7 +25,7 @@ const DEAD: u64 = u64::MAX;
 pub type RunKey = i64;
 
 /// Where a run is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
     /// Started, and no engine has taken its first turn yet.
@@ -212,14 +212,16 @@ pub struct Effects {
     pub children: Vec<Child>,
     /// Runs that it waits for.
     pub watches: Vec<Watch>,
+    /// Operations that do not wait for a run any more, each with the id of that.
+    pub unwatches: Vec<(Arc<str>, u64)>,
     /// Letters to other runs.
     pub messages: Vec<Message>,
     /// JSON that takes the place of the run's state.
     pub state: Option<Arc<str>>,
     /// Attributes to be set, or to be taken away.
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
-    /// Whether how the run is now is to be told: it is among the [notices](Store::notices) from then on.
-    pub notify: bool,
+    /// Whether the status that the turn gives the run is to be told: there is a [notice](Store::notices) from then on.
+    pub notify: Option<Status>,
     /// Lets the run go on as a new generation: it becomes nobody's, and its journal begins anew.
     pub continuation: Option<Continuation>,
 }
@@ -551,10 +553,10 @@ pub enum Write {
         /// How many chunks a stream may have.
         most: u64,
     },
-    /// Takes a run from the [notices](Store::notices): [`Outcome::Committed`].
+    /// Takes a [notice](Store::notices) away: [`Outcome::Committed`].
     Noticed {
-        /// The run.
-        run: RunKey,
+        /// Its sequence.
+        sequence: u64,
     },
     /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
     /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
@@ -562,6 +564,17 @@ pub enum Write {
         /// The build that must have changed.
         build: String,
     },
+}
+
+/// That a run came to a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Ascending, from 1, and not used again.
+    pub sequence: u64,
+    /// The status.
+    pub status: Status,
+    /// The run as it is now.
+    pub run: RunRow,
 }
 
 /// What became of a write.
@@ -657,8 +670,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
 
-    /// Runs of which is to be told how they are, at most `limit`.
-    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>>;
+    /// What is to be told of these statuses, behind a sequence, at most `limit`.
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>>;
 
     /// The ids of the runs that a run has started as its children, in their order.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;

@@ -315,7 +315,7 @@ on_each_store! {
         }
         assert_eq!(seen, "id: 1\ndata: \"line\\r\\n1\"\n\nid: 2\ndata: \"line\\r\\n2\"\n\n");
         lab.open_gate("told");
-        let last = "id: 3\ndata: \"the last\"\n\nevent: end\ndata: null\n\n";
+        let last = "id: 3\ndata: \"the last\"\n\nid: end\nevent: end\ndata: null\n\n";
         assert_eq!(text(response).await, last);
         run.await.unwrap();
         let again = text(server.again("/streams/run%201/a%20line?from=0", "2").await).await;
@@ -336,7 +336,9 @@ on_each_store! {
         assert_eq!(server.get("/streams/run/numbers?from=x").await.status(), StatusCode::BAD_REQUEST);
         assert_eq!(server.again("/streams/run/numbers", "x").await.status(), StatusCode::BAD_REQUEST);
         assert_eq!(server.again("/streams/run/numbers", "-1").await.status(), StatusCode::BAD_REQUEST);
+        // A browser that has had the end of it, though the stream has no chunk, is not to come again.
+        assert_eq!(server.again("/streams/run/nothing", "end").await.status(), StatusCode::NO_CONTENT);
         let events = text(server.get("/streams/run/numbers").await).await;
-        assert!(events.starts_with("id: 0\ndata: 1\nevent: discarded\n\nid: 1\ndata: 2\n\nevent: end\n"), "{events}");
+        assert!(events.starts_with("id: 0\ndata: 1\nevent: discarded\n\nid: 1\ndata: 2\n\nid: end\nevent: end\n"), "{events}");
     }
 }

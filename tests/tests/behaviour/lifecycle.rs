@@ -65,7 +65,7 @@ on_each_store! {
         lab.executed("a completed", 1).await;
         assert_eq!(engine.get_run::<(), Error>("a").status().await.unwrap(), Status::Completed);
         let store = place.store();
-        while !store.notices(10).await.unwrap().is_empty() {
+        while !store.notices(&[Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck], 0, 10).await.unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
     }

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Attributes, ChunkPage, Failed, First, InboxRow, JournalRow, Outcome, Ownership, RowChange, RunKey, RunRow, Status,
-    Store, TokenRow, Write,
+    Attributes, ChunkPage, Failed, First, InboxRow, JournalRow, Notice, Outcome, Ownership, RowChange, RunKey, RunRow,
+    Status, Store, TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -158,8 +158,13 @@ impl<S: Store> Store for Counting<S> {
         self.store.find(attributes, limit)
     }
 
-    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
-        self.store.notices(limit)
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
+        self.store.notices(statuses, after, limit)
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

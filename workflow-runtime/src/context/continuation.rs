@@ -46,6 +46,15 @@ impl<W: Workflow> Future for ContinueAsNew<W> {
     }
 }
 
+impl<W: Workflow> Drop for ContinueAsNew<W> {
+    fn drop(&mut self) {
+        // One that lost a race in the poll that asked for it.
+        if let Ok((operation, None)) = &self.state {
+            operation.stay();
+        }
+    }
+}
+
 impl<W: Workflow> Durable for ContinueAsNew<W> {}
 
 /// Whether the journal of this run has become so long that the run had better

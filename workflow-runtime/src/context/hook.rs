@@ -105,9 +105,10 @@ where
             let error = Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")
                 .operation(format!("at {site}"))
                 .help("open it in a `#[workflow]`");
-            return Hook { token: Arc::default(), state: State::Refused(error), payload: PhantomData };
+            return Hook { token: Arc::default(), state: State::Refused(error), refused: false, payload: PhantomData };
         };
-        let refused = |error| Hook { token: Arc::default(), state: State::Refused(error), payload: PhantomData };
+        let refused =
+            |error| Hook { token: Arc::default(), state: State::Refused(error), refused: false, payload: PhantomData };
         let metadata = match self.metadata {
             Ok(metadata) => metadata,
             Err(error) => return refused(error),
@@ -127,7 +128,7 @@ where
         let request =
             HookRequest { token: token_of, address, drawn, metadata, recode_metadata, type_name, check, received };
         match Operation::open(site, request) {
-            Some(operation) => Hook { token, state: State::Open(operation), payload: PhantomData },
+            Some(operation) => Hook { token, state: State::Open(operation), refused: false, payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),
         }
     }
@@ -152,12 +153,14 @@ where
 ///
 /// # Errors
 ///
-/// [`Code::HookConflict`](crate::Code::HookConflict) if the token is another hook's. A payload that does not fit the type
+/// [`Code::HookConflict`](crate::Code::HookConflict) if the token is another hook's; as a stream it ends with that. A payload that does not fit the type
 /// is not delivered: it stays with the run, unread, and the hook stays open.
 #[must_use = "a hook that is dropped is closed"]
 pub struct Hook<T> {
     token: Arc<str>,
     state: State,
+    /// Whether it has given an error as a stream: that is its end.
+    refused: bool,
     payload: PhantomData<fn() -> T>,
 }
 
@@ -191,7 +194,10 @@ impl<T: DeserializeOwned> Hook<T> {
             },
             Ok(Received::Conflict(owner)) => Poll::Ready(Err(Error::coded(
                 Code::HookConflict,
-                format!("the token `{}` belongs to run `{owner}`", self.token),
+                match owner == *operation.run().run_id() {
+                    true => format!("the token `{}` belongs to another hook of this run", self.token),
+                    false => format!("the token `{}` belongs to run `{owner}`", self.token),
+                },
             )
             .run(owner)
             .help("use another token, or wait until that run has ended or dropped its hook"))),
@@ -211,7 +217,12 @@ impl<T: DeserializeOwned> Stream for Hook<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        self.poll_payload(context).map(Some)
+        if self.refused {
+            return Poll::Ready(None);
+        }
+        let payload = ready!(self.poll_payload(context));
+        self.refused = payload.is_err();
+        Poll::Ready(Some(payload))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
-use crate::replay::{Core, Event, Identity, TurnRecord};
+use crate::replay::{Carried, Core, Event, Identity, TurnRecord};
 use crate::store::{
     Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Write,
 };
@@ -67,9 +67,9 @@ impl Ahead {
 }
 
 /// The event that begins a run or its next generation.
-pub(super) fn started(random: &Random, args: &Payload, state: Option<Payload>) -> Event {
+pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>) -> Event {
     let seed = random.number().to_le_bytes();
-    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), state }
+    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), carried: carried.map(Box::new) }
 }
 
 /// What is done ahead of a turn and by it.

@@ -17,12 +17,14 @@ const GIVEN_UP: &str = "its parent has ended or has given it up";
 impl Inner {
     /// What a run asks for. Nothing if that is nothing.
     pub(super) fn effects(&self, effects: &replay::Effects) -> Result<Option<Box<Effects>>> {
-        let replay::Effects { opened, closed, children, given_up, watches, state, attributes, continued } = effects;
+        let replay::Effects { opened, closed, children, given_up, watches, unwatched, state, attributes, continued } =
+            effects;
         let is_empty = opened.is_empty()
             && closed.is_empty()
             && children.is_empty()
             && given_up.is_empty()
             && watches.is_empty()
+            && unwatched.is_empty()
             && state.is_none()
             && attributes.is_empty()
             && continued.is_none();
@@ -34,11 +36,12 @@ impl Inner {
             closes: closed.iter().map(|(op, token)| Close { token: token.clone(), op: *op }).collect(),
             opens: opened.iter().map(|opening| open(opening, now)).collect::<Result<_>>()?,
             children: children.iter().map(|child| self.child(child, now)).collect::<Result<_>>()?,
+            unwatches: unwatched.iter().map(|(op, run)| (run.clone(), *op)).collect(),
             watches: watches.iter().map(|(op, run)| watch(*op, run, now)).collect::<Result<_>>()?,
             messages: given_up.iter().map(|(_, run)| self.cancel_message(run, now)).collect::<Result<_>>()?,
             state: state.as_ref().map(|state| Arc::from(state.as_str())),
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-            notify: false,
+            notify: None,
             continuation: continued.as_ref().map(|continued| self.continuation(continued, now)).transpose()?,
         })))
     }
@@ -66,12 +69,12 @@ impl Inner {
     }
 
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
-        let Continued { args, state, payloads } = continued;
+        let Continued { args, carried, payloads } = continued;
         let payload = |(token, value): &(Arc<str>, Payload)| {
             Ok((token.clone(), letters::letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?))
         };
         Ok(Continuation {
-            start: letters::letter(&create::started(&self.random, args, state.clone()), now, None)?,
+            start: letters::letter(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
             payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
         })
     }

@@ -286,8 +286,8 @@ impl Inner {
         let metadata = row.label.metadata.as_deref().map(serde_json::from_str).transpose();
         Ok(HookInfo {
             token: token.to_owned(),
+            is_open: row.state == TokenState::Open && row.run.is_some(),
             run: row.run.map(|run| run.to_string()),
-            is_open: row.state == TokenState::Open,
             metadata: metadata
                 .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
         })

@@ -1,8 +1,10 @@
 //! Takes a claimed run into memory: replays its journal, or parks it as stuck.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
@@ -13,7 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::registry::{WorkflowDefinition, registry};
 use crate::replay::{
-    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Action, Core, Delivery, End, Event, FORMAT, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
+    panic_text,
 };
 use crate::store::{Effects, Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
 
@@ -50,6 +53,14 @@ impl Stuck {
 
 /// Loads a run that this engine has claimed.
 pub(super) async fn load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
+    let (key, generation, fence, id) = (row.key, row.generation, row.fence, row.id.clone());
+    if let Err(panic) = AssertUnwindSafe(try_to_load(engine.clone(), row, slot)).catch_unwind().await {
+        let text = format!("the run's replay panicked: {}", panic_text(&*panic));
+        park(&engine, key, generation, fence, &id, Error::coded(Code::Panic, text)).await;
+    }
+}
+
+async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     let definition = match registry().workflow(&row.workflow) {
         Ok(definition) => definition,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
@@ -118,10 +129,12 @@ fn install(
     // What has its answer in the inbox is not to be executed again.
     let is_cancelled =
         letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
+    // One that is being unwound takes no notice of it.
+    let is_cancelled = is_cancelled && !seat.core.shared().is_unwinding();
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
     let run = seat.core.shared();
     let actions: Vec<Action> = run
-        .resume_actions()
+        .resume_actions(engine.environment.now())
         .into_iter()
         // Nor is anything, if the run is about to end, but for what may have to be undone.
         .filter(|action| match action {
@@ -249,7 +262,7 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
 }
 
 /// Parks a run that is not in memory, or ends it if that is what somebody asks for.
-async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
+pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
     if end_if_cancelled(engine, run, generation, fence, id).await {
         return;
     }
@@ -334,9 +347,14 @@ async fn open_operations(
         let Some(last) = rows.last() else { return Ok((open, owed)) };
         next = last.index + 1;
         for row in &rows {
-            if let Ok(turn) = TurnRecord::decode(row.format, row.checksum, &row.body) {
-                outstanding(&mut open, &turn);
-                owes_rollback(&mut owed, &turn);
+            match TurnRecord::decode(row.format, row.checksum, &row.body) {
+                Ok(turn) => {
+                    outstanding(&mut open, &turn);
+                    owes_rollback(&mut owed, &turn);
+                }
+                // Another version can read it, and may have to undo what it says.
+                Err(error) if row.format != FORMAT => return Err(error),
+                Err(_) => {}
             }
         }
     }

@@ -1,7 +1,10 @@
 //! A run's turn: deliver, poll, commit, act.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::Inner;
 use super::attempt::{self, Begin};
@@ -11,22 +14,29 @@ use super::wait::Finished;
 use super::{effects, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
-use crate::registry::{AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord};
+use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
+use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord, panic_text};
 use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Settle, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
     while let Some((mut seat, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
-        if turn(&engine, &live, &mut seat, arrivals).await {
+        let stays = AssertUnwindSafe(turn(&engine, &live, &mut seat, arrivals)).catch_unwind().await;
+        if matches!(stays, Ok(true)) {
             live.put(seat);
         } else {
+            let panic = stays.err();
             live.close();
             engine.forget(&live, &seat);
             // Not before it is forgotten, or a claim would take it for one that is here.
             live.let_go();
             let end = seat.end.take();
-            if seat.status == Status::Stuck {
+            if let Some(panic) = panic {
+                // What it has done is not committed, and its letters are still there.
+                let text = format!("the run's turn panicked: {}", panic_text(&*panic));
+                let error = Error::coded(Code::Panic, text);
+                load::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
+            } else if seat.status == Status::Stuck {
                 load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
             drop(seat);
@@ -76,7 +86,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     let change = row_change(engine, seat, &draft, end.as_ref());
     let mut effects = effects;
     engine.notify(&mut effects, change.as_ref().filter(|_| over));
-    let notify = effects.as_ref().is_some_and(|effects| effects.notify);
+    let notify = effects.as_ref().is_some_and(|effects| effects.notify.is_some());
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     let recorded = row.is_some() || change.is_some();
     if recorded || !draft.delivered.is_empty() || !draft.unread.is_empty() || !draft.settles.is_empty() {
@@ -234,7 +244,10 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 draft.effects.then(seat.core.shared().take_effects());
                 draft.chunks.extend(seat.core.shared().take_chunks());
                 for command in &delivery.commands {
-                    if let Command::Cancel { op } = command {
+                    // One that can be undone goes on.
+                    if let Command::Cancel { op } = command
+                        && seat.core.shared().with_open(*op, |_| ()).is_none()
+                    {
                         draft.settles.extend(live.settle(*op, false));
                     }
                 }
@@ -455,6 +468,7 @@ async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
 fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     // The letters stay in the inbox, everything else goes there.
     draft.delivered.clear();
+    draft.unread.clear();
     draft.effects = Effects::default();
     draft.chunks.clear();
     let letters = std::mem::take(&mut draft.letters);
@@ -538,7 +552,9 @@ fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
         Kind::Step(step) => Some(step.definition.adopt),
         _ => None,
     })??;
-    let result = Err(adopt(error.into_fatal()));
+    let error = error.into_fatal();
+    let result = Err(registry::caught("the error's type", || adopt(error.clone()))
+        .unwrap_or_else(|panic| registry::adopt::<Error>(error.because(panic))));
     Some(Arrival { at: engine.environment.now(), what: What::Attempt { op, result } })
 }
 

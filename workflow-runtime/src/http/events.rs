@@ -32,6 +32,9 @@ pub fn streams(client: &Client) -> Router {
     Router::new().route("/{run}/{stream}", get(events)).with_state(client.clone())
 }
 
+/// The id of the last event.
+const END: &str = "end";
+
 #[derive(Deserialize)]
 struct Begin {
     from: Option<i64>,
@@ -44,6 +47,10 @@ async fn events(
     headers: HeaderMap,
 ) -> Response {
     let last = headers.get("last-event-id").filter(|id| !id.is_empty());
+    // It has had the last event, and comes again all the same.
+    if last.is_some_and(|id| id.as_bytes() == END.as_bytes()) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let next = match last.map(|id| id.to_str().ok().and_then(|id| id.parse::<i64>().ok())) {
         None => None,
         Some(Some(last)) if last >= 0 => Some(last.saturating_add(1)),
@@ -65,7 +72,7 @@ async fn events(
     let from = next.or(begin.from).unwrap_or_default();
     let chunks = Reader::<Box<RawValue>>::new(Some(engine), run.into(), name).from(from);
     // With data, since browsers drop an event that has none.
-    let end = stream::once(future::ready(Ok(Event::default().event("end").data("null"))));
+    let end = stream::once(future::ready(Ok(Event::default().id(END).event("end").data("null"))));
     let events = chunks.map(|chunk| chunk.map(|chunk| event(&chunk))).chain(end);
     // An end without the last event has the client come again.
     let events = events.take_while(|event| {

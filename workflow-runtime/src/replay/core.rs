@@ -132,8 +132,8 @@ impl Core {
             Event::Cancel { .. } if self.shared.is_unwinding() => None,
             // The workflow is not asked: it could not refuse.
             Event::Cancel { reason } => return Ok(Some(End::Cancelled(reason.clone()))),
-            Event::Started { seed, args, state } => {
-                self.shared.seed(seed, state.clone());
+            Event::Started { seed, args, carried } => {
+                self.shared.seed(seed, carried.as_deref());
                 Some(self.start(args)?)
             }
             Event::Completed { op, value } => self.shared.complete(*op, Completion::Completed(value.clone()))?,

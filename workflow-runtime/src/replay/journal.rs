@@ -41,9 +41,9 @@ pub(crate) enum Event {
         /// 128 random bits in hex, from which `random()` and `uuid()` come.
         seed: Cow<'static, str>,
         args: Payload,
-        /// What the generation before left as the run's state.
+        /// What the generation before has left, if there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<Payload>,
+        carried: Option<Box<Carried>>,
     },
     /// A step succeeded.
     Completed { op: u64, value: Payload },
@@ -72,6 +72,25 @@ pub(crate) enum Event {
     Ended { op: u64, end: End },
     /// Somebody cancelled the run.
     Cancel { reason: String },
+}
+
+/// What a run keeps when it goes on as a new generation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Payload>,
+    /// The keys of the attributes that the workflow has set.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub attributes: BTreeSet<Box<str>>,
+    /// By stream: how many chunks the workflow has written, and whether it has closed it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub streams: BTreeMap<Box<str>, (u64, bool)>,
+}
+
+impl Carried {
+    fn bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.as_str().len())
+    }
 }
 
 /// Something that a workflow asks for. Operations are numbered from 0 in the order in which they are issued.
@@ -230,8 +249,8 @@ impl Event {
     /// How large what it brings is.
     pub fn bytes(&self) -> usize {
         match self {
-            Event::Started { args, state, .. } => {
-                args.as_str().len() + state.as_ref().map_or(0, |state| state.as_str().len())
+            Event::Started { args, carried, .. } => {
+                args.as_str().len() + carried.as_ref().map_or(0, |carried| carried.bytes())
             }
             Event::Completed { value: payload, .. }
             | Event::Failed { error: payload, .. }

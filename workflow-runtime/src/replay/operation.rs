@@ -306,6 +306,11 @@ impl Operation {
         Ok(())
     }
 
+    /// Takes back what [`continue_as_new`](Operation::continue_as_new) has asked for in this poll.
+    pub fn stay(&self) {
+        let _args = self.run.take_continued();
+    }
+
     /// What a hook has received. An error means that it was polled outside its run.
     pub fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Error>> {
         if let Err(error) = self.run.check_turn(self.site) {

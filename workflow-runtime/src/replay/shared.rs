@@ -25,7 +25,7 @@ pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
-use super::journal::{Command, End};
+use super::journal::{Carried, Command, End};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
@@ -342,6 +342,9 @@ impl Shared {
     fn record(&self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
         let recorded = {
             let mut state = self.state();
+            if state.phase == Phase::Discarding {
+                return false;
+            }
             match &mut state.expected {
                 Some(expected) => expected.next(),
                 None => {
@@ -435,14 +438,18 @@ impl Shared {
         state.now
     }
 
-    pub(super) fn seed(&self, seed: &str, value: Option<Payload>) {
+    pub(super) fn seed(&self, seed: &str, carried: Option<&Carried>) {
         let mut state = self.state();
         state.seed = Sha256::digest(seed.as_bytes()).into();
-        state.value = value;
+        if let Some(carried) = carried {
+            state.take_over(carried);
+        }
     }
 
     /// Gives an operation its result: its waker, or an error if there is no such operation without a result.
     pub(super) fn complete(&self, op: u64, completion: Completion) -> Result<Option<Waker>, Error> {
+        // Dropped after the lock.
+        let _gone;
         let mut state = self.state();
         let now = state.now;
         match state.ops.get_mut(&op) {
@@ -455,10 +462,8 @@ impl Shared {
                 let waker = slot.waker.take();
                 state.now = now.max(deadline);
                 state.outstanding -= 1;
-                let unwinding = state.arm(op);
-                if state.ops.get(&op).is_some_and(|slot| slot.dropped) {
-                    state.ops.remove(&op);
-                }
+                let (unwinding, gone) = state.arm(op);
+                _gone = gone;
                 Ok(waker.or(unwinding))
             }
             _ => Err(nondeterminism(
@@ -562,7 +567,7 @@ impl Shared {
     pub(super) fn clear(&self) -> impl Sized + use<> {
         let mut state = self.state();
         state.woken.clear();
-        (std::mem::take(&mut state.ops), std::mem::take(&mut state.spawned))
+        (std::mem::take(&mut state.ops), std::mem::take(&mut state.spawned), state.disarm())
     }
 
     // What the engine asks.
@@ -572,7 +577,7 @@ impl Shared {
     }
 
     /// What a run that was replayed has to take up again, in the order in which it was issued.
-    pub(crate) fn resume_actions(&self) -> Vec<Action> {
+    pub(crate) fn resume_actions(&self, now: u64) -> Vec<Action> {
         let state = self.state();
         let mut open: Vec<u64> =
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
@@ -580,7 +585,10 @@ impl Shared {
         let action = |op: u64| match &state.ops[&op].kind {
             Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
             kind if kind.is_elsewhere() => None,
-            Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
+            // One that is not attempted any more was under way if its time had come, and then it may have to be undone.
+            Kind::Step(step) if step.not_before > now || (step.not_before > 0 && !state.is_in_flight(op)) => {
+                Some(Action::Arm { op, at: step.not_before })
+            }
             _ => Some(Action::Dispatch(op)),
         };
         open.into_iter().filter_map(action).collect()
@@ -615,9 +623,10 @@ impl Shared {
     pub(crate) fn wake_at(&self) -> Option<u64> {
         let state = self.state();
         let mut earliest = None;
-        for slot in state.ops.values().filter(|slot| slot.completion.is_none()) {
+        for (op, slot) in state.ops.iter().filter(|(_, slot)| slot.completion.is_none()) {
             let due = match &slot.kind {
                 kind if kind.is_elsewhere() => continue,
+                _ if state.is_in_flight(*op) => 0,
                 Kind::Timer { until, .. } => *until,
                 Kind::Step(step) => step.not_before,
                 _ => 0,

@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write,
+    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Notice, Outcome, Ownership, RunKey, RunRow, Status, Store,
+    TokenRow, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -146,8 +147,13 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().find(attributes, limit)) })
     }
 
-    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().notices(limit)) })
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().notices(statuses, after, limit)) })
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

@@ -32,8 +32,8 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Outcome, Ownership, RunKey, RunRow, Store, TokenRow, Write,
-    assert_engine,
+    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Notice, Outcome, Ownership, RunKey, RunRow, Status, Store,
+    TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -224,8 +224,14 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| effects::find(connection, &attributes, limit)))
     }
 
-    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
-        Box::pin(self.readers.read("notices", move |connection| effects::notices(connection, limit)))
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
+        let statuses = statuses.to_vec();
+        Box::pin(self.readers.read("notices", move |connection| effects::notices(connection, &statuses, after, limit)))
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

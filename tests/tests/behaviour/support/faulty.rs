@@ -143,8 +143,13 @@ impl Store for Faulty {
         self.inner.find(attributes, limit)
     }
 
-    fn notices(&self, limit: usize) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
-        self.inner.notices(limit)
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
+        self.inner.notices(statuses, after, limit)
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

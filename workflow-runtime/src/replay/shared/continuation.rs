@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::{Shared, State};
 use crate::codec::Payload;
-use crate::replay::journal::{Command, End};
+use crate::replay::journal::{Carried, Command, End};
 use crate::replay::operation::{Kind, Received};
 
 /// What a run hands to its next generation.
 #[derive(Clone, Debug)]
 pub(crate) struct Continued {
     pub args: Payload,
-    pub state: Option<Payload>,
+    pub carried: Carried,
     /// What came by hooks that are open, and was not taken: in its order, with where it was sent to.
     pub payloads: Vec<(Arc<str>, Payload)>,
 }
@@ -34,8 +34,20 @@ impl State {
             && self.expected.is_none()
         {
             let payloads = std::mem::take(&mut self.continuation.payloads);
-            self.effects.continued = Some(Continued { args: args.clone(), state: self.value.clone(), payloads });
+            let carried = Carried {
+                state: self.value.clone(),
+                attributes: self.keys.clone(),
+                streams: self.streams.written.clone(),
+            };
+            self.effects.continued = Some(Continued { args: args.clone(), carried, payloads });
         }
+    }
+
+    /// Begins with what the generation before has left.
+    pub(super) fn take_over(&mut self, carried: &Carried) {
+        self.value.clone_from(&carried.state);
+        self.keys.clone_from(&carried.attributes);
+        self.streams.written.clone_from(&carried.streams);
     }
 }
 
@@ -95,7 +107,9 @@ impl Shared {
                 return false;
             }
         }
-        self.record(Command::Suggested, |_| None, Some(site));
+        if !self.record(Command::Suggested, |_| None, Some(site)) {
+            return false;
+        }
         self.state().continuation.suggested = true;
         true
     }

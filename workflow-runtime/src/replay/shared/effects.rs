@@ -26,6 +26,8 @@ pub(crate) struct Effects {
     pub given_up: Vec<(u64, Arc<str>)>,
     /// Runs that operations wait for.
     pub watches: Vec<(u64, Arc<str>)>,
+    /// Runs that operations do not wait for any more.
+    pub unwatched: Vec<(u64, Arc<str>)>,
     pub state: Option<Payload>,
     pub attributes: BTreeMap<Arc<str>, Option<Arc<str>>>,
     /// Set if the run goes on as a new generation.
@@ -43,6 +45,9 @@ impl Effects {
             self.give_up(op, child);
         }
         self.children.extend(later.children);
+        for (op, run) in later.unwatched {
+            self.unwatch(op, run);
+        }
         self.watches.extend(later.watches);
         self.state = later.state.or(self.state.take());
         self.attributes.extend(later.attributes);
@@ -53,6 +58,13 @@ impl Effects {
         match self.opened.iter().position(|opening| opening.op == op) {
             Some(opening) => drop(self.opened.remove(opening)),
             None => self.closed.push((op, token)),
+        }
+    }
+
+    fn unwatch(&mut self, op: u64, run: Arc<str>) {
+        match self.watches.iter().position(|(watch, _)| *watch == op) {
+            Some(watch) => drop(self.watches.remove(watch)),
+            None => self.unwatched.push((op, run)),
         }
     }
 
@@ -93,7 +105,7 @@ impl Effects {
             Kind::Hook(hook) => self.close(op, hook.address.clone()),
             Kind::Child(_) => self.give_up(op, child()),
             Kind::Step(step) if !step.is_here() => self.give_up(op, child()),
-            Kind::Watch(_) => self.watches.retain(|(watch, _)| *watch != op),
+            Kind::Watch(run) => self.unwatch(op, run.clone()),
             Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
         }
     }

@@ -47,23 +47,37 @@ fn rollback(slot: &Slot) -> Option<&Rollback> {
 }
 
 impl State {
-    /// Arms the rollback of a step that has a result: who is to be woken by that, if the run is being unwound.
-    pub(super) fn arm(&mut self, op: u64) -> Option<Waker> {
-        let slot = self.ops.get(&op)?;
+    /// Arms the rollback of a step that has a result: who is to be woken by that, if the run is being unwound, and the
+    /// slot if nobody will take it. That is to be dropped outside the lock: it may hold what the user's code has captured.
+    pub(super) fn arm(&mut self, op: u64) -> (Option<Waker>, Option<Slot>) {
+        let Some(slot) = self.ops.get(&op) else { return (None, None) };
+        let dropped = slot.dropped;
         let armed = match (&slot.completion, rollback(slot)) {
             (Some(Completion::Completed(value)), Some(rollback)) => {
-                let (value, rollback, dropped) = (value.clone(), rollback.clone(), slot.dropped);
+                let (value, rollback) = (value.clone(), rollback.clone());
                 Some(Armed { op, value, rollback, dropped })
             }
             _ => None,
         };
-        let unwinding = self.rollbacks.unwinding.as_mut();
-        self.rollbacks.armed.extend(armed);
-        let unwinding = unwinding?;
-        let at = unwinding.in_flight.iter().position(|in_flight| *in_flight == op)?;
+        let Some(unwinding) = &mut self.rollbacks.unwinding else {
+            self.rollbacks.armed.extend(armed);
+            return (None, if dropped { self.ops.remove(&op) } else { None });
+        };
+        // What the rollbacks themselves do is not undone.
+        let Some(at) = unwinding.in_flight.iter().position(|in_flight| *in_flight == op) else { return (None, None) };
         unwinding.in_flight.remove(at);
-        self.ops.remove(&op);
-        unwinding.waker.take()
+        self.rollbacks.armed.extend(armed);
+        (unwinding.waker.take(), self.ops.remove(&op))
+    }
+
+    /// Gives out what is armed: it holds what the user's code has captured.
+    pub(super) fn disarm(&mut self) -> impl Sized + use<> {
+        std::mem::take(&mut self.rollbacks.armed)
+    }
+
+    /// Whether a step was under way when the run began to be unwound.
+    pub(super) fn is_in_flight(&self, op: u64) -> bool {
+        self.rollbacks.unwinding.as_ref().is_some_and(|unwinding| unwinding.in_flight.contains(&op))
     }
 
     /// The workflow dropped a step: whether that has to stay, since it may have to be undone.
@@ -71,8 +85,10 @@ impl State {
         for armed in self.rollbacks.armed.iter_mut().filter(|armed| armed.op == op) {
             armed.dropped = true;
         }
+        let event = self.event;
         match self.ops.get_mut(&op) {
-            Some(slot) if slot.completion.is_none() && rollback(slot).is_some() => {
+            // One that this very event has asked for is not begun.
+            Some(slot) if slot.completion.is_none() && rollback(slot).is_some() && slot.event < event => {
                 slot.dropped = true;
                 true
             }
@@ -133,15 +149,18 @@ impl Shared {
                 Action::Abort(_) | Action::GiveUp(_) => true,
             });
         }
-        if matches!(end, End::Completed(_) | End::Continued(_)) {
-            state.rollbacks.armed.retain(|armed| armed.dropped);
-        }
-        let (kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
+        let keeps_what_succeeded = matches!(end, End::Completed(_) | End::Continued(_));
+        let (armed, disarmed): (Vec<_>, Vec<_>) =
+            state.rollbacks.armed.drain(..).partition(|armed| armed.dropped || !keeps_what_succeeded);
+        state.rollbacks.armed = armed;
+        let (mut kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
+        // They wake the rollbacks from now on, and not what is no more.
+        let wakers: Vec<Option<Waker>> = kept.iter_mut().map(|(_, slot)| slot.waker.take()).collect();
         state.ops.extend(kept);
         state.woken.clear();
         state.branches = 0;
         state.rollbacks.unwinding = Some(Unwinding { end, in_flight, waker: None, failures: Vec::new() });
-        (gone, std::mem::take(&mut state.spawned))
+        (gone, disarmed, wakers, std::mem::take(&mut state.spawned))
     }
 
     /// The second root: undoes what is armed, the last first, and what is still under way once it has succeeded.
@@ -163,7 +182,11 @@ impl Shared {
             let undone = match armed.rollback.begin(&armed.value) {
                 None => Ok(()),
                 Some(Ok(undo)) => undo.await,
-                Some(Err(error)) => Err(error),
+                // What the step gave cannot be read: the run waits for a build that can.
+                Some(Err(error)) => {
+                    self.fail(error);
+                    return std::future::pending().await;
+                }
             };
             if let Err(error) = undone {
                 tracing::error!(run = %self.run_id(), op = armed.op, ?error, "a rollback failed; the others go on");
@@ -191,8 +214,7 @@ impl Shared {
 
     /// Whether a step was under way when the run began to be unwound: it is not attempted again.
     pub(crate) fn is_last_attempt(&self, op: u64) -> bool {
-        let state = self.state();
-        state.rollbacks.unwinding.as_ref().is_some_and(|unwinding| unwinding.in_flight.contains(&op))
+        self.state().is_in_flight(op)
     }
 
     /// How the workflow had ended, and which rollbacks failed.

@@ -33,7 +33,7 @@ pub(super) struct Streams {
     /// Since the engine last asked.
     chunks: Vec<Chunk>,
     /// By stream: how many chunks the workflow has written, and whether it has closed it.
-    written: BTreeMap<Arc<str>, (u64, bool)>,
+    pub written: BTreeMap<Box<str>, (u64, bool)>,
 }
 
 impl Shared {
@@ -50,7 +50,10 @@ impl Shared {
                 return Poll::Pending;
             }
             state.last_site = Some(site);
-            let (chunks, closed) = state.streams.written.entry(chunk.stream.clone()).or_default();
+            if !state.streams.written.contains_key(&*chunk.stream) {
+                state.streams.written.insert((&*chunk.stream).into(), (0, false));
+            }
+            let Some((chunks, closed)) = state.streams.written.get_mut(&*chunk.stream) else { return Poll::Pending };
             match &chunk.value {
                 _ if *closed => return Poll::Ready(Err(closed_already(&self.identity.run, &chunk.stream))),
                 Some(_) if *chunks >= STREAM_CHUNKS_MAX => {

@@ -27,7 +27,9 @@ pub(super) struct State {
     /// Whether its guard lives.
     held: bool,
     letters: Letters,
-    notices: BTreeSet<RunKey>,
+    notices: BTreeMap<u64, (Status, RunKey)>,
+    /// The last of them.
+    noticed: u64,
     tokens: HashMap<Arc<str>, Token>,
     streams: Streams,
 }
@@ -225,8 +227,8 @@ impl State {
                 let writer = Writer { run: *run, execution: execution.clone() };
                 self.chunk(&writer, *owner, into.as_deref(), chunk, *most)
             }
-            Write::Noticed { run } => {
-                self.notices.remove(run);
+            Write::Noticed { sequence } => {
+                self.notices.remove(sequence);
                 Outcome::Committed
             }
             Write::Unstick { build } => self.unstick(build),
@@ -312,8 +314,9 @@ impl State {
             Some(Some(refused)) => refused,
             Some(None) => {
                 self.affect(turn.run, turn.effects.as_deref());
-                self.write(turn.run, &turn.chunks);
+                // What a step has closed is open again if that step has failed.
                 self.settle(turn);
+                self.write(turn.run, &turn.chunks);
                 match self.end(turn.run, turn.change.as_ref()) {
                     true => Outcome::Told,
                     false => Outcome::Committed,

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
 use super::{read, tokens};
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
+use crate::store::{
+    About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, RunRow, Status, Watch,
+};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -57,20 +59,15 @@ fn tell(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u6
 
 /// Tells the operations that wait for the end of a run how it has ended: whether there are any.
 pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &JournalRow, at: u64) -> Result<bool> {
-    let watchers: Vec<(RunKey, i64, bool)> = connection
-        .prepare_cached(
-            "SELECT watcher, op, generation = (SELECT generation FROM runs WHERE key = watcher)
-             FROM watchers WHERE run = ?1",
-        )?
-        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    let watchers: Vec<(RunKey, i64)> = connection
+        .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
+        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
     if watchers.is_empty() {
         return Ok(false);
     }
     connection.prepare_cached("DELETE FROM watchers WHERE run = ?1")?.execute((run,))?;
-    // One of a generation before has been given up.
-    let waiting = watchers.into_iter().filter(|(_, _, same_generation)| *same_generation);
-    for (watcher, op, _) in waiting {
+    for (watcher, op) in watchers {
         tell(connection, watcher, op.cast_unsigned(), last, at)?;
     }
     Ok(true)
@@ -79,6 +76,7 @@ pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &Journal
 /// Begins the next generation of a run.
 pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
     tokens::hand_on(connection, run, &continuation.payloads)?;
+    unwatch_all(connection, run)?;
     connection
         .prepare_cached(
             "UPDATE runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_at = NULL WHERE key = ?1",
@@ -94,8 +92,10 @@ pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Re
             .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
             .execute((run, &**state))?;
     }
-    if effects.notify {
-        connection.prepare_cached("INSERT OR IGNORE INTO notices (run) VALUES (?1)")?.execute((run,))?;
+    if let Some(status) = effects.notify {
+        connection
+            .prepare_cached("INSERT INTO notices (run, status) VALUES (?1, ?2)")?
+            .execute((run, status.as_str()))?;
     }
     for (key, value) in &effects.attributes {
         match value {
@@ -149,17 +149,44 @@ pub(super) fn find(connection: &Connection, attributes: &[(String, String)], lim
     Ok(rows)
 }
 
-pub(super) fn notices(connection: &Connection, limit: usize) -> Result<Vec<RunRow>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let runs: Vec<RunKey> = connection
-        .prepare_cached("SELECT run FROM notices ORDER BY run LIMIT ?1")?
-        .query_map((limit,), |row| row.get(0))?
-        .collect::<Result<_>>()?;
-    runs.into_iter().filter_map(|run| read::run_by_key(connection, run).transpose()).collect()
+pub(super) fn notices(connection: &Connection, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>> {
+    let mut found = Vec::new();
+    for status in statuses {
+        let rows: Vec<(i64, RunKey)> = connection
+            .prepare_cached(
+                "SELECT sequence, run FROM notices WHERE status = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3",
+            )?
+            .query_map((status.as_str(), after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<Result<_>>()?;
+        found.extend(rows.into_iter().map(|(sequence, run)| (sequence.cast_unsigned(), *status, run)));
+    }
+    found.sort_unstable_by_key(|(sequence, ..)| *sequence);
+    found.truncate(limit);
+    let notice =
+        |(sequence, status, run)| Ok(read::run_by_key(connection, run)?.map(|run| Notice { sequence, status, run }));
+    found.into_iter().filter_map(|found| notice(found).transpose()).collect()
 }
 
-pub(super) fn noticed(connection: &Connection, run: RunKey) -> Result<()> {
-    connection.prepare_cached("DELETE FROM notices WHERE run = ?1")?.execute((run,)).map(drop)
+pub(super) fn noticed(connection: &Connection, sequence: u64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM notices WHERE sequence = ?1")?.execute((sequence.cast_signed(),)).map(drop)
+}
+
+/// Lets an operation wait for a run no more.
+pub(super) fn unwatch(connection: &Connection, watcher: RunKey, run: &str, op: u64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "DELETE FROM watchers WHERE run = (SELECT key FROM runs WHERE id = ?1) AND watcher = ?2
+             AND generation = (SELECT generation FROM runs WHERE key = ?2) AND op = ?3",
+        )?
+        .execute((run, watcher, op.cast_signed()))
+        .map(drop)
+}
+
+/// A run that has ended, or goes on as a new generation, waits for nothing any more.
+pub(super) fn unwatch_all(connection: &Connection, watcher: RunKey) -> Result<()> {
+    connection.prepare_cached("DELETE FROM watchers WHERE watcher = ?1")?.execute((watcher,)).map(drop)
 }
 
 pub(super) fn children(connection: &Connection, run: &str) -> Result<Vec<Arc<str>>> {

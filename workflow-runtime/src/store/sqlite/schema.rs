@@ -106,10 +106,14 @@ CREATE TABLE watchers (
     op         INTEGER NOT NULL,
     PRIMARY KEY (run, watcher, generation, op)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX watchers_watching ON watchers (watcher);
 
 CREATE TABLE notices (
-    run INTEGER PRIMARY KEY
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    run      INTEGER NOT NULL,
+    status   TEXT    NOT NULL
 ) STRICT;
+CREATE INDEX notices_statuses ON notices (status);
 
 CREATE TABLE states (
     run   INTEGER PRIMARY KEY,

@@ -84,6 +84,14 @@ pub(super) fn open(connection: &Connection, run: RunKey, opens: &[Open]) -> Resu
             continue;
         }
         set(connection, &open.token, Some(run), open.op, &open.label)?;
+        if open.op.is_none() {
+            // They have come to their run, and wait for it as long as it takes.
+            connection.prepare_cached("UPDATE held SET until = ?2 WHERE token = ?1 AND until >= ?3")?.execute((
+                &*open.token,
+                NEVER.cast_signed(),
+                open.refusal.arrived_at.min(NEVER).cast_signed(),
+            ))?;
+        }
         if let Some(op) = open.op {
             hand_over(connection, &open.token, run, Some(&About::Operation(op)), open.refusal.arrived_at)?;
         }

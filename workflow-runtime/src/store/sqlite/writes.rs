@@ -77,8 +77,8 @@ impl<'c> Group<'c> {
                 let writer = streams::Writer { run: *run, owner: *owner, execution };
                 streams::append(self.connection, &writer, into.as_deref(), chunk, *most)
             }
-            Write::Noticed { run } => {
-                effects::noticed(self.connection, *run)?;
+            Write::Noticed { sequence } => {
+                effects::noticed(self.connection, *sequence)?;
                 Ok(Outcome::Committed)
             }
             Write::Unstick { build } => {
@@ -152,8 +152,9 @@ impl<'c> Group<'c> {
         if let Some(effects) = &turn.effects {
             self.affect(turn.run, effects)?;
         }
-        streams::write(self.connection, turn.run, &turn.chunks)?;
+        // What a step has closed is open again if that step has failed.
         streams::settle(self.connection, turn)?;
+        streams::write(self.connection, turn.run, &turn.chunks)?;
         if let (Some(row), Some(change)) = (&turn.row, &turn.change)
             && change.status.is_terminal()
             && self.end(turn.run, row, change)?
@@ -175,6 +176,9 @@ impl<'c> Group<'c> {
         for watch in &effects.watches {
             effects::watch(self.connection, run, watch)?;
         }
+        for (watched, op) in &effects.unwatches {
+            effects::unwatch(self.connection, run, watched, *op)?;
+        }
         for message in &effects.messages {
             if effects::is_unfinished(self.connection, &message.run)? {
                 self.post(&message.run, &message.letter, message.unstick)?;
@@ -191,6 +195,7 @@ impl<'c> Group<'c> {
     /// A run has ended: whether somebody waits for that.
     fn end(&self, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
         tokens::end(self.connection, run)?;
+        effects::unwatch_all(self.connection, run)?;
         effects::tell_watchers(self.connection, run, last, change.completed_at.unwrap_or_default())
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Run, State, Watcher};
 use crate::store::{
-    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Outcome, RowChange, RunKey, RunRow,
-    Watch,
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RowChange, RunKey,
+    RunRow, Status, Watch,
 };
 
 impl State {
@@ -15,12 +15,14 @@ impl State {
         self.open(run, &effects.opens);
         effects.children.iter().for_each(|child| self.start_child(run, child));
         effects.watches.iter().for_each(|watch| self.watch(run, watch));
+        effects.unwatches.iter().for_each(|(watched, op)| self.unwatch(run, watched, *op));
         effects.messages.iter().for_each(|message| self.send(message));
         if let Some(run) = self.runs.get_mut(&run) {
             run.set(effects);
         }
-        if effects.notify {
-            self.notices.insert(run);
+        if let Some(status) = effects.notify {
+            self.noticed += 1;
+            self.notices.insert(self.noticed, (status, run));
         }
         if let Some(continuation) = &effects.continuation {
             self.continue_as_new(run, continuation);
@@ -66,6 +68,13 @@ impl State {
         }
     }
 
+    fn unwatch(&mut self, run: RunKey, watched: &str, op: u64) {
+        let Some(generation) = self.runs.get(&run).map(|run| run.row.generation) else { return };
+        if let Some(watched) = self.ids.get(watched).copied().and_then(|key| self.runs.get_mut(&key)) {
+            watched.watchers.retain(|watcher| (watcher.run, watcher.generation, watcher.op) != (run, generation, op));
+        }
+    }
+
     fn send(&mut self, message: &Message) {
         let ended = |key: &RunKey| self.runs.get(key).is_none_or(|run| run.row.status.is_terminal());
         if !self.ids.get(&message.run).is_none_or(ended) {
@@ -79,7 +88,7 @@ impl State {
         let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
         let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
         self.edit(watcher.run, |run, letters| {
-            if run.row.generation == watcher.generation {
+            if run.row.generation == watcher.generation && !run.row.status.is_terminal() {
                 run.receive(letters, &letter, Some(About::Ended(watcher.op)));
             }
         });
@@ -117,8 +126,12 @@ impl State {
         self.runs.values().rev().filter(has_all).take(limit).map(Run::view).collect()
     }
 
-    pub(in crate::store::memory) fn notices(&self, limit: usize) -> Vec<RunRow> {
-        self.notices.iter().take(limit).filter_map(|key| self.runs.get(key)).map(Run::view).collect()
+    pub(in crate::store::memory) fn notices(&self, statuses: &[Status], after: u64, limit: usize) -> Vec<Notice> {
+        let of_these = |(_, (status, _)): &(&u64, &(Status, RunKey))| statuses.contains(status);
+        let notice = |(&sequence, &(status, run)): (&u64, &(Status, RunKey))| {
+            Some(Notice { sequence, status, run: self.runs.get(&run)?.view() })
+        };
+        self.notices.range(after + 1..).filter(of_these).filter_map(notice).take(limit).collect()
     }
 
     pub(in crate::store::memory) fn children(&self, run: &str) -> Vec<Arc<str>> {

@@ -43,7 +43,14 @@ impl State {
                 continue;
             }
             let held = self.tokens.remove(&open.token).map_or_else(Vec::new, |token| token.held);
-            let (held, delivered) = if open.op.is_some() { (Vec::new(), held) } else { (held, Vec::new()) };
+            let (held, delivered) = match open.op {
+                Some(_) => (Vec::new(), held),
+                // They have come to their run, and wait for it as long as it takes.
+                None => {
+                    let kept = held.into_iter().filter(|(_, until)| *until >= open.refusal.arrived_at);
+                    (kept.map(|(letter, _)| (letter, NEVER)).collect(), Vec::new())
+                }
+            };
             let (op, label) = (open.op, open.label.clone());
             let token = Token { run: Some(run), op, label, state: TokenState::Open, held };
             self.tokens.insert(Arc::clone(&open.token), token);
