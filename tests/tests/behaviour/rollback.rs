@@ -92,6 +92,12 @@ async fn waits_for_a_gate() -> Result<String> {
 }
 
 #[workflow]
+async fn waits_for_two_gates() -> Result<()> {
+    let (x, y) = tokio::join!(gated("x".into()).rollback(undoes), gated("y".into()).rollback(undoes));
+    x.and(y).map(drop)
+}
+
+#[workflow]
 async fn is_between_attempts() -> Result<String> {
     does("a".into()).rollback(undoes).await?;
     never_works().rollback(undoes).await
@@ -172,6 +178,23 @@ on_each_store! {
         lab.open_gate("late");
         assert!(cancel.await.unwrap().unwrap());
         assert_eq!(undone(&lab), ["undoes late"]);
+    }
+
+    async fn steps_under_way_are_undone_one_after_the_other_as_they_succeed(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(waits_for_two_gates, ()).id("r").await.unwrap();
+        for step in ["begins x", "begins y"] {
+            lab.executed(step, 1).await;
+        }
+        let asked = run.clone();
+        let cancel = tokio::spawn(async move { asked.cancel("enough").await });
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("x");
+        recorded(&place, "r", r#"{"completed":{"op":2"#).await;
+        lab.open_gate("y");
+        assert!(cancel.await.unwrap().unwrap());
+        assert_eq!(undone(&lab), ["undoes x", "undoes y"]);
     }
 
     async fn a_cancel_ends_retries_also_of_what_can_be_undone(place: Place) {

@@ -134,12 +134,14 @@ impl Shared {
         if matches!(end, End::Completed(_)) {
             state.rollbacks.armed.retain(|armed| armed.dropped);
         }
-        let (kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
+        let (mut kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
+        // They would wake what is gone, and not what waits now.
+        let wakers: Vec<_> = kept.iter_mut().map(|(_, slot)| slot.waker.take()).collect();
         state.ops.extend(kept);
         state.woken.clear();
         state.branches = 0;
         state.rollbacks.unwinding = Some(Unwinding { end, in_flight, waker: None, failures: Vec::new() });
-        (gone, std::mem::take(&mut state.spawned))
+        (gone, wakers, std::mem::take(&mut state.spawned))
     }
 
     /// The second root: undoes what is armed, the last first, and what is still under way once it has succeeded.
