@@ -108,9 +108,10 @@ fn install(
     inbox: InboxRead,
     letters: Vec<Arrival>,
 ) {
+    // A cancel that comes while the run is being unwound ends nothing any more.
+    let is_cancelled = !core.shared().is_unwinding()
+        && letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
     // What has its answer in the inbox is not to be executed again.
-    let is_cancelled =
-        letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
     let actions: Vec<Action> = core
         .shared()
