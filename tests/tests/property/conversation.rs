@@ -22,8 +22,8 @@ const TOKENS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 /// Longer than any case takes.
 const HOLD: Duration = Duration::from_secs(1_000_000);
 
-/// More often than any case needs anything to be sent.
-const SENT_MAX: u32 = 20_000;
+/// How often something is done, more often than any case needs.
+const DEEDS_MAX: u32 = 5_000;
 
 /// The case that a seed describes.
 pub struct Conversation<'a> {
@@ -33,6 +33,8 @@ pub struct Conversation<'a> {
     program: Node,
     /// Once it is asked for the run is cancelled again and again, as by somebody who has seen a crash.
     cancels: bool,
+    /// What it is sent before it has come to its hooks is held for it.
+    opens: bool,
     next: u64,
     answer: Option<bool>,
 }
@@ -44,8 +46,8 @@ impl<'a> Conversation<'a> {
         let mut random = StdRng::seed_from_u64(seed);
         let program = Node::generate(&mut random, Manner::Talking);
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
-        let cancels = random.random_bool(0.3);
-        Conversation { tally, random, clockwork, program, cancels, next: 0, answer: None }
+        let (cancels, opens) = (random.random_bool(0.3), random.random_bool(0.3));
+        Conversation { tally, random, clockwork, program, cancels, opens, next: 0, answer: None }
     }
 
     async fn open(&mut self, store: Arc<dyn Store>, world: &Arc<World>) -> Engine {
@@ -88,12 +90,13 @@ impl<'a> Conversation<'a> {
 
     /// Talks to the runs until all have ended.
     async fn talk(&mut self, engine: &Engine, store: &dyn Store, world: &World, log: &Log) {
-        for _ in 0..SENT_MAX {
+        for _ in 0..DEEDS_MAX {
             let tree = audit::read(store, RUN).await;
             for told in tree.values() {
                 assert_ne!(told.row.status, Status::Stuck, "{:?}", told.row.stuck);
                 world.record(told.recorded());
             }
+            world.assert_nothing_again();
             if !tree.is_empty() && tree.values().all(|told| told.row.status.is_terminal()) {
                 return;
             }
@@ -131,11 +134,12 @@ impl<'a> Conversation<'a> {
                 false => std::future::pending().await,
             }
         });
-        let program = self.program.clone();
+        let start = engine.start(interpret, self.program.clone()).id(RUN);
+        let start = if self.opens { start.opens(TOKENS[0]).opens(TOKENS[1]) } else { start };
         let ended = tokio::select! {
             biased;
             () = async {
-                drop(engine.start(interpret, program).id(RUN).await.expect("the run starts"));
+                drop(start.await.expect("the run starts"));
                 self.talk(&engine, &*store, &world, log).await;
             } => true,
             () = end => false,

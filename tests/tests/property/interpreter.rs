@@ -191,8 +191,12 @@ async fn execute_node(node: Node, input: u64) -> Result<u64> {
         Node::Letters { token, count, node } => {
             let mut letters = hook::<u64>().token(format!("t{token}")).open();
             let mut value = execute(*node, input).await?;
-            for _ in 0..count {
-                value = mix(value, (&mut letters).await?);
+            if count == 1 {
+                return Ok(mix(value, letters.await?));
+            }
+            let mut some = letters.by_ref().take(count);
+            while let Some(letter) = some.next().await {
+                value = mix(value, letter?);
             }
             Ok(value)
         }

@@ -255,7 +255,7 @@ fn any_program_goes_on_from_any_moment_on_sqlite() {
 fn any_conversation_goes_on_from_any_commit() {
     let tally = Tally::default();
     let beginnings = if full() { Beginnings::Each } else { Beginnings::Some };
-    each_seed(if full() { 500 } else { 250 }, |seed| {
+    each_seed(if full() { 500 } else { 200 }, |seed| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime starts").block_on(async {
             let store = MemoryStore::new();
