@@ -114,11 +114,21 @@ impl Told {
     }
 
     /// Every step with a rollback whose success was recorded when the workflow failed is undone once, the last first; those
-    /// that succeeded after it has ended, or was dropped, are undone too; and none of a workflow that has succeeded.
+    /// that succeeded after it has ended, or was dropped, are undone too; and none of a workflow that has succeeded. The
+    /// run does not end before all of them have.
     fn assert_undone(&self) {
         let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
         let unwinds = self.deliveries.iter().position(|(_, delivery)| delivery.get("unwinds").is_some());
+        let workflow = unwinds.unwrap_or(self.events() - 1);
+        let settled: BTreeSet<u64> =
+            self.of("completed").chain(self.of("failed")).filter_map(|event| event["op"].as_u64()).collect();
+        for (_, delivery) in &self.deliveries[..workflow] {
+            let commands = delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
+            let ops = commands.filter_map(|command| command["step"]["op"].as_u64()).filter(|op| undoable.contains(op));
+            let left: Vec<u64> = ops.filter(|op| !settled.contains(op)).collect();
+            assert!(left.is_empty(), "the run has ended before it was known what came of {left:?}");
+        }
         let completed = |deliveries: &[(usize, Value)]| -> Vec<u64> {
             let completed = deliveries.iter().filter_map(|(_, delivery)| delivery["event"]["completed"]["op"].as_u64());
             completed.filter(|op| undoable.contains(op)).collect()

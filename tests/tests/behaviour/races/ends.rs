@@ -109,7 +109,9 @@ races! {
             let completed = events.iter().filter_map(|event| event.get("completed"));
             completed.map(|event| event["value"].clone()).filter(|value| !value.is_null()).collect()
         };
+        let begun = story.commands[..ended].iter().flatten().filter(|command| command["step"]["rollback"] == true).count();
         let (before, late) = (done(&story.events[..=ended]), done(&story.events[ended + 1..]));
+        assert_eq!(begun, before.len() + late.len(), "none is stopped that may have to be undone");
         let steps = story.issued("step").filter(|step| step["step"].as_str().unwrap().ends_with("undo"));
         let undone: Vec<Value> = steps.map(|step| step["input"][0].clone()).collect();
         let in_time: Vec<_> = undone.iter().filter(|name| before.contains(name)).cloned().collect();
