@@ -21,7 +21,7 @@ use workflow_runtime::{Code, Engine, Result, Run, Status, step};
 
 use crate::support::{Lab, Place, Schedule, Scheduled};
 
-const ORDERS_ON_SQLITE: u64 = 40;
+const ORDERS_ON_SQLITE: u64 = 25;
 
 /// Defines a race once for each store: what it gives is how it came out. In memory it must come out in each of those ways.
 macro_rules! races {
