@@ -1,6 +1,9 @@
 //! What the engine does, told through the public API, on every store.
 
 #[macro_use]
+#[path = "../shared/forward.rs"]
+mod forward;
+#[macro_use]
 mod support;
 
 mod cancel;
@@ -13,6 +16,7 @@ mod hooks;
 mod http;
 mod lifecycle;
 mod queues;
+mod races;
 mod resources;
 mod rollback;
 mod rules;

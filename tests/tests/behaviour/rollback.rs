@@ -1,7 +1,9 @@
 //! How what a run has done is undone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use workflow_runtime::store::{Letter, Write};
 use workflow_runtime::{Code, Engine, Error, Result, Run, Status, durable, sleep, step, workflow};
 
 use crate::support::{Lab, Place};
@@ -92,6 +94,18 @@ async fn waits_for_a_gate() -> Result<String> {
 }
 
 #[workflow]
+async fn waits_for_two_gates() -> Result<()> {
+    let (x, y) = tokio::join!(gated("x".into()).rollback(undoes), gated("y".into()).rollback(undoes));
+    x.and(y).map(drop)
+}
+
+#[workflow]
+async fn fails_and_undoes_slowly() -> Result<()> {
+    does("a".into()).rollback(undoes_slowly).await?;
+    fails().await
+}
+
+#[workflow]
 async fn is_between_attempts() -> Result<String> {
     does("a".into()).rollback(undoes).await?;
     never_works().rollback(undoes).await
@@ -172,6 +186,42 @@ on_each_store! {
         lab.open_gate("late");
         assert!(cancel.await.unwrap().unwrap());
         assert_eq!(undone(&lab), ["undoes late"]);
+    }
+
+    async fn steps_under_way_are_undone_one_after_the_other_as_they_succeed(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(waits_for_two_gates, ()).id("r").await.unwrap();
+        for step in ["begins x", "begins y"] {
+            lab.executed(step, 1).await;
+        }
+        let asked = run.clone();
+        let cancel = tokio::spawn(async move { asked.cancel("enough").await });
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("x");
+        recorded(&place, "r", r#"{"completed":{"op":2"#).await;
+        lab.open_gate("y");
+        assert!(cancel.await.unwrap().unwrap());
+        assert_eq!(undone(&lab), ["undoes x", "undoes y"]);
+    }
+
+    async fn a_rollback_goes_on_after_a_crash_though_a_cancel_has_come_meanwhile(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(fails_and_undoes_slowly, ()).id("r").await.unwrap();
+        lab.executed("begins undo of a", 1).await;
+        drop((run, engine));
+        let store = place.store();
+        let body: Arc<[u8]> = br#"{"cancel":{"reason":"too late"}}"#[..].into();
+        let checksum = crc32fast::hash(&body);
+        let letter = Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body };
+        store.commit(&[Write::Post { run: "r".into(), letter, unstick: true }]).await.unwrap();
+        drop(store);
+        lab.open_gate("undo of a");
+        let engine = place.open(&lab).await;
+        let run: Run<()> = engine.get_run("r");
+        assert_eq!((&run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!((undone(&lab), run.status().await.unwrap()), (vec!["undoes a".to_owned()], Status::Failed));
     }
 
     async fn a_cancel_ends_retries_also_of_what_can_be_undone(place: Place) {

@@ -3,12 +3,14 @@
 mod clock;
 mod faulty;
 mod lab;
+mod schedule;
 
 use std::sync::Arc;
 
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
+pub use schedule::{Schedule, Scheduled};
 use tempfile::TempDir;
 use workflow_runtime::store::{JournalRow, MemoryStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};

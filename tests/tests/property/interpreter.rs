@@ -7,22 +7,42 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::{join_all, try_join_all};
 use futures::stream::{self, FuturesUnordered};
+use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Durable, DurableExt, Error, Result, durable, nondeterministic, now, random, sleep, spawn, step, step_info, timeout,
-    uuid, workflow,
+    Durable, DurableExt, Error, Failure, Result, durable, hook, nondeterministic, now, random, remove_attribute,
+    set_attribute, set_state, sleep, spawn, step, step_info, timeout, uuid, workflow, writer,
 };
 
-use crate::program::{How, Node, Work};
+use crate::program::{Bond, How, Node, Work};
 use crate::world::{World, yields};
 
+/// The stream that all of them write to.
+pub const STREAM: &str = "story";
+
+/// The error of a child that has a type of its own.
+#[derive(Debug, Serialize, Deserialize)]
+enum Odd {
+    Of(u64),
+    Other(String),
+}
+
+impl From<Error> for Odd {
+    fn from(error: Error) -> Self {
+        Odd::Other(error.to_string())
+    }
+}
+
+impl Failure for Odd {}
+
 /// Another number for each pair, whatever came before.
-fn mix(a: u64, b: u64) -> u64 {
+pub fn mix(a: u64, b: u64) -> u64 {
     (a ^ b.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23) ^ b
 }
 
-#[step(retries = 2, backoff = "1ms..2ms")]
-async fn perform(#[resource] world: &Arc<World>, work: Work, input: u64) -> Result<u64> {
+/// What every step does.
+async fn attempt(world: &World, work: Work) -> Result<()> {
     let attempt = step_info().map_or(1, |info| info.attempt);
+    world.note(step_info());
     match work.how {
         How::Yields(times) => yields(times).await,
         How::Gate => world.pass().await,
@@ -31,8 +51,39 @@ async fn perform(#[resource] world: &Arc<World>, work: Work, input: u64) -> Resu
     match attempt <= work.failures {
         true if work.fatal => Err(Error::fatal("fatal")),
         true => Err(Error::new(format!("attempt {attempt} fails"))),
-        false => Ok(mix(input, u64::from(work.failures))),
+        false => Ok(()),
     }
+}
+
+#[step(retries = 2, backoff = "1ms..2ms")]
+async fn perform(#[resource] world: &Arc<World>, work: Work, input: u64) -> Result<u64> {
+    let failures = work.failures;
+    attempt(world, work).await?;
+    Ok(mix(input, u64::from(failures)))
+}
+
+/// Gives the number of its operation, by which its rollback can be told from others.
+#[step(retries = 2, backoff = "1ms..2ms")]
+async fn perform_undoable(#[resource] world: &Arc<World>, work: Work) -> Result<u64> {
+    attempt(world, work).await?;
+    let key = step_info().map(|info| info.idempotency_key).unwrap_or_default();
+    Ok(key.rsplit('/').next().unwrap_or_default().parse()?)
+}
+
+#[step(retries = 2, backoff = "1ms..2ms")]
+async fn undo(#[resource] world: &Arc<World>, work: Work, op: u64) -> Result<u64> {
+    attempt(world, work).await?;
+    Ok(op)
+}
+
+#[step(retries = 2, backoff = "1ms..2ms")]
+async fn tell(#[resource] world: &Arc<World>, work: Work, chunks: u64, input: u64) -> Result<u64> {
+    let story = writer(STREAM);
+    for chunk in 0..chunks {
+        story.write(&mix(input, chunk)).await?;
+    }
+    attempt(world, work).await?;
+    Ok(mix(input, chunks))
 }
 
 async fn foreign(times: u32, input: u64) -> u64 {
@@ -137,6 +188,48 @@ async fn execute_node(node: Node, input: u64) -> Result<u64> {
             Ok(input)
         }
         Node::Catch(node) => Ok(execute(*node, input).await.unwrap_or(17)),
+        Node::Letters { token, count, node } => {
+            let mut letters = hook::<u64>().token(format!("t{token}")).open();
+            let mut value = execute(*node, input).await?;
+            if count == 1 {
+                return Ok(mix(value, letters.await?));
+            }
+            let mut some = letters.by_ref().take(count);
+            while let Some(letter) = some.next().await {
+                value = mix(value, letter?);
+            }
+            Ok(value)
+        }
+        Node::Undoable { work, undo: undoing } => {
+            perform_undoable(work).rollback(|op| undo(undoing, op)).await.map(|op| mix(input, op))
+        }
+        Node::Tells { work, chunks } => tell(work, chunks, input).await,
+        Node::Says => {
+            writer(STREAM).write(&input).await?;
+            Ok(mix(input, 6))
+        }
+        Node::State => {
+            set_state(&input)?;
+            Ok(mix(input, 7))
+        }
+        Node::Attribute { key, set } => {
+            let key = format!("key {key}");
+            match set {
+                true => set_attribute(&key, &input.to_string())?,
+                false => remove_attribute(&key)?,
+            }
+            Ok(mix(input, 8))
+        }
+        Node::Child { bond, node } => match bond {
+            Bond::Awaited => interpret(*node).await,
+            Bond::Typed => match interpret_typed(*node).await {
+                Ok(value) => Ok(value),
+                Err(Odd::Of(odd)) => Ok(mix(input, odd)),
+                Err(Odd::Other(text)) => Err(Error::new(text)),
+            },
+            Bond::Abandoned => interpret(*node).abandon().await,
+            Bond::Detached => interpret(*node).detach().map(|_| mix(input, 9)),
+        },
     }
 }
 
@@ -144,4 +237,21 @@ async fn execute_node(node: Node, input: u64) -> Result<u64> {
 #[workflow]
 pub async fn interpret(program: Node) -> Result<u64> {
     execute(program, 1).await
+}
+
+#[workflow]
+async fn interpret_typed(program: Node) -> Result<u64, Odd> {
+    match execute(program, 1).await {
+        Ok(value) if value % 2 == 0 => Err(Odd::Of(value)),
+        other => Ok(other?),
+    }
+}
+
+/// Takes what is held for a token.
+#[workflow]
+pub async fn drain(token: String) -> Result<()> {
+    let held = hook::<u64>().token(token).open();
+    sleep(Duration::from_millis(1)).await;
+    drop(held);
+    Ok(())
 }

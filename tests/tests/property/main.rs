@@ -10,9 +10,15 @@
 //!
 //! takes many thousands. `WORKFLOW_SEED=N` runs the one case that a failure has named.
 
+mod audit;
+mod conversation;
+#[macro_use]
+#[path = "../shared/forward.rs"]
+mod forward;
 mod history;
 mod interpreter;
 mod program;
+mod recorder;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,9 +32,10 @@ use rand::{RngExt, SeedableRng};
 use workflow_runtime::store::{MemoryStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Engine, Result};
 
+use self::conversation::{Beginnings, Conversation};
 use self::history::History;
 use self::interpreter::interpret;
-use self::program::Node;
+use self::program::{Manner, Node};
 use self::world::{Clockwork, World, open_gates, yields};
 
 /// Longer than any program here can take, in the time of its clock.
@@ -42,13 +49,33 @@ struct Tally {
     events: AtomicU64,
     crashes: AtomicU64,
     beginnings: AtomicU64,
+    delivered: AtomicU64,
+    unread: AtomicU64,
+    held: AtomicU64,
+    children: AtomicU64,
+    undone: AtomicU64,
+    cancelled: AtomicU64,
 }
 
 impl Tally {
     fn print(&self) {
-        let Tally { events, crashes, beginnings } = self;
+        self.print_crashes();
+        assert!(self.beginnings.load(Ordering::Relaxed) > 0, "nothing was tested");
+    }
+
+    fn print_conversation(&self) {
+        let Tally { delivered, unread, held, children, undone, cancelled, .. } = self;
+        println!("payloads: {delivered:?} delivered, {unread:?} unread, {held:?} held");
+        println!("{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled");
+        for each in [delivered, unread, held, children, undone, cancelled] {
+            assert!(each.load(Ordering::Relaxed) > 0, "it was not talked about everything");
+        }
+    }
+
+    fn print_crashes(&self) {
+        let Tally { events, crashes, beginnings, .. } = self;
         println!("{events:?} events, {crashes:?} crashes, {beginnings:?} beginnings gone on with");
-        assert!(crashes.load(Ordering::Relaxed) > 0 && beginnings.load(Ordering::Relaxed) > 0, "nothing was tested");
+        assert!(crashes.load(Ordering::Relaxed) > 0, "nothing was tested");
     }
 }
 
@@ -63,7 +90,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let program = Node::generate(&mut random);
+        let program = Node::generate(&mut random, Manner::Solitary);
         let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
         Case { tally, random, world: Arc::default(), clockwork, program }
     }
@@ -220,4 +247,38 @@ fn any_program_goes_on_from_any_moment_on_sqlite() {
         on_sqlite(seed, &directory.path().join("workflow.db"), &tally);
     });
     tally.print();
+}
+
+/// Programs that take payloads, have children, undo what they did and write to streams; in memory they are also gone on
+/// with from commits in the middle, by what was stored then.
+#[test]
+fn any_conversation_goes_on_from_any_commit() {
+    let tally = Tally::default();
+    let beginnings = if full() { Beginnings::Each } else { Beginnings::Some };
+    each_seed(if full() { 500 } else { 200 }, |seed| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime starts").block_on(async {
+            let store = MemoryStore::new();
+            Conversation::new(seed, true, &tally).test(&|| Arc::new(store.clone()), beginnings).await;
+        });
+    });
+    tally.print();
+    tally.print_conversation();
+}
+
+#[test]
+fn any_conversation_goes_on_after_any_crash_on_sqlite() {
+    let tally = Tally::default();
+    each_seed(if full() { 1_000 } else { 30 }, |seed| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("workflow.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime starts").block_on(async {
+            let open =
+                || Arc::new(SqliteStore::open(&path, Synchronous::Normal).expect("the store opens")) as Arc<dyn Store>;
+            Conversation::new(seed, false, &tally).test(&open, Beginnings::None).await;
+        });
+    });
+    tally.print_crashes();
+    tally.print_conversation();
 }

@@ -38,6 +38,44 @@ pub enum Node {
     Spawn(Box<[Node; 2]>),
     Detach(Box<Node>),
     Catch(Box<Node>),
+    /// So many payloads of a token, whose hook is open while the node is executed.
+    Letters {
+        token: u8,
+        count: usize,
+        node: Box<Node>,
+    },
+    /// A step with a rollback, which may fail as well.
+    Undoable {
+        work: Work,
+        undo: Work,
+    },
+    /// A step that writes so many chunks.
+    Tells {
+        work: Work,
+        chunks: u64,
+    },
+    /// The workflow writes a chunk.
+    Says,
+    State,
+    Attribute {
+        key: u8,
+        /// Else it is taken away.
+        set: bool,
+    },
+    Child {
+        bond: Bond,
+        node: Box<Node>,
+    },
+}
+
+/// What a child is to its parent.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Bond {
+    Awaited,
+    /// Awaited, and its error is one of its own type.
+    Typed,
+    Abandoned,
+    Detached,
 }
 
 /// What a step does.
@@ -60,14 +98,24 @@ pub enum How {
     Milliseconds(u64),
 }
 
-/// How many nodes there may still be.
-struct Budget(u32);
+/// Whether a program keeps to itself or talks to the world outside its run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Solitary,
+    Talking,
+}
+
+/// What may still be generated.
+struct Budget {
+    nodes: u32,
+    manner: Manner,
+}
 
 impl Node {
-    pub fn generate(random: &mut StdRng) -> Self {
-        let mut budget = Budget(random.random_range(3..60));
+    pub fn generate(random: &mut StdRng, manner: Manner) -> Self {
+        let mut budget = Budget { nodes: random.random_range(3..60), manner };
         let mut nodes = Vec::new();
-        while budget.0 > 0 {
+        while budget.nodes > 0 {
             let node = node(random, &mut budget, 3);
             // Else most would end at their first failure.
             nodes.push(if random.random_bool(0.9) { Node::Catch(Box::new(node)) } else { node });
@@ -90,8 +138,11 @@ fn work(random: &mut StdRng) -> Work {
 }
 
 fn node(random: &mut StdRng, budget: &mut Budget, depth: u32) -> Node {
-    budget.0 = budget.0.saturating_sub(1);
-    let leaf = depth == 0 || budget.0 == 0;
+    budget.nodes = budget.nodes.saturating_sub(1);
+    let leaf = depth == 0 || budget.nodes == 0;
+    if budget.manner == Manner::Talking && random.random_bool(0.5) {
+        return talk(random, budget, depth, leaf);
+    }
     let choice = if leaf { random.random_range(0..9) } else { random.random_range(0..22) };
     let mut next = |random: &mut StdRng| node(random, budget, depth - 1);
     match choice {
@@ -116,6 +167,26 @@ fn node(random: &mut StdRng, budget: &mut Budget, depth: u32) -> Node {
                 20 => Node::Unordered(nodes),
                 _ => Node::Buffered { most: random.random_range(1..4), nodes },
             }
+        }
+    }
+}
+
+fn talk(random: &mut StdRng, budget: &mut Budget, depth: u32, leaf: bool) -> Node {
+    match random.random_range(0..if leaf { 7 } else { 11 }) {
+        0 | 1 => Node::Undoable { work: work(random), undo: work(random) },
+        2 => Node::Tells { work: work(random), chunks: random.random_range(1..4) },
+        3 => Node::Says,
+        4 => Node::State,
+        5 => Node::Attribute { key: random.random_range(0..3), set: random.random_bool(0.7) },
+        6..=8 => {
+            let (token, count) = (random.random_range(0..4), random.random_range(1..4));
+            let node = if leaf { Node::Random } else { node(random, budget, depth - 1) };
+            Node::Letters { token, count, node: Box::new(node) }
+        }
+        _ => {
+            let bonds = [Bond::Awaited, Bond::Awaited, Bond::Typed, Bond::Abandoned, Bond::Detached];
+            let bond = bonds[random.random_range(0..bonds.len())];
+            Node::Child { bond, node: Box::new(node(random, budget, depth - 1)) }
         }
     }
 }

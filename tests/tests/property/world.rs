@@ -1,5 +1,6 @@
 //! What the steps wait for, and a clock of the test's own.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,18 +8,40 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use tokio::sync::{Notify, oneshot};
+use workflow_runtime::StepInfo;
 use workflow_runtime::engine::Environment;
 
-/// The steps that wait to be let pass.
+/// The steps that wait to be let pass, and those that were executed.
 #[derive(Default)]
 pub struct World {
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
     came: Notify,
+    /// The keys of the steps whose results are recorded.
+    recorded: Mutex<HashSet<String>>,
+    again: Mutex<Vec<String>>,
 }
 
 impl World {
     fn waiting(&self) -> MutexGuard<'_, Vec<oneshot::Sender<()>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on none of these steps may be executed.
+    pub fn record(&self, keys: impl IntoIterator<Item = String>) {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    /// A step is executed.
+    pub fn note(&self, info: Option<StepInfo>) {
+        let key = info.map(|info| info.idempotency_key).unwrap_or_default();
+        if self.recorded.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+            self.again.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        }
+    }
+
+    pub fn assert_nothing_again(&self) {
+        let again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(again.is_empty(), "steps with recorded results were executed again: {again:?}");
     }
 
     /// Waits until the test lets it pass.

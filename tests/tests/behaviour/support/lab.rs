@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use super::Schedule;
+
 /// Counts executions by name and holds gates by name. Each test has its own, so that tests run side by side.
 #[derive(Clone, Default)]
 pub struct Lab(Arc<Mutex<Inner>>);
@@ -14,11 +16,25 @@ struct Inner {
     executed: HashMap<String, watch::Sender<usize>>,
     gates: HashMap<String, watch::Sender<bool>>,
     notes: Vec<String>,
+    schedule: Option<Schedule>,
 }
 
 impl Lab {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One whose steps ask a schedule for their [`turn`](Lab::turn).
+    pub fn scheduled(schedule: &Schedule) -> Self {
+        let lab = Self::default();
+        lab.0.lock().unwrap().schedule = Some(schedule.clone());
+        lab
+    }
+
+    /// Waits until the schedule lets a step go.
+    pub async fn turn(&self) {
+        let schedule = self.0.lock().unwrap().schedule.clone();
+        schedule.expect("the lab has a schedule").turn("step").await;
     }
 
     /// Notes an execution: its number, from 1.

@@ -1,0 +1,134 @@
+//! Payloads against everything that may come before them.
+
+use futures::StreamExt;
+use tokio::join;
+use workflow_runtime::{Result, hook, timeout, workflow};
+
+use super::{Arena, Duration, Status, races, sometime};
+
+const MILLISECONDS: u64 = 5;
+
+#[workflow]
+async fn waits_for_so_long(token: String) -> Result<Option<u64>> {
+    match timeout(Duration::from_millis(MILLISECONDS), hook::<u64>().token(token)).await {
+        Ok(payload) => payload.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+#[workflow]
+async fn collects(token: String, count: usize) -> Result<Vec<u64>> {
+    let payloads: Vec<_> = hook::<u64>().token(token).open().take(count).collect().await;
+    payloads.into_iter().collect()
+}
+
+/// Its first hook may lose a race, and then it opens the same token again.
+#[workflow]
+async fn tries_twice(token: String) -> Result<(Option<u64>, Option<u64>)> {
+    let first = hook::<u64>().token(token.clone()).open();
+    let first = tokio::select! {
+        payload = first => Some(payload?),
+        other = sometime("other".into()) => other.map(|_| None)?,
+    };
+    sometime("between".into()).await?;
+    let second = match timeout(Duration::from_millis(MILLISECONDS), hook::<u64>().token(token)).await {
+        Ok(payload) => Some(payload?),
+        Err(_) => None,
+    };
+    Ok((first, second))
+}
+
+races! {
+    in 2_000 orders:
+
+    async fn a_hook_against_a_sleep(arena: Arena) -> ["delivered", "unread", "refused"] {
+        let run = arena.outside.start(waits_for_so_long, "t".into()).id("run").await.unwrap();
+        let (sent, ()) = join!(arena.send("t", 7, None), arena.pass(MILLISECONDS));
+        let story = arena.story("run").await;
+        let got = run.await.unwrap();
+        story.assert_accounts_for(&[(7, sent)]);
+        assert_eq!(got, story.delivered().first().copied());
+        assert_eq!(story.of("timer").count(), usize::from(got.is_none()));
+        match (sent, got) {
+            (true, Some(_)) => "delivered",
+            (true, None) => "unread",
+            (false, _) => "refused",
+        }
+    }
+
+    async fn a_hook_against_a_cancel(arena: Arena) -> ["completed", "cancelled", "cancelled, one delivered", "cancelled, both sent"] {
+        let run = arena.outside.start(collects, ("t".into(), 2)).id("run").await.unwrap();
+        let sending = async { join!(arena.send("t", 1, None), arena.send("t", 2, None)) };
+        let ((one, two), cancelled) = join!(sending, arena.cancel(&run));
+        let story = arena.story("run").await;
+        let result = run.await;
+        story.assert_accounts_for(&[(1, one), (2, two)]);
+        assert_eq!((story.status == Status::Cancelled, result.is_err()), (cancelled, cancelled));
+        if let Ok(payloads) = result {
+            assert_eq!(payloads, story.delivered());
+        }
+        match (cancelled, story.delivered().len(), one && two) {
+            (false, ..) => "completed",
+            (true, 1, _) => "cancelled, one delivered",
+            (true, _, true) => "cancelled, both sent",
+            (true, ..) => "cancelled",
+        }
+    }
+
+    async fn two_payloads_at_once(arena: Arena) -> ["in order", "the other way round"] {
+        let run = arena.outside.start(collects, ("t".into(), 2)).id("run").opens("t").await.unwrap();
+        // One of them names its delivery. The token is there from the start on.
+        let (one, two) = join!(arena.send("t", 1, None), arena.send("t", 2, Some("two")));
+        let story = arena.story("run").await;
+        assert!(one && two);
+        story.assert_accounts_for(&[(1, one), (2, two)]);
+        assert_eq!(run.await.unwrap(), story.delivered());
+        if story.delivered() == [1, 2] { "in order" } else { "the other way round" }
+    }
+
+    async fn two_deliveries_of_one_payload_at_once(arena: Arena) -> ["the first", "the second"] {
+        let run = arena.outside.start(collects, ("t".into(), 2)).id("run").opens("t").await.unwrap();
+        let twice = async { join!(arena.send("t", 1, Some("a")), arena.send("t", 2, Some("a"))) };
+        let ((one, two), other) = join!(twice, arena.send("t", 3, Some("b")));
+        assert!((one || two) && other, "the run has not ended before it has both");
+        let story = arena.story("run").await;
+        let mut delivered = story.delivered();
+        assert_eq!(run.await.unwrap(), delivered);
+        assert!(story.unread.is_empty(), "{:?}", story.unread);
+        delivered.sort_unstable();
+        match delivered[..] {
+            [1, 3] => "the first",
+            [2, 3] => "the second",
+            _ => panic!("{delivered:?}"),
+        }
+    }
+
+    async fn payloads_to_a_hook_that_lost_its_race(arena: Arena) -> ["unread", "to the second hook", "refused", "to both"] {
+        let run = arena.outside.start(tries_twice, "t".into()).id("run").await.unwrap();
+        let (one, two, three, ()) = join!(
+            arena.send("t", 1, None),
+            arena.send("t", 2, Some("two")),
+            arena.send("t", 3, None),
+            arena.pass(MILLISECONDS),
+        );
+        let story = arena.story("run").await;
+        let got = run.await.unwrap();
+        story.assert_accounts_for(&[(1, one), (2, two), (3, three)]);
+        let delivered: Vec<u64> = [got.0, got.1].into_iter().flatten().collect();
+        assert_eq!(delivered, story.delivered());
+        // Each hook has got what was sent to it: the second one nothing that the first one has left.
+        let hooks: Vec<_> = story.issued("hook").map(|hook| hook["op"].clone()).collect();
+        let to = |payload: Option<u64>| {
+            let found = story.of("payload").find(|event| event["value"].as_u64() == payload);
+            found.map(|event| event["op"].clone())
+        };
+        assert!(got.0.is_none() || to(got.0).as_ref() == hooks.first());
+        assert!(got.1.is_none() || to(got.1).as_ref() == hooks.get(1));
+        match (got, story.unread.is_empty()) {
+            ((Some(_), Some(_)), _) => "to both",
+            ((None, Some(_)), _) => "to the second hook",
+            (_, false) => "unread",
+            _ => "refused",
+        }
+    }
+}

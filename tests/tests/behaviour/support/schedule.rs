@@ -1,0 +1,190 @@
+//! Who goes next, of all that could: a seed decides it, so that another seed is another order of the same events.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tokio::sync::oneshot;
+use workflow_runtime::Error;
+use workflow_runtime::engine::Environment;
+use workflow_runtime::store::{Failed, Outcome, Ownership, Store, Write};
+
+use super::ManualClock;
+
+/// Everything that takes part asks for its [`turn`](Schedule::turn), and gets it one at a time: as soon as nobody can
+/// move any more, one of those who ask may. It is the clock and the randomness of the engines, too.
+#[derive(Clone)]
+pub struct Schedule(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    clock: ManualClock,
+    /// Whether threads take part as well, of which nobody can tell whether they can move.
+    threads: bool,
+}
+
+struct State {
+    random: StdRng,
+    waiting: Vec<(&'static str, oneshot::Sender<()>)>,
+    /// How likely each kind goes before others: with the same chances for all a run would nearly always end before what
+    /// takes long, or never.
+    weights: BTreeMap<&'static str, u32>,
+    taken: DefaultHasher,
+    turns: u32,
+}
+
+/// Where the clock begins, in milliseconds since 1970.
+const BEGIN: u64 = 1_700_000_000_000;
+
+/// How many turns a race may take, and how often in a row nobody may ask for one.
+const TURNS_MAX: u32 = 20_000;
+
+impl Schedule {
+    pub fn new(seed: u64, threads: bool) -> Self {
+        let state = State {
+            random: StdRng::seed_from_u64(seed),
+            waiting: Vec::new(),
+            weights: BTreeMap::new(),
+            taken: DefaultHasher::new(),
+            turns: 0,
+        };
+        Schedule(Arc::new(Shared { state: Mutex::new(state), clock: ManualClock::at(BEGIN), threads }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Waits to be let go.
+    pub async fn turn(&self, what: &'static str) {
+        let (go, gone) = oneshot::channel();
+        self.state().waiting.push((what, go));
+        // The schedule lives as long as the race.
+        let _ = gone.await;
+    }
+
+    pub fn chance(&self, probability: f64) -> bool {
+        self.state().random.random_bool(probability)
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, milliseconds: u64) {
+        self.0.clock.set(self.now() + milliseconds);
+    }
+
+    /// What tells this order from others.
+    pub fn order(&self) -> u64 {
+        self.state().taken.finish()
+    }
+
+    /// Lets somebody go: whether there was anybody.
+    fn let_go(&self) -> bool {
+        let mut state = self.state();
+        while let Some(next) = state.next() {
+            let (what, go) = state.waiting.remove(next);
+            if go.send(()).is_ok() {
+                what.hash(&mut state.taken);
+                state.turns += 1;
+                assert!(state.turns < TURNS_MAX, "the race does not come to its end");
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Runs a race to its end, on a runtime of one thread whose own clock is paused: it jumps when nobody can move. If
+    /// nobody asks for a turn then either, what is left to wait for is time.
+    pub async fn run<T>(&self, race: impl Future<Output = T>) -> T {
+        let steer = async {
+            let mut idle = 0;
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                if self.let_go() {
+                    idle = 0;
+                    continue;
+                }
+                idle += 1;
+                assert!(idle < TURNS_MAX, "nobody can move, and time does not help");
+                if self.0.threads && idle % 100 > 0 {
+                    std::thread::yield_now();
+                } else {
+                    self.pass(1_000);
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = race => outcome,
+            () = steer => unreachable!("it steers for ever"),
+        }
+    }
+}
+
+impl State {
+    /// Which one of those who wait.
+    fn next(&mut self) -> Option<usize> {
+        let State { random, waiting, weights, .. } = self;
+        let weights: Vec<u32> = waiting
+            .iter()
+            .map(|(what, _)| *weights.entry(what).or_insert_with(|| 1 << random.random_range(0..8)))
+            .collect();
+        let total = weights.iter().sum();
+        let mut left = (total > 0).then(|| random.random_range(0..total))?;
+        weights.iter().position(|weight| left.checked_sub(*weight).map(|rest| left = rest).is_none())
+    }
+}
+
+impl Environment for Schedule {
+    fn now(&self) -> u64 {
+        self.0.clock.now()
+    }
+
+    fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
+        self.0.clock.sleep_until(time)
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        self.state().random.fill_bytes(bytes);
+    }
+}
+
+/// A store each of whose operations asks for its turn; a commit a second time, before anybody knows of it.
+pub struct Scheduled {
+    inner: Arc<dyn Store>,
+    schedule: Schedule,
+}
+
+impl Scheduled {
+    pub fn new(inner: Arc<dyn Store>, schedule: &Schedule) -> Self {
+        Scheduled { inner, schedule: schedule.clone() }
+    }
+
+    async fn before(&self, what: &'static str) {
+        self.schedule.turn(what).await;
+    }
+}
+
+impl Store for Scheduled {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move {
+            self.before("commit").await;
+            let outcomes = self.inner.commit(group).await;
+            self.before("committed").await;
+            outcomes
+        })
+    }
+
+    fn blocks(&self) -> bool {
+        self.inner.blocks()
+    }
+
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        self.inner.acquire(owner)
+    }
+
+    forward_reads!();
+}

@@ -1,0 +1,239 @@
+//! Programs that talk to the world: what is sent to them, when they are cancelled, and what it comes to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use workflow_runtime::store::{Status, Store};
+use workflow_runtime::{Code, Engine, Error, Run};
+
+use crate::audit::{self, Tree};
+use crate::interpreter::{drain, interpret};
+use crate::program::{Manner, Node};
+use crate::recorder::{Log, Recorder};
+use crate::world::{Clockwork, World, open_gates, yields};
+use crate::{RUN, Tally};
+
+const TOKENS: [&str; 4] = ["t0", "t1", "t2", "t3"];
+
+/// Longer than any case takes.
+const HOLD: Duration = Duration::from_secs(1_000_000);
+
+/// How often something is done, more often than any case needs.
+const DEEDS_MAX: u32 = 5_000;
+
+/// The case that a seed describes.
+pub struct Conversation<'a> {
+    tally: &'a Tally,
+    random: StdRng,
+    clockwork: Option<Arc<Clockwork>>,
+    program: Node,
+    /// Once it is asked for the run is cancelled again and again, as by somebody who has seen a crash.
+    cancels: bool,
+    /// What it is sent before it has come to its hooks is held for it.
+    opens: bool,
+    next: u64,
+    answer: Option<bool>,
+}
+
+type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
+
+impl<'a> Conversation<'a> {
+    pub fn new(seed: u64, clockwork: bool, tally: &'a Tally) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let program = Node::generate(&mut random, Manner::Talking);
+        let clockwork = clockwork.then(|| Arc::new(Clockwork::new(random.random())));
+        let (cancels, opens) = (random.random_bool(0.3), random.random_bool(0.3));
+        Conversation { tally, random, clockwork, program, cancels, opens, next: 0, answer: None }
+    }
+
+    async fn open(&mut self, store: Arc<dyn Store>, world: &Arc<World>) -> Engine {
+        let mut builder = Engine::builder().store(store).resource(world.clone()).recoveries(u32::MAX);
+        if let Some(clockwork) = &self.clockwork {
+            builder = builder.environment(clockwork.clone());
+        }
+        if self.random.random_bool(0.3) {
+            builder = builder.replay_every_turn();
+        }
+        if self.random.random_bool(0.4) {
+            builder = builder.evict_after(Duration::ZERO);
+        }
+        builder.open().await.expect("the engine opens")
+    }
+
+    /// Sends something to some token. A number that the store has taken was taken whether this comes to its end or not.
+    async fn send(&mut self, engine: &Engine, log: &Log) {
+        let token = TOKENS[self.random.random_range(0..TOKENS.len())];
+        self.next += 1;
+        let number = self.next;
+        let hold = self.random.random_bool(0.2);
+        for _ in 0..if is_named(number) { 2 } else { 1 } {
+            let mut sending = engine.resume_hook(token, &number);
+            if is_named(number) {
+                sending = sending.idempotency_key(format!("key {number}"));
+            }
+            if hold {
+                sending = sending.hold_for(HOLD);
+            }
+            match sending.await {
+                Ok(()) => assert!(log.taken().contains(&number), "it was acknowledged and is not stored"),
+                Err(error) => {
+                    let code = error.code();
+                    assert!([Code::HookNotFound, Code::HookDisposed, Code::HookFinished].contains(&code), "{error:?}");
+                }
+            }
+        }
+    }
+
+    /// Talks to the runs until all have ended.
+    async fn talk(&mut self, engine: &Engine, store: &dyn Store, world: &World, log: &Log) {
+        for _ in 0..DEEDS_MAX {
+            let tree = audit::read(store, RUN).await;
+            for told in tree.values() {
+                assert_ne!(told.row.status, Status::Stuck, "{:?}", told.row.stuck);
+                world.record(told.recorded());
+            }
+            world.assert_nothing_again();
+            if !tree.is_empty() && tree.values().all(|told| told.row.status.is_terminal()) {
+                return;
+            }
+            let run: Run<u64> = engine.get_run(RUN);
+            match self.random.random_range(0..20) {
+                0 if self.cancels && !tree.is_empty() => {
+                    let answer = run.cancel("enough").await.expect("there is a run");
+                    assert!(self.answer.is_none_or(|before| before == answer), "it was answered otherwise before");
+                    self.answer = Some(answer);
+                }
+                1 if !tree.is_empty() => run.wake_up().await.expect("there is a run"),
+                2..8 => yields(self.random.random_range(0..30)).await,
+                8..12 => tokio::time::sleep(Duration::from_millis(self.random.random_range(0..3))).await,
+                _ => self.send(engine, log).await,
+            }
+        }
+        panic!("the runs do not end");
+    }
+
+    /// An engine that is dropped after a while, whatever it is doing then; or that comes to the end of all. Whether it has.
+    async fn live(&mut self, open: Open<'_>, log: &Log, short: bool) -> bool {
+        let store: Arc<dyn Store> = Arc::new(Recorder { inner: open(), log: log.clone() });
+        let world = Arc::new(World::default());
+        for told in audit::read(&*store, RUN).await.values() {
+            world.record(told.recorded());
+        }
+        let gates = tokio::spawn(open_gates(world.clone(), self.random.random()));
+        let moments = self.random.random_range(0..200);
+        let milliseconds = if self.random.random_bool(0.5) { self.random.random_range(0..8) } else { 0 };
+        let engine = self.open(store.clone(), &world).await;
+        let end: BoxFuture<'_, ()> = Box::pin(async move {
+            yields(moments).await;
+            match short {
+                true => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
+                false => std::future::pending().await,
+            }
+        });
+        let start = engine.start(interpret, self.program.clone()).id(RUN);
+        let start = if self.opens { start.opens(TOKENS[0]).opens(TOKENS[1]) } else { start };
+        let ended = tokio::select! {
+            biased;
+            () = async {
+                drop(start.await.expect("the run starts"));
+                self.talk(&engine, &*store, &world, log).await;
+            } => true,
+            () = end => false,
+        };
+        drop(engine);
+        gates.abort();
+        world.assert_nothing_again();
+        ended
+    }
+
+    /// Goes on with what is stored until all has ended, and looks at what it has come to.
+    async fn finish(&mut self, open: Open<'_>, log: &Log, before: &Tree) -> Tree {
+        assert!(self.live(open, log, false).await, "the last life ends with the runs");
+        let store = open();
+        let tree = audit::read(&*store, RUN).await;
+        for (id, told) in before {
+            tree.get(id).expect("no run is lost").assert_continues(told);
+        }
+        audit::assert_sound(&*store, &tree).await;
+        let status = tree[RUN].row.status;
+        assert!(self.answer.is_none_or(|cancelled| cancelled == (status == Status::Cancelled)), "{status}");
+        let world = Arc::new(World::default());
+        let engine = self.open(Arc::new(Recorder { inner: open(), log: log.clone() }), &world).await;
+        let mut held = Vec::new();
+        for token in TOKENS {
+            let run = engine.start(drain, token.into()).id(token).await.expect("the run starts");
+            run.await.unwrap_or_else(|error: Error| panic!("what is held is not given out: {error:?}"));
+            held.push(audit::read(&*store, token).await);
+        }
+        drop(engine);
+        let trees: Vec<&Tree> = held.iter().chain([&tree]).collect();
+        audit::assert_accounted(&trees, &log.taken(), is_named);
+        let held: usize = held.iter().flat_map(|tree| tree.values()).map(|told| told.delivered().len()).sum();
+        self.tally.held.fetch_add(held as u64, Ordering::Relaxed);
+        tree
+    }
+
+    fn count(&self, tree: &Tree) {
+        let Tally { events, delivered, unread, children, undone, cancelled, .. } = self.tally;
+        let add = |to: &AtomicU64, number: usize| to.fetch_add(number as u64, Ordering::Relaxed);
+        for told in tree.values() {
+            add(events, told.events());
+            add(delivered, told.delivered().len());
+            add(unread, told.unread.len());
+            add(children, told.children.len());
+            add(undone, told.undone().len());
+            add(cancelled, usize::from(told.row.status == Status::Cancelled));
+        }
+    }
+
+    /// All of it: crashes at any moment, and then from some of the commits (or each) once more to the end.
+    pub async fn test(&mut self, open: Open<'_>, beginnings: Beginnings) {
+        let log = Log::default();
+        let mut before = Tree::new();
+        for _ in 0..self.random.random_range(0..8) {
+            if self.live(open, &log, true).await {
+                break;
+            }
+            self.tally.crashes.fetch_add(1, Ordering::Relaxed);
+            let after = audit::read(&*open(), RUN).await;
+            for (id, told) in &before {
+                after.get(id).expect("no run is lost").assert_continues(told);
+            }
+            before = after;
+        }
+        let commits = log.len();
+        let tree = self.finish(open, &log, &before).await;
+        self.count(&tree);
+        let commits = commits.max(log.len().saturating_sub(1));
+        let commits: Vec<usize> = match beginnings {
+            Beginnings::None => Vec::new(),
+            Beginnings::Some => (0..3).map(|_| self.random.random_range(1..=commits)).collect(),
+            Beginnings::Each => (1..=commits).collect(),
+        };
+        for commit in commits {
+            self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
+            let (store, log) = log.beginning(commit).await;
+            let before = audit::read(&store, RUN).await;
+            // It may not have been asked for yet, or answered.
+            self.answer = None;
+            self.finish(&|| Arc::new(store.clone()), &log, &before).await;
+        }
+    }
+}
+
+/// At which commits a case is gone on with once more.
+#[derive(Clone, Copy)]
+pub enum Beginnings {
+    None,
+    Some,
+    Each,
+}
+
+/// Whether the sender of a payload names its delivery, and sends it twice.
+fn is_named(number: u64) -> bool {
+    number.is_multiple_of(5)
+}

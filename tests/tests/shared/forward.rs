@@ -1,0 +1,59 @@
+//! Stores in front of other stores.
+
+/// The methods of a [`Store`](workflow_runtime::store::Store) that read, by those of `self.inner`, each after awaiting
+/// `self.before("its name")`.
+macro_rules! forward_reads {
+    () => {
+        forward_reads! {
+            fn run['a](id: &'a str) -> Option<::workflow_runtime::store::RunRow>;
+            fn journal['a](
+                run: ::workflow_runtime::store::RunKey, generation: u64, from: u64, limit: usize
+            ) -> Vec<::workflow_runtime::store::JournalRow>;
+            fn last['a](
+                run: ::workflow_runtime::store::RunKey, generation: u64
+            ) -> Option<::workflow_runtime::store::JournalRow>;
+            fn inbox['a](run: ::workflow_runtime::store::RunKey) -> (u64, Vec<::workflow_runtime::store::InboxRow>);
+            fn state['a](run: &'a str) -> Option<::std::sync::Arc<str>>;
+            fn attributes['a](run: &'a str) -> ::workflow_runtime::store::Attributes;
+            fn find['a](
+                attributes: &'a [(String, String)], limit: usize
+            ) -> Vec<::workflow_runtime::store::RunRow>;
+            fn notices['a](
+                statuses: &'a [::workflow_runtime::store::Status],
+                after: u64,
+                limit: usize
+            ) -> Vec<::workflow_runtime::store::Notice>;
+            fn children['a](run: &'a str) -> Vec<::std::sync::Arc<str>>;
+            fn token['a](token: &'a str) -> Option<::workflow_runtime::store::TokenRow>;
+            fn chunks['a](
+                run: ::workflow_runtime::store::RunKey, stream: &'a str, from: u64, limit: usize
+            ) -> ::workflow_runtime::store::ChunkPage;
+            fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
+            fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;
+            fn next_due['a](workflows: ::std::sync::Arc<[&'static str]>) -> Option<u64>;
+            fn unknown_due['a](
+                workflows: ::std::sync::Arc<[&'static str]>, now: u64
+            ) -> Vec<::std::sync::Arc<str>>;
+        }
+
+        fn changed<'a>(
+            &'a self,
+            environment: &'a dyn ::workflow_runtime::engine::Environment,
+        ) -> ::futures::future::BoxFuture<'a, ()> {
+            self.inner.changed(environment)
+        }
+    };
+    ($(fn $name:ident[$life:lifetime]($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
+        $(
+            fn $name<$life>(
+                &$life self,
+                $($argument: $type),*
+            ) -> ::futures::future::BoxFuture<$life, Result<$output, ::workflow_runtime::Error>> {
+                Box::pin(async move {
+                    self.before(stringify!($name)).await;
+                    self.inner.$name($($argument),*).await
+                })
+            }
+        )*
+    };
+}
