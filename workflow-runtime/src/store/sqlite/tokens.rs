@@ -7,20 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use super::letters::receive;
 use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
-impl TokenState {
-    fn as_str(self) -> &'static str {
-        match self {
-            TokenState::Open => "open",
-            TokenState::Disposed => "disposed",
-            TokenState::Finished => "finished",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [TokenState::Open, TokenState::Disposed, TokenState::Finished].into_iter().find(|state| state.as_str() == word)
-    }
-}
-
 /// What settles where a letter goes.
 struct Owner {
     run: Option<RunKey>,
