@@ -305,7 +305,8 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_step_nobody_cancels_the_token() {
-    assert!(!cancellation().is_cancelled());
+case! {
+    async fn outside_a_step_nobody_cancels_the_token() {
+        assert!(!cancellation().is_cancelled());
+    }
 }

@@ -1,6 +1,9 @@
 //! What the engine does, told through the public API, on every store.
 
 #[macro_use]
+extern crate workflow_tests;
+
+#[macro_use]
 mod support;
 
 mod cancel;
@@ -23,3 +26,7 @@ mod steps;
 mod streams;
 mod stuck;
 mod time;
+
+fn main() -> std::process::ExitCode {
+    workflow_tests::harness::main(file!())
+}

@@ -5,13 +5,17 @@ mod faulty;
 mod lab;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 use tempfile::TempDir;
-use workflow_runtime::store::{JournalRow, MemoryStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::store::{JournalRow, MemoryStore, PostgresOptions, PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};
+
+/// So that a test which ends an engine without a word need not wait for long.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// Defines a test once for each store.
 macro_rules! on_each_store {
@@ -24,15 +28,15 @@ macro_rules! on_each_store {
 
                 async fn test($place: $crate::support::Place) $body
 
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn memory() {
-                    test($crate::support::Place::memory()).await
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn sqlite() {
-                    test($crate::support::Place::sqlite()).await
-                }
+                case!(@ memory, Nothing, || {
+                    workflow_tests::harness::threads(test($crate::support::Place::memory()))
+                });
+                case!(@ sqlite, Nothing, || {
+                    workflow_tests::harness::threads(test($crate::support::Place::sqlite()))
+                });
+                case!(@ postgres, Postgres, || {
+                    workflow_tests::harness::threads(test($crate::support::Place::postgres()))
+                });
             }
         )*
     };
@@ -43,6 +47,8 @@ macro_rules! on_each_store {
 pub enum Place {
     Memory(MemoryStore),
     Sqlite(Arc<TempDir>),
+    /// A URL with a schema.
+    Postgres(Arc<str>),
 }
 
 impl Place {
@@ -54,9 +60,19 @@ impl Place {
         Place::Sqlite(Arc::new(tempfile::tempdir().expect("a temporary directory")))
     }
 
-    /// The store itself. Each call for SQLite opens the file anew, as another process would.
+    pub fn postgres() -> Self {
+        Place::Postgres(workflow_tests::postgres::url().into())
+    }
+
+    /// The store itself. Each call for a database opens it anew, as another process would.
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
+            Place::Postgres(url) => {
+                let options = PostgresOptions::new(url).expect("the URL is one").lease(LEASE);
+                let opening = PostgresStore::open_with(options);
+                let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opening));
+                Arc::new(store.expect("the store opens"))
+            }
             Place::Memory(store) => Arc::new(store.clone()),
             Place::Sqlite(directory) => {
                 let path = directory.path().join("runs.db");

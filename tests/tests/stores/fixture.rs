@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, RowChange, RunKey, RunRow,
+    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, PostgresStore, RowChange, RunKey, RunRow,
     SqliteStore, Status, Store, Synchronous, Turn, Write,
 };
 
@@ -33,6 +33,21 @@ impl Fixture {
         let path = directory.path().join("runs.db");
         let open = Box::new(move || Arc::new(SqliteStore::open(&path, Synchronous::Full).unwrap()) as Arc<dyn Store>);
         Fixture { store: open(), open, directory: Some(directory) }
+    }
+
+    pub fn postgres() -> Self {
+        Self::postgres_with("")
+    }
+
+    /// With more parameters of its URL.
+    pub fn postgres_with(parameters: &str) -> Self {
+        let url = format!("{}{parameters}", workflow_tests::postgres::url());
+        let open = Box::new(move || {
+            let opening = PostgresStore::open(&url);
+            let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opening));
+            Arc::new(store.unwrap()) as Arc<dyn Store>
+        });
+        Fixture { store: open(), open, directory: None }
     }
 
     /// The same store, as another engine opens it.

@@ -1,5 +1,8 @@
 //! What every store promises: each sentence of `workflow_runtime::store`, for each store.
 
+#[macro_use]
+extern crate workflow_tests;
+
 mod changes;
 mod claims;
 mod creation;
@@ -17,29 +20,36 @@ mod sqlite_faults;
 #[cfg(unix)]
 mod sqlite_files;
 
-macro_rules! conformance {
-    ($($module:ident: $($case:ident),* $(,)?;)*) => {
-        mod memory {
-            $(mod $module {
-                $(#[tokio::test]
-                async fn $case() {
-                    crate::$module::$case(crate::fixture::Fixture::memory()).await;
-                })*
-            })*
-        }
+/// Defines cases for a store.
+macro_rules! cases {
+    ($store:ident, $needs:ident: $($module:ident: $($case:ident),* $(,)?;)*) => {
+        $($(workflow_tests::inventory::submit! {
+            workflow_tests::harness::Case {
+                module: concat!("stores::", stringify!($store), "::", stringify!($module)),
+                name: stringify!($case),
+                needs: workflow_tests::harness::Needs::$needs,
+                run: || workflow_tests::harness::threads(async {
+                    crate::$module::$case(crate::fixture::Fixture::$store()).await;
+                }),
+            }
+        })*)*
+    };
+}
 
-        mod sqlite {
-            $(mod $module {
-                $(#[tokio::test]
-                async fn $case() {
-                    crate::$module::$case(crate::fixture::Fixture::sqlite()).await;
-                })*
-            })*
-        }
+/// Each list for the stores that it is true of.
+macro_rules! conformance {
+    (every { $($every:tt)* } one_engine { $($one:tt)* } many_engines { $($many:tt)* }) => {
+        cases!(memory, Nothing: $($every)*);
+        cases!(sqlite, Nothing: $($every)*);
+        cases!(postgres, Postgres: $($every)*);
+        cases!(memory, Nothing: $($one)*);
+        cases!(sqlite, Nothing: $($one)*);
+        cases!(postgres, Postgres: $($many)*);
     };
 }
 
 conformance! {
+every {
     creation:
         a_run_with_its_first_turn_is_its_engines_own,
         a_run_for_others_is_nobodys_and_due,
@@ -94,12 +104,6 @@ conformance! {
         an_orphan_is_due_when_it_was,
         an_orphan_with_letters_is_due_at_once,
         a_stuck_run_that_goes_on_is_counted_anew;
-    ownership:
-        one_engine_executes_at_a_time,
-        the_writes_of_an_engine_that_lost_the_right_are_refused,
-        an_engine_that_gets_the_right_again_keeps_its_runs,
-        an_engine_that_another_process_took_over_from_writes_nothing_more,
-        a_claim_ends_what_was_written_under_the_one_before;
     tokens:
         what_is_sent_to_a_token_reaches_its_operation,
         a_delivery_with_a_key_that_was_seen_is_dropped,
@@ -131,6 +135,22 @@ conformance! {
         what_a_failed_attempt_wrote_is_discarded,
         what_an_attempt_wrote_that_died_is_discarded;
     changes:
-        what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;
+}
+one_engine {
+    ownership:
+        one_engine_executes_at_a_time,
+        the_writes_of_an_engine_that_lost_the_right_are_refused,
+        an_engine_that_gets_the_right_again_keeps_its_runs,
+        an_engine_that_another_process_took_over_from_writes_nothing_more,
+        a_claim_ends_what_was_written_under_the_one_before;
+    changes:
+        what_another_engine_does_is_noticed;
+}
+many_engines {
+}
+}
+
+fn main() -> std::process::ExitCode {
+    workflow_tests::harness::main(file!())
 }
