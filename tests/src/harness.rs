@@ -81,7 +81,8 @@ pub fn main(file: &str) -> ExitCode {
         eprintln!("the tests on PostgreSQL are ignored: {lacking}");
     }
     let required = std::env::var_os("WORKFLOW_REQUIRE_POSTGRES").is_some_and(|value| value == "1");
-    let mut trials: Vec<Trial> = inventory::iter::<Case>().map(|case| trial(case, lacking.as_deref(), required)).collect();
+    let mut trials: Vec<Trial> =
+        inventory::iter::<Case>().map(|case| trial(case, lacking.as_deref(), required)).collect();
     trials.push(Trial::test("every_test_is_registered", {
         let sources = sources(file);
         move || every_test_is_registered(&sources).map_err(Into::into)
@@ -122,7 +123,8 @@ fn every_test_is_registered(directory: &Path) -> Result<(), String> {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        let lost = |line: &&str| ["#[test]", "#[tokio::test"].iter().any(|attribute| line.trim_start().starts_with(attribute));
+        let lost =
+            |line: &&str| ["#[test]", "#[tokio::test"].iter().any(|attribute| line.trim_start().starts_with(attribute));
         if text.lines().any(|line| lost(&line)) {
             return Err(format!("{} has a test that does not run here: wrap it in `case!`", path.display()));
         }

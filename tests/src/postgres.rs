@@ -60,7 +60,8 @@ pub fn stop() {
     let schemas = std::mem::take(&mut *used());
     if let (Ok(url), false) = (std::env::var("DATABASE_URL"), schemas.is_empty()) {
         crate::harness::thread(async {
-            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the database");
+            let (client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the database");
             let connection = tokio::spawn(connection);
             for schema in schemas {
                 let dropped = client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await;
@@ -135,7 +136,8 @@ impl Cluster {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         for _ in 0..10 {
             // Free until somebody else takes it.
-            let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+            let port =
+                TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
             let mut keeper = command(Path::new("sh"))
                 .args(["-c", KEEPER, "sh"])
                 .args([&*bin, &*directory])

@@ -28,7 +28,7 @@ mod turn;
 mod wait;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use serde::Serialize;
@@ -121,8 +121,8 @@ pub(crate) struct Settings {
 
 /// What the engine's tasks share.
 pub(crate) struct Inner {
-    /// The random number under which this engine writes.
-    owner: u64,
+    /// The random number under which this engine writes; another one after each time that it lost the right to execute.
+    owner: AtomicU64,
     random: Arc<Random>,
     /// Where hooks draw their tokens.
     draw: Draw,
@@ -250,7 +250,7 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("owner", &self.handle.inner.owner).finish_non_exhaustive()
+        f.debug_struct("Engine").field("owner", &self.handle.inner.owner()).finish_non_exhaustive()
     }
 }
 
@@ -268,6 +268,15 @@ impl Inner {
 
     fn is_executing(&self) -> bool {
         self.executing.load(Ordering::Acquire)
+    }
+
+    fn owner(&self) -> u64 {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Whether the right lasts under which a run was taken into memory.
+    fn holds(&self, live: &Live) -> bool {
+        live.fence.owner == self.owner()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -316,6 +325,25 @@ impl Inner {
             runs.remove(&live.key);
             self.live_ids().remove(&live.id);
         }
+    }
+
+    /// The right to execute is lost: whatever was done under it is left as it is, for whoever takes it up, and no more is
+    /// done.
+    fn lose(&self) {
+        self.executing.store(false, Ordering::Release);
+        // First: what is on its way into memory, or about to execute something, sees it.
+        self.owner.store(builder::new_owner(&self.random), Ordering::Release);
+        let runs = std::mem::take(&mut *self.live_runs()).into_values();
+        self.live_ids().clear();
+        for live in runs {
+            live.abort_attempts();
+            live.close();
+        }
+        self.timers.clear();
+        drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.waiters.wake_all();
+        self.readers.wake_all();
+        self.taking.miss();
     }
 
     /// The end of the engine, without waiting for anything.

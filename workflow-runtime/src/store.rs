@@ -689,11 +689,12 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that are due and whose workflow is none of these: their workflow ids, each once, at most 100.
     fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
-    /// Somebody here waits for the end of a run that another engine holds, or for `chunks` of its streams as well: once
-    /// this has returned [`changed`](Store::changed) resolves for that too. For stores that otherwise keep it to themselves.
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<(), Error>> {
+    /// Somebody here waits for the end of a run that another engine may hold, or for `chunks` of its streams as well. For
+    /// stores whose [`changed`](Store::changed) does not tell that otherwise: from then on it does, and whether it happened
+    /// before has to be looked for once more, which is what `true` says.
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
         let _ = (run, id, chunks);
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(false)))
     }
 
     /// The ids of runs that are [followed](Store::follow) and for which [`changed`](Store::changed) has resolved since this

@@ -11,7 +11,9 @@ pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 use tempfile::TempDir;
-use workflow_runtime::store::{JournalRow, MemoryStore, PostgresOptions, PostgresStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::store::{
+    JournalRow, MemoryStore, PostgresOptions, PostgresStore, SqliteStore, Store, Synchronous,
+};
 use workflow_runtime::{Builder, Engine};
 
 /// So that a test which ends an engine without a word need not wait for long.

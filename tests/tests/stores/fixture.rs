@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, PostgresStore, RowChange, RunKey, RunRow,
-    SqliteStore, Status, Store, Synchronous, Turn, Write,
+    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, PostgresStore, RowChange,
+    RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.

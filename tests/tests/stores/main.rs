@@ -138,6 +138,8 @@ every {
         a_change_that_came_before_the_question_is_noticed;
 }
 one_engine {
+    claims:
+        what_an_engine_held_can_be_claimed_once_another_one_executes;
     ownership:
         one_engine_executes_at_a_time,
         the_writes_of_an_engine_that_lost_the_right_are_refused,

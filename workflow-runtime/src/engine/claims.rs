@@ -14,16 +14,34 @@ use crate::limits::{
 };
 use crate::store::{Outcome, Write};
 
-/// Becomes the engine that executes in this store, if no other one is.
-pub(super) async fn try_to_execute(engine: &Inner) -> Result<()> {
-    let Some(ownership) = engine.store.acquire(engine.owner).await? else { return Ok(()) };
+/// Becomes the engine that executes in this store, or one of them, if it can.
+pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
+    let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
+    let lost = ownership.lost();
     // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
     // for again.
     let unstick = engine.batcher.send(Write::Unstick { build: engine.build() });
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    if engine.stopped.is_cancelled() {
+        // The batcher may have ended before, and would not give it up.
+        drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        return Ok(());
+    }
     engine.executing.store(true, Ordering::Release);
     engine.notices.hint();
+    // A task of its own: whatever else waits for the store, this must not.
+    let losing = engine.clone();
+    engine.runtime.spawn(async move {
+        tokio::select! {
+            biased;
+            () = losing.stopped.cancelled() => {}
+            () = lost => {
+                tracing::error!("the right to execute is lost; its runs are left to others, and it is asked for again");
+                losing.lose();
+            }
+        }
+    });
     Ok(())
 }
 
@@ -59,7 +77,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.environment.sleep_until(until) => {}
             () = engine.taking.missing() => {}
             () = engine.news.recounting() => {}
-            () = engine.store.changed(&*engine.environment) => {}
+            () = engine.store.changed(&*engine.environment) => engine.wake_followers(),
         }
     }
 }
@@ -68,13 +86,29 @@ fn after(engine: &Inner, pause: Duration) -> u64 {
     engine.environment.now().saturating_add(pause.as_millis() as u64)
 }
 
+impl Inner {
+    /// Wakes those who wait for what others do.
+    fn wake_followers(&self) {
+        match self.store.followed() {
+            Some(runs) => runs.iter().for_each(|run| {
+                self.waiters.wake(run, None);
+                self.readers.wake(run, None);
+            }),
+            None => {
+                self.waiters.wake_all();
+                self.readers.wake_all();
+            }
+        }
+    }
+}
+
 /// Claims until nothing is due. When to look again.
 async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
     loop {
         // Others may have written; and this may take a while.
         engine.news.hint();
         let claim = Write::Claim {
-            owner: engine.owner,
+            owner: engine.owner(),
             // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
             now: after(engine, CLAIM_AHEAD),
             workflows: engine.workflows.clone(),

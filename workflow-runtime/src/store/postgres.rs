@@ -262,10 +262,10 @@ impl Store for PostgresStore {
         Box::pin(async move { claims::unknown_due(&self.shared.db, &workflows, now).await })
     }
 
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<(), Error>> {
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.shared.signals.follow(run, id);
-            self.shared.db.read("follow a run", FOLLOW, args![TEXT: Text(id), BOOL: chunks]).await.map(drop)
+            self.shared.db.read("follow a run", FOLLOW, args![TEXT: Text(id), BOOL: chunks]).await.map(|_| true)
         })
     }
 

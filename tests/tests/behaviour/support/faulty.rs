@@ -191,7 +191,7 @@ impl Store for Faulty {
         self.inner.unknown_due(workflows, now)
     }
 
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<(), Error>> {
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
         self.inner.follow(run, id, chunks)
     }
 
