@@ -1,7 +1,7 @@
 //! What the engine does, told through the public API, on every store.
 
 #[macro_use]
-extern crate workflow_tests;
+extern crate workflow_harness;
 
 #[macro_use]
 mod support;
@@ -28,5 +28,5 @@ mod stuck;
 mod time;
 
 fn main() -> std::process::ExitCode {
-    workflow_tests::harness::main(file!())
+    workflow_harness::main(file!())
 }

@@ -4,7 +4,7 @@ mod clock;
 mod faulty;
 mod lab;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use clock::ManualClock;
@@ -31,13 +31,13 @@ macro_rules! on_each_store {
                 async fn test($place: $crate::support::Place) $body
 
                 case!(@ memory, Nothing, || {
-                    workflow_tests::harness::threads(test($crate::support::Place::memory()))
+                    workflow_harness::threads(test($crate::support::Place::memory()))
                 });
                 case!(@ sqlite, Nothing, || {
-                    workflow_tests::harness::threads(test($crate::support::Place::sqlite()))
+                    workflow_harness::threads(test($crate::support::Place::sqlite()))
                 });
                 case!(@ postgres, Postgres, || {
-                    workflow_tests::harness::threads(test($crate::support::Place::postgres()))
+                    workflow_harness::threads(test($crate::support::Place::postgres()))
                 });
             }
         )*
@@ -49,8 +49,14 @@ macro_rules! on_each_store {
 pub enum Place {
     Memory(MemoryStore),
     Sqlite(Arc<TempDir>),
-    /// A URL with a schema.
-    Postgres(Arc<str>),
+    Postgres(Arc<Schema>),
+}
+
+/// A schema of a database.
+pub struct Schema {
+    url: String,
+    /// For looking at it: opening it takes a while.
+    reader: OnceLock<Arc<dyn Store>>,
 }
 
 impl Place {
@@ -63,16 +69,15 @@ impl Place {
     }
 
     pub fn postgres() -> Self {
-        Place::Postgres(workflow_tests::postgres::url().into())
+        Place::Postgres(Arc::new(Schema { url: workflow_harness::postgres::url(), reader: OnceLock::new() }))
     }
 
     /// The store itself. Each call for a database opens it anew, as another process would.
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
-            Place::Postgres(url) => {
-                let options = PostgresOptions::new(url).expect("the URL is one").lease(LEASE);
-                let opening = PostgresStore::open_with(options);
-                let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opening));
+            Place::Postgres(schema) => {
+                let options = PostgresOptions::new(&schema.url).expect("the URL is one").lease(LEASE);
+                let store = workflow_harness::wait(PostgresStore::open_with(options));
                 Arc::new(store.expect("the store opens"))
             }
             Place::Memory(store) => Arc::new(store.clone()),
@@ -81,6 +86,23 @@ impl Place {
                 Arc::new(SqliteStore::open(path, Synchronous::Normal).expect("the store opens"))
             }
         }
+    }
+
+    /// The store, to be looked at only.
+    fn reader(&self) -> Arc<dyn Store> {
+        match self {
+            Place::Postgres(schema) => schema.reader.get_or_init(|| self.store()).clone(),
+            _ => self.store(),
+        }
+    }
+
+    /// An engine that does not execute as long as another one does, also where any number of engines may.
+    pub fn client(&self, lab: &Lab) -> Builder {
+        let store = match self {
+            Place::Postgres(_) => Arc::new(Faulty::new(self.store()).without_right()),
+            _ => self.store(),
+        };
+        Engine::builder().store(store).resource(lab.clone())
     }
 
     /// An engine on the place, with the lab that the steps of these tests use.
@@ -110,13 +132,13 @@ impl Place {
 
     /// How many letters wait in a run's inbox.
     pub async fn inbox(&self, id: &str) -> usize {
-        let store = self.store();
+        let store = self.reader();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");
         store.inbox(row.key).await.expect("the store reads").1.len()
     }
 
     pub async fn rows(&self, id: &str) -> Vec<JournalRow> {
-        let store = self.store();
+        let store = self.reader();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");
         store.journal(row.key, row.generation, 0, usize::MAX >> 1).await.expect("the store reads")
     }

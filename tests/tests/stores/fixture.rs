@@ -41,12 +41,9 @@ impl Fixture {
 
     /// With more parameters of its URL.
     pub fn postgres_with(parameters: &str) -> Self {
-        let url = format!("{}{parameters}", workflow_tests::postgres::url());
-        let open = Box::new(move || {
-            let opening = PostgresStore::open(&url);
-            let store = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opening));
-            Arc::new(store.unwrap()) as Arc<dyn Store>
-        });
+        let url = format!("{}{parameters}", workflow_harness::postgres::url());
+        let open =
+            Box::new(move || Arc::new(workflow_harness::wait(PostgresStore::open(&url)).unwrap()) as Arc<dyn Store>);
         Fixture { store: open(), open, directory: None }
     }
 

@@ -1,7 +1,7 @@
 //! What every store promises: each sentence of `workflow_runtime::store`, for each store.
 
 #[macro_use]
-extern crate workflow_tests;
+extern crate workflow_harness;
 
 mod changes;
 mod claims;
@@ -23,12 +23,12 @@ mod sqlite_files;
 /// Defines cases for a store.
 macro_rules! cases {
     ($store:ident, $needs:ident: $($module:ident: $($case:ident),* $(,)?;)*) => {
-        $($(workflow_tests::inventory::submit! {
-            workflow_tests::harness::Case {
+        $($(workflow_harness::inventory::submit! {
+            workflow_harness::Case {
                 module: concat!("stores::", stringify!($store), "::", stringify!($module)),
                 name: stringify!($case),
-                needs: workflow_tests::harness::Needs::$needs,
-                run: || workflow_tests::harness::threads(async {
+                needs: workflow_harness::Needs::$needs,
+                run: || workflow_harness::threads(async {
                     crate::$module::$case(crate::fixture::Fixture::$store()).await;
                 }),
             }
@@ -154,5 +154,5 @@ many_engines {
 }
 
 fn main() -> std::process::ExitCode {
-    workflow_tests::harness::main(file!())
+    workflow_harness::main(file!())
 }

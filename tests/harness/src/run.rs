@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::postgres;
 
-/// A test of a binary whose `main` is [`main`]: see [`case!`](crate::case).
+/// A test of a binary whose `main` is [`main`](crate::main): see [`case!`](crate::case).
 pub struct Case {
     /// Where it stands, its crate included.
     pub module: &'static str,
@@ -38,12 +38,12 @@ macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
         async fn $name() $body
 
-        $crate::case!(@ $name, Nothing, || $crate::harness::threads($name()));
+        $crate::case!(@ $name, Nothing, || $crate::threads($name()));
     };
     (async fn $name:ident() $body:block) => {
         async fn $name() $body
 
-        $crate::case!(@ $name, Nothing, || $crate::harness::thread($name()));
+        $crate::case!(@ $name, Nothing, || $crate::thread($name()));
     };
     (fn $name:ident() $body:block) => {
         fn $name() $body
@@ -52,10 +52,10 @@ macro_rules! case {
     };
     (@ $name:ident, $needs:ident, $run:expr) => {
         $crate::inventory::submit! {
-            $crate::harness::Case {
+            $crate::Case {
                 module: module_path!(),
                 name: stringify!($name),
-                needs: $crate::harness::Needs::$needs,
+                needs: $crate::Needs::$needs,
                 run: $run,
             }
         }
@@ -72,6 +72,15 @@ pub fn thread(test: impl Future<Output = ()>) {
 pub fn threads(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(test);
+}
+
+/// Waits for a future inside a test on [`threads`], in code that is not async. On a thread of its own: one that is in a
+/// `block_on` already would lose the wakes of that.
+pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    let wait =
+        || std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("it does not panic"));
+    tokio::task::block_in_place(wait)
 }
 
 /// Runs the tests of a binary. `file` is its `file!()`.
@@ -110,7 +119,7 @@ fn trial(case: &'static Case, lacking: Option<&str>, required: bool) -> Trial {
 
 /// The directory of a binary's sources.
 fn sources(file: &str) -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     workspace.join(file).parent().expect("a directory").to_path_buf()
 }
 

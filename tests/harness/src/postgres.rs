@@ -59,7 +59,7 @@ pub fn stop() {
     }
     let schemas = std::mem::take(&mut *used());
     if let (Ok(url), false) = (std::env::var("DATABASE_URL"), schemas.is_empty()) {
-        crate::harness::thread(async {
+        crate::thread(async {
             let (client, connection) =
                 tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the database");
             let connection = tokio::spawn(connection);
