@@ -16,6 +16,11 @@ pub fn lacking() -> Option<String> {
     if std::env::var_os("DATABASE_URL").is_some() {
         return None;
     }
+    lacking_binaries()
+}
+
+/// Why no cluster can be started here, if none can.
+pub fn lacking_binaries() -> Option<String> {
     match binaries() {
         None => Some(HELP.to_owned()),
         Some(_) => unprivileged().err(),
@@ -156,6 +161,22 @@ impl Cluster {
             let _ = keeper.wait();
         }
         panic!("no server of PostgreSQL starts in {}", directory.display());
+    }
+}
+
+impl Cluster {
+    /// Restarts the server as after a crash. Panics if it does not come up again.
+    pub fn restart(&self) {
+        use std::os::unix::process::CommandExt;
+        let mut restart = Command::new(binaries().expect("PostgreSQL is installed").join("pg_ctl"));
+        if let Some((user, group)) = unprivileged().expect("a user for the server") {
+            restart.uid(user).gid(group);
+        }
+        let (data, log) = (self.directory.join("data"), self.directory.join("log"));
+        restart.arg("-D").arg(data).arg("-l").arg(log).args(["-m", "immediate", "-w", "restart"]);
+        let null = (Stdio::null(), Stdio::null(), Stdio::null());
+        let restarted = restart.current_dir(&self.directory).stdin(null.0).stdout(null.1).stderr(null.2).status();
+        assert!(restarted.expect("pg_ctl runs").success(), "the server does not come up again");
     }
 }
 

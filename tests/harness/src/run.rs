@@ -27,18 +27,31 @@ inventory::collect!(Case);
 pub enum Needs {
     /// What every machine has.
     Nothing,
-    /// See [`postgres`].
+    /// A database: see [`postgres`].
     Postgres,
+    /// A cluster that is the test's own: see [`postgres::Cluster`].
+    Cluster,
 }
 
 /// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
-/// runtime of one thread, or on one of two if it says `#[threads]`.
+/// runtime of one thread, or on one of two if it says `#[threads]`
+/// or what it needs: `#[postgres]`, `#[cluster]`.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
         async fn $name() $body
 
         $crate::case!(@ $name, Nothing, || $crate::threads($name()));
+    };
+    (#[postgres] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Postgres, || $crate::threads($name()));
+    };
+    (#[cluster] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Cluster, || $crate::threads($name()));
     };
     (async fn $name:ident() $body:block) => {
         async fn $name() $body
@@ -85,13 +98,17 @@ pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
 
 /// Runs the tests of a binary. `file` is its `file!()`.
 pub fn main(file: &str) -> ExitCode {
-    let lacking = postgres::lacking();
-    if let Some(lacking) = &lacking {
-        eprintln!("the tests on PostgreSQL are ignored: {lacking}");
+    let lacking = |needs| match needs {
+        Needs::Nothing => None,
+        Needs::Postgres => postgres::lacking(),
+        Needs::Cluster => postgres::lacking_binaries(),
+    };
+    if let Some(lacking) = lacking(Needs::Cluster) {
+        eprintln!("tests on PostgreSQL are ignored: {lacking}");
     }
     let required = std::env::var_os("WORKFLOW_REQUIRE_POSTGRES").is_some_and(|value| value == "1");
     let mut trials: Vec<Trial> =
-        inventory::iter::<Case>().map(|case| trial(case, lacking.as_deref(), required)).collect();
+        inventory::iter::<Case>().map(|case| trial(case, lacking(case.needs), required)).collect();
     trials.push(Trial::test("every_test_is_registered", {
         let sources = sources(file);
         move || every_test_is_registered(&sources).map_err(Into::into)
@@ -102,18 +119,15 @@ pub fn main(file: &str) -> ExitCode {
     conclusion.exit_code()
 }
 
-fn trial(case: &'static Case, lacking: Option<&str>, required: bool) -> Trial {
+fn trial(case: &'static Case, lacking: Option<String>, required: bool) -> Trial {
     let module = case.module.split_once("::").map_or("", |(_, module)| module);
     let name = if module.is_empty() { case.name.to_owned() } else { format!("{module}::{}", case.name) };
-    match lacking.filter(|_| case.needs == Needs::Postgres) {
+    match lacking {
         None => Trial::test(name, || {
             (case.run)();
             Ok(())
         }),
-        Some(lacking) => {
-            let lacking = lacking.to_owned();
-            Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required)
-        }
+        Some(lacking) => Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required),
     }
 }
 

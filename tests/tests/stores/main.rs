@@ -9,11 +9,17 @@ mod creation;
 mod effects;
 mod fixture;
 mod letters;
+#[cfg(unix)]
+mod notes;
 mod ownership;
+#[cfg(unix)]
+mod postgres_open;
 mod recoveries;
 mod streams;
 mod tokens;
 mod turns;
+#[cfg(unix)]
+mod workers;
 
 #[cfg(unix)]
 mod sqlite_faults;
@@ -150,6 +156,23 @@ one_engine {
         what_another_engine_does_is_noticed;
 }
 many_engines {
+    workers:
+        any_number_of_engines_execute,
+        two_workers_at_once_claim_disjoint_runs,
+        they_do_also_without_skip_locked,
+        the_runs_of_a_worker_that_died_are_taken_over,
+        a_lease_that_is_given_up_is_free_at_once,
+        a_lease_lasts_as_long_as_it_is_renewed,
+        a_worker_that_was_taken_for_dead_is_told,
+        a_worker_that_is_cut_off_is_told_before_its_lease_ends;
+    notes:
+        what_concerns_nobody_else_is_told_to_nobody,
+        a_group_is_told_once,
+        a_letter_from_elsewhere_is_noticed_by_the_holder_only,
+        the_end_of_a_run_is_told_to_who_waits_for_it,
+        chunks_are_told_to_who_reads_them,
+        a_child_of_a_run_is_told_to_all,
+        what_cannot_be_heard_is_looked_for;
 }
 }
 
