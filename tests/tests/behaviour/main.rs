@@ -26,6 +26,7 @@ mod steps;
 mod streams;
 mod stuck;
 mod time;
+mod workers;
 
 fn main() -> std::process::ExitCode {
     workflow_harness::main(file!())

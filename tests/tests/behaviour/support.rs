@@ -88,6 +88,17 @@ impl Place {
         }
     }
 
+    /// The database itself, with the schema on the path.
+    pub async fn database(&self) -> tokio_postgres::Client {
+        let Place::Postgres(schema) = self else { panic!("it is no database") };
+        let (base, parameters) = schema.url.split_once('?').expect("it has parameters");
+        let name = parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).expect("it names a schema");
+        let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("it connects");
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path = {name}")).await.expect("it is there");
+        client
+    }
+
     /// The store, to be looked at only.
     fn reader(&self) -> Arc<dyn Store> {
         match self {
