@@ -5,4 +5,4 @@
 pub mod everything;
 mod log;
 
-pub use self::log::{Execution, Log};
+pub use self::log::{Execution, Log, operation};

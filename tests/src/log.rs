@@ -26,12 +26,17 @@ pub struct Execution {
     pub life: String,
     /// The run's id.
     pub run: String,
-    /// The operation's number.
+    /// The [`operation`].
     pub op: u64,
     /// The attempt's number.
     pub attempt: u32,
     /// The step's id.
     pub step: String,
+}
+
+/// A number for an operation of a generation.
+pub fn operation(generation: u64, op: u64) -> u64 {
+    generation * 1_000_000 + op
 }
 
 impl Log {
@@ -57,11 +62,15 @@ impl Log {
     /// If no step of a run does.
     pub fn note(&self) -> u32 {
         let info = step_info().expect("a step of a run notes it");
-        let (run, op) = info.idempotency_key.split_once("/0/").expect("the key is run, generation and operation");
+        let mut parts = info.idempotency_key.rsplitn(3, '/');
+        let (Some(op), Some(generation), Some(run)) = (parts.next(), parts.next(), parts.next()) else {
+            panic!("the key is run, generation and operation");
+        };
+        let number = |text: &str| text.parse::<u64>().expect("a number");
         let execution = Execution {
             life: self.life.clone(),
             run: run.to_owned(),
-            op: op.parse().expect("the operation is a number"),
+            op: operation(number(generation), number(op)),
             attempt: info.attempt,
             step: info.step.rsplit("::").next().unwrap_or_default().to_owned(),
         };

@@ -40,7 +40,7 @@ impl Kind {
     fn options(self) -> &'static [&'static str] {
         match self {
             Kind::Workflow => &["id", "was", "crate"],
-            Kind::Step => &["id", "retries", "backoff", "timeout", "crate"],
+            Kind::Step => &["id", "retries", "backoff", "timeout", "heartbeat", "queue", "crate"],
             Kind::Durable => &["crate"],
         }
     }
@@ -55,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) retries: Option<LitInt>,
     pub(crate) backoff: Option<(Duration, Duration)>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) queue: Option<LitStr>,
 }
 
 impl Options {
@@ -122,6 +124,8 @@ impl Options {
             }
             "backoff" => self.backoff = Some(range(&value(input, &name)?)?),
             "timeout" => self.timeout = Some(timeout(&value(input, &name)?)?),
+            "heartbeat" => self.heartbeat = Some(timeout(&value(input, &name)?)?),
+            "queue" => self.queue = Some(queue(value(input, &name)?)?),
             _ => {
                 self.root = Some(input.call(Path::parse_mod_style).map_err(|error| {
                     syn::Error::new(error.span(), "`crate` takes a path: `crate = my_prelude::workflow_runtime`")
@@ -169,6 +173,8 @@ fn example(name: &str) -> &'static str {
         "retries" => "retries = 5",
         "backoff" => "backoff = \"100ms..30s\"",
         "timeout" => "timeout = \"10s\"",
+        "heartbeat" => "heartbeat = \"30s\"",
+        "queue" => "queue = \"gpu\"",
         _ => "crate = my_prelude::workflow_runtime",
     }
 }
@@ -189,6 +195,17 @@ fn id(literal: LitStr) -> syn::Result<LitStr> {
         return Err(syn::Error::new(
             literal.span(),
             "an id is a text of 1 to 512 bytes without spaces and control characters",
+        ));
+    }
+    Ok(literal)
+}
+
+fn queue(literal: LitStr) -> syn::Result<LitStr> {
+    let text = literal.value();
+    if text.is_empty() || text.len() > 128 || text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
+        return Err(syn::Error::new(
+            literal.span(),
+            "the name of a queue is a text of 1 to 128 bytes without spaces, slashes and control characters",
         ));
     }
     Ok(literal)
@@ -277,6 +294,7 @@ mod tests {
         let known = Kind::Step.options();
         assert_eq!(nearest("retry", known), Some("retries"));
         assert_eq!(nearest("time_out", known), Some("timeout"));
-        assert_eq!(nearest("queue", known), None);
+        assert_eq!(nearest("que", known), Some("queue"));
+        assert_eq!(nearest("colour", known), None);
     }
 }

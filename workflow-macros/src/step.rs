@@ -61,6 +61,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()));
     let source = source(&v1, options, function);
     let policy = policy(&v1, options, span);
+    let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
     let execute = execute(&v1, signature, asyncness.is_some(), span);
     let checks = checks(&v1, &signature.suspects());
     let tuple = signature.tuple_span(sig);
@@ -70,7 +71,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #[doc(hidden)]
         struct __Step;
 
-        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy);
+        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy) #queue;
 
         impl #v1::Step for __Step {
             type Args = #args;
@@ -159,6 +160,10 @@ fn policy(v1: &TokenStream, options: &Options, span: Span) -> TokenStream {
     if let Some(timeout) = options.timeout {
         let timeout = duration(timeout);
         set.push(quote_spanned!(span=> .timeout(#timeout)));
+    }
+    if let Some(heartbeat) = options.heartbeat {
+        let heartbeat = duration(heartbeat);
+        set.push(quote_spanned!(span=> .heartbeat(#heartbeat)));
     }
     quote_spanned!(span=> #v1::Policy::DEFAULT #(#set)*)
 }

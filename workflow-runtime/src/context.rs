@@ -1,6 +1,7 @@
 //! What a workflow calls besides its steps. Outside a workflow each is the plain function of its name.
 
 mod branch;
+mod continuation;
 mod hook;
 mod identity;
 mod nondeterministic;
@@ -11,6 +12,7 @@ mod timeout;
 mod writer;
 
 pub use self::branch::{JoinHandle, spawn};
+pub use self::continuation::{ContinueAsNew, continue_as_new_suggested};
 pub use self::hook::{Hook, HookBuilder, hook};
 pub use self::identity::run_id;
 pub use self::nondeterministic::{Nondeterministic, nondeterministic};

@@ -5,7 +5,8 @@
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
 //! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
 //! goes by way of the store, and so does what runs do to one another (`effects`). Who wants to be
-//! told of the end of runs is by `lifecycle`. What a run tells while it goes on are
+//! told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines claim that
+//! serve it (`queues`). What a run tells while it goes on are
 //! its `streams`. A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
@@ -13,6 +14,7 @@ mod attempt;
 mod batcher;
 mod builder;
 mod claims;
+mod client;
 mod create;
 mod effects;
 mod environment;
@@ -21,6 +23,7 @@ mod letters;
 mod lifecycle;
 mod live;
 mod load;
+mod queues;
 mod streams;
 mod taking;
 mod timers;
@@ -28,42 +31,41 @@ mod turn;
 mod wait;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
-pub use self::attempt::{StepInfo, cancellation, step_info};
+pub use self::attempt::{StepInfo, cancellation, heartbeat, step_info};
 pub(crate) use self::attempt::{attempt_writer, current, in_this_step, plain_attempt};
 pub use self::builder::Builder;
+pub use self::client::Client;
 pub(crate) use self::create::Ahead;
 pub use self::environment::{Environment, System};
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;
 
 use self::batcher::{Batcher, OwnershipSlot};
+use self::client::Handle;
 use self::environment::Random;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
 use self::live::{Live, Seat};
+use self::queues::Queues;
 use self::taking::Taking;
 use self::timers::Timers;
 use self::wait::Waiters;
 use crate::error::{Code, Error, Result};
 use crate::registry::registry;
-use crate::replay::Draw;
+use crate::replay::Host;
 use crate::resources::Resources;
-use crate::resume::{HookInfo, ResumeHook};
-use crate::run::{Run, RunInfo};
-use crate::start::Start;
 use crate::store::{RunKey, Store, Write};
-use crate::workflow::{Workflow, WorkflowFn};
 
-/// Executes workflows on a store. Cheap to clone; all clones are one engine.
+/// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
 ///
 /// When the last clone (and the last [`Run`] handle) is dropped it stops at once, as if the process had been killed:
 /// nothing is lost, and what was under way is attempted again by the next engine. [`Engine::shutdown`] lets steps that
@@ -86,18 +88,7 @@ use crate::workflow::{Workflow, WorkflowFn};
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    handle: Arc<Handle>,
-}
-
-/// Stops the engine when the last user of it is gone; the engine's own tasks hold [`Inner`] only.
-struct Handle {
-    inner: Arc<Inner>,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.inner.stop();
-    }
+    client: Client,
 }
 
 /// Stops the engine when it is dropped.
@@ -112,9 +103,13 @@ impl Drop for StopOnDrop {
 /// How the builder was set.
 #[derive(Clone)]
 pub(crate) struct Settings {
+    /// Whether it is more than a client.
+    executes: bool,
     recoveries_max: u32,
     /// In milliseconds; never, if it is nothing.
     evict_after: Option<u64>,
+    /// In events.
+    long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
 }
@@ -124,8 +119,8 @@ pub(crate) struct Inner {
     /// The random number under which this engine writes; another one after each time that it lost the right to execute.
     owner: AtomicU64,
     random: Arc<Random>,
-    /// Where hooks draw their tokens.
-    draw: Draw,
+    /// What its runs ask of it.
+    host: Host,
     environment: Arc<dyn Environment>,
     store: Arc<dyn Store>,
     batcher: Batcher,
@@ -143,6 +138,7 @@ pub(crate) struct Inner {
     taking: Taking,
     news: News,
     notices: Notices,
+    queues: Queues,
     timers: Timers,
     waiters: Waiters,
     /// Who waits for chunks of which run.
@@ -177,55 +173,15 @@ impl Engine {
         Builder::default()
     }
 
-    /// Starts a run: see [`start`](crate::start).
-    pub fn start<F, P>(&self, _workflow: F, args: <F::Workflow as Workflow>::Args) -> Start<F::Workflow>
-    where
-        F: WorkflowFn<P>,
-    {
-        Start::new(Some(self.clone()), args)
-    }
-
-    /// A handle on a run by its id: see [`get_run`](crate::get_run).
-    pub fn get_run<T, E>(&self, id: impl Into<String>) -> Run<T, E> {
-        Run::new(Some(self.clone()), Arc::from(id.into()))
-    }
-
-    /// Sends a payload to a hook: see [`resume_hook`](crate::resume_hook).
-    pub fn resume_hook<T: Serialize + ?Sized>(&self, token: impl Into<String>, payload: &T) -> ResumeHook {
-        ResumeHook::new(Some(self.clone()), token.into(), payload)
-    }
-
-    /// The runs that have all of these attributes: see [`find_runs`](crate::find_runs).
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be read.
-    pub async fn find_runs<K, V>(&self, attributes: impl IntoIterator<Item = (K, V)>) -> Result<Vec<RunInfo>>
-    where
-        K: Into<String>,
-        V: Into<String>,
-    {
-        let attributes = attributes.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        self.inner().find_runs(attributes).await
-    }
-
-    /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).
-    ///
-    /// # Errors
-    ///
-    /// [`Code::HookNotFound`], or if the store cannot be read.
-    pub async fn get_hook(&self, token: &str) -> Result<HookInfo> {
-        self.inner().hook_info(token).await
-    }
-
     /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers do this once, at their
     /// start, so that unfinished runs are taken up by a restart and not by the first call.
     ///
     /// # Errors
     ///
-    /// If another engine that is still open has that place.
+    /// If another engine or client that is still open has that place.
     pub fn install(self) -> Result<Engine> {
-        ambient::install(self)
+        ambient::install(self.client.clone())?;
+        Ok(self)
     }
 
     /// Stops the engine: it takes up nothing new, lets the attempts of steps that run end (for up to ten seconds, then
@@ -236,21 +192,21 @@ impl Engine {
     ///
     /// If the store does not take what is left. Nothing that was recorded is lost by that.
     pub async fn shutdown(&self) -> Result<()> {
-        self.handle.inner.shutdown().await
+        self.inner().shutdown().await
     }
+}
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.handle.inner
-    }
+impl Deref for Engine {
+    type Target = Client;
 
-    fn is_open(&self) -> bool {
-        !self.handle.inner.stopped.is_cancelled()
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("owner", &self.handle.inner.owner()).finish_non_exhaustive()
+        f.debug_struct("Engine").field("owner", &self.inner().owner()).finish_non_exhaustive()
     }
 }
 

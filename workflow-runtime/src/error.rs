@@ -35,6 +35,8 @@ pub enum Code {
     ForeignFuture,
     /// A durable operation was polled outside the turn of its own run.
     OutsideRun,
+    /// A run cannot continue as this workflow, or not now.
+    InvalidContinuation,
     /// The run was cancelled.
     Cancelled,
     /// No hook has this token.
@@ -91,6 +93,7 @@ impl Code {
             Code::Nondeterminism => "nondeterminism",
             Code::ForeignFuture => "foreign_future",
             Code::OutsideRun => "outside_run",
+            Code::InvalidContinuation => "invalid_continuation",
             Code::Cancelled => "cancelled",
             Code::HookNotFound => "hook_not_found",
             Code::HookDisposed => "hook_disposed",

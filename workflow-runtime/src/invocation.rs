@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::codec;
+use crate::context::ContinueAsNew;
 use crate::durable::Durable;
 use crate::error::{Code, Error};
-use crate::registry::registry;
+use crate::registry::{adopt, registry};
 use crate::replay::{ChildRequest, Kind, Operation};
 use crate::run::{self, Run, RunOf};
 use crate::workflow::{Fallible, Workflow};
@@ -74,7 +75,13 @@ impl<W: Workflow> Invocation<W> {
         }
         match codec::encode("the workflow's arguments", &args) {
             Ok(input) => {
-                let request = Box::new(ChildRequest { definition, input, abandoned: false, detached: false });
+                let request = Box::new(ChildRequest {
+                    definition,
+                    input,
+                    abandoned: false,
+                    detached: false,
+                    adopt: adopt::<Error>,
+                });
                 Invocation { state: State::Run { operation, request: Some(request) }, workflow: PhantomData }
             }
             Err(error) => refused(error),
@@ -87,6 +94,51 @@ impl<W: Workflow> Invocation<W> {
             request.abandoned = true;
         }
         self
+    }
+
+    /// Lets this run go on as a new one when it is awaited: the workflow starts anew with these arguments, under the same
+    /// id, and with a journal that begins anew. For a workflow that goes on for very long: what a run has in its journal is
+    /// replayed each time it comes back into memory.
+    ///
+    /// The next generation keeps the run's id, its handles, its state, its attributes and streams. Payloads that came for
+    /// hooks which are open, and were not taken, are kept for it: it finds them once it has opened a hook with the same
+    /// token. What else is under way ends as by the end of the run: steps are aborted and children cancelled (but for
+    /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and what could be rolled back stays done.
+    /// Whoever awaits the run waits for the end of the last generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is not the one that runs.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, step, workflow};
+    /// # #[step] async fn settle(day: u32) -> Result<u64> { Ok(u64::from(day)) }
+    /// #[workflow]
+    /// async fn every_day(day: u32, total: u64) -> Result<u64> {
+    ///     let total = total + settle(day).await?;
+    ///     if day == 3 {
+    ///         return Ok(total);
+    ///     }
+    ///     every_day(day + 1, total).continue_as_new().await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(every_day, (1, 0)).await?;
+    /// assert_eq!((&run).await?, 6);
+    /// assert_eq!(run.info().await?.generation, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn continue_as_new(self) -> ContinueAsNew<W> {
+        match self.state {
+            State::Run { operation, request: Some(request) } => ContinueAsNew::new(operation, request.input),
+            State::Refused(Some(error)) => ContinueAsNew::refused(error),
+            State::Run { request: None, .. } | State::Refused(None) => {
+                ContinueAsNew::refused(Error::coded(Code::OutsideRun, "the workflow was called already").into_fatal())
+            }
+        }
     }
 
     /// Starts the child without waiting for it: from the end of this turn on it is there, and goes on whatever becomes of

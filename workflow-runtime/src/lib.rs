@@ -62,6 +62,7 @@ mod invocation;
 mod limits;
 mod names;
 mod probe;
+mod queue;
 mod registry;
 mod replay;
 mod resources;
@@ -131,12 +132,12 @@ pub use workflow_macros::step;
 pub use workflow_macros::workflow;
 
 pub use self::context::{
-    Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer, hook,
-    nondeterministic, now, random, remove_attribute, run_id, set_attribute, set_state, sleep, sleep_until, spawn,
-    state, timeout, uuid, writer,
+    ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer,
+    continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute, run_id, set_attribute, set_state,
+    sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Engine, StepInfo, cancellation, step_info};
+pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};

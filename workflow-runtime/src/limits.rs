@@ -63,6 +63,8 @@ pub(crate) const BLOCKING_STEPS_CONCURRENT: usize = 64;
 pub(crate) const RECOVERIES_MAX: u32 = 5;
 /// How long a run waits in memory, unless the builder says otherwise.
 pub(crate) const EVICT_AFTER: Duration = Duration::from_secs(60);
+/// Events of a run after which it is told that its journal is long, unless the builder says otherwise.
+pub(crate) const LONG_AFTER: u64 = 10_000;
 /// Attempts of a step after the first, unless the step says otherwise.
 pub(crate) const RETRIES: u32 = 3;
 /// The shortest and the longest upper bound of the delay before a retry, unless the step says otherwise.

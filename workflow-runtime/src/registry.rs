@@ -4,17 +4,19 @@
 //! nested module, in a function, in a test. It does not see a crate that no path of the program mentions, since that
 //! crate is not linked: `use that_crate as _;` mentions it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::limits;
+use crate::queue;
 use crate::resources::{Requirement, Resources};
 use crate::workflow::{Fallible, Workflow};
 
@@ -99,7 +101,7 @@ fn never_encodes() -> Payload {
 }
 
 /// When and how long a step is attempted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// Attempts after the first.
     pub retries: u32,
@@ -109,6 +111,8 @@ pub struct Policy {
     pub backoff_max: Duration,
     /// How long one attempt may take, if that is bounded.
     pub timeout: Option<Duration>,
+    /// How long an attempt may go on without a [`heartbeat`](crate::heartbeat), if that is bounded.
+    pub heartbeat: Option<Duration>,
 }
 
 impl Policy {
@@ -118,6 +122,7 @@ impl Policy {
         backoff_min: limits::BACKOFF.0,
         backoff_max: limits::BACKOFF.1,
         timeout: None,
+        heartbeat: None,
     };
 
     /// With so many attempts after the first.
@@ -133,6 +138,11 @@ impl Policy {
     /// With a bound on each attempt.
     pub const fn timeout(self, timeout: Duration) -> Self {
         Policy { timeout: Some(timeout), ..self }
+    }
+
+    /// With a bound on the silence of each attempt.
+    pub const fn heartbeat(self, heartbeat: Duration) -> Self {
+        Policy { heartbeat: Some(heartbeat), ..self }
     }
 }
 
@@ -173,6 +183,8 @@ pub(crate) type AttemptResult = Result<Payload, AttemptFailure>;
 /// A step of this build.
 pub struct StepDefinition {
     pub(crate) source: Source,
+    /// The queue whose workers execute it, if it is not executed where its run is.
+    pub(crate) queue: Option<&'static str>,
     pub(crate) policy: Policy,
     pub(crate) requires: fn() -> Vec<Requirement>,
     pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
@@ -188,6 +200,7 @@ impl StepDefinition {
     pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
         StepDefinition {
             source,
+            queue: None,
             policy,
             requires: S::requires,
             execute: execute::<S>,
@@ -199,6 +212,12 @@ impl StepDefinition {
 }
 
 impl StepDefinition {
+    #[doc(hidden)]
+    pub const fn queue(mut self, queue: &'static str) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
     /// Refuses a step whose id another step has too.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let look_up = || match registry().steps.get(self.source.id).map(Vec::as_slice).unwrap_or_default() {
@@ -260,6 +279,8 @@ inventory::collect!(Item);
 pub(crate) struct Registry {
     workflows: HashMap<&'static str, Vec<&'static WorkflowDefinition>>,
     steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
+    /// The workflows that execute the steps of queues, by their ids.
+    queued: HashMap<&'static str, &'static WorkflowDefinition>,
     /// SHA-256 over all ids and fingerprints, and the program's file: another value means another build.
     pub(crate) build: String,
 }
@@ -302,11 +323,16 @@ impl Registry {
             let modified = program.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
         }
-        Registry { workflows, steps, build: hex(&hash.finalize()) }
+        let queued = steps.values().flatten().filter_map(|step| queue::workflow(step));
+        let queued = queued.map(|workflow| (workflow.source.id, workflow)).collect();
+        Registry { workflows, steps, queued, build: hex(&hash.finalize()) }
     }
 
     /// The workflow with this id, now or formerly.
     pub(crate) fn workflow(&self, id: &str) -> Result<&'static WorkflowDefinition, Error> {
+        if let Some(queued) = self.queued.get(id) {
+            return Ok(queued);
+        }
         let found = self.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
         match found {
             [one] => Ok(one),
@@ -318,6 +344,33 @@ impl Registry {
     /// The ids of all workflows, former ones included.
     pub(crate) fn workflow_ids(&self) -> impl Iterator<Item = &'static str> {
         self.workflows.keys().copied()
+    }
+
+    /// The workflow that executes a step of a queue.
+    pub(crate) fn queued(&self, step: &StepDefinition) -> Option<&'static WorkflowDefinition> {
+        let id = queue::workflow_id(step.queue?, step.source.id);
+        self.queued.get(&*id).copied()
+    }
+
+    /// The ids of the workflows that execute the steps of a queue.
+    pub(crate) fn queued_in(&self, queue: &str) -> impl Iterator<Item = &'static str> {
+        self.queued.keys().copied().filter(move |id| queue::parse_id(id).is_some_and(|(name, _)| name == queue))
+    }
+
+    /// The queues that steps of this build have.
+    pub(crate) fn queues(&self) -> Vec<&'static str> {
+        let queues = self.steps.values().flatten().filter_map(|step| step.queue);
+        queues.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The step with this id.
+    pub(crate) fn step(&self, id: &str) -> Result<&'static StepDefinition, Error> {
+        let found = self.steps.get(id).map(Vec::as_slice).unwrap_or_default();
+        match found {
+            [one] => Ok(one),
+            [] => Err(unknown("step", id, self.steps.keys().copied())),
+            several => Err(duplicate("steps", id, several.iter().map(|definition| definition.source))),
+        }
     }
 
     /// Every step.

@@ -14,9 +14,9 @@ pub(crate) use self::journal::{
     Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
-    ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Received, Rollback,
-    StartedChild, StepRequest,
+    ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,
+    Received, Rollback, StartedChild, StepRequest,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Draw, Effects, Identity, Shared, StreamWrite, closed_already, current, full,
+    Action, Chunk, Continued, Effects, Host, Identity, Shared, StreamWrite, closed_already, current, full,
 };

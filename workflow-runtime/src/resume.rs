@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use crate::codec::{self, Payload};
-use crate::engine::{self, Engine};
+use crate::engine::{self, Client};
 use crate::error::Result;
 
 /// Sends a payload to the [hook](crate::hook) with this token, from any process that has the store.
@@ -37,7 +37,7 @@ pub fn resume_hook<T: Serialize + ?Sized>(token: impl Into<String>, payload: &T)
 /// A payload that is not sent yet: see [`resume_hook`].
 #[must_use = "nothing is sent unless it is awaited: add `.await`"]
 pub struct ResumeHook {
-    engine: Option<Engine>,
+    engine: Option<Client>,
     pub(crate) token: String,
     pub(crate) payload: Result<Payload>,
     pub(crate) idempotency_key: Option<String>,
@@ -45,7 +45,7 @@ pub struct ResumeHook {
 }
 
 impl ResumeHook {
-    pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Engine>, token: String, payload: &T) -> Self {
+    pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Client>, token: String, payload: &T) -> Self {
         let payload = codec::encode("the payload", payload);
         ResumeHook { engine, token, payload, idempotency_key: None, hold_for: None }
     }

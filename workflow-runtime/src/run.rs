@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
 use crate::durable::Durable;
-use crate::engine::{self, Engine, Finished};
+use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
@@ -32,7 +32,7 @@ use crate::workflow::{Fallible, Workflow};
 /// It can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it waits
 /// durably, without holding anything but its rows; a run that is stuck then keeps it waiting.
 pub struct Run<T, E = Error> {
-    engine: Option<Engine>,
+    engine: Option<Client>,
     id: Arc<str>,
     output: PhantomData<fn() -> (T, E)>,
 }
@@ -87,6 +87,8 @@ pub struct RunInfo {
     pub id: String,
     /// The id of the run that started it as its child.
     pub parent: Option<String>,
+    /// How often it has [continued as new](crate::Invocation::continue_as_new).
+    pub generation: u64,
     /// The id of its workflow.
     pub workflow: String,
     /// Where it is in its life.
@@ -104,7 +106,7 @@ pub struct RunInfo {
 }
 
 impl<T, E> Run<T, E> {
-    pub(crate) fn new(engine: Option<Engine>, id: Arc<str>) -> Self {
+    pub(crate) fn new(engine: Option<Client>, id: Arc<str>) -> Self {
         Run { engine, id, output: PhantomData }
     }
 
@@ -113,7 +115,7 @@ impl<T, E> Run<T, E> {
         &self.id
     }
 
-    async fn engine(&self) -> Result<Engine> {
+    async fn engine(&self) -> Result<Client> {
         match &self.engine {
             Some(engine) => Ok(engine.clone()),
             None => engine::ambient().await,
@@ -268,7 +270,10 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
     kind: impl FnOnce() -> Option<Kind>,
 ) -> Poll<Result<T, E>> {
     let end = match ready!(operation.poll(context, kind)) {
-        Ok(Completion::Ended(end)) => result(&end.into()),
+        Ok(Completion::Ended(end)) => match Finished::of(end) {
+            Some(finished) => result(&finished),
+            None => Err(Error::coded(Code::Damaged, "the end of a run that goes on was recorded")),
+        },
         // There is no such run.
         Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
         Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use futures_util::future::BoxFuture;
 
 use crate::codec::{self, Payload};
-use crate::engine::{self, Ahead, Engine};
+use crate::engine::{self, Ahead, Client};
 use crate::error::Result;
 use crate::run::Run;
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
@@ -44,7 +44,7 @@ where
 /// A start that is not made yet: see [`start()`].
 #[must_use = "nothing is started unless it is awaited: add `.await`"]
 pub struct Start<W> {
-    engine: Option<Engine>,
+    engine: Option<Client>,
     args: Result<Payload>,
     id: Option<String>,
     ahead: Ahead,
@@ -52,7 +52,7 @@ pub struct Start<W> {
 }
 
 impl<W: Workflow> Start<W> {
-    pub(crate) fn new(engine: Option<Engine>, args: W::Args) -> Self {
+    pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
         let args = codec::encode("the workflow's arguments", &args);
         Start { engine, args, id: None, ahead: Ahead::default(), workflow: PhantomData }
     }

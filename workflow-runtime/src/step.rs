@@ -19,8 +19,8 @@ use crate::durable::Durable;
 use crate::engine;
 use crate::error::{Code, Error, Failure};
 use crate::limits;
-use crate::registry::{AttemptResult, Policy, StepDefinition};
-use crate::replay::{Completion, Kind, Operation, Rollback, StepRequest};
+use crate::registry::{AttemptResult, Policy, StepDefinition, registry};
+use crate::replay::{Completion, Kind, Operation, Place, Rollback, StepRequest};
 use crate::workflow::Fallible;
 
 /// A call of a `#[step]` function.
@@ -84,6 +84,8 @@ impl<R: Fallible> StepCall<R> {
                     attempt: 1,
                     not_before: 0,
                     rollback: None,
+                    place: registry().queued(definition).map_or(Place::Here, Place::Queue),
+                    origin: None,
                 });
                 match operation {
                     Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },
@@ -121,6 +123,11 @@ impl<R: Fallible> StepCall<R> {
     /// stopped, and its late result is ignored.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.policy(|policy| policy.timeout = Some(timeout))
+    }
+
+    /// How long an attempt may go on without calling [`heartbeat`](crate::heartbeat), before it counts as failed.
+    pub fn heartbeat(self, heartbeat: Duration) -> Self {
+        self.policy(|policy| policy.heartbeat = Some(heartbeat))
     }
 
     /// How the step is undone. If the run fails or is cancelled after the step has succeeded, `undo` is given its result;

@@ -225,6 +225,19 @@ pub struct Effects {
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
     /// Whether how the run is now is to be told: it is among the [notices](Store::notices) from then on.
     pub notify: bool,
+    /// Lets the run go on as a new generation: it becomes nobody's, and its journal begins anew.
+    pub continuation: Option<Continuation>,
+}
+
+/// How a run goes on as a new generation. Its open tokens lose their operations, so that they keep what is sent to them
+/// until the new generation has come to its own; so do those letters [about](InboxRow::about) these operations that are in
+/// the inbox and not unread, behind the `payloads`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    /// The first letter of the new generation.
+    pub start: Letter,
+    /// What open tokens keep, each with its token.
+    pub payloads: Vec<(Arc<str>, Letter)>,
 }
 
 /// The attributes of a run, by key.
@@ -528,7 +541,7 @@ pub enum Write {
     },
     /// Appends a chunk that a step writes, or closes the stream: [`Outcome::Committed`], also if it is there already;
     /// [`Outcome::Fenced`] if the run is not the writer's any more or the attempt was settled, [`Outcome::Finished`] if the
-    /// run has ended, [`Outcome::Closed`], or [`Outcome::Full`].
+    /// run has ended or the one whose stream it is, [`Outcome::Closed`], or [`Outcome::Full`].
     Chunk {
         /// The run.
         run: RunKey,
@@ -536,6 +549,8 @@ pub enum Write {
         owner: u64,
         /// Who writes.
         execution: Execution,
+        /// The id of the run whose stream it is, if it is another one.
+        into: Option<Arc<str>>,
         /// What is written.
         chunk: NewChunk,
         /// How many chunks a stream may have.
@@ -607,6 +622,17 @@ pub trait Ownership: Send + Sync {
 
     /// Drops it, and resolves once the next engine can have it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Runs that are [followed](Store::follow), and to which something has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The store does not say; it may be any, unless this engine is the only one that executes.
+    Unsaid,
+    /// It may be any.
+    Any,
+    /// It is these, by their ids.
+    Runs(Vec<Arc<str>>),
 }
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
@@ -697,10 +723,9 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(false)))
     }
 
-    /// The ids of runs that are [followed](Store::follow) and for which [`changed`](Store::changed) has resolved since this
-    /// was last asked; nothing if it may have been for any.
-    fn followed(&self) -> Option<Vec<Arc<str>>> {
-        Some(Vec::new())
+    /// For which runs that are [followed](Store::follow) [`changed`](Store::changed) has resolved since this was last asked.
+    fn followed(&self) -> Followed {
+        Followed::Unsaid
     }
 
     /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something that concerns

@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, TryFutureExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 
 use crate::codec::excerpt;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Client};
 use crate::error::{Code, Error, Result};
 use crate::store::{ChunkRow, RunKey};
 
@@ -66,13 +66,13 @@ pub struct Reader<T> {
 
 #[derive(Clone)]
 struct Source {
-    engine: Option<Engine>,
+    engine: Option<Client>,
     run: Arc<str>,
     stream: Arc<str>,
 }
 
 impl Source {
-    async fn engine(&self) -> Result<Engine> {
+    async fn engine(&self) -> Result<Client> {
         match &self.engine {
             Some(engine) => Ok(engine.clone()),
             None => engine::ambient().await,
@@ -81,7 +81,7 @@ impl Source {
 }
 
 impl<T> Reader<T> {
-    pub(crate) fn new(engine: Option<Engine>, run: Arc<str>, stream: String) -> Self {
+    pub(crate) fn new(engine: Option<Client>, run: Arc<str>, stream: String) -> Self {
         let source = Source { engine, run, stream: stream.into() };
         Reader { source, from: 0, chunks: None, value: PhantomData }
     }
@@ -109,7 +109,7 @@ impl<T> Reader<T> {
 /// How far a reader has come.
 struct Place {
     source: Source,
-    engine: Engine,
+    engine: Client,
     run: RunKey,
     /// The index of the next chunk.
     next: u64,

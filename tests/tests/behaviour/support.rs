@@ -107,15 +107,6 @@ impl Place {
         }
     }
 
-    /// An engine that does not execute as long as another one does, also where any number of engines may.
-    pub fn client(&self, lab: &Lab) -> Builder {
-        let store = match self {
-            Place::Postgres(_) => Arc::new(Faulty::new(self.store()).without_right()),
-            _ => self.store(),
-        };
-        Engine::builder().store(store).resource(lab.clone())
-    }
-
     /// An engine on the place, with the lab that the steps of these tests use.
     pub fn builder(&self, lab: &Lab) -> Builder {
         Engine::builder().store(self.store()).resource(lab.clone())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::Value;
-use workflow_runtime::store::{MemoryStore, Store};
+use workflow_runtime::store::{JournalRow, MemoryStore, Store};
+use workflow_tests::operation;
 
 /// The runs by their ids.
 pub type Snapshot = BTreeMap<String, Stored>;
@@ -109,23 +110,30 @@ pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
         ids.extend(store.children(&id).await.expect("memory is readable").iter().map(ToString::to_string));
         let id = &id;
         let Some(run) = store.run(id).await.expect("memory is readable") else { continue };
-        let rows = store.journal(run.key, run.generation, 0, usize::MAX).await.expect("memory is readable");
+        let mut journal = Vec::new();
+        for generation in 0..=run.generation {
+            let rows = store.journal(run.key, generation, 0, usize::MAX).await.expect("memory is readable");
+            journal.extend(rows.into_iter().map(|row| stored_row(generation, row)));
+        }
         let (_, letters) = store.inbox(run.key).await.expect("memory is readable");
-        let row = |row: workflow_runtime::store::JournalRow| Row {
-            generation: run.generation.cast_signed(),
-            index: row.index.cast_signed(),
-            turn: row.turn.to_be_bytes().to_vec(),
-            checksum: row.checksum,
-            body: row.body.to_vec(),
-        };
         let stored = Stored {
             status: run.status.to_string(),
-            journal: rows.into_iter().map(row).collect(),
+            journal,
             inbox: letters.into_iter().map(|letter| json(&Arc::clone(&letter.body))).collect(),
         };
         snapshot.insert(id.clone(), stored);
     }
     snapshot
+}
+
+fn stored_row(generation: u64, row: JournalRow) -> Row {
+    Row {
+        generation: generation.cast_signed(),
+        index: row.index.cast_signed(),
+        turn: row.turn.to_be_bytes().to_vec(),
+        checksum: row.checksum,
+        body: row.body.to_vec(),
+    }
 }
 
 fn json(body: &[u8]) -> Value {
@@ -141,33 +149,38 @@ impl Stored {
             let turn = json(&row.body);
             for delivery in turn["deliveries"].as_array().into_iter().flatten() {
                 assert!(operations.end.is_none(), "the journal goes on after the run's end");
-                operations.event(&delivery["event"]);
+                let generation = row.generation.cast_unsigned();
+                operations.event(generation, &delivery["event"]);
                 for command in delivery["commands"].as_array().into_iter().flatten() {
-                    operations.issued.extend(command["step"]["op"].as_u64());
+                    operations.issued.extend(command["step"]["op"].as_u64().map(|op| operation(generation, op)));
                     if let Some(op) = command["cancel"]["op"].as_u64() {
+                        let op = operation(generation, op);
                         let new = operations.settled.insert(op);
                         assert!(new, "operation {op} is dropped, and had a result already");
                     }
                 }
-                operations.end = delivery.get("end").cloned();
+                operations.end = delivery.get("end").filter(|end| end.get("continued").is_none()).cloned();
             }
         }
+        let generation = self.journal.last().map_or(0, |row| row.generation.cast_unsigned());
         for event in &self.inbox {
-            operations.event(event);
+            operations.event(generation, event);
         }
         operations
     }
 }
 
 impl Operations {
-    fn event(&mut self, event: &Value) {
+    fn event(&mut self, generation: u64, event: &Value) {
         let ended = ["completed", "failed", "timer"].into_iter().find_map(|kind| event[kind]["op"].as_u64());
         if let Some(op) = ended {
+            let op = operation(generation, op);
             assert!(self.settled.insert(op), "operation {op} has two results, or one after it was dropped");
         }
         let attempt = &event["attempt"];
         if let (Some(op), Some(number)) = (attempt["op"].as_u64(), attempt["attempt"].as_u64()) {
             let number = u32::try_from(number).expect("attempts are few");
+            let op = operation(generation, op);
             let before = self.failed_attempts.insert(op, number).unwrap_or(0);
             assert_eq!(number, before + 1, "the failed attempts of operation {op} are recorded in another order");
             assert!(!self.settled.contains(&op), "operation {op} failed an attempt after its end");

@@ -5,6 +5,7 @@ extern crate workflow_harness;
 
 mod changes;
 mod claims;
+mod continuation;
 mod creation;
 mod effects;
 mod fixture;
@@ -129,6 +130,12 @@ every {
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,
         runs_are_found_by_all_of_the_attributes_asked_for;
+    continuation:
+        the_next_generation_is_nobodys_and_due,
+        a_turn_that_is_sent_again_continues_once,
+        the_generation_before_writes_nothing_more,
+        open_tokens_keep_what_was_not_taken,
+        what_waited_for_another_run_is_not_told_to_the_next_generation;
     streams:
         chunks_are_numbered_in_their_order,
         chunks_are_read_from_an_index_on,
@@ -139,7 +146,8 @@ every {
         a_full_stream_can_still_be_closed,
         the_end_of_a_run_ends_its_streams,
         what_a_failed_attempt_wrote_is_discarded,
-        what_an_attempt_wrote_that_died_is_discarded;
+        what_an_attempt_wrote_that_died_is_discarded,
+        an_attempt_writes_to_the_stream_of_another_run;
     changes:
         a_change_that_came_before_the_question_is_noticed;
 }

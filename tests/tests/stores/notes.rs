@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 use workflow_runtime::engine::System;
-use workflow_runtime::store::{Execution, First, NewChunk, Outcome, Status, Store, Turn, Write};
+use workflow_runtime::store::{Execution, First, Followed, NewChunk, Outcome, Status, Store, Turn, Write};
 
 use crate::fixture::*;
 
@@ -118,12 +118,12 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
         }
         let id: Arc<str> = id.into();
         assert!(client.follow(key, &id, false).await.unwrap());
-        assert_eq!(client.followed(), Some(vec![]));
+        assert_eq!(client.followed(), Followed::Runs(vec![]));
         let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
         let outcome = fx.turn(end).await;
         assert_eq!(outcome, if child { Outcome::Told } else { Outcome::Committed });
         noticed(&*client).await;
-        assert_eq!(client.followed(), Some(vec![id]));
+        assert_eq!(client.followed(), Followed::Runs(vec![id]));
     }
 }
 
@@ -134,7 +134,7 @@ pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
     let write = |id| {
         let execution = Execution { generation: 0, op: 1, step: "s".into(), attempt: 1, epoch: 1 };
         let chunk = NewChunk { stream: "numbers".into(), id, value: Some("1".into()) };
-        Write::Chunk { run: key, owner: ADA, execution, chunk, most: 10 }
+        Write::Chunk { run: key, owner: ADA, execution, into: None, chunk, most: 10 }
     };
     let mut ear = Ear::new(&fx).await;
     assert_eq!(fx.commit(write(1)).await, Outcome::Committed);
@@ -165,5 +165,5 @@ pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
     let client = fx.another();
     fx.create(new_run("new", First::Letter(letter("begin")))).await;
     noticed(&*client).await;
-    assert_eq!(client.followed(), None, "it may be anything");
+    assert_eq!(client.followed(), Followed::Any);
 }

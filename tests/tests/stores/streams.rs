@@ -20,7 +20,7 @@ fn end(stream: &str) -> NewChunk {
 }
 
 fn by(run: RunKey, execution: Execution, chunk: NewChunk) -> Write {
-    Write::Chunk { run, owner: ADA, execution, chunk, most: 5 }
+    Write::Chunk { run, owner: ADA, execution, into: None, chunk, most: 5 }
 }
 
 async fn page(fx: &Fixture, run: RunKey, stream: &str) -> ChunkPage {
@@ -105,7 +105,14 @@ pub async fn a_stale_owner_writes_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let stale = [
-        Write::Chunk { run: key, owner: BOB, execution: attempt(1), chunk: new_chunk("s", 1, "1"), most: 5 },
+        Write::Chunk {
+            run: key,
+            owner: BOB,
+            execution: attempt(1),
+            into: None,
+            chunk: new_chunk("s", 1, "1"),
+            most: 5,
+        },
         by(key, Execution { epoch: 0, ..attempt(1) }, new_chunk("s", 1, "1")),
         by(key, Execution { generation: 1, ..attempt(1) }, new_chunk("s", 1, "1")),
         by(key + 1, attempt(1), new_chunk("s", 1, "1")),
@@ -193,8 +200,33 @@ pub async fn what_an_attempt_wrote_that_died_is_discarded(fx: Fixture) {
     let epoch = fx.claim(BOB, 10_000).await[0].fence.epoch;
     assert_eq!(values(&fx, key, "s").await, "0 [1] 2");
     let again = Execution { epoch, ..attempt(1) };
-    let write = Write::Chunk { run: key, owner: BOB, execution: again, chunk: new_chunk("s", 4, "1"), most: 5 };
+    let chunk = new_chunk("s", 4, "1");
+    let write = Write::Chunk { run: key, owner: BOB, execution: again, into: None, chunk, most: 5 };
     assert_eq!(fx.commit(write).await, Outcome::Committed, "whom the dead attempt closed it to is open again");
     assert_eq!(values(&fx, key, "s").await, "0 [1] 2 1");
     assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, Outcome::Fenced);
+}
+
+pub async fn an_attempt_writes_to_the_stream_of_another_run(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let caller = fx.create(new_run("caller", taken_by(ADA))).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let to = |run: &str, id: u128, value: &str| Write::Chunk {
+        run: key,
+        owner: ADA,
+        execution: attempt(1),
+        into: Some(run.into()),
+        chunk: new_chunk("s", id, value),
+        most: 5,
+    };
+    assert_eq!(fx.commit(to("caller", 1, "1")).await, Outcome::Committed);
+    assert_eq!(fx.commit(to("caller", 1, "1")).await, Outcome::Committed, "once");
+    assert_eq!(fx.commit(to("nobody", 2, "2")).await, Outcome::Fenced);
+    assert_eq!(fx.store.chunks(key, "s", 0, 10).await.unwrap().length, 0);
+    let settle = Settle { op: 3, attempt: 1, succeeded: true };
+    let last = Turn { settles: vec![settle], change: Some(change(Status::Completed, None)), ..turn(key) };
+    assert_eq!(fx.turn(last).await, Outcome::Committed);
+    let page = fx.store.chunks(caller, "s", 0, 10).await.unwrap();
+    assert_eq!((page.length, page.rows[0].discarded, page.ended), (1, false, false), "what succeeded counts");
+    assert_eq!(fx.commit(to("caller", 3, "3")).await, Outcome::Finished);
 }

@@ -62,7 +62,7 @@ fn not_async(
     ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new(argument0)
 }
 ::core::compile_error! {
-    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `crate = my_prelude::workflow_runtime`)"
+    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `crate = my_prelude::workflow_runtime`)"
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]

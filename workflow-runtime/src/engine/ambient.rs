@@ -2,19 +2,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::Engine;
+use super::{Client, Engine};
 use crate::error::{Code, Error, Result};
 
-static INSTALLED: Mutex<Option<Engine>> = Mutex::new(None);
+static INSTALLED: Mutex<Option<Client>> = Mutex::new(None);
 /// Held while the engine is being opened, so that two first uses open one.
 static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn installed() -> Option<Engine> {
-    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(Engine::is_open)
+fn installed() -> Option<Client> {
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(Client::is_open)
 }
 
 /// The installed engine, else one that is opened now from `WORKFLOW_URL`, else on a file under `.workflow/`.
-pub(crate) async fn ambient() -> Result<Engine> {
+pub(crate) async fn ambient() -> Result<Client> {
     if let Some(engine) = super::current() {
         return engine;
     }
@@ -27,17 +27,17 @@ pub(crate) async fn ambient() -> Result<Engine> {
         None => {
             let engine = Engine::builder().open().await?;
             // Somebody may have installed another one meanwhile: theirs counts.
-            engine.install().or_else(|error| installed().ok_or(error))
+            install(engine.client).or_else(|error| installed().ok_or(error))
         }
     }
 }
 
-pub(super) fn install(engine: Engine) -> Result<Engine> {
+pub(super) fn install(client: Client) -> Result<Client> {
     let mut place = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if place.as_ref().is_some_and(Engine::is_open) {
+    if place.as_ref().is_some_and(Client::is_open) {
         return Err(Error::coded(Code::Closed, "another engine is installed already")
             .help("install one engine, before the first use of a free function such as `start`"));
     }
-    *place = Some(engine.clone());
-    Ok(engine)
+    *place = Some(client.clone());
+    Ok(client)
 }

@@ -1,7 +1,7 @@
 //! Attempts of steps.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,13 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::client::Handle;
 use super::live::{Arrival, Live, Seat, What};
 use super::streams::AttemptWriter;
-use super::{Engine, Handle, Inner};
+use super::{Client, Inner};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
-use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
+use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, Origin, StepRequest, panic_text};
 use crate::resources::Resources;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
@@ -37,8 +38,8 @@ pub struct StepInfo {
 
 struct Scope {
     engine: Weak<Handle>,
-    run: Arc<str>,
-    generation: u64,
+    /// If it is executed for another run: the call.
+    origin: Option<Origin>,
     op: u64,
     attempt: u32,
     step: &'static str,
@@ -56,6 +57,8 @@ struct Scope {
 #[derive(Default)]
 pub(super) struct Life {
     over: AtomicBool,
+    /// When it last said that it goes on, in milliseconds since 1970.
+    beat: AtomicU64,
     /// Held while it ends, and while something is done that must come before its end.
     ending: Mutex<()>,
     /// Made when somebody asks for it.
@@ -113,13 +116,41 @@ pub fn step_info() -> Option<StepInfo> {
         return None;
     }
     SCOPE
-        .try_with(|scope| StepInfo {
-            step: scope.step.to_owned(),
-            idempotency_key: format!("{}/{}/{}{}", scope.run, scope.generation, scope.op, scope.path),
-            attempt: scope.attempt,
-            run: scope.run.to_string(),
+        .try_with(|scope| {
+            let (run, key) = match &scope.origin {
+                Some(origin) => (&origin.run, format!("{}{}", origin.key, scope.path)),
+                None => {
+                    let (run, generation) = (&scope.live.id, scope.live.generation);
+                    (run, format!("{run}/{generation}/{}{}", scope.op, scope.path))
+                }
+            };
+            StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
         })
         .ok()
+}
+
+/// Says that the attempt which this code is part of goes on: one whose step has a `heartbeat` counts as failed when it has
+/// not done so for that long. Outside a step it does nothing.
+///
+/// ```
+/// # use workflow_runtime::{Result, heartbeat, step};
+/// #[step(queue = "gpu", heartbeat = "30s")]
+/// async fn train(epochs: u32) -> Result<f64> {
+///     let mut loss = 1.0;
+///     for _ in 0..epochs {
+///         loss *= 0.9; // minutes of work
+///         heartbeat();
+///     }
+///     Ok(loss)
+/// }
+/// ```
+pub fn heartbeat() {
+    let beat = |scope: &Scope| {
+        if let Some(handle) = scope.engine.upgrade() {
+            scope.life.beat.store(handle.inner.environment.now(), Ordering::Relaxed);
+        }
+    };
+    let _ = SCOPE.try_with(beat);
 }
 
 /// Makes a future part of the step that this code is part of, if it is part of one.
@@ -154,9 +185,9 @@ pub fn cancellation() -> CancellationToken {
 }
 
 /// The engine that executes the step which this code is part of, if it is part of one.
-pub(crate) fn current() -> Option<Result<Engine, Error>> {
+pub(crate) fn current() -> Option<Result<Client, Error>> {
     let engine = SCOPE.try_with(|scope| scope.engine.upgrade()).ok()?;
-    Some(engine.map(|handle| Engine { handle }).ok_or_else(|| {
+    Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
     }))
 }
@@ -168,6 +199,7 @@ pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
             engine: scope.engine.clone(),
             live: scope.live.clone(),
             life: scope.life.clone(),
+            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
             op: scope.op,
             attempt: scope.attempt,
             step: scope.outer,
@@ -186,8 +218,7 @@ impl Scope {
         let number = self.inner.fetch_add(1, Ordering::Relaxed);
         Scope {
             engine: self.engine.clone(),
-            run: self.run.clone(),
-            generation: self.generation,
+            origin: self.origin.clone(),
             op: self.op,
             attempt: self.attempt,
             step,
@@ -249,8 +280,15 @@ fn timed_out(step: &str, timeout: Duration) -> Error {
 
 /// What is to be executed.
 enum Work {
-    Step { definition: &'static StepDefinition, input: Payload, timeout: Option<Duration> },
+    Step { definition: &'static StepDefinition, input: Payload, limits: Limits },
     Local(LocalFuture),
+}
+
+/// How long an attempt may take, and how long it may be silent.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    timeout: Option<Duration>,
+    heartbeat: Option<Duration>,
 }
 
 /// Where an attempt is polled for the first time.
@@ -271,20 +309,21 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     let run = seat.core.shared();
     let step = run.with_open(op, |kind| match kind {
         Kind::Step(step) => {
-            let (definition, input, timeout) = (step.definition, step.input.clone(), step.policy.timeout);
-            Some((Work::Step { definition, input, timeout }, definition.source.id, step.attempt))
+            let (definition, input) = (step.definition, step.input.clone());
+            let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
+            let work = Work::Step { definition, input, limits };
+            Some((work, definition.source.id, step.attempt, step.origin.clone()))
         }
         Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
     })?;
-    let (work, step, attempt) = match step {
+    let (work, step, attempt, origin) = match step {
         Some(step) => step,
-        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1),
+        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None),
     };
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
         engine: engine.handle.get().cloned().unwrap_or_default(),
-        run: live.id.clone(),
-        generation: live.generation,
+        origin,
         op,
         attempt,
         step,
@@ -334,14 +373,33 @@ async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     }
 }
 
+/// Resolves when an attempt takes too long, or is silent for too long.
+async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u64) -> Error {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let end = limits.timeout.map_or(u64::MAX, |timeout| begun.saturating_add(milliseconds(timeout)));
+    loop {
+        let beat = life.beat.load(Ordering::Relaxed).max(begun);
+        let silent = limits.heartbeat.map_or(u64::MAX, |heartbeat| beat.saturating_add(milliseconds(heartbeat)));
+        let now = engine.environment.now();
+        match limits {
+            Limits { timeout: Some(timeout), .. } if now >= end => return timed_out(step, timeout),
+            Limits { heartbeat: Some(heartbeat), .. } if now >= silent => {
+                let text = format!("an attempt of step `{step}` gave no heartbeat for {heartbeat:?}");
+                return Error::coded(Code::Timeout, text);
+            }
+            _ => engine.environment.sleep_until(end.min(silent)).await,
+        }
+    }
+}
+
 /// One attempt. Nothing if the engine ends before it began.
 async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<AttemptResult> {
     let _alive = Alive(scope.life.clone());
-    let step = scope.step;
-    let (execution, adopt, timeout): (_, fn(Error) -> AttemptFailure, _) = match work {
-        Work::Local(future) => (Execution::Async(future), adopt::<Error>, None),
-        Work::Step { definition, input, timeout } => match (definition.execute)(step, &input, &engine.resources) {
-            Ok(execution) => (execution, definition.adopt, timeout),
+    let (step, life) = (scope.step, scope.life.clone());
+    let (execution, adopt, limits): (_, fn(Error) -> AttemptFailure, _) = match work {
+        Work::Local(future) => (Execution::Async(future), adopt::<Error>, Limits::default()),
+        Work::Step { definition, input, limits } => match (definition.execute)(step, &input, &engine.resources) {
+            Ok(execution) => (execution, definition.adopt, limits),
             Err(error) => return Some(Err((definition.adopt)(error))),
         },
     };
@@ -368,12 +426,16 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
         }
     };
     let attempt = std::pin::pin!(attempt);
-    let ended = match timeout {
-        None => attempt.await,
-        Some(timeout) => match select(attempt, engine.environment.sleep(timeout)).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right(((), _)) => return Some(Err(adopt(timed_out(step, timeout)))),
-        },
+    let ended = match limits {
+        Limits { timeout: None, heartbeat: None } => attempt.await,
+        limits => {
+            // Before its first poll, which may take long.
+            let begun = engine.environment.now();
+            match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right((error, _)) => return Some(Err(adopt(error))),
+            }
+        }
     };
     Some(ended.unwrap_or_else(|panic| {
         let text = format!("step `{step}` panicked: {}", panic_text(&*panic));

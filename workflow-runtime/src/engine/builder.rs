@@ -11,16 +11,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::batcher::Batcher;
+use super::client::Handle;
 use super::environment::{Environment, Random, System};
 use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
+use super::queues::Queues;
 use super::taking::Taking;
 use super::timers::{self, Timers};
 use super::wait::Waiters;
-use super::{Engine, Handle, Inner, Settings, StopOnDrop, claims};
+use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::registry::registry;
+use crate::replay::Host;
 use crate::resources::Resources;
 use crate::run::RunInfo;
 use crate::store::{MemoryStore, SqliteStore, Status, Store, Synchronous};
@@ -63,6 +66,7 @@ pub struct Builder {
     settings: Settings,
     steps: usize,
     blocking_steps: usize,
+    queues: BTreeMap<String, usize>,
     environment: Arc<dyn Environment>,
 }
 
@@ -79,13 +83,16 @@ impl Default for Builder {
             synchronous: Synchronous::default(),
             resources: Resources::default(),
             settings: Settings {
+                executes: true,
                 recoveries_max: limits::RECOVERIES_MAX,
                 evict_after: Some(limits::EVICT_AFTER.as_millis() as u64),
+                long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
             },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
+            queues: BTreeMap::new(),
             environment: Arc::new(System),
         }
     }
@@ -130,6 +137,14 @@ impl Builder {
         self
     }
 
+    /// Serves a queue: executes its steps, `#[step(queue = "gpu")]`, whichever process has the runs that call them; at most
+    /// so many at a time, at least 1. A step between two attempts counts as well. Without this the engine executes no step
+    /// that has a queue. May be said several times.
+    pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
+        self.queues.insert(name.into(), concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        self
+    }
+
     /// How often a run may be taken up after its process died, without having made progress in between, before it is
     /// stuck: 5 times unless set. It keeps a step that kills the process from doing so for ever. An engine that is opened
     /// with another number tries the stuck runs again.
@@ -143,6 +158,13 @@ impl Builder {
     /// keeps all.
     pub fn evict_after(mut self, idle: Duration) -> Self {
         self.settings.evict_after = u64::try_from(idle.as_millis()).ok();
+        self
+    }
+
+    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested) says that its journal
+    /// is long: 10,000 unless set.
+    pub fn suggest_continuing_after(mut self, events: u64) -> Self {
+        self.settings.long_after = events;
         self
     }
 
@@ -228,9 +250,25 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given;
+    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given (but for
+    /// the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has;
     /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
+        Ok(Engine { client: self.start().await? })
+    }
+
+    /// Opens what executes nothing: a [`Client`]. What is said of executing does not matter to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    pub async fn connect(mut self) -> Result<Client> {
+        self.settings.executes = false;
+        self.queues.clear();
+        self.start().await
+    }
+
+    async fn start(self) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::coded(Code::Closed, "an engine opens inside a tokio runtime only")
                 .because(error)
@@ -240,7 +278,10 @@ impl Builder {
             return Err(Error::coded(Code::Closed, "an engine needs a tokio runtime with time")
                 .help("build the runtime with `enable_time()` or `enable_all()`"));
         }
-        check_resources(&self.resources)?;
+        let queues = Queues::new(self.queues)?;
+        if self.settings.executes {
+            check_resources(&self.resources, &queues)?;
+        }
         let store = open_store(self.place, self.synchronous).await?;
         let ownership = Arc::new(Mutex::new(None));
         let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
@@ -249,7 +290,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             owner: AtomicU64::new(new_owner(&random)),
             random,
-            draw: Arc::new(move || drawn.number()),
+            host: Host { draw: Arc::new(move || drawn.number()), long_after: self.settings.long_after },
             environment: self.environment,
             store,
             batcher,
@@ -264,6 +305,7 @@ impl Builder {
             taking: Taking::default(),
             news: News::default(),
             notices: Notices::default(),
+            queues,
             timers: Timers::default(),
             waiters: Waiters::default(),
             readers: Waiters::default(),
@@ -277,7 +319,6 @@ impl Builder {
         });
         let handle = Arc::new(Handle { inner: inner.clone() });
         let _ = inner.handle.set(Arc::downgrade(&handle));
-        let engine = Engine { handle };
         claims::try_to_execute(&inner).await?;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
@@ -286,7 +327,7 @@ impl Builder {
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(async move { stop.0.stopped.cancelled().await });
-        Ok(engine)
+        Ok(Client { handle })
     }
 }
 
@@ -295,9 +336,10 @@ pub(super) fn new_owner(random: &Random) -> u64 {
     (random.number() as u64).clamp(1, u64::MAX - 1)
 }
 
-fn check_resources(resources: &Resources) -> Result<()> {
+/// Looks for what the steps need that this engine executes.
+fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for step in registry().steps() {
+    for step in registry().steps().filter(|step| step.queue.is_none_or(|queue| queues.serves(queue))) {
         for requirement in (step.requires)().iter().filter(|requirement| !resources.has(requirement)) {
             missing.entry(requirement.type_name).or_default().push(step.source.id);
         }

@@ -12,10 +12,14 @@ use crate::error::Result;
 use crate::limits::{
     CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
 };
-use crate::store::{Outcome, Write};
+use crate::queue;
+use crate::store::{Followed, Outcome, Write};
 
 /// Becomes the engine that executes in this store, or one of them, if it can.
 pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
+    if !engine.settings.executes {
+        return Ok(());
+    }
     let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
     let lost = ownership.lost();
     // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
@@ -51,6 +55,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
     let mut warned = HashSet::new();
     loop {
         let until = if engine.is_executing() {
+            engine.wake_followers(true);
             match claim(&engine, &replays, &mut warned).await {
                 Ok(next) => next,
                 Err(error) => {
@@ -63,8 +68,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 tracing::warn!(?error, "the right to execute could not be asked for; trying again");
             }
             // After it: what the last owner has written before its end is seen by this look or by none.
-            engine.waiters.wake_all();
-            engine.readers.wake_all();
+            engine.wake_followers(false);
             if engine.is_executing() {
                 continue;
             }
@@ -77,7 +81,8 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.environment.sleep_until(until) => {}
             () = engine.taking.missing() => {}
             () = engine.news.recounting() => {}
-            () = engine.store.changed(&*engine.environment) => engine.wake_followers(),
+            () = engine.queues.freed() => {}
+            () = engine.store.changed(&*engine.environment) => {}
         }
     }
 }
@@ -87,14 +92,16 @@ fn after(engine: &Inner, pause: Duration) -> u64 {
 }
 
 impl Inner {
-    /// Wakes those who wait for what others do.
-    fn wake_followers(&self) {
+    /// Wakes those who wait for what others may have done.
+    fn wake_followers(&self, executing: bool) {
         match self.store.followed() {
-            Some(runs) => runs.iter().for_each(|run| {
+            Followed::Runs(runs) => runs.iter().for_each(|run| {
                 self.waiters.wake(run, None);
                 self.readers.wake(run, None);
             }),
-            None => {
+            // Whoever executes alone does it all itself.
+            Followed::Unsaid if executing => {}
+            Followed::Unsaid | Followed::Any => {
                 self.waiters.wake_all();
                 self.readers.wake_all();
             }
@@ -107,63 +114,88 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
     loop {
         // Others may have written; and this may take a while.
         engine.news.hint();
-        let claim = Write::Claim {
-            owner: engine.owner(),
-            // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
-            now: after(engine, CLAIM_AHEAD),
-            workflows: engine.workflows.clone(),
-            limit: CLAIM_RUNS,
-            again: engine.taking.missed(),
-        };
-        let rows = match engine.batcher.send(claim).await {
-            Ok(Outcome::Claimed(rows)) => rows,
-            Ok(_) => Vec::new(),
-            Err(failed) => {
-                engine.taking.miss_until_next_claim();
-                return Err(failed.error);
-            }
-        };
-        let full = rows.len() >= CLAIM_RUNS;
-        for row in rows {
-            // A claim that was in doubt names everything that this engine holds.
-            let Some(taking) = engine.taking.begin_if_free(&row.id) else { continue };
-            let here = engine.live_runs().get(&row.key).cloned();
-            match here {
-                Some(live) if live.fence == row.fence => {
-                    taking.settle();
-                    continue;
-                }
-                // It is about to leave, and does not know yet that the run came back.
-                Some(live) => engine.retire(&live),
-                None => {}
-            }
-            // Never closed.
-            let Ok(permit) = replays.clone().acquire_owned().await else { break };
-            let engine = engine.clone();
-            let tracker = engine.drivers.clone();
-            let runtime = engine.runtime.clone();
-            let load = async move {
-                let _permit = permit;
-                load::load(engine, row).await;
-                taking.settle();
-            };
-            tracker.spawn_on(load, &runtime);
+        let mut full = false;
+        let all = std::iter::once((engine.workflows.clone(), CLAIM_RUNS));
+        for (workflows, limit) in all.chain(engine.queues.free()) {
+            let claimed = claim_some(engine, replays, workflows, limit).await?;
+            // What is left of a queue has to wait for a slot.
+            full |= claimed >= CLAIM_RUNS;
         }
         if !full {
             break;
         }
     }
     let now = engine.environment.now();
-    for workflow in engine.store.unknown_due(engine.workflows.clone(), now).await? {
-        if warned.insert(workflow.clone()) {
-            tracing::warn!(
+    let known = engine.queues.with(&engine.workflows);
+    for workflow in engine.store.unknown_due(known, now).await? {
+        if !warned.insert(workflow.clone()) {
+            continue;
+        }
+        match queue::parse_id(&workflow) {
+            Some((queue, step)) => {
+                tracing::info!(queue, step, "a step waits for a process that serves its queue; this one does not");
+            }
+            None => tracing::warn!(
                 %workflow,
                 process = std::process::id(),
                 "a run is due whose workflow is not in this build; it waits for a build that has it"
-            );
+            ),
         }
     }
-    let next = engine.store.next_due(engine.workflows.clone()).await?;
+    let next = engine.store.next_due(engine.queues.with_free(&engine.workflows)).await?;
     let check = after(engine, CLOCK_CHECK_INTERVAL);
     Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
+}
+
+/// Claims once: how many.
+async fn claim_some(
+    engine: &Arc<Inner>,
+    replays: &Arc<Semaphore>,
+    workflows: Arc<[&'static str]>,
+    limit: usize,
+) -> Result<usize> {
+    let claim = Write::Claim {
+        owner: engine.owner(),
+        // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
+        now: after(engine, CLAIM_AHEAD),
+        workflows,
+        limit,
+        again: engine.taking.missed(),
+    };
+    let rows = match engine.batcher.send(claim).await {
+        Ok(Outcome::Claimed(rows)) => rows,
+        Ok(_) => Vec::new(),
+        Err(failed) => {
+            engine.taking.miss_until_next_claim();
+            return Err(failed.error);
+        }
+    };
+    let claimed = rows.len();
+    for row in rows {
+        // A claim that was in doubt names everything that this engine holds.
+        let Some(taking) = engine.taking.begin_if_free(&row.id) else { continue };
+        let here = engine.live_runs().get(&row.key).cloned();
+        match here {
+            Some(live) if live.fence == row.fence => {
+                taking.settle();
+                continue;
+            }
+            // It is about to leave, and does not know yet that the run came back.
+            Some(live) => engine.retire(&live),
+            None => {}
+        }
+        // Never closed.
+        let Ok(permit) = replays.clone().acquire_owned().await else { break };
+        let slot = engine.queues.take(&row.workflow);
+        let engine = engine.clone();
+        let tracker = engine.drivers.clone();
+        let runtime = engine.runtime.clone();
+        let load = async move {
+            let _permit = permit;
+            load::load(engine, row, slot).await;
+            taking.settle();
+        };
+        tracker.spawn_on(load, &runtime);
+    }
+    Ok(claimed)
 }

@@ -67,9 +67,9 @@ impl Ahead {
 }
 
 /// The event that begins a run or its next generation.
-pub(super) fn started(random: &Random, args: &Payload) -> Event {
+pub(super) fn started(random: &Random, args: &Payload, state: Option<Payload>) -> Event {
     let seed = random.number().to_le_bytes();
-    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone() }
+    Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), state }
 }
 
 /// What is done ahead of a turn and by it.
@@ -130,7 +130,8 @@ impl Inner {
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
     async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<Outcome>> {
         let taking = self.taking.begin(&new.id);
-        let mut core = Core::new(new.definition, Identity { run: new.id.clone(), generation: 0 }, self.draw.clone());
+        let identity = Identity { run: new.id.clone(), workflow: new.definition.source.id, generation: 0 };
+        let mut core = Core::new(new.definition, identity, self.host.clone());
         let span = run_span(&new.id, new.definition);
         let first = span.in_scope(|| self.first_turn(&mut core, new));
         let first = match first {
@@ -168,10 +169,10 @@ impl Inner {
     }
 
     fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
-        let delivery = core.deliver(new.created_at, started(&self.random, &new.args))?;
+        let delivery = core.deliver(new.created_at, started(&self.random, &new.args, None))?;
         let record = TurnRecord { deliveries: vec![delivery] };
         if self.settings.replay_every_turn {
-            let mut again = Core::new(core.definition(), core.shared().identity().clone(), self.draw.clone());
+            let mut again = Core::new(core.definition(), core.shared().identity().clone(), self.host.clone());
             turn::replay_again(&mut again, &record)?;
         }
         Ok(record)
@@ -258,7 +259,7 @@ impl Inner {
     }
 
     async fn stored_args(&self, row: &RunRow) -> Result<Option<Payload>> {
-        let first = self.store.journal(row.key, row.generation, 0, 1).await?.into_iter().next();
+        let first = self.store.journal(row.key, 0, 0, 1).await?.into_iter().next();
         let event = match first {
             Some(first) => {
                 let turn = TurnRecord::decode(first.format, first.checksum, &first.body)?;
@@ -276,7 +277,7 @@ impl Inner {
     }
 
     fn letter(&self, new: &New) -> Result<Letter> {
-        letters::letter(&started(&self.random, &new.args), new.created_at, None)
+        letters::letter(&started(&self.random, &new.args, None), new.created_at, None)
     }
 
     /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{Inner, create, letters};
-use crate::codec;
+use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
-use crate::replay::{self, Event, Opening, StartedChild};
-use crate::store::{Child, Close, Effects, First, Letter, Message, NewRun, Open, TokenLabel, Watch};
+use crate::registry::{AttemptFailure, adopt};
+use crate::replay::{self, Continued, Event, Opening, StartedChild};
+use crate::store::{Child, Close, Continuation, Effects, First, Letter, Message, NewRun, Open, TokenLabel, Watch};
 
 /// Why a child is cancelled that nobody waits for any more.
 const GIVEN_UP: &str = "its parent has ended or has given it up";
@@ -16,14 +17,15 @@ const GIVEN_UP: &str = "its parent has ended or has given it up";
 impl Inner {
     /// What a run asks for. Nothing if that is nothing.
     pub(super) fn effects(&self, effects: &replay::Effects) -> Result<Option<Box<Effects>>> {
-        let replay::Effects { opened, closed, children, given_up, watches, state, attributes } = effects;
+        let replay::Effects { opened, closed, children, given_up, watches, state, attributes, continued } = effects;
         let is_empty = opened.is_empty()
             && closed.is_empty()
             && children.is_empty()
             && given_up.is_empty()
             && watches.is_empty()
             && state.is_none()
-            && attributes.is_empty();
+            && attributes.is_empty()
+            && continued.is_none();
         if is_empty {
             return Ok(None);
         }
@@ -35,8 +37,9 @@ impl Inner {
             watches: watches.iter().map(|(op, run)| watch(*op, run, now)).collect::<Result<_>>()?,
             messages: given_up.iter().map(|(_, run)| self.cancel_message(run, now)).collect::<Result<_>>()?,
             state: state.as_ref().map(|state| Arc::from(state.as_str())),
-            notify: false,
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            notify: false,
+            continuation: continued.as_ref().map(|continued| self.continuation(continued, now)).transpose()?,
         })))
     }
 
@@ -52,10 +55,25 @@ impl Inner {
             token: self.random.number(),
             effects: None,
             chunks: Vec::new(),
-            first: First::Letter(letters::letter(&create::started(&self.random, &request.input), now, None)?),
+            first: First::Letter(letters::letter(&create::started(&self.random, &request.input, None), now, None)?),
         };
         let error = Error::coded(Code::RunExists, format!("there is a run `{run}` already")).run(run);
-        Ok(Child { new, op: (!request.detached).then_some(*op), refusal: failure(*op, error, now)? })
+        Ok(Child {
+            new,
+            op: (!request.detached).then_some(*op),
+            refusal: failure(*op, (request.adopt)(error.into_fatal()), now)?,
+        })
+    }
+
+    fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
+        let Continued { args, state, payloads } = continued;
+        let payload = |(token, value): &(Arc<str>, Payload)| {
+            Ok((token.clone(), letters::letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?))
+        };
+        Ok(Continuation {
+            start: letters::letter(&create::started(&self.random, args, state.clone()), now, None)?,
+            payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
+        })
     }
 
     /// The cancel of a child that its parent gives up.
@@ -66,9 +84,8 @@ impl Inner {
 }
 
 /// Tells an operation that it failed.
-fn failure(op: u64, error: Error, now: u64) -> Result<Letter> {
-    let error = codec::encode("the error", &error.into_fatal())?;
-    letters::letter(&Event::Failed { op, error }, now, None)
+fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
+    letters::letter(&Event::Failed { op, error: failure.error }, now, None)
 }
 
 fn open(opening: &Opening, now: u64) -> Result<Open> {
@@ -81,7 +98,8 @@ fn open(opening: &Opening, now: u64) -> Result<Open> {
 
 fn watch(op: u64, run: &Arc<str>, now: u64) -> Result<Watch> {
     let error = Error::coded(Code::RunNotFound, format!("there is no run `{run}` in this store")).run(run);
-    let refusal = failure(op, error.help("check the id that the handle was made from"), now)?;
+    let error = error.help("check the id that the handle was made from").into_fatal();
+    let refusal = failure(op, adopt::<Error>(error), now)?;
     Ok(Watch { run: run.clone(), op, refusal })
 }
 
@@ -92,5 +110,6 @@ pub(super) fn may_have_news(effects: Option<&Effects>) -> bool {
             || !effects.children.is_empty()
             || !effects.watches.is_empty()
             || !effects.messages.is_empty()
+            || effects.continuation.is_some()
     })
 }

@@ -106,18 +106,30 @@ pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), refusal })
 }
 
-/// A letter as an arrival.
-pub(super) fn open(letter: InboxRow) -> Result<Arrival> {
+/// Stands for an operation that is no more.
+const GONE: u64 = u64::MAX;
+
+/// A letter as an arrival at a generation of its run. What was for an operation of another one finds none.
+pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
     let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
+    let is_current = letter.generation == generation;
+    let current = |op| if is_current { op } else { GONE };
     let event = match letter.about {
         Some(About::Ended(op)) => {
             let end = End::of(letter.format, letter.checksum, &letter.body).map_err(unreadable)?;
-            Event::Ended { op, end }
+            Event::Ended { op: current(op), end }
         }
         about => match (Event::decode(letter.format, letter.checksum, &letter.body).map_err(unreadable)?, about) {
-            (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op, value },
-            (Event::Payload { value, .. }, _) => Event::Payload { op: u64::MAX, value },
-            (Event::Conflict { op, .. }, Some(About::Owner(owner))) => Event::Conflict { op, owner: owner.to_string() },
+            (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op: current(op), value },
+            (Event::Payload { value, .. }, _) => Event::Payload { op: GONE, value },
+            (Event::Conflict { op, .. }, Some(About::Owner(owner))) => {
+                Event::Conflict { op: current(op), owner: owner.to_string() }
+            }
+            (Event::Completed { op, value }, _) => Event::Completed { op: current(op), value },
+            (Event::Failed { op, error }, _) => Event::Failed { op: current(op), error },
+            (Event::Attempt { op, attempt, error, not_before }, _) => {
+                Event::Attempt { op: current(op), attempt, error, not_before }
+            }
             (event, _) => event,
         },
     };
@@ -162,7 +174,7 @@ impl Inner {
         };
         let arrivals = letters.into_iter().filter(|letter| !letter.unread).map(|letter| {
             let at = letter.arrived_at;
-            open(letter).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
+            open(letter, live.generation).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
         });
         live.receive(self, inbox_seq, arrivals.collect());
         Ok(())

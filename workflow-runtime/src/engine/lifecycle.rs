@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::Inner;
 use crate::error::{Code, Error, Result};
 use crate::limits::{NOTICES, TURN_RETRY_INTERVAL};
+use crate::queue;
 use crate::replay::panic_text;
 use crate::run::RunInfo;
 use crate::store::{Effects, RowChange, RunRow, Status, Write};
@@ -58,7 +59,9 @@ impl Inner {
     async fn tell(&self, row: RunRow) -> Result<()> {
         let (key, id, status) = (row.key, row.id.clone(), row.status);
         let run = self.told(row);
-        for callback in self.settings.callbacks.of(status) {
+        // What executes a step is no run of the user's.
+        let is_step = queue::parse_id(&run.workflow).is_some();
+        for callback in self.settings.callbacks.of(status).filter(|_| !is_step) {
             let told = AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind().await;
             told.unwrap_or_else(|panic| {
                 Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic))))

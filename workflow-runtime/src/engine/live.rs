@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
+use super::queues::Slot;
 use super::{Inner, taking, turn};
 use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
@@ -60,11 +61,13 @@ pub(super) struct Seat {
     pub end: Option<End>,
     /// Deadlines that the timers hold for it, by operation.
     pub armed: BTreeMap<u64, u64>,
+    /// Of a step that is executed for a queue.
+    pub slot: Option<Slot>,
 }
 
 impl Seat {
     pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>) -> Self {
-        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new() }
+        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new(), slot: None }
     }
 }
 
@@ -84,6 +87,21 @@ pub(super) struct InboxRead {
     pub inbox_seq: u64,
     /// The last letter.
     pub sequence: u64,
+    /// The latest time at which one arrived.
+    pub at: u64,
+}
+
+impl InboxRead {
+    /// Reads letters in the order of the inbox. They keep it, whatever the clocks say of those who sent them.
+    pub fn read(&mut self, letters: &mut [Arrival]) {
+        for letter in letters {
+            if let What::Letter { sequence, .. } = letter.what {
+                self.sequence = sequence;
+            }
+            self.at = self.at.max(letter.at);
+            letter.at = self.at;
+        }
+    }
 }
 
 /// The span of a run, for as long as it is in memory.
@@ -183,12 +201,9 @@ impl Live {
                 What::Letter { sequence, .. } => sequence > read,
                 _ => true,
             };
-            let new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
-            let sequences = new.iter().filter_map(|letter| match letter.what {
-                What::Letter { sequence, .. } => Some(sequence),
-                _ => None,
-            });
-            mailbox.inbox = InboxRead { inbox_seq, sequence: sequences.max().unwrap_or(read) };
+            let mut new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
+            mailbox.inbox.inbox_seq = inbox_seq;
+            mailbox.inbox.read(&mut new);
             mailbox.arrivals.extend(new);
         }
         self.post(engine, []);

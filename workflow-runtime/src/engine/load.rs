@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Inner;
 use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
+use super::queues::Slot;
 use super::{effects, letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
@@ -48,7 +49,7 @@ impl Stuck {
 }
 
 /// Loads a run that this engine has claimed.
-pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
+pub(super) async fn load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     let definition = match registry().workflow(&row.workflow) {
         Ok(definition) => definition,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
@@ -76,19 +77,26 @@ pub(super) async fn load(engine: Arc<Inner>, row: RunRow) {
         }
         Err(error) => return give_back(&engine, &row, error).await,
     };
-    let inbox = InboxRead { inbox_seq, sequence: letters.last().map_or(0, |letter| letter.sequence) };
+    // Also what is unread was read.
+    let last = letters.last().map_or(0, |letter| letter.sequence);
     let letters = letters.into_iter().filter(|letter| !letter.unread);
-    let letters: Vec<Arrival> = match letters.map(letters::open).collect::<Result<Vec<_>>>() {
-        Ok(letters) => letters.into_iter().map(cancel_first).collect(),
+    let mut letters = match letters.map(|letter| letters::open(letter, row.generation)).collect::<Result<Vec<_>>>() {
+        Ok(letters) => letters,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
     };
+    let mut inbox = InboxRead { inbox_seq, ..InboxRead::default() };
+    inbox.read(&mut letters);
+    inbox.sequence = last;
+    let letters: Vec<Arrival> = letters.into_iter().map(cancel_first).collect();
     let starts = |letter: &Arrival| matches!(letter.what, What::Letter { event: Event::Started { .. }, .. });
     if next_index == 0 && !letters.iter().any(starts) {
         let error = Error::coded(Code::Damaged, "the run's journal is missing, and no start is in its inbox")
             .help("restore the database from a backup");
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    install(&engine, &row, definition, core, next_index, inbox, letters);
+    let mut seat = Seat::new(core, next_index, row.status, row.wake_at);
+    seat.slot = slot;
+    install(&engine, &row, definition, seat, inbox, letters);
 }
 
 /// Before what the run may have got stuck at and would again, be it its start.
@@ -103,8 +111,7 @@ fn install(
     engine: &Arc<Inner>,
     row: &RunRow,
     definition: &'static WorkflowDefinition,
-    core: Core,
-    next_index: u64,
+    seat: Seat,
     inbox: InboxRead,
     letters: Vec<Arrival>,
 ) {
@@ -112,18 +119,17 @@ fn install(
     let is_cancelled =
         letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
-    let actions: Vec<Action> = core
-        .shared()
+    let run = seat.core.shared();
+    let actions: Vec<Action> = run
         .resume_actions()
         .into_iter()
         // Nor is anything, if the run is about to end, but for what may have to be undone.
         .filter(|action| match action {
-            Action::Dispatch(op) | Action::Arm { op, .. } => !is_cancelled || core.shared().can_be_undone(*op),
+            Action::Dispatch(op) | Action::Arm { op, .. } => !is_cancelled || run.can_be_undone(*op),
             Action::Abort(_) | Action::GiveUp(_) => true,
         })
         .filter(|action| !matches!(action, Action::Dispatch(op) | Action::Arm { op, .. } if answered.contains(op)))
         .collect();
-    let seat = Seat::new(core, next_index, row.status, row.wake_at);
     let span = run_span(&row.id, definition);
     let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
     turn::take_up(engine, &live, seat, actions, letters);
@@ -156,7 +162,8 @@ pub(super) async fn replay(
     key: RunKey,
     generation: u64,
 ) -> Result<(Core, u64), Replay> {
-    let mut core = Core::new(definition, Identity { run: id.clone(), generation }, engine.draw.clone());
+    let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
+    let mut core = Core::new(definition, identity, engine.host.clone());
     let mut next = 0;
     let read = |from: u64, rows: usize| {
         let store = engine.store.clone();
@@ -339,7 +346,9 @@ async fn open_operations(
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
     let (_, letters) = engine.store.inbox(run).await?;
     let cancel =
-        letters.into_iter().filter_map(|letter| letters::open(letter).ok()).find_map(|letter| match letter.what {
+        letters.into_iter().filter_map(|letter| letters::open(letter, generation).ok()).find_map(|letter| match letter
+            .what
+        {
             What::Letter { sequence, event: Event::Cancel { reason } } => Some((letter.at, sequence, reason)),
             _ => None,
         });

@@ -17,6 +17,8 @@ pub(crate) struct AttemptWriter {
     pub(super) engine: Weak<Handle>,
     pub(super) live: Arc<Live>,
     pub(super) life: Arc<Life>,
+    /// The run whose streams it writes to, if it is not its own.
+    pub(super) into: Option<Arc<str>>,
     pub(super) op: u64,
     pub(super) attempt: u32,
     pub(super) step: &'static str,
@@ -40,6 +42,7 @@ impl AttemptWriter {
                 attempt: self.attempt,
                 epoch: self.live.fence.epoch,
             },
+            into: self.into.clone(),
             chunk: engine.new_chunk(chunk),
             most: STREAM_CHUNKS_MAX,
         };
@@ -48,7 +51,7 @@ impl AttemptWriter {
             self.live.attempt_writes(self.op, self.attempt);
             engine.batcher.send(write)
         });
-        let run = &self.live.id;
+        let run = self.into.as_ref().unwrap_or(&self.live.id);
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)

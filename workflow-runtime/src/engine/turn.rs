@@ -30,7 +30,7 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
                 load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
             drop(seat);
-            engine.waiters.wake(&live.id, end.map(Finished::from));
+            engine.waiters.wake(&live.id, end.and_then(Finished::of));
             engine.readers.wake(&live.id, None);
         }
     }
@@ -191,6 +191,13 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                 // It has pulled the time in the row forward; this turn puts it right.
                 seat.wake_at = Some(0);
                 let wanted = wanted(seat, &draft, &event);
+                if !wanted
+                    && matches!(event, Event::Payload { .. } | Event::Cancel { .. })
+                    && seat.core.shared().is_continuing()
+                {
+                    // It stays where it is, for the next generation.
+                    continue;
+                }
                 // A payload whose hook was dropped stays in the inbox, unread.
                 match wanted || !matches!(event, Event::Payload { .. }) {
                     true => draft.delivered.push(sequence),
@@ -365,6 +372,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
         Some(End::Completed(_)) => (Status::Completed, None),
         Some(End::Failed(_)) => (Status::Failed, None),
         Some(End::Cancelled(_)) => (Status::Cancelled, None),
+        Some(End::Continued(_)) => (Status::Running, Some(0)),
         None if run.has_steps() => (Status::Running, run.wake_at().or(Some(NEVER))),
         None => (Status::Suspended, run.wake_at().or(Some(NEVER))),
     };
@@ -372,7 +380,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
         status,
         wake_at,
         started_at: first.then_some(now),
-        completed_at: end.is_some().then_some(now),
+        completed_at: status.is_terminal().then_some(now),
         stuck: None,
     }
 }

@@ -11,6 +11,7 @@ use super::load::Stuck;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::limits::FOUND_RUNS_MAX;
+use crate::queue;
 use crate::replay::End;
 use crate::run::{RunInfo, time};
 use crate::store::{NEVER, RunRow, Status};
@@ -84,12 +85,14 @@ pub(crate) enum Finished {
     Cancelled(String),
 }
 
-impl From<End> for Finished {
-    fn from(end: End) -> Self {
+impl Finished {
+    /// Nothing if the run goes on as a new generation.
+    pub fn of(end: End) -> Option<Self> {
         match end {
-            End::Completed(value) => Finished::Completed(value),
-            End::Failed(error) => Finished::Failed(error),
-            End::Cancelled(reason) => Finished::Cancelled(reason),
+            End::Completed(value) => Some(Finished::Completed(value)),
+            End::Failed(error) => Some(Finished::Failed(error)),
+            End::Cancelled(reason) => Some(Finished::Cancelled(reason)),
+            End::Continued(_) => None,
         }
     }
 }
@@ -137,18 +140,21 @@ impl Inner {
     }
 
     pub(super) fn told(&self, row: RunRow) -> RunInfo {
-        let known = self.workflows.contains(&&*row.workflow);
+        let queue = queue::parse_id(&row.workflow).map(|(queue, _)| queue);
+        let known = self.workflows.contains(&&*row.workflow) || queue.is_some_and(|queue| self.queues.serves(queue));
         let waits_for = match row.status {
             Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
-            status if !status.is_terminal() && !known => {
-                Some(format!("a process whose build has the workflow `{}`", row.workflow))
-            }
+            status if !status.is_terminal() && !known => Some(match queue {
+                Some(queue) => format!("a process that serves the queue `{queue}`"),
+                None => format!("a process whose build has the workflow `{}`", row.workflow),
+            }),
             _ => None,
         };
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
         RunInfo {
             id: row.id.to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
+            generation: row.generation,
             workflow: row.workflow.to_string(),
             status: row.status,
             created_at: time(row.created_at),
@@ -196,7 +202,8 @@ impl Inner {
         let Some(last) = last else {
             return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
         };
-        Ok(End::of(last.format, last.checksum, &last.body).map_err(damaged)?.into())
+        let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;
+        Finished::of(end).ok_or_else(|| damaged(Error::coded(Code::Damaged, "its journal ends before its end")))
     }
 }
 

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, future, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::engine::Engine;
+use crate::engine::Client;
 use crate::error::Code;
 use crate::limits::KEEP_ALIVE_INTERVAL;
 use crate::{Chunk, Reader};
@@ -28,8 +28,8 @@ use crate::{Chunk, Reader};
 ///
 /// A run that is not there is `404 Not Found`; a stream that is not there may be to come. Who may read is for the
 /// application to say, with a layer around this router. The engine stays open for as long as the router is there.
-pub fn streams(engine: &Engine) -> Router {
-    Router::new().route("/{run}/{stream}", get(events)).with_state(engine.clone())
+pub fn streams(client: &Client) -> Router {
+    Router::new().route("/{run}/{stream}", get(events)).with_state(client.clone())
 }
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct Begin {
 }
 
 async fn events(
-    State(engine): State<Engine>,
+    State(engine): State<Client>,
     Path((run, name)): Path<(String, String)>,
     Query(begin): Query<Begin>,
     headers: HeaderMap,

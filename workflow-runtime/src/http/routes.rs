@@ -13,7 +13,7 @@ use futures_util::future::{Either, select};
 
 use super::message::{Answer, Request, answers};
 use super::webhook::{Answering, address};
-use crate::engine::Engine;
+use crate::engine::Client;
 use crate::error::{Code, Error, Result};
 use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES};
 use crate::{Reader, uuid};
@@ -26,16 +26,16 @@ use crate::{Reader, uuid};
 /// sent again.
 ///
 /// The engine stays open for as long as the router is there.
-pub fn webhooks(engine: &Engine) -> Router {
-    webhooks_with(engine, WebhookSettings::default())
+pub fn webhooks(client: &Client) -> Router {
+    webhooks_with(client, WebhookSettings::default())
 }
 
 /// [`webhooks`], with settings.
-pub fn webhooks_with(engine: &Engine, settings: WebhookSettings) -> Router {
+pub fn webhooks_with(client: &Client, settings: WebhookSettings) -> Router {
     Router::new()
         .route("/{token}", any(receive))
         .layer(DefaultBodyLimit::max(settings.body_bytes))
-        .with_state((engine.clone(), settings))
+        .with_state((client.clone(), settings))
 }
 
 /// How requests to webhooks are taken.
@@ -75,12 +75,12 @@ impl WebhookSettings {
 }
 
 async fn receive(
-    State((engine, settings)): State<(Engine, WebhookSettings)>,
+    State((client, settings)): State<(Client, WebhookSettings)>,
     Path(token): Path<String>,
     parts: request::Parts,
     body: Bytes,
 ) -> Response {
-    match accept(&engine, &settings, &token, &parts, &body).await {
+    match accept(&client, &settings, &token, &parts, &body).await {
         Ok(answer) => answer.into_response(),
         Err(error) => refusal(&error).into_response(),
     }
@@ -88,7 +88,7 @@ async fn receive(
 
 /// Whatever the token is, up to its refusal the same is done for it, and the look-up is of a digest: see [`address`].
 async fn accept(
-    engine: &Engine,
+    client: &Client,
     settings: &WebhookSettings,
     token: &str,
     parts: &request::Parts,
@@ -97,18 +97,18 @@ async fn accept(
     let address = address(token);
     let id = uuid().simple().to_string();
     let request = Request::new(id.clone(), parts, body);
-    let hook = engine.get_hook(&address).await?;
+    let hook = client.get_hook(&address).await?;
     if !hook.is_open {
         // Not by way of a write, which would take longer than for a token that never was.
         return Err(Error::coded(Code::HookFinished, "the webhook is not open any more"));
     }
-    engine.resume_hook(&*address, &request).await?;
+    client.resume_hook(&*address, &request).await?;
     let answering = hook.metadata.map(serde_json::from_value).transpose()?;
     match (answering, hook.run) {
         (Some(Answering::Fixed(answer)), _) => Ok(answer),
         (Some(Answering::Run), Some(run)) => {
-            let mut answers = Reader::<Answer>::new(Some(engine.clone()), run.into(), answers(&id));
-            match select(answers.next(), engine.inner().pause(settings.answer_within)).await {
+            let mut answers = Reader::<Answer>::new(Some(client.clone()), run.into(), answers(&id));
+            match select(answers.next(), client.inner().pause(settings.answer_within)).await {
                 Either::Left((Some(Ok(answer)), _)) => Ok(answer.value),
                 Either::Left((Some(Err(error)), _)) => {
                     tracing::warn!(?error, "the answer to a webhook could not be read");

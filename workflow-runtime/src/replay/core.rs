@@ -11,7 +11,7 @@ use tokio::task::Unconstrained;
 
 use super::journal::{Delivery, End, Event};
 use super::operation::{Completion, Received};
-use super::shared::{BranchFuture, Draw, Identity, Shared};
+use super::shared::{BranchFuture, Host, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
@@ -58,8 +58,8 @@ pub(crate) struct Core {
 
 impl Core {
     /// A run before its first event.
-    pub fn new(definition: &'static WorkflowDefinition, identity: Identity, draw: Draw) -> Self {
-        Core { definition, shared: Shared::new(identity, draw), root: None, branches: BTreeMap::new(), ended: false }
+    pub fn new(definition: &'static WorkflowDefinition, identity: Identity, host: Host) -> Self {
+        Core { definition, shared: Shared::new(identity, host), root: None, branches: BTreeMap::new(), ended: false }
     }
 
     pub fn definition(&self) -> &'static WorkflowDefinition {
@@ -80,7 +80,7 @@ impl Core {
         self.shared.begin(at, None);
         let ended = self.turn(&event)?;
         let (unwinds, end) = self.settle(ended)?;
-        let commands = self.shared.finish(end.is_some())?;
+        let commands = self.shared.finish(end.as_ref())?;
         let delivery = Delivery { at: self.shared.now(), event, commands, unwinds, end };
         if delivery.end.is_some() {
             self.ended = true;
@@ -94,7 +94,7 @@ impl Core {
         self.shared.begin(delivery.at, Some(delivery.commands));
         let ended = self.turn(&delivery.event)?;
         let (unwinds, end) = self.settle(ended)?;
-        self.shared.finish(end.is_some())?;
+        self.shared.finish(end.as_ref())?;
         let same = |found: &Option<End>, recorded: &Option<End>| match (found, recorded) {
             (None, None) => true,
             (Some(End::Completed(found)), Some(End::Completed(recorded)))
@@ -102,6 +102,9 @@ impl Core {
                 found.same_value(recorded, self.definition.recode_output)
             }
             (Some(End::Cancelled(found)), Some(End::Cancelled(recorded))) => found == recorded,
+            (Some(End::Continued(found)), Some(End::Continued(recorded))) => {
+                found.same_value(recorded, self.definition.recode_args)
+            }
             _ => false,
         };
         if !same(&unwinds, &delivery.unwinds) || !same(&end, &delivery.end) {
@@ -110,6 +113,7 @@ impl Core {
                 Some(End::Completed(value)) => format!("the workflow returns Ok({value:?})"),
                 Some(End::Failed(error)) => format!("the workflow returns Err({error:?})"),
                 Some(End::Cancelled(reason)) => format!("the run is cancelled: {reason}"),
+                Some(End::Continued(args)) => format!("the workflow continues as new with {args:?}"),
             };
             return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
                 .expected(words(delivery.unwinds.as_ref().or(delivery.end.as_ref())))
@@ -128,15 +132,15 @@ impl Core {
             Event::Cancel { .. } if self.shared.is_unwinding() => None,
             // The workflow is not asked: it could not refuse.
             Event::Cancel { reason } => return Ok(Some(End::Cancelled(reason.clone()))),
-            Event::Started { seed, args } => {
-                self.shared.seed(seed);
+            Event::Started { seed, args, state } => {
+                self.shared.seed(seed, state.clone());
                 Some(self.start(args)?)
             }
             Event::Completed { op, value } => self.shared.complete(*op, Completion::Completed(value.clone()))?,
             Event::Failed { op, error } => self.shared.complete(*op, Completion::Failed(error.clone()))?,
             Event::Timer { op } => self.shared.complete(*op, Completion::Due)?,
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
-            Event::Ended { op, end } => self.shared.complete(*op, Completion::Ended(end.clone()))?,
+            Event::Ended { op, end } => self.shared.complete(*op, self.shared.ended(*op, end.clone()))?,
             Event::WakeUp => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,
@@ -159,6 +163,9 @@ impl Core {
         let Some(end) = ended else { return Ok((None, None)) };
         if self.shared.is_unwinding() {
             return Ok((None, Some(self.unwound(end))));
+        }
+        if matches!(end, End::Continued(_)) {
+            self.shared.carry();
         }
         if !self.shared.owes(&end) {
             return Ok((None, Some(end)));
@@ -190,7 +197,7 @@ impl Core {
         failures.iter().fold(end, |end, failure| match end {
             End::Failed(error) => End::Failed((self.definition.rollback_failed)(&error, failure).unwrap_or(error)),
             End::Cancelled(reason) => End::Cancelled(format!("{reason}; and a rollback failed: {failure}")),
-            End::Completed(value) => End::Completed(value),
+            End::Completed(_) | End::Continued(_) => end,
         })
     }
 
@@ -228,6 +235,9 @@ impl Core {
             {
                 self.branches.remove(&id);
                 self.shared.branch_ended();
+            }
+            if let Some(args) = self.shared.take_continued() {
+                return Ok(Some(End::Continued(args)));
             }
             if self.shared.has_fault() {
                 return Ok(None);

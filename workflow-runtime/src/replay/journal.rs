@@ -41,6 +41,9 @@ pub(crate) enum Event {
         /// 128 random bits in hex, from which `random()` and `uuid()` come.
         seed: Cow<'static, str>,
         args: Payload,
+        /// What the generation before left as the run's state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<Payload>,
     },
     /// A step succeeded.
     Completed { op: u64, value: Payload },
@@ -85,6 +88,9 @@ pub(crate) enum Command {
         /// Whether its success is undone if the run does not succeed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rollback: bool,
+        /// The run that executes it, if it is not executed where its own run is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Cow<'static, str>>,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
@@ -119,6 +125,8 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<Cow<'static, str>>,
     },
+    /// The workflow was told that its journal is long.
+    Suggested,
     /// The workflow dropped the operation.
     Cancel { op: u64 },
     /// Append a chunk to a stream. No operation: nothing comes of it.
@@ -135,6 +143,8 @@ pub(crate) enum End {
     Failed(Payload),
     /// It was cancelled, and is not polled any more.
     Cancelled(String),
+    /// It goes on as a new generation, with these arguments.
+    Continued(Payload),
 }
 
 impl Command {
@@ -196,6 +206,7 @@ impl Command {
                 format!("setting the attribute `{}` to `{}`", excerpt(key), excerpt(value))
             }
             Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
+            Command::Suggested => "being told that its journal is long".to_owned(),
             Command::Cancel { op } => format!("dropping operation {op}"),
             Command::Write { stream, value } => {
                 format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))
@@ -219,8 +230,10 @@ impl Event {
     /// How large what it brings is.
     pub fn bytes(&self) -> usize {
         match self {
-            Event::Started { args: payload, .. }
-            | Event::Completed { value: payload, .. }
+            Event::Started { args, state, .. } => {
+                args.as_str().len() + state.as_ref().map_or(0, |state| state.as_str().len())
+            }
+            Event::Completed { value: payload, .. }
             | Event::Failed { error: payload, .. }
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
             Event::Payload { value: payload, .. } => payload.as_str().len(),
@@ -300,7 +313,7 @@ impl Outstanding {
 impl End {
     fn bytes(&self) -> usize {
         match self {
-            End::Completed(payload) | End::Failed(payload) => payload.as_str().len(),
+            End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => payload.as_str().len(),
             End::Cancelled(reason) => reason.len(),
         }
     }
@@ -334,8 +347,9 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
         }
         for command in &delivery.commands {
             match command {
-                Command::Step { op, step, .. } => {
-                    open.insert(*op, Outstanding::new(format!("step `{step}`")));
+                Command::Step { op, step, run, .. } => {
+                    let child = run.as_deref().map(str::to_owned);
+                    open.insert(*op, Outstanding { what: format!("step `{step}`"), child });
                 }
                 Command::Timer { op, .. } => {
                     open.insert(*op, Outstanding::new("timer"));
@@ -350,7 +364,7 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Watch { op, run } => {
                     open.insert(*op, Outstanding::new(format!("run `{run}`")));
                 }
-                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } => {}
+                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } | Command::Suggested => {}
                 Command::Cancel { op } => {
                     open.remove(op);
                 }

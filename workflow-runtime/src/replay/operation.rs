@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use super::journal::{Command, End};
 use super::shared::{Shared, current};
 use crate::codec::{Payload, Recode};
-use crate::error::Error;
-use crate::registry::{AttemptResult, Policy, StepDefinition, WorkflowDefinition};
+use crate::error::{Code, Error};
+use crate::registry::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 
 /// A future that an operation brings with it, since no definition can make it again.
 pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;
@@ -35,6 +35,35 @@ pub(crate) struct StepRequest {
     pub not_before: u64,
     /// How its success is undone.
     pub rollback: Option<Rollback>,
+    pub place: Place,
+    /// If it is executed for another run: the call.
+    pub origin: Option<Origin>,
+}
+
+/// Where a step is executed.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// Where the run is.
+    Here,
+    /// As a run of its own, of this workflow.
+    Queue(&'static WorkflowDefinition),
+    /// As a run of its own, which was started when the step was recorded.
+    Elsewhere,
+}
+
+/// The call of a step that is executed as a run of its own.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    /// The run that calls it.
+    pub run: Arc<str>,
+    /// The key of the call.
+    pub key: Arc<str>,
+}
+
+impl StepRequest {
+    pub fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here)
+    }
 }
 
 /// Undoes a step of which it is given the result.
@@ -81,6 +110,8 @@ pub(crate) struct ChildRequest {
     pub abandoned: bool,
     /// Whether the parent does not wait for it.
     pub detached: bool,
+    /// Turns an error of the engine's into that of who waits for it.
+    pub adopt: fn(Error) -> AttemptFailure,
 }
 
 /// A child run that a run starts.
@@ -138,6 +169,15 @@ pub(crate) enum Completion {
 }
 
 impl Kind {
+    /// Whether its end comes from elsewhere: nothing is done for it where the run is.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        match self {
+            Kind::Step(step) => !step.is_here(),
+            Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => true,
+            Kind::Timer { .. } | Kind::Local(_) => false,
+        }
+    }
+
     /// How the input is decoded and encoded again.
     pub(super) fn recode(&self) -> Recode {
         match self {
@@ -156,6 +196,7 @@ impl Kind {
                 name: step.name.as_deref().map(|name| Cow::Owned(name.to_owned())),
                 input: step.input.clone(),
                 rollback: step.rollback.is_some(),
+                run: (!step.is_here()).then(|| Cow::Owned(run.child_id(op).to_string())),
             },
             Kind::Timer { until, .. } => Command::Timer { op, until: *until },
             Kind::Child(child) => Command::Child {
@@ -179,6 +220,7 @@ impl Kind {
                 name: None,
                 input: Payload::null(),
                 rollback: false,
+                run: None,
             },
         }
     }
@@ -240,6 +282,28 @@ impl Operation {
         self.run.check_turn(self.site)?;
         let op = self.run.issue(Kind::Child(Box::new(child)), self.site, None);
         Ok(op.map(|op| self.run.child_id(op)))
+    }
+
+    /// Ends the run's generation.
+    pub fn continue_as_new(
+        &self,
+        definition: &'static WorkflowDefinition,
+        args: &mut Option<Payload>,
+    ) -> Result<(), Error> {
+        self.run.check_turn(self.site)?;
+        let refused =
+            |what: String| Err(Error::coded(Code::InvalidContinuation, what).run(self.run.run_id()).into_fatal());
+        if self.run.identity().workflow != definition.source.id {
+            let (own, other) = (self.run.identity().workflow, definition.source.id);
+            return refused(format!("a run of workflow `{own}` cannot continue as one of workflow `{other}`"));
+        }
+        if self.run.is_unwinding() {
+            return refused("a run that is being rolled back cannot continue as new".to_owned());
+        }
+        if let Some(args) = args.take() {
+            self.run.continue_as_new(args);
+        }
+        Ok(())
     }
 
     /// What a hook has received. An error means that it was polled outside its run.

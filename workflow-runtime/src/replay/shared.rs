@@ -1,5 +1,6 @@
 //! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
 
+mod continuation;
 mod effects;
 mod hooks;
 mod rollbacks;
@@ -18,11 +19,13 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+use self::continuation::Continuation;
+pub(crate) use self::continuation::Continued;
 pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
-use super::journal::Command;
+use super::journal::{Command, End};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
@@ -82,6 +85,7 @@ struct State {
     effects: Effects,
     streams: Streams,
     rollbacks: Rollbacks,
+    continuation: Continuation,
     /// What the workflow has set as the run's state.
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
@@ -102,11 +106,28 @@ type Alarm = Box<dyn Fn() + Send + Sync>;
 /// A source of numbers that nobody can guess.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
+/// What a run asks of where it lives.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub draw: Draw,
+    /// The events after which it is told that its journal is long.
+    pub long_after: u64,
+}
+
 /// Which run it is.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub run: Arc<str>,
+    /// The id of its workflow, in this build.
+    pub workflow: &'static str,
     pub generation: u64,
+}
+
+impl Identity {
+    /// The same for every attempt of an operation, and for no other operation.
+    pub fn key(&self, op: u64) -> String {
+        format!("{}/{}/{op}", self.run, self.generation)
+    }
 }
 
 /// See the module.
@@ -114,7 +135,7 @@ pub(crate) struct Shared {
     identity: Identity,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
-    draw: Draw,
+    host: Host,
 }
 
 tokio::task_local! {
@@ -127,7 +148,7 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 }
 
 impl Shared {
-    pub(super) fn new(identity: Identity, draw: Draw) -> Arc<Self> {
+    pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
         Arc::new(Shared {
             identity,
             state: Mutex::new(State {
@@ -145,6 +166,7 @@ impl Shared {
                 effects: Effects::default(),
                 streams: Streams::default(),
                 rollbacks: Rollbacks::default(),
+                continuation: Continuation::default(),
                 value: None,
                 keys: BTreeSet::new(),
                 expected: None,
@@ -155,7 +177,7 @@ impl Shared {
                 last_site: None,
             }),
             alarm: OnceLock::new(),
-            draw,
+            host,
         })
     }
 
@@ -214,11 +236,15 @@ impl Shared {
 
     /// Issues an operation. Nothing if the run has diverged: the caller then waits for its end.
     pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: Option<&Waker>) -> Option<u64> {
+        let mut kind = kind;
         let mut state = self.state();
         if state.fault.is_some() || state.phase == Phase::Discarding {
             return None;
         }
         let op = state.next_op;
+        if let Kind::Step(step) = &mut kind {
+            state.as_recorded(step);
+        }
         let command = kind.command(self, op);
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
@@ -238,9 +264,13 @@ impl Shared {
         if state.expected.is_none() {
             match &kind {
                 Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
-                Kind::Step(_) | Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
-                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-                    state.effects.issued(op, &kind, || self.child_id(op));
+                Kind::Step(step) if step.is_here() => state.actions.push(Action::Dispatch(op)),
+                Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
+                Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+                    if let Err(error) = state.effects.issued(op, &kind, self) {
+                        state.fault = Some(error);
+                        return None;
+                    }
                 }
             }
         }
@@ -301,7 +331,7 @@ impl Shared {
             return;
         }
         match slot.as_ref().map(|slot| &slot.kind) {
-            Some(kind @ (Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_))) => {
+            Some(kind) if kind.is_elsewhere() => {
                 state.effects.dropped(op, kind, || self.child_id(op));
             }
             _ => state.actions.push(Action::Abort(op)),
@@ -405,8 +435,10 @@ impl Shared {
         state.now
     }
 
-    pub(super) fn seed(&self, seed: &str) {
-        self.state().seed = Sha256::digest(seed.as_bytes()).into();
+    pub(super) fn seed(&self, seed: &str, value: Option<Payload>) {
+        let mut state = self.state();
+        state.seed = Sha256::digest(seed.as_bytes()).into();
+        state.value = value;
     }
 
     /// Gives an operation its result: its waker, or an error if there is no such operation without a result.
@@ -434,6 +466,27 @@ impl Shared {
                 "that operation was not issued, or was dropped before".to_owned(),
                 state.last_site,
             )),
+        }
+    }
+
+    /// What the end of another run is to the operation that waits for it.
+    pub(super) fn ended(&self, op: u64, end: End) -> Completion {
+        let adopt = self.with_open(op, |kind| match kind {
+            Kind::Step(step) => Some(step.definition.adopt),
+            _ => None,
+        });
+        match (adopt.flatten(), end) {
+            (None, end) => Completion::Ended(end),
+            (Some(_), End::Completed(value)) => Completion::Completed(value),
+            (Some(_), End::Failed(error)) => Completion::Failed(error),
+            (Some(adopt), End::Cancelled(reason)) => {
+                let error = Error::coded(Code::Cancelled, format!("the step was cancelled: {reason}"));
+                Completion::Failed(adopt(error.into_fatal()).error)
+            }
+            (Some(adopt), End::Continued(_)) => {
+                let error = Error::coded(Code::Damaged, "the end of a step that goes on was recorded");
+                Completion::Failed(adopt(error.into_fatal()).error)
+            }
         }
     }
 
@@ -474,7 +527,7 @@ impl Shared {
     }
 
     /// Ends the delivery of one event: the commands issued, or why the run cannot go on.
-    pub(super) fn finish(&self, ended: bool) -> Result<Vec<Command>, Error> {
+    pub(super) fn finish(&self, end: Option<&End>) -> Result<Vec<Command>, Error> {
         let mut state = self.state();
         state.phase = Phase::Idle;
         if let Some(fault) = state.fault.take() {
@@ -483,14 +536,15 @@ impl Shared {
         if let Some(mut expected) = state.expected.take()
             && let Some(command) = expected.next()
         {
-            let found = if ended { "the workflow ended" } else { "the workflow waits without it" };
+            let found = if end.is_some() { "the workflow ended" } else { "the workflow waits without it" };
             return Err(nondeterminism(command.describe(), found.to_owned(), state.last_site));
         }
-        if !ended && state.outstanding == 0 {
+        if end.is_none() && state.outstanding == 0 {
             return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
         }
-        if ended {
+        if let Some(end) = end {
             state.give_up_children(|op| self.child_id(op));
+            state.hand_on(end);
         }
         Ok(std::mem::take(&mut state.commands))
     }
@@ -525,9 +579,9 @@ impl Shared {
         open.sort_unstable();
         let action = |op: u64| match &state.ops[&op].kind {
             Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
+            kind if kind.is_elsewhere() => None,
             Kind::Step(step) if step.not_before > 0 => Some(Action::Arm { op, at: step.not_before }),
-            Kind::Step(_) | Kind::Local(_) => Some(Action::Dispatch(op)),
-            Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
+            _ => Some(Action::Dispatch(op)),
         };
         open.into_iter().filter_map(action).collect()
     }
@@ -563,10 +617,10 @@ impl Shared {
         let mut earliest = None;
         for slot in state.ops.values().filter(|slot| slot.completion.is_none()) {
             let due = match &slot.kind {
+                kind if kind.is_elsewhere() => continue,
                 Kind::Timer { until, .. } => *until,
                 Kind::Step(step) => step.not_before,
-                Kind::Local(_) => 0,
-                Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => continue,
+                _ => 0,
             };
             earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
             if earliest == Some(0) {
@@ -579,7 +633,8 @@ impl Shared {
     /// Whether a step is under way or to be attempted again.
     pub(crate) fn has_steps(&self) -> bool {
         let state = self.state();
-        state.ops.values().any(|slot| slot.completion.is_none() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_)))
+        let here = |slot: &Slot| !slot.kind.is_elsewhere() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_));
+        state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
     }
 
     /// The fault that something outside the run's turns has caused.

@@ -35,8 +35,8 @@ use self::db::{Db, Text, args};
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
 use super::{
-    Attributes, ChunkPage, Failed, InboxRow, JournalRow, NEVER, Outcome, Ownership, RunKey, RunRow, Store, TokenRow,
-    Write, assert_engine,
+    Attributes, ChunkPage, Failed, Followed, InboxRow, JournalRow, NEVER, Outcome, Ownership, RunKey, RunRow, Store,
+    TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -269,7 +269,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn followed(&self) -> Option<Vec<Arc<str>>> {
+    fn followed(&self) -> Followed {
         self.shared.signals.take_followed()
     }
 

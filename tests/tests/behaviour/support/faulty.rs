@@ -31,7 +31,6 @@ pub struct Faulty {
     before: Arc<Mutex<Before>>,
     ownership: Arc<Mutex<Option<Box<dyn Ownership>>>>,
     groups: Arc<AtomicUsize>,
-    without_right: bool,
 }
 
 /// Gives the real ownership up with the engine's, unless it was lost before.
@@ -62,13 +61,7 @@ impl Faulty {
             before: Arc::new(Mutex::new(Box::new(|_| None))),
             ownership: Arc::default(),
             groups: Arc::default(),
-            without_right: false,
         }
-    }
-
-    /// Never gives the right to execute.
-    pub fn without_right(self) -> Self {
-        Faulty { without_right: true, ..self }
     }
 
     /// Asked for every group.
@@ -116,9 +109,6 @@ impl Store for Faulty {
 
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
         Box::pin(async move {
-            if self.without_right {
-                return Ok(None);
-            }
             let Some(ownership) = self.inner.acquire(owner).await? else { return Ok(None) };
             *self.ownership.lock().unwrap() = Some(ownership);
             Ok(Some(Box::new(Borrowed(self.ownership.clone())) as Box<dyn Ownership>))
@@ -205,7 +195,7 @@ impl Store for Faulty {
         self.inner.follow(run, id, chunks)
     }
 
-    fn followed(&self) -> Option<Vec<Arc<str>>> {
+    fn followed(&self) -> Followed {
         self.inner.followed()
     }
 

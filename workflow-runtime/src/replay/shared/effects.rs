@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Shared, State};
+use super::{Continued, Shared, State};
 use crate::codec::{Payload, Recode};
+use crate::error::Error;
 use crate::limits;
+use crate::queue;
 use crate::replay::journal::Command;
-use crate::replay::operation::{Kind, Opening, StartedChild};
+use crate::replay::operation::{Kind, Opening, Place, StartedChild, StepRequest};
 
 /// What a run has asked for since the engine last took it.
 #[derive(Default)]
@@ -26,6 +28,8 @@ pub(crate) struct Effects {
     pub watches: Vec<(u64, Arc<str>)>,
     pub state: Option<Payload>,
     pub attributes: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// Set if the run goes on as a new generation.
+    pub continued: Option<Continued>,
 }
 
 impl Effects {
@@ -42,6 +46,7 @@ impl Effects {
         self.watches.extend(later.watches);
         self.state = later.state.or(self.state.take());
         self.attributes.extend(later.attributes);
+        self.continued = later.continued;
     }
 
     fn close(&mut self, op: u64, token: Arc<str>) {
@@ -59,7 +64,7 @@ impl Effects {
     }
 
     /// What issuing an operation asks for.
-    pub(super) fn issued(&mut self, op: u64, kind: &Kind, child: impl FnOnce() -> Arc<str>) {
+    pub(super) fn issued(&mut self, op: u64, kind: &Kind, run: &Shared) -> Result<(), Error> {
         match kind {
             Kind::Hook(hook) => self.opened.push(Opening {
                 op,
@@ -68,11 +73,18 @@ impl Effects {
                 type_name: hook.type_name,
             }),
             Kind::Child(request) => {
-                self.children.push(StartedChild { op, run: child(), request: (**request).clone() });
+                self.children.push(StartedChild { op, run: run.child_id(op), request: (**request).clone() });
+            }
+            Kind::Step(step) => {
+                if let Place::Queue(workflow) = step.place {
+                    let request = queue::request(workflow, step, run.run_id(), run.identity.key(op))?;
+                    self.children.push(StartedChild { op, run: run.child_id(op), request });
+                }
             }
             Kind::Watch(run) => self.watches.push((op, run.clone())),
-            Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
+            Kind::Timer { .. } | Kind::Local(_) => {}
         }
+        Ok(())
     }
 
     /// What giving an operation up asks for.
@@ -80,6 +92,7 @@ impl Effects {
         match kind {
             Kind::Hook(hook) => self.close(op, hook.address.clone()),
             Kind::Child(_) => self.give_up(op, child()),
+            Kind::Step(step) if !step.is_here() => self.give_up(op, child()),
             Kind::Watch(_) => self.watches.retain(|(watch, _)| *watch != op),
             Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
         }
@@ -87,10 +100,19 @@ impl Effects {
 }
 
 impl State {
+    /// A step is executed where it was when it was recorded, also if the code says now that it is done elsewhere.
+    pub(super) fn as_recorded(&self, step: &mut StepRequest) {
+        let recorded = self.expected.as_ref().and_then(|expected| expected.as_slice().first());
+        if let Some(Command::Step { run, .. }) = recorded {
+            step.place = if run.is_some() { Place::Elsewhere } else { Place::Here };
+        }
+    }
+
     /// The end of the run gives up the children that it still waits for, unless they are to go on.
     pub(super) fn give_up_children(&mut self, id: impl Fn(u64) -> Arc<str>) {
         let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
             Kind::Child(child) if slot.completion.is_none() && !child.abandoned => Some(*op),
+            Kind::Step(step) if slot.completion.is_none() && !step.is_here() => Some(*op),
             _ => None,
         };
         let mut open: Vec<u64> = self.ops.iter().filter_map(waits).collect();
@@ -102,7 +124,7 @@ impl State {
 impl Shared {
     /// The id of the child that an operation starts: of the same length however deep it is.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
-        let hash = Sha256::digest(format!("{}/{}/{op}", self.identity.run, self.identity.generation).as_bytes());
+        let hash = Sha256::digest(self.identity.key(op).as_bytes());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()

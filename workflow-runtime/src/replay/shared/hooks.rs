@@ -15,7 +15,7 @@ impl Shared {
             Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
             _ => None,
         };
-        recorded.unwrap_or_else(|| format!("{:032x}", (self.draw)()).into())
+        recorded.unwrap_or_else(|| format!("{:032x}", (self.host.draw)()).into())
     }
 
     /// What came by a hook, or the promise to wake `waker` when something has.

@@ -91,7 +91,7 @@ impl Shared {
             .any(|slot| slot.completion.is_none() && rollback(slot).is_some() && slot.event < state.event);
         in_flight
             || match end {
-                End::Completed(_) => state.rollbacks.armed.iter().any(|armed| armed.dropped),
+                End::Completed(_) | End::Continued(_) => state.rollbacks.armed.iter().any(|armed| armed.dropped),
                 End::Failed(_) | End::Cancelled(_) => !state.rollbacks.armed.is_empty(),
             }
     }
@@ -117,8 +117,10 @@ impl Shared {
                     in_flight.push(op);
                     continue;
                 }
-                Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) if live => state.actions.push(Action::Abort(op)),
+                kind if live && !kind.is_elsewhere() => state.actions.push(Action::Abort(op)),
                 Kind::Child(child) if child.abandoned => {}
+                // Its token stays open for the next generation.
+                Kind::Hook(_) if matches!(end, End::Continued(_)) => {}
                 kind if live => state.effects.dropped(op, kind, || self.child_id(op)),
                 _ => {}
             }
@@ -131,7 +133,7 @@ impl Shared {
                 Action::Abort(_) | Action::GiveUp(_) => true,
             });
         }
-        if matches!(end, End::Completed(_)) {
+        if matches!(end, End::Completed(_) | End::Continued(_)) {
             state.rollbacks.armed.retain(|armed| armed.dropped);
         }
         let (kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
@@ -180,6 +182,11 @@ impl Shared {
     /// Whether the run is being unwound.
     pub(crate) fn is_unwinding(&self) -> bool {
         self.state().rollbacks.unwinding.is_some()
+    }
+
+    /// How the workflow had ended, while the run is being unwound.
+    pub(super) fn unwinds_to(&self) -> Option<End> {
+        self.state().rollbacks.unwinding.as_ref().map(|unwinding| unwinding.end.clone())
     }
 
     /// Whether a step was under way when the run began to be unwound: it is not attempted again.

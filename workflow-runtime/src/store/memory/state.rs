@@ -7,7 +7,7 @@ mod tokens;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use self::streams::Streams;
+use self::streams::{Streams, Writer};
 use self::tokens::Token;
 
 use crate::store::{
@@ -221,7 +221,10 @@ impl State {
             Write::Deliver { token, letter, hold_until, now } => self.deliver(token, letter, *hold_until, *now),
             Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
             Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
-            Write::Chunk { run, owner, execution, chunk, most } => self.chunk(*run, *owner, execution, chunk, *most),
+            Write::Chunk { run, owner, execution, into, chunk, most } => {
+                let writer = Writer { run: *run, execution: execution.clone() };
+                self.chunk(&writer, *owner, into.as_deref(), chunk, *most)
+            }
             Write::Noticed { run } => {
                 self.notices.remove(run);
                 Outcome::Committed

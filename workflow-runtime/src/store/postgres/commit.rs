@@ -334,7 +334,11 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
             Segment::Single(_, write) => match write {
                 Write::Post { run, .. } => drop(ids.insert(run)),
                 Write::Deliver { token, .. } => drop(tokens.insert(token)),
-                Write::Release { run, .. } | Write::Chunk { run, .. } => drop(keys.insert(*run)),
+                Write::Release { run, .. } => drop(keys.insert(*run)),
+                Write::Chunk { run, into, .. } => {
+                    keys.insert(*run);
+                    ids.extend(into.as_deref());
+                }
                 _ => {}
             },
         }
@@ -462,8 +466,9 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
         Write::Claim { owner, now, workflows, limit, again } => {
             claims::claim(work.session, *owner, *now, workflows, *limit, *again).await
         }
-        Write::Chunk { run, owner, execution, chunk, most } => {
-            streams::append(work, *run, *owner, execution, chunk, *most).await
+        Write::Chunk { run, owner, execution, into, chunk, most } => {
+            let writer = streams::Writer { run: *run, owner: *owner, execution };
+            streams::append(work, &writer, into.as_deref(), chunk, *most).await
         }
         Write::Noticed { run } => {
             work.session.query("DELETE FROM @notices WHERE run = $1", args![INT8: *run]).await?;

@@ -10,7 +10,8 @@ use super::read::{self, get, number, run_columns, run_row, text};
 use super::tokens;
 use crate::error::Error;
 use crate::store::{
-    About, Attributes, Child, Effects, JournalRow, Letter, Message, Outcome, RunKey, RunRow, Status, Watch,
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Outcome, RunKey, RunRow, Status,
+    Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
@@ -22,6 +23,10 @@ INSERT INTO @watchers (run, watcher, generation, op) SELECT $1, key, generation,
 const SET_ATTRIBUTES: &str = "
 INSERT INTO @attributes (run, key, value) SELECT $1, key, value FROM unnest($2, $3) AS t (key, value)
 ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
+
+const CONTINUE: &str = "
+UPDATE @runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
+WHERE key = $1";
 
 /// It walks the runs that have the first attribute.
 const FIND: &str = concat!(
@@ -51,7 +56,19 @@ pub(super) async fn affect(work: &mut Work<'_, '_>, run: RunKey, effects: &Effec
     for message in &effects.messages {
         send(work, message).await?;
     }
-    set(work.session, run, effects).await
+    set(work.session, run, effects).await?;
+    match &effects.continuation {
+        Some(continuation) => continue_as_new(work, run, continuation).await,
+        None => Ok(()),
+    }
+}
+
+/// Begins the next generation of a run. What it still had in its inbox is nobody's news.
+async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Continuation) -> Result<()> {
+    tokens::hand_on(work.session, run, &continuation.payloads).await?;
+    work.session.query("UPDATE @inbox SET holder = 0 WHERE run = $1 AND holder <> 0", args![INT8: run]).await?;
+    work.session.query(CONTINUE, args![INT8: run]).await?;
+    work.receive(run, &continuation.start, None).await
 }
 
 /// A child is a run for others: nothing that it does itself comes with it.

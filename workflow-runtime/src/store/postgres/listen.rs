@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
-use crate::store::RunKey;
+use crate::store::{self as runs, RunKey};
 
 /// How long one's own voice may take to be heard.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,11 +57,14 @@ impl Signals {
         self.followed().runs.insert(run, id.clone());
     }
 
-    /// The followed runs to which something happened since this was last asked; nothing if it may be any.
-    pub fn take_followed(&self) -> Option<Vec<Arc<str>>> {
+    /// The followed runs to which something happened since this was last asked.
+    pub fn take_followed(&self) -> runs::Followed {
         let mut followed = self.followed();
         let heard = std::mem::take(&mut followed.heard);
-        (!std::mem::take(&mut followed.all)).then_some(heard)
+        match std::mem::take(&mut followed.all) {
+            true => runs::Followed::Any,
+            false => runs::Followed::Runs(heard),
+        }
     }
 
     /// Resolves when something has changed, or may have.

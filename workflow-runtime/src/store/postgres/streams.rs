@@ -12,31 +12,46 @@ use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Tu
 
 /// Whether an attempt is known not to have succeeded. Without an attempt it is `NULL`.
 macro_rules! discarded {
-    ($execution:literal) => {
+    ($execution:literal, $run:literal) => {
         concat!(
             "coalesce(NOT ",
             $execution,
             ".succeeded, ",
             $execution,
-            ".epoch <> runs.epoch OR ",
+            ".epoch <> ",
+            $run,
+            ".epoch OR ",
             $execution,
-            ".generation <> runs.generation OR runs.status IN ('completed', 'failed', 'cancelled'))"
+            ".generation <> ",
+            $run,
+            ".generation OR ",
+            $run,
+            ".status IN ('completed', 'failed', 'cancelled'))"
         )
     };
+}
+
+/// An attempt that writes, and under which engine.
+pub(super) struct Writer<'a> {
+    pub run: RunKey,
+    pub owner: u64,
+    pub execution: &'a Execution,
 }
 
 /// The run's row is locked already, or by this: of a stream's chunks one is appended at a time.
 const FIND: &str = concat!(
     "SELECT streams.key, length, closed AND NOT coalesce(",
-    discarded!("closer"),
+    discarded!("closer", "closers"),
     ", false), streams.closer
-     FROM @streams AS streams JOIN @runs AS runs ON runs.key = streams.run
-     LEFT JOIN @executions AS closer ON closer.key = streams.closer
+     FROM @streams AS streams LEFT JOIN @executions AS closer ON closer.key = streams.closer
+     LEFT JOIN @runs AS closers ON closers.key = closer.run
      WHERE streams.run = $1 AND name = $2"
 );
 
 const LOCK: &str = "
 SELECT owner, epoch, generation, status, followed FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
+
+const TARGET: &str = "SELECT key, status, followed FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
 
 const EXECUTION: &str = "
 SELECT key, succeeded IS NOT NULL FROM @executions
@@ -62,14 +77,15 @@ WHERE run = $1 AND generation = $2 AND epoch = $3 AND executions.op = settled.op
 const PAGE: &str = concat!(
     "SELECT runs.status IN ('completed', 'failed', 'cancelled'), coalesce(length, 0),
         coalesce(closed AND NOT coalesce(",
-    discarded!("closer"),
+    discarded!("closer", "closers"),
     ", false), false),
         chunks.idx, chunks.value, writer.generation, writer.op, writer.step, writer.attempt, writer.epoch,
         coalesce(",
-    discarded!("writer"),
+    discarded!("writer", "writers"),
     ", false)
      FROM @runs AS runs LEFT JOIN @streams AS streams ON streams.run = runs.key AND streams.name = $2
      LEFT JOIN @executions AS closer ON closer.key = streams.closer
+     LEFT JOIN @runs AS closers ON closers.key = closer.run
      LEFT JOIN LATERAL (
          SELECT * FROM (
              SELECT page.*, octet_length(value) AS bytes, sum(octet_length(value)) OVER (ORDER BY idx) AS bytes_so_far
@@ -77,6 +93,7 @@ const PAGE: &str = concat!(
          ) AS counted WHERE bytes_so_far <= $5 OR bytes_so_far = bytes
      ) AS chunks ON true
      LEFT JOIN @executions AS writer ON writer.key = chunks.writer
+     LEFT JOIN @runs AS writers ON writers.key = writer.run
      WHERE runs.key = $1 ORDER BY chunks.idx"
 );
 
@@ -98,7 +115,7 @@ async fn find(session: &Session<'_>, run: RunKey, name: &str) -> Result<Option<S
 }
 
 /// An attempt that has written, and whether it was settled.
-async fn execution(session: &Session<'_>, run: RunKey, writer: &Execution) -> Result<Option<(i64, bool)>> {
+async fn attempt(session: &Session<'_>, run: RunKey, writer: &Execution) -> Result<Option<(i64, bool)>> {
     let row = session
         .query_opt(
             EXECUTION,
@@ -114,28 +131,34 @@ async fn execution(session: &Session<'_>, run: RunKey, writer: &Execution) -> Re
 /// Appends what a step writes.
 pub(super) async fn append(
     work: &mut Work<'_, '_>,
-    run: RunKey,
-    owner: u64,
-    writer: &Execution,
+    writer: &Writer<'_>,
+    into: Option<&str>,
     chunk: &NewChunk,
     most: u64,
 ) -> Result<Outcome> {
-    let session = work.session;
-    let Some(row) = session.query_opt(LOCK, args![INT8: run]).await? else { return Ok(Outcome::Fenced) };
+    let (session, execution) = (work.session, writer.execution);
+    let Some(row) = session.query_opt(LOCK, args![INT8: writer.run]).await? else { return Ok(Outcome::Fenced) };
     let fence = (number(&row, 0)?, number(&row, 1)?, number(&row, 2)?);
-    let (ended, followed) = (read::status(&row, 3)?.is_terminal(), get(&row, 4)?);
-    let stream = find(session, run, &chunk.stream).await?;
-    let known = execution(session, run, writer).await?;
+    let over = read::status(&row, 3)?.is_terminal();
+    let (target, ended, followed) = match into {
+        None => (writer.run, over, get(&row, 4)?),
+        Some(id) => match session.query_opt(TARGET, args![TEXT: Text(id)]).await? {
+            Some(row) => (get(&row, 0)?, read::status(&row, 1)?.is_terminal(), get(&row, 2)?),
+            None => return Ok(Outcome::Fenced),
+        },
+    };
+    let stream = find(session, target, &chunk.stream).await?;
+    let known = attempt(session, writer.run, execution).await?;
     if let Some(stream) = &stream
         && (has(session, stream.key, chunk.id).await?
             || (chunk.value.is_none() && known.is_some_and(|(key, _)| stream.closer == Some(key))))
     {
         return Ok(Outcome::Committed);
     }
-    if ended {
+    if ended || over {
         return Ok(Outcome::Finished);
     }
-    if fence != (owner, writer.epoch, writer.generation) || known.is_some_and(|(_, settled)| settled) {
+    if fence != (writer.owner, execution.epoch, execution.generation) || known.is_some_and(|(_, settled)| settled) {
         return Ok(Outcome::Fenced);
     }
     if let Some(stream) = &stream {
@@ -148,11 +171,11 @@ pub(super) async fn append(
     }
     let key = match known {
         Some((key, _)) => key,
-        None => insert_execution(session, run, writer).await?,
+        None => insert_execution(session, writer.run, execution).await?,
     };
-    put(session, run, stream, chunk, Some(key)).await?;
+    put(session, target, stream, chunk, Some(key)).await?;
     if followed {
-        work.notes.awaited.insert(run);
+        work.notes.awaited.insert(target);
     }
     Ok(Outcome::Committed)
 }

@@ -3,6 +3,8 @@
 //! A token's row is locked before anything is decided by it. One that is not there yet is inserted; if somebody was
 //! faster, what that one has made of it is looked at again.
 
+use std::sync::Arc;
+
 use super::commit::Work;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
@@ -142,6 +144,41 @@ pub(super) async fn close(session: &Session<'_>, run: RunKey, closes: &[Close]) 
     Ok(())
 }
 
+/// Whether the run has had a letter with its key.
+async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
+    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
+    let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
+    Ok(session.query_opt(sql, args![INT8: run, TEXT: Text(key)]).await?.is_some())
+}
+
+/// Their keys are known to the run already.
+const HAND_ON: &str = "
+WITH taken AS (
+    DELETE FROM @inbox WHERE run = $2 AND about = $3 AND NOT unread
+        AND generation = (SELECT generation FROM @runs WHERE key = $2)
+    RETURNING sequence, arrived_at, format, checksum, body
+)
+INSERT INTO @held (token, arrived_at, format, checksum, body, until)
+SELECT $1, arrived_at, format, checksum, body, $4 FROM taken ORDER BY sequence";
+
+/// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, payloads: &[(Arc<str>, Letter)]) -> Result<()> {
+    let sql =
+        "SELECT token, op FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
+    for row in session.query(sql, args![INT8: run]).await? {
+        let (token, op) = (text(&row, 0)?, number(&row, 1)?);
+        for (_, letter) in payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
+            hold(session, &token, letter, NEVER, 0).await?;
+        }
+        let about = About::Operation(op).to_text();
+        session
+            .query(HAND_ON, args![TEXT: Text(&token), INT8: run, TEXT: Text(&about), INT8: NEVER.cast_signed()])
+            .await?;
+        session.query("UPDATE @tokens SET op = NULL WHERE token = $1", args![TEXT: Text(&token)]).await?;
+    }
+    Ok(())
+}
+
 /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
 pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey) -> Result<()> {
     let open = work
@@ -171,8 +208,10 @@ pub(super) async fn deliver(
                 work.receive(*run, letter, Some(&About::Operation(*op))).await?;
                 return Ok(Outcome::Committed);
             }
-            Some(Owner { state: TokenState::Open, run: Some(_), op: None }) => {
-                hold(work.session, token, letter, NEVER, now).await?;
+            Some(Owner { state: TokenState::Open, run: Some(run), op: None }) => {
+                if !is_known(work.session, *run, letter).await? {
+                    hold(work.session, token, letter, NEVER, now).await?;
+                }
                 return Ok(Outcome::Committed);
             }
             Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
-use super::read;
-use crate::store::{About, Attributes, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
+use super::{read, tokens};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, RunRow, Status, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -74,6 +74,17 @@ pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &Journal
         tell(connection, watcher, op.cast_unsigned(), last, at)?;
     }
     Ok(true)
+}
+
+/// Begins the next generation of a run.
+pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
+    tokens::hand_on(connection, run, &continuation.payloads)?;
+    connection
+        .prepare_cached(
+            "UPDATE runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_at = NULL WHERE key = ?1",
+        )?
+        .execute((run,))?;
+    receive(connection, run, &continuation.start, None)
 }
 
 /// Sets the state and the attributes of a run.

@@ -17,14 +17,22 @@ struct Stream {
 }
 
 /// Whether an attempt is known not to have succeeded. Without an attempt it is `NULL`.
-const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != runs.epoch
-    OR executions.generation != runs.generation OR runs.status IN ('completed', 'failed', 'cancelled'))";
+const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != writers.epoch
+    OR executions.generation != writers.generation OR writers.status IN ('completed', 'failed', 'cancelled'))";
+
+/// An attempt that writes, and under which engine.
+pub(super) struct Writer<'a> {
+    pub run: RunKey,
+    pub owner: u64,
+    pub execution: &'a Execution,
+}
 
 fn find(connection: &Connection, run: RunKey, name: &str) -> Result<Option<Stream>> {
     connection
         .prepare_cached(&format!(
             "SELECT streams.key, length, closed AND NOT coalesce({DISCARDED}, 0), closer
-             FROM streams JOIN runs ON runs.key = streams.run LEFT JOIN executions ON executions.key = closer
+             FROM streams LEFT JOIN executions ON executions.key = closer
+             LEFT JOIN runs AS writers ON writers.key = executions.run
              WHERE streams.run = ?1 AND name = ?2"
         ))?
         .query_row((run, name), |row| {
@@ -57,21 +65,28 @@ fn execution(connection: &Connection, run: RunKey, execution: &Execution) -> Res
 /// Appends what a step writes.
 pub(super) fn append(
     connection: &Connection,
-    run: RunKey,
-    owner: u64,
-    writer: &Execution,
+    writer: &Writer<'_>,
+    into: Option<&str>,
     chunk: &NewChunk,
     most: u64,
 ) -> Result<Outcome> {
-    let stream = find(connection, run, &chunk.stream)?;
-    let known = execution(connection, run, writer)?;
+    let target = match into {
+        None => Some((writer.run, false)),
+        Some(run) => target(connection, run)?,
+    };
+    let Some((target, ended)) = target else { return Ok(Outcome::Fenced) };
+    let stream = find(connection, target, &chunk.stream)?;
+    let known = execution(connection, writer.run, writer.execution)?;
     if let Some(stream) = &stream
         && (has(connection, stream.key, chunk.id)?
             || (chunk.value.is_none() && known.is_some_and(|(key, _)| stream.closer == Some(key))))
     {
         return Ok(Outcome::Committed);
     }
-    if let Some(refused) = refuse(connection, run, owner, writer)? {
+    if ended {
+        return Ok(Outcome::Finished);
+    }
+    if let Some(refused) = refuse(connection, writer)? {
         return Ok(refused);
     }
     let key = match known {
@@ -89,10 +104,20 @@ pub(super) fn append(
     }
     let key = match key {
         Some(key) => key,
-        None => insert_execution(connection, run, writer)?,
+        None => insert_execution(connection, writer.run, writer.execution)?,
     };
-    put(connection, run, stream, chunk, Some(key))?;
+    put(connection, target, stream, chunk, Some(key))?;
     Ok(Outcome::Committed)
+}
+
+/// The run with this id, and whether it has ended.
+fn target(connection: &Connection, run: &str) -> Result<Option<(RunKey, bool)>> {
+    connection
+        .prepare_cached("SELECT key, status FROM runs WHERE id = ?1")?
+        .query_row((run,), |row| {
+            Ok((row.get(0)?, Status::parse(row.get_ref(1)?.as_str()?).is_some_and(Status::is_terminal)))
+        })
+        .optional()
 }
 
 fn has(connection: &Connection, stream: i64, id: u128) -> Result<bool> {
@@ -100,10 +125,10 @@ fn has(connection: &Connection, stream: i64, id: u128) -> Result<bool> {
 }
 
 /// Why nothing can be written under this fence, if so.
-fn refuse(connection: &Connection, run: RunKey, owner: u64, writer: &Execution) -> Result<Option<Outcome>> {
+fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<Outcome>> {
     let row = connection
         .prepare_cached("SELECT owner, epoch, generation, status FROM runs WHERE key = ?1")?
-        .query_row((run,), |row| {
+        .query_row((writer.run,), |row| {
             let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
             let ended = Status::parse(row.get_ref(3)?.as_str()?).is_some_and(Status::is_terminal);
             Ok((number(0)?, number(1)?, number(2)?, ended))
@@ -112,7 +137,7 @@ fn refuse(connection: &Connection, run: RunKey, owner: u64, writer: &Execution) 
     Ok(match row {
         Some((.., true)) => Some(Outcome::Finished),
         Some((holder, epoch, generation, false))
-            if (holder, epoch, generation) == (owner, writer.epoch, writer.generation) =>
+            if (holder, epoch, generation) == (writer.owner, writer.execution.epoch, writer.execution.generation) =>
         {
             None
         }
@@ -212,11 +237,12 @@ pub(super) fn page(connection: &Connection, run: RunKey, name: &str, from: u64, 
     let mut page = ChunkPage { rows: Vec::new(), length: stream.length, ended: over || stream.closed };
     let mut statement = snapshot.prepare_cached(&format!(
         "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, coalesce({DISCARDED}, 0)
-         FROM chunks JOIN runs ON runs.key = ?1 LEFT JOIN executions ON executions.key = writer
-         WHERE stream = ?2 AND idx >= ?3 ORDER BY idx LIMIT ?4"
+         FROM chunks LEFT JOIN executions ON executions.key = writer
+         LEFT JOIN runs AS writers ON writers.key = executions.run
+         WHERE stream = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"
     ))?;
     let from = from.min(i64::MAX as u64).cast_signed();
-    let mut rows = statement.query((run, stream.key, from, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut rows = statement.query((stream.key, from, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
         let chunk = chunk_row(row)?;

@@ -108,6 +108,43 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
     Ok(())
 }
 
+/// Whether the run has had a letter with its key.
+fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
+    let Some(key) = &letter.dedupe else { return Ok(false) };
+    connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, key))
+}
+
+/// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+pub(super) fn hand_on(connection: &Connection, run: RunKey, payloads: &[(Arc<str>, Letter)]) -> Result<()> {
+    let open: Vec<(String, i64)> = connection
+        .prepare_cached("SELECT token, op FROM tokens WHERE run = ?1 AND state = 'open' AND op IS NOT NULL")?
+        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    for (token, op) in open {
+        for (_, letter) in payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
+            hold(connection, &token, letter, NEVER, 0)?;
+        }
+        let about = About::Operation(op.cast_unsigned()).to_text();
+        // Their keys are known to the run already.
+        connection
+            .prepare_cached(
+                "INSERT INTO held (token, dedupe, arrived_at, format, checksum, body, until)
+                 SELECT ?1, NULL, arrived_at, format, checksum, body, ?4 FROM inbox
+                 WHERE run = ?2 AND about = ?3 AND unread = 0 AND generation = (SELECT generation FROM runs WHERE key = ?2)
+                 ORDER BY sequence",
+            )?
+            .execute((&token, run, &about, NEVER.cast_signed()))?;
+        connection
+            .prepare_cached(
+                "DELETE FROM inbox
+                 WHERE run = ?1 AND about = ?2 AND unread = 0 AND generation = (SELECT generation FROM runs WHERE key = ?1)",
+            )?
+            .execute((run, &about))?;
+        connection.prepare_cached("UPDATE tokens SET op = NULL WHERE token = ?1")?.execute((&token,))?;
+    }
+    Ok(())
+}
+
 /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
 pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
     let open: Vec<String> = connection
@@ -134,8 +171,10 @@ pub(super) fn deliver(
             receive(connection, *run, letter, Some(&About::Operation(*op)))?;
             return Ok(Outcome::Committed);
         }
-        Some(Owner { state: TokenState::Open, run: Some(_), op: None }) => {
-            hold(connection, token, letter, NEVER, now)?;
+        Some(Owner { state: TokenState::Open, run: Some(run), op: None }) => {
+            if !is_known(connection, *run, letter)? {
+                hold(connection, token, letter, NEVER, now)?;
+            }
             return Ok(Outcome::Committed);
         }
         Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),

@@ -73,8 +73,9 @@ impl<'c> Group<'c> {
                 }
                 Ok(claimed)
             }
-            Write::Chunk { run, owner, execution, chunk, most } => {
-                streams::append(self.connection, *run, *owner, execution, chunk, *most)
+            Write::Chunk { run, owner, execution, into, chunk, most } => {
+                let writer = streams::Writer { run: *run, owner: *owner, execution };
+                streams::append(self.connection, &writer, into.as_deref(), chunk, *most)
             }
             Write::Noticed { run } => {
                 effects::noticed(self.connection, *run)?;
@@ -179,7 +180,12 @@ impl<'c> Group<'c> {
                 self.post(&message.run, &message.letter, message.unstick)?;
             }
         }
-        effects::set(self.connection, run, effects)
+        effects::set(self.connection, run, effects)?;
+        if let Some(continuation) = &effects.continuation {
+            self.heads.forget(run);
+            effects::continue_as_new(self.connection, run, continuation)?;
+        }
+        Ok(())
     }
 
     /// A run has ended: whether somebody waits for that.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Run, State, Watcher};
 use crate::store::{
-    About, Attributes, Child, Effects, JournalRow, Letter, Message, Outcome, RowChange, RunKey, RunRow, Watch,
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Outcome, RowChange, RunKey, RunRow,
+    Watch,
 };
 
 impl State {
@@ -21,6 +22,19 @@ impl State {
         if effects.notify {
             self.notices.insert(run);
         }
+        if let Some(continuation) = &effects.continuation {
+            self.continue_as_new(run, continuation);
+        }
+    }
+
+    fn continue_as_new(&mut self, run: RunKey, continuation: &Continuation) {
+        self.hand_on(run, &continuation.payloads);
+        self.edit(run, |run, letters| {
+            run.row.generation += 1;
+            run.row.fence.owner = 0;
+            run.recovered_at = None;
+            run.receive(letters, &continuation.start, None);
+        });
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {

@@ -20,13 +20,20 @@ struct Stream {
     name: Arc<str>,
     chunks: Vec<Chunk>,
     ids: HashSet<u128>,
-    closed: Option<Option<Execution>>,
+    closed: Option<Option<Writer>>,
 }
 
 #[derive(Debug)]
 struct Chunk {
     value: Arc<str>,
-    writer: Option<Execution>,
+    writer: Option<Writer>,
+}
+
+/// An attempt that writes, maybe to a stream of another run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Writer {
+    pub run: RunKey,
+    pub execution: Execution,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,9 +54,9 @@ enum Settled {
 }
 
 impl Attempt {
-    fn of(run: RunKey, execution: &Execution) -> Self {
-        let Execution { generation, op, attempt, epoch, .. } = *execution;
-        Attempt { run, generation, op, attempt, epoch }
+    fn of(writer: &Writer) -> Self {
+        let Execution { generation, op, attempt, epoch, .. } = writer.execution;
+        Attempt { run: writer.run, generation, op, attempt, epoch }
     }
 }
 
@@ -58,11 +65,12 @@ impl Streams {
         self.streams.get(&run)?.iter().find(|stream| *stream.name == *name)
     }
 
-    fn discarded(&self, run: &Run, execution: &Execution) -> bool {
+    fn discarded(&self, runs: &BTreeMap<RunKey, Run>, writer: &Writer) -> bool {
+        let (Some(run), execution) = (runs.get(&writer.run), &writer.execution) else { return true };
         let over = execution.epoch != run.row.fence.epoch
             || execution.generation != run.row.generation
             || run.row.status.is_terminal();
-        match self.attempts.get(&Attempt::of(run.row.key, execution)) {
+        match self.attempts.get(&Attempt::of(writer)) {
             Some(Settled::Succeeded) => false,
             Some(Settled::Failed) => true,
             Some(Settled::NotYet) | None => over,
@@ -70,15 +78,15 @@ impl Streams {
     }
 
     /// Whether nothing more is appended to it.
-    fn is_closed(&self, run: &Run, stream: &Stream) -> bool {
+    fn is_closed(&self, runs: &BTreeMap<RunKey, Run>, stream: &Stream) -> bool {
         match &stream.closed {
             None => false,
             Some(None) => true,
-            Some(Some(closer)) => !self.discarded(run, closer),
+            Some(Some(closer)) => !self.discarded(runs, closer),
         }
     }
 
-    fn append(&mut self, run: RunKey, chunk: &NewChunk, writer: Option<Execution>) {
+    fn append(&mut self, run: RunKey, chunk: &NewChunk, writer: Option<Writer>) {
         let streams = self.streams.entry(run).or_default();
         let position = streams.iter().position(|stream| stream.name == chunk.stream).unwrap_or_else(|| {
             let name = Arc::clone(&chunk.stream);
@@ -100,31 +108,34 @@ impl State {
     /// Appends what a step writes.
     pub(super) fn chunk(
         &mut self,
-        key: RunKey,
+        writer: &Writer,
         owner: u64,
-        execution: &Execution,
+        into: Option<&str>,
         chunk: &NewChunk,
         most: u64,
     ) -> Outcome {
-        let Some(run) = self.runs.get(&key) else { return Outcome::Fenced };
+        let Some(run) = self.runs.get(&writer.run) else { return Outcome::Fenced };
+        let target = into.map_or(Some(writer.run), |into| self.ids.get(into).copied());
+        let Some(target) = target.and_then(|target| self.runs.get(&target)) else { return Outcome::Fenced };
+        let key = target.row.key;
         let stream = self.streams.find(key, &chunk.stream);
         if let Some(stream) = stream {
-            let closed_by_it = stream.closed.as_ref().is_some_and(|closer| closer.as_ref() == Some(execution));
+            let closed_by_it = stream.closed.as_ref().is_some_and(|closer| closer.as_ref() == Some(writer));
             if stream.ids.contains(&chunk.id) || (chunk.value.is_none() && closed_by_it) {
                 return Outcome::Committed;
             }
         }
-        if run.row.status.is_terminal() {
+        if run.row.status.is_terminal() || target.row.status.is_terminal() {
             return Outcome::Finished;
         }
         let fence = (run.row.fence.owner, run.row.fence.epoch, run.row.generation);
-        let attempt = Attempt::of(key, execution);
+        let (attempt, execution) = (Attempt::of(writer), &writer.execution);
         let settled = self.streams.attempts.get(&attempt).is_some_and(|settled| *settled != Settled::NotYet);
         if fence != (owner, execution.epoch, execution.generation) || settled {
             return Outcome::Fenced;
         }
         if let Some(stream) = stream {
-            if self.streams.is_closed(run, stream) {
+            if self.streams.is_closed(&self.runs, stream) {
                 return Outcome::Closed;
             }
             if chunk.value.is_some() && stream.chunks.len() as u64 >= most {
@@ -132,16 +143,15 @@ impl State {
             }
         }
         self.streams.attempts.insert(attempt, Settled::NotYet);
-        self.streams.append(key, chunk, Some(execution.clone()));
+        self.streams.append(key, chunk, Some(writer.clone()));
         Outcome::Committed
     }
 
     /// Appends what a workflow writes.
     pub(super) fn write(&mut self, key: RunKey, chunks: &[NewChunk]) {
         for chunk in chunks {
-            let Some(run) = self.runs.get(&key) else { return };
             let stream = self.streams.find(key, &chunk.stream);
-            if !stream.is_some_and(|stream| self.streams.is_closed(run, stream)) {
+            if !stream.is_some_and(|stream| self.streams.is_closed(&self.runs, stream)) {
                 self.streams.append(key, chunk, None);
             }
         }
@@ -166,7 +176,7 @@ impl State {
         let mut page = ChunkPage {
             rows: Vec::new(),
             length: stream.chunks.len() as u64,
-            ended: over || self.streams.is_closed(run, stream),
+            ended: over || self.streams.is_closed(&self.runs, stream),
         };
         let mut bytes = 0;
         let skipped = usize::try_from(from).unwrap_or(usize::MAX);
@@ -178,8 +188,8 @@ impl State {
             page.rows.push(ChunkRow {
                 index,
                 value: Arc::clone(&chunk.value),
-                writer: chunk.writer.clone(),
-                discarded: chunk.writer.as_ref().is_some_and(|writer| self.streams.discarded(run, writer)),
+                writer: chunk.writer.as_ref().map(|writer| writer.execution.clone()),
+                discarded: chunk.writer.as_ref().is_some_and(|writer| self.streams.discarded(&self.runs, writer)),
             });
         }
         page

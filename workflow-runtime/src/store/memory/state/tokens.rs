@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::State;
-use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+use super::{Run, State};
+use crate::store::{About, Close, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
 #[derive(Debug)]
 pub(super) struct Token {
@@ -64,6 +64,26 @@ impl State {
         }
     }
 
+    /// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+    pub(super) fn hand_on(&mut self, run: RunKey, payloads: &[(Arc<str>, Letter)]) {
+        let Some(from) = self.runs.get_mut(&run) else { return };
+        let open = |token: &(&Arc<str>, &mut Token)| (token.1.run, token.1.state) == (Some(run), TokenState::Open);
+        for (name, token) in self.tokens.iter_mut().filter(open) {
+            let Some(op) = token.op.take() else { continue };
+            let carried = payloads.iter().filter(|(sent_to, _)| sent_to == name).map(|(_, letter)| letter.clone());
+            token.held.extend(carried.map(|letter| (letter, NEVER)));
+            let generation = from.row.generation;
+            let waiting = from.inbox.extract_if(.., |_, letter| {
+                letter.about == Some(About::Operation(op)) && !letter.unread && letter.generation == generation
+            });
+            for (sequence, InboxRow { arrived_at, format, checksum, body, .. }) in waiting {
+                self.letters.runs.remove(&sequence);
+                // Its key is known to the run already.
+                token.held.push((Letter { dedupe: None, arrived_at, format, checksum, body }, NEVER));
+            }
+        }
+    }
+
     /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
     pub(super) fn end_tokens(&mut self, run: RunKey) {
         let mut unread = Vec::new();
@@ -85,8 +105,11 @@ impl State {
                     self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
                     return Outcome::Committed;
                 }
-                (TokenState::Open, Some(_), None) => {
-                    token.hold(letter, NEVER, now);
+                (TokenState::Open, Some(run), None) => {
+                    let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
+                    if !self.runs.get(&run).is_some_and(known) {
+                        token.hold(letter, NEVER, now);
+                    }
                     return Outcome::Committed;
                 }
                 (TokenState::Disposed, ..) if hold_until.is_none() => return Outcome::Disposed,

@@ -1,0 +1,302 @@
+//! Runs that go on with a journal that begins anew.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use workflow_runtime::{
+    Code, Error, Result, Status, continue_as_new_suggested, hook, set_attribute, set_state, sleep, state, step,
+    timeout, workflow,
+};
+
+use crate::support::Lab;
+
+#[step]
+async fn does(#[resource] lab: &Lab, name: String) -> Result<u32> {
+    lab.note(&name);
+    Ok(1)
+}
+
+#[step]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    Ok(())
+}
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(name)
+}
+
+#[workflow]
+async fn counts(left: u32, sum: u32) -> Result<u32> {
+    let sum = sum + does(format!("step {left}")).await?;
+    match left {
+        0 => Ok(sum),
+        _ => counts(left - 1, sum).continue_as_new().await,
+    }
+}
+
+#[workflow]
+async fn hurries(left: u32) -> Result<String> {
+    match left {
+        0 => Ok("there".into()),
+        _ => hurries(left - 1).continue_as_new().await,
+    }
+}
+
+#[workflow]
+async fn remembers(left: u32) -> Result<Vec<u32>> {
+    let mut seen: Vec<u32> = state()?.unwrap_or_default();
+    seen.push(left);
+    set_state(&seen)?;
+    set_attribute(&format!("generation {left}"), "was here")?;
+    does("remember".into()).await?;
+    match left {
+        0 => Ok(seen),
+        _ => remembers(left - 1).continue_as_new().await,
+    }
+}
+
+/// Takes `each` payloads and leaves what else has come to the next generation.
+#[workflow]
+async fn collects(token: String, each: usize, left: usize, mut got: Vec<u32>) -> Result<Vec<u32>> {
+    let mut hook = hook::<u32>().token(token.clone()).open();
+    gated(format!("ready {left}")).await?;
+    for _ in 0..each {
+        if let Some(payload) = hook.next().await {
+            got.push(payload?);
+        }
+    }
+    match left {
+        0 => Ok(got),
+        _ => collects(token, each, left - 1, got).continue_as_new().await,
+    }
+}
+
+#[workflow]
+async fn child(name: String) -> Result<String> {
+    gated(name).await
+}
+
+#[workflow]
+async fn leaves_things_behind(again: bool) -> Result<String> {
+    if !again {
+        return gated("the second generation".into()).await;
+    }
+    let detached = child("detached".into()).detach()?;
+    let mut behind = std::pin::pin!(async {
+        tokio::join!(child("waited for".into()), child("abandoned".into()).abandon(), gated("a step".into()))
+    });
+    let _ = timeout(Duration::from_millis(1), &mut behind).await;
+    does(format!("detached {}", detached.id())).await?;
+    leaves_things_behind(false).continue_as_new().await
+}
+
+#[workflow]
+async fn asks_for_another() -> Result<String> {
+    hurries(1).continue_as_new().await
+}
+
+#[workflow]
+async fn goes_on_when_it_is_long(generation: u32) -> Result<u32> {
+    for number in 0..100 {
+        if continue_as_new_suggested() {
+            return goes_on_when_it_is_long(generation + 1).continue_as_new().await;
+        }
+        if generation == 2 && number == 5 {
+            return Ok(generation);
+        }
+        does("work".into()).await?;
+    }
+    Ok(generation)
+}
+
+#[workflow]
+async fn is_told_once() -> Result<(bool, bool)> {
+    for _ in 0..5 {
+        does("work".into()).await?;
+    }
+    let before = continue_as_new_suggested();
+    gated("between".into()).await?;
+    Ok((before, continue_as_new_suggested()))
+}
+
+#[workflow]
+async fn waits_for_a_child() -> Result<u32> {
+    counts(3, 0).await
+}
+
+#[workflow]
+async fn undoes_before_it_goes_on(again: bool) -> Result<String> {
+    if !again {
+        return hook::<String>().token("t").await;
+    }
+    let hook = hook::<String>().token("t").open();
+    does("kept".into()).rollback(|_| undoes("undo kept".into())).await?;
+    {
+        let mut slow = std::pin::pin!(gated("slow".into()).rollback(|_| undoes("undo slow".into())));
+        let _ = timeout(Duration::from_millis(1), &mut slow).await;
+    }
+    let _open = hook;
+    undoes_before_it_goes_on(false).continue_as_new().await
+}
+
+#[workflow]
+async fn for_ever(round: u64) -> Result<()> {
+    sleep(Duration::from_millis(1)).await;
+    for_ever(round + 1).continue_as_new().await
+}
+
+on_each_store! {
+    async fn a_workflow_goes_on_with_other_arguments(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(counts, (20, 0)).id("run").await.unwrap();
+        assert_eq!((&run).await.unwrap(), 21);
+        let info = run.info().await.unwrap();
+        assert_eq!((info.generation, info.status), (20, Status::Completed));
+        assert_eq!(lab.notes(), (0..=20).rev().map(|left| format!("step {left}")).collect::<Vec<_>>());
+        // The same start is still the same run.
+        assert_eq!(engine.start(counts, (20, 0)).id("run").await.unwrap().await.unwrap(), 21);
+        assert_eq!(engine.start(counts, (19, 1)).id("run").await.unwrap_err().code(), Code::RunExists);
+    }
+
+    async fn a_run_can_go_on_before_it_has_waited_for_anything(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        assert_eq!(engine.start(hurries, 5).await.unwrap().await.unwrap(), "there");
+    }
+
+    async fn state_and_attributes_go_on(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(remembers, 2).await.unwrap();
+        assert_eq!((&run).await.unwrap(), [2, 1, 0]);
+        assert_eq!(run.state::<Vec<u32>>().await.unwrap(), Some(vec![2, 1, 0]));
+        assert_eq!(run.attributes().await.unwrap().len(), 3);
+    }
+
+    async fn rule_15_what_was_not_taken_is_carried_to_the_next_generation(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(collects, ("t".into(), 3, 4, Vec::new())).opens("t").await.unwrap();
+        for number in 0..10u32 {
+            engine.resume_hook("t", &number).idempotency_key(number.to_string()).await.unwrap();
+        }
+        for left in (0..=4).rev() {
+            lab.executed(&format!("ready {left}"), 1).await;
+            // Sent again, and one that is new, while the hook of this generation is open.
+            for number in (0..10).chain([14 - left]) {
+                engine.resume_hook("t", &number).idempotency_key(number.to_string()).await.unwrap();
+            }
+            lab.open_gate(&format!("ready {left}"));
+        }
+        assert_eq!(run.await.unwrap(), (0..15).collect::<Vec<_>>());
+    }
+
+    async fn what_a_generation_has_under_way_ends_with_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves_things_behind, true).await.unwrap();
+        lab.executed("the second generation", 1).await;
+        let children = run.children().await.unwrap();
+        let mut ends = Vec::new();
+        lab.open_gate("detached");
+        lab.open_gate("abandoned");
+        for id in children {
+            ends.push(engine.get_run::<String, Error>(&id).await.map_err(|error| error.code()));
+        }
+        ends.sort_by_key(|end| format!("{end:?}"));
+        assert_eq!(ends, [Err(Code::Cancelled), Ok("abandoned".into()), Ok("detached".into())]);
+        lab.open_gate("the second generation");
+        lab.open_gate("a step");
+        assert_eq!(run.await.unwrap(), "the second generation");
+    }
+
+    async fn a_run_goes_on_as_the_workflow_that_it_is(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let error = engine.start(asks_for_another, ()).await.unwrap().await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidContinuation, "{error}");
+    }
+
+    async fn a_long_journal_suggests_to_go_on(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).suggest_continuing_after(10).open().await.unwrap();
+        let run = engine.start(goes_on_when_it_is_long, 0).await.unwrap();
+        assert_eq!((&run).await.unwrap(), 2);
+        assert_eq!(lab.count("work"), 9 + 9 + 5);
+    }
+
+    async fn what_was_suggested_once_is_suggested_again_by_a_replay(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).suggest_continuing_after(1_000).open().await.unwrap();
+        let run = engine.start(is_told_once, ()).id("run").await.unwrap();
+        lab.executed("between", 1).await;
+        drop((engine, run));
+        let engine = place.builder(&lab).suggest_continuing_after(3).open().await.unwrap();
+        lab.executed("between", 2).await;
+        lab.open_gate("between");
+        assert_eq!(engine.get_run::<(bool, bool), Error>("run").await.unwrap(), (false, true));
+    }
+
+    async fn a_parent_waits_for_the_last_generation_of_its_child(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        assert_eq!(engine.start(waits_for_a_child, ()).await.unwrap().await.unwrap(), 4);
+    }
+
+    async fn what_was_dropped_is_undone_before_the_run_goes_on_and_payloads_wait(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
+        lab.executed("slow", 1).await;
+        while !place.journal("run").await.concat().contains("continued") {
+            tokio::task::yield_now().await;
+        }
+        engine.resume_hook("t", "carried").await.unwrap();
+        lab.open_gate("slow");
+        assert_eq!(run.await.unwrap(), "carried");
+        assert_eq!(lab.notes(), ["kept", "slow", "undo slow"]);
+    }
+
+    async fn a_cancel_during_the_undoing_meets_the_next_generation(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
+        lab.executed("slow", 1).await;
+        while !place.journal("run").await.concat().contains("continued") {
+            tokio::task::yield_now().await;
+        }
+        let (cancelled, ()) = tokio::join!(run.cancel("enough"), async { lab.open_gate("slow") });
+        assert!(cancelled.unwrap());
+        assert_eq!(lab.notes(), ["kept", "slow", "undo slow"]);
+        assert_eq!(run.info().await.unwrap().generation, 1);
+    }
+
+    async fn a_run_that_goes_on_for_ever_can_be_cancelled(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for _ in 0..20 {
+            let run = engine.start(for_ever, 0).await.unwrap();
+            while run.info().await.unwrap().generation < 3 {
+                tokio::task::yield_now().await;
+            }
+            assert!(run.cancel("enough").await.unwrap());
+            assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
+        }
+    }
+
+    async fn another_engine_goes_on_with_the_generation_that_is(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(collects, ("t".into(), 1, 1, Vec::new())).id("run").await.unwrap();
+        lab.executed("ready 1", 1).await;
+        engine.resume_hook("t", &1u32).await.unwrap();
+        engine.resume_hook("t", &2u32).await.unwrap();
+        lab.open_gate("ready 1");
+        lab.executed("ready 0", 1).await;
+        drop((engine, run));
+        let engine = place.open(&lab).await;
+        lab.open_gate("ready 0");
+        assert_eq!(engine.get_run::<Vec<u32>, Error>("run").await.unwrap(), [1, 2]);
+        assert_eq!(lab.count("ready 1"), 1);
+    }
+}

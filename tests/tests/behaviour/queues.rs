@@ -1,0 +1,315 @@
+//! Steps that are executed by those who serve their queue, and clients that execute nothing.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{
+    Chunk, Client, Code, Engine, Error, Failure, Result, Run, Status, heartbeat, hook, step, step_info, timeout,
+    workflow, writer,
+};
+
+use crate::support::{Lab, ManualClock};
+
+/// What only the workers of the queue `tpu` have.
+#[derive(Clone)]
+struct Tpu;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Broken {
+    Burnt { at: u32 },
+    Other(String),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Broken::Other(error.to_string())
+    }
+}
+
+impl Failure for Broken {
+    fn is_fatal(&self) -> bool {
+        matches!(self, Broken::Burnt { .. })
+    }
+}
+
+#[step(queue = "gpu")]
+async fn render(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(format!("picture of {name}"))
+}
+
+#[step(queue = "gpu", retries = 5, backoff = "1ms..2ms")]
+async fn flickers(#[resource] lab: &Lab, failures: usize) -> Result<usize> {
+    let attempt = lab.note("flickers");
+    if attempt <= failures { Err(Error::new("no picture")) } else { Ok(attempt) }
+}
+
+#[step(queue = "gpu")]
+async fn burns(at: u32) -> Result<(), Broken> {
+    Err(Broken::Burnt { at })
+}
+
+#[step(queue = "gpu")]
+async fn tells() -> Result<(String, String)> {
+    let frames = writer::<u32>("frames");
+    frames.write(&1).await?;
+    frames.write(&2).await?;
+    let info = step_info().ok_or_else(|| Error::new("in a step"))?;
+    Ok((info.run, info.idempotency_key))
+}
+
+#[step(queue = "gpu", retries = 1, backoff = "0ms..0ms", heartbeat = "10s")]
+async fn falls_silent(#[resource] lab: &Lab, beats: usize) -> Result<usize> {
+    let attempt = lab.note("falls silent");
+    for beat in 0..beats {
+        lab.pass_gate(&format!("beat {attempt}.{beat}")).await;
+        heartbeat();
+        lab.note(&format!("beaten {attempt}.{beat}"));
+    }
+    if attempt == 1 { std::future::pending().await } else { Ok(attempt) }
+}
+
+#[step(queue = "tpu")]
+async fn multiplies(#[resource] _tpu: &Tpu, a: u64, b: u64) -> Result<u64> {
+    Ok(a * b)
+}
+
+#[step]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    Ok(())
+}
+
+#[workflow]
+async fn one(name: String) -> Result<String> {
+    render(name).await
+}
+
+#[workflow]
+async fn many(names: Vec<String>) -> Result<usize> {
+    let pictures = join_all(names.into_iter().map(render)).await;
+    Ok(pictures.into_iter().collect::<Result<Vec<_>>>()?.len())
+}
+
+#[workflow]
+async fn tries_again(failures: usize) -> Result<usize> {
+    flickers(failures).await
+}
+
+#[workflow]
+async fn burnt() -> Result<Result<(), Broken>> {
+    Ok(burns(90).await)
+}
+
+#[workflow]
+async fn tells_all() -> Result<(String, String)> {
+    let told = tells().await?;
+    hook::<()>().token("told").await?;
+    Ok(told)
+}
+
+#[workflow]
+async fn loses(name: String) -> Result<String> {
+    match timeout(Duration::from_millis(1), render(name.clone())).await {
+        Ok(picture) => picture,
+        Err(_) => Ok(format!("no {name}")),
+    }
+}
+
+#[workflow]
+async fn undoes_all() -> Result<()> {
+    render("first".into()).rollback(|picture| undoes(format!("undo {picture}"))).await?;
+    let second = render("second".into()).rollback(|picture| undoes(format!("undo {picture}")));
+    let failing = async { hook::<()>().token("fail").await.and_then(|()| Err::<(), _>(Error::fatal("enough"))) };
+    tokio::try_join!(second, failing).map(drop)
+}
+
+#[workflow]
+async fn product(a: u64, b: u64) -> Result<u64> {
+    multiplies(a, b).await
+}
+
+#[workflow]
+async fn beats(beats: usize) -> Result<usize> {
+    falls_silent(beats).await
+}
+
+async fn child_of<T, E>(run: &Run<T, E>) -> String {
+    run.children().await.unwrap().remove(0)
+}
+
+on_each_store! {
+    async fn a_step_waits_for_somebody_who_serves_its_queue(place: Place) {
+        let lab = Lab::new();
+        lab.open_gate("cat");
+        let engine = place.open(&lab).await;
+        let run = engine.start(one, "cat".into()).id("run").await.unwrap();
+        assert_eq!(run.status().await.unwrap(), Status::Suspended);
+        let step: Run<String> = engine.get_run(child_of(&run).await);
+        let waits_for = step.info().await.unwrap().waits_for.unwrap();
+        assert_eq!(waits_for, "a process that serves the queue `gpu`");
+        drop((engine, run, step));
+        assert_eq!(lab.count("cat"), 0);
+        let engine = place.builder(&lab).queue("gpu", 1).replay_every_turn().open().await.unwrap();
+        assert_eq!(engine.get_run::<String, Error>("run").await.unwrap(), "picture of cat");
+        assert_eq!(lab.count("cat"), 1);
+    }
+
+    async fn no_more_steps_are_executed_at_a_time_than_the_queue_allows(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 2).replay_every_turn().open().await.unwrap();
+        let names: Vec<String> = (0..6).map(|number| format!("picture {number}")).collect();
+        let run = engine.start(many, names.clone()).await.unwrap();
+        let mut done: Vec<String> = Vec::new();
+        while done.len() < names.len() {
+            let want = names.len().min(done.len() + 2);
+            let begun = loop {
+                let begun: Vec<String> = lab.notes();
+                if begun.len() >= want {
+                    break begun;
+                }
+                tokio::task::yield_now().await;
+            };
+            assert_eq!(begun.len(), want, "{begun:?}");
+            let next = begun.into_iter().find(|name| !done.contains(name)).unwrap();
+            lab.open_gate(&next);
+            done.push(next);
+        }
+        assert_eq!(run.await.unwrap(), 6);
+    }
+
+    async fn attempts_and_typed_errors_are_those_of_any_step(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
+        assert_eq!(engine.start(tries_again, 3).await.unwrap().await.unwrap(), 4);
+        assert_eq!(engine.start(burnt, ()).await.unwrap().await.unwrap(), Err(Broken::Burnt { at: 90 }));
+    }
+
+    async fn a_step_of_a_queue_belongs_to_the_run_that_calls_it(place: Place) {
+        let engine = place.builder(&Lab::new()).queue("gpu", 4).replay_every_turn().open().await.unwrap();
+        let run = engine.start(tells_all, ()).id("run").opens("told").await.unwrap();
+        let mut frames = run.stream::<u32>("frames");
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            seen.extend(frames.try_next().await.unwrap().map(|chunk: Chunk<u32>| chunk.value));
+        }
+        engine.resume_hook("told", &()).await.unwrap();
+        assert_eq!((&run).await.unwrap(), ("run".into(), "run/0/0".into()));
+        let frames: Vec<Chunk<u32>> = run.stream("frames").try_collect().await.unwrap();
+        assert_eq!((seen, frames.iter().map(|frame| frame.discarded).collect()), (vec![1, 2], vec![false, false]));
+    }
+
+    async fn a_step_that_is_dropped_is_cancelled_where_it_is(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 4).open().await.unwrap();
+        let run = engine.start(loses, "cat".into()).await.unwrap();
+        assert_eq!((&run).await.unwrap(), "no cat");
+        let step: Run<String> = engine.get_run(child_of(&run).await);
+        assert_eq!(step.await.unwrap_err().code(), Code::Cancelled);
+        let run = engine.start(one, "dog".into()).await.unwrap();
+        lab.executed("dog", 1).await;
+        let step: Run<String> = engine.get_run(child_of(&run).await);
+        assert!(run.cancel("enough").await.unwrap());
+        assert_eq!(step.await.unwrap_err().code(), Code::Cancelled);
+    }
+
+    async fn a_cancelled_step_is_told_to_the_workflow(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
+        let run = engine.start(one, "cat".into()).await.unwrap();
+        lab.executed("cat", 1).await;
+        let step: Run<String> = engine.get_run(child_of(&run).await);
+        assert!(step.cancel("not today").await.unwrap());
+        assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
+    }
+
+    async fn what_a_queue_has_done_is_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
+        lab.open_gate("first");
+        let run = engine.start(undoes_all, ()).id("run").await.unwrap();
+        lab.executed("second", 1).await;
+        engine.resume_hook("fail", &()).hold_for(Duration::from_secs(60)).await.unwrap();
+        // The second one is under way, and not stopped.
+        while !place.journal("run").await.concat().contains("unwinds") {
+            tokio::task::yield_now().await;
+        }
+        lab.open_gate("second");
+        assert_eq!(run.await.unwrap_err().to_string(), "enough");
+        let undone: Vec<String> = lab.notes().into_iter().filter(|note| note.starts_with("undo")).collect();
+        assert_eq!(undone.len(), 2);
+        assert!(undone.contains(&"undo picture of second".to_owned()), "{undone:?}");
+    }
+
+    async fn the_step_of_a_lost_worker_is_attempted_again(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 1).open().await.unwrap();
+        let run = engine.start(one, "cat".into()).id("run").await.unwrap();
+        lab.executed("cat", 1).await;
+        drop((engine, run));
+        let engine = place.builder(&lab).queue("gpu", 1).open().await.unwrap();
+        lab.executed("cat", 2).await;
+        lab.open_gate("cat");
+        assert_eq!(engine.get_run::<String, Error>("run").await.unwrap(), "picture of cat");
+        assert_eq!(lab.count("cat"), 2);
+    }
+
+    async fn an_attempt_without_a_heartbeat_fails(place: Place) {
+        let (lab, mut now) = (Lab::new(), 1_000_000);
+        let clock = ManualClock::at(now);
+        let builder = place.builder(&lab).queue("gpu", 1).environment(std::sync::Arc::new(clock.clone()));
+        let engine = builder.replay_every_turn().open().await.unwrap();
+        let run = engine.start(beats, 3).await.unwrap();
+        for attempt in 1..=2 {
+            lab.executed("falls silent", attempt).await;
+            for beat in 0..3 {
+                now += 9_000;
+                clock.set(now);
+                lab.open_gate(&format!("beat {attempt}.{beat}"));
+                lab.executed(&format!("beaten {attempt}.{beat}"), 1).await;
+            }
+            now += 10_000;
+            clock.set(now);
+        }
+        assert_eq!(run.await.unwrap(), 2);
+    }
+
+    async fn only_those_who_serve_a_queue_need_what_its_steps_need(place: Place) {
+        let lab = Lab::new();
+        let error = place.builder(&lab).queue("tpu", 1).open().await.unwrap_err();
+        assert_eq!(error.code(), Code::MissingResource);
+        assert!(error.to_string().contains("Tpu") || format!("{error:?}").contains("Tpu"), "{error:?}");
+        let engine = place.builder(&lab).queue("tpu", 1).resource(Tpu).open().await.unwrap();
+        assert_eq!(engine.start(product, (6, 7)).await.unwrap().await.unwrap(), 42);
+        let error = place.builder(&lab).queue("gpus", 1).open().await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidName);
+        assert!(format!("{error:?}").contains("gpu, tpu"), "{error:?}");
+    }
+
+    async fn a_client_executes_nothing(place: Place) {
+        let lab = Lab::new();
+        lab.open_gate("cat");
+        let client: Client = Engine::builder().store(place.store()).connect().await.unwrap();
+        let run = client.start(one, "cat".into()).id("run").opens("told").await.unwrap();
+        assert_eq!(run.status().await.unwrap(), Status::Pending);
+        let other = client.start(tells_all, ()).opens("told").await.unwrap();
+        client.resume_hook("told", &()).hold_for(Duration::from_secs(60)).await.unwrap();
+        let engine = place.builder(&lab).queue("gpu", 1).open().await.unwrap();
+        assert_eq!((&run).await.unwrap(), "picture of cat");
+        let info = run.info().await.unwrap();
+        assert_eq!((info.status, info.id.as_str()), (Status::Completed, "run"));
+        drop(other);
+        engine.shutdown().await.unwrap();
+        let late = client.start(one, "dog".into()).await.unwrap();
+        assert_eq!(late.status().await.unwrap(), Status::Pending);
+    }
+}
+
+case! {
+    async fn outside_a_run_a_step_of_a_queue_is_executed_at_once() {
+        assert_eq!(burns(7).await, Err(Broken::Burnt { at: 7 }));
+    }
+}

@@ -1,0 +1,113 @@
+//! `Effects::continuation`: a run that goes on as a new generation.
+
+use workflow_runtime::store::{
+    About, Continuation, Effects, Fence, Open, Outcome, RunKey, Status, TokenLabel, Turn, Watch, Write,
+};
+
+use crate::fixture::*;
+
+const NOW: u64 = 1_000;
+
+fn open(token: &str, op: u64) -> Effects {
+    let open = Open { token: token.into(), op: Some(op), label: TokenLabel::default(), refusal: letter("refused") };
+    Effects { opens: vec![open], ..Effects::default() }
+}
+
+fn going_on(payloads: &[(&str, &str)]) -> Effects {
+    let payloads = payloads.iter().map(|(token, text)| ((*token).into(), letter(text))).collect();
+    Effects { continuation: Some(Continuation { start: letter("start"), payloads }), ..Effects::default() }
+}
+
+/// The turn that ends the first generation, whose journal has one row.
+fn last(run: RunKey, effects: Effects) -> Turn {
+    let change = change(Status::Running, Some(0));
+    Turn { row: Some(row(1, 2)), change: Some(change), effects: Some(Box::new(effects)), ..turn(run) }
+}
+
+fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Write {
+    Write::Deliver { token: token.into(), letter, hold_until: None, now: NOW }
+}
+
+/// The letters that wait, and what the store knows of them.
+async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
+    let rows = fx.inbox(run).await.into_iter().filter(|row| !row.unread);
+    rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
+}
+
+/// The next generation's first turn.
+fn first(run: RunKey, fence: Fence, effects: Effects) -> Turn {
+    Turn { generation: 1, fence, row: Some(row(0, 7)), effects: Some(Box::new(effects)), ..turn(run) }
+}
+
+pub async fn the_next_generation_is_nobodys_and_due(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    assert_eq!(fx.turn(last(key, going_on(&[]))).await, Outcome::Committed);
+    let run = fx.run("r").await;
+    assert_eq!((run.generation, run.status, run.wake_at, run.fence.owner), (1, Status::Running, Some(0), 0));
+    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+    assert_eq!(fx.inbox(key).await[0].generation, 1);
+    let claimed = fx.claim(ADA, NOW).await;
+    assert_eq!((claimed.len(), claimed[0].generation, claimed[0].recoveries), (1, 1, 0));
+    assert_eq!(fx.turn(first(key, claimed[0].fence, Effects::default())).await, Outcome::Committed);
+    assert_eq!(fx.store.journal(key, 1, 0, 10).await.unwrap(), [row(0, 7)]);
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)], "what was, is still there");
+}
+
+pub async fn a_turn_that_is_sent_again_continues_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    for _ in 0..3 {
+        assert_eq!(fx.turn(last(key, going_on(&[]))).await, Outcome::Committed);
+    }
+    assert_eq!(fx.run("r").await.generation, 1);
+    assert_eq!(letters(&fx, key).await.len(), 1);
+}
+
+pub async fn the_generation_before_writes_nothing_more(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.turn(last(key, going_on(&[]))).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    let fence = fx.claim(ADA, NOW).await[0].fence;
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), fence, ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(first(key, turn(key).fence, Effects::default())).await, Outcome::Fenced);
+}
+
+pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.turn(Turn { effects: Some(Box::new(open("t", 7))), ..turn(key) }).await;
+    for text in ["taken", "received", "waiting"] {
+        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, Outcome::Committed);
+    }
+    let delivered: Vec<u64> = fx.inbox(key).await.iter().take(2).map(|letter| letter.sequence).collect();
+    let ends = Turn { delivered, ..last(key, going_on(&[("t", "received")])) };
+    assert_eq!(fx.turn(ends).await, Outcome::Committed);
+    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+    let token = fx.store.token("t").await.unwrap().unwrap();
+    assert_eq!((token.run.as_deref(), token.op), (Some("r"), None));
+    // What comes before the next generation has a hook waits with it; what came before is known.
+    for text in ["taken", "waiting", "late", "late"] {
+        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, Outcome::Committed);
+    }
+    let fence = fx.claim(ADA, NOW).await[0].fence;
+    assert_eq!(fx.turn(first(key, fence, open("t", 3))).await, Outcome::Committed);
+    let here = |text: &str| (text.to_owned(), Some(About::Operation(3)));
+    assert_eq!(letters(&fx, key).await, [("start".into(), None), here("received"), here("waiting"), here("late")]);
+    assert_eq!(fx.commit(deliver("t", keyed("again", "waiting"))).await, Outcome::Committed);
+    assert_eq!(letters(&fx, key).await.len(), 4);
+}
+
+pub async fn what_waited_for_another_run_is_not_told_to_the_next_generation(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let watched = fx.create(new_run("w", taken_by(ADA))).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let watch = Watch { run: "w".into(), op: 5, refusal: letter("there is none") };
+    fx.turn(Turn { effects: Some(Box::new(Effects { watches: vec![watch], ..Effects::default() })), ..turn(key) })
+        .await;
+    fx.turn(last(key, going_on(&[]))).await;
+    let end = Turn { row: Some(row(1, 9)), change: Some(change(Status::Completed, None)), ..turn(watched) };
+    fx.turn(end).await;
+    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+}

@@ -1,0 +1,59 @@
+//! Going on with a journal that begins anew.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::codec::Payload;
+use crate::durable::Durable;
+use crate::error::{Code, Error, Result};
+use crate::replay::{Operation, current};
+use crate::workflow::{Fallible, Workflow};
+
+/// Ends the run's generation when it is awaited: see [`Invocation::continue_as_new`](crate::Invocation::continue_as_new).
+#[must_use = "the run goes on as it is unless this is awaited: `return workflow(args).continue_as_new().await`"]
+pub struct ContinueAsNew<W: Workflow> {
+    state: Result<(Operation, Option<Payload>), Option<Error>>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W: Workflow> ContinueAsNew<W> {
+    pub(crate) fn new(operation: Operation, args: Payload) -> Self {
+        ContinueAsNew { state: Ok((operation, Some(args))), workflow: PhantomData }
+    }
+
+    pub(crate) fn refused(error: Error) -> Self {
+        ContinueAsNew { state: Err(Some(error)), workflow: PhantomData }
+    }
+}
+
+impl<W: Workflow> Future for ContinueAsNew<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<W::Output> {
+        let refused = match &mut self.state {
+            Ok((operation, args)) => match operation.continue_as_new(W::DEFINITION, args) {
+                Ok(()) => return Poll::Pending,
+                Err(error) => error,
+            },
+            Err(error) => {
+                error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end").into_fatal())
+            }
+        };
+        Poll::Ready(W::Output::from_result(Err(refused.into())))
+    }
+}
+
+impl<W: Workflow> Durable for ContinueAsNew<W> {}
+
+/// Whether the journal of this run has become so long that the run had better
+/// [continue as new](crate::Invocation::continue_as_new): each recovery replays it. It says so after 10,000 events
+/// ([`Builder::suggest_continuing_after`](crate::engine::Builder::suggest_continuing_after)), and a replay hears what was
+/// said then. Outside a workflow it is `false`.
+#[track_caller]
+pub fn continue_as_new_suggested() -> bool {
+    let site = Location::caller();
+    current().is_some_and(|run| run.suggests_continuing(site))
+}

@@ -1,0 +1,98 @@
+//! The queues that this engine serves: which steps it executes for runs that may be anywhere, and how many at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Code, Error, Result};
+use crate::limits::CLAIM_RUNS;
+use crate::queue;
+use crate::registry::registry;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Queues {
+    served: Vec<Queue>,
+    freed: Arc<Notify>,
+}
+
+struct Queue {
+    name: String,
+    /// Those that execute its steps.
+    workflows: Arc<[&'static str]>,
+    slots: Arc<Semaphore>,
+}
+
+/// The right to have a step of a queue in memory.
+pub(super) struct Slot {
+    permit: Option<OwnedSemaphorePermit>,
+    freed: Arc<Notify>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.freed.notify_one();
+    }
+}
+
+impl Queues {
+    /// Those of these names, each with how many of its steps are executed at a time.
+    pub fn new(queues: BTreeMap<String, usize>) -> Result<Self> {
+        let served = queues.into_iter().map(|(name, concurrency)| {
+            let workflows: Arc<[&'static str]> = registry().queued_in(&name).collect();
+            if workflows.is_empty() {
+                return Err(Error::coded(Code::InvalidName, format!("no step of this build has the queue `{name}`"))
+                    .expected(format!("one of: {}", registry().queues().join(", ")))
+                    .help("check the name; link the crate that defines the steps"));
+            }
+            Ok(Queue { name, workflows, slots: Arc::new(Semaphore::new(concurrency)) })
+        });
+        Ok(Queues { served: served.collect::<Result<_>>()?, freed: Arc::default() })
+    }
+
+    pub fn serves(&self, queue: &str) -> bool {
+        self.served.iter().any(|served| served.name == queue)
+    }
+
+    /// The workflows of the queues with free slots, each queue with how many it has.
+    pub fn free(&self) -> impl Iterator<Item = (Arc<[&'static str]>, usize)> {
+        self.served.iter().filter_map(|queue| {
+            let free = queue.slots.available_permits().min(CLAIM_RUNS);
+            (free > 0).then(|| (queue.workflows.clone(), free))
+        })
+    }
+
+    /// These workflows and those of the queues.
+    pub fn with(&self, workflows: &Arc<[&'static str]>) -> Arc<[&'static str]> {
+        joined(workflows, self.served.iter().map(|queue| queue.workflows.clone()))
+    }
+
+    /// These workflows and those of the queues with free slots.
+    pub fn with_free(&self, workflows: &Arc<[&'static str]>) -> Arc<[&'static str]> {
+        joined(workflows, self.free().map(|(workflows, _)| workflows))
+    }
+
+    /// Takes a slot for a run of this workflow, if it executes a step of a queue.
+    pub fn take(&self, workflow: &str) -> Option<Slot> {
+        let (name, _) = queue::parse_id(workflow)?;
+        let queue = self.served.iter().find(|queue| queue.name == name)?;
+        // One more than there are slots comes only if it was this engine's before, and nobody knew.
+        let permit = queue.slots.clone().try_acquire_owned().ok();
+        Some(Slot { permit, freed: self.freed.clone() })
+    }
+
+    /// Resolves when a slot has become free.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+}
+
+fn joined(workflows: &Arc<[&'static str]>, queues: impl Iterator<Item = Arc<[&'static str]>>) -> Arc<[&'static str]> {
+    let queued: Vec<&'static str> = queues.flat_map(|queue| queue.to_vec()).collect();
+    match queued.is_empty() {
+        true => workflows.clone(),
+        false => workflows.iter().copied().chain(queued).collect(),
+    }
+}

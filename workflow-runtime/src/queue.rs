@@ -1,0 +1,109 @@
+//! Steps that are executed by the workers of a queue: each is a run of its own, the child of the run that calls it.
+//!
+//! So its attempts, its retries and what becomes of it when a worker is lost are those of any run, and its result comes
+//! back as the end of a child does.
+
+use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Payload};
+use crate::error::{Code, Error};
+use crate::registry::{Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, registry};
+use crate::replay::{ChildRequest, Completion, Kind, Operation, Origin, Place, StepRequest};
+
+const PREFIX: &str = "queue:";
+
+/// The id of the workflow that executes a step of a queue.
+pub(crate) fn workflow_id(queue: &str, step: &str) -> String {
+    format!("{PREFIX}{queue}/{step}")
+}
+
+/// The queue and the step of the workflow with this id, if it executes a step of a queue.
+pub(crate) fn parse_id(workflow: &str) -> Option<(&str, &str)> {
+    workflow.strip_prefix(PREFIX)?.split_once('/')
+}
+
+/// The workflow that executes a step, if that is done by the workers of a queue. Made once for each such step.
+pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinition> {
+    let id = workflow_id(step.queue?, step.source.id);
+    Some(Box::leak(Box::new(WorkflowDefinition {
+        source: Source { id: id.leak(), ..step.source },
+        was: &[],
+        body,
+        recode_args: |_| None,
+        recode_output: |_| None,
+        rollback_failed: |_, _| None,
+    })))
+}
+
+/// What such a workflow is given.
+#[derive(Serialize, Deserialize)]
+struct Call {
+    step: String,
+    input: Payload,
+    policy: Policy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The run that calls the step.
+    run: String,
+    /// The key of the call.
+    key: String,
+}
+
+/// The run that executes a call.
+pub(crate) fn request(
+    workflow: &'static WorkflowDefinition,
+    step: &StepRequest,
+    run: &str,
+    key: String,
+) -> Result<ChildRequest, Error> {
+    let call = Call {
+        step: step.definition.source.id.to_owned(),
+        input: step.input.clone(),
+        policy: step.policy.as_ref().clone(),
+        name: step.name.as_deref().map(str::to_owned),
+        run: run.to_owned(),
+        key,
+    };
+    Ok(ChildRequest {
+        definition: workflow,
+        input: codec::encode("the call of a step", &call)?,
+        abandoned: false,
+        detached: false,
+        adopt: step.definition.adopt,
+    })
+}
+
+fn body(args: &Payload) -> Result<RunFuture, Error> {
+    let call: Call = codec::decode("the call of a step", args)?;
+    let definition = registry().step(&call.step)?;
+    let request = StepRequest {
+        definition,
+        input: call.input,
+        policy: Cow::Owned(call.policy),
+        name: call.name.map(Arc::from),
+        attempt: 1,
+        not_before: 0,
+        rollback: None,
+        place: Place::Here,
+        origin: Some(Origin { run: call.run.into(), key: call.key.into() }),
+    };
+    let operation = Operation::new(Location::caller())
+        .ok_or_else(|| Error::coded(Code::OutsideRun, "a step of a queue is executed outside its run"))?;
+    Ok(Box::pin(execute(operation, request)))
+}
+
+async fn execute(mut operation: Operation, request: StepRequest) -> Encoded {
+    let adopt = request.definition.adopt;
+    let mut request = Some(Box::new(request));
+    let completion = std::future::poll_fn(|context| operation.poll(context, || request.take().map(Kind::Step))).await;
+    match completion {
+        Ok(Completion::Completed(value)) => Ok(value),
+        Ok(Completion::Failed(error)) => Err(error),
+        Ok(Completion::Due | Completion::Woken | Completion::Ended(_)) => unreachable!("a step is no timer and no run"),
+        Err(error) => Err(adopt(error).error),
+    }
+}
