@@ -72,7 +72,8 @@ use crate::store::{RunKey, Store, Write};
 /// are under way end first.
 ///
 /// Several engines may be open on one SQLite file, in one process or in several: one of them executes, the others start
-/// runs and wait for results, and one of those takes over when the first is gone.
+/// runs and wait for results, and one of those takes over when the first is gone. On one PostgreSQL database any number of
+/// engines execute: each has a lease, and the runs of one that cannot renew it go on in the others.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -158,7 +159,8 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Opens an engine on `sqlite:PATH`, or on `memory:` for tests. Unfinished runs are taken up at once.
+    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:` for
+    /// tests. Unfinished runs are taken up at once.
     ///
     /// # Errors
     ///

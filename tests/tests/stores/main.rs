@@ -18,6 +18,8 @@ mod postgres_open;
 mod recoveries;
 mod streams;
 mod tokens;
+#[cfg(unix)]
+mod transactions;
 mod turns;
 #[cfg(unix)]
 mod workers;
@@ -181,6 +183,11 @@ many_engines {
         chunks_are_told_to_who_reads_them,
         a_child_of_a_run_is_told_to_all,
         what_cannot_be_heard_is_looked_for;
+    transactions:
+        what_the_database_rolls_back_is_sent_again,
+        what_it_rolls_back_again_and_again_is_an_error,
+        a_statement_that_takes_too_long_is_in_doubt,
+        statements_need_not_be_prepared;
 }
 }
 

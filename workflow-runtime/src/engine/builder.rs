@@ -99,8 +99,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Where the runs are: `sqlite:PATH` or `memory:`. Without it the environment variable `WORKFLOW_URL` says so, and
-    /// without that it is `sqlite:.workflow/workflow.db`.
+    /// Where the runs are: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Without it the environment variable
+    /// `WORKFLOW_URL` says so, and without that it is `sqlite:.workflow/workflow.db`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.place = Place::Url(url.into());
         self

@@ -58,6 +58,26 @@ WITH input AS MATERIALIZED (
 SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, told.told
 FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
 
+/// The same for turns that are a journal row and nothing else, as nearly every step is: planning the whole would take longer
+/// than writing the row does.
+const ROWS: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
+), locked AS MATERIALIZED (
+    SELECT key, owner, epoch, generation FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+)
+INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+SELECT run, input.generation, idx, turn, format, checksum, body
+FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
+    AND locked.generation = input.generation
+WHERE idx = 0 OR EXISTS (
+    SELECT 1 FROM @journal AS before
+    WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
+)
+ON CONFLICT DO NOTHING
+RETURNING run";
+
 const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest($1, $2, $3) AS t (run, generation, idx)
     USING (run, generation, idx)";
@@ -93,6 +113,11 @@ pub(super) fn is_plain(turn: &Turn) -> bool {
         && turn.settles.is_empty()
 }
 
+/// Whether a turn is its row.
+fn is_row(turn: &Turn) -> bool {
+    turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
+}
+
 /// Takes turns of different runs: the plain part of each. With `tied` also those that end tied runs, and nobody is told;
 /// the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
@@ -108,6 +133,23 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     let formats: Vec<Option<i32>> = rows().map(|row| Some(row?.format.cast_signed())).collect();
     let checksums: Vec<Option<i32>> = rows().map(|row| Some(row?.checksum.cast_signed())).collect();
     let bodies: Vec<Option<&[u8]>> = rows().map(|row| Some(&*row?.body)).collect();
+    let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
+    if !tied && turns.iter().all(|turn| is_row(turn)) {
+        let written = session
+            .query(
+                ROWS,
+                args![
+                    INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs,
+                    INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                    BYTEA_ARRAY: bodies,
+                ],
+            )
+            .await?;
+        for row in &written {
+            outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false });
+        }
+        return settled(session, turns, outcomes).await;
+    }
     let statuses: Vec<Option<&str>> = changes().map(|change| Some(change?.status.as_str())).collect();
     let wakes: Vec<Option<i64>> = changes().map(|change| change?.wake_at.map(time)).collect();
     let starts: Vec<Option<i64>> = changes().map(|change| change?.started_at.map(u64::cast_signed)).collect();
@@ -130,7 +172,6 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
             ],
         )
         .await?;
-    let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
     for row in &taken {
         let outcome = match (get(row, 1)?, get(row, 2)?) {
             (true, _) => Taken::Written { awaited: get(row, 3)?, followed: get(row, 4)? },
@@ -139,6 +180,11 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         };
         outcomes.insert(get(row, 0)?, outcome);
     }
+    settled(session, turns, outcomes).await
+}
+
+/// What became of each turn, once it is known of those that were not written whether they had been before.
+async fn settled(session: &Session<'_>, turns: &[&Turn], mut outcomes: HashMap<RunKey, Taken>) -> Result<Vec<Taken>> {
     let refused: Vec<&Turn> = turns
         .iter()
         .copied()
