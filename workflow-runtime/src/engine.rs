@@ -67,7 +67,7 @@ use crate::store::{RunKey, Store, Write};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
 ///
-/// When the last clone (and the last [`Run`] handle) is dropped it stops at once, as if the process had been killed:
+/// When the last clone (and the last [`Run`](crate::Run) handle) is dropped it stops at once, as if the process had been killed:
 /// nothing is lost, and what was under way is attempted again by the next engine. [`Engine::shutdown`] lets steps that
 /// are under way end first.
 ///

@@ -5,19 +5,13 @@ mod faulty;
 mod lab;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 use tempfile::TempDir;
-use workflow_runtime::store::{
-    JournalRow, MemoryStore, PostgresOptions, PostgresStore, SqliteStore, Store, Synchronous,
-};
+use workflow_runtime::store::{JournalRow, MemoryStore, PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};
-
-/// So that a test which ends an engine without a word need not wait for long.
-const LEASE: Duration = Duration::from_secs(2);
 
 /// Defines a test once for each store.
 macro_rules! on_each_store {
@@ -76,8 +70,7 @@ impl Place {
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Place::Postgres(schema) => {
-                let options = PostgresOptions::new(&schema.url).expect("the URL is one").lease(LEASE);
-                let store = workflow_harness::wait(PostgresStore::open_with(options));
+                let store = workflow_harness::wait(PostgresStore::open(&schema.url));
                 Arc::new(store.expect("the store opens"))
             }
             Place::Memory(store) => Arc::new(store.clone()),

@@ -1,6 +1,6 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
-//! [`db`] has the connections; [`commit`] makes statements and transactions of groups of writes, by way of [`turns`],
+//! [`db`] has the connections; [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
 //! [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`] and [`claims`]. Who executes is settled by leases
 //! ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
 //! [`schema`].
@@ -17,6 +17,7 @@ mod notes;
 mod options;
 mod read;
 mod schema;
+mod segments;
 mod streams;
 mod tls;
 mod tokens;
