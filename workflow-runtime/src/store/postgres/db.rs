@@ -80,6 +80,17 @@ impl<'a> FromSql<'a> for Plain {
     }
 }
 
+/// The pauses between the attempts to read.
+const READ_PAUSES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
 /// One database, as all parts of a store use it.
 pub(super) struct Db {
     pub options: PostgresOptions,
@@ -149,14 +160,20 @@ impl Db {
         fault.explain(&self.place, what)
     }
 
-    /// One statement that reads, sent again once if the connection had died while it was idle.
+    /// One statement that reads, sent again while the database is restarting or cannot be reached, for a while.
     pub async fn read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, Error> {
-        let read = async || self.connect().await?.query(sql, args).await;
-        let rows = match read().await {
-            Err(fault) if fault.is_transient() || matches!(&fault, Fault::Postgres(error) if error.is_closed()) => {
-                read().await
+        let mut pauses = READ_PAUSES.into_iter();
+        let rows = loop {
+            let read = async { self.connect().await?.query(sql, args).await };
+            match (read.await, pauses.next()) {
+                (Err(fault), Some(pause)) if fault.is_transient() || fault.is_outage() => {
+                    if !pause.is_zero() {
+                        tracing::warn!(what, ?fault, "the database cannot be read; trying again");
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                (decided, _) => break decided,
             }
-            decided => decided,
         };
         rows.map_err(|fault| self.explain(fault, what))
     }

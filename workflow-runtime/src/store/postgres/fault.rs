@@ -65,6 +65,18 @@ impl Fault {
         self.state().is_some_and(|state| states.contains(&state))
     }
 
+    /// Whether the database is not there just now: it is restarting, or the connection is gone.
+    pub fn is_outage(&self) -> bool {
+        let states = [&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::CANNOT_CONNECT_NOW];
+        match self {
+            Fault::Postgres(error) => match error.code() {
+                Some(state) => states.contains(&state),
+                None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
+            },
+            Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => false,
+        }
+    }
+
     /// Whether the statement it is about has certainly changed nothing. What the database answers with an error it has
     /// rolled back; without an answer nobody knows.
     pub fn nothing_done(&self) -> bool {
