@@ -32,7 +32,7 @@ mod wait;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
@@ -67,12 +67,13 @@ use crate::store::{RunKey, Store, Write};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
 ///
-/// When the last clone (and the last [`Run`] handle) is dropped it stops at once, as if the process had been killed:
+/// When the last clone (and the last [`Run`](crate::Run) handle) is dropped it stops at once, as if the process had been killed:
 /// nothing is lost, and what was under way is attempted again by the next engine. [`Engine::shutdown`] lets steps that
 /// are under way end first.
 ///
 /// Several engines may be open on one SQLite file, in one process or in several: one of them executes, the others start
-/// runs and wait for results, and one of those takes over when the first is gone.
+/// runs and wait for results, and one of those takes over when the first is gone. On one PostgreSQL database any number of
+/// engines execute: each has a lease, and the runs of one that cannot renew it go on in the others.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -116,8 +117,8 @@ pub(crate) struct Settings {
 
 /// What the engine's tasks share.
 pub(crate) struct Inner {
-    /// The random number under which this engine writes.
-    owner: u64,
+    /// The random number under which this engine writes; another one after each time that it lost the right to execute.
+    owner: AtomicU64,
     random: Arc<Random>,
     /// What its runs ask of it.
     host: Host,
@@ -158,7 +159,8 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Opens an engine on `sqlite:PATH`, or on `memory:` for tests. Unfinished runs are taken up at once.
+    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:` for
+    /// tests. Unfinished runs are taken up at once.
     ///
     /// # Errors
     ///
@@ -206,7 +208,7 @@ impl Deref for Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("owner", &self.inner().owner).finish_non_exhaustive()
+        f.debug_struct("Engine").field("owner", &self.inner().owner()).finish_non_exhaustive()
     }
 }
 
@@ -224,6 +226,15 @@ impl Inner {
 
     fn is_executing(&self) -> bool {
         self.executing.load(Ordering::Acquire)
+    }
+
+    fn owner(&self) -> u64 {
+        self.owner.load(Ordering::Acquire)
+    }
+
+    /// Whether the right lasts under which a run was taken into memory.
+    fn holds(&self, live: &Live) -> bool {
+        live.fence.owner == self.owner()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -272,6 +283,25 @@ impl Inner {
             runs.remove(&live.key);
             self.live_ids().remove(&live.id);
         }
+    }
+
+    /// The right to execute is lost: whatever was done under it is left as it is, for whoever takes it up, and no more is
+    /// done.
+    fn lose(&self) {
+        self.executing.store(false, Ordering::Release);
+        // First: what is on its way into memory, or about to execute something, sees it.
+        self.owner.store(builder::new_owner(&self.random), Ordering::Release);
+        let runs = std::mem::take(&mut *self.live_runs()).into_values();
+        self.live_ids().clear();
+        for live in runs {
+            live.abort_attempts();
+            live.close();
+        }
+        self.timers.clear();
+        drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.waiters.wake_all();
+        self.readers.wake_all();
+        self.taking.miss();
     }
 
     /// The end of the engine, without waiting for anything.

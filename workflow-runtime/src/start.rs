@@ -17,7 +17,7 @@ use crate::workflow::{Fallible, Workflow, WorkflowFn};
 /// are several. Awaiting it never waits for the workflow, only for the store. Without [`id`](Start::id) each call starts
 /// another run.
 ///
-/// Inside a step it uses that step's engine; elsewhere the one that was [installed](Engine::install), else one that is
+/// Inside a step it uses that step's engine; elsewhere the one that was [installed](crate::Engine::install), else one that is
 /// opened at the first use: on the store that `WORKFLOW_URL` names, else on `sqlite:.workflow/workflow.db`.
 ///
 /// # Errors

@@ -4,13 +4,18 @@
 //! A store knows rows and their fences, and no workflow: journal bodies are bytes to it.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
+mod words;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 pub use self::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{PostgresOptions, PostgresStore};
 pub use self::sqlite::{SqliteStore, Synchronous};
 use crate::engine::Environment;
 use crate::error::Error;
@@ -621,7 +626,27 @@ fn assert_engine(owner: u64) {
 }
 
 /// The right to execute runs in a store. Dropping it gives the right to the next engine that asks.
-pub trait Ownership: Send + Sync {}
+pub trait Ownership: Send + Sync {
+    /// Resolves when the right is lost, or is about to be: from then on nothing is to be executed under it. Never, where a
+    /// right ends with its process only.
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Drops it, and resolves once the next engine can have it.
+    fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Runs that are [followed](Store::follow), and to which something has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The store does not say; it may be any, unless this engine is the only one that executes.
+    Unsaid,
+    /// It may be any.
+    Any,
+    /// It is these, by their ids.
+    Runs(Vec<Arc<str>>),
+}
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
@@ -708,8 +733,21 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that are due and whose workflow is none of these: their workflow ids, each once, at most 100.
     fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
-    /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something, or may have,
-    /// since it last did. For one caller at a time; dropping it loses nothing. A right that has become free (see
+    /// Somebody here waits for the end of a run that another engine may hold, or for `chunks` of its streams as well. For
+    /// stores whose [`changed`](Store::changed) does not tell that otherwise: from then on it does, and whether it happened
+    /// before has to be looked for once more, which is what `true` says.
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = (run, id, chunks);
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    /// For which runs that are [followed](Store::follow) [`changed`](Store::changed) has resolved since this was last asked.
+    fn followed(&self) -> Followed {
+        Followed::Unsaid
+    }
+
+    /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something that concerns
+    /// others, or may have, since it last did. For one caller at a time; dropping it loses nothing. A right that has become free (see
     /// [`acquire`](Store::acquire)) need not show here: its holder may have died without a word.
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()>;
 }

@@ -6,7 +6,7 @@ use super::support::{assert_error, came, gated, open, quick};
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_and_says_what_is_expected() {
-    for url in ["", "memory", "workflow.db", "sqlite:", "postgres://localhost/workflow", "SQLITE:workflow.db"] {
+    for url in ["", "memory", "workflow.db", "sqlite:", "mysql://localhost/workflow", "SQLITE:workflow.db"] {
         let error = Engine::open(url).await.expect_err("it is no URL");
         assert_error(&error, Code::InvalidUrl, &[&format!("`{url}`"), "sqlite:PATH", "WORKFLOW_URL"]);
     }

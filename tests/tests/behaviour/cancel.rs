@@ -276,7 +276,7 @@ on_each_store! {
 
     async fn a_run_that_is_stuck_at_its_start_can_be_cancelled(place: Place) {
         let (lab, engine) = (Lab::new(), place.open(&Lab::new()).await);
-        let client = place.open(&lab).await;
+        let client = place.builder(&lab).connect().await.unwrap();
         let run = client.start(panics_at_once, ()).await.unwrap();
         assert_eq!((&run).await.unwrap_err().code(), Code::Stuck);
         assert!(run.cancel("enough").await.unwrap());
@@ -305,7 +305,8 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_step_nobody_cancels_the_token() {
-    assert!(!cancellation().is_cancelled());
+case! {
+    async fn outside_a_step_nobody_cancels_the_token() {
+        assert!(!cancellation().is_cancelled());
+    }
 }

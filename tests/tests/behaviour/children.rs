@@ -303,18 +303,21 @@ on_each_store! {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chain_of_a_thousand_runs_works() {
-    let place = Place::memory();
-    let engine = place.builder(&Lab::new()).open().await.unwrap();
-    assert_eq!(engine.start(chain, 1_000).await.unwrap().await.unwrap(), 1_000);
+case! {
+    #[threads]
+    async fn a_chain_of_a_thousand_runs_works() {
+        let place = Place::memory();
+        let engine = place.builder(&Lab::new()).open().await.unwrap();
+        assert_eq!(engine.start(chain, 1_000).await.unwrap().await.unwrap(), 1_000);
+    }
 }
 
-#[tokio::test]
-async fn a_workflow_that_is_awaited_elsewhere_says_how_it_is_started() {
-    let error = boxed(tree(1)).await.unwrap_err();
-    assert_eq!(error.code(), Code::OutsideRun);
-    assert!(format!("{error:?}").contains("start("), "{error:?}");
-    let token: Result<u32> = takes("t".into()).await;
-    assert!(token.is_err());
+case! {
+    async fn a_workflow_that_is_awaited_elsewhere_says_how_it_is_started() {
+        let error = boxed(tree(1)).await.unwrap_err();
+        assert_eq!(error.code(), Code::OutsideRun);
+        assert!(format!("{error:?}").contains("start("), "{error:?}");
+        let token: Result<u32> = takes("t".into()).await;
+        assert!(token.is_err());
+    }
 }

@@ -448,8 +448,9 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_workflow_a_hook_is_an_error() {
-    assert_eq!(hook::<u32>().await.unwrap_err().code(), Code::OutsideRun);
-    sleep(Duration::ZERO).await;
+case! {
+    async fn outside_a_workflow_a_hook_is_an_error() {
+        assert_eq!(hook::<u32>().await.unwrap_err().code(), Code::OutsideRun);
+        sleep(Duration::ZERO).await;
+    }
 }

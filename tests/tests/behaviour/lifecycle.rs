@@ -38,7 +38,7 @@ on_each_store! {
             engine.start(ends, how).id(id).await.unwrap();
         }
         engine.get_run::<(), Error>("c").cancel("enough").await.unwrap();
-        let client = place.builder(&lab).open().await.unwrap();
+        let client = place.builder(&lab).connect().await.unwrap();
         client.start(ends, 3).id("d").await.unwrap();
         for told in ["a completed", "b failed", "c cancelled", "d stuck"] {
             lab.executed(told, 1).await;

@@ -1,6 +1,9 @@
 //! What the engine does, told through the public API, on every store.
 
 #[macro_use]
+extern crate workflow_harness;
+
+#[macro_use]
 #[path = "../shared/forward.rs"]
 mod forward;
 #[macro_use]
@@ -29,3 +32,8 @@ mod steps;
 mod streams;
 mod stuck;
 mod time;
+mod workers;
+
+fn main() -> std::process::ExitCode {
+    workflow_harness::main(file!())
+}

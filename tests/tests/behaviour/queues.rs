@@ -308,7 +308,8 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_run_a_step_of_a_queue_is_executed_at_once() {
-    assert_eq!(burns(7).await, Err(Broken::Burnt { at: 7 }));
+case! {
+    async fn outside_a_run_a_step_of_a_queue_is_executed_at_once() {
+        assert_eq!(burns(7).await, Err(Broken::Burnt { at: 7 }));
+    }
 }

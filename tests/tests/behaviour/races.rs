@@ -35,15 +35,8 @@ macro_rules! races {
 
                 async fn race($arena: Arena) -> &'static str $body
 
-                #[test]
-                fn memory() {
-                    in_many_orders(Place::memory, $orders, &[$($outcome),+], race);
-                }
-
-                #[test]
-                fn sqlite() {
-                    in_many_orders(Place::sqlite, ORDERS_ON_SQLITE, &[], race);
-                }
+                case!(@ memory, Nothing, || in_many_orders(Place::memory, $orders, &[$($outcome),+], race));
+                case!(@ sqlite, Nothing, || in_many_orders(Place::sqlite, ORDERS_ON_SQLITE, &[], race));
             }
         )*
     };

@@ -101,9 +101,10 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_workflow_there_is_no_state() {
-    assert_eq!(set_state(&1).unwrap_err().code(), Code::OutsideRun);
-    assert_eq!(state::<u32>().unwrap_err().code(), Code::OutsideRun);
-    assert_eq!(set_attribute("a", "b").unwrap_err().code(), Code::OutsideRun);
+case! {
+    async fn outside_a_workflow_there_is_no_state() {
+        assert_eq!(set_state(&1).unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(state::<u32>().unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(set_attribute("a", "b").unwrap_err().code(), Code::OutsideRun);
+    }
 }

@@ -289,10 +289,11 @@ fn halve(n: u32) -> Result<u32> {
     if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new("odd")) }
 }
 
-#[tokio::test]
-async fn outside_a_run_a_step_simply_runs() {
-    assert_eq!(double(4).await.unwrap(), 8);
-    assert_eq!(halve(4).await.unwrap(), 2);
-    assert_eq!(halve(3).retries(5).await.unwrap_err().message(), "odd");
-    assert_eq!(step_info(), None);
+case! {
+    async fn outside_a_run_a_step_simply_runs() {
+        assert_eq!(double(4).await.unwrap(), 8);
+        assert_eq!(halve(4).await.unwrap(), 2);
+        assert_eq!(halve(3).retries(5).await.unwrap_err().message(), "odd");
+        assert_eq!(step_info(), None);
+    }
 }

@@ -455,20 +455,21 @@ mod edits {
 
     static EDITED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
 
-    #[tokio::test]
-    async fn a_write_that_differs_on_a_replay_is_nondeterminism() {
-        let (lab, place) = (Lab::new(), crate::support::Place::memory());
-        let engine = place.builder(&lab).open().await.unwrap();
-        let run = engine.start(edited, true).id("run").await.unwrap();
-        lab.executed("edited", 1).await;
-        drop((run, engine));
-        EDITED.store(2, std::sync::atomic::Ordering::SeqCst);
-        let engine = place.builder(&lab).open().await.unwrap();
-        let run = engine.get_run::<(), Error>("run");
-        let error = (&run).await.unwrap_err();
-        assert_eq!(error.code(), Code::Stuck);
-        let text = format!("{error:?}");
-        assert!(text.contains("writing 1 to the stream `numbers`") && text.contains("writing 2 to"), "{text}");
-        assert_eq!(run.stream::<u32>("numbers").tail().await.unwrap(), Some(0));
+    case! {
+        async fn a_write_that_differs_on_a_replay_is_nondeterminism() {
+            let (lab, place) = (Lab::new(), crate::support::Place::memory());
+            let engine = place.builder(&lab).open().await.unwrap();
+            let run = engine.start(edited, true).id("run").await.unwrap();
+            lab.executed("edited", 1).await;
+            drop((run, engine));
+            EDITED.store(2, std::sync::atomic::Ordering::SeqCst);
+            let engine = place.builder(&lab).open().await.unwrap();
+            let run = engine.get_run::<(), Error>("run");
+            let error = (&run).await.unwrap_err();
+            assert_eq!(error.code(), Code::Stuck);
+            let text = format!("{error:?}");
+            assert!(text.contains("writing 1 to the stream `numbers`") && text.contains("writing 2 to"), "{text}");
+            assert_eq!(run.stream::<u32>("numbers").tail().await.unwrap(), Some(0));
+        }
     }
 }

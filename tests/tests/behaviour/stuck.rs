@@ -186,31 +186,32 @@ async fn never_rests() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_differs_on_a_replay_is_refused_at_once() {
-    let lab = Lab::new();
-    let engine = Place::memory().open(&lab).await;
-    macro_rules! refused {
-        ($($workflow:ident)*) => {
-            $(
-                let error = engine.start($workflow, ()).await.unwrap_err();
-                assert_eq!(error.code(), Code::Nondeterminism, "{}: {error:?}", stringify!($workflow));
-                let text = format!("{error:?}");
-                assert!(text.contains("stuck.rs:") && text.contains("expected") && text.contains("found"), "{text}");
-            )*
-        };
+case! {
+    async fn what_differs_on_a_replay_is_refused_at_once() {
+        let lab = Lab::new();
+        let engine = Place::memory().open(&lab).await;
+        macro_rules! refused {
+            ($($workflow:ident)*) => {
+                $(
+                    let error = engine.start($workflow, ()).await.unwrap_err();
+                    assert_eq!(error.code(), Code::Nondeterminism, "{}: {error:?}", stringify!($workflow));
+                    let text = format!("{error:?}");
+                    assert!(text.contains("stuck.rs:") && text.contains("expected") && text.contains("found"), "{text}");
+                )*
+            };
+        }
+        refused! {
+            follows_the_order_of_a_map
+            prints_a_map
+            counts_in_its_thread
+            leaves_work_to_the_first
+            prints_an_address
+            looks_at_a_hidden_clock
+        }
+        assert_eq!(lab.notes(), [""; 0], "nothing was executed");
+        let error = engine.start(never_rests, ()).await.unwrap_err();
+        assert_eq!(error.code(), Code::Limit);
     }
-    refused! {
-        follows_the_order_of_a_map
-        prints_a_map
-        counts_in_its_thread
-        leaves_work_to_the_first
-        prints_an_address
-        looks_at_a_hidden_clock
-    }
-    assert_eq!(lab.notes(), [""; 0], "nothing was executed");
-    let error = engine.start(never_rests, ()).await.unwrap_err();
-    assert_eq!(error.code(), Code::Limit);
 }
 
 use crate::support::Place;

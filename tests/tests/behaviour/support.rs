@@ -5,14 +5,14 @@ mod faulty;
 mod lab;
 mod schedule;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 pub use schedule::{Schedule, Scheduled};
 use tempfile::TempDir;
-use workflow_runtime::store::{JournalRow, MemoryStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::store::{JournalRow, MemoryStore, PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};
 
 /// Defines a test once for each store.
@@ -26,15 +26,15 @@ macro_rules! on_each_store {
 
                 async fn test($place: $crate::support::Place) $body
 
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn memory() {
-                    test($crate::support::Place::memory()).await
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn sqlite() {
-                    test($crate::support::Place::sqlite()).await
-                }
+                case!(@ memory, Nothing, || {
+                    workflow_harness::threads(test($crate::support::Place::memory()))
+                });
+                case!(@ sqlite, Nothing, || {
+                    workflow_harness::threads(test($crate::support::Place::sqlite()))
+                });
+                case!(@ postgres, Postgres, || {
+                    workflow_harness::threads(test($crate::support::Place::postgres()))
+                });
             }
         )*
     };
@@ -45,6 +45,14 @@ macro_rules! on_each_store {
 pub enum Place {
     Memory(MemoryStore),
     Sqlite(Arc<TempDir>),
+    Postgres(Arc<Schema>),
+}
+
+/// A schema of a database.
+pub struct Schema {
+    url: String,
+    /// For looking at it: opening it takes a while.
+    reader: OnceLock<Arc<dyn Store>>,
 }
 
 impl Place {
@@ -56,14 +64,41 @@ impl Place {
         Place::Sqlite(Arc::new(tempfile::tempdir().expect("a temporary directory")))
     }
 
-    /// The store itself. Each call for SQLite opens the file anew, as another process would.
+    pub fn postgres() -> Self {
+        Place::Postgres(Arc::new(Schema { url: workflow_harness::postgres::url(), reader: OnceLock::new() }))
+    }
+
+    /// The store itself. Each call for a database opens it anew, as another process would.
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
+            Place::Postgres(schema) => {
+                let store = workflow_harness::wait(PostgresStore::open(&schema.url));
+                Arc::new(store.expect("the store opens"))
+            }
             Place::Memory(store) => Arc::new(store.clone()),
             Place::Sqlite(directory) => {
                 let path = directory.path().join("runs.db");
                 Arc::new(SqliteStore::open(path, Synchronous::Normal).expect("the store opens"))
             }
+        }
+    }
+
+    /// The database itself, with the schema on the path.
+    pub async fn database(&self) -> tokio_postgres::Client {
+        let Place::Postgres(schema) = self else { panic!("it is no database") };
+        let (base, parameters) = schema.url.split_once('?').expect("it has parameters");
+        let name = parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).expect("it names a schema");
+        let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("it connects");
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path = {name}")).await.expect("it is there");
+        client
+    }
+
+    /// The store, to be looked at only.
+    fn reader(&self) -> Arc<dyn Store> {
+        match self {
+            Place::Postgres(schema) => schema.reader.get_or_init(|| self.store()).clone(),
+            _ => self.store(),
         }
     }
 
@@ -94,13 +129,13 @@ impl Place {
 
     /// How many letters wait in a run's inbox.
     pub async fn inbox(&self, id: &str) -> usize {
-        let store = self.store();
+        let store = self.reader();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");
         store.inbox(row.key).await.expect("the store reads").1.len()
     }
 
     pub async fn rows(&self, id: &str) -> Vec<JournalRow> {
-        let store = self.store();
+        let store = self.reader();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");
         store.journal(row.key, row.generation, 0, usize::MAX >> 1).await.expect("the store reads")
     }

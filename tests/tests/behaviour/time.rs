@@ -118,14 +118,15 @@ on_each_store! {
     }
 }
 
-#[tokio::test]
-async fn outside_a_workflow_they_are_the_plain_functions() {
-    let before = SystemTime::now();
-    sleep(Duration::from_millis(1)).await;
-    sleep_until(now() + Duration::from_millis(1)).await;
-    assert!(now() >= before + Duration::from_millis(2));
-    assert_ne!(random::<u128>(), random::<u128>());
-    assert_ne!(uuid(), uuid());
-    assert_eq!(timeout(Duration::from_secs(60), async { 4 }).await, Ok(4));
-    assert_eq!(timeout(Duration::ZERO, std::future::pending::<()>()).await, Err(Elapsed));
+case! {
+    async fn outside_a_workflow_they_are_the_plain_functions() {
+        let before = SystemTime::now();
+        sleep(Duration::from_millis(1)).await;
+        sleep_until(now() + Duration::from_millis(1)).await;
+        assert!(now() >= before + Duration::from_millis(2));
+        assert_ne!(random::<u128>(), random::<u128>());
+        assert_ne!(uuid(), uuid());
+        assert_eq!(timeout(Duration::from_secs(60), async { 4 }).await, Ok(4));
+        assert_eq!(timeout(Duration::ZERO, std::future::pending::<()>()).await, Err(Elapsed));
+    }
 }

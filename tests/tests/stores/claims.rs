@@ -134,10 +134,18 @@ pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
     assert_eq!(next().await, Some(0));
     fx.claim(ADA, 0).await;
     drop(right);
-    assert_eq!(next().await, Some(300));
     let _right = fx.execute(BOB).await;
     assert_eq!(next().await, Some(0), "what a dead engine held is");
     assert_eq!(fx.store.next_due(Arc::new([])).await.unwrap(), None);
+}
+
+pub async fn what_an_engine_held_can_be_claimed_once_another_one_executes(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    fx.create(new_run("r", taken_by(ADA))).await;
+    drop(right);
+    assert_eq!(fx.store.next_due(workflows()).await.unwrap(), None);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.store.next_due(workflows()).await.unwrap(), Some(10_000));
 }
 
 pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {

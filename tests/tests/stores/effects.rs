@@ -1,7 +1,7 @@
 //! What turns do to other runs, and what they show of their own: children, watches, messages, state, attributes.
 
 use workflow_runtime::store::{
-    About, Child, Effects, Fence, First, Message, NewRun, Outcome, RunKey, Status, Turn, Watch,
+    About, Child, Effects, Fence, First, Message, NewRun, Outcome, RunKey, Status, Turn, Watch, Write,
 };
 
 use crate::fixture::*;
@@ -159,4 +159,39 @@ pub async fn runs_are_found_by_all_of_the_attributes_asked_for(fx: Fixture) {
     assert_eq!(find(vec![("color", "red")], 2).await, ["c", "b"]);
     assert_eq!(find(vec![("color", "red"), ("size", "m")], 10).await, ["c", "b"]);
     assert!(find(vec![("color", "blue")], 10).await.is_empty());
+}
+
+pub async fn a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = doing(&fx, "r", Effects { notify: Some(Status::Stuck), ..Effects::default() }).await;
+    doing(&fx, "other", Effects { notify: Some(Status::Failed), ..Effects::default() }).await;
+    let ends = Effects { notify: Some(Status::Completed), ..Effects::default() };
+    fx.turn(Turn { effects: effects(ends), ..last(key, turn(key).fence, 2) }).await;
+    let all = [Status::Stuck, Status::Completed, Status::Failed];
+    let told = fx.store.notices(&all, 0, 10).await.unwrap();
+    let seen: Vec<_> = told.iter().map(|notice| (&*notice.run.id, notice.status, notice.run.status)).collect();
+    let (stuck, failed) = (Status::Stuck, Status::Failed);
+    let done = Status::Completed;
+    assert_eq!(seen, [("r", stuck, done), ("other", failed, Status::Suspended), ("r", done, done)], "as they are now");
+    assert!(told.is_sorted_by_key(|notice| notice.sequence));
+    assert_eq!(fx.store.notices(&[stuck, done], 0, 10).await.unwrap().len(), 2);
+    assert_eq!(fx.store.notices(&all, told[0].sequence, 1).await.unwrap(), told[1..2]);
+    assert_eq!(fx.commit(Write::Noticed { sequence: told[0].sequence }).await, Outcome::Committed);
+    assert_eq!(fx.store.notices(&all, 0, 10).await.unwrap(), told[1..]);
+}
+
+pub async fn who_does_not_wait_any_more_is_not_told(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let watched = fx.create(new_run("w", taken_by(ADA))).await;
+    let one = doing(&fx, "one", Effects { watches: vec![watch("w", 3), watch("w", 4)], ..Effects::default() }).await;
+    let other = doing(&fx, "other", Effects { watches: vec![watch("w", 3)], ..Effects::default() }).await;
+    let over = doing(&fx, "over", Effects { watches: vec![watch("w", 3)], ..Effects::default() }).await;
+    let unwatches = vec![("w".into(), 3)];
+    fx.turn(Turn { row: Some(row(2, 3)), effects: effects(Effects { unwatches, ..Effects::default() }), ..turn(one) })
+        .await;
+    fx.turn(last(over, turn(over).fence, 2)).await;
+    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, Outcome::Told);
+    assert_eq!(letters(&fx, one).await, [ended(4)]);
+    assert_eq!(letters(&fx, other).await, [ended(3)]);
+    assert!(letters(&fx, over).await.is_empty());
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, RowChange, RunKey, RunRow,
-    SqliteStore, Status, Store, Synchronous, Turn, Write,
+    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, PostgresStore, RowChange,
+    RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.
@@ -19,20 +19,50 @@ pub struct Fixture {
     pub store: Arc<dyn Store>,
     open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
     pub directory: Option<TempDir>,
+    /// Of a database, with its schema.
+    pub url: Option<String>,
 }
 
 impl Fixture {
     pub fn memory() -> Self {
         let store = MemoryStore::new();
         let open = Box::new(move || Arc::new(store.clone()) as Arc<dyn Store>);
-        Fixture { store: open(), open, directory: None }
+        Fixture { store: open(), open, directory: None, url: None }
     }
 
     pub fn sqlite() -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let open = Box::new(move || Arc::new(SqliteStore::open(&path, Synchronous::Full).unwrap()) as Arc<dyn Store>);
-        Fixture { store: open(), open, directory: Some(directory) }
+        Fixture { store: open(), open, directory: Some(directory), url: None }
+    }
+
+    pub fn postgres() -> Self {
+        Self::postgres_with("")
+    }
+
+    /// With more parameters of its URL.
+    pub fn postgres_with(parameters: &str) -> Self {
+        let url = format!("{}{parameters}", workflow_harness::postgres::url());
+        let opened = url.clone();
+        let open =
+            Box::new(move || Arc::new(workflow_harness::wait(PostgresStore::open(&opened)).unwrap()) as Arc<dyn Store>);
+        Fixture { store: open(), open, directory: None, url: Some(url) }
+    }
+
+    /// The schema of a database.
+    pub fn schema(&self) -> String {
+        let parameters = self.url.as_deref().unwrap().split_once('?').unwrap().1;
+        parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).unwrap().to_owned()
+    }
+
+    /// The database itself, with its schema on the path.
+    pub async fn database(&self) -> tokio_postgres::Client {
+        let (base, _) = self.url.as_deref().unwrap().split_once('?').unwrap();
+        let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&format!("SET search_path = {}", self.schema())).await.unwrap();
+        client
     }
 
     /// The same store, as another engine opens it.

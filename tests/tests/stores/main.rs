@@ -1,5 +1,8 @@
 //! What every store promises: each sentence of `workflow_runtime::store`, for each store.
 
+#[macro_use]
+extern crate workflow_harness;
+
 mod changes;
 mod claims;
 mod continuation;
@@ -7,40 +10,55 @@ mod creation;
 mod effects;
 mod fixture;
 mod letters;
+#[cfg(unix)]
+mod notes;
 mod ownership;
+#[cfg(unix)]
+mod postgres_open;
 mod recoveries;
 mod streams;
 mod tokens;
+#[cfg(unix)]
+mod transactions;
 mod turns;
+#[cfg(unix)]
+mod workers;
 
 #[cfg(unix)]
 mod sqlite_faults;
 #[cfg(unix)]
 mod sqlite_files;
 
-macro_rules! conformance {
-    ($($module:ident: $($case:ident),* $(,)?;)*) => {
-        mod memory {
-            $(mod $module {
-                $(#[tokio::test]
-                async fn $case() {
-                    crate::$module::$case(crate::fixture::Fixture::memory()).await;
-                })*
-            })*
-        }
+/// Defines cases for a store.
+macro_rules! cases {
+    ($store:ident, $needs:ident: $($module:ident: $($case:ident),* $(,)?;)*) => {
+        $($(workflow_harness::inventory::submit! {
+            workflow_harness::Case {
+                module: concat!("stores::", stringify!($store), "::", stringify!($module)),
+                name: stringify!($case),
+                needs: workflow_harness::Needs::$needs,
+                run: || workflow_harness::threads(async {
+                    crate::$module::$case(crate::fixture::Fixture::$store()).await;
+                }),
+            }
+        })*)*
+    };
+}
 
-        mod sqlite {
-            $(mod $module {
-                $(#[tokio::test]
-                async fn $case() {
-                    crate::$module::$case(crate::fixture::Fixture::sqlite()).await;
-                })*
-            })*
-        }
+/// Each list for the stores that it is true of.
+macro_rules! conformance {
+    (every { $($every:tt)* } one_engine { $($one:tt)* } many_engines { $($many:tt)* }) => {
+        cases!(memory, Nothing: $($every)*);
+        cases!(sqlite, Nothing: $($every)*);
+        cases!(postgres, Postgres: $($every)*);
+        cases!(memory, Nothing: $($one)*);
+        cases!(sqlite, Nothing: $($one)*);
+        cases!(postgres, Postgres: $($many)*);
     };
 }
 
 conformance! {
+every {
     creation:
         a_run_with_its_first_turn_is_its_engines_own,
         a_run_for_others_is_nobodys_and_due,
@@ -95,12 +113,6 @@ conformance! {
         an_orphan_is_due_when_it_was,
         an_orphan_with_letters_is_due_at_once,
         a_stuck_run_that_goes_on_is_counted_anew;
-    ownership:
-        one_engine_executes_at_a_time,
-        the_writes_of_an_engine_that_lost_the_right_are_refused,
-        an_engine_that_gets_the_right_again_keeps_its_runs,
-        an_engine_that_another_process_took_over_from_writes_nothing_more,
-        a_claim_ends_what_was_written_under_the_one_before;
     tokens:
         what_is_sent_to_a_token_reaches_its_operation,
         a_delivery_with_a_key_that_was_seen_is_dropped,
@@ -119,7 +131,9 @@ conformance! {
         who_watches_a_run_is_told_of_its_end_before_and_after_it,
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,
-        runs_are_found_by_all_of_the_attributes_asked_for;
+        runs_are_found_by_all_of_the_attributes_asked_for,
+        a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away,
+        who_does_not_wait_any_more_is_not_told;
     continuation:
         the_next_generation_is_nobodys_and_due,
         a_turn_that_is_sent_again_continues_once,
@@ -139,6 +153,46 @@ conformance! {
         what_an_attempt_wrote_that_died_is_discarded,
         an_attempt_writes_to_the_stream_of_another_run;
     changes:
-        what_another_engine_does_is_noticed,
         a_change_that_came_before_the_question_is_noticed;
+}
+one_engine {
+    claims:
+        what_an_engine_held_can_be_claimed_once_another_one_executes;
+    ownership:
+        one_engine_executes_at_a_time,
+        the_writes_of_an_engine_that_lost_the_right_are_refused,
+        an_engine_that_gets_the_right_again_keeps_its_runs,
+        an_engine_that_another_process_took_over_from_writes_nothing_more,
+        a_claim_ends_what_was_written_under_the_one_before;
+    changes:
+        what_another_engine_does_is_noticed;
+}
+many_engines {
+    workers:
+        any_number_of_engines_execute,
+        two_workers_at_once_claim_disjoint_runs,
+        they_do_also_without_skip_locked,
+        the_runs_of_a_worker_that_died_are_taken_over,
+        a_lease_that_is_given_up_is_free_at_once,
+        a_lease_lasts_as_long_as_it_is_renewed,
+        a_worker_that_was_taken_for_dead_is_told,
+        a_worker_that_is_cut_off_is_told_before_its_lease_ends;
+    notes:
+        what_concerns_nobody_else_is_told_to_nobody,
+        a_group_is_told_once,
+        a_letter_from_elsewhere_is_noticed_by_the_holder_only,
+        the_end_of_a_run_is_told_to_who_waits_for_it,
+        chunks_are_told_to_who_reads_them,
+        a_child_of_a_run_is_told_to_all,
+        what_cannot_be_heard_is_looked_for;
+    transactions:
+        what_the_database_rolls_back_is_sent_again,
+        what_it_rolls_back_again_and_again_is_an_error,
+        a_statement_that_takes_too_long_is_in_doubt,
+        statements_need_not_be_prepared;
+}
+}
+
+fn main() -> std::process::ExitCode {
+    workflow_harness::main(file!())
 }

@@ -12,21 +12,22 @@ use crate::fixture::*;
 /// The child may not write files longer than this: what goes beyond it is an I/O error, in the middle of a COMMIT.
 const FILE_BYTES_MAX: u64 = 400 << 10;
 
-#[tokio::test]
-async fn a_commit_in_doubt_is_sent_again_and_is_there_once() {
-    if let Some(path) = std::env::var_os("FAULTY") {
-        return commit_on_a_faulty_disk(path.as_ref()).await;
+case! {
+    async fn a_commit_in_doubt_is_sent_again_and_is_there_once() {
+        if let Some(path) = std::env::var_os("FAULTY") {
+            return commit_on_a_faulty_disk(path.as_ref()).await;
+        }
+        let directory = TempDir::new().unwrap();
+        // The signal for passing the limit must be ignored, which a program can only inherit without unsafe code.
+        let output = Command::new("sh")
+            .args(["-c", r#"trap '' XFSZ; exec "$0" --exact --nocapture "$1""#])
+            .arg(std::env::current_exe().unwrap())
+            .arg("sqlite_faults::a_commit_in_doubt_is_sent_again_and_is_there_once")
+            .env("FAULTY", directory.path().join("runs.db"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     }
-    let directory = TempDir::new().unwrap();
-    // The signal for passing the limit must be ignored, which a program can only inherit without unsafe code.
-    let output = Command::new("sh")
-        .args(["-c", r#"trap '' XFSZ; exec "$0" --exact --nocapture "$1""#])
-        .arg(std::env::current_exe().unwrap())
-        .arg("sqlite_faults::a_commit_in_doubt_is_sent_again_and_is_there_once")
-        .env("FAULTY", directory.path().join("runs.db"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -31,140 +31,150 @@ fn says(text: &str, words: &[&str]) {
     assert!(text.contains("help: "), "{text}");
 }
 
-#[tokio::test]
-async fn everything_is_there_after_reopening() {
-    let fx = Fixture::sqlite();
-    let right = fx.execute(ADA).await;
-    let key = fx.create(new_run("r", taken_by(ADA))).await;
-    fx.post("r", letter("one")).await;
-    let before = (fx.run("r").await, fx.journal(key).await, fx.inbox(key).await);
-    let path = fx.directory.as_ref().unwrap().path().join("runs.db");
-    drop(right);
-    drop(fx.store);
-    assert!(!path.with_extension("db-wal").exists(), "the last to close folds the log into the file");
-    let store = open(&path).unwrap();
-    let after = (
-        store.run("r").await.unwrap().unwrap(),
-        store.journal(key, 0, 0, 10).await.unwrap(),
-        store.inbox(key).await.unwrap().1,
-    );
-    assert_eq!(after, before);
+case! {
+    async fn everything_is_there_after_reopening() {
+        let fx = Fixture::sqlite();
+        let right = fx.execute(ADA).await;
+        let key = fx.create(new_run("r", taken_by(ADA))).await;
+        fx.post("r", letter("one")).await;
+        let before = (fx.run("r").await, fx.journal(key).await, fx.inbox(key).await);
+        let path = fx.directory.as_ref().unwrap().path().join("runs.db");
+        drop(right);
+        drop(fx.store);
+        assert!(!path.with_extension("db-wal").exists(), "the last to close folds the log into the file");
+        let store = open(&path).unwrap();
+        let after = (
+            store.run("r").await.unwrap().unwrap(),
+            store.journal(key, 0, 0, 10).await.unwrap(),
+            store.inbox(key).await.unwrap().1,
+        );
+        assert_eq!(after, before);
+    }
 }
 
-#[test]
-fn missing_directories_are_created() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("a/b/c.db");
-    let store = open(&path).unwrap();
-    assert_eq!(store.path(), path.canonicalize().unwrap());
+case! {
+    fn missing_directories_are_created() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("a/b/c.db");
+        let store = open(&path).unwrap();
+        assert_eq!(store.path(), path.canonicalize().unwrap());
+    }
 }
 
-#[test]
-fn engines_that_create_a_database_at_the_same_time_all_succeed() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("runs.db");
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| SqliteStore::open(&path, Synchronous::Normal).unwrap());
-        }
-    });
+case! {
+    fn engines_that_create_a_database_at_the_same_time_all_succeed() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| SqliteStore::open(&path, Synchronous::Normal).unwrap());
+            }
+        });
+    }
 }
 
-#[test]
-fn a_file_that_is_no_database_is_left_alone() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("notes.txt");
-    let text = "not a database, and longer than the header of one. ".repeat(100);
-    fs::write(&path, &text).unwrap();
-    let (code, message) = refused(&path);
-    assert_eq!(code, Code::Store);
-    says(&message, &["notes.txt", "not a SQLite database"]);
-    assert_eq!(fs::read_to_string(&path).unwrap(), text);
-}
-
-#[test]
-fn another_programs_database_is_left_alone() {
-    let directory = TempDir::new().unwrap();
-    for (name, sql) in [
-        ("tables.db", "CREATE TABLE customers (name TEXT)"),
-        ("id.db", "PRAGMA application_id = 252006674"),
-        ("version.db", "PRAGMA user_version = 3"),
-    ] {
-        let path = directory.path().join(name);
-        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let before = fs::read(&path).unwrap();
+case! {
+    fn a_file_that_is_no_database_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("notes.txt");
+        let text = "not a database, and longer than the header of one. ".repeat(100);
+        fs::write(&path, &text).unwrap();
         let (code, message) = refused(&path);
         assert_eq!(code, Code::Store);
-        says(&message, &[name, "belongs to another program"]);
-        assert_eq!(fs::read(&path).unwrap(), before);
-        assert_eq!(message.contains("customers"), name == "tables.db", "{message}");
+        says(&message, &["notes.txt", "not a SQLite database"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }
 
-#[test]
-fn a_newer_versions_database_is_left_alone() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("runs.db");
-    drop(open(&path).unwrap());
-    rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
-    let (code, message) = refused(&path);
-    assert_eq!(code, Code::NewerStore);
-    says(&message, &["runs.db", "newer version", "found: version 9", "update this program"]);
-}
-
-#[test]
-fn a_path_that_is_no_file_is_explained() {
-    let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("file"), "").unwrap();
-    let (code, message) = refused(directory.path());
-    assert_eq!(code, Code::Store);
-    says(&message, &["is a directory"]);
-    says(&refused(directory.path().join("file/runs.db")).1, &["file", "cannot be used for a database"]);
-    for path in ["", ":memory:"] {
-        let (code, message) = refused(path);
-        assert_eq!(code, Code::InvalidUrl);
-        says(&message, &["MemoryStore"]);
+case! {
+    fn another_programs_database_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        for (name, sql) in [
+            ("tables.db", "CREATE TABLE customers (name TEXT)"),
+            ("id.db", "PRAGMA application_id = 252006674"),
+            ("version.db", "PRAGMA user_version = 3"),
+        ] {
+            let path = directory.path().join(name);
+            rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            let before = fs::read(&path).unwrap();
+            let (code, message) = refused(&path);
+            assert_eq!(code, Code::Store);
+            says(&message, &[name, "belongs to another program"]);
+            assert_eq!(fs::read(&path).unwrap(), before);
+            assert_eq!(message.contains("customers"), name == "tables.db", "{message}");
+        }
     }
 }
 
-#[test]
-fn two_names_of_one_file_are_one_store() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("runs.db");
-    let store = open(&path).unwrap();
-    let link = directory.path().join("link.db");
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert_eq!(open(link).unwrap().path(), store.path());
+case! {
+    fn a_newer_versions_database_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        drop(open(&path).unwrap());
+        rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
+        let (code, message) = refused(&path);
+        assert_eq!(code, Code::NewerStore);
+        says(&message, &["runs.db", "newer version", "found: version 9", "update this program"]);
+    }
 }
 
-#[tokio::test]
-async fn a_foreign_lock_is_named_and_passes() {
-    let fx = Fixture::sqlite();
-    let path = fx.directory.as_ref().unwrap().path().join("runs.db");
-    let store = open(&path).unwrap();
-    let foreign = rusqlite::Connection::open(&path).unwrap();
-    foreign.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let group = [Write::Create(new_run("r", First::Letter(letter("begin"))))];
-    let failed = store.commit(&group).await.unwrap_err();
-    assert!(!failed.in_doubt);
-    assert_eq!(failed.error.code(), Code::Store);
-    says(&format!("{:?}", failed.error), &["runs.db", "another program keeps it locked"]);
-    let error = store.acquire(ADA).await.map(drop).unwrap_err();
-    says(&format!("{error:?}"), &["another program keeps it locked"]);
-    foreign.execute_batch("ROLLBACK").unwrap();
-    assert!(store.acquire(ADA).await.unwrap().is_some(), "a right that could not be written down is not kept");
-    assert!(matches!(store.commit(&group).await.unwrap()[..], [Outcome::Created(_)]));
+case! {
+    fn a_path_that_is_no_file_is_explained() {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        let (code, message) = refused(directory.path());
+        assert_eq!(code, Code::Store);
+        says(&message, &["is a directory"]);
+        says(&refused(directory.path().join("file/runs.db")).1, &["file", "cannot be used for a database"]);
+        for path in ["", ":memory:"] {
+            let (code, message) = refused(path);
+            assert_eq!(code, Code::InvalidUrl);
+            says(&message, &["MemoryStore"]);
+        }
+    }
 }
 
-#[test]
-fn a_database_that_is_locked_for_good_is_not_opened() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("runs.db");
-    let foreign = rusqlite::Connection::open(&path).unwrap();
-    foreign.execute_batch("CREATE TABLE t (x); DROP TABLE t; BEGIN EXCLUSIVE").unwrap();
-    let (code, message) = refused(&path);
-    assert_eq!(code, Code::Store);
-    says(&message, &["runs.db", "another program keeps it locked"]);
+case! {
+    fn two_names_of_one_file_are_one_store() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let store = open(&path).unwrap();
+        let link = directory.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(open(link).unwrap().path(), store.path());
+    }
+}
+
+case! {
+    async fn a_foreign_lock_is_named_and_passes() {
+        let fx = Fixture::sqlite();
+        let path = fx.directory.as_ref().unwrap().path().join("runs.db");
+        let store = open(&path).unwrap();
+        let foreign = rusqlite::Connection::open(&path).unwrap();
+        foreign.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let group = [Write::Create(new_run("r", First::Letter(letter("begin"))))];
+        let failed = store.commit(&group).await.unwrap_err();
+        assert!(!failed.in_doubt);
+        assert_eq!(failed.error.code(), Code::Store);
+        says(&format!("{:?}", failed.error), &["runs.db", "another program keeps it locked"]);
+        let error = store.acquire(ADA).await.map(drop).unwrap_err();
+        says(&format!("{error:?}"), &["another program keeps it locked"]);
+        foreign.execute_batch("ROLLBACK").unwrap();
+        assert!(store.acquire(ADA).await.unwrap().is_some(), "a right that could not be written down is not kept");
+        assert!(matches!(store.commit(&group).await.unwrap()[..], [Outcome::Created(_)]));
+    }
+}
+
+case! {
+    fn a_database_that_is_locked_for_good_is_not_opened() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let foreign = rusqlite::Connection::open(&path).unwrap();
+        foreign.execute_batch("CREATE TABLE t (x); DROP TABLE t; BEGIN EXCLUSIVE").unwrap();
+        let (code, message) = refused(&path);
+        assert_eq!(code, Code::Store);
+        says(&message, &["runs.db", "another program keeps it locked"]);
+    }
 }
 
 /// Starts the test of this name in a process of its own, which finds `CHILD` set.
@@ -193,66 +203,69 @@ fn is_child() -> Option<PathBuf> {
     std::env::var_os("CHILD").map(PathBuf::from)
 }
 
-#[tokio::test]
-async fn another_process_takes_over_the_moment_the_first_is_killed() {
-    if let Some(path) = is_child() {
-        let store = open(path).unwrap();
-        let _right = store.acquire(BOB).await.unwrap().unwrap();
-        println!("\nit has the right");
-        std::future::pending::<()>().await;
-    }
-    let fx = Fixture::sqlite();
-    let path = fx.directory.as_ref().unwrap().path().join("runs.db");
-    let mut child = child("sqlite_files::another_process_takes_over_the_moment_the_first_is_killed", &path, None);
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line == "it has the right"));
-    assert!(fx.store.acquire(ADA).await.unwrap().is_none());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(fx.store.acquire(ADA).await.unwrap().is_some());
-}
-
-#[test]
-fn what_cannot_be_written_is_refused_when_it_is_opened() {
-    use std::os::unix::fs::PermissionsExt;
-
-    if let Some(path) = is_child() {
-        for name in ["read-only.db", "in-read-only-directory/runs.db", "in-read-only-directory/new.db"] {
-            let (code, message) = refused(path.with_file_name(name));
-            assert_eq!(code, Code::Store);
-            says(&message, &[name, "written"]);
+case! {
+    async fn another_process_takes_over_the_moment_the_first_is_killed() {
+        if let Some(path) = is_child() {
+            let store = open(path).unwrap();
+            let _right = store.acquire(BOB).await.unwrap().unwrap();
+            println!("\nit has the right");
+            std::future::pending::<()>().await;
         }
-        says(&refused(path.with_file_name("in-read-only-directory/below/new.db")).1, &["below", "Permission denied"]);
-        return;
+        let fx = Fixture::sqlite();
+        let path = fx.directory.as_ref().unwrap().path().join("runs.db");
+        let mut child = child("sqlite_files::another_process_takes_over_the_moment_the_first_is_killed", &path, None);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "it has the right"));
+        assert!(fx.store.acquire(ADA).await.unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(fx.store.acquire(ADA).await.unwrap().is_some());
     }
-    let directory = TempDir::new().unwrap();
-    let closed = directory.path().join("in-read-only-directory");
-    fs::create_dir(&closed).unwrap();
-    let path = directory.path().join("read-only.db");
-    drop(open(&path).unwrap());
-    drop(open(closed.join("runs.db")).unwrap());
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    mode(&path, 0o444);
-    mode(&closed.join("runs.db"), 0o666);
-    mode(&closed, 0o555);
-    mode(directory.path(), 0o777);
-    // Permissions do not stop root.
-    let root = fs::OpenOptions::new().append(true).open(&path).is_ok();
-    let test = "sqlite_files::what_cannot_be_written_is_refused_when_it_is_opened";
-    let output = child(test, &path, root.then_some(65_534)).wait_with_output().unwrap();
-    mode(&closed, 0o755);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-#[tokio::test]
-async fn its_own_commits_are_no_change() {
-    use futures::FutureExt;
+case! {
+    fn what_cannot_be_written_is_refused_when_it_is_opened() {
+        use std::os::unix::fs::PermissionsExt;
 
-    let fx = Fixture::sqlite();
-    let store = Arc::clone(&fx.store);
-    let right = fx.execute(ADA).await;
-    fx.create(new_run("r", taken_by(ADA))).await;
-    fx.post("r", letter("one")).await;
-    drop(right);
-    assert!(store.changed(&workflow_runtime::engine::System).now_or_never().is_none());
+        if let Some(path) = is_child() {
+            for name in ["read-only.db", "in-read-only-directory/runs.db", "in-read-only-directory/new.db"] {
+                let (code, message) = refused(path.with_file_name(name));
+                assert_eq!(code, Code::Store);
+                says(&message, &[name, "written"]);
+            }
+            says(&refused(path.with_file_name("in-read-only-directory/below/new.db")).1, &["below", "Permission denied"]);
+            return;
+        }
+        let directory = TempDir::new().unwrap();
+        let closed = directory.path().join("in-read-only-directory");
+        fs::create_dir(&closed).unwrap();
+        let path = directory.path().join("read-only.db");
+        drop(open(&path).unwrap());
+        drop(open(closed.join("runs.db")).unwrap());
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(&path, 0o444);
+        mode(&closed.join("runs.db"), 0o666);
+        mode(&closed, 0o555);
+        mode(directory.path(), 0o777);
+        // Permissions do not stop root.
+        let root = fs::OpenOptions::new().append(true).open(&path).is_ok();
+        let test = "sqlite_files::what_cannot_be_written_is_refused_when_it_is_opened";
+        let output = child(test, &path, root.then_some(65_534)).wait_with_output().unwrap();
+        mode(&closed, 0o755);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+case! {
+    async fn its_own_commits_are_no_change() {
+        use futures::FutureExt;
+
+        let fx = Fixture::sqlite();
+        let store = Arc::clone(&fx.store);
+        let right = fx.execute(ADA).await;
+        fx.create(new_run("r", taken_by(ADA))).await;
+        fx.post("r", letter("one")).await;
+        drop(right);
+        assert!(store.changed(&workflow_runtime::engine::System).now_or_never().is_none());
+    }
 }

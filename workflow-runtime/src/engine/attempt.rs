@@ -303,7 +303,7 @@ pub(super) enum Begin {
 /// Starts the next attempt of an operation, unless it was dropped or the engine is ending. What an attempt gives that
 /// ends at once; otherwise it is posted.
 pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u64, begin: Begin) -> Option<Arrival> {
-    if engine.draining.is_cancelled() {
+    if engine.draining.is_cancelled() || !engine.holds(live) {
         return None;
     }
     let run = seat.core.shared();
@@ -357,8 +357,8 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();
     live.attempt_started(op, handle);
-    // A stop that came in between has not seen it.
-    if engine.stopped.is_cancelled() {
+    // A stop that came in between has not seen it, nor has a loss of the right.
+    if engine.stopped.is_cancelled() || !engine.holds(live) {
         live.abort_attempt(op);
     }
     None

@@ -67,7 +67,10 @@ impl Batcher {
         let batches = async move {
             commit_batches(store, environment, receiver).await;
             // Not before the last write: the next owner would find a run changed behind its back.
-            ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let right = ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(right) = right {
+                right.give_up().await;
+            }
             drop(alive);
         };
         if blocks {

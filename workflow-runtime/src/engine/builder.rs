@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -99,8 +99,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Where the runs are: `sqlite:PATH` or `memory:`. Without it the environment variable `WORKFLOW_URL` says so, and
-    /// without that it is `sqlite:.workflow/workflow.db`.
+    /// Where the runs are: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Without it the environment variable
+    /// `WORKFLOW_URL` says so, and without that it is `sqlite:.workflow/workflow.db`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.place = Place::Url(url.into());
         self
@@ -287,9 +287,8 @@ impl Builder {
         let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
         let drawn = random.clone();
-        let owner = (random.number() as u64).clamp(1, u64::MAX - 1);
         let inner = Arc::new(Inner {
-            owner,
+            owner: AtomicU64::new(new_owner(&random)),
             random,
             host: Host { draw: Arc::new(move || drawn.number()), long_after: self.settings.long_after },
             environment: self.environment,
@@ -332,6 +331,11 @@ impl Builder {
     }
 }
 
+/// A number that no other engine has.
+pub(super) fn new_owner(random: &Random) -> u64 {
+    (random.number() as u64).clamp(1, u64::MAX - 1)
+}
+
 /// Looks for what the steps need that this engine executes.
 fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -349,6 +353,17 @@ fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
         .help("give each to the builder, `Engine::builder().resource(value)`, and install() the engine for the free functions"))
 }
 
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str) -> Result<Arc<dyn Store>> {
+    Ok(Arc::new(crate::store::PostgresStore::open(url).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_: &str) -> Result<Arc<dyn Store>> {
+    Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
+        .help("enable the feature `postgres` of workflow-runtime"))
+}
+
 async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn Store>> {
     let url = match place {
         Place::Store(store) => return Ok(store),
@@ -358,9 +373,12 @@ async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn St
     if url == "memory:" {
         return Ok(Arc::new(MemoryStore::new()));
     }
+    if ["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return open_postgres(&url).await;
+    }
     let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
         return Err(Error::coded(Code::InvalidUrl, format!("`{url}` is no URL of a store"))
-            .expected("sqlite:PATH or memory:")
+            .expected("sqlite:PATH, postgres://USER@HOST/DATABASE or memory:")
             .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}")));
     };
     let path = path.strip_prefix("//").unwrap_or(path).to_owned();

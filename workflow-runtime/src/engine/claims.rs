@@ -13,21 +13,39 @@ use crate::limits::{
     CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
 };
 use crate::queue;
-use crate::store::{Outcome, Write};
+use crate::store::{Followed, Outcome, Write};
 
-/// Becomes the engine that executes in this store, if no other one is.
-pub(super) async fn try_to_execute(engine: &Inner) -> Result<()> {
+/// Becomes the engine that executes in this store, or one of them, if it can.
+pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     if !engine.settings.executes {
         return Ok(());
     }
-    let Some(ownership) = engine.store.acquire(engine.owner).await? else { return Ok(()) };
+    let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
+    let lost = ownership.lost();
     // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
     // for again.
     let unstick = engine.batcher.send(Write::Unstick { build: engine.build() });
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    if engine.stopped.is_cancelled() {
+        // The batcher may have ended before, and would not give it up.
+        drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
+        return Ok(());
+    }
     engine.executing.store(true, Ordering::Release);
     engine.notices.hint();
+    // A task of its own: whatever else waits for the store, this must not.
+    let losing = engine.clone();
+    engine.runtime.spawn(async move {
+        tokio::select! {
+            biased;
+            () = losing.stopped.cancelled() => {}
+            () = lost => {
+                tracing::error!("the right to execute is lost; its runs are left to others, and it is asked for again");
+                losing.lose();
+            }
+        }
+    });
     Ok(())
 }
 
@@ -37,6 +55,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
     let mut warned = HashSet::new();
     loop {
         let until = if engine.is_executing() {
+            engine.wake_followers(true);
             match claim(&engine, &replays, &mut warned).await {
                 Ok(next) => next,
                 Err(error) => {
@@ -49,8 +68,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 tracing::warn!(?error, "the right to execute could not be asked for; trying again");
             }
             // After it: what the last owner has written before its end is seen by this look or by none.
-            engine.waiters.wake_all();
-            engine.readers.wake_all();
+            engine.wake_followers(false);
             if engine.is_executing() {
                 continue;
             }
@@ -71,6 +89,24 @@ pub(super) async fn run(engine: Arc<Inner>) {
 
 fn after(engine: &Inner, pause: Duration) -> u64 {
     engine.environment.now().saturating_add(pause.as_millis() as u64)
+}
+
+impl Inner {
+    /// Wakes those who wait for what others may have done.
+    fn wake_followers(&self, executing: bool) {
+        match self.store.followed() {
+            Followed::Runs(runs) => runs.iter().for_each(|run| {
+                self.waiters.wake(run, None);
+                self.readers.wake(run, None);
+            }),
+            // Whoever executes alone does it all itself.
+            Followed::Unsaid if executing => {}
+            Followed::Unsaid | Followed::Any => {
+                self.waiters.wake_all();
+                self.readers.wake_all();
+            }
+        }
+    }
 }
 
 /// Claims until nothing is due. When to look again.
@@ -119,7 +155,7 @@ async fn claim_some(
     limit: usize,
 ) -> Result<usize> {
     let claim = Write::Claim {
-        owner: engine.owner,
+        owner: engine.owner(),
         // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
         now: after(engine, CLAIM_AHEAD),
         workflows,

@@ -145,7 +145,8 @@ impl Inner {
         let change = turn::row_after(core.shared(), ended, true);
         let ended = ended.is_some();
         let row = turn::journal_row(self, 0, &first)?;
-        let first = First::Turn { owner: self.owner, row, change: change.clone() };
+        let owner = self.owner();
+        let first = First::Turn { owner, row, change: change.clone() };
         let effects = self.effects(&core.shared().take_effects())?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
@@ -158,7 +159,7 @@ impl Inner {
         if let Outcome::Created(key) = outcome
             && !ended
         {
-            self.live_from_start(core, key, new, &change, span);
+            self.live_from_start(core, key, owner, new, &change, span);
         }
         if may_have_news {
             self.news.posted();
@@ -177,8 +178,16 @@ impl Inner {
         Ok(record)
     }
 
-    fn live_from_start(self: &Arc<Self>, core: Core, key: RunKey, new: &New, change: &RowChange, span: tracing::Span) {
-        let fence = Fence { owner: self.owner, epoch: FIRST_EPOCH };
+    fn live_from_start(
+        self: &Arc<Self>,
+        core: Core,
+        key: RunKey,
+        owner: u64,
+        new: &New,
+        change: &RowChange,
+        span: tracing::Span,
+    ) {
+        let fence = Fence { owner, epoch: FIRST_EPOCH };
         let actions = core.shared().take_actions();
         let seat = Seat::new(core, 1, change.status, change.wake_at);
         let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());

@@ -139,7 +139,7 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
 impl Inner {
     /// Fetches the letters that came for runs in memory. What could not be fetched is for the next time.
     async fn fetch_news(self: &Arc<Self>) -> Result<()> {
-        let news = self.store.news(self.owner).await?;
+        let news = self.store.news(self.owner()).await?;
         self.news.unread().extend(news);
         let unread: Vec<RunKey> = self.news.unread().iter().copied().collect();
         let mut failed = None;

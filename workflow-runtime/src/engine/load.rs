@@ -246,7 +246,7 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
     let mut inbox_seq = row.inbox_seq;
-    while !engine.draining.is_cancelled() {
+    while !engine.draining.is_cancelled() && row.fence.owner == engine.owner() {
         engine.environment.sleep(TURN_RETRY_INTERVAL).await;
         let release = Write::Release { run: row.key, fence: row.fence, inbox_seq };
         match engine.batcher.send(release).await {

@@ -109,6 +109,7 @@ impl Inner {
 
     /// The chunks of a stream from an index on, once there are any; none if the stream ends before.
     pub(crate) async fn next_chunks(&self, run: &Arc<str>, key: RunKey, stream: &str, from: u64) -> Result<ChunkPage> {
+        let mut follows = false;
         loop {
             let mut waiter = self.readers.register(run);
             let page = self.store.chunks(key, stream, from, CHUNK_PAGE_ROWS).await.map_err(|error| error.run(run))?;
@@ -120,8 +121,15 @@ impl Inner {
                     .run(run)
                     .help("go on reading from the same index with another engine"));
             }
+            // What came before it is seen by another look.
+            let is_here = self.live_ids().contains(run);
+            if !is_here && !follows && self.store.follow(key, run, true).await.map_err(|error| error.run(run))? {
+                follows = true;
+                continue;
+            }
             // An error is a wake like any other.
             let _ = (&mut waiter.ended).await;
+            follows = false;
         }
     }
 }

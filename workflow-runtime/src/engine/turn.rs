@@ -439,6 +439,11 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
                     tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
                     return None;
                 }
+                // Whoever takes the run up finds it as it was, or with this turn.
+                if turn.fence.owner != engine.owner() {
+                    tracing::warn!(run = id, error = ?failed.error, "the right to execute the run was lost before its turn was recorded");
+                    return None;
+                }
                 if !std::mem::replace(&mut warned, true) {
                     tracing::error!(run = id, error = ?failed.error, "the store does not take the run's turn; the run waits");
                 }
@@ -583,8 +588,7 @@ pub(super) fn take_up(
     // A wake that came before anybody listened.
     arrivals.extend(alarm);
     live.start(engine, Box::new(seat), arrivals);
-    if engine.stopped.is_cancelled() {
-        live.abort_attempts();
-        live.close();
+    if engine.stopped.is_cancelled() || !engine.holds(live) {
+        engine.retire(live);
     }
 }

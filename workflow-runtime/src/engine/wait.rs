@@ -167,6 +167,7 @@ impl Inner {
 
     /// Waits until the run has ended or is stuck.
     pub(crate) async fn wait(&self, id: &Arc<str>) -> Result<Finished> {
+        let mut follows = false;
         loop {
             let mut waiter = self.waiters.register(id);
             // A run in memory tells its end itself: no need to look.
@@ -177,6 +178,11 @@ impl Inner {
                     Status::Stuck => return Err(Stuck::error(&row)),
                     Status::Pending | Status::Running | Status::Suspended => {}
                 }
+                // What came before it is seen by another look.
+                if !follows && self.store.follow(row.key, id, false).await.map_err(|error| error.run(id))? {
+                    follows = true;
+                    continue;
+                }
             }
             if self.stopped.is_cancelled() {
                 return Err(Error::coded(Code::Closed, "the engine was shut down before the run had ended")
@@ -186,6 +192,7 @@ impl Inner {
             if let Ok(Some(finished)) = (&mut waiter.ended).await {
                 return Ok(finished);
             }
+            follows = false;
         }
     }
 

@@ -75,7 +75,12 @@ impl Clone for MemoryStore {
 
 struct Guard(Arc<Shared>);
 
-impl Ownership for Guard {}
+impl Ownership for Guard {
+    fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
+        drop(self);
+        Box::pin(std::future::ready(()))
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{self, BoxFuture};
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::*;
@@ -35,7 +36,16 @@ pub struct Faulty {
 /// Gives the real ownership up with the engine's, unless it was lost before.
 struct Borrowed(Arc<Mutex<Option<Box<dyn Ownership>>>>);
 
-impl Ownership for Borrowed {}
+impl Ownership for Borrowed {
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        self.0.lock().unwrap().as_ref().map_or_else(|| future::pending().boxed(), |real| real.lost())
+    }
+
+    fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
+        let real = self.0.lock().unwrap().take();
+        real.map_or_else(|| future::ready(()).boxed(), Ownership::give_up)
+    }
+}
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
@@ -184,6 +194,14 @@ impl Store for Faulty {
 
     fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
         self.inner.unknown_due(workflows, now)
+    }
+
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
+        self.inner.follow(run, id, chunks)
+    }
+
+    fn followed(&self) -> Followed {
+        self.inner.followed()
     }
 
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {

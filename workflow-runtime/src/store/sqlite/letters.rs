@@ -26,7 +26,7 @@ pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: 
         }
     }
     let at = letter.arrived_at.cast_signed();
-    let about = about.map(encode);
+    let about = about.map(About::to_text);
     connection.prepare_cached(PUT)?.execute(params![run, at, letter.format, letter.checksum, &*letter.body, about])?;
     Ok(true)
 }
@@ -39,27 +39,8 @@ pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, abo
     Ok(())
 }
 
-const OPERATION: &str = "operation ";
-const OWNER: &str = "owner ";
-const ENDED: &str = "ended ";
-
-pub(super) fn encode(about: &About) -> String {
-    match about {
-        About::Operation(op) => format!("{OPERATION}{op}"),
-        About::Owner(run) => format!("{OWNER}{run}"),
-        About::Ended(op) => format!("{ENDED}{op}"),
-    }
-}
-
 pub(super) fn about(row: &Row<'_>, column: usize) -> Result<Option<About>> {
     let Some(text) = row.get::<_, Option<Cow<'_, str>>>(column)? else { return Ok(None) };
-    let about = if let Some(owner) = text.strip_prefix(OWNER) {
-        Some(About::Owner(owner.into()))
-    } else if let Some(op) = text.strip_prefix(ENDED) {
-        op.parse().ok().map(About::Ended)
-    } else {
-        text.strip_prefix(OPERATION).and_then(|op| op.parse().ok()).map(About::Operation)
-    };
     let damaged = || rusqlite::Error::InvalidColumnType(column, text.clone().into_owned(), rusqlite::types::Type::Text);
-    about.map(Some).ok_or_else(damaged)
+    About::parse(&text).map(Some).ok_or_else(damaged)
 }

@@ -3,6 +3,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
+use futures_util::future::BoxFuture;
+
 use crate::error::{Code, Error};
 use crate::store::Ownership;
 
@@ -10,7 +12,12 @@ use crate::store::Ownership;
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
-impl Ownership for Lock {}
+impl Ownership for Lock {
+    fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
+        drop(self);
+        Box::pin(std::future::ready(()))
+    }
+}
 
 impl Lock {
     /// Nothing if somebody has it, be it in this process.

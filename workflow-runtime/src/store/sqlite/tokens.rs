@@ -4,22 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::letters::{self, receive};
+use super::letters::receive;
 use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
-
-impl TokenState {
-    fn as_str(self) -> &'static str {
-        match self {
-            TokenState::Open => "open",
-            TokenState::Disposed => "disposed",
-            TokenState::Finished => "finished",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [TokenState::Open, TokenState::Disposed, TokenState::Finished].into_iter().find(|state| state.as_str() == word)
-    }
-}
 
 /// What settles where a letter goes.
 struct Owner {
@@ -146,7 +132,7 @@ pub(super) fn hand_on(connection: &Connection, run: RunKey, payloads: &[(Arc<str
         for (_, letter) in payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
             hold(connection, &token, letter, NEVER, 0)?;
         }
-        let about = letters::encode(&About::Operation(op.cast_unsigned()));
+        let about = About::Operation(op.cast_unsigned()).to_text();
         // Their keys are known to the run already.
         connection
             .prepare_cached(

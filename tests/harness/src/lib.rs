@@ -1,0 +1,12 @@
+//! What runs the tests that need a database, and the database.
+
+#![forbid(unsafe_code)]
+#![cfg(unix)]
+
+pub mod postgres;
+mod run;
+
+#[doc(hidden)]
+pub use inventory;
+
+pub use self::run::{Case, Needs, main, thread, threads, wait};

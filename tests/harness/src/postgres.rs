@@ -1,0 +1,216 @@
+//! PostgreSQL for the tests: the one of `DATABASE_URL`, or a cluster of their own that goes with the process.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// What to do where there is none.
+const HELP: &str = "set DATABASE_URL to a database, or install PostgreSQL (Debian: apt-get install postgresql), whose \
+                    initdb and pg_ctl are looked for on PATH and in /usr/lib/postgresql/*/bin";
+
+/// Why there is no PostgreSQL here, if there is none.
+pub fn lacking() -> Option<String> {
+    if std::env::var_os("DATABASE_URL").is_some() {
+        return None;
+    }
+    lacking_binaries()
+}
+
+/// Why no cluster can be started here, if none can.
+pub fn lacking_binaries() -> Option<String> {
+    match binaries() {
+        None => Some(HELP.to_owned()),
+        Some(_) => unprivileged().err(),
+    }
+}
+
+/// A schema of a database that nobody else has, as a URL.
+pub fn url() -> String {
+    static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
+    let schema = format!("t{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
+    let base = match std::env::var("DATABASE_URL") {
+        Ok(url) => {
+            used().push(schema.clone());
+            url
+        }
+        Err(_) => cluster().url(),
+    };
+    let with = if base.contains('?') { '&' } else { '?' };
+    format!("{base}{with}schema={schema}&connections=4")
+}
+
+/// The schemas that were made in a database which is not ours.
+fn used() -> std::sync::MutexGuard<'static, Vec<String>> {
+    static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    USED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static CLUSTER: OnceLock<Mutex<Option<Cluster>>> = OnceLock::new();
+
+fn cluster() -> Address {
+    let cluster = CLUSTER.get_or_init(|| Mutex::new(Some(Cluster::start())));
+    let cluster = cluster.lock().unwrap_or_else(PoisonError::into_inner);
+    cluster.as_ref().expect("the cluster runs until the last test has ended").address.clone()
+}
+
+/// Removes what was made. Called after the last test; a process that does not come to it takes its cluster with it all the
+/// same.
+pub fn stop() {
+    if let Some(cluster) = CLUSTER.get() {
+        cluster.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+    let schemas = std::mem::take(&mut *used());
+    if let (Ok(url), false) = (std::env::var("DATABASE_URL"), schemas.is_empty()) {
+        crate::thread(async {
+            let (client, connection) =
+                tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("the database");
+            let connection = tokio::spawn(connection);
+            for schema in schemas {
+                let dropped = client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await;
+                dropped.expect("the schema is dropped");
+            }
+            drop(client);
+            let _ = connection.await;
+        });
+    }
+}
+
+/// Where a cluster listens.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// On 127.0.0.1.
+    pub port: u16,
+}
+
+impl Address {
+    /// Its first database, without parameters.
+    pub fn url(&self) -> String {
+        format!("postgres://workflow@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+/// A cluster with settings that keep what was committed, in a directory of its own.
+pub struct Cluster {
+    /// Where it listens.
+    pub address: Address,
+    /// Where `data` and `log` are.
+    pub directory: PathBuf,
+    /// A shell that stops the server and removes the directory when its input ends, which it does however this process
+    /// ends.
+    keeper: Child,
+}
+
+const KEEPER: &str = r#"
+trap "" INT TERM HUP
+bin=$1 dir=$2 port=$3
+"$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$dir' \
+ -c fsync=on -c synchronous_commit=on -c max_connections=400" start >"$dir/start" 2>&1 </dev/null || { cat "$dir/start" "$dir/log"; exit 1; }
+echo ready
+cat >/dev/null
+"$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null 2>&1
+rm -rf "$dir"
+"#;
+
+impl Cluster {
+    /// Starts one. Panics with what the server says if it does not start.
+    pub fn start() -> Self {
+        let bin = binaries().expect("PostgreSQL is installed");
+        let user = unprivileged().expect("a user for the server");
+        let directory = tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep();
+        if let Some((user, group)) = user {
+            std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory is given away");
+        }
+        let command = |program: &Path| {
+            use std::os::unix::process::CommandExt;
+            let mut command = Command::new(program);
+            command.current_dir(&directory).process_group(0).env("LC_ALL", "C");
+            if let Some((user, group)) = user {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+        let made = command(&bin.join("initdb"))
+            .arg("-D")
+            .arg(directory.join("data"))
+            .args(["-U", "workflow", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        for _ in 0..10 {
+            // Free until somebody else takes it.
+            let port =
+                TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+            let mut keeper = command(Path::new("sh"))
+                .args(["-c", KEEPER, "sh"])
+                .args([&*bin, &*directory])
+                .arg(port.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a shell");
+            let mut said = String::new();
+            let output = keeper.stdout.as_mut().expect("its output");
+            BufReader::new(output).read_line(&mut said).expect("its word");
+            if said == "ready\n" {
+                return Cluster { address: Address { port }, directory, keeper };
+            }
+            eprintln!("the server has not started: {said}");
+            let _ = keeper.wait();
+        }
+        panic!("no server of PostgreSQL starts in {}", directory.display());
+    }
+}
+
+impl Cluster {
+    /// Restarts the server as after a crash. Panics if it does not come up again.
+    pub fn restart(&self) {
+        use std::os::unix::process::CommandExt;
+        let mut restart = Command::new(binaries().expect("PostgreSQL is installed").join("pg_ctl"));
+        if let Some((user, group)) = unprivileged().expect("a user for the server") {
+            restart.uid(user).gid(group);
+        }
+        let (data, log) = (self.directory.join("data"), self.directory.join("log"));
+        restart.arg("-D").arg(data).arg("-l").arg(log).args(["-m", "immediate", "-w", "restart"]);
+        let null = (Stdio::null(), Stdio::null(), Stdio::null());
+        let restarted = restart.current_dir(&self.directory).stdin(null.0).stdout(null.1).stderr(null.2).status();
+        assert!(restarted.expect("pg_ctl runs").success(), "the server does not come up again");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Where PostgreSQL's programs are.
+pub fn binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .collect();
+    versions.sort();
+    directories.extend(versions.into_iter().rev());
+    directories.into_iter().find(|directory| directory.join("initdb").is_file() && directory.join("pg_ctl").is_file())
+}
+
+/// As whom the server runs: it refuses to as root. Nobody else, if this is not root.
+fn unprivileged() -> Result<Option<(u32, u32)>, String> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let user = |name: &str| {
+        let mut fields = users.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    let user = user("postgres").or_else(|| user("nobody"));
+    user.map(Some).ok_or_else(|| "the server does not run as root, and there is no other user".to_owned())
+}

@@ -1,0 +1,156 @@
+//! A harness of the tests' own, for those that not every machine can run: what lacks a database is reported as ignored,
+//! with a word on how to get one, and never as passed.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::postgres;
+
+/// A test of a binary whose `main` is [`main`](crate::main): see [`case!`](crate::case).
+pub struct Case {
+    /// Where it stands, its crate included.
+    pub module: &'static str,
+    /// What it is called there.
+    pub name: &'static str,
+    /// What it needs of the machine.
+    pub needs: Needs,
+    /// The test. It fails by a panic.
+    pub run: fn(),
+}
+
+inventory::collect!(Case);
+
+/// What a test needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// What every machine has.
+    Nothing,
+    /// A database: see [`postgres`].
+    Postgres,
+    /// A cluster that is the test's own: see [`postgres::Cluster`].
+    Cluster,
+}
+
+/// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
+/// runtime of one thread, or on one of two if it says `#[threads]`
+/// or what it needs: `#[postgres]`, `#[cluster]`.
+#[macro_export]
+macro_rules! case {
+    (#[threads] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Nothing, || $crate::threads($name()));
+    };
+    (#[postgres] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Postgres, || $crate::threads($name()));
+    };
+    (#[cluster] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Cluster, || $crate::threads($name()));
+    };
+    (async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Nothing, || $crate::thread($name()));
+    };
+    (fn $name:ident() $body:block) => {
+        fn $name() $body
+
+        $crate::case!(@ $name, Nothing, $name);
+    };
+    (@ $name:ident, $needs:ident, $run:expr) => {
+        $crate::inventory::submit! {
+            $crate::Case {
+                module: module_path!(),
+                name: stringify!($name),
+                needs: $crate::Needs::$needs,
+                run: $run,
+            }
+        }
+    };
+}
+
+/// Runs a test on a runtime of one thread.
+pub fn thread(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+/// Runs a test on a runtime of two threads.
+pub fn threads(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+/// Waits for a future inside a test on [`threads`], in code that is not async. On a thread of its own: one that is in a
+/// `block_on` already would lose the wakes of that.
+pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    let wait =
+        || std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("it does not panic"));
+    tokio::task::block_in_place(wait)
+}
+
+/// Runs the tests of a binary. `file` is its `file!()`.
+pub fn main(file: &str) -> ExitCode {
+    let lacking = |needs| match needs {
+        Needs::Nothing => None,
+        Needs::Postgres => postgres::lacking(),
+        Needs::Cluster => postgres::lacking_binaries(),
+    };
+    if let Some(lacking) = lacking(Needs::Cluster) {
+        eprintln!("tests on PostgreSQL are ignored: {lacking}");
+    }
+    let required = std::env::var_os("WORKFLOW_REQUIRE_POSTGRES").is_some_and(|value| value == "1");
+    let mut trials: Vec<Trial> =
+        inventory::iter::<Case>().map(|case| trial(case, lacking(case.needs), required)).collect();
+    trials.push(Trial::test("every_test_is_registered", {
+        let sources = sources(file);
+        move || every_test_is_registered(&sources).map_err(Into::into)
+    }));
+    trials.sort_by(|one, other| one.name().cmp(other.name()));
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    postgres::stop();
+    conclusion.exit_code()
+}
+
+fn trial(case: &'static Case, lacking: Option<String>, required: bool) -> Trial {
+    let module = case.module.split_once("::").map_or("", |(_, module)| module);
+    let name = if module.is_empty() { case.name.to_owned() } else { format!("{module}::{}", case.name) };
+    match lacking {
+        None => Trial::test(name, || {
+            (case.run)();
+            Ok(())
+        }),
+        Some(lacking) => Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required),
+    }
+}
+
+/// The directory of a binary's sources.
+fn sources(file: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
+    workspace.join(file).parent().expect("a directory").to_path_buf()
+}
+
+/// Attributes of tests mean nothing without Rust's own harness: what has one would silently not run.
+fn every_test_is_registered(directory: &Path) -> Result<(), String> {
+    for entry in std::fs::read_dir(directory).map_err(|error| error.to_string())? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.is_dir() {
+            every_test_is_registered(&path)?;
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let lost =
+            |line: &&str| ["#[test]", "#[tokio::test"].iter().any(|attribute| line.trim_start().starts_with(attribute));
+        if text.lines().any(|line| lost(&line)) {
+            return Err(format!("{} has a test that does not run here: wrap it in `case!`", path.display()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What the processes on one database tell one another, and what they do not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_postgres::AsyncMessage;
+use workflow_runtime::engine::System;
+use workflow_runtime::store::{Execution, First, Followed, NewChunk, Outcome, Status, Store, Turn, Write};
+
+use crate::fixture::*;
+
+/// Hears what is told, as another process does.
+struct Ear {
+    heard: mpsc::UnboundedReceiver<String>,
+    client: tokio_postgres::Client,
+    channel: String,
+}
+
+impl Ear {
+    async fn new(fx: &Fixture) -> Self {
+        let url = fx.url.clone().unwrap();
+        let (base, _) = url.split_once('?').unwrap();
+        let channel = fx.schema();
+        let (client, mut connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.unwrap();
+        let (sender, heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notification(told) = message {
+                    let _ = sender.send(told.payload().to_owned());
+                }
+            }
+        });
+        client.batch_execute(&format!("LISTEN {channel}")).await.unwrap();
+        Ear { heard, client, channel }
+    }
+
+    /// What was told until now, without the tags of those who told it.
+    async fn told(&mut self) -> Vec<String> {
+        self.client.batch_execute(&format!("NOTIFY {}, 'now'", self.channel)).await.unwrap();
+        let mut told = Vec::new();
+        loop {
+            match self.heard.recv().await.unwrap().as_str() {
+                "now" => return told,
+                words => told.push(words.split_once(' ').unwrap().1.to_owned()),
+            }
+        }
+    }
+}
+
+async fn noticed(store: &dyn Store) {
+    tokio::time::timeout(Duration::from_secs(30), store.changed(&System)).await.expect("the change is noticed");
+}
+
+pub async fn what_concerns_nobody_else_is_told_to_nobody(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let mut ear = Ear::new(&fx).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = fx.create(new_run("other", taken_by(ADA))).await;
+    fx.post("r", letter("from here")).await;
+    let letters = fx.inbox(key).await;
+    let delivered = vec![letters[0].sequence];
+    let turns = [
+        Turn { row: Some(row(1, 2)), delivered, change: Some(change(Status::Suspended, Some(7))), ..turn(key) },
+        Turn { row: Some(row(1, 3)), change: Some(change(Status::Completed, None)), ..turn(other) },
+    ];
+    assert_eq!(fx.group(&turns.map(Write::Turn)).await, [Outcome::Committed, Outcome::Committed]);
+    fx.claim(ADA, 0).await;
+    assert_eq!(ear.told().await, [""; 0]);
+}
+
+pub async fn a_group_is_told_once(fx: Fixture) {
+    let other = fx.another();
+    let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
+    fx.create(new_run("ours", taken_by(ADA))).await;
+    assert!(matches!(commit(&*other, Write::Create(new_run("theirs", taken_by(BOB)))).await, Outcome::Created(_)));
+    let mut ear = Ear::new(&fx).await;
+    let starts = (0..5).map(|n| Write::Create(new_run(&format!("n{n}"), First::Letter(letter("begin")))));
+    fx.group(&starts.collect::<Vec<_>>()).await;
+    assert_eq!(ear.told().await, ["d"]);
+    let post = |run: &str| Write::Post { run: run.into(), letter: letter("x"), unstick: false };
+    let bob = format!("h{}", BOB.cast_signed());
+    fx.group(&[post("ours"), post("theirs")]).await;
+    assert_eq!(ear.told().await, [&*bob]);
+    let both = [post("theirs"), Write::Create(new_run("n", First::Letter(letter("begin")))), post("theirs")];
+    fx.group(&both).await;
+    assert_eq!(ear.told().await, [format!("d {bob}")]);
+}
+
+pub async fn a_letter_from_elsewhere_is_noticed_by_the_holder_only(fx: Fixture) {
+    let (other, third) = (fx.another(), fx.another());
+    let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let post = Write::Post { run: "r".into(), letter: letter("x"), unstick: false };
+    assert_eq!(commit(&*third, post).await, Outcome::Committed);
+    noticed(&*fx.store).await;
+    assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
+    // What comes behind it is noticed, and it alone.
+    fx.create(new_run("new", First::Letter(letter("begin")))).await;
+    noticed(&*other).await;
+    assert!(other.changed(&System).now_or_never().is_none());
+}
+
+pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    for (id, child) in [("plain", false), ("watched", true)] {
+        let key = fx.create(new_run(id, taken_by(ADA))).await;
+        if child {
+            let effects = workflow_runtime::store::Effects {
+                watches: vec![workflow_runtime::store::Watch { run: id.into(), op: 1, refusal: letter("refused") }],
+                ..Default::default()
+            };
+            let parent = fx.create(new_run("parent", taken_by(ADA))).await;
+            fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(parent) }).await;
+        }
+        let id: Arc<str> = id.into();
+        assert!(client.follow(key, &id, false).await.unwrap());
+        assert_eq!(client.followed(), Followed::Runs(vec![]));
+        let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
+        let outcome = fx.turn(end).await;
+        assert_eq!(outcome, if child { Outcome::Told } else { Outcome::Committed });
+        noticed(&*client).await;
+        assert_eq!(client.followed(), Followed::Runs(vec![id]));
+    }
+}
+
+pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let write = |id| {
+        let execution = Execution { generation: 0, op: 1, step: "s".into(), attempt: 1, epoch: 1 };
+        let chunk = NewChunk { stream: "numbers".into(), id, value: Some("1".into()) };
+        Write::Chunk { run: key, owner: ADA, execution, into: None, chunk, most: 10 }
+    };
+    let mut ear = Ear::new(&fx).await;
+    assert_eq!(fx.commit(write(1)).await, Outcome::Committed);
+    assert_eq!(ear.told().await, [""; 0]);
+    client.follow(key, &"r".into(), true).await.unwrap();
+    assert_eq!(fx.commit(write(2)).await, Outcome::Committed);
+    assert_eq!(ear.told().await, [format!("a{key}")]);
+    noticed(&*client).await;
+}
+
+pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let mut ear = Ear::new(&fx).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let child = workflow_runtime::store::Child {
+        new: new_run("child", First::Letter(letter("begin"))),
+        op: Some(1),
+        refusal: letter("refused"),
+    };
+    let effects = workflow_runtime::store::Effects { children: vec![child], ..Default::default() };
+    fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
+    assert_eq!(ear.told().await, ["d"]);
+}
+
+pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with("&listen=off&poll=50ms");
+    let client = fx.another();
+    fx.create(new_run("new", First::Letter(letter("begin")))).await;
+    noticed(&*client).await;
+    assert_eq!(client.followed(), Followed::Any);
+}

@@ -1,0 +1,72 @@
+//! What becomes of a commit that the database refuses, delays or answers late.
+
+use workflow_runtime::store::{Outcome, Status, Turn, Write};
+
+use crate::fixture::*;
+
+/// Makes the database roll back what writes to a journal, as it does after a conflict: all but each `passes`th time.
+async fn conflicts(fx: &Fixture, passes: u32) {
+    let trigger = format!(
+        "CREATE SEQUENCE attempts;
+         CREATE FUNCTION conflicts() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('attempts') % {passes} <> 0 THEN
+                 RAISE EXCEPTION 'a conflict' USING ERRCODE = '40001';
+             END IF;
+             RETURN NEW;
+         END $$;
+         ALTER FUNCTION conflicts() SET search_path = {schema};
+         CREATE TRIGGER conflicts BEFORE INSERT ON journal EXECUTE FUNCTION conflicts()",
+        schema = fx.schema()
+    );
+    fx.database().await.batch_execute(&trigger).await.unwrap();
+}
+
+pub async fn what_the_database_rolls_back_is_sent_again(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    conflicts(&fx, 4).await;
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    // And a transaction of several statements, all of it.
+    let post = Write::Post { run: "r".into(), letter: letter("x"), unstick: false };
+    let next = Write::Turn(Turn { row: Some(row(2, 3)), ..turn(key) });
+    assert_eq!(fx.group(&[post, next]).await, [Outcome::Committed, Outcome::Committed]);
+    assert_eq!((fx.journal(key).await.len(), fx.letters(key).await), (3, vec!["x".to_owned()]));
+}
+
+pub async fn what_it_rolls_back_again_and_again_is_an_error(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    conflicts(&fx, 1_000_000).await;
+    let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
+    let failed = fx.store.commit(&[Write::Turn(end)]).await.unwrap_err();
+    assert!(!failed.in_doubt && failed.error.to_string().contains("a conflict"), "{failed:?}");
+    assert_eq!(fx.run("r").await.status, Status::Suspended);
+}
+
+pub async fn a_statement_that_takes_too_long_is_in_doubt(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with("&timeout=1s&lease=10m");
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let mut database = fx.database().await;
+    let holds = database.transaction().await.unwrap();
+    holds.batch_execute("SELECT 1 FROM runs FOR UPDATE").await.unwrap();
+    let next = [Write::Turn(Turn { row: Some(row(1, 2)), ..turn(key) })];
+    let failed = fx.store.commit(&next).await.unwrap_err();
+    assert!(failed.in_doubt && failed.error.to_string().contains("in time"), "{failed:?}");
+    holds.rollback().await.unwrap();
+    assert_eq!(fx.group(&next).await, [Outcome::Committed], "it is sent again, whatever became of the first");
+    assert_eq!(fx.journal(key).await.len(), 2);
+}
+
+pub async fn statements_need_not_be_prepared(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with("&prepared=off");
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.post("r", keyed("x", "k")).await;
+    let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
+    assert_eq!(fx.turn(end).await, Outcome::Committed);
+    assert_eq!(fx.letters(key).await, ["x"]);
+}

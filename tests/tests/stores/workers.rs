@@ -1,0 +1,165 @@
+//! Leases: who executes where any number of engines may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use workflow_runtime::engine::System;
+use workflow_runtime::store::{Fence, First, Outcome, PostgresStore, RunRow, Status, Store, Turn, Write};
+
+use crate::fixture::*;
+
+/// Long enough for any machine to renew in time.
+const LEASE: &str = "&lease=1500ms";
+const LONG: &str = "&lease=10m";
+
+/// A worker whose process is gone: nobody renews its lease.
+fn dies(fx: &Fixture, owner: u64, id: &'static str) {
+    let url = fx.url.clone().unwrap();
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = PostgresStore::open(&url).await.unwrap();
+            let right = store.acquire(owner).await.unwrap().unwrap();
+            let first = First::Turn { owner, row: row(0, 1), change: change(Status::Running, Some(0)) };
+            assert!(matches!(commit(&store, Write::Create(new_run(id, first))).await, Outcome::Created(_)));
+            std::mem::forget(right);
+        });
+        runtime.shutdown_background();
+    });
+    process.join().unwrap();
+}
+
+/// Claims until something is claimed, looking again at each change.
+async fn claims(store: &dyn Store, owner: u64) -> Vec<RunRow> {
+    let claims = async {
+        loop {
+            match commit(store, claim(owner, 0)).await {
+                Outcome::Claimed(runs) if runs.is_empty() => store.changed(&System).await,
+                Outcome::Claimed(runs) => return runs,
+                other => panic!("not claimed: {other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), claims).await.expect("a run can be claimed in time")
+}
+
+async fn disjoint(fx: Fixture) {
+    let other = fx.another();
+    let rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
+    for number in 0..60 {
+        fx.parked(&format!("r{number:02}"), ORDERS, number).await;
+    }
+    let take = async |store: Arc<dyn Store>, owner| {
+        let mut taken = Vec::new();
+        loop {
+            let claim = Write::Claim { owner, now: 100, workflows: workflows(), limit: 7, again: false };
+            let Outcome::Claimed(runs) = commit(&*store, claim).await else { panic!("not claimed") };
+            taken.extend(runs);
+            if store.next_due(workflows()).await.unwrap().is_none() {
+                return taken;
+            }
+        }
+    };
+    let (ada, bob) = tokio::join!(take(fx.store.clone(), ADA), take(other.clone(), BOB));
+    assert!(ada.iter().all(|run| run.fence == Fence { owner: ADA, epoch: 2 }));
+    assert!(bob.iter().all(|run| run.fence == Fence { owner: BOB, epoch: 2 }));
+    let mut all: Vec<_> = ada.iter().chain(&bob).map(|run| run.id.to_string()).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), ada.len() + bob.len()), (60, 60));
+    drop(rights);
+}
+
+pub async fn two_workers_at_once_claim_disjoint_runs(fx: Fixture) {
+    disjoint(fx).await;
+}
+
+pub async fn they_do_also_without_skip_locked(fx: Fixture) {
+    disjoint(Fixture::postgres_with("&skip_locked=off")).await;
+    drop(fx);
+}
+
+pub async fn any_number_of_engines_execute(fx: Fixture) {
+    let other = fx.another();
+    let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
+    let ada = fx.create(new_run("ada", taken_by(ADA))).await;
+    let bobs = commit(&*other, Write::Create(new_run("bob", taken_by(BOB)))).await;
+    assert!(matches!(bobs, Outcome::Created(_)));
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(ada) }).await, Outcome::Committed);
+}
+
+pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LEASE);
+    dies(&fx, ADA, "r");
+    let _right = fx.execute(BOB).await;
+    let runs = claims(&*fx.store, BOB).await;
+    assert_eq!((runs[0].fence, runs[0].recoveries), (Fence { owner: BOB, epoch: 2 }, 1));
+    let late = Turn { row: Some(row(1, 2)), ..turn(runs[0].key) };
+    assert_eq!(fx.turn(late).await, Outcome::Fenced, "whatever the dead one still sends");
+    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, Outcome::Fenced);
+    assert_eq!(fx.commit(Write::Create(new_run("late", taken_by(ADA)))).await, Outcome::Fenced);
+}
+
+pub async fn a_lease_that_is_given_up_is_free_at_once(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LONG);
+    let other = fx.another();
+    let _bob = other.acquire(BOB).await.unwrap().unwrap();
+    for (id, give_up) in [("dropped", false), ("given up", true)] {
+        let right = fx.execute(ADA).await;
+        let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Running, Some(0)) };
+        let key = fx.create(new_run(id, first)).await;
+        match give_up {
+            true => right.give_up().await,
+            false => drop(right),
+        }
+        assert_eq!(claims(&*other, BOB).await[0].key, key);
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced);
+    }
+}
+
+pub async fn a_lease_lasts_as_long_as_it_is_renewed(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LEASE);
+    let other = fx.another();
+    let rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let database = fx.database().await;
+    let until = async || {
+        let row = database.query_one("SELECT extract(epoch FROM min(expires_at))::float8 FROM workers", &[]).await;
+        row.unwrap().get::<_, f64>(0)
+    };
+    let first = until().await;
+    // Three leases.
+    while until().await < first + 4.5 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert!(rights.0.lost().now_or_never().is_none() && rights.1.lost().now_or_never().is_none());
+}
+
+pub async fn a_worker_that_was_taken_for_dead_is_told(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LEASE);
+    let right = fx.execute(ADA).await;
+    let lost = right.lost();
+    fx.database().await.batch_execute("DELETE FROM workers").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), lost).await.expect("it is told");
+}
+
+pub async fn a_worker_that_is_cut_off_is_told_before_its_lease_ends(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LEASE);
+    let right = fx.execute(ADA).await;
+    let mut database = fx.database().await;
+    let cut = database.transaction().await.unwrap();
+    // From here on no renewal comes through.
+    cut.batch_execute("LOCK TABLE workers IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let row =
+        cut.query_one("SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM workers", &[]).await;
+    let left = Duration::from_secs_f64(row.unwrap().get(0));
+    tokio::time::timeout(left, right.lost()).await.expect("it is told in time");
+    cut.rollback().await.unwrap();
+}

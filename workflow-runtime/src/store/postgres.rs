@@ -1,0 +1,285 @@
+//! A store in PostgreSQL, for any number of processes.
+//!
+//! [`db`] has the connections; [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
+//! [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`] and [`claims`]. Who executes is settled by leases
+//! ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
+//! [`schema`].
+
+mod claims;
+mod commit;
+mod creates;
+mod db;
+mod effects;
+mod fault;
+mod letters;
+mod listen;
+mod notes;
+mod options;
+mod read;
+mod schema;
+mod segments;
+mod streams;
+mod tls;
+mod tokens;
+mod turns;
+mod workers;
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use self::commit::Ours;
+use self::db::{Db, Text, args};
+use self::listen::Signals;
+pub use self::options::PostgresOptions;
+use super::{
+    Attributes, ChunkPage, Failed, Followed, InboxRow, JournalRow, NEVER, Notice, Outcome, Ownership, RunKey, RunRow,
+    Status, Store, TokenRow, Write, assert_engine,
+};
+use crate::engine::{Environment, System};
+use crate::error::Error;
+
+const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holder <> 0 AND NOT unread";
+
+const FOLLOW: &str = "
+UPDATE @runs SET awaited = true, followed = followed OR $2
+WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled') AND NOT (awaited AND (followed OR NOT $2))";
+
+/// Runs in a PostgreSQL database, in a schema of their own.
+///
+/// Any number of processes may have it open: each of them executes, and none needs to know of the others. One that stops
+/// answering loses its runs to the others when its lease has ended.
+///
+/// ```no_run
+/// use workflow_runtime::store::PostgresStore;
+///
+/// # async fn open() -> workflow_runtime::Result<()> {
+/// let store = PostgresStore::open("postgres://app@localhost/shop").await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    /// Begins what this store tells the others.
+    tag: String,
+    /// Under which numbers its user executes.
+    owners: Mutex<BTreeSet<i64>>,
+    signals: Signals,
+    /// The letters that [`news`](Store::news) has told of, as far as they are still there.
+    told: Mutex<HashSet<i64>>,
+    /// Leases that are being given up.
+    giving_up: Mutex<Vec<JoinHandle<()>>>,
+    listener: Mutex<Option<AbortHandle>>,
+}
+
+impl Shared {
+    fn owners(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn giving_up(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.giving_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when the leases are given up that were dropped before.
+    async fn given_up(&self) {
+        let giving_up = std::mem::take(&mut *self.giving_up());
+        for lease in giving_up {
+            let _ = lease.await;
+        }
+    }
+
+    fn ours(&self) -> Ours {
+        Ours { tag: self.tag.clone(), owners: self.owners().iter().copied().collect() }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            listener.abort();
+        }
+    }
+}
+
+impl PostgresStore {
+    /// Opens a database by its URL: see [`PostgresOptions`]. The schema and its tables are created if there are none, and
+    /// brought up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl); [`Code::Store`](crate::Code::Store): the database cannot be reached
+    /// in time, does not let the user in, lacks a right, or the schema is something else's;
+    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has made it.
+    pub async fn open(url: &str) -> Result<Self, Error> {
+        Self::open_with(PostgresOptions::new(url)?).await
+    }
+
+    /// Opens a database: see [`open`](PostgresStore::open).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn open_with(options: PostgresOptions) -> Result<Self, Error> {
+        let db = Db::new(options)?;
+        let session = db.connect().await.map_err(|fault| db.explain(fault, "open the store"))?;
+        if let Err(fault) = schema::prepare(&session).await {
+            session.spoil();
+            return Err(db.explain(fault, "prepare the schema"));
+        }
+        drop(session);
+        let mut tag = [0; 8];
+        System.fill(&mut tag);
+        let shared = Arc::new(Shared {
+            db,
+            tag: format!("{:016x}", u64::from_le_bytes(tag)),
+            owners: Mutex::default(),
+            signals: Signals::default(),
+            told: Mutex::default(),
+            giving_up: Mutex::default(),
+            listener: Mutex::default(),
+        });
+        listen::start(&shared).await;
+        Ok(PostgresStore { shared })
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").field("place", &self.shared.db.place).finish_non_exhaustive()
+    }
+}
+
+fn time(time: u64) -> i64 {
+    time.min(NEVER).cast_signed()
+}
+
+impl Store for PostgresStore {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move { commit::commit(&self.shared.db, &self.shared.ours(), group).await })
+    }
+
+    /// Any number of engines have the right.
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        assert_engine(owner);
+        Box::pin(async move {
+            let lease = workers::acquire(&self.shared, owner).await?;
+            Ok(Some(Box::new(lease) as Box<dyn Ownership>))
+        })
+    }
+
+    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
+        Box::pin(read::run(&self.shared.db, id))
+    }
+
+    fn journal(
+        &self,
+        run: RunKey,
+        generation: u64,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
+        Box::pin(read::journal(&self.shared.db, run, generation, from, limit))
+    }
+
+    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
+        Box::pin(read::last(&self.shared.db, run, generation))
+    }
+
+    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
+        Box::pin(read::inbox(&self.shared.db, run))
+    }
+
+    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
+        Box::pin(effects::state(&self.shared.db, run))
+    }
+
+    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
+        Box::pin(effects::attributes(&self.shared.db, run))
+    }
+
+    fn find<'a>(
+        &'a self,
+        attributes: &'a [(String, String)],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
+        Box::pin(effects::find(&self.shared.db, attributes, limit))
+    }
+
+    fn notices<'a>(
+        &'a self,
+        statuses: &'a [Status],
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
+        Box::pin(effects::notices(&self.shared.db, statuses, after, limit))
+    }
+
+    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(effects::children(&self.shared.db, run))
+    }
+
+    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
+        Box::pin(tokens::token(&self.shared.db, token))
+    }
+
+    fn chunks<'a>(
+        &'a self,
+        run: RunKey,
+        stream: &'a str,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
+        Box::pin(streams::page(&self.shared.db, run, stream, from, limit))
+    }
+
+    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(streams::names(&self.shared.db, run))
+    }
+
+    /// What is undelivered of the letters that came under this holder, less what was told before: no order of commits can
+    /// hide a letter.
+    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
+        Box::pin(async move {
+            let row = |row: &_| Ok((read::get(row, 0)?, read::get(row, 1)?));
+            let there: Vec<(RunKey, i64)> =
+                self.shared.db.rows("read news", NEWS, args![INT8: owner.cast_signed()], row).await?;
+            let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let new: BTreeSet<RunKey> =
+                there.iter().filter(|(_, sequence)| !told.contains(sequence)).map(|(run, _)| *run).collect();
+            *told = there.into_iter().map(|(_, sequence)| sequence).collect();
+            Ok(new.into_iter().collect())
+        })
+    }
+
+    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
+        Box::pin(async move { claims::next_due(&self.shared.db, &workflows).await })
+    }
+
+    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        Box::pin(async move { claims::unknown_due(&self.shared.db, &workflows, now).await })
+    }
+
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            self.shared.signals.follow(run, id);
+            self.shared.db.read("follow a run", FOLLOW, args![TEXT: Text(id), BOOL: chunks]).await.map(|_| true)
+        })
+    }
+
+    fn followed(&self) -> Followed {
+        self.shared.signals.take_followed()
+    }
+
+    fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {
+        Box::pin(self.shared.signals.changing(self.shared.db.options.poll))
+    }
+}

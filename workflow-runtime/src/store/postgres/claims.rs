@@ -1,0 +1,198 @@
+//! Who executes what: claims, and what is due.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::commit::Work;
+use super::db::{Db, Session, Text, args};
+use super::fault::Result;
+use super::read::{self, get, numbers, run_columns, run_row, text};
+use super::time;
+use crate::error::Error;
+use crate::store::{Fence, Outcome, RunKey, RunRow};
+
+/// One claim of a worker at a time: one that is sent again waits for the end of the first, and so finds what that took.
+/// And nobody takes the worker for dead meanwhile.
+const ALIVE: &str = "SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() FOR NO KEY UPDATE";
+
+const HELD: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM @runs AS runs WHERE owner = $1 AND wake_at IS NOT NULL ORDER BY runs.key"
+);
+
+/// Twice as many candidates as are wanted are looked at for each workflow, so that a claim which meets another one still
+/// finds enough behind what that has locked. Only what is taken is locked.
+macro_rules! claim {
+    ($lock:literal) => {
+        concat!(
+            "
+WITH candidates AS MATERIALIZED (
+    SELECT found.key FROM unnest($3) AS wanted (workflow), (VALUES (0::bigint), (-1::bigint)) AS free (owner),
+        LATERAL (
+            SELECT key, wake_at FROM @runs AS runs
+            WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at <= $2
+            ORDER BY wake_at LIMIT $4 * 2
+        ) AS found
+), taken AS MATERIALIZED (
+    SELECT key, owner, generation FROM @runs WHERE key IN (SELECT key FROM candidates) AND owner IN (0, -1) AND wake_at <= $2
+    ",
+            $lock,
+            "
+), grown AS MATERIALIZED (
+    SELECT key, owner, coalesce((
+        SELECT max(idx) FROM @journal AS journal WHERE run = taken.key AND journal.generation = taken.generation
+    ), -1) AS idx FROM taken
+), claimed AS (
+    UPDATE @runs AS runs SET owner = $1, epoch = epoch + 1,
+        recoveries = CASE WHEN grown.owner = 0 THEN recoveries
+            WHEN recovered_generation = generation AND recovered_idx = grown.idx THEN recoveries + 1 ELSE 1 END,
+        recovered_generation = CASE WHEN grown.owner = 0 THEN recovered_generation ELSE generation END,
+        recovered_idx = CASE WHEN grown.owner = 0 THEN recovered_idx ELSE grown.idx END
+    FROM grown WHERE runs.key = grown.key
+    RETURNING runs.*
+)
+SELECT ",
+            run_columns!(),
+            " FROM claimed AS runs ORDER BY wake_at, runs.key"
+        )
+    };
+}
+
+const CLAIM: &str = claim!("ORDER BY wake_at, key LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED");
+
+/// Locks in the order of the keys, as all do that wait.
+const CLAIM_WAITING: &str = claim!(
+    "AND key IN (SELECT key FROM @runs WHERE key IN (SELECT key FROM candidates) ORDER BY wake_at, key LIMIT $4)
+     ORDER BY key FOR NO KEY UPDATE"
+);
+
+const UNSTICK: &str = "
+UPDATE @runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_generation = NULL,
+    recovered_idx = NULL
+WHERE key IN (
+    SELECT key FROM @runs WHERE status = 'stuck' AND position($1 in coalesce(stuck, '')) = 0 ORDER BY key FOR NO KEY UPDATE
+) RETURNING key";
+
+const UNSTICK_ONE: &str = "
+UPDATE @runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_generation = NULL,
+    recovered_idx = NULL
+WHERE key = $1 AND status = 'stuck' RETURNING key";
+
+const RELEASE: &str = "
+WITH held AS MATERIALIZED (
+    SELECT key, inbox_seq FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 FOR NO KEY UPDATE
+), released AS (
+    UPDATE @runs AS runs SET owner = 0 FROM held WHERE runs.key = held.key AND held.inbox_seq = $4 RETURNING runs.wake_at
+)
+SELECT (SELECT count(*) FROM held) = 1, (SELECT count(*) FROM released) = 1, (SELECT wake_at FROM released)";
+
+const NEXT: &str = "
+SELECT min(found.wake_at) FROM unnest($1) AS wanted (workflow), (VALUES (0::bigint), (-1::bigint)) AS free (owner),
+    LATERAL (
+        SELECT wake_at FROM @runs AS runs
+        WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
+    ) AS found";
+
+/// Hops from each workflow with parked runs to the next one, and past all of their runs.
+const PARKED_WORKFLOWS: &str = "
+WITH RECURSIVE parked (workflow) AS (
+    (SELECT workflow FROM @runs WHERE owner = $1 AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1)
+    UNION ALL
+    SELECT (SELECT workflow FROM @runs WHERE owner = $1 AND workflow > parked.workflow AND wake_at IS NOT NULL
+            ORDER BY workflow LIMIT 1)
+    FROM parked WHERE parked.workflow IS NOT NULL
+)
+SELECT workflow, (
+    SELECT wake_at FROM @runs AS runs WHERE owner = $1 AND runs.workflow = parked.workflow AND wake_at IS NOT NULL
+    ORDER BY wake_at LIMIT 1
+)
+FROM parked WHERE workflow IS NOT NULL";
+
+pub(super) async fn claim(
+    session: &Session<'_>,
+    owner: u64,
+    now: u64,
+    workflows: &[&str],
+    limit: usize,
+    again: bool,
+) -> Result<Outcome> {
+    let owner = owner.cast_signed();
+    if session.query_opt(ALIVE, args![INT8: owner]).await?.is_none() {
+        return Ok(Outcome::Fenced);
+    }
+    let mut claimed = Vec::new();
+    if again {
+        claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
+    }
+    let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };
+    let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX).min(1 << 32);
+    claimed.extend(readable(
+        &session.query(sql, args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit]).await?,
+    ));
+    Ok(Outcome::Claimed(claimed))
+}
+
+/// Runs that were claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
+/// again, and keeps nobody else from being claimed.
+fn readable(rows: &[tokio_postgres::Row]) -> Vec<RunRow> {
+    let readable = |row| match run_row(row) {
+        Ok(run) => Some(run),
+        Err(fault) => {
+            tracing::error!(key = ?get::<RunKey>(row, 0).ok(), ?fault, "the row of a run cannot be read; the run is left alone");
+            None
+        }
+    };
+    rows.iter().filter_map(readable).collect()
+}
+
+pub(super) async fn unstick(work: &mut Work<'_, '_>, build: &str) -> Result<Outcome> {
+    let freed = work.session.query(UNSTICK, args![TEXT: Text(build)]).await?;
+    work.notes.due |= !freed.is_empty();
+    Ok(Outcome::Committed)
+}
+
+pub(super) async fn unstick_one(work: &mut Work<'_, '_>, run: RunKey) -> Result<()> {
+    let freed = work.session.query(UNSTICK_ONE, args![INT8: run]).await?;
+    work.notes.due |= !freed.is_empty();
+    Ok(())
+}
+
+pub(super) async fn release(work: &mut Work<'_, '_>, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {
+    let row = work.session.query_opt(RELEASE, args![
+        INT8: run, INT8: fence.owner.cast_signed(), INT8: fence.epoch.cast_signed(), INT8: inbox_seq.cast_signed(),
+    ]).await?;
+    let (held, released) = match &row {
+        Some(row) => (get(row, 0)?, get(row, 1)?),
+        None => (false, false),
+    };
+    if released && let Some(row) = &row {
+        work.notes.due |= numbers(row, 2)?.is_some_and(|at| at < crate::store::NEVER);
+    }
+    Ok(match (held, released) {
+        (_, true) => Outcome::Committed,
+        (true, false) => Outcome::Unread,
+        (false, false) => Outcome::Fenced,
+    })
+}
+
+pub(super) async fn next_due(db: &Db, workflows: &[&str]) -> Result<Option<u64>, Error> {
+    let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
+    let next = db.rows("read what is due", NEXT, args![TEXT_ARRAY: workflows], |row| numbers(row, 0)).await?;
+    Ok(next.into_iter().flatten().next())
+}
+
+pub(super) async fn unknown_due(db: &Db, workflows: &[&str], now: u64) -> Result<Vec<Arc<str>>, Error> {
+    let mut unknown: BTreeSet<Arc<str>> = BTreeSet::new();
+    for holder in [0, super::notes::FREE] {
+        let parked = db
+            .rows("read what is due", PARKED_WORKFLOWS, args![INT8: holder], |row| {
+                Ok((text(row, 0)?, read::number(row, 1)?))
+            })
+            .await?;
+        let parked = parked.into_iter().filter(|(_, at)| *at <= now).map(|(workflow, _)| workflow);
+        unknown.extend(parked.filter(|workflow| !workflows.contains(&&**workflow)));
+    }
+    Ok(unknown.into_iter().take(100).collect())
+}

@@ -1,0 +1,377 @@
+//! Groups of writes: how they become statements and transactions.
+//!
+//! A group is cut into [segments](Segment): writes of one kind over different runs, each of which is one statement. A
+//! group that is a single such statement is sent as it is; any other is a transaction, that first locks all runs which
+//! are concerned, in the order of their keys.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::creates::Made;
+use super::db::{Db, Session, Text, args};
+use super::fault::{Fault, Result};
+use super::notes::Notes;
+use super::segments::{Segment, segments};
+use super::turns::{self, Taken};
+use super::{claims, creates, effects, letters, streams, tokens};
+use crate::store::{
+    About, Effects, Failed, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, Turn, Write,
+};
+
+/// How often a transaction is sent again that the database has rolled back for the sake of others.
+const ATTEMPTS: u32 = 8;
+
+/// Who commits.
+pub(super) struct Ours {
+    /// Stands at the beginning of what others are told, so that one knows its own.
+    pub tag: String,
+    /// Under which numbers this store's user executes.
+    pub owners: Vec<i64>,
+}
+
+/// A transaction under way.
+pub(super) struct Work<'w, 'd> {
+    pub session: &'w Session<'d>,
+    pub ours: &'w Ours,
+    pub notes: Notes,
+}
+
+impl Work<'_, '_> {
+    /// Puts a letter into a run's inbox, if it is new, and makes the run due.
+    pub async fn receive(&mut self, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
+        letters::receive(self.session, self.ours, &mut self.notes, run, letter, about).await
+    }
+
+    pub async fn post(&mut self, run: &str, letter: &Letter, unstick: bool) -> Result<Outcome> {
+        let posted = letters::post(self.session, self.ours, &[(run, letter)], Some(&mut self.notes)).await?;
+        let Some((outcome, key)) = posted.into_iter().next() else { return Ok(Outcome::Unknown) };
+        if let Some(key) = key.filter(|_| unstick) {
+            claims::unstick_one(self, key).await?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// Why a group was not committed, and whether it may have been.
+struct Undone {
+    fault: Fault,
+    in_doubt: bool,
+}
+
+impl Undone {
+    fn certain(fault: Fault) -> Self {
+        Undone { fault, in_doubt: false }
+    }
+}
+
+/// Commits a group.
+pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Failed> {
+    let mut attempt = 1;
+    loop {
+        let undone = match once(db, ours, group).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(undone) => undone,
+        };
+        if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
+            let error = db.explain(undone.fault, "commit");
+            return Err(Failed { error, in_doubt: undone.in_doubt });
+        }
+        tracing::debug!(attempt, fault = ?undone.fault, "the database has rolled a commit back; trying again");
+        tokio::time::sleep(Duration::from_millis(u64::from(attempt * attempt))).await;
+        attempt += 1;
+    }
+}
+
+async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
+    let session = db.connect().await.map_err(Undone::certain)?;
+    let segments = segments(group);
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
+    if let [segment] = &segments[..]
+        && segment.is_plain()
+    {
+        let rest = alone(&session, ours, segment, &mut outcomes).await.map_err(|fault| {
+            if fault.spoils() {
+                session.spoil();
+            }
+            Undone { in_doubt: !fault.nothing_done(), fault }
+        })?;
+        // What is left of the group is a second commit: from here on a failure leaves a part of it committed.
+        if !rest.is_empty() {
+            transaction(&session, ours, &[Segment::Turns(rest)], &mut outcomes)
+                .await
+                .map_err(|undone| Undone { in_doubt: true, ..undone })?;
+        }
+    } else {
+        transaction(&session, ours, &segments, &mut outcomes).await?;
+    }
+    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
+}
+
+/// One statement, which is a transaction by itself. The turns that it leaves: ends of runs that concern others.
+async fn alone<'g>(
+    session: &Session<'_>,
+    ours: &Ours,
+    segment: &Segment<'g>,
+    outcomes: &mut [Option<Outcome>],
+) -> Result<Vec<(usize, &'g Turn)>> {
+    let mut rest = Vec::new();
+    match segment {
+        Segment::Creates(owner, runs) => {
+            let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+            let made = creates::create(session, *owner, &new).await?;
+            place(outcomes, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.outcome));
+        }
+        Segment::Starts(runs) => {
+            let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+            let made = creates::start(session, ours, &new, true).await?;
+            place(outcomes, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.outcome));
+        }
+        Segment::Posts(posts) => {
+            let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
+            let posted = letters::post(session, ours, &letters, None).await?;
+            place(outcomes, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(outcome, _)| outcome));
+        }
+        Segment::Turns(turns) => {
+            let sent: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).collect();
+            let taken = turns::take(session, ours, &sent, false).await?;
+            for ((place, turn), taken) in turns.iter().zip(taken) {
+                match taken {
+                    Taken::Tied => rest.push((*place, *turn)),
+                    taken => set(outcomes, *place, taken.outcome()),
+                }
+            }
+        }
+        Segment::Single(..) => {}
+    }
+    Ok(rest)
+}
+
+fn place(
+    outcomes: &mut [Option<Outcome>],
+    places: impl Iterator<Item = usize>,
+    those: impl IntoIterator<Item = Outcome>,
+) {
+    places.zip(those).for_each(|(place, outcome)| set(outcomes, place, outcome));
+}
+
+fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+    if let Some(slot) = outcomes.get_mut(place) {
+        *slot = Some(outcome);
+    }
+}
+
+async fn transaction(
+    session: &Session<'_>,
+    ours: &Ours,
+    segments: &[Segment<'_>],
+    outcomes: &mut [Option<Outcome>],
+) -> Result<(), Undone> {
+    let (begun, locked) = tokio::join!(biased; session.begin(), lock(session, segments));
+    let worked = async {
+        begun?;
+        locked?;
+        let mut work = Work { session, ours, notes: Notes::default() };
+        for segment in segments {
+            apply(&mut work, segment, outcomes).await?;
+        }
+        work.notes.send(session, &ours.tag, &ours.owners).await
+    };
+    if let Err(fault) = worked.await {
+        if fault.spoils() {
+            session.spoil();
+        } else {
+            session.rollback().await;
+        }
+        return Err(Undone::certain(fault));
+    }
+    session.commit().await.map_err(|fault| {
+        session.spoil();
+        Undone { in_doubt: !fault.nothing_done(), fault }
+    })
+}
+
+/// Locks the runs that a transaction concerns, with those that wait for the end of one.
+const LOCK: &str = "
+SELECT key FROM @runs WHERE key IN (
+    SELECT unnest($1)
+    UNION ALL SELECT key FROM @runs WHERE id = ANY ($2)
+    UNION ALL SELECT run FROM @tokens WHERE token = ANY ($3)
+    UNION ALL SELECT watcher FROM @watchers WHERE run = ANY ($4)
+) ORDER BY key FOR NO KEY UPDATE";
+
+/// The runs that effects concern beside their own.
+fn others(effects: Option<&Effects>) -> impl Iterator<Item = &str> {
+    let watched = effects.into_iter().flat_map(|effects| effects.watches.iter().map(|watch| &*watch.run));
+    let unwatched = effects.into_iter().flat_map(|effects| effects.unwatches.iter().map(|(run, _)| &**run));
+    watched
+        .chain(unwatched)
+        .chain(effects.into_iter().flat_map(|effects| effects.messages.iter().map(|message| &*message.run)))
+}
+
+async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
+    let (mut keys, mut ids, mut tokens, mut ended) =
+        (BTreeSet::new(), BTreeSet::<&str>::new(), BTreeSet::<&str>::new(), BTreeSet::new());
+    for segment in segments {
+        match segment {
+            Segment::Creates(_, runs) | Segment::Starts(runs) => {
+                ids.extend(runs.iter().flat_map(|(_, new)| others(new.effects.as_deref())));
+            }
+            Segment::Turns(turns) => {
+                for (_, turn) in turns {
+                    keys.insert(turn.run);
+                    ids.extend(others(turn.effects.as_deref()));
+                    if turn.change.as_ref().is_some_and(|change| change.status.is_terminal()) {
+                        ended.insert(turn.run);
+                    }
+                }
+            }
+            Segment::Posts(posts) => ids.extend(posts.iter().map(|(_, run, _)| *run)),
+            Segment::Single(_, write) => match write {
+                Write::Post { run, .. } => drop(ids.insert(run)),
+                Write::Deliver { token, .. } => drop(tokens.insert(token)),
+                Write::Release { run, .. } => drop(keys.insert(*run)),
+                Write::Chunk { run, into, .. } => {
+                    keys.insert(*run);
+                    ids.extend(into.as_deref());
+                }
+                _ => {}
+            },
+        }
+    }
+    // A statement that locks what it concerns by itself, and nothing else, needs no other before it.
+    let alone = segments.len() == 1 && ids.is_empty() && tokens.is_empty() && ended.is_empty();
+    if alone || (keys.is_empty() && ids.is_empty() && tokens.is_empty()) {
+        return Ok(());
+    }
+    let (keys, ended): (Vec<RunKey>, Vec<RunKey>) = (keys.into_iter().collect(), ended.into_iter().collect());
+    let ids: Vec<Text<'_>> = ids.into_iter().map(Text).collect();
+    let tokens: Vec<Text<'_>> = tokens.into_iter().map(Text).collect();
+    session.query(LOCK, args![INT8_ARRAY: keys, TEXT_ARRAY: ids, TEXT_ARRAY: tokens, INT8_ARRAY: ended]).await?;
+    Ok(())
+}
+
+async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, outcomes: &mut [Option<Outcome>]) -> Result<()> {
+    match segment {
+        Segment::Creates(owner, runs) => {
+            let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+            let created = creates::create(work.session, *owner, &new).await?;
+            created_runs(work, runs, created, outcomes).await
+        }
+        Segment::Starts(runs) => {
+            let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
+            let created = creates::start(work.session, work.ours, &new, false).await?;
+            work.notes.due |= created.iter().any(|made| made.new);
+            created_runs(work, runs, created, outcomes).await
+        }
+        Segment::Turns(turns) => {
+            let sent: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).collect();
+            let taken = turns::take(work.session, work.ours, &sent, true).await?;
+            for ((place, turn), taken) in turns.iter().zip(taken) {
+                let outcome = match taken {
+                    Taken::Written { awaited, followed } => more(work, turn, awaited, followed).await?,
+                    refused => refused.outcome(),
+                };
+                set(outcomes, *place, outcome);
+            }
+            Ok(())
+        }
+        Segment::Posts(posts) => {
+            let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
+            let posted = letters::post(work.session, work.ours, &letters, Some(&mut work.notes)).await?;
+            place(outcomes, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(outcome, _)| outcome));
+            Ok(())
+        }
+        Segment::Single(place, write) => {
+            let outcome = single(work, write).await?;
+            set(outcomes, *place, outcome);
+            Ok(())
+        }
+    }
+}
+
+/// What comes with new runs beside their rows, if it was this write that made them.
+async fn created_runs(
+    work: &mut Work<'_, '_>,
+    runs: &[(usize, &NewRun)],
+    made: Vec<Made>,
+    outcomes: &mut [Option<Outcome>],
+) -> Result<()> {
+    for ((place, new), made) in runs.iter().zip(made) {
+        if let Outcome::Created(key) = made.outcome
+            && made.new
+        {
+            if let Some(effects) = &new.effects {
+                effects::affect(work, key, effects).await?;
+                // Nobody but the run itself can have opened anything for it.
+                if let First::Turn { row, change, .. } = &new.first {
+                    end(work, key, row, change).await?;
+                }
+            }
+            streams::write(work.session, key, &new.chunks).await?;
+        }
+        set(outcomes, *place, made.outcome);
+    }
+    Ok(())
+}
+
+/// What a turn does beside its row, its change and its letters.
+async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool) -> Result<Outcome> {
+    let session = work.session;
+    if !turn.unread.is_empty() {
+        let unread: Vec<i64> = turn.unread.iter().map(|sequence| sequence.cast_signed()).collect();
+        let sql = "UPDATE @inbox SET unread = true WHERE run = $1 AND sequence = ANY ($2)";
+        session.query(sql, args![INT8: turn.run, INT8_ARRAY: unread]).await?;
+    }
+    for letter in &turn.returned {
+        letters::put(session, turn.run, letter).await?;
+    }
+    if let Some(effects) = &turn.effects {
+        effects::affect(work, turn.run, effects).await?;
+    }
+    // What a step has closed is open again if that step has failed.
+    streams::settle(session, turn).await?;
+    streams::write(session, turn.run, &turn.chunks).await?;
+    let ends = turn.change.as_ref().is_some_and(|change| turns::ends(change.status));
+    if (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
+        work.notes.awaited.insert(turn.run);
+    }
+    match (&turn.row, &turn.change) {
+        (Some(row), Some(change)) if end(work, turn.run, row, change).await? => Ok(Outcome::Told),
+        _ => Ok(Outcome::Committed),
+    }
+}
+
+/// If a run has ended: its tokens, and who waits for it. Whether somebody does.
+async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
+    if !change.status.is_terminal() {
+        return Ok(false);
+    }
+    tokens::end(work, run).await?;
+    effects::unwatch_all(work.session, run).await?;
+    effects::tell_watchers(work, run, last, change.completed_at.unwrap_or_default()).await
+}
+
+async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
+    match write {
+        Write::Create(new) => creates::not_created(work.session, new).await,
+        Write::Turn(_) => Ok(Outcome::Fenced),
+        Write::Post { run, letter, unstick } => work.post(run, letter, *unstick).await,
+        Write::Deliver { token, letter, hold_until, now } => {
+            tokens::deliver(work, token, letter, *hold_until, *now).await
+        }
+        Write::Release { run, fence, inbox_seq } => claims::release(work, *run, *fence, *inbox_seq).await,
+        Write::Claim { owner, now, workflows, limit, again } => {
+            claims::claim(work.session, *owner, *now, workflows, *limit, *again).await
+        }
+        Write::Chunk { run, owner, execution, into, chunk, most } => {
+            let writer = streams::Writer { run: *run, owner: *owner, execution };
+            streams::append(work, &writer, into.as_deref(), chunk, *most).await
+        }
+        Write::Noticed { sequence } => {
+            let sequence = sequence.cast_signed();
+            work.session.query("DELETE FROM @notices WHERE sequence = $1", args![INT8: sequence]).await?;
+            Ok(Outcome::Committed)
+        }
+        Write::Unstick { build } => claims::unstick(work, build).await,
+    }
+}

@@ -1,0 +1,184 @@
+//! New runs: any number in one statement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::commit::Ours;
+use super::db::{Session, Text, args};
+use super::fault::Result;
+use super::read::{self, get, text};
+use super::time;
+use crate::store::{First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey};
+
+/// With their first turns. The worker's row is locked so that it is not taken for dead meanwhile: who does that next finds
+/// these runs.
+const CREATE: &str = "
+WITH alive AS MATERIALIZED (
+    SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE
+), input AS MATERIALIZED (
+    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        AS t (id, workflow, fingerprint, args_digest, token, created_at, status, wake_at, started_at, completed_at, stuck,
+              turn, format, checksum, body)
+), created AS (
+    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
+        inbox_seq, recoveries, started_at, completed_at, stuck)
+    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, status, alive.owner, 1, wake_at, 0, 0, started_at,
+        completed_at, stuck
+    FROM input, alive ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING key, id
+), appended AS (
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+    SELECT key, 0, 0, turn, format, checksum, body FROM created JOIN input USING (id)
+)
+SELECT id, key FROM created";
+
+/// For whoever takes them.
+const START: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        AS t (id, workflow, fingerprint, args_digest, token, created_at, dedupe, arrived_at, format, checksum, body)
+), created AS (
+    INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
+        inbox_seq, recoveries)
+    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0 FROM input ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING key, id
+), letters AS (
+    INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
+    SELECT key, 0, arrived_at, format, checksum, body, 0 FROM created JOIN input USING (id)
+), keyed AS (
+    INSERT INTO @dedupe (run, key) SELECT key, dedupe FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
+), told AS (
+    SELECT pg_notify($12, $13 || ' d')::text AS told FROM created WHERE $14 HAVING count(*) > 0
+)
+SELECT id, key, told.told FROM created LEFT JOIN told ON true";
+
+const NOT_CREATED: &str = "SELECT key, token FROM @runs WHERE id = $1";
+
+/// Whether a new run is all in its row and its first turn or letter.
+pub(super) fn is_plain(new: &NewRun) -> bool {
+    new.effects.is_none() && new.chunks.is_empty()
+}
+
+/// What became of a new run.
+pub(super) struct Made {
+    pub outcome: Outcome,
+    /// Whether it was not there before.
+    pub new: bool,
+}
+
+/// The columns that both statements have.
+struct Columns<'n> {
+    ids: Vec<Text<'n>>,
+    workflows: Vec<Text<'n>>,
+    fingerprints: Vec<Text<'n>>,
+    digests: Vec<&'n [u8]>,
+    tokens: Vec<[u8; 16]>,
+    times: Vec<i64>,
+}
+
+impl<'n> Columns<'n> {
+    fn of(runs: &[&'n NewRun]) -> Self {
+        Columns {
+            ids: runs.iter().map(|new| Text(&new.id)).collect(),
+            workflows: runs.iter().map(|new| Text(&new.workflow)).collect(),
+            fingerprints: runs.iter().map(|new| Text(&new.fingerprint)).collect(),
+            digests: runs.iter().map(|new| new.args_digest.as_slice()).collect(),
+            tokens: runs.iter().map(|new| new.token.to_be_bytes()).collect(),
+            times: runs.iter().map(|new| new.created_at.cast_signed()).collect(),
+        }
+    }
+
+    fn tokens(&self) -> Vec<&[u8]> {
+        self.tokens.iter().map(<[u8; 16]>::as_slice).collect()
+    }
+}
+
+/// Creates runs with different ids and their first turns, all of one owner.
+pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) -> Result<Vec<Made>> {
+    let first = |new: &'_ NewRun| match &new.first {
+        First::Turn { row, change, .. } => Some((row.clone(), change.clone())),
+        First::Letter(_) => None,
+    };
+    let firsts: Vec<(JournalRow, RowChange)> = runs.iter().filter_map(|new| first(new)).collect();
+    let columns = Columns::of(runs);
+    let rows = || firsts.iter().map(|(row, _)| row);
+    let changes = || firsts.iter().map(|(_, change)| change);
+    let statuses: Vec<&str> = changes().map(|change| change.status.as_str()).collect();
+    let wakes: Vec<Option<i64>> = changes().map(|change| change.wake_at.map(time)).collect();
+    let starts: Vec<Option<i64>> = changes().map(|change| change.started_at.map(u64::cast_signed)).collect();
+    let ends: Vec<Option<i64>> = changes().map(|change| change.completed_at.map(u64::cast_signed)).collect();
+    let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change.stuck.as_deref().map(Text)).collect();
+    let turns: Vec<[u8; 16]> = rows().map(|row| row.turn.to_be_bytes()).collect();
+    let turns: Vec<&[u8]> = turns.iter().map(<[u8; 16]>::as_slice).collect();
+    let formats: Vec<i32> = rows().map(|row| row.format.cast_signed()).collect();
+    let checksums: Vec<i32> = rows().map(|row| row.checksum.cast_signed()).collect();
+    let bodies: Vec<&[u8]> = rows().map(|row| &*row.body).collect();
+    let created = session
+        .query(
+            CREATE,
+            args![
+                INT8: owner.cast_signed(), TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows,
+                TEXT_ARRAY: columns.fingerprints, BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(),
+                INT8_ARRAY: columns.times, TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts,
+                INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: turns, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                BYTEA_ARRAY: bodies,
+            ],
+        )
+        .await?;
+    outcomes(session, runs, &created).await
+}
+
+/// Creates runs with different ids for others; `tell` says whether those are told by the same statement.
+pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
+    let letters: Vec<&Letter> = runs
+        .iter()
+        .filter_map(|new| match &new.first {
+            First::Letter(letter) => Some(letter),
+            First::Turn { .. } => None,
+        })
+        .collect();
+    let columns = Columns::of(runs);
+    let dedupes: Vec<Option<Text<'_>>> = letters.iter().map(|letter| letter.dedupe.as_deref().map(Text)).collect();
+    let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect();
+    let formats: Vec<i32> = letters.iter().map(|letter| letter.format.cast_signed()).collect();
+    let checksums: Vec<i32> = letters.iter().map(|letter| letter.checksum.cast_signed()).collect();
+    let bodies: Vec<&[u8]> = letters.iter().map(|letter| &*letter.body).collect();
+    let created = session
+        .query(
+            START,
+            args![
+                TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows, TEXT_ARRAY: columns.fingerprints,
+                BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
+                TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: ours.tag, BOOL: tell,
+            ],
+        )
+        .await?;
+    outcomes(session, runs, &created).await
+}
+
+async fn outcomes(session: &Session<'_>, runs: &[&NewRun], created: &[tokio_postgres::Row]) -> Result<Vec<Made>> {
+    let mut keys: HashMap<Arc<str>, RunKey> = HashMap::with_capacity(created.len());
+    for row in created {
+        keys.insert(text(row, 0)?, get(row, 1)?);
+    }
+    let mut outcomes = Vec::with_capacity(runs.len());
+    for new in runs {
+        outcomes.push(match keys.get(&new.id) {
+            Some(key) => Made { outcome: Outcome::Created(*key), new: true },
+            None => Made { outcome: not_created(session, new).await?, new: false },
+        });
+    }
+    Ok(outcomes)
+}
+
+pub(super) async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<Outcome> {
+    let there = session.query_opt(NOT_CREATED, args![TEXT: Text(&new.id)]).await?;
+    let Some(there) = there else { return Ok(Outcome::Fenced) };
+    if read::id(&there, 1)? == new.token {
+        return Ok(Outcome::Created(get(&there, 0)?));
+    }
+    Ok(read::run_in(session, &new.id).await?.map_or(Outcome::Fenced, |row| Outcome::Exists(Box::new(row))))
+}

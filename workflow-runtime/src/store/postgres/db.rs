@@ -1,0 +1,280 @@
+//! Connections, and statements on them.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use rustc_hash::FxHashMap;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::fault::{Fault, Result};
+use super::options::PostgresOptions;
+use crate::error::Error;
+
+/// A value for a statement, and its type there: so a statement can be sent without being prepared.
+pub(super) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Values with their types: `args![INT8: key, TEXT: word]`.
+macro_rules! args {
+    ($($type:ident: $value:expr),* $(,)?) => {
+        &[$((&$value as &(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type::$type)),*][..]
+    };
+}
+pub(super) use args;
+
+/// A user's text. PostgreSQL has no NUL in a text: it stands there as two characters.
+#[derive(Debug)]
+pub(super) struct Text<'a>(pub &'a str);
+
+const ESCAPE: char = '\u{1a}';
+
+impl ToSql for Text<'_> {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        let text = match self.0.contains(['\0', ESCAPE]) {
+            false => Cow::Borrowed(self.0),
+            true => Cow::Owned(self.0.replace(ESCAPE, "\u{1a}\u{1a}").replace('\0', "\u{1a}0")),
+        };
+        text.as_ref().to_sql(ty, out)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as ToSql>::accepts(ty)
+    }
+
+    to_sql_checked!();
+}
+
+/// As it was before it was a [`Text`].
+#[derive(Debug)]
+pub(super) struct Plain(pub Arc<str>);
+
+impl<'a> FromSql<'a> for Plain {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let text = <&str as FromSql<'_>>::from_sql(ty, raw)?;
+        if !text.contains(ESCAPE) {
+            return Ok(Plain(text.into()));
+        }
+        let (mut plain, mut letters) = (String::with_capacity(text.len()), text.chars());
+        while let Some(letter) = letters.next() {
+            plain.push(match letter {
+                ESCAPE => match letters.next() {
+                    Some('0') => '\0',
+                    _ => ESCAPE,
+                },
+                letter => letter,
+            });
+        }
+        Ok(Plain(plain.into()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as FromSql<'_>>::accepts(ty)
+    }
+}
+
+/// The pauses between the attempts to read.
+const READ_PAUSES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// One database, as all parts of a store use it.
+pub(super) struct Db {
+    pub options: PostgresOptions,
+    /// For groups of writes and for reads.
+    pool: Pool,
+    /// For the lease alone: it must not wait for anything else.
+    lease: Pool,
+    /// What the user's texts call the database; without a password.
+    pub place: String,
+    /// The schema, quoted.
+    pub schema: String,
+    /// The statements with the schema in them.
+    statements: RwLock<FxHashMap<(usize, usize), Arc<str>>>,
+}
+
+impl Db {
+    pub fn new(options: PostgresOptions) -> Result<Self, Error> {
+        let tls = options.tls()?;
+        let manage = || {
+            let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+            Manager::from_config(options.config.clone(), tls.clone(), config)
+        };
+        let pool = |size: usize| {
+            let times = deadpool_postgres::Timeouts {
+                wait: Some(options.timeout),
+                create: Some(options.connect_timeout),
+                recycle: Some(options.connect_timeout),
+            };
+            Pool::builder(manage()).max_size(size).timeouts(times).runtime(Runtime::Tokio1).build().map_err(|error| {
+                Error::coded(crate::error::Code::Store, "the connections could not be set up").because(error)
+            })
+        };
+        Ok(Db {
+            pool: pool(options.connections.max(2) - 1)?,
+            lease: pool(1)?,
+            place: options.place(),
+            schema: quoted(&options.schema),
+            statements: RwLock::default(),
+            options,
+        })
+    }
+
+    pub async fn connect(&self) -> Result<Session<'_>> {
+        Ok(Session { db: self, client: Some(self.pool.get().await?), open: AtomicBool::new(false) })
+    }
+
+    pub async fn connect_for_lease(&self) -> Result<Session<'_>> {
+        Ok(Session { db: self, client: Some(self.lease.get().await?), open: AtomicBool::new(false) })
+    }
+
+    /// A statement with the schema in the place of each `@`.
+    fn statement(&self, sql: &'static str) -> Arc<str> {
+        let key = (sql.as_ptr() as usize, sql.len());
+        if let Some(there) = self.statements.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return there.clone();
+        }
+        let text: Arc<str> = self.with_schema(sql).into();
+        self.statements.write().unwrap_or_else(PoisonError::into_inner).insert(key, text.clone());
+        text
+    }
+
+    pub fn with_schema(&self, sql: &str) -> String {
+        sql.replace('@', &format!("{}.", self.schema))
+    }
+
+    pub fn explain(&self, fault: Fault, what: &str) -> Error {
+        fault.explain(&self.place, what)
+    }
+
+    /// One statement that reads, sent again while the database is restarting or cannot be reached, for a while.
+    pub async fn read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, Error> {
+        let mut pauses = READ_PAUSES.into_iter();
+        let rows = loop {
+            let read = async { self.connect().await?.query(sql, args).await };
+            match (read.await, pauses.next()) {
+                (Err(fault), Some(pause)) if fault.is_transient() || fault.is_outage() => {
+                    if !pause.is_zero() {
+                        tracing::warn!(what, ?fault, "the database cannot be read; trying again");
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                (decided, _) => break decided,
+            }
+        };
+        rows.map_err(|fault| self.explain(fault, what))
+    }
+}
+
+/// An SQL identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A connection in use. One that is dropped inside a transaction, or after a fault that spoils it, is closed: the
+/// database then rolls back.
+pub(super) struct Session<'d> {
+    pub db: &'d Db,
+    client: Option<Object>,
+    /// Whether a transaction is open, or something else that the next user must not find.
+    open: AtomicBool,
+}
+
+impl Session<'_> {
+    fn client(&self) -> Result<&Object> {
+        self.client.as_ref().ok_or(Fault::Unconnected)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
+        self.within(self.db.options.timeout, work).await
+    }
+
+    async fn within<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(time, work).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Fault::Late),
+        }
+    }
+
+    /// A statement and its rows.
+    pub async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
+        let (client, text) = (self.client()?, self.db.statement(sql));
+        self.in_time(async {
+            if !self.db.options.prepared {
+                return client.query_typed(&text, args).await;
+            }
+            let types: Vec<Type> = args.iter().map(|(_, ty)| ty.clone()).collect();
+            let statement = client.prepare_typed_cached(&text, &types).await?;
+            let values: Vec<&(dyn ToSql + Sync)> = args.iter().map(|(value, _)| *value).collect();
+            client.query(&statement, &values).await
+        })
+        .await
+    }
+
+    /// A statement, and the first of its rows.
+    pub async fn query_opt(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>> {
+        Ok(self.query(sql, args).await?.into_iter().next())
+    }
+
+    /// A statement without values, or several; of the schema's own text.
+    pub async fn batch(&self, sql: &str) -> Result<()> {
+        self.in_time(self.client()?.batch_execute(sql)).await
+    }
+
+    /// Begins a transaction. What is sent in the same breath is part of it.
+    pub async fn begin(&self) -> Result<()> {
+        self.open.store(true, Ordering::Release);
+        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+    }
+
+    pub async fn commit(&self) -> Result<()> {
+        self.batch("COMMIT").await?;
+        self.open.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    pub async fn rollback(&self) {
+        if self.open.load(Ordering::Acquire) && self.batch("ROLLBACK").await.is_ok() {
+            self.open.store(false, Ordering::Release);
+        }
+    }
+
+    /// The connection is not to be used again, unless it is [kept](Session::keep).
+    pub fn spoil(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+}
+
+impl Session<'_> {
+    /// The connection is as it was.
+    pub fn keep(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if self.open.load(Ordering::Acquire)
+            && let Some(client) = self.client.take()
+        {
+            drop(Object::take(client));
+        }
+    }
+}

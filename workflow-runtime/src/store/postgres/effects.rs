@@ -1,0 +1,239 @@
+//! What turns do beside their runs' journals and rows.
+
+use std::sync::Arc;
+
+use super::commit::Work;
+use super::creates;
+use super::db::{Db, Session, Text, args};
+use super::fault::Result;
+use super::read::{self, get, number, run_columns, run_row, text};
+use super::tokens;
+use crate::error::Error;
+use crate::store::{
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey, RunRow,
+    Status, Watch,
+};
+
+const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
+
+const ADD_WATCHER: &str = "
+WITH tied AS (UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied)
+INSERT INTO @watchers (run, watcher, generation, op) SELECT $1, key, generation, $3 FROM @runs WHERE key = $2";
+
+const SET_ATTRIBUTES: &str = "
+INSERT INTO @attributes (run, key, value) SELECT $1, key, value FROM unnest($2, $3) AS t (key, value)
+ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
+
+const CONTINUE: &str = "
+UPDATE @runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
+WHERE key = $1";
+
+/// It walks the runs that have the first attribute.
+const FIND: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM @attributes AS found JOIN @runs AS runs ON runs.key = found.run WHERE found.key = $1 AND found.value = $2
+      AND NOT EXISTS (SELECT 1 FROM unnest($3, $4) AS other (key, value) WHERE NOT EXISTS (
+          SELECT 1 FROM @attributes AS has WHERE has.run = found.run AND has.key = other.key AND has.value = other.value
+      )) ORDER BY found.run DESC LIMIT $5"
+);
+
+const NOTICES: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", noticed, told FROM (
+         SELECT sequence AS noticed, run AS noticed_run, status AS told FROM @notices
+         WHERE status = ANY ($1) AND sequence > $2 ORDER BY sequence LIMIT $3
+     ) AS notices JOIN @runs AS runs ON runs.key = noticed_run ORDER BY noticed"
+);
+
+const UNWATCH: &str = "
+DELETE FROM @watchers USING unnest($2, $3) AS gone (id, op)
+WHERE run = (SELECT key FROM @runs AS runs WHERE runs.id = gone.id) AND watcher = $1 AND @watchers.op = gone.op
+    AND generation = (SELECT generation FROM @runs AS runs WHERE runs.key = $1)";
+
+pub(super) async fn affect(work: &mut Work<'_, '_>, run: RunKey, effects: &Effects) -> Result<()> {
+    tokens::close(work.session, run, &effects.closes).await?;
+    tokens::open(work, run, &effects.opens).await?;
+    for child in &effects.children {
+        start_child(work, run, child).await?;
+    }
+    for watch in &effects.watches {
+        watch_run(work, run, watch).await?;
+    }
+    if !effects.unwatches.is_empty() {
+        let (runs, ops): (Vec<Text<'_>>, Vec<i64>) =
+            effects.unwatches.iter().map(|(run, op)| (Text(run), op.cast_signed())).unzip();
+        work.session.query(UNWATCH, args![INT8: run, TEXT_ARRAY: runs, INT8_ARRAY: ops]).await?;
+    }
+    for message in &effects.messages {
+        send(work, message).await?;
+    }
+    set(work.session, run, effects).await?;
+    match &effects.continuation {
+        Some(continuation) => continue_as_new(work, run, continuation).await,
+        None => Ok(()),
+    }
+}
+
+/// Begins the next generation of a run. What it still had in its inbox is nobody's news.
+async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Continuation) -> Result<()> {
+    tokens::hand_on(work.session, run, &continuation.payloads).await?;
+    work.session.query("UPDATE @inbox SET holder = 0 WHERE run = $1 AND holder <> 0", args![INT8: run]).await?;
+    unwatch_all(work.session, run).await?;
+    work.session.query(CONTINUE, args![INT8: run]).await?;
+    work.receive(run, &continuation.start, None).await
+}
+
+/// A child is a run for others: nothing that it does itself comes with it.
+async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Result<()> {
+    let started = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
+    let Some(Outcome::Created(key)) = started.map(|made| made.outcome) else {
+        return work.receive(run, &child.refusal, None).await;
+    };
+    work.notes.due = true;
+    work.session.query("UPDATE @runs SET parent = $2 WHERE key = $1", args![INT8: key, INT8: run]).await?;
+    match child.op {
+        Some(op) => add_watcher(work.session, key, run, op).await,
+        None => Ok(()),
+    }
+}
+
+async fn add_watcher(session: &Session<'_>, run: RunKey, watcher: RunKey, op: u64) -> Result<()> {
+    session.query(ADD_WATCHER, args![INT8: run, INT8: watcher, INT8: op.cast_signed()]).await?;
+    Ok(())
+}
+
+async fn status(session: &Session<'_>, id: &str) -> Result<Option<(RunKey, u64, Status)>> {
+    let row = session.query_opt(STATUS, args![TEXT: Text(id)]).await?;
+    row.map(|row| Ok((get(&row, 0)?, number(&row, 1)?, read::status(&row, 2)?))).transpose()
+}
+
+async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Result<()> {
+    match status(work.session, &watch.run).await? {
+        None => work.receive(run, &watch.refusal, None).await,
+        Some((key, generation, status)) if status.is_terminal() => {
+            match read::last_in(work.session, key, generation).await? {
+                Some(last) => tell(work, run, watch.op, &last, watch.refusal.arrived_at).await,
+                None => Ok(()),
+            }
+        }
+        Some((key, ..)) => add_watcher(work.session, key, run, watch.op).await,
+    }
+}
+
+async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
+    match status(work.session, &message.run).await? {
+        Some((.., status)) if !status.is_terminal() => {
+            work.post(&message.run, &message.letter, message.unstick).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn tell(work: &mut Work<'_, '_>, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
+    let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
+    let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
+    work.receive(run, &letter, Some(&About::Ended(op))).await
+}
+
+/// Tells the operations that wait for the end of a run how it has ended: whether there are any.
+pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, at: u64) -> Result<bool> {
+    let watchers = work
+        .session
+        .query(
+            "DELETE FROM @watchers AS watchers WHERE run = $1
+             RETURNING watcher, op, (
+                 SELECT runs.generation = watchers.generation AND status NOT IN ('completed', 'failed', 'cancelled')
+                 FROM @runs AS runs WHERE key = watcher
+             )",
+            args![INT8: run],
+        )
+        .await?;
+    for row in &watchers {
+        // One that has ended, or is of a generation before, waits no more.
+        if get::<Option<bool>>(row, 2)? == Some(true) {
+            tell(work, get(row, 0)?, number(row, 1)?, last, at).await?;
+        }
+    }
+    Ok(!watchers.is_empty())
+}
+
+/// Sets the state and the attributes of a run.
+async fn set(session: &Session<'_>, run: RunKey, effects: &Effects) -> Result<()> {
+    if let Some(state) = &effects.state {
+        session
+            .query(
+                "INSERT INTO @states (run, state) VALUES ($1, $2) ON CONFLICT (run) DO UPDATE SET state = excluded.state",
+                args![INT8: run, TEXT: Text(state)],
+            )
+            .await?;
+    }
+    if let Some(status) = effects.notify {
+        let sql = "INSERT INTO @notices (run, status) VALUES ($1, $2)";
+        session.query(sql, args![INT8: run, TEXT: status.as_str()]).await?;
+    }
+    let mut last: std::collections::BTreeMap<&str, Option<&str>> = std::collections::BTreeMap::new();
+    for (key, value) in &effects.attributes {
+        last.insert(key, value.as_deref());
+    }
+    let gone: Vec<Text<'_>> = last.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| Text(key)).collect();
+    let (keys, values): (Vec<Text<'_>>, Vec<Text<'_>>) =
+        last.iter().filter_map(|(key, value)| Some((Text(key), Text((*value)?)))).unzip();
+    if !gone.is_empty() {
+        session
+            .query("DELETE FROM @attributes WHERE run = $1 AND key = ANY ($2)", args![INT8: run, TEXT_ARRAY: gone])
+            .await?;
+    }
+    if !keys.is_empty() {
+        session.query(SET_ATTRIBUTES, args![INT8: run, TEXT_ARRAY: keys, TEXT_ARRAY: values]).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn state(db: &Db, run: &str) -> Result<Option<Arc<str>>, Error> {
+    let sql = "SELECT state FROM @states WHERE run = (SELECT key FROM @runs WHERE id = $1)";
+    Ok(db.rows("read a state", sql, args![TEXT: Text(run)], |row| text(row, 0)).await?.pop())
+}
+
+pub(super) async fn attributes(db: &Db, run: &str) -> Result<Attributes, Error> {
+    let sql = "SELECT key, value FROM @attributes WHERE run = (SELECT key FROM @runs WHERE id = $1) ORDER BY key COLLATE \"C\"";
+    db.rows("read attributes", sql, args![TEXT: Text(run)], |row| Ok((text(row, 0)?, text(row, 1)?))).await
+}
+
+/// The runs that have all of these attributes, the latest first.
+pub(super) async fn find(db: &Db, attributes: &[(String, String)], limit: usize) -> Result<Vec<RunRow>, Error> {
+    let Some(((key, value), others)) = attributes.split_first() else { return Ok(Vec::new()) };
+    let keys: Vec<Text<'_>> = others.iter().map(|(key, _)| Text(key)).collect();
+    let values: Vec<Text<'_>> = others.iter().map(|(_, value)| Text(value)).collect();
+    db.rows(
+        "find runs",
+        FIND,
+        args![
+            TEXT: Text(key), TEXT: Text(value), TEXT_ARRAY: keys, TEXT_ARRAY: values, INT8: read::rows(limit),
+        ],
+        run_row,
+    )
+    .await
+}
+
+pub(super) async fn notices(db: &Db, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>, Error> {
+    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let after = after.cast_signed();
+    db.rows("read notices", NOTICES, args![TEXT_ARRAY: statuses, INT8: after, INT8: read::rows(limit)], |row| {
+        let column = row.len() - 2;
+        Ok(Notice { sequence: number(row, column)?, status: read::status(row, column + 1)?, run: run_row(row)? })
+    })
+    .await
+}
+
+/// A run that has ended, or goes on as a new generation, waits for nothing any more.
+pub(super) async fn unwatch_all(session: &Session<'_>, watcher: RunKey) -> Result<()> {
+    session.query("DELETE FROM @watchers WHERE watcher = $1", args![INT8: watcher]).await?;
+    Ok(())
+}
+
+pub(super) async fn children(db: &Db, run: &str) -> Result<Vec<Arc<str>>, Error> {
+    let sql = "SELECT id FROM @runs WHERE parent = (SELECT key FROM @runs WHERE id = $1) ORDER BY key";
+    db.rows("read runs", sql, args![TEXT: Text(run)], |row| text(row, 0)).await
+}

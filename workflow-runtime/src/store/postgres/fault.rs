@@ -1,0 +1,160 @@
+//! What can go wrong between here and the database, and what to tell of it.
+
+use std::error::Error as _;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Code, Error};
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The database or the way to it says so.
+    Postgres(tokio_postgres::Error),
+    /// It took longer than it may.
+    Late,
+    /// No connection became free or was made in time.
+    Unconnected,
+    /// A row is not as it was written.
+    Damaged(String),
+    /// Anything else, explained already.
+    Told(Error),
+}
+
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Fault::Postgres(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::Told(error)
+    }
+}
+
+impl From<PoolError> for Fault {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Fault::Postgres(error),
+            _ => Fault::Unconnected,
+        }
+    }
+}
+
+impl Fault {
+    pub fn state(&self) -> Option<&SqlState> {
+        match self {
+            Fault::Postgres(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the database has rolled the transaction back for the sake of others, or could not begin it: it is worth
+    /// another attempt at once.
+    pub fn is_transient(&self) -> bool {
+        let states = [
+            &SqlState::T_R_SERIALIZATION_FAILURE,
+            &SqlState::T_R_DEADLOCK_DETECTED,
+            // A pooler has given the statement to another connection than the one that knows it.
+            &SqlState::INVALID_SQL_STATEMENT_NAME,
+        ];
+        self.state().is_some_and(|state| states.contains(&state))
+    }
+
+    /// Whether the database is not there just now: it is restarting, or the connection is gone.
+    pub fn is_outage(&self) -> bool {
+        let states = [&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::CANNOT_CONNECT_NOW];
+        match self {
+            Fault::Postgres(error) => match error.code() {
+                Some(state) => states.contains(&state),
+                None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
+            },
+            Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => false,
+        }
+    }
+
+    /// Whether the statement it is about has certainly changed nothing. What the database answers with an error it has
+    /// rolled back; without an answer nobody knows.
+    pub fn nothing_done(&self) -> bool {
+        match self {
+            Fault::Postgres(error) => error.as_db_error().is_some_and(|error| {
+                // What these say of a statement under way they say after it may have been committed.
+                ![&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::IDLE_SESSION_TIMEOUT]
+                    .contains(&error.code())
+            }),
+            Fault::Late => false,
+            Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => true,
+        }
+    }
+
+    /// Whether the connection is of no use any more.
+    pub fn spoils(&self) -> bool {
+        !matches!(self, Fault::Postgres(error) if error.as_db_error().is_some())
+            || self.state() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
+    }
+
+    /// As it is told to a user; `place` is the database, `what` such as "read a run".
+    pub fn explain(self, place: &str, what: &str) -> Error {
+        let failed = |code: Code| Error::coded(code, format!("could not {what} in the database {place}"));
+        let error = match self {
+            Fault::Told(error) => return error,
+            Fault::Damaged(text) => return failed(Code::Damaged).because(text).help("restore it from a backup"),
+            Fault::Late => {
+                return failed(Code::Store)
+                    .because("it did not answer in time")
+                    .help("check its load and the network; the time it is given is the URL's `timeout`");
+            }
+            Fault::Unconnected => {
+                return failed(Code::Store)
+                    .because("no connection was free or could be made in time")
+                    .help("check that it is up and takes connections; the URL's `connections` says how many are used");
+            }
+            Fault::Postgres(error) => error,
+        };
+        let mut told = failed(Code::Store).because(&error);
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            told = told.because(next);
+            cause = next.source();
+        }
+        match help(&error) {
+            Some(help) => told.help(help),
+            None => told,
+        }
+    }
+}
+
+fn help(error: &tokio_postgres::Error) -> Option<&'static str> {
+    let Some(state) = error.code() else {
+        return Some("check the host and the port of the URL, that the database is up, and `sslmode`");
+    };
+    let helps: [(&[&SqlState], &str); 9] = [
+        (
+            &[&SqlState::INVALID_PASSWORD, &SqlState::INVALID_AUTHORIZATION_SPECIFICATION],
+            "check the user and the password of the URL, and who may log in (pg_hba.conf)",
+        ),
+        (&[&SqlState::UNDEFINED_DATABASE], "create the database, or correct its name in the URL"),
+        (
+            &[&SqlState::INSUFFICIENT_PRIVILEGE],
+            "give the user of the URL the right to create a schema in the database, or to use the one that is there and \
+             all that is in it",
+        ),
+        (
+            &[&SqlState::UNDEFINED_TABLE, &SqlState::UNDEFINED_COLUMN, &SqlState::INVALID_SCHEMA_NAME],
+            "the schema was dropped or changed by something else: restore it, and open the store again",
+        ),
+        (&[&SqlState::TOO_MANY_CONNECTIONS], "raise max_connections, use a pooler, or lower the URL's `connections`"),
+        (&[&SqlState::DISK_FULL], "make room on the database's disk; nothing that was recorded is lost"),
+        (&[&SqlState::READ_ONLY_SQL_TRANSACTION], "give the URL of the primary: a replica cannot be written"),
+        (&[&SqlState::CANNOT_CONNECT_NOW], "it is starting or stopping; try again"),
+        (
+            &[&SqlState::LOCK_NOT_AVAILABLE, &SqlState::QUERY_CANCELED],
+            "something else holds a lock, or the database is too slow: see pg_stat_activity",
+        ),
+    ];
+    helps.into_iter().find(|(states, _)| states.contains(&state)).map(|(_, help)| help)
+}

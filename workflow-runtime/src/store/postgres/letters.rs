@@ -1,0 +1,164 @@
+//! Letters, and how they come into inboxes.
+
+use super::commit::Ours;
+use super::db::{Session, Text, args};
+use super::fault::Result;
+use super::notes::Notes;
+use super::read::{self, get};
+use crate::store::{About, Letter, Outcome, RunKey};
+
+/// Letters for different runs, each by its id or its key, that make their runs due. A sequence is drawn after the locks,
+/// which the order sees to: so those of a run ascend.
+macro_rules! receive {
+    ($by:literal) => {
+        concat!(
+            "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about)
+), locked AS MATERIALIZED (
+    SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
+    WHERE ", $by, " = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+), fresh AS MATERIALIZED (
+    INSERT INTO @dedupe (run, key)
+    SELECT key, dedupe FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING run
+), put AS MATERIALIZED (
+    INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation, about)
+    SELECT key, CASE WHEN ended OR owner = -1 THEN 0 ELSE owner END, arrived_at, format, checksum, body, generation, about
+    FROM input JOIN locked USING (", $by, ")
+    WHERE dedupe IS NULL OR key IN (SELECT run FROM fresh) ORDER BY key
+    RETURNING run
+), raised AS (
+    UPDATE @runs AS runs SET inbox_seq = runs.inbox_seq + 1, wake_at = CASE WHEN ended THEN runs.wake_at ELSE 0 END
+    FROM locked WHERE runs.key = locked.key AND locked.key IN (SELECT run FROM put)
+), concerned AS MATERIALIZED (
+    SELECT owner FROM locked WHERE NOT ended AND key IN (SELECT run FROM put) AND owner <> ALL ($10)
+), told AS (
+    SELECT pg_notify($8, CASE WHEN count(*) > 300 THEN $9 || ' *'
+        ELSE $9 || string_agg(DISTINCT CASE WHEN owner IN (0, -1) THEN ' d' ELSE ' h' || owner END, '') END)::text AS told
+    FROM concerned WHERE $11 HAVING count(*) > 0
+)
+SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), told.told FROM locked LEFT JOIN told ON true"
+        )
+    };
+}
+
+const POST: &str = receive!("id");
+const RECEIVE: &str = receive!("key");
+
+const PUT: &str = "
+WITH fresh AS (
+    INSERT INTO @dedupe (run, key) SELECT $1, $2 WHERE $2 IS NOT NULL ON CONFLICT DO NOTHING RETURNING run
+)
+INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
+SELECT key, 0, $3, $4, $5, $6, generation FROM @runs WHERE key = $1 AND ($2 IS NULL OR EXISTS (SELECT 1 FROM fresh))";
+
+/// The columns of letters.
+struct Columns<'l> {
+    dedupes: Vec<Option<Text<'l>>>,
+    arrivals: Vec<i64>,
+    formats: Vec<i32>,
+    checksums: Vec<i32>,
+    bodies: Vec<&'l [u8]>,
+}
+
+impl<'l> Columns<'l> {
+    fn of(letters: &[&'l Letter]) -> Self {
+        Columns {
+            dedupes: letters.iter().map(|letter| letter.dedupe.as_deref().map(Text)).collect(),
+            arrivals: letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect(),
+            formats: letters.iter().map(|letter| letter.format.cast_signed()).collect(),
+            checksums: letters.iter().map(|letter| letter.checksum.cast_signed()).collect(),
+            bodies: letters.iter().map(|letter| &*letter.body).collect(),
+        }
+    }
+}
+
+/// Posts letters to different runs; with `notes` who is concerned is noted there, without they are told at once.
+pub(super) async fn post(
+    session: &Session<'_>,
+    ours: &Ours,
+    posts: &[(&str, &Letter)],
+    notes: Option<&mut Notes>,
+) -> Result<Vec<(Outcome, Option<RunKey>)>> {
+    let ids: Vec<Text<'_>> = posts.iter().map(|(id, _)| Text(id)).collect();
+    let letters: Vec<&Letter> = posts.iter().map(|(_, letter)| *letter).collect();
+    let columns = Columns::of(&letters);
+    let abouts: Vec<Option<Text<'_>>> = posts.iter().map(|_| None).collect();
+    let tell = notes.is_none();
+    let rows = session
+        .query(
+            POST,
+            args![
+                TEXT_ARRAY: ids, TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals, INT4_ARRAY: columns.formats,
+                INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies, TEXT_ARRAY: abouts,
+                TEXT: session.db.options.schema, TEXT: ours.tag, INT8_ARRAY: ours.owners, BOOL: tell,
+            ],
+        )
+        .await?;
+    if let Some(notes) = notes {
+        note(&rows, notes)?;
+    }
+    let mut outcomes = Vec::with_capacity(posts.len());
+    for (id, _) in posts {
+        let mut found = None;
+        for row in &rows {
+            if *read::text(row, 0)? == **id {
+                found = Some(get(row, 1)?);
+            }
+        }
+        outcomes.push((found.map_or(Outcome::Unknown, |_| Outcome::Committed), found));
+    }
+    Ok(outcomes)
+}
+
+fn note(rows: &[tokio_postgres::Row], notes: &mut Notes) -> Result<()> {
+    for row in rows {
+        let (holder, ended, new): (i64, bool, bool) = (get(row, 2)?, get(row, 3)?, get(row, 4)?);
+        if new && !ended {
+            notes.letter(holder);
+        }
+    }
+    Ok(())
+}
+
+/// Puts a letter into a run's inbox, if it is new, and makes the run due.
+pub(super) async fn receive(
+    session: &Session<'_>,
+    ours: &Ours,
+    notes: &mut Notes,
+    run: RunKey,
+    letter: &Letter,
+    about: Option<&About>,
+) -> Result<()> {
+    let columns = Columns::of(&[letter]);
+    let about = about.map(About::to_text);
+    let about = vec![about.as_deref().map(Text)];
+    let rows = session
+        .query(
+            RECEIVE,
+            args![
+                INT8_ARRAY: vec![run], TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals,
+                INT4_ARRAY: columns.formats, INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies,
+                TEXT_ARRAY: about, TEXT: session.db.options.schema, TEXT: ours.tag, INT8_ARRAY: ours.owners, BOOL: false,
+            ],
+        )
+        .await?;
+    note(&rows, notes)
+}
+
+/// Puts a letter into a run's inbox without waking the run.
+pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<()> {
+    let dedupe = letter.dedupe.as_deref().map(Text);
+    session
+        .query(
+            PUT,
+            args![
+                INT8: run, TEXT: dedupe, INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
+                INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body,
+            ],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! What other processes change: heard by LISTEN, or looked for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Notify, mpsc};
+use tokio_postgres::{AsyncMessage, Client, Config};
+
+use super::Shared;
+use super::db::args;
+use super::fault::{Fault, Result};
+use crate::store::{self as runs, RunKey};
+
+/// How long one's own voice may take to be heard.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pauses between attempts to listen again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What has been heard and not been asked for.
+#[derive(Default)]
+pub(super) struct Signals {
+    changed: AtomicBool,
+    waking: Notify,
+    listening: AtomicBool,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
+    runs: HashMap<RunKey, Arc<str>>,
+    /// Those of which something was heard.
+    heard: Vec<Arc<str>>,
+    /// Something may have happened to any of them.
+    all: bool,
+}
+
+impl Signals {
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something may have changed.
+    pub fn changed(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.waking.notify_one();
+    }
+
+    fn anything(&self) {
+        self.followed().all = true;
+        self.changed();
+    }
+
+    pub fn follow(&self, run: RunKey, id: &Arc<str>) {
+        self.followed().runs.insert(run, id.clone());
+    }
+
+    /// The followed runs to which something happened since this was last asked.
+    pub fn take_followed(&self) -> runs::Followed {
+        let mut followed = self.followed();
+        let heard = std::mem::take(&mut followed.heard);
+        match std::mem::take(&mut followed.all) {
+            true => runs::Followed::Any,
+            false => runs::Followed::Runs(heard),
+        }
+    }
+
+    /// Resolves when something has changed, or may have.
+    pub async fn changing(&self, poll: Duration) {
+        while !self.changed.swap(false, Ordering::AcqRel) {
+            if self.listening.load(Ordering::Acquire) {
+                self.waking.notified().await;
+            } else {
+                tokio::select! {
+                    biased;
+                    () = self.waking.notified() => {}
+                    () = tokio::time::sleep(poll) => self.anything(),
+                }
+            }
+        }
+    }
+
+    /// What another store has said.
+    fn hear(&self, words: &str, ours: impl Fn(i64) -> bool) {
+        let mut concerns = false;
+        for word in words.split(' ') {
+            let number = || word.get(1..).and_then(|number| number.parse::<i64>().ok());
+            match word.as_bytes().first() {
+                Some(b'd') => concerns = true,
+                Some(b'h') => concerns |= number().is_some_and(&ours),
+                Some(b'a') => {
+                    let mut followed = self.followed();
+                    // It stays: the same run may be heard of again, until it has ended.
+                    if let Some(id) = number().and_then(|run| followed.runs.get(&run).cloned()) {
+                        followed.heard.push(id);
+                        concerns = true;
+                    }
+                }
+                _ => self.anything(),
+            }
+        }
+        if concerns {
+            self.changed();
+        }
+    }
+}
+
+/// A connection that listens.
+struct Ear {
+    /// It closes the connection when it is dropped.
+    _client: Client,
+    heard: mpsc::UnboundedReceiver<String>,
+}
+
+async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
+    let tls = shared.db.options.tls()?;
+    let connecting = tokio::time::timeout(shared.db.options.connect_timeout, config.connect(tls));
+    let (client, mut connection) = connecting.await.map_err(|_| Fault::Late)??;
+    let (sender, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(Ok(message)) = messages.next().await {
+            if let AsyncMessage::Notification(told) = message
+                && sender.send(told.payload().to_owned()).is_err()
+            {
+                return;
+            }
+        }
+    });
+    let listen = format!("LISTEN {}", super::db::quoted(&shared.db.options.schema));
+    let listening = tokio::time::timeout(shared.db.options.timeout, client.batch_execute(&listen));
+    listening.await.map_err(|_| Fault::Late)??;
+    Ok(Ear { _client: client, heard })
+}
+
+/// Whether this store hears what it says itself: behind a pooler nobody hears anything.
+async fn hears(shared: &Shared, ear: &mut Ear) -> Result<bool> {
+    let (channel, word) = (&shared.db.options.schema, format!("{} ?", shared.tag));
+    shared.db.connect().await?.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: word]).await?;
+    let echo = async {
+        while let Some(words) = ear.heard.recv().await {
+            if words == word {
+                return true;
+            }
+            hear(shared, &words);
+        }
+        false
+    };
+    Ok(tokio::time::timeout(ECHO_TIMEOUT, echo).await.unwrap_or(false))
+}
+
+fn hear(shared: &Shared, words: &str) {
+    if let Some((tag, words)) = words.split_once(' ')
+        && tag != shared.tag
+    {
+        shared.signals.hear(words, |holder| shared.owners().contains(&holder));
+    }
+}
+
+/// Begins to listen, and goes on for as long as the store is open. What cannot be heard is looked for.
+pub(super) async fn start(shared: &Arc<Shared>) {
+    let Some(config) = shared.db.options.listen.clone() else { return };
+    let first = listening(shared, &config).await;
+    let listener = tokio::spawn(listen(Arc::downgrade(shared), config, first));
+    *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.abort_handle());
+}
+
+async fn listening(shared: &Shared, config: &Config) -> Option<Ear> {
+    let ear = async {
+        let mut ear = connect(shared, config).await?;
+        Ok::<_, Fault>(hears(shared, &mut ear).await?.then_some(ear))
+    };
+    match ear.await {
+        Ok(Some(ear)) => {
+            shared.signals.listening.store(true, Ordering::Release);
+            Some(ear)
+        }
+        Ok(None) => {
+            let every = shared.db.options.poll;
+            tracing::warn!(?every, "notifications of the database do not arrive here; changes are looked for");
+            None
+        }
+        Err(fault) => {
+            tracing::warn!(?fault, "the notifications of the database cannot be listened to; changes are looked for");
+            None
+        }
+    }
+}
+
+async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
+    let (mut ear, mut pause) = (first, PAUSES.0);
+    loop {
+        while let Some(listening) = &mut ear {
+            pause = PAUSES.0;
+            let Some(words) = listening.heard.recv().await else { break };
+            let Some(shared) = shared.upgrade() else { return };
+            hear(&shared, &words);
+        }
+        {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.signals.listening.store(false, Ordering::Release);
+            shared.signals.anything();
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+        let Some(shared) = shared.upgrade() else { return };
+        ear = listening(&shared, &config).await;
+        // What was said meanwhile was not heard.
+        shared.signals.anything();
+    }
+}

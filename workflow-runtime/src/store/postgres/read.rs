@@ -1,0 +1,198 @@
+//! Rows, as they are read.
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use super::db::{Db, Plain, Session, Text, args};
+use super::fault::{Fault, Result};
+use crate::error::Error;
+use crate::store::{About, Fence, InboxRow, JournalRow, RunKey, RunRow, Status};
+
+/// What a run's row has to be selected by. A raise of `recoveries` counts for as long as the journal has not grown since.
+macro_rules! run_columns {
+    () => {
+        "runs.key, runs.id, workflow, fingerprint, args_digest, runs.generation, status, owner, epoch, wake_at, inbox_seq,
+         CASE WHEN recoveries = 0 THEN 0
+              WHEN recovered_generation = runs.generation AND recovered_idx = coalesce((
+                  SELECT max(idx) FROM @journal AS journal WHERE run = runs.key AND journal.generation = runs.generation
+              ), -1) THEN recoveries
+              ELSE 0 END,
+         created_at, started_at, completed_at, stuck, (SELECT parents.id FROM @runs AS parents WHERE parents.key = runs.parent)"
+    };
+}
+pub(super) use run_columns;
+
+const RUN: &str = concat!("SELECT ", run_columns!(), " FROM @runs AS runs WHERE id = $1");
+
+const JOURNAL: &str = "
+SELECT idx, turn, format, checksum, body FROM @journal
+WHERE run = $1 AND generation = $2 AND idx >= $3 ORDER BY idx LIMIT $4";
+
+const LAST: &str = "
+SELECT idx, turn, format, checksum, body FROM @journal
+WHERE run = $1 AND generation = $2 ORDER BY idx DESC LIMIT 1";
+
+/// In one statement, so that the letters are those that the number counts.
+const INBOX: &str = "
+SELECT inbox_seq, sequence, arrived_at, format, checksum, body, about, unread, inbox.generation
+FROM @runs AS runs LEFT JOIN @inbox AS inbox ON inbox.run = runs.key WHERE runs.key = $1 ORDER BY sequence";
+
+/// A column, or what is wrong with it.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
+    row.try_get(column).map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let name = row.columns().get(column).map_or("?", |column| column.name());
+        Fault::Damaged(format!("the column {name}: {cause}"))
+    })
+}
+
+pub(super) fn number(row: &Row, column: usize) -> Result<u64> {
+    get(row, column).map(i64::cast_unsigned)
+}
+
+pub(super) fn numbers(row: &Row, column: usize) -> Result<Option<u64>> {
+    get::<Option<i64>>(row, column).map(|number| number.map(i64::cast_unsigned))
+}
+
+pub(super) fn small(row: &Row, column: usize) -> Result<u32> {
+    get(row, column).map(i32::cast_unsigned)
+}
+
+pub(super) fn text(row: &Row, column: usize) -> Result<Arc<str>> {
+    get::<Plain>(row, column).map(|text| text.0)
+}
+
+pub(super) fn texts(row: &Row, column: usize) -> Result<Option<Arc<str>>> {
+    get::<Option<Plain>>(row, column).map(|text| text.map(|text| text.0))
+}
+
+pub(super) fn body(row: &Row, column: usize) -> Result<Arc<[u8]>> {
+    get::<&[u8]>(row, column).map(Arc::from)
+}
+
+pub(super) fn id(row: &Row, column: usize) -> Result<u128> {
+    let bytes: &[u8] = get(row, column)?;
+    let bytes = bytes.try_into().map_err(|_| Fault::Damaged(format!("a number of {} bytes", bytes.len())))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+pub(super) fn status(row: &Row, column: usize) -> Result<Status> {
+    let word: &str = get(row, column)?;
+    Status::parse(word).ok_or_else(|| Fault::Damaged(format!("a run has the status {word:?}")))
+}
+
+pub(super) fn run_row(row: &Row) -> Result<RunRow> {
+    let digest: &[u8] = get(row, 4)?;
+    Ok(RunRow {
+        key: get(row, 0)?,
+        id: text(row, 1)?,
+        workflow: text(row, 2)?,
+        fingerprint: text(row, 3)?,
+        args_digest: digest
+            .try_into()
+            .map_err(|_| Fault::Damaged(format!("a digest of arguments has {} bytes", digest.len())))?,
+        generation: number(row, 5)?,
+        status: status(row, 6)?,
+        fence: Fence { owner: number(row, 7)?, epoch: number(row, 8)? },
+        wake_at: numbers(row, 9)?,
+        inbox_seq: number(row, 10)?,
+        recoveries: small(row, 11)?,
+        created_at: number(row, 12)?,
+        started_at: numbers(row, 13)?,
+        completed_at: numbers(row, 14)?,
+        stuck: texts(row, 15)?,
+        parent: texts(row, 16)?,
+    })
+}
+
+fn journal_row(row: &Row) -> Result<JournalRow> {
+    Ok(JournalRow {
+        index: number(row, 0)?,
+        turn: id(row, 1)?,
+        format: small(row, 2)?,
+        checksum: small(row, 3)?,
+        body: body(row, 4)?,
+    })
+}
+
+fn inbox_row(row: &Row) -> Result<InboxRow> {
+    let about = texts(row, 6)?;
+    let about =
+        about.map(|text| About::parse(&text).ok_or_else(|| Fault::Damaged(format!("a letter is about {text:?}"))));
+    Ok(InboxRow {
+        sequence: number(row, 1)?,
+        arrived_at: number(row, 2)?,
+        format: small(row, 3)?,
+        checksum: small(row, 4)?,
+        body: body(row, 5)?,
+        about: about.transpose()?,
+        unread: get(row, 7)?,
+        generation: number(row, 8)?,
+    })
+}
+
+impl Db {
+    /// Rows, each made of one of the database's.
+    pub async fn rows<T>(
+        &self,
+        what: &str,
+        sql: &'static str,
+        args: &[super::db::Arg<'_>],
+        row: impl FnMut(&Row) -> Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = self.read(what, sql, args).await?;
+        rows.iter().map(row).collect::<Result<_>>().map_err(|fault| self.explain(fault, what))
+    }
+}
+
+pub(super) async fn run(db: &Db, id: &str) -> Result<Option<RunRow>, Error> {
+    Ok(db.rows("read a run", RUN, args![TEXT: Text(id)], run_row).await?.pop())
+}
+
+/// The same inside a transaction.
+pub(super) async fn run_in(session: &Session<'_>, id: &str) -> Result<Option<RunRow>> {
+    session.query_opt(RUN, args![TEXT: Text(id)]).await?.as_ref().map(run_row).transpose()
+}
+
+pub(super) async fn journal(
+    db: &Db,
+    run: RunKey,
+    generation: u64,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<JournalRow>, Error> {
+    let (generation, from) = (generation.cast_signed(), from.min(i64::MAX as u64).cast_signed());
+    db.rows("read a journal", JOURNAL, args![INT8: run, INT8: generation, INT8: from, INT8: rows(limit)], journal_row)
+        .await
+}
+
+pub(super) async fn last(db: &Db, run: RunKey, generation: u64) -> Result<Option<JournalRow>, Error> {
+    Ok(db.rows("read a journal", LAST, args![INT8: run, INT8: generation.cast_signed()], journal_row).await?.pop())
+}
+
+pub(super) async fn last_in(session: &Session<'_>, run: RunKey, generation: u64) -> Result<Option<JournalRow>> {
+    session
+        .query_opt(LAST, args![INT8: run, INT8: generation.cast_signed()])
+        .await?
+        .as_ref()
+        .map(journal_row)
+        .transpose()
+}
+
+pub(super) async fn inbox(db: &Db, run: RunKey) -> Result<(u64, Vec<InboxRow>), Error> {
+    let mut inbox_seq = 0;
+    let letters = db
+        .rows("read an inbox", INBOX, args![INT8: run], |row| {
+            inbox_seq = number(row, 0)?;
+            numbers(row, 1)?.map(|_| inbox_row(row)).transpose()
+        })
+        .await?;
+    Ok((inbox_seq, letters.into_iter().flatten().collect()))
+}
+
+/// How many rows, as the database takes it.
+pub(super) fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,218 @@
+//! Turns: any number of different runs' in one statement.
+
+use std::collections::HashMap;
+
+use super::commit::Ours;
+use super::db::{Session, Text, args};
+use super::fault::Result;
+use super::read::{get, id};
+use super::time;
+use crate::store::{Outcome, RunKey, Status, Turn};
+
+/// The rows are locked in the order of their keys, so that two such statements do not wait for one another. What is
+/// compared is the row as it is under the lock; the journal's row before has been written under the same fence, and what
+/// a turn that is sent again finds in its place is looked up by the next statement. The end of a run that is `tied`
+/// concerns more rows: `$17` says whether it is taken all the same.
+const TURNS: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
+), locked AS MATERIALIZED (
+    SELECT key, owner, epoch, generation, tied, awaited, followed FROM @runs WHERE key = ANY ($1) ORDER BY key
+    FOR NO KEY UPDATE
+), held AS MATERIALIZED (
+    SELECT input.*, awaited, followed,
+        coalesce(input.status IN ('completed', 'failed', 'cancelled'), false) AS terminal,
+        coalesce(input.status IN ('completed', 'failed', 'cancelled', 'stuck'), false) AS ends, tied
+    FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
+        AND locked.generation = input.generation
+), appended AS (
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+    SELECT run, generation, idx, turn, format, checksum, body FROM held
+    WHERE idx IS NOT NULL AND ($17 OR NOT (terminal AND tied)) AND (idx = 0 OR EXISTS (
+        SELECT 1 FROM @journal AS before
+        WHERE before.run = held.run AND before.generation = held.generation AND before.idx = held.idx - 1
+    ))
+    ON CONFLICT DO NOTHING
+    RETURNING run
+), taken AS MATERIALIZED (
+    SELECT * FROM held
+    WHERE ($17 OR NOT (terminal AND tied)) AND (idx IS NULL OR run IN (SELECT run FROM appended))
+), changed AS (
+    UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
+        started_at = coalesce(runs.started_at, taken.started_at),
+        completed_at = coalesce(runs.completed_at, taken.completed_at), stuck = taken.stuck,
+        awaited = runs.awaited AND NOT taken.ends, followed = runs.followed AND NOT taken.ends
+    FROM taken WHERE runs.key = taken.run AND taken.status IS NOT NULL
+), deleted AS (
+    DELETE FROM @inbox AS inbox USING unnest($15, $16) AS delivered (run, sequence)
+    WHERE inbox.sequence = delivered.sequence AND inbox.run = delivered.run
+        AND delivered.run IN (SELECT run FROM taken)
+), left_over AS (
+    UPDATE @inbox SET holder = 0
+    WHERE run IN (SELECT run FROM taken WHERE ends) AND holder <> 0 AND sequence <> ALL ($16)
+), told AS (
+    SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
+    FROM taken WHERE ends AND (awaited OR followed) AND NOT $17 HAVING count(*) > 0
+)
+SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, told.told
+FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
+
+/// The same for turns that are a journal row and nothing else, as nearly every step is: planning the whole would take longer
+/// than writing the row does.
+const ROWS: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
+), locked AS MATERIALIZED (
+    SELECT key, owner, epoch, generation FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+)
+INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+SELECT run, input.generation, idx, turn, format, checksum, body
+FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
+    AND locked.generation = input.generation
+WHERE idx = 0 OR EXISTS (
+    SELECT 1 FROM @journal AS before
+    WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
+)
+ON CONFLICT DO NOTHING
+RETURNING run";
+
+const THERE: &str = "
+SELECT run, journal.turn FROM @journal AS journal JOIN unnest($1, $2, $3) AS t (run, generation, idx)
+    USING (run, generation, idx)";
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is written; whether somebody elsewhere waits for the run's end or its chunks.
+    Written { awaited: bool, followed: bool },
+    /// It ends a run that is tied, and is not written.
+    Tied,
+    /// It was written before.
+    Before,
+    /// It is refused.
+    Refused,
+}
+
+impl Taken {
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Taken::Written { .. } | Taken::Before => Outcome::Committed,
+            Taken::Tied | Taken::Refused => Outcome::Fenced,
+        }
+    }
+}
+
+/// Whether a turn is all in its row, its change and what it has delivered.
+pub(super) fn is_plain(turn: &Turn) -> bool {
+    turn.effects.is_none()
+        && turn.unread.is_empty()
+        && turn.returned.is_empty()
+        && turn.chunks.is_empty()
+        && turn.settles.is_empty()
+}
+
+/// Whether a turn is its row.
+fn is_row(turn: &Turn) -> bool {
+    turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
+}
+
+/// Takes turns of different runs: the plain part of each. With `tied` also those that end tied runs, and nobody is told;
+/// the caller then does the rest.
+pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
+    let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
+    let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
+    let owners: Vec<i64> = turns.iter().map(|turn| turn.fence.owner.cast_signed()).collect();
+    let epochs: Vec<i64> = turns.iter().map(|turn| turn.fence.epoch.cast_signed()).collect();
+    let rows = || turns.iter().map(|turn| turn.row.as_ref());
+    let changes = || turns.iter().map(|turn| turn.change.as_ref());
+    let indexes: Vec<Option<i64>> = rows().map(|row| Some(row?.index.cast_signed())).collect();
+    let numbers: Vec<Option<[u8; 16]>> = rows().map(|row| Some(row?.turn.to_be_bytes())).collect();
+    let numbers: Vec<Option<&[u8]>> = numbers.iter().map(|number| number.as_ref().map(<[u8; 16]>::as_slice)).collect();
+    let formats: Vec<Option<i32>> = rows().map(|row| Some(row?.format.cast_signed())).collect();
+    let checksums: Vec<Option<i32>> = rows().map(|row| Some(row?.checksum.cast_signed())).collect();
+    let bodies: Vec<Option<&[u8]>> = rows().map(|row| Some(&*row?.body)).collect();
+    let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
+    if !tied && turns.iter().all(|turn| is_row(turn)) {
+        let written = session
+            .query(
+                ROWS,
+                args![
+                    INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs,
+                    INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                    BYTEA_ARRAY: bodies,
+                ],
+            )
+            .await?;
+        for row in &written {
+            outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false });
+        }
+        return settled(session, turns, outcomes).await;
+    }
+    let statuses: Vec<Option<&str>> = changes().map(|change| Some(change?.status.as_str())).collect();
+    let wakes: Vec<Option<i64>> = changes().map(|change| change?.wake_at.map(time)).collect();
+    let starts: Vec<Option<i64>> = changes().map(|change| change?.started_at.map(u64::cast_signed)).collect();
+    let ends: Vec<Option<i64>> = changes().map(|change| change?.completed_at.map(u64::cast_signed)).collect();
+    let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change?.stuck.as_deref().map(Text)).collect();
+    let delivered: Vec<(RunKey, i64)> = turns
+        .iter()
+        .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
+        .collect();
+    let (letters_of, letters): (Vec<RunKey>, Vec<i64>) = delivered.into_iter().unzip();
+    let taken = session
+        .query(
+            TURNS,
+            args![
+                INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
+                BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
+                TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
+                INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
+                TEXT: session.db.options.schema, TEXT: ours.tag,
+            ],
+        )
+        .await?;
+    for row in &taken {
+        let outcome = match (get(row, 1)?, get(row, 2)?) {
+            (true, _) => Taken::Written { awaited: get(row, 3)?, followed: get(row, 4)? },
+            (false, true) if !tied => Taken::Tied,
+            (false, _) => Taken::Refused,
+        };
+        outcomes.insert(get(row, 0)?, outcome);
+    }
+    settled(session, turns, outcomes).await
+}
+
+/// What became of each turn, once it is known of those that were not written whether they had been before.
+async fn settled(session: &Session<'_>, turns: &[&Turn], mut outcomes: HashMap<RunKey, Taken>) -> Result<Vec<Taken>> {
+    let refused: Vec<&Turn> = turns
+        .iter()
+        .copied()
+        .filter(|turn| turn.row.is_some() && !matches!(outcomes.get(&turn.run), Some(Taken::Written { .. })))
+        .collect();
+    if !refused.is_empty() {
+        before(session, &refused, &mut outcomes).await?;
+    }
+    Ok(turns.iter().map(|turn| outcomes.get(&turn.run).copied().unwrap_or(Taken::Refused)).collect())
+}
+
+/// Finds those that were written before.
+async fn before(session: &Session<'_>, turns: &[&Turn], outcomes: &mut HashMap<RunKey, Taken>) -> Result<()> {
+    let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
+    let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
+    let index = |turn: &&Turn| turn.row.as_ref().map(|row| row.index.cast_signed());
+    let indexes: Vec<Option<i64>> = turns.iter().map(index).collect();
+    let there = session.query(THERE, args![INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: indexes]).await?;
+    for row in &there {
+        let (run, number): (RunKey, u128) = (get(row, 0)?, id(row, 1)?);
+        let sent = turns.iter().find(|turn| turn.run == run).and_then(|turn| turn.row.as_ref());
+        let same = sent.is_some_and(|sent| sent.turn == number);
+        outcomes.insert(run, if same { Taken::Before } else { Taken::Refused });
+    }
+    Ok(())
+}
+
+/// Whether a run has ended for those who wait for it.
+pub(super) fn ends(status: Status) -> bool {
+    status.is_terminal() || status == Status::Stuck
+}

@@ -1,0 +1,203 @@
+//! Who executes: leases, by the database's clock to others and by a monotonic clock to their holders.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::db::{Session, args};
+use super::fault::Result;
+use super::notes::Notes;
+use super::read::get;
+use crate::error::Error;
+use crate::store::Ownership;
+
+const REGISTER: &str = "
+INSERT INTO @workers (owner, expires_at) VALUES ($1, now() + $2 * interval '1 millisecond')
+ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at";
+
+/// All that an idle worker writes. How many others are late is told by the way.
+const RENEW: &str = "
+UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1
+RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1)";
+
+/// It waits for whoever creates or claims something under the right to execute that it takes away.
+const REAP: &str = "DELETE FROM @workers WHERE expires_at < now() AND owner <> $1 RETURNING owner";
+
+const GIVE_UP: &str = "DELETE FROM @workers WHERE owner = $1 RETURNING owner";
+
+/// The runs become those of a worker that died. Letters that came after it last looked have pulled `wake_at` forward, and
+/// its own later turns may have put it back.
+const ADOPT: &str = "
+WITH orphans AS MATERIALIZED (
+    SELECT key FROM @runs WHERE owner = ANY ($1) AND wake_at IS NOT NULL ORDER BY key FOR NO KEY UPDATE
+)
+UPDATE @runs AS runs SET owner = -1, wake_at = CASE WHEN EXISTS (
+    SELECT 1 FROM @inbox AS inbox WHERE inbox.run = runs.key AND NOT unread
+) THEN 0 ELSE wake_at END
+FROM orphans WHERE runs.key = orphans.key RETURNING runs.key";
+
+/// A worker's lease, until it is dropped.
+pub(super) struct Lease {
+    shared: Arc<Shared>,
+    owner: u64,
+    lost: watch::Receiver<bool>,
+    renewal: JoinHandle<()>,
+    given_up: bool,
+}
+
+/// Registers a worker, and takes the runs of those that are late from them.
+pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, Error> {
+    shared.given_up().await;
+    let explain = |fault| shared.db.explain(fault, "register this worker");
+    let session = shared.db.connect_for_lease().await.map_err(explain)?;
+    // Before it is sent: the database counts from later on.
+    let sent = Instant::now();
+    let registered = async {
+        session.begin().await?;
+        session.query(REGISTER, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
+        reap(shared, &session, owner).await?;
+        session.commit().await
+    };
+    if let Err(fault) = registered.await {
+        session.spoil();
+        return Err(explain(fault));
+    }
+    drop(session);
+    shared.owners().insert(owner.cast_signed());
+    let (sender, lost) = watch::channel(false);
+    let renewal = tokio::spawn(renew(shared.clone(), owner, sent, sender));
+    Ok(Lease { shared: shared.clone(), owner, lost, renewal, given_up: false })
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX >> 16)
+}
+
+async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<()> {
+    let dead = session.query(REAP, args![INT8: owner.cast_signed()]).await?;
+    let dead: Vec<i64> = dead.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    if !dead.is_empty() {
+        tracing::warn!(workers = dead.len(), "workers have not renewed their leases; their runs are taken over");
+        adopt(shared, session, &dead).await?;
+    }
+    Ok(())
+}
+
+async fn adopt(shared: &Shared, session: &Session<'_>, owners: &[i64]) -> Result<()> {
+    let adopted = session.query(ADOPT, args![INT8_ARRAY: owners]).await?;
+    if !adopted.is_empty() {
+        let notes = Notes { due: true, ..Notes::default() };
+        notes.send(session, &shared.tag, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Renews a lease until it is lost.
+async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, lost: watch::Sender<bool>) {
+    let lease = shared.db.options.lease;
+    let (margin, interval) = (lease / 10, lease / 3);
+    let mut deadline = sent + lease - margin;
+    let mut next = sent + interval;
+    loop {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(deadline) => break,
+            () = tokio::time::sleep_until(next) => {}
+        }
+        let sent = Instant::now();
+        let renewed = tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(deadline) => break,
+            renewed = renew_once(&shared, owner) => renewed,
+        };
+        match renewed {
+            Ok(true) => {
+                deadline = sent + lease - margin;
+                next = sent + interval;
+            }
+            Ok(false) => break,
+            Err(fault) => {
+                tracing::warn!(?fault, "the lease of this worker could not be renewed; trying again");
+                next = Instant::now() + lease / 20;
+            }
+        }
+    }
+    tracing::error!("the lease of this worker is over; what it was executing is left to others");
+    lost.send_replace(true);
+}
+
+/// Whether the lease is still there.
+async fn renew_once(shared: &Shared, owner: u64) -> Result<bool> {
+    let session = shared.db.connect_for_lease().await?;
+    // A renewal that is given up leaves its answer under way.
+    session.spoil();
+    let row =
+        session.query_opt(RENEW, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
+    let late = row.map(|row| get::<i64>(&row, 0)).transpose()?;
+    if late.is_some_and(|late| late > 0) {
+        session.begin().await?;
+        let reaped = async {
+            reap(shared, &session, owner).await?;
+            session.commit().await
+        };
+        if let Err(fault) = reaped.await {
+            tracing::warn!(?fault, "late workers could not be seen to; trying again");
+            return Ok(true);
+        }
+        shared.signals.changed();
+    }
+    session.keep();
+    Ok(late.is_some())
+}
+
+async fn give_up(shared: Arc<Shared>, owner: u64) {
+    let given_up = async {
+        let session = shared.db.connect_for_lease().await?;
+        session.begin().await?;
+        if !session.query(GIVE_UP, args![INT8: owner.cast_signed()]).await?.is_empty() {
+            adopt(&shared, &session, &[owner.cast_signed()]).await?;
+        }
+        session.commit().await
+    };
+    let given_up = tokio::time::timeout(shared.db.options.lease, given_up).await;
+    shared.owners().remove(&owner.cast_signed());
+    match given_up {
+        Ok(Ok(())) => shared.signals.changed(),
+        late => tracing::warn!(?late, "the lease of this worker could not be given up; it ends by itself"),
+    }
+}
+
+impl Ownership for Lease {
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        let mut lost = self.lost.clone();
+        Box::pin(async move {
+            if lost.wait_for(|lost| *lost).await.is_err() {
+                std::future::pending().await
+            }
+        })
+    }
+
+    fn give_up(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.given_up = true;
+        self.renewal.abort();
+        Box::pin(give_up(self.shared.clone(), self.owner))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        // Without a runtime, at the end of a process, the lease ends by itself.
+        if !self.given_up
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let giving_up = runtime.spawn(give_up(self.shared.clone(), self.owner));
+            self.shared.giving_up().push(giving_up);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Small values as the databases store them.
+
+use super::{About, TokenState};
+
+const OPERATION: &str = "operation ";
+const OWNER: &str = "owner ";
+const ENDED: &str = "ended ";
+
+impl About {
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            About::Operation(op) => format!("{OPERATION}{op}"),
+            About::Owner(run) => format!("{OWNER}{run}"),
+            About::Ended(op) => format!("{ENDED}{op}"),
+        }
+    }
+
+    /// Nothing if the text is damaged.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if let Some(owner) = text.strip_prefix(OWNER) {
+            Some(About::Owner(owner.into()))
+        } else if let Some(op) = text.strip_prefix(ENDED) {
+            op.parse().ok().map(About::Ended)
+        } else {
+            text.strip_prefix(OPERATION).and_then(|op| op.parse().ok()).map(About::Operation)
+        }
+    }
+}
+
+impl TokenState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            TokenState::Open => "open",
+            TokenState::Disposed => "disposed",
+            TokenState::Finished => "finished",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        [TokenState::Open, TokenState::Disposed, TokenState::Finished].into_iter().find(|state| state.as_str() == word)
+    }
+}
