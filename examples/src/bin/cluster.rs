@@ -1,0 +1,161 @@
+//! Three processes on one PostgreSQL share the work of many runs; one of them is killed in the middle, and one joins later.
+//!
+//! `cargo run --bin cluster [RUNS]`: on the database of `DATABASE_URL` (in a schema that is removed afterwards), else on a
+//! server that it starts from the installed binaries and removes again.
+//!
+//! The program starts itself as workers. It is a client of the same database: it starts the runs and waits for them, and
+//! executes nothing. Every execution of a step is a line in a log that only grows: at the end it shows who has executed
+//! what, and that no step ran again which was recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use workflow_harness::postgres;
+use workflow_runtime::{Client, Engine, Error, Result, Run, step, step_info, workflow};
+
+const RUNS: usize = 300;
+const STEPS: u32 = 10;
+const STEP_MILLISECONDS: u64 = 20;
+const WORKERS: usize = 3;
+
+/// Where the steps write that they ran.
+struct Log(File);
+
+/// Draws a number that no second execution would draw again: what a run returns tells which execution was recorded.
+#[step]
+async fn draw(#[resource] log: &Log, number: u32) -> Result<u64> {
+    let value = fastrand::u64(..);
+    let run = step_info().map(|info| info.run).unwrap_or_default();
+    // One write to a file that is only appended to: the line survives the kill of this process, and is never half.
+    (&log.0).write_all(format!("{} {run} {number} {value}\n", std::process::id()).as_bytes())?;
+    tokio::time::sleep(Duration::from_millis(STEP_MILLISECONDS)).await;
+    Ok(value)
+}
+
+#[workflow]
+async fn draws(count: u32) -> Result<Vec<u64>> {
+    let mut values = Vec::new();
+    for number in 0..count {
+        values.push(draw(number).await?);
+    }
+    Ok(values)
+}
+
+/// A worker: it executes whatever is due until it is told to end.
+async fn work(url: &str, log: &Path) -> Result<()> {
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
+    let engine = Engine::builder().url(url).resource(Log(log)).concurrency(32).open().await?;
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
+    engine.shutdown().await
+}
+
+/// A worker's process. It is told to end by the end of its input, also by the end of this process.
+fn worker(url: &str, log: &Path) -> Result<Child> {
+    let program = std::env::current_exe()?;
+    Ok(Command::new(program).arg("work").arg(url).arg(log).stdin(Stdio::piped()).spawn()?)
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["work", url, log] => work(url, Path::new(log)).await.map(|()| ExitCode::SUCCESS),
+        [] => show(RUNS).await,
+        [runs] => show(runs.parse()?).await,
+        _ => Err(Error::new("usage: cluster [RUNS]")),
+    }
+}
+
+async fn show(runs: usize) -> Result<ExitCode> {
+    if let Some(lacking) = postgres::lacking() {
+        return Err(Error::new(format!("there is no PostgreSQL here: {lacking}")));
+    }
+    let shown = tokio::task::spawn_blocking(postgres::url).await?;
+    let log = std::env::temp_dir().join(format!("workflow-cluster-{}.log", std::process::id()));
+    let shown = share(&shown, &log, runs).await;
+    let _ = std::fs::remove_file(&log);
+    tokio::task::spawn_blocking(postgres::stop).await?;
+    shown
+}
+
+async fn share(url: &str, log: &Path, runs: usize) -> Result<ExitCode> {
+    let client = Client::connect(url).await?;
+    let mut workers = (0..WORKERS).map(|_| worker(url, log)).collect::<Result<Vec<_>>>()?;
+    println!("{WORKERS} workers, {runs} runs of {STEPS} steps");
+
+    let begun = Instant::now();
+    let mut started: Vec<Run<Vec<u64>>> = Vec::new();
+    for number in 0..runs {
+        started.push(client.start(draws, STEPS).id(format!("run {number}")).await?);
+    }
+    let bar = ProgressBar::new(runs as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} runs have ended  {msg}")
+            .unwrap_or(ProgressStyle::default_bar()),
+    );
+    let mut ends: FuturesUnordered<_> =
+        started.into_iter().map(|run| async { (run.id().to_owned(), run.await) }).collect();
+    let mut results = BTreeMap::new();
+    let mut killed = None;
+    while let Some((id, result)) = ends.next().await {
+        results.insert(id, result?);
+        bar.inc(1);
+        if results.len() == runs.div_ceil(3) {
+            // SIGKILL: it can tell nobody.
+            workers[0].kill()?;
+            workers[0].wait()?;
+            killed = Some(workers[0].id());
+            bar.set_message(format!("worker {} was killed", workers[0].id()));
+            workers.push(worker(url, log)?);
+        }
+    }
+    bar.finish();
+    for mut worker in workers {
+        drop(worker.stdin.take());
+        worker.wait()?;
+    }
+    println!("all ended after {:.1} s", begun.elapsed().as_secs_f64());
+    tell(&std::fs::read_to_string(log)?, &results, killed)
+}
+
+/// Who has executed what, and whether that is as it should be.
+fn tell(log: &str, results: &BTreeMap<String, Vec<u64>>, killed: Option<u32>) -> Result<ExitCode> {
+    let mut executed: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut attempts: BTreeMap<(String, usize), Vec<(u32, u64)>> = BTreeMap::new();
+    for line in log.lines() {
+        // The id of a run has a space in it.
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [process, word, run, number, value] = parts[..] else { continue };
+        let process = process.parse()?;
+        *executed.entry(process).or_default() += 1;
+        let step = (format!("{word} {run}"), number.parse()?);
+        attempts.entry(step).or_default().push((process, value.parse()?));
+    }
+    for (process, steps) in &executed {
+        let end = if killed == Some(*process) { ", until it was killed" } else { "" };
+        println!("worker {process}: {steps} executions of steps{end}");
+    }
+    let (mut again, mut wrong) = (0, BTreeSet::new());
+    for ((run, number), executions) in &attempts {
+        let Some((last, before)) = executions.split_last() else { continue };
+        again += before.len();
+        // Only what the killed process had not recorded runs again, and what ran last is what was recorded.
+        let is_right = results[run].get(*number) == Some(&last.1);
+        if !is_right || before.iter().any(|(process, _)| Some(*process) != killed) {
+            wrong.insert(run);
+        }
+    }
+    println!("{again} steps were under way in the worker that was killed, and ran again in others");
+    if !wrong.is_empty() || attempts.len() != results.len() * STEPS as usize {
+        println!("runs in which a recorded step ran again, or one is missing: {wrong:?}");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("no step that was recorded ran again, and none is missing");
+    Ok(ExitCode::SUCCESS)
+}
