@@ -525,7 +525,8 @@ pub enum Write {
         /// [`RunRow::inbox_seq`] as last seen.
         inbox_seq: u64,
     },
-    /// Takes runs that nobody holds (or that a dead engine held) and that are due: [`Outcome::Claimed`]. Each gets the
+    /// Takes runs that nobody holds (or that a dead engine held) and that are due: [`Outcome::Claimed`]. The longest overdue
+    /// of each workflow comes first, then the next of each, so that no workflow waits for all of another. Each gets the
     /// owner and the next epoch; one that a dead engine held has `recoveries` raised, or set to 1 if its journal grew
     /// since it was last raised. [`Outcome::Fenced`] if `owner` is not the engine that executes in this store.
     Claim {

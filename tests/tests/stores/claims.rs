@@ -28,7 +28,7 @@ pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
     assert_eq!(fx.commit(nothing).await, Outcome::Claimed(vec![]));
 }
 
-pub async fn a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit(fx: Fixture) {
+pub async fn a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_more_than_its_limit(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (id, workflow, wake_at) in
         [("d", ORDERS, 4), ("b", REFUNDS, 2), ("a", ORDERS, 1), ("c", ORDERS, 3), ("e", REFUNDS, 5)]
@@ -41,7 +41,7 @@ pub async fn a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit(
         let Outcome::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
         taken.push(runs.iter().map(|run| run.id.to_string()).collect::<String>());
     }
-    assert_eq!(taken, ["ab", "cd", "e", ""]);
+    assert_eq!(taken, ["ab", "ce", "d", ""], "and then the next of each");
 }
 
 pub async fn a_claimed_run_is_not_claimed_again(fx: Fixture) {
@@ -175,4 +175,20 @@ pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
         .collect();
     fx.group(&group).await;
     assert_eq!(unknown(10).await.len(), 100);
+}
+
+pub async fn each_workflow_has_its_turn(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for number in 0..30 {
+        fx.parked(&format!("order {number:02}"), ORDERS, number).await;
+    }
+    for number in 0..3 {
+        fx.parked(&format!("refund {number}"), REFUNDS, 50 + number).await;
+    }
+    let claim = Write::Claim { owner: ADA, now: 100, workflows: workflows(), limit: 8, again: false };
+    let Outcome::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
+    let mut ids: Vec<&str> = runs.iter().map(|run| &*run.id).collect();
+    ids.sort_unstable();
+    let orders = ["order 00", "order 01", "order 02", "order 03", "order 04"];
+    assert_eq!(ids, [&orders[..], &["refund 0", "refund 1", "refund 2"]].concat());
 }

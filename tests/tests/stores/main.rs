@@ -98,7 +98,8 @@ every {
         a_letter_that_nobody_wanted_stays_and_wakes_nobody;
     claims:
         a_claim_takes_what_is_due_and_known,
-        a_claim_takes_the_longest_overdue_first_and_no_more_than_its_limit,
+        a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_more_than_its_limit,
+        each_workflow_has_its_turn,
         a_claimed_run_is_not_claimed_again,
         a_claim_in_doubt_is_answered_with_what_is_held,
         only_the_engine_that_executes_claims,

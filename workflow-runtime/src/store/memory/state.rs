@@ -20,8 +20,8 @@ pub(super) struct State {
     /// In order, so that a simulation with the same seed meets them in the same order.
     runs: BTreeMap<RunKey, Run>,
     ids: HashMap<Arc<str>, RunKey>,
-    /// The runs that a claim could take, by when they are due.
-    claimable: BTreeSet<(u64, RunKey)>,
+    /// The runs that a claim could take: of each workflow by when they are due.
+    claimable: Claimable,
     /// The engine that executes, or that did last.
     executing: u64,
     /// Whether its guard lives.
@@ -32,6 +32,39 @@ pub(super) struct State {
     noticed: u64,
     tokens: HashMap<Arc<str>, Token>,
     streams: Streams,
+}
+
+#[derive(Debug, Default)]
+struct Claimable(BTreeMap<Arc<str>, BTreeSet<(u64, RunKey)>>);
+
+impl Claimable {
+    fn insert(&mut self, run: &Run) {
+        if let Some(entry) = run.claimable() {
+            self.0.entry(Arc::clone(&run.row.workflow)).or_default().insert(entry);
+        }
+    }
+
+    fn remove(&mut self, run: &Run) {
+        if let Some(entry) = run.claimable()
+            && let Some(runs) = self.0.get_mut(&run.row.workflow)
+        {
+            runs.remove(&entry);
+            if runs.is_empty() {
+                self.0.remove(&run.row.workflow);
+            }
+        }
+    }
+
+    /// What is due: the longest overdue of each workflow, then the next of each.
+    fn due(&self, now: u64, workflows: &[&str], limit: usize) -> Vec<RunKey> {
+        let known = self.0.iter().filter(|(workflow, _)| workflows.contains(&&***workflow));
+        let mut due: Vec<_> = known
+            .flat_map(|(_, runs)| runs.range(..=(now, RunKey::MAX)).take(limit).enumerate())
+            .map(|(place, (wake_at, key))| (place, *wake_at, *key))
+            .collect();
+        due.sort_unstable();
+        due.into_iter().take(limit).map(|(.., key)| key).collect()
+    }
 }
 
 /// The letters of all inboxes, by their sequences.
@@ -238,13 +271,9 @@ impl State {
     /// Changes a run and keeps `claimable` true.
     fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut Letters) -> T) -> Option<T> {
         let run = self.runs.get_mut(&key)?;
-        if let Some(entry) = run.claimable() {
-            self.claimable.remove(&entry);
-        }
+        self.claimable.remove(run);
         let outcome = edit(run, &mut self.letters);
-        if let Some(entry) = run.claimable() {
-            self.claimable.insert(entry);
-        }
+        self.claimable.insert(run);
         Some(outcome)
     }
 
@@ -271,7 +300,7 @@ impl State {
                 run.row.inbox_seq = 1;
             }
         }
-        self.claimable.extend(run.claimable());
+        self.claimable.insert(&run);
         self.ids.insert(Arc::clone(&new.id), key);
         self.runs.insert(key, run);
         self.affect(key, new.effects.as_deref());
@@ -360,14 +389,7 @@ impl State {
             let own = self.runs.values().filter(|run| run.row.fence.owner == owner && run.row.wake_at.is_some());
             claimed.extend(own.map(Run::view));
         }
-        let due: Vec<_> = self
-            .claimable
-            .range(..=(now, RunKey::MAX))
-            .map(|(_, key)| *key)
-            .filter(|key| self.runs.get(key).is_some_and(|run| workflows.contains(&&*run.row.workflow)))
-            .take(limit)
-            .collect();
-        for key in due {
+        for key in self.claimable.due(now, workflows, limit) {
             claimed.extend(self.edit(key, |run, _| {
                 let recoveries = run.recoveries();
                 if run.row.fence.owner == DEAD {
@@ -451,14 +473,13 @@ impl State {
     }
 
     pub(super) fn next_due(&self, workflows: &[&str]) -> Option<u64> {
-        let known = |key: &RunKey| self.runs.get(key).is_some_and(|run| workflows.contains(&&*run.row.workflow));
-        self.claimable.iter().find(|(_, key)| known(key)).map(|(wake_at, _)| *wake_at)
+        let known = self.claimable.0.iter().filter(|(workflow, _)| workflows.contains(&&***workflow));
+        known.filter_map(|(_, runs)| runs.first()).map(|(wake_at, _)| *wake_at).min()
     }
 
     pub(super) fn unknown_due(&self, workflows: &[&str], now: u64) -> Vec<Arc<str>> {
-        let due = self.claimable.range(..=(now, RunKey::MAX)).filter_map(|(_, key)| self.runs.get(key));
-        let unknown: BTreeSet<_> =
-            due.map(|run| &run.row.workflow).filter(|workflow| !workflows.contains(&&***workflow)).collect();
-        unknown.into_iter().take(100).cloned().collect()
+        let unknown = self.claimable.0.iter().filter(|(workflow, _)| !workflows.contains(&&***workflow));
+        let due = unknown.filter(|(_, runs)| runs.first().is_some_and(|(wake_at, _)| *wake_at <= now));
+        due.map(|(workflow, _)| Arc::clone(workflow)).take(100).collect()
     }
 }

@@ -21,21 +21,25 @@ const HELD: &str = concat!(
     " FROM @runs AS runs WHERE owner = $1 AND wake_at IS NOT NULL ORDER BY runs.key"
 );
 
-/// Twice as many candidates as are wanted are looked at for each workflow, so that a claim which meets another one still
-/// finds enough behind what that has locked. Only what is taken is locked.
+/// Each workflow has its turn: the longest overdue run of each, then the next of each. Twice as many candidates as are
+/// wanted are looked at for each, so that a claim which meets another one still finds enough behind what that has locked.
+/// Only what is taken is locked.
 macro_rules! claim {
     ($lock:literal) => {
         concat!(
             "
 WITH candidates AS MATERIALIZED (
-    SELECT found.key FROM unnest($3) AS wanted (workflow), (VALUES (0::bigint), (-1::bigint)) AS free (owner),
-        LATERAL (
-            SELECT key, wake_at FROM @runs AS runs
-            WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at <= $2
-            ORDER BY wake_at LIMIT $4 * 2
-        ) AS found
+    SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
+        SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
+            LATERAL (
+                SELECT key, wake_at FROM @runs AS runs
+                WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at <= $2
+                ORDER BY wake_at LIMIT $4 * 2
+            ) AS due
+    ) AS found
 ), taken AS MATERIALIZED (
-    SELECT key, owner, generation FROM @runs WHERE key IN (SELECT key FROM candidates) AND owner IN (0, -1) AND wake_at <= $2
+    SELECT runs.key, runs.owner, runs.generation FROM candidates JOIN @runs AS runs ON runs.key = candidates.key
+    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2
     ",
             $lock,
             "
@@ -59,12 +63,11 @@ SELECT ",
     };
 }
 
-const CLAIM: &str = claim!("ORDER BY wake_at, key LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED");
+const CLAIM: &str = claim!("ORDER BY place, wake_at, runs.key LIMIT $4 FOR NO KEY UPDATE OF runs SKIP LOCKED");
 
 /// Locks in the order of the keys, as all do that wait.
 const CLAIM_WAITING: &str = claim!(
-    "AND key IN (SELECT key FROM @runs WHERE key IN (SELECT key FROM candidates) ORDER BY wake_at, key LIMIT $4)
-     ORDER BY key FOR NO KEY UPDATE"
+    "AND runs.key IN (SELECT key FROM candidates ORDER BY place, key LIMIT $4) ORDER BY runs.key FOR NO KEY UPDATE OF runs"
 );
 
 const UNSTICK: &str = "

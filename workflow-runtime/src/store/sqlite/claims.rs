@@ -114,24 +114,27 @@ fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
     }
 }
 
-/// The runs that are due, the longest overdue first.
+/// The runs that are due: the longest overdue of each workflow, then the next of each.
 fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> Result<Vec<RunKey>> {
     let now = now.min(NEVER).cast_signed();
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut due: Vec<(i64, RunKey)> = Vec::new();
+    let mut due: Vec<(usize, i64, RunKey)> = Vec::new();
     let mut statement = connection.prepare_cached(DUE)?;
-    for holder in FREE {
-        for workflow in workflows {
+    for workflow in workflows {
+        let mut runs: Vec<(i64, RunKey)> = Vec::new();
+        for holder in FREE {
             let found = statement.query_map((holder, workflow, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
             for run in found {
-                due.push(run?);
+                runs.push(run?);
             }
         }
+        runs.sort_unstable();
+        due.extend(runs.into_iter().enumerate().map(|(place, (wake_at, key))| (place, wake_at, key)));
     }
     due.sort_unstable();
-    due.dedup();
+    due.dedup_by_key(|(.., key)| *key);
     due.truncate(limit);
-    Ok(due.into_iter().map(|(_, key)| key).collect())
+    Ok(due.into_iter().map(|(.., key)| key).collect())
 }
 
 pub(super) fn unstick(connection: &Connection, build: &str) -> Result<Outcome> {
