@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use tokio::join;
-use workflow_runtime::{Result, hook, timeout, workflow};
+use workflow_runtime::{Result, Run, hook, set_state, timeout, workflow};
 
 use super::{Arena, Duration, Status, races, sometime};
 
@@ -38,8 +38,59 @@ async fn tries_twice(token: String) -> Result<(Option<u64>, Option<u64>)> {
     Ok((first, second))
 }
 
+/// Takes one payload in each generation; what it has not taken is its next generation's.
+#[workflow]
+async fn goes_on(token: String, mut got: Vec<u64>, count: usize) -> Result<Vec<u64>> {
+    let mut mail = hook::<u64>().token(token.clone()).open();
+    sometime("before".into()).await?;
+    got.push((&mut mail).await?);
+    set_state(&got)?;
+    if got.len() == count {
+        return Ok(got);
+    }
+    sometime("behind".into()).await?;
+    goes_on(token, got, count).continue_as_new().await
+}
+
+/// Each payload that was acknowledged has been taken, or is left over with the run, and none is both.
+async fn assert_carried<T>(arena: &Arena, run: &Run<T>, acknowledged: &[(u64, bool)]) -> Vec<u64> {
+    let story = arena.story(run.id()).await;
+    let taken: Vec<u64> = run.state().await.unwrap().unwrap_or_default();
+    // What was delivered to the last generation may have been taken, and what is left over was not delivered to it.
+    let untaken = story.delivered().into_iter().filter(|payload| !taken.contains(payload));
+    let mut found: Vec<u64> = untaken.chain(story.unread.clone()).chain(taken.clone()).collect();
+    found.sort_unstable();
+    let sent: Vec<u64> = acknowledged.iter().filter(|(_, sent)| *sent).map(|(payload, _)| *payload).collect();
+    assert_eq!(found, sent, "taken {taken:?}, delivered {:?}, unread {:?}", story.delivered(), story.unread);
+    taken
+}
+
 races! {
     in 2_000 orders:
+
+    async fn payloads_against_new_generations(arena: Arena) -> ["in order", "in another order"] {
+        let run = arena.outside.start(goes_on, ("t".into(), Vec::new(), 3)).id("run").opens("t").await.unwrap();
+        let twice = async { join!(arena.send("t", 2, Some("two")), arena.send("t", 2, Some("two"))) };
+        let (one, (two, again), three) = join!(arena.send("t", 1, None), twice, arena.send("t", 3, Some("three")));
+        // The second delivery may come after the end.
+        assert!(one && (two || again) && three);
+        let taken = assert_carried(&arena, &run, &[(1, true), (2, true), (3, true)]).await;
+        assert_eq!(run.await.unwrap(), taken);
+        if taken == [1, 2, 3] { "in order" } else { "in another order" }
+    }
+
+    async fn payloads_against_new_generations_and_a_cancel(arena: Arena) -> ["completed", "cancelled at first", "cancelled later"] {
+        let run = arena.outside.start(goes_on, ("t".into(), Vec::new(), 3)).id("run").opens("t").await.unwrap();
+        let sending = async { join!(arena.send("t", 1, None), arena.send("t", 2, Some("two")), arena.send("t", 3, None)) };
+        let ((one, two, three), cancelled) = join!(sending, arena.cancel(&run));
+        let taken = assert_carried(&arena, &run, &[(1, one), (2, two), (3, three)]).await;
+        assert_eq!(run.await.is_err(), cancelled);
+        match (cancelled, taken.len()) {
+            (false, _) => "completed",
+            (true, 0) => "cancelled at first",
+            (true, _) => "cancelled later",
+        }
+    }
 
     async fn a_hook_against_a_sleep(arena: Arena) -> ["delivered", "unread", "refused"] {
         let run = arena.outside.start(waits_for_so_long, "t".into()).id("run").await.unwrap();
