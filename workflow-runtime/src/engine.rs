@@ -23,6 +23,7 @@ mod letters;
 mod lifecycle;
 mod live;
 mod load;
+mod queries;
 mod queues;
 mod streams;
 mod taking;

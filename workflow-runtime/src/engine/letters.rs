@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use super::Inner;
 use super::live::{Arrival, Live, What};
-use super::wait::{Finished, not_found};
+use super::queries::not_found;
+use super::wait::Finished;
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, TURN_RETRY_INTERVAL};

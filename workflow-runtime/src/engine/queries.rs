@@ -1,0 +1,89 @@
+//! What can be asked of runs.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use super::Inner;
+use super::load::Stuck;
+use crate::codec;
+use crate::error::{Code, Error, Result};
+use crate::limits::FOUND_RUNS_MAX;
+use crate::queue;
+use crate::run::{RunInfo, time};
+use crate::store::{NEVER, RunRow, Status};
+
+impl Inner {
+    /// The run's row.
+    pub(crate) async fn row(&self, id: &str) -> Result<Option<RunRow>> {
+        self.store.run(id).await.map_err(|error| error.run(id))
+    }
+
+    /// What the row says to a user.
+    pub(crate) async fn info(&self, id: &str) -> Result<RunInfo> {
+        Ok(self.told(self.row(id).await?.ok_or_else(|| not_found(id))?))
+    }
+
+    /// What the rows say of runs that have all of these attributes.
+    pub(crate) async fn find_runs(&self, attributes: Vec<(String, String)>) -> Result<Vec<RunInfo>> {
+        if attributes.is_empty() {
+            return Err(Error::coded(Code::InvalidName, "runs are looked for by no attribute at all"));
+        }
+        let rows = self.store.find(&attributes, FOUND_RUNS_MAX).await?;
+        Ok(rows.into_iter().map(|row| self.told(row)).collect())
+    }
+
+    /// The state of a run.
+    pub(crate) async fn state_of<S: DeserializeOwned>(&self, id: &str) -> Result<Option<S>> {
+        match self.store.state(id).await.map_err(|error| error.run(id))? {
+            Some(state) => codec::decode_text("the run's state", &state).map(Some).map_err(|error| error.run(id)),
+            None => self.row(id).await?.map(|_| None).ok_or_else(|| not_found(id)),
+        }
+    }
+
+    /// The attributes of a run.
+    pub(crate) async fn attributes_of(&self, id: &str) -> Result<BTreeMap<String, String>> {
+        self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let attributes = self.store.attributes(id).await.map_err(|error| error.run(id))?;
+        Ok(attributes.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    /// The children of a run.
+    pub(crate) async fn children_of(&self, id: &str) -> Result<Vec<String>> {
+        self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let children = self.store.children(id).await.map_err(|error| error.run(id))?;
+        Ok(children.into_iter().map(|child| child.to_string()).collect())
+    }
+
+    pub(super) fn told(&self, row: RunRow) -> RunInfo {
+        let queue = queue::parse_id(&row.workflow).map(|(queue, _)| queue);
+        let known = self.workflows.contains(&&*row.workflow) || queue.is_some_and(|queue| self.queues.serves(queue));
+        let waits_for = match row.status {
+            Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
+            status if !status.is_terminal() && !known => Some(match queue {
+                Some(queue) => format!("a process that serves the queue `{queue}`"),
+                None => format!("a process whose build has the workflow `{}`", row.workflow),
+            }),
+            _ => None,
+        };
+        let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
+        RunInfo {
+            id: row.id.to_string(),
+            parent: row.parent.map(|parent| parent.to_string()),
+            generation: row.generation,
+            workflow: row.workflow.to_string(),
+            status: row.status,
+            created_at: time(row.created_at),
+            started_at: row.started_at.map(time),
+            completed_at: row.completed_at.map(time),
+            wakes_at,
+            waits_for,
+        }
+    }
+}
+
+pub(super) fn not_found(id: &str) -> Error {
+    Error::coded(Code::RunNotFound, format!("there is no run `{id}` in this store"))
+        .run(id)
+        .help("check the id and the store's URL; a run exists once `start(..).await` has returned")
+}
