@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use workflow_runtime::{Code, Error, Result, Run, Status, cancellation, sleep, step, workflow};
 
-use crate::support::Lab;
+use crate::support::{Lab, Place, recorded, soon};
 
 struct Leaves(Lab, &'static str);
 
@@ -91,6 +91,51 @@ async fn never_gives_up() -> Result<()> {
 async fn panics_behind_the_gate() -> Result<()> {
     gated("open".into()).await?;
     panic!("not ready for this")
+}
+
+#[step]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&format!("undoes {name}"));
+    Ok(())
+}
+
+#[workflow]
+async fn has_something_to_undo() -> Result<()> {
+    gated("open".into()).rollback(undoes).await?;
+    sleep(Duration::from_secs(3600)).await;
+    Ok(())
+}
+
+/// Lets the rows of all runs be of a format that a newer version writes.
+async fn set_format(place: &Place, format: u32) {
+    let update = format!("UPDATE journal SET format = {format}");
+    match place {
+        Place::Memory(_) => unreachable!("it is nothing that a newer version could have written"),
+        Place::Sqlite(directory) => {
+            let database = rusqlite::Connection::open(directory.path().join("runs.db")).unwrap();
+            database.execute(&update, ()).unwrap();
+        }
+        Place::Postgres(_) => drop(place.database().await.execute(&*update, &[]).await.unwrap()),
+    }
+}
+
+async fn is_not_cancelled_by_what_cannot_read_it(place: Place) {
+    let lab = Lab::new();
+    lab.open_gate("open");
+    let engine = place.open(&lab).await;
+    let run = engine.start(has_something_to_undo, ()).id("r").await.unwrap();
+    recorded(&place, "r", "timer").await;
+    drop(run);
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    set_format(&place, 2).await;
+    let engine = place.open(&lab).await;
+    let run: Run<()> = engine.get_run("r");
+    assert_eq!(soon(run.cancel("enough")).await.unwrap_err().code(), Code::Stuck);
+    assert_eq!((run.status().await.unwrap(), lab.count("undoes open")), (Status::Stuck, 0));
+    set_format(&place, 1).await;
+    assert!(soon(run.cancel("enough")).await.unwrap());
+    assert_eq!(lab.count("undoes open"), 1);
 }
 
 async fn is_cancelled(run: &Run<impl serde::de::DeserializeOwned + Send + 'static>) -> bool {
@@ -308,5 +353,19 @@ on_each_store! {
 case! {
     async fn outside_a_step_nobody_cancels_the_token() {
         assert!(!cancellation().is_cancelled());
+    }
+}
+
+case! {
+    #[threads]
+    async fn what_a_newer_version_may_have_to_undo_is_not_ended_by_a_cancel() {
+        is_not_cancelled_by_what_cannot_read_it(Place::sqlite()).await;
+    }
+}
+
+case! {
+    #[postgres]
+    async fn what_a_newer_version_may_have_to_undo_is_not_ended_by_a_cancel_in_a_database() {
+        is_not_cancelled_by_what_cannot_read_it(Place::postgres()).await;
     }
 }

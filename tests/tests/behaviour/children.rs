@@ -1,14 +1,17 @@
 //! Workflows that run workflows, and runs that wait for runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
+use workflow_runtime::store::Write;
 use workflow_runtime::{
     Code, Engine, Error, Failure, Result, Run, Status, get_run, hook, run_id, sleep, spawn, step, workflow,
 };
 
-use crate::support::{Lab, Place};
+use crate::support::{Faulty, Lab, Place, soon};
 
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -162,6 +165,25 @@ fn boxed<T>(future: impl Future<Output = T> + Send + 'static) -> BoxFuture<'stat
     Box::pin(future)
 }
 
+#[workflow]
+async fn waits_in_vain(run: Run<()>, times: u32) -> Result<()> {
+    for _ in 0..times {
+        tokio::select! {
+            end = &run => end?,
+            done = gated("enough".into()) => done?,
+        }
+    }
+    Ok(())
+}
+
+#[workflow]
+async fn leaves_a_child_to_itself() -> Result<()> {
+    let child = spawn(patient("child".into()).abandon());
+    noted("parent".into()).await?;
+    drop(child);
+    Ok(())
+}
+
 on_each_store! {
     async fn results_and_typed_errors_come_back_from_children(place: Place) {
         let lab = Lab::new();
@@ -286,6 +308,42 @@ on_each_store! {
         let engine = place.builder(&lab).concurrency(1).open().await.unwrap();
         assert_eq!(engine.start(holds_no_slot, 20).await.unwrap().await.unwrap(), 20);
         assert_eq!(lab.count("slot"), 21);
+    }
+
+    async fn who_waits_for_a_run_no_more_is_not_told_of_its_end(place: Place) {
+        let lab = Lab::new();
+        lab.open_gate("enough");
+        let faulty = Faulty::new(place.store());
+        let (asked, taken_back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (asks, takes_back) = (asked.clone(), taken_back.clone());
+        faulty.plan(move |group| {
+            for effects in group.iter().filter_map(|write| match write {
+                Write::Turn(turn) => turn.effects.as_ref(),
+                Write::Create(new) => new.effects.as_ref(),
+                _ => None,
+            }) {
+                asks.fetch_add(effects.watches.len(), Ordering::SeqCst);
+                takes_back.fetch_add(effects.unwatches.len(), Ordering::SeqCst);
+            }
+            None
+        });
+        let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
+        let run = engine.start(forever, "watched".into()).await.unwrap();
+        soon(engine.start(waits_in_vain, (run, 10)).await.unwrap()).await.unwrap();
+        // The last wait may end with the run itself, which waits for nothing then.
+        let (asked, taken_back) = (asked.load(Ordering::SeqCst), taken_back.load(Ordering::SeqCst));
+        assert_eq!((asked > 0, taken_back), (true, asked));
+    }
+
+    async fn the_end_of_a_child_that_was_left_to_itself_is_no_letter_to_its_parent(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves_a_child_to_itself, ()).id("r").await.unwrap();
+        soon(&run).await.unwrap();
+        let child = child_of(&run).await;
+        lab.open_gate("child");
+        assert_eq!(soon(engine.get_run::<String, Error>(child)).await.unwrap(), "child");
+        assert_eq!(place.inbox("r").await, 0);
     }
 
     async fn the_children_of_a_run_that_cannot_be_replayed_are_cancelled_with_it(place: Place) {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use workflow_runtime::{
     Code, Error, Result, Status, continue_as_new_suggested, hook, set_attribute, set_state, sleep, state, step,
-    timeout, workflow,
+    timeout, workflow, writer,
 };
 
-use crate::support::Lab;
+use crate::support::{Lab, soon};
 
 #[step]
 async fn does(#[resource] lab: &Lab, name: String) -> Result<u32> {
@@ -147,6 +147,29 @@ async fn undoes_before_it_goes_on(again: bool) -> Result<String> {
 async fn for_ever(round: u64) -> Result<()> {
     sleep(Duration::from_millis(1)).await;
     for_ever(round + 1).continue_as_new().await
+}
+
+#[workflow]
+async fn writes_where_it_has_closed(again: bool) -> Result<String> {
+    let numbers = writer::<u32>("numbers");
+    if again {
+        numbers.write(&0).await?;
+        numbers.close().await?;
+        return writes_where_it_has_closed(false).continue_as_new().await;
+    }
+    Ok(numbers.write(&1).await.map_or_else(|error| error.code().to_string(), |()| "written".into()))
+}
+
+#[workflow]
+async fn gives_up_to_go_on(again: bool) -> Result<String> {
+    if again {
+        tokio::select! {
+            next = gives_up_to_go_on(false).continue_as_new() => return next,
+            () = async {} => {}
+        }
+        does("it stays".into()).await?;
+    }
+    Ok(format!("again: {again}"))
 }
 
 on_each_store! {
@@ -298,5 +321,23 @@ on_each_store! {
         lab.open_gate("ready 0");
         assert_eq!(engine.get_run::<Vec<u32>, Error>("run").await.unwrap(), [1, 2]);
         assert_eq!(lab.count("ready 1"), 1);
+    }
+    async fn a_stream_that_is_closed_is_so_for_all_generations(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(writes_where_it_has_closed, true).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "stream_closed");
+        let numbers: Vec<u32> = soon(run.stream::<u32>("numbers").map_ok(|chunk| chunk.value).try_collect()).await.unwrap();
+        assert_eq!(numbers, [0]);
+    }
+
+    async fn a_run_that_has_given_up_to_go_on_stays_what_it_is(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        for _ in 0..8 {
+            let run = engine.start(gives_up_to_go_on, true).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), "again: true");
+            assert_eq!(run.info().await.unwrap().generation, 0);
+        }
+        assert_eq!(lab.count("it stays"), 8);
     }
 }

@@ -22,6 +22,8 @@ mod queues;
 mod races;
 mod resources;
 mod rollback;
+mod rollback_closures;
+mod rollback_steps;
 mod rules;
 mod rules_time;
 mod runs;
@@ -30,8 +32,11 @@ mod simulation;
 mod state;
 mod steps;
 mod streams;
+mod streams_of_steps;
 mod stuck;
 mod time;
+mod tokens;
+mod user_types;
 mod workers;
 
 fn main() -> std::process::ExitCode {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use workflow_runtime::store::{Letter, Write};
 use workflow_runtime::{Code, Engine, Error, Result, Run, Status, durable, sleep, step, workflow};
 
-use crate::support::{Lab, Place};
+use crate::support::{Lab, recorded};
 
 #[step(retries = 0)]
 async fn does(#[resource] lab: &Lab, name: String) -> Result<String> {
@@ -113,12 +113,6 @@ async fn is_between_attempts() -> Result<String> {
 
 fn undone(lab: &Lab) -> Vec<String> {
     lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect()
-}
-
-async fn recorded(place: &Place, id: &str, what: &str) {
-    while !place.journal(id).await.concat().contains(what) {
-        tokio::task::yield_now().await;
-    }
 }
 
 on_each_store! {

@@ -1,9 +1,11 @@
 //! What runs show of themselves.
 
 use serde::{Deserialize, Serialize};
-use workflow_runtime::{Code, Error, Result, Run, remove_attribute, set_attribute, set_state, state, step, workflow};
+use workflow_runtime::{
+    Code, Error, Result, Run, hook, remove_attribute, set_attribute, set_state, state, step, workflow,
+};
 
-use crate::support::Lab;
+use crate::support::{Lab, soon};
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Progress {
@@ -48,6 +50,36 @@ async fn wears_too_much() -> Result<String> {
 #[workflow]
 async fn shows_nothing_that_is_lost() -> Result<()> {
     set_state(&f64::NAN)
+}
+
+/// Shows what the run never is.
+struct Guard;
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = set_state(&"dropped".to_owned());
+        let _ = set_attribute("phase", "dropped");
+    }
+}
+
+#[workflow]
+async fn has_a_destructor_that_shows_something() -> Result<()> {
+    set_state(&"waiting".to_owned())?;
+    set_attribute("phase", "waiting")?;
+    let _guard = Guard;
+    hook::<u32>().await?;
+    Ok(())
+}
+
+#[workflow]
+async fn wears_more_in_each_generation(generation: u32) -> Result<()> {
+    for n in 0..32 {
+        set_attribute(&format!("{generation} {n}"), "x")?;
+    }
+    match generation {
+        3 => Ok(()),
+        _ => wears_more_in_each_generation(generation + 1).continue_as_new().await,
+    }
 }
 
 on_each_store! {
@@ -98,6 +130,22 @@ on_each_store! {
         assert!(!engine.get_run::<(), Error>("r").exists().await.unwrap());
         let error = engine.start(shows_nothing_that_is_lost, ()).await.unwrap().await.unwrap_err();
         assert_eq!(error.code(), Code::Payload);
+    }
+
+    async fn what_a_destructor_shows_when_the_run_is_cancelled_is_not_shown(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(has_a_destructor_that_shows_something, ()).id("r").await.unwrap();
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        assert_eq!(run.state::<String>().await.unwrap().as_deref(), Some("waiting"));
+        assert_eq!(run.attributes().await.unwrap()["phase"], "waiting");
+        assert!(!place.journal("r").await.concat().contains("dropped"));
+    }
+
+    async fn attributes_are_limited_over_all_generations_of_a_run(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(wears_more_in_each_generation, 0).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Limit);
+        assert_eq!((run.attributes().await.unwrap().len(), run.info().await.unwrap().generation), (64, 2));
     }
 }
 

@@ -6,6 +6,7 @@ mod lab;
 mod schedule;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
@@ -38,6 +39,21 @@ macro_rules! on_each_store {
             }
         )*
     };
+}
+
+/// Waits for what comes soon, if it ever comes.
+pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), what.into_future()).await.expect("it does not come to its end")
+}
+
+/// Waits until the journal of a run has this in it.
+pub async fn recorded(place: &Place, id: &str, what: &str) {
+    soon(async {
+        while !place.journal(id).await.concat().contains(what) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Where a test's runs are. It outlives the engines that are opened on it.

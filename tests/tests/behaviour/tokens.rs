@@ -1,0 +1,104 @@
+//! What a token is to those who send to it, before there is a hook and after its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use workflow_runtime::{Code, Result, Run, Status, hook, step, workflow};
+
+use crate::support::{Lab, ManualClock, soon};
+
+#[step(retries = 0)]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(())
+}
+
+#[step(retries = 0)]
+async fn number(n: u32) -> Result<u32> {
+    Ok(n)
+}
+
+#[workflow]
+async fn comes_to_its_hook_late() -> Result<u32> {
+    gated("before".into()).await?;
+    hook::<u32>().token("t").await
+}
+
+#[workflow]
+async fn waits() -> Result<u32> {
+    hook::<u32>().token("t").await
+}
+
+#[workflow]
+async fn takes_three() -> Result<Vec<String>> {
+    let payloads: Vec<Result<u32>> = hook::<u32>().token("t").open().take(3).collect().await;
+    Ok(payloads
+        .into_iter()
+        .map(|payload| payload.map_or_else(|error| error.code().to_string(), |n| n.to_string()))
+        .collect())
+}
+
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
+#[workflow]
+async fn drops_one_and_counts_in_a_static() -> Result<()> {
+    let other = hook::<u32>().token("other").open();
+    hook::<u32>().token("go").await?;
+    drop(other);
+    number(CALLS.fetch_add(1, Ordering::SeqCst)).await?;
+    Ok(())
+}
+
+on_each_store! {
+    async fn what_was_held_is_kept_for_the_run_that_has_promised_a_hook(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
+        let engine = place.open_at(&lab, &clock).await;
+        engine.resume_hook("t", &7u32).hold_for(Duration::from_secs(1)).await.unwrap();
+        let run = engine.start(comes_to_its_hook_late, ()).opens("t").await.unwrap();
+        soon(lab.executed("before", 1)).await;
+        clock.set(10_000);
+        lab.open_gate("before");
+        assert_eq!(soon(&run).await.unwrap(), 7);
+    }
+
+    async fn a_token_to_which_something_was_sent_is_not_open_and_soon_forgotten(place: Place) {
+        let clock = ManualClock::at(1_000);
+        let engine = place.open_at(&Lab::new(), &clock).await;
+        engine.resume_hook("t", &7u32).hold_for(Duration::from_secs(1)).await.unwrap();
+        let info = engine.get_hook("t").await.unwrap();
+        assert_eq!((info.is_open, info.run), (false, None));
+        clock.set(10_000);
+        assert_eq!(engine.resume_hook("t", &7u32).await.unwrap_err().code(), Code::HookNotFound);
+        engine.start(waits, ()).await.unwrap();
+        assert!(engine.get_hook("t").await.unwrap().is_open);
+    }
+
+    async fn a_conflict_is_the_end_of_a_hook_as_a_stream(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        engine.start(waits, ()).await.unwrap();
+        let run = engine.start(takes_three, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["hook_conflict"]);
+    }
+
+    async fn what_a_turn_that_is_refused_has_dropped_is_not_dropped(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        engine.start(drops_one_and_counts_in_a_static, ()).id("r").await.unwrap();
+        drop(engine);
+        let client = place.builder(&lab).connect().await.unwrap();
+        client.resume_hook("go", &1u32).await.unwrap();
+        client.resume_hook("other", &2u32).await.unwrap();
+        let engine = place.open(&lab).await;
+        let run: Run<()> = engine.get_run("r");
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
+        assert_eq!(run.status().await.unwrap(), Status::Stuck);
+        let store: Arc<dyn workflow_runtime::store::Store> = place.store();
+        let row = store.run("r").await.unwrap().unwrap();
+        let letters = store.inbox(row.key).await.unwrap().1;
+        assert_eq!(letters.iter().map(|letter| letter.unread).collect::<Vec<_>>(), [false, false]);
+        assert!(engine.get_hook("other").await.unwrap().is_open);
+    }
+}
