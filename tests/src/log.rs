@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use workflow_runtime::step_info;
@@ -11,6 +12,7 @@ use workflow_runtime::step_info;
 pub struct Log {
     life: String,
     place: Place,
+    tokens: AtomicU64,
 }
 
 enum Place {
@@ -47,12 +49,12 @@ impl Log {
     /// If the file cannot be opened.
     pub fn file(path: impl AsRef<Path>, life: impl Into<String>) -> Self {
         let file = OpenOptions::new().append(true).create(true).open(path).expect("the log opens");
-        Log { life: life.into(), place: Place::File(file) }
+        Log { life: life.into(), place: Place::File(file), tokens: AtomicU64::new(0) }
     }
 
     /// A log in memory.
     pub fn memory(executions: Arc<Mutex<Vec<Execution>>>, life: impl Into<String>) -> Self {
-        Log { life: life.into(), place: Place::Memory(executions) }
+        Log { life: life.into(), place: Place::Memory(executions), tokens: AtomicU64::new(0) }
     }
 
     /// Notes the attempt that calls this: its number.
@@ -61,6 +63,21 @@ impl Log {
     ///
     /// If no step of a run does.
     pub fn note(&self) -> u32 {
+        self.note_as(self.life.clone())
+    }
+
+    /// Notes the attempt that calls this under a name that no other has: the name.
+    ///
+    /// # Panics
+    ///
+    /// If no step of a run does.
+    pub fn sign(&self) -> String {
+        let token = format!("{}#{}", self.life, self.tokens.fetch_add(1, Ordering::Relaxed));
+        self.note_as(token.clone());
+        token
+    }
+
+    fn note_as(&self, life: String) -> u32 {
         let info = step_info().expect("a step of a run notes it");
         let mut parts = info.idempotency_key.rsplitn(3, '/');
         let (Some(op), Some(generation), Some(run)) = (parts.next(), parts.next(), parts.next()) else {
@@ -68,7 +85,7 @@ impl Log {
         };
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let execution = Execution {
-            life: self.life.clone(),
+            life,
             run: run.to_owned(),
             op: operation(number(generation), number(op)),
             attempt: info.attempt,

@@ -42,6 +42,16 @@ pub fn url() -> String {
     format!("{base}{with}schema={schema}&connections=4")
 }
 
+/// The database of such a URL, with its schema on the path.
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (base, parameters) = url.split_once("?schema=").or_else(|| url.split_once("&schema=")).expect("a schema's URL");
+    let schema = parameters.split('&').next().unwrap_or_default();
+    let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("the database");
+    tokio::spawn(connection);
+    client.batch_execute(&format!("SET search_path = {schema}")).await.expect("the path is set");
+    client
+}
+
 /// The schemas that were made in a database which is not ours.
 fn used() -> std::sync::MutexGuard<'static, Vec<String>> {
     static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());

@@ -1,6 +1,6 @@
 //! Executes runs of a workflow that uses every operation: what the crash sweep kills.
 //!
-//! `sweep DATABASE LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned; and one more,
+//! `sweep URL LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned; and one more,
 //! which it cancels. Without a run it executes what there is until its standard input ends.
 
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use workflow_tests::everything::{DOOMED, assert_told, everything};
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let mut next = || args.next().ok_or_else(|| Error::new("sweep DATABASE LOG LIFE RUN.."));
-    let (database, log, life) = (next()?, PathBuf::from(next()?), next()?);
+    let mut next = || args.next().ok_or_else(|| Error::new("sweep URL LOG LIFE RUN.."));
+    let (url, log, life) = (next()?, PathBuf::from(next()?), next()?);
     // Every other life gives each run back that waits, be it for a moment.
     let evict_after = if life.bytes().all(|digit| digit % 2 == 0) { Duration::ZERO } else { Duration::MAX };
     let log = Log::file(log, life);
-    let builder = Engine::builder().url(format!("sqlite:{database}")).resource(log);
+    let builder = Engine::builder().url(url).resource(log);
     let engine = builder.evict_after(evict_after).open().await?;
     println!("open");
     let mut runs = Vec::new();

@@ -8,6 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
+
 /// Longer than any program here takes, on however slow a machine: passing it is a hang.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -72,6 +74,24 @@ impl Child {
     pub fn kill(&mut self) -> ExitStatus {
         let _ = self.process.kill();
         self.end()
+    }
+
+    /// Stops it, until it is [told to go on](Child::go_on).
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.process), signal).expect("it takes signals");
+    }
+
+    /// Closes its standard input.
+    pub fn close(&mut self) {
+        drop(self.process.stdin.take());
     }
 
     /// Waits until it ends by itself.

@@ -73,58 +73,60 @@ fn place(text: &str) -> String {
     format!("deploy.rs:{}", line.unwrap_or_else(|| panic!("no line has {text}")) + 1)
 }
 
-#[test]
-fn a_run_that_meets_other_code_is_stuck_and_goes_on_with_the_right_code() {
-    let mut site = Site::new();
-    let mut first = site.run(PROGRAM, "holds");
-    first.wait_for("holding");
-    assert!(was_killed(first.kill()));
-    let journal = site.stored().journal;
+case! {
+    fn a_run_that_meets_other_code_is_stuck_and_goes_on_with_the_right_code() {
+        let mut site = Site::new();
+        let mut first = site.run(PROGRAM, "holds");
+        first.wait_for("holding");
+        assert!(was_killed(first.kill()));
+        let journal = site.stored().journal;
 
-    let other_step = site.build("other-step");
-    let error = site.stuck(&other_step, "calls another step");
-    for part in
-        ["add` with [2]", "multiply` with [2]", "operation 1", "row 1 of its journal", &place("// another step")]
-    {
-        assert!(error.contains(part), "no {part} in {error}");
+        let other_step = site.build("other-step");
+        let error = site.stuck(&other_step, "calls another step");
+        for part in
+            ["add` with [2]", "multiply` with [2]", "operation 1", "row 1 of its journal", &place("// another step")]
+        {
+            assert!(error.contains(part), "no {part} in {error}");
+        }
+        assert_eq!(site.stuck(&other_step, "calls another step"), error, "the same build has tried again");
+
+        let error = site.stuck(site.build("other-input"), "gives another input");
+        for part in ["add` with [2]", "add` with [102]", "operation 1", &place("// another input")] {
+            assert!(error.contains(part), "no {part} in {error}");
+        }
+
+        let error = site.stuck(site.build("early"), "returns early");
+        for part in ["add` with [2]", "the workflow ended", "row 1 of its journal"] {
+            assert!(error.contains(part), "no {part} in {error}");
+        }
+
+        let stored = site.stored();
+        assert_eq!((stored.status.as_str(), &stored.journal), ("stuck", &journal));
+        assert_eq!(site.executions(), ["1:0", "1:1", "1:2"], "a stuck run was executed");
+
+        assert_eq!(site.result(site.build("mended"), ""), "4");
+        assert_eq!(site.executions(), ["1:0", "1:1", "1:2", "6:2", "6:3"]);
+        assert_eq!(&site.stored().journal[..journal.len()], journal);
     }
-    assert_eq!(site.stuck(&other_step, "calls another step"), error, "the same build has tried again");
-
-    let error = site.stuck(site.build("other-input"), "gives another input");
-    for part in ["add` with [2]", "add` with [102]", "operation 1", &place("// another input")] {
-        assert!(error.contains(part), "no {part} in {error}");
-    }
-
-    let error = site.stuck(site.build("early"), "returns early");
-    for part in ["add` with [2]", "the workflow ended", "row 1 of its journal"] {
-        assert!(error.contains(part), "no {part} in {error}");
-    }
-
-    let stored = site.stored();
-    assert_eq!((stored.status.as_str(), &stored.journal), ("stuck", &journal));
-    assert_eq!(site.executions(), ["1:0", "1:1", "1:2"], "a stuck run was executed");
-
-    assert_eq!(site.result(site.build("mended"), ""), "4");
-    assert_eq!(site.executions(), ["1:0", "1:1", "1:2", "6:2", "6:3"]);
-    assert_eq!(&site.stored().journal[..journal.len()], journal);
 }
 
-#[test]
-fn a_panic_of_the_workflow_keeps_the_result_that_it_was_given() {
-    let mut site = Site::new();
-    let error = site.stuck(PROGRAM, "panics");
-    assert!(error.contains("a mistake in this variant"), "{error}");
-    let stored = site.stored();
-    assert_eq!((stored.status.as_str(), stored.journal.len()), ("stuck", 2));
-    let [letter] = &stored.inbox[..] else { panic!("not one letter: {:?}", stored.inbox) };
-    assert_eq!(letter["completed"], serde_json::json!({ "op": 1, "value": 3 }));
-    assert_eq!(site.stuck(PROGRAM, "panics"), error, "the same build has tried again");
+case! {
+    fn a_panic_of_the_workflow_keeps_the_result_that_it_was_given() {
+        let mut site = Site::new();
+        let error = site.stuck(PROGRAM, "panics");
+        assert!(error.contains("a mistake in this variant"), "{error}");
+        let stored = site.stored();
+        assert_eq!((stored.status.as_str(), stored.journal.len()), ("stuck", 2));
+        let [letter] = &stored.inbox[..] else { panic!("not one letter: {:?}", stored.inbox) };
+        assert_eq!(letter["completed"], serde_json::json!({ "op": 1, "value": 3 }));
+        assert_eq!(site.stuck(PROGRAM, "panics"), error, "the same build has tried again");
 
-    let error = site.stuck(site.build("still"), "panics");
-    assert!(error.contains("a mistake in this variant"), "{error}");
-    assert_eq!(site.stored().inbox.len(), 1);
+        let error = site.stuck(site.build("still"), "panics");
+        assert!(error.contains("a mistake in this variant"), "{error}");
+        assert_eq!(site.stored().inbox.len(), 1);
 
-    assert_eq!(site.result(site.build("mended"), ""), "4");
-    assert_eq!(site.executions(), ["1:0", "1:1", "4:2", "4:3"], "a step whose result was there is executed again");
-    assert!(site.stored().inbox.is_empty());
+        assert_eq!(site.result(site.build("mended"), ""), "4");
+        assert_eq!(site.executions(), ["1:0", "1:1", "4:2", "4:3"], "a step whose result was there is executed again");
+        assert!(site.stored().inbox.is_empty());
+    }
 }

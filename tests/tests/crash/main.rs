@@ -7,21 +7,32 @@
 //! A plain `cargo test` takes a sample. The full sweep is
 //!
 //! ```text
-//! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test crash -- --nocapture
+//! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test crash
 //! ```
 //!
 //! and `WORKFLOW_SEED=N` sets the seed of what is random; a failure prints it.
 
 #![cfg(unix)]
 
+#[macro_use]
+extern crate workflow_harness;
+
 mod check;
 mod child;
 mod deploy;
+mod failover;
 mod memory;
+mod place;
 mod poison;
 mod snapshot;
 mod sweep;
 mod takeover;
+mod workers;
+mod zombies;
+
+fn main() -> std::process::ExitCode {
+    workflow_harness::main(file!())
+}
 
 /// Whether everything is asked for, or a sample.
 fn full() -> bool {
@@ -31,4 +42,9 @@ fn full() -> bool {
 /// The seed of what is random.
 fn seed() -> u64 {
     std::env::var("WORKFLOW_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// What waits for processes, in a test that is async for the sake of its needs.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
 }

@@ -73,17 +73,19 @@ async fn drop_engines(seed: u64) -> usize {
     lives.crashes.len() - 1
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_or_repeated_when_the_engine_is_dropped_at_a_random_moment() {
-    let cases = if full() { 1_000 } else { 60 };
-    let mut dropped = 0;
-    for chunk in (0..cases).collect::<Vec<u64>>().chunks(8) {
-        let tests = chunk.iter().map(|case| {
-            let seed = seed() + case;
-            let test = tokio::spawn(drop_engines(seed));
-            async move { test.await.unwrap_or_else(|panic| panic!("failed with the seed {seed}: {panic}")) }
-        });
-        dropped += futures::future::join_all(tests).await.into_iter().sum::<usize>();
+case! {
+    #[threads]
+    async fn nothing_is_lost_or_repeated_when_the_engine_is_dropped_at_a_random_moment() {
+        let cases = if full() { 1_000 } else { 60 };
+        let mut dropped = 0;
+        for chunk in (0..cases).collect::<Vec<u64>>().chunks(8) {
+            let tests = chunk.iter().map(|case| {
+                let seed = seed() + case;
+                let test = tokio::spawn(drop_engines(seed));
+                async move { test.await.unwrap_or_else(|panic| panic!("failed with the seed {seed}: {panic}")) }
+            });
+            dropped += futures::future::join_all(tests).await.into_iter().sum::<usize>();
+        }
+        println!("dropped {dropped} engines");
     }
-    println!("dropped {dropped} engines");
 }

@@ -102,6 +102,38 @@ fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
     Ok(snapshot)
 }
 
+/// Reads a schema of PostgreSQL as it is at one moment.
+pub async fn of_postgres(url: &str) -> Snapshot {
+    let client = workflow_harness::postgres::connect(url).await;
+    // Before there are tables there are no runs.
+    if client.query_opt("SELECT 1 WHERE to_regclass('runs') IS NOT NULL", &[]).await.expect("it answers").is_none() {
+        return Snapshot::new();
+    }
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");
+    let mut snapshot = Snapshot::new();
+    let mut ids = BTreeMap::new();
+    for run in client.query("SELECT key, id, status FROM runs", &[]).await.expect("the runs") {
+        ids.insert(run.get::<_, i64>(0), run.get::<_, String>(1));
+        snapshot.insert(run.get(1), Stored { status: run.get(2), journal: Vec::new(), inbox: Vec::new() });
+    }
+    let rows = "SELECT run, generation, idx, turn, checksum, body FROM journal ORDER BY run, generation, idx";
+    for row in client.query(rows, &[]).await.expect("the journals") {
+        let stored = snapshot.get_mut(&ids[&row.get(0)]).expect("its run is there");
+        stored.journal.push(Row {
+            generation: row.get(1),
+            index: row.get(2),
+            turn: row.get(3),
+            checksum: row.get::<_, i32>(4).cast_unsigned(),
+            body: row.get(5),
+        });
+    }
+    for letter in client.query("SELECT run, body FROM inbox ORDER BY sequence", &[]).await.expect("the inboxes") {
+        let stored = snapshot.get_mut(&ids[&letter.get(0)]).expect("its run is there");
+        stored.inbox.push(json(letter.get(1)));
+    }
+    snapshot
+}
+
 /// Reads these runs of a store in memory, and their children.
 pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
     let mut snapshot = Snapshot::new();

@@ -1,19 +1,17 @@
 //! Kills a program that uses every operation at each operation of its store, and at random instants.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tempfile::TempDir;
 use workflow_tests::Execution;
 use workflow_tests::everything::{DOOMED, Outcome};
 
 use super::check::{Crash, assert_continuous, assert_issued};
 use super::child::{Child, command, was_killed};
-use super::snapshot::{self, Snapshot};
-use super::{full, seed};
+use super::place::{Kind, Place};
+use super::{blocking, full, seed};
 
 const RUNS: [&str; 2] = ["first", "second"];
 
@@ -26,7 +24,7 @@ enum Kill {
 
 /// A database, and what happened to it.
 struct History {
-    directory: TempDir,
+    place: Place,
     crashes: Vec<Crash>,
     started: Vec<String>,
     results: BTreeMap<String, String>,
@@ -35,29 +33,20 @@ struct History {
 }
 
 impl History {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        History { directory, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new(), cancelled: None }
-    }
-
-    fn database(&self) -> PathBuf {
-        self.directory.path().join("workflow.db")
-    }
-
-    fn stored(&self) -> Snapshot {
-        snapshot::of_database(&self.database())
+    fn new(kind: Kind) -> Self {
+        let place = Place::new(kind);
+        History { place, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new(), cancelled: None }
     }
 
     fn executions(&self) -> Vec<Execution> {
-        let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        log.lines().map(|line| Execution::parse(line).unwrap_or_else(|| panic!("no execution: {line}"))).collect()
+        self.place.executions()
     }
 
     /// Runs the program once more: whether it was killed.
     fn live(&mut self, kill: Option<Kill>) -> bool {
         let life = self.crashes.len().to_string();
-        let (database, log) = (self.database(), self.directory.path().join("log"));
-        let args: [&Path; 5] = [&database, &log, life.as_ref(), RUNS[0].as_ref(), RUNS[1].as_ref()];
+        let (url, log) = (self.place.url(), self.place.log());
+        let args = [url, &log.to_string_lossy(), &life, RUNS[0], RUNS[1]];
         let mut command = command(env!("CARGO_BIN_EXE_sweep"), args);
         if let Some(Kill::AtFailPoint(point)) = kill {
             command.env("WORKFLOW_FAIL_POINT", point.to_string());
@@ -82,7 +71,7 @@ impl History {
             );
         }
         let executions = self.executions();
-        let crash = Crash { stored: self.stored(), executions: executions.len() };
+        let crash = Crash { stored: self.place.stored(), executions: executions.len() };
         assert_issued(&crash, &executions);
         self.crashes.push(crash);
         self.check_acknowledged();
@@ -127,8 +116,8 @@ impl History {
 }
 
 /// Kills a new program, and sometimes what recovers it: how often that took place.
-fn crash(kills: &[Kill]) -> usize {
-    let mut history = History::new();
+fn crash(kind: Kind, kills: &[Kill]) -> usize {
+    let mut history = History::new(kind);
     let killed = kills.iter().take_while(|kill| history.live(Some(**kill))).count();
     history.finish();
     killed
@@ -153,8 +142,8 @@ fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + Sync)
 }
 
 /// How many operations of the store the program meets, about: what threads do at the same time varies.
-fn fail_points() -> u64 {
-    let reaches = |point| History::new().live(Some(Kill::AtFailPoint(point)));
+fn fail_points(kind: Kind) -> u64 {
+    let reaches = |point| History::new(kind).live(Some(Kill::AtFailPoint(point)));
     let mut reached = 128;
     while reaches(reached) {
         reached += 32;
@@ -162,11 +151,9 @@ fn fail_points() -> u64 {
     reached
 }
 
-#[test]
-fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store() {
+fn at_fail_points(kind: Kind, step: usize) {
     let mut random = StdRng::seed_from_u64(seed());
-    let step = if full() { 1 } else { 7 };
-    let points: Vec<_> = (1..=fail_points())
+    let points: Vec<_> = (1..=fail_points(kind))
         .step_by(step)
         .map(|point| match random.random_bool(0.25) {
             true => vec![Kill::AtFailPoint(point), Kill::AtFailPoint(random.random_range(1..60))],
@@ -175,21 +162,20 @@ fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store()
         .collect();
     let killed = std::sync::atomic::AtomicUsize::new(0);
     in_parallel(&points, |kills| {
-        killed.fetch_add(crash(kills), std::sync::atomic::Ordering::Relaxed);
+        killed.fetch_add(crash(kind, kills), std::sync::atomic::Ordering::Relaxed);
     });
     let killed = killed.into_inner();
     println!("killed {killed} times at {} fail points", points.len());
     assert!(killed >= points.len() * 3 / 4, "the sweep killed next to nothing: {killed} of {}", points.len());
 }
 
-#[test]
-fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
+fn at_random_instants(kind: Kind, instants: usize) {
     let mut random = StdRng::seed_from_u64(seed());
     let begin = std::time::Instant::now();
-    crash(&[]);
+    crash(kind, &[]);
     // Three lives, of which the last has nothing to do.
     let life = begin.elapsed().mul_f64(0.4);
-    let instants: Vec<_> = (0..if full() { 200 } else { 20 })
+    let instants: Vec<_> = (0..instants)
         .map(|_| {
             let lives = 1 + usize::from(random.random_bool(0.25));
             (0..lives).map(|_| Kill::After(life.mul_f64(random.random()))).collect::<Vec<_>>()
@@ -197,7 +183,33 @@ fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
         .collect();
     let killed = std::sync::atomic::AtomicUsize::new(0);
     in_parallel(&instants, |kills| {
-        killed.fetch_add(crash(kills), std::sync::atomic::Ordering::Relaxed);
+        killed.fetch_add(crash(kind, kills), std::sync::atomic::Ordering::Relaxed);
     });
     println!("killed {} times at random instants", killed.into_inner());
+}
+
+case! {
+    fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store() {
+        at_fail_points(Kind::Sqlite, if full() { 1 } else { 7 });
+    }
+}
+
+case! {
+    fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
+        at_random_instants(Kind::Sqlite, if full() { 200 } else { 20 });
+    }
+}
+
+case! {
+    #[postgres]
+    async fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_on_postgres() {
+        blocking(|| at_fail_points(Kind::Postgres, if full() { 1 } else { 50 }));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant_on_postgres() {
+        blocking(|| at_random_instants(Kind::Postgres, if full() { 200 } else { 4 }));
+    }
 }

@@ -20,7 +20,8 @@ fn take_over(started: usize) {
         std::fs::read_to_string(&log).unwrap_or_default().lines().filter_map(Execution::parse).collect()
     };
     let sweep = |life: &str, runs: &[&str]| {
-        let args = [&database, &log, Path::new(life)].into_iter().chain(runs.iter().map(Path::new));
+        let url = format!("sqlite:{}", database.display());
+        let args = [Path::new(&url), &log, Path::new(life)].into_iter().chain(runs.iter().map(Path::new));
         Child::spawn(command(env!("CARGO_BIN_EXE_sweep"), args))
     };
     let mut owner = sweep("owner", &[]);
@@ -55,9 +56,10 @@ fn take_over(started: usize) {
     assert!(lives.contains("client"), "the client has not taken over");
 }
 
-#[test]
-fn a_second_process_takes_over_when_the_first_is_killed() {
-    for started in if full() { 0..=RUNS.len() } else { 2..=3 } {
-        take_over(started);
+case! {
+    fn a_second_process_takes_over_when_the_first_is_killed() {
+        for started in if full() { 0..=RUNS.len() } else { 2..=3 } {
+            take_over(started);
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
 use super::{claims, creates, effects, letters, streams, tokens};
+use crate::failpoint::hit;
 use crate::store::{
     About, Effects, Failed, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, Turn, Write,
 };
@@ -86,6 +87,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
     let session = db.connect().await.map_err(Undone::certain)?;
     let segments = segments(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
+    hit("a group is about to be sent");
     if let [segment] = &segments[..]
         && segment.is_plain()
     {
@@ -97,6 +99,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
         })?;
         // What is left of the group is a second commit: from here on a failure leaves a part of it committed.
         if !rest.is_empty() {
+            hit("a part of a group is committed");
             transaction(&session, ours, &[Segment::Turns(rest)], &mut outcomes)
                 .await
                 .map_err(|undone| Undone { in_doubt: true, ..undone })?;
@@ -104,6 +107,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
     } else {
         transaction(&session, ours, &segments, &mut outcomes).await?;
     }
+    hit("a group is committed");
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
 }
 
@@ -184,6 +188,7 @@ async fn transaction(
         }
         return Err(Undone::certain(fault));
     }
+    hit("a transaction is about to be committed");
     session.commit().await.map_err(|fault| {
         session.spoil();
         Undone { in_doubt: !fault.nothing_done(), fault }

@@ -14,6 +14,7 @@ use super::fault::Result;
 use super::notes::Notes;
 use super::read::get;
 use crate::error::Error;
+use crate::failpoint::hit;
 use crate::store::Ownership;
 
 const REGISTER: &str = "
@@ -61,6 +62,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
         session.begin().await?;
         session.query(REGISTER, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
         reap(shared, &session, owner).await?;
+        hit("a worker is about to be registered");
         session.commit().await
     };
     if let Err(fault) = registered.await {

@@ -1,0 +1,19 @@
+//! Executes what there is until its standard input ends: `worker URL LOG LIFE`.
+
+use std::path::PathBuf;
+
+use workflow_runtime::{Engine, Error, Result};
+use workflow_tests::{Log, chain, everything};
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    // What is linked is what it can execute.
+    let _linked = (chain::chain, everything::everything);
+    let mut args = std::env::args().skip(1);
+    let mut next = || args.next().ok_or_else(|| Error::new("worker URL LOG LIFE"));
+    let (url, log, life) = (next()?, PathBuf::from(next()?), next()?);
+    let engine = Engine::builder().url(url).resource(Log::file(log, life)).recoveries(u32::MAX).open().await?;
+    println!("open");
+    tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop)).await?;
+    engine.shutdown().await
+}

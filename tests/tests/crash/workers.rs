@@ -1,0 +1,192 @@
+//! Workers as processes of their own, on one PostgreSQL, and the runs that are started for them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tempfile::TempDir;
+use workflow_harness::postgres;
+use workflow_runtime::{Client, Code, Error};
+use workflow_tests::Execution;
+use workflow_tests::chain::{Chain, chain};
+
+use super::child::{Child, command};
+use super::snapshot;
+
+/// Longer than anything here takes: passing it is a hang.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+/// Runs that are started at the same time.
+const STARTS: usize = 500;
+
+/// Notes each journal row that comes under a holder whom nobody knows as alive any more.
+const AUDIT: &str = "
+CREATE TABLE audit (run bigint NOT NULL, owner bigint NOT NULL);
+CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit SELECT key, owner FROM runs
+        WHERE key = NEW.run AND owner NOT IN (SELECT owner FROM workers);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER audit AFTER INSERT ON journal FOR EACH ROW EXECUTE FUNCTION audit()";
+
+/// A database with a client, and a log.
+pub struct Site {
+    pub url: String,
+    pub directory: TempDir,
+    pub client: Client,
+    pub database: tokio_postgres::Client,
+}
+
+/// The executions that the results name, by their runs.
+pub type Results = BTreeMap<String, Vec<String>>;
+
+impl Site {
+    /// One whose leases are this long.
+    pub async fn new(lease: &str) -> Self {
+        Site::on(format!("{}&lease={lease}", postgres::url())).await
+    }
+
+    pub async fn on(url: String) -> Self {
+        let client = Client::connect(&url).await.expect("the client connects");
+        let database = postgres::connect(&url).await;
+        let schema: String = database.query_one("SELECT current_schema()", &[]).await.expect("it answers").get(0);
+        let audit = AUDIT.replace("AS $$", &format!("SET search_path = {schema} AS $$"));
+        database.batch_execute(&audit).await.expect("the audit");
+        Site { url, directory: tempfile::tempdir().expect("a temporary directory"), client, database }
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// A name for the gate of a chain, which does not exist yet.
+    pub fn gate(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    pub fn worker(&self, life: &str) -> Child {
+        self.worker_at(&self.url, life)
+    }
+
+    /// A worker that reaches the database by another way.
+    pub fn worker_at(&self, url: &str, life: &str) -> Child {
+        let log = self.log();
+        let args = [url, &log.to_string_lossy(), life];
+        let mut child = Child::spawn(command(env!("CARGO_BIN_EXE_worker"), args));
+        tokio::task::block_in_place(|| child.wait_for("open"));
+        child
+    }
+
+    /// Starts chains with these ids.
+    pub async fn start(&self, ids: &[String], links: &Chain) {
+        for ids in ids.chunks(STARTS) {
+            let starts = ids.iter().map(|id| self.client.start(chain, links.clone()).id(id).into_future());
+            try_join_all(starts).await.expect("the runs start");
+        }
+    }
+
+    /// Waits for the ends of the runs.
+    pub async fn results(&self, ids: &[String]) -> Results {
+        let result = async |id: &String| -> Result<(String, Vec<String>), Error> {
+            let run = self.client.get_run::<Vec<String>, Error>(id);
+            loop {
+                match (&run).await {
+                    Ok(tokens) => return Ok((id.clone(), tokens)),
+                    Err(error) if error.code() == Code::Store => tokio::time::sleep(LOOK).await,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let results = tokio::time::timeout(PATIENCE, try_join_all(ids.iter().map(result))).await;
+        match results {
+            Ok(results) => results.expect("the runs complete").into_iter().collect(),
+            Err(_) => panic!("runs are stranded: {:?}", self.unfinished().await),
+        }
+    }
+
+    /// Some of the runs that have not ended.
+    async fn unfinished(&self) -> Vec<String> {
+        let sql = "SELECT id || ' ' || status || ', owner ' || owner || ', wakes at ' || coalesce(wake_at::text, '-')
+            FROM runs WHERE completed_at IS NULL LIMIT 5";
+        let rows = self.database.query(sql, &[]).await.expect("the runs");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Waits until a query gives `true`.
+    pub async fn until(&self, sql: &str) {
+        let holds = async {
+            while !self.database.query_one(sql, &[]).await.expect("it answers").get::<_, bool>(0) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("it does not come to this: {sql}"));
+    }
+
+    /// The workers that hold leases.
+    pub async fn owners(&self) -> Vec<i64> {
+        let rows = self.database.query("SELECT owner FROM workers", &[]).await.expect("the workers");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    pub fn executions(&self) -> Vec<Execution> {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        // A line that is being written is not complete yet.
+        let lines = log.rfind('\n').map_or("", |end| &log[..end]).lines();
+        lines.map(|line| Execution::parse(line).unwrap_or_else(|| panic!("no execution: {line}"))).collect()
+    }
+
+    /// Waits until the log has this many executions.
+    pub async fn executed(&self, count: usize) {
+        let there = async {
+            while self.executions().len() < count {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, there).await.expect("that many steps are executed");
+    }
+
+    /// Asserts that each run is complete and has ended once, that nothing was written by a stale owner, and that no step was
+    /// executed again whose result was recorded: the recorded execution of each is its last. How many were executed later
+    /// by workers that were stopped, whom nothing can keep from it.
+    pub async fn check(&self, results: &Results, links: u32, stopped: &[&str]) -> usize {
+        let mut last: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
+        for execution in self.executions() {
+            last.entry((execution.run, execution.op)).or_default().push(execution.life);
+        }
+        let mut late = 0;
+        for (run, tokens) in results {
+            assert_eq!(tokens.len(), links as usize, "run {run}");
+            let mut executed: BTreeMap<u64, &Vec<String>> = BTreeMap::new();
+            for ((_, op), lives) in last.range((run.clone(), 0)..=(run.clone(), u64::MAX)) {
+                executed.insert(*op, lives);
+            }
+            assert_eq!(executed.len(), tokens.len(), "run {run}: {executed:?}");
+            for (token, lives) in tokens.iter().zip(executed.into_values()) {
+                let at = lives.iter().position(|life| life == token);
+                let at = at.unwrap_or_else(|| panic!("run {run} has a result of nobody's: {token} of {lives:?}"));
+                for again in &lives[at + 1..] {
+                    let life = again.split('#').next().unwrap_or_default();
+                    assert!(stopped.contains(&life), "run {run}: {token} was recorded, and {again} executed");
+                    late += 1;
+                }
+            }
+        }
+        let stored = snapshot::of_postgres(&self.url).await;
+        for id in results.keys() {
+            let run = &stored[id];
+            assert_eq!(run.status, "completed", "run {id}");
+            assert!(run.operations().end.is_some(), "run {id} has no end");
+            assert!(run.inbox.is_empty(), "run {id} has left letters: {:?}", run.inbox);
+        }
+        let stale: i64 = self.database.query_one("SELECT count(*) FROM audit", &[]).await.expect("it answers").get(0);
+        assert_eq!(stale, 0, "rows were written under owners that were dead");
+        late
+    }
+}
+
+/// Ids that begin alike.
+pub fn ids(name: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{name}-{number}")).collect()
+}
