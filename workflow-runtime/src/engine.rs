@@ -235,7 +235,8 @@ impl Inner {
 
     /// Whether the right lasts under which a run was taken into memory.
     fn holds(&self, live: &Live) -> bool {
-        live.fence.owner == self.owner()
+        let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner);
+        live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
     }
 
     fn check_open(&self) -> Result<()> {

@@ -634,6 +634,12 @@ pub trait Ownership: Send + Sync {
         Box::pin(std::future::pending())
     }
 
+    /// Whether the right lasts at this moment. Asked before anything is executed under it: a process that was stopped for a
+    /// while has not seen yet that it is [lost](Ownership::lost).
+    fn lasts(&self) -> bool {
+        true
+    }
+
     /// Drops it, and resolves once the next engine can have it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use workflow_runtime::store::{First, Letter, Outcome, Status, Store, Write};
-use workflow_runtime::{Code, Durable, Engine, Result, Run, StepCall, sleep, spawn, step, workflow};
+use workflow_runtime::{Code, Durable, Engine, Error, Result, Run, StepCall, hook, sleep, spawn, step, workflow};
 
-use crate::support::{Faulty, Lab, Place, When};
+use crate::support::{Faulty, Lab, Place, When, recorded};
 
 #[step]
 async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
@@ -32,6 +32,17 @@ async fn one_two_three() -> Result<usize> {
     note("one".into()).await?;
     note("two".into()).await?;
     note("three".into()).await
+}
+
+#[workflow]
+async fn two_steps_beside_a_hook() -> Result<usize> {
+    let steps = async {
+        gated("first".into()).await?;
+        note("second".into()).await
+    };
+    let (second, answer) = tokio::join!(steps, hook::<()>().token("t"));
+    answer?;
+    second
 }
 
 /// Holds back every group with a turn of this index or a later one, until the gate is open.
@@ -92,6 +103,24 @@ on_each_store! {
             tokio::task::yield_now().await;
         }
         drop(engine);
+    }
+
+    async fn rule_5_nothing_begins_under_a_right_that_is_over(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = open_faulty(&faulty, &lab).await;
+        let run = engine.start(two_steps_beside_a_hook, ()).id("run").await.unwrap();
+        lab.executed("first", 1).await;
+        faulty.expire();
+        lab.open_gate("first");
+        recorded(&place, "run", r#""completed""#).await;
+        // The next turn comes when what the one before has asked for is done, or is not.
+        engine.resume_hook("t", &()).await.unwrap();
+        recorded(&place, "run", r#""payload""#).await;
+        assert_eq!(lab.count("second"), 0);
+        drop((run, engine));
+        let engine = place.open(&lab).await;
+        assert_eq!(engine.get_run::<usize, Error>("run").await.unwrap(), 1);
     }
 
     async fn rule_4_a_commit_in_doubt_is_sent_again_and_counts_once(place: Place) {

@@ -34,6 +34,12 @@ async fn shows_itself(count: u32) -> Result<usize> {
 }
 
 #[workflow]
+async fn wears_one_more() -> Result<()> {
+    set_attribute("one more", "x")?;
+    set_attribute("and another", "x")
+}
+
+#[workflow]
 async fn wears_too_much() -> Result<String> {
     for n in 0..64 {
         set_attribute(&n.to_string(), "x")?;
@@ -120,6 +126,17 @@ on_each_store! {
         assert_eq!(engine.find_runs([("phase", "done")]).await.unwrap().len(), 2);
         let nothing: [(&str, &str); 0] = [];
         assert_eq!(engine.find_runs(nothing).await.unwrap_err().code(), Code::InvalidName);
+    }
+
+    async fn the_attributes_of_the_start_count_as_well(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let mut start = engine.start(wears_one_more, ());
+        for n in 0..63 {
+            start = start.attribute(n.to_string(), "x");
+        }
+        let run = start.await.unwrap();
+        assert_eq!((&run).await.unwrap_err().code(), Code::Limit);
+        assert_eq!(run.attributes().await.unwrap().len(), 64);
     }
 
     async fn what_cannot_be_an_attribute_is_an_error(place: Place) {

@@ -70,7 +70,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    async fn before(&self, _: &str) {}
+    async fn reading(&self, _: &str) {}
 }
 
 /// The number that a letter brings.

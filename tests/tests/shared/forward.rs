@@ -1,7 +1,7 @@
 //! Stores in front of other stores.
 
 /// The methods of a [`Store`](workflow_runtime::store::Store) that read, by those of `self.inner`, each after awaiting
-/// `self.before("its name")`.
+/// `self.reading("its name")`.
 macro_rules! forward_reads {
     () => {
         forward_reads! {
@@ -28,12 +28,19 @@ macro_rules! forward_reads {
             fn chunks['a](
                 run: ::workflow_runtime::store::RunKey, stream: &'a str, from: u64, limit: usize
             ) -> ::workflow_runtime::store::ChunkPage;
+            fn follow['a](
+                run: ::workflow_runtime::store::RunKey, id: &'a ::std::sync::Arc<str>, chunks: bool
+            ) -> bool;
             fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
             fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;
             fn next_due['a](workflows: ::std::sync::Arc<[&'static str]>) -> Option<u64>;
             fn unknown_due['a](
                 workflows: ::std::sync::Arc<[&'static str]>, now: u64
             ) -> Vec<::std::sync::Arc<str>>;
+        }
+
+        fn followed(&self) -> ::workflow_runtime::store::Followed {
+            self.inner.followed()
         }
 
         fn changed<'a>(
@@ -50,7 +57,7 @@ macro_rules! forward_reads {
                 $($argument: $type),*
             ) -> ::futures::future::BoxFuture<$life, Result<$output, ::workflow_runtime::Error>> {
                 Box::pin(async move {
-                    self.before(stringify!($name)).await;
+                    self.reading(stringify!($name)).await;
                     self.inner.$name($($argument),*).await
                 })
             }

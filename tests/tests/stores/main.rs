@@ -190,6 +190,7 @@ many_engines {
         what_the_database_rolls_back_is_sent_again,
         what_it_rolls_back_again_and_again_is_an_error,
         a_statement_that_takes_too_long_is_in_doubt,
+        a_process_that_falls_silent_in_a_transaction_keeps_no_run,
         statements_need_not_be_prepared;
 }
 }

@@ -1,5 +1,7 @@
 //! What becomes of a commit that the database refuses, delays or answers late.
 
+use std::time::Duration;
+
 use workflow_runtime::store::{Outcome, Status, Turn, Write};
 
 use crate::fixture::*;
@@ -69,4 +71,26 @@ pub async fn statements_need_not_be_prepared(fx: Fixture) {
     let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
     assert_eq!(fx.turn(end).await, Outcome::Committed);
     assert_eq!(fx.letters(key).await, ["x"]);
+}
+
+pub async fn a_process_that_falls_silent_in_a_transaction_keeps_no_run(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with("&timeout=10m&lease=2s");
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    // Several statements, so a transaction. It is polled until it has the lock of the run, and then no more.
+    let post = Write::Post { run: "r".into(), letter: letter("silent"), unstick: false };
+    let group = [post.clone(), Write::Turn(Turn { row: Some(row(1, 2)), ..turn(key) })];
+    let database = fx.database().await;
+    let mut silent = fx.store.commit(&group);
+    while !database.query("SELECT 1 FROM runs FOR UPDATE SKIP LOCKED", &[]).await.unwrap().is_empty() {
+        let polled = futures::poll!(&mut silent);
+        assert!(polled.is_pending(), "it was not stopped in time: {polled:?}");
+    }
+    let other = fx.another();
+    let post = commit(&*other, Write::Post { run: "r".into(), letter: letter("other"), unstick: false });
+    let posted = tokio::time::timeout(Duration::from_secs(60), post).await;
+    assert_eq!(posted.expect("the lock is given up in time"), Outcome::Committed);
+    assert!(silent.await.is_err(), "what it had done is rolled back");
+    assert_eq!(fx.letters(key).await, ["other"]);
 }

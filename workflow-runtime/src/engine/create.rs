@@ -36,6 +36,15 @@ struct New {
     ahead: Option<Box<Effects>>,
 }
 
+impl New {
+    /// The event that begins it.
+    fn started(&self, random: &Random) -> Event {
+        let attributes = self.ahead.iter().flat_map(|ahead| &ahead.attributes).map(|(key, _)| (**key).into());
+        let carried = Carried { attributes: attributes.collect(), ..Carried::default() };
+        started(random, &self.args, (!carried.attributes.is_empty()).then_some(carried))
+    }
+}
+
 /// What a start does beside starting the run.
 #[derive(Default)]
 pub(crate) struct Ahead {
@@ -169,7 +178,7 @@ impl Inner {
     }
 
     fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
-        let delivery = core.deliver(new.created_at, started(&self.random, &new.args, None))?;
+        let delivery = core.deliver(new.created_at, new.started(&self.random))?;
         let record = TurnRecord { deliveries: vec![delivery] };
         if self.settings.replay_every_turn {
             let mut again = Core::new(core.definition(), core.shared().identity().clone(), self.host.clone());
@@ -277,7 +286,7 @@ impl Inner {
     }
 
     fn letter(&self, new: &New) -> Result<Letter> {
-        letters::letter(&started(&self.random, &new.args, None), new.created_at, None)
+        letters::letter(&new.started(&self.random), new.created_at, None)
     }
 
     /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.

@@ -41,7 +41,7 @@ pub(crate) enum Event {
         /// 128 random bits in hex, from which `random()` and `uuid()` come.
         seed: Cow<'static, str>,
         args: Payload,
-        /// What the generation before has left, if there was one.
+        /// What the run has already: from its start, or from the generation before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Box<Carried>>,
     },
@@ -74,12 +74,12 @@ pub(crate) enum Event {
     Cancel { reason: String },
 }
 
-/// What a run keeps when it goes on as a new generation.
+/// What a run has when it begins, or when it goes on as a new generation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Carried {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Payload>,
-    /// The keys of the attributes that the workflow has set.
+    /// The keys of its attributes.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub attributes: BTreeSet<Box<str>>,
     /// By stream: how many chunks the workflow has written, and whether it has closed it.

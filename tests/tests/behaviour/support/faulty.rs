@@ -1,12 +1,11 @@
 //! A store that misbehaves where a test says so.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
 use workflow_runtime::Error;
-use workflow_runtime::engine::Environment;
 use workflow_runtime::store::*;
 
 /// What happens to a group of writes.
@@ -30,26 +29,34 @@ pub struct Faulty {
     plan: Arc<Mutex<Plan>>,
     before: Arc<Mutex<Before>>,
     ownership: Arc<Mutex<Option<Box<dyn Ownership>>>>,
+    expired: Arc<AtomicBool>,
     groups: Arc<AtomicUsize>,
 }
 
 /// Gives the real ownership up with the engine's, unless it was lost before.
-struct Borrowed(Arc<Mutex<Option<Box<dyn Ownership>>>>);
+struct Borrowed {
+    real: Arc<Mutex<Option<Box<dyn Ownership>>>>,
+    expired: Arc<AtomicBool>,
+}
 
 impl Ownership for Borrowed {
     fn lost(&self) -> BoxFuture<'static, ()> {
-        self.0.lock().unwrap().as_ref().map_or_else(|| future::pending().boxed(), |real| real.lost())
+        self.real.lock().unwrap().as_ref().map_or_else(|| future::pending().boxed(), |real| real.lost())
+    }
+
+    fn lasts(&self) -> bool {
+        !self.expired.load(Ordering::SeqCst)
     }
 
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()> {
-        let real = self.0.lock().unwrap().take();
+        let real = self.real.lock().unwrap().take();
         real.map_or_else(|| future::ready(()).boxed(), Ownership::give_up)
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        self.0.lock().unwrap().take();
+        self.real.lock().unwrap().take();
     }
 }
 
@@ -60,6 +67,7 @@ impl Faulty {
             plan: Arc::new(Mutex::new(Box::new(|_| None))),
             before: Arc::new(Mutex::new(Box::new(|_| None))),
             ownership: Arc::default(),
+            expired: Arc::default(),
             groups: Arc::default(),
         }
     }
@@ -78,6 +86,13 @@ impl Faulty {
     pub fn lose_ownership(&self) {
         drop(self.ownership.lock().unwrap().take());
     }
+
+    /// The right to execute is over, and the engine has not been told yet: as for a process that was stopped.
+    pub fn expire(&self) {
+        self.expired.store(true, Ordering::SeqCst);
+    }
+
+    async fn reading(&self, _: &str) {}
 
     /// How many groups were asked for.
     pub fn groups(&self) -> usize {
@@ -111,100 +126,10 @@ impl Store for Faulty {
         Box::pin(async move {
             let Some(ownership) = self.inner.acquire(owner).await? else { return Ok(None) };
             *self.ownership.lock().unwrap() = Some(ownership);
-            Ok(Some(Box::new(Borrowed(self.ownership.clone())) as Box<dyn Ownership>))
+            Ok(Some(Box::new(Borrowed { real: self.ownership.clone(), expired: self.expired.clone() })
+                as Box<dyn Ownership>))
         })
     }
 
-    fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
-        self.inner.run(id)
-    }
-
-    fn journal(
-        &self,
-        run: RunKey,
-        generation: u64,
-        from: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>> {
-        self.inner.journal(run, generation, from, limit)
-    }
-
-    fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>> {
-        self.inner.last(run, generation)
-    }
-
-    fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>> {
-        self.inner.inbox(run)
-    }
-
-    fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>> {
-        self.inner.state(run)
-    }
-
-    fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>> {
-        self.inner.attributes(run)
-    }
-
-    fn find<'a>(
-        &'a self,
-        attributes: &'a [(String, String)],
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
-        self.inner.find(attributes, limit)
-    }
-
-    fn notices<'a>(
-        &'a self,
-        statuses: &'a [Status],
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
-        self.inner.notices(statuses, after, limit)
-    }
-
-    fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {
-        self.inner.children(run)
-    }
-
-    fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
-        self.inner.token(token)
-    }
-
-    fn chunks<'a>(
-        &'a self,
-        run: RunKey,
-        stream: &'a str,
-        from: u64,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<ChunkPage, Error>> {
-        self.inner.chunks(run, stream, from, limit)
-    }
-
-    fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        self.inner.streams(run)
-    }
-
-    fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
-        self.inner.news(owner)
-    }
-
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
-        self.inner.next_due(workflows)
-    }
-
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        self.inner.unknown_due(workflows, now)
-    }
-
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
-        self.inner.follow(run, id, chunks)
-    }
-
-    fn followed(&self) -> Followed {
-        self.inner.followed()
-    }
-
-    fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {
-        self.inner.changed(environment)
-    }
+    forward_reads!();
 }

@@ -163,7 +163,7 @@ impl Scheduled {
         Scheduled { inner, schedule: schedule.clone() }
     }
 
-    async fn before(&self, what: &'static str) {
+    async fn reading(&self, what: &'static str) {
         self.schedule.turn(what).await;
     }
 }
@@ -171,9 +171,9 @@ impl Scheduled {
 impl Store for Scheduled {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
         Box::pin(async move {
-            self.before("commit").await;
+            self.reading("commit").await;
             let outcomes = self.inner.commit(group).await;
-            self.before("committed").await;
+            self.reading("committed").await;
             outcomes
         })
     }

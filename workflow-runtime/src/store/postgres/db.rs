@@ -102,6 +102,9 @@ pub(super) struct Db {
     pub place: String,
     /// The schema, quoted.
     pub schema: String,
+    /// How a transaction begins. A process that falls silent inside one, stopped or cut off, would keep the runs locked that
+    /// others are to take over: the database ends it, at the latest with the lease.
+    begin: String,
     /// The statements with the schema in them.
     statements: RwLock<FxHashMap<(usize, usize), Arc<str>>>,
 }
@@ -128,6 +131,12 @@ impl Db {
             lease: pool(1)?,
             place: options.place(),
             schema: quoted(&options.schema),
+            begin: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {}; \
+                 SET LOCAL statement_timeout = {}",
+                milliseconds(options.lease.min(options.timeout)),
+                milliseconds(options.timeout),
+            ),
             statements: RwLock::default(),
             options,
         })
@@ -177,6 +186,11 @@ impl Db {
         };
         rows.map_err(|fault| self.explain(fault, what))
     }
+}
+
+/// As the database's settings take it.
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// An SQL identifier.
@@ -241,7 +255,7 @@ impl Session<'_> {
     /// Begins a transaction. What is sent in the same breath is part of it.
     pub async fn begin(&self) -> Result<()> {
         self.open.store(true, Ordering::Release);
-        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+        self.batch(&self.db.begin).await
     }
 
     pub async fn commit(&self) -> Result<()> {

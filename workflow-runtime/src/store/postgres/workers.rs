@@ -1,6 +1,7 @@
 //! Who executes: leases, by the database's clock to others and by a monotonic clock to their holders.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -47,8 +48,32 @@ pub(super) struct Lease {
     shared: Arc<Shared>,
     owner: u64,
     lost: watch::Receiver<bool>,
+    term: Arc<Term>,
     renewal: JoinHandle<()>,
     given_up: bool,
+}
+
+/// Until when a lease is trusted, by the monotonic clock.
+struct Term {
+    begun: Instant,
+    /// In milliseconds from there on.
+    end: AtomicU64,
+}
+
+impl Term {
+    fn extend_to(&self, deadline: Instant) {
+        let end = deadline.saturating_duration_since(self.begun).as_millis();
+        self.end.store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn lasts(&self) -> bool {
+        self.begun.elapsed() < Duration::from_millis(self.end.load(Ordering::Acquire))
+    }
+}
+
+/// How long before its end a lease is not trusted any more.
+fn margin(lease: Duration) -> Duration {
+    lease / 10
 }
 
 /// Registers a worker, and takes the runs of those that are late from them.
@@ -72,8 +97,10 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     drop(session);
     shared.owners().insert(owner.cast_signed());
     let (sender, lost) = watch::channel(false);
-    let renewal = tokio::spawn(renew(shared.clone(), owner, sent, sender));
-    Ok(Lease { shared: shared.clone(), owner, lost, renewal, given_up: false })
+    let lease = shared.db.options.lease;
+    let term = Arc::new(Term { begun: sent, end: AtomicU64::new(milliseconds(lease - margin(lease)).cast_unsigned()) });
+    let renewal = tokio::spawn(renew(shared.clone(), owner, sent, term.clone(), sender));
+    Ok(Lease { shared: shared.clone(), owner, lost, term, renewal, given_up: false })
 }
 
 fn milliseconds(time: Duration) -> i64 {
@@ -100,9 +127,9 @@ async fn adopt(shared: &Shared, session: &Session<'_>, owners: &[i64]) -> Result
 }
 
 /// Renews a lease until it is lost.
-async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, lost: watch::Sender<bool>) {
+async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, lost: watch::Sender<bool>) {
     let lease = shared.db.options.lease;
-    let (margin, interval) = (lease / 10, lease / 3);
+    let (margin, interval) = (margin(lease), lease / 3);
     let mut deadline = sent + lease - margin;
     let mut next = sent + interval;
     loop {
@@ -120,6 +147,7 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, lost: watch::Send
         match renewed {
             Ok(true) => {
                 deadline = sent + lease - margin;
+                term.extend_to(deadline);
                 next = sent + interval;
             }
             Ok(false) => break,
@@ -182,6 +210,10 @@ impl Ownership for Lease {
                 std::future::pending().await
             }
         })
+    }
+
+    fn lasts(&self) -> bool {
+        self.term.lasts() && !*self.lost.borrow()
     }
 
     fn give_up(mut self: Box<Self>) -> BoxFuture<'static, ()> {
