@@ -39,7 +39,7 @@ impl Kind {
 
     fn options(self) -> &'static [&'static str] {
         match self {
-            Kind::Workflow => &["id", "was", "crate"],
+            Kind::Workflow => &["id", "was", "validate", "crate"],
             Kind::Step => &["id", "retries", "backoff", "timeout", "heartbeat", "queue", "crate"],
             Kind::Durable => &["crate"],
         }
@@ -57,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) queue: Option<LitStr>,
+    pub(crate) validate: Option<Path>,
 }
 
 impl Options {
@@ -126,6 +127,7 @@ impl Options {
             "timeout" => self.timeout = Some(timeout(&value(input, &name)?)?),
             "heartbeat" => self.heartbeat = Some(timeout(&value(input, &name)?)?),
             "queue" => self.queue = Some(queue(value(input, &name)?)?),
+            "validate" => self.validate = Some(value(input, &name)?),
             _ => {
                 self.root = Some(input.call(Path::parse_mod_style).map_err(|error| {
                     syn::Error::new(error.span(), "`crate` takes a path: `crate = my_prelude::workflow_runtime`")
@@ -175,6 +177,7 @@ fn example(name: &str) -> &'static str {
         "timeout" => "timeout = \"10s\"",
         "heartbeat" => "heartbeat = \"30s\"",
         "queue" => "queue = \"gpu\"",
+        "validate" => "validate = check_order",
         _ => "crate = my_prelude::workflow_runtime",
     }
 }

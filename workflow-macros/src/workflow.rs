@@ -78,6 +78,7 @@ fn outer(
     };
     let checks = checks(v1, &signature.suspects());
     let source = source(v1, options, function);
+    let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
     // `args` is not a name of the user's: another hygiene keeps it apart from theirs.
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
@@ -92,6 +93,8 @@ fn outer(
             type Args = #args;
             type Output = #output;
             const DEFINITION: &'static #v1::WorkflowDefinition = &__DEFINITION;
+
+            #validate
 
             fn run(
                 #given: Self::Args,
@@ -120,6 +123,18 @@ fn outer(
         #[track_caller]
         #vis #fn_token #name(#(#names: #types),*) -> #v1::Invocation<impl #v1::Workflow<Args = #args, Output = #output>>
         #braces
+    }
+}
+
+/// The check of the arguments that the user has named; it is given references.
+fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &[&syn::Ident]) -> TokenStream {
+    let Some(path) = &options.validate else { return TokenStream::new() };
+    let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
+    quote_spanned! {path.span()=>
+        fn validate(#given: &Self::Args) -> ::core::result::Result<(), #v1::Error> {
+            let #pattern = #given;
+            ::core::result::Result::map_err(#path(#(#names),*), ::core::convert::Into::into)
+        }
     }
 }
 

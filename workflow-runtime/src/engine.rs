@@ -26,6 +26,7 @@ mod load;
 mod queries;
 mod queues;
 mod streams;
+mod suspended;
 mod taking;
 mod timers;
 mod turn;
@@ -41,11 +42,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
+pub(crate) use self::attempt::{
+    InStep, attempt_writer, current, finish, in_this_step, inherited, plain_attempt, suspend,
+};
 pub use self::attempt::{StepInfo, cancellation, heartbeat, step_info};
-pub(crate) use self::attempt::{attempt_writer, current, in_this_step, plain_attempt};
 pub use self::builder::Builder;
 pub use self::client::Client;
-pub(crate) use self::create::Ahead;
+pub(crate) use self::create::Asked;
+pub use self::create::IfExists;
 pub use self::environment::{Environment, System};
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;

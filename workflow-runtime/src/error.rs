@@ -47,14 +47,26 @@ pub enum Code {
     HookFinished,
     /// The token belongs to another hook.
     HookConflict,
+    /// Nothing is suspended under this label.
+    NotSuspended,
+    /// Somebody else has resumed it.
+    AlreadyResumed,
+    /// An attempt of a step that has suspended itself or has ended its run is to return this.
+    Suspended,
+    /// What is asked for cannot be done here.
+    Unsupported,
     /// The stream was closed, or its run has ended.
     StreamClosed,
     /// The attempt of a step that writes is over, or its run is another engine's now.
     AttemptOver,
     /// There is no run with this id.
     RunNotFound,
-    /// There is a run with this id, but of other arguments or another workflow.
+    /// There is a run with this id, but of other arguments or another workflow, or it is not to be used again.
     RunExists,
+    /// A run that was created was started before.
+    AlreadyStarted,
+    /// The workflow's own check refuses the arguments.
+    InvalidArguments,
     /// No workflow or step with this id is in this build.
     NotRegistered,
     /// Two definitions have the same id.
@@ -99,10 +111,16 @@ impl Code {
             Code::HookDisposed => "hook_disposed",
             Code::HookFinished => "hook_finished",
             Code::HookConflict => "hook_conflict",
+            Code::NotSuspended => "not_suspended",
+            Code::AlreadyResumed => "already_resumed",
+            Code::Suspended => "suspended",
+            Code::Unsupported => "unsupported",
             Code::StreamClosed => "stream_closed",
             Code::AttemptOver => "attempt_over",
             Code::RunNotFound => "run_not_found",
             Code::RunExists => "run_exists",
+            Code::AlreadyStarted => "already_started",
+            Code::InvalidArguments => "invalid_arguments",
             Code::NotRegistered => "not_registered",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",

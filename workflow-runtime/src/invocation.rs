@@ -13,6 +13,7 @@ use crate::error::{Code, Error};
 use crate::registry::{adopt, registry};
 use crate::replay::{ChildRequest, Kind, Operation};
 use crate::run::{self, Run, RunOf};
+use crate::start::validated;
 use crate::workflow::{Fallible, Workflow};
 
 /// What calling a `#[workflow]` function gives.
@@ -75,7 +76,7 @@ impl<W: Workflow> Invocation<W> {
             operation.run().fail(error.clone());
             return refused(error);
         }
-        match codec::encode("the workflow's arguments", &args) {
+        match validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args)) {
             Ok(input) => {
                 let request = Box::new(ChildRequest {
                     definition,

@@ -72,6 +72,7 @@ mod start;
 mod step;
 pub mod store;
 mod stream;
+mod suspend;
 mod workflow;
 
 /// What [`cancellation`] gives.
@@ -132,20 +133,21 @@ pub use workflow_macros::step;
 pub use workflow_macros::workflow;
 
 pub use self::context::{
-    ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer,
-    continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute, run_id, set_attribute, set_state,
-    sleep, sleep_until, spawn, state, timeout, uuid, writer,
+    ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, RequestContext, Sleep, Timeout,
+    WriteChunk, Writer, continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute,
+    request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info};
+pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
 pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
-pub use self::start::{Start, start};
+pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
 pub use self::stream::{Chunk, ChunkWriter, Reader};
+pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend};
 pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.

@@ -90,6 +90,7 @@ fn body(args: &Payload) -> Result<RunFuture, Error> {
         rollback: None,
         place: Place::Here,
         origin: Some(Origin { run: call.run.into(), key: call.key.into() }),
+        suspensions: None,
     };
     let operation = Operation::new(Location::caller())
         .ok_or_else(|| Error::coded(Code::OutsideRun, "a step of a queue is executed outside its run"))?;

@@ -261,6 +261,12 @@ fn failure<E: Failure>(error: E) -> AttemptFailure {
     }
 }
 
+/// An error of ours as that of a step, whatever the step's type does.
+pub(crate) fn adopted(adopt: fn(Error) -> AttemptFailure, error: Error) -> AttemptFailure {
+    caught("the error's type", || adopt(error.clone()))
+        .unwrap_or_else(|panic| self::adopt::<Error>(error.because(panic)))
+}
+
 pub(crate) fn adopt<E: Failure>(error: Error) -> AttemptFailure {
     let (fatal, retry_after) = (error.is_fatal(), error.delay());
     let error = codec::encode("the step's error", &E::from(error)).unwrap_or_else(|_| never_encodes());

@@ -11,11 +11,11 @@ mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
 pub(crate) use self::journal::{
-    Carried, Command, Delivery, End, Event, FORMAT, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Carried, Command, Delivery, End, Event, FORMAT, Inherited, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,
-    Received, Rollback, StartedChild, StepRequest,
+    Received, Rollback, StartedChild, StepRequest, Suspension,
 };
 pub(crate) use self::shared::{
     Action, Chunk, Continued, Effects, Host, Identity, Shared, StreamWrite, closed_already, current, full,

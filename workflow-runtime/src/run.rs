@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Failure, Result};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
 use crate::stream::Reader;
+use crate::suspend::{Resume, Suspended};
 use crate::workflow::{Fallible, Workflow};
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
@@ -181,6 +182,21 @@ impl<T, E> Run<T, E> {
     /// ```
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<bool> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
+    }
+
+    /// What the run is [suspended](crate::suspend) for, by label: what its workflow waits for and what its steps do, those
+    /// that are executed for a queue included. Nothing if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
+    pub async fn suspended(&self) -> Result<Vec<Suspended>> {
+        self.engine().await?.inner().suspended(&self.id).await
+    }
+
+    /// Resumes what is [suspended](crate::suspend), from any process that has the store: see [`Resume`].
+    pub fn resume<R: Serialize + ?Sized>(&self, data: &R) -> Resume {
+        Resume::new(self.engine.clone(), self.id.clone(), data)
     }
 
     /// The state that its workflow has [set](crate::set_state), as of its last committed turn; nothing if it has set

@@ -1,14 +1,20 @@
 //! Starting a run.
 
+use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::codec::{self, Payload};
-use crate::engine::{self, Ahead, Client};
-use crate::error::Result;
-use crate::run::Run;
+use crate::context::RequestContext;
+use crate::engine::{self, Asked, Client, IfExists};
+use crate::error::{Code, Result};
+use crate::registry;
+use crate::run::{Run, RunOf};
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` gives a [`Run`], and the run is durable.
@@ -41,49 +47,220 @@ where
     Start::new(None, args)
 }
 
-/// A start that is not made yet: see [`start()`].
-#[must_use = "nothing is started unless it is awaited: add `.await`"]
-pub struct Start<W> {
+/// Creates a run that is started later: it has an id, is listed as `pending`, and can be awaited, cancelled and found by
+/// others, while its arguments are not there yet.
+///
+/// Without [`id`](CreateRun::id) each call creates another one. With it, a run of this workflow that has the id is given
+/// instead, whether it was started or not; so any process can make the handle that starts it.
+///
+/// # Errors
+///
+/// [`Code::RunExists`](crate::Code::RunExists) if a run of another workflow has the id, or if the store refuses.
+///
+/// ```
+/// # use workflow_runtime::{Code, Engine, Result, Status, workflow};
+/// # #[workflow] async fn checkout(order: u64, cents: u32) -> Result<String> { Ok("receipt".into()) }
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// # let engine = Engine::open("memory:").await?;
+/// let created = engine.create_run(checkout).await?;
+/// assert_eq!(created.run().status().await?, Status::Pending);
+/// let run = created.start((1, 4200)).await?;
+/// assert_eq!(run.await?, "receipt");
+/// let again = created.start((1, 4200)).await;
+/// assert_eq!(again.unwrap_err().code(), Code::AlreadyStarted);
+/// # Ok(())
+/// # }
+/// ```
+pub fn create_run<F, P>(_workflow: F) -> CreateRun<F::Workflow>
+where
+    F: WorkflowFn<P>,
+{
+    CreateRun::new(None)
+}
+
+/// A run that is not created yet: see [`create_run`].
+#[must_use = "nothing is created unless it is awaited: add `.await`"]
+pub struct CreateRun<W> {
     engine: Option<Client>,
-    args: Result<Payload>,
     id: Option<String>,
-    ahead: Ahead,
     workflow: PhantomData<fn() -> W>,
 }
 
-impl<W: Workflow> Start<W> {
-    pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
-        let args = codec::encode("the workflow's arguments", &args);
-        Start { engine, args, id: None, ahead: Ahead::default(), workflow: PhantomData }
+impl<W: Workflow> CreateRun<W> {
+    pub(crate) fn new(engine: Option<Client>) -> Self {
+        CreateRun { engine, id: None, workflow: PhantomData }
     }
 
-    /// Gives the run an id of one's own, such as `order-1001`. If there is a run with this id, of the same workflow and
-    /// the same arguments, the start gives that one: a program that is run again continues instead of starting twice.
-    /// With other arguments or another workflow it is an error.
-    ///
-    /// At most 512 bytes, without control characters.
+    /// Gives the run an id of one's own: at most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 }
 
+impl<W: Workflow> IntoFuture for CreateRun<W> {
+    type Output = Result<CreatedRun<W>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let engine = opened(self.engine).await?;
+            let id = engine.inner().create_for_later(W::DEFINITION, self.id).await?;
+            Ok(CreatedRun { engine, id, workflow: PhantomData })
+        })
+    }
+}
+
+/// A run that was created and is started by [`start`](CreatedRun::start): see [`create_run`]. Dropping it leaves the run as
+/// it is.
+pub struct CreatedRun<W> {
+    engine: Client,
+    id: Arc<str>,
+    workflow: PhantomData<fn() -> W>,
+}
+
+impl<W: Workflow> CreatedRun<W> {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The handle on the run: to look at it, to wait for its end (which may be before it is started), to cancel it.
+    pub fn run(&self) -> RunOf<W> {
+        Run::new(Some(self.engine.clone()), self.id.clone())
+    }
+
+    /// Starts the run with its arguments, once: it is executed by whichever engine has its workflow. If arguments are
+    /// refused nothing was started, and it can be started with others.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::AlreadyStarted`](crate::Code::AlreadyStarted) if it was started before, by whomever, which changes nothing;
+    /// [`Code::Cancelled`](crate::Code::Cancelled) if it was cancelled first;
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound) if it was deleted; and as for [`start()`].
+    pub fn start(&self, args: W::Args) -> Start<W> {
+        Start { created: Some(self.id.clone()), ..Start::new(Some(self.engine.clone()), args) }
+    }
+}
+
+impl<W> Clone for CreatedRun<W> {
+    fn clone(&self) -> Self {
+        CreatedRun { engine: self.engine.clone(), id: self.id.clone(), workflow: PhantomData }
+    }
+}
+
+impl<W> fmt::Debug for CreatedRun<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedRun").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+async fn opened(engine: Option<Client>) -> Result<Client> {
+    match engine {
+        Some(engine) => Ok(engine),
+        None => engine::ambient().await,
+    }
+}
+
+/// A start that is not made yet: see [`start()`].
+#[must_use = "nothing is started unless it is awaited: add `.await`"]
+pub struct Start<W> {
+    engine: Option<Client>,
+    args: Result<Payload>,
+    /// The run that was created for it.
+    created: Option<Arc<str>>,
+    asked: Result<Asked>,
+    workflow: PhantomData<fn() -> W>,
+}
+
 impl<W: Workflow> Start<W> {
+    pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
+        let args = validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args));
+        Start { engine, args, created: None, asked: Ok(Asked::default()), workflow: PhantomData }
+    }
+
+    fn ask(mut self, ask: impl FnOnce(&mut Asked)) -> Self {
+        if let Ok(asked) = &mut self.asked {
+            ask(asked);
+        }
+        self
+    }
+
+    /// Gives the run an id of one's own, such as `order-1001`. If there is a run with this id, of the same workflow and
+    /// the same arguments, the start gives that one: a program that is run again continues instead of starting twice.
+    /// With other arguments or another workflow it is an error. [`if_exists`](Start::if_exists) chooses otherwise. A run that
+    /// was [created](create_run) has its id already.
+    ///
+    /// At most 512 bytes, without control characters.
+    pub fn id(self, id: impl Into<String>) -> Self {
+        self.ask(|asked| asked.id = Some(id.into()))
+    }
+
+    /// What the start comes to if there is a run with its [`id`](Start::id) already.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, IfExists, Result, workflow};
+    /// # #[workflow] async fn checkout(order: u64) -> Result<()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// engine.start(checkout, 1).id("order-1").await?;
+    /// engine.start(checkout, 1).id("order-1").await?; // the same run
+    /// let refused = engine.start(checkout, 1).id("order-1").if_exists(IfExists::Reject).await;
+    /// assert_eq!(refused.unwrap_err().code(), Code::RunExists);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn if_exists(self, policy: IfExists) -> Self {
+        self.ask(|asked| asked.if_exists = policy)
+    }
+
     /// Opens a token with the run: what is sent to it from then on is kept until the workflow has come to its
     /// [`hook`](crate::hook) with this token. May be said several times.
     ///
     /// A token that is another run's stays with that one; the hook then tells so.
-    pub fn opens(mut self, token: impl Into<String>) -> Self {
-        self.ahead.opens.push(token.into());
-        self
+    pub fn opens(self, token: impl Into<String>) -> Self {
+        self.ask(|asked| asked.opens.push(token.into()))
     }
 
     /// Gives the run an attribute, by which it is found: [`find_runs`](crate::find_runs). May be said several times; at
     /// most 64 attributes of at most 512 bytes, key and value together.
-    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.ahead.attributes.insert(key.into(), value.into());
-        self
+    pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.ask(|asked| drop(asked.attributes.insert(key.into(), value.into())))
     }
+
+    /// The [state](crate::state) that the run begins with.
+    ///
+    /// # Errors
+    ///
+    /// The start is refused with [`Code::Payload`](crate::Code::Payload) if the value does not survive JSON.
+    pub fn initial_state<S: Serialize + DeserializeOwned>(mut self, state: &S) -> Self {
+        match codec::encode("the run's initial state", state) {
+            Ok(state) => self.ask(|asked| asked.state = Some(state)),
+            Err(error) => {
+                self.asked = self.asked.and(Err(error));
+                self
+            }
+        }
+    }
+
+    /// Values that the workflow, its steps and its children can read: see [`RequestContext`].
+    pub fn request_context(self, context: RequestContext) -> Self {
+        self.ask(|asked| asked.context = context.values)
+    }
+}
+
+/// Asks the workflow's own check.
+pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<()> {
+    let checked = registry::caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
+    checked.map_err(|error| {
+        let id = W::DEFINITION.source.id;
+        error
+            .context(format!("the arguments of workflow `{id}` are not valid"))
+            .with_code(Code::InvalidArguments)
+            .into_fatal()
+    })
 }
 
 impl<W: Workflow> IntoFuture for Start<W> {
@@ -92,12 +269,12 @@ impl<W: Workflow> IntoFuture for Start<W> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let args = self.args?;
-            let engine = match self.engine {
-                Some(engine) => engine,
-                None => engine::ambient().await?,
+            let (args, asked) = (self.args?, self.asked?);
+            let engine = opened(self.engine).await?;
+            let id = match self.created {
+                Some(id) => engine.inner().begin(W::DEFINITION, &id, args, asked).await.map(|()| id)?,
+                None => engine.inner().create(W::DEFINITION, args, asked).await?,
             };
-            let id = engine.inner().create(W::DEFINITION, args, self.id, self.ahead).await?;
             Ok(Run::new(Some(engine), id))
         })
     }

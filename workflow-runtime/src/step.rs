@@ -86,6 +86,7 @@ impl<R: Fallible> StepCall<R> {
                     rollback: None,
                     place: registry().queued(definition).map_or(Place::Here, Place::Queue),
                     origin: None,
+                    suspensions: None,
                 });
                 match operation {
                     Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },

@@ -20,7 +20,7 @@ pub use self::sqlite::{SqliteStore, Synchronous};
 use crate::engine::Environment;
 use crate::error::Error;
 
-/// `wake_at` of a run that only its inbox can wake. (Terminal and stuck runs have none at all.)
+/// `wake_at` of a run that only its inbox can wake. (Terminal and stuck runs, and those that have not begun, have none at all.)
 pub const NEVER: u64 = i64::MAX as u64;
 
 /// [`Fence::owner`] of a run whose engine died; no engine has this number.
@@ -165,6 +165,8 @@ pub struct TokenLabel {
     pub type_name: Arc<str>,
     /// JSON that the workflow gave it.
     pub metadata: Option<Arc<str>>,
+    /// Whether the first payload disposes of it.
+    pub once: bool,
 }
 
 /// Where a token is in its life.
@@ -172,7 +174,7 @@ pub struct TokenLabel {
 pub enum TokenState {
     /// It takes payloads.
     Open,
-    /// Its hook was dropped.
+    /// Its hook was dropped, or has got the only payload that it takes.
     Disposed,
     /// Its run has ended.
     Finished,
@@ -381,7 +383,7 @@ pub struct RunRow {
     /// Who holds it; owner 0 is nobody.
     pub fence: Fence,
     /// When it is to be claimed at the latest, in milliseconds since 1970: 0 at once, [`NEVER`] by its inbox only, and
-    /// nothing if it is terminal or stuck.
+    /// nothing if it is terminal or stuck or has not begun.
     pub wake_at: Option<u64>,
     /// Counts the letters that ever came.
     pub inbox_seq: u64,
@@ -395,6 +397,13 @@ pub struct RunRow {
     pub completed_at: Option<u64>,
     /// Why it is stuck: an encoded `Stuck`.
     pub stuck: Option<Arc<str>>,
+}
+
+impl RunRow {
+    /// Whether it was created and not started yet.
+    pub fn has_not_begun(&self) -> bool {
+        self.status == Status::Pending && self.wake_at.is_none()
+    }
 }
 
 /// What a turn changes in the run's row. What it leaves alone is not written.
@@ -450,6 +459,12 @@ pub enum First {
     },
     /// Somebody else is to execute: nobody's run, `pending`, due at once, with this letter in its inbox.
     Letter(Letter),
+    /// Not yet: nobody's run, `pending`, and not due. Nothing makes it due but [`First::Begin`].
+    Later,
+    /// It is there, was created with [`First::Later`], and becomes due with this letter in its inbox. What the new run says
+    /// of its arguments and its fingerprint takes the place of what was said before. Otherwise [`Outcome::Exists`], or
+    /// [`Outcome::Unknown`] if there is no run with this id.
+    Begin(Letter),
 }
 
 /// A turn of a run: all of it or nothing.
@@ -485,12 +500,12 @@ pub struct Turn {
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Creates a run: [`Outcome::Created`], [`Outcome::Exists`] or [`Outcome::Fenced`].
+    /// Creates a run, or begins it: [`Outcome::Created`], [`Outcome::Exists`], [`Outcome::Fenced`] or [`Outcome::Unknown`].
     Create(NewRun),
     /// Appends a turn: [`Outcome::Committed`], [`Outcome::Told`] or [`Outcome::Fenced`]. Sending the same turn again (the same
     /// [`JournalRow::turn`] at its index) is `Committed` and changes nothing, also after the run went on or changed hands.
     Turn(Turn),
-    /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0 unless the run is terminal or stuck:
+    /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
     /// [`Outcome::Committed`], or [`Outcome::Unknown`] if there is no such run.
     Post {
         /// The run's id.
@@ -504,7 +519,8 @@ pub enum Write {
     /// [`Outcome::Unknown`], [`Outcome::Disposed`], [`Outcome::Finished`] if there is no such run.
     ///
     /// A token whose run has not come to the operation keeps the letter until it does. So does one that has no run (any
-    /// more), if `hold_until` says so.
+    /// more), if `hold_until` says so. One that takes a letter [once](TokenLabel::once) is disposed of by it; the same letter
+    /// sent again, by its dedupe key, is committed all the same.
     Deliver {
         /// The token.
         token: Arc<str>,
@@ -712,6 +728,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The ids of the runs that a run has started as its children, in their order.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
+
+    /// The open tokens of a run and of its children, by their names.
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>>;
 
     /// A token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;

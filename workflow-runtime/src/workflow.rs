@@ -6,7 +6,7 @@ use std::pin::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Failure;
+use crate::error::{Error, Failure};
 use crate::invocation::Invocation;
 use crate::registry::WorkflowDefinition;
 
@@ -25,6 +25,13 @@ pub trait Workflow: Sized + Send + 'static {
     /// The definition that the engine finds by its id.
     #[doc(hidden)]
     const DEFINITION: &'static WorkflowDefinition;
+
+    /// What the workflow asks of its arguments beyond their types.
+    #[doc(hidden)]
+    fn validate(args: &Self::Args) -> Result<(), Error> {
+        let _ = args;
+        Ok(())
+    }
 
     /// The function's body.
     #[doc(hidden)]

@@ -24,6 +24,9 @@ macro_rules! forward_reads {
                 limit: usize
             ) -> Vec<::workflow_runtime::store::Notice>;
             fn children['a](run: &'a str) -> Vec<::std::sync::Arc<str>>;
+            fn open_tokens['a](
+                run: ::workflow_runtime::store::RunKey
+            ) -> Vec<(::std::sync::Arc<str>, ::workflow_runtime::store::TokenRow)>;
             fn token['a](token: &'a str) -> Option<::workflow_runtime::store::TokenRow>;
             fn chunks['a](
                 run: ::workflow_runtime::store::RunKey, stream: &'a str, from: u64, limit: usize

@@ -1,6 +1,8 @@
 //! `Write::Create`.
 
-use workflow_runtime::store::{Fence, First, JournalRow, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Write};
+use workflow_runtime::store::{
+    Effects, Fence, First, JournalRow, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Write,
+};
 
 use crate::fixture::*;
 
@@ -138,4 +140,60 @@ pub async fn values_come_back_as_they_were(fx: Fixture) {
         assert_eq!((run.started_at, run.completed_at, run.stuck.as_deref()), (Some(0), Some(NEVER), Some(id)));
         assert_eq!(fx.journal(key).await, [row]);
     }
+}
+
+fn later(id: &str) -> NewRun {
+    NewRun { args_digest: [0; 32], ..new_run(id, First::Later) }
+}
+
+fn begin(id: &str, token: u128) -> Write {
+    let effects = Effects { attributes: vec![("k".into(), Some("v".into()))], ..Effects::default() };
+    let effects = Some(Box::new(effects));
+    let new = NewRun { token, created_at: 900, fingerprint: "f2".into(), ..new_run(id, First::Begin(letter("begin"))) };
+    Write::Create(NewRun { effects, ..new })
+}
+
+pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(later("r")).await;
+    assert_eq!(fx.create(later("r")).await, key, "sent again");
+    let there = fx.run("r").await;
+    assert_eq!((there.status, there.wake_at, there.inbox_seq), (Status::Pending, None, 0));
+    assert!(there.has_not_begun());
+    let other = NewRun { token: 77, ..later("r") };
+    assert_eq!(fx.commit(Write::Create(other)).await, Outcome::Exists(Box::new(there.clone())));
+    let post = Write::Post { run: "r".into(), letter: letter("wake up"), unstick: false };
+    assert_eq!(fx.commit(post).await, Outcome::Committed);
+    assert_eq!(fx.claim(ADA, 9_000).await, [], "nothing but its begin makes it due");
+    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Created(key));
+    let begun = fx.run("r").await;
+    assert_eq!((begun.status, begun.wake_at, begun.inbox_seq), (Status::Pending, Some(0), 2));
+    assert_eq!((&*begun.fingerprint, begun.args_digest, begun.created_at), ("f2", [9; 32], 500));
+    assert_eq!(fx.store.attributes("r").await.unwrap(), [("k".into(), "v".into())]);
+    assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
+    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Created(key), "sent again");
+    assert_eq!(fx.commit(begin("r", 6)).await, Outcome::Exists(Box::new(fx.run("r").await)), "and once only");
+    assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
+    assert_eq!(fx.claim(ADA, 9_000).await.len(), 1);
+}
+
+pub async fn what_is_not_there_or_was_started_does_not_begin(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    assert_eq!(fx.commit(begin("nothing", 5)).await, Outcome::Unknown);
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let there = fx.run("r").await;
+    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Exists(Box::new(there.clone())));
+    let s = fx.create(new_run("s", First::Letter(letter("start")))).await;
+    assert_eq!(fx.commit(begin("s", 5)).await, Outcome::Exists(Box::new(fx.run("s").await)));
+    assert_eq!((fx.letters(key).await.len(), fx.letters(s).await), (0, vec!["start".to_owned()]));
+    assert_eq!(fx.run("r").await, there);
+}
+
+pub async fn two_begins_of_a_group_are_one(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(later("r")).await;
+    let outcomes = fx.group(&[begin("r", 5), begin("r", 6)]).await;
+    assert_eq!(outcomes[0], Outcome::Created(key));
+    assert!(matches!(&outcomes[1], Outcome::Exists(row) if row.key == key));
+    assert_eq!(fx.letters(key).await, ["begin"]);
 }

@@ -66,6 +66,9 @@ every {
         a_start_that_is_sent_again_is_the_same_run,
         a_start_for_others_that_is_sent_again_leaves_one_letter,
         two_starts_of_one_id_in_a_group_are_one_run,
+        a_run_for_later_is_due_once_it_has_begun,
+        what_is_not_there_or_was_started_does_not_begin,
+        two_begins_of_a_group_are_one,
         only_the_engine_that_executes_creates_runs_of_its_own,
         values_come_back_as_they_were;
     turns:
@@ -123,7 +126,11 @@ every {
         a_payload_is_held_for_a_hook_that_is_opened_in_time,
         a_run_can_take_payloads_before_it_has_come_to_the_hook,
         what_was_held_for_a_run_that_ends_is_its_own,
-        a_stale_owner_opens_and_closes_nothing;
+        a_stale_owner_opens_and_closes_nothing,
+        a_token_that_takes_one_letter_is_disposed_of_by_it,
+        two_letters_of_a_group_to_a_token_that_takes_one,
+        a_letter_that_was_held_for_a_token_that_takes_one,
+        the_open_tokens_of_a_run_and_of_its_children;
     effects:
         a_child_is_due_at_once_and_its_end_is_told_to_its_parent,
         a_child_that_nobody_waits_for_tells_nobody,

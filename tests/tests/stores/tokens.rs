@@ -1,14 +1,14 @@
 //! Tokens: `Effects::opens`, `Effects::closes` and `Write::Deliver`.
 
 use workflow_runtime::store::{
-    About, Close, Effects, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow,
+    About, Child, Close, Effects, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow,
     TokenState, Turn, Write,
 };
 
 use crate::fixture::*;
 
 fn open(token: &str, op: u64) -> Open {
-    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()) };
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), once: false };
     Open { token: token.into(), op: Some(op), label, refusal: Letter { arrived_at: 2_000, ..letter("refused") } }
 }
 
@@ -60,7 +60,7 @@ pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
     assert_eq!((fx.run("r").await.inbox_seq, fx.run("r").await.wake_at), (1, Some(0)));
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
     let row = fx.store.token("t").await.unwrap().unwrap();
-    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()) };
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), once: false };
     assert_eq!(row, TokenRow { run: Some("r".into()), op: Some(7), label, state: TokenState::Open });
     assert_eq!(fx.store.token("nothing").await.unwrap(), None);
 }
@@ -159,4 +159,62 @@ pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
     assert_eq!(fx.turn(turn).await, Outcome::Fenced);
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open);
     assert_eq!(fx.store.token("u").await.unwrap(), None);
+}
+
+fn once(token: &str, op: u64) -> Open {
+    let open = open(token, op);
+    Open { label: TokenLabel { once: true, ..open.label }, ..open }
+}
+
+pub async fn a_token_that_takes_one_letter_is_disposed_of_by_it(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, Outcome::Disposed);
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, Outcome::Committed, "it was sent again");
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+    let again = Turn { row: Some(row(1, 2)), effects: opens(vec![once("t", 8)]), ..turn(key) };
+    assert_eq!(fx.turn(again).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("z", "m"), None)).await, Outcome::Committed);
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7")), text("z", Some("8"))]);
+}
+
+pub async fn two_letters_of_a_group_to_a_token_that_takes_one(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
+    let outcomes = fx.group(&[deliver("t", keyed("x", "k"), None), deliver("t", keyed("y", "l"), None)]).await;
+    assert_eq!(outcomes, [Outcome::Committed, Outcome::Disposed]);
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+}
+
+pub async fn a_letter_that_was_held_for_a_token_that_takes_one(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), Some(9_000))).await, Outcome::Committed);
+    let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, Outcome::Disposed);
+    assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
+}
+
+pub async fn the_open_tokens_of_a_run_and_of_its_children(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = with_hook(&fx, "r", "b", 7).await;
+    with_hook(&fx, "other", "c", 7).await;
+    let child =
+        Child { new: new_run("child", First::Letter(letter("begin"))), op: Some(9), refusal: letter("refused") };
+    let effects = Effects { children: vec![child], closes: vec![], opens: vec![open("d", 8)], ..Effects::default() };
+    fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
+    let close = closes(vec![Close { token: "d".into(), op: 8 }]);
+    let child = fx.claim(ADA, 9_000).await.into_iter().find(|row| &*row.id == "child").unwrap();
+    let opens =
+        Turn { row: Some(row(0, 9)), effects: opens(vec![open("a", 1)]), fence: child.fence, ..turn(child.key) };
+    assert_eq!(fx.turn(opens).await, Outcome::Committed);
+    let before = fx.store.open_tokens(key).await.unwrap();
+    let names = |tokens: &[(std::sync::Arc<str>, TokenRow)]| -> Vec<(String, Option<String>)> {
+        tokens.iter().map(|(name, row)| (name.to_string(), row.run.as_deref().map(str::to_owned))).collect()
+    };
+    let of = |name: &str, run: &str| (name.to_owned(), Some(run.to_owned()));
+    assert_eq!(names(&before), [of("a", "child"), of("b", "r"), of("d", "r")]);
+    fx.turn(Turn { row: Some(row(2, 3)), effects: close, ..turn(key) }).await;
+    assert_eq!(names(&fx.store.open_tokens(key).await.unwrap()), [of("a", "child"), of("b", "r")]);
+    assert_eq!(fx.store.open_tokens(9_999).await.unwrap(), []);
 }

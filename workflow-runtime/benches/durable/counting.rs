@@ -171,6 +171,10 @@ impl<S: Store> Store for Counting<S> {
         self.store.children(run)
     }
 
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+        self.store.open_tokens(run)
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         self.store.token(token)
     }

@@ -1,5 +1,6 @@
 //! Attempts of steps.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -13,13 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::client::Handle;
-use super::live::{Arrival, Live, Seat, What};
+use super::live::{Arrival, Live, Parting, Seat, What};
 use super::streams::AttemptWriter;
 use super::{Client, Inner};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
-use crate::replay::{self, Kind, LocalFuture, NONDETERMINISTIC, Origin, StepRequest, panic_text};
+use crate::replay::{
+    self, Inherited, Kind, LocalFuture, NONDETERMINISTIC, Origin, StepRequest, Suspension, panic_text,
+};
 use crate::resources::Resources;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
@@ -46,11 +49,14 @@ struct Scope {
     /// The step that is an operation of the run: `step`, or the one that it was called in.
     outer: &'static str,
     live: Arc<Live>,
+    inherited: Option<Arc<Inherited>>,
     /// Of a step inside a step: its number among those, behind the outer one's.
     path: String,
     /// How many steps it has called so far.
     inner: AtomicU32,
     life: Arc<Life>,
+    /// What earlier attempts were resumed with, by label.
+    resumed: Arc<BTreeMap<Box<str>, Payload>>,
 }
 
 /// Whether an attempt is still wanted.
@@ -63,6 +69,8 @@ pub(super) struct Life {
     ending: Mutex<()>,
     /// Made when somebody asks for it.
     token: OnceLock<CancellationToken>,
+    /// The first that it has asked for.
+    parting: OnceLock<Mutex<Option<Parting>>>,
 }
 
 impl Life {
@@ -72,6 +80,14 @@ impl Life {
             token.cancel();
         }
         token
+    }
+
+    fn part(&self, parting: Parting) {
+        self.parting.get_or_init(|| Mutex::new(Some(parting)));
+    }
+
+    fn take_parting(&self) -> Option<Parting> {
+        self.parting.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Does something before the attempt ends, if it has not.
@@ -207,6 +223,51 @@ pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
         .ok()
 }
 
+/// What the run of the step which this code is part of has in common with its children.
+pub(crate) fn inherited() -> Option<Arc<Inherited>> {
+    SCOPE.try_with(|scope| scope.inherited.clone()).ok().flatten()
+}
+
+/// What an attempt of a step gets when it suspends itself.
+pub(crate) enum InStep {
+    /// What it was resumed with.
+    Resumed(Payload),
+    /// It is to end.
+    Suspended,
+}
+
+/// Suspends the attempt that this code is part of, if it is part of one, unless it was resumed. The label is the step's
+/// name if there is none.
+pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static str) -> Option<InStep> {
+    SCOPE
+        .try_with(|scope| {
+            let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
+            let label = label.unwrap_or(own);
+            if let Some(value) = scope.resumed.get(label) {
+                return InStep::Resumed(value.clone());
+            }
+            let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
+            scope.life.part(Parting::Suspended(suspension));
+            InStep::Suspended
+        })
+        .ok()
+}
+
+/// Lets the run of the step which this code is part of end with a result. Nothing outside a step, and an error in a step
+/// that is executed for another run.
+pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
+    SCOPE
+        .try_with(|scope| match &scope.origin {
+            None => Ok(scope.life.part(Parting::Finished(value))),
+            Some(_) => {
+                Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")
+                    .help("return the value, and let the workflow call `finish`")
+                    .into_fatal())
+            }
+        })
+        .ok()
+}
+
 /// Whether this code is part of a step that an engine executes.
 pub(super) fn is_current() -> bool {
     SCOPE.try_with(|_| ()).is_ok()
@@ -224,9 +285,11 @@ impl Scope {
             step,
             outer: self.outer,
             live: self.live.clone(),
+            inherited: self.inherited.clone(),
             path: format!("{}/{number}", self.path),
             inner: AtomicU32::new(0),
             life: self.life.clone(),
+            resumed: self.resumed.clone(),
         }
     }
 }
@@ -312,13 +375,14 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             let (definition, input) = (step.definition, step.input.clone());
             let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
             let work = Work::Step { definition, input, limits };
-            Some((work, definition.source.id, step.attempt, step.origin.clone()))
+            let resumed = step.suspensions.as_ref().map(|suspensions| suspensions.resumed.clone());
+            Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed.unwrap_or_default()))
         }
         Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
     })?;
-    let (work, step, attempt, origin) = match step {
+    let (work, step, attempt, origin, resumed) = match step {
         Some(step) => step,
-        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None),
+        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None, Arc::default()),
     };
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
@@ -329,10 +393,13 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         step,
         outer: step,
         live: live.clone(),
+        inherited: run.inherited(),
         path: String::new(),
         inner: AtomicU32::new(0),
         life: Arc::default(),
+        resumed,
     };
+    let life = scope.life.clone();
     // The user's conversions run in it as well, and one that panics must not leave the step without an end.
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope)).catch_unwind();
     let executing = engine.clone();
@@ -341,7 +408,11 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
             Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
         });
-        result.map(|result| Arrival { at: executing.environment.now(), what: What::Attempt { op, result } })
+        let what = match life.take_parting() {
+            Some(parting) => Some(What::Parted { op, parting }),
+            None => result.map(|result| What::Attempt { op, result }),
+        };
+        what.map(|what| Arrival { at: executing.environment.now(), what })
     });
     let mut attempt = Box::pin(attempt.instrument(span));
     if begin == Begin::Here

@@ -8,7 +8,7 @@ use super::{Builder, Inner, ambient};
 use crate::error::Result;
 use crate::resume::{HookInfo, ResumeHook};
 use crate::run::{Run, RunInfo};
-use crate::start::Start;
+use crate::start::{CreateRun, Start};
 use crate::workflow::{Workflow, WorkflowFn};
 
 /// Starts runs, waits for them, sends to them and reads what they tell, and executes none: an [`Engine`](super::Engine)
@@ -65,6 +65,14 @@ impl Client {
         F: WorkflowFn<P>,
     {
         Start::new(Some(self.clone()), args)
+    }
+
+    /// Creates a run that is started later: see [`create_run`](crate::create_run).
+    pub fn create_run<F, P>(&self, _workflow: F) -> CreateRun<F::Workflow>
+    where
+        F: WorkflowFn<P>,
+    {
+        CreateRun::new(Some(self.clone()))
     }
 
     /// A handle on a run by its id: see [`get_run`](crate::get_run).

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Random;
 use super::live::{InboxRead, Live, Seat, run_span};
+use super::queries::not_found;
 use super::{Inner, effects, letters, turn};
 use crate::codec::{Payload, excerpt};
 use crate::context::check_attribute;
@@ -15,9 +16,9 @@ use crate::error::{Code, Error, Result};
 use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
 use crate::registry::{WorkflowDefinition, hex, registry};
-use crate::replay::{Carried, Core, Event, Identity, TurnRecord};
+use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
 use crate::store::{
-    Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Write,
+    Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Write,
 };
 
 /// The epoch of a run that its engine has created.
@@ -26,36 +27,81 @@ const FIRST_EPOCH: u64 = 1;
 /// A run that is to be.
 struct New {
     id: Arc<str>,
+    /// Whether the user has chosen the id.
+    is_named: bool,
     definition: &'static WorkflowDefinition,
     args: Payload,
     args_digest: [u8; 32],
     /// Also the time of its first event, if that is delivered here.
     created_at: u64,
     token: u128,
+    carried: Carried,
     /// What is done ahead of its first turn.
     ahead: Option<Box<Effects>>,
 }
 
 impl New {
+    /// Refuses a run with the same id that is of another workflow.
+    fn is_of(&self, row: &RunRow) -> Result<()> {
+        let source = &self.definition.source;
+        if *row.workflow == *source.id || self.definition.was.contains(&&*row.workflow) {
+            return Ok(());
+        }
+        Err(exists(row)
+            .expected(format!("as recorded, a run of workflow `{}`", row.workflow))
+            .found(format!("this call's workflow `{}`", source.id))
+            .help(format!(
+                "if that is the same workflow under another name, say so: `#[workflow(was = \"{}\")]`; if not, use another id",
+                row.workflow
+            )))
+    }
+
     /// The event that begins it.
     fn started(&self, random: &Random) -> Event {
-        let attributes = self.ahead.iter().flat_map(|ahead| &ahead.attributes).map(|(key, _)| (**key).into());
-        let carried = Carried { attributes: attributes.collect(), ..Carried::default() };
-        started(random, &self.args, (!carried.attributes.is_empty()).then_some(carried))
+        started(random, &self.args, self.carried.clone().some())
     }
 }
 
-/// What a start does beside starting the run.
+/// What is asked of a start beside its workflow and its arguments.
 #[derive(Default)]
-pub(crate) struct Ahead {
+pub(crate) struct Asked {
+    pub id: Option<String>,
+    pub if_exists: IfExists,
     /// Tokens that it takes payloads by before it has come to their hooks.
     pub opens: Vec<String>,
     pub attributes: BTreeMap<String, String>,
+    pub state: Option<Payload>,
+    pub context: BTreeMap<Box<str>, Payload>,
 }
 
-impl Ahead {
+/// What a start with an [id](crate::Start::id) comes to if there is a run with this id already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IfExists {
+    /// The start gives that run, if it is of the same workflow and the same arguments; otherwise it is an error.
+    #[default]
+    Reuse,
+    /// The start is an error.
+    Reject,
+    /// As [`Reuse`](IfExists::Reuse) while that run has not ended; afterwards the start is an error.
+    ReuseUnfinished,
+}
+
+impl Asked {
+    /// What the run has when it begins.
+    fn carried(&self) -> Carried {
+        let inherited = Inherited { context: self.context.clone() };
+        Carried {
+            state: self.state.clone(),
+            attributes: self.attributes.keys().map(|key| key.as_str().into()).collect(),
+            inherited: (inherited != Inherited::default()).then_some(inherited),
+            ..Carried::default()
+        }
+    }
+
+    /// What is done ahead of its first turn.
     fn effects(self, now: u64) -> Result<Option<Box<Effects>>> {
-        if self.opens.is_empty() && self.attributes.is_empty() {
+        if self.opens.is_empty() && self.attributes.is_empty() && self.state.is_none() {
             return Ok(None);
         }
         if self.attributes.len() > ATTRIBUTES_MAX {
@@ -70,9 +116,14 @@ impl Ahead {
         Ok(Some(Box::new(Effects {
             opens: self.opens.into_iter().map(|token| letters::promise(token, now)).collect::<Result<_>>()?,
             attributes: self.attributes.into_iter().map(attribute).collect::<Result<_>>()?,
+            state: self.state.map(|state| Arc::from(state.as_str())),
             ..Effects::default()
         })))
     }
+}
+
+fn exists(row: &RunRow) -> Error {
+    Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id)
 }
 
 /// The event that begins a run or its next generation.
@@ -86,7 +137,8 @@ fn both(ahead: Option<Box<Effects>>, turn: Option<Box<Effects>>) -> Option<Box<E
     let (Some(mut both), Some(turn)) = (ahead.clone(), turn.clone()) else { return ahead.or(turn) };
     both.opens.extend(turn.opens);
     both.attributes.extend(turn.attributes);
-    Some(Box::new(Effects { opens: both.opens, attributes: both.attributes, ..*turn }))
+    let state = turn.state.or(both.state);
+    Some(Box::new(Effects { opens: both.opens, attributes: both.attributes, state, ..*turn }))
 }
 
 impl Inner {
@@ -95,45 +147,131 @@ impl Inner {
         self: &Arc<Self>,
         definition: &'static WorkflowDefinition,
         args: Payload,
-        id: Option<String>,
-        ahead: Ahead,
+        asked: Asked,
     ) -> Result<Arc<str>> {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
-        let args_digest = Sha256::digest(args.as_str().as_bytes()).into();
-        let id: Arc<str> = match id {
-            None => Arc::from(self.new_id()),
-            Some(id) => {
-                names::check("the id of a run", &id)?;
-                let id: Arc<str> = Arc::from(id);
-                // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
-                if let Some(row) = self.row(&id).await? {
-                    return self.settle(Box::new(row), definition, &args, args_digest).await;
-                }
-                id
-            }
-        };
-        let (created_at, token) = (self.environment.now(), self.random.number());
-        let ahead = ahead.effects(created_at)?;
-        let new = New { id, definition, args, args_digest, created_at, token, ahead };
+        let (if_exists, id) = (asked.if_exists, asked.id.clone());
+        let mut new = self.new_run(definition, args, id, asked)?;
+        // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
+        if new.is_named
+            && let Some(row) = self.row(&new.id).await?
+        {
+            return self.settle(Box::new(row), &new, if_exists).await;
+        }
         if self.is_executing()
             && let Some(outcome) = self.create_here(&new).await?
         {
             return match outcome {
-                Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
+                Outcome::Exists(row) => self.settle(row, &new, if_exists).await,
                 _ => Ok(new.id),
             };
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(&new)?);
-        match self.send(&new, first, new.ahead.clone(), Vec::new()).await? {
-            Outcome::Exists(row) => self.settle(row, definition, &new.args, args_digest).await,
+        let ahead = new.ahead.take();
+        match self.send(&new, first, ahead, Vec::new()).await? {
+            Outcome::Exists(row) => self.settle(row, &new, if_exists).await,
             _ => {
                 // It may be this engine by now, which does not see its own letter as somebody's change.
                 self.taking.miss();
                 Ok(new.id)
             }
         }
+    }
+
+    fn new_run(
+        &self,
+        definition: &'static WorkflowDefinition,
+        args: Payload,
+        id: Option<String>,
+        asked: Asked,
+    ) -> Result<New> {
+        let is_named = id.is_some();
+        let id = match id {
+            None => self.new_id(),
+            Some(id) => names::check("the id of a run", &id).map(|()| id)?,
+        };
+        let (created_at, token) = (self.environment.now(), self.random.number());
+        Ok(New {
+            id: id.into(),
+            is_named,
+            definition,
+            args_digest: Sha256::digest(args.as_str().as_bytes()).into(),
+            args,
+            created_at,
+            token,
+            carried: asked.carried(),
+            ahead: asked.effects(created_at)?,
+        })
+    }
+
+    /// Creates a run that is started later, or finds the one of this workflow that has this id already: its id.
+    pub(crate) async fn create_for_later(
+        &self,
+        definition: &'static WorkflowDefinition,
+        id: Option<String>,
+    ) -> Result<Arc<str>> {
+        self.check_open()?;
+        registry().workflow(definition.source.id)?;
+        let new = self.new_run(definition, Payload::null(), id, Asked::default())?;
+        match self.send(&new, First::Later, None, Vec::new()).await? {
+            Outcome::Exists(row) => new.is_of(&row).map(|()| new.id),
+            _ => Ok(new.id),
+        }
+    }
+
+    /// Starts a run that was created for later, once.
+    pub(crate) async fn begin(
+        &self,
+        definition: &'static WorkflowDefinition,
+        id: &Arc<str>,
+        args: Payload,
+        asked: Asked,
+    ) -> Result<()> {
+        self.check_open()?;
+        let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
+        let first = First::Begin(self.letter(&new)?);
+        let ahead = new.ahead.take();
+        match self.send(&new, first, ahead, Vec::new()).await? {
+            Outcome::Unknown => Err(not_found(id)),
+            Outcome::Exists(row) => {
+                new.is_of(&row)?;
+                let error = match row.status {
+                    Status::Cancelled => Error::coded(Code::Cancelled, "the run was cancelled before it was started"),
+                    status => {
+                        Error::coded(Code::AlreadyStarted, format!("the run was started before, and is {status}"))
+                            .help("a created run is started once; await the run that is there, or create another one")
+                    }
+                };
+                Err(error.run(id).into_fatal())
+            }
+            _ => {
+                self.taking.miss();
+                Ok(())
+            }
+        }
+    }
+
+    /// Cancels a run that was created for later: whether that is what it was.
+    pub(super) async fn cancel_for_later(&self, row: &RunRow, reason: &str) -> Result<bool> {
+        let now = self.environment.now();
+        let cancel = letters::letter(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
+        let run = NewRun {
+            id: row.id.clone(),
+            workflow: row.workflow.clone(),
+            fingerprint: row.fingerprint.clone(),
+            args_digest: row.args_digest,
+            created_at: row.created_at,
+            token: self.random.number(),
+            effects: None,
+            chunks: Vec::new(),
+            first: First::Begin(cancel),
+        };
+        let begun = self.batcher.send(Write::Create(run)).await;
+        let begun = begun.map_err(|Failed { error, .. }| error.run(&row.id).context("the run was not cancelled"))?;
+        self.taking.miss();
+        Ok(matches!(begun, Outcome::Created(_)))
     }
 
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
@@ -234,33 +372,31 @@ impl Inner {
         })
     }
 
-    /// The id of the run that was there, if it is the same.
-    async fn settle(
-        &self,
-        row: Box<RunRow>,
-        definition: &WorkflowDefinition,
-        args: &Payload,
-        args_digest: [u8; 32],
-    ) -> Result<Arc<str>> {
-        let exists = || Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id);
-        if *row.workflow != *definition.source.id && !definition.was.contains(&&*row.workflow) {
-            return Err(exists()
-                .expected(format!("as recorded, a run of workflow `{}`", row.workflow))
-                .found(format!("this call's workflow `{}`", definition.source.id))
-                .help(format!(
-                    "if that is the same workflow under another name, say so: `#[workflow(was = \"{}\")]`; if not, use \
-                     another id",
-                    row.workflow
-                )));
+    /// The id of the run that was there, if it is what was asked for.
+    async fn settle(&self, row: Box<RunRow>, new: &New, if_exists: IfExists) -> Result<Arc<str>> {
+        new.is_of(&row)?;
+        let status = row.status;
+        match if_exists {
+            IfExists::Reject => return Err(exists(&row).found(format!("it is {status}"))),
+            IfExists::ReuseUnfinished if status.is_terminal() => {
+                let error = exists(&row).expected("a run that has not ended").found(format!("it is {status}"));
+                return Err(error.help("use another id for another run"));
+            }
+            IfExists::Reuse | IfExists::ReuseUnfinished => {}
         }
-        if row.args_digest != args_digest {
+        if row.has_not_begun() {
+            let error = exists(&row).found("it was created by `create_run`, and is not started yet");
+            return Err(error.help("start it by its handle: `create_run(the_workflow).id(..).await?.start(..)`"));
+        }
+        if row.args_digest != new.args_digest {
             let stored = self.stored_args(&row).await?;
             // The keys of a map may have been encoded in another order.
-            if !stored.as_ref().is_some_and(|stored| args.same_value(stored, definition.recode_args)) {
+            let recode = new.definition.recode_args;
+            if !stored.as_ref().is_some_and(|stored| new.args.same_value(stored, recode)) {
                 let stored = stored.map_or_else(|| "others".to_owned(), |stored| excerpt(stored.as_str()));
-                return Err(exists()
+                return Err(exists(&row)
                     .expected(format!("the recorded arguments {stored}"))
-                    .found(format!("this call's arguments {}", excerpt(args.as_str())))
+                    .found(format!("this call's arguments {}", excerpt(new.args.as_str())))
                     .help("use another id, or get_run(id) for the run that is there"));
             }
         }

@@ -8,7 +8,7 @@ use super::{Inner, create, letters};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::registry::{AttemptFailure, adopt};
-use crate::replay::{self, Continued, Event, Opening, StartedChild};
+use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild};
 use crate::store::{Child, Close, Continuation, Effects, First, Letter, Message, NewRun, Open, TokenLabel, Watch};
 
 /// Why a child is cancelled that nobody waits for any more.
@@ -47,7 +47,8 @@ impl Inner {
     }
 
     fn child(&self, child: &StartedChild, now: u64) -> Result<Child> {
-        let StartedChild { op, run, request } = child;
+        let StartedChild { op, run, request, inherited } = child;
+        let carried = Carried { inherited: inherited.as_deref().cloned(), ..Carried::default() };
         let source = &request.definition.source;
         let new = NewRun {
             id: run.clone(),
@@ -58,7 +59,11 @@ impl Inner {
             token: self.random.number(),
             effects: None,
             chunks: Vec::new(),
-            first: First::Letter(letters::letter(&create::started(&self.random, &request.input, None), now, None)?),
+            first: First::Letter(letters::letter(
+                &create::started(&self.random, &request.input, carried.some()),
+                now,
+                None,
+            )?),
         };
         let error = Error::coded(Code::RunExists, format!("there is a run `{run}` already")).run(run);
         Ok(Child {
@@ -92,10 +97,10 @@ fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
 }
 
 fn open(opening: &Opening, now: u64) -> Result<Open> {
-    let Opening { op, token, metadata, type_name } = opening;
+    let Opening { op, token, metadata, type_name, once } = opening;
     let metadata = metadata.as_ref().map(|metadata| Arc::from(metadata.as_str()));
     let refusal = letters::letter(&Event::Conflict { op: *op, owner: String::new() }, now, None)?;
-    let label = TokenLabel { type_name: (*type_name).into(), metadata };
+    let label = TokenLabel { type_name: type_name.clone(), metadata, once: *once };
     Ok(Open { token: token.clone(), op: Some(*op), label, refusal })
 }
 

@@ -83,7 +83,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
 }
 
 /// What to tell of a letter that the store did not answer for.
-fn not_sent(failed: Failed) -> Error {
+pub(super) fn not_sent(failed: Failed) -> Error {
     match failed.in_doubt {
         true => failed
             .error
@@ -182,7 +182,7 @@ impl Inner {
     }
 
     /// A key that no other letter has: a letter that is sent again after a doubt is then the same one.
-    fn letter_key(&self) -> String {
+    pub(super) fn letter_key(&self) -> String {
         format!("letter/{:032x}", self.random.number())
     }
 
@@ -216,6 +216,9 @@ impl Inner {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         if row.status.is_terminal() {
             return Ok(row.status == crate::store::Status::Cancelled);
+        }
+        if row.has_not_begun() && self.cancel_for_later(&row, &reason).await? {
+            return self.wait(id).await.map(|finished| matches!(finished, Finished::Cancelled(_)));
         }
         let mut stuck = None;
         for delay in RESEND_DELAYS {

@@ -7,9 +7,10 @@ use tokio::task::AbortHandle;
 
 use super::queues::Slot;
 use super::{Inner, taking, turn};
+use crate::codec::Payload;
 use crate::error::Error;
 use crate::registry::{AttemptResult, WorkflowDefinition};
-use crate::replay::{Core, End, Event};
+use crate::replay::{Core, End, Event, Suspension};
 use crate::store::{Fence, RunKey, Settle, Status};
 
 /// Something that happened to a run and is not delivered yet.
@@ -22,6 +23,8 @@ pub(super) struct Arrival {
 pub(super) enum What {
     /// An attempt of a step ended.
     Attempt { op: u64, result: AttemptResult },
+    /// An attempt of a step ended by what it has asked for, whatever its result.
+    Parted { op: u64, parting: Parting },
     /// A timer is due, or the time of a step's next attempt has come.
     Due { op: u64 },
     /// Somebody wakes a sleep.
@@ -34,6 +37,14 @@ pub(super) enum What {
     Alarm,
     /// What came for it cannot be read.
     Fault(Error),
+}
+
+/// What an attempt of a step asks for beside its result.
+pub(super) enum Parting {
+    /// To be attempted again once somebody has resumed it.
+    Suspended(Suspension),
+    /// That the run ends with this result.
+    Finished(Payload),
 }
 
 impl Arrival {

@@ -99,7 +99,10 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     inbox.read(&mut letters);
     inbox.sequence = last;
     let letters: Vec<Arrival> = letters.into_iter().map(cancel_first).collect();
-    let starts = |letter: &Arrival| matches!(letter.what, What::Letter { event: Event::Started { .. }, .. });
+    // One that is cancelled before it was started has no start.
+    let starts = |letter: &Arrival| {
+        matches!(letter.what, What::Letter { event: Event::Started { .. } | Event::Cancel { .. }, .. })
+    };
     if next_index == 0 && !letters.iter().any(starts) {
         let error = Error::coded(Code::Damaged, "the run's journal is missing, and no start is in its inbox")
             .help("restore the database from a backup");
@@ -152,7 +155,12 @@ fn answers(what: &What) -> Option<u64> {
     match what {
         What::Letter {
             event:
-                Event::Completed { op, .. } | Event::Failed { op, .. } | Event::Attempt { op, .. } | Event::Ended { op, .. },
+                Event::Completed { op, .. }
+                | Event::Failed { op, .. }
+                | Event::Attempt { op, .. }
+                | Event::Suspended { op, .. }
+                | Event::Finished { op, .. }
+                | Event::Ended { op, .. },
             ..
         } => Some(*op),
         _ => None,

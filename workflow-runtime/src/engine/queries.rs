@@ -60,6 +60,7 @@ impl Inner {
         let known = self.workflows.contains(&&*row.workflow) || queue.is_some_and(|queue| self.queues.serves(queue));
         let waits_for = match row.status {
             Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
+            _ if row.has_not_begun() => Some("its start".to_owned()),
             status if !status.is_terminal() && !known => Some(match queue {
                 Some(queue) => format!("a process that serves the queue `{queue}`"),
                 None => format!("a process whose build has the workflow `{}`", row.workflow),

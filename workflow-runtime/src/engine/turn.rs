@@ -8,14 +8,14 @@ use futures_util::FutureExt;
 
 use super::Inner;
 use super::attempt::{self, Begin};
-use super::live::{Arrival, IDLE, Live, Seat, What};
+use super::live::{Arrival, IDLE, Live, Parting, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
 use super::{effects, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord, panic_text};
+use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, Suspension, TurnRecord, panic_text};
 use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Settle, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
@@ -209,11 +209,20 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                     continue;
                 }
                 // A payload whose hook was dropped stays in the inbox, unread.
-                match wanted || !matches!(event, Event::Payload { .. }) {
-                    true => draft.delivered.push(sequence),
-                    false => draft.unread.push(sequence),
+                match (wanted, &event) {
+                    (false, Event::Payload { op, .. }) => {
+                        draft.unread.push(sequence);
+                        // One that did not fit has closed the token of a hook that takes one only.
+                        draft.effects.opened.extend(seat.core.shared().opening_once(*op));
+                    }
+                    _ => draft.delivered.push(sequence),
                 }
-                (wanted.then_some(event), Some(sequence))
+                (wanted.then(|| refused_step(seat, event)), Some(sequence))
+            }
+            What::Parted { op, parting } => {
+                live.attempt_ended(op);
+                draft.settles.extend(live.settle(op, false));
+                (parted_event(seat, op, parting), None)
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
@@ -272,7 +281,17 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
 /// timers come again by themselves.
 fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
-        let What::Attempt { op, result } = arrival.what else { continue };
+        let (op, result) = match arrival.what {
+            What::Attempt { op, result } => (op, result),
+            What::Parted { op, parting } => {
+                draft.settles.extend(live.settle(op, false));
+                if let Some(event) = parted_event(seat, op, parting) {
+                    give_back(engine, draft, event, None);
+                }
+                continue;
+            }
+            _ => continue,
+        };
         let event = match result {
             // Also if the panic has unwound the operation: the code that goes on will have it again.
             Ok(value) => Some(Event::Completed { op, value }),
@@ -305,15 +324,25 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
         Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
         Event::WakeUp => true,
         Event::Conflict { op, .. } => {
-            seat.core.shared().with_open(*op, |kind| matches!(kind, Kind::Hook(_))) == Some(true)
+            let waits = |kind: &Kind| match kind {
+                Kind::Hook(_) => true,
+                Kind::Step(step) => step.suspension().is_some(),
+                _ => false,
+            };
+            seat.core.shared().with_open(*op, waits) == Some(true)
         }
         Event::Payload { op, value } => {
             let check = seat.core.shared().with_open(*op, |kind| match kind {
-                Kind::Hook(hook) => Some(hook.check),
+                Kind::Hook(hook) => Some(Ok(hook.check)),
+                Kind::Step(step) => step.suspension().map(|suspension| Err(suspension.type_name.clone())),
                 _ => None,
             });
             // Outside the run's lock: it is code of the user's type.
-            let Some(fits) = check.flatten().map(|check| check(value)) else { return false };
+            let fits = check.flatten().map(|check| match check {
+                Ok(check) => check(value),
+                Err(type_name) => registry::check_payload(&type_name, value),
+            });
+            let Some(fits) = fits else { return false };
             if let Err(error) = &fits {
                 tracing::warn!(run = %seat.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
             }
@@ -322,18 +351,48 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
         Event::Completed { op, .. }
         | Event::Failed { op, .. }
         | Event::Attempt { op, .. }
+        | Event::Suspended { op, .. }
+        | Event::Finished { op, .. }
         | Event::Timer { op }
         | Event::Woken { op }
         | Event::Ended { op, .. } => seat.core.shared().with_open(*op, |_| ()).is_some(),
     }
 }
 
+/// A step that cannot wait, since the label is another one's, has failed.
+fn refused_step(seat: &Seat, event: Event) -> Event {
+    let Event::Conflict { op, owner } = &event else { return event };
+    let adopt = seat.core.shared().with_open(*op, |kind| match kind {
+        Kind::Step(step) => Some((step.definition.adopt, step.suspension()?.label.clone())),
+        _ => None,
+    });
+    let Some((adopt, label)) = adopt.flatten() else { return event };
+    let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
+        .run(owner)
+        .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
+    Event::Failed { op: *op, error: registry::adopted(adopt, error.into_fatal()).error }
+}
+
+/// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
+fn parted_event(seat: &Seat, op: u64, parting: Parting) -> Option<Event> {
+    seat.core.shared().with_open(op, |_| ())?;
+    Some(match parting {
+        Parting::Suspended(Suspension { label, payload, type_name }) => {
+            Event::Suspended { op, label, payload, type_name: (*type_name).into() }
+        }
+        Parting::Finished(value) => Event::Finished { op, value },
+    })
+}
+
 /// What the end of an attempt is to the run. Nothing if the run has dropped the step.
 fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
-    let (attempt, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
-        Kind::Step(request) => (request.attempt, Some(request.policy.clone()), request.definition.source.id),
+    let (attempt, counted, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
+        Kind::Step(request) => {
+            let (counted, policy) = (request.counted(), Some(request.policy.clone()));
+            (request.attempt, counted, policy, request.definition.source.id)
+        }
         Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-            (1, None, crate::replay::NONDETERMINISTIC)
+            (1, 1, None, crate::replay::NONDETERMINISTIC)
         }
     })?;
     let failure = match result {
@@ -341,12 +400,12 @@ fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: Atte
         Err(failure) => failure,
     };
     let last = failure.fatal || seat.core.shared().is_last_attempt(op);
-    let retry = policy.filter(|policy| !last && attempt <= policy.retries);
+    let retry = policy.filter(|policy| !last && counted <= policy.retries);
     let Some(policy) = retry else {
         tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");
         return Some(Event::Failed { op, error: failure.error });
     };
-    let delay = retry_delay(engine, &policy, attempt, &failure);
+    let delay = retry_delay(engine, &policy, counted, &failure);
     tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
     let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     let not_before = engine.environment.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
@@ -355,11 +414,11 @@ fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: Atte
 
 /// Exponential backoff with full jitter: uniform in 0 to min(max, min * 2^n), as in Marc Brooker's "Exponential Backoff
 /// And Jitter" (AWS Architecture Blog, 2015).
-fn retry_delay(engine: &Inner, policy: &Policy, attempt: u32, failure: &AttemptFailure) -> Duration {
+fn retry_delay(engine: &Inner, policy: &Policy, counted: u32, failure: &AttemptFailure) -> Duration {
     if let Some(delay) = failure.retry_after {
         return delay;
     }
-    let doubled = 2u32.saturating_pow(attempt - 1);
+    let doubled = 2u32.saturating_pow(counted.saturating_sub(1));
     let bound = policy.backoff_min.saturating_mul(doubled).min(policy.backoff_max);
     let fraction = (engine.random.number() as u32) as f64 / f64::from(u32::MAX);
     bound.mul_f64(fraction)
@@ -558,8 +617,7 @@ fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
         _ => None,
     })??;
     let error = error.into_fatal();
-    let result = Err(registry::caught("the error's type", || adopt(error.clone()))
-        .unwrap_or_else(|panic| registry::adopt::<Error>(error.because(panic))));
+    let result = Err(registry::adopted(adopt, error));
     Some(Arrival { at: engine.environment.now(), what: What::Attempt { op, result } })
 }
 

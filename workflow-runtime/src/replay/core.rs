@@ -10,10 +10,10 @@ use std::task::{Context, Poll, Waker};
 use tokio::task::Unconstrained;
 
 use super::journal::{Delivery, End, Event};
-use super::operation::{Completion, Received};
+use super::operation::{Completion, Received, Suspension};
 use super::shared::{BranchFuture, Host, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
-use crate::codec::Payload;
+use crate::codec::{Payload, excerpt};
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::registry::{RunFuture, WorkflowDefinition};
@@ -142,6 +142,13 @@ impl Core {
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
             Event::Ended { op, end } => self.shared.complete(*op, self.shared.ended(*op, end.clone()))?,
             Event::WakeUp => None,
+            Event::Suspended { op, label, payload, type_name } => {
+                let (label, type_name) = (label.clone(), Arc::from(&**type_name));
+                self.shared.suspended(*op, Suspension { label, payload: payload.clone(), type_name })?;
+                None
+            }
+            Event::Finished { value, .. } => return self.finish(value.clone()).map(Some),
+            Event::Payload { op, value } if self.shared.resumed(*op, value) => None,
             Event::Payload { op, value } => self.shared.receive(*op, Received::Payload(value.clone()))?,
             Event::Conflict { op, owner } => self.shared.receive(*op, Received::Conflict(Arc::from(&**owner)))?,
             Event::Attempt { op, attempt, not_before, .. } => {
@@ -239,6 +246,9 @@ impl Core {
             if let Some(args) = self.shared.take_continued() {
                 return Ok(Some(End::Continued(args)));
             }
+            if let Some(value) = self.shared.take_finished() {
+                return self.finish(value).map(Some);
+            }
             if self.shared.has_fault() {
                 return Ok(None);
             }
@@ -249,6 +259,21 @@ impl Core {
             }
         }
         Ok(None)
+    }
+
+    /// The end of a run that is told its result before its workflow returns.
+    fn finish(&self, value: Payload) -> Result<End, Error> {
+        if (self.definition.recode_output)(&value).is_none() {
+            let id = self.definition.source.id;
+            return Err(Error::coded(
+                Code::Payload,
+                format!("`finish` was given what is no result of workflow `{id}`"),
+            )
+            .run(self.shared.run_id())
+            .found(excerpt(value.as_str()))
+            .help("give it a value of the type that the workflow returns; mend the code and deploy it"));
+        }
+        Ok(End::Completed(value))
     }
 
     /// Drops the futures without that counting as cancelling anything.

@@ -58,6 +58,10 @@ pub(crate) enum Event {
         /// The next attempt's earliest time, in milliseconds since 1970.
         not_before: u64,
     },
+    /// An attempt of a step has suspended itself: the next one waits for a payload.
+    Suspended { op: u64, label: Box<str>, payload: Payload, type_name: Box<str> },
+    /// A step ended the run with this result.
+    Finished { op: u64, value: Payload },
     /// A timer is due.
     Timer { op: u64 },
     /// Somebody woke a sleep before its time.
@@ -85,11 +89,29 @@ pub(crate) struct Carried {
     /// By stream: how many chunks the workflow has written, and whether it has closed it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub streams: BTreeMap<Box<str>, (u64, bool)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherited: Option<Inherited>,
+}
+
+/// What a run has in common with all runs that it starts as its children.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Inherited {
+    /// The values of the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<Box<str>, Payload>,
 }
 
 impl Carried {
+    /// Nothing if there is nothing in it.
+    pub fn some(self) -> Option<Self> {
+        let is_empty =
+            self.state.is_none() && self.attributes.is_empty() && self.streams.is_empty() && self.inherited.is_none();
+        (!is_empty).then_some(self)
+    }
+
     fn bytes(&self) -> usize {
-        self.state.as_ref().map_or(0, |state| state.as_str().len())
+        let context = self.inherited.iter().flat_map(|inherited| inherited.context.values());
+        self.state.iter().chain(context).map(|value| value.as_str().len()).sum()
     }
 }
 
@@ -255,7 +277,9 @@ impl Event {
             Event::Completed { value: payload, .. }
             | Event::Failed { error: payload, .. }
             | Event::Attempt { error: payload, .. } => payload.as_str().len(),
-            Event::Payload { value: payload, .. } => payload.as_str().len(),
+            Event::Payload { value: payload, .. }
+            | Event::Suspended { payload, .. }
+            | Event::Finished { value: payload, .. } => payload.as_str().len(),
             Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
             Event::Ended { end, .. } => end.bytes(),
             Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp => 0,
@@ -359,6 +383,8 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
             }
             Event::Started { .. }
             | Event::Attempt { .. }
+            | Event::Suspended { .. }
+            | Event::Finished { .. }
             | Event::Payload { .. }
             | Event::Conflict { .. }
             | Event::WakeUp

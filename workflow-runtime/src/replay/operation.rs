@@ -1,7 +1,7 @@
 //! One durable operation, as a future holds it.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 
-use super::journal::{Command, End};
+use super::journal::{Command, End, Inherited};
 use super::shared::{Shared, current};
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
@@ -38,6 +38,41 @@ pub(crate) struct StepRequest {
     pub place: Place,
     /// If it is executed for another run: the call.
     pub origin: Option<Origin>,
+    /// What its attempts have suspended themselves for, if any has.
+    pub suspensions: Option<Box<Suspensions>>,
+}
+
+/// How a step has suspended itself.
+#[derive(Clone, Default)]
+pub(crate) struct Suspensions {
+    /// What it waits for before its next attempt.
+    pub waits: Option<Suspension>,
+    /// What it was resumed with, by label.
+    pub resumed: Arc<BTreeMap<Box<str>, Payload>>,
+    /// How many attempts have ended so: they count for nothing.
+    pub attempts: u32,
+}
+
+/// What a suspended step waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspension {
+    pub label: Box<str>,
+    /// What it has told.
+    pub payload: Payload,
+    /// The name of the type that it is to be resumed with.
+    pub type_name: Arc<str>,
+}
+
+impl Suspension {
+    /// The token in the store by which a run is resumed.
+    pub fn token(run: &str, label: &str) -> Arc<str> {
+        format!("suspended/{run}/{label}").into()
+    }
+
+    /// The label in such a token of this run.
+    pub fn label<'t>(run: &str, token: &'t str) -> Option<&'t str> {
+        token.strip_prefix("suspended/")?.strip_prefix(run)?.strip_prefix('/')
+    }
 }
 
 /// Where a step is executed.
@@ -63,6 +98,33 @@ pub(crate) struct Origin {
 impl StepRequest {
     pub fn is_here(&self) -> bool {
         matches!(self.place, Place::Here)
+    }
+
+    /// What it waits for, if it has suspended itself.
+    pub fn suspension(&self) -> Option<&Suspension> {
+        self.suspensions.as_ref()?.waits.as_ref()
+    }
+
+    /// How many attempts are counted, with the one that is to come.
+    pub fn counted(&self) -> u32 {
+        self.attempt - self.suspensions.as_ref().map_or(0, |suspensions| suspensions.attempts)
+    }
+
+    /// The run that the user knows it to be a step of.
+    fn run<'r>(&'r self, own: &'r Arc<str>) -> &'r Arc<str> {
+        self.origin.as_ref().map_or(own, |origin| &origin.run)
+    }
+
+    /// The token that it waits for, if it has suspended itself.
+    pub fn opening(&self, op: u64, own: &Arc<str>) -> Option<Opening> {
+        let Suspension { label, payload, type_name } = self.suspension()?;
+        Some(Opening {
+            op,
+            token: Suspension::token(self.run(own), label),
+            metadata: Some(payload.clone()),
+            type_name: type_name.clone(),
+            once: true,
+        })
     }
 }
 
@@ -120,6 +182,7 @@ pub(crate) struct StartedChild {
     pub op: u64,
     pub run: Arc<str>,
     pub request: ChildRequest,
+    pub inherited: Option<Arc<Inherited>>,
 }
 
 /// A hook to be opened, and what has come by it.
@@ -135,8 +198,22 @@ pub(crate) struct HookRequest {
     pub type_name: &'static str,
     /// Whether a payload is one.
     pub check: fn(&Payload) -> Result<(), Error>,
+    /// Whether it takes one payload only.
+    pub once: bool,
     /// What was delivered and not taken yet.
     pub received: VecDeque<Received>,
+}
+
+impl HookRequest {
+    pub fn opening(&self, op: u64) -> Opening {
+        Opening {
+            op,
+            token: self.address.clone(),
+            metadata: self.metadata.clone(),
+            type_name: self.type_name.into(),
+            once: self.once,
+        }
+    }
 }
 
 /// What a hook gives.
@@ -153,7 +230,8 @@ pub(crate) struct Opening {
     pub op: u64,
     pub token: Arc<str>,
     pub metadata: Option<Payload>,
-    pub type_name: &'static str,
+    pub type_name: Arc<str>,
+    pub once: bool,
 }
 
 /// How an operation ended.
@@ -172,7 +250,7 @@ impl Kind {
     /// Whether its end comes from elsewhere: nothing is done for it where the run is.
     pub(super) fn is_elsewhere(&self) -> bool {
         match self {
-            Kind::Step(step) => !step.is_here(),
+            Kind::Step(step) => !step.is_here() || step.suspension().is_some(),
             Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => true,
             Kind::Timer { .. } | Kind::Local(_) => false,
         }
@@ -242,6 +320,11 @@ impl Operation {
 
     pub fn run(&self) -> &Shared {
         &self.run
+    }
+
+    /// Whether it may be polled now.
+    pub fn check_turn(&self) -> Result<(), Error> {
+        self.run.check_turn(self.site)
     }
 
     /// Issues the operation at the first call; ready with its result. An error means that it was polled outside its run.

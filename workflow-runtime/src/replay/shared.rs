@@ -5,6 +5,7 @@ mod effects;
 mod hooks;
 mod rollbacks;
 mod streams;
+mod suspensions;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
@@ -25,7 +26,7 @@ pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
-use super::journal::{Carried, Command, End};
+use super::journal::{Carried, Command, End, Inherited};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
@@ -90,6 +91,7 @@ struct State {
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
     keys: BTreeSet<Box<str>>,
+    inherited: Option<Arc<Inherited>>,
     /// While replaying: the commands that the journal has behind this event, yet to be issued.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
@@ -169,6 +171,7 @@ impl Shared {
                 continuation: Continuation::default(),
                 value: None,
                 keys: BTreeSet::new(),
+                inherited: None,
                 expected: None,
                 fault: None,
                 woken: VecDeque::new(),
@@ -267,7 +270,8 @@ impl Shared {
                 Kind::Step(step) if step.is_here() => state.actions.push(Action::Dispatch(op)),
                 Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
                 Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-                    if let Err(error) = state.effects.issued(op, &kind, self) {
+                    let inherited = state.inherited.clone();
+                    if let Err(error) = state.effects.issued(op, &kind, self, inherited) {
                         state.fault = Some(error);
                         return None;
                     }
@@ -332,7 +336,7 @@ impl Shared {
         }
         match slot.as_ref().map(|slot| &slot.kind) {
             Some(kind) if kind.is_elsewhere() => {
-                state.effects.dropped(op, kind, || self.child_id(op));
+                state.effects.dropped(op, kind, self);
             }
             _ => state.actions.push(Action::Abort(op)),
         }

@@ -165,6 +165,10 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().children(run)) })
     }
 
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().open_tokens(run)) })
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         Box::pin(async move { Ok(self.shared.lock().token(token)) })
     }

@@ -227,6 +227,10 @@ impl Store for PostgresStore {
         Box::pin(effects::children(&self.shared.db, run))
     }
 
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+        Box::pin(tokens::open_tokens(&self.shared.db, run))
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         Box::pin(tokens::token(&self.shared.db, token))
     }

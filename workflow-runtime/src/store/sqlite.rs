@@ -239,6 +239,10 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| effects::children(connection, &run)))
     }
 
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+        Box::pin(self.readers.read("the tokens of a run", move |connection| tokens::open_tokens(connection, run)))
+    }
+
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
         Box::pin(async move {
             let token: Arc<str> = token.into();

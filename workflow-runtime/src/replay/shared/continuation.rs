@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Shared, State};
 use crate::codec::Payload;
-use crate::replay::journal::{Carried, Command, End};
+use crate::replay::journal::{Carried, Command, End, Inherited};
 use crate::replay::operation::{Kind, Received};
 
 /// What a run hands to its next generation.
@@ -21,6 +21,8 @@ pub(crate) struct Continued {
 pub(super) struct Continuation {
     /// The arguments with which the workflow has just asked to go on.
     args: Option<Payload>,
+    /// The result with which the workflow has just asked to end.
+    finished: Option<Payload>,
     /// As in [`Continued`], once the workflow has ended.
     payloads: Vec<(Arc<str>, Payload)>,
     /// Whether the workflow was told that its journal is long.
@@ -38,6 +40,7 @@ impl State {
                 state: self.value.clone(),
                 attributes: self.keys.clone(),
                 streams: self.streams.written.clone(),
+                inherited: self.inherited.as_deref().cloned(),
             };
             self.effects.continued = Some(Continued { args: args.clone(), carried, payloads });
         }
@@ -48,16 +51,34 @@ impl State {
         self.value.clone_from(&carried.state);
         self.keys.clone_from(&carried.attributes);
         self.streams.written.clone_from(&carried.streams);
+        self.inherited = carried.inherited.clone().map(Arc::new);
     }
 }
 
 impl Shared {
+    /// What the run hands to its children.
+    pub(crate) fn inherited(&self) -> Option<Arc<Inherited>> {
+        self.state().inherited.clone()
+    }
+
     /// Asks to go on as a new generation once this poll is over.
     pub(crate) fn continue_as_new(&self, args: Payload) {
         let mut state = self.state();
         if state.phase == super::Phase::Polling {
             state.continuation.args = Some(args);
         }
+    }
+
+    /// Asks to end with a result once this poll is over.
+    pub(crate) fn finish_with(&self, value: Payload) {
+        let mut state = self.state();
+        if state.phase == super::Phase::Polling {
+            state.continuation.finished = Some(value);
+        }
+    }
+
+    pub(in crate::replay) fn take_finished(&self) -> Option<Payload> {
+        self.state().continuation.finished.take()
     }
 
     /// The arguments with which the workflow has asked to go on.

@@ -12,7 +12,7 @@ use crate::codec::{Payload, Recode};
 use crate::error::Error;
 use crate::limits;
 use crate::queue;
-use crate::replay::journal::Command;
+use crate::replay::journal::{Command, Inherited};
 use crate::replay::operation::{Kind, Opening, Place, StartedChild, StepRequest};
 
 /// What a run has asked for since the engine last took it.
@@ -76,21 +76,22 @@ impl Effects {
     }
 
     /// What issuing an operation asks for.
-    pub(super) fn issued(&mut self, op: u64, kind: &Kind, run: &Shared) -> Result<(), Error> {
+    pub(super) fn issued(
+        &mut self,
+        op: u64,
+        kind: &Kind,
+        run: &Shared,
+        inherited: Option<Arc<Inherited>>,
+    ) -> Result<(), Error> {
         match kind {
-            Kind::Hook(hook) => self.opened.push(Opening {
-                op,
-                token: hook.address.clone(),
-                metadata: hook.metadata.clone(),
-                type_name: hook.type_name,
-            }),
+            Kind::Hook(hook) => self.opened.push(hook.opening(op)),
             Kind::Child(request) => {
-                self.children.push(StartedChild { op, run: run.child_id(op), request: (**request).clone() });
+                self.children.push(StartedChild { op, run: run.child_id(op), request: (**request).clone(), inherited });
             }
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
                     let request = queue::request(workflow, step, run.run_id(), run.identity.key(op))?;
-                    self.children.push(StartedChild { op, run: run.child_id(op), request });
+                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited });
                 }
             }
             Kind::Watch(run) => self.watches.push((op, run.clone())),
@@ -100,13 +101,18 @@ impl Effects {
     }
 
     /// What giving an operation up asks for.
-    pub(super) fn dropped(&mut self, op: u64, kind: &Kind, child: impl FnOnce() -> Arc<str>) {
+    pub(super) fn dropped(&mut self, op: u64, kind: &Kind, run: &Shared) {
         match kind {
             Kind::Hook(hook) => self.close(op, hook.address.clone()),
-            Kind::Child(_) => self.give_up(op, child()),
-            Kind::Step(step) if !step.is_here() => self.give_up(op, child()),
+            Kind::Child(_) => self.give_up(op, run.child_id(op)),
+            Kind::Step(step) if !step.is_here() => self.give_up(op, run.child_id(op)),
+            Kind::Step(step) => {
+                if let Some(opening) = step.opening(op, run.run_id()) {
+                    self.close(op, opening.token);
+                }
+            }
             Kind::Watch(run) => self.unwatch(op, run.clone()),
-            Kind::Step(_) | Kind::Timer { .. } | Kind::Local(_) => {}
+            Kind::Timer { .. } | Kind::Local(_) => {}
         }
     }
 }

@@ -38,10 +38,10 @@ struct Unwinding {
     failures: Vec<Error>,
 }
 
-/// How a step can be undone, if it can.
+/// How a step can be undone, if it can. One that has suspended itself has not done what it does.
 fn rollback(slot: &Slot) -> Option<&Rollback> {
     match &slot.kind {
-        Kind::Step(step) => step.rollback.as_ref(),
+        Kind::Step(step) if step.suspension().is_none() => step.rollback.as_ref(),
         _ => None,
     }
 }
@@ -126,7 +126,7 @@ impl Shared {
             let Some(slot) = state.ops.get(&op) else { continue };
             match &slot.kind {
                 // One that this very event has asked for is not begun.
-                Kind::Step(step) if step.rollback.is_some() && slot.event < state.event => {
+                Kind::Step(step) if rollback(slot).is_some() && slot.event < state.event => {
                     if live && step.not_before > 0 {
                         state.actions.push(Action::GiveUp(op));
                     }
@@ -137,7 +137,7 @@ impl Shared {
                 Kind::Child(child) if child.abandoned => {}
                 // Its token stays open for the next generation.
                 Kind::Hook(_) if matches!(end, End::Continued(_)) => {}
-                kind if live => state.effects.dropped(op, kind, || self.child_id(op)),
+                kind if live => state.effects.dropped(op, kind, self),
                 _ => {}
             }
             state.outstanding -= 1;

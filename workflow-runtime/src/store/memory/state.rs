@@ -102,7 +102,8 @@ struct Watcher {
 pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
     match (write, outcome) {
         (Write::Create(new), Outcome::Created(_)) => match &new.first {
-            First::Letter(_) => true,
+            First::Letter(_) | First::Begin(_) => true,
+            First::Later => false,
             First::Turn { change, .. } => ends(change.status),
         },
         (Write::Turn(_), Outcome::Told) => true,
@@ -212,9 +213,7 @@ impl Run {
     fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) {
         if self.put(letters, letter, about) {
             self.row.inbox_seq += 1;
-            if !ends(self.row.status) {
-                self.row.wake_at = Some(0);
-            }
+            self.row.wake_at = self.row.wake_at.map(|_| 0);
         }
     }
 
@@ -279,9 +278,10 @@ impl State {
 
     fn create(&mut self, new: &NewRun) -> Outcome {
         if let Some(there) = self.ids.get(&new.id).and_then(|key| self.runs.get(key)) {
-            return match there.token == new.token {
-                true => Outcome::Created(there.row.key),
-                false => Outcome::Exists(Box::new(there.view())),
+            return match &new.first {
+                _ if there.token == new.token => Outcome::Created(there.row.key),
+                First::Begin(letter) if there.row.has_not_begun() => self.begin(there.row.key, new, letter),
+                _ => Outcome::Exists(Box::new(there.view())),
             };
         }
         let key = RunKey::try_from(self.runs.len() + 1).unwrap_or(RunKey::MAX);
@@ -299,6 +299,8 @@ impl State {
                 run.put(&mut self.letters, letter, None);
                 run.row.inbox_seq = 1;
             }
+            First::Later => run.row.wake_at = None,
+            First::Begin(_) => return Outcome::Unknown,
         }
         self.claimable.insert(&run);
         self.ids.insert(Arc::clone(&new.id), key);
@@ -308,6 +310,21 @@ impl State {
             self.end(key, Some(change));
         }
         self.write(key, &new.chunks);
+        Outcome::Created(key)
+    }
+
+    fn begin(&mut self, key: RunKey, new: &NewRun, letter: &Letter) -> Outcome {
+        let begun = self.edit(key, |run, letters| {
+            run.token = new.token;
+            run.row.fingerprint = Arc::clone(&new.fingerprint);
+            run.row.args_digest = new.args_digest;
+            run.row.wake_at = Some(0);
+            run.receive(letters, letter, None);
+        });
+        if begun.is_none() {
+            return Outcome::Unknown;
+        }
+        self.affect(key, new.effects.as_deref());
         Outcome::Created(key)
     }
 

@@ -232,6 +232,10 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
             }
             Segment::Posts(posts) => ids.extend(posts.iter().map(|(_, run, _)| *run)),
             Segment::Single(_, write) => match write {
+                Write::Create(new) => {
+                    ids.insert(&*new.id);
+                    ids.extend(others(new.effects.as_deref()));
+                }
                 Write::Post { run, .. } => drop(ids.insert(run)),
                 Write::Deliver { token, .. } => drop(tokens.insert(token)),
                 Write::Release { run, .. } => drop(keys.insert(*run)),
@@ -287,6 +291,10 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, outcomes: &mut [O
             Ok(())
         }
         Segment::Single(place, write) => {
+            if let Write::Create(new) = write {
+                let made = creates::create_or_begin(work, new).await?;
+                return created_runs(work, &[(*place, new)], vec![made], outcomes).await;
+            }
             let outcome = single(work, write).await?;
             set(outcomes, *place, outcome);
             Ok(())
@@ -358,8 +366,7 @@ async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &R
 
 async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
     match write {
-        Write::Create(new) => creates::not_created(work.session, new).await,
-        Write::Turn(_) => Ok(Outcome::Fenced),
+        Write::Create(_) | Write::Turn(_) => Ok(Outcome::Fenced),
         Write::Post { run, letter, unstick } => work.post(run, letter, *unstick).await,
         Write::Deliver { token, letter, hold_until, now } => {
             tokens::deliver(work, token, letter, *hold_until, *now).await

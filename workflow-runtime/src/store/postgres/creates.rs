@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::commit::Ours;
+use super::commit::{Ours, Work};
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
@@ -54,6 +54,19 @@ WITH input AS MATERIALIZED (
 )
 SELECT id, key, told.told FROM created LEFT JOIN told ON true";
 
+/// For nobody yet.
+const CREATE_FOR_LATER: &str = "
+INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, inbox_seq,
+    recoveries)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0)
+ON CONFLICT (id) DO NOTHING
+RETURNING key";
+
+const BEGIN: &str = "
+UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, wake_at = 0
+WHERE id = $1 AND status = 'pending' AND wake_at IS NULL
+RETURNING key";
+
 const NOT_CREATED: &str = "SELECT key, token FROM @runs WHERE id = $1";
 
 /// Whether a new run is all in its row and its first turn or letter.
@@ -99,7 +112,7 @@ impl<'n> Columns<'n> {
 pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) -> Result<Vec<Made>> {
     let first = |new: &'_ NewRun| match &new.first {
         First::Turn { row, change, .. } => Some((row.clone(), change.clone())),
-        First::Letter(_) => None,
+        _ => None,
     };
     let firsts: Vec<(JournalRow, RowChange)> = runs.iter().filter_map(|new| first(new)).collect();
     let columns = Columns::of(runs);
@@ -136,7 +149,7 @@ pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], 
         .iter()
         .filter_map(|new| match &new.first {
             First::Letter(letter) => Some(letter),
-            First::Turn { .. } => None,
+            _ => None,
         })
         .collect();
     let columns = Columns::of(runs);
@@ -174,9 +187,41 @@ async fn outcomes(session: &Session<'_>, runs: &[&NewRun], created: &[tokio_post
     Ok(outcomes)
 }
 
-pub(super) async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<Outcome> {
+/// Creates a run for later, or begins one.
+pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Result<Made> {
+    let (session, token) = (work.session, new.token.to_be_bytes());
+    let (id, fingerprint) = (Text(&new.id), Text(&new.fingerprint));
+    let (digest, token) = (new.args_digest.as_slice(), token.as_slice());
+    let made = match &new.first {
+        First::Later => {
+            session
+                .query_opt(
+                    CREATE_FOR_LATER,
+                    args![
+                        TEXT: id, TEXT: Text(&new.workflow), TEXT: fingerprint, BYTEA: digest, BYTEA: token,
+                        INT8: new.created_at.cast_signed(),
+                    ],
+                )
+                .await?
+        }
+        First::Begin(_) => {
+            session.query_opt(BEGIN, args![TEXT: id, TEXT: fingerprint, BYTEA: digest, BYTEA: token]).await?
+        }
+        _ => None,
+    };
+    let Some(made) = made else { return Ok(Made { outcome: not_created(session, new).await?, new: false }) };
+    let key = get(&made, 0)?;
+    if let First::Begin(letter) = &new.first {
+        work.receive(key, letter, None).await?;
+    }
+    Ok(Made { outcome: Outcome::Created(key), new: true })
+}
+
+async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<Outcome> {
     let there = session.query_opt(NOT_CREATED, args![TEXT: Text(&new.id)]).await?;
-    let Some(there) = there else { return Ok(Outcome::Fenced) };
+    let Some(there) = there else {
+        return Ok(if matches!(new.first, First::Begin(_)) { Outcome::Unknown } else { Outcome::Fenced });
+    };
     if read::id(&there, 1)? == new.token {
         return Ok(Outcome::Created(get(&there, 0)?));
     }

@@ -30,7 +30,7 @@ WITH input AS MATERIALIZED (
     WHERE dedupe IS NULL OR key IN (SELECT run FROM fresh) ORDER BY key
     RETURNING run
 ), raised AS (
-    UPDATE @runs AS runs SET inbox_seq = runs.inbox_seq + 1, wake_at = CASE WHEN ended THEN runs.wake_at ELSE 0 END
+    UPDATE @runs AS runs SET inbox_seq = runs.inbox_seq + 1, wake_at = CASE WHEN runs.wake_at IS NOT NULL THEN 0 END
     FROM locked WHERE runs.key = locked.key AND locked.key IN (SELECT run FROM put)
 ), concerned AS MATERIALIZED (
     SELECT owner FROM locked WHERE NOT ended AND key IN (SELECT run FROM put) AND owner <> ALL ($10)

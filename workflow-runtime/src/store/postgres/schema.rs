@@ -93,6 +93,7 @@ CREATE TABLE @tokens (
     op        bigint,
     type_name text   NOT NULL,
     metadata  text,
+    once      boolean NOT NULL,
     state     text   NOT NULL
 );
 CREATE INDEX tokens_open ON @tokens (run) WHERE state = 'open';

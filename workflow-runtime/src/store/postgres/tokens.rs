@@ -12,14 +12,14 @@ use super::read::{body, get, number, numbers, small, text, texts};
 use super::time;
 use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
-const OWNER: &str = "SELECT run, op, state FROM @tokens WHERE token = $1 FOR UPDATE";
+const OWNER: &str = "SELECT run, op, state, once FROM @tokens WHERE token = $1 FOR UPDATE";
 
 const INSERT: &str = "
-INSERT INTO @tokens (token, run, op, type_name, metadata, state) VALUES ($1, $2, $3, $4, $5, 'open')
+INSERT INTO @tokens (token, run, op, type_name, metadata, once, state) VALUES ($1, $2, $3, $4, $5, $6, 'open')
 ON CONFLICT DO NOTHING RETURNING token";
 
 const REPLACE: &str = "
-UPDATE @tokens SET run = $2, op = $3, type_name = $4, metadata = $5, state = 'open' WHERE token = $1";
+UPDATE @tokens SET run = $2, op = $3, type_name = $4, metadata = $5, once = $6, state = 'open' WHERE token = $1";
 
 const TIE: &str = "UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied";
 
@@ -29,14 +29,19 @@ SELECT $1, $2, $3, $4, $5, $6, $7
 WHERE $2 IS NULL OR NOT EXISTS (SELECT 1 FROM @held WHERE token = $1 AND dedupe = $2)";
 
 const TOKEN: &str = "
-SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, state FROM @tokens AS tokens
+SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state FROM @tokens AS tokens
 WHERE token = $1";
+
+const OPEN_TOKENS: &str = "
+SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM @tokens AS tokens
+WHERE state = 'open' AND run IN (SELECT $1 UNION ALL SELECT key FROM @runs WHERE parent = $1) ORDER BY token";
 
 /// What settles where a letter goes.
 struct Owner {
     run: Option<RunKey>,
     op: Option<u64>,
     state: TokenState,
+    once: bool,
 }
 
 fn state(row: &tokio_postgres::Row, column: usize) -> Result<TokenState> {
@@ -46,7 +51,10 @@ fn state(row: &tokio_postgres::Row, column: usize) -> Result<TokenState> {
 
 async fn owner(session: &Session<'_>, token: &str) -> Result<Option<Owner>> {
     let row = session.query_opt(OWNER, args![TEXT: Text(token)]).await?;
-    row.map(|row| Ok(Owner { run: get(&row, 0)?, op: numbers(&row, 1)?, state: state(&row, 2)? })).transpose()
+    let owner = |row: &tokio_postgres::Row| {
+        Ok(Owner { run: get(row, 0)?, op: numbers(row, 1)?, state: state(row, 2)?, once: get(row, 3)? })
+    };
+    row.as_ref().map(owner).transpose()
 }
 
 /// Makes it this run's, unless it is there: whether it was not.
@@ -60,7 +68,12 @@ async fn set(
 ) -> Result<bool> {
     let (op, metadata) = (op.map(u64::cast_signed), label.metadata.as_deref().map(Text));
     Ok(!session
-        .query(statement, args![TEXT: Text(token), INT8: run, INT8: op, TEXT: Text(&label.type_name), TEXT: metadata])
+        .query(
+            statement,
+            args![
+                TEXT: Text(token), INT8: run, INT8: op, TEXT: Text(&label.type_name), TEXT: metadata, BOOL: label.once,
+            ],
+        )
         .await?
         .is_empty())
 }
@@ -90,7 +103,12 @@ pub(super) async fn open(work: &mut Work<'_, '_>, run: RunKey, opens: &[Open]) -
         }
         let now = open.refusal.arrived_at;
         match open.op {
-            Some(op) => hand_over(work, &open.token, run, Some(&About::Operation(op)), now).await?,
+            Some(op) => {
+                let given = hand_over(work, &open.token, run, Some(&About::Operation(op)), now).await?;
+                if given > 0 && open.label.once {
+                    dispose(work.session, &open.token).await?;
+                }
+            }
             // They have come to their run, and wait for it as long as it takes.
             None => {
                 let sql = "UPDATE @held SET until = $2 WHERE token = $1 AND until >= $3";
@@ -108,8 +126,19 @@ async fn refuse(work: &mut Work<'_, '_>, run: RunKey, open: &Open, theirs: RunKe
     work.receive(run, &open.refusal, about.as_ref()).await
 }
 
-/// Puts what is held for a token into a run's inbox.
-async fn hand_over(work: &mut Work<'_, '_>, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<()> {
+async fn dispose(session: &Session<'_>, token: &str) -> Result<()> {
+    session.query("UPDATE @tokens SET state = 'disposed' WHERE token = $1", args![TEXT: Text(token)]).await?;
+    Ok(())
+}
+
+/// Puts what is held for a token into a run's inbox: how many letters.
+async fn hand_over(
+    work: &mut Work<'_, '_>,
+    token: &str,
+    run: RunKey,
+    about: Option<&About>,
+    now: u64,
+) -> Result<usize> {
     let held = work
         .session
         .query(
@@ -118,8 +147,9 @@ async fn hand_over(work: &mut Work<'_, '_>, token: &str, run: RunKey, about: Opt
         )
         .await?;
     if held.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    let mut given = 0;
     work.session.query("DELETE FROM @held WHERE token = $1", args![TEXT: Text(token)]).await?;
     for row in held {
         let letter = Letter {
@@ -131,9 +161,10 @@ async fn hand_over(work: &mut Work<'_, '_>, token: &str, run: RunKey, about: Opt
         };
         if number(&row, 5)? >= now {
             work.receive(run, &letter, about).await?;
+            given += 1;
         }
     }
-    Ok(())
+    Ok(given)
 }
 
 pub(super) async fn close(session: &Session<'_>, run: RunKey, closes: &[Close]) -> Result<()> {
@@ -211,15 +242,20 @@ pub(super) async fn deliver(
     let there = loop {
         let there = owner(work.session, token).await?;
         match &there {
-            Some(Owner { state: TokenState::Open, run: Some(run), op: Some(op) }) => {
-                work.receive(*run, letter, Some(&About::Operation(*op))).await?;
-                return Ok(Outcome::Committed);
-            }
-            Some(Owner { state: TokenState::Open, run: Some(run), op: None }) => {
-                if !is_known(work.session, *run, letter).await? {
-                    hold(work.session, token, letter, NEVER, now).await?;
+            Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
+                match op {
+                    Some(op) => work.receive(*run, letter, Some(&About::Operation(*op))).await?,
+                    None if is_known(work.session, *run, letter).await? => return Ok(Outcome::Committed),
+                    None => hold(work.session, token, letter, NEVER, now).await?,
+                }
+                if *once {
+                    dispose(work.session, token).await?;
                 }
                 return Ok(Outcome::Committed);
+            }
+            Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
+                let known = is_known(work.session, *run, letter).await? || is_held(work.session, token, letter).await?;
+                return Ok(if known { Outcome::Committed } else { Outcome::Disposed });
             }
             Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),
             Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(Outcome::Finished),
@@ -239,6 +275,12 @@ pub(super) async fn deliver(
     Ok(Outcome::Committed)
 }
 
+async fn is_held(session: &Session<'_>, token: &str, letter: &Letter) -> Result<bool> {
+    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
+    let sql = "SELECT 1 FROM @held WHERE token = $1 AND dedupe = $2";
+    Ok(session.query_opt(sql, args![TEXT: Text(token), TEXT: Text(key)]).await?.is_some())
+}
+
 /// Keeps a letter, unless one with its key is kept already.
 async fn hold(session: &Session<'_>, token: &str, letter: &Letter, until: u64, now: u64) -> Result<()> {
     session
@@ -253,11 +295,18 @@ async fn hold(session: &Session<'_>, token: &str, letter: &Letter, until: u64, n
 }
 
 pub(super) async fn token(db: &super::db::Db, token: &str) -> Result<Option<TokenRow>, crate::error::Error> {
-    let rows = db
-        .rows("read a token", TOKEN, args![TEXT: Text(token)], |row| {
-            let label = TokenLabel { type_name: text(row, 2)?, metadata: texts(row, 3)? };
-            Ok(TokenRow { run: texts(row, 0)?, op: numbers(row, 1)?, label, state: state(row, 4)? })
-        })
-        .await;
+    let rows = db.rows("read a token", TOKEN, args![TEXT: Text(token)], view).await;
     Ok(rows?.pop())
+}
+
+fn view(row: &tokio_postgres::Row) -> Result<TokenRow> {
+    let label = TokenLabel { type_name: text(row, 2)?, metadata: texts(row, 3)?, once: get(row, 4)? };
+    Ok(TokenRow { run: texts(row, 0)?, op: numbers(row, 1)?, label, state: state(row, 5)? })
+}
+
+pub(super) async fn open_tokens(
+    db: &super::db::Db,
+    run: RunKey,
+) -> Result<Vec<(Arc<str>, TokenRow)>, crate::error::Error> {
+    db.rows("read the tokens of a run", OPEN_TOKENS, args![INT8: run], |row| Ok((text(row, 6)?, view(row)?))).await
 }

@@ -12,7 +12,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT generation FROM runs WHERE key = ?1))";
 
 const POSTED: &str = "
 UPDATE runs SET inbox_seq = inbox_seq + 1,
-    wake_at = CASE WHEN status IN ('completed', 'failed', 'cancelled', 'stuck') THEN wake_at ELSE 0 END
+    wake_at = CASE WHEN wake_at IS NOT NULL THEN 0 END
 WHERE key = ?1";
 
 /// Puts a letter into a run's inbox without waking the run: whether it is new.

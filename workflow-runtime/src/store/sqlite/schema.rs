@@ -83,6 +83,7 @@ CREATE TABLE tokens (
     op        INTEGER,
     type_name TEXT    NOT NULL,
     metadata  TEXT,
+    once      INTEGER NOT NULL,
     state     TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_open ON tokens (run) WHERE state = 'open';

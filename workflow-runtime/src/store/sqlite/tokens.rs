@@ -12,6 +12,7 @@ struct Owner {
     run: Option<RunKey>,
     op: Option<u64>,
     state: TokenState,
+    once: bool,
 }
 
 fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
@@ -22,10 +23,10 @@ fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
 
 fn owner(connection: &Connection, token: &str) -> Result<Option<Owner>> {
     connection
-        .prepare_cached("SELECT run, op, state FROM tokens WHERE token = ?1")?
+        .prepare_cached("SELECT run, op, state, once FROM tokens WHERE token = ?1")?
         .query_row((token,), |row| {
             let op: Option<i64> = row.get(1)?;
-            Ok(Owner { run: row.get(0)?, op: op.map(i64::cast_unsigned), state: state(row, 2)? })
+            Ok(Owner { run: row.get(0)?, op: op.map(i64::cast_unsigned), state: state(row, 2)?, once: row.get(3)? })
         })
         .optional()
 }
@@ -33,24 +34,43 @@ fn owner(connection: &Connection, token: &str) -> Result<Option<Owner>> {
 pub(super) fn token(connection: &Connection, token: &str) -> Result<Option<TokenRow>> {
     connection
         .prepare_cached(
-            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, state FROM tokens
+            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state FROM tokens
              WHERE token = ?1",
         )?
-        .query_row((token,), |row| {
-            let op: Option<i64> = row.get(1)?;
-            let label = TokenLabel { type_name: row.get(2)?, metadata: row.get(3)? };
-            Ok(TokenRow { run: row.get(0)?, op: op.map(i64::cast_unsigned), label, state: state(row, 4)? })
-        })
+        .query_row((token,), view)
         .optional()
+}
+
+fn view(row: &Row<'_>) -> Result<TokenRow> {
+    let op: Option<i64> = row.get(1)?;
+    let label = TokenLabel { type_name: row.get(2)?, metadata: row.get(3)?, once: row.get(4)? };
+    Ok(TokenRow { run: row.get(0)?, op: op.map(i64::cast_unsigned), label, state: state(row, 5)? })
+}
+
+pub(super) fn open_tokens(connection: &Connection, run: RunKey) -> Result<Vec<(Arc<str>, TokenRow)>> {
+    connection
+        .prepare_cached(
+            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM tokens
+             WHERE state = 'open' AND run IN (SELECT ?1 UNION ALL SELECT key FROM runs WHERE parent = ?1) ORDER BY token",
+        )?
+        .query_map((run,), |row| Ok((row.get(6)?, view(row)?)))?
+        .collect()
 }
 
 fn set(connection: &Connection, token: &str, run: Option<RunKey>, op: Option<u64>, label: &TokenLabel) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO tokens (token, run, op, type_name, metadata, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, 'open')",
+            "INSERT OR REPLACE INTO tokens (token, run, op, type_name, metadata, once, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open')",
         )?
-        .execute(params![token, run, op.map(u64::cast_signed), &*label.type_name, label.metadata.as_deref()])
+        .execute(params![
+            token,
+            run,
+            op.map(u64::cast_signed),
+            &*label.type_name,
+            label.metadata.as_deref(),
+            label.once
+        ])
         .map(drop)
 }
 
@@ -79,14 +99,21 @@ pub(super) fn open(connection: &Connection, run: RunKey, opens: &[Open]) -> Resu
             ))?;
         }
         if let Some(op) = open.op {
-            hand_over(connection, &open.token, run, Some(&About::Operation(op)), open.refusal.arrived_at)?;
+            let given = hand_over(connection, &open.token, run, Some(&About::Operation(op)), open.refusal.arrived_at)?;
+            if given > 0 && open.label.once {
+                dispose(connection, &open.token)?;
+            }
         }
     }
     Ok(())
 }
 
-/// Puts what is held for a token into a run's inbox.
-fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<()> {
+fn dispose(connection: &Connection, token: &str) -> Result<()> {
+    connection.prepare_cached("UPDATE tokens SET state = 'disposed' WHERE token = ?1")?.execute((token,)).map(drop)
+}
+
+/// Puts what is held for a token into a run's inbox: how many letters.
+fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<usize> {
     let held: Vec<(Letter, u64)> = connection
         .prepare_cached(
             "SELECT dedupe, arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
@@ -99,10 +126,11 @@ fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&A
         })?
         .collect::<Result<_>>()?;
     if held.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     connection.prepare_cached("DELETE FROM held WHERE token = ?1")?.execute((token,))?;
-    held.iter().filter(|(_, until)| *until >= now).try_for_each(|(letter, _)| receive(connection, run, letter, about))
+    let held: Vec<_> = held.iter().filter(|(_, until)| *until >= now).collect();
+    held.iter().try_for_each(|(letter, _)| receive(connection, run, letter, about)).map(|()| held.len())
 }
 
 pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> Result<()> {
@@ -175,15 +203,20 @@ pub(super) fn deliver(
 ) -> Result<Outcome> {
     let there = owner(connection, token)?;
     match &there {
-        Some(Owner { state: TokenState::Open, run: Some(run), op: Some(op) }) => {
-            receive(connection, *run, letter, Some(&About::Operation(*op)))?;
-            return Ok(Outcome::Committed);
-        }
-        Some(Owner { state: TokenState::Open, run: Some(run), op: None }) => {
-            if !is_known(connection, *run, letter)? {
-                hold(connection, token, letter, NEVER, now)?;
+        Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
+            match op {
+                Some(op) => receive(connection, *run, letter, Some(&About::Operation(*op)))?,
+                None if is_known(connection, *run, letter)? => return Ok(Outcome::Committed),
+                None => hold(connection, token, letter, NEVER, now)?,
+            }
+            if *once {
+                dispose(connection, token)?;
             }
             return Ok(Outcome::Committed);
+        }
+        Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
+            let known = is_known(connection, *run, letter)? || is_held(connection, token, letter)?;
+            return Ok(if known { Outcome::Committed } else { Outcome::Disposed });
         }
         Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),
         Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(Outcome::Finished),
@@ -195,6 +228,11 @@ pub(super) fn deliver(
     }
     hold(connection, token, letter, until, now)?;
     Ok(Outcome::Committed)
+}
+
+fn is_held(connection: &Connection, token: &str, letter: &Letter) -> Result<bool> {
+    let Some(key) = &letter.dedupe else { return Ok(false) };
+    connection.prepare_cached("SELECT 1 FROM held WHERE token = ?1 AND dedupe = ?2")?.exists((token, key))
 }
 
 /// Keeps a letter, unless one with its key is kept already.

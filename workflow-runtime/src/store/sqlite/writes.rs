@@ -38,8 +38,12 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
     generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, 0, 1, 0)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0)
 ON CONFLICT (id) DO NOTHING";
+
+const BEGIN: &str = "
+UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, wake_at = 0
+WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 
 /// A group of writes, inside its transaction.
 pub(super) struct Group<'c> {
@@ -89,10 +93,11 @@ impl<'c> Group<'c> {
     }
 
     fn create(&mut self, new: &NewRun) -> Result<Outcome> {
-        if insert_run(self.connection, new)? == 0 {
-            return not_created(self.connection, new);
-        }
-        let key = self.connection.last_insert_rowid();
+        let key = match &new.first {
+            First::Begin(_) => begin(self.connection, new)?,
+            _ => (insert_run(self.connection, new)? > 0).then(|| self.connection.last_insert_rowid()),
+        };
+        let Some(key) = key else { return not_created(self.connection, new) };
         match &new.first {
             First::Turn { owner, row, change } => {
                 let head = Head { fence: Fence { owner: *owner, epoch: 1 }, generation: 0, next: 0 };
@@ -102,6 +107,8 @@ impl<'c> Group<'c> {
             First::Letter(letter) => {
                 letters::put(self.connection, key, letter, None)?;
             }
+            First::Later => {}
+            First::Begin(letter) => receive(self.connection, key, letter, None)?,
         }
         if let Some(effects) = &new.effects {
             self.affect(key, effects)?;
@@ -247,15 +254,29 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.stuck.as_deref(),
             owner.cast_signed(),
         ]),
-        First::Letter(_) => connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
-            id,
-            workflow,
-            fingerprint,
-            digest,
-            token,
-            created_at
-        ]),
+        First::Letter(_) | First::Later => {
+            let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
+            connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
+                id,
+                workflow,
+                fingerprint,
+                digest,
+                token,
+                created_at,
+                wake_at,
+                letters
+            ])
+        }
+        First::Begin(_) => Ok(0),
     }
+}
+
+/// Makes a run due that was created for later.
+fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
+    connection
+        .prepare_cached(BEGIN)?
+        .query_row(params![&*new.id, &*new.fingerprint, new.args_digest, new.token.to_be_bytes()], |row| row.get(0))
+        .optional()
 }
 
 fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
@@ -267,6 +288,7 @@ fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
         Some((key, token)) if token == new.token.to_be_bytes() => Outcome::Created(key),
         _ => match read::run(connection, &new.id)? {
             Some(row) => Outcome::Exists(Box::new(row)),
+            None if matches!(new.first, First::Begin(_)) => Outcome::Unknown,
             None => Outcome::Fenced,
         },
     })

@@ -52,10 +52,12 @@ impl State {
                 }
             };
             let (op, label) = (open.op, open.label.clone());
-            let token = Token { run: Some(run), op, label, state: TokenState::Open, held };
-            self.tokens.insert(Arc::clone(&open.token), token);
             let now = open.refusal.arrived_at;
-            for (letter, _) in delivered.into_iter().filter(|(_, until)| *until >= now) {
+            let delivered: Vec<_> = delivered.into_iter().filter(|(_, until)| *until >= now).collect();
+            let state = if label.once && !delivered.is_empty() { TokenState::Disposed } else { TokenState::Open };
+            let token = Token { run: Some(run), op, label, state, held };
+            self.tokens.insert(Arc::clone(&open.token), token);
+            for (letter, _) in delivered {
                 self.edit(run, |run, letters| run.receive(letters, &letter, op.map(About::Operation)));
             }
         }
@@ -109,6 +111,9 @@ impl State {
         if let Some(token) = self.tokens.get_mut(name) {
             match (token.state, token.run, token.op) {
                 (TokenState::Open, Some(run), Some(op)) => {
+                    if token.label.once {
+                        token.state = TokenState::Disposed;
+                    }
                     self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
                     return Outcome::Committed;
                 }
@@ -116,8 +121,17 @@ impl State {
                     let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
                     if !self.runs.get(&run).is_some_and(known) {
                         token.hold(letter, NEVER, now);
+                        if token.label.once {
+                            token.state = TokenState::Disposed;
+                        }
                     }
                     return Outcome::Committed;
+                }
+                (TokenState::Disposed, Some(run), op) if token.label.once => {
+                    let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
+                    let held = token.held.iter().any(|(held, _)| held.dedupe == letter.dedupe);
+                    let is_known = self.runs.get(&run).is_some_and(known) || (op.is_none() && held);
+                    return if is_known { Outcome::Committed } else { Outcome::Disposed };
                 }
                 (TokenState::Disposed, ..) if hold_until.is_none() => return Outcome::Disposed,
                 (TokenState::Finished, ..) if hold_until.is_none() => return Outcome::Finished,
@@ -134,8 +148,22 @@ impl State {
     }
 
     pub(in crate::store::memory) fn token(&self, token: &str) -> Option<TokenRow> {
-        let token = self.tokens.get(token)?;
+        self.tokens.get(token).map(|token| self.view(token))
+    }
+
+    fn view(&self, token: &Token) -> TokenRow {
         let run = token.run.and_then(|run| self.runs.get(&run)).map(|run| Arc::clone(&run.row.id));
-        Some(TokenRow { run, op: token.op, label: token.label.clone(), state: token.state })
+        TokenRow { run, op: token.op, label: token.label.clone(), state: token.state }
+    }
+
+    pub(in crate::store::memory) fn open_tokens(&self, run: RunKey) -> Vec<(Arc<str>, TokenRow)> {
+        let Some(of) = self.runs.get(&run) else { return Vec::new() };
+        let mut keys: Vec<RunKey> = of.children.iter().filter_map(|child| self.ids.get(child).copied()).collect();
+        keys.push(run);
+        let is_theirs = |token: &Token| token.run.is_some_and(|run| keys.contains(&run));
+        let open = self.tokens.iter().filter(|(_, token)| token.state == TokenState::Open && is_theirs(token));
+        let mut open: Vec<_> = open.map(|(name, token)| (Arc::clone(name), self.view(token))).collect();
+        open.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        open
     }
 }

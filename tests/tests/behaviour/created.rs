@@ -1,0 +1,319 @@
+//! Runs that are created first and started later, and what a start can be asked for.
+
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{
+    Code, Error, IfExists, RequestContext, Result, Run, Status, create_run, hook, request_context, set_state, sleep,
+    start, state, step, workflow,
+};
+
+use crate::support::{Lab, soon};
+
+#[step]
+async fn noted(#[resource] lab: &Lab, what: String) -> Result<usize> {
+    Ok(lab.note(&what))
+}
+
+#[workflow]
+async fn notes(what: String) -> Result<usize> {
+    noted(what).await
+}
+
+fn check(cents: &u32, currency: &str) -> Result<()> {
+    match (*cents, currency) {
+        (0, _) => Err(Error::new("an order costs something")),
+        (_, "EUR" | "USD") => Ok(()),
+        _ => panic!("no such currency"),
+    }
+}
+
+#[workflow(validate = check)]
+async fn charges(cents: u32, currency: String) -> Result<String> {
+    noted("charged".into()).await?;
+    Ok(format!("{cents} {currency}"))
+}
+
+#[workflow]
+async fn charges_as_a_child(cents: u32) -> Result<String> {
+    match charges(cents, "EUR".into()).await {
+        Ok(charged) => Ok(charged),
+        Err(error) => Ok(error.code().to_string()),
+    }
+}
+
+#[workflow]
+async fn begins_with_state() -> Result<Option<u32>> {
+    let first = state::<u32>()?;
+    hook::<()>().token("go on with the state").await?;
+    set_state(&(first.unwrap_or_default() + 1))?;
+    Ok(first)
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct User {
+    id: String,
+    roles: Vec<String>,
+}
+
+#[step]
+async fn who_asks() -> Result<Option<User>> {
+    request_context().get("user")
+}
+
+#[step(queue = "context")]
+async fn who_asks_elsewhere() -> Result<Option<User>> {
+    request_context().get("user")
+}
+
+#[workflow]
+async fn asked_by() -> Result<Option<User>> {
+    who_asks().await
+}
+
+#[workflow]
+async fn asked_by_again(times: u32) -> Result<Vec<Option<User>>> {
+    sleep(Duration::from_millis(1)).await;
+    if times > 0 {
+        return asked_by_again(times - 1).continue_as_new().await;
+    }
+    let own = request_context().get("user")?;
+    Ok(vec![own, who_asks().await?, asked_by().await?, who_asks_elsewhere().await?])
+}
+
+fn ada() -> User {
+    User { id: "u1".into(), roles: vec!["admin".into()] }
+}
+
+fn context() -> RequestContext {
+    let mut context = RequestContext::new();
+    context.set("user", &ada()).unwrap();
+    context
+}
+
+on_each_store! {
+    async fn a_created_run_is_pending_and_is_started_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).id("created").await.unwrap();
+        assert_eq!(created.id(), "created");
+        let info = created.run().info().await.unwrap();
+        assert_eq!((info.status, info.started_at), (Status::Pending, None));
+        assert_eq!(info.waits_for.as_deref(), Some("its start"));
+        created.run().wake_up().await.unwrap();
+        assert_eq!(created.run().status().await.unwrap(), Status::Pending);
+        let run = created.start("once".into()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 1);
+        for again in [created.start("once".into()).await, created.start("other".into()).await] {
+            let error = again.unwrap_err();
+            assert_eq!((error.code(), error.run_id()), (Code::AlreadyStarted, Some("created")), "{error:?}");
+        }
+        assert_eq!((lab.count("once"), lab.count("other")), (1, 0));
+        let info = run.info().await.unwrap();
+        assert!(info.created_at <= info.started_at.unwrap());
+    }
+
+    async fn a_created_run_has_an_id_of_its_own_unless_it_is_given_one(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let (a, b) = (engine.create_run(notes).await.unwrap(), engine.create_run(notes).await.unwrap());
+        assert_ne!(a.id(), b.id());
+        soon(a.start("a".into()).await.unwrap()).await.unwrap();
+        assert_eq!(b.run().status().await.unwrap(), Status::Pending);
+        let error = engine.create_run(charges).id(a.id()).await.unwrap_err();
+        assert_eq!(error.code(), Code::RunExists, "{error:?}");
+        assert_eq!(engine.create_run(notes).id(" \n").await.unwrap_err().code(), Code::InvalidName);
+    }
+
+    async fn another_process_starts_a_created_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).id("created").await.unwrap();
+        let waits = tokio::spawn(created.run().into_future());
+        let client = place.builder(&lab).connect().await.unwrap();
+        let theirs = client.create_run(notes).id("created").await.unwrap();
+        soon(theirs.start("theirs".into()).await.unwrap()).await.unwrap();
+        assert_eq!(soon(waits).await.unwrap().unwrap(), 1);
+        assert_eq!(created.start("ours".into()).await.unwrap_err().code(), Code::AlreadyStarted);
+        assert_eq!(lab.count("ours"), 0);
+    }
+
+    async fn of_many_starts_at_once_one_starts(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let client = place.builder(&lab).connect().await.unwrap();
+        for round in 0..40 {
+            let id = format!("round {round}");
+            let ours = engine.create_run(notes).id(&id).await.unwrap();
+            let theirs = client.create_run(notes).id(&id).await.unwrap();
+            let starts = (0..4).map(|n| {
+                let created = if n % 2 == 0 { ours.clone() } else { theirs.clone() };
+                let start = created.start(format!("{id} by {n}"));
+                tokio::spawn(start.into_future())
+            });
+            let started: Vec<_> = join_all(starts).await.into_iter().map(|start| start.unwrap()).collect();
+            let refused = started.iter().filter_map(|start| start.as_ref().err());
+            assert!(refused.clone().all(|error| error.code() == Code::AlreadyStarted), "{started:?}");
+            assert_eq!(refused.count(), 3);
+            assert_eq!(soon(ours.run()).await.unwrap(), 1);
+            assert_eq!((0..4).map(|n| lab.count(&format!("{id} by {n}"))).sum::<usize>(), 1);
+        }
+    }
+
+    async fn arguments_that_are_refused_leave_a_created_run_startable(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(charges).await.unwrap();
+        let error = created.start((0, "EUR".into())).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArguments);
+        assert!(format!("{error:?}").contains("an order costs something"), "{error:?}");
+        let error = created.start((1, "DM".into())).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArguments, "a check that panics: {error:?}");
+        assert_eq!(created.run().status().await.unwrap(), Status::Pending);
+        let run = created.start((1, "EUR".into())).attribute("kind", "order").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "1 EUR");
+        assert_eq!(run.attributes().await.unwrap(), BTreeMap::from([("kind".to_owned(), "order".to_owned())]));
+        assert_eq!(lab.count("charged"), 1);
+    }
+
+    async fn arguments_are_validated_wherever_a_workflow_is_started(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let refused = engine.start(charges, (0, "EUR".into())).id("refused").await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArguments);
+        assert!(!engine.get_run::<(), Error>("refused").exists().await.unwrap());
+        let child = engine.start(charges_as_a_child, 0).await.unwrap();
+        assert_eq!(soon(&child).await.unwrap(), "invalid_arguments");
+        assert_eq!(child.children().await.unwrap(), [""; 0]);
+        let child = engine.start(charges_as_a_child, 5).await.unwrap();
+        assert_eq!(soon(child).await.unwrap(), "5 EUR");
+    }
+
+    async fn a_created_run_that_is_cancelled_does_not_start(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).await.unwrap();
+        assert!(soon(created.run().cancel("not needed")).await.unwrap());
+        assert_eq!(created.run().status().await.unwrap(), Status::Cancelled);
+        assert_eq!(soon(created.run()).await.unwrap_err().code(), Code::Cancelled);
+        let error = created.start("late".into()).await.unwrap_err();
+        assert_eq!((error.code(), lab.count("late")), (Code::Cancelled, 0), "{error:?}");
+        assert!(soon(created.run().cancel("again")).await.unwrap());
+    }
+
+    async fn a_cancel_and_a_start_at_once_come_to_one_end(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        for round in 0..40 {
+            let created = engine.create_run(notes).id(format!("round {round}")).await.unwrap();
+            let run = created.run();
+            let start = tokio::spawn(created.start(round.to_string()).into_future());
+            let cancelled = soon(run.cancel("at once")).await.unwrap();
+            let started = start.await.unwrap();
+            let ended = soon(&run).await;
+            assert_eq!(cancelled, ended.is_err(), "{started:?} {ended:?}");
+            if started.is_err() {
+                assert!(cancelled);
+                assert_eq!(lab.count(&round.to_string()), 0);
+            }
+        }
+    }
+
+    async fn a_created_run_outlives_the_engine(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).id("created").await.unwrap();
+        drop(created);
+        engine.shutdown().await.unwrap();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).id("created").await.unwrap();
+        assert_eq!(soon(created.start("later".into()).await.unwrap()).await.unwrap(), 1);
+    }
+
+    async fn a_plain_start_does_not_take_a_created_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let created = engine.create_run(notes).id("created").await.unwrap();
+        let error = engine.start(notes, "plain".into()).id("created").await.unwrap_err();
+        assert_eq!(error.code(), Code::RunExists, "{error:?}");
+        soon(created.start("begun".into()).await.unwrap()).await.unwrap();
+        assert_eq!(lab.count("plain"), 0);
+    }
+
+    async fn a_policy_says_what_becomes_of_an_id_that_is_there(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(begins_with_state, ()).id("r").await.unwrap();
+        let start = |policy| engine.start(begins_with_state, ()).id("r").if_exists(policy);
+        assert_eq!(start(IfExists::Reuse).await.unwrap().id(), "r");
+        assert_eq!(start(IfExists::ReuseUnfinished).await.unwrap().id(), "r");
+        let error = start(IfExists::Reject).await.unwrap_err();
+        assert_eq!((error.code(), error.run_id()), (Code::RunExists, Some("r")), "{error:?}");
+        engine.resume_hook("go on with the state", &()).await.unwrap();
+        soon(&run).await.unwrap();
+        assert_eq!(start(IfExists::Reuse).await.unwrap().id(), "r");
+        let error = start(IfExists::ReuseUnfinished).await.unwrap_err();
+        assert_eq!(error.code(), Code::RunExists, "{error:?}");
+        let fresh = engine.start(notes, "fresh".into()).id("fresh").if_exists(IfExists::Reject).await.unwrap();
+        assert_eq!(soon(fresh).await.unwrap(), 1);
+    }
+
+    async fn a_run_begins_with_the_state_that_its_start_gives(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(begins_with_state, ()).initial_state(&41).await.unwrap();
+        assert_eq!(run.state::<u32>().await.unwrap(), Some(41));
+        engine.resume_hook("go on with the state", &()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), Some(41));
+        assert_eq!(run.state::<u32>().await.unwrap(), Some(42));
+        let error = engine.start(begins_with_state, ()).initial_state(&f64::NAN).await.unwrap_err();
+        assert_eq!(error.code(), Code::Payload);
+        let created = engine.create_run(begins_with_state).await.unwrap();
+        let run = created.start(()).initial_state(&7).await.unwrap();
+        assert_eq!(run.state::<u32>().await.unwrap(), Some(7));
+        engine.resume_hook("go on with the state", &()).hold_for(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), Some(7));
+    }
+
+    async fn a_request_context_reaches_steps_children_queues_and_generations(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("context", 1).replay_every_turn().open().await.unwrap();
+        let run = engine.start(asked_by_again, 2).request_context(context()).await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), vec![Some(ada()); 4]);
+        let run = engine.start(asked_by_again, 0).await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), vec![None; 4]);
+        let created = engine.create_run(asked_by).await.unwrap();
+        let run = created.start(()).request_context(context()).await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), Some(ada()));
+    }
+
+    async fn a_request_context_outlives_the_process(place: Place) {
+        let lab = Lab::new();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run: Run<_> = client.start(asked_by, ()).id("r").request_context(context()).await.unwrap();
+        let engine = place.open(&lab).await;
+        assert_eq!(soon(run).await.unwrap(), Some(ada()));
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    fn what_cannot_be_stored_is_an_error_of_the_context() {
+        let mut context = RequestContext::new();
+        let error = context.set("nan", &f64::NAN).unwrap_err();
+        assert_eq!(error.code(), Code::Payload);
+        assert!(format!("{error:?}").contains("`nan`"), "{error:?}");
+        assert_eq!(context.set("", &1).unwrap_err().code(), Code::InvalidName);
+        context.set("n", &1).unwrap();
+        context.set("n", &2).unwrap();
+        assert_eq!(context.get::<u32>("n").unwrap(), Some(2));
+        assert_eq!(context.get::<u32>("m").unwrap(), None);
+        assert_eq!(context.get::<String>("n").unwrap_err().code(), Code::Payload);
+        assert_eq!(context.keys().collect::<Vec<_>>(), ["n"]);
+        assert_eq!(request_context(), RequestContext::new());
+        let _ = (create_run(notes), start(notes, String::new()));
+    }
+}

@@ -1,0 +1,482 @@
+//! Runs that suspend themselves, and runs that end early.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use workflow_runtime::{
+    Code, Error, Result, Run, Status, durable, finish, hook, sleep, spawn, step, step_info, suspend, timeout, workflow,
+    writer,
+};
+
+use crate::support::{Lab, ManualClock, recorded, soon};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Decision {
+    approved: bool,
+    by: String,
+}
+
+fn yes() -> Decision {
+    Decision { approved: true, by: "Ada".into() }
+}
+
+/// Fails as often as it is told to, then asks, and then fails as often again.
+#[step(retries = 2, backoff = "0ms..0ms")]
+async fn asks(#[resource] lab: &Lab, question: String, failures: usize) -> Result<String> {
+    let attempt = lab.note(&question);
+    if attempt <= failures {
+        return Err(Error::new("not yet"));
+    }
+    let log = writer::<usize>("log");
+    log.write(&attempt).await?;
+    let decision: Decision = suspend(&question).label(&question).await?;
+    if attempt <= failures + 1 + failures {
+        return Err(Error::new("not yet either"));
+    }
+    let number = step_info().map(|info| info.attempt).unwrap_or_default();
+    Ok(format!("{}: {} in attempt {number}", decision.by, decision.approved))
+}
+
+/// Does not return what it is given by `suspend`.
+#[step]
+async fn goes_on_after_it(#[resource] lab: &Lab, how: String) -> Result<u32> {
+    lab.note("begun");
+    let answer = suspend::<u32>(&how).await;
+    if answer.is_err() {
+        lab.note("went on");
+    }
+    match (answer, how.as_str()) {
+        (Ok(answer), _) => Ok(answer),
+        (Err(_), "succeeds") => Ok(0),
+        (Err(_), "panics") => panic!("after it was suspended"),
+        (Err(_), _) => Err(Error::fatal("something else")),
+    }
+}
+
+#[step]
+fn asks_blocking(question: String) -> Result<u32> {
+    futures::executor::block_on(suspend::<u32>(&question).into_future())
+}
+
+#[step]
+async fn asks_twice() -> Result<u32> {
+    let first: u32 = suspend(&"first".to_owned()).label("first").await?;
+    let second: u32 = suspend(&"second".to_owned()).label("second").await?;
+    Ok(first + second)
+}
+
+#[step]
+async fn asks_inside() -> Result<u32> {
+    Ok(asks_twice().await? + 1)
+}
+
+#[step(queue = "people")]
+async fn asks_elsewhere(question: String) -> Result<u32> {
+    suspend(&question).await
+}
+
+#[step]
+async fn undone(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("undone");
+    Ok(())
+}
+
+#[workflow]
+async fn approval(question: String, failures: usize) -> Result<String> {
+    asks(question, failures).await
+}
+
+#[workflow]
+async fn goes_on(how: String) -> Result<u32> {
+    goes_on_after_it(how).await
+}
+
+#[workflow]
+async fn blocking() -> Result<u32> {
+    asks_blocking("blocking".into()).await
+}
+
+#[workflow]
+async fn twice() -> Result<u32> {
+    asks_inside().await
+}
+
+#[workflow]
+async fn elsewhere() -> Result<u32> {
+    asks_elsewhere("elsewhere".into()).await
+}
+
+#[workflow]
+async fn waits_itself() -> Result<(Decision, u32)> {
+    let first = suspend(&vec!["a", "b"].into_iter().map(str::to_owned).collect::<Vec<_>>()).await?;
+    let second = suspend(&5).label("waits_itself").await?;
+    Ok((first, second))
+}
+
+#[workflow]
+async fn several(labels: Vec<String>) -> Result<Vec<u32>> {
+    join_all(labels.iter().map(|label| suspend::<u32>(label).label(label.clone()).into_future()))
+        .await
+        .into_iter()
+        .collect()
+}
+
+#[workflow]
+async fn steps_of_one_name() -> Result<String> {
+    let (a, b) = futures::join!(asks("same".into(), 0), asks("same".into(), 0));
+    Ok([a, b].map(|asked| asked.map_or_else(|error| error.code().to_string(), |_| "ok".into())).join(" "))
+}
+
+#[workflow]
+async fn gives_up() -> Result<String> {
+    match timeout(Duration::from_secs(60), asks("given up".into(), 0)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            hook::<()>().token("after it was given up").await?;
+            Ok("nobody answered".into())
+        }
+    }
+}
+
+#[workflow]
+async fn fails_beside_it() -> Result<()> {
+    let asked = async { asks("beside".into(), 0).rollback(|_| undone()).await.map(drop) };
+    let fails = async { hook::<()>().token("fail beside it").await.and(Err::<(), _>(Error::fatal("enough"))) };
+    tokio::try_join!(asked, fails).map(drop)
+}
+
+#[durable]
+async fn looks_deeper(n: u32) -> Result<u32> {
+    if n == 3 {
+        finish(format!("found {n}")).await?;
+    }
+    sleep(Duration::from_millis(1)).await;
+    Ok(n + 1)
+}
+
+#[workflow]
+async fn ends_from_a_helper() -> Result<String> {
+    let mut n = 0;
+    while n < 10 {
+        n = looks_deeper(n).await?;
+    }
+    Ok("nothing".into())
+}
+
+#[workflow]
+async fn ends_from_a_branch() -> Result<String> {
+    let branch = spawn(async {
+        sleep(Duration::from_millis(1)).await;
+        finish("by the branch".to_owned()).await
+    });
+    hook::<()>().token("never").await?;
+    branch.await
+}
+
+/// Ends its run, whatever it returns itself.
+#[step(retries = 3)]
+async fn ends_the_run(#[resource] lab: &Lab, how: String) -> Result<()> {
+    lab.note("ends");
+    let ended = finish(format!("by a step that {how}")).await.map(drop);
+    match how.as_str() {
+        "succeeds" => Ok(()),
+        "fails" => Err(Error::new("after it has ended the run")),
+        _ => ended,
+    }
+}
+
+#[workflow]
+async fn ends_from_a_step(how: String) -> Result<String> {
+    undone().rollback(|()| undone()).await?;
+    let never = async { hook::<()>().token("never").await.map(drop) };
+    let ends = async { ends_the_run(how).await };
+    tokio::try_join!(never, ends)?;
+    Ok("not early".into())
+}
+
+#[workflow]
+async fn ends_with_what_it_does_not_return() -> Result<u32> {
+    finish("a text".to_owned()).await?;
+    Ok(1)
+}
+
+#[workflow]
+async fn parent_of_one_that_ends() -> Result<String> {
+    let ended = ends_from_a_step("returns it".into()).await?;
+    Ok(format!("{ended}, and its parent went on"))
+}
+
+async fn labels<T, E>(run: &Run<T, E>) -> Vec<String> {
+    run.suspended().await.unwrap().into_iter().map(|suspended| suspended.label).collect()
+}
+
+/// Waits until so many things of the run are suspended.
+async fn waits_for<T, E>(run: &Run<T, E>, count: usize) -> Vec<String> {
+    soon(async {
+        loop {
+            let labels = labels(run).await;
+            if labels.len() == count {
+                return labels;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+on_each_store! {
+    async fn a_step_that_suspends_itself_is_executed_again_with_the_data(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(approval, ("publish?".into(), 0)).await.unwrap();
+        assert_eq!(waits_for(&run, 1).await, ["publish?"]);
+        let suspended = run.suspended().await.unwrap().remove(0);
+        assert_eq!(suspended.payload, "publish?");
+        soon(async { while run.status().await.unwrap() != Status::Suspended {} }).await;
+        assert_eq!(lab.count("publish?"), 1);
+        run.resume(&yes()).label("publish?").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "Ada: true in attempt 2");
+        assert_eq!(lab.count("publish?"), 2);
+        assert_eq!(labels(&run).await, [""; 0]);
+    }
+
+    async fn suspending_costs_no_retries(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        // One failure before it, one behind it, and two are allowed.
+        let run = engine.start(approval, ("retries".into(), 1)).await.unwrap();
+        waits_for(&run, 1).await;
+        run.resume(&yes()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "Ada: true in attempt 4");
+        assert_eq!(lab.count("retries"), 4);
+    }
+
+    async fn a_suspended_attempt_is_one_whatever_it_returns(place: Place) {
+        for how in ["succeeds", "fails", "panics"] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let run = engine.start(goes_on, how.into()).id(how).await.unwrap();
+            assert_eq!(waits_for(&run, 1).await, ["goes_on_after_it"]);
+            assert_eq!(lab.count("went on"), 1);
+            run.resume(&7).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), 7);
+            assert_eq!((lab.count("begun"), lab.count("went on")), (2, 1));
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_blocking_step_suspends_itself(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(blocking, ()).await.unwrap();
+        waits_for(&run, 1).await;
+        run.resume(&3).label("asks_blocking").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 3);
+    }
+
+    async fn a_step_inside_a_step_asks_several_things(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(twice, ()).await.unwrap();
+        assert_eq!(waits_for(&run, 1).await, ["first"]);
+        run.resume(&3).await.unwrap();
+        soon(async { while labels(&run).await != ["second"] {} }).await;
+        run.resume(&4).label("second").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 8);
+    }
+
+    async fn a_workflow_suspends_itself(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(waits_itself, ()).await.unwrap();
+        assert_eq!(run.status().await.unwrap(), Status::Suspended);
+        let suspended = run.suspended().await.unwrap().remove(0);
+        assert_eq!((suspended.label.as_str(), suspended.payload), ("waits_itself", serde_json::json!(["a", "b"])));
+        run.resume(&yes()).await.unwrap();
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != 5) {} }).await;
+        run.resume(&6).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), (yes(), 6));
+    }
+
+    async fn of_several_suspensions_one_has_to_be_named(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(several, vec!["a".into(), "b".into()]).await.unwrap();
+        assert_eq!(waits_for(&run, 2).await, ["a", "b"]);
+        let error = run.resume(&1).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended);
+        assert!(format!("{error:?}").contains("`a`, `b`"), "{error:?}");
+        let error = run.resume(&1).label("c").await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        run.resume(&1).label("b").await.unwrap();
+        run.resume(&2).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), [2, 1]);
+        let error = run.resume(&1).label("b").await.unwrap_err();
+        assert!([Code::AlreadyResumed, Code::NotSuspended].contains(&error.code()), "{error:?}");
+        let error = run.resume(&1).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended);
+        let nobody: Run<()> = engine.get_run("nobody");
+        assert_eq!(nobody.resume(&1).await.unwrap_err().code(), Code::RunNotFound);
+        assert_eq!(nobody.resume(&1).label("a").await.unwrap_err().code(), Code::RunNotFound);
+        assert_eq!(nobody.suspended().await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn of_resumptions_at_once_one_counts(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let client = place.builder(&lab).connect().await.unwrap();
+        for round in 0..20 {
+            let run = engine.start(several, vec!["it".into()]).id(round.to_string()).await.unwrap();
+            waits_for(&run, 1).await;
+            let theirs: Run<Vec<u32>> = client.get_run(round.to_string());
+            let resumed = join_all((0..4).map(|n| {
+                let run = if n % 2 == 0 { run.clone() } else { theirs.clone() };
+                tokio::spawn(async move { run.resume(&n).label("it").await.map(|()| n) })
+            }))
+            .await;
+            let resumed: Vec<_> = resumed.into_iter().map(|resumed| resumed.unwrap()).collect();
+            let won: Vec<u32> = resumed.iter().filter_map(|resumed| resumed.as_ref().ok().copied()).collect();
+            let lost = resumed.iter().filter_map(|resumed| resumed.as_ref().err().map(Error::code));
+            assert_eq!(won.len(), 1, "{resumed:?}");
+            assert!(lost.into_iter().all(|code| code == Code::AlreadyResumed || code == Code::NotSuspended));
+            assert_eq!(soon(&run).await.unwrap(), won);
+        }
+    }
+
+    async fn data_that_does_not_fit_resumes_nothing(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(approval, ("fits?".into(), 0)).await.unwrap();
+        waits_for(&run, 1).await;
+        let error = run.resume(&"yes").await.unwrap_err();
+        assert_eq!(error.code(), Code::Payload, "{error:?}");
+        assert_eq!(labels(&run).await, ["fits?"]);
+        run.resume(&yes()).await.unwrap();
+        soon(&run).await.unwrap();
+    }
+
+    async fn two_steps_under_one_label_are_told_apart(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(steps_of_one_name, ()).id("r").await.unwrap();
+        recorded(&place, "r", "hook_conflict").await;
+        assert_eq!(waits_for(&run, 1).await, ["same"]);
+        run.resume(&yes()).await.unwrap();
+        let answers = soon(&run).await.unwrap();
+        assert!(["hook_conflict ok", "ok hook_conflict"].contains(&answers.as_str()), "{answers}");
+    }
+
+    async fn a_step_of_a_queue_suspends_the_run_that_has_called_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
+        let run = engine.start(elsewhere, ()).await.unwrap();
+        assert_eq!(waits_for(&run, 1).await, ["asks_elsewhere"]);
+        run.resume(&9).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 9);
+    }
+
+    async fn a_suspension_outlives_eviction_and_process(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).evict_after(Duration::ZERO).open().await.unwrap();
+        let run = engine.start(approval, ("outlives".into(), 0)).id("r").await.unwrap();
+        waits_for(&run, 1).await;
+        engine.shutdown().await.unwrap();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run: Run<String> = client.get_run("r");
+        assert_eq!(labels(&run).await, ["outlives"]);
+        run.resume(&yes()).label("outlives").await.unwrap();
+        assert_eq!(run.resume(&yes()).label("outlives").await.unwrap_err().code(), Code::AlreadyResumed);
+        assert_eq!(lab.count("outlives"), 1);
+        let engine = place.open(&lab).await;
+        assert_eq!(soon(&run).await.unwrap(), "Ada: true in attempt 2");
+        assert_eq!(lab.count("outlives"), 2);
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn a_suspended_step_that_is_dropped_takes_no_data(place: Place) {
+        let lab = Lab::new();
+        let clock = ManualClock::at(1_000);
+        let engine = place.open_at(&lab, &clock).await;
+        let run = engine.start(gives_up, ()).await.unwrap();
+        waits_for(&run, 1).await;
+        clock.set(70_000);
+        soon(async { while engine.get_hook("after it was given up").await.is_err() {} }).await;
+        assert_eq!(labels(&run).await, [""; 0]);
+        let error = run.resume(&yes()).label("given up").await.unwrap_err();
+        assert_eq!(error.code(), Code::AlreadyResumed, "{error:?}");
+        engine.resume_hook("after it was given up", &()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "nobody answered");
+        assert_eq!(lab.count("given up"), 1);
+    }
+
+    async fn a_suspended_step_is_not_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(fails_beside_it, ()).await.unwrap();
+        waits_for(&run, 1).await;
+        engine.resume_hook("fail beside it", &()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::User);
+        assert_eq!((lab.count("undone"), labels(&run).await.len()), (0, 0));
+    }
+
+    async fn a_suspended_run_is_cancelled(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(approval, ("cancelled".into(), 0)).await.unwrap();
+        waits_for(&run, 1).await;
+        assert!(soon(run.cancel("no answer")).await.unwrap());
+        let error = run.resume(&yes()).label("cancelled").await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        assert!(format!("{error:?}").contains("the run is cancelled"), "{error:?}");
+        assert_eq!(lab.count("cancelled"), 1);
+    }
+
+    async fn chunks_of_a_suspended_attempt_are_told_from_those_of_the_next(place: Place) {
+        use futures::TryStreamExt;
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(approval, ("chunks".into(), 0)).await.unwrap();
+        waits_for(&run, 1).await;
+        run.resume(&yes()).await.unwrap();
+        soon(&run).await.unwrap();
+        let chunks: Vec<_> = run.stream::<usize>("log").try_collect().await.unwrap();
+        let seen: Vec<_> = chunks.iter().map(|chunk| (chunk.value, chunk.discarded)).collect();
+        assert_eq!(seen, [(1, true), (2, false)]);
+    }
+
+    async fn a_run_ends_early_from_a_helper_and_from_a_branch(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(ends_from_a_helper, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "found 3");
+        let run = engine.start(ends_from_a_branch, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "by the branch");
+        assert_eq!(engine.resume_hook("never", &()).await.unwrap_err().code(), Code::HookFinished);
+    }
+
+    async fn a_step_ends_the_run_whatever_it_returns(place: Place) {
+        for how in ["succeeds", "fails", "returns it"] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let run = engine.start(ends_from_a_step, how.into()).id(how).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), format!("by a step that {how}"));
+            assert_eq!((lab.count("ends"), lab.count("undone")), (1, 1), "nothing is undone");
+            engine.shutdown().await.unwrap();
+        }
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(parent_of_one_that_ends, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "by a step that returns it, and its parent went on");
+    }
+
+    async fn a_result_of_another_type_leaves_the_run_stuck(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(ends_with_what_it_does_not_return, ()).await;
+        let error = match run {
+            Ok(run) => soon(&run).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(format!("{error:?}").contains("`finish` was given what is no result of workflow"), "{error:?}");
+    }
+}
+
+case! {
+    async fn nothing_is_suspended_or_ended_outside_a_run() {
+        assert_eq!(suspend::<u32>(&1).await.unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(finish(1).await.unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(asks_twice().await.unwrap_err().code(), Code::OutsideRun);
+        assert_eq!(suspend::<u32>(&f64::NAN).await.unwrap_err().code(), Code::Payload);
+    }
+}

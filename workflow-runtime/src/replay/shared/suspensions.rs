@@ -1,0 +1,57 @@
+//! Steps that suspend themselves: their next attempt waits for somebody.
+
+use std::sync::Arc;
+
+use super::{Action, Shared, Slot, nondeterminism};
+use crate::codec::Payload;
+use crate::error::Error;
+use crate::replay::operation::{Kind, Opening, Suspension};
+
+impl Shared {
+    /// Notes that an attempt has ended by suspending itself.
+    pub(in crate::replay) fn suspended(&self, op: u64, suspension: Suspension) -> Result<(), Error> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(Slot { kind: Kind::Step(step), completion: None, .. }) = state.ops.get_mut(&op) else {
+            return Err(nondeterminism(
+                format!("a suspended attempt of operation {op}, which is in the journal here"),
+                "that operation is no step that was issued, or was dropped before".to_owned(),
+                state.last_site,
+            ));
+        };
+        let suspensions = step.suspensions.get_or_insert_default();
+        suspensions.waits = Some(suspension);
+        suspensions.attempts += 1;
+        step.attempt += 1;
+        step.not_before = 0;
+        if state.expected.is_none()
+            && let Some(opening) = step.opening(op, self.run_id())
+        {
+            state.effects.opened.push(opening);
+        }
+        Ok(())
+    }
+
+    /// Lets a step that has suspended itself be attempted again: whether it is one.
+    pub(in crate::replay) fn resumed(&self, op: u64, value: &Payload) -> bool {
+        let mut state = self.state();
+        let Some(Slot { kind: Kind::Step(step), completion: None, .. }) = state.ops.get_mut(&op) else { return false };
+        let Some(suspensions) = &mut step.suspensions else { return false };
+        let Some(suspension) = suspensions.waits.take() else { return false };
+        Arc::make_mut(&mut suspensions.resumed).insert(suspension.label, value.clone());
+        if state.expected.is_none() {
+            state.actions.push(Action::Dispatch(op));
+        }
+        true
+    }
+
+    /// The token of an operation that takes one payload and is still to get it.
+    pub(crate) fn opening_once(&self, op: u64) -> Option<Opening> {
+        let opening = self.with_open(op, |kind| match kind {
+            Kind::Hook(hook) if hook.once && hook.received.is_empty() => Some(hook.opening(op)),
+            Kind::Step(step) => step.opening(op, self.run_id()),
+            _ => None,
+        });
+        opening.flatten()
+    }
+}

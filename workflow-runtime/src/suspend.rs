@@ -1,0 +1,316 @@
+//! Suspending a run until somebody resumes it, and ending it early.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, Payload};
+use crate::context::{Hook, HookBuilder, hook};
+use crate::durable::Durable;
+use crate::engine::{self, Client, InStep};
+use crate::error::{Code, Error, Result};
+use crate::names;
+use crate::registry;
+use crate::replay::{Operation, Suspension, current};
+
+/// Suspends the run until somebody resumes it with a value of type `R`: an approval, a correction, an answer. The payload
+/// tells those who look what it waits for: [`Run::suspended`](crate::Run::suspended). [`Run::resume`](crate::Run::resume)
+/// resumes it, once.
+///
+/// In a **workflow** it waits, and costs nothing but its rows. In a **step** it ends the attempt: it gives an error, which the
+/// step is to return (whatever it returns, the attempt counts as suspended from this call on, and not as one of its
+/// retries). Once it is resumed the step is attempted again, and this call gives the value. Chunks that the ended attempt
+/// wrote to streams are [discarded](crate::Chunk::discarded).
+///
+/// Dropping it, or the step, takes it back; so does the end of the run.
+///
+/// # Errors
+///
+/// [`Code::Suspended`] in a step that is to end; [`Code::HookConflict`] if something else of the run is suspended under the
+/// label; [`Code::Payload`] if the payload does not survive JSON; [`Code::OutsideRun`] outside a run. A value that does not
+/// fit the type resumes nothing.
+///
+/// ```
+/// # use workflow_runtime::{Engine, Result, step, suspend, workflow};
+/// #[step]
+/// async fn publish(draft: String) -> Result<String> {
+///     if draft.len() > 10 {
+///         let shorter: String = suspend(&format!("too long: {draft}")).label("shorten").await?;
+///         return Ok(shorter);
+///     }
+///     Ok(draft)
+/// }
+///
+/// #[workflow]
+/// async fn article(draft: String) -> Result<String> {
+///     publish(draft).await
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// # let engine = Engine::open("memory:").await?;
+/// let run = engine.start(article, "Durable workflows".to_owned()).await?;
+/// # while run.suspended().await?.is_empty() { tokio::task::yield_now().await }
+/// assert_eq!(run.suspended().await?[0].payload, "too long: Durable workflows");
+/// run.resume("Workflows").label("shorten").await?;
+/// assert_eq!(run.await?, "Workflows");
+/// # Ok(())
+/// # }
+/// ```
+pub fn suspend<R>(payload: &(impl Serialize + DeserializeOwned)) -> Suspend<R>
+where
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    let hook = hook::<R>().metadata(payload).once();
+    Suspend { label: None, payload: codec::encode("the payload of a suspension", payload), hook }
+}
+
+/// A suspension that is not made yet: see [`suspend`].
+#[must_use = "nothing is suspended unless it is awaited: add `.await`"]
+pub struct Suspend<R> {
+    label: Option<String>,
+    payload: Result<Payload>,
+    hook: HookBuilder<R>,
+}
+
+impl<R> Suspend<R> {
+    /// What it is resumed by, and told from others of the run by. Without it: the name of the step, or of the workflow. At
+    /// most 512 bytes, without control characters.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+}
+
+impl<R> IntoFuture for Suspend<R>
+where
+    R: Serialize + DeserializeOwned + Send + 'static,
+{
+    type Output = Result<R>;
+    type IntoFuture = Suspending<R>;
+
+    #[track_caller]
+    fn into_future(self) -> Suspending<R> {
+        let site = Location::caller();
+        let checked = self.label.as_deref().map_or(Ok(()), |label| names::check("the label of a suspension", label));
+        let payload = match checked.and(self.payload) {
+            Ok(payload) => payload,
+            Err(error) => return Suspending(State::Ready(Some(Err(error.operation(format!("at {site}")))))),
+        };
+        if let Some(run) = current() {
+            let workflow = run.identity().workflow;
+            let label = self.label.as_deref().unwrap_or(workflow.rsplit("::").next().unwrap_or(workflow));
+            let token = Suspension::token(run.run_id(), label);
+            return Suspending(State::Hook(self.hook.token(&*token).open()));
+        }
+        registry::payload_check::<R>();
+        let suspended = engine::suspend(self.label.as_deref(), payload, std::any::type_name::<R>());
+        Suspending(State::Ready(Some(match suspended {
+            Some(InStep::Resumed(value)) => Ok(value),
+            Some(InStep::Suspended) => Err(Error::coded(Code::Suspended, "the step has suspended itself")
+                .operation(format!("at {site}"))
+                .help("return this error: the step is attempted again once it is resumed")
+                .into_fatal()),
+            None => Err(Error::coded(Code::OutsideRun, "nothing can be suspended outside a run")
+                .operation(format!("at {site}"))
+                .help("do it in a `#[workflow]`, or in a `#[step]` that a workflow calls")),
+        })))
+    }
+}
+
+/// Waits to be resumed: see [`suspend`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Suspending<R>(State<R>);
+
+enum State<R> {
+    Hook(Hook<R>),
+    Ready(Option<Result<Payload>>),
+}
+
+impl<R: DeserializeOwned> Future for Suspending<R> {
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<R>> {
+        match &mut self.0 {
+            State::Hook(hook) => Pin::new(hook).poll(context),
+            State::Ready(result) => match result.take() {
+                Some(value) => {
+                    Poll::Ready(value.and_then(|value| codec::decode("what a step is resumed with", &value)))
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<R: DeserializeOwned> Durable for Suspending<R> {}
+
+/// Ends the run with a result, early, from anywhere in its workflow: from a function that it calls, a branch, or a step. It
+/// is as if the workflow returned it: what is under way is stopped, and nothing is rolled back. The value is of the type that
+/// the workflow returns.
+///
+/// In a **workflow** it never returns. In a **step** it gives an error, which the step is to return; whatever it returns, the
+/// run ends. A child run ends itself alone.
+///
+/// # Errors
+///
+/// [`Code::Suspended`] in a step; [`Code::Unsupported`] in a step of a queue; [`Code::Payload`] if the value does not survive
+/// JSON; [`Code::OutsideRun`] outside a run. A value that is no result of the workflow leaves the run
+/// [stuck](crate::Status::Stuck).
+///
+/// ```
+/// # use workflow_runtime::{Engine, Result, finish, step, workflow};
+/// # #[step] async fn fetch(page: u32) -> Result<Option<String>> { Ok((page < 3).then(|| page.to_string())) }
+/// #[step]
+/// async fn check(text: String) -> Result<()> {
+///     if text == "1" {
+///         finish(format!("found {text}")).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// #[workflow]
+/// async fn search() -> Result<String> {
+///     let mut page = 0;
+///     while let Some(text) = fetch(page).await? {
+///         check(text).await?;
+///         page += 1;
+///     }
+///     Ok("nothing".to_owned())
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<()> {
+/// # let engine = Engine::open("memory:").await?;
+/// assert_eq!(engine.start(search, ()).await?.await?, "found 1");
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn finish<T: Serialize + DeserializeOwned>(value: T) -> Finish<T> {
+    let site = Location::caller();
+    let state = codec::encode("the run's result", &value).and_then(|value| {
+        if let Some(operation) = Operation::new(site) {
+            return Ok(Finishing::Run(operation, Some(value)));
+        }
+        match engine::finish(value) {
+            Some(Ok(())) => Err(Error::coded(Code::Suspended, "the step has ended the run")
+                .operation(format!("at {site}"))
+                .help("return this error: nothing comes after it")
+                .into_fatal()),
+            Some(Err(error)) => Err(error.operation(format!("at {site}"))),
+            None => Err(Error::coded(Code::OutsideRun, "there is no run to be ended")
+                .operation(format!("at {site}"))
+                .help("do it in a `#[workflow]`, or in a `#[step]` that a workflow calls")),
+        }
+    });
+    Finish { state: state.unwrap_or_else(|error| Finishing::Refused(Some(error))), value: PhantomData }
+}
+
+/// Ends the run when it is awaited in a workflow: see [`finish`].
+#[must_use = "a run is not ended unless this is awaited: add `.await`"]
+pub struct Finish<T> {
+    state: Finishing,
+    value: PhantomData<fn() -> T>,
+}
+
+enum Finishing {
+    Run(Operation, Option<Payload>),
+    Refused(Option<Error>),
+}
+
+impl<T> Future for Finish<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<T>> {
+        match &mut self.state {
+            Finishing::Run(operation, value) => match (operation.check_turn(), value.take()) {
+                (Err(error), _) => Poll::Ready(Err(error)),
+                (Ok(()), value) => {
+                    if let Some(value) = value {
+                        operation.run().finish_with(value);
+                    }
+                    Poll::Pending
+                }
+            },
+            Finishing::Refused(error) => match error.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<T> Durable for Finish<T> {}
+
+/// What a run waits for: see [`Run::suspended`](crate::Run::suspended).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Suspended {
+    /// What it is resumed by.
+    pub label: String,
+    /// What it told when it was suspended.
+    pub payload: serde_json::Value,
+}
+
+/// A resumption that is not made yet. It is durable once awaiting it has returned.
+///
+/// # Errors
+///
+/// [`Code::NotSuspended`] if nothing of the run is suspended under the label (or, without one, if not exactly one thing is);
+/// [`Code::AlreadyResumed`] if somebody was faster; [`Code::Payload`] if the data does not fit, as far as this process knows the
+/// type; [`Code::RunNotFound`]; or if the store refuses.
+///
+/// ```no_run
+/// # use workflow_runtime::{Result, Run, get_run};
+/// # async fn example() -> Result<()> {
+/// let run: Run<String> = get_run("order-1");
+/// for suspended in run.suspended().await? {
+///     println!("{} waits: {}", suspended.label, suspended.payload);
+/// }
+/// run.resume(&true).label("approval").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is resumed unless it is awaited: add `.await`"]
+pub struct Resume {
+    engine: Option<Client>,
+    run: Arc<str>,
+    label: Option<String>,
+    data: Result<Payload>,
+}
+
+impl Resume {
+    pub(crate) fn new<R: Serialize + ?Sized>(engine: Option<Client>, run: Arc<str>, data: &R) -> Self {
+        Resume { engine, run, label: None, data: codec::encode("what is resumed with", data) }
+    }
+
+    /// Which suspension. Without it: the only one that there is.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+}
+
+impl IntoFuture for Resume {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Resume { engine, run, label, data } = self;
+            let engine = match engine {
+                Some(engine) => engine,
+                None => engine::ambient().await?,
+            };
+            engine.inner().resume(&run, label, data?).await
+        })
+    }
+}
