@@ -11,12 +11,17 @@ use crate::recorder::payload;
 /// What is stored of one run.
 pub struct Told {
     pub row: RunRow,
-    rows: Vec<JournalRow>,
-    /// The events, each with the number of its turn.
-    deliveries: Vec<(usize, Value)>,
+    generations: Vec<Generation>,
     pub children: Vec<String>,
     /// The payloads in its inbox.
     pub unread: Vec<u64>,
+}
+
+/// A generation of a run.
+struct Generation {
+    rows: Vec<JournalRow>,
+    /// The events, each with the number of its turn.
+    deliveries: Vec<(usize, Value)>,
 }
 
 /// All runs that a run has started, and itself, by id.
@@ -33,25 +38,16 @@ pub async fn read(store: &dyn Store, root: &str) -> Tree {
     tree
 }
 
-impl Told {
-    async fn read(store: &dyn Store, id: &str) -> Option<Self> {
-        let row = store.run(id).await.expect("the store is readable")?;
-        let rows = store.journal(row.key, row.generation, 0, usize::MAX >> 1).await.expect("the store is readable");
-        let letters = store.inbox(row.key).await.expect("the store is readable").1;
-        let children = store.children(id).await.expect("the store is readable");
+impl Generation {
+    async fn read(store: &dyn Store, row: &RunRow, generation: u64) -> Self {
+        let rows = store.journal(row.key, generation, 0, usize::MAX >> 1).await.expect("the store is readable");
         let turns = rows.iter().map(|row| serde_json::from_slice::<Value>(&row.body).expect("a turn"));
         let deliveries = turns.enumerate().flat_map(|(turn, value)| {
             let deliveries = value["deliveries"].as_array().expect("deliveries").clone();
             deliveries.into_iter().map(move |delivery| (turn, delivery))
         });
         let deliveries = deliveries.collect();
-        let children = children.iter().map(|child| child.to_string()).collect();
-        let unread = letters.iter().filter_map(|letter| payload(&letter.body)).collect();
-        Some(Told { row, rows, deliveries, children, unread })
-    }
-
-    pub fn events(&self) -> usize {
-        self.deliveries.len()
+        Generation { rows, deliveries }
     }
 
     fn of<'a>(&'a self, kind: &'static str) -> impl Iterator<Item = &'a Value> {
@@ -72,39 +68,33 @@ impl Told {
     }
 
     /// The steps that were undone, in order.
-    pub fn undone(&self) -> Vec<u64> {
+    fn undone(&self) -> Vec<u64> {
         self.steps("::undo").filter_map(|step| step["input"][1].as_u64()).collect()
     }
 
-    /// The payloads that have reached the workflow.
-    pub fn delivered(&self) -> Vec<u64> {
+    /// The payloads that have reached the workflow, or its hooks.
+    fn delivered(&self) -> Vec<u64> {
         self.of("payload").filter_map(|payload| payload["value"].as_u64()).collect()
     }
 
-    /// The keys of the steps whose results are recorded.
-    pub fn recorded(&self) -> Vec<String> {
-        let ended = self.of("completed").chain(self.of("failed"));
-        ended.map(|event| format!("{}/{}/{}", self.row.id, self.row.generation, event["op"])).collect()
+    /// Whether the turn in which an operation was dropped is this one.
+    fn dropped(&self, op: &Value) -> Option<usize> {
+        self.issued("cancel").find(|(_, cancel)| cancel["op"] == *op).map(|(turn, _)| turn)
     }
 
-    pub fn assert_continues(&self, before: &Told) {
-        let kept = self.rows.get(..before.rows.len());
-        assert_eq!(kept, Some(&before.rows[..]), "the journal is not a continuation of what it was");
+    fn ends_in(&self, turn: usize) -> bool {
+        let mut deliveries = self.deliveries.iter().filter(|(of, _)| *of == turn);
+        deliveries.any(|(_, delivery)| delivery.get("end").is_some() || delivery.get("unwinds").is_some())
     }
 
-    fn assert_ended(&self) {
+    /// How it has ended.
+    fn assert_ended(&self, how: &str) {
         let ends: Vec<_> = self.deliveries.iter().filter_map(|(_, delivery)| delivery.get("end")).collect();
         assert_eq!(ends.len(), 1, "one end, and nothing behind it");
         let end = self.deliveries.last().and_then(|(_, delivery)| delivery.get("end")).expect("the end is the last");
-        let status = match self.row.status {
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-            other => panic!("the run is {other}"),
-        };
-        assert!(end.get(status).is_some(), "{status}: {end}");
+        assert!(end.get(how).is_some(), "{how}: {end}");
         // Unless it was cancelled before it began.
-        let begun = self.events() > 1 || self.row.status != Status::Cancelled;
+        let begun = self.deliveries.len() > 1 || how != "cancelled";
         assert_eq!(self.of("started").count(), usize::from(begun));
         let kinds = ["completed", "failed", "timer", "woken", "ended", "conflict"];
         let mut ended = BTreeSet::new();
@@ -116,11 +106,11 @@ impl Told {
     /// Every step with a rollback whose success was recorded when the workflow failed is undone once, the last first; those
     /// that succeeded after it has ended, or was dropped, are undone too; and none of a workflow that has succeeded. The
     /// run does not end before all of them have that were begun.
-    fn assert_undone(&self) {
+    fn assert_undone(&self, how: &str) {
         let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
         let unwinds = self.deliveries.iter().position(|(_, delivery)| delivery.get("unwinds").is_some());
-        let workflow = unwinds.unwrap_or(self.events() - 1);
+        let workflow = unwinds.unwrap_or(self.deliveries.len() - 1);
         let settled: BTreeSet<u64> =
             self.of("completed").chain(self.of("failed")).filter_map(|event| event["op"].as_u64()).collect();
         for (_, delivery) in &self.deliveries[..workflow] {
@@ -142,7 +132,7 @@ impl Told {
             Some(unwinds) => (completed(&self.deliveries[..=unwinds]), completed(&self.deliveries[unwinds + 1..])),
             None => (completed(&self.deliveries), Vec::new()),
         };
-        if self.row.status == Status::Completed {
+        if how == "completed" || how == "continued" {
             let dropped: BTreeSet<u64> =
                 self.issued("cancel").filter_map(|(_, cancel)| cancel["op"].as_u64()).collect();
             let owed = before.iter().filter(|op| dropped.contains(op)).chain(&late);
@@ -153,41 +143,106 @@ impl Told {
         assert_eq!(in_time, before.iter().rev().copied().collect::<Vec<_>>(), "the last first");
         assert_eq!(once, before.iter().chain(&late).copied().collect(), "everything, also what succeeded late");
     }
+}
+
+impl Told {
+    async fn read(store: &dyn Store, id: &str) -> Option<Self> {
+        let row = store.run(id).await.expect("the store is readable")?;
+        let mut generations = Vec::new();
+        for generation in 0..=row.generation {
+            generations.push(Generation::read(store, &row, generation).await);
+        }
+        let letters = store.inbox(row.key).await.expect("the store is readable").1;
+        let children = store.children(id).await.expect("the store is readable");
+        let children = children.iter().map(|child| child.to_string()).collect();
+        let unread = letters.iter().filter_map(|letter| payload(&letter.body)).collect();
+        Some(Told { row, generations, children, unread })
+    }
+
+    pub fn events(&self) -> usize {
+        self.generations.iter().map(|generation| generation.deliveries.len()).sum()
+    }
+
+    fn issued<'a>(&'a self, kind: &'static str) -> impl Iterator<Item = &'a Value> {
+        self.generations.iter().flat_map(move |generation| generation.issued(kind).map(|(_, command)| command))
+    }
+
+    /// How many steps were undone.
+    pub fn undone(&self) -> usize {
+        self.generations.iter().map(|generation| generation.undone().len()).sum()
+    }
+
+    /// The payloads that have reached the workflow. What a generation has left is the next one's.
+    pub fn delivered(&self) -> BTreeSet<u64> {
+        self.generations.iter().flat_map(Generation::delivered).collect()
+    }
+
+    /// The keys of the steps whose results are recorded.
+    pub fn recorded(&self) -> Vec<String> {
+        let ended = self.generations.iter().enumerate().flat_map(|(number, generation)| {
+            let ended = generation.of("completed").chain(generation.of("failed"));
+            ended.map(move |event| format!("{}/{number}/{}", self.row.id, event["op"]))
+        });
+        ended.collect()
+    }
+
+    pub fn assert_continues(&self, before: &Told) {
+        for (after, before) in self.generations.iter().zip(&before.generations) {
+            let kept = after.rows.get(..before.rows.len());
+            assert_eq!(kept, Some(&before.rows[..]), "the journal is not a continuation of what it was");
+        }
+        assert!(self.generations.len() >= before.generations.len(), "a generation is lost");
+    }
+
+    fn assert_ended(&self) {
+        let status = match self.row.status {
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+            other => panic!("the run is {other}"),
+        };
+        for (generation, at) in self.generations.iter().zip(0..) {
+            let how = if at == self.row.generation { status } else { "continued" };
+            generation.assert_ended(how);
+            generation.assert_undone(how);
+            let payloads = generation.delivered();
+            let once: BTreeSet<u64> = payloads.iter().copied().collect();
+            assert_eq!(once.len(), payloads.len(), "a generation has a payload twice: {payloads:?}");
+        }
+    }
 
     /// Each child that was asked for is there once, unless the same turn has given it up.
     fn assert_children(&self, tree: &Tree) {
-        let asked: Vec<_> = self.issued("child").collect();
-        let ids: Vec<&str> = asked.iter().filter_map(|(_, child)| child["run"].as_str()).collect();
+        let ids: Vec<&str> = self.issued("child").filter_map(|child| child["run"].as_str()).collect();
         let in_order: Vec<&str> =
             ids.iter().copied().filter(|id| self.children.iter().any(|child| child == id)).collect();
         assert_eq!(in_order, self.children, "asked for: {ids:?}");
-        let dropped = |op: &Value| self.issued("cancel").find(|(_, cancel)| cancel["op"] == *op).map(|(turn, _)| turn);
-        let ends_in = |turn: usize| {
-            let mut deliveries = self.deliveries.iter().filter(|(of, _)| *of == turn);
-            deliveries.any(|(_, delivery)| delivery.get("end").is_some() || delivery.get("unwinds").is_some())
-        };
-        for (turn, child) in asked {
-            let Some(told) = child["run"].as_str().and_then(|id| tree.get(id)) else {
-                assert!(dropped(&child["op"]) == Some(turn) || ends_in(turn), "a child was never started: {child}");
-                continue;
-            };
-            assert_eq!(told.row.parent.as_deref(), Some(&*self.row.id));
-            let free = child["detached"] == true || child["abandoned"] == true;
-            let cancelled = told.row.status == Status::Cancelled;
-            assert!(!cancelled || !free || dropped(&child["op"]).is_some(), "cancelled with its parent: {child}");
-            let ended = self.of("ended").find(|event| event["op"] == child["op"]);
-            let last = told.deliveries.last().map(|(_, delivery)| &delivery["end"]);
-            assert!(ended.is_none_or(|event| Some(&event["end"]) == last), "its parent was told something else");
+        for generation in &self.generations {
+            for (turn, child) in generation.issued("child") {
+                let dropped = generation.dropped(&child["op"]);
+                let Some(told) = child["run"].as_str().and_then(|id| tree.get(id)) else {
+                    assert!(dropped == Some(turn) || generation.ends_in(turn), "a child was never started: {child}");
+                    continue;
+                };
+                assert_eq!(told.row.parent.as_deref(), Some(&*self.row.id));
+                let free = child["detached"] == true || child["abandoned"] == true;
+                let cancelled = told.row.status == Status::Cancelled;
+                assert!(!cancelled || !free || dropped.is_some(), "cancelled with its parent: {child}");
+                let ended = generation.of("ended").find(|event| event["op"] == child["op"]);
+                let last = told.generations.last().and_then(|generation| generation.deliveries.last());
+                let last = last.map(|(_, delivery)| &delivery["end"]);
+                assert!(ended.is_none_or(|event| Some(&event["end"]) == last), "its parent was told something else");
+            }
         }
     }
 
     async fn assert_shown(&self, store: &dyn Store) {
         let id = &*self.row.id;
-        let state = self.issued("state").last().map(|(_, state)| state["value"].clone());
+        let state = self.issued("state").last().map(|state| state["value"].clone());
         let stored = store.state(id).await.expect("the store is readable");
         assert_eq!(stored.map(|state| serde_json::from_str(&state).expect("JSON")), state, "the state");
         let mut attributes = BTreeMap::new();
-        for (_, attribute) in self.issued("attribute") {
+        for attribute in self.issued("attribute") {
             let key = attribute["key"].as_str().expect("a text");
             match attribute["value"].as_str() {
                 Some(value) => attributes.insert(key, value),
@@ -205,21 +260,24 @@ impl Told {
         assert!(page.rows.iter().zip(0..).all(|(chunk, index)| chunk.index == index));
         let said: Vec<Value> =
             page.rows.iter().filter(|chunk| chunk.writer.is_none()).map(|chunk| value(&chunk.value)).collect();
-        let says: Vec<Value> = self.issued("write").map(|(_, write)| write["value"].clone()).collect();
+        let says: Vec<Value> = self.issued("write").map(|write| write["value"].clone()).collect();
         assert_eq!(said, says, "what the workflow has written");
-        let completed: BTreeSet<u64> = self.of("completed").filter_map(|event| event["op"].as_u64()).collect();
-        let mut told: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+        let mut told: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
         for chunk in page.rows.iter().filter(|chunk| !chunk.discarded) {
             let Some(writer) = &chunk.writer else { continue };
-            told.entry(writer.op).or_default().push(value(&chunk.value));
+            told.entry((writer.generation, writer.op)).or_default().push(value(&chunk.value));
         }
-        for step in self.steps("::tell") {
-            let op = step["op"].as_u64().expect("a number");
-            let (chunks, input) =
-                (step["input"][1].as_u64().expect("a number"), step["input"][2].as_u64().expect("a number"));
-            let tells: Vec<Value> = (0..chunks).map(|chunk| mix(input, chunk).into()).collect();
-            let expected = completed.contains(&op).then_some(tells);
-            assert_eq!(told.remove(&op), expected, "what operation {op} has written");
+        for (generation, number) in self.generations.iter().zip(0..) {
+            let completed: BTreeSet<u64> =
+                generation.of("completed").filter_map(|event| event["op"].as_u64()).collect();
+            for step in generation.steps("::tell") {
+                let op = step["op"].as_u64().expect("a number");
+                let (chunks, input) =
+                    (step["input"][1].as_u64().expect("a number"), step["input"][2].as_u64().expect("a number"));
+                let tells: Vec<Value> = (0..chunks).map(|chunk| mix(input, chunk).into()).collect();
+                let expected = completed.contains(&op).then_some(tells);
+                assert_eq!(told.remove(&(number, op)), expected, "what operation {op} has written");
+            }
         }
         assert!(told.is_empty(), "somebody else has written: {told:?}");
     }
@@ -229,7 +287,6 @@ impl Told {
 pub async fn assert_sound(store: &dyn Store, tree: &Tree) {
     for told in tree.values() {
         told.assert_ended();
-        told.assert_undone();
         told.assert_children(tree);
         told.assert_shown(store).await;
         told.assert_written(store).await;
@@ -241,9 +298,12 @@ pub async fn assert_sound(store: &dyn Store, tree: &Tree) {
 pub fn assert_accounted(trees: &[&Tree], taken: &BTreeSet<u64>, named: impl Fn(u64) -> bool) {
     let mut found = BTreeMap::<u64, usize>::new();
     for told in trees.iter().flat_map(|tree| tree.values()) {
-        let payloads = [told.delivered(), told.unread.clone()].concat();
-        let once: BTreeSet<u64> = payloads.iter().copied().collect();
-        assert_eq!(once.len(), payloads.len(), "run `{}` has a payload twice: {payloads:?}", told.row.id);
+        let unread: BTreeSet<u64> = told.unread.iter().copied().collect();
+        assert_eq!(unread.len(), told.unread.len(), "run `{}` has a payload twice: {unread:?}", told.row.id);
+        // What its last generation has taken is not unread; what one before has had and not taken may be.
+        let last: BTreeSet<u64> = told.generations.last().map(Generation::delivered).into_iter().flatten().collect();
+        assert!(last.is_disjoint(&unread), "run `{}` has a payload twice: {unread:?} and {last:?}", told.row.id);
+        let once = &told.delivered() | &unread;
         once.into_iter().for_each(|payload| *found.entry(payload).or_default() += 1);
     }
     let known: BTreeSet<u64> = found.keys().copied().collect();

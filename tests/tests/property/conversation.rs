@@ -178,14 +178,15 @@ impl<'a> Conversation<'a> {
     }
 
     fn count(&self, tree: &Tree) {
-        let Tally { events, delivered, unread, children, undone, cancelled, .. } = self.tally;
+        let Tally { events, delivered, unread, children, undone, cancelled, generations, .. } = self.tally;
         let add = |to: &AtomicU64, number: usize| to.fetch_add(number as u64, Ordering::Relaxed);
         for told in tree.values() {
             add(events, told.events());
             add(delivered, told.delivered().len());
             add(unread, told.unread.len());
             add(children, told.children.len());
-            add(undone, told.undone().len());
+            add(undone, told.undone());
+            add(generations, told.row.generation as usize);
             add(cancelled, usize::from(told.row.status == Status::Cancelled));
         }
     }

@@ -230,6 +230,7 @@ async fn execute_node(node: Node, input: u64) -> Result<u64> {
             Bond::Abandoned => interpret(*node).abandon().await,
             Bond::Detached => interpret(*node).detach().map(|_| mix(input, 9)),
         },
+        Node::Continue(node) => interpret(*node).continue_as_new().await,
     }
 }
 

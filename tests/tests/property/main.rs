@@ -55,6 +55,8 @@ struct Tally {
     children: AtomicU64,
     undone: AtomicU64,
     cancelled: AtomicU64,
+    /// Behind the first of each run.
+    generations: AtomicU64,
 }
 
 impl Tally {
@@ -64,15 +66,17 @@ impl Tally {
     }
 
     fn print_conversation(&self) {
-        let Tally { delivered, unread, held, children, undone, cancelled, .. } = self;
+        let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
         println!("payloads: {delivered:?} delivered, {unread:?} unread, {held:?} held");
-        println!("{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled");
+        println!(
+            "{children:?} children, {undone:?} steps undone, {cancelled:?} runs cancelled, {generations:?} continued"
+        );
     }
 
     /// Of cases that a seed decides alone.
     fn assert_talked(&self) {
-        let Tally { delivered, unread, held, children, undone, cancelled, .. } = self;
-        for each in [delivered, unread, held, children, undone, cancelled] {
+        let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
+        for each in [delivered, unread, held, children, undone, cancelled, generations] {
             assert!(each.load(Ordering::Relaxed) > 0, "it was not talked about everything");
         }
     }
@@ -254,7 +258,7 @@ fn any_program_goes_on_from_any_moment_on_sqlite() {
     tally.print();
 }
 
-/// Programs that take payloads, have children, undo what they did and write to streams; in memory they are also gone on
+/// Programs that take payloads, have children, undo what they did, write to streams and continue as new; in memory they are also gone on
 /// with from commits in the middle, by what was stored then.
 #[test]
 fn any_conversation_goes_on_from_any_commit() {

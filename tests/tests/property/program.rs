@@ -66,6 +66,8 @@ pub enum Node {
         bond: Bond,
         node: Box<Node>,
     },
+    /// The run goes on with this program as a new generation.
+    Continue(Box<Node>),
 }
 
 /// What a child is to its parent.
@@ -172,7 +174,7 @@ fn node(random: &mut StdRng, budget: &mut Budget, depth: u32) -> Node {
 }
 
 fn talk(random: &mut StdRng, budget: &mut Budget, depth: u32, leaf: bool) -> Node {
-    match random.random_range(0..if leaf { 7 } else { 11 }) {
+    match random.random_range(0..if leaf { 7 } else { 12 }) {
         0 | 1 => Node::Undoable { work: work(random), undo: work(random) },
         2 => Node::Tells { work: work(random), chunks: random.random_range(1..4) },
         3 => Node::Says,
@@ -183,6 +185,7 @@ fn talk(random: &mut StdRng, budget: &mut Budget, depth: u32, leaf: bool) -> Nod
             let node = if leaf { Node::Random } else { node(random, budget, depth - 1) };
             Node::Letters { token, count, node: Box::new(node) }
         }
+        9 => Node::Continue(Box::new(node(random, budget, depth - 1))),
         _ => {
             let bonds = [Bond::Awaited, Bond::Awaited, Bond::Typed, Bond::Abandoned, Bond::Detached];
             let bond = bonds[random.random_range(0..bonds.len())];
