@@ -19,6 +19,7 @@ mod create;
 mod effects;
 mod environment;
 mod eviction;
+mod history;
 mod letters;
 mod lifecycle;
 mod live;
@@ -34,7 +35,7 @@ mod wait;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
@@ -51,6 +52,7 @@ pub use self::client::Client;
 pub(crate) use self::create::Asked;
 pub use self::create::IfExists;
 pub use self::environment::{Environment, System};
+pub(crate) use self::history::Next;
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;
 
@@ -147,8 +149,10 @@ pub(crate) struct Inner {
     queues: Queues,
     timers: Timers,
     waiters: Waiters,
-    /// Who waits for chunks of which run.
+    /// Who waits for chunks, or rows of the journal, of which run.
     readers: Waiters,
+    /// How many of them wait for rows of journals.
+    tailing: AtomicUsize,
     async_permits: Arc<Semaphore>,
     blocking_permits: Arc<Semaphore>,
     /// Attempts of steps that run.

@@ -54,13 +54,16 @@ mod context;
 mod durable;
 pub mod engine;
 mod error;
+mod events;
 mod failpoint;
+mod history;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
 mod invocation;
 mod limits;
 mod names;
+mod outcome;
 mod probe;
 mod queue;
 mod registry;
@@ -140,7 +143,10 @@ pub use self::context::{
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info};
 pub use self::error::{Code, Error, Failure, Result};
+pub use self::events::Events;
+pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::invocation::Invocation;
+pub use self::outcome::{GetOutcome, Outcome};
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
 pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
 pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};

@@ -18,6 +18,9 @@ use crate::codec;
 use crate::durable::Durable;
 use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
+use crate::events::Events;
+use crate::history::{StepOutcome, Steps};
+use crate::outcome::{self, GetOutcome};
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
 use crate::stream::Reader;
@@ -35,6 +38,8 @@ use crate::workflow::{Fallible, Workflow};
 pub struct Run<T, E = Error> {
     engine: Option<Client>,
     id: Arc<str>,
+    /// Whether its outcome has its state in it.
+    with_state: bool,
     output: PhantomData<fn() -> (T, E)>,
 }
 
@@ -108,7 +113,15 @@ pub struct RunInfo {
 
 impl<T, E> Run<T, E> {
     pub(crate) fn new(engine: Option<Client>, id: Arc<str>) -> Self {
-        Run { engine, id, output: PhantomData }
+        Run { engine, id, with_state: false, output: PhantomData }
+    }
+
+    pub(crate) fn with_state(self) -> Self {
+        Run { with_state: true, ..self }
+    }
+
+    pub(crate) fn shared_id(&self) -> &Arc<str> {
+        &self.id
     }
 
     /// Its id: the one that it was given, else a UUID.
@@ -116,7 +129,7 @@ impl<T, E> Run<T, E> {
         &self.id
     }
 
-    async fn engine(&self) -> Result<Client> {
+    pub(crate) async fn engine(&self) -> Result<Client> {
         match &self.engine {
             Some(engine) => Ok(engine.clone()),
             None => engine::ambient().await,
@@ -182,6 +195,39 @@ impl<T, E> Run<T, E> {
     /// ```
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<bool> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
+    }
+
+    /// Its steps so far, and the children that it has called, in the order in which they were called.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
+    pub async fn steps(&self) -> Result<Vec<StepOutcome>> {
+        outcome::steps(self).await.map(Steps::into_steps)
+    }
+
+    /// What has happened to it, and what happens, from its beginning: a stream. See [`Events`].
+    ///
+    /// ```
+    /// # use futures_util::TryStreamExt;
+    /// # use workflow_runtime::{Engine, Result, RunEventKind, step, workflow};
+    /// # #[step] async fn charge(order: u64) -> Result<String> { Ok(format!("receipt-{order}")) }
+    /// # #[workflow] async fn checkout(order: u64) -> Result<String> { charge(order).await }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(checkout, 1).await?;
+    /// let mut events = run.events();
+    /// while let Some(event) = events.try_next().await? {
+    ///     if let RunEventKind::StepCompleted { output, .. } = event.kind {
+    ///         println!("{}: {output}", event.index);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn events(&self) -> Events {
+        Events::new(self.engine.clone(), self.id.clone())
     }
 
     /// What the run is [suspended](crate::suspend) for, by label: what its workflow waits for and what its steps do, those
@@ -345,6 +391,44 @@ where
     T: DeserializeOwned,
     E: Failure,
 {
+    /// Waits for its end, and gives all that it did: a failed or a cancelled run is an outcome like any other, and so is one
+    /// that is stuck. See [`Outcome`].
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Closed`](crate::Code::Closed) if the engine is shut down first, or
+    /// if the store cannot be read.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Error, Result, Status, step, workflow};
+    /// # #[step] async fn charge(order: u64) -> Result<String> { Err(Error::fatal("no credit")) }
+    /// # #[workflow] async fn checkout(order: u64) -> Result<String> { charge(order).await }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let outcome = engine.start(checkout, 1).await?.outcome().await?;
+    /// assert_eq!(outcome.status, Status::Failed);
+    /// for step in &outcome.steps {
+    ///     println!("{} {:?} after {} attempts: {:?}", step.step, step.status, step.attempts, step.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn outcome(&self) -> GetOutcome<T, E> {
+        GetOutcome::new(self.clone(), self.with_state)
+    }
+
+    /// Its end, once it has ended or is stuck; an error if that is not known.
+    pub(crate) async fn ended(self) -> Result<Result<T, E>> {
+        let engine = self.engine().await?;
+        let named = |error: Error| error.run(&self.id);
+        match engine.inner().wait(&self.id).await {
+            Ok(finished) => result(&finished).map_err(named),
+            Err(error) if error.code() == Code::Stuck => Ok(Err(error.into())),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn result(self) -> Result<T, E> {
         let engine = self.engine().await?;
         let finished = engine.inner().wait(&self.id).await?;
@@ -403,7 +487,7 @@ impl<'de, T, E> Deserialize<'de> for Run<T, E> {
 
 impl<T, E> Clone for Run<T, E> {
     fn clone(&self) -> Self {
-        Run { engine: self.engine.clone(), id: self.id.clone(), output: PhantomData }
+        Run { engine: self.engine.clone(), id: self.id.clone(), with_state: self.with_state, output: PhantomData }
     }
 }
 

@@ -171,13 +171,14 @@ pub struct Start<W> {
     /// The run that was created for it.
     created: Option<Arc<str>>,
     asked: Result<Asked>,
+    with_state: bool,
     workflow: PhantomData<fn() -> W>,
 }
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
         let args = validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args));
-        Start { engine, args, created: None, asked: Ok(Asked::default()), workflow: PhantomData }
+        Start { engine, args, created: None, asked: Ok(Asked::default()), with_state: false, workflow: PhantomData }
     }
 
     fn ask(mut self, ask: impl FnOnce(&mut Asked)) -> Self {
@@ -245,6 +246,12 @@ impl<W: Workflow> Start<W> {
         }
     }
 
+    /// Lets the [outcome](Run::outcome) of the handle that this gives have the run's state in it.
+    pub fn include_state(mut self) -> Self {
+        self.with_state = true;
+        self
+    }
+
     /// Values that the workflow, its steps and its children can read: see [`RequestContext`].
     pub fn request_context(self, context: RequestContext) -> Self {
         self.ask(|asked| asked.context = context.values)
@@ -275,7 +282,8 @@ impl<W: Workflow> IntoFuture for Start<W> {
                 Some(id) => engine.inner().begin(W::DEFINITION, &id, args, asked).await.map(|()| id)?,
                 None => engine.inner().create(W::DEFINITION, args, asked).await?,
             };
-            Ok(Run::new(Some(engine), id))
+            let run = Run::new(Some(engine), id);
+            Ok(if self.with_state { run.with_state() } else { run })
         })
     }
 }

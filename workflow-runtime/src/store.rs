@@ -660,6 +660,17 @@ pub trait Ownership: Send + Sync {
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
+/// What somebody waits for of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Its end.
+    End,
+    /// Chunks of its streams as well.
+    Chunks,
+    /// Rows of its journal as well.
+    Journal,
+}
+
 /// Runs that are [followed](Store::follow), and to which something has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
@@ -759,11 +770,11 @@ pub trait Store: Send + Sync + 'static {
     /// Runs that are due and whose workflow is none of these: their workflow ids, each once, at most 100.
     fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
-    /// Somebody here waits for the end of a run that another engine may hold, or for `chunks` of its streams as well. For
+    /// Somebody here waits for something of a run that another engine may hold. For
     /// stores whose [`changed`](Store::changed) does not tell that otherwise: from then on it does, and whether it happened
     /// before has to be looked for once more, which is what `true` says.
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
-        let _ = (run, id, chunks);
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, what: Follow) -> BoxFuture<'a, Result<bool, Error>> {
+        let _ = (run, id, what);
         Box::pin(std::future::ready(Ok(false)))
     }
 

@@ -19,6 +19,7 @@ mod eviction;
 mod hooks;
 mod http;
 mod lifecycle;
+mod outcome;
 mod queues;
 mod races;
 mod resources;

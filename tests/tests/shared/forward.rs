@@ -32,7 +32,7 @@ macro_rules! forward_reads {
                 run: ::workflow_runtime::store::RunKey, stream: &'a str, from: u64, limit: usize
             ) -> ::workflow_runtime::store::ChunkPage;
             fn follow['a](
-                run: ::workflow_runtime::store::RunKey, id: &'a ::std::sync::Arc<str>, chunks: bool
+                run: ::workflow_runtime::store::RunKey, id: &'a ::std::sync::Arc<str>, what: ::workflow_runtime::store::Follow
             ) -> bool;
             fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
             fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;

@@ -190,6 +190,7 @@ many_engines {
         a_group_is_told_once,
         a_letter_from_elsewhere_is_noticed_by_the_holder_only,
         the_end_of_a_run_is_told_to_who_waits_for_it,
+        rows_are_told_to_who_reads_the_journal,
         chunks_are_told_to_who_reads_them,
         a_child_of_a_run_is_told_to_all,
         what_cannot_be_heard_is_looked_for;

@@ -7,7 +7,7 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 use workflow_runtime::engine::System;
-use workflow_runtime::store::{Execution, First, Followed, NewChunk, Outcome, Status, Store, Turn, Write};
+use workflow_runtime::store::{Execution, First, Follow, Followed, NewChunk, Outcome, Status, Store, Turn, Write};
 
 use crate::fixture::*;
 
@@ -117,7 +117,7 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
             fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(parent) }).await;
         }
         let id: Arc<str> = id.into();
-        assert!(client.follow(key, &id, false).await.unwrap());
+        assert!(client.follow(key, &id, Follow::End).await.unwrap());
         assert_eq!(client.followed(), Followed::Runs(vec![]));
         let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
         let outcome = fx.turn(end).await;
@@ -139,7 +139,7 @@ pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
     let mut ear = Ear::new(&fx).await;
     assert_eq!(fx.commit(write(1)).await, Outcome::Committed);
     assert_eq!(ear.told().await, [""; 0]);
-    client.follow(key, &"r".into(), true).await.unwrap();
+    client.follow(key, &"r".into(), Follow::Chunks).await.unwrap();
     assert_eq!(fx.commit(write(2)).await, Outcome::Committed);
     assert_eq!(ear.told().await, [format!("a{key}")]);
     noticed(&*client).await;
@@ -166,4 +166,26 @@ pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
     fx.create(new_run("new", First::Letter(letter("begin")))).await;
     noticed(&*client).await;
     assert_eq!(client.followed(), Followed::Any);
+}
+
+pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let mut ear = Ear::new(&fx).await;
+    fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await;
+    assert_eq!(ear.told().await, [""; 0]);
+    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    let plain = Turn { row: Some(row(2, 3)), ..turn(key) };
+    let changed = Turn { row: Some(row(3, 4)), change: Some(change(Status::Suspended, Some(9))), ..turn(key) };
+    let chunks = vec![NewChunk { stream: "numbers".into(), id: 1, value: Some("1".into()) }];
+    let more = Turn { row: Some(row(4, 5)), chunks, ..turn(key) };
+    for turn in [plain, changed, more] {
+        fx.turn(turn).await;
+        assert_eq!(ear.told().await, [format!("a{key}")]);
+    }
+    noticed(&*client).await;
+    assert_eq!(client.followed(), Followed::Runs(vec!["r".into(); 3]));
+    fx.turn(Turn { row: Some(row(5, 6)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
+    assert_eq!(ear.told().await, [format!("a{key}")]);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -309,6 +309,7 @@ impl Builder {
             timers: Timers::default(),
             waiters: Waiters::default(),
             readers: Waiters::default(),
+            tailing: AtomicUsize::new(0),
             async_permits: Arc::new(Semaphore::new(self.steps)),
             blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
             attempts: TaskTracker::new(),

@@ -9,7 +9,7 @@ use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
 use crate::replay::{Chunk, closed_already, full};
-use crate::store::{ChunkPage, Execution, Failed, NewChunk, Outcome, RunKey, Write};
+use crate::store::{ChunkPage, Execution, Failed, Follow, NewChunk, Outcome, RunKey, Write};
 
 /// An attempt that writes to streams.
 #[derive(Clone)]
@@ -123,7 +123,10 @@ impl Inner {
             }
             // What came before it is seen by another look.
             let is_here = self.live_ids().contains(run);
-            if !is_here && !follows && self.store.follow(key, run, true).await.map_err(|error| error.run(run))? {
+            if !is_here
+                && !follows
+                && self.store.follow(key, run, Follow::Chunks).await.map_err(|error| error.run(run))?
+            {
                 follows = true;
                 continue;
             }

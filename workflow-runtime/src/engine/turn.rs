@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -113,7 +114,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         if notify {
             engine.notices.hint();
         }
-        if may_be_read {
+        if may_be_read || (recorded && engine.tailing.load(Ordering::SeqCst) > 0) {
             engine.readers.wake(&live.id, None);
         }
         if let Some(change) = change {

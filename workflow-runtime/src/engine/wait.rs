@@ -11,7 +11,7 @@ use super::queries::not_found;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::replay::End;
-use crate::store::{RunRow, Status};
+use crate::store::{Follow, RunRow, Status};
 
 /// Who waits for which run.
 #[derive(Default)]
@@ -109,7 +109,7 @@ impl Inner {
                     Status::Pending | Status::Running | Status::Suspended => {}
                 }
                 // What came before it is seen by another look.
-                if !follows && self.store.follow(row.key, id, false).await.map_err(|error| error.run(id))? {
+                if !follows && self.store.follow(row.key, id, Follow::End).await.map_err(|error| error.run(id))? {
                     follows = true;
                     continue;
                 }

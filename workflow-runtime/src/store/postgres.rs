@@ -36,8 +36,8 @@ use self::db::{Db, Text, args};
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
 use super::{
-    Attributes, ChunkPage, Failed, Followed, InboxRow, JournalRow, NEVER, Notice, Outcome, Ownership, RunKey, RunRow,
-    Status, Store, TokenRow, Write, assert_engine,
+    Attributes, ChunkPage, Failed, Follow, Followed, InboxRow, JournalRow, NEVER, Notice, Outcome, Ownership, RunKey,
+    RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -45,8 +45,9 @@ use crate::error::Error;
 const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holder <> 0 AND NOT unread";
 
 const FOLLOW: &str = "
-UPDATE @runs SET awaited = true, followed = followed OR $2
-WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled') AND NOT (awaited AND (followed OR NOT $2))";
+UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
+WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
+    AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3))";
 
 /// Runs in a PostgreSQL database, in a schema of their own.
 ///
@@ -272,10 +273,12 @@ impl Store for PostgresStore {
         Box::pin(async move { claims::unknown_due(&self.shared.db, &workflows, now).await })
     }
 
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, chunks: bool) -> BoxFuture<'a, Result<bool, Error>> {
+    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, what: Follow) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             self.shared.signals.follow(run, id);
-            self.shared.db.read("follow a run", FOLLOW, args![TEXT: Text(id), BOOL: chunks]).await.map(|_| true)
+            let (chunks, rows) = (what == Follow::Chunks, what == Follow::Journal);
+            let (db, id) = (&self.shared.db, Text(id));
+            db.read("follow a run", FOLLOW, args![TEXT: id, BOOL: chunks, BOOL: rows]).await.map(|_| true)
         })
     }
 

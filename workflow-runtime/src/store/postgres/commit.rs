@@ -277,7 +277,10 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, outcomes: &mut [O
             let taken = turns::take(work.session, work.ours, &sent, true).await?;
             for ((place, turn), taken) in turns.iter().zip(taken) {
                 let outcome = match taken {
-                    Taken::Written { awaited, followed } => more(work, turn, awaited, followed).await?,
+                    Taken::Written { awaited, followed, traced } => {
+                        let tells = traced && turn.row.is_some();
+                        more(work, turn, awaited, followed, tells).await?
+                    }
                     refused => refused.outcome(),
                 };
                 set(outcomes, *place, outcome);
@@ -328,7 +331,7 @@ async fn created_runs(
 }
 
 /// What a turn does beside its row, its change and its letters.
-async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool) -> Result<Outcome> {
+async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool, tells: bool) -> Result<Outcome> {
     let session = work.session;
     if !turn.unread.is_empty() {
         let unread: Vec<i64> = turn.unread.iter().map(|sequence| sequence.cast_signed()).collect();
@@ -345,7 +348,7 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
     streams::settle(session, turn).await?;
     streams::write(session, turn.run, &turn.chunks).await?;
     let ends = turn.change.as_ref().is_some_and(|change| turns::ends(change.status));
-    if (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
+    if tells || (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
         work.notes.awaited.insert(turn.run);
     }
     match (&turn.row, &turn.change) {

@@ -14,7 +14,7 @@ const APPLICATION: &str = "workflow-runtime";
 /// - `workers` has who executes, and until when each can be trusted to be alive.
 /// - `runs_due` holds only runs that can become due, by holder, as in SQLite. A run is `tied` if it has ever opened a token
 ///   or been watched, so that its end concerns other rows; `awaited` if a process that does not hold it waits for its end,
-///   and `followed` if one reads its streams: they are columns of the row because a statement that has waited for the row's
+///   `followed` if one reads its streams, and `traced` if one reads its journal: they are columns of the row because a statement that has waited for the row's
 ///   lock sees those as they are, and everything else as it was before.
 /// - `recovered_generation` and `recovered_idx` are those of the last journal row when `recoveries` was last raised.
 /// - The sequences of `inbox` are drawn under the lock of the run's row, so that a run's ascend. `holder` is who held the
@@ -48,7 +48,8 @@ CREATE TABLE @runs (
     stuck        text,
     tied         boolean NOT NULL DEFAULT false,
     awaited      boolean NOT NULL DEFAULT false,
-    followed     boolean NOT NULL DEFAULT false
+    followed     boolean NOT NULL DEFAULT false,
+    traced       boolean NOT NULL DEFAULT false
 );
 CREATE UNIQUE INDEX runs_ids ON @runs (id);
 CREATE INDEX runs_due ON @runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;

@@ -18,10 +18,10 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
 ), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation, tied, awaited, followed FROM @runs WHERE key = ANY ($1) ORDER BY key
+    SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ($1) ORDER BY key
     FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
-    SELECT input.*, awaited, followed,
+    SELECT input.*, awaited, followed, traced,
         coalesce(input.status IN ('completed', 'failed', 'cancelled'), false) AS terminal,
         coalesce(input.status IN ('completed', 'failed', 'cancelled', 'stuck'), false) AS ends, tied
     FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
@@ -42,7 +42,8 @@ WITH input AS MATERIALIZED (
     UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
         started_at = coalesce(runs.started_at, taken.started_at),
         completed_at = coalesce(runs.completed_at, taken.completed_at), stuck = taken.stuck,
-        awaited = runs.awaited AND NOT taken.ends, followed = runs.followed AND NOT taken.ends
+        awaited = runs.awaited AND NOT taken.ends, followed = runs.followed AND NOT taken.ends,
+        traced = runs.traced AND NOT taken.ends
     FROM taken WHERE runs.key = taken.run AND taken.status IS NOT NULL
 ), deleted AS (
     DELETE FROM @inbox AS inbox USING unnest($15, $16) AS delivered (run, sequence)
@@ -53,9 +54,9 @@ WITH input AS MATERIALIZED (
     WHERE run IN (SELECT run FROM taken WHERE ends) AND holder <> 0 AND sequence <> ALL ($16)
 ), told AS (
     SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
-    FROM taken WHERE ends AND (awaited OR followed) AND NOT $17 HAVING count(*) > 0
+    FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, told.told
+SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, held.traced, told.told
 FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
 
 /// The same for turns that are a journal row and nothing else, as nearly every step is: planning the whole would take longer
@@ -65,18 +66,23 @@ WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
 ), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+    SELECT key, owner, epoch, generation, traced FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+), appended AS (
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+    SELECT run, input.generation, idx, turn, format, checksum, body
+    FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
+        AND locked.generation = input.generation
+    WHERE idx = 0 OR EXISTS (
+        SELECT 1 FROM @journal AS before
+        WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING run
+), told AS (
+    SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || run, '') END)::text AS told
+    FROM appended JOIN locked ON key = run WHERE traced HAVING count(*) > 0
 )
-INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
-SELECT run, input.generation, idx, turn, format, checksum, body
-FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
-    AND locked.generation = input.generation
-WHERE idx = 0 OR EXISTS (
-    SELECT 1 FROM @journal AS before
-    WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
-)
-ON CONFLICT DO NOTHING
-RETURNING run";
+SELECT run, told.told FROM appended LEFT JOIN told ON true";
 
 const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest($1, $2, $3) AS t (run, generation, idx)
@@ -85,8 +91,8 @@ SELECT run, journal.turn FROM @journal AS journal JOIN unnest($1, $2, $3) AS t (
 /// What became of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is written; whether somebody elsewhere waits for the run's end or its chunks.
-    Written { awaited: bool, followed: bool },
+    /// It is written; whether somebody elsewhere waits for the run's end, its chunks or its rows.
+    Written { awaited: bool, followed: bool, traced: bool },
     /// It ends a run that is tied, and is not written.
     Tied,
     /// It was written before.
@@ -141,12 +147,12 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 args![
                     INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs,
                     INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
-                    BYTEA_ARRAY: bodies,
+                    BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: ours.tag,
                 ],
             )
             .await?;
         for row in &written {
-            outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false });
+            outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false, traced: false });
         }
         return settled(session, turns, outcomes).await;
     }
@@ -174,7 +180,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         .await?;
     for row in &taken {
         let outcome = match (get(row, 1)?, get(row, 2)?) {
-            (true, _) => Taken::Written { awaited: get(row, 3)?, followed: get(row, 4)? },
+            (true, _) => Taken::Written { awaited: get(row, 3)?, followed: get(row, 4)?, traced: get(row, 5)? },
             (false, true) if !tied => Taken::Tied,
             (false, _) => Taken::Refused,
         };

@@ -1,0 +1,132 @@
+//! Reads what has happened to a run, as far as it has come and as it goes on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Inner;
+use super::queries::not_found;
+use crate::error::{Code, Error, Result};
+use crate::history::{RunEvent, Teller};
+use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::replay::TurnRecord;
+use crate::store::{Follow, RunKey};
+
+/// How far somebody has read the history of a run.
+pub(crate) struct Place {
+    run: Arc<str>,
+    key: RunKey,
+    generation: u64,
+    /// The next row of its journal.
+    row: u64,
+    page: usize,
+    teller: Teller,
+    /// What was read and not taken yet.
+    events: VecDeque<RunEvent>,
+}
+
+/// What comes next in a history.
+pub(crate) enum Next {
+    Event(RunEvent),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
+/// Counts those who wait for the next event of some run.
+pub(super) struct Tailing<'a>(&'a AtomicUsize);
+
+impl Drop for Tailing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Inner {
+    /// The beginning of a run's history.
+    pub(crate) async fn history(&self, run: &Arc<str>) -> Result<Place> {
+        let row = self.row(run).await?.ok_or_else(|| not_found(run))?;
+        Ok(Place {
+            run: run.clone(),
+            key: row.key,
+            generation: 0,
+            row: 0,
+            page: JOURNAL_FIRST_PAGE_ROWS,
+            teller: Teller::new(),
+            events: VecDeque::new(),
+        })
+    }
+
+    /// The next event, if it is there.
+    pub(crate) async fn next_event(&self, place: &mut Place) -> Result<Next> {
+        loop {
+            if let Some(event) = place.events.pop_front() {
+                return Ok(Next::Event(event));
+            }
+            let run = place.run.clone();
+            self.read_history(place).await.map_err(|error| error.run(&run).context("its history cannot be read"))?;
+            if !place.events.is_empty() {
+                continue;
+            }
+            // The row is read before the end of its journal is looked for again.
+            let row = self.row(&run).await?.ok_or_else(|| not_found(&run))?;
+            self.read_history(place).await.map_err(|error| error.run(&run).context("its history cannot be read"))?;
+            if !place.events.is_empty() {
+                continue;
+            }
+            if row.generation > place.generation {
+                place.generation += 1;
+                place.row = 0;
+                place.teller.next_generation();
+                continue;
+            }
+            return Ok(if row.status.is_terminal() { Next::End } else { Next::Nothing });
+        }
+    }
+
+    async fn read_history(&self, place: &mut Place) -> Result<()> {
+        let rows = self.store.journal(place.key, place.generation, place.row, place.page).await?;
+        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+        place.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+        for row in rows {
+            let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
+            for delivery in &turn.deliveries {
+                place.teller.tell(delivery, &mut place.events)?;
+            }
+            place.row = row.index + 1;
+        }
+        Ok(())
+    }
+
+    /// The next event, once it is there; nothing at the end.
+    pub(crate) async fn following_event(&self, place: &mut Place) -> Result<Option<RunEvent>> {
+        let mut follows = false;
+        loop {
+            self.tailing.fetch_add(1, Ordering::SeqCst);
+            let _tailing = Tailing(&self.tailing);
+            let run = place.run.clone();
+            let mut waiter = self.readers.register(&run);
+            match self.next_event(place).await? {
+                Next::Event(event) => return Ok(Some(event)),
+                Next::End => return Ok(None),
+                Next::Nothing => {}
+            }
+            if self.stopped.is_cancelled() {
+                return Err(Error::coded(Code::Closed, "the engine was shut down before the run had ended")
+                    .run(&run)
+                    .help("go on reading from the same index with another engine"));
+            }
+            let is_here = self.live_ids().contains(&run);
+            let follow = self.store.follow(place.key, &run, Follow::Journal);
+            // What came before it is seen by another look.
+            if !is_here && !follows && follow.await.map_err(|error| error.run(&run))? {
+                follows = true;
+                continue;
+            }
+            // An error is a wake like any other.
+            let _ = (&mut waiter.ended).await;
+            follows = false;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Reading the history of a run, from any process that has its store.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+
+use crate::engine::{self, Client, Next};
+use crate::error::Result;
+use crate::history::RunEvent;
+
+/// Reads what has happened to a run, and what happens: see [`Run::events`](crate::Run::events).
+///
+/// As a [`Stream`] it gives every event and waits for those to come. It ends behind the end of the run, and after an error. A
+/// run that is stuck has not ended. Nothing is held for a reader: dropping it costs nothing, and another one goes on
+/// [`from`](Events::from) any index, also in another process and after the run has ended.
+///
+/// # Errors
+///
+/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Damaged`](crate::Code::Damaged);
+/// [`Code::Closed`](crate::Code::Closed) once the engine is shut down; or if the store cannot be read.
+#[must_use = "streams do nothing unless polled"]
+pub struct Events {
+    engine: Option<Client>,
+    run: Arc<str>,
+    from: i64,
+    waits: bool,
+    events: Option<BoxStream<'static, Result<RunEvent>>>,
+}
+
+impl Events {
+    pub(crate) fn new(engine: Option<Client>, run: Arc<str>) -> Self {
+        Events { engine, run, from: 0, waits: true, events: None }
+    }
+
+    /// Where to begin: at the event with this index, or, if it is negative, counted from those that are there by then (-1
+    /// is the last one).
+    pub fn from(mut self, index: i64) -> Self {
+        self.from = index;
+        self.events = None;
+        self
+    }
+
+    /// Ends behind what has happened by now, instead of waiting.
+    pub fn so_far(mut self) -> Self {
+        self.waits = false;
+        self.events = None;
+        self
+    }
+}
+
+async fn begin(
+    engine: Option<Client>,
+    run: Arc<str>,
+    from: i64,
+    waits: bool,
+) -> Result<BoxStream<'static, Result<RunEvent>>> {
+    let engine = match engine {
+        Some(engine) => engine,
+        None => engine::ambient().await?,
+    };
+    let mut from = from;
+    if from < 0 {
+        let mut place = engine.inner().history(&run).await?;
+        let mut length = 0;
+        while let Next::Event(event) = engine.inner().next_event(&mut place).await? {
+            length = event.index + 1;
+        }
+        from = i64::try_from(length).unwrap_or(i64::MAX).saturating_add(from).max(0);
+    }
+    let place = engine.inner().history(&run).await?;
+    let events = stream::try_unfold((engine, place), move |(engine, mut place)| async move {
+        let event = match waits {
+            true => engine.inner().following_event(&mut place).await?,
+            false => match engine.inner().next_event(&mut place).await? {
+                Next::Event(event) => Some(event),
+                Next::Nothing | Next::End => None,
+            },
+        };
+        Ok(event.map(|event| (event, (engine, place))))
+    });
+    let from = from.cast_unsigned();
+    Ok(events.try_skip_while(move |event| std::future::ready(Ok(event.index < from))).boxed())
+}
+
+impl Stream for Events {
+    type Item = Result<RunEvent>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let reader = &mut *self;
+        let events = reader.events.get_or_insert_with(|| {
+            stream::once(begin(reader.engine.clone(), reader.run.clone(), reader.from, reader.waits))
+                .try_flatten()
+                .boxed()
+        });
+        let event = std::task::ready!(events.poll_next_unpin(context));
+        if matches!(event, Some(Err(_)) | None) {
+            reader.events = Some(stream::empty().boxed());
+        }
+        Poll::Ready(event)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("run", &self.run).field("from", &self.from).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! How a run has ended, with all that it did.
+
+use std::future::IntoFuture;
+
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::engine::Next;
+use crate::error::{Failure, Result};
+use crate::history::{StepOutcome, Steps};
+use crate::run::Run;
+use crate::store::Status;
+
+/// How a run has ended: see [`Run::outcome`](crate::Run::outcome).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome<T, E> {
+    /// The id of the run.
+    pub run_id: String,
+    /// [`Completed`](Status::Completed), [`Failed`](Status::Failed), [`Cancelled`](Status::Cancelled), or
+    /// [`Stuck`](Status::Stuck) if it cannot go on for now.
+    pub status: Status,
+    /// What awaiting the run gives.
+    pub result: Result<T, E>,
+    /// The arguments of its workflow.
+    pub input: Value,
+    /// Its steps and the children that it has called, in the order in which they were called, over all generations.
+    pub steps: Vec<StepOutcome>,
+    /// Its state, if that was asked for and it has one.
+    pub state: Option<Value>,
+}
+
+/// An outcome that is not looked up yet: see [`Run::outcome`](crate::Run::outcome).
+#[must_use = "nothing waits unless it is awaited: add `.await`"]
+pub struct GetOutcome<T, E> {
+    run: Run<T, E>,
+    with_state: bool,
+}
+
+impl<T, E> GetOutcome<T, E> {
+    pub(crate) fn new(run: Run<T, E>, with_state: bool) -> Self {
+        GetOutcome { run, with_state }
+    }
+
+    /// With the run's [state](crate::set_state).
+    pub fn include_state(mut self) -> Self {
+        self.with_state = true;
+        self
+    }
+}
+
+impl<T, E> IntoFuture for GetOutcome<T, E>
+where
+    T: DeserializeOwned + Send + 'static,
+    E: Failure,
+{
+    type Output = Result<Outcome<T, E>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let GetOutcome { run, with_state } = self;
+            let result = run.clone().ended().await?;
+            let steps = steps(&run).await?;
+            let state = if with_state { run.state().await? } else { None };
+            let status = run.status().await?;
+            let input = steps.input.clone();
+            Ok(Outcome { run_id: run.id().to_owned(), status, result, input, steps: steps.into_steps(), state })
+        })
+    }
+}
+
+/// The steps of a run, as far as it has come.
+pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<Steps> {
+    let engine = run.engine().await?;
+    let mut place = engine.inner().history(run.shared_id()).await?;
+    let mut steps = Steps::default();
+    while let Next::Event(event) = engine.inner().next_event(&mut place).await? {
+        steps.add(event);
+    }
+    Ok(steps)
+}
