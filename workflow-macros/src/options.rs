@@ -40,7 +40,7 @@ impl Kind {
     fn options(self) -> &'static [&'static str] {
         match self {
             Kind::Workflow => &["id", "was", "validate", "crate"],
-            Kind::Step => &["id", "retries", "backoff", "timeout", "heartbeat", "queue", "crate"],
+            Kind::Step => &["id", "retries", "backoff", "timeout", "heartbeat", "queue", "transaction", "crate"],
             Kind::Durable => &["crate"],
         }
     }
@@ -58,6 +58,7 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) queue: Option<LitStr>,
     pub(crate) validate: Option<Path>,
+    pub(crate) transaction: Option<Span>,
 }
 
 impl Options {
@@ -109,6 +110,13 @@ impl Options {
             errors.at(key.span(), format!("the option `{name}` is given twice"));
         }
         seen.push(name.clone());
+        if name == "transaction" {
+            self.transaction = Some(key.span());
+            if input.is_empty() || input.peek(Token![,]) {
+                return Ok(());
+            }
+            return Err(input.error("`transaction` takes no value: `#[step(transaction)]`"));
+        }
         if !input.peek(Token![=]) {
             return Err(syn::Error::new(key.span(), format!("`{name}` needs a value: `{}`", example(&name))));
         }
@@ -178,6 +186,7 @@ fn example(name: &str) -> &'static str {
         "heartbeat" => "heartbeat = \"30s\"",
         "queue" => "queue = \"gpu\"",
         "validate" => "validate = check_order",
+        "transaction" => "transaction",
         _ => "crate = my_prelude::workflow_runtime",
     }
 }

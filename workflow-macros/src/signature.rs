@@ -145,6 +145,8 @@ pub(crate) struct Argument {
     pub(crate) name: Ident,
     /// The type behind the reference, if it is a resource.
     pub(crate) resource: Option<Type>,
+    /// Whether it is the transaction that the step runs in.
+    pub(crate) is_transaction: bool,
 }
 
 /// What became of the signature of a workflow or a step.
@@ -159,7 +161,7 @@ pub(crate) struct Checked {
 impl Checked {
     /// The arguments that are part of a call.
     pub(crate) fn passed(&self) -> impl Iterator<Item = &Argument> {
-        self.arguments.iter().filter(|argument| argument.resource.is_none())
+        self.arguments.iter().filter(|argument| argument.resource.is_none() && !argument.is_transaction)
     }
 
     /// The types of arguments that may turn out not to be storable.
@@ -188,7 +190,7 @@ fn is_storable(ty: &Type) -> bool {
 }
 
 /// Checks the signature of a workflow or a step.
-pub(crate) fn check(kind: Kind, function: &Function, errors: &mut Errors) -> Checked {
+pub(crate) fn check(kind: Kind, function: &Function, transaction: bool, errors: &mut Errors) -> Checked {
     let sig = &function.sig;
     let noun = kind.noun();
     let mut checked = Checked { arguments: Vec::new(), expandable: true, body_usable: true };
@@ -241,8 +243,29 @@ pub(crate) fn check(kind: Kind, function: &Function, errors: &mut Errors) -> Che
         }
     }
 
+    if transaction && sig.asyncness.is_none() {
+        errors.on(sig.fn_token, "a step with `transaction` is an async function: write `async fn`");
+        checked.expandable = false;
+    }
+    let takes_one = |input: Option<&FnArg>| {
+        let Some(FnArg::Typed(first)) = input else { return false };
+        matches!(&*first.ty, Type::Reference(reference) if reference.mutability.is_some())
+    };
+    if transaction && !takes_one(sig.inputs.first()) {
+        errors.at(
+            sig.ident.span(),
+            "the first argument of a step with `transaction` is the transaction: write `tx: &mut Transaction`",
+        );
+        checked.expandable = false;
+        return checked;
+    }
     for (index, input) in sig.inputs.iter().enumerate() {
         match input {
+            FnArg::Typed(argument) if transaction && index == 0 => {
+                let name = format_ident!("argument0", span = argument.pat.span());
+                let inner = argument.clone();
+                checked.arguments.push(Argument { inner, name, resource: None, is_transaction: true });
+            }
             FnArg::Receiver(receiver) => {
                 errors.on(
                     receiver,
@@ -353,7 +376,7 @@ fn check_argument(kind: Kind, index: usize, argument: &PatType, checked: &mut Ch
         types.visit_type(&argument.ty);
         checked.expandable &= !types.refused;
     }
-    checked.arguments.push(Argument { inner, name, resource });
+    checked.arguments.push(Argument { inner, name, resource, is_transaction: false });
 }
 
 /// Finds what no stored type can have in it.

@@ -21,7 +21,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#errors #item);
         }
     };
-    let checked = signature::check(Kind::Step, &function, &mut errors);
+    let checked = signature::check(Kind::Step, &function, options.transaction.is_some(), &mut errors);
     let body = body(&function, &checked, &mut errors);
     if !checked.expandable {
         let (errors, function) = (errors.tokens(), function.as_written());
@@ -62,7 +62,8 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let source = source(&v1, options, function);
     let policy = policy(&v1, options, span);
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
-    let execute = execute(&v1, signature, asyncness.is_some(), span);
+    let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
+    let execute = execute(&v1, options, signature, asyncness.is_some(), span);
     let checks = checks(&v1, &signature.suspects());
     let tuple = signature.tuple_span(sig);
     let args = quote_spanned!(tuple=> (#(#types,)*));
@@ -71,7 +72,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #[doc(hidden)]
         struct __Step;
 
-        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy) #queue;
+        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy) #queue #transaction;
 
         impl #v1::Step for __Step {
             type Args = #args;
@@ -106,15 +107,19 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
 }
 
 /// `Step::execute`: takes the arguments apart, fetches the resources, and makes the attempt.
-fn execute(v1: &TokenStream, checked: &Checked, is_async: bool, span: Span) -> TokenStream {
+fn execute(v1: &TokenStream, options: &Options, checked: &Checked, is_async: bool, span: Span) -> TokenStream {
     // None of these is a name of the user's: another hygiene keeps them apart from theirs.
     let local = |name: &str| Ident::new(name, Span::mixed_site());
-    let (args, resources) = (local("args"), local("resources"));
+    let (args, resources, transaction) = (local("args"), local("resources"), local("transaction"));
     let mut passed = Vec::new();
     let mut fetches = Vec::new();
     let mut call = Vec::new();
     for (index, argument) in checked.arguments.iter().enumerate() {
         let name = format_ident!("argument{index}", span = Span::mixed_site());
+        if argument.is_transaction {
+            call.push(quote!(&mut #transaction));
+            continue;
+        }
         match &argument.resource {
             None => {
                 call.push(quote!(#name));
@@ -126,7 +131,14 @@ fn execute(v1: &TokenStream, checked: &Checked, is_async: bool, span: Span) -> T
             }
         }
     }
-    let attempt = if is_async {
+    let attempt = if let Some(span) = options.transaction {
+        quote_spanned!(span=> Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
+            ::std::boxed::Box::pin(async move {
+                let result = __body(#(#call),*).await;
+                (result, #transaction)
+            })
+        })))
+    } else if is_async {
         quote_spanned!(span=> Async(::std::boxed::Box::pin(async move { __body(#(#call),*).await })))
     } else {
         quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || __body(#(#call),*))))

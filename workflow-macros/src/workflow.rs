@@ -21,7 +21,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#errors #item);
         }
     };
-    let checked = signature::check(Kind::Workflow, &function, &mut errors);
+    let checked = signature::check(Kind::Workflow, &function, false, &mut errors);
     let v1 = options.v1(function.sig.ident.span());
     let body = body(&options, &function, &checked, &mut errors);
     if !checked.expandable {

@@ -30,6 +30,8 @@ mod streams;
 mod suspended;
 mod taking;
 mod timers;
+#[cfg(feature = "postgres")]
+mod transaction;
 mod turn;
 mod wait;
 

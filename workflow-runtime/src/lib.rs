@@ -78,6 +78,10 @@ mod stream;
 mod suspend;
 mod workflow;
 
+/// The types of SQL and of its errors, as a [`Transaction`] has them.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use ::tokio_postgres;
 /// What [`cancellation`] gives.
 pub use ::tokio_util::sync::CancellationToken;
 /// What [`uuid()`] gives.
@@ -152,6 +156,9 @@ pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
 pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::store::Transaction;
 pub use self::stream::{Chunk, ChunkWriter, Reader};
 pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend};
 pub use self::workflow::{Fallible, Workflow, WorkflowFn};
@@ -171,6 +178,8 @@ pub mod __private {
         pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
         pub use crate::resources::{Requirement, Resources};
         pub use crate::step::StepCall;
+        #[cfg(feature = "postgres")]
+        pub use crate::store::Transaction;
         pub use crate::workflow::{Fallible, Workflow};
     }
 }

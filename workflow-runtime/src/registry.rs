@@ -19,6 +19,8 @@ use crate::limits;
 use crate::queue;
 use crate::replay::panic_text;
 use crate::resources::{Requirement, Resources};
+#[cfg(feature = "postgres")]
+use crate::store::Transaction;
 use crate::workflow::{Fallible, Workflow};
 
 /// A value of success or a typed error, encoded: how a workflow or an attempt of a step ended.
@@ -154,7 +156,15 @@ pub enum Execution<R> {
     Async(Pin<Box<dyn Future<Output = R> + Send>>),
     /// As a function on the blocking pool.
     Blocking(Box<dyn FnOnce() -> R + Send>),
+    /// As a future on the runtime, in a transaction of the store, which it gives back.
+    #[cfg(feature = "postgres")]
+    Transaction(Transactional<R>),
 }
+
+/// An attempt that runs in a transaction.
+#[cfg(feature = "postgres")]
+pub type Transactional<R> =
+    Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
 
 /// A step: the hidden type behind each `#[step]` function. It is implemented by the attribute alone.
 pub trait Step: 'static {
@@ -187,6 +197,9 @@ pub struct StepDefinition {
     pub(crate) source: Source,
     /// The queue whose workers execute it, if it is not executed where its run is.
     pub(crate) queue: Option<&'static str>,
+    /// Whether it runs in a transaction of the store.
+    #[cfg(feature = "postgres")]
+    pub(crate) transaction: bool,
     pub(crate) policy: Policy,
     pub(crate) requires: fn() -> Vec<Requirement>,
     pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
@@ -203,6 +216,8 @@ impl StepDefinition {
         StepDefinition {
             source,
             queue: None,
+            #[cfg(feature = "postgres")]
+            transaction: false,
             policy,
             requires: S::requires,
             execute: execute::<S>,
@@ -217,6 +232,13 @@ impl StepDefinition {
     #[doc(hidden)]
     pub const fn queue(mut self, queue: &'static str) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    #[doc(hidden)]
+    #[cfg(feature = "postgres")]
+    pub const fn transaction(mut self) -> Self {
+        self.transaction = true;
         self
     }
 
@@ -240,6 +262,13 @@ fn execute<S: Step>(
     Ok(match S::execute(args, resources)? {
         Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
         Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
+        #[cfg(feature = "postgres")]
+        Execution::Transaction(attempt) => Execution::Transaction(Box::new(move |transaction| {
+            Box::pin(async move {
+                let (outcome, transaction) = attempt(transaction).await;
+                (attempt_result(step, outcome), transaction)
+            })
+        })),
     })
 }
 

@@ -15,7 +15,9 @@ use futures_util::future::BoxFuture;
 
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresOptions, PostgresStore};
+pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactions};
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::sqlite::{SqliteStore, Synchronous};
 use crate::engine::Environment;
 use crate::error::Error;
@@ -781,6 +783,12 @@ pub trait Store: Send + Sync + 'static {
     /// For which runs that are [followed](Store::follow) [`changed`](Store::changed) has resolved since this was last asked.
     fn followed(&self) -> Followed {
         Followed::Unsaid
+    }
+
+    /// What begins the transactions of steps, if the store has such.
+    #[cfg(feature = "postgres")]
+    fn transactions(&self) -> Option<Transactions> {
+        None
     }
 
     /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something that concerns

@@ -39,6 +39,7 @@ mod stuck;
 mod suspend;
 mod time;
 mod tokens;
+mod transactions;
 mod user_types;
 mod workers;
 

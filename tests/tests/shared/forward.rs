@@ -42,6 +42,10 @@ macro_rules! forward_reads {
             ) -> Vec<::std::sync::Arc<str>>;
         }
 
+        fn transactions(&self) -> Option<::workflow_runtime::store::Transactions> {
+            self.inner.transactions()
+        }
+
         fn followed(&self) -> ::workflow_runtime::store::Followed {
             self.inner.followed()
         }

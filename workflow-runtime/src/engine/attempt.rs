@@ -16,6 +16,8 @@ use tracing::Instrument;
 use super::client::Handle;
 use super::live::{Arrival, Live, Parting, Seat, What};
 use super::streams::AttemptWriter;
+#[cfg(feature = "postgres")]
+use super::transaction;
 use super::{Client, Inner};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
@@ -327,6 +329,14 @@ pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
                 })
             })
         }
+        #[cfg(feature = "postgres")]
+        Execution::Transaction(_) => {
+            let error = Error::coded(Code::OutsideRun, "a step with `transaction` is executed outside a workflow")
+                .operation(format!("step `{}`", request.definition.source.id))
+                .help("call it in a `#[workflow]`: its transaction records it in the run")
+                .into_fatal();
+            return Err(adopt(error));
+        }
     };
     match request.policy.timeout {
         None => attempt.await,
@@ -463,6 +473,12 @@ async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u6
     }
 }
 
+/// What a future comes to that has the scope of an attempt, and a permit until its end.
+async fn alone<F: Future>(future: F, scope: Scope, permit: OwnedSemaphorePermit) -> std::thread::Result<F::Output> {
+    let _permit = permit;
+    AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await
+}
+
 /// One attempt. Nothing if the engine ends before it began.
 async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<AttemptResult> {
     let _alive = Alive(scope.life.clone());
@@ -475,15 +491,18 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
         },
     };
     let permits = match &execution {
-        Execution::Async(_) => &engine.async_permits,
         Execution::Blocking(_) => &engine.blocking_permits,
+        _ => &engine.async_permits,
     };
     let permit = permit(permits).await?;
     let attempt = match execution {
-        Execution::Async(future) => Either::Left(async move {
-            let _permit = permit;
-            AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await
-        }),
+        Execution::Async(future) => Either::Left(alone(future.map(Some), scope, permit)),
+        #[cfg(feature = "postgres")]
+        Execution::Transaction(attempt) => {
+            let at = transaction::At { engine: engine.clone(), live: scope.live.clone(), op: scope.op };
+            let attempt = alone(transaction::attempt(at, attempt, adopt), scope, permit);
+            Either::Right(attempt.boxed())
+        }
         Execution::Blocking(function) => {
             let span = tracing::Span::current();
             let blocking = move || {
@@ -493,7 +512,8 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
                 std::panic::catch_unwind(AssertUnwindSafe(function))
             };
             let ended = engine.runtime.spawn_blocking(blocking);
-            Either::Right(ended.map(move |ended| ended.unwrap_or_else(|error| Ok(Err(adopt(error.into()))))))
+            let ended = ended.map(move |ended| ended.unwrap_or_else(|error| Ok(Err(adopt(error.into())))).map(Some));
+            Either::Right(ended.boxed())
         }
     };
     let attempt = std::pin::pin!(attempt);
@@ -508,8 +528,8 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
             }
         }
     };
-    Some(ended.unwrap_or_else(|panic| {
+    ended.unwrap_or_else(|panic| {
         let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
-        Err(adopt(Error::coded(Code::Panic, text)))
-    }))
+        Some(Err(adopt(Error::coded(Code::Panic, text))))
+    })
 }

@@ -22,7 +22,7 @@ use super::wait::Waiters;
 use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
 use crate::error::{Code, Error, Result};
 use crate::limits;
-use crate::registry::registry;
+use crate::registry::{StepDefinition, registry};
 use crate::replay::Host;
 use crate::resources::Resources;
 use crate::run::RunInfo;
@@ -283,6 +283,9 @@ impl Builder {
             check_resources(&self.resources, &queues)?;
         }
         let store = open_store(self.place, self.synchronous).await?;
+        if self.settings.executes {
+            check_transactions(&*store, &queues)?;
+        }
         let ownership = Arc::new(Mutex::new(None));
         let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
@@ -337,10 +340,31 @@ pub(super) fn new_owner(random: &Random) -> u64 {
     (random.number() as u64).clamp(1, u64::MAX - 1)
 }
 
+/// The steps that this engine executes.
+fn executed(queues: &Queues) -> impl Iterator<Item = &'static StepDefinition> {
+    registry().steps().filter(|step| step.queue.is_none_or(|queue| queues.serves(queue)))
+}
+
+/// Looks for a store in which the steps can have their transactions.
+#[cfg(feature = "postgres")]
+fn check_transactions(store: &dyn Store, queues: &Queues) -> Result<()> {
+    let transactional = executed(queues).filter(|step| step.transaction).map(|step| step.source.id);
+    let steps: Vec<&str> = transactional.collect();
+    match steps.is_empty() || store.transactions().is_some() {
+        true => Ok(()),
+        false => Err(crate::store::refusal(&steps)),
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn check_transactions(_: &dyn Store, _: &Queues) -> Result<()> {
+    Ok(())
+}
+
 /// Looks for what the steps need that this engine executes.
 fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for step in registry().steps().filter(|step| step.queue.is_none_or(|queue| queues.serves(queue))) {
+    for step in executed(queues) {
         for requirement in (step.requires)().iter().filter(|requirement| !resources.has(requirement)) {
             missing.entry(requirement.type_name).or_default().push(step.source.id);
         }

@@ -201,6 +201,11 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             What::Letter { sequence, event } => {
                 // It has pulled the time in the row forward; this turn puts it right.
                 seat.wake_at = Some(0);
+                // An attempt that was recorded by its own transaction.
+                if let Event::Completed { op, .. } = &event {
+                    live.attempt_ended(*op);
+                    draft.settles.extend(live.settle(*op, true));
+                }
                 let wanted = wanted(seat, &draft, &event);
                 if !wanted
                     && matches!(event, Event::Payload { .. } | Event::Cancel { .. })

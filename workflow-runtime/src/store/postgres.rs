@@ -21,6 +21,7 @@ mod segments;
 mod streams;
 mod tls;
 mod tokens;
+mod transactions;
 mod turns;
 mod workers;
 
@@ -35,6 +36,8 @@ use self::commit::Ours;
 use self::db::{Db, Text, args};
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
+pub(crate) use self::transactions::{Recorded, refusal};
+pub use self::transactions::{Transaction, Transactions};
 use super::{
     Attributes, ChunkPage, Failed, Follow, Followed, InboxRow, JournalRow, NEVER, Notice, Outcome, Ownership, RunKey,
     RunRow, Status, Store, TokenRow, Write, assert_engine,
@@ -280,6 +283,10 @@ impl Store for PostgresStore {
             let (db, id) = (&self.shared.db, Text(id));
             db.read("follow a run", FOLLOW, args![TEXT: id, BOOL: chunks, BOOL: rows]).await.map(|_| true)
         })
+    }
+
+    fn transactions(&self) -> Option<Transactions> {
+        Some(Transactions(self.shared.clone()))
     }
 
     fn followed(&self) -> Followed {

@@ -98,6 +98,8 @@ pub(super) struct Db {
     pool: Pool,
     /// For the lease alone: it must not wait for anything else.
     lease: Pool,
+    /// For the transactions of steps, which may take long: nothing else is to wait for them.
+    transactions: Pool,
     /// What the user's texts call the database; without a password.
     pub place: String,
     /// The schema, quoted.
@@ -105,6 +107,8 @@ pub(super) struct Db {
     /// How a transaction begins. A process that falls silent inside one, stopped or cut off, would keep the runs locked that
     /// others are to take over: the database ends it, at the latest with the lease.
     begin: String,
+    /// How one begins that a step uses for as long as it takes.
+    pub begin_long: String,
     /// The statements with the schema in them.
     statements: RwLock<FxHashMap<(usize, usize), Arc<str>>>,
 }
@@ -129,12 +133,18 @@ impl Db {
         Ok(Db {
             pool: pool(options.connections.max(2) - 1)?,
             lease: pool(1)?,
+            transactions: pool(options.connections)?,
             place: options.place(),
             schema: quoted(&options.schema),
             begin: format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {}; \
                  SET LOCAL statement_timeout = {}",
                 milliseconds(options.lease.min(options.timeout)),
+                milliseconds(options.timeout),
+            ),
+            begin_long: format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {0}; \
+                 SET LOCAL statement_timeout = {0}",
                 milliseconds(options.timeout),
             ),
             statements: RwLock::default(),
@@ -144,6 +154,10 @@ impl Db {
 
     pub async fn connect(&self) -> Result<Session<'_>> {
         Ok(Session { db: self, client: Some(self.pool.get().await?), open: AtomicBool::new(false) })
+    }
+
+    pub async fn connect_for_transaction(&self) -> Result<Object> {
+        Ok(self.transactions.get().await?)
     }
 
     pub async fn connect_for_lease(&self) -> Result<Session<'_>> {
@@ -202,9 +216,9 @@ pub(super) fn quoted(name: &str) -> String {
 /// database then rolls back.
 pub(super) struct Session<'d> {
     pub db: &'d Db,
-    client: Option<Object>,
+    pub client: Option<Object>,
     /// Whether a transaction is open, or something else that the next user must not find.
-    open: AtomicBool,
+    pub open: AtomicBool,
 }
 
 impl Session<'_> {

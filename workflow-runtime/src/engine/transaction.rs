@@ -1,0 +1,59 @@
+//! Attempts of steps that run in a transaction of the store.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::letters::letter;
+use super::live::Live;
+use crate::error::{Code, Error};
+use crate::registry::{AttemptFailure, AttemptResult, Transactional};
+use crate::replay::Event;
+use crate::store::Recorded;
+
+/// Which operation of which run it is.
+pub(super) struct At {
+    pub engine: Arc<Inner>,
+    pub live: Arc<Live>,
+    pub op: u64,
+}
+
+/// One attempt. Its success comes to the run as a letter that was committed with what the step has done; here it is
+/// nothing, as if the attempt was given up.
+pub(super) async fn attempt(
+    at: At,
+    attempt: Transactional<AttemptResult>,
+    adopt: fn(Error) -> AttemptFailure,
+) -> Option<AttemptResult> {
+    let At { engine, live, op } = at;
+    let Some(transactions) = engine.store.transactions() else {
+        return Some(Err(adopt(
+            Error::coded(Code::Unsupported, "the store has no transactions for steps").into_fatal(),
+        )));
+    };
+    let transaction = match transactions.begin().await {
+        Ok(transaction) => transaction,
+        Err(error) => return Some(Err(adopt(error))),
+    };
+    let (result, transaction) = attempt(transaction).await;
+    let value = match result {
+        Ok(value) => value,
+        failed => return Some(failed),
+    };
+    // The same for all attempts of the call: of two that both come so far one is recorded.
+    let dedupe = format!("transaction/{}/{op}", live.generation);
+    let letter = match letter(&Event::Completed { op, value }, engine.environment.now(), Some(dedupe)) {
+        Ok(letter) => letter,
+        Err(error) => return Some(Err(adopt(error))),
+    };
+    match transactions.commit(transaction, live.key, live.generation, live.fence, &letter).await {
+        Ok(Recorded::Committed) => {
+            engine.news.posted();
+            None
+        }
+        Ok(Recorded::Fenced) => {
+            tracing::warn!(run = %live.id, op, "the run is another engine's now: what a step has done is rolled back");
+            None
+        }
+        Err(error) => Some(Err(adopt(error))),
+    }
+}

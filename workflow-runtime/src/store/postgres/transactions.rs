@@ -1,0 +1,280 @@
+//! Transactions in which a step changes the user's own tables, and is recorded.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error as SqlError, Row};
+
+use super::Shared;
+use super::db::{Session, Text, args};
+use super::fault::{Fault, Result};
+use super::letters;
+use super::notes::Notes;
+use crate::error::{Code, Error};
+use crate::failpoint::hit;
+use crate::store::{Fence, Letter, RunKey};
+
+/// Between two attempts to learn what came of a commit.
+const READ_BACK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A run as it is now, if it is still its owner's; locked until the transaction ends.
+const HOLD: &str = "
+SELECT 1 FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 AND generation = $4
+    AND status NOT IN ('completed', 'failed', 'cancelled') FOR NO KEY UPDATE";
+
+const WAIT: &str = "SELECT 1 FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
+
+const KNOWN: &str = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
+
+/// The transaction in which a `#[step(transaction)]` runs its SQL: in the database of the store, on a connection of its own, at
+/// the isolation level `READ COMMITTED` unless its first statement sets another one.
+///
+/// It is committed together with the record that the step has succeeded, when the step returns `Ok`; it is rolled back when the
+/// step returns `Err`, panics, is stopped, or its run is another worker's by then. Do not end it yourself: what `COMMIT` has
+/// made durable is not undone by a failure that comes later.
+///
+/// A statement takes at most the time that the store is given for one (`?timeout=30s`). Behind a pooler, where there are no
+/// prepared statements, use [`query_typed`](Transaction::query_typed) and [`execute_typed`](Transaction::execute_typed).
+pub struct Transaction {
+    /// Gone once it has ended.
+    client: Option<Object>,
+}
+
+impl Transaction {
+    fn client(&self) -> &Object {
+        match &self.client {
+            Some(client) => client,
+            None => unreachable!("the connection is there until the transaction has ended, and nobody has it then"),
+        }
+    }
+
+    /// Executes a statement: how many rows it has changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it.
+    pub async fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, SqlError> {
+        self.client().execute(sql, values).await
+    }
+
+    /// Executes a statement, without preparing it: how many rows it has changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it.
+    pub async fn execute_typed(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, SqlError> {
+        self.client().execute_typed(sql, values).await
+    }
+
+    /// Executes a statement, and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it.
+    pub async fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, SqlError> {
+        self.client().query(sql, values).await
+    }
+
+    /// Executes a statement, without preparing it, and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it.
+    pub async fn query_typed(
+        &mut self,
+        sql: &str,
+        values: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, SqlError> {
+        self.client().query_typed(sql, values).await
+    }
+
+    /// Executes a statement that gives one row.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it; also if it gives none or several.
+    pub async fn query_one(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Row, SqlError> {
+        self.client().query_one(sql, values).await
+    }
+
+    /// Executes a statement that gives one row at the most.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it; also if it gives several.
+    pub async fn query_opt(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, SqlError> {
+        self.client().query_opt(sql, values).await
+    }
+
+    /// Executes statements without values, separated by semicolons.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database and of the connection to it.
+    pub async fn batch_execute(&mut self, sql: &str) -> Result<(), SqlError> {
+        self.client().batch_execute(sql).await
+    }
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            // The connection is closed, and the database rolls back.
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It is committed with the letter, or one with its key was before.
+    Committed,
+    /// It is rolled back: the run is not, or no longer, the writer's.
+    Fenced,
+}
+
+/// Begins transactions in a store that has them.
+#[derive(Clone)]
+pub struct Transactions(pub(super) Arc<Shared>);
+
+impl Transactions {
+    pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        let db = &self.0.db;
+        let begun = async {
+            let client = db.connect_for_transaction().await?;
+            let transaction = Transaction { client: Some(client) };
+            transaction.client().batch_execute(&db.begin_long).await?;
+            Ok::<_, Fault>(transaction)
+        };
+        begun.await.map_err(|fault| db.explain(fault, "begin the transaction of a step"))
+    }
+
+    /// Commits a transaction together with a letter to its run, if the run is still the owner's. An error has committed
+    /// nothing: where that is in doubt it is read back, however long that takes.
+    pub(crate) async fn commit(
+        &self,
+        mut transaction: Transaction,
+        run: RunKey,
+        generation: u64,
+        fence: Fence,
+        letter: &Letter,
+    ) -> Result<Recorded, Error> {
+        let shared = &self.0;
+        let session = Session { db: &shared.db, client: transaction.client.take(), open: AtomicBool::new(true) };
+        let explain = |fault: Fault| {
+            let ignored = fault.state() == Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION);
+            let error = shared.db.explain(fault, "commit the transaction of a step");
+            match ignored {
+                true => error.help("a statement of the step failed and the step went on; return its error instead"),
+                false => error,
+            }
+        };
+        match record(shared, &session, run, generation, fence, letter).await {
+            Ok(true) => {}
+            Ok(false) => {
+                session.rollback().await;
+                let known = is_known(&session, run, letter).await.map_err(explain)?;
+                return Ok(if known { Recorded::Committed } else { Recorded::Fenced });
+            }
+            Err(fault) => {
+                if fault.spoils() {
+                    session.spoil();
+                } else {
+                    session.rollback().await;
+                }
+                return Err(explain(fault));
+            }
+        }
+        hit("the transaction of a step is about to be committed");
+        let committed = session.commit().await;
+        hit("the transaction of a step is committed");
+        match committed {
+            Ok(()) => Ok(Recorded::Committed),
+            Err(fault) => {
+                session.spoil();
+                if fault.nothing_done() {
+                    return Err(explain(fault));
+                }
+                tracing::warn!(
+                    ?fault,
+                    "it is not known whether the transaction of a step was committed; it is read back"
+                );
+                match read_back(shared, run, letter).await {
+                    true => Ok(Recorded::Committed),
+                    false => Err(explain(fault)),
+                }
+            }
+        }
+    }
+}
+
+/// Puts the letter into the transaction: whether the run is the owner's, and has had no such letter.
+async fn record(
+    shared: &Shared,
+    session: &Session<'_>,
+    run: RunKey,
+    generation: u64,
+    fence: Fence,
+    letter: &Letter,
+) -> Result<bool> {
+    let held = session
+        .query_opt(
+            HOLD,
+            args![
+                INT8: run, INT8: fence.owner.cast_signed(), INT8: fence.epoch.cast_signed(),
+                INT8: generation.cast_signed(),
+            ],
+        )
+        .await?;
+    if held.is_none() || is_known(session, run, letter).await? {
+        return Ok(false);
+    }
+    let (ours, mut notes) = (shared.ours(), Notes::default());
+    letters::receive(session, &ours, &mut notes, run, letter, None).await?;
+    notes.send(session, &ours.tag, &ours.owners).await?;
+    Ok(true)
+}
+
+async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
+    let key = letter.dedupe.as_deref().unwrap_or_default();
+    Ok(session.query_opt(KNOWN, args![INT8: run, TEXT: Text(key)]).await?.is_some())
+}
+
+/// Whether a transaction whose commit was not answered was committed.
+async fn read_back(shared: &Shared, run: RunKey, letter: &Letter) -> bool {
+    loop {
+        let look = async {
+            let session = shared.db.connect().await?;
+            session.begin().await?;
+            // If it is still being committed it has the run locked.
+            session.query(WAIT, args![INT8: run]).await?;
+            let known = is_known(&session, run, letter).await?;
+            session.rollback().await;
+            Ok::<_, Fault>(known)
+        };
+        match look.await {
+            Ok(known) => return known,
+            Err(fault) => {
+                tracing::warn!(?fault, "it could not be read back whether a transaction was committed; trying again");
+                tokio::time::sleep(READ_BACK_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// A store without transactions of the user's refuses the steps that need them.
+pub(crate) fn refusal(steps: &[&str]) -> Error {
+    Error::coded(Code::Unsupported, "the store has no transactions for steps")
+        .found(format!("steps with `transaction`: {}", steps.join(", ")))
+        .help("open the engine on PostgreSQL, `Engine::open(\"postgres://..\")`; or give these steps a `queue` that engines on PostgreSQL serve")
+}
