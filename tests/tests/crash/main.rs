@@ -21,6 +21,7 @@ mod check;
 mod child;
 mod deploy;
 mod failover;
+mod ledger;
 mod memory;
 mod place;
 mod poison;
