@@ -24,6 +24,7 @@ mod letters;
 mod lifecycle;
 mod live;
 mod load;
+mod output;
 mod queries;
 mod queues;
 mod streams;
@@ -64,6 +65,7 @@ use self::environment::Random;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
 use self::live::{Live, Seat};
+use self::output::Outputs;
 use self::queues::Queues;
 use self::taking::Taking;
 use self::timers::Timers;
@@ -155,6 +157,8 @@ pub(crate) struct Inner {
     readers: Waiters,
     /// How many of them wait for rows of journals.
     tailing: AtomicUsize,
+    /// What takes the output of runs that were started here.
+    outputs: Outputs,
     async_permits: Arc<Semaphore>,
     blocking_permits: Arc<Semaphore>,
     /// Attempts of steps that run.

@@ -1,7 +1,7 @@
 //! Starting a run.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::codec::{self, Payload};
 use crate::context::RequestContext;
 use crate::engine::{self, Asked, Client, IfExists};
 use crate::error::{Code, Result};
+use crate::output::{self, OutputChunk};
 use crate::registry;
 use crate::run::{Run, RunOf};
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
@@ -250,6 +251,49 @@ impl<W: Workflow> Start<W> {
     pub fn include_state(mut self) -> Self {
         self.with_state = true;
         self
+    }
+
+    /// Lets a function take what the steps of the run write to its streams, in this process, in the order of each stream. A
+    /// [`write`](crate::Writer::write) in a step resolves once the chunk is durable and the function has taken it: an error
+    /// of the function is an error of that write, and one that takes its time slows that step down, and nothing else. What
+    /// is written in other processes (by steps of a queue, or by another worker) is read from there. Chunks of attempts that
+    /// fail are given like all others.
+    ///
+    /// It belongs to this start: not to a run that was there before, and after a restart of the process the streams remain,
+    /// and nobody takes from them. What the workflow itself writes is not given.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use workflow_runtime::{Engine, Result, step, workflow, writer};
+    /// #[step]
+    /// async fn speak() -> Result<()> {
+    ///     writer("words").write(&"hello".to_owned()).await
+    /// }
+    /// # #[workflow] async fn speech() -> Result<()> { speak().await }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let heard = Arc::new(Mutex::new(Vec::new()));
+    /// let hears = heard.clone();
+    /// let run = engine.start(speech, ()).output_writer(move |chunk| {
+    ///     let hears = hears.clone();
+    ///     async move {
+    ///         hears.lock().unwrap().push(chunk.get::<String>()?);
+    ///         Ok(())
+    ///     }
+    /// });
+    /// run.await?.await?;
+    /// assert_eq!(*heard.lock().unwrap(), ["hello"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn output_writer<F, R>(self, take: F) -> Self
+    where
+        F: Fn(OutputChunk) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.ask(|asked| asked.output = Some(output::writer(take)))
     }
 
     /// Values that the workflow, its steps and its children can read: see [`RequestContext`].

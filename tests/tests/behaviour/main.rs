@@ -20,6 +20,7 @@ mod hooks;
 mod http;
 mod lifecycle;
 mod outcome;
+mod output;
 mod queues;
 mod races;
 mod resources;

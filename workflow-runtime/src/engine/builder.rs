@@ -15,6 +15,7 @@ use super::client::Handle;
 use super::environment::{Environment, Random, System};
 use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
+use super::output::Outputs;
 use super::queues::Queues;
 use super::taking::Taking;
 use super::timers::{self, Timers};
@@ -313,6 +314,7 @@ impl Builder {
             waiters: Waiters::default(),
             readers: Waiters::default(),
             tailing: AtomicUsize::new(0),
+            outputs: Outputs::default(),
             async_permits: Arc::new(Semaphore::new(self.steps)),
             blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
             attempts: TaskTracker::new(),

@@ -15,6 +15,7 @@ use crate::context::check_attribute;
 use crate::error::{Code, Error, Result};
 use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
+use crate::output::OutputWriter;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
 use crate::store::{
@@ -72,6 +73,7 @@ pub(crate) struct Asked {
     pub attributes: BTreeMap<String, String>,
     pub state: Option<Payload>,
     pub context: BTreeMap<Box<str>, Payload>,
+    pub output: Option<OutputWriter>,
 }
 
 /// What a start with an [id](crate::Start::id) comes to if there is a run with this id already.
@@ -132,6 +134,29 @@ pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>)
     Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), carried: carried.map(Box::new) }
 }
 
+/// The writer of a run that is being started; taken away again unless it is kept.
+struct TakesOutput {
+    engine: Arc<Inner>,
+    run: Option<Arc<str>>,
+}
+
+impl TakesOutput {
+    fn keep(mut self, outcome: &Outcome) {
+        let Some(run) = self.run.take() else { return };
+        if let Outcome::Created(key) = outcome {
+            self.engine.runtime.spawn(self.engine.clone().tail_output(run, *key));
+        }
+    }
+}
+
+impl Drop for TakesOutput {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.engine.outputs.remove(&run);
+        }
+    }
+}
+
 /// What is done ahead of a turn and by it.
 fn both(ahead: Option<Box<Effects>>, turn: Option<Box<Effects>>) -> Option<Box<Effects>> {
     let (Some(mut both), Some(turn)) = (ahead.clone(), turn.clone()) else { return ahead.or(turn) };
@@ -151,33 +176,44 @@ impl Inner {
     ) -> Result<Arc<str>> {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
-        let (if_exists, id) = (asked.if_exists, asked.id.clone());
-        let mut new = self.new_run(definition, args, id, asked)?;
+        let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
+        let new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
         if new.is_named
             && let Some(row) = self.row(&new.id).await?
         {
             return self.settle(Box::new(row), &new, if_exists).await;
         }
-        if self.is_executing()
-            && let Some(outcome) = self.create_here(&new).await?
-        {
-            return match outcome {
-                Outcome::Exists(row) => self.settle(row, &new, if_exists).await,
-                _ => Ok(new.id),
-            };
-        }
-        // Another engine executes in this store: it finds the arguments in the run's inbox.
-        let first = First::Letter(self.letter(&new)?);
-        let ahead = new.ahead.take();
-        match self.send(&new, first, ahead, Vec::new()).await? {
+        let output = self.takes_output(&new.id, output);
+        match self.create_anywhere(&new).await? {
             Outcome::Exists(row) => self.settle(row, &new, if_exists).await,
-            _ => {
-                // It may be this engine by now, which does not see its own letter as somebody's change.
-                self.taking.miss();
+            outcome => {
+                output.keep(&outcome);
                 Ok(new.id)
             }
         }
+    }
+
+    async fn create_anywhere(self: &Arc<Self>, new: &New) -> Result<Outcome> {
+        if self.is_executing()
+            && let Some(outcome) = self.create_here(new).await?
+        {
+            return Ok(outcome);
+        }
+        // Another engine executes in this store: it finds the arguments in the run's inbox.
+        let first = First::Letter(self.letter(new)?);
+        let outcome = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
+        // It may be this engine by now, which does not see its own letter as somebody's change.
+        self.taking.miss();
+        Ok(outcome)
+    }
+
+    /// Lets a writer take what the run writes from its very beginning, unless it comes to nothing.
+    fn takes_output(self: &Arc<Self>, run: &Arc<str>, writer: Option<OutputWriter>) -> TakesOutput {
+        if let Some(writer) = &writer {
+            self.outputs.insert(run, writer.clone());
+        }
+        TakesOutput { engine: self.clone(), run: writer.map(|_| run.clone()) }
     }
 
     fn new_run(
@@ -223,13 +259,14 @@ impl Inner {
 
     /// Starts a run that was created for later, once.
     pub(crate) async fn begin(
-        &self,
+        self: &Arc<Self>,
         definition: &'static WorkflowDefinition,
         id: &Arc<str>,
         args: Payload,
         asked: Asked,
     ) -> Result<()> {
         self.check_open()?;
+        let output = self.takes_output(id, asked.output.clone());
         let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
         let first = First::Begin(self.letter(&new)?);
         let ahead = new.ahead.take();
@@ -246,8 +283,9 @@ impl Inner {
                 };
                 Err(error.run(id).into_fatal())
             }
-            _ => {
+            outcome => {
                 self.taking.miss();
+                output.keep(&outcome);
                 Ok(())
             }
         }

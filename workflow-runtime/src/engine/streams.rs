@@ -32,26 +32,35 @@ impl AttemptWriter {
         };
         let engine = self.engine.upgrade().ok_or_else(closed)?.inner.clone();
         let stream = chunk.stream.clone();
+        let execution = Execution {
+            generation: self.live.generation,
+            op: self.op,
+            step: self.step.into(),
+            attempt: self.attempt,
+            epoch: self.live.fence.epoch,
+        };
         let write = Write::Chunk {
             run: self.live.key,
             owner: self.live.fence.owner,
-            execution: Execution {
-                generation: self.live.generation,
-                op: self.op,
-                step: self.step.into(),
-                attempt: self.attempt,
-                epoch: self.live.fence.epoch,
-            },
+            execution: execution.clone(),
             into: self.into.clone(),
             chunk: engine.new_chunk(chunk),
             most: STREAM_CHUNKS_MAX,
         };
+        let run = self.into.as_ref().unwrap_or(&self.live.id);
+        let written = self.written(&engine, run, &stream, write);
+        match engine.outputs.get(run) {
+            Some(output) => output.write(&engine, run, &stream, &execution, written).await,
+            None => written.await,
+        }
+    }
+
+    async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: Write) -> Result<()> {
         // Queued before the turn that settles the attempt, or not at all.
         let queued = self.life.before_its_end(|| {
             self.live.attempt_writes(self.op, self.attempt);
             engine.batcher.send(write)
         });
-        let run = self.into.as_ref().unwrap_or(&self.live.id);
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
@@ -64,12 +73,12 @@ impl AttemptWriter {
                 engine.readers.wake(run, None);
                 Ok(())
             }
-            Outcome::Closed => Err(closed_already(run, &stream)),
+            Outcome::Closed => Err(closed_already(run, stream)),
             Outcome::Finished => {
                 let text = format!("the run has ended, and its stream `{stream}` with it");
                 Err(Error::coded(Code::StreamClosed, text).run(run))
             }
-            Outcome::Full => Err(full(run, &stream)),
+            Outcome::Full => Err(full(run, stream)),
             _ => Err(over()),
         }
     }

@@ -1,0 +1,193 @@
+//! Functions that take what the steps of a run write, in the process that has started it.
+
+use std::sync::{Arc, Mutex};
+
+use futures::future::join_all;
+use tokio::sync::Semaphore;
+use workflow_runtime::{Code, Error, OutputChunk, Result, hook, step, workflow, writer};
+
+use crate::support::{Lab, soon};
+
+#[step(retries = 1, backoff = "0ms..0ms")]
+async fn tells(#[resource] lab: &Lab, stream: String, count: u32) -> Result<u32> {
+    let attempt = lab.note(&stream);
+    let out = writer::<u32>(&stream);
+    for number in 0..count {
+        out.write(&number).await?;
+        lab.note(&format!("{stream} {number}"));
+    }
+    if stream == "fails first" && attempt == 1 { Err(Error::new("not this time")) } else { Ok(count) }
+}
+
+#[step(queue = "output")]
+async fn tells_elsewhere(count: u32) -> Result<()> {
+    let out = writer::<u32>("elsewhere");
+    for number in 0..count {
+        out.write(&number).await?;
+    }
+    Ok(())
+}
+
+#[step]
+async fn asks_for_it(stream: String) -> Result<String> {
+    match writer::<u32>(&stream).write(&1).await {
+        Ok(()) => Ok("taken".into()),
+        Err(error) => Ok(format!("{}: {error:?}", error.code())),
+    }
+}
+
+#[workflow]
+async fn one_stream(stream: String, count: u32) -> Result<u32> {
+    writer::<u32>(&stream).write(&99).await?;
+    tells(stream, count).await
+}
+
+#[workflow]
+async fn many_streams(streams: Vec<String>, count: u32) -> Result<()> {
+    let told = join_all(streams.into_iter().map(|stream| tells(stream, count))).await;
+    told.into_iter().collect::<Result<Vec<_>>>().map(drop)
+}
+
+#[workflow]
+async fn of_a_queue(count: u32) -> Result<()> {
+    tells_elsewhere(count).await
+}
+
+#[workflow]
+async fn refused_writes() -> Result<String> {
+    asks_for_it("log".into()).await
+}
+
+#[workflow]
+async fn tells_when_it_is_told_to() -> Result<u32> {
+    hook::<()>().token("tell").await?;
+    tells("later".into(), 3).await
+}
+
+#[derive(Clone, Default)]
+struct Taken(Arc<Mutex<Vec<OutputChunk>>>);
+
+impl Taken {
+    async fn take(self, chunk: OutputChunk) -> Result<()> {
+        self.0.lock().unwrap().push(chunk);
+        Ok(())
+    }
+
+    fn of(&self, stream: &str) -> Vec<u32> {
+        let taken = self.0.lock().unwrap();
+        taken.iter().filter(|chunk| chunk.stream == stream).map(|chunk| chunk.get().unwrap()).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+on_each_store! {
+    async fn output_writer_takes_what_steps_write_in_order(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let taken = Taken::default();
+        let takes = taken.clone();
+        let start = engine.start(one_stream, ("log".into(), 20));
+        let run = start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        soon(&run).await.unwrap();
+        assert_eq!(taken.of("log"), (0..20).collect::<Vec<_>>(), "and not what the workflow writes");
+        let first = taken.0.lock().unwrap()[0].clone();
+        assert!(first.step.ends_with("::tells"));
+        assert_eq!((first.attempt, first.index), (1, 1));
+        assert_eq!(first.get::<String>().unwrap_err().code(), Code::Payload);
+    }
+
+    async fn output_writer_takes_the_streams_of_parallel_steps(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let taken = Taken::default();
+        let takes = taken.clone();
+        let streams: Vec<String> = (0..4).map(|number| format!("s{number}")).collect();
+        let created = engine.create_run(many_streams).await.unwrap();
+        let start = created.start((streams.clone(), 10));
+        let run = start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        soon(&run).await.unwrap();
+        for stream in streams {
+            assert_eq!(taken.of(&stream), (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    async fn output_writer_that_refuses_fails_the_write(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let refuse = |_| async { Err(Error::new("no room")) };
+        let run = engine.start(refused_writes, ()).output_writer(refuse).await.unwrap();
+        let told = soon(&run).await.unwrap();
+        assert!(told.contains("no room") && told.contains("the output writer did not take it"), "{told}");
+        let panic = |_| async { panic!("no room at all") };
+        let run = engine.start(refused_writes, ()).output_writer(panic).await.unwrap();
+        let told = soon(&run).await.unwrap();
+        assert!(told.contains("no room at all"), "{told}");
+    }
+
+    async fn output_writer_that_is_slow_slows_its_step_and_nothing_else(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let gate = Arc::new(Semaphore::new(0));
+        let passes = gate.clone();
+        let slow = move |_| {
+            let passes = passes.clone();
+            async move {
+                passes.acquire().await.expect("it stays open").forget();
+                Ok(())
+            }
+        };
+        let run = engine.start(one_stream, ("slow".into(), 3)).output_writer(slow).await.unwrap();
+        lab.executed("slow", 1).await;
+        let other = engine.start(one_stream, ("quick".into(), 3)).await.unwrap();
+        soon(&other).await.unwrap();
+        assert_eq!(lab.count("slow 0"), 0);
+        gate.add_permits(1);
+        lab.executed("slow 0", 1).await;
+        assert_eq!(lab.count("slow 1"), 0);
+        gate.add_permits(2);
+        assert_eq!(soon(&run).await.unwrap(), 3);
+    }
+
+    async fn output_writer_takes_what_failed_attempts_wrote(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let taken = Taken::default();
+        let takes = taken.clone();
+        let start = engine.start(one_stream, ("fails first".into(), 2));
+        let run = start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        soon(&run).await.unwrap();
+        let attempts: Vec<_> = taken.0.lock().unwrap().iter().map(|chunk| chunk.attempt).collect();
+        assert_eq!((taken.of("fails first"), attempts), (vec![0, 1, 0, 1], vec![1, 1, 2, 2]));
+    }
+
+    async fn output_writer_takes_what_is_written_elsewhere(place: Place) {
+        let lab = Lab::new();
+        let worker = place.builder(&lab).queue("output", 1).open().await.unwrap();
+        let client = place.builder(&lab).connect().await.unwrap();
+        for starts in [&client, &*worker] {
+            let taken = Taken::default();
+            let takes = taken.clone();
+            let run = starts.start(of_a_queue, 5).output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+            soon(&run).await.unwrap();
+            soon(async { while taken.len() < 5 { tokio::task::yield_now().await } }).await;
+            assert_eq!(taken.of("elsewhere"), [0, 1, 2, 3, 4]);
+        }
+    }
+
+    async fn output_writer_belongs_to_its_start(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let (first, second) = (Taken::default(), Taken::default());
+        for taken in [&first, &second] {
+            let takes = taken.clone();
+            let start = engine.start(tells_when_it_is_told_to, ()).id("r");
+            start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        }
+        engine.shutdown().await.unwrap();
+        // After a restart the stream remains, and there is no writer.
+        let engine = place.open(&lab).await;
+        engine.resume_hook("tell", &()).await.unwrap();
+        let run = engine.get_run::<u32, Error>("r");
+        assert_eq!(soon(&run).await.unwrap(), 3);
+        assert_eq!((first.len(), second.len(), run.stream::<u32>("later").tail().await.unwrap()), (0, 0, Some(2)));
+    }
+}

@@ -1,0 +1,160 @@
+//! Writers that take what the steps of a run write, in the process that has started it.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::Mutex;
+
+use super::Inner;
+use crate::error::{Code, Error, Result};
+use crate::limits::CHUNK_PAGE_ROWS;
+use crate::output::{OutputChunk, OutputWriter};
+use crate::replay::panic_text;
+use crate::store::{ChunkRow, Execution, Follow, RunKey};
+
+/// The writers, by the ids of their runs.
+#[derive(Default)]
+pub(super) struct Outputs(Lock<HashMap<Arc<str>, Arc<Output>>>);
+
+/// What one writer has taken. Whoever writes a chunk or looks for those that others have written holds it meanwhile, so that
+/// the writer gets them in the order of the stream.
+pub(super) struct Output {
+    writer: OutputWriter,
+    taken: Mutex<HashMap<Arc<str>, u64>>,
+}
+
+impl Outputs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Output>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self, run: &str) -> Option<Arc<Output>> {
+        self.lock().get(run).cloned()
+    }
+
+    pub fn insert(&self, run: &Arc<str>, writer: OutputWriter) {
+        self.lock().insert(run.clone(), Arc::new(Output { writer, taken: Mutex::default() }));
+    }
+
+    pub fn remove(&self, run: &str) {
+        let gone = self.lock().remove(run);
+        // Outside the lock: it is the user's.
+        drop(gone);
+    }
+}
+
+impl Output {
+    /// Writes a chunk and gives it to the writer, with those before it that others have written.
+    pub async fn write<W: Future<Output = Result<()>>>(
+        &self,
+        engine: &Inner,
+        run: &str,
+        stream: &Arc<str>,
+        by: &Execution,
+        write: W,
+    ) -> Result<()> {
+        let mut taken = self.taken.lock().await;
+        write.await?;
+        let key = engine.run_key(run).await?;
+        let mut ours = Ok(());
+        self.take(engine, key, stream, &mut taken, |row, given| {
+            if row.writer.as_ref() == Some(by) {
+                ours = given;
+            } else if let Err(error) = given {
+                not_taken(run, &error);
+            }
+        })
+        .await?;
+        ours.map_err(|error| error.context("the chunk was written, and the output writer did not take it").run(run))
+    }
+
+    /// Gives the writer what has come to a stream since.
+    async fn take(
+        &self,
+        engine: &Inner,
+        key: RunKey,
+        stream: &Arc<str>,
+        taken: &mut HashMap<Arc<str>, u64>,
+        mut given: impl FnMut(&ChunkRow, Result<()>),
+    ) -> Result<()> {
+        loop {
+            let next = taken.entry(stream.clone()).or_default();
+            let rows = engine.store.chunks(key, stream, *next, CHUNK_PAGE_ROWS).await?.rows;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in rows {
+                *next = row.index + 1;
+                if let Some(writer) = &row.writer {
+                    let chunk = OutputChunk {
+                        stream: stream.to_string(),
+                        index: row.index,
+                        value: serde_json::from_str(&row.value)
+                            .map_err(|error| Error::coded(Code::Damaged, "a chunk is no JSON").because(error))?,
+                        step: writer.step.to_string(),
+                        attempt: writer.attempt,
+                    };
+                    let result = self.give(chunk).await;
+                    given(&row, result);
+                }
+            }
+        }
+    }
+
+    async fn give(&self, chunk: OutputChunk) -> Result<()> {
+        // The user's closure may panic before it has made a future.
+        let writer = self.writer.clone();
+        let taking = AssertUnwindSafe(async move { writer(chunk).await }).catch_unwind();
+        taking.await.unwrap_or_else(|panic| {
+            Err(Error::coded(Code::Panic, format!("the output writer panicked: {}", panic_text(&*panic))))
+        })
+    }
+}
+
+fn not_taken(run: &str, error: &Error) {
+    tracing::warn!(run, ?error, "an output writer did not take a chunk that was written in another process");
+}
+
+impl Inner {
+    /// Gives the writer of a run what is written elsewhere, until the run has ended.
+    pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey) {
+        let mut follows = false;
+        while let Some(output) = self.outputs.get(&run) {
+            let mut waiter = self.readers.register(&run);
+            match self.take_output(&output, &run, key).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(run = &*run, ?error, "what steps have written could not be read"),
+            }
+            if self.stopped.is_cancelled() {
+                break;
+            }
+            // What came before it is seen by another look.
+            if !follows && matches!(self.store.follow(key, &run, Follow::Chunks).await, Ok(true)) {
+                follows = true;
+                continue;
+            }
+            let _ = (&mut waiter.ended).await;
+            follows = false;
+        }
+        self.outputs.remove(&run);
+    }
+
+    /// Whether the run has ended.
+    async fn take_output(&self, output: &Output, run: &Arc<str>, key: RunKey) -> Result<bool> {
+        // Before its streams are read: nothing is written after its end.
+        let ended = self.row(run).await?.is_none_or(|row| row.status.is_terminal());
+        for stream in self.store.streams(key).await? {
+            let mut taken = output.taken.lock().await;
+            let given = |_: &ChunkRow, given: Result<()>| {
+                if let Err(error) = given {
+                    not_taken(run, &error);
+                }
+            };
+            output.take(self, key, &stream, &mut taken, given).await?;
+        }
+        Ok(ended)
+    }
+}
