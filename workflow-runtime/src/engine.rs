@@ -27,6 +27,7 @@ mod load;
 mod output;
 mod queries;
 mod queues;
+mod repair;
 mod streams;
 mod suspended;
 mod taking;
@@ -56,6 +57,7 @@ pub(crate) use self::create::Asked;
 pub use self::create::IfExists;
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
+pub(crate) use self::repair::At;
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;
 

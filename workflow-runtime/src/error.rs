@@ -67,6 +67,8 @@ pub enum Code {
     AlreadyStarted,
     /// The workflow's own check refuses the arguments.
     InvalidArguments,
+    /// The run is not one that can be retried or forked so.
+    NotRepairable,
     /// No workflow or step with this id is in this build.
     NotRegistered,
     /// Two definitions have the same id.
@@ -121,6 +123,7 @@ impl Code {
             Code::RunExists => "run_exists",
             Code::AlreadyStarted => "already_started",
             Code::InvalidArguments => "invalid_arguments",
+            Code::NotRepairable => "not_repairable",
             Code::NotRegistered => "not_registered",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",

@@ -39,6 +39,12 @@ pub enum RunEventKind {
         /// The arguments of its workflow.
         input: Value,
     },
+    /// The run goes on with what is told before, which has happened in another run or before the run had ended: it was
+    /// [forked](crate::Run::fork) or is [retried](crate::Run::retry).
+    Reopened {
+        /// The id of the run that it was forked from.
+        source: Option<String>,
+    },
     /// The workflow called a step. Its first attempt begins.
     StepStarted {
         /// The number of the operation.
@@ -254,6 +260,8 @@ pub struct StepOutcome {
     pub operation: u64,
     /// How often the run had continued as new before.
     pub generation: u64,
+    /// The index of the [event](crate::Run::events) at which it was called.
+    pub event: u64,
     /// The id of the run that executes it: of a child, or of a step of a queue.
     pub run: Option<String>,
     /// Where it is.
@@ -313,6 +321,11 @@ impl Teller {
     pub fn next_generation(&mut self) {
         self.generation += 1;
         self.operations.clear();
+    }
+
+    /// The number of the next event.
+    pub fn next(&self) -> u64 {
+        self.next
     }
 
     /// What a delivery tells, in order.
@@ -377,6 +390,7 @@ impl Teller {
                 }
                 (_, end) => RunEventKind::RunEnded { operation: *op, end: Ending::of(end)? },
             },
+            Event::Reopened { source, .. } => RunEventKind::Reopened { source: source.clone() },
             // What comes of them is told behind them.
             Event::Cancel { .. } | Event::WakeUp => return Ok(None),
         }))
@@ -384,13 +398,13 @@ impl Teller {
 
     fn command(&mut self, command: &Command) -> Result<Option<RunEventKind>, Error> {
         Ok(Some(match command {
-            Command::Step { op, step, name, input, run, .. } => {
+            Command::Step { op, step, name, input, run, given, .. } => {
                 self.operations.insert(*op, Waits::Step);
                 RunEventKind::StepStarted {
                     operation: *op,
                     step: step.to_string(),
                     name: name.as_deref().map(str::to_owned),
-                    input: value(input)?,
+                    input: value(given.as_ref().unwrap_or(input))?,
                     run: run.as_deref().map(str::to_owned),
                 }
             }
@@ -450,6 +464,7 @@ impl Steps {
             name: None,
             operation,
             generation: event.generation,
+            event: event.index,
             run,
             status: StepStatus::Running,
             attempts: 1,
@@ -460,6 +475,15 @@ impl Steps {
             started_at: event.at,
             ended_at: None,
         });
+    }
+
+    /// Finds the open steps of a generation again.
+    fn reindex(&mut self, generation: u64) {
+        let open = |(at, step): (usize, &StepOutcome)| {
+            let is_open = step.generation == generation && self.open.contains_key(&step.operation);
+            is_open.then_some((step.operation, at))
+        };
+        self.open = self.steps.iter().enumerate().filter_map(open).collect();
     }
 
     fn change(&mut self, operation: u64, change: impl FnOnce(&mut StepOutcome)) {
@@ -480,6 +504,11 @@ impl Steps {
     pub fn add(&mut self, event: RunEvent) {
         match event.kind.clone() {
             RunEventKind::Started { input } if event.generation == 0 => self.input = input,
+            // It has the steps of the generation before that it goes on with.
+            RunEventKind::Reopened { source: None } => {
+                self.steps.retain(|step| step.generation + 1 != event.generation);
+                self.reindex(event.generation);
+            }
             RunEventKind::StepStarted { operation, step, name, input, run } => {
                 self.begin(&event, operation, step, input, run);
                 self.change(operation, |step| step.name = name);

@@ -68,6 +68,7 @@ mod output;
 mod probe;
 mod queue;
 mod registry;
+mod repair;
 mod replay;
 mod resources;
 mod resume;
@@ -153,6 +154,7 @@ pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus}
 pub use self::invocation::Invocation;
 pub use self::outcome::{GetOutcome, Outcome};
 pub use self::output::OutputChunk;
+pub use self::repair::Fork;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
 pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
 pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};

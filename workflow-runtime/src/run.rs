@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Failure, Result};
 use crate::events::Events;
 use crate::history::{StepOutcome, Steps};
 use crate::outcome::{self, GetOutcome};
+use crate::repair::Fork;
 use crate::replay::{Completion, Kind, Operation};
 use crate::store::Status;
 use crate::stream::Reader;
@@ -228,6 +229,88 @@ impl<T, E> Run<T, E> {
     /// ```
     pub fn events(&self) -> Events {
         Events::new(self.engine.clone(), self.id.clone())
+    }
+
+    /// Lets a run go on that has failed, was cancelled or is stuck, from its last good point: under the same id, and wherever
+    /// its workflow is executed. Nothing is to be done for a run whose process has died: it goes on by itself.
+    ///
+    /// One that is **stuck** is tried again at once, as with another build. One that has **failed** or was **cancelled** gets
+    /// another [generation](RunInfo::generation) with the journal of the one before, which stays as it is: steps that have
+    /// succeeded are not executed again; those by which it failed are, with all their attempts and new idempotency keys; and so
+    /// are children. If the workflow has failed by itself it is given the last event once more, for the build that has been
+    /// mended. What rollbacks have undone must not be taken for done: if there were any, everything is executed again from
+    /// the first step on that was undone. Its state and attributes stay as they are until they are set again.
+    ///
+    /// Who has been told of the failure, such as a parent, is not told again. It is durable once this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, or somebody was faster;
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses.
+    ///
+    /// ```
+    /// # use std::sync::atomic::{AtomicBool, Ordering};
+    /// # use workflow_runtime::{Engine, Error, Result, step, workflow};
+    /// # static MENDED: AtomicBool = AtomicBool::new(false);
+    /// #[step(retries = 0)]
+    /// async fn ship(order: u64) -> Result<u64> {
+    ///     if MENDED.load(Ordering::SeqCst) { Ok(order) } else { Err(Error::new("the carrier is down")) }
+    /// }
+    /// # #[workflow] async fn checkout(order: u64) -> Result<u64> { ship(order).await }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(checkout, 7).await?;
+    /// assert!((&run).await.is_err());
+    /// MENDED.store(true, Ordering::SeqCst);
+    /// run.retry().await?;
+    /// assert_eq!(run.await?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn retry(&self) -> Result<()> {
+        self.engine().await?.inner().retry(&self.id).await
+    }
+
+    /// Starts another run that begins where this one had come to just before an [event](Run::events), by its index. If the
+    /// event is the call of a step that call is kept, and the step is executed; of other operations that the workflow asked
+    /// for at the same time nothing is left out. Index 0 begins anew, with the same arguments. This run is not
+    /// changed, and may still go on.
+    ///
+    /// What was recorded by then is not executed again. What was under way is the new run's own: its steps are executed, its
+    /// children started, its hooks opened (a token that this run still has gives a conflict), its sleeps end when they would
+    /// have. Idempotency keys, and the random numbers from there on, are others.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, or no step is called there that could be given
+    /// an [input](Fork::input); [`Code::RunExists`](crate::Code::RunExists); [`Code::RunNotFound`](crate::Code::RunNotFound); or if
+    /// the store refuses. If the code that is there now does not fit the history, the new run is stuck.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, step, workflow};
+    /// # #[step] async fn draw(prompt: String) -> Result<String> { Ok(format!("picture of {prompt}")) }
+    /// # #[step] async fn frame(picture: String) -> Result<String> { Ok(format!("framed {picture}")) }
+    /// #[workflow]
+    /// async fn poster(prompt: String) -> Result<String> {
+    ///     let picture = draw(prompt).await?;
+    ///     frame(picture).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(poster, "a cat".to_owned()).await?;
+    /// let outcome = run.outcome().await?;
+    /// let framing = &outcome.steps[1]; // the picture is not drawn again
+    /// let fork = run.fork(framing.event).input(&("another picture",)).await?;
+    /// assert_eq!(fork.await?, "framed another picture");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fork(&self, event: u64) -> Fork<T, E> {
+        Fork::new(self.engine.clone(), self.clone(), event)
     }
 
     /// What the run is [suspended](crate::suspend) for, by label: what its workflow waits for and what its steps do, those

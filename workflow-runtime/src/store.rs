@@ -467,6 +467,13 @@ pub enum First {
     /// of its arguments and its fingerprint takes the place of what was said before. Otherwise [`Outcome::Exists`], or
     /// [`Outcome::Unknown`] if there is no run with this id.
     Begin(Letter),
+    /// With a journal that was another run's: nobody's run, `running`, due at once, with these letters in its inbox.
+    Journal {
+        /// Its rows, from index 0.
+        rows: Vec<JournalRow>,
+        /// At least one.
+        letters: Vec<Letter>,
+    },
 }
 
 /// A turn of a run: all of it or nothing.
@@ -581,6 +588,24 @@ pub enum Write {
     Noticed {
         /// Its sequence.
         sequence: u64,
+    },
+    /// Lets a run that has failed or was cancelled go on as a new generation: [`Outcome::Committed`], also if these very letters
+    /// came before; [`Outcome::Fenced`] if it has not ended so in this generation; or [`Outcome::Unknown`]. It is nobody's,
+    /// `running` and due at once. The journals of the generations before stay.
+    Reopen {
+        /// The run's id.
+        run: Arc<str>,
+        /// The generation that has ended.
+        generation: u64,
+        /// The journal of the next one, from index 0.
+        rows: Vec<JournalRow>,
+        /// At least one, with a dedupe key.
+        letters: Vec<Letter>,
+    },
+    /// Makes a stuck run due, as [`Write::Unstick`]: [`Outcome::Committed`], also if it is not stuck, or [`Outcome::Unknown`].
+    UnstickRun {
+        /// The run's id.
+        run: Arc<str>,
     },
     /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
     /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.

@@ -23,6 +23,7 @@ mod outcome;
 mod output;
 mod queues;
 mod races;
+mod repair;
 mod resources;
 mod rollback;
 mod rollback_closures;

@@ -233,7 +233,7 @@ on_each_store! {
         assert_eq!(waits_for(&run, 1).await, ["publish?"]);
         let suspended = run.suspended().await.unwrap().remove(0);
         assert_eq!(suspended.payload, "publish?");
-        soon(async { while run.status().await.unwrap() != Status::Suspended {} }).await;
+        soon(async { while run.status().await.unwrap() != Status::Suspended { tokio::task::yield_now().await } }).await;
         assert_eq!(lab.count("publish?"), 1);
         run.resume(&yes()).label("publish?").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "Ada: true in attempt 2");
@@ -279,7 +279,7 @@ on_each_store! {
         let run = engine.start(twice, ()).await.unwrap();
         assert_eq!(waits_for(&run, 1).await, ["first"]);
         run.resume(&3).await.unwrap();
-        soon(async { while labels(&run).await != ["second"] {} }).await;
+        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
         run.resume(&4).label("second").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 8);
     }
@@ -291,7 +291,7 @@ on_each_store! {
         let suspended = run.suspended().await.unwrap().remove(0);
         assert_eq!((suspended.label.as_str(), suspended.payload), ("waits_itself", serde_json::json!(["a", "b"])));
         run.resume(&yes()).await.unwrap();
-        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != 5) {} }).await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != 5) { tokio::task::yield_now().await } }).await;
         run.resume(&6).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), (yes(), 6));
     }
@@ -395,7 +395,7 @@ on_each_store! {
         let run = engine.start(gives_up, ()).await.unwrap();
         waits_for(&run, 1).await;
         clock.set(70_000);
-        soon(async { while engine.get_hook("after it was given up").await.is_err() {} }).await;
+        soon(async { while engine.get_hook("after it was given up").await.is_err() { tokio::task::yield_now().await } }).await;
         assert_eq!(labels(&run).await, [""; 0]);
         let error = run.resume(&yes()).label("given up").await.unwrap_err();
         assert_eq!(error.code(), Code::AlreadyResumed, "{error:?}");

@@ -118,7 +118,7 @@ case! {
         let run = engine.start(gives_up_booking, ledger.table.clone()).id("r").await.unwrap();
         lab.executed("waits", 1).await;
         let step: Run<i64> = engine.get_run(&run.children().await.unwrap()[0]);
-        soon(async { while step.status().await.unwrap() != Status::Cancelled {} }).await;
+        soon(async { while step.status().await.unwrap() != Status::Cancelled { tokio::task::yield_now().await } }).await;
         lab.open_gate("transaction");
         engine.resume_hook("r", &()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "given up");

@@ -16,6 +16,7 @@ mod ownership;
 #[cfg(unix)]
 mod postgres_open;
 mod recoveries;
+mod repair;
 mod streams;
 mod tokens;
 #[cfg(unix)]
@@ -71,6 +72,11 @@ every {
         two_begins_of_a_group_are_one,
         only_the_engine_that_executes_creates_runs_of_its_own,
         values_come_back_as_they_were;
+    repair:
+        a_run_that_has_ended_goes_on_as_a_new_generation,
+        what_has_not_failed_is_not_reopened,
+        a_run_begins_with_the_journal_of_another,
+        one_stuck_run_is_made_due;
     turns:
         a_turn_appends_changes_delivers_and_returns,
         what_a_turn_leaves_alone_stays,

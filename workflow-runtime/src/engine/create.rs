@@ -464,7 +464,7 @@ impl Inner {
     }
 
     /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.
-    fn new_id(&self) -> String {
+    pub(super) fn new_id(&self) -> String {
         let mut random = [0; 10];
         self.random.fill(&mut random);
         uuid::Builder::from_unix_timestamp_millis(self.environment.now(), &random).into_uuid().to_string()

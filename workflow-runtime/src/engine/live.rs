@@ -52,7 +52,7 @@ impl Arrival {
     /// whatever the clocks say of those who sent something else.
     pub fn order(&self) -> (u64, bool) {
         match self.what {
-            What::Letter { event: Event::Started { .. }, .. } => (1, false),
+            What::Letter { event: Event::Started { .. } | Event::Reopened { .. }, .. } => (1, false),
             _ => (self.at, matches!(self.what, What::Due { .. })),
         }
     }

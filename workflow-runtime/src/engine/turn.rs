@@ -328,7 +328,7 @@ fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
     match event {
         Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
         Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
-        Event::WakeUp => true,
+        Event::WakeUp | Event::Reopened { .. } => true,
         Event::Conflict { op, .. } => {
             let waits = |kind: &Kind| match kind {
                 Kind::Hook(_) => true,

@@ -142,6 +142,10 @@ impl Core {
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
             Event::Ended { op, end } => self.shared.complete(*op, self.shared.ended(*op, end.clone()))?,
             Event::WakeUp => None,
+            Event::Reopened { seed, .. } => {
+                self.shared.reopen(seed);
+                None
+            }
             Event::Suspended { op, label, payload, type_name } => {
                 let (label, type_name) = (label.clone(), Arc::from(&**type_name));
                 self.shared.suspended(*op, Suspension { label, payload: payload.clone(), type_name })?;

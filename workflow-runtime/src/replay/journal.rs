@@ -76,6 +76,14 @@ pub(crate) enum Event {
     Ended { op: u64, end: End },
     /// Somebody cancelled the run.
     Cancel { reason: String },
+    /// The run goes on from here with what is in its journal so far, which was another run's or an earlier generation's.
+    Reopened {
+        /// As in `Started`, for what comes from now on.
+        seed: String,
+        /// The id of the run that it was forked from; nothing if it is a retry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+    },
 }
 
 /// What a run has when it begins, or when it goes on as a new generation.
@@ -132,6 +140,9 @@ pub(crate) enum Command {
         /// The run that executes it, if it is not executed where its own run is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<Cow<'static, str>>,
+        /// What it is executed with instead of its input: somebody has said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<Payload>,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
@@ -197,17 +208,17 @@ impl Command {
                 Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
             ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
             (
-                Command::Child { op, workflow, run, input, detached, abandoned },
+                Command::Child { op, workflow, input, detached, abandoned, .. },
                 Command::Child {
                     op: op_then,
                     workflow: workflow_then,
-                    run: run_then,
                     input: input_then,
                     detached: detached_then,
                     abandoned: abandoned_then,
+                    ..
                 },
             ) => {
-                (op, workflow, run) == (op_then, workflow_then, run_then)
+                (op, workflow) == (op_then, workflow_then)
                     && (detached, abandoned) == (detached_then, abandoned_then)
                     && input.same_value(input_then, recode)
             }
@@ -282,7 +293,7 @@ impl Event {
             | Event::Finished { value: payload, .. } => payload.as_str().len(),
             Event::Conflict { owner: text, .. } | Event::Cancel { reason: text } => text.len(),
             Event::Ended { end, .. } => end.bytes(),
-            Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp => 0,
+            Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp | Event::Reopened { .. } => 0,
         }
     }
 
@@ -388,6 +399,7 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
             | Event::Payload { .. }
             | Event::Conflict { .. }
             | Event::WakeUp
+            | Event::Reopened { .. }
             | Event::Cancel { .. } => {}
         }
         for command in &delivery.commands {

@@ -275,6 +275,7 @@ impl Kind {
                 input: step.input.clone(),
                 rollback: step.rollback.is_some(),
                 run: (!step.is_here()).then(|| Cow::Owned(run.child_id(op).to_string())),
+                given: None,
             },
             Kind::Timer { until, .. } => Command::Timer { op, until: *until },
             Kind::Child(child) => Command::Child {
@@ -299,6 +300,7 @@ impl Kind {
                 input: Payload::null(),
                 rollback: false,
                 run: None,
+                given: None,
             },
         }
     }

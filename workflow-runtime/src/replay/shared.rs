@@ -130,6 +130,14 @@ impl Identity {
     pub fn key(&self, op: u64) -> String {
         format!("{}/{}/{op}", self.run, self.generation)
     }
+
+    /// The id of the child that an operation starts: of the same length however deep it is.
+    pub fn child_id(&self, op: u64) -> Arc<str> {
+        let hash = Sha256::digest(self.key(op).as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()
+    }
 }
 
 /// See the module.
@@ -248,6 +256,7 @@ impl Shared {
         if let Kind::Step(step) = &mut kind {
             state.as_recorded(step);
         }
+        let given = state.given();
         let command = kind.command(self, op);
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
@@ -262,6 +271,9 @@ impl Shared {
         drop(state);
         if !self.record(command, kind.recode(), Some(site)) {
             return None;
+        }
+        if let (Kind::Step(step), Some(given)) = (&mut kind, given) {
+            step.input = given;
         }
         let mut state = self.state();
         if state.expected.is_none() {

@@ -12,6 +12,7 @@ use crate::codec::{Payload, Recode};
 use crate::error::Error;
 use crate::limits;
 use crate::queue;
+use crate::registry::registry;
 use crate::replay::journal::{Command, Inherited};
 use crate::replay::operation::{Kind, Opening, Place, StartedChild, StepRequest};
 
@@ -126,6 +127,14 @@ impl State {
         }
     }
 
+    /// What a step is executed with, if that is not what the workflow has given it.
+    pub(super) fn given(&self) -> Option<Payload> {
+        match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+            Some(Command::Step { given, .. }) => given.clone(),
+            _ => None,
+        }
+    }
+
     /// The end of the run gives up the children that it still waits for, unless they are to go on.
     pub(super) fn give_up_children(&mut self, id: impl Fn(u64) -> Arc<str>) {
         let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
@@ -140,12 +149,38 @@ impl State {
 }
 
 impl Shared {
-    /// The id of the child that an operation starts: of the same length however deep it is.
+    /// The id of the child that an operation starts.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
-        let hash = Sha256::digest(self.identity.key(op).as_bytes());
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()
+        self.identity.child_id(op)
+    }
+
+    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again.
+    pub(in crate::replay) fn reopen(&self, seed: &str) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.seed = Sha256::digest(seed.as_bytes()).into();
+        state.rng = None;
+        if state.expected.is_some() {
+            return;
+        }
+        state.effects.state.clone_from(&state.value);
+        let mut open: Vec<u64> =
+            state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
+        open.sort_unstable();
+        for op in open {
+            let Some(slot) = state.ops.get_mut(&op) else { continue };
+            if let Kind::Step(step) = &mut slot.kind {
+                if let Some(opening) = step.opening(op, &self.identity.run) {
+                    state.effects.opened.push(opening);
+                }
+                if let (Place::Elsewhere, Some(workflow)) = (step.place, registry().queued(step.definition)) {
+                    step.place = Place::Queue(workflow);
+                }
+            }
+            if let Err(error) = state.effects.issued(op, &slot.kind, self, state.inherited.clone()) {
+                state.fault.get_or_insert(error);
+            }
+        }
     }
 
     /// What the run has asked for.

@@ -102,7 +102,7 @@ struct Watcher {
 pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
     match (write, outcome) {
         (Write::Create(new), Outcome::Created(_)) => match &new.first {
-            First::Letter(_) | First::Begin(_) => true,
+            First::Letter(_) | First::Begin(_) | First::Journal { .. } => true,
             First::Later => false,
             First::Turn { change, .. } => ends(change.status),
         },
@@ -117,6 +117,8 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
             | Write::Deliver { .. }
             | Write::Release { .. }
             | Write::Unstick { .. }
+            | Write::UnstickRun { .. }
+            | Write::Reopen { .. }
             | Write::Chunk { .. },
             Outcome::Committed,
         ) => true,
@@ -264,6 +266,8 @@ impl State {
                 Outcome::Committed
             }
             Write::Unstick { build } => self.unstick(build),
+            Write::UnstickRun { run } => self.unstick_run(run),
+            Write::Reopen { run, generation, rows, letters } => self.reopen(run, *generation, rows, letters),
         }
     }
 
@@ -300,6 +304,12 @@ impl State {
                 run.row.inbox_seq = 1;
             }
             First::Later => run.row.wake_at = None,
+            First::Journal { rows, letters } => {
+                run.row.status = Status::Running;
+                run.row.started_at = Some(new.created_at);
+                run.journals.insert(0, rows.clone());
+                letters.iter().for_each(|letter| run.receive(&mut self.letters, letter, None));
+            }
             First::Begin(_) => return Outcome::Unknown,
         }
         self.claimable.insert(&run);
@@ -430,6 +440,39 @@ impl State {
             self.edit(key, |run, _| run.unstick());
         }
         Outcome::Committed
+    }
+
+    fn unstick_run(&mut self, id: &str) -> Outcome {
+        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+        self.edit(key, |run, _| {
+            if run.row.status == Status::Stuck {
+                run.unstick();
+            }
+        });
+        Outcome::Committed
+    }
+
+    fn reopen(&mut self, id: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Outcome {
+        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+        let reopened = self.edit(key, |run, all| {
+            let known = |letter: &Letter| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
+            if letters.iter().any(known) {
+                return Outcome::Committed;
+            }
+            if run.row.generation != generation || ![Status::Failed, Status::Cancelled].contains(&run.row.status) {
+                return Outcome::Fenced;
+            }
+            run.row.generation += 1;
+            run.row.status = Status::Running;
+            run.row.wake_at = Some(0);
+            run.row.fence.owner = 0;
+            run.row.completed_at = None;
+            run.recovered_at = None;
+            run.journals.insert(run.row.generation, rows.to_vec());
+            letters.iter().for_each(|letter| run.receive(all, letter, None));
+            Outcome::Committed
+        });
+        reopened.unwrap_or(Outcome::Unknown)
     }
 
     pub(super) fn acquire(&mut self, owner: u64) -> bool {

@@ -236,7 +236,9 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     ids.insert(&*new.id);
                     ids.extend(others(new.effects.as_deref()));
                 }
-                Write::Post { run, .. } => drop(ids.insert(run)),
+                Write::Post { run, .. } | Write::Reopen { run, .. } | Write::UnstickRun { run } => {
+                    ids.insert(&**run);
+                }
                 Write::Deliver { token, .. } => drop(tokens.insert(token)),
                 Write::Release { run, .. } => drop(keys.insert(*run)),
                 Write::Chunk { run, into, .. } => {
@@ -388,5 +390,15 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
             Ok(Outcome::Committed)
         }
         Write::Unstick { build } => claims::unstick(work, build).await,
+        Write::UnstickRun { run } => {
+            let sql = "SELECT key FROM @runs WHERE id = $1";
+            match work.session.query_opt(sql, args![TEXT: Text(run)]).await? {
+                Some(row) => claims::unstick_one(work, super::read::get(&row, 0)?).await.map(|()| Outcome::Committed),
+                None => Ok(Outcome::Unknown),
+            }
+        }
+        Write::Reopen { run, generation, rows, letters } => {
+            creates::reopen(work, run, *generation, rows, letters).await
+        }
     }
 }

@@ -7,8 +7,11 @@ use super::commit::{Ours, Work};
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
-use super::time;
+use super::{letters, time};
 use crate::store::{First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey};
+
+/// Rows of a journal that are sent in one statement.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// With their first turns. The worker's row is locked so that it is not taken for dead meanwhile: who does that next finds
 /// these runs.
@@ -60,6 +63,24 @@ INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, ge
     recoveries)
 VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0)
 ON CONFLICT (id) DO NOTHING
+RETURNING key";
+
+const CREATE_WITH_JOURNAL: &str = "
+INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
+    inbox_seq, recoveries, started_at)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6)
+ON CONFLICT (id) DO NOTHING
+RETURNING key";
+
+const ROWS: &str = "
+INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+SELECT $1, $2, idx, turn, format, checksum, body
+FROM unnest($3, $4, $5, $6, $7) AS t (idx, turn, format, checksum, body)";
+
+const REOPEN: &str = "
+UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
+    recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
+WHERE key = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
 RETURNING key";
 
 const BEGIN: &str = "
@@ -193,10 +214,11 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     let (id, fingerprint) = (Text(&new.id), Text(&new.fingerprint));
     let (digest, token) = (new.args_digest.as_slice(), token.as_slice());
     let made = match &new.first {
-        First::Later => {
+        First::Later | First::Journal { .. } => {
+            let statement = if matches!(new.first, First::Later) { CREATE_FOR_LATER } else { CREATE_WITH_JOURNAL };
             session
                 .query_opt(
-                    CREATE_FOR_LATER,
+                    statement,
                     args![
                         TEXT: id, TEXT: Text(&new.workflow), TEXT: fingerprint, BYTEA: digest, BYTEA: token,
                         INT8: new.created_at.cast_signed(),
@@ -211,10 +233,66 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     };
     let Some(made) = made else { return Ok(Made { outcome: not_created(session, new).await?, new: false }) };
     let key = get(&made, 0)?;
-    if let First::Begin(letter) = &new.first {
-        work.receive(key, letter, None).await?;
+    match &new.first {
+        First::Begin(letter) => work.receive(key, letter, None).await?,
+        First::Journal { rows, letters } => {
+            append(session, key, 0, rows).await?;
+            for letter in letters {
+                work.receive(key, letter, None).await?;
+            }
+        }
+        _ => {}
     }
     Ok(Made { outcome: Outcome::Created(key), new: true })
+}
+
+/// The beginning of a journal.
+async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[JournalRow]) -> Result<()> {
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let indexes: Vec<i64> = rows.iter().map(|row| row.index.cast_signed()).collect();
+        let turns: Vec<[u8; 16]> = rows.iter().map(|row| row.turn.to_be_bytes()).collect();
+        let turns: Vec<&[u8]> = turns.iter().map(<[u8; 16]>::as_slice).collect();
+        let formats: Vec<i32> = rows.iter().map(|row| row.format.cast_signed()).collect();
+        let checksums: Vec<i32> = rows.iter().map(|row| row.checksum.cast_signed()).collect();
+        let bodies: Vec<&[u8]> = rows.iter().map(|row| &*row.body).collect();
+        session
+            .query(
+                ROWS,
+                args![
+                    INT8: run, INT8: generation.cast_signed(), INT8_ARRAY: indexes, BYTEA_ARRAY: turns,
+                    INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
+                ],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// Lets a run that has ended go on as a new generation.
+pub(super) async fn reopen(
+    work: &mut Work<'_, '_>,
+    run: &str,
+    generation: u64,
+    rows: &[JournalRow],
+    letters: &[Letter],
+) -> Result<Outcome> {
+    let session = work.session;
+    let sql = "SELECT key FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
+    let Some(there) = session.query_opt(sql, args![TEXT: Text(run)]).await? else { return Ok(Outcome::Unknown) };
+    let key = get(&there, 0)?;
+    for letter in letters {
+        if letters::is_known(session, key, letter).await? {
+            return Ok(Outcome::Committed);
+        }
+    }
+    if session.query_opt(REOPEN, args![INT8: key, INT8: generation.cast_signed()]).await?.is_none() {
+        return Ok(Outcome::Fenced);
+    }
+    append(session, key, generation + 1, rows).await?;
+    for letter in letters {
+        work.receive(key, letter, None).await?;
+    }
+    Ok(Outcome::Committed)
 }
 
 async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<Outcome> {

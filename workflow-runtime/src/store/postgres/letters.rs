@@ -162,3 +162,10 @@ pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> 
         .await?;
     Ok(())
 }
+
+/// Whether the run has had a letter with its key.
+pub(super) async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
+    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
+    let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
+    Ok(session.query_opt(sql, args![INT8: run, TEXT: Text(key)]).await?.is_some())
+}

@@ -23,7 +23,7 @@ impl<'g> Segment<'g> {
                 First::Turn { row, .. } if row.index != 0 => Segment::Single(place, write),
                 First::Turn { owner, .. } => Segment::Creates(*owner, vec![(place, new)]),
                 First::Letter(_) => Segment::Starts(vec![(place, new)]),
-                First::Later | First::Begin(_) => Segment::Single(place, write),
+                First::Later | First::Begin(_) | First::Journal { .. } => Segment::Single(place, write),
             },
             Write::Turn(turn) => Segment::Turns(vec![(place, turn)]),
             Write::Post { run, letter, unstick: false } => Segment::Posts(vec![(place, run, letter)]),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::commit::Work;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
+use super::letters::is_known;
 use super::read::{body, get, number, numbers, small, text, texts};
 use super::time;
 use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
@@ -180,13 +181,6 @@ pub(super) async fn close(session: &Session<'_>, run: RunKey, closes: &[Close]) 
             .await?;
     }
     Ok(())
-}
-
-/// Whether the run has had a letter with its key.
-async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
-    let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
-    Ok(session.query_opt(sql, args![INT8: run, TEXT: Text(key)]).await?.is_some())
 }
 
 /// Their keys are known to the run already.

@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error as SqlError, Row};
 
 use super::Shared;
-use super::db::{Session, Text, args};
+use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::letters;
 use super::notes::Notes;
@@ -26,8 +26,6 @@ SELECT 1 FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 AND generation 
     AND status NOT IN ('completed', 'failed', 'cancelled') FOR NO KEY UPDATE";
 
 const WAIT: &str = "SELECT 1 FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
-
-const KNOWN: &str = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
 
 /// The transaction in which a `#[step(transaction)]` runs its SQL: in the database of the store, on a connection of its own, at
 /// the isolation level `READ COMMITTED` unless its first statement sets another one.
@@ -183,7 +181,7 @@ impl Transactions {
             Ok(true) => {}
             Ok(false) => {
                 session.rollback().await;
-                let known = is_known(&session, run, letter).await.map_err(explain)?;
+                let known = letters::is_known(&session, run, letter).await.map_err(explain)?;
                 return Ok(if known { Recorded::Committed } else { Recorded::Fenced });
             }
             Err(fault) => {
@@ -236,18 +234,13 @@ async fn record(
             ],
         )
         .await?;
-    if held.is_none() || is_known(session, run, letter).await? {
+    if held.is_none() || letters::is_known(session, run, letter).await? {
         return Ok(false);
     }
     let (ours, mut notes) = (shared.ours(), Notes::default());
     letters::receive(session, &ours, &mut notes, run, letter, None).await?;
     notes.send(session, &ours.tag, &ours.owners).await?;
     Ok(true)
-}
-
-async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
-    let key = letter.dedupe.as_deref().unwrap_or_default();
-    Ok(session.query_opt(KNOWN, args![INT8: run, TEXT: Text(key)]).await?.is_some())
 }
 
 /// Whether a transaction whose commit was not answered was committed.
@@ -258,7 +251,7 @@ async fn read_back(shared: &Shared, run: RunKey, letter: &Letter) -> bool {
             session.begin().await?;
             // If it is still being committed it has the run locked.
             session.query(WAIT, args![INT8: run]).await?;
-            let known = is_known(&session, run, letter).await?;
+            let known = letters::is_known(&session, run, letter).await?;
             session.rollback().await;
             Ok::<_, Fault>(known)
         };

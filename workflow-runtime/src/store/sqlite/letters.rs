@@ -39,6 +39,12 @@ pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, abo
     Ok(())
 }
 
+/// Whether the run has had a letter with its key.
+pub(super) fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
+    let Some(key) = &letter.dedupe else { return Ok(false) };
+    connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, key))
+}
+
 pub(super) fn about(row: &Row<'_>, column: usize) -> Result<Option<About>> {
     let Some(text) = row.get::<_, Option<Cow<'_, str>>>(column)? else { return Ok(None) };
     let damaged = || rusqlite::Error::InvalidColumnType(column, text.clone().into_owned(), rusqlite::types::Type::Text);

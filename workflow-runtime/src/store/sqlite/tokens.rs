@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::letters::receive;
+use super::letters::{is_known, receive};
 use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
 
 /// What settles where a letter goes.
@@ -142,12 +142,6 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
             .execute((&*close.token, run, close.op.cast_signed()))?;
     }
     Ok(())
-}
-
-/// Whether the run has had a letter with its key.
-fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(key) = &letter.dedupe else { return Ok(false) };
-    connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, key))
 }
 
 /// Takes the operations from a run's open tokens; what came for these and was not taken is held.

@@ -41,6 +41,17 @@ INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0)
 ON CONFLICT (id) DO NOTHING";
 
+const CREATE_WITH_JOURNAL: &str = "
+INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6)
+ON CONFLICT (id) DO NOTHING";
+
+const REOPEN: &str = "
+UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
+    recoveries = 0, recovered_at = NULL
+WHERE key = ?1 AND generation = ?2 AND status IN ('failed', 'cancelled')";
+
 const BEGIN: &str = "
 UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, wake_at = 0
 WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
@@ -85,6 +96,13 @@ impl<'c> Group<'c> {
                 effects::noticed(self.connection, *sequence)?;
                 Ok(Outcome::Committed)
             }
+            Write::UnstickRun { run } => {
+                let Some(key) = key_of(self.connection, run)? else { return Ok(Outcome::Unknown) };
+                self.heads.forget(key);
+                claims::unstick_one(self.connection, key)?;
+                Ok(Outcome::Committed)
+            }
+            Write::Reopen { run, generation, rows, letters } => self.reopen(run, *generation, rows, letters),
             Write::Unstick { build } => {
                 self.heads.clear();
                 claims::unstick(self.connection, build)
@@ -109,6 +127,12 @@ impl<'c> Group<'c> {
             }
             First::Later => {}
             First::Begin(letter) => receive(self.connection, key, letter, None)?,
+            First::Journal { rows, letters } => {
+                let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: 0, next: 0 };
+                rows.iter()
+                    .try_for_each(|row| self.append_at_head(key, Head { next: row.index, ..head }, row).map(drop))?;
+                letters.iter().try_for_each(|letter| receive(self.connection, key, letter, None))?;
+            }
         }
         if let Some(effects) = &new.effects {
             self.affect(key, effects)?;
@@ -121,6 +145,25 @@ impl<'c> Group<'c> {
         }
         streams::write(self.connection, key, &new.chunks)?;
         Ok(Outcome::Created(key))
+    }
+
+    fn reopen(&mut self, run: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Result<Outcome> {
+        let Some(key) = key_of(self.connection, run)? else { return Ok(Outcome::Unknown) };
+        for letter in letters {
+            if letters::is_known(self.connection, key, letter)? {
+                return Ok(Outcome::Committed);
+            }
+        }
+        if self.connection.prepare_cached(REOPEN)?.execute((key, generation.cast_signed()))? == 0 {
+            return Ok(Outcome::Fenced);
+        }
+        self.heads.forget(key);
+        let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
+        for row in rows {
+            self.append_at_head(key, Head { next: row.index, ..head }, row)?;
+        }
+        letters.iter().try_for_each(|letter| receive(self.connection, key, letter, None))?;
+        Ok(Outcome::Committed)
     }
 
     fn turn(&mut self, turn: &Turn) -> Result<Outcome> {
@@ -267,8 +310,20 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 letters
             ])
         }
+        First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
+            id,
+            workflow,
+            fingerprint,
+            digest,
+            token,
+            created_at
+        ]),
         First::Begin(_) => Ok(0),
     }
+}
+
+fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
+    connection.prepare_cached("SELECT key FROM runs WHERE id = ?1")?.query_row((run,), |row| row.get(0)).optional()
 }
 
 /// Makes a run due that was created for later.

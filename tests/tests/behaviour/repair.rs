@@ -1,0 +1,421 @@
+//! Runs that go on from where they had failed, and runs that begin where others have come to.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::join_all;
+use workflow_runtime::{
+    Code, Error, Result, Run, RunEventKind, Status, StepStatus, hook, random, set_attribute, set_state, sleep, state,
+    step, step_info, suspend, uuid, workflow, writer,
+};
+
+use crate::support::{Lab, soon};
+
+/// Fails as long as its name has no open gate, which it does not wait for.
+#[step(retries = 1, backoff = "0ms..0ms")]
+async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
+    let times = lab.note(&name);
+    if name.starts_with("broken") && lab.count(&format!("mend {name}")) == 0 {
+        return Err(Error::new(format!("{name} is broken")));
+    }
+    Ok(format!("{name} {times}"))
+}
+
+#[step]
+async fn key_of() -> Result<String> {
+    Ok(step_info().map(|info| info.idempotency_key).unwrap_or_default())
+}
+
+#[step]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&format!("undo {name}"));
+    Ok(())
+}
+
+#[step(queue = "repair")]
+async fn works_elsewhere(#[resource] lab: &Lab, name: String) -> Result<usize> {
+    Ok(lab.note(&name))
+}
+
+#[workflow]
+async fn in_order(names: Vec<String>) -> Result<Vec<String>> {
+    let mut done = Vec::new();
+    for name in names {
+        done.push(works(name).await?);
+        set_state(&done)?;
+    }
+    Ok(done)
+}
+
+#[workflow]
+async fn at_once(names: Vec<String>) -> Result<Vec<String>> {
+    join_all(names.into_iter().map(works)).await.into_iter().collect()
+}
+
+#[workflow]
+async fn undone(names: Vec<String>) -> Result<Vec<String>> {
+    let first = works("first".into()).await?;
+    let second = works("second".into()).rollback(|_| undoes("second".into())).await?;
+    let mut done = vec![first, second];
+    for name in names {
+        done.push(works(name).await?);
+    }
+    Ok(done)
+}
+
+/// Fails by itself, until it is mended.
+#[workflow]
+async fn fails_by_itself() -> Result<String> {
+    let name = works("good".into()).await?;
+    if MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
+        return Ok(name);
+    }
+    Err(Error::fatal("a bug"))
+}
+
+static MENDED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+#[workflow]
+async fn panics_until_it_is_mended() -> Result<u32> {
+    assert!(MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()), "not mended");
+    Ok(5)
+}
+
+#[workflow]
+async fn parent(names: Vec<String>) -> Result<Vec<String>> {
+    let first = works("by the parent".into()).await?;
+    let mut done = in_order(names).await?;
+    done.push(first);
+    Ok(done)
+}
+
+#[workflow]
+async fn waits_for_much(name: String) -> Result<String> {
+    set_attribute("kind", "patient")?;
+    writer::<u32>("log").write(&1).await?;
+    let drawn = works(name).await?;
+    let answers = hook::<String>().open();
+    let queued = works_elsewhere("elsewhere".into());
+    let child = in_order(vec!["child".into()]);
+    let asked = suspend::<String>(&1).label("ask");
+    let (answer, queued, child, asked) = tokio::try_join!(answers, queued, child, async { asked.await })?;
+    sleep(Duration::from_millis(1)).await;
+    Ok(format!("{drawn}, {answer}, {queued}, {child:?}, {asked}"))
+}
+
+#[workflow]
+async fn draws() -> Result<(u64, String, u64, String, String)> {
+    let (first, id) = (random::<u64>(), uuid().to_string());
+    let key = key_of().await?;
+    works("between".into()).await?;
+    Ok((first, id, random(), uuid().to_string(), key))
+}
+
+#[workflow]
+async fn continues(left: u32) -> Result<u32> {
+    set_state(&left)?;
+    works(format!("left {left}")).await?;
+    match left {
+        0 => works("broken at the end".into()).await.map(|_| state().ok().flatten().unwrap_or(9)),
+        left => continues(left - 1).continue_as_new().await,
+    }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn mend(lab: &Lab, name: &str) {
+    lab.note(&format!("mend {name}"));
+}
+
+/// The event at which the n-th step of a run was called.
+async fn call<T, E>(run: &Run<T, E>, step: usize) -> u64 {
+    run.steps().await.unwrap()[step].event
+}
+
+on_each_store! {
+    async fn retry_goes_on_behind_what_has_succeeded(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!(lab.count("broken"), 2);
+        // Not mended: it fails again, with all its attempts.
+        run.retry().await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!((lab.count("a"), lab.count("broken")), (1, 4));
+        mend(&lab, "broken");
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "broken 5", "c 1"]);
+        assert_eq!((lab.count("a"), lab.count("c")), (1, 1));
+        assert_eq!(run.state::<Vec<String>>().await.unwrap().unwrap().len(), 3);
+        let info = run.info().await.unwrap();
+        assert_eq!((info.generation, info.status), (2, Status::Completed));
+        // What happened before is still told.
+        let events: Vec<_> = run.events().try_collect().await.unwrap();
+        let reopened = events.iter().filter(|event| matches!(event.kind, RunEventKind::Reopened { source: None }));
+        assert_eq!(reopened.count(), 3, "that of the first retry is a part of the second");
+        let steps: Vec<_> = run.steps().await.unwrap().iter().map(|step| (step.generation, step.status)).collect();
+        assert_eq!(steps, [(2, StepStatus::Completed); 3], "and each step is told once");
+        let failed = events.iter().filter(|event| matches!(event.kind, RunEventKind::StepFailed { .. }));
+        assert_eq!(failed.count(), 2);
+    }
+
+    async fn retry_of_steps_that_failed_beside_others(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(at_once, names(&["a", "broken b", "c", "broken d"])).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        ["broken b", "broken d"].iter().for_each(|name| mend(&lab, name));
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "broken b 3", "c 1", "broken d 3"]);
+    }
+
+    async fn retry_does_not_take_for_done_what_was_undone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(undone, names(&["third", "broken"])).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!(lab.count("undo second"), 1);
+        mend(&lab, "broken");
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["first 1", "second 2", "third 2", "broken 3"]);
+        assert_eq!(lab.count("undo second"), 1);
+    }
+
+    async fn retry_of_a_workflow_that_failed_by_itself_executes_nothing_again(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).open().await.unwrap();
+        let run = engine.start(fails_by_itself, ()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        MENDED.lock().unwrap().push(run.id().to_owned());
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "good 1");
+    }
+
+    async fn retry_of_a_stuck_run_tries_at_once(place: Place) {
+        let engine = place.builder(&Lab::new()).open().await.unwrap();
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        let run = client.start(panics_until_it_is_mended, ()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
+        MENDED.lock().unwrap().push(run.id().to_owned());
+        run.retry().await.unwrap();
+        let mended = async {
+            loop {
+                match (&run).await {
+                    Ok(five) => break five,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        assert_eq!(soon(mended).await, 5);
+        drop(engine);
+    }
+
+    async fn retry_of_a_cancelled_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("repair", 1).open().await.unwrap();
+        let run = engine.start(waits_for_much, "a".into()).await.unwrap();
+        until_suspended(&run).await;
+        assert!(soon(run.cancel("by mistake")).await.unwrap());
+        run.retry().await.unwrap();
+        until_suspended(&run).await;
+        run.resume(&"asked").label("ask").await.unwrap();
+        let token = hook_of(&run).await;
+        engine.resume_hook(token, &"answered").await.unwrap();
+        let result = soon(&run).await.unwrap();
+        assert!(result.starts_with("a 1, answered, ") && result.ends_with("asked"), "{result}");
+    }
+
+    async fn retry_of_a_parent_starts_its_failed_child_anew(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(parent, names(&["a", "broken"])).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "broken");
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["a 2", "broken 3", "by the parent 1"]);
+        assert_eq!(run.children().await.unwrap().len(), 2);
+    }
+
+    async fn retry_is_refused_where_there_is_nothing_to_retry(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a"])).await.unwrap();
+        soon(&run).await.unwrap();
+        let error = run.retry().await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+        let waits = engine.start(waits_for_much, "b".into()).await.unwrap();
+        assert_eq!(waits.retry().await.unwrap_err().code(), Code::NotRepairable);
+        let nobody: Run<()> = engine.get_run("nobody");
+        assert_eq!(nobody.retry().await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn of_retries_at_once_one_counts(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run = engine.start(in_order, names(&["broken"])).id("r").await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "broken");
+        let theirs: Run<Vec<String>> = client.get_run("r");
+        let retries = (0..6).map(|n| if n % 2 == 0 { run.retry() } else { theirs.retry() });
+        let retried = soon(join_all(retries)).await;
+        assert_eq!(retried.iter().filter(|retried| retried.is_ok()).count(), 1, "{retried:?}");
+        assert_eq!(soon(&run).await.unwrap(), ["broken 3"]);
+    }
+
+    async fn retry_of_a_run_that_has_continued_as_new(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(continues, 2).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "broken at the end");
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 0);
+        assert_eq!(["left 2", "left 1", "left 0"].map(|name| lab.count(name)), [1, 1, 1]);
+    }
+
+    async fn retry_outlives_the_process(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "broken"])).id("r").await.unwrap();
+        assert!(soon(&run).await.is_err());
+        engine.shutdown().await.unwrap();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run: Run<Vec<String>> = client.get_run("r");
+        run.retry().await.unwrap();
+        assert_eq!(run.retry().await.unwrap_err().code(), Code::NotRepairable);
+        assert_eq!(run.status().await.unwrap(), Status::Running);
+        mend(&lab, "broken");
+        let engine = place.open(&lab).await;
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "broken 3"]);
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn fork_goes_on_from_a_step_and_leaves_the_original_alone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "b", "c"])).await.unwrap();
+        soon(&run).await.unwrap();
+        let before: Vec<_> = run.events().try_collect::<Vec<_>>().await.unwrap();
+        let fork = run.fork(call(&run, 1).await).id("fork").await.unwrap();
+        assert_eq!(fork.id(), "fork");
+        assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 2", "c 2"]);
+        assert_eq!(fork.state::<Vec<String>>().await.unwrap().unwrap().len(), 3);
+        assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "b 1", "c 1"]);
+        let error = run.fork(1).id("fork").await.unwrap_err();
+        assert_eq!(error.code(), Code::RunExists);
+        // A fork of a fork, and one from the very beginning.
+        let again = fork.fork(call(&fork, 2).await).await.unwrap();
+        assert_eq!(soon(&again).await.unwrap(), ["a 1", "b 2", "c 3"]);
+        let anew = run.fork(0).await.unwrap();
+        assert_eq!(soon(&anew).await.unwrap(), ["a 2", "b 3", "c 4"]);
+    }
+
+    async fn fork_at_every_event_comes_to_the_same_end(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "b"])).await.unwrap();
+        soon(&run).await.unwrap();
+        let events: Vec<_> = run.events().try_collect::<Vec<_>>().await.unwrap();
+        for event in 0..events.len() as u64 {
+            let fork = run.fork(event).await.unwrap();
+            let done = soon(&fork).await.unwrap();
+            assert_eq!(done.iter().map(|done| &done[..1]).collect::<Vec<_>>(), ["a", "b"], "at {event}");
+        }
+        let error = run.fork(events.len() as u64).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+    }
+
+    async fn fork_gives_a_step_other_arguments(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        let at = call(&run, 1).await;
+        let fork = run.fork(at).input(&("b",)).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1", "c 1"]);
+        let steps = fork.steps().await.unwrap();
+        assert_eq!(steps[1].input, serde_json::json!(["b"]));
+        assert_eq!(steps[1].status, StepStatus::Completed);
+        // It is replayed with them.
+        let again = fork.fork(call(&fork, 2).await).await.unwrap();
+        assert_eq!(soon(&again).await.unwrap(), ["a 1", "b 1", "c 2"]);
+        let error = run.fork(1).input(&("b",)).await;
+        assert!(error.is_ok(), "the first event is the call of the first step");
+        let error = run.fork(0).input(&("b",)).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+    }
+
+    async fn fork_of_a_run_that_waits_for_much(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("repair", 2).open().await.unwrap();
+        let run = engine.start(waits_for_much, "a".into()).await.unwrap();
+        until_suspended(&run).await;
+        let steps = run.steps().await.unwrap();
+        let called = steps.iter().find(|step| step.step.ends_with("works_elsewhere")).unwrap().event;
+        // Its hook's token is free then.
+        assert!(soon(run.cancel("the fork takes over")).await.unwrap());
+        let fork = run.fork(called).await.unwrap();
+        until_suspended(&fork).await;
+        assert_eq!(fork.attributes().await.unwrap()["kind"], "patient");
+        let mut log = fork.stream::<u32>("log");
+        assert_eq!(soon(log.try_next()).await.unwrap().unwrap().value, 1);
+        fork.resume(&"asked").await.unwrap();
+        engine.resume_hook(hook_of(&fork).await, &"answered").await.unwrap();
+        let result = soon(&fork).await.unwrap();
+        assert!(result.starts_with("a 1, answered") && result.ends_with("asked"), "{result}");
+        assert_eq!((lab.count("a"), lab.count("child")), (1, 2));
+        assert_eq!(fork.children().await.unwrap().len(), 2);
+    }
+
+    async fn fork_draws_other_numbers_from_there_on(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(draws, ()).await.unwrap();
+        let original = soon(&run).await.unwrap();
+        let fork = soon(run.fork(call(&run, 1).await).await.unwrap()).await.unwrap();
+        assert_eq!((&original.0, &original.1, &original.4), (&fork.0, &fork.1, &fork.4), "what was recorded");
+        assert_ne!((&original.2, &original.3), (&fork.2, &fork.3));
+        let fork = soon(run.fork(call(&run, 0).await).await.unwrap()).await.unwrap();
+        assert_ne!(original.4, fork.4, "the key of a step that is executed again");
+        let anew = soon(run.fork(0).await.unwrap()).await.unwrap();
+        assert_ne!(original.0, anew.0);
+    }
+
+    async fn fork_of_a_run_that_has_continued_as_new(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(continues, 2).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "broken at the end");
+        let at = run.steps().await.unwrap().into_iter().find(|step| step.generation == 1).unwrap().event;
+        let fork = run.fork(at).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), 0);
+        assert_eq!(["left 2", "left 1", "left 0"].map(|name| lab.count(name)), [1, 2, 2]);
+        let nobody: Run<()> = engine.get_run("nobody");
+        assert_eq!(nobody.fork(0).await.unwrap_err().code(), Code::RunNotFound);
+    }
+}
+
+/// Waits until something of the run is suspended.
+async fn until_suspended<T, E>(run: &Run<T, E>) {
+    soon(async {
+        while run.suspended().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The token of the hook that a run has opened last.
+async fn hook_of<T, E>(run: &Run<T, E>) -> String {
+    let events: Vec<_> = run.events().so_far().try_collect().await.unwrap();
+    let opened = events.into_iter().rev().find_map(|event| match event.kind {
+        RunEventKind::HookOpened { token, .. } if !token.starts_with("suspended/") => Some(token),
+        _ => None,
+    });
+    opened.unwrap()
+}
