@@ -80,6 +80,7 @@ fn outer(
     let source = source(v1, options, function);
     let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
+    let described = described(v1, &output, &names, &types);
     // `args` is not a name of the user's: another hygiene keeps it apart from theirs.
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
     let contents = quote_spanned! {span=>
@@ -87,7 +88,7 @@ fn outer(
         struct __Workflow;
 
         static __DEFINITION: #v1::WorkflowDefinition =
-            #v1::WorkflowDefinition::new::<__Workflow>(#source, &[#(#was),*]);
+            #v1::WorkflowDefinition::new::<__Workflow>(#source, &[#(#was),*]).described(#described);
 
         impl #v1::Workflow for __Workflow {
             type Args = #args;
@@ -123,6 +124,26 @@ fn outer(
         #[track_caller]
         #vis #fn_token #name(#(#names: #types),*) -> #v1::Invocation<impl #v1::Workflow<Args = #args, Output = #output>>
         #braces
+    }
+}
+
+/// What others can be told of the workflow.
+fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], types: &[&syn::Type]) -> TokenStream {
+    let names = names.iter().map(|name| syn::ext::IdentExt::unraw(*name).to_string());
+    quote! {
+        #v1::Described {
+            arguments: &[#(#names),*],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use #v1::NoSchema as _;
+                ::std::vec![#(#v1::SchemaOf::<#types>::new().find()),*]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use #v1::NoSchema as _;
+                #v1::SchemaOf::<<#output as #v1::Fallible>::Ok>::new().find()
+            },
+        }
     }
 }
 

@@ -49,6 +49,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod catalog;
 mod codec;
 mod context;
 mod durable;
@@ -141,6 +142,7 @@ pub use workflow_macros::step;
 /// ```
 pub use workflow_macros::workflow;
 
+pub use self::catalog::{AnyWorkflow, ArgumentInfo, JsonError, WorkflowInfo, start_by_id, workflows};
 pub use self::context::{
     ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, RequestContext, Sleep, Timeout,
     WriteChunk, Writer, continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute,
@@ -175,10 +177,15 @@ pub mod __private {
         pub use inventory;
         pub use serde;
 
+        pub use crate::catalog::{Described, NoSchema, SchemaOf};
+        #[cfg(feature = "schema")]
+        pub use crate::catalog::{remember, schema};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;
         pub use crate::invocation::Invocation;
         pub use crate::probe::*;
+        #[cfg(feature = "schema")]
+        pub use crate::registry::PayloadDefinition;
         pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
         pub use crate::resources::{Requirement, Resources};
         pub use crate::step::StepCall;

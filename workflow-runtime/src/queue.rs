@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Described;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error};
 use crate::registry::{Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, registry};
@@ -34,6 +35,11 @@ pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinit
         was: &[],
         body,
         recode_args: |_| None,
+        accept: |definition, _| {
+            let text = format!("`{}` is started by the calls of its step only", definition.source.id);
+            Err(Error::coded(Code::NotRegistered, text))
+        },
+        described: Described::NOTHING,
         recode_output: |_| None,
         rollback_failed: |_, _| None,
     })))

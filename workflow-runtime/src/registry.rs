@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::catalog::{self, Described};
 use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::limits;
@@ -47,6 +48,9 @@ pub struct WorkflowDefinition {
     pub(crate) was: &'static [&'static str],
     pub(crate) body: fn(&Payload) -> Result<RunFuture, Error>,
     pub(crate) recode_args: Recode,
+    /// What JSON from elsewhere comes to as arguments.
+    pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
+    pub(crate) described: Described,
     /// Of the value of success.
     pub(crate) recode_output: Recode,
     /// What an encoded error becomes when a rollback fails as well.
@@ -61,9 +65,19 @@ impl WorkflowDefinition {
             was,
             body: body::<W>,
             recode_args: codec::recode::<W::Args>,
+            accept: catalog::accept::<W>,
+            described: Described::NOTHING,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
             rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
         }
+    }
+}
+
+impl WorkflowDefinition {
+    #[doc(hidden)]
+    pub const fn described(mut self, described: Described) -> Self {
+        self.described = described;
+        self
     }
 }
 
@@ -308,9 +322,23 @@ pub enum Item {
     Workflow(&'static WorkflowDefinition),
     /// A step.
     Step(&'static StepDefinition),
+    /// A type of payloads.
+    #[cfg(feature = "schema")]
+    Payload(PayloadDefinition),
 }
 
 inventory::collect!(Item);
+
+/// A type of payloads, and how it is described.
+#[cfg(feature = "schema")]
+pub struct PayloadDefinition {
+    /// The name of the type.
+    pub type_name: fn() -> &'static str,
+    /// Its JSON Schema.
+    pub schema: fn() -> serde_json::Value,
+    /// Lets payloads be checked where they are sent.
+    pub remember: fn(),
+}
 
 /// Every definition of this build by its id.
 pub(crate) struct Registry {
@@ -318,6 +346,9 @@ pub(crate) struct Registry {
     steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
     /// The workflows that execute the steps of queues, by their ids.
     queued: HashMap<&'static str, &'static WorkflowDefinition>,
+    /// The schemas of payloads, by the names of their types.
+    #[cfg(feature = "schema")]
+    payloads: HashMap<&'static str, fn() -> serde_json::Value>,
     /// SHA-256 over all ids and fingerprints, and the program's file: another value means another build.
     pub(crate) build: String,
 }
@@ -332,6 +363,8 @@ impl Registry {
     fn collect() -> Self {
         let mut workflows: HashMap<_, Vec<&'static WorkflowDefinition>> = HashMap::new();
         let mut steps: HashMap<_, Vec<&'static StepDefinition>> = HashMap::new();
+        #[cfg(feature = "schema")]
+        let mut payloads = HashMap::new();
         let mut sources = Vec::new();
         for item in inventory::iter::<Item> {
             match item {
@@ -345,6 +378,12 @@ impl Registry {
                 Item::Step(definition) => {
                     steps.entry(definition.source.id).or_default().push(definition);
                     sources.push(definition.source);
+                }
+                #[cfg(feature = "schema")]
+                Item::Payload(definition) => {
+                    let PayloadDefinition { type_name, schema, remember } = definition;
+                    remember();
+                    payloads.insert(type_name(), *schema);
                 }
             }
         }
@@ -362,7 +401,14 @@ impl Registry {
         }
         let queued = steps.values().flatten().filter_map(|step| queue::workflow(step));
         let queued = queued.map(|workflow| (workflow.source.id, workflow)).collect();
-        Registry { workflows, steps, queued, build: hex(&hash.finalize()) }
+        Registry {
+            workflows,
+            steps,
+            queued,
+            #[cfg(feature = "schema")]
+            payloads,
+            build: hex(&hash.finalize()),
+        }
     }
 
     /// The workflow with this id, now or formerly.
@@ -375,6 +421,24 @@ impl Registry {
             [one] => Ok(one),
             [] => Err(unknown("workflow", id, self.workflows.keys().copied())),
             several => Err(duplicate("workflows", id, several.iter().map(|definition| definition.source))),
+        }
+    }
+
+    /// Every workflow, by its present id.
+    pub(crate) fn workflows(&self) -> impl Iterator<Item = &'static WorkflowDefinition> {
+        let definitions =
+            self.workflows.iter().flat_map(|(id, definitions)| definitions.iter().map(move |it| (id, it)));
+        definitions.filter(|(id, definition)| **id == definition.source.id).map(|(_, definition)| *definition)
+    }
+
+    /// The schema of the payloads of this type, if the build has it.
+    pub(crate) fn payload_schema(&self, type_name: &str) -> Option<serde_json::Value> {
+        #[cfg(feature = "schema")]
+        return self.payloads.get(type_name).map(|schema| schema());
+        #[cfg(not(feature = "schema"))]
+        {
+            let _ = type_name;
+            None
         }
     }
 

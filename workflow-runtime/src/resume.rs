@@ -99,4 +99,6 @@ pub struct HookInfo {
     pub is_open: bool,
     /// What the workflow gave it.
     pub metadata: Option<serde_json::Value>,
+    /// The JSON Schema of its payloads, with the feature `schema`, if the build has it: see the macro `payload!`.
+    pub schema: Option<serde_json::Value>,
 }

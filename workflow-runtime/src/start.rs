@@ -9,12 +9,13 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::catalog::AnyWorkflow;
 use crate::codec::{self, Payload};
 use crate::context::RequestContext;
 use crate::engine::{self, Asked, Client, IfExists};
 use crate::error::{Code, Result};
 use crate::output::{self, OutputChunk};
-use crate::registry;
+use crate::registry::{self, WorkflowDefinition};
 use crate::run::{Run, RunOf};
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
 
@@ -168,6 +169,7 @@ async fn opened(engine: Option<Client>) -> Result<Client> {
 #[must_use = "nothing is started unless it is awaited: add `.await`"]
 pub struct Start<W> {
     engine: Option<Client>,
+    definition: Result<&'static WorkflowDefinition>,
     args: Result<Payload>,
     /// The run that was created for it.
     created: Option<Arc<str>>,
@@ -179,7 +181,12 @@ pub struct Start<W> {
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
         let args = validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args));
-        Start { engine, args, created: None, asked: Ok(Asked::default()), with_state: false, workflow: PhantomData }
+        Start::of(engine, Ok(W::DEFINITION), args)
+    }
+
+    fn of(engine: Option<Client>, definition: Result<&'static WorkflowDefinition>, args: Result<Payload>) -> Self {
+        let asked = Ok(Asked::default());
+        Start { engine, definition, args, created: None, asked, with_state: false, workflow: PhantomData }
     }
 
     fn ask(mut self, ask: impl FnOnce(&mut Asked)) -> Self {
@@ -302,6 +309,17 @@ impl<W: Workflow> Start<W> {
     }
 }
 
+impl Start<AnyWorkflow> {
+    pub(crate) fn by_id(engine: Option<Client>, workflow: &str, args: serde_json::Value) -> Self {
+        let definition = registry::registry().workflow(workflow);
+        let args = definition.clone().and_then(|definition| {
+            let accepted = registry::caught("the type of the arguments", || (definition.accept)(definition, args));
+            accepted.and_then(|accepted| accepted)
+        });
+        Start::of(engine, definition, args)
+    }
+}
+
 /// Asks the workflow's own check.
 pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<()> {
     let checked = registry::caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
@@ -320,11 +338,11 @@ impl<W: Workflow> IntoFuture for Start<W> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (args, asked) = (self.args?, self.asked?);
+            let (definition, args, asked) = (self.definition?, self.args?, self.asked?);
             let engine = opened(self.engine).await?;
             let id = match self.created {
-                Some(id) => engine.inner().begin(W::DEFINITION, &id, args, asked).await.map(|()| id)?,
-                None => engine.inner().create(W::DEFINITION, args, asked).await?,
+                Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
+                None => engine.inner().create(definition, args, asked).await?,
             };
             let run = Run::new(Some(engine), id);
             Ok(if self.with_state { run.with_state() } else { run })

@@ -10,6 +10,7 @@ mod forward;
 mod support;
 
 mod cancel;
+mod catalog;
 mod children;
 mod concurrency;
 mod continuation;

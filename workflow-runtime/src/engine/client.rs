@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Builder, Inner, ambient};
+use crate::catalog::AnyWorkflow;
 use crate::error::Result;
 use crate::resume::{HookInfo, ResumeHook};
 use crate::run::{Run, RunInfo};
@@ -65,6 +66,11 @@ impl Client {
         F: WorkflowFn<P>,
     {
         Start::new(Some(self.clone()), args)
+    }
+
+    /// Starts a run of the workflow with this id: see [`start_by_id`](crate::start_by_id).
+    pub fn start_by_id(&self, workflow: &str, args: serde_json::Value) -> Start<AnyWorkflow> {
+        Start::by_id(Some(self.clone()), workflow, args)
     }
 
     /// Creates a run that is started later: see [`create_run`](crate::create_run).

@@ -291,6 +291,7 @@ impl Inner {
         Ok(HookInfo {
             token: token.to_owned(),
             is_open: row.state == TokenState::Open && row.run.is_some(),
+            schema: registry::registry().payload_schema(&row.label.type_name),
             run: row.run.map(|run| run.to_string()),
             metadata: metadata
                 .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
