@@ -19,11 +19,13 @@ extern crate workflow_harness;
 
 mod check;
 mod child;
+mod cuts;
 mod deploy;
 mod failover;
 mod memory;
 mod place;
 mod poison;
+mod proxy;
 mod snapshot;
 mod sweep;
 mod takeover;

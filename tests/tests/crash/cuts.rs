@@ -1,0 +1,97 @@
+//! Connections that break, at each step of the protocol and in each way that there is.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use workflow_runtime::{Code, Error};
+use workflow_tests::chain::Chain;
+use workflow_tests::everything::{Outcome, everything};
+
+use super::proxy::{self, Cut, How, KINDS, Passed, Proxy, Side};
+use super::workers::{Results, Site, ids};
+use super::{blocking, full, seed};
+
+const LINKS: u32 = 6;
+const RUNS: usize = 8;
+const LEASE: Duration = Duration::from_secs(1);
+/// Cuts of a sample.
+const SAMPLE: usize = 30;
+/// How long one waits for the message at which it is to break: it may not come to that.
+const COMING: Duration = Duration::from_millis(500);
+
+const PASSED: [Passed; 3] = [Passed::Nothing, Passed::Half, Passed::All];
+const HOW: [How; 5] = [How::Closed, How::Lost(Side::Client), How::Lost(Side::Server), How::LostBoth, How::Late];
+
+/// Those that are always among them: the answer of a commit is lost, or the commit; and a statement is executed whose
+/// end never comes.
+const ALWAYS: [(proxy::Kind, Passed, How); 4] = [
+    (proxy::COMMIT, Passed::All, How::Lost(Side::Server)),
+    (proxy::COMMIT, Passed::Nothing, How::LostBoth),
+    (proxy::COMMIT, Passed::Nothing, How::Late),
+    (proxy::EXECUTE, Passed::All, How::Lost(Side::Client)),
+];
+
+/// The cuts, in a random order.
+fn cuts(random: &mut StdRng) -> Vec<Cut> {
+    let mut points: Vec<(proxy::Kind, Passed, How)> = Vec::new();
+    for kind in KINDS {
+        points.extend(PASSED.iter().flat_map(|passed| HOW.map(|how| (kind, *passed, how))));
+    }
+    for place in (1..points.len()).rev() {
+        points.swap(place, random.random_range(0..=place));
+    }
+    if !full() {
+        points.truncate(SAMPLE - ALWAYS.len());
+        points.extend(ALWAYS);
+    }
+    let cut = |(at, passed, how): (proxy::Kind, Passed, How)| {
+        // A third of them last longer than the lease.
+        let time = LEASE.mul_f32(if random.random_range(0..3) == 0 { 1.5 } else { 0.2 });
+        Cut { at, nth: random.random_range(1..12), passed, how, time, all: random.random_range(0..2) == 0 }
+    };
+    points.into_iter().map(cut).collect()
+}
+
+case! {
+    #[postgres]
+    async fn connections_may_break_anywhere() {
+        let mut random = StdRng::seed_from_u64(seed());
+        let site = Site::new("1s").await;
+        let ways = [Proxy::start(&site.url).await, Proxy::start(&site.url).await];
+        let url = |way: &Proxy| format!("{}&timeout=2s&connect_timeout=2", way.url(&site.url));
+        let mut workers = [site.worker_at(&url(&ways[0]), "one"), site.worker_at(&url(&ways[1]), "other")];
+        let chain = Chain { links: LINKS, gate: None };
+        let (mut chains, mut all) = (Vec::new(), Vec::new());
+        for (round, cut) in cuts(&mut random).into_iter().enumerate() {
+            let way = &ways[random.random_range(0..ways.len())];
+            let made = way.cuts();
+            way.arm(cut.clone());
+            let ids = ids(&format!("run-{round}"), RUNS);
+            site.start(&ids, &chain).await;
+            chains.extend(ids);
+            all.push(site.client.start(everything, round as u64).id(format!("all-{round}")).await.unwrap());
+            if !way.has_cut(made, COMING).await {
+                println!("it did not come to {cut:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..200))).await;
+        }
+        let results: Results = site.results(&chains).await;
+        let outcome = async |run: &workflow_runtime::Run<Outcome, Error>| loop {
+            match run.await {
+                Err(error) if error.code() == Code::Store => {}
+                outcome => return outcome.map(|outcome| (run.id().to_owned(), outcome)),
+            }
+        };
+        for (id, outcome) in try_join_all(all.iter().map(outcome)).await.unwrap() {
+            outcome.assert_possible(&id);
+        }
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        println!("{} cuts, {} runs", ways.iter().map(Proxy::cuts).sum::<usize>(), results.len() + all.len());
+        for worker in &mut workers {
+            worker.close();
+            blocking(|| worker.end_well());
+        }
+    }
+}
