@@ -108,6 +108,8 @@ pub struct Cluster {
     pub address: Address,
     /// Where `data` and `log` are.
     pub directory: PathBuf,
+    /// What its command line says.
+    options: String,
     /// A shell that stops the server and removes the directory when its input ends, which it does however this process
     /// ends.
     keeper: Child,
@@ -115,9 +117,8 @@ pub struct Cluster {
 
 const KEEPER: &str = r#"
 trap "" INT TERM HUP
-bin=$1 dir=$2 port=$3
-"$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$dir' \
- -c fsync=on -c synchronous_commit=on -c max_connections=400" start >"$dir/start" 2>&1 </dev/null || { cat "$dir/start" "$dir/log"; exit 1; }
+bin=$1 dir=$2 options=$3
+"$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "$options" start >"$dir/start" 2>&1 </dev/null || { cat "$dir/start" "$dir/log"; exit 1; }
 echo ready
 cat >/dev/null
 "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null 2>&1
@@ -127,22 +128,22 @@ rm -rf "$dir"
 impl Cluster {
     /// Starts one. Panics with what the server says if it does not start.
     pub fn start() -> Self {
-        let bin = binaries().expect("PostgreSQL is installed");
-        let user = unprivileged().expect("a user for the server");
+        Cluster::start_with("")
+    }
+
+    /// Starts one with further options on its command line, such as `-c max_connections=20`: the last one counts.
+    pub fn start_with(options: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep();
-        if let Some((user, group)) = user {
+        Cluster::start_in(directory, options)
+    }
+
+    /// Starts one in an empty directory, which is removed with it.
+    pub fn start_in(directory: PathBuf, options: &str) -> Self {
+        let bin = binaries().expect("PostgreSQL is installed");
+        if let Some((user, group)) = unprivileged().expect("a user for the server") {
             std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory is given away");
         }
-        let command = |program: &Path| {
-            use std::os::unix::process::CommandExt;
-            let mut command = Command::new(program);
-            command.current_dir(&directory).process_group(0).env("LC_ALL", "C");
-            if let Some((user, group)) = user {
-                command.uid(user).gid(group);
-            }
-            command
-        };
-        let made = command(&bin.join("initdb"))
+        let made = command(&directory, &bin.join("initdb"))
             .arg("-D")
             .arg(directory.join("data"))
             .args(["-U", "workflow", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
@@ -153,10 +154,15 @@ impl Cluster {
             // Free until somebody else takes it.
             let port =
                 TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-            let mut keeper = command(Path::new("sh"))
+            let options = format!(
+                "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{}' -c fsync=on \
+                 -c synchronous_commit=on -c max_connections=400 {options}",
+                directory.display(),
+            );
+            let mut keeper = command(&directory, Path::new("sh"))
                 .args(["-c", KEEPER, "sh"])
                 .args([&*bin, &*directory])
-                .arg(port.to_string())
+                .arg(&options)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -165,29 +171,48 @@ impl Cluster {
             let output = keeper.stdout.as_mut().expect("its output");
             BufReader::new(output).read_line(&mut said).expect("its word");
             if said == "ready\n" {
-                return Cluster { address: Address { port }, directory, keeper };
+                return Cluster { address: Address { port }, directory, options, keeper };
             }
             eprintln!("the server has not started: {said}");
             let _ = keeper.wait();
         }
         panic!("no server of PostgreSQL starts in {}", directory.display());
     }
-}
 
-impl Cluster {
     /// Restarts the server as after a crash. Panics if it does not come up again.
     pub fn restart(&self) {
-        use std::os::unix::process::CommandExt;
-        let mut restart = Command::new(binaries().expect("PostgreSQL is installed").join("pg_ctl"));
-        if let Some((user, group)) = unprivileged().expect("a user for the server") {
-            restart.uid(user).gid(group);
-        }
-        let (data, log) = (self.directory.join("data"), self.directory.join("log"));
-        restart.arg("-D").arg(data).arg("-l").arg(log).args(["-m", "immediate", "-w", "restart"]);
-        let null = (Stdio::null(), Stdio::null(), Stdio::null());
-        let restarted = restart.current_dir(&self.directory).stdin(null.0).stdout(null.1).stderr(null.2).status();
-        assert!(restarted.expect("pg_ctl runs").success(), "the server does not come up again");
+        assert!(self.control(&["-m", "immediate", "-w", "restart"]), "the server does not come up again");
     }
+
+    /// Stops the server as a crash does.
+    pub fn crash(&self) {
+        assert!(self.control(&["-m", "immediate", "-w", "stop"]), "the server does not stop");
+    }
+
+    /// Starts the server again if it does not run: whether it runs now.
+    pub fn come_up(&self) -> bool {
+        self.control(&["status"]) || self.control(&["-w", "start"])
+    }
+
+    /// Whether `pg_ctl` is content.
+    fn control(&self, args: &[&str]) -> bool {
+        let mut control = command(&self.directory, &binaries().expect("PostgreSQL is installed").join("pg_ctl"));
+        control.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.directory.join("log"));
+        control.arg("-o").arg(&self.options).args(args);
+        control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        control.status().expect("pg_ctl runs").success()
+    }
+}
+
+/// A program of the server's in the server's directory, as the server's user.
+fn command(directory: &Path, program: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(program);
+    command.current_dir(directory).process_group(0).env("LC_ALL", "C");
+    if let Some((user, group)) = unprivileged().expect("a user for the server") {
+        command.uid(user).gid(group);
+    }
+    command
 }
 
 impl Drop for Cluster {

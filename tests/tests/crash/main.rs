@@ -26,6 +26,7 @@ mod memory;
 mod place;
 mod poison;
 mod proxy;
+mod restarts;
 mod snapshot;
 mod sweep;
 mod takeover;
