@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use workflow_runtime::{Code, Error};
-use workflow_tests::chain::Chain;
+use workflow_runtime::{Client, Code, Error};
+use workflow_tests::chain::{self, Chain};
 use workflow_tests::everything::{Outcome, everything};
 
-use super::proxy::{self, Cut, How, KINDS, Passed, Proxy, Side};
+use super::proxy::{self, Cut, How, KINDS, Passed, Proxy, Reach, Side};
 use super::workers::{Results, Site, ids};
 use super::{blocking, full, seed};
 
@@ -20,6 +20,9 @@ const LEASE: Duration = Duration::from_secs(1);
 const SAMPLE: usize = 30;
 /// How long one waits for the message at which it is to break: it may not come to that.
 const COMING: Duration = Duration::from_millis(500);
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
 
 const PASSED: [Passed; 3] = [Passed::Nothing, Passed::Half, Passed::All];
 const HOW: [How; 5] = [How::Closed, How::Lost(Side::Client), How::Lost(Side::Server), How::LostBoth, How::Late];
@@ -49,9 +52,30 @@ fn cuts(random: &mut StdRng) -> Vec<Cut> {
     let cut = |(at, passed, how): (proxy::Kind, Passed, How)| {
         // A third of them last longer than the lease.
         let time = LEASE.mul_f32(if random.random_range(0..3) == 0 { 1.5 } else { 0.2 });
-        Cut { at, nth: random.random_range(1..12), passed, how, time, all: random.random_range(0..2) == 0 }
+        let reach = [Reach::One, Reach::Present, Reach::All][random.random_range(0..3)];
+        Cut { at, nth: random.random_range(1..12), passed, how, time, reach }
     };
     points.into_iter().map(cut).collect()
+}
+
+case! {
+    #[postgres]
+    async fn a_client_whose_connections_have_fallen_silent_hears_of_the_end() {
+        let site = Site::new("1s").await;
+        let way = Proxy::start(&site.url).await;
+        let url = format!("{}&timeout=2s&connect_timeout=2&poll=1s", way.url(&site.url));
+        let client = Client::connect(&url).await.unwrap();
+        let mut worker = site.worker("worker");
+        let run = client.start(chain::chain, Chain { links: 3, gate: Some((1, site.gate("gate"))) }).id("run").await.unwrap();
+        let (waiting, waits) = (tokio::spawn(run.into_future()), "SELECT count(*) = 1 FROM runs WHERE awaited");
+        site.until(waits).await;
+        way.cut(How::LostBoth, FOR_EVER, Reach::Present);
+        std::fs::write(site.gate("gate"), []).unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it hears of it");
+        assert_eq!(result.unwrap().unwrap().len(), 3);
+        worker.close();
+        blocking(|| worker.end_well());
+    }
 }
 
 case! {

@@ -68,8 +68,18 @@ pub struct Cut {
     pub how: How,
     /// For how long.
     pub time: Duration,
-    /// All connections break, and new ones as soon as they are made; or that of the message alone.
-    pub all: bool,
+    pub reach: Reach,
+}
+
+/// Which connections break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// That of the message.
+    One,
+    /// All that there are.
+    Present,
+    /// Also those that are made meanwhile.
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,12 +154,12 @@ impl Shared {
         {
             let mut inner = self.inner();
             for (number, sender) in &inner.connections {
-                if cut.all || *number == connection {
+                if cut.reach != Reach::One || *number == connection {
                     sender.send_replace(state);
                     broken.push(sender.clone());
                 }
             }
-            if cut.all {
+            if cut.reach == Reach::All {
                 inner.new = state;
             }
         }
@@ -158,7 +168,7 @@ impl Shared {
         tokio::spawn(async move {
             tokio::time::sleep(cut.time).await;
             let mut inner = shared.inner();
-            if cut.all {
+            if cut.reach == Reach::All {
                 inner.new = State::Flowing;
                 // Those that were made meanwhile as well.
                 broken = inner.connections.values().cloned().collect();
@@ -204,9 +214,9 @@ impl Proxy {
         self.shared.inner().armed = Some(cut);
     }
 
-    /// Breaks all connections at once.
-    pub fn cut(&self, how: How, time: Duration) {
-        let cut = Cut { at: READY, nth: 1, passed: Passed::All, how, time, all: true };
+    /// Breaks connections at once.
+    pub fn cut(&self, how: How, time: Duration, reach: Reach) {
+        let cut = Cut { at: READY, nth: 1, passed: Passed::All, how, time, reach };
         self.shared.make(0, &cut);
     }
 

@@ -64,14 +64,19 @@ case! {
             tokio::time::sleep(Duration::from_secs(away)).await;
             // A few a second, for the runs, for the lease, and to listen.
             let tried = way.accepted() - connections;
-            println!("{:#?}", site.warnings("worker")); println!("{away} s away: {tried} connections, {} warnings", site.warnings("worker").len());
+            println!("{away} s away: {tried} connections, {} warnings", site.warnings("worker").len());
             assert!(tried <= 20 * usize::try_from(away).expect("a few"), "{tried} connections in {away} s");
             assert!(blocking(|| cluster.come_up()), "the server does not come up");
             connections = way.accepted();
         }
+        // It was alive all the time.
+        site.reconnect().await;
+        let taken = "SELECT count(*) = 0 FROM runs WHERE owner NOT IN (SELECT owner FROM workers WHERE expires_at > now())";
+        site.until(taken).await;
+        let recoveries: i32 = site.database.query_one("SELECT max(recoveries) FROM runs", &[]).await.unwrap().get(0);
+        assert_eq!(recoveries, 0);
         std::fs::write(site.gate("gate"), []).unwrap();
         let results = site.results(&ids).await;
-        site.reconnect().await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         let warnings = site.warnings("worker");
         assert!((1..400).contains(&warnings.len()), "{} warnings: {warnings:#?}", warnings.len());

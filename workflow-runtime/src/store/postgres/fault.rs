@@ -65,13 +65,18 @@ impl Fault {
         self.state().is_some_and(|state| states.contains(&state))
     }
 
-    /// Whether the database is not there just now: it is restarting, or the connection is gone.
+    /// Whether the database is not there just now: it is restarting, has no connection left, or the connection is gone.
     pub fn is_outage(&self) -> bool {
-        let states = [&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::CANNOT_CONNECT_NOW];
+        let states = [
+            &SqlState::ADMIN_SHUTDOWN,
+            &SqlState::CRASH_SHUTDOWN,
+            &SqlState::CANNOT_CONNECT_NOW,
+            &SqlState::TOO_MANY_CONNECTIONS,
+        ];
         match self {
             Fault::Postgres(error) => match error.code() {
-                Some(state) => states.contains(&state),
-                None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
+                Some(state) => states.contains(&state) || is_about_the_connection(state),
+                None => error.is_closed() || error.source().is_some_and(is_of_the_network),
             },
             Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => false,
         }
@@ -83,8 +88,13 @@ impl Fault {
         match self {
             Fault::Postgres(error) => error.as_db_error().is_some_and(|error| {
                 // What these say of a statement under way they say after it may have been committed.
-                ![&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::IDLE_SESSION_TIMEOUT]
-                    .contains(&error.code())
+                let doubtful = [
+                    &SqlState::ADMIN_SHUTDOWN,
+                    &SqlState::CRASH_SHUTDOWN,
+                    &SqlState::IDLE_SESSION_TIMEOUT,
+                    &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+                ];
+                !doubtful.contains(&error.code()) && !is_about_the_connection(error.code())
             }),
             Fault::Late => false,
             Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => true,
@@ -94,7 +104,9 @@ impl Fault {
     /// Whether the connection is of no use any more.
     pub fn spoils(&self) -> bool {
         !matches!(self, Fault::Postgres(error) if error.as_db_error().is_some())
-            || self.state() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
+            || self.state().is_some_and(|state| {
+                *state == SqlState::INVALID_SQL_STATEMENT_NAME || is_about_the_connection(state)
+            })
     }
 
     /// As it is told to a user; `place` is the database, `what` such as "read a run".
@@ -126,6 +138,16 @@ impl Fault {
             None => told,
         }
     }
+}
+
+/// Class 08. A pooler says so when its own connection to the database breaks, at whatever moment.
+fn is_about_the_connection(state: &SqlState) -> bool {
+    state.code().starts_with("08")
+}
+
+/// Not what TLS makes of what it has read, a certificate for one: that will be the same the next time.
+fn is_of_the_network(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidData)
 }
 
 fn help(error: &tokio_postgres::Error) -> Option<&'static str> {
