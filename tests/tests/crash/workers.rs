@@ -72,11 +72,15 @@ impl Site {
 
     /// A worker that reaches the database by another way.
     pub fn worker_at(&self, url: &str, life: &str) -> Child {
-        let log = self.log();
-        let args = [url, &log.to_string_lossy(), life];
-        let mut child = Child::spawn(command(env!("CARGO_BIN_EXE_worker"), args));
+        let mut child = self.worker_to_be(url, life);
         tokio::task::block_in_place(|| child.wait_for("open"));
         child
+    }
+
+    /// A worker that may not be open yet.
+    pub fn worker_to_be(&self, url: &str, life: &str) -> Child {
+        let log = self.log();
+        Child::spawn(command(env!("CARGO_BIN_EXE_worker"), [url, &log.to_string_lossy(), life]))
     }
 
     /// What a worker has warned of.

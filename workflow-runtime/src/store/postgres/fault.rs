@@ -1,6 +1,7 @@
 //! What can go wrong between here and the database, and what to tell of it.
 
 use std::error::Error as _;
+use std::fmt;
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
@@ -8,7 +9,6 @@ use tokio_postgres::error::SqlState;
 use crate::error::{Code, Error};
 
 /// Why something was not done.
-#[derive(Debug)]
 pub(super) enum Fault {
     /// The database or the way to it says so.
     Postgres(tokio_postgres::Error),
@@ -23,6 +23,27 @@ pub(super) enum Fault {
 }
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// As the log has it: one line.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = match self {
+            Fault::Postgres(error) => error,
+            Fault::Late => return f.write_str("it did not answer in time"),
+            Fault::Unconnected => return f.write_str("no connection was free or could be made in time"),
+            Fault::Damaged(text) => return f.write_str(text),
+            Fault::Told(error) => return fmt::Display::fmt(error, f),
+        };
+        if let Some(told) = error.as_db_error() {
+            return write!(f, "{} (SQLSTATE {})", told.message(), told.code().code());
+        }
+        fmt::Display::fmt(error, f)?;
+        match error.source() {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
 
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
