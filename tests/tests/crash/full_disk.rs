@@ -81,6 +81,7 @@ case! {
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         let warnings = site.warnings("worker");
         println!("{state:?}; {} runs, {} warnings", ids.len(), warnings.len());
+        assert!(warnings.iter().any(|warning| warning.contains("No space left on device")), "{warnings:#?}");
         assert!(warnings.len() < 600, "{} warnings", warnings.len());
         worker.close();
         blocking(|| worker.end_well());

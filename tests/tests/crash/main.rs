@@ -29,6 +29,7 @@ mod poison;
 mod proxy;
 mod refusals;
 mod restarts;
+mod rolling;
 mod snapshot;
 mod sweep;
 mod takeover;

@@ -79,8 +79,12 @@ impl Site {
 
     /// A worker that may not be open yet.
     pub fn worker_to_be(&self, url: &str, life: &str) -> Child {
-        let log = self.log();
-        Child::spawn(command(env!("CARGO_BIN_EXE_worker"), [url, &log.to_string_lossy(), life]))
+        self.program(env!("CARGO_BIN_EXE_worker"), url, life)
+    }
+
+    /// A program of its own that executes.
+    pub fn program(&self, path: &str, url: &str, life: &str) -> Child {
+        Child::spawn(command(path, [url, &self.log().to_string_lossy(), life]))
     }
 
     /// What a worker has warned of.

@@ -148,8 +148,12 @@ impl Fault {
             }
             Fault::Postgres(error) => error,
         };
-        let mut told = failed(Code::Store).because(&error);
-        let mut cause = error.source();
+        let mut told = failed(Code::Store);
+        // What the database says is behind a "db error".
+        let mut cause: Option<&dyn std::error::Error> = match error.as_db_error() {
+            Some(_) => error.source(),
+            None => Some(&error),
+        };
         while let Some(next) = cause {
             told = told.because(next);
             cause = next.source();
