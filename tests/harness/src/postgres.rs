@@ -11,6 +11,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const HELP: &str = "set DATABASE_URL to a database, or install PostgreSQL (Debian: apt-get install postgresql), whose \
                     initdb and pg_ctl are looked for on PATH and in /usr/lib/postgresql/*/bin";
 
+/// The way to the database of `DATABASE_URL` by a pooler, for the stores that are tested: a URL with its parameters, such as
+/// `?prepared=off&listen=off&poll=50ms`.
+const POOLER: &str = "WORKFLOW_POOLER_URL";
+
 /// Why there is no PostgreSQL here, if there is none.
 pub fn lacking() -> Option<String> {
     if std::env::var_os("DATABASE_URL").is_some() {
@@ -38,6 +42,7 @@ pub fn url() -> String {
         }
         Err(_) => cluster().url(),
     };
+    let base = std::env::var(POOLER).unwrap_or(base);
     let with = if base.contains('?') { '&' } else { '?' };
     format!("{base}{with}schema={schema}&connections=4")
 }
@@ -46,10 +51,18 @@ pub fn url() -> String {
 pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (base, parameters) = url.split_once("?schema=").or_else(|| url.split_once("&schema=")).expect("a schema's URL");
     let schema = parameters.split('&').next().unwrap_or_default();
-    let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("the database");
+    let (client, connection) =
+        tokio_postgres::connect(&direct(base), tokio_postgres::NoTls).await.expect("the database");
     tokio::spawn(connection);
     client.batch_execute(&format!("SET search_path = {schema}")).await.expect("the path is set");
     client
+}
+
+/// The same database without parameters, and not by a pooler.
+pub fn direct(url: &str) -> String {
+    let is_pooled = std::env::var(POOLER).is_ok_and(|pooler| url.starts_with(&pooler));
+    let database = std::env::var("DATABASE_URL").ok().filter(|_| is_pooled);
+    database.unwrap_or_else(|| url.split('?').next().unwrap_or_default().to_owned())
 }
 
 /// The schemas that were made in a database which is not ours.
@@ -201,6 +214,62 @@ impl Cluster {
         control.arg("-o").arg(&self.options).args(args);
         control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         control.status().expect("pg_ctl runs").success()
+    }
+}
+
+/// Why no pooler can be started here, if none can.
+pub fn lacking_pooler() -> Option<String> {
+    let help = "install PgBouncer (Debian: apt-get install pgbouncer), which is looked for on PATH and in /usr/sbin";
+    lacking_binaries().or_else(|| pgbouncer().is_none().then(|| help.to_owned()))
+}
+
+fn pgbouncer() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    directories.map(|directory| directory.join("pgbouncer")).find(|program| program.is_file())
+}
+
+/// PgBouncer in front of a cluster, which gives each transaction another connection.
+pub struct Pooler {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// A shell that stops it when its input ends.
+    keeper: Child,
+}
+
+const POOLER_KEEPER: &str = r#"
+trap "" INT HUP
+"$1" pgbouncer.ini >/dev/null 2>&1 </dev/null &
+cat >/dev/null
+kill $!
+"#;
+
+impl Pooler {
+    /// Starts one.
+    pub fn start(cluster: &Cluster) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=workflow\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
+             default_pool_size = 6\nserver_login_retry = 1\nlogfile = {}\n",
+            cluster.address.port,
+            cluster.directory.join("pgbouncer.log").display(),
+        );
+        std::fs::write(cluster.directory.join("pgbouncer.ini"), settings).expect("its settings");
+        let keeper = command(&cluster.directory, Path::new("sh"))
+            .args(["-c", POOLER_KEEPER, "sh"])
+            .arg(pgbouncer().expect("PgBouncer is installed"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        Pooler { port, keeper }
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 

@@ -26,6 +26,7 @@ mod full_disk;
 mod memory;
 mod place;
 mod poison;
+mod pooled;
 mod proxy;
 mod refusals;
 mod restarts;
