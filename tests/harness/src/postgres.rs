@@ -223,10 +223,21 @@ pub fn lacking_pooler() -> Option<String> {
     lacking_binaries().or_else(|| pgbouncer().is_none().then(|| help.to_owned()))
 }
 
+/// Why no server with TLS can be started here, if none can.
+pub fn lacking_tls() -> Option<String> {
+    let help = "install the command `openssl`, which makes the certificates";
+    lacking_binaries().or_else(|| program("openssl").is_none().then(|| help.to_owned()))
+}
+
 fn pgbouncer() -> Option<PathBuf> {
+    program("pgbouncer")
+}
+
+/// A program on `PATH` or where Debian puts servers.
+fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    directories.map(|directory| directory.join("pgbouncer")).find(|program| program.is_file())
+    directories.map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
 /// PgBouncer in front of a cluster, which gives each transaction another connection.

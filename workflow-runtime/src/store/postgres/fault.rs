@@ -177,7 +177,11 @@ fn is_of_the_network(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 fn help(error: &tokio_postgres::Error) -> Option<&'static str> {
     let Some(state) = error.code() else {
-        return Some("check the host and the port of the URL, that the database is up, and `sslmode`");
+        let of_tls = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        return Some(match of_tls.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+            true => "check the host of the URL, `sslmode`, and that `sslrootcert` is the certificate of who has signed the database's",
+            false => "check the host and the port of the URL, that the database is up, and `sslmode`",
+        });
     };
     let helps: [(&[&SqlState], &str); 9] = [
         (
