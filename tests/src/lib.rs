@@ -5,5 +5,6 @@
 pub mod chain;
 pub mod everything;
 mod log;
+pub mod warnings;
 
 pub use self::log::{Execution, Log, operation};

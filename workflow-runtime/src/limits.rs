@@ -82,6 +82,8 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 /// How often an engine that does not execute asks for the right to.
 pub(crate) const OWNERSHIP_INTERVAL: Duration = Duration::from_millis(100);
+/// And how seldom at the most, while the store does not answer.
+pub(crate) const OWNERSHIP_RETRY_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// The delays before a write that is in doubt is sent again; after the last the doubt is reported.
 pub(crate) const RESEND_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];

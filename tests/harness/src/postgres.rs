@@ -11,6 +11,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const HELP: &str = "set DATABASE_URL to a database, or install PostgreSQL (Debian: apt-get install postgresql), whose \
                     initdb and pg_ctl are looked for on PATH and in /usr/lib/postgresql/*/bin";
 
+/// The way to the database of `DATABASE_URL` by a pooler, for the stores that are tested: a URL with its parameters, such as
+/// `?prepared=off&listen=off&poll=50ms`.
+const POOLER: &str = "WORKFLOW_POOLER_URL";
+
 /// Why there is no PostgreSQL here, if there is none.
 pub fn lacking() -> Option<String> {
     if std::env::var_os("DATABASE_URL").is_some() {
@@ -38,6 +42,7 @@ pub fn url() -> String {
         }
         Err(_) => cluster().url(),
     };
+    let base = std::env::var(POOLER).unwrap_or(base);
     let with = if base.contains('?') { '&' } else { '?' };
     format!("{base}{with}schema={schema}&connections=4")
 }
@@ -46,10 +51,18 @@ pub fn url() -> String {
 pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (base, parameters) = url.split_once("?schema=").or_else(|| url.split_once("&schema=")).expect("a schema's URL");
     let schema = parameters.split('&').next().unwrap_or_default();
-    let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("the database");
+    let (client, connection) =
+        tokio_postgres::connect(&direct(base), tokio_postgres::NoTls).await.expect("the database");
     tokio::spawn(connection);
     client.batch_execute(&format!("SET search_path = {schema}")).await.expect("the path is set");
     client
+}
+
+/// The same database without parameters, and not by a pooler.
+pub fn direct(url: &str) -> String {
+    let is_pooled = std::env::var(POOLER).is_ok_and(|pooler| url.starts_with(&pooler));
+    let database = std::env::var("DATABASE_URL").ok().filter(|_| is_pooled);
+    database.unwrap_or_else(|| url.split('?').next().unwrap_or_default().to_owned())
 }
 
 /// The schemas that were made in a database which is not ours.
@@ -108,6 +121,8 @@ pub struct Cluster {
     pub address: Address,
     /// Where `data` and `log` are.
     pub directory: PathBuf,
+    /// What its command line says.
+    options: String,
     /// A shell that stops the server and removes the directory when its input ends, which it does however this process
     /// ends.
     keeper: Child,
@@ -115,9 +130,8 @@ pub struct Cluster {
 
 const KEEPER: &str = r#"
 trap "" INT TERM HUP
-bin=$1 dir=$2 port=$3
-"$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='$dir' \
- -c fsync=on -c synchronous_commit=on -c max_connections=400" start >"$dir/start" 2>&1 </dev/null || { cat "$dir/start" "$dir/log"; exit 1; }
+bin=$1 dir=$2 options=$3
+"$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -o "$options" start >"$dir/start" 2>&1 </dev/null || { cat "$dir/start" "$dir/log"; exit 1; }
 echo ready
 cat >/dev/null
 "$bin/pg_ctl" -D "$dir/data" -m immediate -w stop >/dev/null 2>&1
@@ -127,22 +141,22 @@ rm -rf "$dir"
 impl Cluster {
     /// Starts one. Panics with what the server says if it does not start.
     pub fn start() -> Self {
-        let bin = binaries().expect("PostgreSQL is installed");
-        let user = unprivileged().expect("a user for the server");
+        Cluster::start_with("")
+    }
+
+    /// Starts one with further options on its command line, such as `-c max_connections=20`: the last one counts.
+    pub fn start_with(options: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep();
-        if let Some((user, group)) = user {
+        Cluster::start_in(directory, options)
+    }
+
+    /// Starts one in an empty directory, which is removed with it.
+    pub fn start_in(directory: PathBuf, options: &str) -> Self {
+        let bin = binaries().expect("PostgreSQL is installed");
+        if let Some((user, group)) = unprivileged().expect("a user for the server") {
             std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory is given away");
         }
-        let command = |program: &Path| {
-            use std::os::unix::process::CommandExt;
-            let mut command = Command::new(program);
-            command.current_dir(&directory).process_group(0).env("LC_ALL", "C");
-            if let Some((user, group)) = user {
-                command.uid(user).gid(group);
-            }
-            command
-        };
-        let made = command(&bin.join("initdb"))
+        let made = command(&directory, &bin.join("initdb"))
             .arg("-D")
             .arg(directory.join("data"))
             .args(["-U", "workflow", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
@@ -153,10 +167,15 @@ impl Cluster {
             // Free until somebody else takes it.
             let port =
                 TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-            let mut keeper = command(Path::new("sh"))
+            let options = format!(
+                "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{}' -c fsync=on \
+                 -c synchronous_commit=on -c max_connections=400 {options}",
+                directory.display(),
+            );
+            let mut keeper = command(&directory, Path::new("sh"))
                 .args(["-c", KEEPER, "sh"])
                 .args([&*bin, &*directory])
-                .arg(port.to_string())
+                .arg(&options)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -165,29 +184,115 @@ impl Cluster {
             let output = keeper.stdout.as_mut().expect("its output");
             BufReader::new(output).read_line(&mut said).expect("its word");
             if said == "ready\n" {
-                return Cluster { address: Address { port }, directory, keeper };
+                return Cluster { address: Address { port }, directory, options, keeper };
             }
             eprintln!("the server has not started: {said}");
             let _ = keeper.wait();
         }
         panic!("no server of PostgreSQL starts in {}", directory.display());
     }
-}
 
-impl Cluster {
     /// Restarts the server as after a crash. Panics if it does not come up again.
     pub fn restart(&self) {
-        use std::os::unix::process::CommandExt;
-        let mut restart = Command::new(binaries().expect("PostgreSQL is installed").join("pg_ctl"));
-        if let Some((user, group)) = unprivileged().expect("a user for the server") {
-            restart.uid(user).gid(group);
-        }
-        let (data, log) = (self.directory.join("data"), self.directory.join("log"));
-        restart.arg("-D").arg(data).arg("-l").arg(log).args(["-m", "immediate", "-w", "restart"]);
-        let null = (Stdio::null(), Stdio::null(), Stdio::null());
-        let restarted = restart.current_dir(&self.directory).stdin(null.0).stdout(null.1).stderr(null.2).status();
-        assert!(restarted.expect("pg_ctl runs").success(), "the server does not come up again");
+        assert!(self.control(&["-m", "immediate", "-w", "restart"]), "the server does not come up again");
     }
+
+    /// Stops the server as a crash does.
+    pub fn crash(&self) {
+        assert!(self.control(&["-m", "immediate", "-w", "stop"]), "the server does not stop");
+    }
+
+    /// Starts the server again if it does not run: whether it runs now.
+    pub fn come_up(&self) -> bool {
+        self.control(&["status"]) || self.control(&["-w", "start"])
+    }
+
+    /// Whether `pg_ctl` is content.
+    fn control(&self, args: &[&str]) -> bool {
+        let mut control = command(&self.directory, &binaries().expect("PostgreSQL is installed").join("pg_ctl"));
+        control.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.directory.join("log"));
+        control.arg("-o").arg(&self.options).args(args);
+        control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        control.status().expect("pg_ctl runs").success()
+    }
+}
+
+/// Why no pooler can be started here, if none can.
+pub fn lacking_pooler() -> Option<String> {
+    let help = "install PgBouncer (Debian: apt-get install pgbouncer), which is looked for on PATH and in /usr/sbin";
+    lacking_binaries().or_else(|| pgbouncer().is_none().then(|| help.to_owned()))
+}
+
+/// Why no server with TLS can be started here, if none can.
+pub fn lacking_tls() -> Option<String> {
+    let help = "install the command `openssl`, which makes the certificates";
+    lacking_binaries().or_else(|| program("openssl").is_none().then(|| help.to_owned()))
+}
+
+fn pgbouncer() -> Option<PathBuf> {
+    program("pgbouncer")
+}
+
+/// A program on `PATH` or where Debian puts servers.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    directories.map(|directory| directory.join(name)).find(|program| program.is_file())
+}
+
+/// PgBouncer in front of a cluster, which gives each transaction another connection.
+pub struct Pooler {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// A shell that stops it when its input ends.
+    keeper: Child,
+}
+
+const POOLER_KEEPER: &str = r#"
+trap "" INT HUP
+"$1" pgbouncer.ini >/dev/null 2>&1 </dev/null &
+cat >/dev/null
+kill $!
+"#;
+
+impl Pooler {
+    /// Starts one.
+    pub fn start(cluster: &Cluster) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=workflow\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
+             default_pool_size = 6\nserver_login_retry = 1\nlogfile = {}\n",
+            cluster.address.port,
+            cluster.directory.join("pgbouncer.log").display(),
+        );
+        std::fs::write(cluster.directory.join("pgbouncer.ini"), settings).expect("its settings");
+        let keeper = command(&cluster.directory, Path::new("sh"))
+            .args(["-c", POOLER_KEEPER, "sh"])
+            .arg(pgbouncer().expect("PgBouncer is installed"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        Pooler { port, keeper }
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A program of the server's in the server's directory, as the server's user.
+fn command(directory: &Path, program: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(program);
+    command.current_dir(directory).process_group(0).env("LC_ALL", "C");
+    if let Some((user, group)) = unprivileged().expect("a user for the server") {
+        command.uid(user).gid(group);
+    }
+    command
 }
 
 impl Drop for Cluster {

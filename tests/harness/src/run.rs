@@ -31,11 +31,15 @@ pub enum Needs {
     Postgres,
     /// A cluster that is the test's own: see [`postgres::Cluster`].
     Cluster,
+    /// That, and a pooler in front of it: see [`postgres::Pooler`].
+    Pooler,
+    /// A cluster, and what makes certificates.
+    Tls,
 }
 
 /// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
 /// runtime of one thread, or on one of two if it says `#[threads]`
-/// or what it needs: `#[postgres]`, `#[cluster]`.
+/// or what it needs: `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
@@ -52,6 +56,16 @@ macro_rules! case {
         async fn $name() $body
 
         $crate::case!(@ $name, Cluster, || $crate::threads($name()));
+    };
+    (#[tls] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Tls, || $crate::threads($name()));
+    };
+    (#[pooler] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Pooler, || $crate::threads($name()));
     };
     (async fn $name:ident() $body:block) => {
         async fn $name() $body
@@ -102,6 +116,8 @@ pub fn main(file: &str) -> ExitCode {
         Needs::Nothing => None,
         Needs::Postgres => postgres::lacking(),
         Needs::Cluster => postgres::lacking_binaries(),
+        Needs::Pooler => postgres::lacking_pooler(),
+        Needs::Tls => postgres::lacking_tls(),
     };
     if let Some(lacking) = lacking(Needs::Cluster) {
         eprintln!("tests on PostgreSQL are ignored: {lacking}");

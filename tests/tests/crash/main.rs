@@ -19,12 +19,22 @@ extern crate workflow_harness;
 
 mod check;
 mod child;
+mod cuts;
 mod deploy;
 mod failover;
+<<<<<<< HEAD
 mod ledger;
+=======
+mod full_disk;
+>>>>>>> faults
 mod memory;
 mod place;
 mod poison;
+mod pooled;
+mod proxy;
+mod refusals;
+mod restarts;
+mod rolling;
 mod snapshot;
 mod sweep;
 mod takeover;

@@ -72,18 +72,43 @@ impl Site {
 
     /// A worker that reaches the database by another way.
     pub fn worker_at(&self, url: &str, life: &str) -> Child {
-        let log = self.log();
-        let args = [url, &log.to_string_lossy(), life];
-        let mut child = Child::spawn(command(env!("CARGO_BIN_EXE_worker"), args));
+        let mut child = self.worker_to_be(url, life);
         tokio::task::block_in_place(|| child.wait_for("open"));
         child
     }
 
-    /// Starts chains with these ids.
+    /// A worker that may not be open yet.
+    pub fn worker_to_be(&self, url: &str, life: &str) -> Child {
+        self.program(env!("CARGO_BIN_EXE_worker"), url, life)
+    }
+
+    /// A program of its own that executes.
+    pub fn program(&self, path: &str, url: &str, life: &str) -> Child {
+        Child::spawn(command(path, [url, &self.log().to_string_lossy(), life]))
+    }
+
+    /// What a worker has warned of.
+    pub fn warnings(&self, life: &str) -> Vec<String> {
+        let warnings = std::fs::read_to_string(self.log().with_extension(life)).unwrap_or_default();
+        warnings.lines().map(str::to_owned).collect()
+    }
+
+    /// Connects to the database again, for what is asked of it here.
+    pub async fn reconnect(&mut self) {
+        self.database = postgres::connect(&self.url).await;
+    }
+
+    /// Starts chains with these ids, whatever the database says to it at first.
     pub async fn start(&self, ids: &[String], links: &Chain) {
+        let start = async |id: &String| loop {
+            match self.client.start(chain, links.clone()).id(id).await {
+                Err(error) if [Code::Store, Code::InDoubt].contains(&error.code()) => tokio::time::sleep(LOOK).await,
+                started => return started,
+            }
+        };
         for ids in ids.chunks(STARTS) {
-            let starts = ids.iter().map(|id| self.client.start(chain, links.clone()).id(id).into_future());
-            try_join_all(starts).await.expect("the runs start");
+            let started = tokio::time::timeout(PATIENCE, try_join_all(ids.iter().map(start))).await;
+            started.expect("the starts do not hang").expect("the runs start");
         }
     }
 

@@ -58,11 +58,7 @@ impl Fixture {
 
     /// The database itself, with its schema on the path.
     pub async fn database(&self) -> tokio_postgres::Client {
-        let (base, _) = self.url.as_deref().unwrap().split_once('?').unwrap();
-        let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path = {}", self.schema())).await.unwrap();
-        client
+        workflow_harness::postgres::connect(self.url.as_deref().unwrap()).await
     }
 
     /// The same store, as another engine opens it.

@@ -14,7 +14,11 @@ mod letters;
 mod notes;
 mod ownership;
 #[cfg(unix)]
+mod postgres_faults;
+#[cfg(unix)]
 mod postgres_open;
+#[cfg(unix)]
+mod postgres_tls;
 mod recoveries;
 mod repair;
 mod streams;

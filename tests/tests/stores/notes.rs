@@ -21,9 +21,9 @@ struct Ear {
 impl Ear {
     async fn new(fx: &Fixture) -> Self {
         let url = fx.url.clone().unwrap();
-        let (base, _) = url.split_once('?').unwrap();
         let channel = fx.schema();
-        let (client, mut connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.unwrap();
+        let url = workflow_harness::postgres::direct(&url);
+        let (client, mut connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
         let (sender, heard) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut messages = stream::poll_fn(move |context| connection.poll_message(context));

@@ -1,11 +1,13 @@
 //! What a PostgreSQL store says when it cannot be opened, and what it leaves as it is.
 
+use std::io::{Read, Write as _};
 use std::net::TcpListener;
 
 use futures::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use workflow_harness::postgres::{Cluster, url};
 use workflow_runtime::Code;
-use workflow_runtime::store::{Outcome, PostgresStore, Store, Turn, Write};
+use workflow_runtime::store::{Outcome, PostgresOptions, PostgresStore, Store, Turn, Write};
 
 use crate::fixture::*;
 
@@ -84,7 +86,75 @@ case! {
 case! {
     async fn a_server_that_cannot_be_reached_is_an_error_that_says_so() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        says(refused(&format!("postgres://u@127.0.0.1:{port}/d")).await, Code::Store, &["127.0.0.1", "is up"]);
+        let url = format!("postgres://u@127.0.0.1:{port}/d?connect_timeout=1");
+        says(refused(&url).await, Code::Store, &["127.0.0.1", "is up"]);
+        let url = "postgres://u@no-such-host.invalid/d?connect_timeout=1";
+        says(refused(url).await, Code::Store, &["no-such-host.invalid", "the host and the port"]);
+    }
+}
+
+case! {
+    #[threads]
+    async fn a_server_that_is_something_else_is_an_error_that_says_so() {
+        for answer in ["", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = server.local_addr().unwrap().port();
+            let serving = std::thread::spawn(move || {
+                while let Ok((mut client, _)) = server.accept() {
+                    let mut request = [0; 8];
+                    if client.read_exact(&mut request).is_err() || client.write_all(answer.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+            let url = format!("postgres://u@127.0.0.1:{port}/d?connect_timeout=1");
+            says(refused(&url).await, Code::Store, &["127.0.0.1", "the host and the port"]);
+            drop(std::net::TcpStream::connect(("127.0.0.1", port)));
+            serving.join().unwrap();
+        }
+    }
+}
+
+case! {
+    async fn a_server_that_comes_up_is_waited_for() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("postgres://u@127.0.0.1:{port}/d?connect_timeout=20");
+        let opening = tokio::spawn(async move { refused(&url).await });
+        // Somebody is there in the end, who says that it is of no use to wait.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        let server = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let error = b"E\0\0\0\x2dSFATAL\0C3D000\0Mno database of that name\0\0";
+        let (mut client, _) = server.accept().await.unwrap();
+        // It asks for TLS, and then for the database.
+        let mut asked = [0; 8];
+        client.read_exact(&mut asked).await.unwrap();
+        client.write_all(b"N").await.unwrap();
+        assert!(client.read(&mut [0; 1024]).await.unwrap() > 0);
+        client.write_all(error).await.unwrap();
+        says(opening.await.unwrap(), Code::Store, &["no database of that name", "create the database"]);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_schema_that_somebody_has_locked_is_not_waited_for() {
+        let fx = Fixture::postgres();
+        let other = fx.database().await;
+        other.batch_execute("BEGIN; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let url = format!("{}&timeout=1s", fx.url.clone().unwrap());
+        says(refused(&url).await, Code::Store, &["prepare the schema", "in time", "`timeout`"]);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_way_to_listen_that_leads_nowhere_is_no_error() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let nowhere = format!("postgres://u@127.0.0.1:{}/d", silent.local_addr().unwrap().port());
+        let options = PostgresOptions::new(&format!("{}&connect_timeout=1", url())).unwrap().listen_at(&nowhere).unwrap();
+        let opening = tokio::time::timeout(std::time::Duration::from_secs(30), PostgresStore::open_with(options));
+        let store = opening.await.expect("it does not hang").unwrap();
+        assert_eq!(store.run("nobody").await.unwrap(), None);
     }
 }
 
@@ -135,6 +205,18 @@ case! {
         says(refused(&as_user("guest")).await, Code::Store, &["permission denied", "the right to create a schema"]);
         says(refused(&as_user("reader")).await, Code::Store, &["read-only", "primary"]);
         let engine = workflow_runtime::Engine::open(&as_user("workflow")).await.unwrap();
+        engine.shutdown().await.unwrap();
+        // It is there now, and is somebody else's.
+        says(refused(&as_user("guest")).await, Code::Store, &["permission denied", "to use the one that is there"]);
+        // Who may read can look, and not execute.
+        let read = "GRANT USAGE ON SCHEMA workflow TO guest; GRANT SELECT ON ALL TABLES IN SCHEMA workflow TO guest";
+        client.batch_execute(read).await.unwrap();
+        let looking = workflow_runtime::Client::connect(&as_user("guest")).await.unwrap();
+        assert!(!looking.get_run::<(), workflow_runtime::Error>("nobody").exists().await.unwrap());
+        let error = workflow_runtime::Engine::open(&as_user("guest")).await.unwrap_err();
+        says((error.code(), format!("{error:?}")), Code::Store, &["permission denied for table", "all that is in it"]);
+        client.batch_execute("GRANT ALL ON ALL TABLES IN SCHEMA workflow TO guest").await.unwrap();
+        let engine = workflow_runtime::Engine::open(&as_user("guest")).await.unwrap();
         engine.shutdown().await.unwrap();
     }
 }

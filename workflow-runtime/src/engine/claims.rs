@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use super::{Inner, load};
 use crate::error::Result;
 use crate::limits::{
-    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
+    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, REPLAYS_CONCURRENT,
+    TURN_RETRY_INTERVAL,
 };
 use crate::queue;
 use crate::store::{Followed, Outcome, Write};
@@ -52,7 +53,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
 /// Claims what is due, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     let replays = Arc::new(Semaphore::new(REPLAYS_CONCURRENT));
-    let mut warned = HashSet::new();
+    let (mut warned, mut pause) = (HashSet::new(), OWNERSHIP_INTERVAL);
     loop {
         let until = if engine.is_executing() {
             engine.wake_followers(true);
@@ -64,15 +65,20 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 }
             }
         } else {
-            if let Err(error) = try_to_execute(&engine).await {
-                tracing::warn!(?error, "the right to execute could not be asked for; trying again");
-            }
+            // A database that is away is not to be rushed by all its workers when it is about to come back.
+            pause = match try_to_execute(&engine).await {
+                Ok(()) => OWNERSHIP_INTERVAL,
+                Err(error) => {
+                    tracing::warn!(?error, "the right to execute could not be asked for; trying again");
+                    (pause * 2).min(OWNERSHIP_RETRY_INTERVAL_MAX)
+                }
+            };
             // After it: what the last owner has written before its end is seen by this look or by none.
             engine.wake_followers(false);
             if engine.is_executing() {
                 continue;
             }
-            after(&engine, OWNERSHIP_INTERVAL)
+            after(&engine, pause)
         };
         // Biased, here and elsewhere: a branch picked at random could not be simulated.
         tokio::select! {

@@ -27,13 +27,16 @@ mod workers;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::commit::Ours;
 use self::db::{Db, Text, args};
+use self::fault::Fault;
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
 pub(crate) use self::transactions::{Recorded, refusal};
@@ -44,6 +47,9 @@ use super::{
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
+
+/// Between two attempts to open a database that is not there.
+const OPEN_PAUSE: Duration = Duration::from_millis(500);
 
 const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holder <> 0 AND NOT unread";
 
@@ -78,6 +84,8 @@ struct Shared {
     signals: Signals,
     /// The letters that [`news`](Store::news) has told of, as far as they are still there.
     told: Mutex<HashSet<i64>>,
+    /// The database has lately not answered to a lease: that others are late as well does not tell that they are dead.
+    interrupted: AtomicBool,
     /// Leases that are being given up.
     giving_up: Mutex<Vec<JoinHandle<()>>>,
     listener: Mutex<Option<AbortHandle>>,
@@ -116,7 +124,8 @@ impl Drop for Shared {
 
 impl PostgresStore {
     /// Opens a database by its URL: see [`PostgresOptions`]. The schema and its tables are created if there are none, and
-    /// brought up to date.
+    /// brought up to date. A database that is not up, or has no connection left, is tried again for the URL's
+    /// `connect_timeout`.
     ///
     /// # Errors
     ///
@@ -134,12 +143,14 @@ impl PostgresStore {
     /// As there.
     pub async fn open_with(options: PostgresOptions) -> Result<Self, Error> {
         let db = Db::new(options)?;
-        let session = db.connect().await.map_err(|fault| db.explain(fault, "open the store"))?;
-        if let Err(fault) = schema::prepare(&session).await {
-            session.spoil();
-            return Err(db.explain(fault, "prepare the schema"));
+        let begun = Instant::now();
+        while let Err((fault, what)) = prepare(&db).await {
+            if !fault.is_outage() || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
+                return Err(db.explain(fault, what));
+            }
+            tracing::warn!(place = db.place, ?fault, "the database is not there; trying again");
+            tokio::time::sleep(OPEN_PAUSE).await;
         }
-        drop(session);
         let mut tag = [0; 8];
         System.fill(&mut tag);
         let shared = Arc::new(Shared {
@@ -148,6 +159,7 @@ impl PostgresStore {
             owners: Mutex::default(),
             signals: Signals::default(),
             told: Mutex::default(),
+            interrupted: AtomicBool::new(false),
             giving_up: Mutex::default(),
             listener: Mutex::default(),
         });
@@ -160,6 +172,15 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").field("place", &self.shared.db.place).finish_non_exhaustive()
     }
+}
+
+/// Connects, and sees to the schema. What could not be done, and why.
+async fn prepare(db: &Db) -> Result<(), (Fault, &'static str)> {
+    let session = db.connect().await.map_err(|fault| (fault, "open the store"))?;
+    schema::prepare(&session).await.map_err(|fault| {
+        session.spoil();
+        (fault, "prepare the schema")
+    })
 }
 
 fn time(time: u64) -> i64 {

@@ -131,7 +131,7 @@ impl Db {
             })
         };
         Ok(Db {
-            pool: pool(options.connections.max(2) - 1)?,
+            pool: pool(options.connections)?,
             lease: pool(1)?,
             transactions: pool(options.connections)?,
             place: options.place(),
@@ -185,10 +185,12 @@ impl Db {
 
     /// One statement that reads, sent again while the database is restarting or cannot be reached, for a while.
     pub async fn read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, Error> {
-        let mut pauses = READ_PAUSES.into_iter();
+        let (mut pauses, mut late) = (READ_PAUSES.into_iter(), false);
         let rows = loop {
             let read = async { self.connect().await?.query(sql, args).await };
             match (read.await, pauses.next()) {
+                // It may have been the connection alone.
+                (Err(Fault::Late), Some(_)) if !late => late = true,
                 (Err(fault), Some(pause)) if fault.is_transient() || fault.is_outage() => {
                     if !pause.is_zero() {
                         tracing::warn!(what, ?fault, "the database cannot be read; trying again");
@@ -237,7 +239,12 @@ impl Session<'_> {
     ) -> Result<T> {
         match tokio::time::timeout(time, work).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(Fault::Late),
+            Err(_) => {
+                self.spoil();
+                // Those that are idle may have fallen silent with it, and each would have to be waited for.
+                self.db.pool.retain(|_, _| false);
+                Err(Fault::Late)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What can go wrong between here and the database, and what to tell of it.
 
 use std::error::Error as _;
+use std::fmt;
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
@@ -8,7 +9,6 @@ use tokio_postgres::error::SqlState;
 use crate::error::{Code, Error};
 
 /// Why something was not done.
-#[derive(Debug)]
 pub(super) enum Fault {
     /// The database or the way to it says so.
     Postgres(tokio_postgres::Error),
@@ -23,6 +23,27 @@ pub(super) enum Fault {
 }
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// As the log has it: one line.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = match self {
+            Fault::Postgres(error) => error,
+            Fault::Late => return f.write_str("it did not answer in time"),
+            Fault::Unconnected => return f.write_str("no connection was free or could be made in time"),
+            Fault::Damaged(text) => return f.write_str(text),
+            Fault::Told(error) => return fmt::Display::fmt(error, f),
+        };
+        if let Some(told) = error.as_db_error() {
+            return write!(f, "{} (SQLSTATE {})", told.message(), told.code().code());
+        }
+        fmt::Display::fmt(error, f)?;
+        match error.source() {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
 
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
@@ -65,13 +86,18 @@ impl Fault {
         self.state().is_some_and(|state| states.contains(&state))
     }
 
-    /// Whether the database is not there just now: it is restarting, or the connection is gone.
+    /// Whether the database is not there just now: it is restarting, has no connection left, or the connection is gone.
     pub fn is_outage(&self) -> bool {
-        let states = [&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::CANNOT_CONNECT_NOW];
+        let states = [
+            &SqlState::ADMIN_SHUTDOWN,
+            &SqlState::CRASH_SHUTDOWN,
+            &SqlState::CANNOT_CONNECT_NOW,
+            &SqlState::TOO_MANY_CONNECTIONS,
+        ];
         match self {
             Fault::Postgres(error) => match error.code() {
-                Some(state) => states.contains(&state),
-                None => error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()),
+                Some(state) => states.contains(&state) || is_about_the_connection(state),
+                None => error.is_closed() || error.source().is_some_and(is_of_the_network),
             },
             Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => false,
         }
@@ -83,8 +109,13 @@ impl Fault {
         match self {
             Fault::Postgres(error) => error.as_db_error().is_some_and(|error| {
                 // What these say of a statement under way they say after it may have been committed.
-                ![&SqlState::ADMIN_SHUTDOWN, &SqlState::CRASH_SHUTDOWN, &SqlState::IDLE_SESSION_TIMEOUT]
-                    .contains(&error.code())
+                let doubtful = [
+                    &SqlState::ADMIN_SHUTDOWN,
+                    &SqlState::CRASH_SHUTDOWN,
+                    &SqlState::IDLE_SESSION_TIMEOUT,
+                    &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN,
+                ];
+                !doubtful.contains(&error.code()) && !is_about_the_connection(error.code())
             }),
             Fault::Late => false,
             Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => true,
@@ -94,7 +125,9 @@ impl Fault {
     /// Whether the connection is of no use any more.
     pub fn spoils(&self) -> bool {
         !matches!(self, Fault::Postgres(error) if error.as_db_error().is_some())
-            || self.state() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME)
+            || self.state().is_some_and(|state| {
+                *state == SqlState::INVALID_SQL_STATEMENT_NAME || is_about_the_connection(state)
+            })
     }
 
     /// As it is told to a user; `place` is the database, `what` such as "read a run".
@@ -115,8 +148,12 @@ impl Fault {
             }
             Fault::Postgres(error) => error,
         };
-        let mut told = failed(Code::Store).because(&error);
-        let mut cause = error.source();
+        let mut told = failed(Code::Store);
+        // What the database says is behind a "db error".
+        let mut cause: Option<&dyn std::error::Error> = match error.as_db_error() {
+            Some(_) => error.source(),
+            None => Some(&error),
+        };
         while let Some(next) = cause {
             told = told.because(next);
             cause = next.source();
@@ -128,9 +165,23 @@ impl Fault {
     }
 }
 
+/// Class 08. A pooler says so when its own connection to the database breaks, at whatever moment.
+fn is_about_the_connection(state: &SqlState) -> bool {
+    state.code().starts_with("08")
+}
+
+/// Not what TLS makes of what it has read, a certificate for one: that will be the same the next time.
+fn is_of_the_network(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidData)
+}
+
 fn help(error: &tokio_postgres::Error) -> Option<&'static str> {
     let Some(state) = error.code() else {
-        return Some("check the host and the port of the URL, that the database is up, and `sslmode`");
+        let of_tls = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        return Some(match of_tls.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+            true => "check the host of the URL, `sslmode`, and that `sslrootcert` is the certificate of who has signed the database's",
+            false => "check the host and the port of the URL, that the database is up, and `sslmode`",
+        });
     };
     let helps: [(&[&SqlState], &str); 9] = [
         (

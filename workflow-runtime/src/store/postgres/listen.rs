@@ -110,7 +110,7 @@ impl Signals {
 /// A connection that listens.
 struct Ear {
     /// It closes the connection when it is dropped.
-    _client: Client,
+    client: Client,
     heard: mpsc::UnboundedReceiver<String>,
 }
 
@@ -132,7 +132,21 @@ async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
     let listen = format!("LISTEN {}", super::db::quoted(&shared.db.options.schema));
     let listening = tokio::time::timeout(shared.db.options.timeout, client.batch_execute(&listen));
     listening.await.map_err(|_| Fault::Late)??;
-    Ok(Ear { _client: client, heard })
+    Ok(Ear { client, heard })
+}
+
+/// Whether a connection on which nothing was heard could still be heard: one that was cut off on the way looks as one does
+/// on which nobody has anything to say.
+async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
+    let answer = tokio::time::timeout(shared.db.options.connect_timeout, ear.client.simple_query(""));
+    match answer.await {
+        Ok(Ok(_)) => true,
+        Ok(Err(_)) => false,
+        Err(_) => {
+            tracing::warn!("the connection that listens to the database has fallen silent; listening anew");
+            false
+        }
+    }
 }
 
 /// Whether this store hears what it says itself: behind a pooler nobody hears anything.
@@ -194,7 +208,19 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
     loop {
         while let Some(listening) = &mut ear {
             pause = PAUSES.0;
-            let Some(words) = listening.heard.recv().await else { break };
+            let Some(every) = shared.upgrade().map(|shared| shared.db.options.poll) else { return };
+            let words = tokio::select! {
+                biased;
+                words = listening.heard.recv() => words,
+                () = tokio::time::sleep(every) => {
+                    let Some(shared) = shared.upgrade() else { return };
+                    if is_alive(&shared, listening).await {
+                        continue;
+                    }
+                    None
+                }
+            };
+            let Some(words) = words else { break };
             let Some(shared) = shared.upgrade() else { return };
             hear(&shared, &words);
         }

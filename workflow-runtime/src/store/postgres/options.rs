@@ -22,7 +22,7 @@ use crate::error::{Code, Error};
 /// | `connections` | `8` | how many are used at the most, beside one for the lease and one that listens |
 /// | `timeout` | `30s` | how long one statement may take |
 /// | `listen` | `on` | `off`: changes of other processes are looked for instead of listened for |
-/// | `poll` | `4s` | how often they are looked for when nothing can be heard |
+/// | `poll` | `4s` | how often they are looked for when nothing can be heard; after so long a silence it is checked whether something could be |
 /// | `skip_locked` | `on` | `off`: claims wait for one another, for databases without `SKIP LOCKED` |
 /// | `prepared` | `on` | `off`: statements are not prepared, for poolers that do not keep them |
 ///
@@ -89,8 +89,8 @@ impl PostgresOptions {
                 "timeout" => options.timeout = time()?,
                 "poll" => options.poll = time()?,
                 "connections" => {
-                    let number = value.parse().ok().filter(|number| (2..=10_000).contains(number));
-                    options.connections = number.ok_or_else(|| wrong("a number from 2 to 10000"))?;
+                    let number = value.parse().ok().filter(|number| (1..=10_000).contains(number));
+                    options.connections = number.ok_or_else(|| wrong("a number from 1 to 10000"))?;
                 }
                 "listen" => listen = switch()?,
                 "skip_locked" => options.skip_locked = switch()?,
@@ -258,7 +258,7 @@ mod tests {
         for (url, named) in [
             ("postgres://u@h/d?lease=soon", "lease"),
             ("postgres://u@h/d?listen=perhaps", "listen"),
-            ("postgres://u@h/d?connections=1", "connections"),
+            ("postgres://u@h/d?connections=0", "connections"),
             ("postgres://u@h/d?sslmode=sometimes", "sslmode"),
             ("postgres://u@h/d?colour=red", "colour"),
             ("postgres://u@h:door/d", "port"),

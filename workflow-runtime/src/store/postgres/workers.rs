@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::db::{Session, args};
-use super::fault::Result;
-use super::notes::Notes;
+use super::fault::{Fault, Result};
+use super::notes::{FREE, Notes};
 use super::read::get;
 use crate::error::Error;
 use crate::failpoint::hit;
@@ -32,13 +32,13 @@ const REAP: &str = "DELETE FROM @workers WHERE expires_at < now() AND owner <> $
 
 const GIVE_UP: &str = "DELETE FROM @workers WHERE owner = $1 RETURNING owner";
 
-/// The runs become those of a worker that died. Letters that came after it last looked have pulled `wake_at` forward, and
+/// The runs become those of a worker that died, or of nobody. Letters that came after it last looked have pulled `wake_at` forward, and
 /// its own later turns may have put it back.
 const ADOPT: &str = "
 WITH orphans AS MATERIALIZED (
     SELECT key FROM @runs WHERE owner = ANY ($1) AND wake_at IS NOT NULL ORDER BY key FOR NO KEY UPDATE
 )
-UPDATE @runs AS runs SET owner = -1, wake_at = CASE WHEN EXISTS (
+UPDATE @runs AS runs SET owner = $2, wake_at = CASE WHEN EXISTS (
     SELECT 1 FROM @inbox AS inbox WHERE inbox.run = runs.key AND NOT unread
 ) THEN 0 ELSE wake_at END
 FROM orphans WHERE runs.key = orphans.key RETURNING runs.key";
@@ -92,6 +92,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     };
     if let Err(fault) = registered.await {
         session.spoil();
+        shared.interrupted.store(true, Ordering::Release);
         return Err(explain(fault));
     }
     drop(session);
@@ -117,8 +118,10 @@ async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<()> 
     Ok(())
 }
 
+/// Who was interrupted as well does not take others for dead that are late: the database has kept them all from renewing.
 async fn adopt(shared: &Shared, session: &Session<'_>, owners: &[i64]) -> Result<()> {
-    let adopted = session.query(ADOPT, args![INT8_ARRAY: owners]).await?;
+    let holder = if shared.interrupted.load(Ordering::Acquire) { 0 } else { FREE };
+    let adopted = session.query(ADOPT, args![INT8_ARRAY: owners, INT8: holder]).await?;
     if !adopted.is_empty() {
         let notes = Notes { due: true, ..Notes::default() };
         notes.send(session, &shared.tag, &[]).await?;
@@ -132,6 +135,7 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
     let (margin, interval) = (margin(lease), lease / 3);
     let mut deadline = sent + lease - margin;
     let mut next = sent + interval;
+    let mut reaping: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             biased;
@@ -142,17 +146,26 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
         let renewed = tokio::select! {
             biased;
             () = tokio::time::sleep_until(deadline) => break,
+            // A connection that has fallen silent must not cost the lease: there is time for another.
+            () = tokio::time::sleep_until(sent + interval) => Err(Fault::Late),
             renewed = renew_once(&shared, owner) => renewed,
         };
         match renewed {
-            Ok(true) => {
+            Ok(Some(late)) => {
                 deadline = sent + lease - margin;
                 term.extend_to(deadline);
                 next = sent + interval;
+                if late == 0 {
+                    shared.interrupted.store(false, Ordering::Release);
+                } else if reaping.as_ref().is_none_or(JoinHandle::is_finished) {
+                    // Beside the renewals, however long it takes.
+                    reaping = Some(tokio::spawn(see_to_the_late(shared.clone(), owner)));
+                }
             }
-            Ok(false) => break,
+            Ok(None) => break,
             Err(fault) => {
                 tracing::warn!(?fault, "the lease of this worker could not be renewed; trying again");
+                shared.interrupted.store(true, Ordering::Release);
                 next = Instant::now() + lease / 20;
             }
         }
@@ -161,28 +174,30 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
     lost.send_replace(true);
 }
 
-/// Whether the lease is still there.
-async fn renew_once(shared: &Shared, owner: u64) -> Result<bool> {
+/// How many other workers are late, if the lease is still there.
+async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     let session = shared.db.connect_for_lease().await?;
     // A renewal that is given up leaves its answer under way.
     session.spoil();
     let row =
         session.query_opt(RENEW, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
     let late = row.map(|row| get::<i64>(&row, 0)).transpose()?;
-    if late.is_some_and(|late| late > 0) {
-        session.begin().await?;
-        let reaped = async {
-            reap(shared, &session, owner).await?;
-            session.commit().await
-        };
-        if let Err(fault) = reaped.await {
-            tracing::warn!(?fault, "late workers could not be seen to; trying again");
-            return Ok(true);
-        }
-        shared.signals.changed();
-    }
     session.keep();
-    Ok(late.is_some())
+    Ok(late)
+}
+
+/// Takes the runs of workers that are late from them.
+async fn see_to_the_late(shared: Arc<Shared>, owner: u64) {
+    let reaped = async {
+        let session = shared.db.connect().await?;
+        session.begin().await?;
+        reap(&shared, &session, owner).await?;
+        session.commit().await
+    };
+    match reaped.await {
+        Ok(()) => shared.signals.changed(),
+        Err(fault) => tracing::warn!(?fault, "late workers could not be seen to; trying again"),
+    }
 }
 
 async fn give_up(shared: Arc<Shared>, owner: u64) {

@@ -1,0 +1,121 @@
+//! Connections that break, at each step of the protocol and in each way that there is.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use workflow_runtime::{Client, Code, Error};
+use workflow_tests::chain::{self, Chain};
+use workflow_tests::everything::{Outcome, everything};
+
+use super::proxy::{self, Cut, How, KINDS, Passed, Proxy, Reach, Side};
+use super::workers::{Results, Site, ids};
+use super::{blocking, full, seed};
+
+const LINKS: u32 = 6;
+const RUNS: usize = 8;
+const LEASE: Duration = Duration::from_secs(1);
+/// Cuts of a sample.
+const SAMPLE: usize = 30;
+/// How long one waits for the message at which it is to break: it may not come to that.
+const COMING: Duration = Duration::from_millis(500);
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+const PASSED: [Passed; 3] = [Passed::Nothing, Passed::Half, Passed::All];
+const HOW: [How; 5] = [How::Closed, How::Lost(Side::Client), How::Lost(Side::Server), How::LostBoth, How::Late];
+
+/// Those that are always among them: the answer of a commit is lost, or the commit; and a statement is executed whose
+/// end never comes.
+const ALWAYS: [(proxy::Kind, Passed, How); 4] = [
+    (proxy::COMMIT, Passed::All, How::Lost(Side::Server)),
+    (proxy::COMMIT, Passed::Nothing, How::LostBoth),
+    (proxy::COMMIT, Passed::Nothing, How::Late),
+    (proxy::EXECUTE, Passed::All, How::Lost(Side::Client)),
+];
+
+/// The cuts, in a random order.
+fn cuts(random: &mut StdRng) -> Vec<Cut> {
+    let mut points: Vec<(proxy::Kind, Passed, How)> = Vec::new();
+    for kind in KINDS {
+        points.extend(PASSED.iter().flat_map(|passed| HOW.map(|how| (kind, *passed, how))));
+    }
+    for place in (1..points.len()).rev() {
+        points.swap(place, random.random_range(0..=place));
+    }
+    if !full() {
+        points.truncate(SAMPLE - ALWAYS.len());
+        points.extend(ALWAYS);
+    }
+    let cut = |(at, passed, how): (proxy::Kind, Passed, How)| {
+        // A third of them last longer than the lease.
+        let time = LEASE.mul_f32(if random.random_range(0..3) == 0 { 1.5 } else { 0.2 });
+        let reach = [Reach::One, Reach::Present, Reach::All][random.random_range(0..3)];
+        Cut { at, nth: random.random_range(1..12), passed, how, time, reach }
+    };
+    points.into_iter().map(cut).collect()
+}
+
+case! {
+    #[postgres]
+    async fn a_client_whose_connections_have_fallen_silent_hears_of_the_end() {
+        let site = Site::new("1s").await;
+        let way = Proxy::start(&site.url).await;
+        let url = format!("{}&timeout=2s&connect_timeout=2&poll=1s", way.url(&site.url));
+        let client = Client::connect(&url).await.unwrap();
+        let mut worker = site.worker("worker");
+        let run = client.start(chain::chain, Chain { links: 3, gate: Some((1, site.gate("gate"))) }).id("run").await.unwrap();
+        let (waiting, waits) = (tokio::spawn(run.into_future()), "SELECT count(*) = 1 FROM runs WHERE awaited");
+        site.until(waits).await;
+        way.cut(How::LostBoth, FOR_EVER, Reach::Present);
+        std::fs::write(site.gate("gate"), []).unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it hears of it");
+        assert_eq!(result.unwrap().unwrap().len(), 3);
+        worker.close();
+        blocking(|| worker.end_well());
+    }
+}
+
+case! {
+    #[postgres]
+    async fn connections_may_break_anywhere() {
+        let mut random = StdRng::seed_from_u64(seed());
+        let site = Site::new("1s").await;
+        let ways = [Proxy::start(&site.url).await, Proxy::start(&site.url).await];
+        let url = |way: &Proxy| format!("{}&timeout=2s&connect_timeout=2", way.url(&site.url));
+        let mut workers = [site.worker_at(&url(&ways[0]), "one"), site.worker_at(&url(&ways[1]), "other")];
+        let chain = Chain { links: LINKS, gate: None };
+        let (mut chains, mut all) = (Vec::new(), Vec::new());
+        for (round, cut) in cuts(&mut random).into_iter().enumerate() {
+            let way = &ways[random.random_range(0..ways.len())];
+            let made = way.cuts();
+            way.arm(cut.clone());
+            let ids = ids(&format!("run-{round}"), RUNS);
+            site.start(&ids, &chain).await;
+            chains.extend(ids);
+            all.push(site.client.start(everything, round as u64).id(format!("all-{round}")).await.unwrap());
+            if !way.has_cut(made, COMING).await {
+                println!("it did not come to {cut:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..200))).await;
+        }
+        let results: Results = site.results(&chains).await;
+        let outcome = async |run: &workflow_runtime::Run<Outcome, Error>| loop {
+            match run.await {
+                Err(error) if error.code() == Code::Store => {}
+                outcome => return outcome.map(|outcome| (run.id().to_owned(), outcome)),
+            }
+        };
+        for (id, outcome) in try_join_all(all.iter().map(outcome)).await.unwrap() {
+            outcome.assert_possible(&id);
+        }
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        println!("{} cuts, {} runs", ways.iter().map(Proxy::cuts).sum::<usize>(), results.len() + all.len());
+        for worker in &mut workers {
+            worker.close();
+            blocking(|| worker.end_well());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The database's disk is full for a while.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use workflow_harness::postgres::Cluster;
+use workflow_tests::chain::Chain;
+
+use super::blocking;
+use super::restarts::site_on;
+use super::workers::ids;
+
+const LINKS: u32 = 6;
+const RUNS: usize = 50;
+
+/// A mounted file system, in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=128m", "tmpfs"]).arg(path).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Disk(path.to_owned()))
+    }
+
+    /// Takes all the room that there is.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut filler = File::create(&path).expect("there is room for a name");
+        let mut block = 1 << 20;
+        while block > 0 {
+            if filler.write_all(&vec![0; block]).is_err() {
+                block /= 2;
+            }
+        }
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+case! {
+    #[cluster]
+    async fn a_full_disk_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let Some(disk) = Disk::mount(directory.path()) else {
+            eprintln!("not tested: no file system may be mounted here");
+            return;
+        };
+        let home = directory.path().join("postgres");
+        std::fs::create_dir(&home).expect("a directory on it");
+        let cluster = Cluster::start_in(home, "-c max_wal_size=32MB -c min_wal_size=32MB");
+        let mut site = site_on(&cluster, "1s").await;
+        let chain = Chain { links: LINKS, gate: Some((2, site.gate("gate"))) };
+        let mut worker = site.worker("worker");
+        let ids = ids("run", RUNS);
+        site.start(&ids, &chain).await;
+        site.executed(RUNS * 3).await;
+
+        let filler = disk.fill();
+        std::fs::write(site.gate("gate"), []).unwrap();
+        // What is written may still fit into what the server has already.
+        let grow = "CREATE TABLE grown AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 1000000)";
+        let refused = site.database.batch_execute(grow).await.expect_err("there is no room");
+        let state = refused.code().cloned();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap_or_default();
+        assert!(log.contains("No space left on device"), "{log}");
+        std::fs::remove_file(filler).expect("it can be removed");
+        // A server whose log of writes is full ends.
+        assert!(blocking(|| cluster.come_up()), "the server does not come up");
+
+        let results = site.results(&ids).await;
+        site.reconnect().await;
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        let warnings = site.warnings("worker");
+        println!("{state:?}; {} runs, {} warnings", ids.len(), warnings.len());
+        assert!(warnings.iter().any(|warning| warning.contains("No space left on device")), "{warnings:#?}");
+        assert!(warnings.len() < 600, "{} warnings", warnings.len());
+        worker.close();
+        blocking(|| worker.end_well());
+        drop(cluster);
+        drop(disk);
+    }
+}

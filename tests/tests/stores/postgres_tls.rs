@@ -1,0 +1,128 @@
+//! TLS, as `sslmode` and `sslrootcert` ask for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use workflow_harness::postgres::Cluster;
+use workflow_runtime::store::{PostgresStore, Store};
+use workflow_runtime::{Code, Error};
+
+const SETTINGS: &str = "
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+[server]
+basicConstraints = CA:FALSE
+subjectAltName = DNS:localhost
+";
+
+/// Runs the command `openssl`.
+fn openssl(directory: &Path, args: &str) {
+    let mut command = Command::new("openssl");
+    let output = command.current_dir(directory).args(args.split(' ')).output().expect("openssl runs");
+    assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The certificate of an authority, in a file.
+fn authority(directory: &Path, name: &str) -> PathBuf {
+    std::fs::write(directory.join("settings"), SETTINGS).unwrap();
+    let new = "req -x509 -config settings -extensions authority -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
+    openssl(directory, &format!("{new} -keyout {name}.key -out {name}.crt -subj /CN={name}"));
+    directory.join(format!("{name}.crt"))
+}
+
+/// Gives a server a certificate for `localhost`, and the key to it.
+async fn certify(cluster: &Cluster, directory: &Path, authority: &str) {
+    let new = "req -new -config settings -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(directory, &format!("{new} -keyout server.key -out server.csr -subj /CN=server"));
+    let sign = "x509 -req -in server.csr -CAcreateserial -extfile settings -extensions server -days 2 -out server.crt";
+    openssl(directory, &format!("{sign} -CA {authority}.crt -CAkey {authority}.key"));
+    let (client, connection) = tokio_postgres::connect(&cluster.address.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for file in ["server.crt", "server.key"] {
+        let text = std::fs::read_to_string(directory.join(file)).unwrap();
+        let to = cluster.directory.join("data").join(file);
+        // By the server, as its own user.
+        let write = format!(
+            "COPY (SELECT unnest(string_to_array($${text}$$, E'\\n'))) TO PROGRAM 'umask 077; cat > {}'",
+            to.display()
+        );
+        client.batch_execute(&write).await.unwrap();
+    }
+    client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let on = async || client.query_one("SHOW ssl", &[]).await.unwrap().get::<_, String>(0) == "on";
+    while !on().await {
+        tokio::task::yield_now().await;
+    }
+}
+
+case! {
+    #[tls]
+    async fn a_certificate_is_checked_as_the_url_says() {
+        let cluster = Cluster::start();
+        let directory = tempfile::tempdir().unwrap();
+        let (ours, other) = (authority(directory.path(), "ours"), authority(directory.path(), "other"));
+        let missing = directory.path().join("missing.crt");
+        let opened = async |host: &str, parameters: &str, root: Option<&Path>| -> Result<PostgresStore, Error> {
+            let root = root.map(|root| format!("&sslrootcert={}", root.display())).unwrap_or_default();
+            let url = format!("postgres://workflow@{host}:{}/postgres?{parameters}{root}", cluster.address.port);
+            let opening = tokio::time::timeout(std::time::Duration::from_secs(30), PostgresStore::open(&url));
+            opening.await.expect("it does not hang")
+        };
+        let says = |opened: Result<PostgresStore, Error>, words: &[&str]| {
+            let error = opened.expect_err("this is not to be trusted");
+            let text = format!("{error:?}");
+            assert_eq!(error.code(), Code::Store, "{text}");
+            for word in words {
+                assert!(text.contains(word), "{word:?} is not in:\n{text}");
+            }
+        };
+        says(opened("localhost", "sslmode=require", None).await, &["TLS", "`sslmode`"]);
+        certify(&cluster, directory.path(), "ours").await;
+
+        // How many connections of each are encrypted.
+        let encrypted = async |store: &PostgresStore| {
+            assert_eq!(store.run("nobody").await.unwrap(), None);
+            let (client, connection) =
+                tokio_postgres::connect(&cluster.address.url(), tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let sql = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl) FROM pg_stat_ssl
+                JOIN pg_stat_activity USING (pid) WHERE application_name = 'workflow'";
+            let row = client.query_one(sql, &[]).await.unwrap();
+            (row.get::<_, i64>(0), row.get::<_, i64>(1))
+        };
+        for (host, mode, root) in [
+            ("localhost", "sslmode=verify-full", Some(&*ours)),
+            ("127.0.0.1", "sslmode=verify-ca", Some(&*ours)),
+            ("127.0.0.1", "sslmode=require", None),
+            ("127.0.0.1", "", None),
+        ] {
+            let store = opened(host, mode, root).await.unwrap();
+            // That which listens as well.
+            let (with, without) = encrypted(&store).await;
+            assert!(with >= 2 && without == 0, "{host} {mode}: {with} connections are encrypted, {without} are not");
+            drop(store);
+            let gone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'workflow'";
+            let (client, connection) =
+                tokio_postgres::connect(&cluster.address.url(), tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            while client.query_one(gone, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let plain = opened("127.0.0.1", "sslmode=disable", None).await.unwrap();
+        assert_eq!(encrypted(&plain).await.0, 0);
+
+        let full = "sslmode=verify-full";
+        says(opened("127.0.0.1", full, Some(&*ours)).await, &["certificate not valid for name", "`sslmode`"]);
+        says(opened("localhost", full, Some(&*other)).await, &["invalid peer certificate", "sslrootcert"]);
+        says(opened("localhost", full, None).await, &["certificate"]);
+        says(opened("127.0.0.1", "sslmode=verify-ca", Some(&*other)).await, &["invalid peer certificate"]);
+        // A certificate that is named is one to check by.
+        says(opened("127.0.0.1", "sslmode=require", Some(&*other)).await, &["invalid peer certificate"]);
+        says(opened("localhost", full, Some(&*missing)).await, &["missing.crt", "`sslrootcert`"]);
+    }
+}
