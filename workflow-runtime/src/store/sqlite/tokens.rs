@@ -197,6 +197,25 @@ pub(super) fn deliver(
     Ok(Outcome::Committed)
 }
 
+/// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about.
+pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<usize> {
+    let rows = i64::try_from(most).unwrap_or(i64::MAX);
+    let late: Vec<(i64, String)> = connection
+        .prepare_cached("SELECT sequence, token FROM held WHERE until < ?1 ORDER BY until LIMIT ?2")?
+        .query_map((now.min(NEVER).cast_signed(), rows), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    for (sequence, token) in &late {
+        connection.prepare_cached("DELETE FROM held WHERE sequence = ?1")?.execute((sequence,))?;
+        connection
+            .prepare_cached(
+                "DELETE FROM tokens WHERE token = ?1 AND run IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM held WHERE held.token = tokens.token)",
+            )?
+            .execute((token,))?;
+    }
+    Ok(late.len())
+}
+
 /// Keeps a letter, unless one with its key is kept already.
 fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64) -> Result<()> {
     connection

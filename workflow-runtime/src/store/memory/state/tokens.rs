@@ -105,6 +105,19 @@ impl State {
         }
     }
 
+    /// Forgets the tokens of a run, with what is held for it.
+    pub(super) fn forget_tokens(&mut self, run: RunKey) {
+        self.tokens.retain(|_, token| token.run != Some(run));
+    }
+
+    /// Forgets what was held until now, and the tokens that nobody has any more.
+    pub(super) fn let_go(&mut self, now: u64) {
+        self.tokens.retain(|_, token| {
+            token.held.retain(|(_, until)| *until >= now);
+            token.run.is_some() || !token.held.is_empty()
+        });
+    }
+
     pub(super) fn deliver(&mut self, name: &Arc<str>, letter: &Letter, hold_until: Option<u64>, now: u64) -> Outcome {
         if let Some(token) = self.tokens.get_mut(name) {
             match (token.state, token.run, token.op) {
