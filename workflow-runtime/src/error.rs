@@ -55,12 +55,16 @@ pub enum Code {
     RunNotFound,
     /// There is a run with this id, but of other arguments or another workflow.
     RunExists,
+    /// The run has not ended.
+    NotEnded,
     /// No workflow or step with this id is in this build.
     NotRegistered,
     /// Two definitions have the same id.
     DuplicateId,
     /// A name or an id that cannot be used.
     InvalidName,
+    /// The text is no cursor that a page of runs has given.
+    InvalidCursor,
     /// The URL of a store that cannot be used.
     InvalidUrl,
     /// A stored row is damaged or of an unknown format.
@@ -103,9 +107,11 @@ impl Code {
             Code::AttemptOver => "attempt_over",
             Code::RunNotFound => "run_not_found",
             Code::RunExists => "run_exists",
+            Code::NotEnded => "not_ended",
             Code::NotRegistered => "not_registered",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",
+            Code::InvalidCursor => "invalid_cursor",
             Code::InvalidUrl => "invalid_url",
             Code::Damaged => "damaged",
             Code::Store => "store",

@@ -43,6 +43,7 @@
 //! | take requests by HTTP, show streams to browsers | the module `http` (with the feature `http`) |
 //! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
+//! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -67,7 +68,9 @@ mod registry;
 mod replay;
 mod resources;
 mod resume;
+mod retention;
 mod run;
+mod runs;
 mod start;
 mod step;
 pub mod store;
@@ -141,7 +144,9 @@ pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbea
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::invocation::Invocation;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
-pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
+pub use self::retention::Retention;
+pub use self::run::{Run, RunEnd, RunInfo, RunOf, get_run};
+pub use self::runs::{Cursor, Page, Runs, runs};
 pub use self::start::{Start, start};
 pub use self::step::StepCall;
 pub use self::store::Status;

@@ -78,7 +78,7 @@ impl<W: Workflow> Start<W> {
         self
     }
 
-    /// Gives the run an attribute, by which it is found: [`find_runs`](crate::find_runs). May be said several times; at
+    /// Gives the run an attribute, by which it is found: [`Runs::attribute`](crate::Runs::attribute). May be said several times; at
     /// most 64 attributes of at most 512 bytes, key and value together.
     pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.ahead.attributes.insert(key.into(), value.into());

@@ -71,7 +71,6 @@ struct Slot {
 struct State {
     phase: Phase,
     now: u64,
-    seed: [u8; 32],
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
     /// Counts the events.
@@ -133,6 +132,8 @@ impl Identity {
 /// See the module.
 pub(crate) struct Shared {
     identity: Identity,
+    /// What is random in it comes from this; it is known from its first event on.
+    seed: OnceLock<[u8; 32]>,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
     host: Host,
@@ -151,10 +152,10 @@ impl Shared {
     pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
         Arc::new(Shared {
             identity,
+            seed: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 now: 0,
-                seed: [0; 32],
                 rng: None,
                 next_op: 0,
                 event: 0,
@@ -212,11 +213,8 @@ impl Shared {
     /// Bytes of the run's own random sequence.
     pub(crate) fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
         // Taken out, so that a caller's code never runs under the lock.
-        let (seed, rng) = {
-            let mut state = self.state();
-            (state.seed, state.rng.take())
-        };
-        let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(seed)));
+        let rng = self.state().rng.take();
+        let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(self.own_seed())));
         let value = f(&mut rng);
         self.state().rng = Some(rng);
         value
@@ -439,11 +437,15 @@ impl Shared {
     }
 
     pub(super) fn seed(&self, seed: &str, carried: Option<&Carried>) {
-        let mut state = self.state();
-        state.seed = Sha256::digest(seed.as_bytes()).into();
+        // A second first event is refused elsewhere.
+        let _ = self.seed.set(Sha256::digest(seed.as_bytes()).into());
         if let Some(carried) = carried {
-            state.take_over(carried);
+            self.state().take_over(carried);
         }
+    }
+
+    fn own_seed(&self) -> [u8; 32] {
+        self.seed.get().copied().unwrap_or_default()
     }
 
     /// Gives an operation its result: its waker, or an error if there is no such operation without a result.

@@ -134,9 +134,10 @@ impl State {
 }
 
 impl Shared {
-    /// The id of the child that an operation starts: of the same length however deep it is.
+    /// The id of the child that an operation starts: of the same length however deep it is, and another one in another run
+    /// of the same id, since children stay when their parent is deleted.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
-        let hash = Sha256::digest(self.identity.key(op).as_bytes());
+        let hash = Sha256::new().chain_update(self.own_seed()).chain_update(self.identity.key(op)).finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()

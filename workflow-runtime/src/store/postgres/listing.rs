@@ -183,8 +183,6 @@ pub(super) async fn list(
 
 pub(super) async fn counts(db: &Db, filter: &Filter) -> Result<Counts, Error> {
     let sql = choose(filter, [COUNT_BY_STATUS, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE]);
-    let counts = db.rows("count runs", sql, &Values::of(filter, None, 0).args(), |row| {
-        Ok((read::status(row, 0)?, number(row, 1)?))
-    });
-    Ok(counts.await?.into_iter().collect())
+    let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
+    Ok(db.rows("count runs", sql, &Values::of(filter, None, 0).args(), count).await?.into_iter().collect())
 }

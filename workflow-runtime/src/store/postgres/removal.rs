@@ -56,17 +56,19 @@ INSERT INTO @remains (run) SELECT key FROM runs";
 
 const REMAINS: &str = "SELECT run FROM @remains ORDER BY run LIMIT $1";
 
-/// Removes rows of runs, with their number and their bytes: `$2` rows, and no more behind `$3` bytes.
+/// Removes rows of runs that are gone, which nobody else touches: `$2` rows, and no more behind `$3` bytes. How many, and how
+/// large they were.
 macro_rules! remove {
-    ($table:literal, $row:literal, $bytes:literal, $from:literal) => {
+    ($table:literal, $bytes:literal, $condition:literal) => {
         concat!(
             "WITH gone AS (
-                DELETE FROM ", $table, " WHERE (", $row, ") IN (
-                    SELECT ", $row, " FROM (
-                        SELECT part.*, sum(bytes) OVER (ORDER BY ", $row, " ROWS UNBOUNDED PRECEDING) - bytes AS before
-                        FROM (SELECT ", $row, ", ", $bytes, "::bigint AS bytes FROM ", $from, " LIMIT $2) AS part
+                DELETE FROM ", $table, " WHERE ctid = ANY (ARRAY(
+                    SELECT place FROM (
+                        SELECT place, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM (
+                            SELECT ctid AS place, ", $bytes, "::bigint AS bytes FROM ", $table, " WHERE ", $condition, " LIMIT $2
+                        ) AS part
                     ) AS counted WHERE before < $3
-                ) RETURNING ", $bytes, "::bigint AS bytes
+                )) RETURNING ", $bytes, "::bigint AS bytes
             ) SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone"
         )
     };
@@ -74,18 +76,13 @@ macro_rules! remove {
 
 /// Chunks go before their streams, and these before the attempts that have written to them.
 const CLEAR: [&str; 7] = [
-    remove!("@journal", "run, generation, idx", "pg_column_size(body)", "@journal WHERE run = ANY ($1)"),
-    remove!("@inbox", "sequence", "pg_column_size(body)", "@inbox WHERE run = ANY ($1)"),
-    remove!("@dedupe", "run, key", "0", "@dedupe WHERE run = ANY ($1)"),
-    remove!("@tokens", "token", "0", "@tokens WHERE run = ANY ($1)"),
-    remove!(
-        "@chunks",
-        "stream, idx",
-        "pg_column_size(value)",
-        "@chunks WHERE stream IN (SELECT key FROM @streams WHERE run = ANY ($1))"
-    ),
-    remove!("@streams", "key", "0", "@streams WHERE run = ANY ($1)"),
-    remove!("@executions", "key", "0", "@executions WHERE target = ANY ($1)"),
+    remove!("@journal", "pg_column_size(body)", "run = ANY ($1)"),
+    remove!("@inbox", "pg_column_size(body)", "run = ANY ($1)"),
+    remove!("@dedupe", "0", "run = ANY ($1)"),
+    remove!("@tokens", "0", "run = ANY ($1)"),
+    remove!("@chunks", "pg_column_size(value)", "stream IN (SELECT key FROM @streams WHERE run = ANY ($1))"),
+    remove!("@streams", "0", "run = ANY ($1)"),
+    remove!("@executions", "0", "target = ANY ($1)"),
 ];
 
 /// Deletes a run.
@@ -128,8 +125,8 @@ pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Portion)
         let bytes = i64::try_from(left.bytes).unwrap_or(i64::MAX);
         let gone = session.query_opt(sql, args![INT8_ARRAY: runs, INT8: read::rows(left.rows), INT8: bytes]).await?;
         if let Some(gone) = gone {
-            let size = |column| Ok(usize::try_from(number(&gone, column)?).unwrap_or(usize::MAX));
-            left = left.less(size(0)?, size(1)?);
+            let (rows, bytes) = (number(&gone, 0)?, number(&gone, 1)?);
+            left = left.less(usize::try_from(rows).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
         }
     }
     if !left.is_spent() {
@@ -177,8 +174,10 @@ async fn find_expired(session: &Session<'_>, expired: &[Expired], limit: usize) 
     let mut found: Vec<RunKey> = Vec::new();
     for Expired { status, until } in expired {
         let rows = read::rows(limit - found.len());
-        let args = args![TEXT: status.as_str(), INT8: time(until.at), INT8: until.run, INT8: rows];
-        for row in session.query(sql, args).await? {
+        let expired = session
+            .query(sql, args![TEXT: status.as_str(), INT8: time(until.at), INT8: until.run, INT8: rows])
+            .await?;
+        for row in expired {
             found.push(get(&row, 0)?);
         }
     }
