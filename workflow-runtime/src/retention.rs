@@ -73,11 +73,12 @@ impl Retention {
     pub(crate) fn check(&self) -> Result<()> {
         match self.rules.keys().find(|status| !status.is_terminal()) {
             None => Ok(()),
-            Some(status) => {
-                Err(Error::coded(Code::InvalidName, format!("runs that are {status} have not ended, and are always kept"))
-                    .expected("a retention of completed, failed or cancelled runs")
-                    .help("take it out of the `Retention`"))
-            }
+            Some(status) => Err(Error::coded(
+                Code::InvalidName,
+                format!("runs that are {status} have not ended, and are always kept"),
+            )
+            .expected("a retention of completed, failed or cancelled runs")
+            .help("take it out of the `Retention`")),
         }
     }
 }

@@ -34,13 +34,14 @@ impl Inner {
                 self.cleaning.0.notify_one();
                 Ok(())
             }
-            Outcome::Unended => {
-                Err(Error::coded(Code::NotEnded, format!("the run `{id}` has not ended, and only its end can be deleted"))
-                    .run(id)
-                    .expected("completed, failed, cancelled, or never started")
-                    .found(row.status)
-                    .help("cancel it before, with `run.cancel(\"why\").await`"))
-            }
+            Outcome::Unended => Err(Error::coded(
+                Code::NotEnded,
+                format!("the run `{id}` has not ended, and only its end can be deleted"),
+            )
+            .run(id)
+            .expected("completed, failed, cancelled, or never started")
+            .found(row.status)
+            .help("cancel it before, with `run.cancel(\"why\").await`")),
             _ => Err(not_found(id)),
         }
     }

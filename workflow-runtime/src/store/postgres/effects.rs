@@ -10,8 +10,8 @@ use super::read::{self, get, number, run_columns, run_row, text};
 use super::tokens;
 use crate::error::Error;
 use crate::store::{
-    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey,
-    Status, Watch,
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey, Status,
+    Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";

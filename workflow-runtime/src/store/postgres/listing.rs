@@ -26,9 +26,7 @@ macro_rules! conditions {
 
 macro_rules! created {
     ($table:literal, $key:literal) => {
-        concat!(
-            $table, ".created_at >= $7 AND (", $table, ".created_at, ", $table, ".", $key, ") < ($8, $9)"
-        )
+        concat!($table, ".created_at >= $7 AND (", $table, ".created_at, ", $table, ".", $key, ") < ($8, $9)")
     };
 }
 
@@ -49,7 +47,9 @@ macro_rules! by_workflow {
     () => {
         concat!(
             "@runs AS runs WHERE runs.workflow = wanted.workflow AND runs.status = wanted.status AND ",
-            created!("runs", "key"), " AND ", conditions!()
+            created!("runs", "key"),
+            " AND ",
+            conditions!()
         )
     };
 }
@@ -57,8 +57,12 @@ macro_rules! by_workflow {
 macro_rules! by_parent {
     () => {
         concat!(
-            "@runs AS runs WHERE runs.parent = $3 AND ", created!("runs", "key"), " AND ", statuses_and_workflows!(),
-            " AND ", conditions!()
+            "@runs AS runs WHERE runs.parent = $3 AND ",
+            created!("runs", "key"),
+            " AND ",
+            statuses_and_workflows!(),
+            " AND ",
+            conditions!()
         )
     };
 }
@@ -67,8 +71,12 @@ macro_rules! by_attribute {
     () => {
         concat!(
             "@attributes AS found JOIN @runs AS runs ON runs.key = found.run
-             WHERE found.key = $5[1] AND found.value = $6[1] AND ", created!("found", "run"), " AND ",
-            statuses_and_workflows!(), " AND ($3 IS NULL OR runs.parent = $3) AND ", conditions!()
+             WHERE found.key = $5[1] AND found.value = $6[1] AND ",
+            created!("found", "run"),
+            " AND ",
+            statuses_and_workflows!(),
+            " AND ($3 IS NULL OR runs.parent = $3) AND ",
+            conditions!()
         )
     };
 }
@@ -77,9 +85,15 @@ macro_rules! by_attribute {
 macro_rules! list_ranges {
     ($wanted:literal, $range:expr) => {
         concat!(
-            "SELECT ", run_columns!(), " FROM (
-                SELECT at, found_key FROM ", $wanted, ", LATERAL (
-                    SELECT runs.created_at AS at, runs.key AS found_key FROM ", $range, "
+            "SELECT ",
+            run_columns!(),
+            " FROM (
+                SELECT at, found_key FROM ",
+            $wanted,
+            ", LATERAL (
+                    SELECT runs.created_at AS at, runs.key AS found_key FROM ",
+            $range,
+            "
                     ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10
                 ) AS range ORDER BY at DESC, found_key DESC LIMIT $10
             ) AS found JOIN @runs AS runs ON runs.key = found_key ORDER BY at DESC, found_key DESC"
@@ -89,21 +103,33 @@ macro_rules! list_ranges {
 
 const LIST_BY_STATUS: &str = list_ranges!("unnest($1) AS wanted (status)", by_status!());
 
-const LIST_BY_WORKFLOW: &str =
-    list_ranges!("unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
-        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)", by_workflow!());
+const LIST_BY_WORKFLOW: &str = list_ranges!(
+    "unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
+        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)",
+    by_workflow!()
+);
 
 const LIST_BY_PARENT: &str = concat!(
-    "SELECT ", run_columns!(), " FROM ", by_parent!(), " ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10"
+    "SELECT ",
+    run_columns!(),
+    " FROM ",
+    by_parent!(),
+    " ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10"
 );
 
 const LIST_BY_ATTRIBUTE: &str = concat!(
-    "SELECT ", run_columns!(), " FROM ", by_attribute!(), " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
+    "SELECT ",
+    run_columns!(),
+    " FROM ",
+    by_attribute!(),
+    " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
 );
 
 /// `$10` is not asked for.
 const COUNT_BY_STATUS: &str = concat!(
-    "SELECT wanted.status, count(*) FROM unnest($1) AS wanted (status), ", by_status!(), " GROUP BY wanted.status"
+    "SELECT wanted.status, count(*) FROM unnest($1) AS wanted (status), ",
+    by_status!(),
+    " GROUP BY wanted.status"
 );
 
 const COUNT_BY_WORKFLOW: &str = concat!(

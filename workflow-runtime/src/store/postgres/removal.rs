@@ -62,13 +62,23 @@ macro_rules! remove {
     ($table:literal, $bytes:literal, $condition:literal) => {
         concat!(
             "WITH gone AS (
-                DELETE FROM ", $table, " WHERE ctid = ANY (ARRAY(
+                DELETE FROM ",
+            $table,
+            " WHERE ctid = ANY (ARRAY(
                     SELECT place FROM (
                         SELECT place, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM (
-                            SELECT ctid AS place, ", $bytes, "::bigint AS bytes FROM ", $table, " WHERE ", $condition, " LIMIT $2
+                            SELECT ctid AS place, ",
+            $bytes,
+            "::bigint AS bytes FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " LIMIT $2
                         ) AS part
                     ) AS counted WHERE before < $3
-                )) RETURNING ", $bytes, "::bigint AS bytes
+                )) RETURNING ",
+            $bytes,
+            "::bigint AS bytes
             ) SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone"
         )
     };
@@ -86,12 +96,7 @@ const CLEAR: [&str; 7] = [
 ];
 
 /// Deletes a run.
-pub(super) async fn delete(
-    work: &mut Work<'_, '_>,
-    run: RunKey,
-    most: Portion,
-    farewell: &Letter,
-) -> Result<Outcome> {
+pub(super) async fn delete(work: &mut Work<'_, '_>, run: RunKey, most: Portion, farewell: &Letter) -> Result<Outcome> {
     let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(Outcome::Unknown) };
     if !get::<bool>(&row, 0)? {
         return Ok(Outcome::Unended);
@@ -99,8 +104,10 @@ pub(super) async fn delete(
     if get(&row, 1)? {
         work.notes.awaited.insert(run);
     }
-    let watchers =
-        work.session.query("SELECT watcher, op FROM @watchers WHERE run = $1 ORDER BY watcher", args![INT8: run]).await?;
+    let watchers = work
+        .session
+        .query("SELECT watcher, op FROM @watchers WHERE run = $1 ORDER BY watcher", args![INT8: run])
+        .await?;
     for row in watchers {
         work.receive(get(&row, 0)?, farewell, Some(&About::Ended(number(&row, 1)?))).await?;
     }
@@ -174,9 +181,8 @@ async fn find_expired(session: &Session<'_>, expired: &[Expired], limit: usize) 
     let mut found: Vec<RunKey> = Vec::new();
     for Expired { status, until } in expired {
         let rows = read::rows(limit - found.len());
-        let expired = session
-            .query(sql, args![TEXT: status.as_str(), INT8: time(until.at), INT8: until.run, INT8: rows])
-            .await?;
+        let expired =
+            session.query(sql, args![TEXT: status.as_str(), INT8: time(until.at), INT8: until.run, INT8: rows]).await?;
         for row in expired {
             found.push(get(&row, 0)?);
         }

@@ -203,12 +203,7 @@ fn inserted(row: Option<tokio_postgres::Row>) -> Result<i64> {
     row.map_or_else(|| Err(super::fault::Fault::Damaged("an insert gave no row".to_owned())), |row| get(&row, 0))
 }
 
-async fn insert_execution(
-    session: &Session<'_>,
-    run: RunKey,
-    writer: &Execution,
-    target: RunKey,
-) -> Result<i64> {
+async fn insert_execution(session: &Session<'_>, run: RunKey, writer: &Execution, target: RunKey) -> Result<i64> {
     inserted(
         session
             .query_opt(

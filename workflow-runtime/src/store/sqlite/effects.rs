@@ -6,9 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
 use super::{read, tokens};
-use crate::store::{
-    About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, Status, Watch,
-};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, Status, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {

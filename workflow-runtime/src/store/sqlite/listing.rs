@@ -53,7 +53,8 @@ fn ranges(filter: &Filter, after: Option<Position>) -> Vec<Range> {
     let mut ranges = Vec::new();
     let mut attributes = filter.attributes.iter();
     if let Some((key, value)) = attributes.next() {
-        let sql = "FROM attributes AS found CROSS JOIN runs ON runs.key = found.run WHERE found.key = ? AND found.value = ?";
+        let sql =
+            "FROM attributes AS found CROSS JOIN runs ON runs.key = found.run WHERE found.key = ? AND found.value = ?";
         ranges.push(Range::new(sql, [text(key), text(value)], "found.created_at", "found.run"));
     } else if let Some(parent) = &filter.parent {
         let sql = "FROM runs INDEXED BY runs_children WHERE parent = ?";
@@ -145,7 +146,10 @@ mod tests {
         let filters = [
             (every.clone(), "runs_statuses (status=? AND created_at>? AND created_at<?)"),
             (Filter { statuses: vec![Status::Failed], ..every.clone() }, "runs_statuses (status=?"),
-            (Filter { workflows: vec!["w".into()], ..every.clone() }, "runs_workflows (workflow=? AND status=? AND created_at>?"),
+            (
+                Filter { workflows: vec!["w".into()], ..every.clone() },
+                "runs_workflows (workflow=? AND status=? AND created_at>?",
+            ),
             (Filter { parent: Some("p".into()), ..every.clone() }, "runs_children (parent=? AND created_at>?"),
             (
                 Filter { attributes: vec![("a".into(), "b".into()), ("c".into(), "d".into())], ..every.clone() },

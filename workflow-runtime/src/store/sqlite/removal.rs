@@ -48,7 +48,10 @@ const REMAINS: [(&str, &str); 7] = [
         "DELETE FROM chunks WHERE position = ?1 AND EXISTS (SELECT 1 FROM streams WHERE key = stream AND run = ?2)",
     ),
     ("SELECT key, 0 FROM streams WHERE run = ?1 LIMIT ?2", "DELETE FROM streams WHERE key = ?1 AND run = ?2"),
-    ("SELECT key, 0 FROM executions WHERE target = ?1 LIMIT ?2", "DELETE FROM executions WHERE key = ?1 AND target = ?2"),
+    (
+        "SELECT key, 0 FROM executions WHERE target = ?1 LIMIT ?2",
+        "DELETE FROM executions WHERE key = ?1 AND target = ?2",
+    ),
 ];
 
 /// Whether a run can be deleted.

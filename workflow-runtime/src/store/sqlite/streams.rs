@@ -85,8 +85,7 @@ pub(super) fn append(
     let stream = find(connection, target, &chunk.stream)?;
     let (key, settled) = execution(connection, writer.run, writer.execution, target)?;
     if let Some(stream) = &stream
-        && (has(connection, stream.key, chunk.id)?
-            || (chunk.value.is_none() && key.is_some() && stream.closer == key))
+        && (has(connection, stream.key, chunk.id)? || (chunk.value.is_none() && key.is_some() && stream.closer == key))
     {
         return Ok(Outcome::Committed);
     }

@@ -16,12 +16,7 @@ fn fits(run: &Run, filter: &Filter) -> bool {
 }
 
 impl State {
-    pub(in crate::store::memory) fn list(
-        &self,
-        filter: &Filter,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Vec<RunRow> {
+    pub(in crate::store::memory) fn list(&self, filter: &Filter, after: Option<Position>, limit: usize) -> Vec<RunRow> {
         let behind = |run: &&Run| after.is_none_or(|after| Position::of(&run.row) < after);
         let mut found: Vec<&Run> = self.runs.values().filter(|run| fits(run, filter)).filter(behind).collect();
         found.sort_unstable_by_key(|run| std::cmp::Reverse(Position::of(&run.row)));

@@ -22,7 +22,9 @@ impl State {
         let Some(run) = self.runs.remove(&key) else { return };
         self.claimable.remove(&run);
         self.ids.remove(&run.row.id);
-        run.inbox.keys().for_each(|sequence| drop(self.letters.runs.remove(sequence)));
+        for sequence in run.inbox.keys() {
+            self.letters.runs.remove(sequence);
+        }
         self.notices.retain(|_, (_, told)| *told != key);
         self.forget_tokens(key);
         self.streams.remove(key);
