@@ -24,6 +24,7 @@ mod failover;
 mod memory;
 mod place;
 mod poison;
+mod removal;
 mod snapshot;
 mod sweep;
 mod takeover;

@@ -150,6 +150,10 @@ impl Inner {
         let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
         let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
         let Some(last) = last else {
+            // It may have been deleted since.
+            if self.row(&row.id).await?.is_none_or(|now| now.key != row.key) {
+                return Err(not_found(&row.id));
+            }
             return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
         };
         let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;
