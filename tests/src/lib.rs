@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod brief;
 pub mod chain;
 pub mod everything;
 mod log;

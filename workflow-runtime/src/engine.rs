@@ -7,7 +7,7 @@
 //! goes by way of the store, and so does what runs do to one another (`effects`). Who wants to be
 //! told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines claim that
 //! serve it (`queues`). What a run tells while it goes on are
-//! its `streams`. A run that waits for long leaves memory (`eviction`).
+//! its `streams`. What is not kept any longer is removed by `removal`. A run that waits for long leaves memory (`eviction`).
 
 mod ambient;
 mod attempt;
@@ -27,6 +27,7 @@ mod load;
 mod output;
 mod queries;
 mod queues;
+mod removal;
 mod repair;
 mod streams;
 mod suspended;
@@ -69,6 +70,7 @@ use self::lifecycle::{Callbacks, Notices};
 use self::live::{Live, Seat};
 use self::output::Outputs;
 use self::queues::Queues;
+use self::removal::Cleaning;
 use self::taking::Taking;
 use self::timers::Timers;
 use self::wait::Waiters;
@@ -76,6 +78,7 @@ use crate::error::{Code, Error, Result};
 use crate::registry::registry;
 use crate::replay::Host;
 use crate::resources::Resources;
+use crate::retention::Retention;
 use crate::store::{RunKey, Store, Write};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
@@ -126,6 +129,7 @@ pub(crate) struct Settings {
     long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
+    retention: Retention,
 }
 
 /// What the engine's tasks share.
@@ -152,6 +156,7 @@ pub(crate) struct Inner {
     taking: Taking,
     news: News,
     notices: Notices,
+    cleaning: Cleaning,
     queues: Queues,
     timers: Timers,
     waiters: Waiters,

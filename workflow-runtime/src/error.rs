@@ -69,12 +69,16 @@ pub enum Code {
     InvalidArguments,
     /// The run is not one that can be retried or forked so.
     NotRepairable,
+    /// The run has not ended.
+    NotEnded,
     /// No workflow or step with this id is in this build.
     NotRegistered,
     /// Two definitions have the same id.
     DuplicateId,
     /// A name or an id that cannot be used.
     InvalidName,
+    /// The text is no cursor that a page of runs has given.
+    InvalidCursor,
     /// The URL of a store that cannot be used.
     InvalidUrl,
     /// A stored row is damaged or of an unknown format.
@@ -124,9 +128,11 @@ impl Code {
             Code::AlreadyStarted => "already_started",
             Code::InvalidArguments => "invalid_arguments",
             Code::NotRepairable => "not_repairable",
+            Code::NotEnded => "not_ended",
             Code::NotRegistered => "not_registered",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",
+            Code::InvalidCursor => "invalid_cursor",
             Code::InvalidUrl => "invalid_url",
             Code::Damaged => "damaged",
             Code::Store => "store",

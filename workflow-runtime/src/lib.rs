@@ -43,6 +43,7 @@
 //! | take requests by HTTP, show streams to browsers | the module `http` (with the feature `http`) |
 //! | tell what is going on | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
+//! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
 
@@ -73,7 +74,9 @@ mod repair;
 mod replay;
 mod resources;
 mod resume;
+mod retention;
 mod run;
+mod runs;
 mod start;
 mod step;
 pub mod store;
@@ -158,7 +161,9 @@ pub use self::outcome::{GetOutcome, Outcome};
 pub use self::output::OutputChunk;
 pub use self::repair::Fork;
 pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
-pub use self::run::{Run, RunEnd, RunInfo, RunOf, find_runs, get_run};
+pub use self::retention::Retention;
+pub use self::run::{Run, RunEnd, RunInfo, RunOf, get_run};
+pub use self::runs::{Cursor, Page, Runs, runs};
 pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};
 pub use self::step::StepCall;
 pub use self::store::Status;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::store::Portion;
+
 /// Bytes of one encoded payload: the arguments of a run, the arguments or the result of a step.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a run id or of the name given to a step call.
@@ -15,8 +17,18 @@ pub(crate) const NOTICES: usize = 256;
 /// How many of them are told at the same time, and how long a function may take that is told of one.
 pub(crate) const NOTICES_CONCURRENT: usize = 16;
 pub(crate) const CALLBACK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Runs that one search finds.
-pub(crate) const FOUND_RUNS_MAX: usize = 1_000;
+/// Runs of a page, unless it is asked for otherwise and at the most.
+pub(crate) const PAGE_RUNS: usize = 100;
+pub(crate) const PAGE_RUNS_MAX: usize = 1_000;
+/// How often an engine looks for what is not kept any longer, about.
+pub(crate) const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
+/// Runs that go in one transaction, and how much of what they leave.
+pub(crate) const CLEANING_RUNS: usize = 100;
+pub(crate) const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
+/// How long the others have the store for themselves between two such transactions.
+pub(crate) const CLEANING_PAUSE: Duration = Duration::from_millis(20);
+/// How often who waits for something of a run that may be deleted before it begins looks whether it is there.
+pub(crate) const UNSTARTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.
 pub(crate) const OUTSTANDING_MAX: usize = 100_000;
 /// Branches of one run (its `spawn`s) that may be alive at the same time.

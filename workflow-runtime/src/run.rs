@@ -63,36 +63,13 @@ pub fn get_run<T, E>(id: impl Into<String>) -> Run<T, E> {
     Run::new(None, Arc::from(id.into()))
 }
 
-/// The runs that have all of these attributes, the latest first; at most 1,000.
-///
-/// # Errors
-///
-/// [`Code::InvalidName`](crate::Code::InvalidName) for no attribute at all, or if the store cannot be read.
-///
-/// ```no_run
-/// # use workflow_runtime::{Result, find_runs};
-/// # async fn example() -> Result<()> {
-/// for run in find_runs([("customer", "Ada")]).await? {
-///     println!("{} {}", run.id, run.status);
-/// }
-/// # Ok(())
-/// # }
-/// ```
-pub async fn find_runs<K, V>(attributes: impl IntoIterator<Item = (K, V)>) -> Result<Vec<RunInfo>>
-where
-    K: Into<String>,
-    V: Into<String>,
-{
-    engine::ambient().await?.find_runs(attributes).await
-}
-
 /// What is known of a run: see [`Run::info`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {
     /// Its id.
     pub id: String,
-    /// The id of the run that started it as its child.
+    /// The id of the run that started it as its child; that one may have been deleted since.
     pub parent: Option<String>,
     /// How often it has [continued as new](crate::Invocation::continue_as_new).
     pub generation: u64,
@@ -328,6 +305,37 @@ impl<T, E> Run<T, E> {
         Resume::new(self.engine.clone(), self.id.clone(), data)
     }
 
+    /// Deletes the run with all that belongs to it: its journal, its state and attributes, its streams, tokens and letters.
+    /// It must have ended, or never have been started. From then on there is no such run, and its id is free.
+    ///
+    /// It is durable once this returns; what a very long run leaves is removed little by little by an engine that
+    /// executes. Its children stay, and name it as their parent. Who has waited for its end before has it; who asks later
+    /// gets [`Code::RunNotFound`](crate::Code::RunNotFound), and so does a reader of its streams that was not at the end.
+    /// One that waits for a run which was never started is told that it was cancelled. A run that is started anew under
+    /// the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::NotEnded`](crate::Code::NotEnded), and nothing is changed:
+    /// [`cancel`](Run::cancel) it before; or if the store refuses.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, Result, workflow};
+    /// # #[workflow] async fn hello() -> Result<()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(hello, ()).id("hello").await?;
+    /// (&run).await?;
+    /// run.delete().await?;
+    /// assert_eq!(run.delete().await.unwrap_err().code(), Code::RunNotFound);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete(&self) -> Result<()> {
+        self.engine().await?.inner().delete(&self.id).await
+    }
+
     /// The state that its workflow has [set](crate::set_state), as of its last committed turn; nothing if it has set
     /// none.
     ///
@@ -348,7 +356,8 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().attributes_of(&self.id).await
     }
 
-    /// The ids of the runs that its workflow has started by calling workflows, in their order.
+    /// The ids of the runs that its workflow has started by calling workflows, in their order; also those of a run of the
+    /// same id that was [deleted](Run::delete).
     ///
     /// # Errors
     ///

@@ -233,7 +233,7 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.opens.push(token.into()))
     }
 
-    /// Gives the run an attribute, by which it is found: [`find_runs`](crate::find_runs). May be said several times; at
+    /// Gives the run an attribute, by which it is found: [`Runs::attribute`](crate::Runs::attribute). May be said several times; at
     /// most 64 attributes of at most 512 bytes, key and value together.
     pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.ask(|asked| drop(asked.attributes.insert(key.into(), value.into())))

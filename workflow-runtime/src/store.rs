@@ -3,9 +3,11 @@
 //! Everything that is written goes through [`Store::commit`], a group of independent writes at a time; the rest reads.
 //! A store knows rows and their fences, and no workflow: journal bodies are bytes to it.
 
+mod listing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod removal;
 mod sqlite;
 mod words;
 
@@ -13,11 +15,13 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactions};
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::{Recorded, refusal};
+pub use self::removal::{Ended, Expired, Portion};
 pub use self::sqlite::{SqliteStore, Synchronous};
 use crate::engine::Environment;
 use crate::error::Error;
@@ -52,6 +56,16 @@ pub enum Status {
 }
 
 impl Status {
+    pub(crate) const ALL: [Status; 7] = [
+        Status::Pending,
+        Status::Running,
+        Status::Suspended,
+        Status::Completed,
+        Status::Failed,
+        Status::Cancelled,
+        Status::Stuck,
+    ];
+
     /// Whether nothing will change it any more.
     pub fn is_terminal(self) -> bool {
         matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
@@ -72,16 +86,7 @@ impl Status {
 
     /// The status that [`as_str`](Status::as_str) gives this word.
     pub fn parse(word: &str) -> Option<Self> {
-        const ALL: [Status; 7] = [
-            Status::Pending,
-            Status::Running,
-            Status::Suspended,
-            Status::Completed,
-            Status::Failed,
-            Status::Cancelled,
-            Status::Stuck,
-        ];
-        ALL.into_iter().find(|status| status.as_str() == word)
+        Status::ALL.into_iter().find(|status| status.as_str() == word)
     }
 }
 
@@ -361,6 +366,8 @@ pub struct ChunkPage {
     pub length: u64,
     /// Whether no more will come: it was closed, or its run has ended.
     pub ended: bool,
+    /// Whether there is no such run, or none any more.
+    pub gone: bool,
 }
 
 /// A run's row.
@@ -376,7 +383,7 @@ pub struct RunRow {
     pub fingerprint: Arc<str>,
     /// SHA-256 of the arguments.
     pub args_digest: [u8; 32],
-    /// The id of the run that started it as its child.
+    /// The id of the run that started it as its child; that one may have been deleted since.
     pub parent: Option<Arc<str>>,
     /// Counts continuations as new.
     pub generation: u64,
@@ -607,6 +614,31 @@ pub enum Write {
         /// The run's id.
         run: Arc<str>,
     },
+    /// Deletes a run that has ended, or that is pending and was never due: [`Outcome::Committed`], [`Outcome::Unended`], or
+    /// [`Outcome::Unknown`] if there is no such run. At once there is no trace of it but its id in the rows of its
+    /// children: who writes under a fence of it is refused, and its id can be taken. Of the rows that it had, its journals,
+    /// letters, streams and tokens that are not open, `most` go with it; the others are for [`Write::Clean`].
+    Delete {
+        /// The run.
+        run: RunKey,
+        /// How much is removed at the most.
+        most: Portion,
+        /// What those are told, as of the end of a run, that wait for one that was never due.
+        farewell: Letter,
+    },
+    /// Removes a part of what nobody keeps: [`Outcome::Cleaned`]. It is what deleted runs have left; runs that have
+    /// `expired`, those excepted whose end is [yet to be told](Store::notices); and payloads that were held until `now`, with
+    /// the tokens that nobody has. Another engine that is about it leaves nothing to do.
+    Clean {
+        /// Of each status up to which run.
+        expired: Vec<Expired>,
+        /// The time, in milliseconds since 1970.
+        now: u64,
+        /// How many runs at the most.
+        runs: usize,
+        /// How much of what they have left.
+        most: Portion,
+    },
     /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
     /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
     Unstick {
@@ -651,6 +683,13 @@ pub enum Outcome {
     Closed,
     /// The stream has as many chunks as it may have.
     Full,
+    /// The run has not ended.
+    Unended,
+    /// A part is removed.
+    Cleaned {
+        /// Whether there is more to be removed.
+        more: bool,
+    },
     /// The claimed runs, as they are now.
     Claimed(Vec<RunRow>),
 }
@@ -749,12 +788,19 @@ pub trait Store: Send + Sync + 'static {
     /// The attributes of a run, by key.
     fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>>;
 
-    /// The runs that have all of these attributes, the latest first, at most `limit`.
-    fn find<'a>(
+    /// The runs that fit a filter and stand behind a position, the latest first, at most `limit`: as of one moment.
+    fn list<'a>(
         &'a self,
-        attributes: &'a [(String, String)],
+        filter: &'a Filter,
+        after: Option<Position>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
+
+    /// How many runs fit a filter, by their status, as of one moment; statuses without any are left out.
+    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>>;
+
+    /// The latest end of a run that came to this terminal status, the latest `most` not counted.
+    fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;
 
     /// What is to be told of these statuses, behind a sequence, at most `limit`.
     fn notices<'a>(
@@ -764,7 +810,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Error>>;
 
-    /// The ids of the runs that a run has started as its children, in their order.
+    /// The ids of the runs that a run has started as its children, in their order; also those of a run of the same id that
+    /// was deleted.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
 
     /// The open tokens of a run and of its children, by their names.

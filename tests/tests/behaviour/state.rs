@@ -120,12 +120,10 @@ on_each_store! {
         let run = start.id("r").await.unwrap();
         engine.start(shows_itself, 1).attribute("customer", "Bob").await.unwrap().await.unwrap();
         run.await.unwrap();
-        let found = engine.find_runs([("customer", "Ada"), ("phase", "done")]).await.unwrap();
+        let found = engine.runs().attribute("customer", "Ada").attribute("phase", "done").await.unwrap().runs;
         assert_eq!(found.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["r"]);
-        assert!(engine.find_runs([("hidden", "yes")]).await.unwrap().iter().all(|run| run.id != "r"));
-        assert_eq!(engine.find_runs([("phase", "done")]).await.unwrap().len(), 2);
-        let nothing: [(&str, &str); 0] = [];
-        assert_eq!(engine.find_runs(nothing).await.unwrap_err().code(), Code::InvalidName);
+        assert!(engine.runs().attribute("hidden", "yes").await.unwrap().runs.iter().all(|run| run.id != "r"));
+        assert_eq!(engine.runs().attribute("phase", "done").await.unwrap().runs.len(), 2);
     }
 
     async fn the_attributes_of_the_start_count_as_well(place: Place) {

@@ -22,17 +22,15 @@ mod child;
 mod cuts;
 mod deploy;
 mod failover;
-<<<<<<< HEAD
-mod ledger;
-=======
 mod full_disk;
->>>>>>> faults
+mod ledger;
 mod memory;
 mod place;
 mod poison;
 mod pooled;
 mod proxy;
 mod refusals;
+mod removal;
 mod restarts;
 mod rolling;
 mod snapshot;

@@ -31,7 +31,12 @@ END $$;";
 
 /// The tables whose changes are refused, and whether that is also at the commit. A step that writes to a stream would see it.
 const TABLES: [(&str, bool); 7] = [
-    ("workers", false), ("runs", true), ("journal", true), ("inbox", true), ("tokens", false), ("watchers", false),
+    ("workers", false),
+    ("runs", true),
+    ("journal", true),
+    ("inbox", true),
+    ("tokens", false),
+    ("watchers", false),
     ("dedupe", false),
 ];
 

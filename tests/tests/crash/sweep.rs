@@ -124,7 +124,7 @@ fn crash(kind: Kind, kills: &[Kill]) -> usize {
 }
 
 /// Does it for each, on as many threads as the machine has cores; names the one that failed.
-fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
+pub fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {

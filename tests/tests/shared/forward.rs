@@ -15,9 +15,15 @@ macro_rules! forward_reads {
             fn inbox['a](run: ::workflow_runtime::store::RunKey) -> (u64, Vec<::workflow_runtime::store::InboxRow>);
             fn state['a](run: &'a str) -> Option<::std::sync::Arc<str>>;
             fn attributes['a](run: &'a str) -> ::workflow_runtime::store::Attributes;
-            fn find['a](
-                attributes: &'a [(String, String)], limit: usize
+            fn list['a](
+                filter: &'a ::workflow_runtime::store::Filter,
+                after: Option<::workflow_runtime::store::Position>,
+                limit: usize
             ) -> Vec<::workflow_runtime::store::RunRow>;
+            fn counts['a](filter: &'a ::workflow_runtime::store::Filter) -> ::workflow_runtime::store::Counts;
+            fn ended_before['a](
+                status: ::workflow_runtime::store::Status, most: u64
+            ) -> Option<::workflow_runtime::store::Ended>;
             fn notices['a](
                 statuses: &'a [::workflow_runtime::store::Status],
                 after: u64,

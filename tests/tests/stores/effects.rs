@@ -139,28 +139,6 @@ pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
     assert_eq!(fx.store.state("nobody").await.unwrap(), None);
 }
 
-pub async fn runs_are_found_by_all_of_the_attributes_asked_for(fx: Fixture) {
-    let _right = fx.execute(ADA).await;
-    for (id, size) in [("a", "s"), ("b", "m"), ("c", "m")] {
-        let attributes =
-            [("color", "red"), ("size", size)].map(|(key, value)| (key.into(), Some(value.into()))).to_vec();
-        let done = effects(Effects { attributes, ..Effects::default() });
-        fx.create(NewRun { effects: done, ..new_run(id, taken_by(ADA)) }).await;
-    }
-    let find = |attributes: Vec<(&str, &str)>, limit: usize| {
-        let attributes: Vec<_> = attributes.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let store = fx.store.clone();
-        async move {
-            let found = store.find(&attributes, limit).await.unwrap();
-            found.iter().map(|run| run.id.to_string()).collect::<Vec<_>>()
-        }
-    };
-    assert_eq!(find(vec![("color", "red")], 10).await, ["c", "b", "a"]);
-    assert_eq!(find(vec![("color", "red")], 2).await, ["c", "b"]);
-    assert_eq!(find(vec![("color", "red"), ("size", "m")], 10).await, ["c", "b"]);
-    assert!(find(vec![("color", "blue")], 10).await.is_empty());
-}
-
 pub async fn a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = doing(&fx, "r", Effects { notify: Some(Status::Stuck), ..Effects::default() }).await;

@@ -1,11 +1,12 @@
 //! Stores to test, and rows to fill them with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, PostgresStore, RowChange,
-    RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, Write,
+    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, Portion, PostgresStore,
+    RowChange, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.
@@ -18,6 +19,7 @@ pub const REFUNDS: &str = "shop::refunds";
 pub struct Fixture {
     pub store: Arc<dyn Store>,
     open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
+    memory: Option<MemoryStore>,
     pub directory: Option<TempDir>,
     /// Of a database, with its schema.
     pub url: Option<String>,
@@ -26,15 +28,16 @@ pub struct Fixture {
 impl Fixture {
     pub fn memory() -> Self {
         let store = MemoryStore::new();
+        let memory = Some(store.clone());
         let open = Box::new(move || Arc::new(store.clone()) as Arc<dyn Store>);
-        Fixture { store: open(), open, directory: None, url: None }
+        Fixture { store: open(), open, memory, directory: None, url: None }
     }
 
     pub fn sqlite() -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let open = Box::new(move || Arc::new(SqliteStore::open(&path, Synchronous::Full).unwrap()) as Arc<dyn Store>);
-        Fixture { store: open(), open, directory: Some(directory), url: None }
+        Fixture { store: open(), open, memory: None, directory: Some(directory), url: None }
     }
 
     pub fn postgres() -> Self {
@@ -47,7 +50,7 @@ impl Fixture {
         let opened = url.clone();
         let open =
             Box::new(move || Arc::new(workflow_harness::wait(PostgresStore::open(&opened)).unwrap()) as Arc<dyn Store>);
-        Fixture { store: open(), open, directory: None, url: Some(url) }
+        Fixture { store: open(), open, memory: None, directory: None, url: Some(url) }
     }
 
     /// The schema of a database.
@@ -59,6 +62,34 @@ impl Fixture {
     /// The database itself, with its schema on the path.
     pub async fn database(&self) -> tokio_postgres::Client {
         workflow_harness::postgres::connect(self.url.as_deref().unwrap()).await
+    }
+
+    /// How many rows each table has that has any; in memory, how often `mark` is found in what there is.
+    pub async fn rows(&self, mark: &str) -> BTreeMap<String, i64> {
+        let mut rows = BTreeMap::new();
+        if let Some(store) = &self.memory {
+            let marks = format!("{store:?}").matches(mark).count();
+            rows.insert("marks".to_owned(), i64::try_from(marks).unwrap());
+        } else if let Some(directory) = &self.directory {
+            let connection = rusqlite::Connection::open(directory.path().join("runs.db")).unwrap();
+            let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
+            let mut tables = connection.prepare(sql).unwrap();
+            for table in tables.query_map((), |row| row.get::<_, String>(0)).unwrap() {
+                let table = table.unwrap();
+                let count = connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0));
+                rows.insert(table, count.unwrap());
+            }
+        } else {
+            let database = self.database().await;
+            let sql = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
+            for table in database.query(sql, &[]).await.unwrap() {
+                let table: String = table.get(0);
+                let count = database.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
+                rows.insert(table, count);
+            }
+        }
+        rows.retain(|_, count| *count > 0);
+        rows
     }
 
     /// The same store, as another engine opens it.
@@ -197,3 +228,11 @@ pub fn turn(run: RunKey) -> Turn {
         settles: Vec::new(),
     }
 }
+
+/// Deletes a run at once.
+pub fn delete(run: RunKey) -> Write {
+    Write::Delete { run, most: ALL, farewell: letter("farewell") }
+}
+
+/// As much as there is.
+pub const ALL: Portion = Portion { rows: usize::MAX >> 1, bytes: usize::MAX >> 1 };

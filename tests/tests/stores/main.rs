@@ -10,6 +10,7 @@ mod creation;
 mod effects;
 mod fixture;
 mod letters;
+mod listing;
 #[cfg(unix)]
 mod notes;
 mod ownership;
@@ -20,6 +21,7 @@ mod postgres_open;
 #[cfg(unix)]
 mod postgres_tls;
 mod recoveries;
+mod removal;
 mod repair;
 mod streams;
 mod tokens;
@@ -149,7 +151,6 @@ every {
         who_watches_a_run_is_told_of_its_end_before_and_after_it,
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,
-        runs_are_found_by_all_of_the_attributes_asked_for,
         a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away,
         who_does_not_wait_any_more_is_not_told;
     continuation:
@@ -170,6 +171,26 @@ every {
         what_a_failed_attempt_wrote_is_discarded,
         what_an_attempt_wrote_that_died_is_discarded,
         an_attempt_writes_to_the_stream_of_another_run;
+    listing:
+        runs_are_listed_latest_first_and_page_by_page,
+        runs_are_found_by_everything_that_is_asked_for,
+        runs_that_fit_a_filter_are_counted_by_their_status,
+        a_page_begins_where_the_last_one_ended_whatever_came_and_went,
+        what_is_asked_for_is_not_taken_for_a_pattern,
+        runs_of_one_millisecond_are_listed_each_once;
+    removal:
+        a_run_that_has_ended_is_deleted_with_all_that_it_had,
+        a_run_that_has_not_ended_is_not_deleted,
+        a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told,
+        who_writes_under_the_fence_of_a_deleted_run_is_refused,
+        the_id_of_a_deleted_run_is_free,
+        children_stay_when_their_parent_is_deleted,
+        what_a_deleted_run_wrote_to_streams_of_others_stays_what_it_was,
+        a_long_run_is_gone_at_once_and_its_rows_go_little_by_little,
+        runs_that_have_expired_are_removed_those_that_ended_first_first,
+        a_run_whose_end_is_yet_to_be_told_does_not_expire,
+        payloads_are_held_no_longer_than_they_are_to_be,
+        who_deletes_a_run_and_who_cleans_it_away_do_not_meet;
     changes:
         a_change_that_came_before_the_question_is_noticed;
 }

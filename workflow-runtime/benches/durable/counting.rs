@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Attributes, ChunkPage, Failed, First, InboxRow, JournalRow, Notice, Outcome, Ownership, RowChange, RunKey, RunRow,
-    Status, Store, TokenRow, Write,
+    Attributes, ChunkPage, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow, Notice, Outcome,
+    Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -150,12 +150,21 @@ impl<S: Store> Store for Counting<S> {
         self.store.attributes(run)
     }
 
-    fn find<'a>(
+    fn list<'a>(
         &'a self,
-        attributes: &'a [(String, String)],
+        filter: &'a Filter,
+        after: Option<Position>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
-        self.store.find(attributes, limit)
+        self.store.list(filter, after, limit)
+    }
+
+    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<StatusCounts, Error>> {
+        self.store.counts(filter)
+    }
+
+    fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {
+        self.store.ended_before(status, most)
     }
 
     fn notices<'a>(

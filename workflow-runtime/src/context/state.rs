@@ -72,7 +72,7 @@ pub fn state<S: DeserializeOwned>() -> Result<Option<S>> {
     run.value().map(|state| codec::decode("the run's state", &state)).transpose()
 }
 
-/// Sets an attribute of the run, by which it is found from outside: [`find_runs`](crate::find_runs). Recorded with the
+/// Sets an attribute of the run, by which it is found from outside: [`Runs::attribute`](crate::Runs::attribute). Recorded with the
 /// turn that sets it.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ pub fn state<S: DeserializeOwned>() -> Result<Option<S>> {
 /// [`Code::InvalidName`] for a key that is empty or has control characters, [`Code::OutsideRun`] outside a workflow.
 ///
 /// ```
-/// # use workflow_runtime::{Engine, Result, find_runs, set_attribute, workflow};
+/// # use workflow_runtime::{Engine, Result, set_attribute, workflow};
 /// #[workflow]
 /// async fn order(customer: String) -> Result<()> {
 ///     set_attribute("customer", &customer)
@@ -92,7 +92,7 @@ pub fn state<S: DeserializeOwned>() -> Result<Option<S>> {
 /// # let engine = Engine::open("memory:").await?;
 /// let run = engine.start(order, "Ada".into()).await?;
 /// (&run).await?;
-/// let found = engine.find_runs([("customer", "Ada")]).await?;
+/// let found = engine.runs().attribute("customer", "Ada").await?.runs;
 /// assert_eq!(found[0].id, run.id());
 /// # Ok(())
 /// # }

@@ -186,10 +186,11 @@ async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [W
     Ok(after_all(group, outcomes))
 }
 
-/// A turn that is recognised does not tell what it did when it was committed.
+/// A turn that is recognised does not tell what it did when it was committed; and a run that was deleted is not there.
 fn after_all(group: &[Write], outcomes: Vec<Outcome>) -> Vec<Outcome> {
     let after_all = |(write, outcome): (&Write, Outcome)| match (write, outcome) {
         (Write::Turn(_), Outcome::Committed) => Outcome::Told,
+        (Write::Delete { .. }, Outcome::Unknown) => Outcome::Committed,
         (_, outcome) => outcome,
     };
     group.iter().zip(outcomes).map(after_all).collect()

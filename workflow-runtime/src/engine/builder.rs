@@ -17,6 +17,7 @@ use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
 use super::output::Outputs;
 use super::queues::Queues;
+use super::removal::{self, Cleaning};
 use super::taking::Taking;
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -26,6 +27,7 @@ use crate::limits;
 use crate::registry::{StepDefinition, registry};
 use crate::replay::Host;
 use crate::resources::Resources;
+use crate::retention::Retention;
 use crate::run::RunInfo;
 use crate::store::{MemoryStore, SqliteStore, Status, Store, Synchronous};
 
@@ -90,6 +92,7 @@ impl Default for Builder {
                 long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
+                retention: Retention::new(),
             },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
@@ -234,6 +237,24 @@ impl Builder {
         self
     }
 
+    /// How long runs that have ended are kept: for ever, unless set.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use workflow_runtime::{Engine, Result, Retention, Status};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// const DAY: Duration = Duration::from_secs(24 * 3600);
+    /// let keep = Retention::new().completed(7 * DAY).failed(90 * DAY).most(Status::Completed, 1_000_000);
+    /// let engine = Engine::builder().url("memory:").retain(keep).open().await?;
+    /// # engine.shutdown().await
+    /// # }
+    /// ```
+    pub fn retain(mut self, retention: Retention) -> Self {
+        self.settings.retention = retention;
+        self
+    }
+
     /// Replays each run from its journal after every turn, so that code which would differ on a replay is `stuck` at once
     /// and not after the first crash. For tests: it takes time in the square of a run's length.
     pub fn replay_every_turn(mut self) -> Self {
@@ -252,7 +273,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given (but for
-    /// the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has;
+    /// the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
+    /// [retention](Builder::retain) of runs that have not ended;
     /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
@@ -282,6 +304,7 @@ impl Builder {
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
             check_resources(&self.resources, &queues)?;
+            self.settings.retention.check()?;
         }
         let store = open_store(self.place, self.synchronous).await?;
         if self.settings.executes {
@@ -309,6 +332,7 @@ impl Builder {
             taking: Taking::default(),
             news: News::default(),
             notices: Notices::default(),
+            cleaning: Cleaning::default(),
             queues,
             timers: Timers::default(),
             waiters: Waiters::default(),
@@ -330,6 +354,7 @@ impl Builder {
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
         runtime.spawn(lifecycle::run(inner.clone()));
+        runtime.spawn(removal::run(inner.clone()));
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(async move { stop.0.stopped.cancelled().await });

@@ -8,7 +8,8 @@ use super::{Builder, Inner, ambient};
 use crate::catalog::AnyWorkflow;
 use crate::error::Result;
 use crate::resume::{HookInfo, ResumeHook};
-use crate::run::{Run, RunInfo};
+use crate::run::Run;
+use crate::runs::Runs;
 use crate::start::{CreateRun, Start};
 use crate::workflow::{Workflow, WorkflowFn};
 
@@ -91,18 +92,9 @@ impl Client {
         ResumeHook::new(Some(self.clone()), token.into(), payload)
     }
 
-    /// The runs that have all of these attributes: see [`find_runs`](crate::find_runs).
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be read.
-    pub async fn find_runs<K, V>(&self, attributes: impl IntoIterator<Item = (K, V)>) -> Result<Vec<RunInfo>>
-    where
-        K: Into<String>,
-        V: Into<String>,
-    {
-        let attributes = attributes.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        self.inner().find_runs(attributes).await
+    /// The runs that there are, to be filtered, listed and counted: see [`runs`](crate::runs()).
+    pub fn runs(&self) -> Runs {
+        Runs::new(Some(self.clone()))
     }
 
     /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).

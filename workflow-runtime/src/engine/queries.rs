@@ -8,10 +8,9 @@ use super::Inner;
 use super::load::Stuck;
 use crate::codec;
 use crate::error::{Code, Error, Result};
-use crate::limits::FOUND_RUNS_MAX;
 use crate::queue;
 use crate::run::{RunInfo, time};
-use crate::store::{NEVER, RunRow, Status};
+use crate::store::{Counts, Filter, NEVER, Position, RunRow, Status};
 
 impl Inner {
     /// The run's row.
@@ -24,13 +23,23 @@ impl Inner {
         Ok(self.told(self.row(id).await?.ok_or_else(|| not_found(id))?))
     }
 
-    /// What the rows say of runs that have all of these attributes.
-    pub(crate) async fn find_runs(&self, attributes: Vec<(String, String)>) -> Result<Vec<RunInfo>> {
-        if attributes.is_empty() {
-            return Err(Error::coded(Code::InvalidName, "runs are looked for by no attribute at all"));
-        }
-        let rows = self.store.find(&attributes, FOUND_RUNS_MAX).await?;
-        Ok(rows.into_iter().map(|row| self.told(row)).collect())
+    /// A page of runs, and where the next one begins, if there is one.
+    pub(crate) async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<(Vec<RunInfo>, Option<Position>)> {
+        let mut rows = self.store.list(filter, after, limit + 1).await?;
+        let is_last = rows.len() <= limit;
+        rows.truncate(limit);
+        let next = rows.last().map(Position::of).filter(|_| !is_last);
+        Ok((rows.into_iter().map(|row| self.told(row)).collect(), next))
+    }
+
+    /// How many runs fit a filter.
+    pub(crate) async fn counts(&self, filter: &Filter) -> Result<Counts> {
+        self.store.counts(filter).await
     }
 
     /// The state of a run.

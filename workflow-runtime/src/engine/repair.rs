@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::Inner;
 use super::create::started;
 use super::letters;
@@ -319,6 +321,10 @@ impl Inner {
     /// Rows that say the same of another run: what is open is that one's own.
     fn rewritten(&self, kept: Deliveries, identity: &Identity, was: &str) -> Result<Vec<JournalRow>> {
         let ended: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
+        let seed: [u8; 32] = match kept.first().map(|(_, delivery)| &delivery.event) {
+            Some(Event::Started { seed, .. }) => Sha256::digest(seed.as_bytes()).into(),
+            _ => [0; 32],
+        };
         let mut rows: Vec<JournalRow> = Vec::new();
         let mut turn: Option<(u64, TurnRecord)> = None;
         let mut push = |record: TurnRecord| -> Result<()> {
@@ -335,10 +341,10 @@ impl Inner {
             for command in &mut delivery.commands {
                 match command {
                     Command::Child { op, run, .. } if !ended.contains(op) => {
-                        *run = Cow::Owned(identity.child_id(*op).to_string());
+                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
                     }
                     Command::Step { op, run: Some(run), .. } if !ended.contains(op) => {
-                        *run = Cow::Owned(identity.child_id(*op).to_string());
+                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
                     }
                     // A suspension is named after its run.
                     Command::Hook { token, .. } => {

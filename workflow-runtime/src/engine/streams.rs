@@ -122,6 +122,9 @@ impl Inner {
         loop {
             let mut waiter = self.readers.register(run);
             let page = self.store.chunks(key, stream, from, CHUNK_PAGE_ROWS).await.map_err(|error| error.run(run))?;
+            if page.gone {
+                return Err(not_found(run).context("the run was deleted before its stream was read to its end"));
+            }
             if !page.rows.is_empty() || page.ended {
                 return Ok(page);
             }
@@ -139,8 +142,8 @@ impl Inner {
                 follows = true;
                 continue;
             }
-            // An error is a wake like any other.
-            let _ = (&mut waiter.ended).await;
+            // An error is a wake like any other. Without a chunk the run may not have been started.
+            let _ = self.woken(&mut waiter, !is_here && page.length == 0).await;
             follows = false;
         }
     }

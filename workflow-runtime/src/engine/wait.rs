@@ -10,6 +10,7 @@ use super::load::Stuck;
 use super::queries::not_found;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
+use crate::limits::UNSTARTED_CHECK_INTERVAL;
 use crate::replay::End;
 use crate::store::{Follow, RunRow, Status};
 
@@ -100,6 +101,7 @@ impl Inner {
         let mut follows = false;
         loop {
             let mut waiter = self.waiters.register(id);
+            let mut is_unstarted = false;
             // A run in memory tells its end itself: no need to look.
             if !self.live_ids().contains(id) {
                 let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
@@ -108,6 +110,7 @@ impl Inner {
                     Status::Stuck => return Err(Stuck::error(&row)),
                     Status::Pending | Status::Running | Status::Suspended => {}
                 }
+                is_unstarted = row.wake_at.is_none();
                 // What came before it is seen by another look.
                 if !follows && self.store.follow(row.key, id, Follow::End).await.map_err(|error| error.run(id))? {
                     follows = true;
@@ -119,10 +122,27 @@ impl Inner {
                     .run(id)
                     .help("the run is unfinished and goes on with the next engine; wait for it there by its id"));
             }
-            if let Ok(Some(finished)) = (&mut waiter.ended).await {
+            if let Ok(Some(finished)) = self.woken(&mut waiter, is_unstarted).await {
                 return Ok(finished);
             }
             follows = false;
+        }
+    }
+
+    /// Resolves when there is something to be looked for. A run that was not started can be deleted by another process, which
+    /// an engine that executes alone is not told of.
+    pub(super) async fn woken(
+        &self,
+        waiter: &mut Waiter<'_>,
+        is_unstarted: bool,
+    ) -> Result<Option<Finished>, oneshot::error::RecvError> {
+        if !is_unstarted {
+            return (&mut waiter.ended).await;
+        }
+        tokio::select! {
+            biased;
+            ended = &mut waiter.ended => ended,
+            () = self.environment.sleep(UNSTARTED_CHECK_INTERVAL) => Ok(None),
         }
     }
 
@@ -130,6 +150,10 @@ impl Inner {
         let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
         let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
         let Some(last) = last else {
+            // It may have been deleted since.
+            if self.row(&row.id).await?.is_none_or(|now| now.key != row.key) {
+                return Err(not_found(&row.id));
+            }
             return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
         };
         let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;

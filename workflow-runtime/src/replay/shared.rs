@@ -72,7 +72,6 @@ struct Slot {
 struct State {
     phase: Phase,
     now: u64,
-    seed: [u8; 32],
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
     /// Counts the events.
@@ -131,9 +130,10 @@ impl Identity {
         format!("{}/{}/{op}", self.run, self.generation)
     }
 
-    /// The id of the child that an operation starts: of the same length however deep it is.
-    pub fn child_id(&self, op: u64) -> Arc<str> {
-        let hash = Sha256::digest(self.key(op).as_bytes());
+    /// The id of the child that an operation starts: of the same length however deep it is, and another one in another run
+    /// of the same id, since children stay when their parent is deleted. `seed` is that of its first event.
+    pub fn child_id(&self, seed: &[u8; 32], op: u64) -> Arc<str> {
+        let hash = Sha256::new().chain_update(seed).chain_update(self.key(op)).finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
         uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()
@@ -143,6 +143,8 @@ impl Identity {
 /// See the module.
 pub(crate) struct Shared {
     identity: Identity,
+    /// What is random in it comes from this; it is known from its first event on.
+    seed: OnceLock<[u8; 32]>,
     state: Mutex<State>,
     alarm: OnceLock<Alarm>,
     host: Host,
@@ -161,10 +163,10 @@ impl Shared {
     pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
         Arc::new(Shared {
             identity,
+            seed: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Idle,
                 now: 0,
-                seed: [0; 32],
                 rng: None,
                 next_op: 0,
                 event: 0,
@@ -223,11 +225,8 @@ impl Shared {
     /// Bytes of the run's own random sequence.
     pub(crate) fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
         // Taken out, so that a caller's code never runs under the lock.
-        let (seed, rng) = {
-            let mut state = self.state();
-            (state.seed, state.rng.take())
-        };
-        let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(seed)));
+        let rng = self.state().rng.take();
+        let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(self.own_seed())));
         let value = f(&mut rng);
         self.state().rng = Some(rng);
         value
@@ -455,11 +454,15 @@ impl Shared {
     }
 
     pub(super) fn seed(&self, seed: &str, carried: Option<&Carried>) {
-        let mut state = self.state();
-        state.seed = Sha256::digest(seed.as_bytes()).into();
+        // A second first event is refused elsewhere.
+        let _ = self.seed.set(Sha256::digest(seed.as_bytes()).into());
         if let Some(carried) = carried {
-            state.take_over(carried);
+            self.state().take_over(carried);
         }
+    }
+
+    pub(super) fn own_seed(&self) -> [u8; 32] {
+        self.seed.get().copied().unwrap_or_default()
     }
 
     /// Gives an operation its result: its waker, or an error if there is no such operation without a result.

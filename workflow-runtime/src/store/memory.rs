@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Notice, Outcome, Ownership, RunKey, RunRow, Status, Store,
-    TokenRow, Write,
+    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, Outcome, Ownership, Position,
+    RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -144,12 +144,21 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().attributes(run)) })
     }
 
-    fn find<'a>(
+    fn list<'a>(
         &'a self,
-        attributes: &'a [(String, String)],
+        filter: &'a Filter,
+        after: Option<Position>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().find(attributes, limit)) })
+        Box::pin(async move { Ok(self.shared.lock().list(filter, after, limit)) })
+    }
+
+    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().counts(filter)) })
+    }
+
+    fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().ended_before(status, most)) })
     }
 
     fn notices<'a>(

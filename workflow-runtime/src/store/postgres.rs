@@ -1,8 +1,8 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
 //! [`db`] has the connections; [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
-//! [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`] and [`claims`]. Who executes is settled by leases
-//! ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
+//! [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`], [`claims`] and [`removal`]. Runs are found by
+//! [`listing`]. Who executes is settled by leases ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
 //! [`schema`].
 
 mod claims;
@@ -13,9 +13,11 @@ mod effects;
 mod fault;
 mod letters;
 mod listen;
+mod listing;
 mod notes;
 mod options;
 mod read;
+mod removal;
 mod schema;
 mod segments;
 mod streams;
@@ -42,8 +44,8 @@ pub use self::options::PostgresOptions;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Attributes, ChunkPage, Failed, Follow, Followed, InboxRow, JournalRow, NEVER, Notice, Outcome, Ownership, RunKey,
-    RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, InboxRow, JournalRow, NEVER, Notice,
+    Outcome, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -231,12 +233,21 @@ impl Store for PostgresStore {
         Box::pin(effects::attributes(&self.shared.db, run))
     }
 
-    fn find<'a>(
+    fn list<'a>(
         &'a self,
-        attributes: &'a [(String, String)],
+        filter: &'a Filter,
+        after: Option<Position>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
-        Box::pin(effects::find(&self.shared.db, attributes, limit))
+        Box::pin(listing::list(&self.shared.db, filter, after, limit))
+    }
+
+    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
+        Box::pin(listing::counts(&self.shared.db, filter))
+    }
+
+    fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {
+        Box::pin(removal::ended_before(&self.shared.db, status, most))
     }
 
     fn notices<'a>(

@@ -3,17 +3,19 @@
 //! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction, and [`heads`] spare it
 //! look-ups; [`readers`] have their own. Who executes is settled by a lock of the operating system ([`ownership`]); what it
 //! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what runs tell while they go on is in
-//! their [`streams`]; what else turns do is in [`effects`].
+//! their [`streams`]; what else turns do is in [`effects`]. Runs are found by [`listing`], and go by [`removal`].
 
 mod claims;
 mod effects;
 mod fault;
 mod heads;
 mod letters;
+mod listing;
 mod open;
 mod ownership;
 mod read;
 mod readers;
+mod removal;
 mod schema;
 mod streams;
 mod tokens;
@@ -32,8 +34,8 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Attributes, ChunkPage, Failed, InboxRow, JournalRow, Notice, Outcome, Ownership, RunKey, RunRow, Status, Store,
-    TokenRow, Write, assert_engine,
+    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, Outcome, Ownership, Position,
+    RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -215,13 +217,23 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("attributes", move |connection| effects::attributes(connection, &run)))
     }
 
-    fn find<'a>(
+    fn list<'a>(
         &'a self,
-        attributes: &'a [(String, String)],
+        filter: &'a Filter,
+        after: Option<Position>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>> {
-        let attributes = attributes.to_vec();
-        Box::pin(self.readers.read("runs", move |connection| effects::find(connection, &attributes, limit)))
+        let filter = filter.clone();
+        Box::pin(self.readers.read("runs", move |connection| listing::list(connection, &filter, after, limit)))
+    }
+
+    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
+        let filter = filter.clone();
+        Box::pin(self.readers.read("runs", move |connection| listing::counts(connection, &filter)))
+    }
+
+    fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {
+        Box::pin(self.readers.read("runs", move |connection| removal::ended_before(connection, status, most)))
     }
 
     fn notices<'a>(

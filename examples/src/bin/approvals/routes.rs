@@ -13,9 +13,6 @@ use workflow_runtime::{Code, Engine, Error, Result, Run, http, uuid};
 use crate::order::{Order, PROGRESS, order};
 use crate::page;
 
-/// By what orders are found among the runs.
-const KIND: (&str, &str) = ("kind", "order");
-
 pub fn shop(engine: &Engine) -> Router {
     Router::new()
         .route("/", get(list))
@@ -50,7 +47,7 @@ pub struct Report {
 
 async fn list(State(engine): State<Engine>) -> Result<Html<String>, Refusal> {
     let mut reports = Vec::new();
-    for run in engine.find_runs([KIND]).await? {
+    for run in engine.runs().of(order).await?.runs {
         reports.push(report(engine.get_run(run.id)).await?);
     }
     Ok(Html(page::page(&fresh_id(), &reports)))
@@ -63,7 +60,7 @@ async fn place(State(engine): State<Engine>, Form(new): Form<New>) -> Result<Res
         return Ok((StatusCode::BAD_REQUEST, "an id has letters, digits and hyphens\n").into_response());
     }
     // The order is safe once this returns. Whoever did not get the answer sends the same again.
-    let run = engine.start(order, (id.clone(), new.item, new.cents.get())).id(id).attribute(KIND.0, KIND.1).await?;
+    let run = engine.start(order, (id.clone(), new.item, new.cents.get())).id(id).await?;
     let placed = Json(serde_json::json!({ "id": run.id() }));
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/")], placed).into_response())
 }

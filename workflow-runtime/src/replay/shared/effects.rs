@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+use chacha20::ChaCha12Rng;
+use rand::SeedableRng;
 use sha2::{Digest, Sha256};
 
 use super::{Continued, Shared, State};
@@ -151,15 +153,14 @@ impl State {
 impl Shared {
     /// The id of the child that an operation starts.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
-        self.identity.child_id(op)
+        self.identity.child_id(&self.own_seed(), op)
     }
 
     /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again.
     pub(in crate::replay) fn reopen(&self, seed: &str) {
         let mut state = self.state();
         let state = &mut *state;
-        state.seed = Sha256::digest(seed.as_bytes()).into();
-        state.rng = None;
+        state.rng = Some(Box::new(ChaCha12Rng::from_seed(Sha256::digest(seed.as_bytes()).into())));
         if state.expected.is_some() {
             return;
         }

@@ -1,6 +1,8 @@
 //! The rows, and what each write does to them.
 
 mod effects;
+mod listing;
+mod removal;
 mod streams;
 mod tokens;
 
@@ -19,7 +21,11 @@ use crate::store::{
 pub(super) struct State {
     /// In order, so that a simulation with the same seed meets them in the same order.
     runs: BTreeMap<RunKey, Run>,
+    /// The last key; none is used twice.
+    last: RunKey,
     ids: HashMap<Arc<str>, RunKey>,
+    /// By the id of their parent.
+    children: HashMap<Arc<str>, BTreeSet<RunKey>>,
     /// The runs that a claim could take: of each workflow by when they are due.
     claimable: Claimable,
     /// The engine that executes, or that did last.
@@ -83,7 +89,6 @@ struct Run {
     dedupe: HashSet<String>,
     /// How long the journal was when `recoveries` was last raised.
     recovered_at: Option<usize>,
-    children: Vec<Arc<str>>,
     /// The operations that wait for its end.
     watchers: Vec<Watcher>,
     state: Option<Arc<str>>,
@@ -119,6 +124,7 @@ pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
             | Write::Unstick { .. }
             | Write::UnstickRun { .. }
             | Write::Reopen { .. }
+            | Write::Delete { .. }
             | Write::Chunk { .. },
             Outcome::Committed,
         ) => true,
@@ -158,7 +164,6 @@ impl Run {
             inbox: BTreeMap::new(),
             dedupe: HashSet::new(),
             recovered_at: None,
-            children: Vec::new(),
             watchers: Vec::new(),
             state: None,
             attributes: BTreeMap::new(),
@@ -265,6 +270,8 @@ impl State {
                 self.notices.remove(sequence);
                 Outcome::Committed
             }
+            Write::Delete { run, farewell, .. } => self.delete(*run, farewell),
+            Write::Clean { expired, now, runs, .. } => self.clean(expired, *now, *runs),
             Write::Unstick { build } => self.unstick(build),
             Write::UnstickRun { run } => self.unstick_run(run),
             Write::Reopen { run, generation, rows, letters } => self.reopen(run, *generation, rows, letters),
@@ -288,7 +295,7 @@ impl State {
                 _ => Outcome::Exists(Box::new(there.view())),
             };
         }
-        let key = RunKey::try_from(self.runs.len() + 1).unwrap_or(RunKey::MAX);
+        let key = self.last + 1;
         let mut run = Run::new(key, new);
         match &new.first {
             First::Turn { owner, row, change } => {
@@ -312,6 +319,7 @@ impl State {
             }
             First::Begin(_) => return Outcome::Unknown,
         }
+        self.last = key;
         self.claimable.insert(&run);
         self.ids.insert(Arc::clone(&new.id), key);
         self.runs.insert(key, run);

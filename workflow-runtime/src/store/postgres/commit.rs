@@ -13,7 +13,7 @@ use super::fault::{Fault, Result};
 use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
-use super::{claims, creates, effects, letters, streams, tokens};
+use super::{claims, creates, effects, letters, removal, streams, tokens};
 use crate::failpoint::hit;
 use crate::store::{
     About, Effects, Failed, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, Turn, Write,
@@ -241,6 +241,11 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                 }
                 Write::Deliver { token, .. } => drop(tokens.insert(token)),
                 Write::Release { run, .. } => drop(keys.insert(*run)),
+                // With those that wait for the end of one that was never due.
+                Write::Delete { run, .. } => {
+                    keys.insert(*run);
+                    ended.insert(*run);
+                }
                 Write::Chunk { run, into, .. } => {
                     keys.insert(*run);
                     ids.extend(into.as_deref());
@@ -384,6 +389,8 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
             let writer = streams::Writer { run: *run, owner: *owner, execution };
             streams::append(work, &writer, into.as_deref(), chunk, *most).await
         }
+        Write::Delete { run, most, farewell } => removal::delete(work, *run, *most, farewell).await,
+        Write::Clean { expired, now, runs, most } => removal::clean(work, expired, *now, *runs, *most).await,
         Write::Noticed { sequence } => {
             let sequence = sequence.cast_signed();
             work.session.query("DELETE FROM @notices WHERE sequence = $1", args![INT8: sequence]).await?;

@@ -166,6 +166,18 @@ pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) 
 
 /// Creates runs with different ids for others; `tell` says whether those are told by the same statement.
 pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
+    let mut started = try_to_start(session, ours, runs, tell).await?;
+    for (new, made) in runs.iter().zip(&mut started) {
+        // There was a run with its id, and there is none any more.
+        while made.outcome == Outcome::Fenced {
+            let Some(again) = try_to_start(session, ours, &[new], tell).await?.pop() else { break };
+            *made = again;
+        }
+    }
+    Ok(started)
+}
+
+async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
     let letters: Vec<&Letter> = runs
         .iter()
         .filter_map(|new| match &new.first {

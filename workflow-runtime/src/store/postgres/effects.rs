@@ -10,8 +10,8 @@ use super::read::{self, get, number, run_columns, run_row, text};
 use super::tokens;
 use crate::error::Error;
 use crate::store::{
-    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey, RunRow,
-    Status, Watch,
+    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey, Status,
+    Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
@@ -21,22 +21,13 @@ WITH tied AS (UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied)
 INSERT INTO @watchers (run, watcher, generation, op) SELECT $1, key, generation, $3 FROM @runs WHERE key = $2";
 
 const SET_ATTRIBUTES: &str = "
-INSERT INTO @attributes (run, key, value) SELECT $1, key, value FROM unnest($2, $3) AS t (key, value)
+INSERT INTO @attributes (run, key, value, created_at)
+SELECT $1, t.key, value, created_at FROM unnest($2, $3) AS t (key, value), @runs AS runs WHERE runs.key = $1
 ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
 
 const CONTINUE: &str = "
 UPDATE @runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = $1";
-
-/// It walks the runs that have the first attribute.
-const FIND: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM @attributes AS found JOIN @runs AS runs ON runs.key = found.run WHERE found.key = $1 AND found.value = $2
-      AND NOT EXISTS (SELECT 1 FROM unnest($3, $4) AS other (key, value) WHERE NOT EXISTS (
-          SELECT 1 FROM @attributes AS has WHERE has.run = found.run AND has.key = other.key AND has.value = other.value
-      )) ORDER BY found.run DESC LIMIT $5"
-);
 
 const NOTICES: &str = concat!(
     "SELECT ",
@@ -92,7 +83,8 @@ async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Res
         return work.receive(run, &child.refusal, None).await;
     };
     work.notes.due = true;
-    work.session.query("UPDATE @runs SET parent = $2 WHERE key = $1", args![INT8: key, INT8: run]).await?;
+    let sql = "UPDATE @runs SET parent = (SELECT id FROM @runs WHERE key = $2) WHERE key = $1";
+    work.session.query(sql, args![INT8: key, INT8: run]).await?;
     match child.op {
         Some(op) => add_watcher(work.session, key, run, op).await,
         None => Ok(()),
@@ -201,22 +193,6 @@ pub(super) async fn attributes(db: &Db, run: &str) -> Result<Attributes, Error> 
     db.rows("read attributes", sql, args![TEXT: Text(run)], |row| Ok((text(row, 0)?, text(row, 1)?))).await
 }
 
-/// The runs that have all of these attributes, the latest first.
-pub(super) async fn find(db: &Db, attributes: &[(String, String)], limit: usize) -> Result<Vec<RunRow>, Error> {
-    let Some(((key, value), others)) = attributes.split_first() else { return Ok(Vec::new()) };
-    let keys: Vec<Text<'_>> = others.iter().map(|(key, _)| Text(key)).collect();
-    let values: Vec<Text<'_>> = others.iter().map(|(_, value)| Text(value)).collect();
-    db.rows(
-        "find runs",
-        FIND,
-        args![
-            TEXT: Text(key), TEXT: Text(value), TEXT_ARRAY: keys, TEXT_ARRAY: values, INT8: read::rows(limit),
-        ],
-        run_row,
-    )
-    .await
-}
-
 pub(super) async fn notices(db: &Db, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>, Error> {
     let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
     let after = after.cast_signed();
@@ -234,6 +210,6 @@ pub(super) async fn unwatch_all(session: &Session<'_>, watcher: RunKey) -> Resul
 }
 
 pub(super) async fn children(db: &Db, run: &str) -> Result<Vec<Arc<str>>, Error> {
-    let sql = "SELECT id FROM @runs WHERE parent = (SELECT key FROM @runs WHERE id = $1) ORDER BY key";
+    let sql = "SELECT id FROM @runs WHERE parent = $1 ORDER BY key";
     db.rows("read runs", sql, args![TEXT: Text(run)], |row| text(row, 0)).await
 }

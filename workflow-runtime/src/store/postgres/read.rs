@@ -19,7 +19,7 @@ macro_rules! run_columns {
                   SELECT max(idx) FROM @journal AS journal WHERE run = runs.key AND journal.generation = runs.generation
               ), -1) THEN recoveries
               ELSE 0 END,
-         created_at, started_at, completed_at, stuck, (SELECT parents.id FROM @runs AS parents WHERE parents.key = runs.parent)"
+         runs.created_at, started_at, completed_at, stuck, parent"
     };
 }
 pub(super) use run_columns;

@@ -10,7 +10,8 @@ use crate::error::Error;
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Turn};
 
-/// Whether an attempt is known not to have succeeded. Without an attempt it is `NULL`.
+/// Whether an attempt is known not to have succeeded; one that was not settled before its run was deleted is. Without an
+/// attempt it is false.
 macro_rules! discarded {
     ($execution:literal, $run:literal) => {
         concat!(
@@ -26,7 +27,9 @@ macro_rules! discarded {
             $run,
             ".generation OR ",
             $run,
-            ".status IN ('completed', 'failed', 'cancelled'))"
+            ".status IN ('completed', 'failed', 'cancelled'), ",
+            $execution,
+            ".key IS NOT NULL)"
         )
     };
 }
@@ -40,9 +43,9 @@ pub(super) struct Writer<'a> {
 
 /// The run's row is locked already, or by this: of a stream's chunks one is appended at a time.
 const FIND: &str = concat!(
-    "SELECT streams.key, length, closed AND NOT coalesce(",
+    "SELECT streams.key, length, closed AND NOT ",
     discarded!("closer", "closers"),
-    ", false), streams.closer
+    ", streams.closer
      FROM @streams AS streams LEFT JOIN @executions AS closer ON closer.key = streams.closer
      LEFT JOIN @runs AS closers ON closers.key = closer.run
      WHERE streams.run = $1 AND name = $2"
@@ -54,11 +57,12 @@ SELECT owner, epoch, generation, status, followed FROM @runs WHERE key = $1 FOR 
 const TARGET: &str = "SELECT key, status, followed FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
 
 const EXECUTION: &str = "
-SELECT key, succeeded IS NOT NULL FROM @executions
+SELECT max(CASE WHEN target = $6 THEN key END), coalesce(bool_or(succeeded IS NOT NULL), false) FROM @executions
 WHERE run = $1 AND generation = $2 AND op = $3 AND attempt = $4 AND epoch = $5";
 
 const INSERT_EXECUTION: &str = "
-INSERT INTO @executions (run, generation, op, attempt, epoch, step) VALUES ($1, $2, $3, $4, $5, $6) RETURNING key";
+INSERT INTO @executions (run, generation, op, attempt, epoch, target, step) VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING key";
 
 const APPEND: &str = "
 WITH appended AS (
@@ -76,13 +80,12 @@ WHERE run = $1 AND generation = $2 AND epoch = $3 AND executions.op = settled.op
 /// In one statement, so that what is said of the stream is true of its chunks.
 const PAGE: &str = concat!(
     "SELECT runs.status IN ('completed', 'failed', 'cancelled'), coalesce(length, 0),
-        coalesce(closed AND NOT coalesce(",
+        coalesce(closed AND NOT ",
     discarded!("closer", "closers"),
-    ", false), false),
-        chunks.idx, chunks.value, writer.generation, writer.op, writer.step, writer.attempt, writer.epoch,
-        coalesce(",
+    ", false),
+        chunks.idx, chunks.value, writer.generation, writer.op, writer.step, writer.attempt, writer.epoch, ",
     discarded!("writer", "writers"),
-    ", false)
+    "
      FROM @runs AS runs LEFT JOIN @streams AS streams ON streams.run = runs.key AND streams.name = $2
      LEFT JOIN @executions AS closer ON closer.key = streams.closer
      LEFT JOIN @runs AS closers ON closers.key = closer.run
@@ -114,18 +117,23 @@ async fn find(session: &Session<'_>, run: RunKey, name: &str) -> Result<Option<S
     .transpose()
 }
 
-/// An attempt that has written, and whether it was settled.
-async fn attempt(session: &Session<'_>, run: RunKey, writer: &Execution) -> Result<Option<(i64, bool)>> {
+/// An attempt that has written: its number, if it has written to a stream of this run, and whether it was settled.
+async fn attempt(
+    session: &Session<'_>,
+    run: RunKey,
+    writer: &Execution,
+    target: RunKey,
+) -> Result<(Option<i64>, bool)> {
     let row = session
         .query_opt(
             EXECUTION,
             args![
                 INT8: run, INT8: writer.generation.cast_signed(), INT8: writer.op.cast_signed(),
-                INT8: i64::from(writer.attempt), INT8: writer.epoch.cast_signed(),
+                INT8: i64::from(writer.attempt), INT8: writer.epoch.cast_signed(), INT8: target,
             ],
         )
         .await?;
-    row.map(|row| Ok((get(&row, 0)?, get(&row, 1)?))).transpose()
+    row.map_or(Ok((None, false)), |row| Ok((get(&row, 0)?, get(&row, 1)?)))
 }
 
 /// Appends what a step writes.
@@ -148,17 +156,17 @@ pub(super) async fn append(
         },
     };
     let stream = find(session, target, &chunk.stream).await?;
-    let known = attempt(session, writer.run, execution).await?;
+    let (key, settled) = attempt(session, writer.run, execution, target).await?;
     if let Some(stream) = &stream
         && (has(session, stream.key, chunk.id).await?
-            || (chunk.value.is_none() && known.is_some_and(|(key, _)| stream.closer == Some(key))))
+            || (chunk.value.is_none() && key.is_some() && stream.closer == key))
     {
         return Ok(Outcome::Committed);
     }
     if ended || over {
         return Ok(Outcome::Finished);
     }
-    if fence != (writer.owner, execution.epoch, execution.generation) || known.is_some_and(|(_, settled)| settled) {
+    if fence != (writer.owner, execution.epoch, execution.generation) || settled {
         return Ok(Outcome::Fenced);
     }
     if let Some(stream) = &stream {
@@ -169,9 +177,9 @@ pub(super) async fn append(
             return Ok(Outcome::Full);
         }
     }
-    let key = match known {
-        Some((key, _)) => key,
-        None => insert_execution(session, writer.run, execution).await?,
+    let key = match key {
+        Some(key) => key,
+        None => insert_execution(session, writer.run, execution, target).await?,
     };
     put(session, target, stream, chunk, Some(key)).await?;
     if followed {
@@ -195,14 +203,15 @@ fn inserted(row: Option<tokio_postgres::Row>) -> Result<i64> {
     row.map_or_else(|| Err(super::fault::Fault::Damaged("an insert gave no row".to_owned())), |row| get(&row, 0))
 }
 
-async fn insert_execution(session: &Session<'_>, run: RunKey, writer: &Execution) -> Result<i64> {
+async fn insert_execution(session: &Session<'_>, run: RunKey, writer: &Execution, target: RunKey) -> Result<i64> {
     inserted(
         session
             .query_opt(
                 INSERT_EXECUTION,
                 args![
                     INT8: run, INT8: writer.generation.cast_signed(), INT8: writer.op.cast_signed(),
-                    INT8: i64::from(writer.attempt), INT8: writer.epoch.cast_signed(), TEXT: Text(&writer.step),
+                    INT8: i64::from(writer.attempt), INT8: writer.epoch.cast_signed(), INT8: target,
+                    TEXT: Text(&writer.step),
                 ],
             )
             .await?,
@@ -276,7 +285,7 @@ pub(super) async fn settle(session: &Session<'_>, turn: &Turn) -> Result<()> {
 
 pub(super) async fn page(db: &Db, run: RunKey, name: &str, from: u64, limit: usize) -> Result<ChunkPage, Error> {
     let from = from.min(i64::MAX as u64).cast_signed();
-    let mut page = ChunkPage::default();
+    let mut page = ChunkPage { gone: true, ..ChunkPage::default() };
     let rows = db
         .rows(
             "read a stream",
@@ -285,6 +294,7 @@ pub(super) async fn page(db: &Db, run: RunKey, name: &str, from: u64, limit: usi
                 INT8: run, TEXT: Text(name), INT8: from, INT8: read::rows(limit), INT8: CHUNK_PAGE_BYTES as i64,
             ],
             |row| {
+                page.gone = false;
                 (page.length, page.ended) = (number(row, 1)?, get(row, 0)? || get(row, 2)?);
                 numbers(row, 3)?.map(|index| chunk_row(row, index)).transpose()
             },

@@ -35,7 +35,8 @@ WHERE token = $1";
 
 const OPEN_TOKENS: &str = "
 SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM @tokens AS tokens
-WHERE state = 'open' AND run IN (SELECT $1 UNION ALL SELECT key FROM @runs WHERE parent = $1) ORDER BY token";
+WHERE state = 'open' AND run IN (SELECT $1
+    UNION ALL SELECT key FROM @runs WHERE parent = (SELECT id FROM @runs WHERE key = $1)) ORDER BY token";
 
 /// What settles where a letter goes.
 struct Owner {
@@ -273,6 +274,37 @@ async fn is_held(session: &Session<'_>, token: &str, letter: &Letter) -> Result<
     let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
     let sql = "SELECT 1 FROM @held WHERE token = $1 AND dedupe = $2";
     Ok(session.query_opt(sql, args![TEXT: Text(token), TEXT: Text(key)]).await?.is_some())
+}
+
+/// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about. Who has locked
+/// a token may be about to hold something for it.
+pub(super) async fn let_go(session: &Session<'_>, now: u64, most: usize) -> Result<usize> {
+    let late = session
+        .query(
+            "DELETE FROM @held WHERE sequence IN (SELECT sequence FROM @held WHERE until < $1 ORDER BY until LIMIT $2)
+             RETURNING token",
+            args![INT8: time(now), INT8: super::read::rows(most)],
+        )
+        .await?;
+    if late.is_empty() {
+        return Ok(0);
+    }
+    let tokens: Vec<Arc<str>> = late.iter().map(|row| text(row, 0)).collect::<Result<_>>()?;
+    let tokens: Vec<Text<'_>> = tokens.iter().map(|token| Text(token)).collect();
+    session
+        .query(
+            "SELECT 1 FROM @tokens WHERE token = ANY ($1) AND run IS NULL ORDER BY token FOR UPDATE",
+            args![TEXT_ARRAY: tokens],
+        )
+        .await?;
+    session
+        .query(
+            "DELETE FROM @tokens AS tokens WHERE token = ANY ($1) AND run IS NULL
+             AND NOT EXISTS (SELECT 1 FROM @held AS held WHERE held.token = tokens.token)",
+            args![TEXT_ARRAY: tokens],
+        )
+        .await?;
+    Ok(late.len())
 }
 
 /// Keeps a letter, unless one with its key is kept already.

@@ -6,13 +6,13 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
 use super::{read, tokens};
-use crate::store::{
-    About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, RunRow, Status, Watch,
-};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, Status, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
-    connection.prepare_cached("UPDATE runs SET parent = ?2 WHERE key = ?1")?.execute((child, parent))?;
+    connection
+        .prepare_cached("UPDATE runs SET parent = (SELECT id FROM runs WHERE key = ?2) WHERE key = ?1")?
+        .execute((child, parent))?;
     op.map_or(Ok(()), |op| add_watcher(connection, child, parent, op))
 }
 
@@ -100,7 +100,10 @@ pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Re
     for (key, value) in &effects.attributes {
         match value {
             Some(value) => connection
-                .prepare_cached("INSERT OR REPLACE INTO attributes (run, key, value) VALUES (?1, ?2, ?3)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO attributes (run, key, value, created_at)
+                     VALUES (?1, ?2, ?3, (SELECT created_at FROM runs WHERE key = ?1))",
+                )?
                 .execute((run, &**key, &**value))?,
             None => connection
                 .prepare_cached("DELETE FROM attributes WHERE run = ?1 AND key = ?2")?
@@ -124,29 +127,6 @@ pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Attribute
         )?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
-}
-
-/// The runs that have all of these attributes, the latest first. It walks those that have the first.
-pub(super) fn find(connection: &Connection, attributes: &[(String, String)], limit: usize) -> Result<Vec<RunRow>> {
-    let Some(((key, value), others)) = attributes.split_first() else { return Ok(Vec::new()) };
-    let mut first =
-        connection.prepare_cached("SELECT run FROM attributes WHERE key = ?1 AND value = ?2 ORDER BY run DESC")?;
-    let mut other = connection.prepare_cached("SELECT 1 FROM attributes WHERE run = ?1 AND key = ?2 AND value = ?3")?;
-    let mut found = first.query((key, value))?;
-    let mut rows = Vec::new();
-    'runs: while let Some(row) = found.next()? {
-        if rows.len() == limit {
-            break;
-        }
-        let run: RunKey = row.get(0)?;
-        for (key, value) in others {
-            if !other.exists((run, key, value))? {
-                continue 'runs;
-            }
-        }
-        rows.extend(read::run_by_key(connection, run)?);
-    }
-    Ok(rows)
 }
 
 pub(super) fn notices(connection: &Connection, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>> {
@@ -191,7 +171,7 @@ pub(super) fn unwatch_all(connection: &Connection, watcher: RunKey) -> Result<()
 
 pub(super) fn children(connection: &Connection, run: &str) -> Result<Vec<Arc<str>>> {
     connection
-        .prepare_cached("SELECT id FROM runs WHERE parent = (SELECT key FROM runs WHERE id = ?1) ORDER BY key")?
+        .prepare_cached("SELECT id FROM runs WHERE parent = ?1 ORDER BY key")?
         .query_map((run,), |row| row.get(0))?
         .collect()
 }

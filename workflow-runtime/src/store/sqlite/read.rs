@@ -20,8 +20,7 @@ macro_rules! select_run {
                           ORDER BY idx DESC LIMIT 1
                       ) THEN recoveries
                       ELSE 0 END,
-                 created_at, started_at, completed_at, stuck,
-                 (SELECT id FROM runs AS parents WHERE parents.key = runs.parent)
+                 created_at, started_at, completed_at, stuck, parent
              FROM runs WHERE ",
             $condition
         )

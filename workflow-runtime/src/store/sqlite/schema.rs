@@ -8,17 +8,22 @@ pub(super) const VERSION: i32 = 1;
 
 /// Unsigned 64-bit numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
 ///
+/// - The keys of `runs` are never used twice: a write under the fence of a run that was deleted must not find another one.
+///   `parent` is an id, which stays when that run is deleted. `runs_ended` has the order in which runs go that are not kept.
 /// - `runs_due` holds only runs that can become due, by holder: what is live in the executing engine, and what is parked
 ///   for later, is never walked through by a claim. The workflow stands before the time so that due runs of workflows
 ///   that no engine knows, however many, are stepped over as a whole.
 /// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
 ///   would dirty a page of its own for each run in a group.
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
+/// - `remains` has deleted runs that have left rows.
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
 ///   `held` for a run that is not there yet.
 /// - `watchers` has the operations of other runs that wait for the end of a run.
 /// - `streams` knows how long each is, so that an append need not count; `closer` is empty where the workflow has closed
-///   it. `executions` holds those attempts only that have written to a stream.
+///   it. `executions` holds those attempts only that have written to a stream, once for each run that has such streams: its
+///   `target`, with which they go.
+/// - `attributes` know when their run was created, which is the order in which it is found by them.
 /// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (
@@ -28,12 +33,12 @@ CREATE TABLE meta (
 INSERT INTO meta VALUES (1, 0);
 
 CREATE TABLE runs (
-    key          INTEGER PRIMARY KEY,
+    key          INTEGER PRIMARY KEY AUTOINCREMENT,
     id           TEXT    NOT NULL UNIQUE,
     workflow     TEXT    NOT NULL,
     fingerprint  TEXT    NOT NULL,
     args_digest  BLOB    NOT NULL,
-    parent       INTEGER,
+    parent       TEXT,
     token        BLOB    NOT NULL,
     generation   INTEGER NOT NULL,
     status       TEXT    NOT NULL,
@@ -49,8 +54,10 @@ CREATE TABLE runs (
     stuck        TEXT
 ) STRICT;
 CREATE INDEX runs_due ON runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX runs_children ON runs (parent) WHERE parent IS NOT NULL;
-CREATE INDEX runs_stuck ON runs (status) WHERE status = 'stuck';
+CREATE INDEX runs_statuses ON runs (status, created_at);
+CREATE INDEX runs_workflows ON runs (workflow, status, created_at);
+CREATE INDEX runs_children ON runs (parent, created_at) WHERE parent IS NOT NULL;
+CREATE INDEX runs_ended ON runs (status, completed_at) WHERE completed_at IS NOT NULL;
 
 CREATE TABLE journal (
     position   INTEGER PRIMARY KEY,
@@ -86,7 +93,7 @@ CREATE TABLE tokens (
     once      INTEGER NOT NULL,
     state     TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX tokens_open ON tokens (run) WHERE state = 'open';
+CREATE INDEX tokens_runs ON tokens (run, state);
 
 CREATE TABLE held (
     sequence   INTEGER PRIMARY KEY,
@@ -99,6 +106,7 @@ CREATE TABLE held (
     until      INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX held_letters ON held (token);
+CREATE INDEX held_until ON held (until);
 
 CREATE TABLE watchers (
     run        INTEGER NOT NULL,
@@ -115,6 +123,7 @@ CREATE TABLE notices (
     status   TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX notices_statuses ON notices (status);
+CREATE INDEX notices_runs ON notices (run);
 
 CREATE TABLE states (
     run   INTEGER PRIMARY KEY,
@@ -122,12 +131,13 @@ CREATE TABLE states (
 ) STRICT;
 
 CREATE TABLE attributes (
-    run   INTEGER NOT NULL,
-    key   TEXT    NOT NULL,
-    value TEXT    NOT NULL,
+    run        INTEGER NOT NULL,
+    key        TEXT    NOT NULL,
+    value      TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
     PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX attributes_found ON attributes (key, value, run);
+CREATE INDEX attributes_found ON attributes (key, value, created_at, run);
 
 CREATE TABLE dedupe (
     run INTEGER NOT NULL,
@@ -152,10 +162,12 @@ CREATE TABLE executions (
     op         INTEGER NOT NULL,
     attempt    INTEGER NOT NULL,
     epoch      INTEGER NOT NULL,
+    target     INTEGER NOT NULL,
     step       TEXT    NOT NULL,
     succeeded  INTEGER
 ) STRICT;
-CREATE UNIQUE INDEX executions_attempts ON executions (run, generation, op, attempt, epoch);
+CREATE UNIQUE INDEX executions_attempts ON executions (run, generation, op, attempt, epoch, target);
+CREATE INDEX executions_targets ON executions (target);
 
 CREATE TABLE chunks (
     position INTEGER PRIMARY KEY,
@@ -167,4 +179,8 @@ CREATE TABLE chunks (
 ) STRICT;
 CREATE UNIQUE INDEX chunks_rows ON chunks (stream, idx);
 CREATE UNIQUE INDEX chunks_ids ON chunks (stream, id);
+
+CREATE TABLE remains (
+    run INTEGER PRIMARY KEY
+) STRICT;
 ";

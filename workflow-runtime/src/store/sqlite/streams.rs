@@ -16,9 +16,11 @@ struct Stream {
     closer: Option<i64>,
 }
 
-/// Whether an attempt is known not to have succeeded. Without an attempt it is `NULL`.
+/// Whether an attempt is known not to have succeeded; one that was not settled before its run was deleted is. Without an
+/// attempt it is false.
 const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != writers.epoch
-    OR executions.generation != writers.generation OR writers.status IN ('completed', 'failed', 'cancelled'))";
+    OR executions.generation != writers.generation OR writers.status IN ('completed', 'failed', 'cancelled'),
+    executions.key IS NOT NULL)";
 
 /// An attempt that writes, and under which engine.
 pub(super) struct Writer<'a> {
@@ -30,7 +32,7 @@ pub(super) struct Writer<'a> {
 fn find(connection: &Connection, run: RunKey, name: &str) -> Result<Option<Stream>> {
     connection
         .prepare_cached(&format!(
-            "SELECT streams.key, length, closed AND NOT coalesce({DISCARDED}, 0), closer
+            "SELECT streams.key, length, closed AND NOT {DISCARDED}, closer
              FROM streams LEFT JOIN executions ON executions.key = closer
              LEFT JOIN runs AS writers ON writers.key = executions.run
              WHERE streams.run = ?1 AND name = ?2"
@@ -42,11 +44,16 @@ fn find(connection: &Connection, run: RunKey, name: &str) -> Result<Option<Strea
         .optional()
 }
 
-/// An attempt that has written, and whether it was settled.
-fn execution(connection: &Connection, run: RunKey, execution: &Execution) -> Result<Option<(i64, bool)>> {
+/// An attempt that has written: its number, if it has written to a stream of this run, and whether it was settled.
+fn execution(
+    connection: &Connection,
+    run: RunKey,
+    execution: &Execution,
+    target: RunKey,
+) -> Result<(Option<i64>, bool)> {
     connection
         .prepare_cached(
-            "SELECT key, succeeded IS NOT NULL FROM executions
+            "SELECT max(CASE WHEN target = ?6 THEN key END), coalesce(max(succeeded IS NOT NULL), 0) FROM executions
              WHERE run = ?1 AND generation = ?2 AND op = ?3 AND attempt = ?4 AND epoch = ?5",
         )?
         .query_row(
@@ -56,10 +63,10 @@ fn execution(connection: &Connection, run: RunKey, execution: &Execution) -> Res
                 execution.op.cast_signed(),
                 execution.attempt,
                 execution.epoch.cast_signed(),
+                target,
             ),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
-        .optional()
 }
 
 /// Appends what a step writes.
@@ -76,10 +83,9 @@ pub(super) fn append(
     };
     let Some((target, ended)) = target else { return Ok(Outcome::Fenced) };
     let stream = find(connection, target, &chunk.stream)?;
-    let known = execution(connection, writer.run, writer.execution)?;
+    let (key, settled) = execution(connection, writer.run, writer.execution, target)?;
     if let Some(stream) = &stream
-        && (has(connection, stream.key, chunk.id)?
-            || (chunk.value.is_none() && known.is_some_and(|(key, _)| stream.closer == Some(key))))
+        && (has(connection, stream.key, chunk.id)? || (chunk.value.is_none() && key.is_some() && stream.closer == key))
     {
         return Ok(Outcome::Committed);
     }
@@ -89,11 +95,9 @@ pub(super) fn append(
     if let Some(refused) = refuse(connection, writer)? {
         return Ok(refused);
     }
-    let key = match known {
-        Some((_, true)) => return Ok(Outcome::Fenced),
-        Some((key, false)) => Some(key),
-        None => None,
-    };
+    if settled {
+        return Ok(Outcome::Fenced);
+    }
     if let Some(stream) = &stream {
         if stream.closed {
             return Ok(Outcome::Closed);
@@ -104,7 +108,7 @@ pub(super) fn append(
     }
     let key = match key {
         Some(key) => key,
-        None => insert_execution(connection, writer.run, writer.execution)?,
+        None => insert_execution(connection, writer.run, writer.execution, target)?,
     };
     put(connection, target, stream, chunk, Some(key))?;
     Ok(Outcome::Committed)
@@ -145,10 +149,11 @@ fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<Outcome
     })
 }
 
-fn insert_execution(connection: &Connection, run: RunKey, writer: &Execution) -> Result<i64> {
+fn insert_execution(connection: &Connection, run: RunKey, writer: &Execution, target: RunKey) -> Result<i64> {
     connection
         .prepare_cached(
-            "INSERT INTO executions (run, generation, op, attempt, epoch, step) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO executions (run, generation, op, attempt, epoch, target, step)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             run,
@@ -156,6 +161,7 @@ fn insert_execution(connection: &Connection, run: RunKey, writer: &Execution) ->
             writer.op.cast_signed(),
             writer.attempt,
             writer.epoch.cast_signed(),
+            target,
             &*writer.step,
         ])?;
     Ok(connection.last_insert_rowid())
@@ -230,13 +236,14 @@ pub(super) fn page(connection: &Connection, run: RunKey, name: &str, from: u64, 
         .prepare_cached("SELECT status FROM runs WHERE key = ?1")?
         .query_row((run,), |row| row.get(0))
         .optional()?;
-    let over = status.and_then(|status| Status::parse(&status)).is_some_and(Status::is_terminal);
+    let Some(status) = status else { return Ok(ChunkPage { gone: true, ..ChunkPage::default() }) };
+    let over = Status::parse(&status).is_some_and(Status::is_terminal);
     let Some(stream) = find(&snapshot, run, name)? else {
         return Ok(ChunkPage { ended: over, ..ChunkPage::default() });
     };
-    let mut page = ChunkPage { rows: Vec::new(), length: stream.length, ended: over || stream.closed };
+    let mut page = ChunkPage { rows: Vec::new(), length: stream.length, ended: over || stream.closed, gone: false };
     let mut statement = snapshot.prepare_cached(&format!(
-        "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, coalesce({DISCARDED}, 0)
+        "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, {DISCARDED}
          FROM chunks LEFT JOIN executions ON executions.key = writer
          LEFT JOIN runs AS writers ON writers.key = executions.run
          WHERE stream = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"

@@ -51,7 +51,8 @@ pub(super) fn open_tokens(connection: &Connection, run: RunKey) -> Result<Vec<(A
     connection
         .prepare_cached(
             "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM tokens
-             WHERE state = 'open' AND run IN (SELECT ?1 UNION ALL SELECT key FROM runs WHERE parent = ?1) ORDER BY token",
+             WHERE state = 'open' AND run IN (SELECT ?1
+                UNION ALL SELECT key FROM runs WHERE parent = (SELECT id FROM runs WHERE key = ?1)) ORDER BY token",
         )?
         .query_map((run,), |row| Ok((row.get(6)?, view(row)?)))?
         .collect()
@@ -227,6 +228,25 @@ pub(super) fn deliver(
 fn is_held(connection: &Connection, token: &str, letter: &Letter) -> Result<bool> {
     let Some(key) = &letter.dedupe else { return Ok(false) };
     connection.prepare_cached("SELECT 1 FROM held WHERE token = ?1 AND dedupe = ?2")?.exists((token, key))
+}
+
+/// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about.
+pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<usize> {
+    let rows = i64::try_from(most).unwrap_or(i64::MAX);
+    let late: Vec<(i64, String)> = connection
+        .prepare_cached("SELECT sequence, token FROM held WHERE until < ?1 ORDER BY until LIMIT ?2")?
+        .query_map((now.min(NEVER).cast_signed(), rows), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    for (sequence, token) in &late {
+        connection.prepare_cached("DELETE FROM held WHERE sequence = ?1")?.execute((sequence,))?;
+        connection
+            .prepare_cached(
+                "DELETE FROM tokens WHERE token = ?1 AND run IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM held WHERE held.token = tokens.token)",
+            )?
+            .execute((token,))?;
+    }
+    Ok(late.len())
 }
 
 /// Keeps a letter, unless one with its key is kept already.

@@ -7,8 +7,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
 use super::letters::{self, receive};
-use super::{claims, effects, read, streams, tokens};
-use crate::store::{Effects, Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, RowChange, RunKey, Turn, Write};
+use super::{claims, effects, read, removal, streams, tokens};
+use crate::store::{
+    Effects, Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, Portion, RowChange, RunKey, Turn, Write,
+};
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
 /// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite then copies each row
@@ -92,6 +94,8 @@ impl<'c> Group<'c> {
                 let writer = streams::Writer { run: *run, owner: *owner, execution };
                 streams::append(self.connection, &writer, into.as_deref(), chunk, *most)
             }
+            Write::Delete { run, most, farewell } => self.delete(*run, *most, farewell),
+            Write::Clean { expired, now, runs, most } => self.clean(expired, *now, *runs, *most),
             Write::Noticed { sequence } => {
                 effects::noticed(self.connection, *sequence)?;
                 Ok(Outcome::Committed)
@@ -262,6 +266,31 @@ impl<'c> Group<'c> {
             claims::unstick_one(self.connection, key)?;
         }
         Ok(Outcome::Committed)
+    }
+
+    fn delete(&mut self, run: RunKey, most: Portion, farewell: &Letter) -> Result<Outcome> {
+        match removal::standing(self.connection, run)? {
+            None => Ok(Outcome::Unknown),
+            Some(removal::Standing::Unended) => Ok(Outcome::Unended),
+            Some(removal::Standing::Ended) => {
+                self.heads.forget(run);
+                removal::tell(self.connection, run, farewell)?;
+                removal::remove(self.connection, run)?;
+                removal::clear(self.connection, run, most)?;
+                Ok(Outcome::Committed)
+            }
+        }
+    }
+
+    fn clean(&mut self, expired: &[Expired], now: u64, runs: usize, most: Portion) -> Result<Outcome> {
+        let expired = removal::expired(self.connection, expired, runs)?;
+        for run in &expired {
+            self.heads.forget(*run);
+            removal::remove(self.connection, *run)?;
+        }
+        let letters = tokens::let_go(self.connection, now, most.rows)?;
+        let is_clear = removal::clear_all(self.connection, most.less(letters, 0))?;
+        Ok(Outcome::Cleaned { more: !is_clear || expired.len() >= runs })
     }
 
     fn append_at_head(&mut self, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Run, State, Watcher};
 use crate::store::{
     About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RowChange, RunKey,
-    RunRow, Status, Watch,
+    Status, Watch,
 };
 
 impl State {
@@ -44,9 +44,9 @@ impl State {
             self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
             return;
         };
-        let Some(run) = self.runs.get_mut(&parent) else { return };
-        run.children.push(Arc::clone(&child.new.id));
+        let Some(run) = self.runs.get(&parent) else { return };
         let (id, generation) = (Arc::clone(&run.row.id), run.row.generation);
+        self.children.entry(Arc::clone(&id)).or_default().insert(key);
         if let Some(started) = self.runs.get_mut(&key) {
             started.row.parent = Some(id);
             started.watchers.extend(child.op.map(|op| Watcher { run: parent, generation, op }));
@@ -86,10 +86,14 @@ impl State {
     fn tell(&mut self, watcher: Watcher, last: Option<&JournalRow>, at: u64) {
         let Some(last) = last else { return };
         let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
-        let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
+        self.tell_end(watcher, &Letter { dedupe: None, arrived_at: at, format, checksum, body });
+    }
+
+    /// Puts a letter that tells the end of a run into the inbox of one that waits for it.
+    pub(super) fn tell_end(&mut self, watcher: Watcher, letter: &Letter) {
         self.edit(watcher.run, |run, letters| {
             if run.row.generation == watcher.generation && !run.row.status.is_terminal() {
-                run.receive(letters, &letter, Some(About::Ended(watcher.op)));
+                run.receive(letters, letter, Some(About::Ended(watcher.op)));
             }
         });
     }
@@ -119,13 +123,6 @@ impl State {
         attributes.map(|(key, value)| (Arc::clone(key), Arc::clone(value))).collect()
     }
 
-    pub(in crate::store::memory) fn find(&self, attributes: &[(String, String)], limit: usize) -> Vec<RunRow> {
-        let has_all = |run: &&Run| {
-            attributes.iter().all(|(key, value)| run.attributes.get(&**key).is_some_and(|found| **found == **value))
-        };
-        self.runs.values().rev().filter(has_all).take(limit).map(Run::view).collect()
-    }
-
     pub(in crate::store::memory) fn notices(&self, statuses: &[Status], after: u64, limit: usize) -> Vec<Notice> {
         let of_these = |(_, (status, _)): &(&u64, &(Status, RunKey))| statuses.contains(status);
         let notice = |(&sequence, &(status, run)): (&u64, &(Status, RunKey))| {
@@ -135,7 +132,8 @@ impl State {
     }
 
     pub(in crate::store::memory) fn children(&self, run: &str) -> Vec<Arc<str>> {
-        self.of(run).map(|run| run.children.clone()).unwrap_or_default()
+        let children = self.children.get(run).into_iter().flatten().filter_map(|child| self.runs.get(child));
+        children.map(|child| Arc::clone(&child.row.id)).collect()
     }
 }
 

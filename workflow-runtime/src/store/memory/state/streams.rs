@@ -1,6 +1,6 @@
 //! Streams: chunks in their order, and what became of the attempts that wrote them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Run, State};
@@ -12,7 +12,7 @@ pub(super) struct Streams {
     /// Of each run in the order of their first chunks.
     streams: BTreeMap<RunKey, Vec<Stream>>,
     /// Attempts that have written.
-    attempts: BTreeMap<Attempt, Settled>,
+    attempts: BTreeMap<Attempt, Known>,
 }
 
 #[derive(Debug)]
@@ -46,6 +46,13 @@ struct Attempt {
 }
 
 /// What is known of an attempt.
+#[derive(Debug)]
+struct Known {
+    settled: Settled,
+    /// The runs to whose streams it has written.
+    targets: BTreeSet<RunKey>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
     NotYet,
@@ -66,15 +73,23 @@ impl Streams {
     }
 
     fn discarded(&self, runs: &BTreeMap<RunKey, Run>, writer: &Writer) -> bool {
-        let (Some(run), execution) = (runs.get(&writer.run), &writer.execution) else { return true };
-        let over = execution.epoch != run.row.fence.epoch
-            || execution.generation != run.row.generation
-            || run.row.status.is_terminal();
-        match self.attempts.get(&Attempt::of(writer)) {
+        let execution = &writer.execution;
+        let over = |run: &Run| {
+            execution.epoch != run.row.fence.epoch
+                || execution.generation != run.row.generation
+                || run.row.status.is_terminal()
+        };
+        match self.attempts.get(&Attempt::of(writer)).map(|known| known.settled) {
             Some(Settled::Succeeded) => false,
             Some(Settled::Failed) => true,
-            Some(Settled::NotYet) | None => over,
+            Some(Settled::NotYet) | None => runs.get(&writer.run).is_none_or(over),
         }
+    }
+
+    /// Removes the streams of a run. What is known of an attempt goes with the last stream that it has written to.
+    pub(super) fn remove(&mut self, run: RunKey) {
+        self.streams.remove(&run);
+        self.attempts.retain(|_, known| !known.targets.remove(&run) || !known.targets.is_empty());
     }
 
     /// Whether nothing more is appended to it.
@@ -130,7 +145,7 @@ impl State {
         }
         let fence = (run.row.fence.owner, run.row.fence.epoch, run.row.generation);
         let (attempt, execution) = (Attempt::of(writer), &writer.execution);
-        let settled = self.streams.attempts.get(&attempt).is_some_and(|settled| *settled != Settled::NotYet);
+        let settled = self.streams.attempts.get(&attempt).is_some_and(|known| known.settled != Settled::NotYet);
         if fence != (owner, execution.epoch, execution.generation) || settled {
             return Outcome::Fenced;
         }
@@ -142,7 +157,8 @@ impl State {
                 return Outcome::Full;
             }
         }
-        self.streams.attempts.insert(attempt, Settled::NotYet);
+        let unsettled = || Known { settled: Settled::NotYet, targets: BTreeSet::new() };
+        self.streams.attempts.entry(attempt).or_insert_with(unsettled).targets.insert(key);
         self.streams.append(key, chunk, Some(writer.clone()));
         Outcome::Committed
     }
@@ -161,14 +177,16 @@ impl State {
         for settle in &turn.settles {
             let (op, attempt) = (settle.op, settle.attempt);
             let attempt = Attempt { run: turn.run, generation: turn.generation, op, attempt, epoch: turn.fence.epoch };
-            if let Some(settled @ Settled::NotYet) = self.streams.attempts.get_mut(&attempt) {
+            if let Some(Known { settled: settled @ Settled::NotYet, .. }) = self.streams.attempts.get_mut(&attempt) {
                 *settled = if settle.succeeded { Settled::Succeeded } else { Settled::Failed };
             }
         }
     }
 
     pub(in crate::store::memory) fn chunks(&self, key: RunKey, name: &str, from: u64, limit: usize) -> ChunkPage {
-        let Some(run) = self.runs.get(&key) else { return ChunkPage::default() };
+        let Some(run) = self.runs.get(&key) else {
+            return ChunkPage { gone: true, ..ChunkPage::default() };
+        };
         let over = run.row.status.is_terminal();
         let Some(stream) = self.streams.find(key, name) else {
             return ChunkPage { ended: over, ..ChunkPage::default() };
@@ -177,6 +195,7 @@ impl State {
             rows: Vec::new(),
             length: stream.chunks.len() as u64,
             ended: over || self.streams.is_closed(&self.runs, stream),
+            gone: false,
         };
         let mut bytes = 0;
         let skipped = usize::try_from(from).unwrap_or(usize::MAX);

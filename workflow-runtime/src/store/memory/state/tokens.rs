@@ -107,6 +107,19 @@ impl State {
         }
     }
 
+    /// Forgets the tokens of a run, with what is held for it.
+    pub(super) fn forget_tokens(&mut self, run: RunKey) {
+        self.tokens.retain(|_, token| token.run != Some(run));
+    }
+
+    /// Forgets what was held until now, and the tokens that nobody has any more.
+    pub(super) fn let_go(&mut self, now: u64) {
+        self.tokens.retain(|_, token| {
+            token.held.retain(|(_, until)| *until >= now);
+            token.run.is_some() || !token.held.is_empty()
+        });
+    }
+
     pub(super) fn deliver(&mut self, name: &Arc<str>, letter: &Letter, hold_until: Option<u64>, now: u64) -> Outcome {
         if let Some(token) = self.tokens.get_mut(name) {
             match (token.state, token.run, token.op) {
@@ -158,7 +171,7 @@ impl State {
 
     pub(in crate::store::memory) fn open_tokens(&self, run: RunKey) -> Vec<(Arc<str>, TokenRow)> {
         let Some(of) = self.runs.get(&run) else { return Vec::new() };
-        let mut keys: Vec<RunKey> = of.children.iter().filter_map(|child| self.ids.get(child).copied()).collect();
+        let mut keys: Vec<RunKey> = self.children.get(&of.row.id).into_iter().flatten().copied().collect();
         keys.push(run);
         let is_theirs = |token: &Token| token.run.is_some_and(|run| keys.contains(&run));
         let open = self.tokens.iter().filter(|(_, token)| token.state == TokenState::Open && is_theirs(token));

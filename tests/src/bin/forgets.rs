@@ -1,0 +1,56 @@
+//! Executes brief runs, deletes some and keeps few of the others: what the sweep over the removal of runs kills.
+//!
+//! `forgets URL LOG LIFE RUN..` prints which run it has started and which it has deleted, and at last those that there are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use workflow_runtime::store::{
+    Expired, Outcome, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
+};
+use workflow_runtime::{Code, Engine, Error, Result};
+use workflow_tests::Log;
+use workflow_tests::brief::brief;
+
+/// Less than a run has, so that it goes in several parts.
+const PART: Portion = Portion { rows: 4, bytes: 1 << 20 };
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut next = || args.next().ok_or_else(|| Error::new("forgets URL LOG LIFE RUN.."));
+    let (url, log, life) = (next()?, PathBuf::from(next()?), next()?);
+    let store: Arc<dyn Store> = match url.strip_prefix("sqlite:") {
+        Some(path) => Arc::new(SqliteStore::open(path, Synchronous::Full)?),
+        None => Arc::new(PostgresStore::open(&url).await?),
+    };
+    let engine = Engine::builder().store(store.clone()).resource(Log::file(log, life)).open().await?;
+    let mut runs = Vec::new();
+    for (number, id) in args.enumerate() {
+        runs.push(engine.start(brief, number % 3 == 2).id(id).await?);
+        println!("started {}", runs[number].id());
+    }
+    // Also those of a life before.
+    let unfinished = || engine.runs().status(Status::Pending).status(Status::Running).status(Status::Suspended);
+    while !unfinished().count().await?.is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for run in runs.iter().step_by(2) {
+        match run.delete().await {
+            Err(error) if error.code() != Code::RunNotFound => return Err(error),
+            _ => println!("deleted {}", run.id()),
+        }
+    }
+    let mut expired = Vec::new();
+    for (status, most) in [(Status::Completed, 3), (Status::Failed, 0)] {
+        let until = store.ended_before(status, most).await?;
+        expired.extend(until.map(|until| Expired { status, until }));
+    }
+    let clean = [Write::Clean { expired, now: 0, runs: 2, most: PART }];
+    while store.commit(&clean).await.map_err(|failed| failed.error)? == [Outcome::Cleaned { more: true }] {}
+    let kept: Vec<String> = engine.runs().stream().map_ok(|run| run.id).try_collect().await?;
+    println!("kept {}", kept.len());
+    engine.shutdown().await
+}

@@ -1,0 +1,207 @@
+//! Which runs there are: `listWorkflowRuns` of the reference, with its `fromDate`, `toDate`, `page`, `status` and
+//! `workflowName`, and what is asked for beside these.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::TryStreamExt;
+use workflow_runtime::store::{First, Letter, NewRun, Write};
+use workflow_runtime::{Code, Cursor, Engine, Error, Result, Runs, Status, hook, set_attribute, workflow};
+
+use crate::support::{Lab, ManualClock, soon};
+
+const START: u64 = 1_700_000_000_000;
+const HOUR: u64 = 3_600_000;
+
+#[workflow]
+async fn ends(how: u32) -> Result<()> {
+    match how {
+        0 => Ok(()),
+        1 => Err(Error::fatal("on purpose")),
+        _ => hook::<()>().await,
+    }
+}
+
+#[workflow]
+async fn refunds(reason: String) -> Result<()> {
+    set_attribute("reason", &reason)
+}
+
+#[workflow(id = "listing::new", was = "listing::old")]
+async fn renamed() -> Result<()> {
+    Ok(())
+}
+
+#[workflow]
+async fn has_children() -> Result<()> {
+    for _ in 0..2 {
+        ends(0).await?;
+    }
+    ends(1).await
+}
+
+fn time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+/// The ids of all that fit.
+async fn ids(runs: Runs) -> Vec<String> {
+    runs.stream().map_ok(|run| run.id).try_collect().await.unwrap()
+}
+
+async fn started(engine: &Engine, how: u32, id: &str) {
+    let run = engine.start(ends, how).id(id).await.unwrap();
+    if how < 2 {
+        let _ = soon(run).await;
+    }
+}
+
+on_each_store! {
+    async fn list_workflow_runs_by_status(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for (how, id) in [(0, "a"), (1, "b"), (2, "c"), (0, "d"), (2, "e")] {
+            started(&engine, how, id).await;
+        }
+        soon(engine.get_run::<(), Error>("e").cancel("enough")).await.unwrap();
+        let of = |statuses: &[Status]| statuses.iter().fold(engine.runs(), |runs, status| runs.status(*status));
+        assert_eq!(ids(engine.runs()).await, ["e", "d", "c", "b", "a"]);
+        assert_eq!(ids(of(&[Status::Completed])).await, ["d", "a"]);
+        assert_eq!(ids(of(&[Status::Failed, Status::Cancelled])).await, ["e", "b"]);
+        assert_eq!(ids(of(&[Status::Suspended])).await, ["c"]);
+        assert_eq!(ids(of(&[Status::Stuck])).await, [""; 0]);
+        // The whole of it, as `info` has it.
+        let page = of(&[Status::Failed]).await.unwrap();
+        let (listed, info) = (&page.runs[0], engine.get_run::<(), Error>("b").info().await.unwrap());
+        assert_eq!(format!("{listed:?}"), format!("{info:?}"));
+        assert!(page.next.is_none());
+    }
+
+    async fn list_workflow_runs_by_workflow_name(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        started(&engine, 0, "a").await;
+        let run = engine.start(refunds, "broken".to_owned()).id("b").await.unwrap();
+        (&run).await.unwrap();
+        engine.start(renamed, ()).id("c").await.unwrap();
+        let workflow = run.info().await.unwrap().workflow;
+        assert_eq!(ids(engine.runs().workflow(&workflow)).await, ["b"]);
+        assert_eq!(ids(engine.runs().of(refunds)).await, ["b"]);
+        assert_eq!(ids(engine.runs().of(refunds).of(ends)).await, ["b", "a"]);
+        assert_eq!(ids(engine.runs().workflow("listing::new")).await, ["c"]);
+        assert_eq!(ids(engine.runs().of(renamed)).await, ["c"]);
+        assert_eq!(ids(engine.runs().of(renamed).status(Status::Failed)).await, [""; 0]);
+        assert_eq!(ids(engine.runs().workflow("refunds")).await, [""; 0], "it is the whole id");
+    }
+
+    async fn runs_of_a_workflow_that_was_renamed_are_found_by_the_function(place: Place) {
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        client.start(renamed, ()).id("new").await.unwrap();
+        let letter = Letter { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: Arc::new([]) };
+        let new = NewRun {
+            id: "old".into(),
+            workflow: "listing::old".into(),
+            fingerprint: "".into(),
+            args_digest: [0; 32],
+            created_at: 0,
+            token: 1,
+            effects: None,
+            chunks: Vec::new(),
+            first: First::Letter(letter),
+        };
+        place.store().commit(&[Write::Create(new)]).await.unwrap();
+        assert_eq!(ids(client.runs().of(renamed)).await, ["new", "old"]);
+        assert_eq!(ids(client.runs().workflow("listing::old")).await, ["old"]);
+    }
+
+    async fn list_workflow_runs_from_date_to_date(place: Place) {
+        let clock = ManualClock::at(START);
+        let engine = place.open_at(&Lab::new(), &clock).await;
+        for (hour, id) in [(0, "a"), (1, "b"), (2, "c"), (3, "d")] {
+            clock.set(START + hour * HOUR);
+            started(&engine, 0, id).await;
+        }
+        let (from, to) = (time(START + HOUR), time(START + 3 * HOUR));
+        assert_eq!(ids(engine.runs().created_after(from)).await, ["d", "c", "b"]);
+        assert_eq!(ids(engine.runs().created_before(to)).await, ["c", "b", "a"]);
+        assert_eq!(ids(engine.runs().created_after(from).created_before(to)).await, ["c", "b"]);
+        assert_eq!(ids(engine.runs().created_after(from).created_before(from)).await, [""; 0]);
+        assert_eq!(ids(engine.runs().created_after(UNIX_EPOCH - Duration::from_secs(1))).await.len(), 4);
+        let counts = engine.runs().of(ends).created_before(from).count().await.unwrap();
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), [(Status::Completed, 1)]);
+    }
+
+    async fn list_workflow_runs_page_by_page_while_runs_come_and_go(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for number in 0..7 {
+            started(&engine, 0, &number.to_string()).await;
+        }
+        let first = engine.runs().limit(3).await.unwrap();
+        let seen = |page: &workflow_runtime::Page| page.runs.iter().map(|run| run.id.clone()).collect::<Vec<_>>();
+        assert_eq!(seen(&first), ["6", "5", "4"]);
+        started(&engine, 0, "new").await;
+        for id in ["4", "2"] {
+            engine.get_run::<(), Error>(id).delete().await.unwrap();
+        }
+        // Another process goes on with what it was given as a text.
+        let cursor: Cursor = first.next.unwrap().to_string().parse().unwrap();
+        assert_eq!(Some(cursor), first.next);
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        let second = client.runs().limit(2).after(cursor).await.unwrap();
+        assert_eq!(seen(&second), ["3", "1"]);
+        let last = client.runs().limit(2).after(second.next.unwrap()).await.unwrap();
+        assert_eq!((seen(&last), last.next), (vec!["0".to_owned()], None));
+        // A page that is full and the last one says so.
+        assert!(engine.runs().limit(6).await.unwrap().next.is_none());
+        assert_eq!(engine.runs().limit(0).await.unwrap().runs.len(), 1);
+    }
+
+    async fn list_workflow_runs_by_attributes_parent_and_text_in_ids(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for (id, customer, region) in [("order-1", "Ada", "north"), ("order-2", "Ada", "south"), ("order-3", "Bob", "north")] {
+            let start = engine.start(ends, 0).attribute("customer", customer).attribute("region", region);
+            start.id(id).await.unwrap().await.unwrap();
+        }
+        let parent = engine.start(has_children, ()).id("parent").await.unwrap();
+        assert_eq!(soon(&parent).await.unwrap_err().message(), "on purpose");
+        let ada = || engine.runs().attribute("customer", "Ada");
+        assert_eq!(ids(ada()).await, ["order-2", "order-1"]);
+        assert_eq!(ids(ada().attribute("region", "north")).await, ["order-1"]);
+        assert_eq!(ids(ada().status(Status::Failed)).await, [""; 0]);
+        let mut children = parent.children().await.unwrap();
+        children.reverse();
+        assert_eq!(ids(engine.runs().parent("parent")).await, children);
+        assert_eq!(ids(engine.runs().parent("parent").status(Status::Failed)).await, children[..1]);
+        assert_eq!(ids(engine.runs().id_contains("der-")).await, ["order-3", "order-2", "order-1"]);
+        assert_eq!(ids(engine.runs().id_contains("order-2").attribute("customer", "Ada")).await, ["order-2"]);
+    }
+
+    async fn runs_are_counted_by_status(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        assert!(engine.runs().count().await.unwrap().is_empty());
+        for (how, id) in [(0, "a"), (1, "b"), (0, "c"), (2, "d")] {
+            started(&engine, how, id).await;
+        }
+        let counts: Vec<_> = engine.runs().count().await.unwrap().into_iter().collect();
+        assert_eq!(counts, [(Status::Suspended, 1), (Status::Completed, 2), (Status::Failed, 1)]);
+        let failed: Vec<_> = engine.runs().status(Status::Failed).count().await.unwrap().into_iter().collect();
+        assert_eq!(failed, [(Status::Failed, 1)]);
+    }
+
+    async fn a_stream_of_runs_goes_over_all_pages(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for number in 0..25 {
+            started(&engine, 0, &number.to_string()).await;
+        }
+        let all: Vec<String> = (0..25).rev().map(|number| number.to_string()).collect();
+        for limit in [1, 4, 5, 24, 25, 26] {
+            assert_eq!(ids(engine.runs().limit(limit)).await, all);
+        }
+    }
+}
+
+case! {
+    async fn what_is_no_cursor_is_an_error() {
+        for text in ["", "-", "1", "1-", "x-1", "1-x", "-1-1", "1-99999999999999999999", "1 2"] {
+            assert_eq!(text.parse::<Cursor>().unwrap_err().code(), Code::InvalidCursor, "{text}");
+        }
+    }
+}

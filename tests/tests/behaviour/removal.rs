@@ -1,0 +1,371 @@
+//! Deleting runs (`deleteWorkflowRunById` of the reference), and keeping those that have ended for a while.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
+use workflow_runtime::store::{Outcome, Portion, Write};
+use workflow_runtime::{
+    Code, Engine, Error, Result, Retention, Run, RunInfo, Status, hook, set_attribute, set_state, step, workflow,
+    writer,
+};
+
+use crate::support::{Faulty, Lab, ManualClock, Place, soon};
+
+const START: u64 = 1_700_000_000_000;
+const MINUTE: u64 = 60_000;
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[step]
+async fn noted(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    Ok(name)
+}
+
+/// Does not stop when its run is cancelled.
+#[step]
+fn stubborn(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&name);
+    tokio::runtime::Handle::current().block_on(lab.pass_gate(&name));
+    lab.note("went on");
+    Ok(name)
+}
+
+#[workflow]
+async fn ends(how: u32) -> Result<String> {
+    match how {
+        0 => noted("done".into()).await,
+        1 => Err(Error::fatal("on purpose")),
+        _ => hook::<String>().token("answer").await,
+    }
+}
+
+#[workflow]
+async fn with_everything(name: String) -> Result<String> {
+    set_state(&name)?;
+    set_attribute("name", &name)?;
+    writer("lines").write(&name).await?;
+    ends(0).await?;
+    noted(name).await
+}
+
+#[workflow]
+async fn is_slow(name: String) -> Result<String> {
+    stubborn(name).await
+}
+
+#[workflow]
+async fn tells(chunks: u32) -> Result<()> {
+    let numbers = writer("numbers");
+    for number in 0..chunks {
+        numbers.write(&number).await?;
+    }
+    Ok(())
+}
+
+#[workflow]
+async fn waits_for(run: Run<String>) -> Result<String> {
+    noted("asks".into()).await?;
+    run.await
+}
+
+/// Waits until the clean-up has come to this. The clock goes on meanwhile, so that it does not stand between two parts.
+async fn until(clock: &ManualClock, mut now: u64, mut what: impl AsyncFnMut() -> bool) {
+    soon(async {
+        while !what().await {
+            now += 100;
+            clock.set(now);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+async fn ids(engine: &Engine) -> Vec<String> {
+    let mut ids: Vec<String> = engine.runs().stream().map_ok(|run| run.id).try_collect().await.unwrap();
+    ids.sort();
+    ids
+}
+
+/// An engine with a retention, on a clock.
+async fn keeping(place: &Place, clock: &ManualClock, retention: Retention) -> Engine {
+    let builder = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).retain(retention);
+    builder.open().await.unwrap()
+}
+
+async fn ended(engine: &Engine, how: u32, id: &str) {
+    let run = engine.start(ends, how).id(id).await.unwrap();
+    if how == 2 {
+        assert!(soon(run.cancel("enough")).await.unwrap());
+    }
+    let _ = soon(run).await;
+}
+
+on_each_store! {
+    async fn delete_workflow_run_by_id(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(with_everything, "first".into()).id("r").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "first");
+        let children = run.children().await.unwrap();
+        run.delete().await.unwrap();
+        assert!(!run.exists().await.unwrap());
+        let codes = [
+            run.status().await.unwrap_err().code(),
+            (&run).await.unwrap_err().code(),
+            run.attributes().await.unwrap_err().code(),
+            run.state::<String>().await.unwrap_err().code(),
+            run.streams().await.unwrap_err().code(),
+            run.cancel("late").await.unwrap_err().code(),
+            run.delete().await.unwrap_err().code(),
+        ];
+        assert_eq!(codes, [Code::RunNotFound; 7]);
+        // The id is free, for other arguments too; and its children are others than those that have stayed.
+        let run = engine.start(with_everything, "second".into()).id("r").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "second");
+        assert_eq!((lab.count("first"), lab.count("second"), lab.count("done")), (1, 1, 2));
+        assert_eq!(run.children().await.unwrap().len(), 2);
+        let lines: Vec<_> = run.stream::<String>("lines").map_ok(|line| line.value).try_collect().await.unwrap();
+        assert_eq!(lines, ["second"]);
+        let child: Run<String> = engine.get_run(&children[0]);
+        assert_eq!(child.info().await.unwrap().parent.as_deref(), Some("r"));
+        assert_eq!(child.await.unwrap(), "done");
+    }
+
+    async fn a_run_that_has_not_ended_is_not_deleted_and_goes_on(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(ends, 2).id("r").await.unwrap();
+        let error = run.delete().await.unwrap_err();
+        assert_eq!((error.code(), error.run_id()), (Code::NotEnded, Some("r")));
+        assert!(format!("{error:?}").contains("suspended"), "{error:?}");
+        engine.resume_hook("answer", "yes").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "yes");
+        // Deleted from elsewhere.
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        client.get_run::<String, Error>("r").delete().await.unwrap();
+        assert!(!run.exists().await.unwrap());
+        let error = engine.resume_hook("answer", "again").await.unwrap_err();
+        assert_eq!(error.code(), Code::HookNotFound);
+    }
+
+    async fn what_comes_late_for_a_deleted_run_changes_nothing(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(is_slow, "first".into()).id("r").await.unwrap();
+        soon(lab.executed("first", 1)).await;
+        assert!(soon(run.cancel("it takes too long")).await.unwrap());
+        run.delete().await.unwrap();
+        let run = engine.start(is_slow, "second".into()).id("r").await.unwrap();
+        soon(lab.executed("second", 1)).await;
+        lab.open_gate("first");
+        soon(lab.executed("went on", 1)).await;
+        assert_eq!(run.status().await.unwrap(), Status::Running);
+        lab.open_gate("second");
+        assert_eq!(soon(&run).await.unwrap(), "second");
+        assert!(!place.journal("r").await.concat().contains("first"));
+    }
+
+    async fn a_reader_that_was_not_at_the_end_is_told_that_the_run_was_deleted(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(tells, 1_000).id("r").await.unwrap();
+        let mut numbers = run.stream::<u32>("numbers");
+        let mut read = 0;
+        while read < 10 {
+            assert_eq!(soon(numbers.next()).await.unwrap().unwrap().value, read);
+            read += 1;
+        }
+        soon(&run).await.unwrap();
+        run.delete().await.unwrap();
+        // What it had been given by then, and then no silence and no end.
+        let error = loop {
+            match soon(numbers.next()).await.unwrap() {
+                Ok(_) => read += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(read < 1_000);
+        assert_eq!((error.code(), error.run_id()), (Code::RunNotFound, Some("r")));
+        assert!(soon(numbers.next()).await.is_none());
+    }
+
+    async fn a_workflow_that_waits_for_a_deleted_run_gets_an_error_unless_it_has_the_end(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(ends, 2).id("r").await.unwrap();
+        let early = engine.start(waits_for, run.clone()).await.unwrap();
+        soon(lab.executed("asks", 1)).await;
+        crate::support::recorded(&place, early.id(), "watch").await;
+        engine.resume_hook("answer", "yes").await.unwrap();
+        soon(&run).await.unwrap();
+        run.delete().await.unwrap();
+        assert_eq!(soon(&early).await.unwrap(), "yes");
+        let late = engine.start(waits_for, run).await.unwrap();
+        assert_eq!(soon(late).await.unwrap_err().code(), Code::RunNotFound);
+    }
+
+    async fn what_a_long_run_leaves_is_removed_by_the_engine(place: Place) {
+        let engine = place.builder(&Lab::new()).open().await.unwrap();
+        // More than goes at once.
+        let run = engine.start(tells, 5_200).await.unwrap();
+        soon(&run).await.unwrap();
+        run.delete().await.unwrap();
+        // Asks whether there is more, and removes nothing.
+        let nothing = Portion { rows: 0, bytes: 0 };
+        let ask = [Write::Clean { expired: Vec::new(), now: 0, runs: 1, most: nothing }];
+        let store = place.store();
+        soon(async {
+            while store.commit(&ask).await.unwrap() != [Outcome::Cleaned { more: false }] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn runs_are_kept_for_as_long_as_is_said(place: Place) {
+        let clock = ManualClock::at(START);
+        let engine = keeping(&place, &clock, Retention::new().completed(HOUR).failed(2 * HOUR)).await;
+        for (how, id) in [(0, "completed"), (1, "failed"), (2, "cancelled")] {
+            ended(&engine, how, id).await;
+        }
+        let going = engine.start(ends, 2).id("going").await.unwrap();
+        let now = START + 30 * MINUTE;
+        clock.set(now);
+        ended(&engine, 0, "later").await;
+        let now = START + 70 * MINUTE;
+        until(&clock, now, async || !engine.get_run::<(), Error>("completed").exists().await.unwrap()).await;
+        assert_eq!(ids(&engine).await, ["cancelled", "failed", "going", "later"]);
+        let now = START + 130 * MINUTE;
+        until(&clock, now, async || ids(&engine).await == ["cancelled", "going"]).await;
+        engine.resume_hook("answer", "yes").await.unwrap();
+        assert_eq!(soon(going).await.unwrap(), "yes", "what has not ended is kept");
+        clock.set(START + 100_000 * MINUTE);
+        until(&clock, START + 100_000 * MINUTE, async || ids(&engine).await == ["cancelled"]).await;
+    }
+
+    async fn the_latest_runs_are_kept_however_old(place: Place) {
+        let clock = ManualClock::at(START);
+        let retention = Retention::new().most(Status::Completed, 2).most(Status::Failed, 0);
+        let engine = keeping(&place, &clock, retention).await;
+        for (how, id) in [(0, "a"), (1, "b"), (0, "c"), (0, "d"), (2, "e"), (0, "f")] {
+            ended(&engine, how, id).await;
+        }
+        until(&clock, START + 5 * MINUTE, async || ids(&engine).await == ["d", "e", "f"]).await;
+        until(&clock, START + 500 * MINUTE, async || ids(&engine).await == ["d", "e", "f"]).await;
+    }
+
+    async fn many_runs_are_removed_in_small_parts_by_several_engines(place: Place) {
+        let clock = ManualClock::at(START);
+        let engine = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).open().await.unwrap();
+        let runs = join_all((0..450).map(|_| engine.start(ends, 0).into_future())).await;
+        join_all(runs.into_iter().map(|run| run.unwrap().into_future())).await;
+        engine.shutdown().await.unwrap();
+        clock.set(START + 120 * MINUTE);
+        let most: Arc<std::sync::Mutex<u64>> = Arc::default();
+        let mut fleet = Vec::new();
+        for _ in 0..3 {
+            let store = Faulty::new(place.store());
+            let (most, seen) = (most.clone(), store.clone());
+            seen.plan(move |group| {
+                for write in group {
+                    if let Write::Clean { runs, .. } = write {
+                        let mut most = most.lock().unwrap();
+                        *most = (*most).max(*runs as u64);
+                    }
+                }
+                None
+            });
+            let builder = place.builder(&Lab::new()).store(Arc::new(store)).environment(Arc::new(clock.clone()));
+            fleet.push(builder.retain(Retention::new().completed(HOUR)).open().await.unwrap());
+        }
+        until(&clock, START + 121 * MINUTE, async || ids(&fleet[0]).await.is_empty()).await;
+        assert_eq!(*most.lock().unwrap(), 100);
+    }
+
+    async fn a_run_is_kept_until_its_end_was_told(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(START));
+        let noting = lab.clone();
+        let told = move |run: RunInfo| {
+            let lab = noting.clone();
+            async move {
+                lab.note("asked");
+                lab.pass_gate("told").await;
+                lab.note(&run.id);
+                Ok(())
+            }
+        };
+        let builder = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).on_completed(told);
+        let engine = builder.retain(Retention::new().most(Status::Completed, 0).most(Status::Failed, 0)).open().await.unwrap();
+        ended(&engine, 0, "a").await;
+        ended(&engine, 1, "b").await;
+        soon(lab.executed("asked", 1)).await;
+        until(&clock, START + 5 * MINUTE, async || ids(&engine).await == ["a"]).await;
+        lab.open_gate("told");
+        soon(lab.executed("a", 1)).await;
+        until(&clock, START + 50 * MINUTE, async || ids(&engine).await.is_empty()).await;
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn a_run_can_be_deleted_by_who_is_told_of_its_end(place: Place) {
+        let lab = Lab::new();
+        let cell: Arc<OnceLock<Engine>> = Arc::default();
+        let (at, noting) = (cell.clone(), lab.clone());
+        let deletes = move |run: RunInfo| {
+            let (engine, lab) = (at.get().unwrap().clone(), noting.clone());
+            async move {
+                engine.get_run::<(), Error>(&run.id).delete().await?;
+                lab.note(&run.id);
+                Ok(())
+            }
+        };
+        let engine = place.builder(&lab).on_completed(deletes).open().await.unwrap();
+        cell.set(engine.clone()).unwrap_or_else(|_| unreachable!("it is empty"));
+        for id in ["a", "b"] {
+            let run = engine.start(ends, 0).id(id).await.unwrap();
+            let ended = soon(&run).await;
+            assert!(ended.is_ok() || ended.is_err_and(|error| error.code() == Code::RunNotFound));
+            soon(lab.executed(id, 1)).await;
+            assert!(!run.exists().await.unwrap());
+        }
+        assert_eq!(lab.notes().iter().filter(|note| *note != "done").count(), 2, "each was told once");
+    }
+
+    async fn deletes_cancels_and_starts_of_one_id_at_the_same_time_leave_one_run_or_none(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        for round in 0..20 {
+            let id = format!("r{}", round % 2);
+            let run: Run<String> = client.get_run(&id);
+            let start = || async { engine.start(ends, 0).id(&id).await.map(drop) };
+            let delete = || async {
+                match run.delete().await {
+                    Err(error) if ![Code::RunNotFound, Code::NotEnded].contains(&error.code()) => panic!("{error:?}"),
+                    _ => {}
+                }
+            };
+            let cancel = async {
+                match run.cancel("enough").await {
+                    Err(error) if error.code() != Code::RunNotFound => panic!("{error:?}"),
+                    _ => {}
+                }
+            };
+            soon(async {
+                let (first, (), (), second, (), ()) =
+                    tokio::join!(biased; start(), delete(), cancel, start(), delete(), delete());
+                first.unwrap();
+                second.unwrap();
+            })
+            .await;
+            if run.exists().await.unwrap() {
+                // A run that goes by the hand of another one may be gone while it is waited for, and there again.
+                let _ = soon(&run).await;
+            }
+        }
+    }
+
+    async fn what_is_not_an_end_is_always_kept(place: Place) {
+        let retention = Retention::new().most(Status::Suspended, 5);
+        let error = place.builder(&Lab::new()).retain(retention).open().await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidName);
+    }
+}

@@ -1,0 +1,192 @@
+//! `Store::list` and `Store::counts`.
+
+use workflow_runtime::store::{Child, Counts, Effects, Filter, NewRun, Outcome, Position, Status, Turn, Write};
+
+use crate::fixture::*;
+
+fn every() -> Filter {
+    Filter::default()
+}
+
+/// A run that was created then, with these attributes.
+async fn created(fx: &Fixture, id: &str, workflow: &str, created_at: u64, attributes: &[(&str, &str)]) -> i64 {
+    let attributes = attributes.iter().map(|(key, value)| ((*key).into(), Some((*value).into()))).collect();
+    let effects = Some(Box::new(Effects { attributes, ..Effects::default() }));
+    fx.create(NewRun { workflow: workflow.into(), created_at, effects, ..new_run(id, taken_by(ADA)) }).await
+}
+
+async fn ends(fx: &Fixture, run: i64, status: Status) {
+    let done = Turn { row: Some(row(1, 2)), change: Some(change(status, None)), ..turn(run) };
+    assert!(matches!(fx.turn(done).await, Outcome::Committed | Outcome::Told));
+}
+
+async fn list(fx: &Fixture, filter: Filter) -> String {
+    page(fx, &filter, None, 100).await.0
+}
+
+/// The ids, and the place of the last.
+async fn page(fx: &Fixture, filter: &Filter, after: Option<Position>, limit: usize) -> (String, Option<Position>) {
+    let rows = fx.store.list(filter, after, limit).await.unwrap();
+    for row in &rows {
+        assert_eq!(fx.run(&row.id).await, *row);
+    }
+    let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
+    (ids.join(" "), rows.last().map(Position::of))
+}
+
+pub async fn runs_are_listed_latest_first_and_page_by_page(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    // In another order than they were created in, as by machines whose clocks differ.
+    for (id, at) in [("b", 20), ("a", 10), ("d", 40), ("c", 30), ("e", 50)] {
+        created(&fx, id, ORDERS, at, &[]).await;
+    }
+    assert_eq!(list(&fx, every()).await, "e d c b a");
+    let (ids, place) = page(&fx, &every(), None, 2).await;
+    assert_eq!(ids, "e d");
+    let (ids, place) = page(&fx, &every(), place, 2).await;
+    assert_eq!(ids, "c b");
+    let (ids, place) = page(&fx, &every(), place, 2).await;
+    assert_eq!(ids, "a");
+    assert_eq!(page(&fx, &every(), place, 2).await.0, "");
+    assert_eq!(page(&fx, &every(), None, 0).await.0, "");
+}
+
+pub async fn runs_are_found_by_everything_that_is_asked_for(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let red = ("color", "red");
+    let a = created(&fx, "a 1", ORDERS, 10, &[red, ("size", "s")]).await;
+    let b = created(&fx, "b 1", ORDERS, 20, &[red, ("size", "m")]).await;
+    let c = created(&fx, "c 2", REFUNDS, 30, &[red, ("size", "m")]).await;
+    created(&fx, "d 2", REFUNDS, 40, &[("color", "blue")]).await;
+    let child = |id: &str| Child {
+        new: NewRun { created_at: 50, ..new_run(id, workflow_runtime::store::First::Letter(letter("begin"))) },
+        op: None,
+        refusal: letter("refused"),
+    };
+    let effects = Effects { children: vec![child("e 1"), child("f 2")], ..Effects::default() };
+    fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(c) }).await;
+    ends(&fx, a, Status::Completed).await;
+    ends(&fx, b, Status::Failed).await;
+
+    let statuses = |statuses: &[Status]| Filter { statuses: statuses.to_vec(), ..every() };
+    let workflow = |ids: &[&str]| Filter { workflows: ids.iter().map(|id| (*id).into()).collect(), ..every() };
+    let attributes = |pairs: &[(&str, &str)]| Filter {
+        attributes: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ..every()
+    };
+    let parent = |id: &str| Filter { parent: Some(id.into()), ..every() };
+    let (completed, failed, suspended) = (Status::Completed, Status::Failed, Status::Suspended);
+    for (filter, found) in [
+        (every(), "f 2 e 1 d 2 c 2 b 1 a 1"),
+        (statuses(&[completed]), "a 1"),
+        (statuses(&[failed, completed, failed]), "b 1 a 1"),
+        (statuses(&[Status::Stuck]), ""),
+        (workflow(&[REFUNDS]), "d 2 c 2"),
+        (workflow(&[REFUNDS, ORDERS, REFUNDS]), "f 2 e 1 d 2 c 2 b 1 a 1"),
+        (workflow(&["nobody's"]), ""),
+        (Filter { statuses: vec![suspended], ..workflow(&[ORDERS]) }, ""),
+        (Filter { statuses: vec![suspended], ..workflow(&[REFUNDS]) }, "d 2 c 2"),
+        (attributes(&[red]), "c 2 b 1 a 1"),
+        (attributes(&[red, ("size", "m")]), "c 2 b 1"),
+        (attributes(&[("size", "m"), red]), "c 2 b 1"),
+        (attributes(&[red, ("size", "l")]), ""),
+        (Filter { statuses: vec![failed], ..attributes(&[red]) }, "b 1"),
+        (Filter { workflows: vec![ORDERS.into()], ..attributes(&[red]) }, "b 1 a 1"),
+        (Filter { parent: Some("c 2".into()), ..attributes(&[red]) }, ""),
+        (parent("c 2"), "f 2 e 1"),
+        (parent("a 1"), ""),
+        (Filter { statuses: vec![Status::Pending], ..parent("c 2") }, "f 2 e 1"),
+        (Filter { workflows: vec![REFUNDS.into()], ..parent("c 2") }, ""),
+        (Filter { created_from: 20, created_before: Some(40), ..every() }, "c 2 b 1"),
+        (Filter { created_from: 20, ..attributes(&[red]) }, "c 2 b 1"),
+        (Filter { created_before: Some(20), ..attributes(&[red]) }, "a 1"),
+        (Filter { created_before: Some(50), ..parent("c 2") }, ""),
+        (Filter { created_from: 41, ..workflow(&[ORDERS]) }, "f 2 e 1"),
+        (Filter { id_contains: Some(" 1".into()), ..every() }, "e 1 b 1 a 1"),
+        (Filter { id_contains: Some(" 1".into()), ..parent("c 2") }, "e 1"),
+        (Filter { id_contains: Some("1".into()), ..attributes(&[("size", "m")]) }, "b 1"),
+    ] {
+        assert_eq!(list(&fx, filter.clone()).await, found, "{filter:?}");
+        let counted: u64 = fx.store.counts(&filter).await.unwrap().values().sum();
+        assert_eq!(counted, fx.store.list(&filter, None, 100).await.unwrap().len() as u64, "{filter:?}");
+    }
+}
+
+pub async fn runs_that_fit_a_filter_are_counted_by_their_status(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    assert_eq!(fx.store.counts(&every()).await.unwrap(), Counts::new());
+    for (number, status) in [Status::Completed, Status::Failed, Status::Completed].into_iter().enumerate() {
+        let run = created(&fx, &number.to_string(), ORDERS, 10 + number as u64, &[("color", "red")]).await;
+        ends(&fx, run, status).await;
+    }
+    created(&fx, "going", REFUNDS, 20, &[("color", "red")]).await;
+    let counts = |filter: Filter| {
+        let store = fx.store.clone();
+        async move { store.counts(&filter).await.unwrap().into_iter().collect::<Vec<_>>() }
+    };
+    let (suspended, completed, failed) = (Status::Suspended, Status::Completed, Status::Failed);
+    let all = [(suspended, 1), (completed, 2), (failed, 1)];
+    assert_eq!(counts(every()).await, all);
+    assert_eq!(counts(Filter { attributes: vec![("color".into(), "red".into())], ..every() }).await, all);
+    assert_eq!(counts(Filter { workflows: vec![ORDERS.into()], ..every() }).await, all[1..]);
+    assert_eq!(counts(Filter { statuses: vec![failed], ..every() }).await, [(failed, 1)]);
+    assert_eq!(counts(Filter { created_from: 12, ..every() }).await, [(suspended, 1), (completed, 1)]);
+}
+
+pub async fn a_page_begins_where_the_last_one_ended_whatever_came_and_went(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let mut keys = Vec::new();
+    for number in 0..6 {
+        keys.push(created(&fx, &number.to_string(), ORDERS, 10 + number, &[("color", "red")]).await);
+    }
+    for run in &keys[2..] {
+        ends(&fx, *run, Status::Completed).await;
+    }
+    let red = Filter { attributes: vec![("color".into(), "red".into())], ..every() };
+    let (ids, place) = page(&fx, &every(), None, 2).await;
+    assert_eq!(ids, "5 4");
+    created(&fx, "new", ORDERS, 99, &[("color", "red")]).await;
+    // The last one of the page, and one of the next page.
+    for run in [keys[4], keys[2]] {
+        assert_eq!(fx.commit(delete(run)).await, Outcome::Committed);
+    }
+    assert_eq!(page(&fx, &every(), place, 2).await.0, "3 1");
+    assert_eq!(page(&fx, &red, place, 2).await.0, "3 1");
+    assert_eq!(list(&fx, every()).await, "new 5 3 1 0");
+}
+
+pub async fn what_is_asked_for_is_not_taken_for_a_pattern(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for id in ["a%b", "axb", "a_b", "A%B", "a\0b"] {
+        created(&fx, id, id, 10, &[(id, id)]).await;
+        let found = Filter {
+            workflows: vec![id.into()],
+            attributes: vec![(id.into(), id.into())],
+            id_contains: Some(id.into()),
+            ..every()
+        };
+        assert_eq!(list(&fx, found).await, id);
+    }
+    assert_eq!(list(&fx, Filter { id_contains: Some("%".into()), ..every() }).await, "A%B a%b");
+    assert_eq!(list(&fx, Filter { id_contains: Some("_".into()), ..every() }).await, "a_b");
+    assert_eq!(list(&fx, Filter { id_contains: Some("' OR 1=1".into()), ..every() }).await, "");
+}
+
+pub async fn runs_of_one_millisecond_are_listed_each_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let runs: Vec<_> = (0..30).map(|n| Write::Create(new_run(&n.to_string(), taken_by(ADA)))).collect();
+    fx.group(&runs).await;
+    let (mut place, mut seen) = (None, Vec::new());
+    loop {
+        let (ids, last) = page(&fx, &every(), place, 7).await;
+        if last.is_none() {
+            break;
+        }
+        seen.extend(ids.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        place = last;
+    }
+    assert_eq!(seen.len(), 30);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 30);
+}

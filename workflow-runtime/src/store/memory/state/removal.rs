@@ -1,0 +1,53 @@
+//! How runs go.
+
+use super::State;
+use crate::store::{Expired, Letter, Outcome, RunKey, Status};
+
+impl State {
+    pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> Outcome {
+        let Some(run) = self.runs.get(&key) else { return Outcome::Unknown };
+        let never_due = run.row.status == Status::Pending && run.row.wake_at.is_none();
+        if !run.row.status.is_terminal() && !never_due {
+            return Outcome::Unended;
+        }
+        for watcher in run.watchers.clone() {
+            self.tell_end(watcher, farewell);
+        }
+        self.remove(key);
+        Outcome::Committed
+    }
+
+    /// Removes a run that can be deleted. In memory that is no work to be done in parts.
+    fn remove(&mut self, key: RunKey) {
+        let Some(run) = self.runs.remove(&key) else { return };
+        self.claimable.remove(&run);
+        self.ids.remove(&run.row.id);
+        for sequence in run.inbox.keys() {
+            self.letters.runs.remove(sequence);
+        }
+        self.notices.retain(|_, (_, told)| *told != key);
+        self.forget_tokens(key);
+        self.streams.remove(key);
+        if let Some(parent) = &run.row.parent
+            && let Some(children) = self.children.get_mut(parent)
+        {
+            children.remove(&key);
+            if children.is_empty() {
+                self.children.remove(parent);
+            }
+        }
+    }
+
+    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, limit: usize) -> Outcome {
+        let mut gone = Vec::new();
+        for Expired { status, until } in expired {
+            let ends = self.ends(*status).into_iter().take_while(|ended| ended <= until).map(|ended| ended.run);
+            let told = ends.filter(|run| !self.notices.values().any(|(_, untold)| untold == run));
+            gone.extend(told.take(limit - gone.len()));
+        }
+        let more = gone.len() >= limit;
+        gone.into_iter().for_each(|run| self.remove(run));
+        self.let_go(now);
+        Outcome::Cleaned { more }
+    }
+}

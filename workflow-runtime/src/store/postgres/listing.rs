@@ -1,0 +1,214 @@
+//! Runs, found by what is asked for.
+//!
+//! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
+//! does not have is looked at row by row. So a page costs what it has in it, unless a text in ids or a second attribute
+//! is asked for that few have. All statements take the same values: `$1` statuses, `$2` workflows or nothing, `$3` the
+//! parent or nothing, `$4` a part of the id or nothing, `$5` and `$6` attributes, `$7` the first time, `$8` and `$9` the
+//! place before which the runs stand, `$10` how many.
+
+use tokio_postgres::types::{ToSql, Type};
+
+use super::db::{Db, Text, args};
+use super::read::{self, number, run_columns, run_row};
+use crate::error::Error;
+use crate::store::{Counts, Filter, Position, RunRow};
+
+/// What is looked at in the rows of the runs. All attributes but the first.
+macro_rules! conditions {
+    () => {
+        "($4 IS NULL OR position($4 in runs.id) > 0) AND NOT EXISTS (
+            SELECT 1 FROM unnest($5[2:], $6[2:]) AS other (key, value) WHERE NOT EXISTS (
+                SELECT 1 FROM @attributes AS has WHERE has.run = runs.key AND has.key = other.key AND has.value = other.value
+            )
+        )"
+    };
+}
+
+macro_rules! created {
+    ($table:literal, $key:literal) => {
+        concat!($table, ".created_at >= $7 AND (", $table, ".created_at, ", $table, ".", $key, ") < ($8, $9)")
+    };
+}
+
+/// What is not settled by the index, where that is not by status.
+macro_rules! statuses_and_workflows {
+    () => {
+        "runs.status = ANY ($1) AND ($2 IS NULL OR runs.workflow = ANY ($2))"
+    };
+}
+
+macro_rules! by_status {
+    () => {
+        concat!("@runs AS runs WHERE runs.status = wanted.status AND ", created!("runs", "key"), " AND ", conditions!())
+    };
+}
+
+macro_rules! by_workflow {
+    () => {
+        concat!(
+            "@runs AS runs WHERE runs.workflow = wanted.workflow AND runs.status = wanted.status AND ",
+            created!("runs", "key"),
+            " AND ",
+            conditions!()
+        )
+    };
+}
+
+macro_rules! by_parent {
+    () => {
+        concat!(
+            "@runs AS runs WHERE runs.parent = $3 AND ",
+            created!("runs", "key"),
+            " AND ",
+            statuses_and_workflows!(),
+            " AND ",
+            conditions!()
+        )
+    };
+}
+
+macro_rules! by_attribute {
+    () => {
+        concat!(
+            "@attributes AS found JOIN @runs AS runs ON runs.key = found.run
+             WHERE found.key = $5[1] AND found.value = $6[1] AND ",
+            created!("found", "run"),
+            " AND ",
+            statuses_and_workflows!(),
+            " AND ($3 IS NULL OR runs.parent = $3) AND ",
+            conditions!()
+        )
+    };
+}
+
+/// The latest of several ranges.
+macro_rules! list_ranges {
+    ($wanted:literal, $range:expr) => {
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM (
+                SELECT at, found_key FROM ",
+            $wanted,
+            ", LATERAL (
+                    SELECT runs.created_at AS at, runs.key AS found_key FROM ",
+            $range,
+            "
+                    ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10
+                ) AS range ORDER BY at DESC, found_key DESC LIMIT $10
+            ) AS found JOIN @runs AS runs ON runs.key = found_key ORDER BY at DESC, found_key DESC"
+        )
+    };
+}
+
+const LIST_BY_STATUS: &str = list_ranges!("unnest($1) AS wanted (status)", by_status!());
+
+const LIST_BY_WORKFLOW: &str = list_ranges!(
+    "unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
+        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)",
+    by_workflow!()
+);
+
+const LIST_BY_PARENT: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM ",
+    by_parent!(),
+    " ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10"
+);
+
+const LIST_BY_ATTRIBUTE: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM ",
+    by_attribute!(),
+    " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
+);
+
+/// `$10` is not asked for.
+const COUNT_BY_STATUS: &str = concat!(
+    "SELECT wanted.status, count(*) FROM unnest($1) AS wanted (status), ",
+    by_status!(),
+    " GROUP BY wanted.status"
+);
+
+const COUNT_BY_WORKFLOW: &str = concat!(
+    "SELECT wanted.status, count(*) FROM unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
+        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status), ", by_workflow!(),
+    " GROUP BY wanted.status"
+);
+
+const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_parent!(), " GROUP BY runs.status");
+
+const COUNT_BY_ATTRIBUTE: &str =
+    concat!("SELECT runs.status, count(*) FROM ", by_attribute!(), " GROUP BY runs.status");
+
+/// The statement for a filter: by the index that leaves the least to be looked at.
+fn choose(filter: &Filter, statements: [&'static str; 4]) -> &'static str {
+    let [by_status, by_workflow, by_parent, by_attribute] = statements;
+    if !filter.attributes.is_empty() {
+        by_attribute
+    } else if filter.parent.is_some() {
+        by_parent
+    } else if filter.workflows.is_empty() {
+        by_status
+    } else {
+        by_workflow
+    }
+}
+
+/// The values that all statements take.
+struct Values<'f> {
+    statuses: Vec<&'static str>,
+    workflows: Option<Vec<Text<'f>>>,
+    parent: Option<Text<'f>>,
+    id_contains: Option<Text<'f>>,
+    keys: Vec<Text<'f>>,
+    values: Vec<Text<'f>>,
+    begin: i64,
+    end: (i64, i64),
+    limit: i64,
+}
+
+impl<'f> Values<'f> {
+    fn of(filter: &'f Filter, after: Option<Position>, limit: usize) -> Self {
+        let workflows = filter.each_workflow();
+        let texts = || workflows.iter().map(|workflow| Text(workflow)).collect();
+        Values {
+            statuses: filter.each_status().into_iter().map(|status| status.as_str()).collect(),
+            workflows: (!workflows.is_empty()).then(texts),
+            parent: filter.parent.as_deref().map(Text),
+            id_contains: filter.id_contains.as_deref().map(Text),
+            keys: filter.attributes.iter().map(|(key, _)| Text(key)).collect(),
+            values: filter.attributes.iter().map(|(_, value)| Text(value)).collect(),
+            begin: filter.begin(),
+            end: filter.end(after),
+            limit: read::rows(limit),
+        }
+    }
+
+    fn args(&self) -> [(&(dyn ToSql + Sync), Type); 10] {
+        let args = args![
+            TEXT_ARRAY: self.statuses, TEXT_ARRAY: self.workflows, TEXT: self.parent, TEXT: self.id_contains,
+            TEXT_ARRAY: self.keys, TEXT_ARRAY: self.values, INT8: self.begin, INT8: self.end.0, INT8: self.end.1,
+            INT8: self.limit,
+        ];
+        std::array::from_fn(|place| args[place].clone())
+    }
+}
+
+pub(super) async fn list(
+    db: &Db,
+    filter: &Filter,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<RunRow>, Error> {
+    let sql = choose(filter, [LIST_BY_STATUS, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE]);
+    db.rows("list runs", sql, &Values::of(filter, after, limit).args(), run_row).await
+}
+
+pub(super) async fn counts(db: &Db, filter: &Filter) -> Result<Counts, Error> {
+    let sql = choose(filter, [COUNT_BY_STATUS, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE]);
+    let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
+    Ok(db.rows("count runs", sql, &Values::of(filter, None, 0).args(), count).await?.into_iter().collect())
+}

@@ -1,0 +1,201 @@
+//! How runs go: their rows at once, what they leave a part at a time.
+
+use super::commit::Work;
+use super::db::{Db, Session, Text, args};
+use super::fault::Result;
+use super::read::{self, get, number};
+use super::{time, tokens};
+use crate::error::Error;
+use crate::store::{About, Ended, Expired, Letter, Outcome, Portion, RunKey, Status};
+
+const STANDING: &str = "
+SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
+FROM @runs WHERE key = $1 FOR UPDATE";
+
+/// Those whose end is yet to be told stay. One that somebody else is about to change is looked at the next time.
+const EXPIRED: &str = "
+SELECT key FROM @runs AS runs WHERE status = $1 AND completed_at IS NOT NULL AND (completed_at, key) <= ($2, $3)
+    AND NOT EXISTS (SELECT 1 FROM @notices AS notices WHERE notices.run = runs.key)
+ORDER BY completed_at, key LIMIT $4 FOR UPDATE OF runs SKIP LOCKED";
+
+const EXPIRED_WAITING: &str = "
+SELECT key FROM @runs AS runs WHERE status = $1 AND completed_at IS NOT NULL AND (completed_at, key) <= ($2, $3)
+    AND NOT EXISTS (SELECT 1 FROM @notices AS notices WHERE notices.run = runs.key)
+ORDER BY completed_at, key LIMIT $4";
+
+const LOCK: &str = "SELECT key FROM @runs WHERE key = ANY ($1) ORDER BY key FOR UPDATE";
+
+const ENDED_BEFORE: &str = "
+SELECT completed_at, key FROM @runs WHERE status = $1 AND completed_at IS NOT NULL
+ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET $2";
+
+/// One worker is enough for it.
+const ALONE: &str = "SELECT pg_try_advisory_xact_lock(hashtext($1))";
+
+/// What there is of runs at once, of which there is not much: what is told of them, and what they take part in. They are
+/// locked.
+const REMOVE: &str = "
+WITH tokens AS (
+    DELETE FROM @tokens WHERE run = ANY ($1) AND state = 'open' RETURNING token
+), held AS (
+    DELETE FROM @held WHERE token IN (SELECT token FROM tokens)
+), watched AS (
+    DELETE FROM @watchers WHERE run = ANY ($1)
+), watching AS (
+    DELETE FROM @watchers WHERE watcher = ANY ($1) AND run <> ALL ($1)
+), notices AS (
+    DELETE FROM @notices WHERE run = ANY ($1)
+), states AS (
+    DELETE FROM @states WHERE run = ANY ($1)
+), attributes AS (
+    DELETE FROM @attributes WHERE run = ANY ($1)
+), runs AS (
+    DELETE FROM @runs WHERE key = ANY ($1) RETURNING key
+)
+INSERT INTO @remains (run) SELECT key FROM runs";
+
+const REMAINS: &str = "SELECT run FROM @remains ORDER BY run LIMIT $1";
+
+/// Removes rows of runs that are gone, which nobody else touches: `$2` rows, and no more behind `$3` bytes. How many, and how
+/// large they were.
+macro_rules! remove {
+    ($table:literal, $bytes:literal, $condition:literal) => {
+        concat!(
+            "WITH gone AS (
+                DELETE FROM ",
+            $table,
+            " WHERE ctid = ANY (ARRAY(
+                    SELECT place FROM (
+                        SELECT place, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM (
+                            SELECT ctid AS place, ",
+            $bytes,
+            "::bigint AS bytes FROM ",
+            $table,
+            " WHERE ",
+            $condition,
+            " LIMIT $2
+                        ) AS part
+                    ) AS counted WHERE before < $3
+                )) RETURNING ",
+            $bytes,
+            "::bigint AS bytes
+            ) SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone"
+        )
+    };
+}
+
+/// Chunks go before their streams, and these before the attempts that have written to them.
+const CLEAR: [&str; 7] = [
+    remove!("@journal", "pg_column_size(body)", "run = ANY ($1)"),
+    remove!("@inbox", "pg_column_size(body)", "run = ANY ($1)"),
+    remove!("@dedupe", "0", "run = ANY ($1)"),
+    remove!("@tokens", "0", "run = ANY ($1)"),
+    remove!("@chunks", "pg_column_size(value)", "stream IN (SELECT key FROM @streams WHERE run = ANY ($1))"),
+    remove!("@streams", "0", "run = ANY ($1)"),
+    remove!("@executions", "0", "target = ANY ($1)"),
+];
+
+/// Deletes a run.
+pub(super) async fn delete(work: &mut Work<'_, '_>, run: RunKey, most: Portion, farewell: &Letter) -> Result<Outcome> {
+    let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(Outcome::Unknown) };
+    if !get::<bool>(&row, 0)? {
+        return Ok(Outcome::Unended);
+    }
+    if get(&row, 1)? {
+        work.notes.awaited.insert(run);
+    }
+    let watchers = work
+        .session
+        .query("SELECT watcher, op FROM @watchers WHERE run = $1 ORDER BY watcher", args![INT8: run])
+        .await?;
+    for row in watchers {
+        work.receive(get(&row, 0)?, farewell, Some(&About::Ended(number(&row, 1)?))).await?;
+    }
+    remove(work.session, &[run]).await?;
+    clear(work.session, &[run], most).await?;
+    Ok(Outcome::Committed)
+}
+
+/// Removes runs that can be deleted and that are locked, with all that is known of them by their ids. What they leave is to
+/// be [cleared](clear).
+pub(super) async fn remove(session: &Session<'_>, runs: &[RunKey]) -> Result<()> {
+    session.query(REMOVE, args![INT8_ARRAY: runs]).await.map(drop)
+}
+
+/// Removes what runs have left that were removed: what is left of the portion, and nothing of it if that was not enough.
+pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Portion) -> Result<Portion> {
+    let mut left = most;
+    for sql in CLEAR {
+        if left.is_spent() {
+            return Ok(left);
+        }
+        let bytes = i64::try_from(left.bytes).unwrap_or(i64::MAX);
+        let gone = session.query_opt(sql, args![INT8_ARRAY: runs, INT8: read::rows(left.rows), INT8: bytes]).await?;
+        if let Some(gone) = gone {
+            let (rows, bytes) = (number(&gone, 0)?, number(&gone, 1)?);
+            left = left.less(usize::try_from(rows).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+    }
+    if !left.is_spent() {
+        session.query("DELETE FROM @remains WHERE run = ANY ($1)", args![INT8_ARRAY: runs]).await?;
+    }
+    Ok(left)
+}
+
+/// Removes a part of what nobody keeps.
+pub(super) async fn clean(
+    work: &mut Work<'_, '_>,
+    expired: &[Expired],
+    now: u64,
+    runs: usize,
+    most: Portion,
+) -> Result<Outcome> {
+    let session = work.session;
+    let name = format!("workflow cleaning {}", session.db.options.schema);
+    let alone = session.query_opt(ALONE, args![TEXT: Text(&name)]).await?;
+    if !alone.map_or(Ok(false), |row| get(&row, 0))? {
+        return Ok(Outcome::Cleaned { more: false });
+    }
+    let gone = find_expired(session, expired, runs).await?;
+    if !gone.is_empty() {
+        remove(session, &gone).await?;
+    }
+    let letters = tokens::let_go(session, now, most.rows).await?;
+    let mut left = most.less(letters, 0);
+    loop {
+        let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;
+        if next.is_empty() {
+            return Ok(Outcome::Cleaned { more: gone.len() >= runs });
+        }
+        let next: Vec<RunKey> = next.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+        left = clear(session, &next, left).await?;
+        if left.is_spent() {
+            return Ok(Outcome::Cleaned { more: true });
+        }
+    }
+}
+
+/// Runs that are not kept any longer, locked: those that ended first of each status.
+async fn find_expired(session: &Session<'_>, expired: &[Expired], limit: usize) -> Result<Vec<RunKey>> {
+    let sql = if session.db.options.skip_locked { EXPIRED } else { EXPIRED_WAITING };
+    let mut found: Vec<RunKey> = Vec::new();
+    for Expired { status, until } in expired {
+        let rows = read::rows(limit - found.len());
+        let expired =
+            session.query(sql, args![TEXT: status.as_str(), INT8: time(until.at), INT8: until.run, INT8: rows]).await?;
+        for row in expired {
+            found.push(get(&row, 0)?);
+        }
+    }
+    if session.db.options.skip_locked || found.is_empty() {
+        return Ok(found);
+    }
+    session.query(LOCK, args![INT8_ARRAY: found]).await?.iter().map(|row| get(row, 0)).collect()
+}
+
+pub(super) async fn ended_before(db: &Db, status: Status, most: u64) -> Result<Option<Ended>, Error> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let ended = |row: &_| Ok(Ended { at: number(row, 0)?, run: get(row, 1)? });
+    let found = db.rows("read runs", ENDED_BEFORE, args![TEXT: status.as_str(), INT8: most], ended).await?;
+    Ok(found.into_iter().next())
+}

@@ -1,0 +1,42 @@
+//! What is removed, and how much of it at a time.
+
+use super::{RunKey, Status};
+
+/// How much is removed in one transaction, so that the commits of others do not wait for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Rows, at the most.
+    pub rows: usize,
+    /// Bytes in them, about.
+    pub bytes: usize,
+}
+
+impl Portion {
+    /// Whether nothing more goes into it.
+    pub(crate) fn is_spent(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    /// What is left of it without these.
+    pub(crate) fn less(self, rows: usize, bytes: usize) -> Self {
+        Portion { rows: self.rows.saturating_sub(rows), bytes: self.bytes.saturating_sub(bytes) }
+    }
+}
+
+/// A place in the order in which runs have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ended {
+    /// When the run has ended, in milliseconds since 1970.
+    pub at: u64,
+    /// The run.
+    pub run: RunKey,
+}
+
+/// Runs of a status that are not kept any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Completed, failed or cancelled.
+    pub status: Status,
+    /// The last of them to have ended.
+    pub until: Ended,
+}

@@ -1,0 +1,175 @@
+//! Runs, found by what is asked for.
+//!
+//! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
+//! does not have is looked at row by row. So a page costs what it has in it, unless a text in ids or a second attribute
+//! is asked for that few have.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Result, params_from_iter};
+
+use super::read;
+use crate::store::{Counts, Filter, Position, RunKey, RunRow, Status};
+
+/// A range of an index, with the conditions behind it.
+struct Range {
+    sql: String,
+    values: Vec<Value>,
+    /// What tells the place of a run in it.
+    at: &'static str,
+    key: &'static str,
+}
+
+impl Range {
+    fn new(sql: &str, values: impl IntoIterator<Item = Value>, at: &'static str, key: &'static str) -> Self {
+        Range { sql: sql.to_owned(), values: values.into_iter().collect(), at, key }
+    }
+
+    fn and(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(sql);
+        self.values.extend(values);
+    }
+
+    fn any(&mut self, column: &str, values: Vec<Value>) {
+        let places = vec!["?"; values.len()].join(", ");
+        self.and(&format!("{column} IN ({places})"), values);
+    }
+
+    fn created(&mut self, filter: &Filter, after: Option<Position>) {
+        let (at, key) = (self.at, self.key);
+        let (before, run) = filter.end(after);
+        self.and(&format!("{at} >= ? AND ({at}, {key}) < (?, ?)"), [filter.begin(), before, run].map(Value::from));
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::from(text.to_owned())
+}
+
+/// The ranges that have the runs of a filter between them.
+fn ranges(filter: &Filter, after: Option<Position>) -> Vec<Range> {
+    let (statuses, workflows) = (filter.each_status(), filter.each_workflow());
+    let words = || statuses.iter().map(|status| text(status.as_str()));
+    let mut ranges = Vec::new();
+    let mut attributes = filter.attributes.iter();
+    if let Some((key, value)) = attributes.next() {
+        let sql =
+            "FROM attributes AS found CROSS JOIN runs ON runs.key = found.run WHERE found.key = ? AND found.value = ?";
+        ranges.push(Range::new(sql, [text(key), text(value)], "found.created_at", "found.run"));
+    } else if let Some(parent) = &filter.parent {
+        let sql = "FROM runs INDEXED BY runs_children WHERE parent = ?";
+        ranges.push(Range::new(sql, [text(parent)], "runs.created_at", "runs.key"));
+    } else if workflows.is_empty() {
+        let sql = "FROM runs INDEXED BY runs_statuses WHERE status = ?";
+        ranges.extend(words().map(|status| Range::new(sql, [status], "runs.created_at", "runs.key")));
+    } else {
+        let sql = "FROM runs INDEXED BY runs_workflows WHERE workflow = ? AND status = ?";
+        for workflow in &workflows {
+            let range = |status| Range::new(sql, [text(workflow), status], "runs.created_at", "runs.key");
+            ranges.extend(words().map(range));
+        }
+    }
+    let by_others = !filter.attributes.is_empty() || filter.parent.is_some();
+    for range in &mut ranges {
+        range.created(filter, after);
+        if by_others && !filter.statuses.is_empty() {
+            range.any("status", words().collect());
+        }
+        if by_others && !workflows.is_empty() {
+            range.any("workflow", workflows.iter().map(|workflow| text(workflow)).collect());
+        }
+        if let Some(parent) = filter.parent.as_ref().filter(|_| !filter.attributes.is_empty()) {
+            range.and("parent = ?", [text(parent)]);
+        }
+        for (key, value) in attributes.clone() {
+            let sql = "EXISTS (SELECT 1 FROM attributes WHERE run = runs.key AND attributes.key = ? AND value = ?)";
+            range.and(sql, [text(key), text(value)]);
+        }
+        if let Some(part) = &filter.id_contains {
+            range.and("instr(id, ?) > 0", [text(part)]);
+        }
+    }
+    ranges
+}
+
+/// In one transaction: a run that comes to another status meanwhile would be met twice, or not at all.
+pub(super) fn list(
+    connection: &Connection,
+    filter: &Filter,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<RunRow>> {
+    let snapshot = connection.unchecked_transaction()?;
+    let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found: Vec<(i64, RunKey)> = Vec::new();
+    for Range { sql, mut values, at, key } in ranges(filter, after) {
+        values.push(Value::from(rows));
+        let mut statement =
+            snapshot.prepare_cached(&format!("SELECT {at}, {key} {sql} ORDER BY {at} DESC, {key} DESC LIMIT ?"))?;
+        let runs = statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for run in runs {
+            found.push(run?);
+        }
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.truncate(limit);
+    found.into_iter().filter_map(|(_, key)| read::run_by_key(&snapshot, key).transpose()).collect()
+}
+
+/// In one transaction, as the list is.
+pub(super) fn counts(connection: &Connection, filter: &Filter) -> Result<Counts> {
+    let snapshot = connection.unchecked_transaction()?;
+    let mut counts = Counts::new();
+    for Range { sql, values, .. } in ranges(filter, None) {
+        let mut statement = snapshot.prepare_cached(&format!("SELECT status, count(*) {sql} GROUP BY status"))?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while let Some(row) = rows.next()? {
+            if let Some(status) = Status::parse(row.get_ref(0)?.as_str()?) {
+                *counts.entry(status).or_default() += row.get::<_, i64>(1)?.cast_unsigned();
+            }
+        }
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    /// What a page costs among a million runs is decided by the plans.
+    #[test]
+    fn every_filter_is_ranges_of_an_index_in_their_order() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(schema::TABLES).unwrap();
+        let every = Filter::default();
+        let filters = [
+            (every.clone(), "runs_statuses (status=? AND created_at>? AND created_at<?)"),
+            (Filter { statuses: vec![Status::Failed], ..every.clone() }, "runs_statuses (status=?"),
+            (
+                Filter { workflows: vec!["w".into()], ..every.clone() },
+                "runs_workflows (workflow=? AND status=? AND created_at>?",
+            ),
+            (Filter { parent: Some("p".into()), ..every.clone() }, "runs_children (parent=? AND created_at>?"),
+            (
+                Filter { attributes: vec![("a".into(), "b".into()), ("c".into(), "d".into())], ..every.clone() },
+                "attributes_found (key=? AND value=? AND created_at>?",
+            ),
+            (Filter { id_contains: Some("x".into()), ..every }, "runs_statuses (status=?"),
+        ];
+        for (filter, index) in filters {
+            for Range { sql, at, key, .. } in ranges(&filter, None) {
+                for sql in [
+                    format!("SELECT {at}, {key} {sql} ORDER BY {at} DESC, {key} DESC LIMIT ?"),
+                    format!("SELECT status, count(*) {sql} GROUP BY status"),
+                ] {
+                    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                    let plan = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<Vec<String>>>().unwrap();
+                    assert!(plan[0].contains(index), "{sql}\n{plan:#?}");
+                    let sorts = |line: &String| line.contains("ORDER BY");
+                    assert!(!plan.iter().any(sorts), "{sql}\n{plan:#?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! How runs go: their rows at once, what they leave a part at a time.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Result, Row};
+
+use super::letters::receive;
+use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RunKey, Status};
+
+/// Those whose end is yet to be told stay.
+const EXPIRED: &str = "
+SELECT key FROM runs WHERE status = ?1 AND completed_at IS NOT NULL AND (completed_at, key) <= (?2, ?3)
+    AND NOT EXISTS (SELECT 1 FROM notices WHERE notices.run = runs.key)
+ORDER BY completed_at, key LIMIT ?4";
+
+const ENDED_BEFORE: &str = "
+SELECT completed_at, key FROM runs WHERE status = ?1 AND completed_at IS NOT NULL
+ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?2";
+
+/// What there is of a run at once, of which there is not much: what is told of it, and what it takes part in.
+const REMOVE: [&str; 9] = [
+    "INSERT INTO remains (run) VALUES (?1)",
+    "DELETE FROM held WHERE token IN (SELECT token FROM tokens WHERE run = ?1 AND state = 'open')",
+    "DELETE FROM tokens WHERE run = ?1 AND state = 'open'",
+    "DELETE FROM watchers WHERE run = ?1",
+    "DELETE FROM watchers WHERE watcher = ?1",
+    "DELETE FROM notices WHERE run = ?1",
+    "DELETE FROM states WHERE run = ?1",
+    "DELETE FROM attributes WHERE run = ?1",
+    "DELETE FROM runs WHERE key = ?1",
+];
+
+/// What it leaves: rows with their sizes, and how such a row is removed. Chunks go before their streams, and these before the
+/// attempts that have written to them.
+const REMAINS: [(&str, &str); 7] = [
+    (
+        "SELECT position, length(body) FROM journal WHERE run = ?1 LIMIT ?2",
+        "DELETE FROM journal WHERE position = ?1 AND run = ?2",
+    ),
+    (
+        "SELECT sequence, length(body) FROM inbox WHERE run = ?1 LIMIT ?2",
+        "DELETE FROM inbox WHERE sequence = ?1 AND run = ?2",
+    ),
+    ("SELECT key, 0 FROM dedupe WHERE run = ?1 LIMIT ?2", "DELETE FROM dedupe WHERE key = ?1 AND run = ?2"),
+    ("SELECT token, 0 FROM tokens WHERE run = ?1 LIMIT ?2", "DELETE FROM tokens WHERE token = ?1 AND run = ?2"),
+    (
+        "SELECT position, octet_length(value) FROM streams CROSS JOIN chunks ON stream = streams.key
+         WHERE run = ?1 LIMIT ?2",
+        "DELETE FROM chunks WHERE position = ?1 AND EXISTS (SELECT 1 FROM streams WHERE key = stream AND run = ?2)",
+    ),
+    ("SELECT key, 0 FROM streams WHERE run = ?1 LIMIT ?2", "DELETE FROM streams WHERE key = ?1 AND run = ?2"),
+    (
+        "SELECT key, 0 FROM executions WHERE target = ?1 LIMIT ?2",
+        "DELETE FROM executions WHERE key = ?1 AND target = ?2",
+    ),
+];
+
+/// Whether a run can be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has ended, or was created and never due.
+    Ended,
+    Unended,
+}
+
+/// Nothing if there is no such run.
+pub(super) fn standing(connection: &Connection, run: RunKey) -> Result<Option<Standing>> {
+    connection
+        .prepare_cached(
+            "SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL) FROM runs
+             WHERE key = ?1",
+        )?
+        .query_row((run,), |row| Ok(if row.get(0)? { Standing::Ended } else { Standing::Unended }))
+        .optional()
+}
+
+/// Tells those who wait for the end of a run that there will be none.
+pub(super) fn tell(connection: &Connection, run: RunKey, farewell: &Letter) -> Result<()> {
+    let watchers: Vec<(RunKey, i64)> = connection
+        .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
+        .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    watchers
+        .into_iter()
+        .try_for_each(|(watcher, op)| receive(connection, watcher, farewell, Some(&About::Ended(op.cast_unsigned()))))
+}
+
+/// Removes a run that can be deleted, with all that is known of it by its id. What it leaves is to be [cleared](clear).
+pub(super) fn remove(connection: &Connection, run: RunKey) -> Result<()> {
+    REMOVE.iter().try_for_each(|sql| connection.prepare_cached(sql)?.execute((run,)).map(drop))
+}
+
+/// Removes what a run has left that was removed: what is left of the portion, and nothing of it if that was not enough.
+pub(super) fn clear(connection: &Connection, run: RunKey, most: Portion) -> Result<Portion> {
+    let mut left = most;
+    for (rows, remove) in REMAINS {
+        if left.is_spent() {
+            return Ok(left);
+        }
+        let limit = i64::try_from(left.rows).unwrap_or(i64::MAX);
+        let found: Vec<(Value, i64)> = connection
+            .prepare_cached(rows)?
+            .query_map((run, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_>>()?;
+        let mut statement = connection.prepare_cached(remove)?;
+        for (row, bytes) in found {
+            if left.is_spent() {
+                return Ok(left);
+            }
+            statement.execute((row, run))?;
+            left = left.less(1, usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+    }
+    if !left.is_spent() {
+        connection.prepare_cached("DELETE FROM remains WHERE run = ?1")?.execute((run,))?;
+    }
+    Ok(left)
+}
+
+/// Removes what runs have left that were removed: whether that is all.
+pub(super) fn clear_all(connection: &Connection, most: Portion) -> Result<bool> {
+    let mut left = most;
+    loop {
+        let next: Option<RunKey> = connection
+            .prepare_cached("SELECT run FROM remains ORDER BY run LIMIT 1")?
+            .query_row((), |row| row.get(0))
+            .optional()?;
+        let Some(run) = next else { return Ok(true) };
+        left = clear(connection, run, left)?;
+        if left.is_spent() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Runs that are not kept any longer, those that ended first of each status.
+pub(super) fn expired(connection: &Connection, expired: &[Expired], limit: usize) -> Result<Vec<RunKey>> {
+    let mut found = Vec::new();
+    for Expired { status, until } in expired {
+        let rows = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
+        let until = (until.at.min(NEVER).cast_signed(), until.run);
+        let runs = connection
+            .prepare_cached(EXPIRED)?
+            .query_map((status.as_str(), until.0, until.1, rows), |row| row.get(0))?
+            .collect::<Result<Vec<RunKey>>>()?;
+        found.extend(runs);
+    }
+    Ok(found)
+}
+
+pub(super) fn ended_before(connection: &Connection, status: Status, most: u64) -> Result<Option<Ended>> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let ended = |row: &Row<'_>| Ok(Ended { at: row.get::<_, i64>(0)?.cast_unsigned(), run: row.get(1)? });
+    connection.prepare_cached(ENDED_BEFORE)?.query_row((status.as_str(), most), ended).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    /// What it costs to delete among a million runs is decided by the plans.
+    #[test]
+    fn nothing_walks_through_what_stays() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(schema::TABLES).unwrap();
+        let remains = REMAINS.iter().flat_map(|(rows, remove)| [*rows, *remove]);
+        for sql in [EXPIRED, ENDED_BEFORE].into_iter().chain(REMOVE).chain(remains) {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan: Vec<String> = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_>>().unwrap();
+            let walks = |line: &String| line.starts_with("SCAN") || line.contains("TEMP B-TREE");
+            assert!(!plan.iter().any(walks), "{sql}\n{plan:#?}");
+        }
+    }
+}
