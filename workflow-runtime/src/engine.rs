@@ -32,6 +32,8 @@ mod repair;
 mod streams;
 mod suspended;
 mod taking;
+#[cfg(feature = "otel")]
+mod telemetry;
 mod timers;
 #[cfg(feature = "postgres")]
 mod transaction;
@@ -51,7 +53,7 @@ pub(crate) use self::ambient::ambient;
 pub(crate) use self::attempt::{
     InStep, attempt_writer, current, finish, in_this_step, inherited, plain_attempt, suspend,
 };
-pub use self::attempt::{StepInfo, cancellation, heartbeat, step_info};
+pub use self::attempt::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::create::Asked;
@@ -129,6 +131,8 @@ pub(crate) struct Settings {
     long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
+    #[cfg(feature = "otel")]
+    telemetry: Option<Arc<telemetry::Telemetry>>,
     retention: Retention,
 }
 

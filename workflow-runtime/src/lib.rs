@@ -82,6 +82,7 @@ mod step;
 pub mod store;
 mod stream;
 mod suspend;
+mod trace;
 mod workflow;
 
 /// The types of SQL and of its errors, as a [`Transaction`] has them.
@@ -152,7 +153,7 @@ pub use self::context::{
     request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info};
+pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::error::{Code, Error, Failure, Result};
 pub use self::events::Events;
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
@@ -172,6 +173,7 @@ pub use self::store::Status;
 pub use self::store::Transaction;
 pub use self::stream::{Chunk, ChunkWriter, Reader};
 pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend};
+pub use self::trace::TracingOptions;
 pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.

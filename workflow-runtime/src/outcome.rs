@@ -11,6 +11,7 @@ use crate::error::{Failure, Result};
 use crate::history::{StepOutcome, Steps};
 use crate::run::Run;
 use crate::store::Status;
+use crate::trace::span_id;
 
 /// How a run has ended: see [`Run::outcome`](crate::Run::outcome).
 #[derive(Clone, Debug)]
@@ -27,6 +28,11 @@ pub struct Outcome<T, E> {
     pub input: Value,
     /// Its steps and the children that it has called, in the order in which they were called, over all generations.
     pub steps: Vec<StepOutcome>,
+    /// The trace that it belongs to: 32 hexadecimal digits. Nothing if it was started without [tracing](crate::Start::tracing) by
+    /// an engine that tells no spans.
+    pub trace_id: Option<String>,
+    /// Its own span in it: 16 hexadecimal digits.
+    pub span_id: Option<String>,
     /// Its state, if that was asked for and it has one.
     pub state: Option<Value>,
 }
@@ -62,22 +68,24 @@ where
         Box::pin(async move {
             let GetOutcome { run, with_state } = self;
             let result = run.clone().ended().await?;
-            let steps = steps(&run).await?;
+            let (steps, trace_id) = steps(&run).await?;
             let state = if with_state { run.state().await? } else { None };
             let status = run.status().await?;
             let input = steps.input.clone();
-            Ok(Outcome { run_id: run.id().to_owned(), status, result, input, steps: steps.into_steps(), state })
+            let span_id = trace_id.as_ref().map(|_| span_id(&["run", run.id()]));
+            let (run_id, steps) = (run.id().to_owned(), steps.into_steps());
+            Ok(Outcome { run_id, status, result, input, steps, trace_id, span_id, state })
         })
     }
 }
 
-/// The steps of a run, as far as it has come.
-pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<Steps> {
+/// The steps of a run, as far as it has come, and the trace that it belongs to.
+pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<(Steps, Option<String>)> {
     let engine = run.engine().await?;
     let mut place = engine.inner().history(run.shared_id()).await?;
     let mut steps = Steps::default();
     while let Next::Event(event) = engine.inner().next_event(&mut place).await? {
         steps.add(event);
     }
-    Ok(steps)
+    Ok((steps, place.trace().map(|trace| trace.trace_id.to_string())))
 }

@@ -19,7 +19,7 @@ use crate::durable::Durable;
 use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
 use crate::events::Events;
-use crate::history::{StepOutcome, Steps};
+use crate::history::StepOutcome;
 use crate::outcome::{self, GetOutcome};
 use crate::repair::Fork;
 use crate::replay::{Completion, Kind, Operation};
@@ -181,7 +181,7 @@ impl<T, E> Run<T, E> {
     ///
     /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
     pub async fn steps(&self) -> Result<Vec<StepOutcome>> {
-        outcome::steps(self).await.map(Steps::into_steps)
+        outcome::steps(self).await.map(|(steps, _)| steps.into_steps())
     }
 
     /// What has happened to it, and what happens, from its beginning: a stream. See [`Events`].

@@ -17,6 +17,7 @@ use crate::error::{Code, Result};
 use crate::output::{self, OutputChunk};
 use crate::registry::{self, WorkflowDefinition};
 use crate::run::{Run, RunOf};
+use crate::trace::TracingOptions;
 use crate::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` gives a [`Run`], and the run is durable.
@@ -258,6 +259,16 @@ impl<W: Workflow> Start<W> {
     pub fn include_state(mut self) -> Self {
         self.with_state = true;
         self
+    }
+
+    /// What the traces of others are told of the run: see [`TracingOptions`]. It is recorded with the run, so its trace stays
+    /// the same over suspensions, crashes and children. The spans themselves are told with the feature `otel`.
+    ///
+    /// # Errors
+    ///
+    /// The start is refused with [`Code::InvalidName`](crate::Code::InvalidName) for an id of a trace or a span that is none.
+    pub fn tracing(self, tracing: TracingOptions) -> Self {
+        self.ask(|asked| asked.tracing = Some(tracing))
     }
 
     /// Lets a function take what the steps of the run write to its streams, in this process, in the order of each stream. A

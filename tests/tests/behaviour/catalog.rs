@@ -129,9 +129,9 @@ case! {
         assert_eq!(ship.result_schema.unwrap()["type"], "string");
         assert_eq!(described("catalog.visit").arguments_schema().unwrap()["required"], json!(["city"]));
         assert_eq!(described("catalog.nothing").arguments_schema(), Some(json!({"type": "null"})));
-        let bare = described("catalog.bare");
-        assert_eq!((bare.arguments[0].schema.is_none(), bare.arguments[1].schema.is_some()), (true, true));
-        assert_eq!((bare.arguments_schema(), bare.result_schema), (None, None));
+        let told = described("catalog.bare");
+        assert_eq!((told.arguments[0].schema.is_none(), told.arguments[1].schema.is_some()), (true, true));
+        assert_eq!((told.arguments_schema(), told.result_schema), (None, None));
         drop(start_by_id("catalog.nothing", Value::Null));
         let _started_by_their_ids = (visit, nothing, bare);
     }

@@ -18,6 +18,20 @@ async fn noted(#[resource] lab: &Lab, what: String) -> Result<usize> {
     Ok(lab.note(&what))
 }
 
+#[step(retries = 0)]
+async fn fails_at_first(#[resource] lab: &Lab, what: String) -> Result<usize> {
+    lab.note(&what);
+    match lab.note("fails at first") {
+        1 => Err(Error::new("not yet")),
+        times => Ok(times),
+    }
+}
+
+#[workflow]
+async fn fails_once(what: String) -> Result<usize> {
+    fails_at_first(what).await
+}
+
 #[workflow]
 async fn notes(what: String) -> Result<usize> {
     noted(what).await
@@ -259,6 +273,21 @@ on_each_store! {
         assert_eq!(error.code(), Code::RunExists, "{error:?}");
         let fresh = engine.start(notes, "fresh".into()).id("fresh").if_exists(IfExists::Reject).await.unwrap();
         assert_eq!(soon(fresh).await.unwrap(), 1);
+    }
+
+    async fn a_failed_run_is_replaced_where_its_start_says_so(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let start = |what: &str| engine.start(fails_once, what.to_owned()).id("r").if_exists(IfExists::ReplaceFailed);
+        let failed = start("first").await.unwrap();
+        assert!(soon(&failed).await.is_err());
+        let replaced = start("second").await.unwrap();
+        assert_eq!(soon(&replaced).await.unwrap(), 2);
+        assert_eq!((replaced.info().await.unwrap().generation, replaced.steps().await.unwrap().len()), (0, 1));
+        assert_eq!(start("second").await.unwrap().id(), "r", "one that has completed stays");
+        assert_eq!(start("third").await.unwrap_err().code(), Code::RunExists);
+        let starts = join_all((0..6).map(|_| engine.start(fails_once, "at once".into()).id("s").into_future())).await;
+        assert!(starts.iter().all(|start| start.is_ok()), "{starts:?}");
     }
 
     async fn a_run_begins_with_the_state_that_its_start_gives(place: Place) {

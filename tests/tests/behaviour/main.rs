@@ -36,6 +36,7 @@ mod rules_time;
 mod runs;
 mod shutdown;
 mod simulation;
+mod spans;
 mod state;
 mod steps;
 mod streams;

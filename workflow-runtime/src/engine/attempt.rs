@@ -26,6 +26,7 @@ use crate::replay::{
     self, Inherited, Kind, LocalFuture, NONDETERMINISTIC, Origin, StepRequest, Suspension, panic_text,
 };
 use crate::resources::Resources;
+use crate::trace::span_id;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +146,29 @@ pub fn step_info() -> Option<StepInfo> {
             StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
         })
         .ok()
+}
+
+/// The header `traceparent` of W3C Trace Context for what the step that this code is part of asks of others: their spans are
+/// then parts of its attempt. Nothing outside a step, and if the run belongs to no trace.
+///
+/// ```
+/// # use workflow_runtime::{Result, step, traceparent};
+/// #[step]
+/// async fn fetch(url: String) -> Result<String> {
+///     let header = traceparent(); // to be sent with the request
+///     Ok(format!("{url} {header:?}"))
+/// }
+/// ```
+pub fn traceparent() -> Option<String> {
+    SCOPE
+        .try_with(|scope| {
+            let trace = scope.inherited.as_ref()?.trace.as_ref()?;
+            let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
+            let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
+            Some(format!("00-{}-{span}-01", trace.trace_id))
+        })
+        .ok()
+        .flatten()
 }
 
 /// Says that the attempt which this code is part of goes on: one whose step has a `heartbeat` counts as failed when it has

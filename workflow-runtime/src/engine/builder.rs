@@ -92,6 +92,8 @@ impl Default for Builder {
                 long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
+                #[cfg(feature = "otel")]
+                telemetry: None,
                 retention: Retention::new(),
             },
             steps: limits::STEPS_CONCURRENT,
@@ -234,6 +236,18 @@ impl Builder {
         U: Future<Output = Result<()>> + Send + 'static,
     {
         self.settings.callbacks.add(status, callback);
+        self
+    }
+
+    /// Gives the spans of runs that end to OpenTelemetry: of the run, its steps, their attempts, its waits and its children, all
+    /// of one trace, whatever has happened to the processes that have executed it. `processor` is what a tracer provider is
+    /// given as well, such as a `BatchSpanProcessor` with an exporter for OTLP; its resource is the caller's to set. Spans are
+    /// told at least once, always with the same ids. How many runs have ended and how long steps take are metrics of the global
+    /// meter provider: `workflow.runs.ended`, `workflow.step.duration`.
+    #[cfg(feature = "otel")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
+    pub fn span_processor(mut self, processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static) -> Self {
+        self.settings.telemetry = Some(std::sync::Arc::new(super::telemetry::Telemetry::new(Box::new(processor))));
         self
     }
 

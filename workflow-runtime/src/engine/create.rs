@@ -11,7 +11,7 @@ use super::live::{InboxRead, Live, Seat, run_span};
 use super::queries::not_found;
 use super::{Inner, effects, letters, turn};
 use crate::codec::{Payload, excerpt};
-use crate::context::check_attribute;
+use crate::context::{RequestContext, check_attribute};
 use crate::error::{Code, Error, Result};
 use crate::limits::ATTRIBUTES_MAX;
 use crate::names;
@@ -21,6 +21,7 @@ use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
 use crate::store::{
     Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Write,
 };
+use crate::trace::{Trace, TracingOptions};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -73,6 +74,7 @@ pub(crate) struct Asked {
     pub attributes: BTreeMap<String, String>,
     pub state: Option<Payload>,
     pub context: BTreeMap<Box<str>, Payload>,
+    pub tracing: Option<TracingOptions>,
     pub output: Option<OutputWriter>,
 }
 
@@ -87,12 +89,15 @@ pub enum IfExists {
     Reject,
     /// As [`Reuse`](IfExists::Reuse) while that run has not ended; afterwards the start is an error.
     ReuseUnfinished,
+    /// A run that has failed or was cancelled is [deleted](crate::Run::delete), and the start starts another one in its place,
+    /// with whatever arguments; otherwise as [`Reuse`](IfExists::Reuse).
+    ReplaceFailed,
 }
 
 impl Asked {
     /// What the run has when it begins.
-    fn carried(&self) -> Carried {
-        let inherited = Inherited { context: self.context.clone() };
+    fn carried(&self, trace: Option<Trace>) -> Carried {
+        let inherited = Inherited { context: self.context.clone(), trace };
         Carried {
             state: self.state.clone(),
             attributes: self.attributes.keys().map(|key| key.as_str().into()).collect(),
@@ -180,7 +185,7 @@ impl Inner {
         let new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
         if new.is_named
-            && let Some(row) = self.row(&new.id).await?
+            && let Some(row) = self.row_in_the_way(&new.id, if_exists).await?
         {
             return self.settle(Box::new(row), &new, if_exists).await;
         }
@@ -191,6 +196,21 @@ impl Inner {
                 output.keep(&outcome);
                 Ok(new.id)
             }
+        }
+    }
+
+    /// The run that has the id already.
+    async fn row_in_the_way(&self, id: &Arc<str>, if_exists: IfExists) -> Result<Option<RunRow>> {
+        let row = self.row(id).await?;
+        let failed = |row: &RunRow| matches!(row.status, Status::Failed | Status::Cancelled);
+        if if_exists != IfExists::ReplaceFailed || !row.as_ref().is_some_and(failed) {
+            return Ok(row);
+        }
+        match self.delete(id).await {
+            Ok(()) => Ok(None),
+            // Somebody else has replaced it.
+            Err(error) if matches!(error.code(), Code::RunNotFound | Code::NotEnded) => self.row(id).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -229,6 +249,9 @@ impl Inner {
             Some(id) => names::check("the id of a run", &id).map(|()| id)?,
         };
         let (created_at, token) = (self.environment.now(), self.random.number());
+        let tracing = asked.tracing.clone().or_else(|| self.traces().then(TracingOptions::new));
+        let context = RequestContext { values: asked.context.clone() };
+        let trace = tracing.map(|tracing| tracing.trace(self.random.number(), &context)).transpose()?;
         Ok(New {
             id: id.into(),
             is_named,
@@ -237,7 +260,7 @@ impl Inner {
             args,
             created_at,
             token,
-            carried: asked.carried(),
+            carried: asked.carried(trace),
             ahead: asked.effects(created_at)?,
         })
     }
@@ -420,7 +443,7 @@ impl Inner {
                 let error = exists(&row).expected("a run that has not ended").found(format!("it is {status}"));
                 return Err(error.help("use another id for another run"));
             }
-            IfExists::Reuse | IfExists::ReuseUnfinished => {}
+            IfExists::Reuse | IfExists::ReuseUnfinished | IfExists::ReplaceFailed => {}
         }
         if row.has_not_begun() {
             let error = exists(&row).found("it was created by `create_run`, and is not started yet");

@@ -9,8 +9,9 @@ use super::queries::not_found;
 use crate::error::{Code, Error, Result};
 use crate::history::{RunEvent, Teller};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
-use crate::replay::TurnRecord;
+use crate::replay::{Event, TurnRecord};
 use crate::store::{Follow, RunKey};
+use crate::trace::Trace;
 
 /// How far somebody has read the history of a run.
 pub(crate) struct Place {
@@ -23,6 +24,15 @@ pub(crate) struct Place {
     teller: Teller,
     /// What was read and not taken yet.
     events: VecDeque<RunEvent>,
+    /// As its first event has it.
+    trace: Option<Trace>,
+}
+
+impl Place {
+    /// The trace that the run belongs to, once its beginning was read.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
 }
 
 /// What comes next in a history.
@@ -55,6 +65,7 @@ impl Inner {
             page: JOURNAL_FIRST_PAGE_ROWS,
             teller: Teller::new(),
             events: VecDeque::new(),
+            trace: None,
         })
     }
 
@@ -92,6 +103,11 @@ impl Inner {
         for row in rows {
             let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
             for delivery in &turn.deliveries {
+                if let Event::Started { carried: Some(carried), .. } = &delivery.event
+                    && place.trace.is_none()
+                {
+                    place.trace = carried.inherited.as_ref().and_then(|inherited| inherited.trace.clone());
+                }
                 place.teller.tell(delivery, &mut place.events)?;
             }
             place.row = row.index + 1;

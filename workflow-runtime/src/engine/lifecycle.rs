@@ -54,10 +54,18 @@ impl Notices {
 }
 
 impl Inner {
+    /// Whether spans are told of runs that end.
+    pub(super) fn traces(&self) -> bool {
+        #[cfg(feature = "otel")]
+        return self.settings.telemetry.is_some();
+        #[cfg(not(feature = "otel"))]
+        false
+    }
+
     /// Sees that the change is told, if somebody has asked for that.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
-            && self.settings.callbacks.of(*status).next().is_some()
+            && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))
         {
             effects.get_or_insert_default().notify = Some(*status);
         }
@@ -70,6 +78,10 @@ impl Inner {
         let run = RunInfo { status, ..self.told(run) };
         // What executes a step is no run of the user's.
         let is_step = queue::parse_id(&run.workflow).is_some();
+        #[cfg(feature = "otel")]
+        if let Some(telemetry) = self.settings.telemetry.as_ref().filter(|_| status.is_terminal()) {
+            self.export(telemetry, &run).await?;
+        }
         for callback in self.settings.callbacks.of(status).filter(|_| !is_step) {
             let told = std::pin::pin!(AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind());
             let told = match select(told, self.environment.sleep(CALLBACK_TIMEOUT)).await {
@@ -90,7 +102,12 @@ impl Inner {
 
     /// Tells all that is to be told. What cannot be told now holds up nothing else.
     async fn tell_all(&self) -> Result<()> {
-        let statuses = self.settings.callbacks.statuses();
+        let mut statuses = self.settings.callbacks.statuses();
+        if self.traces() {
+            statuses.extend([Status::Completed, Status::Failed, Status::Cancelled]);
+            statuses.sort_unstable();
+            statuses.dedup();
+        }
         let (mut after, mut failed) = (0, None);
         loop {
             let notices = self.store.notices(&statuses, after, NOTICES).await?;

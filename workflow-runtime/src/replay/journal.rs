@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Payload, Recode, excerpt};
 use crate::error::{Code, Error};
+use crate::trace::Trace;
 
 /// The version of the format below, stored beside each row.
 pub(crate) const FORMAT: u32 = 1;
@@ -107,6 +108,15 @@ pub(crate) struct Inherited {
     /// The values of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context: BTreeMap<Box<str>, Payload>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+impl Inherited {
+    /// That of a child that an operation starts, by the operation's key.
+    pub fn of_child(&self, key: &str) -> Self {
+        Inherited { context: self.context.clone(), trace: self.trace.as_ref().map(|trace| trace.of_child(key)) }
+    }
 }
 
 impl Carried {

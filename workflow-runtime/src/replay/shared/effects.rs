@@ -86,15 +86,21 @@ impl Effects {
         run: &Shared,
         inherited: Option<Arc<Inherited>>,
     ) -> Result<(), Error> {
+        let inherited = || inherited.as_ref().map(|inherited| Arc::new(inherited.of_child(&run.identity.key(op))));
         match kind {
             Kind::Hook(hook) => self.opened.push(hook.opening(op)),
             Kind::Child(request) => {
-                self.children.push(StartedChild { op, run: run.child_id(op), request: (**request).clone(), inherited });
+                self.children.push(StartedChild {
+                    op,
+                    run: run.child_id(op),
+                    request: (**request).clone(),
+                    inherited: inherited(),
+                });
             }
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
                     let request = queue::request(workflow, step, run.run_id(), run.identity.key(op))?;
-                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited });
+                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited() });
                 }
             }
             Kind::Watch(run) => self.watches.push((op, run.clone())),
