@@ -9,14 +9,30 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "macros"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
-        },
-        &[],
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "macros"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
+            },
+            &[],
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &[],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::SchemaOf::<
+                    <Result<()> as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = ();
         type Output = Result<()>;

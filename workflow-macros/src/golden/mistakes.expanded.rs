@@ -23,14 +23,36 @@ fn not_async(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "not_async"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
-        },
-        &[],
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "not_async"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
+            },
+            &[],
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &["argument0"],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![
+                    ::workflow_runtime::__private::v1::SchemaOf:: < (u32, u32) > ::new()
+                    .find()
+                ]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::SchemaOf::<
+                    <::core::result::Result<
+                        (),
+                        ::workflow_runtime::__private::v1::Error,
+                    > as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (u32, u32);
         type Output = ::core::result::Result<
@@ -62,7 +84,7 @@ fn not_async(
     ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new(argument0)
 }
 ::core::compile_error! {
-    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `crate = my_prelude::workflow_runtime`)"
+    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `transaction`, `crate = my_prelude::workflow_runtime`)"
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]

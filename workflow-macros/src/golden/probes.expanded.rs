@@ -15,14 +15,34 @@ fn probes(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "probes"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "ed696d5355feabce762637d39b956eff675c8249d961f2fbf388d58b24e71ad5",
-        },
-        &[],
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "probes"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "ed696d5355feabce762637d39b956eff675c8249d961f2fbf388d58b24e71ad5",
+            },
+            &[],
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &["orders", "start"],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![
+                    ::workflow_runtime::__private::v1::SchemaOf:: < HashMap < u64, u64 >
+                    > ::new().find(), ::workflow_runtime::__private::v1::SchemaOf:: <
+                    Instant > ::new().find()
+                ]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::SchemaOf::<
+                    <Result<()> as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (HashMap<u64, u64>, Instant);
         type Output = Result<()>;

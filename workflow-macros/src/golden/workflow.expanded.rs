@@ -17,14 +17,33 @@ pub fn checkout(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "checkout"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
-        },
-        &[],
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "checkout"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
+            },
+            &[],
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &["order", "cents"],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![
+                    ::workflow_runtime::__private::v1::SchemaOf:: < u64 > ::new().find(),
+                    ::workflow_runtime::__private::v1::SchemaOf:: < u32 > ::new().find()
+                ]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::SchemaOf::<
+                    <Result<String> as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (u64, u32);
         type Output = Result<String>;
@@ -65,14 +84,32 @@ fn greet(
     static __DEFINITION: my::reexport::__private::v1::WorkflowDefinition = my::reexport::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        my::reexport::__private::v1::Source {
-            id: "greet",
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
-        },
-        &["old::greet", "older::greet"],
-    );
+            my::reexport::__private::v1::Source {
+                id: "greet",
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
+            },
+            &["old::greet", "older::greet"],
+        )
+        .described(my::reexport::__private::v1::Described {
+            arguments: &["name"],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use my::reexport::__private::v1::NoSchema as _;
+                ::std::vec![
+                    my::reexport::__private::v1::SchemaOf:: < String > ::new().find()
+                ]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use my::reexport::__private::v1::NoSchema as _;
+                my::reexport::__private::v1::SchemaOf::<
+                    <Result<String> as my::reexport::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl my::reexport::__private::v1::Workflow for __Workflow {
         type Args = String;
         type Output = Result<String>;
@@ -108,14 +145,30 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "nothing"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
-        },
-        &[],
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "nothing"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
+            },
+            &[],
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &[],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::SchemaOf::<
+                    <Result<()> as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                >::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = ();
         type Output = Result<()>;
