@@ -22,7 +22,11 @@ fn flaws() -> Vec<String> {
     let mut flaws: Vec<String> = ["journal", "inbox", "dedupe", "tokens", "streams"]
         .iter()
         .map(|table| format!("{table} WHERE {}", lost("run")))
-        .chain(["watchers", "notices", "states", "attributes"].iter().map(|table| format!("{table} WHERE {}", nobody("run"))))
+        .chain(
+            ["watchers", "notices", "states", "attributes"]
+                .iter()
+                .map(|table| format!("{table} WHERE {}", nobody("run"))),
+        )
         .collect();
     flaws.push(format!("executions WHERE {}", lost("target")));
     flaws.push(format!("tokens WHERE state = 'open' AND {}", nobody("run")));
