@@ -49,7 +49,11 @@ async fn main() -> Result<()> {
         expired.extend(until.map(|until| Expired { status, until }));
     }
     let clean = [Write::Clean { expired, now: 0, runs: 2, most: PART }];
-    while store.commit(&clean).await.map_err(|failed| failed.error)? == [Outcome::Cleaned { more: true }] {}
+    // A transaction of the life before may still be there, and with it the only one who cleans.
+    let ended = || engine.runs().status(Status::Completed).status(Status::Failed);
+    while ended().count().await?.values().sum::<u64>() > 3 {
+        while store.commit(&clean).await.map_err(|failed| failed.error)? == [Outcome::Cleaned { more: true }] {}
+    }
     let kept: Vec<String> = engine.runs().stream().map_ok(|run| run.id).try_collect().await?;
     println!("kept {}", kept.len());
     engine.shutdown().await

@@ -16,11 +16,11 @@ use crate::store::{Counts, Filter, Position, RunRow};
 /// What is looked at in the rows of the runs. All attributes but the first.
 macro_rules! conditions {
     () => {
-        "($4 IS NULL OR position($4 in runs.id) > 0) AND NOT EXISTS (
+        "($4 IS NULL OR position($4 in runs.id) > 0) AND (cardinality($5) < 2 OR NOT EXISTS (
             SELECT 1 FROM unnest($5[2:], $6[2:]) AS other (key, value) WHERE NOT EXISTS (
                 SELECT 1 FROM @attributes AS has WHERE has.run = runs.key AND has.key = other.key AND has.value = other.value
             )
-        )"
+        ))"
     };
 }
 
@@ -125,17 +125,26 @@ const LIST_BY_ATTRIBUTE: &str = concat!(
     " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
 );
 
-/// `$10` is not asked for.
-const COUNT_BY_STATUS: &str = concat!(
-    "SELECT wanted.status, count(*) FROM unnest($1) AS wanted (status), ",
-    by_status!(),
-    " GROUP BY wanted.status"
-);
+/// Several ranges, each counted by itself: joined with the rows of the runs they would walk through all of these.
+macro_rules! count_ranges {
+    ($wanted:literal, $range:expr) => {
+        concat!(
+            "SELECT wanted.status, sum(runs)::bigint FROM ",
+            $wanted,
+            ", LATERAL (SELECT count(*) AS runs FROM ",
+            $range,
+            ") AS counted WHERE runs > 0 GROUP BY wanted.status"
+        )
+    };
+}
 
-const COUNT_BY_WORKFLOW: &str = concat!(
-    "SELECT wanted.status, count(*) FROM unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
-        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status), ", by_workflow!(),
-    " GROUP BY wanted.status"
+/// In these `$10` is not asked for.
+const COUNT_BY_STATUS: &str = count_ranges!("unnest($1) AS wanted (status)", by_status!());
+
+const COUNT_BY_WORKFLOW: &str = count_ranges!(
+    "unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
+        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)",
+    by_workflow!()
 );
 
 const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_parent!(), " GROUP BY runs.status");
