@@ -80,6 +80,32 @@ case! {
 
 case! {
     #[postgres]
+    async fn connections_that_have_fallen_silent_do_not_cost_the_lease() {
+        let site = Site::new("5s").await;
+        let way = Proxy::start(&site.url).await;
+        let mut worker = site.worker_at(&format!("{}&timeout=2s&connect_timeout=2", way.url(&site.url)), "worker");
+        let ids = ids("run", RUNS);
+        site.start(&ids, &Chain { links: LINKS, gate: Some((2, site.gate("gate"))) }).await;
+        site.executed(RUNS * 3).await;
+        let owners = site.owners().await;
+        way.cut(How::LostBoth, FOR_EVER, Reach::Present);
+        let noticed = async {
+            while !site.warnings("worker").iter().any(|warning| warning.contains("could not be renewed")) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("a renewal is missed");
+        std::fs::write(site.gate("gate"), []).unwrap();
+        let results = site.results(&ids).await;
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        assert_eq!(site.owners().await, owners, "the lease is another one: {:#?}", site.warnings("worker"));
+        worker.close();
+        blocking(|| worker.end_well());
+    }
+}
+
+case! {
+    #[postgres]
     async fn connections_may_break_anywhere() {
         let mut random = StdRng::seed_from_u64(seed());
         let site = Site::new("1s").await;
@@ -112,6 +138,10 @@ case! {
             outcome.assert_possible(&id);
         }
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        let warnings = [site.warnings("one"), site.warnings("other")].concat();
+        let read_back = warnings.iter().filter(|warning| warning.contains("a commit is in doubt; reading back")).count();
+        assert!(read_back > 0, "no commit was in doubt");
+        println!("{read_back} commits read back");
         println!("{} cuts, {} runs", ways.iter().map(Proxy::cuts).sum::<usize>(), results.len() + all.len());
         for worker in &mut workers {
             worker.close();
