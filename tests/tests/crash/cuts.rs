@@ -80,6 +80,40 @@ case! {
 
 case! {
     #[postgres]
+    async fn what_arrives_after_the_end_of_the_lease_is_refused() {
+        let site = Site::new("1s").await;
+        let (way, gate) = (Proxy::start(&site.url).await, site.gate("gate"));
+        let mut slow = site.worker_at(&way.url(&site.url), "slow");
+        let ids = ids("run", RUNS);
+        site.start(&ids, &Chain { links: LINKS, gate: Some((2, gate.clone())) }).await;
+        site.executed(RUNS * 3).await;
+        let mut other = site.worker("other");
+        // The results are on their way when the connections stop, and arrive when the others have begun.
+        way.cut(How::Late, 4 * LEASE, Reach::All);
+        std::fs::write(&gate, []).unwrap();
+        tokio::time::sleep(LEASE / 3).await;
+        std::fs::remove_file(&gate).unwrap();
+        site.executed(RUNS * 4).await;
+        let refused = async {
+            while !site.warnings("slow").iter().any(|warning| warning.contains("lost before its turn was recorded")
+                || warning.contains("the run is another engine's now"))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it is told that the runs are not its own");
+        std::fs::write(&gate, []).unwrap();
+        let results = site.results(&ids).await;
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        for worker in [&mut slow, &mut other] {
+            worker.close();
+            blocking(|| worker.end_well());
+        }
+    }
+}
+
+case! {
+    #[postgres]
     async fn connections_that_have_fallen_silent_do_not_cost_the_lease() {
         let site = Site::new("5s").await;
         let way = Proxy::start(&site.url).await;
