@@ -33,8 +33,7 @@ pub const COMPLETE: Kind = (Side::Server, b'C', "");
 pub const READY: Kind = (Side::Server, b'Z', "");
 
 /// All that a worker sends and is answered.
-pub const KINDS: [Kind; 12] =
-    [QUERY, BEGIN, COMMIT, PARSE, BIND, EXECUTE, SYNC, PARSED, BOUND, ROW, COMPLETE, READY];
+pub const KINDS: [Kind; 12] = [QUERY, BEGIN, COMMIT, PARSE, BIND, EXECUTE, SYNC, PARSED, BOUND, ROW, COMPLETE, READY];
 
 /// How much of the message at which the connection breaks is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,7 +31,12 @@ END $$;";
 
 /// The tables whose changes are refused, and whether that is also at the commit. A step that writes to a stream would see it.
 const TABLES: [(&str, bool); 7] = [
-    ("workers", false), ("runs", true), ("journal", true), ("inbox", true), ("tokens", false), ("watchers", false),
+    ("workers", false),
+    ("runs", true),
+    ("journal", true),
+    ("inbox", true),
+    ("tokens", false),
+    ("watchers", false),
     ("dedupe", false),
 ];
 
@@ -42,7 +47,10 @@ async fn outcomes(runs: &[Run<Outcome>]) {
             match run.await {
                 Err(error) if error.code() == Code::Store => {}
                 Err(error) => return Err(error),
-                Ok(outcome) => return Ok(outcome.assert_possible(run.id())),
+                Ok(outcome) => {
+                    outcome.assert_possible(run.id());
+                    return Ok(());
+                }
             }
         }
     };

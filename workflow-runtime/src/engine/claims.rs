@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use super::{Inner, load};
 use crate::error::Result;
 use crate::limits::{
-    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, REPLAYS_CONCURRENT,
-    TURN_RETRY_INTERVAL,
+    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX,
+    REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
 };
 use crate::queue;
 use crate::store::{Followed, Outcome, Write};

@@ -125,9 +125,9 @@ impl Fault {
     /// Whether the connection is of no use any more.
     pub fn spoils(&self) -> bool {
         !matches!(self, Fault::Postgres(error) if error.as_db_error().is_some())
-            || self.state().is_some_and(|state| {
-                *state == SqlState::INVALID_SQL_STATEMENT_NAME || is_about_the_connection(state)
-            })
+            || self
+                .state()
+                .is_some_and(|state| *state == SqlState::INVALID_SQL_STATEMENT_NAME || is_about_the_connection(state))
     }
 
     /// As it is told to a user; `place` is the database, `what` such as "read a run".
@@ -179,7 +179,9 @@ fn help(error: &tokio_postgres::Error) -> Option<&'static str> {
     let Some(state) = error.code() else {
         let of_tls = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
         return Some(match of_tls.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
-            true => "check the host of the URL, `sslmode`, and that `sslrootcert` is the certificate of who has signed the database's",
+            true => {
+                "check the host of the URL, `sslmode`, and that `sslrootcert` is the certificate of who has signed the database's"
+            }
             false => "check the host and the port of the URL, that the database is up, and `sslmode`",
         });
     };
