@@ -17,7 +17,7 @@ const LINKS: u32 = 6;
 const RUNS: usize = 8;
 const LEASE: Duration = Duration::from_secs(1);
 /// Cuts of a sample.
-const SAMPLE: usize = 30;
+const SAMPLE: usize = 20;
 /// How long one waits for the message at which it is to break: it may not come to that.
 const COMING: Duration = Duration::from_millis(500);
 

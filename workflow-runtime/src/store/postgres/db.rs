@@ -96,7 +96,7 @@ pub(super) struct Db {
     pub options: PostgresOptions,
     /// For groups of writes and for reads.
     pool: Pool,
-    /// For the lease alone: it must not wait for anything else.
+    /// For the lease alone: it must not wait for anything else. The second one is for when the first does not answer.
     lease: Pool,
     /// What the user's texts call the database; without a password.
     pub place: String,
@@ -128,7 +128,7 @@ impl Db {
         };
         Ok(Db {
             pool: pool(options.connections)?,
-            lease: pool(1)?,
+            lease: pool(2)?,
             place: options.place(),
             schema: quoted(&options.schema),
             begin: format!(

@@ -173,13 +173,10 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
             () = tokio::time::sleep_until(deadline) => break,
             () = tokio::time::sleep_until(next) => {}
         }
-        let sent = Instant::now();
-        let renewed = tokio::select! {
+        let (sent, renewed) = tokio::select! {
             biased;
             () = tokio::time::sleep_until(deadline) => break,
-            // A connection that has fallen silent must not cost the lease: there is time for another.
-            () = tokio::time::sleep_until(sent + interval) => Err(Fault::Late),
-            renewed = renew_once(&shared, owner) => renewed,
+            renewed = renew_soon(&shared, owner, interval) => renewed,
         };
         match renewed {
             Ok(Some(late)) => {
@@ -203,6 +200,30 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
     }
     tracing::error!("the lease of this worker is over; what it was executing is left to others");
     lost.send_replace(true);
+}
+
+/// Renews the lease, and if that is not answered soon, once more on another connection: one that has fallen silent must not
+/// cost it, and one that is merely slow must not be given up. When it was sent, and what came of it.
+async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Instant, Result<Option<i64>>) {
+    let (sent, mut first) = (Instant::now(), std::pin::pin!(renew_once(shared, owner)));
+    if let Ok(renewed) = tokio::time::timeout(soon, &mut first).await {
+        return (sent, renewed);
+    }
+    tracing::warn!("the lease of this worker could not be renewed yet; trying again on another connection");
+    let sent_again = Instant::now();
+    let again = async {
+        loop {
+            match renew_once(shared, owner).await {
+                Ok(renewed) => return renewed,
+                Err(_) => tokio::time::sleep(soon / 5).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        renewed = first => (sent, renewed),
+        renewed = again => (sent_again, Ok(renewed)),
+    }
 }
 
 /// How many other workers are late, if the lease is still there.
