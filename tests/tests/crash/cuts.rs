@@ -17,7 +17,7 @@ const LINKS: u32 = 6;
 const RUNS: usize = 8;
 const LEASE: Duration = Duration::from_secs(1);
 /// Cuts of a sample.
-const SAMPLE: usize = 30;
+const SAMPLE: usize = 20;
 /// How long one waits for the message at which it is to break: it may not come to that.
 const COMING: Duration = Duration::from_millis(500);
 
@@ -80,6 +80,66 @@ case! {
 
 case! {
     #[postgres]
+    async fn what_arrives_after_the_end_of_the_lease_is_refused() {
+        let site = Site::new("1s").await;
+        let (way, gate) = (Proxy::start(&site.url).await, site.gate("gate"));
+        let mut slow = site.worker_at(&way.url(&site.url), "slow");
+        let ids = ids("run", RUNS);
+        site.start(&ids, &Chain { links: LINKS, gate: Some((2, gate.clone())) }).await;
+        site.executed(RUNS * 3).await;
+        let mut other = site.worker("other");
+        // The results are on their way when the connections stop, and arrive when the others have begun.
+        way.cut(How::Late, 4 * LEASE, Reach::All);
+        std::fs::write(&gate, []).unwrap();
+        tokio::time::sleep(LEASE / 3).await;
+        std::fs::remove_file(&gate).unwrap();
+        site.executed(RUNS * 4).await;
+        let refused = async {
+            while !site.warnings("slow").iter().any(|warning| warning.contains("lost before its turn was recorded")
+                || warning.contains("the run is another engine's now"))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it is told that the runs are not its own");
+        std::fs::write(&gate, []).unwrap();
+        let results = site.results(&ids).await;
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        for worker in [&mut slow, &mut other] {
+            worker.close();
+            blocking(|| worker.end_well());
+        }
+    }
+}
+
+case! {
+    #[postgres]
+    async fn connections_that_have_fallen_silent_do_not_cost_the_lease() {
+        let site = Site::new("5s").await;
+        let way = Proxy::start(&site.url).await;
+        let mut worker = site.worker_at(&format!("{}&timeout=2s&connect_timeout=2", way.url(&site.url)), "worker");
+        let ids = ids("run", RUNS);
+        site.start(&ids, &Chain { links: LINKS, gate: Some((2, site.gate("gate"))) }).await;
+        site.executed(RUNS * 3).await;
+        let owners = site.owners().await;
+        way.cut(How::LostBoth, FOR_EVER, Reach::Present);
+        let noticed = async {
+            while !site.warnings("worker").iter().any(|warning| warning.contains("could not be renewed")) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("a renewal is missed");
+        std::fs::write(site.gate("gate"), []).unwrap();
+        let results = site.results(&ids).await;
+        assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        assert_eq!(site.owners().await, owners, "the lease is another one: {:#?}", site.warnings("worker"));
+        worker.close();
+        blocking(|| worker.end_well());
+    }
+}
+
+case! {
+    #[postgres]
     async fn connections_may_break_anywhere() {
         let mut random = StdRng::seed_from_u64(seed());
         let site = Site::new("1s").await;
@@ -112,6 +172,10 @@ case! {
             outcome.assert_possible(&id);
         }
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
+        let warnings = [site.warnings("one"), site.warnings("other")].concat();
+        let read_back = warnings.iter().filter(|warning| warning.contains("a commit is in doubt; reading back")).count();
+        assert!(read_back > 0, "no commit was in doubt");
+        println!("{read_back} commits read back");
         println!("{} cuts, {} runs", ways.iter().map(Proxy::cuts).sum::<usize>(), results.len() + all.len());
         for worker in &mut workers {
             worker.close();

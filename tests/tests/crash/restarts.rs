@@ -26,7 +26,7 @@ case! {
         let mut site = site_on(&cluster, "1s").await;
         let mut workers = [site.worker("one"), site.worker("other")];
         let chain = Chain { links: LINKS, gate: None };
-        let (crashes, mut all) = (if full() { 60 } else { 6 }, Vec::new());
+        let (crashes, mut all) = (if full() { 60 } else { 4 }, Vec::new());
         for crash in 0..crashes {
             let ids = ids(&format!("run-{crash}"), RUNS);
             site.start(&ids, &chain).await;
@@ -59,7 +59,7 @@ case! {
         site.start(&ids, &chain).await;
         site.executed(RUNS * 3).await;
         let mut connections = way.accepted();
-        for away in [2, 6] {
+        for away in [2, 4] {
             blocking(|| cluster.crash());
             tokio::time::sleep(Duration::from_secs(away)).await;
             // A few a second, for the runs, for the lease, and to listen.

@@ -212,6 +212,7 @@ many_engines {
         two_workers_at_once_claim_disjoint_runs,
         they_do_also_without_skip_locked,
         the_runs_of_a_worker_that_died_are_taken_over,
+        a_run_that_is_locked_keeps_no_other_from_being_taken_over,
         a_lease_that_is_given_up_is_free_at_once,
         a_lease_lasts_as_long_as_it_is_renewed,
         a_worker_that_was_taken_for_dead_is_told,

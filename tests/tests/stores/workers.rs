@@ -11,6 +11,7 @@ use crate::fixture::*;
 
 /// Long enough for any machine to renew in time.
 const LEASE: &str = "&lease=1500ms";
+const EVE: u64 = 0x0EE0_0000_0000_0003;
 const LONG: &str = "&lease=10m";
 
 /// A worker whose process is gone: nobody renews its lease.
@@ -100,6 +101,22 @@ pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
     assert_eq!(fx.turn(late).await, Outcome::Fenced, "whatever the dead one still sends");
     assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, Outcome::Fenced);
     assert_eq!(fx.commit(Write::Create(new_run("late", taken_by(ADA)))).await, Outcome::Fenced);
+}
+
+pub async fn a_run_that_is_locked_keeps_no_other_from_being_taken_over(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with(LEASE);
+    dies(&fx, ADA, "locked");
+    dies(&fx, EVE, "free");
+    // As a process does that has fallen silent while it wrote.
+    let mut database = fx.database().await;
+    let silent = database.transaction().await.unwrap();
+    silent.batch_execute("SELECT 1 FROM runs WHERE id = 'locked' FOR UPDATE").await.unwrap();
+    let _right = fx.execute(BOB).await;
+    let runs = claims(&*fx.store, BOB).await;
+    assert_eq!(runs.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["free"]);
+    silent.rollback().await.unwrap();
+    assert_eq!(&*claims(&*fx.store, BOB).await[0].id, "locked");
 }
 
 pub async fn a_lease_that_is_given_up_is_free_at_once(fx: Fixture) {

@@ -96,7 +96,7 @@ pub(super) struct Db {
     pub options: PostgresOptions,
     /// For groups of writes and for reads.
     pool: Pool,
-    /// For the lease alone: it must not wait for anything else.
+    /// For the lease alone: it must not wait for anything else. The second one is for when the first does not answer.
     lease: Pool,
     /// For the transactions of steps, which may take long: nothing else is to wait for them.
     transactions: Pool,
@@ -132,7 +132,7 @@ impl Db {
         };
         Ok(Db {
             pool: pool(options.connections)?,
-            lease: pool(1)?,
+            lease: pool(2)?,
             transactions: pool(options.connections)?,
             place: options.place(),
             schema: quoted(&options.schema),

@@ -27,21 +27,46 @@ const RENEW: &str = "
 UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1
 RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1)";
 
-/// It waits for whoever creates or claims something under the right to execute that it takes away.
-const REAP: &str = "DELETE FROM @workers WHERE expires_at < now() AND owner <> $1 RETURNING owner";
+/// The workers that are late. One under whose right something is being created or claimed comes later.
+const LATE: &str = "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 FOR UPDATE SKIP LOCKED";
+
+const LATE_WAITING: &str =
+    "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 ORDER BY owner FOR UPDATE";
+
+/// They are gone when nothing is theirs any more.
+const BURY: &str = "
+DELETE FROM @workers AS workers WHERE owner = ANY ($1)
+    AND NOT EXISTS (SELECT 1 FROM @runs AS runs WHERE runs.owner = workers.owner AND wake_at IS NOT NULL)
+RETURNING owner";
 
 const GIVE_UP: &str = "DELETE FROM @workers WHERE owner = $1 RETURNING owner";
 
 /// The runs become those of a worker that died, or of nobody. Letters that came after it last looked have pulled `wake_at` forward, and
 /// its own later turns may have put it back.
-const ADOPT: &str = "
+macro_rules! adopt {
+    ($lock:literal) => {
+        concat!(
+            "
 WITH orphans AS MATERIALIZED (
-    SELECT key FROM @runs WHERE owner = ANY ($1) AND wake_at IS NOT NULL ORDER BY key FOR NO KEY UPDATE
+    SELECT key FROM @runs WHERE owner = ANY ($1) AND wake_at IS NOT NULL ORDER BY key FOR NO KEY UPDATE",
+            $lock,
+            "
 )
 UPDATE @runs AS runs SET owner = $2, wake_at = CASE WHEN EXISTS (
     SELECT 1 FROM @inbox AS inbox WHERE inbox.run = runs.key AND NOT unread
 ) THEN 0 ELSE wake_at END
-FROM orphans WHERE runs.key = orphans.key RETURNING runs.key";
+FROM orphans WHERE runs.key = orphans.key RETURNING runs.key"
+        )
+    };
+}
+
+const ADOPT_WAITING: &str = adopt!("");
+
+/// Without those that somebody has locked, who may have fallen silent: the others do not wait for it.
+const ADOPT: &str = adopt!(" SKIP LOCKED");
+
+/// After which it is looked again for what was locked.
+const REAP_PAUSES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(300)];
 
 /// A worker's lease, until it is dropped.
 pub(super) struct Lease {
@@ -108,20 +133,26 @@ fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX >> 16)
 }
 
-async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<()> {
-    let dead = session.query(REAP, args![INT8: owner.cast_signed()]).await?;
-    let dead: Vec<i64> = dead.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
-    if !dead.is_empty() {
-        tracing::warn!(workers = dead.len(), "workers have not renewed their leases; their runs are taken over");
-        adopt(shared, session, &dead).await?;
+/// Whether all is taken over from all that are late.
+async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool> {
+    let (late, adopt) = match shared.db.options.skip_locked {
+        true => (LATE, ADOPT),
+        false => (LATE_WAITING, ADOPT_WAITING),
+    };
+    let late = session.query(late, args![INT8: owner.cast_signed()]).await?;
+    let late: Vec<i64> = late.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
+    if late.is_empty() {
+        return Ok(true);
     }
-    Ok(())
+    tracing::warn!(workers = late.len(), "workers have not renewed their leases; their runs are taken over");
+    take_over(shared, session, adopt, &late).await?;
+    Ok(session.query(BURY, args![INT8_ARRAY: late]).await?.len() == late.len())
 }
 
 /// Who was interrupted as well does not take others for dead that are late: the database has kept them all from renewing.
-async fn adopt(shared: &Shared, session: &Session<'_>, owners: &[i64]) -> Result<()> {
+async fn take_over(shared: &Shared, session: &Session<'_>, adopt: &'static str, owners: &[i64]) -> Result<()> {
     let holder = if shared.interrupted.load(Ordering::Acquire) { 0 } else { FREE };
-    let adopted = session.query(ADOPT, args![INT8_ARRAY: owners, INT8: holder]).await?;
+    let adopted = session.query(adopt, args![INT8_ARRAY: owners, INT8: holder]).await?;
     if !adopted.is_empty() {
         let notes = Notes { due: true, ..Notes::default() };
         notes.send(session, &shared.tag, &[]).await?;
@@ -142,13 +173,10 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
             () = tokio::time::sleep_until(deadline) => break,
             () = tokio::time::sleep_until(next) => {}
         }
-        let sent = Instant::now();
-        let renewed = tokio::select! {
+        let (sent, renewed) = tokio::select! {
             biased;
             () = tokio::time::sleep_until(deadline) => break,
-            // A connection that has fallen silent must not cost the lease: there is time for another.
-            () = tokio::time::sleep_until(sent + interval) => Err(Fault::Late),
-            renewed = renew_once(&shared, owner) => renewed,
+            renewed = renew_soon(&shared, owner, interval) => renewed,
         };
         match renewed {
             Ok(Some(late)) => {
@@ -174,6 +202,30 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
     lost.send_replace(true);
 }
 
+/// Renews the lease, and if that is not answered soon, once more on another connection: one that has fallen silent must not
+/// cost it, and one that is merely slow must not be given up. When it was sent, and what came of it.
+async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Instant, Result<Option<i64>>) {
+    let (sent, mut first) = (Instant::now(), std::pin::pin!(renew_once(shared, owner)));
+    if let Ok(renewed) = tokio::time::timeout(soon, &mut first).await {
+        return (sent, renewed);
+    }
+    tracing::warn!("the lease of this worker could not be renewed yet; trying again on another connection");
+    let sent_again = Instant::now();
+    let again = async {
+        loop {
+            match renew_once(shared, owner).await {
+                Ok(renewed) => return renewed,
+                Err(_) => tokio::time::sleep(soon / 5).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        renewed = first => (sent, renewed),
+        renewed = again => (sent_again, Ok(renewed)),
+    }
+}
+
 /// How many other workers are late, if the lease is still there.
 async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     let session = shared.db.connect_for_lease().await?;
@@ -186,17 +238,24 @@ async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     Ok(late)
 }
 
-/// Takes the runs of workers that are late from them.
+/// Takes the runs of workers that are late from them. What was locked for a moment is looked for again at once, and else
+/// by the next renewal.
 async fn see_to_the_late(shared: Arc<Shared>, owner: u64) {
-    let reaped = async {
-        let session = shared.db.connect().await?;
-        session.begin().await?;
-        reap(&shared, &session, owner).await?;
-        session.commit().await
-    };
-    match reaped.await {
-        Ok(()) => shared.signals.changed(),
-        Err(fault) => tracing::warn!(?fault, "late workers could not be seen to; trying again"),
+    for pause in REAP_PAUSES {
+        let reaped = async {
+            let session = shared.db.connect().await?;
+            session.begin().await?;
+            let all = reap(&shared, &session, owner).await?;
+            session.commit().await?;
+            Ok::<_, Fault>(all)
+        };
+        let reaped = reaped.await;
+        shared.signals.changed();
+        match reaped {
+            Ok(true) => return,
+            Ok(false) => tokio::time::sleep(pause).await,
+            Err(fault) => return tracing::warn!(?fault, "late workers could not be seen to; trying again"),
+        }
     }
 }
 
@@ -205,7 +264,7 @@ async fn give_up(shared: Arc<Shared>, owner: u64) {
         let session = shared.db.connect_for_lease().await?;
         session.begin().await?;
         if !session.query(GIVE_UP, args![INT8: owner.cast_signed()]).await?.is_empty() {
-            adopt(&shared, &session, &[owner.cast_signed()]).await?;
+            take_over(&shared, &session, ADOPT_WAITING, &[owner.cast_signed()]).await?;
         }
         session.commit().await
     };
