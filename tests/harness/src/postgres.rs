@@ -31,8 +31,13 @@ pub fn lacking_binaries() -> Option<String> {
     }
 }
 
-/// A schema of a database that nobody else has, as a URL.
+/// A schema of a database that nobody else has, as a URL, and few connections to it.
 pub fn url() -> String {
+    format!("{}&connections=4", schema_url())
+}
+
+/// A schema of a database that nobody else has, as a URL.
+pub fn schema_url() -> String {
     static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
     let schema = format!("t{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
     let base = match std::env::var("DATABASE_URL") {
@@ -44,7 +49,7 @@ pub fn url() -> String {
     };
     let base = std::env::var(POOLER).unwrap_or(base);
     let with = if base.contains('?') { '&' } else { '?' };
-    format!("{base}{with}schema={schema}&connections=4")
+    format!("{base}{with}schema={schema}")
 }
 
 /// The database of such a URL, with its schema on the path.

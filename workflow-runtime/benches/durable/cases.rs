@@ -4,6 +4,8 @@ mod fan_out;
 mod flat;
 mod memory;
 pub mod parked;
+#[cfg(all(unix, feature = "postgres"))]
+pub mod postgres;
 mod replay;
 mod sequential;
 mod start;
@@ -22,7 +24,7 @@ pub struct Case {
     pub measure: fn(&Disk) -> Result<Row>,
 }
 
-pub static CASES: [Case; 9] = [
+pub static CASES: &[Case] = &[
     sequential::CASE,
     throughput::CASE,
     start::CASE,
@@ -32,6 +34,16 @@ pub static CASES: [Case; 9] = [
     memory::CASE,
     parked::CASE,
     timers::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::throughput::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::workers::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::sequential::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::start::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::idle::CASE,
 ];
 
 /// A step that does nothing, so that what is measured is the recording of it.

@@ -87,7 +87,7 @@ impl fmt::Display for Disk {
 }
 
 /// The type of the file system that a path is on, where the system tells.
-fn filesystem(path: &Path) -> Option<String> {
+pub fn filesystem(path: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

@@ -1,7 +1,7 @@
 //! What durability costs, each figure beside the raw work that bounds it, on the same disk and in the same minutes.
 //!
 //! ```text
-//! cargo bench -p workflow-runtime --bench durable [-- [--case NAME]... [--json] [--check]]
+//! cargo bench -p workflow-runtime --bench durable [--features postgres] [-- [--case NAME]... [--json] [--check]]
 //! ```
 //!
 //! `--json` prints a line for each row in place of the table; `--check` fails if a bar is missed. The files are made
@@ -14,6 +14,10 @@
 //! one day; what is to be compared from day to day is the ratio. Ours and raw take turns, and a pair during which bare
 //! syncs of the disk became faster or slower is taken again.
 //!
+//! The cases named `postgres_..` are there with the feature `postgres`. They use the database of `DATABASE_URL`, or start a
+//! cluster of their own in the system's temporary directory; they are skipped where neither can be. Raw is then the same
+//! rows by prepared statements of PostgreSQL, a group as one insert of whole arrays.
+//!
 //! `cpu_us` and `raw_cpu_us` are the processor time of a unit on all threads, which a busy machine disturbs least;
 //! `in_store_us` is how much of a row's time was spent inside the store.
 
@@ -24,6 +28,8 @@ mod heap;
 mod options;
 mod ours;
 mod pairs;
+#[cfg(all(unix, feature = "postgres"))]
+mod postgres;
 mod process;
 mod raw;
 mod report;
@@ -52,12 +58,26 @@ fn bench() -> Result<bool> {
         return outcome.map(|()| true);
     }
     let options = Options::parse(std::env::args().skip(1))?;
+    let outcome = measure(&options);
+    #[cfg(all(unix, feature = "postgres"))]
+    workflow_harness::postgres::stop();
+    outcome
+}
+
+fn measure(options: &Options) -> Result<bool> {
     let disk = Disk::open()?;
     eprintln!("{disk}");
     let mut rows = Vec::new();
     for case in &options.cases {
         eprintln!("{}: {}", case.name, case.about);
-        let row = (case.measure)(&disk).map_err(|error| format!("{}: {error}", case.name))?;
+        let row = match (case.measure)(&disk) {
+            Ok(row) => row,
+            Err(error) if error.is::<report::Skipped>() => {
+                eprintln!("{}: skipped: {error}", case.name);
+                continue;
+            }
+            Err(error) => return Err(format!("{}: {error}", case.name).into()),
+        };
         if options.json {
             println!("{}", row.json());
         }

@@ -30,7 +30,7 @@ impl Options {
             }
         }
         if options.cases.is_empty() {
-            options.cases.extend(&CASES);
+            options.cases.extend(CASES);
         }
         Ok(options)
     }

@@ -30,6 +30,19 @@ impl Bar {
     }
 }
 
+/// Why a case was not measured: the machine lacks something.
+#[derive(Debug)]
+#[cfg_attr(not(all(unix, feature = "postgres")), expect(dead_code))]
+pub struct Skipped(pub String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
 /// A case's result.
 pub struct Row {
     case: &'static str,
