@@ -165,6 +165,9 @@ pub struct TokenRow {
     pub state: TokenState,
 }
 
+/// Open tokens, by their names.
+pub type OpenTokens = Vec<(Arc<str>, TokenRow)>;
+
 /// What a token says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenLabel {
@@ -815,7 +818,7 @@ pub trait Store: Send + Sync + 'static {
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
 
     /// The open tokens of a run and of its children, by their names.
-    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>>;
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>>;
 
     /// A token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;

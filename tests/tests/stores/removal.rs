@@ -14,7 +14,7 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 }
 
 fn open(token: &str, op: Option<u64>) -> Open {
-    let label = TokenLabel { type_name: MARK.into(), metadata: None };
+    let label = TokenLabel { type_name: MARK.into(), metadata: None, once: false };
     Open { token: token.into(), op, label, refusal: letter("refused") }
 }
 

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Attributes, ChunkPage, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow, Notice, Outcome,
-    Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
+    Attributes, ChunkPage, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow, Notice,
+    OpenTokens, Outcome, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -180,7 +180,7 @@ impl<S: Store> Store for Counting<S> {
         self.store.children(run)
     }
 
-    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         self.store.open_tokens(run)
     }
 

@@ -22,7 +22,9 @@ pub fn schema() -> Result<String> {
     let temporary = std::env::temp_dir();
     if std::env::var_os("DATABASE_URL").is_none() && disk::filesystem(&temporary).as_deref() == Some("tmpfs") {
         let temporary = temporary.display();
-        return Err(Skipped(format!("{temporary} is on tmpfs, where a sync costs nothing: name a disk with TMPDIR")).into());
+        return Err(
+            Skipped(format!("{temporary} is on tmpfs, where a sync costs nothing: name a disk with TMPDIR")).into()
+        );
     }
     let url = harness::schema_url();
     // A runtime of its own, which takes its connections with it.

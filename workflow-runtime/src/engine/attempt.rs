@@ -284,7 +284,10 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
 pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
     SCOPE
         .try_with(|scope| match &scope.origin {
-            None => Ok(scope.life.part(Parting::Finished(value))),
+            None => {
+                scope.life.part(Parting::Finished(value));
+                Ok(())
+            }
             Some(_) => {
                 Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")
                     .help("return the value, and let the workflow call `finish`")

@@ -65,6 +65,16 @@ struct Open {
     attempt: Option<(u32, SystemTime)>,
 }
 
+/// What a span tells.
+struct Told {
+    name: String,
+    began: SystemTime,
+    ended: SystemTime,
+    attributes: Vec<KeyValue>,
+    /// Why it is told as one that failed.
+    failure: Option<Value>,
+}
+
 /// The spans of one run.
 struct Spans<'a> {
     telemetry: &'a Telemetry,
@@ -96,19 +106,10 @@ fn exception(at: SystemTime, error: &Value) -> SpanEvents {
 }
 
 impl Spans<'_> {
-    fn span(
-        &self,
-        id: &str,
-        parent: Option<&str>,
-        name: String,
-        times: (SystemTime, SystemTime),
-        attributes: Vec<KeyValue>,
-        status: SpanStatus,
-        events: SpanEvents,
-    ) {
+    fn span(&self, id: &str, parent: Option<&str>, told: Told) {
         let trace_id = TraceId::from_hex(&self.trace.trace_id).unwrap_or(TraceId::INVALID);
         let span = |id: &str| SpanId::from_hex(id).unwrap_or(SpanId::INVALID);
-        let mut attributes = attributes;
+        let Told { name, began, ended, mut attributes, failure } = told;
         attributes.extend(
             self.trace
                 .metadata
@@ -122,13 +123,13 @@ impl Spans<'_> {
             parent_span_is_remote: false,
             span_kind: SpanKind::Internal,
             name: name.into(),
-            start_time: times.0,
-            end_time: times.1.max(times.0),
+            start_time: began,
+            end_time: ended.max(began),
             attributes,
             dropped_attributes_count: 0,
-            events,
+            events: failure.as_ref().map(|error| exception(ended, error)).unwrap_or_default(),
             links: SpanLinks::default(),
-            status,
+            status: failure.as_ref().map_or(SpanStatus::Ok, failed),
             instrumentation_scope: self.telemetry.scope.clone(),
         });
     }
@@ -150,12 +151,9 @@ impl Spans<'_> {
         open.attempt = next.map(|next| (number + 1, next));
         let name = format!("attempt {number} of {}", open.name);
         let attributes = vec![KeyValue::new("workflow.step.attempt", i64::from(number))];
-        let (status, events) = match error {
-            Some(error) => (failed(error), exception(at, error)),
-            None => (SpanStatus::Unset, SpanEvents::default()),
-        };
         let id = span_id(&["attempt", &key, &number.to_string()]);
-        self.span(&id, Some(&span_id(&["op", &key])), name, (began, at), attributes, status, events);
+        let told = Told { name, began, ended: at, attributes, failure: error.cloned() };
+        self.span(&id, Some(&span_id(&["op", &key])), told);
     }
 
     fn end(&mut self, at: SystemTime, operation: u64, error: Option<&Value>, output: Option<&Value>) {
@@ -172,13 +170,9 @@ impl Spans<'_> {
             let duration = at.duration_since(began).unwrap_or(Duration::ZERO);
             self.telemetry.steps.record(duration.as_secs_f64(), &[name, outcome]);
         }
-        let (status, events) = match error {
-            Some(error) => (failed(error), exception(at, error)),
-            None => (SpanStatus::Ok, SpanEvents::default()),
-        };
         let run = span_id(&["run", &self.identity.run]);
-        let parents = (span_id(&["op", &key]), run);
-        self.span(&parents.0, Some(&parents.1), format!("{kind} {name}"), (began, at), attributes, status, events);
+        let told = Told { name: format!("{kind} {name}"), began, ended: at, attributes, failure: error.cloned() };
+        self.span(&span_id(&["op", &key]), Some(&run), told);
     }
 
     fn input(&self, input: &Value) -> Vec<KeyValue> {
@@ -284,21 +278,20 @@ impl Inner {
             let tags = trace.tags.iter().map(|tag| StringValue::from(tag.to_string())).collect();
             attributes.push(KeyValue::new("workflow.tags", Attribute::Array(Array::String(tags))));
         }
-        let (mut outcome, mut exceptions) = (SpanStatus::Ok, SpanEvents::default());
+        let mut failure = None;
         match &last.kind {
             RunEventKind::Ended { end: Ending::Completed { output } } if !trace.hide_output => {
                 attributes.push(KeyValue::new("workflow.output", output.to_string()));
             }
-            RunEventKind::Ended { end: Ending::Failed { error } } => {
-                (outcome, exceptions) = (failed(error), exception(last.at, error));
-            }
-            RunEventKind::Ended { end: Ending::Cancelled { reason } } => outcome = SpanStatus::error(reason.clone()),
+            RunEventKind::Ended { end: Ending::Failed { error } } => failure = Some(error.clone()),
+            RunEventKind::Ended { end: Ending::Cancelled { reason } } => failure = Some(Value::from(reason.clone())),
             _ => {}
         }
         let short = run.workflow.rsplit("::").next().unwrap_or(&run.workflow);
         let name = trace.name.as_deref().map_or_else(|| format!("workflow {short}"), str::to_owned);
         let own = span_id(&["run", &id]);
-        spans.span(&own, trace.parent_span_id.as_deref(), name, (first.at, last.at), attributes, outcome, exceptions);
+        let told = Told { name, began: first.at, ended: last.at, attributes, failure };
+        spans.span(&own, trace.parent_span_id.as_deref(), told);
         Ok(())
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, Outcome, Ownership, Position,
-    RunKey, RunRow, Status, Store, TokenRow, Write,
+    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Outcome, Ownership,
+    Position, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -174,7 +174,7 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().children(run)) })
     }
 
-    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(async move { Ok(self.shared.lock().open_tokens(run)) })
     }
 

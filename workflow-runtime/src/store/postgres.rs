@@ -45,7 +45,7 @@ pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
     Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, InboxRow, JournalRow, NEVER, Notice,
-    Outcome, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    OpenTokens, Outcome, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -263,7 +263,7 @@ impl Store for PostgresStore {
         Box::pin(effects::children(&self.shared.db, run))
     }
 
-    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(tokens::open_tokens(&self.shared.db, run))
     }
 

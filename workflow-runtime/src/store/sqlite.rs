@@ -34,8 +34,8 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, Outcome, Ownership, Position,
-    RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Outcome, Ownership,
+    Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -251,7 +251,7 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| effects::children(connection, &run)))
     }
 
-    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<(Arc<str>, TokenRow)>, Error>> {
+    fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(self.readers.read("the tokens of a run", move |connection| tokens::open_tokens(connection, run)))
     }
 

@@ -79,9 +79,7 @@ impl Raw {
                 let turns: Vec<&[u8]> = columns.iter().map(|row| &row.2[..]).collect();
                 let checksums: Vec<i32> = columns.iter().map(|row| row.3).collect();
                 let bodies: Vec<&[u8]> = positions.iter().map(|_| &*self.body).collect();
-                self.client
-                    .execute(&self.group, &[&positions, &runs, &indexes, &turns, &checksums, &bodies])
-                    .await?;
+                self.client.execute(&self.group, &[&positions, &runs, &indexes, &turns, &checksums, &bodies]).await?;
                 appended = end;
             }
             Ok::<_, tokio_postgres::Error>(())
