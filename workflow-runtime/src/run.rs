@@ -484,7 +484,7 @@ where
     E: Failure,
 {
     /// Waits for its end, and gives all that it did: a failed or a cancelled run is an outcome like any other, and so is one
-    /// that is stuck. See [`Outcome`].
+    /// that is stuck. See [`Outcome`](crate::Outcome).
     ///
     /// # Errors
     ///
