@@ -59,7 +59,7 @@ struct Scope {
     inner: AtomicU32,
     life: Arc<Life>,
     /// What earlier attempts were resumed with, by label.
-    resumed: Arc<BTreeMap<Box<str>, Payload>>,
+    resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
 }
 
 /// Whether an attempt is still wanted.
@@ -269,7 +269,7 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
         .try_with(|scope| {
             let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
             let label = label.unwrap_or(own);
-            if let Some(value) = scope.resumed.get(label) {
+            if let Some(value) = scope.resumed.as_ref().and_then(|resumed| resumed.get(label)) {
                 return InStep::Resumed(value.clone());
             }
             let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
@@ -413,13 +413,13 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
             let work = Work::Step { definition, input, limits };
             let resumed = step.suspensions.as_ref().map(|suspensions| suspensions.resumed.clone());
-            Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed.unwrap_or_default()))
+            Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed))
         }
         Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
     })?;
     let (work, step, attempt, origin, resumed) = match step {
         Some(step) => step,
-        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None, Arc::default()),
+        None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None, None),
     };
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
