@@ -357,7 +357,8 @@ on_each_store! {
         until_suspended(&run).await;
         let steps = run.steps().await.unwrap();
         let called = steps.iter().find(|step| step.step.ends_with("works_elsewhere")).unwrap().event;
-        // Its hook's token is free then.
+        // Its child has begun; and its hook's token is free then.
+        lab.executed("child", 1).await;
         assert!(soon(run.cancel("the fork takes over")).await.unwrap());
         let fork = run.fork(called).await.unwrap();
         until_suspended(&fork).await;
