@@ -173,6 +173,20 @@ on_each_store! {
         }
     }
 
+    async fn output_writer_of_a_start_that_is_refused_takes_nothing_from_the_other(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let created = engine.create_run(tells_when_it_is_told_to).await.unwrap();
+        let (first, second) = (Taken::default(), Taken::default());
+        let takes = first.clone();
+        let run = created.start(()).output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
+        let takes = second.clone();
+        let refused = created.start(()).output_writer(move |chunk| takes.clone().take(chunk)).await;
+        assert_eq!(refused.unwrap_err().code(), Code::AlreadyStarted);
+        engine.resume_hook("tell", &()).hold_for(std::time::Duration::from_secs(60)).await.unwrap();
+        soon(&run).await.unwrap();
+        assert_eq!((first.of("later"), second.len()), (vec![0, 1, 2], 0));
+    }
+
     async fn output_writer_belongs_to_its_start(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::environment::Random;
 use super::live::{InboxRead, Live, Seat, run_span};
+use super::output::Output;
 use super::queries::not_found;
 use super::{Inner, effects, letters, turn};
 use crate::codec::{Payload, excerpt};
@@ -142,22 +143,26 @@ pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>)
 /// The writer of a run that is being started; taken away again unless it is kept.
 struct TakesOutput {
     engine: Arc<Inner>,
-    run: Option<Arc<str>>,
+    run: Arc<str>,
+    output: Option<Arc<Output>>,
 }
 
 impl TakesOutput {
     fn keep(mut self, outcome: &Outcome) {
-        let Some(run) = self.run.take() else { return };
-        if let Outcome::Created(key) = outcome {
-            self.engine.runtime.spawn(self.engine.clone().tail_output(run, *key));
+        if let Outcome::Created(key) = outcome
+            && let Some(output) = self.output.take()
+        {
+            let (engine, run) = (self.engine.clone(), self.run.clone());
+            engine.outputs.keep(&run, output.clone());
+            self.engine.runtime.spawn(engine.tail_output(run, *key, output));
         }
     }
 }
 
 impl Drop for TakesOutput {
     fn drop(&mut self) {
-        if let Some(run) = self.run.take() {
-            self.engine.outputs.remove(&run);
+        if let Some(output) = &self.output {
+            self.engine.outputs.remove(&self.run, output);
         }
     }
 }
@@ -230,10 +235,11 @@ impl Inner {
 
     /// Lets a writer take what the run writes from its very beginning, unless it comes to nothing.
     fn takes_output(self: &Arc<Self>, run: &Arc<str>, writer: Option<OutputWriter>) -> TakesOutput {
-        if let Some(writer) = &writer {
-            self.outputs.insert(run, writer.clone());
+        let output = writer.map(|writer| Arc::new(Output::new(writer)));
+        if let Some(output) = &output {
+            self.outputs.add(run, output);
         }
-        TakesOutput { engine: self.clone(), run: writer.map(|_| run.clone()) }
+        TakesOutput { engine: self.clone(), run: run.clone(), output }
     }
 
     fn new_run(

@@ -34,18 +34,33 @@ impl Outputs {
         self.lock().get(run).cloned()
     }
 
-    pub fn insert(&self, run: &Arc<str>, writer: OutputWriter) {
-        self.lock().insert(run.clone(), Arc::new(Output { writer, taken: Mutex::default() }));
+    /// Adds a writer for a run that is about to be started, unless another start of the same id is at it.
+    pub fn add(&self, run: &Arc<str>, output: &Arc<Output>) {
+        self.lock().entry(run.clone()).or_insert_with(|| output.clone());
     }
 
-    pub fn remove(&self, run: &str) {
-        let gone = self.lock().remove(run);
-        // Outside the lock: it is the user's.
-        drop(gone);
+    /// Puts the writer of the start that has succeeded in the place of any other.
+    pub fn keep(&self, run: &Arc<str>, output: Arc<Output>) {
+        // Dropped outside the lock: it is the user's.
+        let _other = self.lock().insert(run.clone(), output);
+    }
+
+    pub fn remove(&self, run: &str, output: &Arc<Output>) {
+        let _gone = {
+            let mut outputs = self.lock();
+            match outputs.get(run) {
+                Some(there) if Arc::ptr_eq(there, output) => outputs.remove(run),
+                _ => None,
+            }
+        };
     }
 }
 
 impl Output {
+    pub fn new(writer: OutputWriter) -> Self {
+        Output { writer, taken: Mutex::default() }
+    }
+
     /// Writes a chunk and gives it to the writer, with those before it that others have written.
     pub async fn write<W: Future<Output = Result<()>>>(
         &self,
@@ -119,9 +134,9 @@ fn not_taken(run: &str, error: &Error) {
 
 impl Inner {
     /// Gives the writer of a run what is written elsewhere, until the run has ended.
-    pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey) {
+    pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey, output: Arc<Output>) {
         let mut follows = false;
-        while let Some(output) = self.outputs.get(&run) {
+        loop {
             let mut waiter = self.readers.register(&run);
             match self.take_output(&output, &run, key).await {
                 Ok(true) => break,
@@ -139,7 +154,7 @@ impl Inner {
             let _ = (&mut waiter.ended).await;
             follows = false;
         }
-        self.outputs.remove(&run);
+        self.outputs.remove(&run, &output);
     }
 
     /// Whether the run has ended.
