@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
+pub mod disk;
 pub mod postgres;
 mod run;
 

@@ -1,12 +1,12 @@
-//! A harness of the tests' own, for those that not every machine can run: what lacks a database is reported as ignored,
-//! with a word on how to get one, and never as passed.
+//! A harness of the tests' own, for those that not every machine can run: what lacks a database, or leave to mount a disk,
+//! is reported as ignored, with a word on how to get it, and never as passed.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-use crate::postgres;
+use crate::{disk, postgres};
 
 /// A test of a binary whose `main` is [`main`](crate::main): see [`case!`](crate::case).
 pub struct Case {
@@ -35,11 +35,16 @@ pub enum Needs {
     Pooler,
     /// A cluster, and what makes certificates.
     Tls,
+    /// Leave to mount a [`Disk`](disk::Disk).
+    Disk,
+    /// A cluster on such a disk.
+    ClusterOnDisk,
 }
 
 /// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
 /// runtime of one thread, or on one of two if it says `#[threads]`
-/// or what it needs: `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`.
+/// or what it needs: `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`, `#[disk]`,
+/// `#[cluster_on_disk]`.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
@@ -61,6 +66,16 @@ macro_rules! case {
         async fn $name() $body
 
         $crate::case!(@ $name, Tls, || $crate::threads($name()));
+    };
+    (#[disk] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Disk, || $crate::threads($name()));
+    };
+    (#[cluster_on_disk] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, ClusterOnDisk, || $crate::threads($name()));
     };
     (#[pooler] async fn $name:ident() $body:block) => {
         async fn $name() $body
@@ -118,9 +133,16 @@ pub fn main(file: &str) -> ExitCode {
         Needs::Cluster => postgres::lacking_binaries(),
         Needs::Pooler => postgres::lacking_pooler(),
         Needs::Tls => postgres::lacking_tls(),
+        Needs::Disk => disk::lacking(),
+        Needs::ClusterOnDisk => postgres::lacking_binaries().or_else(disk::lacking),
     };
     if let Some(lacking) = lacking(Needs::Cluster) {
         eprintln!("tests on PostgreSQL are ignored: {lacking}");
+    }
+    if inventory::iter::<Case>().any(|case| matches!(case.needs, Needs::Disk | Needs::ClusterOnDisk))
+        && let Some(lacking) = disk::lacking()
+    {
+        eprintln!("tests of a full disk are ignored: {lacking}");
     }
     let required = std::env::var_os("WORKFLOW_REQUIRE_POSTGRES").is_some_and(|value| value == "1");
     let mut trials: Vec<Trial> =
@@ -143,7 +165,11 @@ fn trial(case: &'static Case, lacking: Option<String>, required: bool) -> Trial 
             (case.run)();
             Ok(())
         }),
-        Some(lacking) => Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required),
+        Some(lacking) => {
+            // A container may be forbidden to mount anything, whatever is installed in it.
+            let ignored = !required || matches!(case.needs, Needs::Disk | Needs::ClusterOnDisk);
+            Trial::test(name, move || Err(lacking.into())).with_ignored_flag(ignored)
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a user, a disk or another program can get wrong: each is a clear error with a stable code, and nothing that was
 //! acknowledged is lost by it.
 
-mod disk;
 mod files;
 mod handles;
 mod ids;

@@ -17,6 +17,7 @@ mod continuation;
 mod created;
 mod edges;
 mod eviction;
+mod full_disk;
 mod hooks;
 mod http;
 mod lifecycle;

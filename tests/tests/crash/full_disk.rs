@@ -1,11 +1,8 @@
 //! The database's disk is full for a while.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
+use workflow_harness::disk::Disk;
 use workflow_harness::postgres::Cluster;
 use workflow_tests::chain::Chain;
 
@@ -16,43 +13,11 @@ use super::workers::ids;
 const LINKS: u32 = 6;
 const RUNS: usize = 50;
 
-/// A mounted file system, in memory.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(path: &Path) -> Option<Self> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=128m", "tmpfs"]).arg(path).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Disk(path.to_owned()))
-    }
-
-    /// Takes all the room that there is.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut filler = File::create(&path).expect("there is room for a name");
-        let mut block = 1 << 20;
-        while block > 0 {
-            if filler.write_all(&vec![0; block]).is_err() {
-                block /= 2;
-            }
-        }
-        path
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 case! {
-    #[cluster]
+    #[cluster_on_disk]
     async fn a_full_disk_is_waited_for() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let Some(disk) = Disk::mount(directory.path()) else {
-            eprintln!("not tested: no file system may be mounted here");
-            return;
-        };
+        let disk = Disk::mount(directory.path(), "128m").expect("it can be mounted");
         let home = directory.path().join("postgres");
         std::fs::create_dir(&home).expect("a directory on it");
         let cluster = Cluster::start_in(home, "-c max_wal_size=32MB -c min_wal_size=32MB");

@@ -1,0 +1,55 @@
+//! A small disk of a test's own, which can be full.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted file system, in memory.
+pub struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts one over a directory. The size is as `mount` has it: `128m`.
+    ///
+    /// # Errors
+    ///
+    /// It may not be mounted here.
+    pub fn mount(path: &Path, size: &str) -> Result<Self, String> {
+        let options = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();
+        let output = mounted.map_err(|error| format!("mount: {error}"))?;
+        let refused = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        output.status.success().then(|| Disk(path.to_owned())).ok_or_else(refused)
+    }
+
+    /// Takes all the room that there is, with a file that is to be removed.
+    ///
+    /// # Panics
+    ///
+    /// Not even a file can be created.
+    #[must_use]
+    pub fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut filler = File::create(&path).expect("there is room for a name");
+        let mut block = 1 << 16;
+        while block > 0 {
+            if filler.write_all(&vec![0; block]).is_err() {
+                block /= 2;
+            }
+        }
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Why there can be no [`Disk`] here, if so.
+pub(crate) fn lacking() -> Option<String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string());
+    let disk = directory.and_then(|directory| Disk::mount(directory.path(), "1m").map(|disk| (disk, directory)));
+    disk.err().map(|error| format!("no file system may be mounted here, as root can: {error}"))
+}
