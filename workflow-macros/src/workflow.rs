@@ -141,7 +141,7 @@ fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], type
             result_schema: || {
                 #[allow(unused_imports)]
                 use #v1::NoSchema as _;
-                #v1::SchemaOf::<<#output as #v1::Fallible>::Ok>::new().find()
+                #v1::ResultSchemaOf::<#output>::new().find()
             },
         }
     }

@@ -219,6 +219,8 @@ impl From<Error> for JsonError {
     }
 }
 
+// It is none that a user would name.
+#[diagnostic::do_not_recommend]
 impl Failure for JsonError {}
 
 /// Says what the payloads of a type look like: [`HookInfo::schema`](crate::HookInfo::schema) has its JSON Schema then, and what
@@ -280,6 +282,25 @@ impl<T: schemars::JsonSchema> SchemaOf<T> {
     }
 }
 
+/// Finds the schema of what a function returns if all is well, if that has one.
+pub struct ResultSchemaOf<R>(std::marker::PhantomData<fn() -> R>);
+
+impl<R> ResultSchemaOf<R> {
+    /// Of this type, which is no `Result` if the user made a mistake: that is told elsewhere.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        ResultSchemaOf(std::marker::PhantomData)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<T: schemars::JsonSchema, E> ResultSchemaOf<std::result::Result<T, E>> {
+    /// The schema.
+    pub fn find(&self) -> Option<Value> {
+        Some(schema::<T>())
+    }
+}
+
 /// Of a type that has no schema.
 pub trait NoSchema {
     /// Nothing.
@@ -289,3 +310,4 @@ pub trait NoSchema {
 }
 
 impl<T> NoSchema for SchemaOf<T> {}
+impl<R> NoSchema for ResultSchemaOf<R> {}

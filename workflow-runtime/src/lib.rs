@@ -184,7 +184,7 @@ pub mod __private {
         pub use inventory;
         pub use serde;
 
-        pub use crate::catalog::{Described, NoSchema, SchemaOf};
+        pub use crate::catalog::{Described, NoSchema, ResultSchemaOf, SchemaOf};
         #[cfg(feature = "schema")]
         pub use crate::catalog::{remember, schema};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
@@ -198,6 +198,6 @@ pub mod __private {
         pub use crate::step::StepCall;
         #[cfg(feature = "postgres")]
         pub use crate::store::Transaction;
-        pub use crate::workflow::{Fallible, Workflow};
+        pub use crate::workflow::Workflow;
     }
 }

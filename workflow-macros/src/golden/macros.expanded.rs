@@ -27,9 +27,7 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
             result_schema: || {
                 #[allow(unused_imports)]
                 use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::SchemaOf::<
-                    <Result<()> as ::workflow_runtime::__private::v1::Fallible>::Ok,
-                >::new()
+                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
                     .find()
             },
         });

@@ -44,11 +44,8 @@ fn not_async(
             result_schema: || {
                 #[allow(unused_imports)]
                 use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::SchemaOf::<
-                    <::core::result::Result<
-                        (),
-                        ::workflow_runtime::__private::v1::Error,
-                    > as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                ::workflow_runtime::__private::v1::ResultSchemaOf::<
+                    ::core::result::Result<(), ::workflow_runtime::__private::v1::Error>,
                 >::new()
                     .find()
             },

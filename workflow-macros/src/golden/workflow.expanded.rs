@@ -38,8 +38,8 @@ pub fn checkout(
             result_schema: || {
                 #[allow(unused_imports)]
                 use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::SchemaOf::<
-                    <Result<String> as ::workflow_runtime::__private::v1::Fallible>::Ok,
+                ::workflow_runtime::__private::v1::ResultSchemaOf::<
+                    Result<String>,
                 >::new()
                     .find()
             },
@@ -104,9 +104,7 @@ fn greet(
             result_schema: || {
                 #[allow(unused_imports)]
                 use my::reexport::__private::v1::NoSchema as _;
-                my::reexport::__private::v1::SchemaOf::<
-                    <Result<String> as my::reexport::__private::v1::Fallible>::Ok,
-                >::new()
+                my::reexport::__private::v1::ResultSchemaOf::<Result<String>>::new()
                     .find()
             },
         });
@@ -163,9 +161,7 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
             result_schema: || {
                 #[allow(unused_imports)]
                 use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::SchemaOf::<
-                    <Result<()> as ::workflow_runtime::__private::v1::Fallible>::Ok,
-                >::new()
+                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
                     .find()
             },
         });
