@@ -18,6 +18,7 @@ mod client;
 mod create;
 mod effects;
 mod environment;
+mod events;
 mod eviction;
 mod history;
 mod letters;

@@ -3,20 +3,19 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 
 use super::Inner;
 use super::attempt::{self, Begin};
-use super::live::{Arrival, IDLE, Live, Parting, Seat, What};
+use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::wait::Finished;
-use super::{effects, eviction, letters};
+use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
-use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, Suspension, TurnRecord, panic_text};
+use crate::registry;
+use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord, panic_text};
 use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Settle, Status, Turn};
 
 /// Takes turns until nothing is left in the mailbox.
@@ -206,7 +205,8 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                     live.attempt_ended(*op);
                     draft.settles.extend(live.settle(*op, true));
                 }
-                let wanted = wanted(seat, &draft, &event);
+                let first = seat.next_index == 0 && draft.record.deliveries.is_empty();
+                let wanted = events::wanted(seat, first, &event);
                 if !wanted
                     && matches!(event, Event::Payload { .. } | Event::Cancel { .. })
                     && seat.core.shared().is_continuing()
@@ -223,16 +223,16 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                     }
                     _ => draft.delivered.push(sequence),
                 }
-                (wanted.then(|| refused_step(seat, event)), Some(sequence))
+                (wanted.then(|| events::refused_step(seat, event)), Some(sequence))
             }
             What::Parted { op, parting } => {
                 live.attempt_ended(op);
                 draft.settles.extend(live.settle(op, false));
-                (parted_event(seat, op, parting), None)
+                (events::parted(seat, op, parting), None)
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
-                let event = attempt_event(engine, live, seat, op, result);
+                let event = events::attempt(engine, live, seat, op, result);
                 draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
                 (event, None)
             }
@@ -291,7 +291,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
             What::Attempt { op, result } => (op, result),
             What::Parted { op, parting } => {
                 draft.settles.extend(live.settle(op, false));
-                if let Some(event) = parted_event(seat, op, parting) {
+                if let Some(event) = events::parted(seat, op, parting) {
                     give_back(engine, draft, event, None);
                 }
                 continue;
@@ -301,7 +301,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
         let event = match result {
             // Also if the panic has unwound the operation: the code that goes on will have it again.
             Ok(value) => Some(Event::Completed { op, value }),
-            failed => attempt_event(engine, live, seat, op, failed),
+            failed => events::attempt(engine, live, seat, op, failed),
         };
         draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
         if let Some(event) = event {
@@ -321,113 +321,6 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
     {
         draft.returned.push(letter);
     }
-}
-
-/// Whether the run still waits for what a letter brings.
-fn wanted(seat: &Seat, draft: &Draft, event: &Event) -> bool {
-    match event {
-        Event::Started { .. } => seat.next_index == 0 && draft.record.deliveries.is_empty(),
-        Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
-        Event::WakeUp | Event::Reopened { .. } => true,
-        Event::Conflict { op, .. } => {
-            let waits = |kind: &Kind| match kind {
-                Kind::Hook(_) => true,
-                Kind::Step(step) => step.suspension().is_some(),
-                _ => false,
-            };
-            seat.core.shared().with_open(*op, waits) == Some(true)
-        }
-        Event::Payload { op, value } => {
-            let check = seat.core.shared().with_open(*op, |kind| match kind {
-                Kind::Hook(hook) => Some(Ok(hook.check)),
-                Kind::Step(step) => step.suspension().map(|suspension| Err(suspension.type_name.clone())),
-                _ => None,
-            });
-            // Outside the run's lock: it is code of the user's type.
-            let fits = check.flatten().map(|check| match check {
-                Ok(check) => check(value),
-                Err(type_name) => registry::check_payload(&type_name, value),
-            });
-            let Some(fits) = fits else { return false };
-            if let Err(error) = &fits {
-                tracing::warn!(run = %seat.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
-            }
-            fits.is_ok()
-        }
-        Event::Completed { op, .. }
-        | Event::Failed { op, .. }
-        | Event::Attempt { op, .. }
-        | Event::Suspended { op, .. }
-        | Event::Finished { op, .. }
-        | Event::Timer { op }
-        | Event::Woken { op }
-        | Event::Ended { op, .. } => seat.core.shared().with_open(*op, |_| ()).is_some(),
-    }
-}
-
-/// A step that cannot wait, since the label is another one's, has failed.
-fn refused_step(seat: &Seat, event: Event) -> Event {
-    let Event::Conflict { op, owner } = &event else { return event };
-    let adopt = seat.core.shared().with_open(*op, |kind| match kind {
-        Kind::Step(step) => Some((step.definition.adopt, step.suspension()?.label.clone())),
-        _ => None,
-    });
-    let Some((adopt, label)) = adopt.flatten() else { return event };
-    let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
-        .run(owner)
-        .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
-    Event::Failed { op: *op, error: registry::adopted(adopt, error.into_fatal()).error }
-}
-
-/// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
-fn parted_event(seat: &Seat, op: u64, parting: Parting) -> Option<Event> {
-    seat.core.shared().with_open(op, |_| ())?;
-    Some(match parting {
-        Parting::Suspended(Suspension { label, payload, type_name }) => {
-            Event::Suspended { op, label, payload, type_name: (*type_name).into() }
-        }
-        Parting::Finished(value) => Event::Finished { op, value },
-    })
-}
-
-/// What the end of an attempt is to the run. Nothing if the run has dropped the step.
-fn attempt_event(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
-    let (attempt, counted, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
-        Kind::Step(request) => {
-            let (counted, policy) = (request.counted(), Some(request.policy.clone()));
-            (request.attempt, counted, policy, request.definition.source.id)
-        }
-        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
-            (1, 1, None, crate::replay::NONDETERMINISTIC)
-        }
-    })?;
-    let failure = match result {
-        Ok(value) => return Some(Event::Completed { op, value }),
-        Err(failure) => failure,
-    };
-    let last = failure.fatal || seat.core.shared().is_last_attempt(op);
-    let retry = policy.filter(|policy| !last && counted <= policy.retries);
-    let Some(policy) = retry else {
-        tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");
-        return Some(Event::Failed { op, error: failure.error });
-    };
-    let delay = retry_delay(engine, &policy, counted, &failure);
-    tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
-    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let not_before = engine.environment.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
-    Some(Event::Attempt { op, attempt, error: failure.error, not_before })
-}
-
-/// Exponential backoff with full jitter: uniform in 0 to min(max, min * 2^n), as in Marc Brooker's "Exponential Backoff
-/// And Jitter" (AWS Architecture Blog, 2015).
-fn retry_delay(engine: &Inner, policy: &Policy, counted: u32, failure: &AttemptFailure) -> Duration {
-    if let Some(delay) = failure.retry_after {
-        return delay;
-    }
-    let doubled = 2u32.saturating_pow(counted.saturating_sub(1));
-    let bound = policy.backoff_min.saturating_mul(doubled).min(policy.backoff_max);
-    let fraction = (engine.random.number() as u32) as f64 / f64::from(u32::MAX);
-    bound.mul_f64(fraction)
 }
 
 /// How the run's row differs after the turn, if it does.

@@ -1,0 +1,116 @@
+//! What arrives at a run, as the event that it is to it.
+
+use std::time::Duration;
+
+use super::Inner;
+use super::live::{Live, Parting, Seat};
+use crate::error::{Code, Error};
+use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
+use crate::replay::{Event, Kind, Suspension};
+
+/// Whether the run still waits for what a letter brings; `first` if nothing was ever delivered to it.
+pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
+    match event {
+        Event::Started { .. } => first,
+        Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
+        Event::WakeUp | Event::Reopened { .. } => true,
+        Event::Conflict { op, .. } => {
+            let waits = |kind: &Kind| match kind {
+                Kind::Hook(_) => true,
+                Kind::Step(step) => step.suspension().is_some(),
+                _ => false,
+            };
+            seat.core.shared().with_open(*op, waits) == Some(true)
+        }
+        Event::Payload { op, value } => {
+            let check = seat.core.shared().with_open(*op, |kind| match kind {
+                Kind::Hook(hook) => Some(Ok(hook.check)),
+                Kind::Step(step) => step.suspension().map(|suspension| Err(suspension.type_name.clone())),
+                _ => None,
+            });
+            // Outside the run's lock: it is code of the user's type.
+            let fits = check.flatten().map(|check| match check {
+                Ok(check) => check(value),
+                Err(type_name) => registry::check_payload(&type_name, value),
+            });
+            let Some(fits) = fits else { return false };
+            if let Err(error) = &fits {
+                tracing::warn!(run = %seat.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
+            }
+            fits.is_ok()
+        }
+        Event::Completed { op, .. }
+        | Event::Failed { op, .. }
+        | Event::Attempt { op, .. }
+        | Event::Suspended { op, .. }
+        | Event::Finished { op, .. }
+        | Event::Timer { op }
+        | Event::Woken { op }
+        | Event::Ended { op, .. } => seat.core.shared().with_open(*op, |_| ()).is_some(),
+    }
+}
+
+/// A step that cannot wait, since the label is another one's, has failed.
+pub(super) fn refused_step(seat: &Seat, event: Event) -> Event {
+    let Event::Conflict { op, owner } = &event else { return event };
+    let adopt = seat.core.shared().with_open(*op, |kind| match kind {
+        Kind::Step(step) => Some((step.definition.adopt, step.suspension()?.label.clone())),
+        _ => None,
+    });
+    let Some((adopt, label)) = adopt.flatten() else { return event };
+    let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
+        .run(owner)
+        .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
+    Event::Failed { op: *op, error: registry::adopted(adopt, error.into_fatal()).error }
+}
+
+/// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
+pub(super) fn parted(seat: &Seat, op: u64, parting: Parting) -> Option<Event> {
+    seat.core.shared().with_open(op, |_| ())?;
+    Some(match parting {
+        Parting::Suspended(Suspension { label, payload, type_name }) => {
+            Event::Suspended { op, label, payload, type_name: (*type_name).into() }
+        }
+        Parting::Finished(value) => Event::Finished { op, value },
+    })
+}
+
+/// What the end of an attempt is to the run. Nothing if the run has dropped the step.
+pub(super) fn attempt(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
+    let (attempt, counted, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
+        Kind::Step(request) => {
+            let (counted, policy) = (request.counted(), Some(request.policy.clone()));
+            (request.attempt, counted, policy, request.definition.source.id)
+        }
+        Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
+            (1, 1, None, crate::replay::NONDETERMINISTIC)
+        }
+    })?;
+    let failure = match result {
+        Ok(value) => return Some(Event::Completed { op, value }),
+        Err(failure) => failure,
+    };
+    let last = failure.fatal || seat.core.shared().is_last_attempt(op);
+    let retry = policy.filter(|policy| !last && counted <= policy.retries);
+    let Some(policy) = retry else {
+        tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");
+        return Some(Event::Failed { op, error: failure.error });
+    };
+    let delay = retry_delay(engine, &policy, counted, &failure);
+    tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
+    let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let not_before = engine.environment.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
+    Some(Event::Attempt { op, attempt, error: failure.error, not_before })
+}
+
+/// Exponential backoff with full jitter: uniform in 0 to min(max, min * 2^n), as in Marc Brooker's "Exponential Backoff
+/// And Jitter" (AWS Architecture Blog, 2015).
+fn retry_delay(engine: &Inner, policy: &Policy, counted: u32, failure: &AttemptFailure) -> Duration {
+    if let Some(delay) = failure.retry_after {
+        return delay;
+    }
+    let doubled = 2u32.saturating_pow(counted.saturating_sub(1));
+    let bound = policy.backoff_min.saturating_mul(doubled).min(policy.backoff_max);
+    let fraction = (engine.random.number() as u32) as f64 / f64::from(u32::MAX);
+    bound.mul_f64(fraction)
+}
