@@ -276,6 +276,8 @@ pub struct StepOutcome {
     pub error: Option<Value>,
     /// What it told when it suspended itself last.
     pub suspended: Option<Value>,
+    /// What it was resumed with last.
+    pub resumed: Option<Value>,
     /// When the workflow called it.
     pub started_at: SystemTime,
     /// When its end reached the run.
@@ -472,6 +474,7 @@ impl Steps {
             output: None,
             error: None,
             suspended: None,
+            resumed: None,
             started_at: event.at,
             ended_at: None,
         });
@@ -527,9 +530,10 @@ impl Steps {
                 step.status = StepStatus::Suspended;
                 step.suspended = Some(payload);
             }),
-            RunEventKind::StepResumed { operation, .. } => self.change(operation, |step| {
+            RunEventKind::StepResumed { operation, value } => self.change(operation, |step| {
                 step.status = StepStatus::Running;
                 step.attempts += 1;
+                step.resumed = Some(value);
             }),
             RunEventKind::StepCompleted { operation, output }
             | RunEventKind::RunEnded { operation, end: Ending::Completed { output } } => {
