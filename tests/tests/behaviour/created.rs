@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
-use std::time::Duration;
 
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
-use workflow_runtime::{
-    Code, Error, IfExists, RequestContext, Result, Run, Status, create_run, hook, request_context, set_state, sleep,
-    start, state, step, workflow,
-};
+use workflow_runtime::{Code, Error, IfExists, Result, Status, hook, set_state, state, step, workflow};
 
 use crate::support::{Lab, soon};
 
@@ -65,47 +60,6 @@ async fn begins_with_state() -> Result<Option<u32>> {
     hook::<()>().token("go on with the state").await?;
     set_state(&(first.unwrap_or_default() + 1))?;
     Ok(first)
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct User {
-    id: String,
-    roles: Vec<String>,
-}
-
-#[step]
-async fn who_asks() -> Result<Option<User>> {
-    request_context().get("user")
-}
-
-#[step(queue = "context")]
-async fn who_asks_elsewhere() -> Result<Option<User>> {
-    request_context().get("user")
-}
-
-#[workflow]
-async fn asked_by() -> Result<Option<User>> {
-    who_asks().await
-}
-
-#[workflow]
-async fn asked_by_again(times: u32) -> Result<Vec<Option<User>>> {
-    sleep(Duration::from_millis(1)).await;
-    if times > 0 {
-        return asked_by_again(times - 1).continue_as_new().await;
-    }
-    let own = request_context().get("user")?;
-    Ok(vec![own, who_asks().await?, asked_by().await?, who_asks_elsewhere().await?])
-}
-
-fn ada() -> User {
-    User { id: "u1".into(), roles: vec!["admin".into()] }
-}
-
-fn context() -> RequestContext {
-    let mut context = RequestContext::new();
-    context.set("user", &ada()).unwrap();
-    context
 }
 
 on_each_store! {
@@ -288,61 +242,5 @@ on_each_store! {
         assert_eq!(start("third").await.unwrap_err().code(), Code::RunExists);
         let starts = join_all((0..6).map(|_| engine.start(fails_once, "at once".into()).id("s").into_future())).await;
         assert!(starts.iter().all(|start| start.is_ok()), "{starts:?}");
-    }
-
-    async fn a_run_begins_with_the_state_that_its_start_gives(place: Place) {
-        let lab = Lab::new();
-        let engine = place.open(&lab).await;
-        let run = engine.start(begins_with_state, ()).initial_state(&41).await.unwrap();
-        assert_eq!(run.state::<u32>().await.unwrap(), Some(41));
-        engine.resume_hook("go on with the state", &()).await.unwrap();
-        assert_eq!(soon(&run).await.unwrap(), Some(41));
-        assert_eq!(run.state::<u32>().await.unwrap(), Some(42));
-        let error = engine.start(begins_with_state, ()).initial_state(&f64::NAN).await.unwrap_err();
-        assert_eq!(error.code(), Code::Payload);
-        let created = engine.create_run(begins_with_state).await.unwrap();
-        let run = created.start(()).initial_state(&7).await.unwrap();
-        assert_eq!(run.state::<u32>().await.unwrap(), Some(7));
-        engine.resume_hook("go on with the state", &()).hold_for(Duration::from_secs(60)).await.unwrap();
-        assert_eq!(soon(run).await.unwrap(), Some(7));
-    }
-
-    async fn a_request_context_reaches_steps_children_queues_and_generations(place: Place) {
-        let lab = Lab::new();
-        let engine = place.builder(&lab).queue("context", 1).replay_every_turn().open().await.unwrap();
-        let run = engine.start(asked_by_again, 2).request_context(context()).await.unwrap();
-        assert_eq!(soon(run).await.unwrap(), vec![Some(ada()); 4]);
-        let run = engine.start(asked_by_again, 0).await.unwrap();
-        assert_eq!(soon(run).await.unwrap(), vec![None; 4]);
-        let created = engine.create_run(asked_by).await.unwrap();
-        let run = created.start(()).request_context(context()).await.unwrap();
-        assert_eq!(soon(run).await.unwrap(), Some(ada()));
-    }
-
-    async fn a_request_context_outlives_the_process(place: Place) {
-        let lab = Lab::new();
-        let client = place.builder(&lab).connect().await.unwrap();
-        let run: Run<_> = client.start(asked_by, ()).id("r").request_context(context()).await.unwrap();
-        let engine = place.open(&lab).await;
-        assert_eq!(soon(run).await.unwrap(), Some(ada()));
-        engine.shutdown().await.unwrap();
-    }
-}
-
-case! {
-    fn what_cannot_be_stored_is_an_error_of_the_context() {
-        let mut context = RequestContext::new();
-        let error = context.set("nan", &f64::NAN).unwrap_err();
-        assert_eq!(error.code(), Code::Payload);
-        assert!(format!("{error:?}").contains("`nan`"), "{error:?}");
-        assert_eq!(context.set("", &1).unwrap_err().code(), Code::InvalidName);
-        context.set("n", &1).unwrap();
-        context.set("n", &2).unwrap();
-        assert_eq!(context.get::<u32>("n").unwrap(), Some(2));
-        assert_eq!(context.get::<u32>("m").unwrap(), None);
-        assert_eq!(context.get::<String>("n").unwrap_err().code(), Code::Payload);
-        assert_eq!(context.keys().collect::<Vec<_>>(), ["n"]);
-        assert_eq!(request_context(), RequestContext::new());
-        let _ = (create_run(notes), start(notes, String::new()));
     }
 }

@@ -26,6 +26,7 @@ mod outcome;
 mod output;
 mod queues;
 mod races;
+mod reference;
 mod removal;
 mod repair;
 mod resources;

@@ -172,18 +172,6 @@ on_each_store! {
         assert_eq!(soon(suspended.outcome()).await.unwrap().steps[0].status, StepStatus::Cancelled);
     }
 
-    async fn outcome_includes_the_state_when_it_is_asked_for(place: Place) {
-        let engine = place.open(&Lab::new()).await;
-        let run = engine.start(has_state, ()).include_state().await.unwrap();
-        engine.resume_hook("go on with it", &3).await.unwrap();
-        assert_eq!(soon(run.outcome()).await.unwrap().state, Some(json!({"done": 1})));
-        let run: Run<u32> = engine.get_run(run.id());
-        assert_eq!(soon(run.outcome()).await.unwrap().state, None);
-        assert_eq!(soon(run.outcome().include_state()).await.unwrap().state, Some(json!({"done": 1})));
-        let outcome = soon(engine.start(two_steps, 1).include_state().await.unwrap().outcome()).await.unwrap();
-        assert_eq!(outcome.state, None, "it has set none");
-    }
-
     async fn outcome_of_what_is_not_there_is_an_error(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let nobody: Run<u32> = engine.get_run("nobody");

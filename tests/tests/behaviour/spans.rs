@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use opentelemetry::trace::{SpanId, Status as SpanStatus};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor, SpanData};
 use serde_json::json;
 use workflow_runtime::{
-    Code, Engine, Error, RequestContext, Result, Run, TracingOptions, sleep, step, suspend, traceparent, workflow,
+    Code, Error, RequestContext, Result, Run, TracingOptions, sleep, step, suspend, traceparent, workflow,
 };
 
-use crate::support::{Lab, Place, soon};
+use crate::support::spans::{attribute, named, open, spans};
+use crate::support::{Lab, soon};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -39,38 +39,6 @@ async fn traced_with_a_child() -> Result<u32> {
 #[workflow]
 async fn fails_traced() -> Result<()> {
     Err(Error::fatal("broke"))
-}
-
-async fn open(place: &Place, lab: &Lab) -> (Engine, InMemorySpanExporter) {
-    let exporter = InMemorySpanExporter::default();
-    let processor = SimpleSpanProcessor::new(exporter.clone());
-    (place.builder(lab).span_processor(processor).open().await.unwrap(), exporter)
-}
-
-/// The spans of one run, once its own is there.
-async fn spans(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
-    soon(async {
-        loop {
-            let all = exporter.get_finished_spans().unwrap();
-            let of = |span: &SpanData| attribute(span, "workflow.run.id").as_deref() == Some(run);
-            let spans: Vec<_> = all.into_iter().filter(of).collect();
-            if spans.iter().any(|span| attribute(span, "workflow.status").is_some()) {
-                return spans;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-}
-
-fn attribute(span: &SpanData, key: &str) -> Option<String> {
-    let found = span.attributes.iter().find(|attribute| attribute.key.as_str() == key)?;
-    Some(found.value.to_string())
-}
-
-fn named<'s>(spans: &'s [SpanData], name: &str) -> &'s SpanData {
-    let names: Vec<_> = spans.iter().map(|span| span.name.clone()).collect();
-    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no span {name:?} but {names:?}"))
 }
 
 on_each_store! {
@@ -122,16 +90,6 @@ on_each_store! {
         }
         assert_eq!(named(&spans, "wait sleep").parent_span_id, root.span_context.span_id());
         assert_eq!(spans.len(), 6);
-    }
-
-    async fn spans_hide_what_they_are_to_hide(place: Place) {
-        let (engine, exporter) = open(&place, &Lab::new()).await;
-        let tracing = TracingOptions::new().hide_input().hide_output();
-        let run = engine.start(traced, 0).tracing(tracing).await.unwrap();
-        soon(&run).await.unwrap();
-        for span in spans(&exporter, run.id()).await {
-            assert_eq!((attribute(&span, "workflow.input"), attribute(&span, "workflow.output")), (None, None));
-        }
     }
 
     async fn the_trace_is_kept_over_children_suspensions_and_processes(place: Place) {

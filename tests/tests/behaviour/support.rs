@@ -4,6 +4,7 @@ mod clock;
 mod faulty;
 mod lab;
 mod schedule;
+pub mod spans;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
