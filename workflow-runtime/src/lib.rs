@@ -46,12 +46,15 @@
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
+//!
+//! Who knows other systems finds their names in [`coming_from`]: parallel, branch, loops, foreach and nesting are plain Rust.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod catalog;
 mod codec;
+pub mod coming_from;
 mod context;
 mod durable;
 pub mod engine;
