@@ -53,6 +53,11 @@ async fn counts_on() -> Result<Option<u32>> {
     Ok(first)
 }
 
+#[workflow]
+async fn remembers(input: u32) -> Result<(u32, Option<u32>, Option<User>)> {
+    Ok((input, state()?, who_asks().await?))
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct User {
     id: String,
@@ -253,6 +258,16 @@ on_each_store! {
         engine.shutdown().await.unwrap();
     }
 
+    async fn input_state_and_context_outlive_a_crash_right_behind_the_start(place: Place) {
+        let lab = Lab::new();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let start = client.start(remembers, 1).id("r").initial_state(&2).request_context(context());
+        drop((start.await.unwrap(), client));
+        let engine = place.open(&lab).await;
+        let run: Run<(u32, Option<u32>, Option<User>)> = engine.get_run("r");
+        assert_eq!(soon(run).await.unwrap(), (1, Some(2), Some(ada())));
+    }
+
     // Who acts is a value of the context, and what they may do is a question for a step.
     async fn actor(place: Place) {
         let lab = Lab::new();
@@ -286,7 +301,7 @@ on_each_store! {
         let run = run.await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 1);
         assert_eq!(lab.notes(), ["speaks", "speaks", "has spoken"]);
-        let heard = heard.lock().unwrap();
+        let heard = heard.lock().unwrap().clone();
         let words: Vec<_> = heard.iter().map(|chunk| (chunk.get::<String>().unwrap(), chunk.attempt)).collect();
         let expected = [("good", 1), ("good", 2), ("morning", 2)].map(|(word, attempt)| (word.to_owned(), attempt));
         assert_eq!(words, expected);
