@@ -18,6 +18,9 @@ use crate::history::RunEvent;
 /// run that is stuck has not ended. Nothing is held for a reader: dropping it costs nothing, and another one goes on
 /// [`from`](Events::from) any index, also in another process and after the run has ended.
 ///
+/// What steps write is no event, but in the [streams](crate::Run::stream) of the run, with indexes of their own: `select` of both
+/// gives them as one.
+///
 /// # Errors
 ///
 /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Damaged`](crate::Code::Damaged);

@@ -278,7 +278,8 @@ impl<W: Workflow> Start<W> {
     /// fail are given like all others.
     ///
     /// It belongs to this start: not to a run that was there before, and after a restart of the process the streams remain,
-    /// and nobody takes from them. What the workflow itself writes is not given.
+    /// and nobody takes from them. What the workflow itself writes is not given, nor what its child runs write: their streams
+    /// are read by [`Run::stream`].
     ///
     /// ```
     /// # use std::sync::{Arc, Mutex};
