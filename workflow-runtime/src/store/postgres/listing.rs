@@ -1,7 +1,7 @@
 //! Runs, found by what is asked for.
 //!
 //! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
-//! does not have is looked at row by row. So a page costs what it has in it, unless a text in ids or a second attribute
+//! does not have is looked at row by row. Where no workflow is named there is a range for each. So a page costs what it has in it, unless a text in ids or a second attribute
 //! is asked for that few have. All statements take the same values: `$1` statuses, `$2` workflows or nothing, `$3` the
 //! parent or nothing, `$4` a part of the id or nothing, `$5` and `$6` attributes, `$7` the first time, `$8` and `$9` the
 //! place before which the runs stand, `$10` how many.
@@ -34,12 +34,6 @@ macro_rules! created {
 macro_rules! statuses_and_workflows {
     () => {
         "runs.status = ANY ($1) AND ($2 IS NULL OR runs.workflow = ANY ($2))"
-    };
-}
-
-macro_rules! by_status {
-    () => {
-        concat!("@runs AS runs WHERE runs.status = wanted.status AND ", created!("runs", "key"), " AND ", conditions!())
     };
 }
 
@@ -81,15 +75,36 @@ macro_rules! by_attribute {
     };
 }
 
+/// The workflows that have runs: hops from each to the next one, past all of its runs.
+macro_rules! every_workflow {
+    () => {
+        "(WITH RECURSIVE hop (workflow) AS (
+            (SELECT workflow FROM @runs ORDER BY workflow LIMIT 1)
+            UNION ALL
+            SELECT (SELECT workflow FROM @runs AS runs WHERE runs.workflow > hop.workflow ORDER BY workflow LIMIT 1)
+            FROM hop WHERE hop.workflow IS NOT NULL
+        ) SELECT workflow FROM hop WHERE workflow IS NOT NULL) AS there"
+    };
+}
+
+/// Each status of each workflow that is there.
+macro_rules! wanted {
+    () => {
+        ", unnest($1) AS wanted_status (status),
+        LATERAL (VALUES (there.workflow, wanted_status.status)) AS wanted (workflow, status)"
+    };
+}
+
 /// The latest of several ranges.
 macro_rules! list_ranges {
-    ($wanted:literal, $range:expr) => {
+    ($workflows:expr, $range:expr) => {
         concat!(
             "SELECT ",
             run_columns!(),
             " FROM (
                 SELECT at, found_key FROM ",
-            $wanted,
+            $workflows,
+            wanted!(),
             ", LATERAL (
                     SELECT runs.created_at AS at, runs.key AS found_key FROM ",
             $range,
@@ -101,13 +116,9 @@ macro_rules! list_ranges {
     };
 }
 
-const LIST_BY_STATUS: &str = list_ranges!("unnest($1) AS wanted (status)", by_status!());
+const LIST_ALL: &str = list_ranges!(every_workflow!(), by_workflow!());
 
-const LIST_BY_WORKFLOW: &str = list_ranges!(
-    "unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
-        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)",
-    by_workflow!()
-);
+const LIST_BY_WORKFLOW: &str = list_ranges!("unnest($2) AS there (workflow)", by_workflow!());
 
 const LIST_BY_PARENT: &str = concat!(
     "SELECT ",
@@ -127,10 +138,11 @@ const LIST_BY_ATTRIBUTE: &str = concat!(
 
 /// Several ranges, each counted by itself: joined with the rows of the runs they would walk through all of these.
 macro_rules! count_ranges {
-    ($wanted:literal, $range:expr) => {
+    ($workflows:expr, $range:expr) => {
         concat!(
             "SELECT wanted.status, sum(runs)::bigint FROM ",
-            $wanted,
+            $workflows,
+            wanted!(),
             ", LATERAL (SELECT count(*) AS runs FROM ",
             $range,
             ") AS counted WHERE runs > 0 GROUP BY wanted.status"
@@ -139,13 +151,9 @@ macro_rules! count_ranges {
 }
 
 /// In these `$10` is not asked for.
-const COUNT_BY_STATUS: &str = count_ranges!("unnest($1) AS wanted (status)", by_status!());
+const COUNT_ALL: &str = count_ranges!(every_workflow!(), by_workflow!());
 
-const COUNT_BY_WORKFLOW: &str = count_ranges!(
-    "unnest($2) AS wanted_workflow (workflow), unnest($1) AS wanted_status (status),
-        LATERAL (VALUES (wanted_workflow.workflow, wanted_status.status)) AS wanted (workflow, status)",
-    by_workflow!()
-);
+const COUNT_BY_WORKFLOW: &str = count_ranges!("unnest($2) AS there (workflow)", by_workflow!());
 
 const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_parent!(), " GROUP BY runs.status");
 
@@ -154,13 +162,13 @@ const COUNT_BY_ATTRIBUTE: &str =
 
 /// The statement for a filter: by the index that leaves the least to be looked at.
 fn choose(filter: &Filter, statements: [&'static str; 4]) -> &'static str {
-    let [by_status, by_workflow, by_parent, by_attribute] = statements;
+    let [all, by_workflow, by_parent, by_attribute] = statements;
     if !filter.attributes.is_empty() {
         by_attribute
     } else if filter.parent.is_some() {
         by_parent
     } else if filter.workflows.is_empty() {
-        by_status
+        all
     } else {
         by_workflow
     }
@@ -212,12 +220,12 @@ pub(super) async fn list(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<RunRow>, Error> {
-    let sql = choose(filter, [LIST_BY_STATUS, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE]);
+    let sql = choose(filter, [LIST_ALL, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE]);
     db.rows("list runs", sql, &Values::of(filter, after, limit).args(), run_row).await
 }
 
 pub(super) async fn counts(db: &Db, filter: &Filter) -> Result<Counts, Error> {
-    let sql = choose(filter, [COUNT_BY_STATUS, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE]);
+    let sql = choose(filter, [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE]);
     let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
     Ok(db.rows("count runs", sql, &Values::of(filter, None, 0).args(), count).await?.into_iter().collect())
 }

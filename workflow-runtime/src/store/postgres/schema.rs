@@ -58,8 +58,8 @@ CREATE TABLE @runs (
 );
 CREATE UNIQUE INDEX runs_ids ON @runs (id);
 CREATE INDEX runs_due ON @runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX runs_statuses ON @runs (status, created_at, key);
 CREATE INDEX runs_workflows ON @runs (workflow, status, created_at, key);
+CREATE INDEX runs_stuck ON @runs (key) WHERE status = 'stuck';
 CREATE INDEX runs_children ON @runs (parent, created_at, key) WHERE parent IS NOT NULL;
 CREATE INDEX runs_ended ON @runs (status, completed_at, key) WHERE completed_at IS NOT NULL;
 

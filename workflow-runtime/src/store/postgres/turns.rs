@@ -9,6 +9,9 @@ use super::read::{get, id};
 use super::time;
 use crate::store::{Outcome, RunKey, Status, Turn};
 
+/// That the row before is there is a subquery of one value, so that it is looked up for each turn: of an `EXISTS` the database
+/// may make a join, or a hash of the whole journal.
+///
 /// The rows are locked in the order of their keys, so that two such statements do not wait for one another. What is
 /// compared is the row as it is under the lock; the journal's row before has been written under the same fence, and what
 /// a turn that is sent again finds in its place is looked up by the next statement. The end of a run that is `tied`
@@ -29,8 +32,8 @@ WITH input AS MATERIALIZED (
 ), appended AS (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
     SELECT run, generation, idx, turn, format, checksum, body FROM held
-    WHERE idx IS NOT NULL AND ($17 OR NOT (terminal AND tied)) AND (idx = 0 OR EXISTS (
-        SELECT 1 FROM @journal AS before
+    WHERE idx IS NOT NULL AND ($17 OR NOT (terminal AND tied)) AND (idx = 0 OR (
+        SELECT true FROM @journal AS before
         WHERE before.run = held.run AND before.generation = held.generation AND before.idx = held.idx - 1
     ))
     ON CONFLICT DO NOTHING
@@ -60,7 +63,7 @@ SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaite
 FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
 
 /// The same for turns that are a journal row and nothing else, as nearly every step is: planning the whole would take longer
-/// than writing the row does.
+/// than writing the row does. That a row was refused is told as well: who looks finds nothing.
 const ROWS: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -72,15 +75,15 @@ WITH input AS MATERIALIZED (
     SELECT run, input.generation, idx, turn, format, checksum, body
     FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
         AND locked.generation = input.generation
-    WHERE idx = 0 OR EXISTS (
-        SELECT 1 FROM @journal AS before
+    WHERE idx = 0 OR (
+        SELECT true FROM @journal AS before
         WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
     )
     ON CONFLICT DO NOTHING
     RETURNING run
 ), told AS (
-    SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || run, '') END)::text AS told
-    FROM appended JOIN locked ON key = run WHERE traced HAVING count(*) > 0
+    SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || key, '') END)::text AS told
+    FROM locked WHERE traced HAVING count(*) > 0
 )
 SELECT run, told.told FROM appended LEFT JOIN told ON true";
 

@@ -1,7 +1,8 @@
 //! Runs, found by what is asked for.
 //!
 //! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
-//! does not have is looked at row by row. So a page costs what it has in it, unless a text in ids or a second attribute
+//! does not have is looked at row by row. Where no workflow is named there is a range for each: an index without the
+//! workflow before the status would cost every run more than it would save those who list. So a page costs what it has in it, unless a text in ids or a second attribute
 //! is asked for that few have.
 
 use rusqlite::types::Value;
@@ -46,8 +47,29 @@ fn text(text: &str) -> Value {
     Value::from(text.to_owned())
 }
 
+/// The ids of all workflows that have runs: hops from each to the next one, past all of its runs.
+const WORKFLOWS: &str = "
+WITH RECURSIVE there (workflow) AS (
+    SELECT min(workflow) FROM runs
+    UNION ALL
+    SELECT (SELECT min(workflow) FROM runs WHERE workflow > there.workflow) FROM there WHERE there.workflow IS NOT NULL
+)
+SELECT workflow FROM there WHERE workflow IS NOT NULL";
+
 /// The ranges that have the runs of a filter between them.
-fn ranges(filter: &Filter, after: Option<Position>) -> Vec<Range> {
+fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) -> Result<Vec<Range>> {
+    let mut every = Vec::new();
+    if filter.workflows.is_empty() && filter.attributes.is_empty() && filter.parent.is_none() {
+        let mut statement = snapshot.prepare_cached(WORKFLOWS)?;
+        for workflow in statement.query_map((), |row| row.get(0))? {
+            every.push(workflow?);
+        }
+    }
+    Ok(ranges(filter, &every, after))
+}
+
+/// The same; `every` workflow has to be there only for a filter that names none, nor a parent, nor an attribute.
+fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Range> {
     let (statuses, workflows) = (filter.each_status(), filter.each_workflow());
     let words = || statuses.iter().map(|status| text(status.as_str()));
     let mut ranges = Vec::new();
@@ -59,12 +81,9 @@ fn ranges(filter: &Filter, after: Option<Position>) -> Vec<Range> {
     } else if let Some(parent) = &filter.parent {
         let sql = "FROM runs INDEXED BY runs_children WHERE parent = ?";
         ranges.push(Range::new(sql, [text(parent)], "runs.created_at", "runs.key"));
-    } else if workflows.is_empty() {
-        let sql = "FROM runs INDEXED BY runs_statuses WHERE status = ?";
-        ranges.extend(words().map(|status| Range::new(sql, [status], "runs.created_at", "runs.key")));
     } else {
         let sql = "FROM runs INDEXED BY runs_workflows WHERE workflow = ? AND status = ?";
-        for workflow in &workflows {
+        for workflow in workflows.iter().copied().chain(every.iter().map(String::as_str)) {
             let range = |status| Range::new(sql, [text(workflow), status], "runs.created_at", "runs.key");
             ranges.extend(words().map(range));
         }
@@ -102,7 +121,7 @@ pub(super) fn list(
     let snapshot = connection.unchecked_transaction()?;
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut found: Vec<(i64, RunKey)> = Vec::new();
-    for Range { sql, mut values, at, key } in ranges(filter, after) {
+    for Range { sql, mut values, at, key } in find_ranges(&snapshot, filter, after)? {
         values.push(Value::from(rows));
         let mut statement =
             snapshot.prepare_cached(&format!("SELECT {at}, {key} {sql} ORDER BY {at} DESC, {key} DESC LIMIT ?"))?;
@@ -120,7 +139,7 @@ pub(super) fn list(
 pub(super) fn counts(connection: &Connection, filter: &Filter) -> Result<Counts> {
     let snapshot = connection.unchecked_transaction()?;
     let mut counts = Counts::new();
-    for Range { sql, values, .. } in ranges(filter, None) {
+    for Range { sql, values, .. } in find_ranges(&snapshot, filter, None)? {
         let mut statement = snapshot.prepare_cached(&format!("SELECT status, count(*) {sql} GROUP BY status"))?;
         let mut rows = statement.query(params_from_iter(values))?;
         while let Some(row) = rows.next()? {
@@ -144,8 +163,7 @@ mod tests {
         connection.execute_batch(schema::TABLES).unwrap();
         let every = Filter::default();
         let filters = [
-            (every.clone(), "runs_statuses (status=? AND created_at>? AND created_at<?)"),
-            (Filter { statuses: vec![Status::Failed], ..every.clone() }, "runs_statuses (status=?"),
+            (every.clone(), "runs_workflows (workflow=? AND status=? AND created_at>? AND created_at<?)"),
             (
                 Filter { workflows: vec!["w".into()], ..every.clone() },
                 "runs_workflows (workflow=? AND status=? AND created_at>?",
@@ -155,10 +173,10 @@ mod tests {
                 Filter { attributes: vec![("a".into(), "b".into()), ("c".into(), "d".into())], ..every.clone() },
                 "attributes_found (key=? AND value=? AND created_at>?",
             ),
-            (Filter { id_contains: Some("x".into()), ..every }, "runs_statuses (status=?"),
+            (Filter { id_contains: Some("x".into()), ..every }, "runs_workflows (workflow=? AND status=?"),
         ];
         for (filter, index) in filters {
-            for Range { sql, at, key, .. } in ranges(&filter, None) {
+            for Range { sql, at, key, .. } in ranges(&filter, &["w".to_owned()], None) {
                 for sql in [
                     format!("SELECT {at}, {key} {sql} ORDER BY {at} DESC, {key} DESC LIMIT ?"),
                     format!("SELECT status, count(*) {sql} GROUP BY status"),

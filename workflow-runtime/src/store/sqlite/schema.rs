@@ -54,8 +54,8 @@ CREATE TABLE runs (
     stuck        TEXT
 ) STRICT;
 CREATE INDEX runs_due ON runs (owner, workflow, wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX runs_statuses ON runs (status, created_at);
 CREATE INDEX runs_workflows ON runs (workflow, status, created_at);
+CREATE INDEX runs_stuck ON runs (status) WHERE status = 'stuck';
 CREATE INDEX runs_children ON runs (parent, created_at) WHERE parent IS NOT NULL;
 CREATE INDEX runs_ended ON runs (status, completed_at) WHERE completed_at IS NOT NULL;
 
