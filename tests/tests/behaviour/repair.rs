@@ -1,5 +1,6 @@
 //! Runs that go on from where they had failed, and runs that begin where others have come to.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -313,6 +314,38 @@ on_each_store! {
         assert_eq!(soon(&again).await.unwrap(), ["a 1", "b 2", "c 3"]);
         let anew = run.fork(0).await.unwrap();
         assert_eq!(soon(&anew).await.unwrap(), ["a 2", "b 3", "c 4"]);
+    }
+
+    async fn a_fork_that_is_asked_for_again_is_the_one_that_is_there(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "b"])).await.unwrap();
+        soon(&run).await.unwrap();
+        let (first, second) = (call(&run, 0).await, call(&run, 1).await);
+        let client = place.builder(&lab).connect().await.unwrap();
+        let theirs: Run<Vec<String>> = client.get_run(run.id());
+        let forks = join_all((0..4).map(|n| {
+            let run = if n % 2 == 0 { &run } else { &theirs };
+            run.fork(second).id("fork").input(&("c",)).into_future()
+        }));
+        for fork in soon(forks).await {
+            assert_eq!(soon(fork.unwrap()).await.unwrap(), ["a 1", "c 1"]);
+        }
+        assert_eq!(soon(run.fork(second).id("fork").input(&("c",)).await.unwrap()).await.unwrap(), ["a 1", "c 1"]);
+        let others = [
+            run.fork(second).id("fork"),
+            run.fork(second).id("fork").input(&("d",)),
+            run.fork(first).id("fork").input(&("c",)),
+            engine.get_run("fork").fork(second).id("fork").input(&("c",)),
+            run.fork(second).id(run.id()).input(&("c",)),
+        ];
+        for other in others {
+            assert_eq!(other.await.unwrap_err().code(), Code::RunExists);
+        }
+        // A start compares the arguments.
+        let same = engine.start(in_order, names(&["a", "b"])).id("fork").await.unwrap();
+        assert_eq!(soon(same).await.unwrap(), ["a 1", "c 1"]);
+        assert_eq!(engine.start(in_order, names(&["a"])).id("fork").await.unwrap_err().code(), Code::RunExists);
     }
 
     async fn fork_at_every_event_comes_to_the_same_end(place: Place) {
