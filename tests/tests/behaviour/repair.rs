@@ -105,6 +105,13 @@ async fn waits_for_much(name: String) -> Result<String> {
 }
 
 #[workflow]
+async fn asks_and_works(name: String) -> Result<Vec<String>> {
+    let first = works(name).await?;
+    let second = works(suspend(&1).label("ask").await?).await?;
+    Ok(vec![first, second])
+}
+
+#[workflow]
 async fn draws() -> Result<(u64, String, u64, String, String)> {
     let (first, id) = (random::<u64>(), uuid().to_string());
     let key = key_of().await?;
@@ -368,9 +375,14 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
         assert!(soon(&run).await.is_err());
+        let before: Vec<_> = run.events().try_collect::<Vec<_>>().await.unwrap();
         let at = call(&run, 1).await;
         let fork = run.fork(at).input(&("b",)).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1", "c 1"]);
+        // The one that has failed stays as it is.
+        assert_eq!(run.status().await.unwrap(), Status::Failed);
+        assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
+        assert_eq!(lab.count("broken"), 2);
         let steps = fork.steps().await.unwrap();
         assert_eq!(steps[1].input, serde_json::json!(["b"]));
         assert_eq!(steps[1].status, StepStatus::Completed);
@@ -403,7 +415,27 @@ on_each_store! {
         let result = soon(&fork).await.unwrap();
         assert!(result.starts_with("a 1, answered") && result.ends_with("asked"), "{result}");
         assert_eq!((lab.count("a"), lab.count("child")), (1, 2));
-        assert_eq!(fork.children().await.unwrap().len(), 2);
+        let children = fork.children().await.unwrap();
+        assert_eq!(children.len(), 2);
+        let mut called = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run);
+        assert!(called.all(|child| children.contains(&child)), "it tells of others: {children:?}");
+    }
+
+    async fn a_fork_of_a_suspended_run_waits_for_itself(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_and_works, "a".into()).await.unwrap();
+        until_suspended(&run).await;
+        let last = run.events().so_far().try_collect::<Vec<_>>().await.unwrap().len() as u64 - 1;
+        let fork = run.fork(last).await.unwrap();
+        until_suspended(&fork).await;
+        fork.resume(&"b").label("ask").await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1"]);
+        until_suspended(&run).await;
+        run.resume(&"c").label("ask").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "c 1"]);
+        let error = fork.resume(&"d").label("ask").await.unwrap_err();
+        assert!([Code::AlreadyResumed, Code::NotSuspended].contains(&error.code()), "{error:?}");
     }
 
     async fn fork_draws_other_numbers_from_there_on(place: Place) {
@@ -413,6 +445,7 @@ on_each_store! {
         let fork = soon(run.fork(call(&run, 1).await).await.unwrap()).await.unwrap();
         assert_eq!((&original.0, &original.1, &original.4), (&fork.0, &fork.1, &fork.4), "what was recorded");
         assert_ne!((&original.2, &original.3), (&fork.2, &fork.3));
+        assert_ne!((&fork.0, &fork.1), (&fork.2, &fork.3));
         let fork = soon(run.fork(call(&run, 0).await).await.unwrap()).await.unwrap();
         assert_ne!(original.4, fork.4, "the key of a step that is executed again");
         let anew = soon(run.fork(0).await.unwrap()).await.unwrap();

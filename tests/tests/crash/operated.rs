@@ -78,13 +78,13 @@ pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
 
 case! {
     fn each_call_counts_once_when_it_is_killed_at_any_operation_of_the_store() {
-        at_fail_points(OPERATE, Kind::Sqlite, if full() { 1 } else { 7 });
+        at_fail_points(OPERATE, Kind::Sqlite, if full() { 1 } else { 13 });
     }
 }
 
 case! {
     fn each_call_counts_once_when_it_is_killed_at_a_random_instant() {
-        at_random_instants(OPERATE, Kind::Sqlite, if full() { 200 } else { 10 });
+        at_random_instants(OPERATE, Kind::Sqlite, if full() { 200 } else { 6 });
     }
 }
 
@@ -98,6 +98,6 @@ case! {
 case! {
     #[postgres]
     async fn each_call_counts_once_when_it_is_killed_at_a_random_instant_on_postgres() {
-        blocking(|| at_random_instants(OPERATE, Kind::Postgres, if full() { 200 } else { 4 }));
+        blocking(|| at_random_instants(OPERATE, Kind::Postgres, if full() { 200 } else { 3 }));
     }
 }
