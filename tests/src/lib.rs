@@ -6,6 +6,7 @@ pub mod brief;
 pub mod chain;
 pub mod everything;
 mod log;
+pub mod operated;
 pub mod warnings;
 
 pub use self::log::{Execution, Log, operation};

@@ -26,7 +26,10 @@ impl<T, E> Fork<T, E> {
         Fork { engine, run, event, id: None, input: None }
     }
 
-    /// Gives the new run an id of one's own: at most 512 bytes, without control characters.
+    /// Gives the new run an id of one's own. If there is a run with this id that was forked from this run, at the same event
+    /// and with the same [input](Fork::input), the fork gives that one, so it can be asked for again when the answer was lost.
+    ///
+    /// At most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self

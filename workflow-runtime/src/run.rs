@@ -262,8 +262,9 @@ impl<T, E> Run<T, E> {
     /// # Errors
     ///
     /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, or no step is called there that could be given
-    /// an [input](Fork::input); [`Code::RunExists`](crate::Code::RunExists); [`Code::RunNotFound`](crate::Code::RunNotFound); or if
-    /// the store refuses. If the code that is there now does not fit the history, the new run is stuck.
+    /// an [input](Fork::input); [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id);
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses. If the code that is there now does not fit the
+    /// history, the new run is stuck.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, step, workflow};

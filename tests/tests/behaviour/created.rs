@@ -209,6 +209,11 @@ on_each_store! {
         assert_eq!(error.code(), Code::RunExists, "{error:?}");
         soon(created.start("begun".into()).await.unwrap()).await.unwrap();
         assert_eq!(lab.count("plain"), 0);
+        // Nor one whose arguments are there already, for it has none.
+        let created = engine.create_run(begins_with_state).id("no arguments").await.unwrap();
+        let error = engine.start(begins_with_state, ()).id("no arguments").await.unwrap_err();
+        assert_eq!(error.code(), Code::RunExists, "{error:?}");
+        assert_eq!(created.run().status().await.unwrap(), Status::Pending);
     }
 
     async fn a_policy_says_what_becomes_of_an_id_that_is_there(place: Place) {

@@ -1,5 +1,6 @@
 //! Runs that go on from where they had failed, and runs that begin where others have come to.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -101,6 +102,13 @@ async fn waits_for_much(name: String) -> Result<String> {
     let (answer, queued, child, asked) = tokio::try_join!(answers, queued, child, async { asked.await })?;
     sleep(Duration::from_millis(1)).await;
     Ok(format!("{drawn}, {answer}, {queued}, {child:?}, {asked}"))
+}
+
+#[workflow]
+async fn asks_and_works(name: String) -> Result<Vec<String>> {
+    let first = works(name).await?;
+    let second = works(suspend(&1).label("ask").await?).await?;
+    Ok(vec![first, second])
 }
 
 #[workflow]
@@ -315,6 +323,38 @@ on_each_store! {
         assert_eq!(soon(&anew).await.unwrap(), ["a 2", "b 3", "c 4"]);
     }
 
+    async fn a_fork_that_is_asked_for_again_is_the_one_that_is_there(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(in_order, names(&["a", "b"])).await.unwrap();
+        soon(&run).await.unwrap();
+        let (first, second) = (call(&run, 0).await, call(&run, 1).await);
+        let client = place.builder(&lab).connect().await.unwrap();
+        let theirs: Run<Vec<String>> = client.get_run(run.id());
+        let forks = join_all((0..4).map(|n| {
+            let run = if n % 2 == 0 { &run } else { &theirs };
+            run.fork(second).id("fork").input(&("c",)).into_future()
+        }));
+        for fork in soon(forks).await {
+            assert_eq!(soon(fork.unwrap()).await.unwrap(), ["a 1", "c 1"]);
+        }
+        assert_eq!(soon(run.fork(second).id("fork").input(&("c",)).await.unwrap()).await.unwrap(), ["a 1", "c 1"]);
+        let others = [
+            run.fork(second).id("fork"),
+            run.fork(second).id("fork").input(&("d",)),
+            run.fork(first).id("fork").input(&("c",)),
+            engine.get_run("fork").fork(second).id("fork").input(&("c",)),
+            run.fork(second).id(run.id()).input(&("c",)),
+        ];
+        for other in others {
+            assert_eq!(other.await.unwrap_err().code(), Code::RunExists);
+        }
+        // A start compares the arguments.
+        let same = engine.start(in_order, names(&["a", "b"])).id("fork").await.unwrap();
+        assert_eq!(soon(same).await.unwrap(), ["a 1", "c 1"]);
+        assert_eq!(engine.start(in_order, names(&["a"])).id("fork").await.unwrap_err().code(), Code::RunExists);
+    }
+
     async fn fork_at_every_event_comes_to_the_same_end(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
@@ -335,9 +375,14 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
         assert!(soon(&run).await.is_err());
+        let before: Vec<_> = run.events().try_collect::<Vec<_>>().await.unwrap();
         let at = call(&run, 1).await;
         let fork = run.fork(at).input(&("b",)).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1", "c 1"]);
+        // The one that has failed stays as it is.
+        assert_eq!(run.status().await.unwrap(), Status::Failed);
+        assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
+        assert_eq!(lab.count("broken"), 2);
         let steps = fork.steps().await.unwrap();
         assert_eq!(steps[1].input, serde_json::json!(["b"]));
         assert_eq!(steps[1].status, StepStatus::Completed);
@@ -370,7 +415,27 @@ on_each_store! {
         let result = soon(&fork).await.unwrap();
         assert!(result.starts_with("a 1, answered") && result.ends_with("asked"), "{result}");
         assert_eq!((lab.count("a"), lab.count("child")), (1, 2));
-        assert_eq!(fork.children().await.unwrap().len(), 2);
+        let children = fork.children().await.unwrap();
+        assert_eq!(children.len(), 2);
+        let mut called = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run);
+        assert!(called.all(|child| children.contains(&child)), "it tells of others: {children:?}");
+    }
+
+    async fn a_fork_of_a_suspended_run_waits_for_itself(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_and_works, "a".into()).await.unwrap();
+        until_suspended(&run).await;
+        let last = run.events().so_far().try_collect::<Vec<_>>().await.unwrap().len() as u64 - 1;
+        let fork = run.fork(last).await.unwrap();
+        until_suspended(&fork).await;
+        fork.resume(&"b").label("ask").await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1"]);
+        until_suspended(&run).await;
+        run.resume(&"c").label("ask").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ["a 1", "c 1"]);
+        let error = fork.resume(&"d").label("ask").await.unwrap_err();
+        assert!([Code::AlreadyResumed, Code::NotSuspended].contains(&error.code()), "{error:?}");
     }
 
     async fn fork_draws_other_numbers_from_there_on(place: Place) {
@@ -380,6 +445,7 @@ on_each_store! {
         let fork = soon(run.fork(call(&run, 1).await).await.unwrap()).await.unwrap();
         assert_eq!((&original.0, &original.1, &original.4), (&fork.0, &fork.1, &fork.4), "what was recorded");
         assert_ne!((&original.2, &original.3), (&fork.2, &fork.3));
+        assert_ne!((&fork.0, &fork.1), (&fork.2, &fork.3));
         let fork = soon(run.fork(call(&run, 0).await).await.unwrap()).await.unwrap();
         assert_ne!(original.4, fork.4, "the key of a step that is executed again");
         let anew = soon(run.fork(0).await.unwrap()).await.unwrap();

@@ -1,7 +1,7 @@
 //! Programs that are killed.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -87,6 +87,12 @@ impl Child {
 
     fn signal(&self, signal: Signal) {
         rustix::process::kill_process(Pid::from_child(&self.process), signal).expect("it takes signals");
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) {
+        let mut stdin = self.process.stdin.as_ref().expect("its input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("it takes its input");
     }
 
     /// Closes its standard input.

@@ -22,18 +22,25 @@ mod child;
 mod cuts;
 mod deploy;
 mod failover;
+#[macro_use]
+#[path = "../shared/forward.rs"]
+mod forward;
 mod full_disk;
 mod ledger;
 mod memory;
+mod operated;
 mod place;
 mod poison;
 mod pooled;
 mod proxy;
 mod refusals;
+mod remains;
 mod removal;
 mod restarts;
 mod rolling;
+mod silent;
 mod snapshot;
+mod started;
 mod sweep;
 mod takeover;
 mod workers;

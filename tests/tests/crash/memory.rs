@@ -1,5 +1,6 @@
 //! The same without a process: an engine that is dropped stands for one that is killed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,13 +9,19 @@ use rand::{RngExt, SeedableRng};
 use workflow_runtime::Engine;
 use workflow_runtime::store::MemoryStore;
 use workflow_tests::everything::{Outcome, everything};
+use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, ORDER, operate, retention};
 use workflow_tests::{Execution, Log};
 
 use super::check::{Crash, assert_continuous, assert_issued};
+use super::operated::{assert_kept, assert_operated};
+use super::silent::Silent;
 use super::{full, seed, snapshot};
 
 /// About as long as the workflow takes.
 const LIFE_MAX: Duration = Duration::from_millis(60);
+
+/// Longer than anything here takes: passing it is a hang.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Lives {
     store: MemoryStore,
@@ -64,7 +71,7 @@ async fn drop_engines(seed: u64) -> usize {
         let most = LIFE_MAX.mul_f64(lives.random.random());
         lives.live(&ids, most).await;
     }
-    let outcomes = lives.live(&ids, Duration::from_secs(120)).await.expect("the runs end");
+    let outcomes = lives.live(&ids, PATIENCE).await.expect("the runs end");
     for (id, outcome) in ids.iter().zip(outcomes) {
         outcome.assert_possible(id);
     }
@@ -87,5 +94,93 @@ case! {
             dropped += futures::future::join_all(tests).await.into_iter().sum::<usize>();
         }
         println!("dropped {dropped} engines");
+    }
+}
+
+/// What is told to who operates runs in a store, over all lives.
+#[derive(Default)]
+struct Operated {
+    store: MemoryStore,
+    executions: Arc<Mutex<Vec<Execution>>>,
+    crashes: Vec<Crash>,
+    answers: Vec<(usize, String)>,
+    results: BTreeMap<String, String>,
+}
+
+impl Operated {
+    fn executions(&self) -> Vec<Execution> {
+        let executions = self.executions.lock().expect("nothing panics under the lock");
+        executions.iter().filter(|execution| ![FORGOTTEN, DELETED].contains(&&*execution.run)).cloned().collect()
+    }
+
+    /// An engine whose store answers so many operations: whether it came to their end.
+    async fn live(&mut self, operations: u64) -> bool {
+        let life = self.crashes.len();
+        let store = Arc::new(Silent::after(Arc::new(self.store.clone()), operations));
+        let log = Log::memory(self.executions.clone(), life.to_string());
+        let builder = Engine::builder().store(store.clone()).resource(log).retain(retention()).recoveries(u32::MAX);
+        let builder =
+            if life.is_multiple_of(2) { builder.evict_after(Duration::ZERO) } else { builder.replay_every_turn() };
+        let mut told = Vec::new();
+        let work = async {
+            let engine = builder.open().await?;
+            operate(&engine, &life.to_string(), |line| told.push(line)).await?;
+            engine.shutdown().await
+        };
+        let fell = tokio::select! {
+            biased;
+            () = store.fell() => true,
+            worked = tokio::time::timeout(PATIENCE, work) => {
+                worked.expect("it does not hang").expect("it is operated");
+                false
+            }
+        };
+        store.abandon();
+        for line in told {
+            if let Some(answer) = line.strip_prefix("answer ") {
+                self.answers.push((life, answer.to_owned()));
+            }
+            if let Some((id, result)) = line.strip_prefix("result ").and_then(|result| result.split_once(' ')) {
+                let before = self.results.insert(id.to_owned(), result.to_owned());
+                assert!(before.is_none_or(|before| before == result), "run {id} had another result before");
+            }
+        }
+        let executions = self.executions();
+        let stored = snapshot::of_memory(&self.store, &[ORDER.to_owned(), FORK.to_owned()]).await;
+        let crash = Crash { stored, executions: executions.len() };
+        assert_issued(&crash, &executions);
+        self.crashes.push(crash);
+        fell
+    }
+}
+
+/// Lets an engine end at an operation, and sometimes the next one as well: whether it came to that.
+async fn fall_silent(operations: u64) -> bool {
+    let mut operated = Operated::default();
+    let mut fell = operated.live(operations).await;
+    if operations.is_multiple_of(3) && fell {
+        operated.live(operations / 2).await;
+    }
+    fell &= !operated.live(u64::MAX).await;
+    let end = operated.crashes.last().expect("it has lived");
+    assert_operated(&operated.answers, &operated.results);
+    assert_kept(&operated.executions(), &end.stored);
+    assert_continuous(&operated.crashes, &operated.executions());
+    fell
+}
+
+case! {
+    #[threads]
+    async fn each_call_counts_once_when_the_store_falls_silent_at_any_operation() {
+        let mut fell = 0;
+        for operations in (0..).step_by(if full() { 1 } else { 4 }) {
+            let test = tokio::spawn(fall_silent(operations));
+            if !test.await.unwrap_or_else(|panic| panic!("failed at operation {operations}: {panic}")) {
+                break;
+            }
+            fell += 1;
+        }
+        println!("the store fell silent at {fell} operations");
+        assert!(fell > 20, "next to nothing was tested");
     }
 }

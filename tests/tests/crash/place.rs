@@ -32,6 +32,10 @@ impl Place {
         Place { kind, directory, url }
     }
 
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -2,81 +2,15 @@
 //! there at any moment is whole, and what is not there has left nothing but what is on its way out.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-
-use rusqlite::Connection;
-use workflow_tests::brief::CHUNKS;
 
 use super::child::{Child, command, was_killed};
 use super::place::{Kind, Place};
+use super::remains::{REMAINS, ask, assert_no_flaws};
 use super::snapshot::Snapshot;
 use super::sweep::in_parallel;
 use super::{blocking, full};
 
-/// What no database has at any moment: rows of runs that are not there and are not on their way out, and runs that have
-/// ended and lack something of what each of them had.
-fn flaws() -> Vec<String> {
-    let nobody = |column: &str| format!("{column} NOT IN (SELECT key FROM runs)");
-    let lost = |column: &str| format!("{} AND {column} NOT IN (SELECT run FROM remains)", nobody(column));
-    let ended = "status IN ('completed', 'failed') AND workflow LIKE '%::brief'";
-    let mut flaws: Vec<String> = ["journal", "inbox", "dedupe", "tokens", "streams"]
-        .iter()
-        .map(|table| format!("{table} WHERE {}", lost("run")))
-        .chain(
-            ["watchers", "notices", "states", "attributes"]
-                .iter()
-                .map(|table| format!("{table} WHERE {}", nobody("run"))),
-        )
-        .collect();
-    flaws.push(format!("executions WHERE {}", lost("target")));
-    flaws.push(format!("tokens WHERE state = 'open' AND {}", nobody("run")));
-    flaws.push("chunks WHERE stream NOT IN (SELECT key FROM streams)".to_owned());
-    flaws.push("remains WHERE run IN (SELECT key FROM runs)".to_owned());
-    let without = |what: &str| format!("runs WHERE {ended} AND NOT EXISTS (SELECT 1 FROM {what})");
-    for table in ["states", "attributes", "tokens", "streams", "executions", "journal", "dedupe"] {
-        flaws.push(without(&format!("{table} WHERE {table}.run = runs.key")));
-    }
-    flaws.push(format!(
-        "runs WHERE {ended} AND (SELECT count(*) FROM streams JOIN chunks ON stream = streams.key WHERE run = runs.key) < {CHUNKS}"
-    ));
-    flaws.into_iter().map(|flaw| format!("SELECT count(*) FROM {flaw}")).collect()
-}
-
-/// What is on its way out.
-const REMAINS: &str = "SELECT (SELECT count(*) FROM remains)
-    + (SELECT count(*) FROM journal WHERE run NOT IN (SELECT key FROM runs))";
-
-/// The answers of a SQLite file, as a copy of it has them; nothing before there are tables.
-fn ask_sqlite(path: &Path, questions: &[String]) -> Vec<i64> {
-    let copies = tempfile::tempdir().expect("a temporary directory");
-    let copy = copies.path().join("db");
-    if std::fs::copy(path, &copy).is_err() {
-        return Vec::new();
-    }
-    let wal = path.with_file_name("workflow.db-wal");
-    if wal.exists() {
-        std::fs::copy(wal, copies.path().join("db-wal")).expect("the log can be copied");
-    }
-    let connection = Connection::open(&copy).expect("the copy opens");
-    let ask = |question: &String| connection.query_row(question, (), |row| row.get(0));
-    questions.iter().map(ask).collect::<Result<_, _>>().unwrap_or_default()
-}
-
-async fn ask_postgres(url: &str, questions: &[String]) -> Vec<i64> {
-    let client = workflow_harness::postgres::connect(url).await;
-    if client.query_opt("SELECT 1 WHERE to_regclass('remains') IS NOT NULL", &[]).await.expect("it answers").is_none() {
-        return Vec::new();
-    }
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");
-    let mut answers = Vec::new();
-    for question in questions {
-        answers.push(client.query_one(question, &[]).await.expect("an answer").get(0));
-    }
-    answers
-}
-
 struct History {
-    kind: Kind,
     place: Place,
     lives: usize,
     deleted: BTreeSet<String>,
@@ -84,20 +18,7 @@ struct History {
 
 impl History {
     fn new(kind: Kind) -> Self {
-        History { kind, place: Place::new(kind), lives: 0, deleted: BTreeSet::new() }
-    }
-
-    fn ask(&self, questions: &[String]) -> Vec<i64> {
-        match self.kind {
-            Kind::Sqlite => ask_sqlite(Path::new(self.place.url().trim_start_matches("sqlite:")), questions),
-            Kind::Postgres => std::thread::scope(|scope| {
-                let ask = || {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    runtime.expect("a runtime").block_on(ask_postgres(self.place.url(), questions))
-                };
-                scope.spawn(ask).join().expect("the database answers")
-            }),
-        }
+        History { place: Place::new(kind), lives: 0, deleted: BTreeSet::new() }
     }
 
     /// Runs the program, and kills it at this operation: whether it was killed.
@@ -122,9 +43,7 @@ impl History {
     }
 
     fn check(&self, stored: &Snapshot) {
-        for (question, answer) in flaws().iter().zip(self.ask(&flaws())) {
-            assert_eq!(answer, 0, "{question}");
-        }
+        assert_no_flaws(&self.place);
         for (id, run) in stored.iter().filter(|(_, run)| ["completed", "failed"].contains(&&*run.status)) {
             assert!(run.operations().end.is_some(), "run {id} has lost the end of its journal");
             assert!(run.journal.iter().zip(0..).all(|(row, index)| row.index == index), "run {id} has lost a row");
@@ -136,7 +55,7 @@ impl History {
         assert!(!self.live(None));
         let completed = self.place.stored().values().filter(|run| run.status == "completed").count();
         assert_eq!((completed, self.place.stored().len()), (3, 3));
-        assert_eq!(self.ask(&[REMAINS.to_owned()]), [0], "something is left");
+        assert_eq!(ask(&self.place, &[REMAINS.to_owned()]), [0], "something is left");
     }
 }
 

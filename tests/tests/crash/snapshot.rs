@@ -37,8 +37,8 @@ pub struct Operations {
     pub issued: BTreeSet<u64>,
     /// Those that have a result, or were dropped.
     pub settled: BTreeSet<u64>,
-    /// The last attempt of each that failed and was to be repeated.
-    pub failed_attempts: BTreeMap<u64, u32>,
+    /// The last attempt of each that failed, or suspended the step, and was to be followed by another one.
+    pub ended_attempts: BTreeMap<u64, u32>,
     /// How the run ended.
     pub end: Option<Value>,
 }
@@ -177,7 +177,14 @@ impl Stored {
     /// What the journal and the inbox say of the operations.
     pub fn operations(&self) -> Operations {
         let mut operations = Operations::default();
+        let mut generation = 0;
         for row in &self.journal {
+            if row.generation > generation && operations.end.as_ref().is_some_and(|end| end.get("completed").is_none())
+            {
+                // It was retried.
+                operations.end = None;
+            }
+            generation = row.generation;
             assert_eq!(row.checksum, crc32fast::hash(&row.body), "a row's checksum is wrong");
             let turn = json(&row.body);
             for delivery in turn["deliveries"].as_array().into_iter().flatten() {
@@ -214,9 +221,17 @@ impl Operations {
         if let (Some(op), Some(number)) = (attempt["op"].as_u64(), attempt["attempt"].as_u64()) {
             let number = u32::try_from(number).expect("attempts are few");
             let op = operation(generation, op);
-            let before = self.failed_attempts.insert(op, number).unwrap_or(0);
-            assert_eq!(number, before + 1, "the failed attempts of operation {op} are recorded in another order");
-            assert!(!self.settled.contains(&op), "operation {op} failed an attempt after its end");
+            self.attempt(op, number);
         }
+        if let Some(op) = event["suspended"]["op"].as_u64() {
+            let op = operation(generation, op);
+            self.attempt(op, self.ended_attempts.get(&op).copied().unwrap_or(0) + 1);
+        }
+    }
+
+    fn attempt(&mut self, op: u64, number: u32) {
+        let before = self.ended_attempts.insert(op, number).unwrap_or(0);
+        assert_eq!(number, before + 1, "the attempts of operation {op} are recorded in another order");
+        assert!(!self.settled.contains(&op), "an attempt of operation {op} ended after that");
     }
 }

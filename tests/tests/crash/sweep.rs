@@ -1,4 +1,5 @@
-//! Kills a program that uses every operation at each operation of its store, and at random instants.
+//! Kills a program at each operation of its store, and at random instants: one that uses every operation, and [one that does
+//! to runs what has to be done to them](super::operated).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,9 +12,32 @@ use workflow_tests::everything::{DOOMED, Outcome};
 use super::check::{Crash, assert_continuous, assert_issued};
 use super::child::{Child, command, was_killed};
 use super::place::{Kind, Place};
+use super::remains::assert_no_flaws;
 use super::{blocking, full, seed};
 
 const RUNS: [&str; 2] = ["first", "second"];
+
+const EVERYTHING: Program = Program {
+    path: env!("CARGO_BIN_EXE_sweep"),
+    args: &RUNS,
+    results: RUNS.len(),
+    forgets: &[],
+    check: check_everything,
+};
+
+/// What is killed.
+#[derive(Clone, Copy)]
+pub struct Program {
+    pub path: &'static str,
+    /// Its arguments, behind those that each has.
+    pub args: &'static [&'static str],
+    /// How many results it comes to.
+    pub results: usize,
+    /// The runs that it has removed in the end. They may begin anew in each life.
+    pub forgets: &'static [&'static str],
+    /// What must be so in the end.
+    pub check: fn(&History),
+}
 
 /// How a life of the program ends before its time.
 #[derive(Clone, Copy, Debug)]
@@ -23,31 +47,49 @@ enum Kill {
 }
 
 /// A database, and what happened to it.
-struct History {
+pub struct History {
+    program: Program,
     place: Place,
-    crashes: Vec<Crash>,
+    pub crashes: Vec<Crash>,
     started: Vec<String>,
-    results: BTreeMap<String, String>,
+    /// What calls were answered, and in which life.
+    pub answers: Vec<(usize, String)>,
+    pub results: BTreeMap<String, String>,
     /// Whether the cancel was in time, if that was answered.
     cancelled: Option<bool>,
 }
 
 impl History {
-    fn new(kind: Kind) -> Self {
-        let place = Place::new(kind);
-        History { place, crashes: Vec::new(), started: Vec::new(), results: BTreeMap::new(), cancelled: None }
+    fn new(program: Program, kind: Kind) -> Self {
+        History {
+            program,
+            place: Place::new(kind),
+            crashes: Vec::new(),
+            started: Vec::new(),
+            answers: Vec::new(),
+            results: BTreeMap::new(),
+            cancelled: None,
+        }
     }
 
-    fn executions(&self) -> Vec<Execution> {
-        self.place.executions()
+    /// Those of the runs that stay.
+    pub fn executions(&self) -> Vec<Execution> {
+        let mut executions = self.place.executions();
+        executions.retain(|execution| !self.program.forgets.contains(&&*execution.run));
+        executions
+    }
+
+    /// What has been stored in the end.
+    pub fn end(&self) -> &Crash {
+        self.crashes.last().expect("it has lived")
     }
 
     /// Runs the program once more: whether it was killed.
     fn live(&mut self, kill: Option<Kill>) -> bool {
-        let life = self.crashes.len().to_string();
-        let (url, log) = (self.place.url(), self.place.log());
-        let args = [url, &log.to_string_lossy(), &life, RUNS[0], RUNS[1]];
-        let mut command = command(env!("CARGO_BIN_EXE_sweep"), args);
+        let life = self.crashes.len();
+        let (url, log, number) = (self.place.url(), self.place.log().display().to_string(), life.to_string());
+        let args = [url, &log, &number].into_iter().chain(self.program.args.iter().copied());
+        let mut command = command(self.program.path, args);
         if let Some(Kill::AtFailPoint(point)) = kill {
             command.env("WORKFLOW_FAIL_POINT", point.to_string());
         }
@@ -58,6 +100,7 @@ impl History {
         };
         assert!(status.success() || was_killed(status) && kill.is_some(), "the program ended with {status}");
         self.started.extend(child.said("started").into_iter().map(str::to_owned));
+        self.answers.extend(child.said("answer").into_iter().map(|answer| (life, answer.to_owned())));
         for result in child.said("result") {
             let (id, result) = result.split_once(' ').expect("a result has an id");
             let before = self.results.insert(id.to_owned(), result.to_owned());
@@ -71,16 +114,24 @@ impl History {
             );
         }
         let executions = self.executions();
-        let crash = Crash { stored: self.place.stored(), executions: executions.len() };
+        let mut stored = self.place.stored();
+        for id in self.program.forgets {
+            let left = stored.remove(*id);
+            assert!(left.is_none() || !status.success(), "run {id} is still there");
+        }
+        let crash = Crash { stored, executions: executions.len() };
         assert_issued(&crash, &executions);
         self.crashes.push(crash);
         self.check_acknowledged();
+        if !self.program.forgets.is_empty() {
+            assert_no_flaws(&self.place);
+        }
         !status.success()
     }
 
     /// Nothing that the program has said is lost.
     fn check_acknowledged(&self) {
-        let stored = &self.crashes[self.crashes.len() - 1].stored;
+        let stored = &self.end().stored;
         for id in &self.started {
             assert!(stored.contains_key(id), "run {id} was started, and there is no such run");
         }
@@ -97,27 +148,34 @@ impl History {
     /// Lets it come to its end, and checks all that has happened.
     fn finish(mut self) {
         assert!(!self.live(None));
-        assert_eq!(self.results.len(), RUNS.len());
+        assert_eq!(self.results.len(), self.program.results);
         let executions = self.executions();
         assert_continuous(&self.crashes, &executions);
-        let end = &self.crashes[self.crashes.len() - 1].stored;
-        // Each has four children.
-        assert!(end.len() > RUNS.len() * 5, "{} runs", end.len());
-        assert!(self.cancelled.is_some());
-        for (id, stored) in end.iter().filter(|(id, _)| RUNS.contains(&id.as_str())) {
+        for id in self.results.keys() {
+            let stored = &self.end().stored[id];
             assert_eq!(stored.status, "completed");
             assert!(stored.inbox.is_empty(), "run {id} has left letters: {:?}", stored.inbox);
-            let outcome: Outcome = serde_json::from_str(&self.results[id]).expect("an outcome");
-            outcome.assert_possible(id);
         }
+        (self.program.check)(&self);
         assert!(!self.live(None));
         assert_eq!(self.executions(), executions, "a run that had ended was executed again");
     }
 }
 
+fn check_everything(history: &History) {
+    let end = &history.end().stored;
+    // Each has four children.
+    assert!(end.len() > RUNS.len() * 5, "{} runs", end.len());
+    assert!(history.cancelled.is_some());
+    for (id, result) in &history.results {
+        let outcome: Outcome = serde_json::from_str(result).expect("an outcome");
+        outcome.assert_possible(id);
+    }
+}
+
 /// Kills a new program, and sometimes what recovers it: how often that took place.
-fn crash(kind: Kind, kills: &[Kill]) -> usize {
-    let mut history = History::new(kind);
+fn crash(program: Program, kind: Kind, kills: &[Kill]) -> usize {
+    let mut history = History::new(program, kind);
     let killed = kills.iter().take_while(|kill| history.live(Some(**kill))).count();
     history.finish();
     killed
@@ -142,18 +200,19 @@ pub fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + S
 }
 
 /// How many operations of the store the program meets, about: what threads do at the same time varies.
-fn fail_points(kind: Kind) -> u64 {
-    let reaches = |point| History::new(kind).live(Some(Kill::AtFailPoint(point)));
-    let mut reached = 128;
+fn fail_points(program: Program, kind: Kind) -> u64 {
+    let reaches = |point| History::new(program, kind).live(Some(Kill::AtFailPoint(point)));
+    let mut reached = 64;
     while reaches(reached) {
-        reached += 32;
+        reached += 8 + reached / 8;
     }
     reached
 }
 
-fn at_fail_points(kind: Kind, step: usize) {
+/// Kills it at each operation of the store, or at every so many.
+pub fn at_fail_points(program: Program, kind: Kind, step: usize) {
     let mut random = StdRng::seed_from_u64(seed());
-    let points: Vec<_> = (1..=fail_points(kind))
+    let points: Vec<_> = (1..=fail_points(program, kind))
         .step_by(step)
         .map(|point| match random.random_bool(0.25) {
             true => vec![Kill::AtFailPoint(point), Kill::AtFailPoint(random.random_range(1..60))],
@@ -162,17 +221,18 @@ fn at_fail_points(kind: Kind, step: usize) {
         .collect();
     let killed = std::sync::atomic::AtomicUsize::new(0);
     in_parallel(&points, |kills| {
-        killed.fetch_add(crash(kind, kills), std::sync::atomic::Ordering::Relaxed);
+        killed.fetch_add(crash(program, kind, kills), std::sync::atomic::Ordering::Relaxed);
     });
     let killed = killed.into_inner();
     println!("killed {killed} times at {} fail points", points.len());
     assert!(killed >= points.len() * 3 / 4, "the sweep killed next to nothing: {killed} of {}", points.len());
 }
 
-fn at_random_instants(kind: Kind, instants: usize) {
+/// Kills it at so many instants.
+pub fn at_random_instants(program: Program, kind: Kind, instants: usize) {
     let mut random = StdRng::seed_from_u64(seed());
     let begin = std::time::Instant::now();
-    crash(kind, &[]);
+    crash(program, kind, &[]);
     // Three lives, of which the last has nothing to do.
     let life = begin.elapsed().mul_f64(0.4);
     let instants: Vec<_> = (0..instants)
@@ -183,33 +243,33 @@ fn at_random_instants(kind: Kind, instants: usize) {
         .collect();
     let killed = std::sync::atomic::AtomicUsize::new(0);
     in_parallel(&instants, |kills| {
-        killed.fetch_add(crash(kind, kills), std::sync::atomic::Ordering::Relaxed);
+        killed.fetch_add(crash(program, kind, kills), std::sync::atomic::Ordering::Relaxed);
     });
     println!("killed {} times at random instants", killed.into_inner());
 }
 
 case! {
     fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store() {
-        at_fail_points(Kind::Sqlite, if full() { 1 } else { 7 });
+        at_fail_points(EVERYTHING, Kind::Sqlite, if full() { 1 } else { 7 });
     }
 }
 
 case! {
     fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
-        at_random_instants(Kind::Sqlite, if full() { 200 } else { 20 });
+        at_random_instants(EVERYTHING, Kind::Sqlite, if full() { 200 } else { 20 });
     }
 }
 
 case! {
     #[postgres]
     async fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_on_postgres() {
-        blocking(|| at_fail_points(Kind::Postgres, if full() { 1 } else { 50 }));
+        blocking(|| at_fail_points(EVERYTHING, Kind::Postgres, if full() { 1 } else { 50 }));
     }
 }
 
 case! {
     #[postgres]
     async fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant_on_postgres() {
-        blocking(|| at_random_instants(Kind::Postgres, if full() { 200 } else { 4 }));
+        blocking(|| at_random_instants(EVERYTHING, Kind::Postgres, if full() { 200 } else { 4 }));
     }
 }

@@ -165,6 +165,7 @@ impl Inner {
         let cut = self.cut(&row, at.event).await;
         let Cut { generation, mut kept, again, earlier } =
             cut.map_err(|error| error.run(source).context("the run was not forked"))?;
+        let asked = digest_of_fork(&row, at.event, at.input.as_ref());
         if let Some(input) = at.input {
             give(&mut kept, input).map_err(|error| error.run(source))?;
         }
@@ -181,7 +182,7 @@ impl Inner {
             id: id.clone(),
             workflow: row.workflow,
             fingerprint: row.fingerprint,
-            args_digest: row.args_digest,
+            args_digest: asked,
             created_at: now,
             token: self.random.number(),
             effects: Some(Box::new(Effects { attributes, ..Effects::default() })),
@@ -189,6 +190,7 @@ impl Inner {
             first: First::Journal { rows, letters },
         };
         match self.batcher.send(Write::Create(new)).await.map_err(|failed| not_done(failed, "forked").run(source))? {
+            Outcome::Exists(row) if row.args_digest == asked => Ok(id),
             Outcome::Exists(row) => {
                 Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
             }
@@ -369,6 +371,13 @@ impl Inner {
         }
         Ok(rows)
     }
+}
+
+/// What a fork has in the place of the digest of its arguments, so that one that is asked for again is known. A start that
+/// finds the fork under its id compares the arguments themselves.
+fn digest_of_fork(source: &RunRow, event: u64, input: Option<&Payload>) -> [u8; 32] {
+    let input = input.map_or("", Payload::as_str);
+    Sha256::digest(format!("fork {} {event} {input}", source.key)).into()
 }
 
 /// Gives the step that was called last another input.

@@ -1,0 +1,103 @@
+//! Kills a program that creates a run and starts it, resumes a step and a workflow, retries what has failed, forks what it
+//! came to and lets others be removed, and that makes each call again in its next life: what counts once counts once.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use workflow_tests::operated::{DELETED, FORGOTTEN, FORK, ORDER, Receipt};
+use workflow_tests::{Execution, operation};
+
+use super::place::Kind;
+use super::snapshot::Snapshot;
+use super::sweep::{History, Program, at_fail_points, at_random_instants};
+use super::{blocking, full};
+
+const OPERATE: Program =
+    Program { path: env!("CARGO_BIN_EXE_operate"), args: &[], results: 2, forgets: &[FORGOTTEN, DELETED], check };
+
+fn check(history: &History) {
+    assert_operated(&history.answers, &history.results);
+    assert_kept(&history.executions(), &history.end().stored);
+}
+
+/// Asserts that each call that counts once was accepted once, and that what was accepted is what took place. The answers are
+/// those of all lives, each with the number of its life.
+pub fn assert_operated(answers: &[(usize, String)], results: &BTreeMap<String, String>) {
+    let receipt = |run: &str| serde_json::from_str::<Receipt>(&results[run]).expect("a receipt");
+    let (order, fork) = (receipt(ORDER), receipt(FORK));
+    assert_eq!((&*order.carrier, &*fork.carrier), ("late", "punctual"));
+    assert_eq!(order.started, fork.started, "what was recorded before the fork");
+    let resumed: &[&str] = &["already_resumed", "not_suspended"];
+    let calls = [
+        ("start order", Some(order.started), &["already_started"][..]),
+        ("approve order", Some(order.approved), resumed),
+        ("sign order", Some(order.signed), resumed),
+        ("retry order", None, &["not_repairable"][..]),
+        ("approve fork", Some(fork.approved), resumed),
+        ("sign fork", Some(fork.signed), resumed),
+    ];
+    for (call, by, refusals) in calls {
+        let of_call = |(life, answer): &(usize, String)| {
+            let answer = answer.strip_prefix(call)?.strip_prefix(' ')?;
+            Some((*life, answer.to_owned()))
+        };
+        let answers: Vec<_> = answers.iter().filter_map(of_call).collect();
+        let [(life, first), later @ ..] = &answers[..] else { panic!("nobody was answered to {call}") };
+        let refused = |answer: &str| refusals.contains(&answer);
+        assert!(first == "ok" || refused(first) && *life > 0, "{call}: {answers:?}");
+        assert!(later.iter().all(|(_, answer)| refused(answer)), "{call}: {answers:?}");
+        let Some(by) = by else { continue };
+        let by: usize = by.parse().unwrap_or_else(|_| panic!("a second call counted for {call}: {by}"));
+        let expected = if first == "ok" { *life..life + 1 } else { 0..*life };
+        assert!(expected.contains(&by), "{call} was that of life {by}: {answers:?}");
+    }
+}
+
+/// Asserts that what had succeeded was not executed again for the retry and the fork, and that each of both runs says where
+/// it comes from.
+pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
+    for execution in executions {
+        let is_kept = match &*execution.run {
+            ORDER => ["pack", "approve"].contains(&&*execution.step) && execution.op >= operation(1, 0),
+            FORK => execution.step == "pack",
+            _ => true,
+        };
+        assert!(!is_kept, "it was executed again: {execution:?}");
+    }
+    assert_eq!(end.keys().collect::<Vec<_>>(), [FORK, ORDER]);
+    let generations = |run: &str| end[run].journal.last().map(|row| row.generation);
+    assert_eq!((generations(ORDER), generations(FORK)), (Some(1), Some(0)), "one was retried once");
+    let source = |run: &str| {
+        let rows = end[run].journal.iter().map(|row| serde_json::from_slice::<Value>(&row.body).expect("JSON"));
+        let mut deliveries = rows.flat_map(|turn| turn["deliveries"].as_array().cloned().unwrap_or_default());
+        let reopened = deliveries.find_map(|delivery| delivery["event"].get("reopened").cloned());
+        reopened.expect("it goes on from somewhere")["source"].as_str().map(str::to_owned)
+    };
+    assert_eq!((source(ORDER), source(FORK)), (None, Some(ORDER.to_owned())));
+}
+
+case! {
+    fn each_call_counts_once_when_it_is_killed_at_any_operation_of_the_store() {
+        at_fail_points(OPERATE, Kind::Sqlite, if full() { 1 } else { 13 });
+    }
+}
+
+case! {
+    fn each_call_counts_once_when_it_is_killed_at_a_random_instant() {
+        at_random_instants(OPERATE, Kind::Sqlite, if full() { 200 } else { 6 });
+    }
+}
+
+case! {
+    #[postgres]
+    async fn each_call_counts_once_when_it_is_killed_at_any_operation_on_postgres() {
+        blocking(|| at_fail_points(OPERATE, Kind::Postgres, if full() { 1 } else { 17 }));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn each_call_counts_once_when_it_is_killed_at_a_random_instant_on_postgres() {
+        blocking(|| at_random_instants(OPERATE, Kind::Postgres, if full() { 200 } else { 3 }));
+    }
+}

@@ -1,0 +1,85 @@
+//! A store that falls silent at one of its operations, as for a process that is killed there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use workflow_runtime::Error;
+use workflow_runtime::store::{Failed, Outcome, Ownership, Store, Write};
+
+/// A store in front of another one.
+pub struct Silent {
+    inner: Arc<dyn Store>,
+    /// How many operations it still answers.
+    left: AtomicU64,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Answers,
+    Silent,
+    /// Nobody is there any more who could hear an answer.
+    Abandoned,
+}
+
+impl Silent {
+    /// One that answers so many operations; of a commit, the coming and the going are one each.
+    pub fn after(inner: Arc<dyn Store>, operations: u64) -> Self {
+        Silent { inner, left: AtomicU64::new(operations), state: watch::Sender::new(State::Answers) }
+    }
+
+    /// Waits until it has fallen silent.
+    pub async fn fell(&self) {
+        let _ = self.state.subscribe().wait_for(|state| *state != State::Answers).await;
+    }
+
+    /// Refuses all that waits for it, and whatever comes: the engine is gone, and what is left of it is to end.
+    pub fn abandon(&self) {
+        self.state.send_replace(State::Abandoned);
+    }
+
+    /// Whether it still answers; once it is silent nobody is told before it is abandoned.
+    async fn answers(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return true;
+        }
+        self.state.send_if_modified(|state| {
+            let falls = *state == State::Answers;
+            if falls {
+                *state = State::Silent;
+            }
+            falls
+        });
+        let _ = self.state.subscribe().wait_for(|state| *state == State::Abandoned).await;
+        false
+    }
+
+    async fn reading(&self, _: &str) {
+        self.answers().await;
+    }
+}
+
+impl Store for Silent {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+        Box::pin(async move {
+            let failed = || Failed { error: Error::new("the store is silent"), in_doubt: false };
+            if !self.answers().await {
+                return Err(failed());
+            }
+            let outcomes = self.inner.commit(group).await;
+            if self.answers().await { outcomes } else { Err(failed()) }
+        })
+    }
+
+    fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
+        Box::pin(async move {
+            self.answers().await;
+            self.inner.acquire(owner).await
+        })
+    }
+
+    forward_reads!();
+}
