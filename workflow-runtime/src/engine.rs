@@ -8,6 +8,7 @@
 //! told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines claim that
 //! serve it (`queues`). What a run tells while it goes on are
 //! its `streams`. What is not kept any longer is removed by `removal`. A run that waits for long leaves memory (`eviction`).
+//! What others watch it by is its `telemetry`.
 
 mod ambient;
 mod attempt;
@@ -33,7 +34,6 @@ mod repair;
 mod streams;
 mod suspended;
 mod taking;
-#[cfg(feature = "otel")]
 mod telemetry;
 mod timers;
 #[cfg(feature = "postgres")]
@@ -75,6 +75,7 @@ use self::output::Outputs;
 use self::queues::Queues;
 use self::removal::Cleaning;
 use self::taking::Taking;
+use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
 use crate::error::{Code, Error, Result};
@@ -132,8 +133,7 @@ pub(crate) struct Settings {
     long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
-    #[cfg(feature = "otel")]
-    telemetry: Option<Arc<telemetry::Telemetry>>,
+    telemetry: Telemetry,
     retention: Retention,
 }
 
@@ -150,6 +150,7 @@ pub(crate) struct Inner {
     ownership: OwnershipSlot,
     resources: Resources,
     settings: Settings,
+    metrics: Metrics,
     runtime: tokio::runtime::Handle,
     /// The ids of the workflows that this build has.
     workflows: Arc<[&'static str]>,
@@ -395,6 +396,7 @@ impl Inner {
         }
         self.stop();
         self.batcher.closed().await;
+        self.settings.telemetry.flush().await;
         failed.map_or(Ok(()), |error| {
             Err(error.context("some runs could not be given back; they are taken up all the same"))
         })

@@ -46,8 +46,48 @@
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
+//! | watch what is going on | [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
 //!
 //! Who knows other systems finds their names in [`coming_from`]: parallel, branch, loops, foreach and nesting are plain Rust.
+//!
+//! # OpenTelemetry
+//!
+//! With the feature `otel`, `Builder::span_processor` gives spans to OpenTelemetry, and [`TracingOptions`] say which trace a run
+//! belongs to. A trace is kept over suspensions, crashes and processes, and children are parts of their parent's.
+//!
+//! | span | of | parent |
+//! |---|---|---|
+//! | `workflow NAME` | a run, once it has ended | what its start says |
+//! | `step NAME` | a call of a step, retries included | the run |
+//! | `attempt NUMBER of NAME` | an attempt of it: what [`traceparent`] tells others | the step |
+//! | `wait LABEL` | a step that has suspended itself | the step |
+//! | `wait sleep`, `wait hook`, `wait run` | a time; each payload of a hook; another run | the run |
+//! | `child NAME` | a child, which is the parent of the child's own span | the run |
+//!
+//! Every span has `workflow.run.id` and the metadata of its start, `workflow.metadata.KEY`. Those that have failed have an event
+//! `exception` and `error.type`, the [`Code`] of the error. Other attributes are `workflow.name`, `workflow.status`,
+//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.wait.seconds`,
+//! `workflow.wait.run` and `workflow.child.run.id`. What a run waits for when it ends has no status. A run that got stuck and is
+//! then cancelled has its own span, and none for what it was in the midst of.
+//!
+//! Metrics are recorded by the global meter provider that there is when the engine is opened. They are of this process, but for
+//! the depth of queues, which is of the store: whoever serves a queue tells it.
+//!
+//! | metric | kind, unit | attributes | counts or measures |
+//! |---|---|---|---|
+//! | `workflow.runs.started` | counter, `{run}` | `workflow.name` | runs that have begun, or go on again after their end |
+//! | `workflow.runs.ended` | counter, `{run}` | `workflow.name`, `workflow.status` | `completed`, `failed` and `cancelled` runs |
+//! | `workflow.runs.stuck` | counter, `{run}` | `workflow.name` | each time that a run got stuck |
+//! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | from a step's call to its end; where spans are told |
+//! | `workflow.attempt.duration` | histogram, `s` | `workflow.step.id`, `workflow.queue.name`, `error.type` | attempts that were not given up |
+//! | `workflow.attempt.delay` | histogram, `s` | `workflow.step.id`, `workflow.queue.name` | from the time when an attempt could begin to its beginning |
+//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that run |
+//! | `workflow.attempts.waiting` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that wait since as many run as may: [`Builder::concurrency`] |
+//! | `workflow.queue.depth` | gauge, `{step}` | `workflow.queue.name` | steps of a queue that no process has begun, as of the collection before |
+//! | `workflow.commit.writes` | histogram, `{write}` | | turns, starts and other writes of one group commit |
+//!
+//! `workflow.name` and `workflow.step.id` are ids of definitions, `error.type` is there when something failed, and
+//! `workflow.queue.name` when a step has a queue. The runs that execute steps of queues are not counted as runs.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

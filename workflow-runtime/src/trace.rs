@@ -27,6 +27,9 @@ pub(crate) struct Trace {
     /// On every span.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+    /// Whether those who began the trace have decided that nobody sees it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsampled: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hide_input: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -42,6 +45,7 @@ impl Trace {
             name: None,
             tags: Vec::new(),
             metadata: Map::new(),
+            unsampled: false,
             hide_input: false,
             hide_output: false,
         }
@@ -100,6 +104,7 @@ pub struct TracingOptions {
     tags: Vec<String>,
     metadata: Vec<(String, Result<Value, Error>)>,
     context_keys: Vec<String>,
+    unsampled: bool,
     hide_input: bool,
     hide_output: bool,
 }
@@ -123,13 +128,14 @@ impl TracingOptions {
         self
     }
 
-    /// The trace and the span that the run is a part of, as the header `traceparent` of W3C Trace Context says them. What is no
-    /// such header is an error of the start.
+    /// The trace and the span that the run is a part of, as the header `traceparent` of W3C Trace Context says them. If it says
+    /// that the trace is not sampled, nothing is told of the run. What is no such header is an error of the start.
     pub fn traceparent(self, header: &str) -> Self {
         let parts: Vec<&str> = header.trim().split('-').collect();
         match parts[..] {
-            [version, trace, span, _, ..] if version.len() == 2 && trace.len() == 32 && span.len() == 16 => {
-                self.trace_id(trace).parent_span_id(span)
+            [version, trace, span, flags, ..] if version.len() == 2 && trace.len() == 32 && span.len() == 16 => {
+                let unsampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 0);
+                TracingOptions { unsampled, ..self.trace_id(trace).parent_span_id(span) }
             }
             _ => self.trace_id(header),
         }
@@ -142,7 +148,10 @@ impl TracingOptions {
         use opentelemetry::trace::TraceContextExt;
         let span = context.span().span_context().clone();
         match span.is_valid() {
-            true => self.trace_id(span.trace_id().to_string()).parent_span_id(span.span_id().to_string()),
+            true => TracingOptions {
+                unsampled: !span.is_sampled(),
+                ..self.trace_id(span.trace_id().to_string()).parent_span_id(span.span_id().to_string())
+            },
             false => self,
         }
     }
@@ -205,6 +214,7 @@ impl TracingOptions {
             name: self.name.map(Into::into),
             tags: self.tags.into_iter().map(Into::into).collect(),
             metadata,
+            unsampled: self.unsampled,
             hide_input: self.hide_input,
             hide_output: self.hide_output,
         })

@@ -1,14 +1,20 @@
 //! Runs in the traces of others.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanId, Status as SpanStatus};
+use futures::StreamExt;
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    SpanContext, SpanId, Status as SpanStatus, TraceContextExt, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
 use serde_json::json;
 use workflow_runtime::{
-    Code, Error, RequestContext, Result, Run, TracingOptions, sleep, step, suspend, traceparent, workflow,
+    Code, Error, RequestContext, Result, Run, TracingOptions, hook, sleep, step, suspend, traceparent, workflow,
 };
 
-use crate::support::spans::{attribute, named, open, spans};
+use crate::support::spans::{attribute, named, of, once, open, spans};
 use crate::support::{Lab, soon};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -39,6 +45,30 @@ async fn traced_with_a_child() -> Result<u32> {
 #[workflow]
 async fn fails_traced() -> Result<()> {
     Err(Error::fatal("broke"))
+}
+
+#[workflow]
+async fn counts_down(from: u32) -> Result<u32> {
+    let mut heard = 0;
+    let mut numbers = hook::<u32>().token("numbers").open();
+    while heard < from {
+        heard += numbers.next().await.ok_or_else(|| Error::new("refused"))??;
+    }
+    Ok(heard)
+}
+
+#[step(queue = "gpu-of-spans")]
+async fn renders() -> Result<Option<String>> {
+    Ok(traceparent())
+}
+
+#[workflow]
+async fn renders_elsewhere() -> Result<Option<String>> {
+    renders().await
+}
+
+fn ids(spans: &[SpanData]) -> BTreeSet<String> {
+    spans.iter().map(|span| span.span_context.span_id().to_string()).collect()
 }
 
 on_each_store! {
@@ -98,13 +128,16 @@ on_each_store! {
         let header = format!("00-{TRACE}-00f067aa0ba902b7-01");
         let start = client.start(traced_with_a_child, ()).id("r").tracing(TracingOptions::new().traceparent(&header));
         let run = start.await.unwrap();
-        let (first, _) = open(&place, &lab).await;
+        let (first, before) = open(&place, &lab).await;
         soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
         first.shutdown().await.unwrap();
         let (second, exporter) = open(&place, &lab).await;
         run.resume(&5).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 5);
-        let own = spans(&exporter, "r").await;
+        let mut own = spans(&exporter, "r").await;
+        own.extend(of(&before, "r"));
+        // Nothing was lost, and so nothing is told again.
+        assert_eq!(ids(&own).len(), own.len());
         let root = named(&own, "workflow traced_with_a_child");
         assert_eq!(root.parent_span_id.to_string(), "00f067aa0ba902b7");
         assert!(own.iter().any(|span| span.name == "attempt 1 of asks"));
@@ -117,6 +150,168 @@ on_each_store! {
         assert!(header.starts_with(&format!("00-{TRACE}-")), "{header}");
         assert_ne!(called, SpanId::INVALID);
         assert!(own.iter().all(|span| span.span_context.trace_id().to_string() == TRACE));
+    }
+
+    async fn metadata_is_on_the_spans_of_a_run_and_of_its_children(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let tracing = TracingOptions::new().metadata("release", &json!({"major": 7})).metadata("region", &"eu");
+        let run = engine.start(traced_with_a_child, ()).tracing(tracing).await.unwrap();
+        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        run.resume(&5).await.unwrap();
+        soon(&run).await.unwrap();
+        let mut all = spans(&exporter, run.id()).await;
+        all.extend(spans(&exporter, &run.children().await.unwrap()[0]).await);
+        for span in all {
+            assert_eq!(attribute(&span, "workflow.metadata.release").as_deref(), Some(r#"{"major":7}"#));
+            assert_eq!(attribute(&span, "workflow.metadata.region").as_deref(), Some("eu"));
+        }
+    }
+
+    async fn request_context_keys_are_paths_that_are_rebuilt(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let mut context = RequestContext::new();
+        context.set("user", &json!({"id": "u1", "home": {"city": "Ulm", "zip": 1}, "secret": 5})).unwrap();
+        let tracing = TracingOptions::new()
+            .request_context_key("user.id")
+            .request_context_key("user.home.city")
+            .request_context_key("user.home.street")
+            .request_context_key("user.id.x");
+        let run = engine.start(traced, 0).request_context(context).tracing(tracing).await.unwrap();
+        soon(&run).await.unwrap();
+        for span in spans(&exporter, run.id()).await {
+            let user = attribute(&span, "workflow.metadata.user").unwrap();
+            let user: serde_json::Value = serde_json::from_str(&user).unwrap();
+            assert_eq!(user, json!({"id": "u1", "home": {"city": "Ulm"}}));
+        }
+    }
+
+    async fn trace_id_and_parent_span_id_are_those_of_the_start(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let tracing = TracingOptions::new().trace_id(TRACE);
+        let run = engine.start(traced, 0).tracing(tracing.clone()).await.unwrap();
+        soon(&run).await.unwrap();
+        let own = spans(&exporter, run.id()).await;
+        assert!(own.iter().all(|span| span.span_context.trace_id().to_string() == TRACE));
+        assert_eq!(named(&own, "workflow traced").parent_span_id, SpanId::INVALID, "it is the first of its trace");
+        let run = engine.start(traced, 0).tracing(tracing.parent_span_id("00f067aa0ba902b7")).await.unwrap();
+        soon(&run).await.unwrap();
+        let own = spans(&exporter, run.id()).await;
+        assert_eq!(named(&own, "workflow traced").parent_span_id.to_string(), "00f067aa0ba902b7");
+        assert!(own.iter().filter(|span| span.parent_span_id.to_string() == "00f067aa0ba902b7").count() == 1);
+    }
+
+    async fn tags_and_root_span_name_are_of_the_runs_own_span(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let tracing = TracingOptions::new().tag("nightly").tag("slow").root_span_name("the whole");
+        let run = engine.start(traced, 0).tracing(tracing).await.unwrap();
+        soon(&run).await.unwrap();
+        for span in spans(&exporter, run.id()).await {
+            let is_root = span.name == "the whole";
+            assert_eq!(is_root, attribute(&span, "workflow.status").is_some(), "{}", span.name);
+            let tags = attribute(&span, "workflow.tags");
+            assert_eq!(tags.as_deref(), is_root.then_some(r#"["nightly","slow"]"#), "{}", span.name);
+        }
+    }
+
+    async fn hide_input_and_hide_output_hide_one_each(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        for (tracing, hidden, shown) in [
+            (TracingOptions::new().hide_input(), "workflow.input", "workflow.output"),
+            (TracingOptions::new().hide_output(), "workflow.output", "workflow.input"),
+        ] {
+            let run = engine.start(traced_with_a_child, ()).tracing(tracing).await.unwrap();
+            soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+            run.resume(&5).await.unwrap();
+            soon(&run).await.unwrap();
+            let child = run.children().await.unwrap().remove(0);
+            for run in [run.id(), &child] {
+                let spans = spans(&exporter, run).await;
+                assert!(spans.iter().all(|span| attribute(span, hidden).is_none()));
+                assert!(spans.iter().filter(|span| attribute(span, shown).is_some()).count() >= 2, "its own, a step's");
+            }
+        }
+    }
+
+    async fn tracing_context_is_that_of_a_parent_span(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let (trace, span) = (TraceId::from_hex(TRACE).unwrap(), SpanId::from_hex("00f067aa0ba902b7").unwrap());
+        let parent = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::default());
+        let context = Context::new().with_remote_span_context(parent);
+        let run = engine.start(traced, 0).tracing(TracingOptions::new().context(&context)).await.unwrap();
+        let own = spans(&exporter, run.id()).await;
+        let root = named(&own, "workflow traced");
+        assert_eq!((root.span_context.trace_id(), root.parent_span_id), (trace, span));
+        let without = engine.start(traced, 0).tracing(TracingOptions::new().context(&Context::new())).await.unwrap();
+        let own = spans(&exporter, without.id()).await;
+        assert_eq!(named(&own, "workflow traced").parent_span_id, SpanId::INVALID);
+    }
+
+    async fn a_trace_that_is_not_sampled_stays_so(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let tracing = TracingOptions::new().traceparent(&format!("00-{TRACE}-00f067aa0ba902b7-00"));
+        let unsampled = engine.start(traced, 0).tracing(tracing).await.unwrap();
+        let header = soon(&unsampled).await.unwrap().unwrap();
+        assert!(header.starts_with(&format!("00-{TRACE}-")) && header.ends_with("-00"), "{header}");
+        let sampled = engine.start(traced, 0).await.unwrap();
+        assert!(soon(&sampled).await.unwrap().unwrap().ends_with("-01"));
+        spans(&exporter, sampled.id()).await;
+        assert_eq!(of(&exporter, unsampled.id()).len(), 0);
+    }
+
+    async fn spans_are_told_as_they_end(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let run = engine.start(counts_down, 3).await.unwrap();
+        for (number, payload) in [1, 1].into_iter().enumerate() {
+            engine.resume_hook("numbers", &payload).await.unwrap();
+            // The run goes on, and each wait for a payload is a span of its own.
+            soon(async { while of(&exporter, run.id()).len() <= number { tokio::task::yield_now().await } }).await;
+            assert_eq!(of(&exporter, run.id()).len(), number + 1);
+        }
+        engine.resume_hook("numbers", &1).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 3);
+        let spans = spans(&exporter, run.id()).await;
+        assert_eq!(spans.iter().filter(|span| span.name == "wait hook").count(), 3);
+        assert_eq!((ids(&spans).len(), spans.len()), (4, 4));
+    }
+
+    async fn spans_that_a_crash_may_have_lost_are_told_again_with_the_same_ids(place: Place) {
+        let lab = Lab::new();
+        let (first, before) = open(&place, &lab).await;
+        let run = first.start(traced_with_a_child, ()).id("r").await.unwrap();
+        soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
+        let before = once(&before, "r", |span| span.name == "attempt 1 of asks").await;
+        drop((run, first));
+        let (second, after) = open(&place, &lab).await;
+        let run: Run<u32> = second.get_run("r");
+        run.resume(&5).await.unwrap();
+        soon(&run).await.unwrap();
+        let after = spans(&after, "r").await;
+        assert!(!before.is_empty() && ids(&before).is_subset(&ids(&after)), "{before:#?}");
+        assert_eq!(ids(&after).len(), after.len(), "each is told once by one process");
+        for span in &before {
+            let again = named(&after, &span.name);
+            assert_eq!((again.start_time, again.end_time), (span.start_time, span.end_time));
+            assert_eq!((&again.attributes, again.parent_span_id), (&span.attributes, span.parent_span_id));
+        }
+    }
+
+    async fn a_step_of_a_queue_is_in_the_trace_of_its_caller(place: Place) {
+        let exporter = InMemorySpanExporter::default();
+        let processor = SimpleSpanProcessor::new(exporter.clone());
+        let builder = place.builder(&Lab::new()).queue("gpu-of-spans", 1).span_processor(processor);
+        let engine = builder.open().await.unwrap();
+        let run = engine.start(renders_elsewhere, ()).await.unwrap();
+        let header = soon(&run).await.unwrap();
+        let own = spans(&exporter, run.id()).await;
+        let call = named(&own, "step renders");
+        assert!(!own.iter().any(|span| span.name.starts_with("attempt")), "it is attempted by the other run");
+        let executing = run.children().await.unwrap().remove(0);
+        let other = spans(&exporter, &executing).await;
+        let root = other.iter().find(|span| attribute(span, "workflow.status").is_some()).unwrap();
+        assert_eq!(root.parent_span_id, call.span_context.span_id());
+        let attempt = named(&other, "attempt 1 of renders").span_context.clone();
+        assert_eq!(attempt.trace_id(), call.span_context.trace_id());
+        assert_eq!(header, Some(format!("00-{}-{}-01", attempt.trace_id(), attempt.span_id())));
     }
 
     async fn every_run_has_a_trace_where_spans_are_told(place: Place) {

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use super::client::Handle;
 use super::live::{Arrival, Live, Parting, Seat, What};
 use super::streams::AttemptWriter;
+use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
 use super::transaction;
 use super::{Client, Inner};
@@ -87,6 +88,11 @@ impl Life {
 
     fn part(&self, parting: Parting) {
         self.parting.get_or_init(|| Mutex::new(Some(parting)));
+    }
+
+    /// Whether it ends by what it has asked for.
+    fn parts(&self) -> bool {
+        self.parting.get().is_some()
     }
 
     fn take_parting(&self) -> Option<Parting> {
@@ -165,7 +171,8 @@ pub fn traceparent() -> Option<String> {
             let trace = scope.inherited.as_ref()?.trace.as_ref()?;
             let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
             let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
-            Some(format!("00-{}-{span}-01", trace.trace_id))
+            let sampled = if trace.unsampled { "00" } else { "01" };
+            Some(format!("00-{}-{span}-{sampled}", trace.trace_id))
         })
         .ok()
         .flatten()
@@ -384,6 +391,16 @@ enum Work {
     Local(LocalFuture),
 }
 
+impl Work {
+    /// The queue whose workers execute it.
+    fn queue(&self) -> Option<&'static str> {
+        match self {
+            Work::Step { definition, .. } => definition.queue,
+            Work::Local(_) => None,
+        }
+    }
+}
+
 /// How long an attempt may take, and how long it may be silent.
 #[derive(Clone, Copy, Default)]
 struct Limits {
@@ -438,7 +455,8 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     };
     let life = scope.life.clone();
     // The user's conversions run in it as well, and one that panics must not leave the step without an end.
-    let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope)).catch_unwind();
+    let scheduled = engine.metrics.scheduled(step, work.queue());
+    let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled)).catch_unwind();
     let executing = engine.clone();
     let attempt = attempt.map(move |ended| {
         let result = ended.unwrap_or_else(|panic| {
@@ -473,11 +491,14 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
 }
 
 /// The right to run an attempt. Nothing if the engine ends before there is one.
-async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn permit(permits: &Arc<Semaphore>, metrics: &Metrics, attempt: &Scheduled) -> Option<OwnedSemaphorePermit> {
     // Nearly always there is one, and to queue for it costs more than to take it.
     match permits.clone().try_acquire_owned() {
         Ok(permit) => Some(permit),
-        Err(_) => permits.clone().acquire_owned().await.ok(),
+        Err(_) => {
+            let _waits = metrics.waits(attempt);
+            permits.clone().acquire_owned().await.ok()
+        }
     }
 }
 
@@ -507,7 +528,7 @@ async fn alone<F: Future>(future: F, scope: Scope, permit: OwnedSemaphorePermit)
 }
 
 /// One attempt. Nothing if the engine ends before it began.
-async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<AttemptResult> {
+async fn execute(engine: Arc<Inner>, work: Work, scope: Scope, scheduled: Scheduled) -> Option<AttemptResult> {
     let _alive = Alive(scope.life.clone());
     let (step, life) = (scope.step, scope.life.clone());
     let (execution, adopt, limits): (_, fn(Error) -> AttemptFailure, _) = match work {
@@ -521,7 +542,8 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
         Execution::Blocking(_) => &engine.blocking_permits,
         _ => &engine.async_permits,
     };
-    let permit = permit(permits).await?;
+    let permit = permit(permits, &engine.metrics, &scheduled).await?;
+    let active = engine.metrics.begins(scheduled);
     let attempt = match execution {
         Execution::Async(future) => Either::Left(alone(future.map(Some), scope, permit)),
         #[cfg(feature = "postgres")]
@@ -551,12 +573,15 @@ async fn execute(engine: Arc<Inner>, work: Work, scope: Scope) -> Option<Attempt
             let begun = engine.environment.now();
             match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
                 Either::Left((ended, _)) => ended,
-                Either::Right((error, _)) => return Some(Err(adopt(error))),
+                Either::Right((error, _)) => Ok(Some(Err(adopt(error)))),
             }
         }
     };
-    ended.unwrap_or_else(|panic| {
+    let ended = ended.unwrap_or_else(|panic| {
         let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
         Some(Err(adopt(Error::coded(Code::Panic, text))))
-    })
+    });
+    let failure = ended.as_ref().and_then(|result| result.as_ref().err()).filter(|_| !life.parts());
+    active.ended(failure.map(|failure| &failure.error));
+    ended
 }

@@ -9,6 +9,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::environment::Environment;
+use super::telemetry::Metrics;
 use crate::error::{Code, Error};
 use crate::limits::{RESEND_DELAYS, WRITES_PER_GROUP_MAX};
 use crate::store::{Failed, Outcome, Ownership, Store, Turn, Write};
@@ -50,6 +51,7 @@ pub(super) struct Batcher {
     in_flight: Arc<AtomicUsize>,
     /// The store, if a driver may commit on its own thread.
     direct: Option<Arc<dyn Store>>,
+    metrics: Metrics,
 }
 
 impl Batcher {
@@ -58,14 +60,16 @@ impl Batcher {
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
         ownership: OwnershipSlot,
+        metrics: Metrics,
     ) -> Result<Self, Error> {
         let (queue, receiver) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
         let blocks = store.blocks();
         let threads = tokio::runtime::Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
         let direct = (blocks && threads).then(|| store.clone());
+        let counted = metrics.clone();
         let batches = async move {
-            commit_batches(store, environment, receiver).await;
+            commit_batches(store, environment, receiver, counted).await;
             // Not before the last write: the next owner would find a run changed behind its back.
             let right = ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(right) = right {
@@ -84,7 +88,7 @@ impl Batcher {
         } else {
             tokio::spawn(batches);
         }
-        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct })
+        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct, metrics })
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
@@ -115,6 +119,7 @@ impl Batcher {
             if let Some(Ok(mut outcomes)) = tokio::task::block_in_place(commit)
                 && let Some(outcome) = outcomes.pop()
             {
+                self.metrics.committed(1);
                 return Ok(outcome);
             }
             // Sent again below, as after any doubt: a turn that was committed after all is recognised.
@@ -142,6 +147,7 @@ async fn commit_batches(
     store: Arc<dyn Store>,
     environment: Arc<dyn Environment>,
     mut queue: mpsc::UnboundedReceiver<Queued>,
+    metrics: Metrics,
 ) {
     let mut queued = Vec::new();
     while queue.recv_many(&mut queued, WRITES_PER_GROUP_MAX).await > 0 {
@@ -149,6 +155,7 @@ async fn commit_batches(
             queued.drain(..).map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
         match commit(&*store, &*environment, &mut writes).await {
             Ok(outcomes) => {
+                metrics.committed(writes.len());
                 for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(Ok(outcome));
                 }

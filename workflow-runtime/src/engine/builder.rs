@@ -19,6 +19,7 @@ use super::output::Outputs;
 use super::queues::Queues;
 use super::removal::{self, Cleaning};
 use super::taking::Taking;
+use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
 use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
@@ -92,8 +93,7 @@ impl Default for Builder {
                 long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
-                #[cfg(feature = "otel")]
-                telemetry: None,
+                telemetry: Telemetry::default(),
                 retention: Retention::new(),
             },
             steps: limits::STEPS_CONCURRENT,
@@ -239,15 +239,20 @@ impl Builder {
         self
     }
 
-    /// Gives the spans of runs that end to OpenTelemetry: of the run, its steps, their attempts, its waits and its children, all
-    /// of one trace, whatever has happened to the processes that have executed it. `processor` is what a tracer provider is
-    /// given as well, such as a `BatchSpanProcessor` with an exporter for OTLP; its resource is the caller's to set. Spans are
-    /// told at least once, always with the same ids. How many runs have ended and how long steps take are metrics of the global
-    /// meter provider: `workflow.runs.ended`, `workflow.step.duration`.
+    /// Gives the spans of runs to OpenTelemetry, all of one trace, whatever happens to the processes that execute it. Those of
+    /// steps, their attempts, waits and children are told as they end, that of the run when it has ended: a trace grows while
+    /// its run goes on. See [the feature](crate#opentelemetry) for what they say.
+    ///
+    /// `processor` is what a tracer provider is given as well, such as a `BatchSpanProcessor` with an exporter for OTLP; its
+    /// resource is the caller's to set. [`Engine::shutdown`] flushes it. It is called beside the runs: one that exports each span
+    /// at once holds them up.
+    ///
+    /// The id of a span follows from what it is about. After a process has died, and may have taken spans with it, those of the
+    /// runs that it had in memory are told again, with the same ids.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn span_processor(mut self, processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static) -> Self {
-        self.settings.telemetry = Some(std::sync::Arc::new(super::telemetry::Telemetry::new(Box::new(processor))));
+        self.settings.telemetry = Telemetry::new(Box::new(processor));
         self
     }
 
@@ -325,7 +330,8 @@ impl Builder {
             check_transactions(&*store, &queues)?;
         }
         let ownership = Arc::new(Mutex::new(None));
-        let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone())?;
+        let metrics = Metrics::new();
+        let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone(), metrics.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
         let drawn = random.clone();
         let inner = Arc::new(Inner {
@@ -338,6 +344,7 @@ impl Builder {
             ownership,
             resources: self.resources,
             settings: self.settings,
+            metrics,
             runtime: runtime.clone(),
             workflows: registry().workflow_ids().collect(),
             executing: AtomicBool::new(false),
@@ -369,6 +376,7 @@ impl Builder {
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
         runtime.spawn(lifecycle::run(inner.clone()));
         runtime.spawn(removal::run(inner.clone()));
+        inner.watch_queues();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(async move { stop.0.stopped.cancelled().await });

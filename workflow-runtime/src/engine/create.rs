@@ -19,9 +19,7 @@ use crate::names;
 use crate::output::OutputWriter;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{
-    Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Write,
-};
+use crate::store::{Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RunKey, RunRow, Status, Write};
 use crate::trace::{Trace, TracingOptions};
 
 /// The epoch of a run that its engine has created.
@@ -348,17 +346,17 @@ impl Inner {
         let mut core = Core::new(new.definition, identity, self.host.clone());
         let span = run_span(&new.id, new.definition);
         let first = span.in_scope(|| self.first_turn(&mut core, new));
-        let first = match first {
-            Ok(first) => first,
+        let record = match first {
+            Ok(record) => record,
             Err(error) => {
                 taking.settle();
                 return Err(error.run(&new.id).context("the run was not started"));
             }
         };
-        let ended = first.deliveries.last().and_then(|delivery| delivery.end.as_ref());
+        let ended = record.deliveries.last().and_then(|delivery| delivery.end.as_ref());
         let change = turn::row_after(core.shared(), ended, true);
         let ended = ended.is_some();
-        let row = turn::journal_row(self, 0, &first)?;
+        let row = turn::journal_row(self, 0, &record)?;
         let owner = self.owner();
         let first = First::Turn { owner, row, change: change.clone() };
         let effects = self.effects(&core.shared().take_effects())?;
@@ -367,13 +365,19 @@ impl Inner {
         let mut effects = both(new.ahead.clone(), effects);
         self.notify(&mut effects, Some(&change).filter(|_| ended));
         let outcome = self.send(new, first, effects, chunks).await?;
+        if let Outcome::Created(key) = outcome {
+            let workflow = new.definition.source.id;
+            self.metrics.started(workflow);
+            self.metrics.ended(workflow, change.status);
+            let mut spans = self.settings.telemetry.spans(&new.id, 0, false);
+            spans.recorded(&record, ended);
+            if !ended {
+                let seat = Seat::new(core, 1, change.status, change.wake_at, spans);
+                self.live_from_start(seat, key, owner, new, span);
+            }
+        }
         if ended {
             self.notices.hint();
-        }
-        if let Outcome::Created(key) = outcome
-            && !ended
-        {
-            self.live_from_start(core, key, owner, new, &change, span);
         }
         if may_have_news {
             self.news.posted();
@@ -392,18 +396,9 @@ impl Inner {
         Ok(record)
     }
 
-    fn live_from_start(
-        self: &Arc<Self>,
-        core: Core,
-        key: RunKey,
-        owner: u64,
-        new: &New,
-        change: &RowChange,
-        span: tracing::Span,
-    ) {
+    fn live_from_start(self: &Arc<Self>, seat: Seat, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
         let fence = Fence { owner, epoch: FIRST_EPOCH };
-        let actions = core.shared().take_actions();
-        let seat = Seat::new(core, 1, change.status, change.wake_at);
+        let actions = seat.core.shared().take_actions();
         let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
         turn::take_up(self, &live, seat, actions, Vec::new());
     }

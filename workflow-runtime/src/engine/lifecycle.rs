@@ -56,10 +56,7 @@ impl Notices {
 impl Inner {
     /// Whether spans are told of runs that end.
     pub(super) fn traces(&self) -> bool {
-        #[cfg(feature = "otel")]
-        return self.settings.telemetry.is_some();
-        #[cfg(not(feature = "otel"))]
-        false
+        self.settings.telemetry.is_on()
     }
 
     /// Sees that the change is told, if somebody has asked for that.
@@ -78,9 +75,8 @@ impl Inner {
         let run = RunInfo { status, ..self.told(run) };
         // What executes a step is no run of the user's.
         let is_step = queue::parse_id(&run.workflow).is_some();
-        #[cfg(feature = "otel")]
-        if let Some(telemetry) = self.settings.telemetry.as_ref().filter(|_| status.is_terminal()) {
-            self.export(telemetry, &run).await?;
+        if status.is_terminal() {
+            self.export(&run).await?;
         }
         for callback in self.settings.callbacks.of(status).filter(|_| !is_step) {
             let told = std::pin::pin!(AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use super::queues::Slot;
+use super::telemetry::Spans;
 use super::{Inner, taking, turn};
 use crate::codec::Payload;
 use crate::error::Error;
@@ -74,11 +75,13 @@ pub(super) struct Seat {
     pub armed: BTreeMap<u64, u64>,
     /// Of a step that is executed for a queue.
     pub slot: Option<Slot>,
+    /// Its spans, as far as it has come.
+    pub spans: Spans,
 }
 
 impl Seat {
-    pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>) -> Self {
-        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new(), slot: None }
+    pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>, spans: Spans) -> Self {
+        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new(), slot: None, spans }
     }
 }
 

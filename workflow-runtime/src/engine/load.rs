@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Inner;
 use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
 use super::queues::Slot;
+use super::telemetry::Spans;
 use super::{effects, letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
@@ -69,7 +70,9 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         let error = too_many_recoveries(&engine, &row).await;
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    let replayed = match replay(&engine, definition, &row.id, row.key, row.generation).await {
+    // What the process that died had told of it may have died with it.
+    let mut spans = engine.settings.telemetry.spans(&row.id, row.generation, row.recoveries > 0);
+    let replayed = match replay(&engine, definition, &row.id, row.key, row.generation, &mut spans).await {
         Ok(replayed) => replayed,
         Err(Replay::Fault(error)) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
         Err(Replay::Store(error)) if error.code() == Code::Damaged => {
@@ -108,7 +111,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
             .help("restore the database from a backup");
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    let mut seat = Seat::new(core, next_index, row.status, row.wake_at);
+    let mut seat = Seat::new(core, next_index, row.status, row.wake_at, spans);
     seat.slot = slot;
     install(&engine, &row, definition, seat, inbox, letters);
 }
@@ -175,13 +178,14 @@ pub(super) enum Replay {
     Fault(Error),
 }
 
-/// Replays a journal: the core and the index of the next row.
+/// Replays a journal: the core and the index of the next row. The spans follow.
 pub(super) async fn replay(
     engine: &Inner,
     definition: &'static WorkflowDefinition,
     id: &Arc<str>,
     key: RunKey,
     generation: u64,
+    spans: &mut Spans,
 ) -> Result<(Core, u64), Replay> {
     let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
     let mut core = Core::new(definition, identity, engine.host.clone());
@@ -201,8 +205,7 @@ pub(super) async fn replay(
         // What the workflow logs was logged when it happened.
         tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
             for row in rows {
-                replay_row(&mut core, next, row.index, row.format, row.checksum, &row.body)
-                    .map_err(|error| Replay::Fault(error.run(id)))?;
+                replay_row(&mut core, spans, next, &row).map_err(|error| Replay::Fault(error.run(id)))?;
                 next += 1;
             }
             Ok(())
@@ -224,16 +227,18 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-fn replay_row(core: &mut Core, expected: u64, index: u64, format: u32, checksum: u32, body: &[u8]) -> Result<()> {
+fn replay_row(core: &mut Core, spans: &mut Spans, expected: u64, row: &JournalRow) -> Result<()> {
+    let index = row.index;
     if index != expected {
         return Err(Error::coded(Code::Damaged, "a row of the run's journal is missing")
             .expected(format!("row {expected}"))
             .found(format!("row {index}"))
             .help("restore the database from a backup"));
     }
-    let turn = TurnRecord::decode(format, checksum, body)
+    let turn = TurnRecord::decode(row.format, row.checksum, &row.body)
         .map_err(|error| error.context(format!("row {index} of the run's journal cannot be read")))?;
     for (event, delivery) in turn.deliveries.into_iter().enumerate() {
+        spans.replayed(&delivery);
         core.replay(delivery)
             .map_err(|error| error.because(format!("at event {event} of row {index} of its journal")))?;
     }
@@ -308,8 +313,13 @@ async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
-    if turn::commit(engine, id, turn).await.is_some_and(|told| told || may_have_news) {
+    let status = turn.change.as_ref().map(|change| change.status);
+    let told = turn::commit(engine, id, turn).await;
+    if told.is_some_and(|told| told || may_have_news) {
         engine.news.posted();
+    }
+    if let Some(status) = status.filter(|_| told.is_some()) {
+        engine.count_end(id, status).await;
     }
     engine.waiters.wake(id, None);
     engine.notices.hint();

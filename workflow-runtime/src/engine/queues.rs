@@ -56,6 +56,12 @@ impl Queues {
         self.served.iter().any(|served| served.name == queue)
     }
 
+    /// The queues by their names, each with the workflows that execute its steps.
+    #[cfg(feature = "otel")]
+    pub fn served(&self) -> impl Iterator<Item = (&str, &[&'static str])> {
+        self.served.iter().map(|queue| (&*queue.name, &*queue.workflows))
+    }
+
     /// The workflows of the queues with free slots, each queue with how many it has.
     pub fn free(&self) -> impl Iterator<Item = (Arc<[&'static str]>, usize)> {
         self.served.iter().filter_map(|queue| {

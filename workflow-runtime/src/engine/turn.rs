@@ -10,6 +10,7 @@ use super::Inner;
 use super::attempt::{self, Begin};
 use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
+use super::telemetry::Spans;
 use super::wait::Finished;
 use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
@@ -107,6 +108,8 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
             settles: draft.settles,
         };
         let Some(told) = commit(engine, &live.id, turn).await else { return false };
+        // Before anybody hears of it: the run's own span is told after those of its parts.
+        seat.spans.recorded(&draft.record, end.is_some());
         if may_have_news || told {
             engine.news.posted();
         }
@@ -119,9 +122,13 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         if let Some(change) = change {
             (seat.status, seat.wake_at) = (change.status, change.wake_at);
         }
+        if begins(&draft.record, live.generation) {
+            engine.metrics.started(live.definition.source.id);
+        }
     }
     if over {
         let status = seat.status;
+        engine.metrics.ended(live.definition.source.id, status);
         tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
         seat.end = end;
         return false;
@@ -132,6 +139,15 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     act(engine, live, seat, draft.due);
     eviction::doze(engine, live, seat);
     true
+}
+
+/// Whether the run began by that, or goes on again after its end.
+fn begins(record: &TurnRecord, generation: u64) -> bool {
+    record.deliveries.iter().any(|delivery| match delivery.event {
+        Event::Started { .. } => generation == 0,
+        Event::Reopened { .. } => true,
+        _ => false,
+    })
 }
 
 /// The journal's row, if anything was delivered, and what else the turn does.
@@ -417,7 +433,8 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
 
 /// Replays the run as it is stored, and this turn; one that does something else comes to nothing but a fault.
 async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
-    let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation).await {
+    let mut spans = Spans::default();
+    let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
         Ok((mut core, _)) => replay_again(&mut core, &draft.record),
         Err(Replay::Fault(error)) => Err(error),
         Err(Replay::Store(_)) => Ok(()),

@@ -11,20 +11,29 @@ pub async fn open(place: &Place, lab: &Lab) -> (Engine, InMemorySpanExporter) {
     (place.builder(lab).span_processor(processor).open().await.unwrap(), exporter)
 }
 
-/// The spans of one run, once its own is there.
-pub async fn spans(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
+/// The spans of one run that were told so far.
+pub fn of(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
+    let of = |span: &SpanData| attribute(span, "workflow.run.id").as_deref() == Some(run);
+    exporter.get_finished_spans().unwrap().into_iter().filter(of).collect()
+}
+
+/// The spans of one run, once there is one of which this is true.
+pub async fn once(exporter: &InMemorySpanExporter, run: &str, what: impl Fn(&SpanData) -> bool) -> Vec<SpanData> {
     soon(async {
         loop {
-            let all = exporter.get_finished_spans().unwrap();
-            let of = |span: &SpanData| attribute(span, "workflow.run.id").as_deref() == Some(run);
-            let spans: Vec<_> = all.into_iter().filter(of).collect();
-            if spans.iter().any(|span| attribute(span, "workflow.status").is_some()) {
+            let spans = of(exporter, run);
+            if spans.iter().any(&what) {
                 return spans;
             }
             tokio::task::yield_now().await;
         }
     })
     .await
+}
+
+/// The spans of one run, once its own is there.
+pub async fn spans(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
+    once(exporter, run, |span| attribute(span, "workflow.status").is_some()).await
 }
 
 pub fn attribute(span: &SpanData, key: &str) -> Option<String> {

@@ -19,7 +19,7 @@ const CREATE: &str = "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE
 ), input AS MATERIALIZED (
-    SELECT * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         AS t (id, workflow, fingerprint, args_digest, token, created_at, status, wake_at, started_at, completed_at, stuck,
               turn, format, checksum, body)
 ), created AS (
@@ -39,7 +39,7 @@ SELECT id, key FROM created";
 /// For whoever takes them.
 const START: &str = "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         AS t (id, workflow, fingerprint, args_digest, token, created_at, dedupe, arrived_at, format, checksum, body)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,

@@ -249,6 +249,10 @@ impl Session<'_> {
     }
 
     /// A statement and its rows.
+    ///
+    /// PostgreSQL plans a prepared statement anew for each execution as long as it takes the values' plan for cheaper than one
+    /// for all values, and planning takes longer than writing a row. Of an array it knows the length, and takes fewer rows for
+    /// cheaper: behind a subquery, `(SELECT $1)`, it does not look, and one plan is kept.
     pub async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let (client, text) = (self.client()?, self.db.statement(sql));
         self.in_time(async {

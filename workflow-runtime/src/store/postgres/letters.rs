@@ -10,14 +10,14 @@ use crate::store::{About, Letter, Outcome, RunKey};
 /// Letters for different runs, each by its id or its key, that make their runs due. A sequence is drawn after the locks,
 /// which the order sees to: so those of a run ascend.
 macro_rules! receive {
-    ($by:literal) => {
+    ($by:literal, $type:literal) => {
         concat!(
             "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7) AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about)
 ), locked AS MATERIALIZED (
     SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
-    WHERE ", $by, " = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+    WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[]) ORDER BY key FOR NO KEY UPDATE
 ), fresh AS MATERIALIZED (
     INSERT INTO @dedupe (run, key)
     SELECT key, dedupe FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
@@ -44,8 +44,8 @@ SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), told.told FRO
     };
 }
 
-const POST: &str = receive!("id");
-const RECEIVE: &str = receive!("key");
+const POST: &str = receive!("id", "text");
+const RECEIVE: &str = receive!("key", "bigint");
 
 const PUT: &str = "
 WITH fresh AS (

@@ -18,10 +18,10 @@ use crate::store::{Outcome, RunKey, Status, Turn};
 /// concerns more rows: `$17` says whether it is taken all the same.
 const TURNS: &str = "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
 ), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ($1) ORDER BY key
+    SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key
     FOR NO KEY UPDATE
 ), held AS MATERIALIZED (
     SELECT input.*, awaited, followed, traced,
@@ -49,7 +49,7 @@ WITH input AS MATERIALIZED (
         traced = runs.traced AND NOT taken.ends
     FROM taken WHERE runs.key = taken.run AND taken.status IS NOT NULL
 ), deleted AS (
-    DELETE FROM @inbox AS inbox USING unnest($15, $16) AS delivered (run, sequence)
+    DELETE FROM @inbox AS inbox USING unnest((SELECT $15), $16) AS delivered (run, sequence)
     WHERE inbox.sequence = delivered.sequence AND inbox.run = delivered.run
         AND delivered.run IN (SELECT run FROM taken)
 ), left_over AS (
@@ -62,14 +62,14 @@ WITH input AS MATERIALIZED (
 SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, held.traced, told.told
 FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
 
-/// The same for turns that are a journal row and nothing else, as nearly every step is: planning the whole would take longer
-/// than writing the row does. That a row was refused is told as well: who looks finds nothing.
+/// The same for turns that are a journal row and nothing else, as nearly every step is. That a row was refused is told as well:
+/// who looks finds nothing.
 const ROWS: &str = "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
 ), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation, traced FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE
+    SELECT key, owner, epoch, generation, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key FOR NO KEY UPDATE
 ), appended AS (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
     SELECT run, input.generation, idx, turn, format, checksum, body
@@ -87,8 +87,22 @@ WITH input AS MATERIALIZED (
 )
 SELECT run, told.told FROM appended LEFT JOIN told ON true";
 
+/// The same for one turn.
+const ROW: &str = "
+WITH locked AS MATERIALIZED (
+    SELECT traced FROM @runs WHERE key = $1 AND generation = $2 AND owner = $3 AND epoch = $4 FOR NO KEY UPDATE
+), appended AS (
+    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+    SELECT $1, $2, $5, $6, $7, $8, $9 FROM locked WHERE $5 = 0 OR (
+        SELECT true FROM @journal AS before WHERE before.run = $1 AND before.generation = $2 AND before.idx = $5 - 1
+    )
+    ON CONFLICT DO NOTHING
+    RETURNING run
+)
+SELECT run, (SELECT pg_notify($10, $11 || ' a' || $1)::text FROM locked WHERE traced) FROM appended";
+
 const THERE: &str = "
-SELECT run, journal.turn FROM @journal AS journal JOIN unnest($1, $2, $3) AS t (run, generation, idx)
+SELECT run, journal.turn FROM @journal AS journal JOIN unnest((SELECT $1), $2, $3) AS t (run, generation, idx)
     USING (run, generation, idx)";
 
 /// What became of a turn.
@@ -130,6 +144,11 @@ fn is_row(turn: &Turn) -> bool {
 /// Takes turns of different runs: the plain part of each. With `tied` also those that end tied runs, and nobody is told;
 /// the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
+    if let ([turn], false) = (turns, tied)
+        && is_row(turn)
+    {
+        return take_row(session, ours, turn).await;
+    }
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
     let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
     let owners: Vec<i64> = turns.iter().map(|turn| turn.fence.owner.cast_signed()).collect();
@@ -190,6 +209,29 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         outcomes.insert(get(row, 0)?, outcome);
     }
     settled(session, turns, outcomes).await
+}
+
+/// Takes the turn of one run that is its row.
+async fn take_row(session: &Session<'_>, ours: &Ours, turn: &Turn) -> Result<Vec<Taken>> {
+    let mut outcomes = HashMap::new();
+    if let Some(row) = &turn.row {
+        let number = row.turn.to_be_bytes();
+        let written = session
+            .query_opt(
+                ROW,
+                args![
+                    INT8: turn.run, INT8: turn.generation.cast_signed(), INT8: turn.fence.owner.cast_signed(),
+                    INT8: turn.fence.epoch.cast_signed(), INT8: row.index.cast_signed(), BYTEA: number.as_slice(),
+                    INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(), BYTEA: &*row.body,
+                    TEXT: session.db.options.schema, TEXT: ours.tag,
+                ],
+            )
+            .await?;
+        if written.is_some() {
+            outcomes.insert(turn.run, Taken::Written { awaited: false, followed: false, traced: false });
+        }
+    }
+    settled(session, &[turn], outcomes).await
 }
 
 /// What became of each turn, once it is known of those that were not written whether they had been before.

@@ -1,0 +1,89 @@
+//! How many steps wait in the queues that the engine serves.
+//!
+//! They are in the store, whoever has called them and whoever will execute them: so it is the store that is asked, each time
+//! that somebody collects the metrics, and told at the next time. A callback of a meter cannot wait for a database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use opentelemetry::{KeyValue, global};
+use tokio::sync::Notify;
+
+use super::SCOPE;
+use crate::engine::Inner;
+use crate::store::{Filter, Status};
+
+const UNKNOWN: u64 = u64::MAX;
+
+struct Depth {
+    queue: String,
+    /// What waits in it.
+    waiting: Filter,
+    steps: AtomicU64,
+}
+
+#[derive(Default)]
+struct Depths {
+    queues: Vec<Depth>,
+    asked: Notify,
+}
+
+impl Inner {
+    /// Tells how deep the queues are that this engine serves, for as long as it is open.
+    pub(in crate::engine) fn watch_queues(self: &Arc<Self>) {
+        let depth = |(queue, workflows): (&str, &[&'static str])| Depth {
+            queue: queue.to_owned(),
+            waiting: Filter {
+                statuses: vec![Status::Pending],
+                workflows: workflows.iter().map(|workflow| Arc::from(*workflow)).collect(),
+                ..Filter::default()
+            },
+            steps: AtomicU64::new(UNKNOWN),
+        };
+        let queues: Vec<Depth> = self.queues.served().map(depth).collect();
+        if queues.is_empty() {
+            return;
+        }
+        let depths = Arc::new(Depths { queues, asked: Notify::new() });
+        let told = depths.clone();
+        global::meter(SCOPE)
+            .u64_observable_gauge("workflow.queue.depth")
+            .with_unit("{step}")
+            .with_description("Steps of a queue that no process has begun, as of the collection before")
+            .with_callback(move |gauge| {
+                for depth in &told.queues {
+                    let steps = depth.steps.load(Ordering::Relaxed);
+                    if steps != UNKNOWN {
+                        gauge.observe(steps, &[KeyValue::new("workflow.queue.name", depth.queue.clone())]);
+                    }
+                }
+                told.asked.notify_one();
+            })
+            .build();
+        self.runtime.spawn(count(self.clone(), depths));
+    }
+}
+
+async fn count(engine: Arc<Inner>, depths: Arc<Depths>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = engine.draining.cancelled() => break,
+            () = depths.asked.notified() => {}
+        }
+        for depth in &depths.queues {
+            let steps = match engine.store.counts(&depth.waiting).await {
+                Ok(counts) => counts.values().sum(),
+                Err(error) => {
+                    tracing::debug!(queue = depth.queue, ?error, "what waits in a queue could not be counted");
+                    UNKNOWN
+                }
+            };
+            depth.steps.store(steps, Ordering::Relaxed);
+        }
+    }
+    // The meter keeps the callback.
+    for depth in &depths.queues {
+        depth.steps.store(UNKNOWN, Ordering::Relaxed);
+    }
+}
