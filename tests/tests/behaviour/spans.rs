@@ -8,7 +8,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, Status as SpanStatus, TraceContextExt, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor, SpanData};
 use serde_json::json;
 use workflow_runtime::{
     Code, Error, RequestContext, Result, Run, TracingOptions, hook, sleep, step, suspend, traceparent, workflow,

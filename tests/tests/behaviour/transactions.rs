@@ -1,10 +1,8 @@
 //! Steps that change tables of the user's in the transaction that records them. They have a queue, so that engines on other
 //! stores need not execute them.
 
-use std::time::Duration;
-
 use futures::future::join_all;
-use workflow_runtime::{Code, Engine, Error, Result, Run, Status, Transaction, hook, run_id, step, timeout, workflow};
+use workflow_runtime::{Code, Engine, Error, Result, Run, Status, Transaction, hook, run_id, step, workflow};
 
 use crate::support::{Lab, Place, soon};
 
@@ -48,9 +46,13 @@ async fn books_many(table: String, entries: i64) -> Result<i64> {
 
 #[workflow]
 async fn gives_up_booking(table: String) -> Result<String> {
-    let entered = timeout(Duration::from_millis(50), enter(table, 1, "waits".into())).await;
-    hook::<()>().token(run_id().unwrap_or_default()).await?;
-    Ok(if entered.is_ok() { "entered" } else { "given up" }.into())
+    let id = run_id().unwrap_or_default();
+    let how = tokio::select! {
+        entered = enter(table, 1, "waits".into()) => entered.map(|_| "entered")?,
+        enough = hook::<()>().token(format!("{id} gives up")) => enough.map(|()| "given up")?,
+    };
+    hook::<()>().token(id).await?;
+    Ok(how.into())
 }
 
 struct Ledger {
@@ -116,7 +118,8 @@ case! {
         let engine = open(&place, &lab).await;
         let ledger = Ledger::new(&place).await;
         let run = engine.start(gives_up_booking, ledger.table.clone()).id("r").await.unwrap();
-        lab.executed("waits", 1).await;
+        soon(lab.executed("waits", 1)).await;
+        engine.resume_hook("r gives up", &()).await.unwrap();
         let step: Run<i64> = engine.get_run(&run.children().await.unwrap()[0]);
         soon(async { while step.status().await.unwrap() != Status::Cancelled { tokio::task::yield_now().await } }).await;
         lab.open_gate("transaction");

@@ -49,7 +49,7 @@ pub(super) struct Batcher {
     queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
     ended: watch::Receiver<()>,
     in_flight: Arc<AtomicUsize>,
-    /// The store, if a driver may commit on its own thread.
+    /// The store, if a driver may commit by itself.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
 }
@@ -66,7 +66,7 @@ impl Batcher {
         let (alive, ended) = watch::channel(());
         let blocks = store.blocks();
         let threads = tokio::runtime::Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-        let direct = (blocks && threads).then(|| store.clone());
+        let direct = threads.then(|| store.clone());
         let counted = metrics.clone();
         let batches = async move {
             commit_batches(store, environment, receiver, counted).await;
@@ -107,16 +107,20 @@ impl Batcher {
         }
     }
 
-    /// Commits a run's turn; called by its driver only. A turn that is alone is committed on this very thread: the way to
-    /// the store's thread and back would take a third of the time that the commit takes. As soon as there are others the
-    /// turns are queued, to be one commit.
+    /// Commits a run's turn; called by its driver only. A turn that is alone is committed here: the way to the batches and
+    /// back would take a third of the time that a commit takes. As soon as there are others the turns are queued, to be one
+    /// commit.
     pub async fn turn(&self, turn: &Turn) -> Result<Outcome, Failed> {
         let write = Write::Turn(turn.clone());
         if let Some(store) = &self.direct
             && let Some(_only) = Ticket::only(&self.in_flight)
         {
-            let commit = || store.commit(std::slice::from_ref(&write)).now_or_never();
-            if let Some(Ok(mut outcomes)) = tokio::task::block_in_place(commit)
+            let commit = store.commit(std::slice::from_ref(&write));
+            let outcomes = match store.blocks() {
+                true => tokio::task::block_in_place(|| commit.now_or_never()),
+                false => Some(commit.await),
+            };
+            if let Some(Ok(mut outcomes)) = outcomes
                 && let Some(outcome) = outcomes.pop()
             {
                 self.metrics.committed(1);

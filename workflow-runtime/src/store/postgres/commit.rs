@@ -1,11 +1,13 @@
 //! Groups of writes: how they become statements and transactions.
 //!
 //! A group is cut into [segments](Segment): writes of one kind over different runs, each of which is one statement. A
-//! group that is a single such statement is sent as it is; any other is a transaction, that first locks all runs which
-//! are concerned, in the order of their keys.
+//! group that is a single such statement is sent as it is, and if it is large in parts, for the database to work on at the
+//! same time; any other is a transaction, that first locks all runs which are concerned, in the order of their keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use super::creates::Made;
 use super::db::{Db, Session, Text, args};
@@ -84,31 +86,51 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 }
 
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
-    let session = db.connect().await.map_err(Undone::certain)?;
     let segments = segments(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
-    hit("a group is about to be sent");
-    if let [segment] = &segments[..]
-        && segment.is_plain()
-    {
-        let rest = alone(&session, ours, segment, &mut outcomes).await.map_err(|fault| {
-            if fault.spoils() {
-                session.spoil();
+    match <[Segment<'_>; 1]>::try_from(segments) {
+        Ok([segment]) if segment.is_plain() => {
+            let parts = segment.parts().into_iter().map(|part| plain(db, ours, part, group.len()));
+            let parts = join_all(parts).await;
+            let done = parts.iter().any(Result::is_ok);
+            for part in parts {
+                let there = part.map_err(|undone| Undone { in_doubt: undone.in_doubt || done, ..undone })?;
+                outcomes.iter_mut().zip(there).for_each(|(slot, outcome)| *slot = slot.take().or(outcome));
             }
-            Undone { in_doubt: !fault.nothing_done(), fault }
-        })?;
-        // What is left of the group is a second commit: from here on a failure leaves a part of it committed.
-        if !rest.is_empty() {
-            hit("a part of a group is committed");
-            transaction(&session, ours, &[Segment::Turns(rest)], &mut outcomes)
-                .await
-                .map_err(|undone| Undone { in_doubt: true, ..undone })?;
         }
-    } else {
-        transaction(&session, ours, &segments, &mut outcomes).await?;
+        Ok(segments) => whole(db, ours, &segments, &mut outcomes).await?,
+        Err(segments) => whole(db, ours, &segments, &mut outcomes).await?,
     }
     hit("a group is committed");
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
+}
+
+/// A group as one transaction.
+async fn whole(db: &Db, ours: &Ours, segments: &[Segment<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Undone> {
+    let session = db.connect().await.map_err(Undone::certain)?;
+    hit("a group is about to be sent");
+    transaction(&session, ours, segments, outcomes).await
+}
+
+/// A segment, or a part of one, as one statement. What became of its writes, at their places in the group.
+async fn plain(db: &Db, ours: &Ours, segment: Segment<'_>, writes: usize) -> Result<Vec<Option<Outcome>>, Undone> {
+    let mut outcomes = vec![None; writes];
+    let session = db.connect().await.map_err(Undone::certain)?;
+    hit("a group is about to be sent");
+    let rest = alone(&session, ours, &segment, &mut outcomes).await.map_err(|fault| {
+        if fault.spoils() {
+            session.spoil();
+        }
+        Undone { in_doubt: !fault.nothing_done(), fault }
+    })?;
+    // What is left is a second commit: from here on a failure leaves a part of the group committed.
+    if !rest.is_empty() {
+        hit("a part of a group is committed");
+        transaction(&session, ours, &[Segment::Turns(rest)], &mut outcomes)
+            .await
+            .map_err(|undone| Undone { in_doubt: true, ..undone })?;
+    }
+    Ok(outcomes)
 }
 
 /// One statement, which is a transaction by itself. The turns that it leaves: ends of runs that concern others.

@@ -55,7 +55,7 @@ WITH input AS MATERIALIZED (
 ), told AS (
     SELECT pg_notify($12, $13 || ' d')::text AS told FROM created WHERE $14 HAVING count(*) > 0
 )
-SELECT id, key, told.told FROM created LEFT JOIN told ON true";
+SELECT id, key, (SELECT told FROM told) FROM created";
 
 /// For nobody yet.
 const CREATE_FOR_LATER: &str = "

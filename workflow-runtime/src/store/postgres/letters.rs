@@ -39,7 +39,7 @@ WITH input AS MATERIALIZED (
         ELSE $9 || string_agg(DISTINCT CASE WHEN owner IN (0, -1) THEN ' d' ELSE ' h' || owner END, '') END)::text AS told
     FROM concerned WHERE $11 HAVING count(*) > 0
 )
-SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), told.told FROM locked LEFT JOIN told ON true"
+SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), (SELECT told FROM told) FROM locked"
         )
     };
 }

@@ -9,8 +9,9 @@ use super::read::{get, id};
 use super::time;
 use crate::store::{Outcome, RunKey, Status, Turn};
 
-/// That the row before is there is a subquery of one value, so that it is looked up for each turn: of an `EXISTS` the database
-/// may make a join, or a hash of the whole journal.
+/// The database takes the parts for smaller than they are: a join of two would be each row of one against each of the other,
+/// and is a hash where it stands as `IN`. That the row before is there is a subquery of one value, so that it is looked up for
+/// each turn: of an `EXISTS` the database may make a join, or a hash of the whole journal.
 ///
 /// The rows are locked in the order of their keys, so that two such statements do not wait for one another. What is
 /// compared is the row as it is under the lock; the journal's row before has been written under the same fence, and what
@@ -59,8 +60,7 @@ WITH input AS MATERIALIZED (
     SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
     FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT held.run, taken.run IS NOT NULL, held.terminal AND held.tied, held.awaited, held.followed, held.traced, told.told
-FROM held LEFT JOIN taken ON taken.run = held.run LEFT JOIN told ON true";
+SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, (SELECT told FROM told) FROM held";
 
 /// The same for turns that are a journal row and nothing else, as nearly every step is. That a row was refused is told as well:
 /// who looks finds nothing.
@@ -85,7 +85,7 @@ WITH input AS MATERIALIZED (
     SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || key, '') END)::text AS told
     FROM locked WHERE traced HAVING count(*) > 0
 )
-SELECT run, told.told FROM appended LEFT JOIN told ON true";
+SELECT run, (SELECT told FROM told) FROM appended";
 
 /// The same for one turn.
 const ROW: &str = "
