@@ -92,9 +92,10 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
         Ok([segment]) if segment.is_plain() => {
             let parts = segment.parts().into_iter().map(|part| plain(db, ours, part, group.len()));
             let parts = join_all(parts).await;
-            let done = parts.iter().any(Result::is_ok);
+            // The group is, if any part of it is or may be committed.
+            let in_doubt = parts.iter().any(|part| part.as_ref().err().is_none_or(|undone| undone.in_doubt));
             for part in parts {
-                let there = part.map_err(|undone| Undone { in_doubt: undone.in_doubt || done, ..undone })?;
+                let there = part.map_err(|undone| Undone { in_doubt, ..undone })?;
                 outcomes.iter_mut().zip(there).for_each(|(slot, outcome)| *slot = slot.take().or(outcome));
             }
         }
