@@ -88,19 +88,17 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
     let segments = segments(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
-    match <[Segment<'_>; 1]>::try_from(segments) {
-        Ok([segment]) if segment.is_plain() => {
-            let parts = segment.parts().into_iter().map(|part| plain(db, ours, part, group.len()));
-            let parts = join_all(parts).await;
-            // The group is, if any part of it is or may be committed.
-            let in_doubt = parts.iter().any(|part| part.as_ref().err().is_none_or(|undone| undone.in_doubt));
-            for part in parts {
-                let there = part.map_err(|undone| Undone { in_doubt, ..undone })?;
-                outcomes.iter_mut().zip(there).for_each(|(slot, outcome)| *slot = slot.take().or(outcome));
-            }
+    if matches!(&segments[..], [segment] if segment.is_plain()) {
+        let parts = segments.into_iter().flat_map(Segment::parts);
+        let parts = join_all(parts.map(|part| plain(db, ours, part, group.len()))).await;
+        // The group is, if any part of it is or may be committed.
+        let in_doubt = parts.iter().any(|part| part.as_ref().err().is_none_or(|undone| undone.in_doubt));
+        for part in parts {
+            let there = part.map_err(|undone| Undone { in_doubt, ..undone })?;
+            outcomes.iter_mut().zip(there).for_each(|(slot, outcome)| *slot = slot.take().or(outcome));
         }
-        Ok(segments) => whole(db, ours, &segments, &mut outcomes).await?,
-        Err(segments) => whole(db, ours, &segments, &mut outcomes).await?,
+    } else {
+        whole(db, ours, &segments, &mut outcomes).await?;
     }
     hit("a group is committed");
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())

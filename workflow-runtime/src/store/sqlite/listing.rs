@@ -2,8 +2,8 @@
 //!
 //! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
 //! does not have is looked at row by row. Where no workflow is named there is a range for each: an index without the
-//! workflow before the status would cost every run more than it would save those who list. So a page costs what it has in it, unless a text in ids or a second attribute
-//! is asked for that few have.
+//! workflow before the status would cost every run more than it would save those who list. So a page costs what it has in
+//! it, unless a text in ids or a second attribute is asked for that few have.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params_from_iter};
