@@ -89,8 +89,9 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
     let segments = segments(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
     if matches!(&segments[..], [segment] if segment.is_plain()) {
-        let parts = segments.into_iter().flat_map(Segment::parts);
-        let parts = join_all(parts.map(|part| plain(db, ours, part, group.len()))).await;
+        // Of so few, counted, `join_all` makes no queue that wakes its own task.
+        let parts: Vec<_> = segments.into_iter().flat_map(Segment::parts).collect();
+        let parts = join_all(parts.into_iter().map(|part| plain(db, ours, part, group.len()))).await;
         // The group is, if any part of it is or may be committed.
         let in_doubt = parts.iter().any(|part| part.as_ref().err().is_none_or(|undone| undone.in_doubt));
         for part in parts {

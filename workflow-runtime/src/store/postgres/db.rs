@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime};
 use rustc_hash::FxHashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -126,7 +126,9 @@ impl Db {
                 create: Some(options.connect_timeout),
                 recycle: Some(options.connect_timeout),
             };
-            Pool::builder(manage()).max_size(size).timeouts(times).runtime(Runtime::Tokio1).build().map_err(|error| {
+            // The one that was used last has what it needs in the caches of its process.
+            let pool = Pool::builder(manage()).max_size(size).queue_mode(QueueMode::Lifo).timeouts(times);
+            pool.runtime(Runtime::Tokio1).build().map_err(|error| {
                 Error::coded(crate::error::Code::Store, "the connections could not be set up").because(error)
             })
         };

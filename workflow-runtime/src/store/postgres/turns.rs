@@ -2,12 +2,35 @@
 
 use std::collections::HashMap;
 
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+
 use super::commit::Ours;
-use super::db::{Session, Text, args};
+use super::db::{Arg, Session, Text, args};
 use super::fault::Result;
 use super::read::{get, id};
 use super::time;
 use crate::store::{Outcome, RunKey, Status, Turn};
+
+/// A statement that appends to journals. That a row is there already is rare, as after a commit whose answer was lost, and to
+/// be ready for it costs a sixth of the statement: `strict` is not, and fails.
+struct Strict {
+    strict: &'static str,
+    lenient: &'static str,
+}
+
+impl Strict {
+    /// Inside a transaction nothing may fail.
+    async fn query(&self, session: &Session<'_>, columns: &[Arg<'_>], inside: bool) -> Result<Vec<Row>> {
+        if !inside {
+            match session.query(self.strict, columns).await {
+                Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => {}
+                decided => return decided,
+            }
+        }
+        session.query(self.lenient, columns).await
+    }
+}
 
 /// The database takes the parts for smaller than they are: a join of two would be each row of one against each of the other,
 /// and is a hash where it stands as `IN`. That the row before is there is a subquery of one value, so that it is looked up for
@@ -17,7 +40,10 @@ use crate::store::{Outcome, RunKey, Status, Turn};
 /// compared is the row as it is under the lock; the journal's row before has been written under the same fence, and what
 /// a turn that is sent again finds in its place is looked up by the next statement. The end of a run that is `tied`
 /// concerns more rows: `$17` says whether it is taken all the same.
-const TURNS: &str = "
+macro_rules! turns {
+    ($conflict:literal) => {
+        concat!(
+            "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
@@ -37,7 +63,9 @@ WITH input AS MATERIALIZED (
         SELECT true FROM @journal AS before
         WHERE before.run = held.run AND before.generation = held.generation AND before.idx = held.idx - 1
     ))
-    ON CONFLICT DO NOTHING
+    ",
+            $conflict,
+            "
     RETURNING run
 ), taken AS MATERIALIZED (
     SELECT * FROM held
@@ -60,11 +88,19 @@ WITH input AS MATERIALIZED (
     SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
     FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, (SELECT told FROM told) FROM held";
+SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, (SELECT told FROM told) FROM held"
+        )
+    };
+}
+
+const TURNS: Strict = Strict { strict: turns!(""), lenient: turns!("ON CONFLICT DO NOTHING") };
 
 /// The same for turns that are a journal row and nothing else, as nearly every step is. That a row was refused is told as well:
 /// who looks finds nothing.
-const ROWS: &str = "
+macro_rules! rows {
+    ($conflict:literal) => {
+        concat!(
+            "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
@@ -79,16 +115,26 @@ WITH input AS MATERIALIZED (
         SELECT true FROM @journal AS before
         WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
     )
-    ON CONFLICT DO NOTHING
+    ",
+            $conflict,
+            "
     RETURNING run
 ), told AS (
     SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || key, '') END)::text AS told
     FROM locked WHERE traced HAVING count(*) > 0
 )
-SELECT run, (SELECT told FROM told) FROM appended";
+SELECT run, (SELECT told FROM told) FROM appended"
+        )
+    };
+}
+
+const ROWS: Strict = Strict { strict: rows!(""), lenient: rows!("ON CONFLICT DO NOTHING") };
 
 /// The same for one turn.
-const ROW: &str = "
+macro_rules! row {
+    ($conflict:literal) => {
+        concat!(
+            "
 WITH locked AS MATERIALIZED (
     SELECT traced FROM @runs WHERE key = $1 AND generation = $2 AND owner = $3 AND epoch = $4 FOR NO KEY UPDATE
 ), appended AS (
@@ -96,10 +142,17 @@ WITH locked AS MATERIALIZED (
     SELECT $1, $2, $5, $6, $7, $8, $9 FROM locked WHERE $5 = 0 OR (
         SELECT true FROM @journal AS before WHERE before.run = $1 AND before.generation = $2 AND before.idx = $5 - 1
     )
-    ON CONFLICT DO NOTHING
+    ",
+            $conflict,
+            "
     RETURNING run
 )
-SELECT run, (SELECT pg_notify($10, $11 || ' a' || $1)::text FROM locked WHERE traced) FROM appended";
+SELECT run, (SELECT pg_notify($10, $11 || ' a' || $1)::text FROM locked WHERE traced) FROM appended"
+        )
+    };
+}
+
+const ROW: Strict = Strict { strict: row!(""), lenient: row!("ON CONFLICT DO NOTHING") };
 
 const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest((SELECT $1), $2, $3) AS t (run, generation, idx)
@@ -163,16 +216,11 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     let bodies: Vec<Option<&[u8]>> = rows().map(|row| Some(&*row?.body)).collect();
     let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
     if !tied && turns.iter().all(|turn| is_row(turn)) {
-        let written = session
-            .query(
-                ROWS,
-                args![
-                    INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs,
-                    INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
-                    BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: ours.tag,
-                ],
-            )
-            .await?;
+        let written = ROWS.query(session, args![
+            INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
+            BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
+            TEXT: session.db.options.schema, TEXT: ours.tag,
+        ], false).await?;
         for row in &written {
             outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false, traced: false });
         }
@@ -188,9 +236,9 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
         .collect();
     let (letters_of, letters): (Vec<RunKey>, Vec<i64>) = delivered.into_iter().unzip();
-    let taken = session
+    let taken = TURNS
         .query(
-            TURNS,
+            session,
             args![
                 INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
@@ -198,6 +246,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
                 TEXT: session.db.options.schema, TEXT: ours.tag,
             ],
+            tied,
         )
         .await?;
     for row in &taken {
@@ -216,18 +265,20 @@ async fn take_row(session: &Session<'_>, ours: &Ours, turn: &Turn) -> Result<Vec
     let mut outcomes = HashMap::new();
     if let Some(row) = &turn.row {
         let number = row.turn.to_be_bytes();
-        let written = session
-            .query_opt(
-                ROW,
+        if !ROW
+            .query(
+                session,
                 args![
                     INT8: turn.run, INT8: turn.generation.cast_signed(), INT8: turn.fence.owner.cast_signed(),
                     INT8: turn.fence.epoch.cast_signed(), INT8: row.index.cast_signed(), BYTEA: number.as_slice(),
                     INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(), BYTEA: &*row.body,
                     TEXT: session.db.options.schema, TEXT: ours.tag,
                 ],
+                false,
             )
-            .await?;
-        if written.is_some() {
+            .await?
+            .is_empty()
+        {
             outcomes.insert(turn.run, Taken::Written { awaited: false, followed: false, traced: false });
         }
     }
