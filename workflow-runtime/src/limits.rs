@@ -43,6 +43,10 @@ pub(crate) const TURN_RESULTS_BYTES: usize = PAYLOAD_BYTES_MAX;
 pub(crate) const ROW_BYTES_MAX: usize = 512 << 20;
 /// Writes in one group commit.
 pub(crate) const WRITES_PER_GROUP_MAX: usize = 4_096;
+/// Groups that a store which does not block is given at once, and how many writes one beside another has at the least: a
+/// statement and its commit cost as much as some dozens of them.
+pub(crate) const GROUPS_AT_ONCE: usize = 2;
+pub(crate) const GROUP_BESIDE_MIN: usize = 256;
 /// Journal rows read at once by a replay, at the most and for a start.
 pub(crate) const JOURNAL_PAGE_ROWS: usize = 1_024;
 pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;

@@ -94,6 +94,8 @@ every {
         a_turn_that_is_sent_again_is_recognised_after_the_run_changed_hands,
         a_refused_turn_changes_nothing,
         a_refusal_leaves_its_neighbours_alone,
+        a_turn_that_is_there_leaves_its_neighbours_alone,
+        groups_of_different_runs_can_be_committed_at_once,
         writes_of_one_group_take_effect_in_order,
         a_turn_without_a_row_is_fenced_too,
         a_journal_is_read_from_an_index_on;

@@ -182,6 +182,47 @@ pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
     assert_eq!(fx.run("c").await.status, Status::Completed);
 }
 
+pub async fn a_turn_that_is_there_leaves_its_neighbours_alone(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (name, change) in [("row", None), ("change", Some(change(Status::Suspended, Some(7))))] {
+        let mut keys = Vec::new();
+        for number in 0..3 {
+            keys.push(started(&fx, &format!("{name}-{number}")).await);
+        }
+        let next = |place: usize, number| {
+            Write::Turn(Turn { row: Some(row(1, number)), change: change.clone(), ..turn(keys[place]) })
+        };
+        assert_eq!(fx.commit(next(0, 2)).await, Outcome::Committed);
+        assert_eq!(fx.group(&[next(0, 2), next(1, 2)]).await, [Outcome::Committed, Outcome::Committed]);
+        let expected = [Outcome::Fenced, Outcome::Committed, Outcome::Committed];
+        assert_eq!(fx.group(&[next(0, 9), next(1, 2), next(2, 2)]).await, expected);
+        for key in keys {
+            assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
+        }
+    }
+}
+
+pub async fn groups_of_different_runs_can_be_committed_at_once(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let mut keys = Vec::new();
+    for number in 0..40 {
+        keys.push(started(&fx, &format!("{number}")).await);
+    }
+    for index in 1..6 {
+        let next = |key: &RunKey| Write::Turn(Turn { row: Some(row(index, 1 + u128::from(index))), ..turn(*key) });
+        let (first, second) = keys.split_at(20);
+        let first: Vec<Write> = first.iter().map(next).collect();
+        let second: Vec<Write> = second.iter().rev().map(next).collect();
+        let new = [Write::Create(new_run(&format!("new-{index}"), taken_by(ADA)))];
+        let (first, second, new) = tokio::join!(fx.group(&first), fx.group(&second), fx.group(&new));
+        assert!(first.iter().chain(&second).all(|outcome| *outcome == Outcome::Committed), "{first:?} {second:?}");
+        assert!(matches!(new[..], [Outcome::Created(_)]), "{new:?}");
+    }
+    for key in keys {
+        assert_eq!(fx.journal(key).await.len(), 6);
+    }
+}
+
 pub async fn writes_of_one_group_take_effect_in_order(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;

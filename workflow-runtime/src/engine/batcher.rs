@@ -4,14 +4,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::environment::Environment;
 use super::telemetry::Metrics;
 use crate::error::{Code, Error};
-use crate::limits::{RESEND_DELAYS, WRITES_PER_GROUP_MAX};
+use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
 use crate::store::{Failed, Outcome, Ownership, Store, Turn, Write};
 
 /// The right to execute, held as long as something may be written under it.
@@ -147,27 +148,57 @@ impl Batcher {
     }
 }
 
+/// Commits what is queued, group by group. On a store that does not block a second group of writes that depend on nothing
+/// is under way beside a first one, so that neither the store nor who waits for the answers has to wait for the other.
 async fn commit_batches(
     store: Arc<dyn Store>,
     environment: Arc<dyn Environment>,
     mut queue: mpsc::UnboundedReceiver<Queued>,
     metrics: Metrics,
 ) {
-    let mut queued = Vec::new();
-    while queue.recv_many(&mut queued, WRITES_PER_GROUP_MAX).await > 0 {
-        let (mut writes, replies): (Vec<_>, Vec<_>) =
-            queued.drain(..).map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
-        match commit(&*store, &*environment, &mut writes).await {
-            Ok(outcomes) => {
-                metrics.committed(writes.len());
-                for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
-                    let _ = reply.send(Ok(outcome));
-                }
+    let most = if store.blocks() { 1 } else { GROUPS_AT_ONCE };
+    let (mut queued, mut under_way, mut alone, mut open) = (Vec::new(), FuturesUnordered::new(), false, true);
+    while open || !under_way.is_empty() {
+        let room = WRITES_PER_GROUP_MAX - queued.len();
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next() => {}
+            received = queue.recv_many(&mut queued, room), if open && room > 0 => open = received > 0,
+        }
+        let independent = || queued.iter().all(|queued: &Queued| is_independent(&queued.write));
+        let beside = |under_way: usize| !alone && under_way < most && queued.len() >= GROUP_BESIDE_MIN && independent();
+        if !queued.is_empty() && (under_way.is_empty() || beside(under_way.len())) {
+            alone = !independent();
+            under_way.push(send_group(&*store, &*environment, std::mem::take(&mut queued), &metrics));
+        }
+    }
+}
+
+/// Whether a write concerns one run alone, and nothing that could be sent before its answer: any order with others will do.
+fn is_independent(write: &Write) -> bool {
+    match write {
+        Write::Turn(turn) => {
+            turn.effects.is_none() && turn.returned.is_empty() && turn.chunks.is_empty() && turn.settles.is_empty()
+        }
+        Write::Create(new) => new.effects.is_none() && new.chunks.is_empty(),
+        _ => false,
+    }
+}
+
+/// Commits one group and answers those who have sent it.
+async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
+    let (mut writes, replies): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
+    match commit(store, environment, &mut writes).await {
+        Ok(outcomes) => {
+            metrics.committed(writes.len());
+            for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
+                let _ = reply.send(Ok(outcome));
             }
-            Err(failed) => {
-                for (reply, _) in replies {
-                    let _ = reply.send(Err(failed.clone()));
-                }
+        }
+        Err(failed) => {
+            for (reply, _) in replies {
+                let _ = reply.send(Err(failed.clone()));
             }
         }
     }

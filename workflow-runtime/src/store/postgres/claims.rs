@@ -12,8 +12,7 @@ use crate::error::Error;
 use crate::store::{Fence, Outcome, RunKey, RunRow};
 
 /// One claim of a worker at a time: one that is sent again waits for the end of the first, and so finds what that took.
-/// And nobody takes the worker for dead meanwhile.
-const ALIVE: &str = "SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() FOR NO KEY UPDATE";
+const FIRST: &str = "SELECT 1 FROM @workers WHERE owner = $1 FOR NO KEY UPDATE";
 
 const HELD: &str = concat!(
     "SELECT ",
@@ -23,12 +22,15 @@ const HELD: &str = concat!(
 
 /// Each workflow has its turn: the longest overdue run of each, then the next of each. Twice as many candidates as are
 /// wanted are looked at for each, so that a claim which meets another one still finds enough behind what that has locked.
-/// Only what is taken is locked.
+/// Only what is taken is locked; and the worker, so that nobody takes it for dead meanwhile. It has a row if it is alive, of
+/// nothing if it takes nothing.
 macro_rules! claim {
     ($lock:literal) => {
         concat!(
             "
-WITH candidates AS MATERIALIZED (
+WITH alive AS MATERIALIZED (
+    SELECT 1 AS here FROM @workers WHERE owner = $1 AND expires_at > now() FOR NO KEY UPDATE
+), candidates AS MATERIALIZED (
     SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
             LATERAL (
@@ -38,7 +40,7 @@ WITH candidates AS MATERIALIZED (
             ) AS due
     ) AS found
 ), taken AS MATERIALIZED (
-    SELECT runs.key, runs.owner, runs.generation FROM candidates JOIN @runs AS runs ON runs.key = candidates.key
+    SELECT runs.key, runs.owner, runs.generation FROM alive, candidates JOIN @runs AS runs ON runs.key = candidates.key
     WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2
     ",
             $lock,
@@ -58,7 +60,7 @@ WITH candidates AS MATERIALIZED (
 )
 SELECT ",
             run_columns!(),
-            " FROM claimed AS runs ORDER BY wake_at, runs.key"
+            " FROM alive LEFT JOIN claimed AS runs ON true ORDER BY wake_at, runs.key"
         )
     };
 }
@@ -99,16 +101,19 @@ SELECT min(found.wake_at) FROM unnest($1) AS wanted (workflow), (VALUES (0::bigi
 
 /// Hops from each workflow with parked runs to the next one, and past all of their runs.
 const PARKED_WORKFLOWS: &str = "
-WITH RECURSIVE parked (workflow) AS (
-    (SELECT workflow FROM @runs WHERE owner = $1 AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1)
+WITH RECURSIVE parked (owner, workflow) AS (
+    SELECT free.owner, (
+        SELECT workflow FROM @runs AS runs WHERE runs.owner = free.owner AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1
+    ) FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner)
     UNION ALL
-    SELECT (SELECT workflow FROM @runs WHERE owner = $1 AND workflow > parked.workflow AND wake_at IS NOT NULL
-            ORDER BY workflow LIMIT 1)
-    FROM parked WHERE parked.workflow IS NOT NULL
+    SELECT parked.owner, (
+        SELECT workflow FROM @runs AS runs
+        WHERE runs.owner = parked.owner AND runs.workflow > parked.workflow AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1
+    ) FROM parked WHERE parked.workflow IS NOT NULL
 )
 SELECT workflow, (
-    SELECT wake_at FROM @runs AS runs WHERE owner = $1 AND runs.workflow = parked.workflow AND wake_at IS NOT NULL
-    ORDER BY wake_at LIMIT 1
+    SELECT wake_at FROM @runs AS runs
+    WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
 )
 FROM parked WHERE workflow IS NOT NULL";
 
@@ -121,19 +126,20 @@ pub(super) async fn claim(
     again: bool,
 ) -> Result<Outcome> {
     let owner = owner.cast_signed();
-    if session.query_opt(ALIVE, args![INT8: owner]).await?.is_none() {
-        return Ok(Outcome::Fenced);
-    }
     let mut claimed = Vec::new();
     if again {
+        session.query(FIRST, args![INT8: owner]).await?;
         claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
     }
     let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };
     let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX).min(1 << 32);
-    claimed.extend(readable(
-        &session.query(sql, args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit]).await?,
-    ));
+    let mut rows = session.query(sql, args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit]).await?;
+    if rows.is_empty() {
+        return Ok(Outcome::Fenced);
+    }
+    rows.retain(|row| !matches!(get::<Option<RunKey>>(row, 0), Ok(None)));
+    claimed.extend(readable(&rows));
     Ok(Outcome::Claimed(claimed))
 }
 
@@ -187,15 +193,9 @@ pub(super) async fn next_due(db: &Db, workflows: &[&str]) -> Result<Option<u64>,
 }
 
 pub(super) async fn unknown_due(db: &Db, workflows: &[&str], now: u64) -> Result<Vec<Arc<str>>, Error> {
-    let mut unknown: BTreeSet<Arc<str>> = BTreeSet::new();
-    for holder in [0, super::notes::FREE] {
-        let parked = db
-            .rows("read what is due", PARKED_WORKFLOWS, args![INT8: holder], |row| {
-                Ok((text(row, 0)?, read::number(row, 1)?))
-            })
-            .await?;
-        let parked = parked.into_iter().filter(|(_, at)| *at <= now).map(|(workflow, _)| workflow);
-        unknown.extend(parked.filter(|workflow| !workflows.contains(&&**workflow)));
-    }
+    let row = |row: &_| Ok((text(row, 0)?, read::number(row, 1)?));
+    let parked = db.rows("read what is due", PARKED_WORKFLOWS, args![], row).await?;
+    let due = parked.into_iter().filter(|(_, at)| *at <= now).map(|(workflow, _)| workflow);
+    let unknown: BTreeSet<Arc<str>> = due.filter(|workflow| !workflows.contains(&&**workflow)).collect();
     Ok(unknown.into_iter().take(100).collect())
 }

@@ -1,13 +1,11 @@
 //! Groups of writes: how they become statements and transactions.
 //!
 //! A group is cut into [segments](Segment): writes of one kind over different runs, each of which is one statement. A
-//! group that is a single such statement is sent as it is, and if it is large in parts, for the database to work on at the
-//! same time; any other is a transaction, that first locks all runs which are concerned, in the order of their keys.
+//! group that is a single such statement is sent as it is; any other is a transaction, that first locks all runs which are
+//! concerned, in the order of their keys.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-use futures_util::future::join_all;
 
 use super::creates::Made;
 use super::db::{Db, Session, Text, args};
@@ -88,49 +86,37 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
     let segments = segments(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
-    if matches!(&segments[..], [segment] if segment.is_plain()) {
-        // Of so few, counted, `join_all` makes no queue that wakes its own task.
-        let parts: Vec<_> = segments.into_iter().flat_map(Segment::parts).collect();
-        let parts = join_all(parts.into_iter().map(|part| plain(db, ours, part, group.len()))).await;
-        // The group is, if any part of it is or may be committed.
-        let in_doubt = parts.iter().any(|part| part.as_ref().err().is_none_or(|undone| undone.in_doubt));
-        for part in parts {
-            let there = part.map_err(|undone| Undone { in_doubt, ..undone })?;
-            outcomes.iter_mut().zip(there).for_each(|(slot, outcome)| *slot = slot.take().or(outcome));
-        }
-    } else {
-        whole(db, ours, &segments, &mut outcomes).await?;
+    let session = db.connect().await.map_err(Undone::certain)?;
+    hit("a group is about to be sent");
+    match &segments[..] {
+        [segment] if segment.is_plain() => plain(&session, ours, segment, &mut outcomes).await?,
+        segments => transaction(&session, ours, segments, &mut outcomes).await?,
     }
     hit("a group is committed");
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
 }
 
-/// A group as one transaction.
-async fn whole(db: &Db, ours: &Ours, segments: &[Segment<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Undone> {
-    let session = db.connect().await.map_err(Undone::certain)?;
-    hit("a group is about to be sent");
-    transaction(&session, ours, segments, outcomes).await
-}
-
-/// A segment, or a part of one, as one statement. What became of its writes, at their places in the group.
-async fn plain(db: &Db, ours: &Ours, segment: Segment<'_>, writes: usize) -> Result<Vec<Option<Outcome>>, Undone> {
-    let mut outcomes = vec![None; writes];
-    let session = db.connect().await.map_err(Undone::certain)?;
-    hit("a group is about to be sent");
-    let rest = alone(&session, ours, &segment, &mut outcomes).await.map_err(|fault| {
+/// A segment as one statement.
+async fn plain(
+    session: &Session<'_>,
+    ours: &Ours,
+    segment: &Segment<'_>,
+    outcomes: &mut [Option<Outcome>],
+) -> Result<(), Undone> {
+    let rest = alone(session, ours, segment, outcomes).await.map_err(|fault| {
         if fault.spoils() {
             session.spoil();
         }
         Undone { in_doubt: !fault.nothing_done(), fault }
     })?;
-    // What is left is a second commit: from here on a failure leaves a part of the group committed.
-    if !rest.is_empty() {
-        hit("a part of a group is committed");
-        transaction(&session, ours, &[Segment::Turns(rest)], &mut outcomes)
-            .await
-            .map_err(|undone| Undone { in_doubt: true, ..undone })?;
+    if rest.is_empty() {
+        return Ok(());
     }
-    Ok(outcomes)
+    // What is left is a second commit: from here on a failure leaves a part of the group committed.
+    hit("a part of a group is committed");
+    transaction(session, ours, &[Segment::Turns(rest)], outcomes)
+        .await
+        .map_err(|undone| Undone { in_doubt: true, ..undone })
 }
 
 /// One statement, which is a transaction by itself. The turns that it leaves: ends of runs that concern others.
@@ -166,6 +152,9 @@ async fn alone<'g>(
                     taken => set(outcomes, *place, taken.outcome()),
                 }
             }
+        }
+        Segment::Single(place, Write::Claim { owner, now, workflows, limit, again }) => {
+            set(outcomes, *place, claims::claim(session, *owner, *now, workflows, *limit, *again).await?);
         }
         Segment::Single(..) => {}
     }

@@ -1,16 +1,9 @@
 //! How a group of writes is cut into statements.
 
-use std::mem;
-
 use rustc_hash::FxHashSet;
 
 use super::{creates, turns};
 use crate::store::{First, Letter, NewRun, RunKey, Turn, Write};
-
-/// Into how many parts a segment is cut at the most, and how many writes are then in each at the least: a statement and its
-/// commit cost as much as some dozens of them.
-const PARTS_MAX: usize = 2;
-const PART_MIN: usize = 64;
 
 /// Writes that one statement can do, with their places in the group.
 pub(super) enum Segment<'g> {
@@ -76,40 +69,12 @@ impl<'g> Segment<'g> {
         }
     }
 
-    /// The same as one statement or several, which do not depend on one another.
-    pub fn parts(mut self) -> Vec<Self> {
-        let count = match &self {
-            Segment::Creates(_, runs) | Segment::Starts(runs) => runs.len(),
-            Segment::Turns(turns) => turns.len(),
-            Segment::Posts(posts) => posts.len(),
-            Segment::Single(..) => 1,
-        };
-        let each = count.div_ceil((count / PART_MIN).clamp(1, PARTS_MAX));
-        let mut parts = Vec::new();
-        while let Some(rest) = self.split_off(each) {
-            parts.push(mem::replace(&mut self, rest));
-        }
-        parts.push(self);
-        parts
-    }
-
-    /// What there is behind this many writes.
-    fn split_off(&mut self, writes: usize) -> Option<Self> {
-        Some(match self {
-            Segment::Creates(owner, runs) if runs.len() > writes => Segment::Creates(*owner, runs.split_off(writes)),
-            Segment::Starts(runs) if runs.len() > writes => Segment::Starts(runs.split_off(writes)),
-            Segment::Turns(turns) if turns.len() > writes => Segment::Turns(turns.split_off(writes)),
-            Segment::Posts(posts) if posts.len() > writes => Segment::Posts(posts.split_off(writes)),
-            _ => return None,
-        })
-    }
-
     /// Whether that one statement does all of it.
     pub fn is_plain(&self) -> bool {
         match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => runs.iter().all(|(_, new)| creates::is_plain(new)),
             Segment::Turns(turns) => turns.iter().all(|(_, turn)| turns::is_plain(turn)),
-            Segment::Posts(_) => true,
+            Segment::Posts(_) | Segment::Single(_, Write::Claim { again: false, .. }) => true,
             Segment::Single(..) => false,
         }
     }

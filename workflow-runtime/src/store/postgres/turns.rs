@@ -44,7 +44,7 @@ macro_rules! turns {
     ($conflict:literal) => {
         concat!(
             "
-WITH input AS MATERIALIZED (
+WITH input AS (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
 ), locked AS MATERIALIZED (
@@ -68,7 +68,7 @@ WITH input AS MATERIALIZED (
             "
     RETURNING run
 ), taken AS MATERIALIZED (
-    SELECT * FROM held
+    SELECT run, status, wake_at, started_at, completed_at, stuck, ends, awaited, followed, traced FROM held
     WHERE ($17 OR NOT (terminal AND tied)) AND (idx IS NULL OR run IN (SELECT run FROM appended))
 ), changed AS (
     UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
@@ -101,7 +101,7 @@ macro_rules! rows {
     ($conflict:literal) => {
         concat!(
             "
-WITH input AS MATERIALIZED (
+WITH input AS (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
 ), locked AS MATERIALIZED (
