@@ -2,13 +2,12 @@
 //!
 //! A run in memory is a `live::Live`: a mailbox and a seat. What happens to it (an attempt ended, a timer is due) is put
 //! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
-//! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, `timers`). `claims` takes up the
-//! runs that the store says are due, by replay (`load`). What comes from outside (`letters`: payloads, cancels, wake-ups)
-//! goes by way of the store, and so does what runs do to one another (`effects`). Who wants to be
-//! told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines claim that
-//! serve it (`queues`). What a run tells while it goes on are
-//! its `streams`. What is not kept any longer is removed by `removal`. A run that waits for long leaves memory (`eviction`).
-//! What others watch it by is its `telemetry`.
+//! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, whose code is in a `scope`;
+//! `timers`). `claims` takes up the runs that the store says are due, by replay (`load`). What comes from outside
+//! (`letters`: payloads, cancels, wake-ups) goes by way of the store, and so does what runs do to one another (`effects`).
+//! Who wants to be told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines
+//! claim that serve it (`queues`). What a run tells while it goes on are its `streams`. What is not kept any longer is
+//! removed by `removal`. A run that waits for long leaves memory (`eviction`). What others watch it by is its `telemetry`.
 
 mod ambient;
 mod attempt;
@@ -31,6 +30,7 @@ mod queries;
 mod queues;
 mod removal;
 mod repair;
+mod scope;
 mod streams;
 mod suspended;
 mod taking;
@@ -51,10 +51,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::ambient::ambient;
-pub(crate) use self::attempt::{
-    InStep, attempt_writer, current, finish, in_this_step, inherited, plain_attempt, suspend,
-};
-pub use self::attempt::{StepInfo, cancellation, heartbeat, step_info, traceparent};
+pub(crate) use self::attempt::plain_attempt;
 pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::create::Asked;
@@ -62,6 +59,8 @@ pub use self::create::IfExists;
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
 pub(crate) use self::repair::At;
+pub(crate) use self::scope::{InStep, attempt_writer, current, finish, in_this_step, inherited, suspend};
+pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::wait::Finished;
 
@@ -268,7 +267,7 @@ impl Inner {
 
     fn check_open(&self) -> Result<()> {
         // A step that is still allowed to end is allowed to start runs as well.
-        let in_step = attempt::is_current();
+        let in_step = scope::is_current();
         if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
             return Err(Error::coded(Code::Closed, "the engine is shut down").help("open another one"));
         }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::attempt::Life;
 use super::live::Live;
 use super::queries::not_found;
+use super::scope::Life;
 use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};

@@ -1,0 +1,319 @@
+//! What code in a step can know and ask for of the attempt that it is part of.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use futures_util::future::Either;
+use tokio_util::sync::CancellationToken;
+
+use super::Client;
+use super::client::Handle;
+use super::live::{Live, Parting};
+use super::streams::AttemptWriter;
+use crate::codec::Payload;
+use crate::error::{Code, Error};
+use crate::replay::{self, Inherited, Origin, Suspension};
+use crate::trace::span_id;
+
+/// What a step can know of the attempt that it is: see [`step_info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StepInfo {
+    /// The id of the step's definition.
+    pub step: String,
+    /// The same for every attempt of this call, and for no other call: what to give to a service that deduplicates.
+    pub idempotency_key: String,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The id of the run.
+    pub run: String,
+}
+
+/// The attempt that code is part of.
+pub(super) struct Scope {
+    pub engine: Weak<Handle>,
+    /// If it is executed for another run: the call.
+    pub origin: Option<Origin>,
+    pub op: u64,
+    pub attempt: u32,
+    pub step: &'static str,
+    /// The step that is an operation of the run: `step`, or the one that it was called in.
+    pub outer: &'static str,
+    pub live: Arc<Live>,
+    pub inherited: Option<Arc<Inherited>>,
+    /// Of a step inside a step: its number among those, behind the outer one's.
+    pub path: String,
+    /// How many steps it has called so far.
+    pub inner: AtomicU32,
+    pub life: Arc<Life>,
+    /// What earlier attempts were resumed with, by label.
+    pub resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
+}
+
+/// Whether an attempt is still wanted.
+#[derive(Default)]
+pub(super) struct Life {
+    over: AtomicBool,
+    /// When it last said that it goes on, in milliseconds since 1970.
+    pub beat: AtomicU64,
+    /// Held while it ends, and while something is done that must come before its end.
+    ending: Mutex<()>,
+    /// Made when somebody asks for it.
+    token: OnceLock<CancellationToken>,
+    /// The first that it has asked for.
+    parting: OnceLock<Mutex<Option<Parting>>>,
+}
+
+impl Life {
+    fn token(&self) -> CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new).clone();
+        if self.over.load(Ordering::SeqCst) {
+            token.cancel();
+        }
+        token
+    }
+
+    fn part(&self, parting: Parting) {
+        self.parting.get_or_init(|| Mutex::new(Some(parting)));
+    }
+
+    /// Whether it ends by what it has asked for.
+    pub fn parts(&self) -> bool {
+        self.parting.get().is_some()
+    }
+
+    pub fn take_parting(&self) -> Option<Parting> {
+        self.parting.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Does something before the attempt ends, if it has not.
+    pub fn before_its_end<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.over.load(Ordering::SeqCst)).then(act)
+    }
+}
+
+/// Ends the life of an attempt with its future, whether that has come to its end or was dropped.
+pub(super) struct Alive(pub Arc<Life>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        {
+            let _ending = self.0.ending.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.over.store(true, Ordering::SeqCst);
+        }
+        if let Some(token) = self.0.token.get() {
+            token.cancel();
+        }
+    }
+}
+
+tokio::task_local! {
+    pub(super) static SCOPE: Scope;
+}
+
+/// The attempt that this code is part of. Nothing outside a step, and in a step that was called outside any run.
+///
+/// ```
+/// # use workflow_runtime::{Result, step, step_info};
+/// #[step]
+/// async fn charge(cents: u32) -> Result<String> {
+///     let key = step_info().map(|info| info.idempotency_key);
+///     Ok(format!("charged {cents} under {key:?}"))
+/// }
+/// ```
+pub fn step_info() -> Option<StepInfo> {
+    // A workflow whose first turn is taken inside a step that starts it is no part of that step.
+    if replay::current().is_some() {
+        return None;
+    }
+    SCOPE
+        .try_with(|scope| {
+            let (run, key) = match &scope.origin {
+                Some(origin) => (&origin.run, format!("{}{}", origin.key, scope.path)),
+                None => {
+                    let (run, generation) = (&scope.live.id, scope.live.generation);
+                    (run, format!("{run}/{generation}/{}{}", scope.op, scope.path))
+                }
+            };
+            StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
+        })
+        .ok()
+}
+
+/// The header `traceparent` of W3C Trace Context for what the step that this code is part of asks of others: their spans are
+/// then parts of its attempt. Nothing outside a step, and if the run belongs to no trace.
+///
+/// ```
+/// # use workflow_runtime::{Result, step, traceparent};
+/// #[step]
+/// async fn fetch(url: String) -> Result<String> {
+///     let header = traceparent(); // to be sent with the request
+///     Ok(format!("{url} {header:?}"))
+/// }
+/// ```
+pub fn traceparent() -> Option<String> {
+    SCOPE
+        .try_with(|scope| {
+            let trace = scope.inherited.as_ref()?.trace.as_ref()?;
+            let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
+            let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
+            let sampled = if trace.unsampled { "00" } else { "01" };
+            Some(format!("00-{}-{span}-{sampled}", trace.trace_id))
+        })
+        .ok()
+        .flatten()
+}
+
+/// Says that the attempt which this code is part of goes on: one whose step has a `heartbeat` counts as failed when it has
+/// not done so for that long. Outside a step it does nothing.
+///
+/// ```
+/// # use workflow_runtime::{Result, heartbeat, step};
+/// #[step(queue = "gpu", heartbeat = "30s")]
+/// async fn train(epochs: u32) -> Result<f64> {
+///     let mut loss = 1.0;
+///     for _ in 0..epochs {
+///         loss *= 0.9; // minutes of work
+///         heartbeat();
+///     }
+///     Ok(loss)
+/// }
+/// ```
+pub fn heartbeat() {
+    let beat = |scope: &Scope| {
+        if let Some(handle) = scope.engine.upgrade() {
+            scope.life.beat.store(handle.inner.environment.now(), Ordering::Relaxed);
+        }
+    };
+    let _ = SCOPE.try_with(beat);
+}
+
+/// Makes a future part of the step that this code is part of, if it is part of one.
+pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    match SCOPE.try_with(|scope| scope.inside(scope.step)) {
+        Ok(scope) => Either::Left(SCOPE.scope(scope, future)),
+        Err(_) => Either::Right(future),
+    }
+}
+
+/// A token that is cancelled when the attempt that this code is part of is given up: the run was cancelled, the workflow
+/// dropped the step, the attempt took too long, the engine stops. Also when it has ended.
+///
+/// An async step is stopped at its next await anyhow; what it has spawned, and a blocking step, can watch this. Outside a
+/// step it is a token that nobody cancels.
+///
+/// ```
+/// # use workflow_runtime::{Error, Result, cancellation, step};
+/// #[step]
+/// fn grind(rounds: u32) -> Result<u32> {
+///     let cancelled = cancellation();
+///     for _ in 0..rounds {
+///         if cancelled.is_cancelled() {
+///             return Err(Error::fatal("given up")); // nobody sees it any more
+///         }
+///     }
+///     Ok(rounds)
+/// }
+/// ```
+pub fn cancellation() -> CancellationToken {
+    SCOPE.try_with(|scope| scope.life.token()).unwrap_or_default()
+}
+
+/// The engine that executes the step which this code is part of, if it is part of one.
+pub(crate) fn current() -> Option<Result<Client, Error>> {
+    let engine = SCOPE.try_with(|scope| scope.engine.upgrade()).ok()?;
+    Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
+        Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
+    }))
+}
+
+/// The attempt that this code is part of, as one that writes to streams.
+pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
+    SCOPE
+        .try_with(|scope| AttemptWriter {
+            engine: scope.engine.clone(),
+            live: scope.live.clone(),
+            life: scope.life.clone(),
+            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
+            op: scope.op,
+            attempt: scope.attempt,
+            step: scope.outer,
+        })
+        .ok()
+}
+
+/// What the run of the step which this code is part of has in common with its children.
+pub(crate) fn inherited() -> Option<Arc<Inherited>> {
+    SCOPE.try_with(|scope| scope.inherited.clone()).ok().flatten()
+}
+
+/// What an attempt of a step gets when it suspends itself.
+pub(crate) enum InStep {
+    /// What it was resumed with.
+    Resumed(Payload),
+    /// It is to end.
+    Suspended,
+}
+
+/// Suspends the attempt that this code is part of, if it is part of one, unless it was resumed. The label is the step's
+/// name if there is none.
+pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static str) -> Option<InStep> {
+    SCOPE
+        .try_with(|scope| {
+            let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
+            let label = label.unwrap_or(own);
+            if let Some(value) = scope.resumed.as_ref().and_then(|resumed| resumed.get(label)) {
+                return InStep::Resumed(value.clone());
+            }
+            let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
+            scope.life.part(Parting::Suspended(suspension));
+            InStep::Suspended
+        })
+        .ok()
+}
+
+/// Lets the run of the step which this code is part of end with a result. Nothing outside a step, and an error in a step
+/// that is executed for another run.
+pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
+    SCOPE
+        .try_with(|scope| match &scope.origin {
+            None => {
+                scope.life.part(Parting::Finished(value));
+                Ok(())
+            }
+            Some(_) => {
+                Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")
+                    .help("return the value, and let the workflow call `finish`")
+                    .into_fatal())
+            }
+        })
+        .ok()
+}
+
+/// Whether this code is part of a step that an engine executes.
+pub(super) fn is_current() -> bool {
+    SCOPE.try_with(|_| ()).is_ok()
+}
+
+impl Scope {
+    /// That of a step which is called inside this one.
+    pub fn inside(&self, step: &'static str) -> Scope {
+        let number = self.inner.fetch_add(1, Ordering::Relaxed);
+        Scope {
+            engine: self.engine.clone(),
+            origin: self.origin.clone(),
+            op: self.op,
+            attempt: self.attempt,
+            step,
+            outer: self.outer,
+            live: self.live.clone(),
+            inherited: self.inherited.clone(),
+            path: format!("{}/{number}", self.path),
+            inner: AtomicU32::new(0),
+            life: self.life.clone(),
+            resumed: self.resumed.clone(),
+        }
+    }
+}
