@@ -60,3 +60,20 @@ case! {
         assert_eq!((outcomes.len(), made().await), (300, 300));
     }
 }
+
+// As one that was under way when its connection broke: the same worker's, by a store that has not heard of the doubt.
+case! {
+    #[postgres]
+    async fn a_claim_that_comes_late_takes_nothing() {
+        let fx = Fixture::postgres();
+        let _right = fx.execute(ADA).await;
+        fx.parked("a", ORDERS, 1).await;
+        let late = fx.another();
+        let again = Write::Claim { owner: ADA, now: 1, workflows: workflows(), limit: 9, again: true };
+        assert!(matches!(fx.commit(again).await, Outcome::Claimed(runs) if runs.len() == 1));
+        fx.parked("b", ORDERS, 1).await;
+        assert_eq!(commit(&*late, claim(ADA, 1)).await, Outcome::Fenced);
+        assert_eq!(fx.run("b").await.fence.owner, 0);
+        assert_eq!(fx.claim(ADA, 1).await.len(), 1, "whoever knows of it goes on");
+    }
+}

@@ -157,18 +157,28 @@ async fn commit_batches(
     metrics: Metrics,
 ) {
     let most = if store.blocks() { 1 } else { GROUPS_AT_ONCE };
-    let (mut queued, mut under_way, mut alone, mut open) = (Vec::new(), FuturesUnordered::new(), false, true);
+    let (mut under_way, mut alone, mut open) = (FuturesUnordered::new(), false, true);
+    let (mut queued, mut independent) = (Vec::new(), true);
     while open || !under_way.is_empty() {
-        let room = WRITES_PER_GROUP_MAX - queued.len();
+        let mut received = None;
         tokio::select! {
             biased;
             Some(()) = under_way.next() => {}
-            received = queue.recv_many(&mut queued, room), if open && room > 0 => open = received > 0,
+            next = queue.recv(), if open && queued.len() < WRITES_PER_GROUP_MAX => {
+                open = next.is_some();
+                received = next;
+            }
         }
-        let independent = || queued.iter().all(|queued: &Queued| is_independent(&queued.write));
-        let beside = |under_way: usize| !alone && under_way < most && queued.len() >= GROUP_BESIDE_MIN && independent();
-        if !queued.is_empty() && (under_way.is_empty() || beside(under_way.len())) {
-            alone = !independent();
+        // With all that is there by now.
+        while queued.len() < WRITES_PER_GROUP_MAX
+            && let Some(next) = received.take().or_else(|| queue.try_recv().ok())
+        {
+            independent &= is_independent(&next.write);
+            queued.push(next);
+        }
+        let beside = !alone && independent && under_way.len() < most && queued.len() >= GROUP_BESIDE_MIN;
+        if !queued.is_empty() && (under_way.is_empty() || beside) {
+            alone = !std::mem::replace(&mut independent, true);
             under_way.push(send_group(&*store, &*environment, std::mem::take(&mut queued), &metrics));
         }
     }

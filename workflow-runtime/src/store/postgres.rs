@@ -29,7 +29,7 @@ mod workers;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,8 @@ struct Shared {
     tag: String,
     /// Under which numbers its user executes.
     owners: Mutex<BTreeSet<i64>>,
+    /// See [`claims`].
+    claim_round: Arc<AtomicI64>,
     signals: Signals,
     /// The letters that [`news`](Store::news) has told of, as far as they are still there.
     told: Mutex<HashSet<i64>>,
@@ -111,7 +113,8 @@ impl Shared {
     }
 
     fn ours(&self) -> Ours {
-        Ours { tag: self.tag.clone(), owners: self.owners().iter().copied().collect() }
+        let owners = self.owners().iter().copied().collect();
+        Ours { tag: self.tag.clone(), owners, claim_round: self.claim_round.clone() }
     }
 }
 
@@ -159,6 +162,7 @@ impl PostgresStore {
             db,
             tag: format!("{:016x}", u64::from_le_bytes(tag)),
             owners: Mutex::default(),
+            claim_round: Arc::default(),
             signals: Signals::default(),
             told: Mutex::default(),
             interrupted: AtomicBool::new(false),

@@ -5,6 +5,8 @@
 //! concerned, in the order of their keys.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::creates::Made;
@@ -28,6 +30,8 @@ pub(super) struct Ours {
     pub tag: String,
     /// Under which numbers this store's user executes.
     pub owners: Vec<i64>,
+    /// See [`claims`].
+    pub claim_round: Arc<AtomicI64>,
 }
 
 /// A transaction under way.
@@ -89,7 +93,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Und
     let session = db.connect().await.map_err(Undone::certain)?;
     hit("a group is about to be sent");
     match &segments[..] {
-        [segment] if segment.is_plain() => plain(&session, ours, segment, &mut outcomes).await?,
+        [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut outcomes).await?,
         segments => transaction(&session, ours, segments, &mut outcomes).await?,
     }
     hit("a group is committed");
@@ -154,7 +158,7 @@ async fn alone<'g>(
             }
         }
         Segment::Single(place, Write::Claim { owner, now, workflows, limit, again }) => {
-            set(outcomes, *place, claims::claim(session, *owner, *now, workflows, *limit, *again).await?);
+            set(outcomes, *place, claims::claim(session, ours, *owner, *now, workflows, *limit, *again).await?);
         }
         Segment::Single(..) => {}
     }
@@ -394,7 +398,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
         }
         Write::Release { run, fence, inbox_seq } => claims::release(work, *run, *fence, *inbox_seq).await,
         Write::Claim { owner, now, workflows, limit, again } => {
-            claims::claim(work.session, *owner, *now, workflows, *limit, *again).await
+            claims::claim(work.session, work.ours, *owner, *now, workflows, *limit, *again).await
         }
         Write::Chunk { run, owner, execution, into, chunk, most } => {
             let writer = streams::Writer { run: *run, owner: *owner, execution };

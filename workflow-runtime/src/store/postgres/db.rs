@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use rustc_hash::FxHashMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -91,6 +93,9 @@ const READ_PAUSES: [Duration; 7] = [
     Duration::from_secs(4),
 ];
 
+/// How long a connection may have been idle that is used again: what stands between may forget it sooner than it tells.
+const IDLE_CONNECTION: Duration = Duration::from_secs(120);
+
 /// One database, as all parts of a store use it.
 pub(super) struct Db {
     pub options: PostgresOptions,
@@ -120,22 +125,27 @@ impl Db {
             let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
             Manager::from_config(options.config.clone(), tls.clone(), config)
         };
-        let pool = |size: usize| {
+        let pool = |size: usize, queue_mode: QueueMode| {
             let times = deadpool_postgres::Timeouts {
                 wait: Some(options.timeout),
                 create: Some(options.connect_timeout),
                 recycle: Some(options.connect_timeout),
             };
-            // The one that was used last has what it needs in the caches of its process.
-            let pool = Pool::builder(manage()).max_size(size).queue_mode(QueueMode::Lifo).timeouts(times);
-            pool.runtime(Runtime::Tokio1).build().map_err(|error| {
+            let fresh = |_: &mut _, metrics: &Metrics| match metrics.last_used() < IDLE_CONNECTION {
+                true => Ok(()),
+                false => Err(HookError::message("it may have been cut off meanwhile")),
+            };
+            let pool = Pool::builder(manage()).max_size(size).queue_mode(queue_mode).timeouts(times);
+            pool.runtime(Runtime::Tokio1).pre_recycle(Hook::sync_fn(fresh)).build().map_err(|error| {
                 Error::coded(crate::error::Code::Store, "the connections could not be set up").because(error)
             })
         };
         Ok(Db {
-            pool: pool(options.connections)?,
-            lease: pool(2)?,
-            transactions: pool(options.connections)?,
+            // The one that was used last has what it needs in the caches of its process.
+            pool: pool(options.connections, QueueMode::Lifo)?,
+            // Each is used from time to time, and so seen to be there.
+            lease: pool(2, QueueMode::Fifo)?,
+            transactions: pool(options.connections, QueueMode::Lifo)?,
             place: options.place(),
             schema: quoted(&options.schema),
             begin: format!(

@@ -11,7 +11,8 @@ const APPLICATION: &str = "workflow-runtime";
 ///
 /// Unsigned numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
 ///
-/// - `workers` has who executes, and until when each can be trusted to be alive.
+/// - `workers` has who executes, and until when each can be trusted to be alive. A claim of an earlier `claim_round` takes
+///   nothing.
 /// - `runs_due` holds only runs that can become due, by holder, as in SQLite. A run is `tied` if it has ever opened a token
 ///   or been watched, so that its end concerns other rows; `awaited` if a process that does not hold it waits for its end,
 ///   `followed` if one reads its streams, and `traced` if one reads its journal: they are columns of the row because a statement that has waited for the row's
@@ -24,7 +25,8 @@ const APPLICATION: &str = "workflow-runtime";
 /// - `recovered_generation` and `recovered_idx` are those of the last journal row when `recoveries` was last raised.
 /// - The sequences of `inbox` are drawn under the lock of the run's row, so that a run's ascend. `holder` is who held the
 ///   run when the letter came, and nobody once the run has ended: it is by this that a worker finds its news.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE @workers (
     owner      bigint      NOT NULL PRIMARY KEY,
     expires_at timestamptz NOT NULL
@@ -187,7 +189,11 @@ CREATE UNIQUE INDEX chunks_ids ON @chunks (stream, id);
 CREATE TABLE @remains (
     run bigint NOT NULL PRIMARY KEY
 );
-"];
+",
+    "
+ALTER TABLE @workers ADD COLUMN claim_round bigint NOT NULL DEFAULT 0;
+",
+];
 
 const VERSION: i32 = MIGRATIONS.len() as i32;
 

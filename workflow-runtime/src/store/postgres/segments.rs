@@ -69,12 +69,14 @@ impl<'g> Segment<'g> {
         }
     }
 
-    /// Whether that one statement does all of it.
-    pub fn is_plain(&self) -> bool {
+    /// Whether that one statement does all of it, also if it is executed late, when nobody waits for its answer any more.
+    /// A claim must not hold its worker for long: with nothing to skip it may have to wait.
+    pub fn is_plain(&self, skips_locked: bool) -> bool {
         match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => runs.iter().all(|(_, new)| creates::is_plain(new)),
             Segment::Turns(turns) => turns.iter().all(|(_, turn)| turns::is_plain(turn)),
-            Segment::Posts(_) | Segment::Single(_, Write::Claim { again: false, .. }) => true,
+            Segment::Posts(_) => true,
+            Segment::Single(_, Write::Claim { again, .. }) => skips_locked && !again,
             Segment::Single(..) => false,
         }
     }

@@ -180,9 +180,11 @@ impl Taken {
     }
 }
 
-/// Whether a turn is all in its row, its change and what it has delivered.
+/// Whether a turn is all in its row, its change and what it has delivered. A change without a row could not be told from
+/// a later one if it was executed late, so it is not.
 pub(super) fn is_plain(turn: &Turn) -> bool {
-    turn.effects.is_none()
+    (turn.row.is_some() || turn.change.is_none())
+        && turn.effects.is_none()
         && turn.unread.is_empty()
         && turn.returned.is_empty()
         && turn.chunks.is_empty()
