@@ -13,6 +13,7 @@ mod sqlite;
 mod words;
 mod writes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -180,11 +181,8 @@ pub trait Store: Send + Sync + 'static {
     /// time.
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>>;
 
-    /// The earliest `wake_at` of the runs that a claim by these workflows could take, now or later.
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>>;
-
-    /// Runs that are due and whose workflow is none of these: their workflow ids, each once, at most 100.
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
+    /// The workflows of the runs that a claim could take, now or later, each with the earliest `wake_at` of these.
+    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>>;
 
     /// Somebody here waits for something of a run that another engine may hold. For
     /// stores whose [`changed`](Store::changed) does not tell that otherwise: from then on it does, and whether it happened

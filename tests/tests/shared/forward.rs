@@ -42,10 +42,7 @@ macro_rules! forward_reads {
             ) -> bool;
             fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
             fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;
-            fn next_due['a](workflows: ::std::sync::Arc<[&'static str]>) -> Option<u64>;
-            fn unknown_due['a](
-                workflows: ::std::sync::Arc<[&'static str]>, now: u64
-            ) -> Vec<::std::sync::Arc<str>>;
+            fn claimable['a]() -> ::std::collections::BTreeMap<::std::sync::Arc<str>, u64>;
         }
 
         fn transactions(&self) -> Option<::workflow_runtime::store::Transactions> {

@@ -167,6 +167,12 @@ pub async fn commit(store: &dyn Store, write: Write) -> Outcome {
     outcomes.remove(0)
 }
 
+/// When the next run of [`workflows`] is due that nobody holds.
+pub async fn next_due(store: &dyn Store) -> Option<u64> {
+    let claimable = store.claimable().await.unwrap();
+    workflows().iter().filter_map(|workflow| claimable.get(*workflow).copied()).min()
+}
+
 pub fn workflows() -> Arc<[&'static str]> {
     Arc::new([ORDERS, REFUNDS])
 }

@@ -1,5 +1,6 @@
 //! A store that counts what another one is given.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -206,12 +207,8 @@ impl<S: Store> Store for Counting<S> {
         self.store.news(owner)
     }
 
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
-        self.store.next_due(workflows)
-    }
-
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        self.store.unknown_due(workflows, now)
+    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
+        self.store.claimable()
     }
 
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {

@@ -132,12 +132,14 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
         }
     }
     let now = engine.environment.now();
+    let claimable = engine.store.claimable().await?;
     let known = engine.queues.with(&engine.workflows);
-    for workflow in engine.store.unknown_due(known, now).await? {
+    let due = claimable.iter().filter(|(_, at)| **at <= now);
+    for (workflow, _) in due.filter(|(workflow, _)| !known.contains(&&***workflow)) {
         if !warned.insert(workflow.clone()) {
             continue;
         }
-        match queue::parse_id(&workflow) {
+        match queue::parse_id(workflow) {
             Some((queue, step)) => {
                 tracing::info!(queue, step, "a step waits for a process that serves its queue; this one does not");
             }
@@ -148,7 +150,8 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
             ),
         }
     }
-    let next = engine.store.next_due(engine.queues.with_free(&engine.workflows)).await?;
+    let takes = engine.queues.with_free(&engine.workflows);
+    let next = takes.iter().filter_map(|workflow| claimable.get(*workflow).copied()).min();
     let check = after(engine, CLOCK_CHECK_INTERVAL);
     Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
 }

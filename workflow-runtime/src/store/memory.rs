@@ -2,6 +2,7 @@
 
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -204,12 +205,8 @@ impl Store for MemoryStore {
         })
     }
 
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().next_due(&workflows)) })
-    }
-
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().unknown_due(&workflows, now)) })
+    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().claimable()) })
     }
 
     fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {

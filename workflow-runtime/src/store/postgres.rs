@@ -27,7 +27,7 @@ mod transactions;
 mod turns;
 mod workers;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -304,12 +304,8 @@ impl Store for PostgresStore {
         })
     }
 
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
-        Box::pin(async move { claims::next_due(&self.shared.db, &workflows).await })
-    }
-
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        Box::pin(async move { claims::unknown_due(&self.shared.db, &workflows, now).await })
+    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
+        Box::pin(claims::claimable(&self.shared.db))
     }
 
     fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, what: Follow) -> BoxFuture<'a, Result<bool, Error>> {

@@ -22,6 +22,7 @@ mod tokens;
 mod writer;
 mod writes;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -287,12 +288,8 @@ impl Store for SqliteStore {
         })
     }
 
-    fn next_due(&self, workflows: Arc<[&'static str]>) -> BoxFuture<'_, Result<Option<u64>, Error>> {
-        Box::pin(self.readers.read("what is due", move |connection| claims::next_due(connection, &workflows)))
-    }
-
-    fn unknown_due(&self, workflows: Arc<[&'static str]>, now: u64) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
-        Box::pin(self.readers.read("what is due", move |connection| claims::unknown_due(connection, &workflows, now)))
+    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
+        Box::pin(self.readers.read("what is due", claims::claimable))
     }
 
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {

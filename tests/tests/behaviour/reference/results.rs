@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use workflow_runtime::{
-    Code, Engine, Error, Failure, Result, Run, RunEvent, RunEventKind, Status, StepOutcome, StepStatus, Suspended,
+    Code, Engine, Error, Failure, Result, Run, RunEventKind, Status, StepOutcome, StepStatus, Suspended,
     TracingOptions, set_state, step, suspend, workflow,
 };
 

@@ -540,14 +540,9 @@ impl State {
         (news.into_iter().collect(), self.letters.last)
     }
 
-    pub(super) fn next_due(&self, workflows: &[&str]) -> Option<u64> {
-        let known = self.claimable.0.iter().filter(|(workflow, _)| workflows.contains(&&***workflow));
-        known.filter_map(|(_, runs)| runs.first()).map(|(wake_at, _)| *wake_at).min()
-    }
-
-    pub(super) fn unknown_due(&self, workflows: &[&str], now: u64) -> Vec<Arc<str>> {
-        let unknown = self.claimable.0.iter().filter(|(workflow, _)| !workflows.contains(&&***workflow));
-        let due = unknown.filter(|(_, runs)| runs.first().is_some_and(|(wake_at, _)| *wake_at <= now));
-        due.map(|(workflow, _)| Arc::clone(workflow)).take(100).collect()
+    pub(super) fn claimable(&self) -> BTreeMap<Arc<str>, u64> {
+        let earliest =
+            |(workflow, runs): (&Arc<str>, &BTreeSet<(u64, RunKey)>)| Some((Arc::clone(workflow), runs.first()?.0));
+        self.claimable.0.iter().filter_map(earliest).collect()
     }
 }

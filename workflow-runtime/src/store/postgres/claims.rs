@@ -1,6 +1,6 @@
 //! Who executes what: claims, and what is due.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -94,13 +94,6 @@ WITH held AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM held) = 1, (SELECT count(*) FROM released) = 1, (SELECT wake_at FROM released)";
 
-const NEXT: &str = "
-SELECT min(found.wake_at) FROM unnest($1) AS wanted (workflow), (VALUES (0::bigint), (-1::bigint)) AS free (owner),
-    LATERAL (
-        SELECT wake_at FROM @runs AS runs
-        WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
-    ) AS found";
-
 /// Hops from each workflow with parked runs to the next one, and past all of their runs.
 const PARKED_WORKFLOWS: &str = "
 WITH RECURSIVE parked (owner, workflow) AS (
@@ -193,16 +186,11 @@ pub(super) async fn release(work: &mut Work<'_, '_>, run: RunKey, fence: Fence, 
     })
 }
 
-pub(super) async fn next_due(db: &Db, workflows: &[&str]) -> Result<Option<u64>, Error> {
-    let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
-    let next = db.rows("read what is due", NEXT, args![TEXT_ARRAY: workflows], |row| numbers(row, 0)).await?;
-    Ok(next.into_iter().flatten().next())
-}
-
-pub(super) async fn unknown_due(db: &Db, workflows: &[&str], now: u64) -> Result<Vec<Arc<str>>, Error> {
+pub(super) async fn claimable(db: &Db) -> Result<BTreeMap<Arc<str>, u64>, Error> {
     let row = |row: &_| Ok((text(row, 0)?, read::number(row, 1)?));
-    let parked = db.rows("read what is due", PARKED_WORKFLOWS, args![], row).await?;
-    let due = parked.into_iter().filter(|(_, at)| *at <= now).map(|(workflow, _)| workflow);
-    let unknown: BTreeSet<Arc<str>> = due.filter(|workflow| !workflows.contains(&&**workflow)).collect();
-    Ok(unknown.into_iter().take(100).collect())
+    let mut claimable = BTreeMap::new();
+    for (workflow, at) in db.rows("read what is due", PARKED_WORKFLOWS, args![], row).await? {
+        claimable.entry(workflow).and_modify(|earliest: &mut u64| *earliest = at.min(*earliest)).or_insert(at);
+    }
+    Ok(claimable)
 }

@@ -22,7 +22,7 @@ use crate::error::{Code, Error};
 /// | `connections` | `8` | how many are used at the most, beside one for the lease and one that listens |
 /// | `timeout` | `30s` | how long one statement may take |
 /// | `listen` | `on` | `off`: changes of other processes are looked for instead of listened for |
-/// | `poll` | `4s` | how often they are looked for when nothing can be heard; after so long a silence it is checked whether something could be |
+/// | `poll` | `5s` | how often they are looked for when nothing can be heard; after so long a silence it is checked whether something could be |
 /// | `skip_locked` | `on` | `off`: claims wait for one another, for databases without `SKIP LOCKED` |
 /// | `prepared` | `on` | `off`: statements are not prepared, for poolers that do not keep them |
 ///
@@ -71,7 +71,7 @@ impl PostgresOptions {
             timeout: Duration::from_secs(30),
             connect_timeout: CONNECT_TIMEOUT,
             listen: None,
-            poll: Duration::from_secs(4),
+            poll: Duration::from_secs(5),
             skip_locked: true,
             prepared: true,
             verify: Verify::Nothing,

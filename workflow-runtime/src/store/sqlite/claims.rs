@@ -1,5 +1,6 @@
 //! Who executes what: orphans, claims, and what is due.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Result};
@@ -47,8 +48,6 @@ WHERE status = 'stuck' AND coalesce(instr(stuck, ?1), 0) = 0";
 const UNSTICK_ONE: &str = "
 UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
 WHERE key = ?1 AND status = 'stuck'";
-
-const NEXT: &str = "SELECT min(wake_at) FROM runs WHERE owner = ?1 AND workflow = ?2 AND wake_at IS NOT NULL";
 
 /// Hops from each workflow with parked runs to the next one, and past all of their runs.
 const PARKED_WORKFLOWS: &str = "
@@ -146,34 +145,17 @@ pub(super) fn unstick_one(connection: &Connection, run: RunKey) -> Result<()> {
     connection.prepare_cached(UNSTICK_ONE)?.execute((run,)).map(drop)
 }
 
-pub(super) fn next_due(connection: &Connection, workflows: &[&str]) -> Result<Option<u64>> {
-    let mut next: Option<u64> = None;
-    let mut statement = connection.prepare_cached(NEXT)?;
-    for holder in FREE {
-        for workflow in workflows {
-            let found: Option<i64> = statement.query_row((holder, workflow), |row| row.get(0))?;
-            next = next.into_iter().chain(found.map(i64::cast_unsigned)).min();
-        }
-    }
-    Ok(next)
-}
-
-pub(super) fn unknown_due(connection: &Connection, workflows: &[&str], now: u64) -> Result<Vec<Arc<str>>> {
-    let mut unknown: Vec<Arc<str>> = Vec::new();
+pub(super) fn claimable(connection: &Connection) -> Result<BTreeMap<Arc<str>, u64>> {
+    let mut claimable = BTreeMap::new();
     let mut statement = connection.prepare_cached(PARKED_WORKFLOWS)?;
     for holder in FREE {
         let mut rows = statement.query((holder,))?;
         while let Some(row) = rows.next()? {
-            let workflow = row.get_ref(0)?.as_str()?;
-            if row.get::<_, i64>(1)?.cast_unsigned() <= now && !workflows.contains(&workflow) {
-                unknown.push(workflow.into());
-            }
+            let at = row.get::<_, i64>(1)?.cast_unsigned();
+            claimable.entry(row.get(0)?).and_modify(|earliest: &mut u64| *earliest = at.min(*earliest)).or_insert(at);
         }
     }
-    unknown.sort_unstable();
-    unknown.dedup();
-    unknown.truncate(100);
-    Ok(unknown)
+    Ok(claimable)
 }
 
 #[cfg(test)]
@@ -186,7 +168,7 @@ mod tests {
     fn nothing_walks_through_the_runs() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
-        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, UNSTICK_ONE, NEXT, PARKED_WORKFLOWS] {
+        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, UNSTICK_ONE, PARKED_WORKFLOWS] {
             let plan: Vec<String> = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
                 .unwrap()

@@ -20,7 +20,7 @@ pub const CASE: Case = Case {
 const RUNS: u32 = 10;
 /// A connection of the database that is idle tells up to ten seconds late what it has written.
 const SETTLING: Duration = Duration::from_secs(12);
-const WATCHED: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_secs(60);
 
 /// Rows that were written, in the lease's table and in all others.
 const WRITES: &str = "
