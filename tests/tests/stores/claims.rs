@@ -173,7 +173,7 @@ pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
         .map(Write::Create)
         .collect();
     fx.group(&group).await;
-    assert_eq!(unknown(10).await.len(), 100);
+    assert_eq!(unknown(10).await.len(), 114);
 }
 
 pub async fn each_workflow_has_its_turn(fx: Fixture) {
