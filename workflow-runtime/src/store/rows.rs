@@ -95,7 +95,7 @@ pub struct RunRow {
     pub status: Status,
     /// Who holds it; owner 0 is nobody.
     pub fence: Fence,
-    /// When it is to be claimed at the latest, in milliseconds since 1970: 0 at once, [`NEVER`] by its inbox only, and
+    /// When it is to be claimed at the latest, in milliseconds since 1970: 0 at once, [`NEVER`](super::NEVER) by its inbox only, and
     /// nothing if it is terminal or stuck or has not begun.
     pub wake_at: Option<u64>,
     /// Counts the letters that ever came.

@@ -83,7 +83,7 @@ pub enum Write {
         /// How many chunks a stream may have.
         most: u64,
     },
-    /// Takes a [notice](Store::notices) away: [`Outcome::Committed`].
+    /// Takes a [notice](super::Store::notices) away: [`Outcome::Committed`].
     Noticed {
         /// Its sequence.
         sequence: u64,
@@ -119,7 +119,7 @@ pub enum Write {
         farewell: Letter,
     },
     /// Removes a part of what nobody keeps: [`Outcome::Cleaned`]. It is what deleted runs have left; runs that have
-    /// `expired`, those excepted whose end is [yet to be told](Store::notices); and payloads that were held until `now`, with
+    /// `expired`, those excepted whose end is [yet to be told](super::Store::notices); and payloads that were held until `now`, with
     /// the tokens that nobody has. Another engine that is about it leaves nothing to do.
     Clean {
         /// Of each status up to which run.
@@ -209,7 +209,7 @@ pub struct Turn {
     pub effects: Option<Box<Effects>>,
     /// The sequences of the letters that it delivered: they are deleted.
     pub delivered: Vec<u64>,
-    /// The sequences of the letters that nobody wanted: they are [unread](InboxRow::unread) from then on.
+    /// The sequences of the letters that nobody wanted: they are [unread](super::InboxRow::unread) from then on.
     pub unread: Vec<u64>,
     /// Events that were taken and could not be delivered: they are kept in the inbox, without waking the run. Like other
     /// letters they are dropped if their dedupe key has been seen; it is what keeps a turn without a `row` from returning
@@ -257,7 +257,7 @@ pub struct Effects {
     pub state: Option<Arc<str>>,
     /// Attributes to be set, or to be taken away.
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
-    /// Whether the status that the turn gives the run is to be told: there is a [notice](Store::notices) from then on.
+    /// Whether the status that the turn gives the run is to be told: there is a [notice](super::Store::notices) from then on.
     pub notify: Option<Status>,
     /// Lets the run go on as a new generation: it becomes nobody's, and its journal begins anew.
     pub continuation: Option<Continuation>,
@@ -266,7 +266,7 @@ pub struct Effects {
 /// A token that a turn opens for its run.
 ///
 /// If it is another run's (or another operation's of this one) it stays so, and the letter `refusal` is put into this
-/// run's inbox, [about](InboxRow::about) the owner; the turn takes effect all the same. Otherwise payloads that
+/// run's inbox, [about](super::InboxRow::about) the owner; the turn takes effect all the same. Otherwise payloads that
 /// were held for the token are put into the inbox in their order. Without an operation there is no refusal, and what is
 /// held stays held: the operation comes later.
 #[derive(Clone, Debug, PartialEq)]
@@ -303,7 +303,7 @@ pub struct Child {
 }
 
 /// A run that an operation waits for. When that one ends, or if it has, the last row of its journal is put into the inbox
-/// of the run that takes the turn, [about](InboxRow::about) the operation. If there is no such run the letter `refusal`
+/// of the run that takes the turn, [about](super::InboxRow::about) the operation. If there is no such run the letter `refusal`
 /// is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -327,7 +327,7 @@ pub struct Message {
 }
 
 /// How a run goes on as a new generation. Its open tokens lose their operations, so that they keep what is sent to them
-/// until the new generation has come to its own; so do those letters [about](InboxRow::about) these operations that are in
+/// until the new generation has come to its own; so do those letters [about](super::InboxRow::about) these operations that are in
 /// the inbox and not unread, behind the `payloads`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
@@ -370,7 +370,7 @@ pub struct Settle {
     pub op: u64,
     /// Which attempt of it, under the epoch of the turn that says so.
     pub attempt: u32,
-    /// Whether its result is the operation's. If not its chunks are [discarded](ChunkRow::discarded), and a stream that it
+    /// Whether its result is the operation's. If not its chunks are [discarded](super::ChunkRow::discarded), and a stream that it
     /// closed is open again.
     pub succeeded: bool,
 }
