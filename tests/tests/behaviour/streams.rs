@@ -386,6 +386,18 @@ on_each_store! {
         assert_eq!(numbers(&run).await, [0, 1, 2]);
     }
 
+    async fn a_step_waits_while_the_store_refuses_its_chunks(place: Place) {
+        let store = Faulty::new(place.store());
+        let faults = Mutex::new(vec![When::Refused, When::Refused]);
+        store.plan(move |group| writes_chunk(group).then(|| faults.lock().unwrap().pop()).flatten());
+        let engine = Engine::builder().store(Arc::new(store)).resource(Lab::new()).open().await.unwrap();
+        let run = engine.start(counting, (0, 3)).await.unwrap();
+        (&run).await.unwrap();
+        let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
+        let told = chunks.iter().map(|chunk| (chunk.value, chunk.writer.as_ref().map(|writer| writer.attempt)));
+        assert_eq!(told.collect::<Vec<_>>(), [(0, Some(1)), (1, Some(1)), (2, Some(1))], "it was no failure of the step");
+    }
+
     async fn an_engine_that_lost_its_runs_writes_nothing(place: Place) {
         let lab = Lab::new();
         let store = Faulty::new(place.store());

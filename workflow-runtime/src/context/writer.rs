@@ -86,7 +86,8 @@ impl<T: Serialize + DeserializeOwned> Writer<T> {
     /// [`Code::StreamClosed`] if the stream was closed or the run has ended, [`Code::AttemptOver`] if the attempt that
     /// writes was given up or its run is another engine's now, [`Code::OutsideRun`] outside any run,
     /// [`Code::InvalidName`], [`Code::Payload`] if the value does not survive JSON, [`Code::PayloadTooLarge`] if it takes
-    /// more than a megabyte, [`Code::Limit`] if the stream has ten million chunks; in a step also [`Code::Store`], and
+    /// more than a megabyte, [`Code::Limit`] if the stream has ten million chunks. While the store does not take it a step
+    /// waits, and the chunk is sent again; only if the engine is shut down meanwhile is it [`Code::Store`], or
     /// [`Code::InDoubt`] if it is not known whether it was written.
     #[track_caller]
     pub fn write(&self, value: &T) -> WriteChunk {

@@ -7,7 +7,7 @@ use super::queries::not_found;
 use super::scope::Life;
 use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
-use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
+use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX, TURN_RETRY_INTERVAL};
 use crate::replay::{Chunk, closed_already, full};
 use crate::store::{ChunkPage, Execution, Failed, Follow, NewChunk, Outcome, RunKey, Write};
 
@@ -56,18 +56,36 @@ impl AttemptWriter {
     }
 
     async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: Write) -> Result<()> {
-        // Queued before the turn that settles the attempt, or not at all.
-        let queued = self.life.before_its_end(|| {
-            self.live.attempt_writes(self.op, self.attempt);
-            engine.batcher.send(write)
-        });
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
                 .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
                 .help("write before the step returns; nobody waits for what an attempt does that was given up")
         };
-        let outcome = queued.ok_or_else(over)?.await.map_err(|failed| not_written(failed).run(run))?;
+        // Sent again, unchanged, until the store takes it, as turns are: a database that is away is no failure of the step.
+        let mut warned = false;
+        let outcome = loop {
+            // Queued before the turn that settles the attempt, or not at all.
+            let queued = self.life.before_its_end(|| {
+                self.live.attempt_writes(self.op, self.attempt);
+                engine.batcher.send(write.clone())
+            });
+            let failed = match queued.ok_or_else(over)?.await {
+                Ok(outcome) => break outcome,
+                Err(failed) => failed,
+            };
+            if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
+                return Err(not_written(failed).run(run));
+            }
+            if !std::mem::replace(&mut warned, true) {
+                tracing::error!(%run, stream = &**stream, error = ?failed.error, "the store does not take a chunk; its step waits");
+            }
+            tokio::select! {
+                biased;
+                () = engine.stopped.cancelled() => return Err(not_written(failed).run(run)),
+                () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
+            }
+        };
         match outcome {
             Outcome::Committed => {
                 engine.readers.wake(run, None);
