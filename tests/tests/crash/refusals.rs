@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use workflow_harness::postgres::Cluster;
-use workflow_runtime::{Code, Result, Run};
+use workflow_runtime::{Code, Result, Run, Status};
 use workflow_tests::chain::Chain;
 use workflow_tests::everything::{Outcome, everything};
 
@@ -45,6 +45,10 @@ async fn outcomes(runs: &[Run<Outcome>]) {
     let outcome = async |run: &Run<Outcome>| -> Result<()> {
         loop {
             match run.await {
+                // Not the run's own error.
+                Err(error) if error.code() == Code::Store && run.status().await.is_ok_and(Status::is_terminal) => {
+                    return Err(error);
+                }
                 Err(error) if error.code() == Code::Store => {}
                 Err(error) => return Err(error),
                 Ok(outcome) => {
