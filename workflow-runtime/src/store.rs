@@ -94,7 +94,7 @@ pub enum Followed {
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
     /// Commits a group of writes at once and tells what became of each, in order. Several writes of one group may
-    /// concern one run: they take effect in order. While a group is being committed another one may be, of other runs.
+    /// concern one run: they take effect in order. While a group is being committed another one may be, that does not depend on it.
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>>;
 
     /// Whether [`commit`](Store::commit) blocks its thread; the engine then gives it a thread of its own.
