@@ -227,7 +227,8 @@ many_engines {
         rows_are_told_to_who_reads_the_journal,
         chunks_are_told_to_who_reads_them,
         a_child_of_a_run_is_told_to_all,
-        what_cannot_be_heard_is_looked_for;
+        what_cannot_be_heard_is_looked_for,
+        rows_are_told_by_who_hears_nothing_itself;
     transactions:
         what_the_database_rolls_back_is_sent_again,
         what_it_rolls_back_again_and_again_is_an_error,

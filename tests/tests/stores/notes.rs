@@ -159,6 +159,21 @@ pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
     assert_eq!(ear.told().await, ["d"]);
 }
 
+pub async fn rows_are_told_by_who_hears_nothing_itself(fx: Fixture) {
+    drop(fx);
+    let fx = Fixture::postgres_with("&listen=off");
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let mut ear = Ear::new(&fx).await;
+    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    assert_eq!(ear.told().await, [format!("t{key}")]);
+    for index in 1..4 {
+        fx.turn(Turn { row: Some(row(index, index.into())), ..turn(key) }).await;
+        assert_eq!(ear.told().await, [format!("a{key}")]);
+    }
+}
+
 pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&listen=off&poll=50ms");
@@ -176,6 +191,10 @@ pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
     fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await;
     assert_eq!(ear.told().await, [""; 0]);
     client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    // There may have been rows before its worker heard of it.
+    noticed(&*client).await;
+    assert_eq!(ear.told().await, [format!("t{key}"), format!("a{key}")]);
+    assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
     let plain = Turn { row: Some(row(2, 3)), ..turn(key) };
     let changed = Turn { row: Some(row(3, 4)), change: Some(change(Status::Suspended, Some(9))), ..turn(key) };
     let chunks = vec![NewChunk { stream: "numbers".into(), id: 1, value: Some("1".into()) }];

@@ -58,7 +58,7 @@ case! {
         let version = async || -> i32 { database.query_one("SELECT version FROM meta", &[]).await.unwrap().get(0) };
         let newest = version().await;
         // As the first version had made it, with what was in it.
-        database.batch_execute("ALTER TABLE workers DROP COLUMN claim_round; UPDATE meta SET version = 1").await.unwrap();
+        database.batch_execute("ALTER TABLE workers DROP COLUMN round; UPDATE meta SET version = 1").await.unwrap();
         let url = fx.url.clone().unwrap();
         for store in join_all((0..4).map(|_| PostgresStore::open(&url))).await {
             assert_eq!(store.unwrap().run("r").await.unwrap().unwrap().wake_at, Some(1));

@@ -53,7 +53,7 @@ pub async fn a_statement_that_takes_too_long_is_in_doubt(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let mut database = fx.database().await;
     let holds = database.transaction().await.unwrap();
-    holds.batch_execute("SELECT 1 FROM runs FOR UPDATE").await.unwrap();
+    holds.batch_execute("SELECT 1 FROM runs FOR UPDATE; SELECT 1 FROM workers FOR UPDATE").await.unwrap();
     let next = [Write::Turn(Turn { row: Some(row(1, 2)), ..turn(key) })];
     let failed = fx.store.commit(&next).await.unwrap_err();
     assert!(failed.in_doubt && failed.error.to_string().contains("in time"), "{failed:?}");

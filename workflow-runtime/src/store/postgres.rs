@@ -1,7 +1,7 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
 //! [`db`] has the connections; [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
-//! [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`], [`claims`] and [`removal`]. Runs are found by
+//! [`standing`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`], [`claims`] and [`removal`]. Runs are found by
 //! [`listing`]. Who executes is settled by leases ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
 //! [`schema`].
 
@@ -20,6 +20,7 @@ mod read;
 mod removal;
 mod schema;
 mod segments;
+mod standing;
 mod streams;
 mod tls;
 mod tokens;
@@ -29,7 +30,7 @@ mod workers;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ use self::db::{Db, Text, args};
 use self::fault::Fault;
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
+use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
@@ -55,10 +57,15 @@ const OPEN_PAUSE: Duration = Duration::from_millis(500);
 
 const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holder <> 0 AND NOT unread";
 
+/// Its owner is told that rows are waited for: it does not look for each of them.
 const FOLLOW: &str = "
-UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
-WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
-    AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3))";
+WITH marked AS (
+    UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
+    WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
+        AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3))
+    RETURNING key
+)
+SELECT pg_notify($4, $5 || ' t' || key)::text FROM marked WHERE $3";
 
 /// Runs in a PostgreSQL database, in a schema of their own.
 ///
@@ -83,8 +90,7 @@ struct Shared {
     tag: String,
     /// Under which numbers its user executes.
     owners: Mutex<BTreeSet<i64>>,
-    /// See [`claims`].
-    claim_round: Arc<AtomicI64>,
+    standing: Arc<Standing>,
     signals: Signals,
     /// The letters that [`news`](Store::news) has told of, as far as they are still there.
     told: Mutex<HashSet<i64>>,
@@ -114,7 +120,7 @@ impl Shared {
 
     fn ours(&self) -> Ours {
         let owners = self.owners().iter().copied().collect();
-        Ours { tag: self.tag.clone(), owners, claim_round: self.claim_round.clone() }
+        Ours { tag: self.tag.clone(), owners, standing: self.standing.clone() }
     }
 }
 
@@ -162,7 +168,7 @@ impl PostgresStore {
             db,
             tag: format!("{:016x}", u64::from_le_bytes(tag)),
             owners: Mutex::default(),
-            claim_round: Arc::default(),
+            standing: Arc::default(),
             signals: Signals::default(),
             told: Mutex::default(),
             interrupted: AtomicBool::new(false),
@@ -312,8 +318,14 @@ impl Store for PostgresStore {
         Box::pin(async move {
             self.shared.signals.follow(run, id);
             let (chunks, rows) = (what == Follow::Chunks, what == Follow::Journal);
-            let (db, id) = (&self.shared.db, Text(id));
-            db.read("follow a run", FOLLOW, args![TEXT: id, BOOL: chunks, BOOL: rows]).await.map(|_| true)
+            let (shared, id) = (&self.shared, Text(id));
+            let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: shared.tag];
+            shared.db.read("follow a run", FOLLOW, args).await?;
+            // What this store says it does not hear.
+            if rows && shared.standing.forget(run) {
+                shared.standing.appended().await;
+            }
+            Ok(true)
         })
     }
 

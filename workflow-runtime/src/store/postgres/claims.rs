@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::commit::{Ours, Work};
 use super::db::{Db, Session, Text, args};
@@ -11,10 +10,6 @@ use super::read::{self, get, numbers, run_columns, run_row, text};
 use super::time;
 use crate::error::Error;
 use crate::store::{Fence, Outcome, RunKey, RunRow};
-
-/// A claim whose answer was lost may be under way still, or come late. One that asks for what that took begins a round:
-/// it waits for its end if it is under way, and if it comes later it takes nothing, being of an earlier round.
-const BEGIN_ROUND: &str = "UPDATE @workers SET claim_round = $2 WHERE owner = $1 AND claim_round < $2";
 
 const HELD: &str = concat!(
     "SELECT ",
@@ -31,7 +26,7 @@ macro_rules! claim {
         concat!(
             "
 WITH alive AS MATERIALIZED (
-    SELECT 1 AS here FROM @workers WHERE owner = $1 AND expires_at > now() AND claim_round <= $5 FOR NO KEY UPDATE
+    SELECT 1 AS here FROM @workers WHERE owner = $1 AND expires_at > now() AND round <= $5 FOR NO KEY UPDATE
 ), candidates AS MATERIALIZED (
     SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
@@ -123,17 +118,20 @@ pub(super) async fn claim(
 ) -> Result<Outcome> {
     let owner = owner.cast_signed();
     let mut claimed = Vec::new();
-    let mut round = ours.claim_round.load(Ordering::Acquire);
+    // One whose answer was lost may be under way still, or come late: then it takes nothing.
     if again {
-        round = ours.claim_round.fetch_add(1, Ordering::AcqRel) + 1;
-        session.query(BEGIN_ROUND, args![INT8: owner, INT8: round]).await?;
+        ours.standing.doubt();
+        ours.standing.settle(session, &ours.owners).await?;
         claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
     }
     let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };
     let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX).min(1 << 32);
     let mut rows = session
-        .query(sql, args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit, INT8: round])
+        .query(
+            sql,
+            args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.standing.round()],
+        )
         .await?;
     if rows.is_empty() {
         return Ok(Outcome::Fenced);

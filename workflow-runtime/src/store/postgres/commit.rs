@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::creates::Made;
@@ -14,6 +13,7 @@ use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
 use super::notes::Notes;
 use super::segments::{Segment, segments};
+use super::standing::Standing;
 use super::turns::{self, Taken};
 use super::{claims, creates, effects, letters, removal, streams, tokens};
 use crate::failpoint::hit;
@@ -30,8 +30,7 @@ pub(super) struct Ours {
     pub tag: String,
     /// Under which numbers this store's user executes.
     pub owners: Vec<i64>,
-    /// See [`claims`].
-    pub claim_round: Arc<AtomicI64>,
+    pub standing: Arc<Standing>,
 }
 
 /// A transaction under way.
@@ -89,12 +88,13 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
     let segments = segments(group);
+    ours.standing.leave(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
     hit("a group is about to be sent");
     match &segments[..] {
         [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut outcomes).await?,
-        segments => transaction(&session, ours, segments, &mut outcomes).await?,
+        segments => Box::pin(transaction(&session, ours, segments, &mut outcomes)).await?,
     }
     hit("a group is committed");
     Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
@@ -107,34 +107,22 @@ async fn plain(
     segment: &Segment<'_>,
     outcomes: &mut [Option<Outcome>],
 ) -> Result<(), Undone> {
-    let rest = alone(session, ours, segment, outcomes).await.map_err(|fault| {
-        if fault.spoils() {
-            session.spoil();
-        }
-        Undone { in_doubt: !fault.nothing_done(), fault }
-    })?;
-    if rest.is_empty() {
-        return Ok(());
+    if let Segment::Turns(turns) = segment {
+        return plain_turns(session, ours, turns, outcomes).await;
     }
-    // What is left is a second commit: from here on a failure leaves a part of the group committed.
-    hit("a part of a group is committed");
-    transaction(session, ours, &[Segment::Turns(rest)], outcomes)
-        .await
-        .map_err(|undone| Undone { in_doubt: true, ..undone })
+    Box::pin(alone(session, ours, segment, outcomes)).await.map_err(|fault| unanswered(session, fault))
 }
 
-/// One statement, which is a transaction by itself. The turns that it leaves: ends of runs that concern others.
-async fn alone<'g>(
+async fn alone(
     session: &Session<'_>,
     ours: &Ours,
-    segment: &Segment<'g>,
+    segment: &Segment<'_>,
     outcomes: &mut [Option<Outcome>],
-) -> Result<Vec<(usize, &'g Turn)>> {
-    let mut rest = Vec::new();
+) -> Result<()> {
     match segment {
         Segment::Creates(owner, runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
-            let made = creates::create(session, *owner, &new).await?;
+            let made = creates::create(session, ours, *owner, &new, true).await?;
             place(outcomes, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.outcome));
         }
         Segment::Starts(runs) => {
@@ -147,22 +135,75 @@ async fn alone<'g>(
             let posted = letters::post(session, ours, &letters, None).await?;
             place(outcomes, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(outcome, _)| outcome));
         }
-        Segment::Turns(turns) => {
-            let sent: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).collect();
-            let taken = turns::take(session, ours, &sent, false).await?;
-            for ((place, turn), taken) in turns.iter().zip(taken) {
-                match taken {
-                    Taken::Tied => rest.push((*place, *turn)),
-                    taken => set(outcomes, *place, taken.outcome()),
-                }
-            }
-        }
         Segment::Single(place, Write::Claim { owner, now, workflows, limit, again }) => {
             set(outcomes, *place, claims::claim(session, ours, *owner, *now, workflows, *limit, *again).await?);
         }
-        Segment::Single(..) => {}
+        Segment::Turns(_) | Segment::Single(..) => {}
     }
-    Ok(rest)
+    Ok(())
+}
+
+/// Turns as one statement; as two in one breath, if some are rows of runs that stand and some are not.
+async fn plain_turns(
+    session: &Session<'_>,
+    ours: &Ours,
+    turns: &[(usize, &Turn)],
+    outcomes: &mut [Option<Outcome>],
+) -> Result<(), Undone> {
+    ours.standing
+        .settle(session, &ours.owners)
+        .await
+        .map_err(|fault| Undone { in_doubt: false, ..unanswered(session, fault) })?;
+    let (rows, others) = ours.standing.part(turns);
+    let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
+    let take = async {
+        match &sent[..] {
+            [] => Ok(Vec::new()),
+            sent => Box::pin(turns::take(session, ours, sent, false)).await,
+        }
+    };
+    let (appended, taken) = tokio::join!(biased; ours.standing.append(session, &rows), take);
+    let (appended, taken) = match (appended, taken) {
+        (Ok(appended), Ok(taken)) => (appended, taken),
+        (Err(fault), Err(other)) => {
+            let in_doubt = !fault.nothing_done() || !other.nothing_done();
+            return Err(Undone { in_doubt, ..unanswered(session, fault) });
+        }
+        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => {
+            let undone = unanswered(session, fault);
+            let alone = rows.turns.is_empty() || others.is_empty();
+            return Err(Undone { in_doubt: undone.in_doubt || !alone, ..undone });
+        }
+    };
+    let mut left = others;
+    for ((place, _), taken) in left.iter().zip(&taken) {
+        if *taken != Taken::Tied {
+            set(outcomes, *place, taken.outcome());
+        }
+    }
+    let mut taken = taken.into_iter();
+    left.retain(|_| taken.next() == Some(Taken::Tied));
+    if appended {
+        rows.turns.iter().for_each(|(place, _)| set(outcomes, *place, Outcome::Committed));
+    } else {
+        left.extend(rows.turns);
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    // What is left is another commit: from here on a failure leaves a part of the group committed.
+    hit("a part of a group is committed");
+    Box::pin(transaction(session, ours, &[Segment::Turns(left)], outcomes))
+        .await
+        .map_err(|undone| Undone { in_doubt: true, ..undone })
+}
+
+/// What a failed statement leaves, which was a transaction by itself.
+fn unanswered(session: &Session<'_>, fault: Fault) -> Undone {
+    if fault.spoils() {
+        session.spoil();
+    }
+    Undone { in_doubt: !fault.nothing_done(), fault }
 }
 
 fn place(
@@ -285,7 +326,7 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, outcomes: &mut [O
     match segment {
         Segment::Creates(owner, runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
-            let created = creates::create(work.session, *owner, &new).await?;
+            let created = creates::create(work.session, work.ours, *owner, &new, false).await?;
             created_runs(work, runs, created, outcomes).await
         }
         Segment::Starts(runs) => {

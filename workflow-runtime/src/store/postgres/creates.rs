@@ -7,8 +7,9 @@ use super::commit::{Ours, Work};
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
-use super::{letters, time};
-use crate::store::{First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey};
+use super::standing::Place;
+use super::{letters, time, turns};
+use crate::store::{Fence, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey};
 
 /// Rows of a journal that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -34,7 +35,7 @@ WITH alive AS MATERIALIZED (
     INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
     SELECT key, 0, 0, turn, format, checksum, body FROM created JOIN input USING (id)
 )
-SELECT id, key FROM created";
+SELECT id, key, @server() FROM created";
 
 /// For whoever takes them.
 const START: &str = "
@@ -129,8 +130,15 @@ impl<'n> Columns<'n> {
     }
 }
 
-/// Creates runs with different ids and their first turns, all of one owner.
-pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) -> Result<Vec<Made>> {
+/// Creates runs with different ids and their first turns, all of one owner; `alone` is outside a transaction.
+pub(super) async fn create(
+    session: &Session<'_>,
+    ours: &Ours,
+    owner: u64,
+    runs: &[&NewRun],
+    alone: bool,
+) -> Result<Vec<Made>> {
+    let looked_up = ours.standing.changes();
     let first = |new: &'_ NewRun| match &new.first {
         First::Turn { row, change, .. } => Some((row.clone(), change.clone())),
         _ => None,
@@ -144,8 +152,8 @@ pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) 
     let starts: Vec<Option<i64>> = changes().map(|change| change.started_at.map(u64::cast_signed)).collect();
     let ends: Vec<Option<i64>> = changes().map(|change| change.completed_at.map(u64::cast_signed)).collect();
     let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change.stuck.as_deref().map(Text)).collect();
-    let turns: Vec<[u8; 16]> = rows().map(|row| row.turn.to_be_bytes()).collect();
-    let turns: Vec<&[u8]> = turns.iter().map(<[u8; 16]>::as_slice).collect();
+    let numbers: Vec<[u8; 16]> = rows().map(|row| row.turn.to_be_bytes()).collect();
+    let numbers: Vec<&[u8]> = numbers.iter().map(<[u8; 16]>::as_slice).collect();
     let formats: Vec<i32> = rows().map(|row| row.format.cast_signed()).collect();
     let checksums: Vec<i32> = rows().map(|row| row.checksum.cast_signed()).collect();
     let bodies: Vec<&[u8]> = rows().map(|row| &*row.body).collect();
@@ -156,12 +164,22 @@ pub(super) async fn create(session: &Session<'_>, owner: u64, runs: &[&NewRun]) 
                 INT8: owner.cast_signed(), TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows,
                 TEXT_ARRAY: columns.fingerprints, BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(),
                 INT8_ARRAY: columns.times, TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts,
-                INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: turns, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies,
             ],
         )
         .await?;
-    outcomes(session, runs, &created).await
+    let made = outcomes(session, runs, &created).await?;
+    if let (Some(row), true) = (created.first(), alone) {
+        let stand = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.outcome {
+            Outcome::Created(key) if made.new && !turns::ends(change.status) => {
+                Some((key, Place { fence: Fence { owner, epoch: 1 }, generation: 0, index: 1 }))
+            }
+            _ => None,
+        });
+        ours.standing.stand(looked_up, get(row, 2)?, stand);
+    }
+    Ok(made)
 }
 
 /// Creates runs with different ids for others; `tell` says whether those are told by the same statement.

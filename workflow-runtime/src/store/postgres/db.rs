@@ -1,6 +1,7 @@
 //! Connections, and statements on them.
 
 use std::borrow::Cow;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -93,6 +94,11 @@ const READ_PAUSES: [Duration; 7] = [
     Duration::from_secs(4),
 ];
 
+/// As long as this is what it was, nothing is lost that the database has acknowledged; nothing where that can be lost any time.
+/// Not every database knows it that is compatible with PostgreSQL: it is asked for only where one can listen.
+const SERVER: &str =
+    "CASE current_setting('synchronous_commit') WHEN 'off' THEN NULL ELSE pg_postmaster_start_time() END";
+
 /// How long a connection may have been idle that is used again: what stands between may forget it sooner than it tells.
 const IDLE_CONNECTION: Duration = Duration::from_secs(120);
 
@@ -129,7 +135,8 @@ impl Db {
             let times = deadpool_postgres::Timeouts {
                 wait: Some(options.timeout),
                 create: Some(options.connect_timeout),
-                recycle: Some(options.connect_timeout),
+                // That asks nobody.
+                recycle: None,
             };
             let fresh = |_: &mut _, metrics: &Metrics| match metrics.last_used() < IDLE_CONNECTION {
                 true => Ok(()),
@@ -176,7 +183,7 @@ impl Db {
         Ok(Session { db: self, client: Some(self.lease.get().await?), open: AtomicBool::new(false) })
     }
 
-    /// A statement with the schema in the place of each `@`.
+    /// A statement with the schema in the place of each `@`, and what is asked of the server in that of `@server()`.
     fn statement(&self, sql: &'static str) -> Arc<str> {
         let key = (sql.as_ptr() as usize, sql.len());
         if let Some(there) = self.statements.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -188,7 +195,8 @@ impl Db {
     }
 
     pub fn with_schema(&self, sql: &str) -> String {
-        sql.replace('@', &format!("{}.", self.schema))
+        let server = if self.options.listen.is_some() { SERVER } else { "NULL::timestamptz" };
+        sql.replace("@server()", server).replace('@', &format!("{}.", self.schema))
     }
 
     pub fn explain(&self, fault: Fault, what: &str) -> Error {
@@ -216,6 +224,10 @@ impl Db {
     }
 }
 
+fn unzip<'a>(args: &[Arg<'a>]) -> (Vec<Type>, Vec<&'a (dyn ToSql + Sync)>) {
+    args.iter().map(|(value, ty)| (ty.clone(), *value)).unzip()
+}
+
 /// As the database's settings take it.
 fn milliseconds(time: Duration) -> i32 {
     i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
@@ -240,16 +252,9 @@ impl Session<'_> {
         self.client.as_ref().ok_or(Fault::Unconnected)
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
-        self.within(self.db.options.timeout, work).await
-    }
-
-    async fn within<T>(
-        &self,
-        time: Duration,
-        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T> {
-        match tokio::time::timeout(time, work).await {
+    /// What is done, unless it takes too long. It stays where it is: a future that is handed on is copied each time.
+    async fn in_time<T>(&self, work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>) -> Result<T> {
+        match tokio::time::timeout(self.db.options.timeout, work).await {
             Ok(done) => Ok(done?),
             Err(_) => {
                 self.spoil();
@@ -267,16 +272,29 @@ impl Session<'_> {
     /// cheaper: behind a subquery, `(SELECT $1)`, it does not look, and one plan is kept.
     pub async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let (client, text) = (self.client()?, self.db.statement(sql));
-        self.in_time(async {
+        let rows = pin!(async {
             if !self.db.options.prepared {
                 return client.query_typed(&text, args).await;
             }
-            let types: Vec<Type> = args.iter().map(|(_, ty)| ty.clone()).collect();
+            let (types, values) = unzip(args);
             let statement = client.prepare_typed_cached(&text, &types).await?;
-            let values: Vec<&(dyn ToSql + Sync)> = args.iter().map(|(value, _)| *value).collect();
             client.query(&statement, &values).await
-        })
-        .await
+        });
+        self.in_time(rows).await
+    }
+
+    /// A statement without rows: how many it has changed.
+    pub async fn execute(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
+        let (client, text) = (self.client()?, self.db.statement(sql));
+        let changed = pin!(async {
+            if !self.db.options.prepared {
+                return client.execute_typed(&text, args).await;
+            }
+            let (types, values) = unzip(args);
+            let statement = client.prepare_typed_cached(&text, &types).await?;
+            client.execute(&statement, &values).await
+        });
+        self.in_time(changed).await
     }
 
     /// A statement, and the first of its rows.
@@ -286,7 +304,7 @@ impl Session<'_> {
 
     /// A statement without values, or several; of the schema's own text.
     pub async fn batch(&self, sql: &str) -> Result<()> {
-        self.in_time(self.client()?.batch_execute(sql)).await
+        self.in_time(pin!(self.client()?.batch_execute(sql))).await
     }
 
     /// Begins a transaction. What is sent in the same breath is part of it.

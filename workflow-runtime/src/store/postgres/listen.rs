@@ -1,6 +1,6 @@
 //! What other processes change: heard by LISTEN, or looked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
+use super::notes::Notes;
 use crate::store::{self as runs, RunKey};
 
 /// How long one's own voice may take to be heard.
@@ -98,6 +99,7 @@ impl Signals {
                         concerns = true;
                     }
                 }
+                Some(b't') => {}
                 _ => self.anything(),
             }
         }
@@ -150,7 +152,7 @@ async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
 }
 
 /// Whether this store hears what it says itself: behind a pooler nobody hears anything.
-async fn hears(shared: &Shared, ear: &mut Ear) -> Result<bool> {
+async fn hears(shared: &Arc<Shared>, ear: &mut Ear) -> Result<bool> {
     let (channel, word) = (&shared.db.options.schema, format!("{} ?", shared.tag));
     shared.db.connect().await?.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: word]).await?;
     let echo = async {
@@ -165,11 +167,25 @@ async fn hears(shared: &Shared, ear: &mut Ear) -> Result<bool> {
     Ok(tokio::time::timeout(ECHO_TIMEOUT, echo).await.unwrap_or(false))
 }
 
-fn hear(shared: &Shared, words: &str) {
+fn hear(shared: &Arc<Shared>, words: &str) {
     if let Some((tag, words)) = words.split_once(' ')
         && tag != shared.tag
     {
         shared.signals.hear(words, |holder| shared.owners().contains(&holder));
+        let traced = words.split(' ').filter_map(|word| word.strip_prefix('t')?.parse().ok());
+        for run in traced.filter(|run| shared.standing.forget(*run)) {
+            tokio::spawn(tell_of_rows(shared.clone(), run));
+        }
+    }
+}
+
+/// Rows may have been appended without a word to who had begun to follow the run, before that was heard.
+async fn tell_of_rows(shared: Arc<Shared>, run: RunKey) {
+    shared.standing.appended().await;
+    let notes = Notes { awaited: BTreeSet::from([run]), ..Notes::default() };
+    let told = async { notes.send(&shared.db.connect().await?, &shared.tag, &[]).await };
+    if let Err(fault) = told.await {
+        tracing::warn!(?fault, "who follows a run could not be told of its rows; it looks for them");
     }
 }
 
@@ -181,7 +197,7 @@ pub(super) async fn start(shared: &Arc<Shared>) {
     *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.abort_handle());
 }
 
-async fn listening(shared: &Shared, config: &Config) -> Option<Ear> {
+async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Ear> {
     let ear = async {
         let mut ear = connect(shared, config).await?;
         Ok::<_, Fault>(hears(shared, &mut ear).await?.then_some(ear))
@@ -189,6 +205,7 @@ async fn listening(shared: &Shared, config: &Config) -> Option<Ear> {
     match ear.await {
         Ok(Some(ear)) => {
             shared.signals.listening.store(true, Ordering::Release);
+            shared.standing.set_hears(true);
             Some(ear)
         }
         Ok(None) => {
@@ -226,6 +243,7 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
         }
         {
             let Some(shared) = shared.upgrade() else { return };
+            shared.standing.set_hears(false);
             shared.signals.listening.store(false, Ordering::Release);
             shared.signals.anything();
         }

@@ -11,8 +11,8 @@ const APPLICATION: &str = "workflow-runtime";
 ///
 /// Unsigned numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
 ///
-/// - `workers` has who executes, and until when each can be trusted to be alive. A claim of an earlier `claim_round` takes
-///   nothing.
+/// - `workers` has who executes, and until when each can be trusted to be alive. A statement of an earlier `round`
+///   does nothing, nor does any of a worker whose runs have been taken from it: see [`standing`](super::standing).
 /// - `runs_due` holds only runs that can become due, by holder, as in SQLite. A run is `tied` if it has ever opened a token
 ///   or been watched, so that its end concerns other rows; `awaited` if a process that does not hold it waits for its end,
 ///   `followed` if one reads its streams, and `traced` if one reads its journal: they are columns of the row because a statement that has waited for the row's
@@ -191,7 +191,7 @@ CREATE TABLE @remains (
 );
 ",
     "
-ALTER TABLE @workers ADD COLUMN claim_round bigint NOT NULL DEFAULT 0;
+ALTER TABLE @workers ADD COLUMN round bigint NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -9,6 +9,7 @@ use super::commit::Ours;
 use super::db::{Arg, Session, Text, args};
 use super::fault::Result;
 use super::read::{get, id};
+use super::standing::Place;
 use super::time;
 use crate::store::{Outcome, RunKey, Status, Turn};
 
@@ -88,71 +89,13 @@ WITH input AS (
     SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
     FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, (SELECT told FROM told) FROM held"
+SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, @server(), (SELECT told FROM told)
+FROM held"
         )
     };
 }
 
 const TURNS: Strict = Strict { strict: turns!(""), lenient: turns!("ON CONFLICT DO NOTHING") };
-
-/// The same for turns that are a journal row and nothing else, as nearly every step is. That a row was refused is told as well:
-/// who looks finds nothing.
-macro_rules! rows {
-    ($conflict:literal) => {
-        concat!(
-            "
-WITH input AS (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9)
-        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body)
-), locked AS MATERIALIZED (
-    SELECT key, owner, epoch, generation, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key FOR NO KEY UPDATE
-), appended AS (
-    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
-    SELECT run, input.generation, idx, turn, format, checksum, body
-    FROM input JOIN locked ON locked.key = input.run AND locked.owner = input.owner AND locked.epoch = input.epoch
-        AND locked.generation = input.generation
-    WHERE idx = 0 OR (
-        SELECT true FROM @journal AS before
-        WHERE before.run = input.run AND before.generation = input.generation AND before.idx = input.idx - 1
-    )
-    ",
-            $conflict,
-            "
-    RETURNING run
-), told AS (
-    SELECT pg_notify($10, CASE WHEN count(*) > 300 THEN $11 || ' *' ELSE $11 || string_agg(' a' || key, '') END)::text AS told
-    FROM locked WHERE traced HAVING count(*) > 0
-)
-SELECT run, (SELECT told FROM told) FROM appended"
-        )
-    };
-}
-
-const ROWS: Strict = Strict { strict: rows!(""), lenient: rows!("ON CONFLICT DO NOTHING") };
-
-/// The same for one turn.
-macro_rules! row {
-    ($conflict:literal) => {
-        concat!(
-            "
-WITH locked AS MATERIALIZED (
-    SELECT traced FROM @runs WHERE key = $1 AND generation = $2 AND owner = $3 AND epoch = $4 FOR NO KEY UPDATE
-), appended AS (
-    INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
-    SELECT $1, $2, $5, $6, $7, $8, $9 FROM locked WHERE $5 = 0 OR (
-        SELECT true FROM @journal AS before WHERE before.run = $1 AND before.generation = $2 AND before.idx = $5 - 1
-    )
-    ",
-            $conflict,
-            "
-    RETURNING run
-)
-SELECT run, (SELECT pg_notify($10, $11 || ' a' || $1)::text FROM locked WHERE traced) FROM appended"
-        )
-    };
-}
-
-const ROW: Strict = Strict { strict: row!(""), lenient: row!("ON CONFLICT DO NOTHING") };
 
 const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest((SELECT $1), $2, $3) AS t (run, generation, idx)
@@ -192,18 +135,14 @@ pub(super) fn is_plain(turn: &Turn) -> bool {
 }
 
 /// Whether a turn is its row.
-fn is_row(turn: &Turn) -> bool {
+pub(super) fn is_row(turn: &Turn) -> bool {
     turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
 }
 
-/// Takes turns of different runs: the plain part of each. With `tied` also those that end tied runs, and nobody is told;
-/// the caller then does the rest.
+/// Takes turns of different runs, each of which is looked up: the plain part of each. With `tied`, inside a transaction, also
+/// those that end tied runs, and nobody is told; the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
-    if let ([turn], false) = (turns, tied)
-        && is_row(turn)
-    {
-        return take_row(session, ours, turn).await;
-    }
+    let looked_up = ours.standing.changes();
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
     let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
     let owners: Vec<i64> = turns.iter().map(|turn| turn.fence.owner.cast_signed()).collect();
@@ -217,17 +156,6 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     let checksums: Vec<Option<i32>> = rows().map(|row| Some(row?.checksum.cast_signed())).collect();
     let bodies: Vec<Option<&[u8]>> = rows().map(|row| Some(&*row?.body)).collect();
     let mut outcomes: HashMap<RunKey, Taken> = HashMap::with_capacity(turns.len());
-    if !tied && turns.iter().all(|turn| is_row(turn)) {
-        let written = ROWS.query(session, args![
-            INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
-            BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
-            TEXT: session.db.options.schema, TEXT: ours.tag,
-        ], false).await?;
-        for row in &written {
-            outcomes.insert(get(row, 0)?, Taken::Written { awaited: false, followed: false, traced: false });
-        }
-        return settled(session, turns, outcomes).await;
-    }
     let statuses: Vec<Option<&str>> = changes().map(|change| Some(change?.status.as_str())).collect();
     let wakes: Vec<Option<i64>> = changes().map(|change| change?.wake_at.map(time)).collect();
     let starts: Vec<Option<i64>> = changes().map(|change| change?.started_at.map(u64::cast_signed)).collect();
@@ -259,32 +187,14 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         };
         outcomes.insert(get(row, 0)?, outcome);
     }
-    settled(session, turns, outcomes).await
-}
-
-/// Takes the turn of one run that is its row.
-async fn take_row(session: &Session<'_>, ours: &Ours, turn: &Turn) -> Result<Vec<Taken>> {
-    let mut outcomes = HashMap::new();
-    if let Some(row) = &turn.row {
-        let number = row.turn.to_be_bytes();
-        if !ROW
-            .query(
-                session,
-                args![
-                    INT8: turn.run, INT8: turn.generation.cast_signed(), INT8: turn.fence.owner.cast_signed(),
-                    INT8: turn.fence.epoch.cast_signed(), INT8: row.index.cast_signed(), BYTEA: number.as_slice(),
-                    INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(), BYTEA: &*row.body,
-                    TEXT: session.db.options.schema, TEXT: ours.tag,
-                ],
-                false,
-            )
-            .await?
-            .is_empty()
-        {
-            outcomes.insert(turn.run, Taken::Written { awaited: false, followed: false, traced: false });
-        }
+    // Inside a transaction it may be undone still.
+    if let (Some(row), false) = (taken.first(), tied) {
+        let untraced = |turn: &&&Turn| matches!(outcomes.get(&turn.run), Some(Taken::Written { traced: false, .. }));
+        let goes_on = |turn: &&&Turn| turn.change.as_ref().is_none_or(|change| !self::ends(change.status));
+        let stand = turns.iter().filter(untraced).filter(goes_on);
+        ours.standing.stand(looked_up, get(row, 6)?, stand.filter_map(|turn| Place::after(turn)));
     }
-    settled(session, &[turn], outcomes).await
+    settled(session, turns, outcomes).await
 }
 
 /// What became of each turn, once it is known of those that were not written whether they had been before.

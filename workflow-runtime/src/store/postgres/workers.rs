@@ -19,12 +19,12 @@ use crate::failpoint::hit;
 use crate::store::Ownership;
 
 const REGISTER: &str = "
-INSERT INTO @workers (owner, expires_at) VALUES ($1, now() + $2 * interval '1 millisecond')
-ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at";
+INSERT INTO @workers (owner, expires_at, round) VALUES ($1, now() + $2 * interval '1 millisecond', $3)
+ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, round = excluded.round";
 
 /// All that an idle worker writes. How many others are late is told by the way.
 const RENEW: &str = "
-UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1
+UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1 AND round < 9223372036854775807
 RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1)";
 
 /// The workers that are late. One under whose right something is being created or claimed comes later.
@@ -32,6 +32,9 @@ const LATE: &str = "SELECT owner FROM @workers WHERE expires_at < now() AND owne
 
 const LATE_WAITING: &str =
     "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 ORDER BY owner FOR UPDATE";
+
+/// Whatever they send does nothing from then on.
+const CONDEMN: &str = "UPDATE @workers SET round = 9223372036854775807 WHERE owner = ANY ($1)";
 
 /// They are gone when nothing is theirs any more.
 const BURY: &str = "
@@ -110,8 +113,9 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     let sent = Instant::now();
     let registered = async {
         session.begin().await?;
-        session.query(REGISTER, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
-        reap(shared, &session, owner).await?;
+        let (owner, lease) = (owner.cast_signed(), milliseconds(shared.db.options.lease));
+        session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: shared.standing.round()]).await?;
+        reap(shared, &session, owner.cast_unsigned()).await?;
         hit("a worker is about to be registered");
         session.commit().await
     };
@@ -145,6 +149,7 @@ async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool
         return Ok(true);
     }
     tracing::warn!(workers = late.len(), "workers have not renewed their leases; their runs are taken over");
+    session.query(CONDEMN, args![INT8_ARRAY: late]).await?;
     take_over(shared, session, adopt, &late).await?;
     Ok(session.query(BURY, args![INT8_ARRAY: late]).await?.len() == late.len())
 }

@@ -1,0 +1,264 @@
+//! What a store knows of the runs that it executes, so that their rows need not be checked run by run.
+//!
+//! That a run is this worker's, that its journal is as long as its owner believes, and that nobody wants to be told of its
+//! rows: all that is looked up with the first row that this store appends. From then on the run *stands*, and one look at
+//! the worker's own row does for all runs that stand. What could change it ends it:
+//!
+//! - The store itself ends the run or gives it away, or is in doubt of what became of a statement. After a doubt it begins
+//!   another round, and a statement of an earlier one does nothing, should it be executed late.
+//! - The worker is taken for dead, and its runs are taken from it. Its row then says so, and is locked by each statement.
+//! - The database has lost what it had acknowledged. That is another server, which began at another time, or one that does
+//!   not wait for its disk: each statement looks.
+//! - Somebody begins to follow the run's journal, which is heard. A store that cannot listen has no runs that stand.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::RwLock;
+use tokio_postgres::error::SqlState;
+
+use super::db::{Session, args};
+use super::fault::{Fault, Result};
+use super::turns;
+use crate::store::{Fence, RunKey, Turn, Write};
+
+/// Waits for those of an earlier round that are being executed.
+const BEGIN_ROUND: &str = "
+WITH mine AS MATERIALIZED (SELECT owner FROM @workers WHERE owner = ANY ($1) ORDER BY owner FOR UPDATE)
+UPDATE @workers AS workers SET round = $2 FROM mine WHERE workers.owner = mine.owner AND round < $2";
+
+/// All or none.
+const APPEND: &str = "
+INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+SELECT run, generation, idx, turn, format, checksum, body
+FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7) AS t (run, generation, idx, turn, format, checksum, body)
+WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE)";
+
+const APPEND_ONE: &str = "
+INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
+SELECT $1, $2, $3, $4, $5, $6, $7
+FROM (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE) AS alive";
+
+/// Turns, with their places in a group.
+pub(super) type Placed<'g> = Vec<(usize, &'g Turn)>;
+
+/// The runs that stand.
+#[derive(Default)]
+pub(super) struct Standing {
+    known: Mutex<Known>,
+    /// Held while rows are appended.
+    appending: RwLock<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    hears: bool,
+    /// Where they stand.
+    server: Option<SystemTime>,
+    runs: FxHashMap<RunKey, Place>,
+    /// Raised by whatever may end it for a run whose look-up is under way.
+    changes: u64,
+    /// In which statements are sent, and in which they are to be sent.
+    round: i64,
+    next_round: i64,
+}
+
+/// Where a run stands: what its next row must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub fence: Fence,
+    pub generation: u64,
+    pub index: u64,
+}
+
+impl Place {
+    /// The place after a turn that is in the journal, if that has a row.
+    pub fn after(turn: &Turn) -> Option<(RunKey, Self)> {
+        let index = turn.row.as_ref()?.index + 1;
+        Some((turn.run, Place { fence: turn.fence, generation: turn.generation, index }))
+    }
+}
+
+impl Known {
+    fn forget_all(&mut self) {
+        self.runs.clear();
+        self.changes += 1;
+    }
+}
+
+impl Standing {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The round of what is sent now.
+    pub fn round(&self) -> i64 {
+        self.known().round
+    }
+
+    /// Whether it is heard if somebody begins to follow a run.
+    pub fn set_hears(&self, hears: bool) {
+        let mut known = self.known();
+        known.forget_all();
+        known.hears = hears;
+    }
+
+    /// A statement may be executed later.
+    pub fn doubt(&self) {
+        let mut known = self.known();
+        known.forget_all();
+        known.next_round = known.round + 1;
+    }
+
+    /// Sees to it that nothing is executed any more that was in doubt.
+    pub async fn settle(&self, session: &Session<'_>, owners: &[i64]) -> Result<()> {
+        let next = {
+            let known = self.known();
+            if known.next_round == known.round {
+                return Ok(());
+            }
+            known.next_round
+        };
+        Box::pin(session.query(BEGIN_ROUND, args![INT8_ARRAY: owners, INT8: next])).await?;
+        let mut known = self.known();
+        known.round = known.round.max(next);
+        known.next_round = known.next_round.max(next);
+        Ok(())
+    }
+
+    /// A run that somebody follows. Whether it stood.
+    pub fn forget(&self, run: RunKey) -> bool {
+        let mut known = self.known();
+        known.changes += 1;
+        known.runs.remove(&run).is_some()
+    }
+
+    /// Resolves when nothing is being appended any more for runs that have been forgotten.
+    pub async fn appended(&self) {
+        drop(self.appending.write().await);
+    }
+
+    /// Forgets those to which a group does more than to append rows: it may end them or give them away.
+    pub fn leave(&self, group: &[Write]) {
+        let mut left = group.iter().filter_map(|write| match write {
+            Write::Turn(turn) => (!turns::is_row(turn)).then_some(turn.run),
+            Write::Release { run, .. } => Some(*run),
+            _ => None,
+        });
+        if let Some(first) = left.next() {
+            let mut known = self.known();
+            for run in std::iter::once(first).chain(left) {
+                known.runs.remove(&run);
+            }
+        }
+    }
+
+    /// To be asked for before runs are looked up that are to [stand](Standing::stand).
+    pub fn changes(&self) -> u64 {
+        self.known().changes
+    }
+
+    /// These runs were looked up on that server, if nothing has changed since.
+    pub fn stand(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
+        let mut known = self.known();
+        if !known.hears || known.changes != changes || server.is_none() {
+            return;
+        }
+        if known.server != server {
+            known.runs.clear();
+            known.server = server;
+        }
+        known.runs.extend(runs);
+    }
+
+    /// Parts the next rows of runs that stand, all of one owner, from other turns. They stand behind them then: if they cannot
+    /// be appended, all is forgotten.
+    pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> (Rows<'g>, Placed<'g>) {
+        let mut known = self.known();
+        let mut owner = None;
+        let (turns, others) = turns.iter().partition(|(_, turn)| {
+            let (Some(place), Some(row)) = (known.runs.get_mut(&turn.run), &turn.row) else { return false };
+            let stands = turns::is_row(turn)
+                && *place == Place { fence: turn.fence, generation: turn.generation, index: row.index }
+                && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner;
+            place.index += u64::from(stands);
+            stands
+        });
+        (Rows { turns, owner: owner.unwrap_or_default(), round: known.round, server: known.server }, others)
+    }
+
+    /// Appends rows of runs that stand: whether they are there now. If not, none is.
+    pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<bool> {
+        if rows.turns.is_empty() {
+            return Ok(true);
+        }
+        let _appending = self.appending.read().await;
+        let mut doubt = Doubt(Some(self));
+        let appended = match &rows.turns[..] {
+            [(_, turn)] => rows.append_one(session, turn).await,
+            _ => rows.append_all(session).await,
+        };
+        let certain = appended.as_ref().map_or_else(Fault::nothing_done, |_| true);
+        if certain {
+            doubt.0 = None;
+        }
+        let there = match appended {
+            Ok(number) => usize::try_from(number) == Ok(rows.turns.len()),
+            Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => false,
+            Err(fault) => return Err(fault),
+        };
+        if !there {
+            self.known().forget_all();
+        }
+        Ok(there)
+    }
+}
+
+/// Rows of runs that stand, and under what.
+pub(super) struct Rows<'g> {
+    pub turns: Placed<'g>,
+    owner: u64,
+    round: i64,
+    server: Option<SystemTime>,
+}
+
+impl Rows<'_> {
+    async fn append_one(&self, session: &Session<'_>, turn: &Turn) -> Result<u64> {
+        let Some(row) = &turn.row else { return Ok(0) };
+        let number = row.turn.to_be_bytes();
+        session.execute(APPEND_ONE, args![
+            INT8: turn.run, INT8: turn.generation.cast_signed(), INT8: row.index.cast_signed(), BYTEA: number.as_slice(),
+            INT4: row.format.cast_signed(), INT4: row.checksum.cast_signed(), BYTEA: &*row.body,
+            INT8: self.owner.cast_signed(), INT8: self.round, TIMESTAMPTZ: self.server,
+        ]).await
+    }
+
+    async fn append_all(&self, session: &Session<'_>) -> Result<u64> {
+        let rows = || self.turns.iter().filter_map(|(_, turn)| Some((turn, turn.row.as_ref()?)));
+        let runs: Vec<RunKey> = rows().map(|(turn, _)| turn.run).collect();
+        let generations: Vec<i64> = rows().map(|(turn, _)| turn.generation.cast_signed()).collect();
+        let indexes: Vec<i64> = rows().map(|(_, row)| row.index.cast_signed()).collect();
+        let numbers: Vec<[u8; 16]> = rows().map(|(_, row)| row.turn.to_be_bytes()).collect();
+        let numbers: Vec<&[u8]> = numbers.iter().map(<[u8; 16]>::as_slice).collect();
+        let formats: Vec<i32> = rows().map(|(_, row)| row.format.cast_signed()).collect();
+        let checksums: Vec<i32> = rows().map(|(_, row)| row.checksum.cast_signed()).collect();
+        let bodies: Vec<&[u8]> = rows().map(|(_, row)| &*row.body).collect();
+        session.execute(APPEND, args![
+            INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: indexes, BYTEA_ARRAY: numbers, INT4_ARRAY: formats,
+            INT4_ARRAY: checksums, BYTEA_ARRAY: bodies, INT8: self.owner.cast_signed(), INT8: self.round,
+            TIMESTAMPTZ: self.server,
+        ]).await
+    }
+}
+
+/// Doubt, unless it is settled.
+struct Doubt<'s>(Option<&'s Standing>);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(standing) = self.0 {
+            standing.doubt();
+        }
+    }
+}
