@@ -48,6 +48,9 @@ pub(crate) const WRITES_PER_GROUP_MAX: usize = 4_096;
 /// become small, and each costs a statement and a commit.
 pub(crate) const GROUPS_AT_ONCE: usize = 2;
 pub(crate) const GROUP_BESIDE_MIN: usize = 256;
+/// Refusals in a row after which what is left of a group is not halved any more. To come from the largest group to a single
+/// write takes twelve.
+pub(crate) const REFUSALS_IN_A_ROW_MAX: u32 = 16;
 /// Journal rows read at once by a replay, at the most and for a start.
 pub(crate) const JOURNAL_PAGE_ROWS: usize = 1_024;
 pub(crate) const JOURNAL_FIRST_PAGE_ROWS: usize = 32;

@@ -194,31 +194,6 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), "abandoned");
     }
 
-    async fn a_second_group_of_writes_is_under_way_beside_a_first(place: Place) {
-        let lab = Lab::new();
-        let faulty = Faulty::new(place.store());
-        let held = lab.clone();
-        faulty.before(move |group| {
-            let creates = group.iter().all(|write| matches!(write, Write::Create(_)));
-            let lab = held.clone();
-            creates.then(|| Box::pin(async move {
-                lab.note("held");
-                lab.pass_gate("commit").await;
-            }) as _)
-        });
-        let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
-        let first = tokio::spawn(engine.start(notes, "first".into()).into_future());
-        lab.executed("held", 1).await;
-        let starts = (0..300).map(|number| engine.start(notes, format!("other {number}")).into_future());
-        let others = tokio::spawn(futures::future::try_join_all(starts));
-        lab.executed("held", 2).await;
-        lab.open_gate("commit");
-        first.await.unwrap().unwrap().await.unwrap();
-        for run in others.await.unwrap().unwrap() {
-            run.await.unwrap();
-        }
-    }
-
     async fn a_set_inside_a_struct_may_be_iterated_in_another_order(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

@@ -18,6 +18,7 @@ mod created;
 mod edges;
 mod eviction;
 mod full_disk;
+mod groups;
 mod hooks;
 mod http;
 mod lifecycle;

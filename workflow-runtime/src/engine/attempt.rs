@@ -215,66 +215,82 @@ async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u6
 }
 
 /// What a future comes to that has the scope of an attempt, and a permit until its end.
-async fn alone<F: Future>(future: F, scope: Scope, permit: OwnedSemaphorePermit) -> std::thread::Result<F::Output> {
-    let _permit = permit;
-    AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind().await
+fn alone<F: Future>(
+    future: F,
+    scope: Scope,
+    permit: OwnedSemaphorePermit,
+) -> impl Future<Output = std::thread::Result<F::Output>> {
+    let attempt = AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind();
+    attempt.inspect(move |_| drop(permit))
 }
 
 /// One attempt. Nothing if the engine ends before it began.
-async fn execute(engine: Arc<Inner>, work: Work, scope: Scope, scheduled: Scheduled) -> Option<AttemptResult> {
-    let _alive = Alive(scope.life.clone());
-    let (step, life) = (scope.step, scope.life.clone());
-    let (execution, adopt, limits): (_, fn(Error) -> AttemptFailure, _) = match work {
-        Work::Local(future) => (Execution::Async(future), adopt::<Error>, Limits::default()),
-        Work::Step { definition, input, limits } => match (definition.execute)(step, &input, &engine.resources) {
-            Ok(execution) => (execution, definition.adopt, limits),
-            Err(error) => return Some(Err((definition.adopt)(error))),
-        },
-    };
-    let permits = match &execution {
-        Execution::Blocking(_) => &engine.blocking_permits,
-        _ => &engine.async_permits,
-    };
-    let permit = permit(permits, &engine.metrics, &scheduled).await?;
-    let active = engine.metrics.begins(scheduled);
-    let attempt = match execution {
-        Execution::Async(future) => Either::Left(alone(future.map(Some), scope, permit)),
-        #[cfg(feature = "postgres")]
-        Execution::Transaction(attempt) => {
-            let at = transaction::At { engine: engine.clone(), live: scope.live.clone(), op: scope.op };
-            let attempt = alone(transaction::attempt(at, attempt, adopt), scope, permit);
-            Either::Right(attempt.boxed())
-        }
-        Execution::Blocking(function) => {
-            let span = tracing::Span::current();
-            let blocking = move || {
-                // Held to the function's end, also when nobody waits for it any more.
-                let _permit = permit;
-                let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
-                std::panic::catch_unwind(AssertUnwindSafe(function))
-            };
-            let ended = engine.runtime.spawn_blocking(blocking);
-            let ended = ended.map(move |ended| ended.unwrap_or_else(|error| Ok(Err(adopt(error.into())))).map(Some));
-            Either::Right(ended.boxed())
-        }
-    };
-    let attempt = std::pin::pin!(attempt);
-    let ended = match limits {
-        Limits { timeout: None, heartbeat: None } => attempt.await,
-        limits => {
-            // Before its first poll, which may take long.
-            let begun = engine.environment.now();
-            match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
-                Either::Left((ended, _)) => ended,
-                Either::Right((error, _)) => Ok(Some(Err(adopt(error)))),
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps its arguments twice, and this is allocated for each attempt"
+)]
+fn execute(
+    engine: Arc<Inner>,
+    work: Work,
+    scope: Scope,
+    scheduled: Scheduled,
+) -> impl Future<Output = Option<AttemptResult>> {
+    async move {
+        let _alive = Alive(scope.life.clone());
+        let (step, life) = (scope.step, scope.life.clone());
+        let (execution, adopt, limits): (_, fn(Error) -> AttemptFailure, _) = match work {
+            Work::Local(future) => (Execution::Async(future), adopt::<Error>, Limits::default()),
+            Work::Step { definition, input, limits } => match (definition.execute)(step, &input, &engine.resources) {
+                Ok(execution) => (execution, definition.adopt, limits),
+                Err(error) => return Some(Err((definition.adopt)(error))),
+            },
+        };
+        let permits = match &execution {
+            Execution::Blocking(_) => &engine.blocking_permits,
+            _ => &engine.async_permits,
+        };
+        let permit = permit(permits, &engine.metrics, &scheduled).await?;
+        let active = engine.metrics.begins(scheduled);
+        let attempt = match execution {
+            Execution::Async(future) => Either::Left(alone(future.map(Some), scope, permit)),
+            #[cfg(feature = "postgres")]
+            Execution::Transaction(attempt) => {
+                let at = transaction::At { engine: engine.clone(), live: scope.live.clone(), op: scope.op };
+                let attempt = alone(transaction::attempt(at, attempt, adopt), scope, permit);
+                Either::Right(attempt.boxed())
             }
-        }
-    };
-    let ended = ended.unwrap_or_else(|panic| {
-        let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
-        Some(Err(adopt(Error::coded(Code::Panic, text))))
-    });
-    let failure = ended.as_ref().and_then(|result| result.as_ref().err()).filter(|_| !life.parts());
-    active.ended(failure.map(|failure| &failure.error));
-    ended
+            Execution::Blocking(function) => {
+                let span = tracing::Span::current();
+                let blocking = move || {
+                    // Held to the function's end, also when nobody waits for it any more.
+                    let _permit = permit;
+                    let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
+                    std::panic::catch_unwind(AssertUnwindSafe(function))
+                };
+                let ended = engine.runtime.spawn_blocking(blocking);
+                let ended =
+                    ended.map(move |ended| ended.unwrap_or_else(|error| Ok(Err(adopt(error.into())))).map(Some));
+                Either::Right(ended.boxed())
+            }
+        };
+        let attempt = std::pin::pin!(attempt);
+        let ended = match limits {
+            Limits { timeout: None, heartbeat: None } => attempt.await,
+            limits => {
+                // Before its first poll, which may take long.
+                let begun = engine.environment.now();
+                match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
+                    Either::Left((ended, _)) => ended,
+                    Either::Right((error, _)) => Ok(Some(Err(adopt(error)))),
+                }
+            }
+        };
+        let ended = ended.unwrap_or_else(|panic| {
+            let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
+            Some(Err(adopt(Error::coded(Code::Panic, text))))
+        });
+        let failure = ended.as_ref().and_then(|result| result.as_ref().err()).filter(|_| !life.parts());
+        active.ended(failure.map(|failure| &failure.error));
+        ended
+    }
 }

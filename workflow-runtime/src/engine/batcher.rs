@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::environment::Environment;
 use super::telemetry::Metrics;
 use crate::error::{Code, Error};
-use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
+use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
 use crate::store::{Failed, Outcome, Ownership, Store, Turn, Write};
 
 /// The right to execute, held as long as something may be written under it.
@@ -195,20 +195,35 @@ fn is_independent(write: &Write) -> bool {
     }
 }
 
-/// Commits one group and answers those who have sent it.
+/// Commits one group and answers those who have sent it. One that is refused for certain is sent again in halves, so that a
+/// write which the store does not take is not an error of all that came with it; unless the store takes nothing at all.
 async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
-    let (mut writes, replies): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
-    match commit(store, environment, &mut writes).await {
-        Ok(outcomes) => {
-            metrics.committed(writes.len());
-            for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
-                let _ = reply.send(Ok(outcome));
+    let (mut parts, mut refusals) = (vec![group], 0);
+    while let Some(part) = parts.pop() {
+        let (mut writes, replies): (Vec<_>, Vec<_>) =
+            part.into_iter().map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
+        match commit(store, environment, &mut writes).await {
+            Ok(outcomes) => {
+                refusals = 0;
+                metrics.committed(writes.len());
+                for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
+                    let _ = reply.send(Ok(outcome));
+                }
             }
-        }
-        Err(failed) => {
-            for (reply, _) in replies {
-                let _ = reply.send(Err(failed.clone()));
+            Err(failed) if !failed.in_doubt && writes.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX => {
+                tracing::debug!(writes = writes.len(), error = %failed.error, "a group of writes was refused; in halves");
+                refusals += 1;
+                let queued = writes.into_iter().zip(replies);
+                let mut first: Vec<_> =
+                    queued.map(|(write, (reply, ticket))| Queued { write, reply, ticket }).collect();
+                let second = first.split_off(first.len() / 2);
+                parts.extend([second, first]);
+            }
+            Err(failed) => {
+                refusals += 1;
+                for (reply, _) in replies {
+                    let _ = reply.send(Err(failed.clone()));
+                }
             }
         }
     }

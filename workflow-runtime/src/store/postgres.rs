@@ -1,12 +1,13 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
-//! [`db`] has the connections; [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
+//! [`db`] has the [connections](connection); [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
 //! [`standing`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`], [`claims`] and [`removal`]. Runs are found by
 //! [`listing`]. Who executes is settled by leases ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
 //! [`schema`].
 
 mod claims;
 mod commit;
+mod connection;
 mod creates;
 mod db;
 mod effects;
@@ -87,9 +88,9 @@ pub struct PostgresStore {
 struct Shared {
     db: Db,
     /// Begins what this store tells the others.
-    tag: String,
+    tag: Arc<str>,
     /// Under which numbers its user executes.
-    owners: Mutex<BTreeSet<i64>>,
+    owners: Mutex<Arc<[i64]>>,
     standing: Arc<Standing>,
     signals: Signals,
     /// The letters that [`news`](Store::news) has told of, as far as they are still there.
@@ -102,8 +103,15 @@ struct Shared {
 }
 
 impl Shared {
-    fn owners(&self) -> MutexGuard<'_, BTreeSet<i64>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn owners(&self) -> Arc<[i64]> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change_owners(&self, change: impl FnOnce(&mut BTreeSet<i64>)) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = owners.iter().copied().collect();
+        change(&mut changed);
+        *owners = changed.into_iter().collect();
     }
 
     fn giving_up(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -119,8 +127,7 @@ impl Shared {
     }
 
     fn ours(&self) -> Ours {
-        let owners = self.owners().iter().copied().collect();
-        Ours { tag: self.tag.clone(), owners, standing: self.standing.clone() }
+        Ours { tag: self.tag.clone(), owners: self.owners(), standing: self.standing.clone() }
     }
 }
 
@@ -166,8 +173,8 @@ impl PostgresStore {
         System.fill(&mut tag);
         let shared = Arc::new(Shared {
             db,
-            tag: format!("{:016x}", u64::from_le_bytes(tag)),
-            owners: Mutex::default(),
+            tag: format!("{:016x}", u64::from_le_bytes(tag)).into(),
+            owners: Mutex::new(Arc::default()),
             standing: Arc::default(),
             signals: Signals::default(),
             told: Mutex::default(),
@@ -318,8 +325,8 @@ impl Store for PostgresStore {
         Box::pin(async move {
             self.shared.signals.follow(run, id);
             let (chunks, rows) = (what == Follow::Chunks, what == Follow::Journal);
-            let (shared, id) = (&self.shared, Text(id));
-            let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: shared.tag];
+            let (shared, id, tag) = (&self.shared, Text(id), &*self.shared.tag);
+            let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag];
             shared.db.read("follow a run", FOLLOW, args).await?;
             // What this store says it does not hear.
             if rows && shared.standing.forget(run) {

@@ -27,9 +27,9 @@ const ATTEMPTS: u32 = 8;
 /// Who commits.
 pub(super) struct Ours {
     /// Stands at the beginning of what others are told, so that one knows its own.
-    pub tag: String,
+    pub tag: Arc<str>,
     /// Under which numbers this store's user executes.
-    pub owners: Vec<i64>,
+    pub owners: Arc<[i64]>,
     pub standing: Arc<Standing>,
 }
 
@@ -87,12 +87,11 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 }
 
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
-    let segments = segments(group);
     ours.standing.leave(group);
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
     hit("a group is about to be sent");
-    match &segments[..] {
+    match &segments(group)[..] {
         [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut outcomes).await?,
         segments => Box::pin(transaction(&session, ours, segments, &mut outcomes)).await?,
     }

@@ -216,7 +216,7 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
                 TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows, TEXT_ARRAY: columns.fingerprints,
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
                 TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
-                BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: ours.tag, BOOL: tell,
+                BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: tell,
             ],
         )
         .await?;

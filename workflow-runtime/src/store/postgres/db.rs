@@ -7,13 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, QueueMode, RecyclingMethod, Runtime,
-};
+use deadpool::Runtime;
+use deadpool::managed::{Hook, HookError, Metrics, QueueMode, Timeouts};
+use deadpool_postgres::{ManagerConfig, RecyclingMethod};
+use futures_util::TryStreamExt;
 use rustc_hash::FxHashMap;
-use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Row, Statement};
 
+use super::connection::{Manager, Object, Pool};
 use super::fault::{Fault, Result};
 use super::options::PostgresOptions;
 use crate::error::Error;
@@ -129,10 +131,10 @@ impl Db {
         let tls = options.tls()?;
         let manage = || {
             let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-            Manager::from_config(options.config.clone(), tls.clone(), config)
+            Manager(deadpool_postgres::Manager::from_config(options.config.clone(), tls.clone(), config))
         };
         let pool = |size: usize, queue_mode: QueueMode| {
-            let times = deadpool_postgres::Timeouts {
+            let times = Timeouts {
                 wait: Some(options.timeout),
                 create: Some(options.connect_timeout),
                 // That asks nobody.
@@ -224,8 +226,8 @@ impl Db {
     }
 }
 
-fn unzip<'a>(args: &[Arg<'a>]) -> (Vec<Type>, Vec<&'a (dyn ToSql + Sync)>) {
-    args.iter().map(|(value, ty)| (ty.clone(), *value)).unzip()
+fn values<'a>(args: &'a [Arg<'a>]) -> impl ExactSizeIterator<Item = &'a (dyn ToSql + Sync)> {
+    args.iter().map(|(value, _)| *value)
 }
 
 /// As the database's settings take it.
@@ -271,30 +273,42 @@ impl Session<'_> {
     /// for all values, and planning takes longer than writing a row. Of an array it knows the length, and takes fewer rows for
     /// cheaper: behind a subquery, `(SELECT $1)`, it does not look, and one plan is kept.
     pub async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
-        let (client, text) = (self.client()?, self.db.statement(sql));
+        let client = self.client()?;
         let rows = pin!(async {
             if !self.db.options.prepared {
-                return client.query_typed(&text, args).await;
+                return client.query_typed(&self.db.statement(sql), args).await;
             }
-            let (types, values) = unzip(args);
-            let statement = client.prepare_typed_cached(&text, &types).await?;
-            client.query(&statement, &values).await
+            let statement = self.prepared(client, sql, args).await?;
+            client.query_raw(&statement, values(args)).await?.try_collect().await
         });
         self.in_time(rows).await
     }
 
     /// A statement without rows: how many it has changed.
     pub async fn execute(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
-        let (client, text) = (self.client()?, self.db.statement(sql));
+        let client = self.client()?;
         let changed = pin!(async {
             if !self.db.options.prepared {
-                return client.execute_typed(&text, args).await;
+                return client.execute_typed(&self.db.statement(sql), args).await;
             }
-            let (types, values) = unzip(args);
-            let statement = client.prepare_typed_cached(&text, &types).await?;
-            client.execute(&statement, &values).await
+            let statement = self.prepared(client, sql, args).await?;
+            client.execute_raw(&statement, values(args)).await
         });
         self.in_time(changed).await
+    }
+
+    /// A statement as the connection knows it.
+    async fn prepared(
+        &self,
+        connection: &Object,
+        sql: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(known) = connection.known(sql) {
+            return Ok(known);
+        }
+        let types: Vec<Type> = args.iter().map(|(_, ty)| ty.clone()).collect();
+        Box::pin(connection.learn(sql, &self.db.statement(sql), &types)).await
     }
 
     /// A statement, and the first of its rows.

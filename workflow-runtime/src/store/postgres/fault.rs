@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fmt;
 
-use deadpool_postgres::PoolError;
+use deadpool::managed::PoolError;
 use tokio_postgres::error::SqlState;
 
 use crate::error::{Code, Error};
@@ -57,8 +57,8 @@ impl From<Error> for Fault {
     }
 }
 
-impl From<PoolError> for Fault {
-    fn from(error: PoolError) -> Self {
+impl From<PoolError<tokio_postgres::Error>> for Fault {
+    fn from(error: PoolError<tokio_postgres::Error>) -> Self {
         match error {
             PoolError::Backend(error) => Fault::Postgres(error),
             _ => Fault::Unconnected,

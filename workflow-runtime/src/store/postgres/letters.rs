@@ -93,7 +93,7 @@ pub(super) async fn post(
             args![
                 TEXT_ARRAY: ids, TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals, INT4_ARRAY: columns.formats,
                 INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies, TEXT_ARRAY: abouts,
-                TEXT: session.db.options.schema, TEXT: ours.tag, INT8_ARRAY: ours.owners, BOOL: tell,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: tell,
             ],
         )
         .await?;
@@ -141,7 +141,7 @@ pub(super) async fn receive(
             args![
                 INT8_ARRAY: vec![run], TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals,
                 INT4_ARRAY: columns.formats, INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies,
-                TEXT_ARRAY: about, TEXT: session.db.options.schema, TEXT: ours.tag, INT8_ARRAY: ours.owners, BOOL: false,
+                TEXT_ARRAY: about, TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: false,
             ],
         )
         .await?;

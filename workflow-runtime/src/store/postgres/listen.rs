@@ -169,7 +169,7 @@ async fn hears(shared: &Arc<Shared>, ear: &mut Ear) -> Result<bool> {
 
 fn hear(shared: &Arc<Shared>, words: &str) {
     if let Some((tag, words)) = words.split_once(' ')
-        && tag != shared.tag
+        && *tag != *shared.tag
     {
         shared.signals.hear(words, |holder| shared.owners().contains(&holder));
         let traced = words.split(' ').filter_map(|word| word.strip_prefix('t')?.parse().ok());

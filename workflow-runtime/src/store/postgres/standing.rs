@@ -38,7 +38,7 @@ WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @serve
 const APPEND_ONE: &str = "
 INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
 SELECT $1, $2, $3, $4, $5, $6, $7
-FROM (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE) AS alive";
+WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @server() = $10 FOR KEY SHARE)";
 
 /// Turns, with their places in a group.
 pub(super) type Placed<'g> = Vec<(usize, &'g Turn)>;

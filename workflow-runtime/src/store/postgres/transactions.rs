@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error as SqlError, Row};
 
 use super::Shared;
+use super::connection::Object;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::letters;

@@ -174,7 +174,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
                 TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
                 INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
-                TEXT: session.db.options.schema, TEXT: ours.tag,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag,
             ],
             tied,
         )

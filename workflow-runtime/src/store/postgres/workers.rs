@@ -125,7 +125,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
         return Err(explain(fault));
     }
     drop(session);
-    shared.owners().insert(owner.cast_signed());
+    shared.change_owners(|owners| _ = owners.insert(owner.cast_signed()));
     let (sender, lost) = watch::channel(false);
     let lease = shared.db.options.lease;
     let term = Arc::new(Term { begun: sent, end: AtomicU64::new(milliseconds(lease - margin(lease)).cast_unsigned()) });
@@ -274,7 +274,7 @@ async fn give_up(shared: Arc<Shared>, owner: u64) {
         session.commit().await
     };
     let given_up = tokio::time::timeout(shared.db.options.lease, given_up).await;
-    shared.owners().remove(&owner.cast_signed());
+    shared.change_owners(|owners| _ = owners.remove(&owner.cast_signed()));
     match given_up {
         Ok(Ok(())) => shared.signals.changed(),
         late => tracing::warn!(?late, "the lease of this worker could not be given up; it ends by itself"),

@@ -1,0 +1,70 @@
+//! Connections, each with the statements that it knows.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
+
+use deadpool::managed::{self, Metrics, RecycleResult};
+use deadpool_postgres::ClientWrapper;
+use rustc_hash::FxBuildHasher;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Statement};
+
+pub(super) type Pool = managed::Pool<Manager>;
+pub(super) type Object = managed::Object<Manager>;
+
+/// A connection.
+pub(super) struct Connection {
+    client: ClientWrapper,
+    /// By the addresses of their texts: to look for the text itself would take longer than to send it.
+    statements: Mutex<HashMap<(usize, usize), Statement, FxBuildHasher>>,
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        &self.client
+    }
+}
+
+impl Connection {
+    /// The statement that `sql` stands for, with that text and these types, if it is known here.
+    pub fn known(&self, sql: &'static str) -> Option<Statement> {
+        self.statements().get(&key(sql)).cloned()
+    }
+
+    pub async fn learn(&self, sql: &'static str, text: &str, types: &[Type]) -> Result<Statement, Error> {
+        let statement = self.client.prepare_typed(text, types).await?;
+        self.statements().insert(key(sql), statement.clone());
+        Ok(statement)
+    }
+
+    fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, usize), Statement, FxBuildHasher>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(sql: &'static str) -> (usize, usize) {
+    (sql.as_ptr() as usize, sql.len())
+}
+
+/// Makes them.
+pub(super) struct Manager(pub deadpool_postgres::Manager);
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Connection, Error> {
+        Ok(Connection { client: self.0.create().await?, statements: Mutex::default() })
+    }
+
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Error> {
+        self.0.recycle(&mut connection.client, metrics).await
+    }
+
+    fn detach(&self, connection: &mut Connection) {
+        self.0.detach(&mut connection.client);
+    }
+}
