@@ -135,7 +135,7 @@ on_each_store! {
             join_all(runs.map(|run: Run<()>| async move { run.cancel("enough").await })).await
         });
         // Time enough for what must not happen.
-        for _ in 0..2_000 {
+        for _ in 0..100_000 {
             tokio::task::yield_now().await;
         }
         opened.store(true, Ordering::SeqCst);
