@@ -23,6 +23,8 @@ mod postgres_tls;
 mod recoveries;
 mod removal;
 mod repair;
+#[cfg(unix)]
+mod standing;
 mod streams;
 mod tokens;
 #[cfg(unix)]
@@ -235,6 +237,14 @@ many_engines {
         a_statement_that_takes_too_long_is_in_doubt,
         a_process_that_falls_silent_in_a_transaction_keeps_no_run,
         statements_need_not_be_prepared;
+    standing:
+        a_worker_that_was_taken_for_dead_appends_nothing,
+        a_row_in_the_way_is_seen_and_leaves_its_neighbours_alone,
+        rows_and_other_turns_of_a_group_are_each_what_they_are,
+        a_part_of_a_group_that_is_refused_is_sent_again,
+        where_what_is_acknowledged_can_be_lost_each_run_is_looked_at,
+        what_is_known_is_forgotten_with_the_connection_that_listens,
+        after_a_doubt_another_round_begins;
 }
 }
 
