@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use deadpool::Runtime;
@@ -109,8 +109,6 @@ pub(super) struct Db {
     pub options: PostgresOptions,
     /// For groups of writes and for reads.
     pool: Pool,
-    /// The connection of that pool that was used last, and when: to ask the pool for it takes longer than to send a row.
-    at_hand: Mutex<Option<(Object, Instant)>>,
     /// For the lease alone: it must not wait for anything else. The second one is for when the first does not answer.
     lease: Pool,
     /// For the transactions of steps, which may take long: nothing else is to wait for them.
@@ -154,7 +152,6 @@ impl Db {
         Ok(Db {
             // The one that was used last has what it needs in the caches of its process.
             pool: pool(options.connections, QueueMode::Lifo)?,
-            at_hand: Mutex::default(),
             // Each is used from time to time, and so seen to be there.
             lease: pool(2, QueueMode::Fifo)?,
             transactions: pool(options.connections, QueueMode::Lifo)?,
@@ -177,24 +174,7 @@ impl Db {
     }
 
     pub async fn connect(&self) -> Result<Session<'_>> {
-        let client = match self.take_at_hand() {
-            Some(client) => client,
-            None => Box::pin(self.pool.get()).await?,
-        };
-        Ok(Session { db: self, client: Some(client), open: AtomicBool::new(false), stays_at_hand: true })
-    }
-
-    fn at_hand(&self) -> MutexGuard<'_, Option<(Object, Instant)>> {
-        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_at_hand(&self) -> Option<Object> {
-        let (client, used) = self.at_hand().take()?;
-        if used.elapsed() < IDLE_CONNECTION && !client.is_closed() {
-            return Some(client);
-        }
-        drop(Object::take(client));
-        None
+        Ok(Session { db: self, client: Some(self.pool.get().await?), open: AtomicBool::new(false) })
     }
 
     pub async fn connect_for_transaction(&self) -> Result<Object> {
@@ -202,8 +182,7 @@ impl Db {
     }
 
     pub async fn connect_for_lease(&self) -> Result<Session<'_>> {
-        let client = Some(self.lease.get().await?);
-        Ok(Session { db: self, client, open: AtomicBool::new(false), stays_at_hand: false })
+        Ok(Session { db: self, client: Some(self.lease.get().await?), open: AtomicBool::new(false) })
     }
 
     /// A statement with the schema in the place of each `@`, and what is asked of the server in that of `@server()`.
@@ -268,8 +247,6 @@ pub(super) struct Session<'d> {
     pub client: Option<Object>,
     /// Whether a transaction is open, or something else that the next user must not find.
     pub open: AtomicBool,
-    /// Whether it is of the pool for all.
-    pub stays_at_hand: bool,
 }
 
 impl Session<'_> {
@@ -285,9 +262,6 @@ impl Session<'_> {
                 self.spoil();
                 // Those that are idle may have fallen silent with it, and each would have to be waited for.
                 self.db.pool.retain(|_, _| false);
-                if let Some((client, _)) = self.db.at_hand().take() {
-                    drop(Object::take(client));
-                }
                 Err(Fault::Late)
             }
         }
@@ -380,13 +354,10 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        if self.open.load(Ordering::Acquire) {
+        if self.open.load(Ordering::Acquire)
+            && let Some(client) = self.client.take()
+        {
             drop(Object::take(client));
-        } else if self.stays_at_hand {
-            // The one that it was before goes back to the pool.
-            let before = self.db.at_hand().replace((client, Instant::now()));
-            drop(before);
         }
     }
 }

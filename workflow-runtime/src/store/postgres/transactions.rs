@@ -168,8 +168,7 @@ impl Transactions {
         letter: &Letter,
     ) -> Result<Recorded, Error> {
         let shared = &self.0;
-        let client = transaction.client.take();
-        let session = Session { db: &shared.db, client, open: AtomicBool::new(true), stays_at_hand: false };
+        let session = Session { db: &shared.db, client: transaction.client.take(), open: AtomicBool::new(true) };
         let explain = |fault: Fault| {
             let ignored = fault.state() == Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION);
             let error = shared.db.explain(fault, "commit the transaction of a step");
