@@ -21,7 +21,7 @@ use crate::error::{Code, Error};
 /// | `lease` | `5s` | how long a worker that does not answer keeps its runs |
 /// | `connections` | `8` | how many are used at the most, beside one for the lease and one that listens |
 /// | `timeout` | `30s` | how long one statement may take |
-/// | `listen` | `on` | `off`: changes of other processes are looked for instead of listened for |
+/// | `listen` | `on` | `off`: changes of other processes are looked for instead of listened for, and each step costs the database about twice as much |
 /// | `poll` | `5s` | how often they are looked for when nothing can be heard; after so long a silence it is checked whether something could be |
 /// | `skip_locked` | `on` | `off`: claims wait for one another, for databases without `SKIP LOCKED` |
 /// | `prepared` | `on` | `off`: statements are not prepared, for poolers that do not keep them |

@@ -92,6 +92,13 @@ impl Standing {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A worker begins, for whom nothing stands yet: in which round.
+    pub fn begin(&self) -> i64 {
+        let mut known = self.known();
+        known.forget_all();
+        known.round
+    }
+
     /// The round of what is sent now.
     pub fn round(&self) -> i64 {
         self.known().round
@@ -204,14 +211,13 @@ impl Standing {
             doubt.0 = None;
         }
         let there = match appended {
-            Ok(number) => usize::try_from(number) == Ok(rows.turns.len()),
-            Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => false,
-            Err(fault) => return Err(fault),
+            Err(fault) if fault.state() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+            appended => appended.map(|number| usize::try_from(number) == Ok(rows.turns.len())),
         };
-        if !there {
+        if !matches!(there, Ok(true)) {
             self.known().forget_all();
         }
-        Ok(there)
+        there
     }
 }
 

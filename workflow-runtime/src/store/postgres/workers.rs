@@ -114,7 +114,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     let registered = async {
         session.begin().await?;
         let (owner, lease) = (owner.cast_signed(), milliseconds(shared.db.options.lease));
-        session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: shared.standing.round()]).await?;
+        session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: shared.standing.begin()]).await?;
         reap(shared, &session, owner.cast_unsigned()).await?;
         hit("a worker is about to be registered");
         session.commit().await
