@@ -236,6 +236,7 @@ many_engines {
         what_it_rolls_back_again_and_again_is_an_error,
         a_statement_that_takes_too_long_is_in_doubt,
         a_process_that_falls_silent_in_a_transaction_keeps_no_run,
+        a_change_without_a_row_is_never_a_statement_by_itself,
         statements_need_not_be_prepared;
     standing:
         a_worker_that_was_taken_for_dead_appends_nothing,

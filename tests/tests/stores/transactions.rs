@@ -62,6 +62,27 @@ pub async fn a_statement_that_takes_too_long_is_in_doubt(fx: Fixture) {
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
+pub async fn a_change_without_a_row_is_never_a_statement_by_itself(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    // Nothing would tell one that is executed late from a later one. A transaction limits how long it may be idle.
+    let refuse = "
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF current_setting('idle_in_transaction_session_timeout') = '0' THEN
+                RAISE EXCEPTION 'by itself' USING ERRCODE = '53100';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION refuse()";
+    fx.database().await.batch_execute(refuse).await.unwrap();
+    let wait = change(Status::Suspended, Some(77));
+    let with_row = Turn { row: Some(row(1, 2)), change: Some(wait.clone()), ..turn(key) };
+    assert!(fx.store.commit(&[Write::Turn(with_row)]).await.is_err(), "one with a row is");
+    assert_eq!(fx.turn(Turn { change: Some(wait), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.run("r").await.wake_at, Some(77));
+}
+
 pub async fn statements_need_not_be_prepared(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&prepared=off");
