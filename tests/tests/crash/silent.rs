@@ -65,7 +65,7 @@ impl Silent {
 impl Store for Silent {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
         Box::pin(async move {
-            let failed = || Failed { error: Error::new("the store is silent"), in_doubt: false };
+            let failed = || Failed { error: Error::new("the store is silent"), in_doubt: false, refused: false };
             if !self.answers().await {
                 return Err(failed());
             }

@@ -230,6 +230,8 @@ many_engines {
         chunks_are_told_to_who_reads_them,
         a_child_of_a_run_is_told_to_all,
         what_cannot_be_heard_is_looked_for,
+        who_begins_to_follow_is_told_that_there_may_have_been_rows,
+        a_worker_that_has_heard_nothing_for_a_while_tells_that_there_may_have_been_rows,
         rows_are_told_by_who_hears_nothing_itself;
     transactions:
         what_the_database_rolls_back_is_sent_again,

@@ -159,6 +159,33 @@ pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
     assert_eq!(ear.told().await, ["d"]);
 }
 
+pub async fn who_begins_to_follow_is_told_that_there_may_have_been_rows(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    // It is not known for sure here any more where the run's journal ends.
+    let again = Turn { row: Some(row(0, 9)), ..turn(key) };
+    assert_eq!(fx.turn(Turn { change: Some(change(Status::Suspended, None)), ..again }).await, Outcome::Fenced);
+    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    noticed(&*client).await;
+    assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
+}
+
+pub async fn a_worker_that_has_heard_nothing_for_a_while_tells_that_there_may_have_been_rows(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    fx.create(new_run("r", taken_by(ADA))).await;
+    let listen = format!("LISTEN \"{}\"", fx.schema());
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = $1";
+    let database = fx.database().await;
+    let owners = database.query("SELECT pid FROM pg_stat_activity WHERE query = $1", &[&listen]).await.unwrap();
+    assert_eq!(owners.len(), 1);
+    let cut = format!("{cut} AND pid = {}", owners[0].get::<_, i32>(0));
+    let client = fx.another();
+    assert_eq!(database.query(&cut, &[&listen]).await.unwrap().len(), 1);
+    noticed(&*client).await;
+    assert_eq!(client.followed(), Followed::Any);
+}
+
 pub async fn rows_are_told_by_who_hears_nothing_itself(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&listen=off");
@@ -167,7 +194,7 @@ pub async fn rows_are_told_by_who_hears_nothing_itself(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let mut ear = Ear::new(&fx).await;
     client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
-    assert_eq!(ear.told().await, [format!("t{key}")]);
+    assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed())]);
     for index in 1..4 {
         fx.turn(Turn { row: Some(row(index, index.into())), ..turn(key) }).await;
         assert_eq!(ear.told().await, [format!("a{key}")]);
@@ -193,7 +220,7 @@ pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
     client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
     // There may have been rows before its worker heard of it.
     noticed(&*client).await;
-    assert_eq!(ear.told().await, [format!("t{key}"), format!("a{key}")]);
+    assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed()), format!("a{key}")]);
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
     let plain = Turn { row: Some(row(2, 3)), ..turn(key) };
     let changed = Turn { row: Some(row(3, 4)), change: Some(change(Status::Suspended, Some(9))), ..turn(key) };

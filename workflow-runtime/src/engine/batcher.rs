@@ -103,7 +103,7 @@ impl Batcher {
         async move {
             outcome.await.unwrap_or_else(|_| {
                 let error = Error::coded(Code::Closed, "the engine stopped before the store had answered");
-                Err(Failed { error, in_doubt: queued })
+                Err(Failed { error, in_doubt: queued, refused: false })
             })
         }
     }
@@ -195,8 +195,8 @@ fn is_independent(write: &Write) -> bool {
     }
 }
 
-/// Commits one group and answers those who have sent it. One that is refused for certain is sent again in halves, so that a
-/// write which the store does not take is not an error of all that came with it; unless the store takes nothing at all.
+/// Commits one group and answers those who have sent it. One that is refused for what is in it is sent again in halves, so that
+/// a write which the store does not take is not an error of all that came with it.
 async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
     let (mut parts, mut refusals) = (vec![group], 0);
     while let Some(part) = parts.pop() {
@@ -210,7 +210,9 @@ async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec
                     let _ = reply.send(Ok(outcome));
                 }
             }
-            Err(failed) if !failed.in_doubt && writes.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX => {
+            Err(failed)
+                if failed.refused && !failed.in_doubt && writes.len() > 1 && refusals < REFUSALS_IN_A_ROW_MAX =>
+            {
                 tracing::debug!(writes = writes.len(), error = %failed.error, "a group of writes was refused; in halves");
                 refusals += 1;
                 let queued = writes.into_iter().zip(replies);

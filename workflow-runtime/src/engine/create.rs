@@ -421,7 +421,7 @@ impl Inner {
             chunks,
             first,
         };
-        self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt }| {
+        self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt, .. }| {
             let error = error.run(&new.id);
             if in_doubt {
                 error

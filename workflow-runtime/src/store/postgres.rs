@@ -64,9 +64,9 @@ WITH marked AS (
     UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
     WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
         AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3))
-    RETURNING key
+    RETURNING key, owner
 )
-SELECT pg_notify($4, $5 || ' t' || key)::text FROM marked WHERE $3";
+SELECT pg_notify($4, $5 || ' t' || key || '.' || owner)::text FROM marked WHERE $3";
 
 /// Runs in a PostgreSQL database, in a schema of their own.
 ///
@@ -329,8 +329,8 @@ impl Store for PostgresStore {
             let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag];
             shared.db.read("follow a run", FOLLOW, args).await?;
             // What this store says it does not hear.
-            if rows && shared.standing.forget(run) {
-                shared.standing.appended().await;
+            if rows {
+                shared.standing.forget(run).await;
             }
             Ok(true)
         })

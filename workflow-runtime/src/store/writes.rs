@@ -418,4 +418,6 @@ pub struct Failed {
     pub error: Error,
     /// Whether it may have been committed all the same: the group is then sent again, unchanged.
     pub in_doubt: bool,
+    /// Whether it was refused for what is in it: parts of it may be taken. Not if the store takes nothing at present.
+    pub refused: bool,
 }

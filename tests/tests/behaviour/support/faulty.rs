@@ -109,7 +109,7 @@ impl Store for Faulty {
                 before.await;
             }
             let fault = (self.plan.lock().unwrap())(group);
-            let failed = |in_doubt| Failed { error: Error::new("the disk is on fire"), in_doubt };
+            let failed = |in_doubt| Failed { error: Error::new("the disk is on fire"), in_doubt, refused: !in_doubt };
             match fault {
                 None => self.inner.commit(group).await,
                 Some(When::CommittedButInDoubt) => {

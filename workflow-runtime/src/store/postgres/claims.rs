@@ -118,10 +118,8 @@ pub(super) async fn claim(
 ) -> Result<Outcome> {
     let owner = owner.cast_signed();
     let mut claimed = Vec::new();
-    // One whose answer was lost may be under way still, or come late: then it takes nothing.
+    // One whose answer was lost was of an earlier round: it is through, or takes nothing.
     if again {
-        ours.standing.doubt();
-        ours.standing.settle(session, &ours.owners).await?;
         claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
     }
     let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };

@@ -77,8 +77,10 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
             Err(undone) => undone,
         };
         if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
+            // What the database says of what it was sent; not of itself, or of the way to it.
+            let refused = undone.fault.state().is_some() && !undone.fault.is_outage();
             let error = db.explain(undone.fault, "commit");
-            return Err(Failed { error, in_doubt: undone.in_doubt });
+            return Err(Failed { error, in_doubt: undone.in_doubt, refused });
         }
         tracing::debug!(attempt, fault = ?undone.fault, "the database has rolled a commit back; trying again");
         tokio::time::sleep(Duration::from_millis(u64::from(attempt * attempt))).await;
@@ -88,8 +90,14 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
     ours.standing.leave(group);
+    if group.iter().any(|write| matches!(write, Write::Claim { again: true, .. })) {
+        ours.standing.end_round();
+    }
     let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
+    // Outside a transaction, which may be rolled back.
+    let settled = ours.standing.settle(&session, &ours.owners).await;
+    settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     hit("a group is about to be sent");
     match &segments(group)[..] {
         [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut outcomes).await?,
@@ -164,6 +172,10 @@ async fn plain_turns(
     let (appended, taken) = tokio::join!(biased; ours.standing.append(session, &rows), take);
     let (appended, taken) = match (appended, taken) {
         (Ok(appended), Ok(taken)) => (appended, taken),
+        // What was refused beside what was not is tried again by itself.
+        (Ok(true), Err(fault)) if fault.nothing_done() && !fault.spoils() && !rows.turns.is_empty() => {
+            (true, vec![Taken::Tied; others.len()])
+        }
         (Err(fault), Err(other)) => {
             let in_doubt = !fault.nothing_done() || !other.nothing_done();
             return Err(Undone { in_doubt, ..unanswered(session, fault) });

@@ -1,6 +1,6 @@
 //! What other processes change: heard by LISTEN, or looked for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
-use super::notes::Notes;
 use crate::store::{self as runs, RunKey};
 
 /// How long one's own voice may take to be heard.
@@ -172,20 +171,31 @@ fn hear(shared: &Arc<Shared>, words: &str) {
         && *tag != *shared.tag
     {
         shared.signals.hear(words, |holder| shared.owners().contains(&holder));
-        let traced = words.split(' ').filter_map(|word| word.strip_prefix('t')?.parse().ok());
-        for run in traced.filter(|run| shared.standing.forget(*run)) {
-            tokio::spawn(tell_of_rows(shared.clone(), run));
+        let traced = words.split(' ').filter_map(|word| word.strip_prefix('t')?.split_once('.'));
+        for (run, owner) in traced {
+            let ours = owner.parse().is_ok_and(|owner| shared.owners().contains(&owner));
+            if let (Ok(key), true) = (run.parse(), ours) {
+                tokio::spawn(tell_after(Arc::downgrade(shared), shared.standing.forget(key), format!("a{run}")));
+            }
         }
     }
 }
 
-/// Rows may have been appended without a word to who had begun to follow the run, before that was heard.
-async fn tell_of_rows(shared: Arc<Shared>, run: RunKey) {
-    shared.standing.appended().await;
-    let notes = Notes { awaited: BTreeSet::from([run]), ..Notes::default() };
-    let told = async { notes.send(&shared.db.connect().await?, &shared.tag, &[]).await };
-    if let Err(fault) = told.await {
-        tracing::warn!(?fault, "who follows a run could not be told of its rows; it looks for them");
+/// Tells those who follow runs that there may be rows, once those are through that were appended without a word.
+async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, word: String) {
+    appended.await;
+    let mut pause = PAUSES.0;
+    while let Some(shared) = shared.upgrade() {
+        let (channel, words) = (&shared.db.options.schema, format!("{} {word}", shared.tag));
+        let told = async {
+            let session = shared.db.connect().await?;
+            session.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: words]).await
+        };
+        let Err(fault) = told.await else { return };
+        tracing::warn!(?fault, "those who follow runs could not be told of rows; trying again");
+        drop(shared);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
     }
 }
 
@@ -205,7 +215,7 @@ async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Ear> {
     match ear.await {
         Ok(Some(ear)) => {
             shared.signals.listening.store(true, Ordering::Release);
-            shared.standing.set_hears(true);
+            drop(shared.standing.set_hears(true));
             Some(ear)
         }
         Ok(None) => {
@@ -243,8 +253,10 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
         }
         {
             let Some(shared) = shared.upgrade() else { return };
-            shared.standing.set_hears(false);
-            shared.signals.listening.store(false, Ordering::Release);
+            if shared.signals.listening.swap(false, Ordering::AcqRel) {
+                let appended = shared.standing.set_hears(false);
+                tokio::spawn(tell_after(Arc::downgrade(&shared), appended, "*".to_owned()));
+            }
             shared.signals.anything();
         }
         tokio::time::sleep(pause).await;

@@ -25,7 +25,7 @@ const APPLICATION: &str = "workflow-runtime";
 /// - `recovered_generation` and `recovered_idx` are those of the last journal row when `recoveries` was last raised.
 /// - The sequences of `inbox` are drawn under the lock of the run's row, so that a run's ascend. `holder` is who held the
 ///   run when the letter came, and nobody once the run has ended: it is by this that a worker finds its news.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE @workers (
     owner      bigint      NOT NULL PRIMARY KEY,
@@ -191,7 +191,10 @@ CREATE TABLE @remains (
 );
 ",
     "
-ALTER TABLE @workers ADD COLUMN round bigint NOT NULL DEFAULT 0;
+ALTER TABLE @workers ADD COLUMN claim_round bigint NOT NULL DEFAULT 0;
+",
+    "
+ALTER TABLE @workers RENAME COLUMN claim_round TO round;
 ",
 ];
 

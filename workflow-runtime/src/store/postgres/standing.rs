@@ -9,14 +9,16 @@
 //! - The worker is taken for dead, and its runs are taken from it. Its row then says so, and is locked by each statement.
 //! - The database has lost what it had acknowledged. That is another server, which began at another time, or one that does
 //!   not wait for its disk: each statement looks.
-//! - Somebody begins to follow the run's journal, which is heard. A store that cannot listen has no runs that stand.
+//! - Somebody begins to follow the run's journal, which is heard. Rows that were appended before that are then told of. A store
+//!   that does not hear anything any more tells that there may have been rows, and has no runs that stand.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
-use tokio::sync::RwLock;
 use tokio_postgres::error::SqlState;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
@@ -47,8 +49,6 @@ pub(super) type Placed<'g> = Vec<(usize, &'g Turn)>;
 #[derive(Default)]
 pub(super) struct Standing {
     known: Mutex<Known>,
-    /// Held while rows are appended.
-    appending: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -59,6 +59,9 @@ struct Known {
     runs: FxHashMap<RunKey, Place>,
     /// Raised by whatever may end it for a run whose look-up is under way.
     changes: u64,
+    /// The rows that are being appended, and those of them that somebody waits for.
+    appending: TaskTracker,
+    before: Vec<TaskTracker>,
     /// In which statements are sent, and in which they are to be sent.
     round: i64,
     next_round: i64,
@@ -85,6 +88,20 @@ impl Known {
         self.runs.clear();
         self.changes += 1;
     }
+
+    /// Resolves when the rows are through that are being appended now. Others do not wait for it.
+    fn appended(&mut self) -> impl Future<Output = ()> + use<> {
+        let current = std::mem::take(&mut self.appending);
+        current.close();
+        self.before.retain(|tracker| !tracker.is_empty());
+        self.before.push(current);
+        let before = self.before.clone();
+        async move {
+            for tracker in before {
+                tracker.wait().await;
+            }
+        }
+    }
 }
 
 impl Standing {
@@ -104,17 +121,23 @@ impl Standing {
         self.known().round
     }
 
-    /// Whether it is heard if somebody begins to follow a run.
-    pub fn set_hears(&self, hears: bool) {
+    /// Whether it is heard if somebody begins to follow a run. Resolves when nothing is being appended any more to what stood.
+    pub fn set_hears(&self, hears: bool) -> impl Future<Output = ()> + use<> {
         let mut known = self.known();
         known.forget_all();
         known.hears = hears;
+        known.appended()
     }
 
     /// A statement may be executed later.
-    pub fn doubt(&self) {
+    fn doubt(&self) {
+        self.known().forget_all();
+        self.end_round();
+    }
+
+    /// What was sent until now is to be through, or to do nothing, before anything else is sent.
+    pub fn end_round(&self) {
         let mut known = self.known();
-        known.forget_all();
         known.next_round = known.round + 1;
     }
 
@@ -134,16 +157,12 @@ impl Standing {
         Ok(())
     }
 
-    /// A run that somebody follows. Whether it stood.
-    pub fn forget(&self, run: RunKey) -> bool {
+    /// A run that somebody follows. Resolves when nothing is being appended to it any more without a word.
+    pub fn forget(&self, run: RunKey) -> impl Future<Output = ()> + use<> {
         let mut known = self.known();
         known.changes += 1;
-        known.runs.remove(&run).is_some()
-    }
-
-    /// Resolves when nothing is being appended any more for runs that have been forgotten.
-    pub async fn appended(&self) {
-        drop(self.appending.write().await);
+        known.runs.remove(&run);
+        known.appended()
     }
 
     /// Forgets those to which a group does more than to append rows: it may end them or give them away.
@@ -192,7 +211,9 @@ impl Standing {
             place.index += u64::from(stands);
             stands
         });
-        (Rows { turns, owner: owner.unwrap_or_default(), round: known.round, server: known.server }, others)
+        let appending = known.appending.token();
+        let owner = owner.unwrap_or_default();
+        (Rows { turns, owner, round: known.round, server: known.server, _appending: appending }, others)
     }
 
     /// Appends rows of runs that stand: whether they are there now. If not, none is.
@@ -200,7 +221,6 @@ impl Standing {
         if rows.turns.is_empty() {
             return Ok(true);
         }
-        let _appending = self.appending.read().await;
         let mut doubt = Doubt(Some(self));
         let appended = match &rows.turns[..] {
             [(_, turn)] => rows.append_one(session, turn).await,
@@ -227,6 +247,7 @@ pub(super) struct Rows<'g> {
     owner: u64,
     round: i64,
     server: Option<SystemTime>,
+    _appending: TaskTrackerToken,
 }
 
 impl Rows<'_> {

@@ -1,6 +1,6 @@
 //! The one connection that writes: a group of writes is a transaction.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::heads::Heads;
 use super::open::Address;
@@ -100,7 +100,10 @@ impl Writer {
     }
 
     fn failed(&self, fault: &rusqlite::Error) -> Failed {
-        Failed { error: fault::explain(&self.address.path, "write to", fault), in_doubt: self.in_doubt }
+        let refused = [ErrorCode::ConstraintViolation, ErrorCode::TooBig]
+            .into_iter()
+            .any(|code| fault.sqlite_error_code() == Some(code));
+        Failed { error: fault::explain(&self.address.path, "write to", fault), in_doubt: self.in_doubt, refused }
     }
 
     fn reopen(&mut self) -> Result<Connection, Failed> {
