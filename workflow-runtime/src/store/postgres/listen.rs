@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, mpsc};
@@ -12,6 +12,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
+use super::read::get;
 use crate::store::{self as runs, RunKey};
 
 /// How long one's own voice may take to be heard.
@@ -113,6 +114,8 @@ struct Ear {
     /// It closes the connection when it is dropped.
     client: Client,
     heard: mpsc::UnboundedReceiver<String>,
+    /// Which server it listens to.
+    server: Option<SystemTime>,
 }
 
 async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
@@ -130,10 +133,14 @@ async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
             }
         }
     });
+    let sql = shared.db.with_schema("SELECT @server()");
+    let asked = tokio::time::timeout(shared.db.options.timeout, client.query_typed(&sql, &[]));
+    let answer = asked.await.map_err(|_| Fault::Late)??;
+    let server = answer.first().map(|row| get(row, 0)).transpose()?.flatten();
     let listen = format!("LISTEN {}", super::db::quoted(&shared.db.options.schema));
     let listening = tokio::time::timeout(shared.db.options.timeout, client.batch_execute(&listen));
     listening.await.map_err(|_| Fault::Late)??;
-    Ok(Ear { client, heard })
+    Ok(Ear { client, heard, server })
 }
 
 /// Whether a connection on which nothing was heard could still be heard: one that was cut off on the way looks as one does
@@ -215,7 +222,7 @@ async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Ear> {
     match ear.await {
         Ok(Some(ear)) => {
             shared.signals.listening.store(true, Ordering::Release);
-            drop(shared.standing.set_hears(true));
+            drop(shared.standing.set_heard(ear.server));
             Some(ear)
         }
         Ok(None) => {
@@ -254,7 +261,7 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
         {
             let Some(shared) = shared.upgrade() else { return };
             if shared.signals.listening.swap(false, Ordering::AcqRel) {
-                let appended = shared.standing.set_hears(false);
+                let appended = shared.standing.set_heard(None);
                 tokio::spawn(tell_after(Arc::downgrade(&shared), appended, "*".to_owned()));
             }
             shared.signals.anything();

@@ -53,8 +53,8 @@ pub(super) struct Standing {
 
 #[derive(Default)]
 struct Known {
-    hears: bool,
-    /// Where they stand.
+    /// The server that tells who begins to follow a run, and the one where they stand: the same.
+    heard: Option<SystemTime>,
     server: Option<SystemTime>,
     runs: FxHashMap<RunKey, Place>,
     /// Raised by whatever may end it for a run whose look-up is under way.
@@ -121,11 +121,11 @@ impl Standing {
         self.known().round
     }
 
-    /// Whether it is heard if somebody begins to follow a run. Resolves when nothing is being appended any more to what stood.
-    pub fn set_hears(&self, hears: bool) -> impl Future<Output = ()> + use<> {
+    /// Which server is heard if somebody begins to follow a run. Resolves when nothing is being appended any more to what stood.
+    pub fn set_heard(&self, server: Option<SystemTime>) -> impl Future<Output = ()> + use<> {
         let mut known = self.known();
         known.forget_all();
-        known.hears = hears;
+        known.heard = server;
         known.appended()
     }
 
@@ -188,7 +188,7 @@ impl Standing {
     /// These runs were looked up on that server, if nothing has changed since.
     pub fn stand(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
         let mut known = self.known();
-        if !known.hears || known.changes != changes || server.is_none() {
+        if known.changes != changes || server.is_none() || server != known.heard {
             return;
         }
         if known.server != server {
