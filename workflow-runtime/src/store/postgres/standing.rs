@@ -53,9 +53,8 @@ pub(super) struct Standing {
 
 #[derive(Default)]
 struct Known {
-    /// The server that tells who begins to follow a run, and the one where they stand: the same.
+    /// The server that tells who begins to follow a run: they stand there.
     heard: Option<SystemTime>,
-    server: Option<SystemTime>,
     runs: FxHashMap<RunKey, Place>,
     /// Raised by whatever may end it for a run whose look-up is under way.
     changes: u64,
@@ -188,14 +187,9 @@ impl Standing {
     /// These runs were looked up on that server, if nothing has changed since.
     pub fn stand(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
         let mut known = self.known();
-        if known.changes != changes || server.is_none() || server != known.heard {
-            return;
+        if known.changes == changes && server.is_some() && server == known.heard {
+            known.runs.extend(runs);
         }
-        if known.server != server {
-            known.runs.clear();
-            known.server = server;
-        }
-        known.runs.extend(runs);
     }
 
     /// Parts the next rows of runs that stand, all of one owner, from other turns. They stand behind them then: if they cannot
@@ -213,7 +207,7 @@ impl Standing {
         });
         let appending = known.appending.token();
         let owner = owner.unwrap_or_default();
-        (Rows { turns, owner, round: known.round, server: known.server, _appending: appending }, others)
+        (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
     /// Appends rows of runs that stand: whether they are there now. If not, none is.
