@@ -82,7 +82,7 @@ use crate::registry::registry;
 use crate::replay::Host;
 use crate::resources::Resources;
 use crate::retention::Retention;
-use crate::store::{RunKey, Store, Write};
+use crate::store::{Release, RunKey, Store};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
 ///
@@ -384,7 +384,7 @@ impl Inner {
         let mut released = Vec::with_capacity(runs.len());
         for live in &runs {
             if let Some(inbox_seq) = live.close() {
-                released.push(self.batcher.send(Write::Release { run: live.key, fence: live.fence, inbox_seq }));
+                released.push(self.batcher.send(Release { run: live.key, fence: live.fence, inbox_seq }));
             }
         }
         let mut failed = None;

@@ -3,11 +3,13 @@
 //! Everything that is written goes through [`Store::commit`], a group of independent writes at a time; the rest reads.
 //! A store knows rows and their fences, and no workflow: journal bodies are bytes to it.
 
+mod answers;
 mod listing;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod removal;
+mod requests;
 mod rows;
 mod sqlite;
 mod words;
@@ -18,6 +20,10 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use self::answers::{
+    Answer, AppendChunkAnswer, ClaimAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer, PostAnswer,
+    ReleaseAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
+};
 pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -25,14 +31,17 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Ended, Expired, Portion};
+pub use self::requests::{
+    AppendChunk, Claim, Clean, Delete, Deliver, Noticed, Post, Release, Reopen, Unstick, UnstickRun,
+};
 pub use self::rows::{
     About, Attributes, ChunkPage, ChunkRow, Execution, Fence, InboxRow, JournalRow, Notice, OpenTokens, RunRow, Status,
     TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{SqliteStore, Synchronous};
 pub use self::writes::{
-    Child, Close, Continuation, Effects, Failed, First, Letter, Message, NewChunk, NewRun, Open, Outcome, RowChange,
-    Settle, Turn, Watch, Write,
+    Child, Close, Continuation, Effects, Failed, First, Letter, Message, NewChunk, NewRun, Open, RowChange, Settle,
+    Turn, Watch, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -93,9 +102,9 @@ pub enum Followed {
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
-    /// Commits a group of writes at once and tells what became of each, in order. Several writes of one group may
+    /// Commits a group of writes at once, and answers each, in order and with the answer of its kind. Several writes of one group may
     /// concern one run: they take effect in order. While a group is being committed another one may be, that does not depend on it.
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>>;
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>>;
 
     /// Whether [`commit`](Store::commit) blocks its thread; the engine then gives it a thread of its own.
     fn blocks(&self) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use workflow_runtime::store::{
-    Expired, Outcome, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
+    Clean, CleanAnswer, Expired, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
 };
 use workflow_runtime::{Code, Engine, Error, Result};
 use workflow_tests::Log;
@@ -48,11 +48,13 @@ async fn main() -> Result<()> {
         let until = store.ended_before(status, most).await?;
         expired.extend(until.map(|until| Expired { status, until }));
     }
-    let clean = [Write::Clean { expired, now: 0, runs: 2, most: PART }];
+    let clean = [Write::Clean(Clean { expired, now: 0, runs: 2, most: PART })];
     // A transaction of the life before may still be there, and with it the only one who cleans.
     let ended = || engine.runs().status(Status::Completed).status(Status::Failed);
     while ended().count().await?.values().sum::<u64>() > 3 {
-        while store.commit(&clean).await.map_err(|failed| failed.error)? == [Outcome::Cleaned { more: true }] {}
+        while store.commit(&clean).await.map_err(|failed| failed.error)? == [Answer::Clean(CleanAnswer { more: true })]
+        {
+        }
     }
     let kept: Vec<String> = engine.runs().stream().map_ok(|run| run.id).try_collect().await?;
     println!("kept {}", kept.len());

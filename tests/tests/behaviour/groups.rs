@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use workflow_runtime::store::{Store, Write};
+use workflow_runtime::store::{Post, Store, Write};
 use workflow_runtime::{Engine, Result, Run, sleep, step, workflow};
 
 use crate::support::{Faulty, Lab, When};
@@ -152,7 +152,7 @@ on_each_store! {
                     lab.pass_gate("again").await;
                 }) as _);
             }
-            if !is_opened.load(Ordering::SeqCst) && group.iter().any(|write| matches!(write, Write::Post { .. })) {
+            if !is_opened.load(Ordering::SeqCst) && group.iter().any(|write| matches!(write, Write::Post(Post { .. }))) {
                 held.note("beside");
             }
             None

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
-use workflow_runtime::store::{Outcome, Portion, Write};
+use workflow_runtime::store::{Clean, CleanAnswer, Portion, Write};
 use workflow_runtime::{
     Code, Engine, Error, Result, Retention, Run, RunInfo, Status, hook, set_attribute, set_state, step, workflow,
     writer,
@@ -212,10 +212,10 @@ on_each_store! {
         run.delete().await.unwrap();
         // Asks whether there is more, and removes nothing.
         let nothing = Portion { rows: 0, bytes: 0 };
-        let ask = [Write::Clean { expired: Vec::new(), now: 0, runs: 1, most: nothing }];
+        let ask = [Write::Clean(Clean { expired: Vec::new(), now: 0, runs: 1, most: nothing })];
         let store = place.store();
         soon(async {
-            while store.commit(&ask).await.unwrap() != [Outcome::Cleaned { more: false }] {
+            while store.commit(&ask).await.unwrap() != [Answer::Clean(CleanAnswer { more: false })] {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -268,7 +268,7 @@ on_each_store! {
             let (most, seen) = (most.clone(), store.clone());
             seen.plan(move |group| {
                 for write in group {
-                    if let Write::Clean { runs, .. } = write {
+                    if let Write::Clean(Clean { runs, .. }) = write {
                         let mut most = most.lock().unwrap();
                         *most = (*most).max(*runs as u64);
                     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use workflow_runtime::store::{First, Letter, Outcome, Status, Store, Write};
+use workflow_runtime::store::{Deliver, First, Letter, Post, Release, Status, Store, Write};
 use workflow_runtime::{Code, Durable, Engine, Error, Result, Run, StepCall, hook, sleep, spawn, step, workflow};
 
 use crate::support::{Faulty, Lab, Place, When, recorded};
@@ -90,7 +90,7 @@ on_each_store! {
         engine.start(parks, ()).id("run").await.unwrap();
         let inner = place.store();
         faulty.before(move |group| {
-            let release = group.iter().any(|write| matches!(write, Write::Release { .. }));
+            let release = group.iter().any(|write| matches!(write, Write::Release(Release { .. })));
             let inner = inner.clone();
             release.then(|| Box::pin(async move { post(&*inner, "run", r#"{"completed":{"op":99,"value":null}}"#, 0).await }) as _)
         });
@@ -296,7 +296,7 @@ on_each_store! {
         let run = engine.start(adds_two, "t".into()).id("run").await.unwrap();
         let mut doubts = [When::CommittedButInDoubt].into_iter();
         faulty.plan(move |group| {
-            let deliver = group.iter().any(|write| matches!(write, Write::Deliver { .. }));
+            let deliver = group.iter().any(|write| matches!(write, Write::Deliver(Deliver { .. })));
             if deliver { doubts.next() } else { None }
         });
         engine.resume_hook("t", &1).await.unwrap();
@@ -417,8 +417,8 @@ async fn post(store: &dyn Store, run: &str, event: &str, arrived_at: u64) {
         checksum: crc32fast::hash(event.as_bytes()),
         body: Arc::from(event.as_bytes()),
     };
-    let outcome = store.commit(&[Write::Post { run: run.into(), letter, unstick: false }]).await.unwrap();
-    assert!(matches!(outcome[..], [Outcome::Committed]), "{outcome:?}");
+    let outcome = store.commit(&[Write::Post(Post { run: run.into(), letter, unstick: false })]).await.unwrap();
+    assert!(matches!(outcome[..], [Answer::Post(PostAnswer::Committed)]), "{outcome:?}");
 }
 
 /// Copies a run into another store, with these rows as its journal.
@@ -452,7 +452,9 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         chunks: Vec::new(),
         first: First::Turn { owner, row: row(0), change: change(true) },
     };
-    let [Outcome::Created(key)] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else { panic!() };
+    let [Answer::Create(CreateAnswer::Created(key))] = to.commit(&[Write::Create(new)]).await.unwrap()[..] else {
+        panic!()
+    };
     for index in 1..bodies.len() {
         let turn = Turn {
             run: key,
@@ -467,7 +469,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
             chunks: Vec::new(),
             settles: Vec::new(),
         };
-        assert!(matches!(to.commit(&[Write::Turn(turn)]).await.unwrap()[..], [Outcome::Committed]));
+        assert!(matches!(to.commit(&[Write::Turn(turn)]).await.unwrap()[..], [Answer::Turn(TurnAnswer::Committed)]));
     }
     drop(ownership);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use workflow_runtime::store::{Turn, Write};
+use workflow_runtime::store::{AppendChunk, Turn, Write};
 use workflow_runtime::{
     Chunk, ChunkWriter, Code, Engine, Error, Result, Run, nondeterministic, spawn, step, workflow, writer,
 };
@@ -160,7 +160,7 @@ async fn numbers<T>(run: &Run<T>) -> Vec<u32> {
 }
 
 fn writes_chunk(group: &[Write]) -> bool {
-    group.iter().any(|write| matches!(write, Write::Chunk { .. }))
+    group.iter().any(|write| matches!(write, Write::AppendChunk(AppendChunk { .. })))
 }
 
 on_each_store! {

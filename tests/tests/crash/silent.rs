@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use workflow_runtime::Error;
-use workflow_runtime::store::{Failed, Outcome, Ownership, Store, Write};
+use workflow_runtime::store::{Answer, Failed, Ownership, Store, Write};
 
 /// A store in front of another one.
 pub struct Silent {
@@ -63,7 +63,7 @@ impl Silent {
 }
 
 impl Store for Silent {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let failed = || Failed { error: Error::new("the store is silent"), in_doubt: false, refused: false };
             if !self.answers().await {

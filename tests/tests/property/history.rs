@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use workflow_runtime::store::{
-    Fence, First, JournalRow, Letter, MemoryStore, NewRun, Outcome, RowChange, RunRow, Status, Store, Turn, Write,
+    Fence, First, JournalRow, Letter, MemoryStore, NewRun, Post, Request, RowChange, RunRow, Status, Store, Turn,
 };
 use workflow_runtime::{Code, Result};
 
@@ -92,7 +92,7 @@ impl History {
         let first = First::Turn { owner: OWNER, row: rows.next().expect("at least one event"), change };
         let created = commit(
             &store,
-            Write::Create(NewRun {
+            NewRun {
                 id: run.id.clone(),
                 workflow: run.workflow,
                 fingerprint: run.fingerprint,
@@ -102,9 +102,9 @@ impl History {
                 effects: None,
                 chunks: Vec::new(),
                 first,
-            }),
+            },
         );
-        let Outcome::Created(key) = created.await else { panic!("the run is not created") };
+        let CreateAnswer::Created(key) = created.await else { panic!("the run is not created") };
         for row in rows {
             let turn = Turn {
                 run: key,
@@ -119,7 +119,7 @@ impl History {
                 chunks: Vec::new(),
                 settles: Vec::new(),
             };
-            assert!(matches!(commit(&store, Write::Turn(turn)).await, Outcome::Committed));
+            assert!(matches!(commit(&store, turn).await, TurnAnswer::Committed));
         }
         if letter {
             let next: Delivery = serde_json::from_str(self.deliveries()[events].get()).expect("a delivery");
@@ -132,8 +132,8 @@ impl History {
                 body: body.into(),
             };
             assert!(matches!(
-                commit(&store, Write::Post { run: run.id, letter, unstick: false }).await,
-                Outcome::Committed
+                commit(&store, Post { run: run.id, letter, unstick: false }).await,
+                PostAnswer::Committed
             ));
         }
         drop(right);
@@ -141,8 +141,9 @@ impl History {
     }
 }
 
-async fn commit(store: &MemoryStore, write: Write) -> Outcome {
-    store.commit(&[write]).await.expect("memory is writable").remove(0)
+async fn commit<R: Request>(store: &MemoryStore, request: R) -> R::Answer {
+    let answer = store.commit(&[request.into()]).await.expect("memory is writable").remove(0);
+    R::answer(answer).expect("the answer of its kind")
 }
 
 fn row(index: u64, delivery: &RawValue) -> JournalRow {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use workflow_runtime::Error;
-use workflow_runtime::store::{Failed, MemoryStore, Outcome, Ownership, Store, Write};
+use workflow_runtime::store::{Answer, Deliver, Failed, MemoryStore, Ownership, Store, Write};
 
 enum Entry {
     /// An engine got the right to execute.
@@ -79,13 +79,15 @@ pub fn payload(body: &[u8]) -> Option<u64> {
 }
 
 impl Store for Recorder {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let outcomes = self.inner.commit(group).await?;
             let mut noted = self.log.noted();
             noted.entries.push(Entry::Group(group.to_vec()));
             for (write, outcome) in group.iter().zip(&outcomes) {
-                if let (Write::Deliver { letter, .. }, Outcome::Committed) = (write, outcome) {
+                if let (Write::Deliver(Deliver { letter, .. }), Answer::Deliver(DeliverAnswer::Committed)) =
+                    (write, outcome)
+                {
                     noted.taken.extend(payload(&letter.body));
                 }
             }

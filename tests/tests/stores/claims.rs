@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use workflow_runtime::store::{Fence, First, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Turn, Write};
+use workflow_runtime::store::{
+    Claim, ClaimAnswer, Fence, First, NEVER, NewRun, ReleaseAnswer, RowChange, RunRow, Status, Turn, TurnAnswer,
+    Unstick, Write,
+};
 
 use crate::fixture::*;
 
@@ -24,8 +27,8 @@ pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
         assert_eq!((run.fence, run.recoveries), (Fence { owner: ADA, epoch: 2 }, 0));
         assert_eq!(fx.run(&run.id).await, run, "it is told as it is now");
     }
-    let nothing = Write::Claim { owner: ADA, now: NEVER - 1, workflows: Arc::new([]), limit: 10, again: false };
-    assert_eq!(fx.commit(nothing).await, Outcome::Claimed(vec![]));
+    let nothing = Claim { owner: ADA, now: NEVER - 1, workflows: Arc::new([]), limit: 10, again: false };
+    assert_eq!(fx.commit(nothing).await, ClaimAnswer::Claimed(vec![]));
 }
 
 pub async fn a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_more_than_its_limit(fx: Fixture) {
@@ -37,8 +40,8 @@ pub async fn a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_mor
     }
     let mut taken = Vec::new();
     for _ in 0..4 {
-        let claim = Write::Claim { owner: ADA, now: 10, workflows: workflows(), limit: 2, again: false };
-        let Outcome::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
+        let claim = Claim { owner: ADA, now: 10, workflows: workflows(), limit: 2, again: false };
+        let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
         taken.push(runs.iter().map(|run| run.id.to_string()).collect::<String>());
     }
     assert_eq!(taken, ["ab", "ce", "d", ""], "and then the next of each");
@@ -49,10 +52,10 @@ pub async fn a_claimed_run_is_not_claimed_again(fx: Fixture) {
     let key = fx.parked("r", ORDERS, 0).await;
     assert_eq!(fx.claim(ADA, 1).await.len(), 1);
     assert_eq!(fx.claim(ADA, 1).await, []);
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced, "the epoch is over");
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced, "the epoch is over");
     let fence = Fence { owner: ADA, epoch: 2 };
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence, ..turn(key) }).await, Outcome::Committed);
-    assert_eq!(fx.release(key, fence, 0).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence, ..turn(key) }).await, TurnAnswer::Committed);
+    assert_eq!(fx.release(key, fence, 0).await, ReleaseAnswer::Committed);
     assert_eq!(fx.claim(ADA, 1).await[0].fence, Fence { owner: ADA, epoch: 3 });
 }
 
@@ -63,8 +66,8 @@ pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
     let first = fx.claim(ADA, 1).await;
     let ended = fx.create(new_run("ended", taken_by(ADA))).await;
     fx.turn(Turn { change: Some(change(Status::Completed, None)), ..turn(ended) }).await;
-    let again = Write::Claim { owner: ADA, now: 2, workflows: workflows(), limit: 1, again: true };
-    let Outcome::Claimed(runs) = fx.commit(again).await else { panic!("not claimed") };
+    let again = Claim { owner: ADA, now: 2, workflows: workflows(), limit: 1, again: true };
+    let ClaimAnswer::Claimed(runs) = fx.commit(again).await else { panic!("not claimed") };
     assert_eq!(ids(&runs), ["a", "b"]);
     assert_eq!(runs[0], first[0], "what is held stays under its epoch");
     assert_eq!(runs[1].fence, Fence { owner: ADA, epoch: 2 });
@@ -72,9 +75,9 @@ pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
 
 pub async fn only_the_engine_that_executes_claims(fx: Fixture) {
     fx.create(new_run("r", First::Letter(letter("begin")))).await;
-    assert_eq!(fx.commit(claim(ADA, 1)).await, Outcome::Fenced);
+    assert_eq!(fx.commit(claim(ADA, 1)).await, ClaimAnswer::Fenced);
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.commit(claim(BOB, 1)).await, Outcome::Fenced);
+    assert_eq!(fx.commit(claim(BOB, 1)).await, ClaimAnswer::Fenced);
     assert_eq!(fx.claim(ADA, 1).await.len(), 1);
 }
 
@@ -100,20 +103,20 @@ pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
     }
     let running = fx.create(new_run("running", taken_by(ADA))).await;
     let before = fx.run("running").await;
-    let unstick = Write::Unstick { build: "build=2".to_owned() };
-    assert_eq!(fx.commit(unstick.clone()).await, Outcome::Committed);
+    let unstick = Unstick { build: "build=2".to_owned() };
+    fx.commit(unstick.clone()).await;
     assert_eq!(fx.run("two").await.status, Status::Stuck);
     assert_eq!(fx.run("running").await, before);
     let one = fx.run("one").await;
     assert_eq!((one.status, one.wake_at, one.stuck.as_deref()), (Status::Running, Some(0), None));
     assert_eq!((one.recoveries, one.fence.owner), (0, 0));
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(one.key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(one.key) }).await, TurnAnswer::Fenced);
     let claimed = fx.claim(ADA, 0).await;
     assert_eq!(ids(&claimed), ["one"]);
     assert_eq!((claimed[0].fence.epoch, claimed[0].recoveries), (2, 0));
-    assert_eq!(fx.commit(unstick).await, Outcome::Committed);
+    fx.commit(unstick).await;
     assert_eq!(fx.run("one").await, claimed[0], "what is not stuck stays as it is");
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(running) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(running) }).await, TurnAnswer::Committed);
 }
 
 pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
@@ -184,8 +187,8 @@ pub async fn each_workflow_has_its_turn(fx: Fixture) {
     for number in 0..3 {
         fx.parked(&format!("refund {number}"), REFUNDS, 50 + number).await;
     }
-    let claim = Write::Claim { owner: ADA, now: 100, workflows: workflows(), limit: 8, again: false };
-    let Outcome::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
+    let claim = Claim { owner: ADA, now: 100, workflows: workflows(), limit: 8, again: false };
+    let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
     let mut ids: Vec<&str> = runs.iter().map(|run| &*run.id).collect();
     ids.sort_unstable();
     let orders = ["order 00", "order 01", "order 02", "order 03", "order 04"];

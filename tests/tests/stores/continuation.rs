@@ -1,7 +1,8 @@
 //! `Effects::continuation`: a run that goes on as a new generation.
 
 use workflow_runtime::store::{
-    About, Continuation, Effects, Fence, Open, Outcome, RunKey, Status, TokenLabel, Turn, Watch, Write,
+    About, Continuation, Deliver, DeliverAnswer, Effects, Fence, Open, RunKey, Status, TokenLabel, Turn, TurnAnswer,
+    Watch,
 };
 
 use crate::fixture::*;
@@ -24,8 +25,8 @@ fn last(run: RunKey, effects: Effects) -> Turn {
     Turn { row: Some(row(1, 2)), change: Some(change), effects: Some(Box::new(effects)), ..turn(run) }
 }
 
-fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Write {
-    Write::Deliver { token: token.into(), letter, hold_until: None, now: NOW }
+fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Deliver {
+    Deliver { token: token.into(), letter, hold_until: None, now: NOW }
 }
 
 /// The letters that wait, and what the store knows of them.
@@ -42,14 +43,14 @@ fn first(run: RunKey, fence: Fence, effects: Effects) -> Turn {
 pub async fn the_next_generation_is_nobodys_and_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.turn(last(key, going_on(&[]))).await, Outcome::Committed);
+    assert_eq!(fx.turn(last(key, going_on(&[]))).await, TurnAnswer::Committed);
     let run = fx.run("r").await;
     assert_eq!((run.generation, run.status, run.wake_at, run.fence.owner), (1, Status::Running, Some(0), 0));
     assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
     assert_eq!(fx.inbox(key).await[0].generation, 1);
     let claimed = fx.claim(ADA, NOW).await;
     assert_eq!((claimed.len(), claimed[0].generation, claimed[0].recoveries), (1, 1, 0));
-    assert_eq!(fx.turn(first(key, claimed[0].fence, Effects::default())).await, Outcome::Committed);
+    assert_eq!(fx.turn(first(key, claimed[0].fence, Effects::default())).await, TurnAnswer::Committed);
     assert_eq!(fx.store.journal(key, 1, 0, 10).await.unwrap(), [row(0, 7)]);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)], "what was, is still there");
 }
@@ -58,7 +59,7 @@ pub async fn a_turn_that_is_sent_again_continues_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     for _ in 0..3 {
-        assert_eq!(fx.turn(last(key, going_on(&[]))).await, Outcome::Committed);
+        assert_eq!(fx.turn(last(key, going_on(&[]))).await, TurnAnswer::Committed);
     }
     assert_eq!(fx.run("r").await.generation, 1);
     assert_eq!(letters(&fx, key).await.len(), 1);
@@ -68,10 +69,10 @@ pub async fn the_generation_before_writes_nothing_more(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.turn(last(key, going_on(&[]))).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
     let fence = fx.claim(ADA, NOW).await[0].fence;
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), fence, ..turn(key) }).await, Outcome::Fenced);
-    assert_eq!(fx.turn(first(key, turn(key).fence, Effects::default())).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), fence, ..turn(key) }).await, TurnAnswer::Fenced);
+    assert_eq!(fx.turn(first(key, turn(key).fence, Effects::default())).await, TurnAnswer::Fenced);
 }
 
 pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
@@ -79,23 +80,23 @@ pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.turn(Turn { effects: Some(Box::new(open("t", 7))), ..turn(key) }).await;
     for text in ["taken", "received", "waiting"] {
-        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, Outcome::Committed);
+        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, DeliverAnswer::Committed);
     }
     let delivered: Vec<u64> = fx.inbox(key).await.iter().take(2).map(|letter| letter.sequence).collect();
     let ends = Turn { delivered, ..last(key, going_on(&[("t", "received")])) };
-    assert_eq!(fx.turn(ends).await, Outcome::Committed);
+    assert_eq!(fx.turn(ends).await, TurnAnswer::Committed);
     assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
     let token = fx.store.token("t").await.unwrap().unwrap();
     assert_eq!((token.run.as_deref(), token.op), (Some("r"), None));
     // What comes before the next generation has a hook waits with it; what came before is known.
     for text in ["taken", "waiting", "late", "late"] {
-        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, Outcome::Committed);
+        assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, DeliverAnswer::Committed);
     }
     let fence = fx.claim(ADA, NOW).await[0].fence;
-    assert_eq!(fx.turn(first(key, fence, open("t", 3))).await, Outcome::Committed);
+    assert_eq!(fx.turn(first(key, fence, open("t", 3))).await, TurnAnswer::Committed);
     let here = |text: &str| (text.to_owned(), Some(About::Operation(3)));
     assert_eq!(letters(&fx, key).await, [("start".into(), None), here("received"), here("waiting"), here("late")]);
-    assert_eq!(fx.commit(deliver("t", keyed("again", "waiting"))).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("again", "waiting"))).await, DeliverAnswer::Committed);
     assert_eq!(letters(&fx, key).await.len(), 4);
 }
 

@@ -1,7 +1,7 @@
 //! `Write::Create`.
 
 use workflow_runtime::store::{
-    Effects, Fence, First, JournalRow, NEVER, NewRun, Outcome, RowChange, RunRow, Status, Write,
+    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, RowChange, RunRow, Status,
 };
 
 use crate::fixture::*;
@@ -52,7 +52,7 @@ pub async fn an_id_is_taken_once(fx: Fixture) {
     let there = fx.run("r").await;
     for first in [taken_by(ADA), First::Letter(letter("begin")), taken_by(BOB)] {
         let other = NewRun { token: 77, workflow: REFUNDS.into(), ..new_run("r", first) };
-        assert_eq!(fx.commit(Write::Create(other)).await, Outcome::Exists(Box::new(there.clone())));
+        assert_eq!(fx.commit(other).await, CreateAnswer::Exists(Box::new(there.clone())));
     }
     assert_eq!(fx.run("r").await, there);
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
@@ -89,19 +89,19 @@ pub async fn a_start_for_others_that_is_sent_again_leaves_one_letter(fx: Fixture
 pub async fn two_starts_of_one_id_in_a_group_are_one_run(fx: Fixture) {
     let first = new_run("r", First::Letter(letter("first")));
     let second = NewRun { token: 77, ..new_run("r", First::Letter(letter("second"))) };
-    let outcomes = fx.group(&[Write::Create(first), Write::Create(second)]).await;
+    let outcomes = fx.group(&[first, second]).await;
     let there = fx.run("r").await;
-    assert_eq!(outcomes, [Outcome::Created(there.key), Outcome::Exists(Box::new(there.clone()))]);
+    assert_eq!(outcomes, [CreateAnswer::Created(there.key), CreateAnswer::Exists(Box::new(there.clone()))]);
     assert_eq!(fx.letters(there.key).await, ["first"]);
 }
 
 pub async fn only_the_engine_that_executes_creates_runs_of_its_own(fx: Fixture) {
-    assert_eq!(fx.commit(Write::Create(new_run("early", taken_by(ADA)))).await, Outcome::Fenced);
+    assert_eq!(fx.commit(new_run("early", taken_by(ADA))).await, CreateAnswer::Fenced);
     let right = fx.execute(ADA).await;
     fx.create(new_run("ours", taken_by(ADA))).await;
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.commit(Write::Create(new_run("late", taken_by(ADA)))).await, Outcome::Fenced);
+    assert_eq!(fx.commit(new_run("late", taken_by(ADA))).await, CreateAnswer::Fenced);
     for id in ["early", "late"] {
         assert_eq!(fx.store.run(id).await.unwrap(), None);
     }
@@ -146,11 +146,11 @@ fn later(id: &str) -> NewRun {
     NewRun { args_digest: [0; 32], ..new_run(id, First::Later) }
 }
 
-fn begin(id: &str, token: u128) -> Write {
+fn begin(id: &str, token: u128) -> NewRun {
     let effects = Effects { attributes: vec![("k".into(), Some("v".into()))], ..Effects::default() };
     let effects = Some(Box::new(effects));
     let new = NewRun { token, created_at: 900, fingerprint: "f2".into(), ..new_run(id, First::Begin(letter("begin"))) };
-    Write::Create(NewRun { effects, ..new })
+    NewRun { effects, ..new }
 }
 
 pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
@@ -161,30 +161,30 @@ pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
     assert_eq!((there.status, there.wake_at, there.inbox_seq), (Status::Pending, None, 0));
     assert!(there.has_not_begun());
     let other = NewRun { token: 77, ..later("r") };
-    assert_eq!(fx.commit(Write::Create(other)).await, Outcome::Exists(Box::new(there.clone())));
-    let post = Write::Post { run: "r".into(), letter: letter("wake up"), unstick: false };
-    assert_eq!(fx.commit(post).await, Outcome::Committed);
+    assert_eq!(fx.commit(other).await, CreateAnswer::Exists(Box::new(there.clone())));
+    let post = Post { run: "r".into(), letter: letter("wake up"), unstick: false };
+    assert_eq!(fx.commit(post).await, PostAnswer::Committed);
     assert_eq!(fx.claim(ADA, 9_000).await, [], "nothing but its begin makes it due");
-    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Created(key));
+    assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key));
     let begun = fx.run("r").await;
     assert_eq!((begun.status, begun.wake_at, begun.inbox_seq), (Status::Pending, Some(0), 2));
     assert_eq!((&*begun.fingerprint, begun.args_digest, begun.created_at), ("f2", [9; 32], 500));
     assert_eq!(fx.store.attributes("r").await.unwrap(), [("k".into(), "v".into())]);
     assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
-    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Created(key), "sent again");
-    assert_eq!(fx.commit(begin("r", 6)).await, Outcome::Exists(Box::new(fx.run("r").await)), "and once only");
+    assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key), "sent again");
+    assert_eq!(fx.commit(begin("r", 6)).await, CreateAnswer::Exists(Box::new(fx.run("r").await)), "and once only");
     assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
     assert_eq!(fx.claim(ADA, 9_000).await.len(), 1);
 }
 
 pub async fn what_is_not_there_or_was_started_does_not_begin(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.commit(begin("nothing", 5)).await, Outcome::Unknown);
+    assert_eq!(fx.commit(begin("nothing", 5)).await, CreateAnswer::Unknown);
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let there = fx.run("r").await;
-    assert_eq!(fx.commit(begin("r", 5)).await, Outcome::Exists(Box::new(there.clone())));
+    assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Exists(Box::new(there.clone())));
     let s = fx.create(new_run("s", First::Letter(letter("start")))).await;
-    assert_eq!(fx.commit(begin("s", 5)).await, Outcome::Exists(Box::new(fx.run("s").await)));
+    assert_eq!(fx.commit(begin("s", 5)).await, CreateAnswer::Exists(Box::new(fx.run("s").await)));
     assert_eq!((fx.letters(key).await.len(), fx.letters(s).await), (0, vec!["start".to_owned()]));
     assert_eq!(fx.run("r").await, there);
 }
@@ -193,7 +193,7 @@ pub async fn two_begins_of_a_group_are_one(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(later("r")).await;
     let outcomes = fx.group(&[begin("r", 5), begin("r", 6)]).await;
-    assert_eq!(outcomes[0], Outcome::Created(key));
-    assert!(matches!(&outcomes[1], Outcome::Exists(row) if row.key == key));
+    assert_eq!(outcomes[0], CreateAnswer::Created(key));
+    assert!(matches!(&outcomes[1], CreateAnswer::Exists(row) if row.key == key));
     assert_eq!(fx.letters(key).await, ["begin"]);
 }

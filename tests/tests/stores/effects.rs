@@ -1,7 +1,7 @@
 //! What turns do to other runs, and what they show of their own: children, watches, messages, state, attributes.
 
 use workflow_runtime::store::{
-    About, Child, Effects, Fence, First, Message, NewRun, Outcome, RunKey, Status, Turn, Watch, Write,
+    About, Child, Effects, Fence, First, Message, NewRun, Noticed, RunKey, Status, Turn, TurnAnswer, Watch,
 };
 
 use crate::fixture::*;
@@ -27,7 +27,7 @@ fn message(run: &str, unstick: bool) -> Message {
 async fn doing(fx: &Fixture, id: &str, done: Effects) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
     let turn = Turn { row: Some(row(1, 2)), effects: effects(done), ..turn(key) };
-    assert_eq!(fx.turn(turn).await, Outcome::Committed);
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
     key
 }
 
@@ -56,7 +56,7 @@ pub async fn a_child_is_due_at_once_and_its_end_is_told_to_its_parent(fx: Fixtur
     let claimed = fx.claim(ADA, 1_000).await;
     assert_eq!(claimed.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["c"]);
     let before = fx.run("p").await.inbox_seq;
-    assert_eq!(fx.turn(last(row.key, claimed[0].fence, 0)).await, Outcome::Told);
+    assert_eq!(fx.turn(last(row.key, claimed[0].fence, 0)).await, TurnAnswer::CommittedAndNotified);
     assert_eq!(letters(&fx, parent).await, [ended(7)]);
     let row = fx.run("p").await;
     assert_eq!((row.inbox_seq, row.wake_at), (before + 1, Some(0)));
@@ -67,7 +67,7 @@ pub async fn a_child_that_nobody_waits_for_tells_nobody(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let parent = doing(&fx, "p", Effects { children: vec![child("c", None)], ..Effects::default() }).await;
     let claimed = fx.claim(ADA, 1_000).await;
-    assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, Outcome::Committed);
+    assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, TurnAnswer::Committed);
     assert!(letters(&fx, parent).await.is_empty());
     assert_eq!(fx.run("c").await.parent.as_deref(), Some("p"));
 }
@@ -77,8 +77,8 @@ pub async fn a_turn_that_is_sent_again_starts_its_children_once(fx: Fixture) {
     let key = fx.create(new_run("p", taken_by(ADA))).await;
     let done = Effects { children: vec![child("c", Some(7))], ..Effects::default() };
     let turn = Turn { row: Some(row(1, 2)), effects: effects(done), ..turn(key) };
-    assert_eq!(fx.turn(turn.clone()).await, Outcome::Committed);
-    assert_eq!(fx.turn(turn).await, Outcome::Committed);
+    assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Committed);
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
     assert_eq!(fx.store.children("p").await.unwrap().len(), 1);
     assert!(letters(&fx, key).await.is_empty(), "it is not refused");
 }
@@ -97,7 +97,7 @@ pub async fn who_watches_a_run_is_told_of_its_end_before_and_after_it(fx: Fixtur
     let early =
         doing(&fx, "early", Effects { watches: vec![watch("w", 3), watch("w", 4)], ..Effects::default() }).await;
     assert!(letters(&fx, early).await.is_empty());
-    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, Outcome::Told);
+    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, TurnAnswer::CommittedAndNotified);
     assert_eq!(letters(&fx, early).await, [ended(3), ended(4)]);
     let late = doing(&fx, "late", Effects { watches: vec![watch("w", 5)], ..Effects::default() }).await;
     assert_eq!(letters(&fx, late).await, [ended(5)]);
@@ -130,10 +130,10 @@ pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
     assert_eq!(fx.store.attributes("r").await.unwrap(), [("color".into(), "red".into())]);
     let stale = Turn { fence: Fence { owner: ADA, epoch: 0 }, ..turn(key) };
     let refused = Turn { row: Some(row(2, 3)), effects: effects(set("9", "color", Some("blue"))), ..stale };
-    assert_eq!(fx.turn(refused).await, Outcome::Fenced);
+    assert_eq!(fx.turn(refused).await, TurnAnswer::Fenced);
     assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("1"), "a stale owner sets nothing");
     let next = Turn { row: Some(row(2, 3)), effects: effects(set("2", "color", None)), ..turn(key) };
-    assert_eq!(fx.turn(next).await, Outcome::Committed);
+    assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
     assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("2"));
     assert!(fx.store.attributes("r").await.unwrap().is_empty());
     assert_eq!(fx.store.state("nobody").await.unwrap(), None);
@@ -154,7 +154,7 @@ pub async fn a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away(fx:
     assert!(told.is_sorted_by_key(|notice| notice.sequence));
     assert_eq!(fx.store.notices(&[stuck, done], 0, 10).await.unwrap().len(), 2);
     assert_eq!(fx.store.notices(&all, told[0].sequence, 1).await.unwrap(), told[1..2]);
-    assert_eq!(fx.commit(Write::Noticed { sequence: told[0].sequence }).await, Outcome::Committed);
+    assert_eq!(fx.commit(Noticed { sequence: told[0].sequence }).await, ());
     assert_eq!(fx.store.notices(&all, 0, 10).await.unwrap(), told[1..]);
 }
 
@@ -168,7 +168,7 @@ pub async fn who_does_not_wait_any_more_is_not_told(fx: Fixture) {
     fx.turn(Turn { row: Some(row(2, 3)), effects: effects(Effects { unwatches, ..Effects::default() }), ..turn(one) })
         .await;
     fx.turn(last(over, turn(over).fence, 2)).await;
-    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, Outcome::Told);
+    assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, TurnAnswer::CommittedAndNotified);
     assert_eq!(letters(&fx, one).await, [ended(4)]);
     assert_eq!(letters(&fx, other).await, [ended(3)]);
     assert!(letters(&fx, over).await.is_empty());

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun, Outcome, Ownership, Portion, PostgresStore,
-    RowChange, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, Write,
+    Claim, ClaimAnswer, CreateAnswer, Delete, Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun,
+    Ownership, Portion, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request, RowChange, RunKey, RunRow,
+    SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.
@@ -101,36 +102,46 @@ impl Fixture {
         self.store.acquire(owner).await.unwrap().expect("no other engine executes")
     }
 
-    pub async fn group(&self, group: &[Write]) -> Vec<Outcome> {
-        self.store.commit(group).await.unwrap()
+    /// Commits a group; of writes of one kind, if it is no group of [`Write`]s.
+    pub async fn group<R: Request + Clone>(&self, group: &[R]) -> Vec<R::Answer> {
+        let writes: Vec<Write> = group.iter().cloned().map(Into::into).collect();
+        let answers = self.store.commit(&writes).await.unwrap();
+        answers.into_iter().map(|answer| R::answer(answer).expect("the answer of its kind")).collect()
     }
 
-    pub async fn commit(&self, write: Write) -> Outcome {
-        commit(&*self.store, write).await
+    /// Commits two writes as one group.
+    pub async fn commit_both<R: Request, S: Request>(&self, first: R, second: S) -> (R::Answer, S::Answer) {
+        let mut answers = self.store.commit(&[first.into(), second.into()]).await.unwrap().into_iter();
+        let (first, second) = (answers.next().and_then(R::answer), answers.next().and_then(S::answer));
+        (first.expect("the answer of its kind"), second.expect("the answer of its kind"))
+    }
+
+    pub async fn commit<R: Request>(&self, request: R) -> R::Answer {
+        commit(&*self.store, request).await
     }
 
     pub async fn create(&self, new: NewRun) -> RunKey {
-        match self.commit(Write::Create(new)).await {
-            Outcome::Created(key) => key,
+        match self.commit(new).await {
+            CreateAnswer::Created(key) => key,
             other => panic!("not created: {other:?}"),
         }
     }
 
-    pub async fn turn(&self, turn: Turn) -> Outcome {
-        self.commit(Write::Turn(turn)).await
+    pub async fn turn(&self, turn: Turn) -> TurnAnswer {
+        self.commit(turn).await
     }
 
-    pub async fn post(&self, run: &str, letter: Letter) -> Outcome {
-        self.commit(Write::Post { run: run.into(), letter, unstick: false }).await
+    pub async fn post(&self, run: &str, letter: Letter) -> PostAnswer {
+        self.commit(Post { run: run.into(), letter, unstick: false }).await
     }
 
-    pub async fn release(&self, run: RunKey, fence: Fence, inbox_seq: u64) -> Outcome {
-        self.commit(Write::Release { run, fence, inbox_seq }).await
+    pub async fn release(&self, run: RunKey, fence: Fence, inbox_seq: u64) -> ReleaseAnswer {
+        self.commit(Release { run, fence, inbox_seq }).await
     }
 
     pub async fn claim(&self, owner: u64, now: u64) -> Vec<RunRow> {
         match self.commit(claim(owner, now)).await {
-            Outcome::Claimed(runs) => runs,
+            ClaimAnswer::Claimed(runs) => runs,
             other => panic!("not claimed: {other:?}"),
         }
     }
@@ -139,7 +150,7 @@ impl Fixture {
     pub async fn parked(&self, id: &str, workflow: &str, wake_at: u64) -> RunKey {
         let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Suspended, Some(wake_at)) };
         let key = self.create(NewRun { workflow: workflow.into(), ..new_run(id, first) }).await;
-        assert_eq!(self.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Committed);
+        assert_eq!(self.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, ReleaseAnswer::Committed);
         key
     }
 
@@ -161,10 +172,10 @@ impl Fixture {
     }
 }
 
-pub async fn commit(store: &dyn Store, write: Write) -> Outcome {
-    let mut outcomes = store.commit(&[write]).await.unwrap();
-    assert_eq!(outcomes.len(), 1);
-    outcomes.remove(0)
+pub async fn commit<R: Request>(store: &dyn Store, request: R) -> R::Answer {
+    let mut answers = store.commit(&[request.into()]).await.unwrap();
+    assert_eq!(answers.len(), 1);
+    R::answer(answers.remove(0)).expect("the answer of its kind")
 }
 
 /// When the next run of [`workflows`] is due that nobody holds.
@@ -177,8 +188,8 @@ pub fn workflows() -> Arc<[&'static str]> {
     Arc::new([ORDERS, REFUNDS])
 }
 
-pub fn claim(owner: u64, now: u64) -> Write {
-    Write::Claim { owner, now, workflows: workflows(), limit: 100, again: false }
+pub fn claim(owner: u64, now: u64) -> Claim {
+    Claim { owner, now, workflows: workflows(), limit: 100, again: false }
 }
 
 pub fn row(index: u64, turn: u128) -> JournalRow {
@@ -236,8 +247,8 @@ pub fn turn(run: RunKey) -> Turn {
 }
 
 /// Deletes a run at once.
-pub fn delete(run: RunKey) -> Write {
-    Write::Delete { run, most: ALL, farewell: letter("farewell") }
+pub fn delete(run: RunKey) -> Delete {
+    Delete { run, most: ALL, farewell: letter("farewell") }
 }
 
 /// As much as there is.

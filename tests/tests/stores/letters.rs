@@ -1,6 +1,8 @@
 //! `Write::Post`, the inbox, and `Write::Release`, which must not miss a letter.
 
-use workflow_runtime::store::{Fence, First, Outcome, RowChange, Status, Turn, Write};
+use workflow_runtime::store::{
+    Fence, First, Post, PostAnswer, Release, ReleaseAnswer, RowChange, Status, Turn, TurnAnswer,
+};
 
 use crate::fixture::*;
 
@@ -11,7 +13,7 @@ pub async fn a_letter_is_kept_counted_and_pulls_the_wake_up_forward(fx: Fixture)
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     assert_eq!(fx.run("r").await.wake_at, Some(10_000));
     for (count, text) in [(1, "one"), (2, "two")] {
-        assert_eq!(fx.post("r", letter(text)).await, Outcome::Committed);
+        assert_eq!(fx.post("r", letter(text)).await, PostAnswer::Committed);
         let run = fx.run("r").await;
         assert_eq!((run.inbox_seq, run.wake_at, run.fence), (count, Some(0), FENCE));
         assert_eq!(fx.store.inbox(key).await.unwrap().0, count);
@@ -20,10 +22,10 @@ pub async fn a_letter_is_kept_counted_and_pulls_the_wake_up_forward(fx: Fixture)
 }
 
 pub async fn a_letter_to_nobody_is_unknown(fx: Fixture) {
-    assert_eq!(fx.post("nobody", keyed("x", "k")).await, Outcome::Unknown);
+    assert_eq!(fx.post("nobody", keyed("x", "k")).await, PostAnswer::Unknown);
     assert_eq!(fx.store.inbox(1).await.unwrap(), (0, vec![]));
     let key = fx.create(new_run("nobody", First::Letter(letter("begin")))).await;
-    assert_eq!(fx.post("nobody", keyed("y", "k")).await, Outcome::Committed);
+    assert_eq!(fx.post("nobody", keyed("y", "k")).await, PostAnswer::Committed);
     assert_eq!(fx.letters(key).await, ["begin", "y"]);
 }
 
@@ -33,10 +35,10 @@ pub async fn a_letter_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
     let other = fx.create(new_run("other", taken_by(ADA))).await;
     fx.post("r", keyed("first", "k")).await;
     let delivered = vec![fx.inbox(key).await[0].sequence];
-    assert_eq!(fx.post("r", keyed("again", "k")).await, Outcome::Committed);
+    assert_eq!(fx.post("r", keyed("again", "k")).await, PostAnswer::Committed);
     assert_eq!(fx.letters(key).await, ["first"]);
     fx.turn(Turn { delivered, change: Some(change(Status::Suspended, Some(5))), ..turn(key) }).await;
-    assert_eq!(fx.post("r", keyed("after delivery", "k")).await, Outcome::Committed);
+    assert_eq!(fx.post("r", keyed("after delivery", "k")).await, PostAnswer::Committed);
     assert_eq!(fx.letters(key).await, [""; 0]);
     let run = fx.run("r").await;
     assert_eq!((run.inbox_seq, run.wake_at), (1, Some(5)));
@@ -53,7 +55,7 @@ pub async fn a_run_that_ended_or_is_stuck_keeps_its_letters_and_sleeps_on(fx: Fi
         let id = status.as_str();
         let key = fx.create(new_run(id, taken_by(ADA))).await;
         fx.turn(Turn { change: Some(change(status, None)), ..turn(key) }).await;
-        assert_eq!(fx.post(id, letter("late")).await, Outcome::Committed);
+        assert_eq!(fx.post(id, letter("late")).await, PostAnswer::Committed);
         let run = fx.run(id).await;
         assert_eq!((run.status, run.wake_at, run.inbox_seq), (status, None, 1));
         assert_eq!(fx.letters(key).await, ["late"]);
@@ -80,7 +82,7 @@ pub async fn a_turn_delivers_letters_of_its_own_run_only(fx: Fixture) {
     let other = fx.create(new_run("other", taken_by(ADA))).await;
     fx.post("other", letter("theirs")).await;
     let theirs = fx.inbox(other).await[0].sequence;
-    assert_eq!(fx.turn(Turn { delivered: vec![theirs, theirs + 50], ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { delivered: vec![theirs, theirs + 50], ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.letters(other).await, ["theirs"]);
 }
 
@@ -98,7 +100,7 @@ pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let stuck = Turn { change: Some(change(Status::Stuck, None)), returned: vec![keyed("back", "op 1")], ..turn(key) };
     for _ in 0..2 {
-        assert_eq!(fx.turn(stuck.clone()).await, Outcome::Committed);
+        assert_eq!(fx.turn(stuck.clone()).await, TurnAnswer::Committed);
     }
     assert_eq!(fx.letters(key).await, ["back"]);
 }
@@ -106,16 +108,16 @@ pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
 pub async fn a_run_is_given_back_unless_a_letter_came(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let post = Write::Post { run: "r".into(), letter: letter("one"), unstick: false };
-    let release = |inbox_seq| Write::Release { run: key, fence: FENCE, inbox_seq };
-    assert_eq!(fx.group(&[post, release(0)]).await, [Outcome::Committed, Outcome::Unread]);
+    let post = Post { run: "r".into(), letter: letter("one"), unstick: false };
+    let release = |inbox_seq| Release { run: key, fence: FENCE, inbox_seq };
+    assert_eq!(fx.commit_both(post, release(0)).await, (PostAnswer::Committed, ReleaseAnswer::Unread));
     assert_eq!(fx.run("r").await.fence, FENCE, "it stays with its owner");
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
-    assert_eq!(fx.commit(release(1)).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+    assert_eq!(fx.commit(release(1)).await, ReleaseAnswer::Committed);
     let run = fx.run("r").await;
     assert_eq!((run.fence, run.inbox_seq), (Fence { owner: 0, epoch: 1 }, 1));
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
-    assert_eq!(fx.commit(release(1)).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
+    assert_eq!(fx.commit(release(1)).await, ReleaseAnswer::Fenced);
 }
 
 pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
@@ -125,7 +127,7 @@ pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
     for (run, fence) in [(key, Fence { owner: BOB, epoch: 1 }), (key, Fence { owner: ADA, epoch: 2 }), (key + 1, FENCE)]
     {
         for inbox_seq in [0, 1] {
-            assert_eq!(fx.release(run, fence, inbox_seq).await, Outcome::Fenced);
+            assert_eq!(fx.release(run, fence, inbox_seq).await, ReleaseAnswer::Fenced);
         }
     }
     assert_eq!(fx.run("r").await.fence, FENCE);
@@ -143,8 +145,8 @@ pub async fn an_engine_is_told_once_which_of_its_runs_got_letters(fx: Fixture) {
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key, other]);
     assert_eq!(fx.store.news(ADA).await.unwrap(), [0; 0]);
     let process = fx.another();
-    let post = Write::Post { run: "other".into(), letter: letter("from elsewhere"), unstick: false };
-    assert_eq!(commit(&*process, post).await, Outcome::Committed);
+    let post = Post { run: "other".into(), letter: letter("from elsewhere"), unstick: false };
+    assert_eq!(commit(&*process, post).await, PostAnswer::Committed);
     assert_eq!(fx.store.news(ADA).await.unwrap(), [other]);
 }
 
@@ -155,13 +157,13 @@ pub async fn a_letter_can_make_a_stuck_run_due(fx: Fixture) {
     fx.turn(Turn { change: Some(stuck), ..turn(key) }).await;
     fx.post("r", letter("x")).await;
     assert_eq!(fx.run("r").await.status, Status::Stuck);
-    let urgent = || Write::Post { run: "r".into(), letter: letter("y"), unstick: true };
-    assert_eq!(fx.commit(urgent()).await, Outcome::Committed);
+    let urgent = || Post { run: "r".into(), letter: letter("y"), unstick: true };
+    assert_eq!(fx.commit(urgent()).await, PostAnswer::Committed);
     let run = fx.run("r").await;
     assert_eq!((run.status, run.stuck, run.fence.owner), (Status::Running, None, 0));
     assert_eq!(fx.claim(ADA, 0).await.len(), 1);
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced, "under the old claim");
-    assert_eq!(fx.commit(urgent()).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced, "under the old claim");
+    assert_eq!(fx.commit(urgent()).await, PostAnswer::Committed);
     assert_eq!(fx.run("r").await.fence, Fence { owner: ADA, epoch: 2 }, "one that is not stuck stays where it is");
 }
 
@@ -178,7 +180,7 @@ pub async fn a_letter_that_nobody_wanted_stays_and_wakes_nobody(fx: Fixture) {
         change: Some(change(Status::Suspended, Some(10_000))),
         ..turn(key)
     };
-    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
     let left: Vec<_> = fx.inbox(key).await.iter().map(|letter| (letter.sequence, letter.unread)).collect();
     assert_eq!(left, [(letters[0].sequence, true)]);
     drop(right);

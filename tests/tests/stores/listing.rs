@@ -1,6 +1,8 @@
 //! `Store::list` and `Store::counts`.
 
-use workflow_runtime::store::{Child, Counts, Effects, Filter, NewRun, Outcome, Position, Status, Turn, Write};
+use workflow_runtime::store::{
+    Child, Counts, DeleteAnswer, Effects, Filter, NewRun, Position, Status, Turn, TurnAnswer, Write,
+};
 
 use crate::fixture::*;
 
@@ -17,7 +19,7 @@ async fn created(fx: &Fixture, id: &str, workflow: &str, created_at: u64, attrib
 
 async fn ends(fx: &Fixture, run: i64, status: Status) {
     let done = Turn { row: Some(row(1, 2)), change: Some(change(status, None)), ..turn(run) };
-    assert!(matches!(fx.turn(done).await, Outcome::Committed | Outcome::Told));
+    assert!(matches!(fx.turn(done).await, TurnAnswer::Committed | TurnAnswer::CommittedAndNotified));
 }
 
 async fn list(fx: &Fixture, filter: Filter) -> String {
@@ -148,7 +150,7 @@ pub async fn a_page_begins_where_the_last_one_ended_whatever_came_and_went(fx: F
     created(&fx, "new", ORDERS, 99, &[("color", "red")]).await;
     // The last one of the page, and one of the next page.
     for run in [keys[4], keys[2]] {
-        assert_eq!(fx.commit(delete(run)).await, Outcome::Committed);
+        assert_eq!(fx.commit(delete(run)).await, DeleteAnswer::Committed);
     }
     assert_eq!(page(&fx, &every(), place, 2).await.0, "3 1");
     assert_eq!(page(&fx, &red, place, 2).await.0, "3 1");

@@ -7,7 +7,10 @@ use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 use workflow_runtime::engine::System;
-use workflow_runtime::store::{Execution, First, Follow, Followed, NewChunk, Outcome, Status, Store, Turn, Write};
+use workflow_runtime::store::{
+    AppendChunk, AppendChunkAnswer, CreateAnswer, Execution, First, Follow, Followed, NewChunk, Post, PostAnswer,
+    Status, Store, Turn, TurnAnswer, Write,
+};
 
 use crate::fixture::*;
 
@@ -66,7 +69,7 @@ pub async fn what_concerns_nobody_else_is_told_to_nobody(fx: Fixture) {
         Turn { row: Some(row(1, 2)), delivered, change: Some(change(Status::Suspended, Some(7))), ..turn(key) },
         Turn { row: Some(row(1, 3)), change: Some(change(Status::Completed, None)), ..turn(other) },
     ];
-    assert_eq!(fx.group(&turns.map(Write::Turn)).await, [Outcome::Committed, Outcome::Committed]);
+    assert_eq!(fx.group(&turns).await, [TurnAnswer::Committed, TurnAnswer::Committed]);
     fx.claim(ADA, 0).await;
     assert_eq!(ear.told().await, [""; 0]);
 }
@@ -75,17 +78,17 @@ pub async fn a_group_is_told_once(fx: Fixture) {
     let other = fx.another();
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     fx.create(new_run("ours", taken_by(ADA))).await;
-    assert!(matches!(commit(&*other, Write::Create(new_run("theirs", taken_by(BOB)))).await, Outcome::Created(_)));
+    assert!(matches!(commit(&*other, new_run("theirs", taken_by(BOB))).await, CreateAnswer::Created(_)));
     let mut ear = Ear::new(&fx).await;
-    let starts = (0..5).map(|n| Write::Create(new_run(&format!("n{n}"), First::Letter(letter("begin")))));
+    let starts = (0..5).map(|n| new_run(&format!("n{n}"), First::Letter(letter("begin"))));
     fx.group(&starts.collect::<Vec<_>>()).await;
     assert_eq!(ear.told().await, ["d"]);
-    let post = |run: &str| Write::Post { run: run.into(), letter: letter("x"), unstick: false };
+    let post = |run: &str| Post { run: run.into(), letter: letter("x"), unstick: false };
     let bob = format!("h{}", BOB.cast_signed());
     fx.group(&[post("ours"), post("theirs")]).await;
     assert_eq!(ear.told().await, [&*bob]);
-    let both = [post("theirs"), Write::Create(new_run("n", First::Letter(letter("begin")))), post("theirs")];
-    fx.group(&both).await;
+    let start = new_run("n", First::Letter(letter("begin")));
+    fx.group::<Write>(&[post("theirs").into(), start.into(), post("theirs").into()]).await;
     assert_eq!(ear.told().await, [format!("d {bob}")]);
 }
 
@@ -93,8 +96,8 @@ pub async fn a_letter_from_elsewhere_is_noticed_by_the_holder_only(fx: Fixture) 
     let (other, third) = (fx.another(), fx.another());
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let post = Write::Post { run: "r".into(), letter: letter("x"), unstick: false };
-    assert_eq!(commit(&*third, post).await, Outcome::Committed);
+    let post = Post { run: "r".into(), letter: letter("x"), unstick: false };
+    assert_eq!(commit(&*third, post).await, PostAnswer::Committed);
     noticed(&*fx.store).await;
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
     // What comes behind it is noticed, and it alone.
@@ -121,7 +124,7 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
         assert_eq!(client.followed(), Followed::Runs(vec![]));
         let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
         let outcome = fx.turn(end).await;
-        assert_eq!(outcome, if child { Outcome::Told } else { Outcome::Committed });
+        assert_eq!(outcome, if child { TurnAnswer::CommittedAndNotified } else { TurnAnswer::Committed });
         noticed(&*client).await;
         assert_eq!(client.followed(), Followed::Runs(vec![id]));
     }
@@ -134,13 +137,13 @@ pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
     let write = |id| {
         let execution = Execution { generation: 0, op: 1, step: "s".into(), attempt: 1, epoch: 1 };
         let chunk = NewChunk { stream: "numbers".into(), id, value: Some("1".into()) };
-        Write::Chunk { run: key, owner: ADA, execution, into: None, chunk, most: 10 }
+        AppendChunk { run: key, owner: ADA, execution, into: None, chunk, most: 10 }
     };
     let mut ear = Ear::new(&fx).await;
-    assert_eq!(fx.commit(write(1)).await, Outcome::Committed);
+    assert_eq!(fx.commit(write(1)).await, AppendChunkAnswer::Committed);
     assert_eq!(ear.told().await, [""; 0]);
     client.follow(key, &"r".into(), Follow::Chunks).await.unwrap();
-    assert_eq!(fx.commit(write(2)).await, Outcome::Committed);
+    assert_eq!(fx.commit(write(2)).await, AppendChunkAnswer::Committed);
     assert_eq!(ear.told().await, [format!("a{key}")]);
     noticed(&*client).await;
 }
@@ -165,7 +168,7 @@ pub async fn who_begins_to_follow_is_told_that_there_may_have_been_rows(fx: Fixt
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     // It is not known for sure here any more where the run's journal ends.
     let again = Turn { row: Some(row(0, 9)), ..turn(key) };
-    assert_eq!(fx.turn(Turn { change: Some(change(Status::Suspended, None)), ..again }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { change: Some(change(Status::Suspended, None)), ..again }).await, TurnAnswer::Fenced);
     client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
     noticed(&*client).await;
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));

@@ -1,6 +1,6 @@
 //! `Store::acquire`.
 
-use workflow_runtime::store::{Fence, Outcome, Turn};
+use workflow_runtime::store::{ClaimAnswer, Fence, ReleaseAnswer, Turn, TurnAnswer};
 
 use crate::fixture::*;
 
@@ -22,11 +22,15 @@ pub async fn the_writes_of_an_engine_that_lost_the_right_are_refused(fx: Fixture
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     drop(right);
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed, "nobody else has it yet");
+    assert_eq!(
+        fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await,
+        TurnAnswer::Committed,
+        "nobody else has it yet"
+    );
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
-    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Fenced);
-    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
+    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, ReleaseAnswer::Fenced);
+    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, ClaimAnswer::Fenced);
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
@@ -35,27 +39,27 @@ pub async fn an_engine_that_gets_the_right_again_keeps_its_runs(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     drop(right);
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
 }
 
 pub async fn an_engine_that_another_process_took_over_from_writes_nothing_more(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     drop(right);
     let other = fx.another();
     let _right = other.acquire(BOB).await.unwrap().unwrap();
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
 pub async fn a_claim_ends_what_was_written_under_the_one_before(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
-    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+    assert_eq!(fx.release(key, Fence { owner: ADA, epoch: 1 }, 0).await, ReleaseAnswer::Committed);
     assert_eq!(fx.claim(ADA, u64::MAX).await.len(), 1);
-    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
     let next = Turn { row: Some(row(2, 3)), fence: Fence { owner: ADA, epoch: 2 }, ..turn(key) };
-    assert_eq!(fx.turn(next).await, Outcome::Committed);
+    assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
 }

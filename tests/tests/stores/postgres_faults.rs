@@ -1,7 +1,7 @@
 //! What the errors of a database say of a commit.
 
 use workflow_runtime::Code;
-use workflow_runtime::store::{Outcome, Write};
+use workflow_runtime::store::{Answer, Claim, ClaimAnswer, CreateAnswer, Write};
 
 use crate::fixture::*;
 
@@ -56,7 +56,7 @@ case! {
         assert_eq!(made().await, 0);
         database.batch_execute("DROP TRIGGER refuse_last ON runs").await.unwrap();
         let outcomes = fx.group(&group).await;
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Created(_))), "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Answer::Create(CreateAnswer::Created(_)))), "{outcomes:?}");
         assert_eq!((outcomes.len(), made().await), (300, 300));
     }
 }
@@ -69,10 +69,10 @@ case! {
         let _right = fx.execute(ADA).await;
         fx.parked("a", ORDERS, 1).await;
         let late = fx.another();
-        let again = Write::Claim { owner: ADA, now: 1, workflows: workflows(), limit: 9, again: true };
-        assert!(matches!(fx.commit(again).await, Outcome::Claimed(runs) if runs.len() == 1));
+        let again = Claim { owner: ADA, now: 1, workflows: workflows(), limit: 9, again: true };
+        assert!(matches!(fx.commit(again).await, ClaimAnswer::Claimed(runs) if runs.len() == 1));
         fx.parked("b", ORDERS, 1).await;
-        assert_eq!(commit(&*late, claim(ADA, 1)).await, Outcome::Fenced);
+        assert_eq!(commit(&*late, claim(ADA, 1)).await, ClaimAnswer::Fenced);
         assert_eq!(fx.run("b").await.fence.owner, 0);
         assert_eq!(fx.claim(ADA, 1).await.len(), 1, "whoever knows of it goes on");
     }

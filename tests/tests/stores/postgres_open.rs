@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use workflow_harness::postgres::{Cluster, url};
 use workflow_runtime::Code;
-use workflow_runtime::store::{Outcome, PostgresOptions, PostgresStore, Store, Turn, Write};
+use workflow_runtime::store::{ClaimAnswer, CreateAnswer, Post, PostgresOptions, PostgresStore, Store, Turn, Write};
 
 use crate::fixture::*;
 
@@ -66,7 +66,7 @@ case! {
         assert_eq!(version().await, newest);
         let store = PostgresStore::open(&url).await.unwrap();
         let _right = store.acquire(BOB).await.unwrap();
-        assert!(matches!(commit(&store, claim(BOB, 1)).await, Outcome::Claimed(runs) if runs.len() == 1));
+        assert!(matches!(commit(&store, claim(BOB, 1)).await, ClaimAnswer::Claimed(runs) if runs.len() == 1));
     }
 }
 
@@ -250,7 +250,7 @@ case! {
         let cluster = Cluster::start();
         let store = PostgresStore::open(&cluster.address.url()).await.unwrap();
         let right = store.acquire(ADA).await.unwrap().unwrap();
-        let Outcome::Created(key) = commit(&store, Write::Create(new_run("r", taken_by(ADA)))).await else {
+        let CreateAnswer::Created(key) = commit(&store, new_run("r", taken_by(ADA))).await else {
             panic!("not created")
         };
         for index in 1..4 {
@@ -262,7 +262,7 @@ case! {
         }
         assert_eq!(store.journal(key, 0, 0, 10).await.unwrap().len(), 4);
         let client = PostgresStore::open(&cluster.address.url()).await.unwrap();
-        commit(&client, Write::Post { run: "r".into(), letter: letter("x"), unstick: false }).await;
+        commit(&client, Post { run: "r".into(), letter: letter("x"), unstick: false }).await;
         while store.news(ADA).await.unwrap() != [key] {
             store.changed(&workflow_runtime::engine::System).await;
         }

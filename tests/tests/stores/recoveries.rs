@@ -1,6 +1,6 @@
 //! What happens to the runs of an engine that died.
 
-use workflow_runtime::store::{Fence, First, Outcome, RunKey, Status, Turn, Write};
+use workflow_runtime::store::{Fence, First, ReleaseAnswer, RunKey, Status, Turn, TurnAnswer, Unstick};
 
 use crate::fixture::*;
 
@@ -36,7 +36,7 @@ pub async fn the_count_starts_again_when_the_journal_grows(fx: Fixture) {
     let right = fx.execute(3).await;
     let run = fx.claim(3, 0).await.remove(0);
     assert_eq!(run.recoveries, 3);
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence: run.fence, ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence: run.fence, ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.run("r").await.recoveries, 0);
     drop(right);
     assert_eq!(recover(&fx, 4).await, (1, 5));
@@ -49,7 +49,7 @@ pub async fn a_run_that_was_given_back_is_no_recovery(fx: Fixture) {
     let right = fx.execute(2).await;
     let run = fx.claim(2, 0).await.remove(0);
     assert_eq!(run.recoveries, 2);
-    assert_eq!(fx.release(key, run.fence, 0).await, Outcome::Committed);
+    assert_eq!(fx.release(key, run.fence, 0).await, ReleaseAnswer::Committed);
     drop(right);
     assert_eq!(recover(&fx, 3).await, (2, 4), "it still has not got further");
     assert_eq!(recover(&fx, 4).await, (3, 5));
@@ -81,7 +81,7 @@ pub async fn a_stuck_run_that_goes_on_is_counted_anew(fx: Fixture) {
     let run = fx.claim(2, 0).await.remove(0);
     assert_eq!(run.recoveries, 2);
     fx.turn(Turn { change: Some(change(Status::Stuck, None)), fence: run.fence, ..turn(key) }).await;
-    fx.commit(Write::Unstick { build: "build=2".to_owned() }).await;
+    fx.commit(Unstick { build: "build=2".to_owned() }).await;
     assert_eq!(fx.claim(2, 0).await[0].recoveries, 0);
     drop(right);
     assert_eq!(recover(&fx, 3).await, (1, 5));

@@ -1,8 +1,10 @@
 //! `Write::Delete` and `Write::Clean`.
 
 use workflow_runtime::store::{
-    About, Child, Close, Continuation, Effects, Ended, Execution, Expired, Fence, Filter, First, NewChunk, NewRun,
-    Open, Outcome, Portion, RowChange, RunKey, Settle, Status, TokenLabel, Turn, Watch, Write,
+    About, Answer, AppendChunk, AppendChunkAnswer, Child, Clean, CleanAnswer, Close, Continuation, CreateAnswer,
+    Delete, DeleteAnswer, Deliver, DeliverAnswer, Effects, Ended, Execution, Expired, Fence, Filter, First, NewChunk,
+    NewRun, Noticed, Open, Portion, PostAnswer, Release, ReleaseAnswer, RowChange, RunKey, Settle, Status, TokenLabel,
+    Turn, TurnAnswer, Watch, Write,
 };
 
 use crate::fixture::*;
@@ -26,13 +28,13 @@ fn chunk(id: u128) -> NewChunk {
     NewChunk { stream: MARK.into(), id, value: Some(format!("\"{MARK} {id}\"").into()) }
 }
 
-fn by(run: RunKey, number: u32, into: Option<&str>, id: u128) -> Write {
+fn by(run: RunKey, number: u32, into: Option<&str>, id: u128) -> AppendChunk {
     let (execution, into) = (attempt(number, 1), into.map(Into::into));
-    Write::Chunk { run, owner: ADA, execution, into, chunk: chunk(id), most: 1_000 }
+    AppendChunk { run, owner: ADA, execution, into, chunk: chunk(id), most: 1_000 }
 }
 
-fn deliver(token: &str, hold_until: Option<u64>) -> Write {
-    Write::Deliver { token: token.into(), letter: keyed(MARK, &format!("{MARK} {token}")), hold_until, now: 1_000 }
+fn deliver(token: &str, hold_until: Option<u64>) -> Deliver {
+    Deliver { token: token.into(), letter: keyed(MARK, &format!("{MARK} {token}")), hold_until, now: 1_000 }
 }
 
 /// The end of a run, behind one row of its journal.
@@ -43,7 +45,7 @@ fn end(run: RunKey, status: Status, at: u64) -> Turn {
 
 async fn ended(fx: &Fixture, id: &str, status: Status, at: u64) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
-    assert!(matches!(fx.turn(end(key, status, at)).await, Outcome::Committed | Outcome::Told));
+    assert!(matches!(fx.turn(end(key, status, at)).await, TurnAnswer::Committed | TurnAnswer::CommittedAndNotified));
     key
 }
 
@@ -53,8 +55,8 @@ async fn unstarted(fx: &Fixture, id: &str, effects: Option<Box<Effects>>) -> Run
     fx.create(NewRun { effects, ..new_run(id, first) }).await
 }
 
-fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Portion) -> Write {
-    Write::Clean { expired, now, runs, most }
+fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Portion) -> Clean {
+    Clean { expired, now, runs, most }
 }
 
 fn until(status: Status, at: u64) -> Expired {
@@ -86,33 +88,37 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     let key = fx.create(NewRun { effects: effects(first), chunks, ..new_run(MARK, taken_by(ADA)) }).await;
     let closes = vec![Close { token: "marked disposed".into(), op: 1 }];
     fx.turn(Turn { effects: effects(Effects { closes, ..Effects::default() }), ..turn(key) }).await;
-    for write in [deliver("marked open", None), by(key, 1, None, 3), by(key, 2, None, 4)] {
-        assert_eq!(fx.commit(write).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("marked open", None)).await, DeliverAnswer::Committed);
+    for write in [by(key, 1, None, 3), by(key, 2, None, 4)] {
+        assert_eq!(fx.commit(write).await, AppendChunkAnswer::Committed);
     }
     fx.post(MARK, keyed(MARK, "marked key")).await;
     // A generation that was, and one that is.
     let start = keyed("start", "marked start");
     let next = Effects { continuation: Some(Continuation { start, payloads: Vec::new() }), ..Effects::default() };
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
-    assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, TurnAnswer::Committed);
     let fence = fx.claim(ADA, 1_000).await[0].fence;
     let told = effects(Effects { notify: Some(Status::Failed), ..Effects::default() });
     let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: told, ..end(key, Status::Failed, 2_000) };
-    assert_eq!(fx.turn(last).await, Outcome::Committed);
+    assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     assert_ne!(fx.rows(MARK).await, before);
 
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     assert_eq!(fx.rows(MARK).await, before, "it has left something");
     assert_eq!(fx.store.run(MARK).await.unwrap(), None);
     assert_eq!(ids(&fx).await, ["other"]);
     assert!(fx.store.chunks(key, MARK, 0, 10).await.unwrap().gone);
     assert_eq!(fx.store.token("marked open").await.unwrap(), None);
-    assert_eq!(fx.commit(deliver("marked open", None)).await, Outcome::Unknown);
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Unknown);
-    assert_eq!(fx.post(MARK, letter("late")).await, Outcome::Unknown);
+    assert_eq!(fx.commit(deliver("marked open", None)).await, DeliverAnswer::Unknown);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown);
+    assert_eq!(fx.post(MARK, letter("late")).await, PostAnswer::Unknown);
     // Who is watched by it goes on.
     let other = fx.run("other").await.key;
-    assert!(matches!(fx.turn(end(other, Status::Completed, 1)).await, Outcome::Committed | Outcome::Told));
+    assert!(matches!(
+        fx.turn(end(other, Status::Completed, 1)).await,
+        TurnAnswer::Committed | TurnAnswer::CommittedAndNotified
+    ));
 }
 
 pub async fn a_run_that_has_not_ended_is_not_deleted(fx: Fixture) {
@@ -124,7 +130,7 @@ pub async fn a_run_that_has_not_ended_is_not_deleted(fx: Fixture) {
     let parked = fx.parked("parked", ORDERS, 5_000).await;
     let before = fx.rows("r").await;
     for run in [suspended, stuck, pending, parked] {
-        assert_eq!(fx.commit(delete(run)).await, Outcome::Unended);
+        assert_eq!(fx.commit(delete(run)).await, DeleteAnswer::Unended);
     }
     assert_eq!(fx.rows("r").await, before, "and nothing has changed");
     drop(right);
@@ -140,41 +146,50 @@ pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx
     let watches = vec![Watch { run: "created".into(), op: 4, refusal: letter("refused") }];
     let doing = effects(Effects { watches, ..Effects::default() });
     let waits = fx.create(NewRun { effects: doing, ..new_run("waits", taken_by(ADA)) }).await;
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     let told = fx.inbox(waits).await;
     assert_eq!((told.len(), &*told[0].body, &told[0].about), (1, &b"farewell"[..], &Some(About::Ended(4))));
     assert_eq!(fx.run("waits").await.wake_at, Some(0), "it is due");
     fx.turn(Turn { delivered: vec![told[0].sequence], ..end(waits, Status::Completed, 1) }).await;
-    assert_eq!(fx.commit(delete(waits)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(waits)).await, DeleteAnswer::Committed);
     assert_eq!(fx.rows(MARK).await, before);
 }
 
 pub async fn who_writes_under_the_fence_of_a_deleted_run_is_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = ended(&fx, "r", Status::Completed, 1).await;
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     // Another one, by the same engine under the same epoch.
     let other = fx.create(new_run("other", taken_by(ADA))).await;
     assert_ne!(other, key, "a key is not used twice");
     let before = fx.rows("late").await;
-    let late = [
-        Write::Turn(Turn { row: Some(row(1, 7)), chunks: vec![chunk(1)], ..turn(key) }),
-        Write::Turn(Turn { returned: vec![letter("late")], ..turn(key) }),
-        Write::Turn(end(key, Status::Failed, 9)),
-        Write::Turn(Turn { effects: effects(Effects { state: Some("1".into()), ..Effects::default() }), ..turn(key) }),
-        by(key, 1, None, 5),
-        by(key, 1, Some("other"), 6),
-        Write::Release { run: key, fence: Fence { owner: ADA, epoch: 1 }, inbox_seq: 0 },
+    let late: [Write; 7] = [
+        Turn { row: Some(row(1, 7)), chunks: vec![chunk(1)], ..turn(key) }.into(),
+        Turn { returned: vec![letter("late")], ..turn(key) }.into(),
+        end(key, Status::Failed, 9).into(),
+        Turn { effects: effects(Effects { state: Some("1".into()), ..Effects::default() }), ..turn(key) }.into(),
+        by(key, 1, None, 5).into(),
+        by(key, 1, Some("other"), 6).into(),
+        Release { run: key, fence: Fence { owner: ADA, epoch: 1 }, inbox_seq: 0 }.into(),
     ];
+    let fenced = |answer: &Answer| {
+        let chunk = Answer::AppendChunk(AppendChunkAnswer::Fenced);
+        [Answer::Turn(TurnAnswer::Fenced), Answer::Release(ReleaseAnswer::Fenced), chunk].contains(answer)
+    };
     for write in &late {
-        assert_eq!(fx.group(std::slice::from_ref(write)).await, [Outcome::Fenced], "{write:?}");
+        assert!(fx.group(std::slice::from_ref(write)).await.iter().all(fenced), "{write:?}");
     }
-    assert!(fx.group(&late).await.iter().all(|outcome| *outcome == Outcome::Fenced));
-    assert_eq!(fx.commit(by(other, 1, Some("r"), 6)).await, Outcome::Fenced, "it has no streams any more");
+    assert!(fx.group(&late).await.iter().all(fenced));
+    assert_eq!(fx.commit(by(other, 1, Some("r"), 6)).await, AppendChunkAnswer::Fenced, "it has no streams any more");
     assert_eq!(fx.rows("late").await, before);
     let again = Turn { row: Some(row(1, 2)), ..turn(other) };
-    let group = [Write::Turn(end(other, Status::Completed, 9)), delete(other), Write::Turn(again)];
-    assert_eq!(fx.group(&group).await, [Outcome::Committed, Outcome::Committed, Outcome::Fenced]);
+    let group = [end(other, Status::Completed, 9).into(), delete(other).into(), again.into()];
+    let expected = [
+        Answer::Turn(TurnAnswer::Committed),
+        Answer::Delete(DeleteAnswer::Committed),
+        Answer::Turn(TurnAnswer::Fenced),
+    ];
+    assert_eq!(fx.group::<Write>(&group).await, expected);
 }
 
 pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
@@ -182,12 +197,12 @@ pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
     let key = ended(&fx, "r", Status::Failed, 1).await;
     let begun = new_run("r", First::Letter(letter("begin")));
     let again = NewRun { token: 77, args_digest: [8; 32], ..begun };
-    let outcomes = fx.group(&[delete(key), Write::Create(again)]).await;
+    let answers = fx.commit_both(delete(key), again).await;
     let run = fx.run("r").await;
-    assert_eq!(outcomes, [Outcome::Committed, Outcome::Created(run.key)]);
+    assert_eq!(answers, (DeleteAnswer::Committed, CreateAnswer::Created(run.key)));
     assert_eq!((run.status, run.args_digest, run.key == key), (Status::Pending, [8; 32], false));
     assert_eq!(fx.letters(run.key).await, ["begin"]);
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Unknown, "the other one is not meant");
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown, "the other one is not meant");
     assert_eq!(fx.run("r").await, run);
     assert_eq!(fx.claim(ADA, 1_000).await.len(), 1);
 }
@@ -200,7 +215,7 @@ pub async fn children_stay_when_their_parent_is_deleted(fx: Fixture) {
     let doing = effects(Effects { children, ..Effects::default() });
     let parent = fx.create(NewRun { effects: doing, ..new_run("parent", taken_by(ADA)) }).await;
     fx.turn(end(parent, Status::Failed, 1)).await;
-    assert_eq!(fx.commit(delete(parent)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(parent)).await, DeleteAnswer::Committed);
     for id in ["waited for", "let go"] {
         assert_eq!(fx.run(id).await.parent.as_deref(), Some("parent"));
     }
@@ -210,8 +225,8 @@ pub async fn children_stay_when_their_parent_is_deleted(fx: Fixture) {
     let run = claimed.iter().find(|run| &*run.id == "waited for").unwrap();
     let last = Turn { row: Some(row(0, 1)), fence: run.fence, ..end(run.key, Status::Completed, 5) };
     // Who waited for it is no more.
-    assert!(matches!(fx.turn(last).await, Outcome::Committed | Outcome::Told));
-    assert_eq!(fx.commit(delete(run.key)).await, Outcome::Committed);
+    assert!(matches!(fx.turn(last).await, TurnAnswer::Committed | TurnAnswer::CommittedAndNotified));
+    assert_eq!(fx.commit(delete(run.key)).await, DeleteAnswer::Committed);
     assert_eq!(fx.store.children("parent").await.unwrap(), ["let go".into()]);
 }
 
@@ -221,19 +236,19 @@ pub async fn what_a_deleted_run_wrote_to_streams_of_others_stays_what_it_was(fx:
     let before = fx.rows(MARK).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     for (number, id) in [(1, 1), (2, 2), (3, 3)] {
-        assert_eq!(fx.commit(by(key, number, Some("caller"), id)).await, Outcome::Committed);
-        assert_eq!(fx.commit(by(key, number, None, id)).await, Outcome::Committed);
+        assert_eq!(fx.commit(by(key, number, Some("caller"), id)).await, AppendChunkAnswer::Committed);
+        assert_eq!(fx.commit(by(key, number, None, id)).await, AppendChunkAnswer::Committed);
     }
     let settle = |attempt, succeeded| Settle { op: 3, attempt, succeeded };
     fx.turn(Turn { settles: vec![settle(1, false), settle(2, true)], ..turn(key) }).await;
-    assert_eq!(fx.commit(by(key, 2, Some("caller"), 9)).await, Outcome::Fenced, "it was settled");
+    assert_eq!(fx.commit(by(key, 2, Some("caller"), 9)).await, AppendChunkAnswer::Fenced, "it was settled");
     fx.turn(end(key, Status::Completed, 1)).await;
     let seen = fx.store.chunks(caller, MARK, 0, 10).await.unwrap();
     assert_eq!(seen.rows.iter().map(|row| row.discarded).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     assert_eq!(fx.store.chunks(caller, MARK, 0, 10).await.unwrap(), seen);
     fx.turn(end(caller, Status::Completed, 2)).await;
-    assert_eq!(fx.commit(delete(caller)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(caller)).await, DeleteAnswer::Committed);
     let left = fx.rows(MARK).await;
     assert!(left.iter().all(|(table, count)| before.get(table).is_some_and(|before| before >= count)), "{left:?}");
     assert_eq!(ids(&fx).await.len(), 0);
@@ -249,13 +264,13 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
     }
     fx.turn(end(key, Status::Completed, 1)).await;
     let most = Portion { rows: 10, bytes: 1 << 20 };
-    assert_eq!(fx.commit(Write::Delete { run: key, most, farewell: letter("farewell") }).await, Outcome::Committed);
+    assert_eq!(fx.commit(Delete { run: key, most, farewell: letter("farewell") }).await, DeleteAnswer::Committed);
     assert_eq!(fx.store.run("r").await.unwrap(), None);
     assert!(fx.store.chunks(key, MARK, 0, 10).await.unwrap().gone);
     // Its id may have another one by then, which keeps what it has.
     let again = fx.create(NewRun { token: 77, chunks: vec![chunk(1)], ..new_run("r", taken_by(ADA)) }).await;
     let mut parts = 0;
-    while fx.commit(clean(Vec::new(), 0, 5, most)).await == (Outcome::Cleaned { more: true }) {
+    while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;
         assert!(parts < 50, "it does not come to its end");
     }
@@ -266,10 +281,10 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
     // Few bytes at a time are at least a row.
     let small = Portion { rows: 1_000, bytes: 1 };
     assert_eq!(
-        fx.commit(Write::Delete { run: again, most: small, farewell: letter("farewell") }).await,
-        Outcome::Committed
+        fx.commit(Delete { run: again, most: small, farewell: letter("farewell") }).await,
+        DeleteAnswer::Committed
     );
-    while fx.commit(clean(Vec::new(), 0, 5, small)).await == (Outcome::Cleaned { more: true }) {}
+    while fx.commit(clean(Vec::new(), 0, 5, small)).await == (CleanAnswer { more: true }) {}
     assert_eq!(fx.rows(MARK).await, before);
 }
 
@@ -292,9 +307,9 @@ pub async fn runs_that_have_expired_are_removed_those_that_ended_first_first(fx:
     assert_eq!(ended_before(4).await.unwrap(), None);
     assert_eq!(fx.store.ended_before(Status::Cancelled, 0).await.unwrap(), None);
     let expired = vec![until(completed, 30), until(failed, 9)];
-    assert_eq!(fx.commit(clean(expired.clone(), 0, 2, ALL)).await, Outcome::Cleaned { more: true });
+    assert_eq!(fx.commit(clean(expired.clone(), 0, 2, ALL)).await, CleanAnswer { more: true });
     assert_eq!(ids(&fx).await, ["c 30", "c 40", "f 10", "going"]);
-    assert_eq!(fx.commit(clean(expired, 0, 2, ALL)).await, Outcome::Cleaned { more: false });
+    assert_eq!(fx.commit(clean(expired, 0, 2, ALL)).await, CleanAnswer { more: false });
     assert_eq!(ids(&fx).await, ["c 40", "f 10", "going"]);
     let last = ended_before(0).await.unwrap().unwrap();
     let just_before = Ended { run: last.run - 1, ..last };
@@ -315,9 +330,9 @@ pub async fn a_run_whose_end_is_yet_to_be_told_does_not_expire(fx: Fixture) {
     let expired = || clean(vec![until(completed, 30)], 0, 1, ALL);
     fx.commit(expired()).await;
     assert_eq!(ids(&fx).await, ["untold"]);
-    assert_eq!(fx.commit(expired()).await, Outcome::Cleaned { more: false });
+    assert_eq!(fx.commit(expired()).await, CleanAnswer { more: false });
     let notice = fx.store.notices(&[completed], 0, 10).await.unwrap().remove(0);
-    fx.commit(Write::Noticed { sequence: notice.sequence }).await;
+    fx.commit(Noticed { sequence: notice.sequence }).await;
     fx.commit(expired()).await;
     assert_eq!(ids(&fx).await.len(), 0);
 }
@@ -328,15 +343,14 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     fx.commit(deliver("marked early", Some(2_000))).await;
     fx.commit(deliver("marked late", Some(4_000))).await;
     fx.commit(deliver("marked both", Some(2_000))).await;
-    let second =
-        Write::Deliver { token: "marked both".into(), letter: letter("2"), hold_until: Some(4_000), now: 1_000 };
+    let second = Deliver { token: "marked both".into(), letter: letter("2"), hold_until: Some(4_000), now: 1_000 };
     fx.commit(second).await;
     let promised = effects(Effects { opens: vec![open("marked promise", None)], ..Effects::default() });
     let key = fx.create(NewRun { effects: promised, ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(deliver("marked promise", None)).await;
     fx.commit(clean(Vec::new(), 2_000, 5, ALL)).await;
     assert!(fx.store.token("marked early").await.unwrap().is_some(), "its time has not passed");
-    assert_eq!(fx.commit(clean(Vec::new(), 2_001, 5, ALL)).await, Outcome::Cleaned { more: false });
+    assert_eq!(fx.commit(clean(Vec::new(), 2_001, 5, ALL)).await, CleanAnswer { more: false });
     assert_eq!(fx.store.token("marked early").await.unwrap(), None);
     for token in ["marked late", "marked both", "marked promise"] {
         assert!(fx.store.token(token).await.unwrap().is_some());
@@ -348,7 +362,7 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     assert_eq!(fx.store.token("marked late").await.unwrap(), None);
     assert!(fx.store.token("marked early").await.unwrap().is_some(), "it is a run's");
     fx.turn(end(key, Status::Completed, 1)).await;
-    assert_eq!(fx.commit(delete(key)).await, Outcome::Committed);
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     assert_eq!(fx.rows(MARK).await, before);
 }
 
@@ -363,13 +377,13 @@ pub async fn who_deletes_a_run_and_who_cleans_it_away_do_not_meet(fx: Fixture) {
     let cleaning = |store: std::sync::Arc<dyn workflow_runtime::store::Store>| async move {
         for _ in 0..40 {
             let write = clean(vec![until(Status::Completed, 100)], 0, 3, ALL);
-            assert!(matches!(commit(&*store, write).await, Outcome::Cleaned { .. }));
+            commit(&*store, write).await;
         }
     };
     let deleting = async {
         for run in runs.iter().rev() {
             let outcome = commit(&*others[2], delete(*run)).await;
-            assert!(matches!(outcome, Outcome::Committed | Outcome::Unknown), "{outcome:?}");
+            assert!(matches!(outcome, DeleteAnswer::Committed | DeleteAnswer::Unknown), "{outcome:?}");
         }
     };
     tokio::join!(biased; cleaning(others[0].clone()), deleting, cleaning(others[1].clone()));

@@ -1,13 +1,14 @@
 //! Runs that go on from the journals of others, or from their own.
 
 use workflow_runtime::store::{
-    Effects, Fence, First, JournalRow, NewChunk, NewRun, Outcome, RowChange, Status, Turn, Write,
+    CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, Reopen, ReopenAnswer, RowChange, Status, Turn,
+    TurnAnswer, UnstickRun, UnstickRunAnswer,
 };
 
 use crate::fixture::*;
 
-fn reopen(generation: u64, rows: Vec<JournalRow>, key: &str) -> Write {
-    Write::Reopen {
+fn reopen(generation: u64, rows: Vec<JournalRow>, key: &str) -> Reopen {
+    Reopen {
         run: "r".into(),
         generation,
         rows,
@@ -18,7 +19,7 @@ fn reopen(generation: u64, rows: Vec<JournalRow>, key: &str) -> Write {
 async fn failed(fx: &Fixture, status: Status) -> i64 {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let end = RowChange { completed_at: Some(700), ..change(status, None) };
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await, TurnAnswer::Committed);
     key
 }
 
@@ -26,34 +27,34 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     {
         let key = failed(&fx, Status::Failed).await;
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, Outcome::Committed);
+        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed);
         let run = fx.run("r").await;
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)));
         assert_eq!((run.fence.owner, run.completed_at, run.recoveries), (0, None, 0));
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, 7), row(1, 8)]);
         assert_eq!(fx.store.journal(key, 0, 0, 9).await.unwrap(), [row(0, 1), row(1, 2)], "what was stays");
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, Outcome::Committed, "sent again");
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 9)], "l")).await, Outcome::Fenced, "and once only");
+        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed, "sent again");
+        assert_eq!(fx.commit(reopen(0, vec![row(0, 9)], "l")).await, ReopenAnswer::Fenced, "and once only");
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
         let claimed = fx.claim(ADA, 9_000).await;
         let fence = claimed[0].fence;
         let stale = Turn { row: Some(row(2, 3)), generation: 1, ..turn(key) };
-        assert_eq!(fx.turn(stale).await, Outcome::Fenced);
+        assert_eq!(fx.turn(stale).await, TurnAnswer::Fenced);
         let next = Turn { row: Some(row(2, 9)), generation: 1, fence, ..turn(key) };
-        assert_eq!(fx.turn(next).await, Outcome::Committed);
+        assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
     }
 }
 
 pub async fn what_has_not_failed_is_not_reopened(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.commit(reopen(0, vec![], "k")).await, Outcome::Unknown);
+    assert_eq!(fx.commit(reopen(0, vec![], "k")).await, ReopenAnswer::Unknown);
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, Outcome::Fenced);
+    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
     let end = RowChange { completed_at: Some(700), ..change(Status::Completed, None) };
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
     let there = fx.run("r").await;
-    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, Outcome::Fenced);
+    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
     assert_eq!((fx.run("r").await, fx.letters(key).await.len()), (there, 0));
     assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), []);
 }
@@ -74,10 +75,10 @@ pub async fn a_run_begins_with_the_journal_of_another(fx: Fixture) {
     assert_eq!(fx.store.attributes("fork").await.unwrap(), [("a".into(), "b".into())]);
     assert_eq!(fx.store.chunks(key, "s", 0, 9).await.unwrap().length, 1);
     let other = NewRun { token: 77, ..new };
-    assert!(matches!(fx.commit(Write::Create(other)).await, Outcome::Exists(row) if row.key == key));
+    assert!(matches!(fx.commit(other).await, CreateAnswer::Exists(row) if row.key == key));
     let claimed = fx.claim(ADA, 9_000).await;
     let next = Turn { row: Some(row(2, 9)), fence: claimed[0].fence, ..turn(key) };
-    assert_eq!(fx.turn(next).await, Outcome::Committed);
+    assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
 }
 
 pub async fn one_stuck_run_is_made_due(fx: Fixture) {
@@ -87,10 +88,10 @@ pub async fn one_stuck_run_is_made_due(fx: Fixture) {
         let stuck = RowChange { stuck: Some("build 1".into()), ..change(Status::Stuck, None) };
         fx.turn(Turn { change: Some(stuck), ..turn(key) }).await;
     }
-    let unstick = |run: &str| Write::UnstickRun { run: run.into() };
-    assert_eq!(fx.commit(unstick("nothing")).await, Outcome::Unknown);
+    let unstick = |run: &str| UnstickRun { run: run.into() };
+    assert_eq!(fx.commit(unstick("nothing")).await, UnstickRunAnswer::Unknown);
     for _ in 0..2 {
-        assert_eq!(fx.commit(unstick("r")).await, Outcome::Committed);
+        assert_eq!(fx.commit(unstick("r")).await, UnstickRunAnswer::Committed);
         assert_eq!((fx.run("r").await.status, fx.run("r").await.wake_at), (Status::Running, Some(0)));
     }
     assert_eq!(fx.run("other").await.status, Status::Stuck);

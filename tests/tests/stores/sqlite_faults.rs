@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use workflow_runtime::Code;
-use workflow_runtime::store::{JournalRow, Outcome, SqliteStore, Store, Synchronous, Turn, Write};
+use workflow_runtime::store::{
+    Answer, CreateAnswer, JournalRow, SqliteStore, Store, Synchronous, Turn, TurnAnswer, Write,
+};
 
 use crate::fixture::*;
 
@@ -45,9 +47,7 @@ fn limit_files(bytes: Option<u64>) {
 async fn commit_on_a_faulty_disk(path: &std::path::Path) {
     let store = SqliteStore::open_waiting(path, Synchronous::Full, Duration::from_millis(20)).unwrap();
     let _right = store.acquire(ADA).await.unwrap().unwrap();
-    let Outcome::Created(key) = commit(&store, Write::Create(new_run("r", taken_by(ADA)))).await else {
-        panic!("not created")
-    };
+    let CreateAnswer::Created(key) = commit(&store, new_run("r", taken_by(ADA))).await else { panic!("not created") };
     limit_files(Some(FILE_BYTES_MAX));
     let body = vec![b'x'; 20 << 10];
     let next = |index| {
@@ -57,7 +57,7 @@ async fn commit_on_a_faulty_disk(path: &std::path::Path) {
     let mut index = 1;
     let failed = loop {
         match store.commit(&next(index)).await {
-            Ok(outcomes) => assert_eq!(outcomes, [Outcome::Committed]),
+            Ok(answers) => assert_eq!(answers, [Answer::Turn(TurnAnswer::Committed)]),
             Err(failed) => break failed,
         }
         index += 1;
@@ -76,7 +76,7 @@ async fn commit_on_a_faulty_disk(path: &std::path::Path) {
     assert!(store.commit(&next(index)).await.unwrap_err().in_doubt, "nor one that certainly commits nothing itself");
     drop(foreign);
     for _ in 0..2 {
-        assert_eq!(store.commit(&next(index)).await.unwrap(), [Outcome::Committed]);
+        assert_eq!(store.commit(&next(index)).await.unwrap(), [Answer::Turn(TurnAnswer::Committed)]);
     }
     drop(store);
     let store = SqliteStore::open(path, Synchronous::Full).unwrap();

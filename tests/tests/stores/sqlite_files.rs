@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use workflow_runtime::store::{First, Outcome, SqliteStore, Store, Synchronous, Write};
+use workflow_runtime::store::{Answer, CreateAnswer, First, SqliteStore, Store, Synchronous, Write};
 use workflow_runtime::{Code, Error};
 
 use crate::fixture::*;
@@ -161,7 +161,7 @@ case! {
         says(&format!("{error:?}"), &["another program keeps it locked"]);
         foreign.execute_batch("ROLLBACK").unwrap();
         assert!(store.acquire(ADA).await.unwrap().is_some(), "a right that could not be written down is not kept");
-        assert!(matches!(store.commit(&group).await.unwrap()[..], [Outcome::Created(_)]));
+        assert!(matches!(store.commit(&group).await.unwrap()[..], [Answer::Create(CreateAnswer::Created(_))]));
     }
 }
 

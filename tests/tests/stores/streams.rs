@@ -1,7 +1,8 @@
 //! Streams: `Turn::chunks`, `Turn::settles` and `Write::Chunk`.
 
 use workflow_runtime::store::{
-    ChunkPage, Execution, Fence, NewChunk, NewRun, Outcome, RunKey, Settle, Status, Turn, Write,
+    Answer, AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Fence, NewChunk, NewRun, RunKey, Settle, Status,
+    Turn, TurnAnswer, Write,
 };
 
 use crate::fixture::*;
@@ -19,8 +20,8 @@ fn end(stream: &str) -> NewChunk {
     NewChunk { stream: stream.into(), id: 0, value: None }
 }
 
-fn by(run: RunKey, execution: Execution, chunk: NewChunk) -> Write {
-    Write::Chunk { run, owner: ADA, execution, into: None, chunk, most: 5 }
+fn by(run: RunKey, execution: Execution, chunk: NewChunk) -> AppendChunk {
+    AppendChunk { run, owner: ADA, execution, into: None, chunk, most: 5 }
 }
 
 async fn page(fx: &Fixture, run: RunKey, stream: &str) -> ChunkPage {
@@ -38,7 +39,7 @@ async fn values(fx: &Fixture, run: RunKey, stream: &str) -> String {
 
 async fn settle(fx: &Fixture, run: RunKey, attempt: u32, succeeded: bool) {
     let settles = vec![Settle { op: 3, attempt, succeeded }];
-    assert_eq!(fx.turn(Turn { settles, ..turn(run) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { settles, ..turn(run) }).await, TurnAnswer::Committed);
 }
 
 pub async fn chunks_are_numbered_in_their_order(fx: Fixture) {
@@ -47,11 +48,13 @@ pub async fn chunks_are_numbered_in_their_order(fx: Fixture) {
     let key = fx.create(NewRun { chunks, ..new_run("r", taken_by(ADA)) }).await;
     let chunks = vec![new_chunk("s", 3, "2"), new_chunk("s", 4, "3")];
     let writes = [
-        by(key, attempt(1), new_chunk("s", 2, "1")),
-        Write::Turn(Turn { row: Some(row(1, 2)), chunks, ..turn(key) }),
-        by(key, attempt(1), new_chunk("s", 5, "4")),
+        by(key, attempt(1), new_chunk("s", 2, "1")).into(),
+        Turn { row: Some(row(1, 2)), chunks, ..turn(key) }.into(),
+        by(key, attempt(1), new_chunk("s", 5, "4")).into(),
     ];
-    assert_eq!(fx.group(&writes).await, [Outcome::Committed, Outcome::Committed, Outcome::Committed]);
+    let chunk = Answer::AppendChunk(AppendChunkAnswer::Committed);
+    let expected = [chunk.clone(), Answer::Turn(TurnAnswer::Committed), chunk];
+    assert_eq!(fx.group::<Write>(&writes).await, expected);
     let page = page(&fx, key, "s").await;
     assert_eq!((page.length, page.ended), (5, false));
     for (row, index) in page.rows.iter().zip(0..) {
@@ -88,38 +91,31 @@ pub async fn a_chunk_that_is_sent_again_is_there_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let writes = [by(key, attempt(1), new_chunk("s", 7, "1")), by(key, attempt(1), end("s"))];
-    let turn = Write::Turn(Turn { row: Some(row(1, 2)), chunks: vec![new_chunk("u", 1, "2")], ..turn(key) });
+    let turn = Turn { row: Some(row(1, 2)), chunks: vec![new_chunk("u", 1, "2")], ..turn(key) };
     for _ in 0..2 {
-        assert_eq!(fx.group(&writes).await, [Outcome::Committed, Outcome::Committed]);
-        assert_eq!(fx.commit(turn.clone()).await, Outcome::Committed);
+        assert_eq!(fx.group(&writes).await, [AppendChunkAnswer::Committed, AppendChunkAnswer::Committed]);
+        assert_eq!(fx.commit(turn.clone()).await, TurnAnswer::Committed);
     }
     assert_eq!((values(&fx, key, "s").await, values(&fx, key, "u").await), ("1".into(), "2".into()));
     settle(&fx, key, 1, true).await;
     let ended =
         Turn { row: Some(row(2, 3)), change: Some(change(Status::Completed, None)), ..crate::fixture::turn(key) };
     fx.turn(ended).await;
-    assert_eq!(fx.commit(writes[0].clone()).await, Outcome::Committed, "also after the run has ended");
+    assert_eq!(fx.commit(writes[0].clone()).await, AppendChunkAnswer::Committed, "also after the run has ended");
 }
 
 pub async fn a_stale_owner_writes_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let stale = [
-        Write::Chunk {
-            run: key,
-            owner: BOB,
-            execution: attempt(1),
-            into: None,
-            chunk: new_chunk("s", 1, "1"),
-            most: 5,
-        },
+        AppendChunk { run: key, owner: BOB, execution: attempt(1), into: None, chunk: new_chunk("s", 1, "1"), most: 5 },
         by(key, Execution { epoch: 0, ..attempt(1) }, new_chunk("s", 1, "1")),
         by(key, Execution { generation: 1, ..attempt(1) }, new_chunk("s", 1, "1")),
         by(key + 1, attempt(1), new_chunk("s", 1, "1")),
         by(key, Execution { epoch: 0, ..attempt(1) }, end("s")),
     ];
     for write in stale {
-        assert_eq!(fx.commit(write).await, Outcome::Fenced);
+        assert_eq!(fx.commit(write).await, AppendChunkAnswer::Fenced);
     }
     let turn = Turn {
         row: Some(row(1, 2)),
@@ -128,7 +124,7 @@ pub async fn a_stale_owner_writes_nothing(fx: Fixture) {
         settles: vec![Settle { op: 3, attempt: 1, succeeded: false }],
         ..turn(key)
     };
-    assert_eq!(fx.turn(turn).await, Outcome::Fenced);
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Fenced);
     assert_eq!(page(&fx, key, "s").await, ChunkPage::default());
     assert!(fx.store.streams(key).await.unwrap().is_empty());
 }
@@ -137,11 +133,11 @@ pub async fn a_stream_that_is_closed_takes_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { chunks: vec![new_chunk("s", 1, "1"), end("s")], ..new_run("r", taken_by(ADA)) }).await;
     assert!(page(&fx, key, "s").await.ended);
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 2, "2"))).await, Outcome::Closed);
-    assert_eq!(fx.commit(by(key, attempt(1), end("s"))).await, Outcome::Closed);
-    assert_eq!(fx.commit(by(key, attempt(1), end("t"))).await, Outcome::Committed, "a stream can be empty");
+    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 2, "2"))).await, AppendChunkAnswer::Closed);
+    assert_eq!(fx.commit(by(key, attempt(1), end("s"))).await, AppendChunkAnswer::Closed);
+    assert_eq!(fx.commit(by(key, attempt(1), end("t"))).await, AppendChunkAnswer::Committed, "a stream can be empty");
     let turn = Turn { row: Some(row(1, 2)), chunks: vec![new_chunk("s", 3, "3"), new_chunk("t", 4, "4")], ..turn(key) };
-    assert_eq!(fx.turn(turn).await, Outcome::Committed);
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
     assert_eq!((values(&fx, key, "s").await, page(&fx, key, "t").await.length), ("1".into(), 0));
     assert!(page(&fx, key, "t").await.ended);
 }
@@ -150,10 +146,10 @@ pub async fn a_full_stream_can_still_be_closed(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     for id in 1..=5 {
-        assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", id, "1"))).await, Outcome::Committed);
+        assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", id, "1"))).await, AppendChunkAnswer::Committed);
     }
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 6, "1"))).await, Outcome::Full);
-    assert_eq!(fx.commit(by(key, attempt(1), end("s"))).await, Outcome::Committed);
+    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 6, "1"))).await, AppendChunkAnswer::Full);
+    assert_eq!(fx.commit(by(key, attempt(1), end("s"))).await, AppendChunkAnswer::Committed);
     assert_eq!(page(&fx, key, "s").await.length, 5);
 }
 
@@ -163,7 +159,7 @@ pub async fn the_end_of_a_run_ends_its_streams(fx: Fixture) {
     fx.commit(by(key, attempt(1), new_chunk("s", 1, "1"))).await;
     let chunks = vec![new_chunk("s", 2, "2")];
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), chunks, ..turn(key) }).await;
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 3, "3"))).await, Outcome::Finished);
+    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 3, "3"))).await, AppendChunkAnswer::Finished);
     assert_eq!(values(&fx, key, "s").await, "[1] 2", "an attempt that was never settled did not succeed");
     assert!(page(&fx, key, "s").await.ended && page(&fx, key, "never").await.ended);
 }
@@ -175,12 +171,12 @@ pub async fn what_a_failed_attempt_wrote_is_discarded(fx: Fixture) {
     fx.commit(by(key, attempt(1), end("s"))).await;
     assert!(page(&fx, key, "s").await.ended);
     settle(&fx, key, 1, false).await;
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, Outcome::Fenced, "it is over");
+    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, AppendChunkAnswer::Fenced, "it is over");
     assert!(!page(&fx, key, "s").await.ended, "it is open again");
     fx.commit(by(key, attempt(2), new_chunk("s", 2, "2"))).await;
     assert_eq!(values(&fx, key, "s").await, "[1] 2");
     settle(&fx, key, 2, true).await;
-    assert_eq!(fx.commit(by(key, attempt(2), new_chunk("s", 9, "9"))).await, Outcome::Fenced);
+    assert_eq!(fx.commit(by(key, attempt(2), new_chunk("s", 9, "9"))).await, AppendChunkAnswer::Fenced);
     settle(&fx, key, 2, false).await;
     let turn = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
     fx.turn(turn).await;
@@ -201,17 +197,21 @@ pub async fn what_an_attempt_wrote_that_died_is_discarded(fx: Fixture) {
     assert_eq!(values(&fx, key, "s").await, "0 [1] 2");
     let again = Execution { epoch, ..attempt(1) };
     let chunk = new_chunk("s", 4, "1");
-    let write = Write::Chunk { run: key, owner: BOB, execution: again, into: None, chunk, most: 5 };
-    assert_eq!(fx.commit(write).await, Outcome::Committed, "whom the dead attempt closed it to is open again");
+    let write = AppendChunk { run: key, owner: BOB, execution: again, into: None, chunk, most: 5 };
+    assert_eq!(
+        fx.commit(write).await,
+        AppendChunkAnswer::Committed,
+        "whom the dead attempt closed it to is open again"
+    );
     assert_eq!(values(&fx, key, "s").await, "0 [1] 2 1");
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, Outcome::Fenced);
+    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, AppendChunkAnswer::Fenced);
 }
 
 pub async fn an_attempt_writes_to_the_stream_of_another_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let caller = fx.create(new_run("caller", taken_by(ADA))).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let to = |run: &str, id: u128, value: &str| Write::Chunk {
+    let to = |run: &str, id: u128, value: &str| AppendChunk {
         run: key,
         owner: ADA,
         execution: attempt(1),
@@ -219,14 +219,14 @@ pub async fn an_attempt_writes_to_the_stream_of_another_run(fx: Fixture) {
         chunk: new_chunk("s", id, value),
         most: 5,
     };
-    assert_eq!(fx.commit(to("caller", 1, "1")).await, Outcome::Committed);
-    assert_eq!(fx.commit(to("caller", 1, "1")).await, Outcome::Committed, "once");
-    assert_eq!(fx.commit(to("nobody", 2, "2")).await, Outcome::Fenced);
+    assert_eq!(fx.commit(to("caller", 1, "1")).await, AppendChunkAnswer::Committed);
+    assert_eq!(fx.commit(to("caller", 1, "1")).await, AppendChunkAnswer::Committed, "once");
+    assert_eq!(fx.commit(to("nobody", 2, "2")).await, AppendChunkAnswer::Fenced);
     assert_eq!(fx.store.chunks(key, "s", 0, 10).await.unwrap().length, 0);
     let settle = Settle { op: 3, attempt: 1, succeeded: true };
     let last = Turn { settles: vec![settle], change: Some(change(Status::Completed, None)), ..turn(key) };
-    assert_eq!(fx.turn(last).await, Outcome::Committed);
+    assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     let page = fx.store.chunks(caller, "s", 0, 10).await.unwrap();
     assert_eq!((page.length, page.rows[0].discarded, page.ended), (1, false, false), "what succeeded counts");
-    assert_eq!(fx.commit(to("caller", 3, "3")).await, Outcome::Finished);
+    assert_eq!(fx.commit(to("caller", 3, "3")).await, AppendChunkAnswer::Finished);
 }

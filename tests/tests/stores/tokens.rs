@@ -1,8 +1,8 @@
 //! Tokens: `Effects::opens`, `Effects::closes` and `Write::Deliver`.
 
 use workflow_runtime::store::{
-    About, Child, Close, Effects, Fence, First, Letter, NewRun, Open, Outcome, RunKey, Status, TokenLabel, TokenRow,
-    TokenState, Turn, Write,
+    About, Child, Close, Deliver, DeliverAnswer, Effects, Fence, First, Letter, NewRun, Open, RunKey, Status,
+    TokenLabel, TokenRow, TokenState, Turn, TurnAnswer,
 };
 
 use crate::fixture::*;
@@ -24,8 +24,8 @@ fn promise(token: &str) -> Open {
     Open { op: None, label: TokenLabel::default(), ..open(token, 0) }
 }
 
-fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Write {
-    Write::Deliver { token: token.into(), letter, hold_until, now: 1_000 }
+fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Deliver {
+    Deliver { token: token.into(), letter, hold_until, now: 1_000 }
 }
 
 async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
@@ -55,7 +55,7 @@ fn text(text: &str, about: Option<&str>) -> (String, Option<String>) {
 pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     assert_eq!((fx.run("r").await.inbox_seq, fx.run("r").await.wake_at), (1, Some(0)));
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
@@ -69,7 +69,7 @@ pub async fn a_delivery_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     for text in ["x", "again"] {
-        assert_eq!(fx.commit(deliver("t", keyed(text, "k"), None)).await, Outcome::Committed);
+        assert_eq!(fx.commit(deliver("t", keyed(text, "k"), None)).await, DeliverAnswer::Committed);
     }
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
@@ -81,9 +81,9 @@ pub async fn a_token_is_one_runs_at_a_time(fx: Fixture) {
     assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))]);
     assert_eq!(fx.run("other").await.inbox_seq, 1);
     let again = Turn { row: Some(row(1, 2)), effects: opens(vec![open("t", 8)]), ..turn(key) };
-    assert_eq!(fx.turn(again).await, Outcome::Committed);
+    assert_eq!(fx.turn(again).await, TurnAnswer::Committed);
     assert_eq!(inbox(&fx, key).await, [text("refused", Some("r"))], "nor another operation's of the same run");
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await[1], text("x", Some("7")));
 }
 
@@ -94,9 +94,9 @@ pub async fn a_token_that_was_disposed_of_can_be_told_and_taken_again(fx: Fixtur
     fx.turn(Turn { row: Some(row(1, 2)), effects: closes(vec![close(6)]), ..turn(key) }).await;
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open, "by its own operation only");
     fx.turn(Turn { row: Some(row(2, 3)), effects: closes(vec![close(7)]), ..turn(key) }).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Disposed);
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Disposed);
     let other = with_hook(&fx, "other", "t", 3).await;
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, other).await, [text("y", Some("3"))]);
     assert_eq!(inbox(&fx, key).await, []);
 }
@@ -105,21 +105,21 @@ pub async fn the_end_of_a_run_ends_its_tokens(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, Outcome::Finished);
-    assert_eq!(fx.commit(deliver("nothing", letter("x"), None)).await, Outcome::Unknown);
+    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Finished);
+    assert_eq!(fx.commit(deliver("nothing", letter("x"), None)).await, DeliverAnswer::Unknown);
     assert_eq!(inbox(&fx, key).await, []);
 }
 
 pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (letter, until) in [(keyed("x", "k"), 2_000), (keyed("again", "k"), 5_000), (letter("late"), 1_999)] {
-        assert_eq!(fx.commit(deliver("t", letter, Some(until))).await, Outcome::Committed);
+        assert_eq!(fx.commit(deliver("t", letter, Some(until))).await, DeliverAnswer::Committed);
     }
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Unknown, "nobody is there to take it");
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Unknown, "nobody is there to take it");
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().run, None);
     let key = with_hook(&fx, "r", "t", 7).await;
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
-    assert_eq!(fx.commit(deliver("t", keyed("once more", "k"), None)).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("once more", "k"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await.len(), 1, "the key is known for as long as the run is");
 }
 
@@ -128,15 +128,15 @@ pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture)
     let first = First::Letter(letter("begin"));
     fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", first) }).await;
     for text in ["x", "y"] {
-        assert_eq!(fx.commit(deliver("t", letter(text), None)).await, Outcome::Committed);
+        assert_eq!(fx.commit(deliver("t", letter(text), None)).await, DeliverAnswer::Committed);
     }
     let other = with_hook(&fx, "other", "t", 3).await;
     assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "it is promised");
     let key = fx.claim(ADA, 10).await[0].key;
     assert_eq!(inbox(&fx, key).await, [text("begin", None)]);
     let taken = Turn { row: Some(row(0, 2)), effects: opens(vec![open("t", 7)]), ..turn(key) };
-    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed);
-    assert_eq!(fx.turn(taken).await, Outcome::Committed, "sent again it changes nothing");
+    assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed);
+    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed, "sent again it changes nothing");
     assert_eq!(inbox(&fx, key).await, [text("begin", None), text("x", Some("7")), text("y", Some("7"))]);
 }
 
@@ -146,7 +146,7 @@ pub async fn what_was_held_for_a_run_that_ends_is_its_own(fx: Fixture) {
     fx.commit(deliver("t", letter("x"), None)).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Failed, None)), ..turn(key) }).await;
     assert_eq!(inbox(&fx, key).await, [text("x", None)]);
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, Outcome::Finished);
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Finished);
 }
 
 pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
@@ -156,7 +156,7 @@ pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
     let closes = vec![Close { token: "t".into(), op: 7 }];
     let effects = Effects { opens: vec![open("u", 8)], closes, ..Effects::default() };
     let turn = Turn { row: Some(row(1, 2)), fence: stale, effects: Some(Box::new(effects)), ..turn(key) };
-    assert_eq!(fx.turn(turn).await, Outcome::Fenced);
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Fenced);
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open);
     assert_eq!(fx.store.token("u").await.unwrap(), None);
 }
@@ -169,13 +169,13 @@ fn once(token: &str, op: u64) -> Open {
 pub async fn a_token_that_takes_one_letter_is_disposed_of_by_it(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
-    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, Outcome::Committed);
-    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, Outcome::Disposed);
-    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, Outcome::Committed, "it was sent again");
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Disposed);
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed, "it was sent again");
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     let again = Turn { row: Some(row(1, 2)), effects: opens(vec![once("t", 8)]), ..turn(key) };
-    assert_eq!(fx.turn(again).await, Outcome::Committed);
-    assert_eq!(fx.commit(deliver("t", keyed("z", "m"), None)).await, Outcome::Committed);
+    assert_eq!(fx.turn(again).await, TurnAnswer::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("z", "m"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7")), text("z", Some("8"))]);
 }
 
@@ -183,15 +183,15 @@ pub async fn two_letters_of_a_group_to_a_token_that_takes_one(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
     let outcomes = fx.group(&[deliver("t", keyed("x", "k"), None), deliver("t", keyed("y", "l"), None)]).await;
-    assert_eq!(outcomes, [Outcome::Committed, Outcome::Disposed]);
+    assert_eq!(outcomes, [DeliverAnswer::Committed, DeliverAnswer::Disposed]);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
 pub async fn a_letter_that_was_held_for_a_token_that_takes_one(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), Some(9_000))).await, Outcome::Committed);
+    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), Some(9_000))).await, DeliverAnswer::Committed);
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
-    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, Outcome::Disposed);
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Disposed);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
@@ -207,7 +207,7 @@ pub async fn the_open_tokens_of_a_run_and_of_its_children(fx: Fixture) {
     let child = fx.claim(ADA, 9_000).await.into_iter().find(|row| &*row.id == "child").unwrap();
     let opens =
         Turn { row: Some(row(0, 9)), effects: opens(vec![open("a", 1)]), fence: child.fence, ..turn(child.key) };
-    assert_eq!(fx.turn(opens).await, Outcome::Committed);
+    assert_eq!(fx.turn(opens).await, TurnAnswer::Committed);
     let before = fx.store.open_tokens(key).await.unwrap();
     let names = |tokens: &[(std::sync::Arc<str>, TokenRow)]| -> Vec<(String, Option<String>)> {
         tokens.iter().map(|(name, row)| (name.to_string(), row.run.as_deref().map(str::to_owned))).collect()

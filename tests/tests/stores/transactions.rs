@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use workflow_runtime::store::{Outcome, Status, Turn, Write};
+use workflow_runtime::store::{Post, PostAnswer, Status, Turn, TurnAnswer, Write};
 
 use crate::fixture::*;
 
@@ -28,11 +28,11 @@ pub async fn what_the_database_rolls_back_is_sent_again(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     conflicts(&fx, 4).await;
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     // And a transaction of several statements, all of it.
-    let post = Write::Post { run: "r".into(), letter: letter("x"), unstick: false };
-    let next = Write::Turn(Turn { row: Some(row(2, 3)), ..turn(key) });
-    assert_eq!(fx.group(&[post, next]).await, [Outcome::Committed, Outcome::Committed]);
+    let post = Post { run: "r".into(), letter: letter("x"), unstick: false };
+    let next = Turn { row: Some(row(2, 3)), ..turn(key) };
+    assert_eq!(fx.commit_both(post, next).await, (PostAnswer::Committed, TurnAnswer::Committed));
     assert_eq!((fx.journal(key).await.len(), fx.letters(key).await), (3, vec!["x".to_owned()]));
 }
 
@@ -54,11 +54,11 @@ pub async fn a_statement_that_takes_too_long_is_in_doubt(fx: Fixture) {
     let mut database = fx.database().await;
     let holds = database.transaction().await.unwrap();
     holds.batch_execute("SELECT 1 FROM runs FOR UPDATE; SELECT 1 FROM workers FOR UPDATE").await.unwrap();
-    let next = [Write::Turn(Turn { row: Some(row(1, 2)), ..turn(key) })];
-    let failed = fx.store.commit(&next).await.unwrap_err();
+    let next = [Turn { row: Some(row(1, 2)), ..turn(key) }];
+    let failed = fx.store.commit(&next.clone().map(Write::Turn)).await.unwrap_err();
     assert!(failed.in_doubt && failed.error.to_string().contains("in time"), "{failed:?}");
     holds.rollback().await.unwrap();
-    assert_eq!(fx.group(&next).await, [Outcome::Committed], "it is sent again, whatever became of the first");
+    assert_eq!(fx.group(&next).await, [TurnAnswer::Committed], "it is sent again, whatever became of the first");
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
@@ -79,7 +79,7 @@ pub async fn a_change_without_a_row_is_never_a_statement_by_itself(fx: Fixture) 
     let wait = change(Status::Suspended, Some(77));
     let with_row = Turn { row: Some(row(1, 2)), change: Some(wait.clone()), ..turn(key) };
     assert!(fx.store.commit(&[Write::Turn(with_row)]).await.is_err(), "one with a row is");
-    assert_eq!(fx.turn(Turn { change: Some(wait), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { change: Some(wait), ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.run("r").await.wake_at, Some(77));
 }
 
@@ -90,7 +90,7 @@ pub async fn statements_need_not_be_prepared(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.post("r", keyed("x", "k")).await;
     let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
-    assert_eq!(fx.turn(end).await, Outcome::Committed);
+    assert_eq!(fx.turn(end).await, TurnAnswer::Committed);
     assert_eq!(fx.letters(key).await, ["x"]);
 }
 
@@ -100,8 +100,8 @@ pub async fn a_process_that_falls_silent_in_a_transaction_keeps_no_run(fx: Fixtu
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     // Several statements, so a transaction. It is polled until it has the lock of the run, and then no more.
-    let post = Write::Post { run: "r".into(), letter: letter("silent"), unstick: false };
-    let group = [post.clone(), Write::Turn(Turn { row: Some(row(1, 2)), ..turn(key) })];
+    let post = Post { run: "r".into(), letter: letter("silent"), unstick: false };
+    let group = [post.clone().into(), Turn { row: Some(row(1, 2)), ..turn(key) }.into()];
     let database = fx.database().await;
     let mut silent = fx.store.commit(&group);
     while !database.query("SELECT 1 FROM runs FOR UPDATE SKIP LOCKED", &[]).await.unwrap().is_empty() {
@@ -109,9 +109,9 @@ pub async fn a_process_that_falls_silent_in_a_transaction_keeps_no_run(fx: Fixtu
         assert!(polled.is_pending(), "it was not stopped in time: {polled:?}");
     }
     let other = fx.another();
-    let post = commit(&*other, Write::Post { run: "r".into(), letter: letter("other"), unstick: false });
+    let post = commit(&*other, Post { run: "r".into(), letter: letter("other"), unstick: false });
     let posted = tokio::time::timeout(Duration::from_secs(60), post).await;
-    assert_eq!(posted.expect("the lock is given up in time"), Outcome::Committed);
+    assert_eq!(posted.expect("the lock is given up in time"), PostAnswer::Committed);
     assert!(silent.await.is_err(), "what it had done is rolled back");
     assert_eq!(fx.letters(key).await, ["other"]);
 }

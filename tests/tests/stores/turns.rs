@@ -1,6 +1,9 @@
 //! `Write::Turn`.
 
-use workflow_runtime::store::{Fence, First, Outcome, RowChange, RunKey, Status, Turn, Write};
+use workflow_runtime::store::{
+    Answer, CreateAnswer, Fence, First, Post, PostAnswer, Release, ReleaseAnswer, RowChange, RunKey, Status, Turn,
+    TurnAnswer, Write,
+};
 
 use crate::fixture::*;
 
@@ -24,7 +27,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
     };
     let taken =
         Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };
-    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
     assert_eq!(fx.letters(key).await, ["two", "three"]);
     let run = fx.run("r").await;
@@ -38,7 +41,7 @@ pub async fn what_a_turn_leaves_alone_stays(fx: Fixture) {
     let key = started(&fx, "r").await;
     fx.post("r", letter("one")).await;
     let before = fx.run("r").await;
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.run("r").await, before);
     assert_eq!(fx.letters(key).await, ["one"]);
 }
@@ -53,7 +56,7 @@ pub async fn a_time_of_start_or_end_is_set_once(fx: Fixture) {
         ..change(Status::Running, Some(0))
     };
     for change in [times(None, Some("s")), times(Some(1), None), times(Some(2), None), times(None, None)] {
-        assert_eq!(fx.turn(Turn { change: Some(change), ..turn(key) }).await, Outcome::Committed);
+        assert_eq!(fx.turn(Turn { change: Some(change), ..turn(key) }).await, TurnAnswer::Committed);
     }
     let run = fx.run("r").await;
     assert_eq!((run.started_at, run.completed_at, run.stuck), (Some(1), Some(1), None));
@@ -74,29 +77,29 @@ pub async fn a_turn_under_another_fence_is_refused(fx: Fixture) {
         Turn { run: key + 1, row: Some(row(0, 2)), ..next.clone() },
     ];
     for turn in wrong {
-        assert_eq!(fx.turn(turn.clone()).await, Outcome::Fenced, "{turn:?}");
+        assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Fenced, "{turn:?}");
     }
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
     assert_eq!(fx.store.journal(key, 1, 0, 10).await.unwrap(), []);
-    assert_eq!(fx.turn(next).await, Outcome::Committed);
+    assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
 }
 
 pub async fn a_turn_that_leaves_a_gap_is_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     for index in [2, 3, i64::MAX as u64] {
-        assert_eq!(fx.turn(Turn { row: Some(row(index, 2)), ..turn(key) }).await, Outcome::Fenced, "{index}");
+        assert_eq!(fx.turn(Turn { row: Some(row(index, 2)), ..turn(key) }).await, TurnAnswer::Fenced, "{index}");
     }
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
     let gap = First::Turn { owner: ADA, row: row(1, 1), change: change(Status::Running, Some(0)) };
-    assert_eq!(fx.commit(Write::Create(new_run("gap", gap))).await, Outcome::Fenced);
+    assert_eq!(fx.commit(new_run("gap", gap)).await, CreateAnswer::Fenced);
     assert_eq!(fx.store.run("gap").await.unwrap(), None);
 }
 
 pub async fn another_turn_at_an_index_that_is_there_is_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
-    assert_eq!(fx.turn(Turn { row: Some(row(0, 2)), ..turn(key) }).await, Outcome::Fenced);
+    assert_eq!(fx.turn(Turn { row: Some(row(0, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
 }
 
@@ -113,27 +116,27 @@ pub async fn a_turn_that_is_sent_again_changes_nothing(fx: Fixture) {
     };
     let later = Turn { row: Some(row(2, 3)), change: Some(change(Status::Suspended, Some(5))), ..turn(key) };
     for turn in [&taken, &taken, &later, &taken, &later] {
-        assert_eq!(fx.turn(turn.clone()).await, Outcome::Committed);
+        assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Committed);
     }
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
     assert_eq!(fx.letters(key).await, ["back"]);
     assert_eq!((fx.run("r").await.status, fx.run("r").await.wake_at), (Status::Suspended, Some(5)));
     let twice = Turn { row: Some(row(3, 4)), ..turn(key) };
-    let outcomes = fx.group(&[Write::Turn(twice.clone()), Write::Turn(twice)]).await;
-    assert_eq!(outcomes, [Outcome::Committed, Outcome::Committed], "also within one group");
+    let outcomes = fx.group(&[twice.clone(), twice]).await;
+    assert_eq!(outcomes, [TurnAnswer::Committed, TurnAnswer::Committed], "also within one group");
 }
 
 pub async fn a_turn_that_is_sent_again_is_recognised_after_the_run_changed_hands(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     let taken = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
-    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed);
+    assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed);
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.turn(taken.clone()).await, Outcome::Committed, "nobody has taken it up yet");
+    assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed, "nobody has taken it up yet");
     let claimed = fx.claim(BOB, 0).await;
     assert_eq!(claimed[0].fence, Fence { owner: BOB, epoch: 2 });
-    assert_eq!(fx.turn(taken).await, Outcome::Committed);
+    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
     assert_eq!(fx.run("r").await, claimed[0]);
 }
 
@@ -157,7 +160,7 @@ pub async fn a_refused_turn_changes_nothing(fx: Fixture) {
         Turn { row: Some(row(5, 9)), ..full },
     ];
     for turn in refused {
-        assert_eq!(fx.turn(turn.clone()).await, Outcome::Fenced, "{turn:?}");
+        assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Fenced, "{turn:?}");
     }
     assert_eq!((fx.run("r").await, fx.inbox(key).await), before);
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
@@ -167,16 +170,22 @@ pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let keys = [started(&fx, "a").await, started(&fx, "b").await, started(&fx, "c").await];
     let group = [
-        Write::Turn(Turn { row: Some(row(1, 2)), ..turn(keys[0]) }),
-        Write::Turn(Turn { row: Some(row(7, 2)), ..turn(keys[1]) }),
-        Write::Turn(Turn { row: Some(row(1, 2)), fence: Fence { owner: BOB, epoch: 1 }, ..turn(keys[1]) }),
-        Write::Create(new_run("bobs", taken_by(BOB))),
-        Write::Post { run: "nobody".into(), letter: letter("x"), unstick: false },
-        Write::Turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(keys[2]) }),
+        Turn { row: Some(row(1, 2)), ..turn(keys[0]) }.into(),
+        Turn { row: Some(row(7, 2)), ..turn(keys[1]) }.into(),
+        Turn { row: Some(row(1, 2)), fence: Fence { owner: BOB, epoch: 1 }, ..turn(keys[1]) }.into(),
+        new_run("bobs", taken_by(BOB)).into(),
+        Post { run: "nobody".into(), letter: letter("x"), unstick: false }.into(),
+        Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(keys[2]) }.into(),
     ];
-    let expected =
-        [Outcome::Committed, Outcome::Fenced, Outcome::Fenced, Outcome::Fenced, Outcome::Unknown, Outcome::Committed];
-    assert_eq!(fx.group(&group).await, expected);
+    let expected = [
+        Answer::Turn(TurnAnswer::Committed),
+        Answer::Turn(TurnAnswer::Fenced),
+        Answer::Turn(TurnAnswer::Fenced),
+        Answer::Create(CreateAnswer::Fenced),
+        Answer::Post(PostAnswer::Unknown),
+        Answer::Turn(TurnAnswer::Committed),
+    ];
+    assert_eq!(fx.group::<Write>(&group).await, expected);
     let lengths = [fx.journal(keys[0]).await.len(), fx.journal(keys[1]).await.len(), fx.journal(keys[2]).await.len()];
     assert_eq!(lengths, [2, 1, 2]);
     assert_eq!(fx.run("c").await.status, Status::Completed);
@@ -189,12 +198,11 @@ pub async fn a_turn_that_is_there_leaves_its_neighbours_alone(fx: Fixture) {
         for number in 0..3 {
             keys.push(started(&fx, &format!("{name}-{number}")).await);
         }
-        let next = |place: usize, number| {
-            Write::Turn(Turn { row: Some(row(1, number)), change: change.clone(), ..turn(keys[place]) })
-        };
-        assert_eq!(fx.commit(next(0, 2)).await, Outcome::Committed);
-        assert_eq!(fx.group(&[next(0, 2), next(1, 2)]).await, [Outcome::Committed, Outcome::Committed]);
-        let expected = [Outcome::Fenced, Outcome::Committed, Outcome::Committed];
+        let next =
+            |place: usize, number| Turn { row: Some(row(1, number)), change: change.clone(), ..turn(keys[place]) };
+        assert_eq!(fx.commit(next(0, 2)).await, TurnAnswer::Committed);
+        assert_eq!(fx.group(&[next(0, 2), next(1, 2)]).await, [TurnAnswer::Committed, TurnAnswer::Committed]);
+        let expected = [TurnAnswer::Fenced, TurnAnswer::Committed, TurnAnswer::Committed];
         assert_eq!(fx.group(&[next(0, 9), next(1, 2), next(2, 2)]).await, expected);
         for key in keys {
             assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
@@ -209,14 +217,14 @@ pub async fn groups_of_different_runs_can_be_committed_at_once(fx: Fixture) {
         keys.push(started(&fx, &format!("{number}")).await);
     }
     for index in 1..6 {
-        let next = |key: &RunKey| Write::Turn(Turn { row: Some(row(index, 1 + u128::from(index))), ..turn(*key) });
+        let next = |key: &RunKey| Turn { row: Some(row(index, 1 + u128::from(index))), ..turn(*key) };
         let (first, second) = keys.split_at(20);
-        let first: Vec<Write> = first.iter().map(next).collect();
-        let second: Vec<Write> = second.iter().rev().map(next).collect();
-        let new = [Write::Create(new_run(&format!("new-{index}"), taken_by(ADA)))];
+        let first: Vec<Turn> = first.iter().map(next).collect();
+        let second: Vec<Turn> = second.iter().rev().map(next).collect();
+        let new = [new_run(&format!("new-{index}"), taken_by(ADA))];
         let (first, second, new) = tokio::join!(fx.group(&first), fx.group(&second), fx.group(&new));
-        assert!(first.iter().chain(&second).all(|outcome| *outcome == Outcome::Committed), "{first:?} {second:?}");
-        assert!(matches!(new[..], [Outcome::Created(_)]), "{new:?}");
+        assert!(first.iter().chain(&second).all(|outcome| *outcome == TurnAnswer::Committed), "{first:?} {second:?}");
+        assert!(matches!(new[..], [CreateAnswer::Created(_)]), "{new:?}");
     }
     for key in keys {
         assert_eq!(fx.journal(key).await.len(), 6);
@@ -227,32 +235,32 @@ pub async fn writes_of_one_group_take_effect_in_order(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     let fence = Fence { owner: ADA, epoch: 1 };
-    let next = |index| Write::Turn(Turn { row: Some(row(index, u128::from(index) + 1)), ..turn(key) });
+    let next = |index| Turn { row: Some(row(index, u128::from(index) + 1)), ..turn(key) };
     let group = [
-        next(1),
-        next(2),
-        Write::Post { run: "r".into(), letter: letter("one"), unstick: false },
-        Write::Release { run: key, fence, inbox_seq: 0 },
-        Write::Release { run: key, fence, inbox_seq: 1 },
-        next(3),
-        Write::Post { run: "new".into(), letter: letter("too early"), unstick: false },
-        Write::Create(new_run("new", First::Letter(letter("begin")))),
-        Write::Post { run: "new".into(), letter: letter("in time"), unstick: false },
+        next(1).into(),
+        next(2).into(),
+        Post { run: "r".into(), letter: letter("one"), unstick: false }.into(),
+        Release { run: key, fence, inbox_seq: 0 }.into(),
+        Release { run: key, fence, inbox_seq: 1 }.into(),
+        next(3).into(),
+        Post { run: "new".into(), letter: letter("too early"), unstick: false }.into(),
+        new_run("new", First::Letter(letter("begin"))).into(),
+        Post { run: "new".into(), letter: letter("in time"), unstick: false }.into(),
     ];
-    let outcomes = fx.group(&group).await;
+    let answers = fx.group::<Write>(&group).await;
     let new = fx.run("new").await.key;
     let expected = [
-        Outcome::Committed,
-        Outcome::Committed,
-        Outcome::Committed,
-        Outcome::Unread,
-        Outcome::Committed,
-        Outcome::Fenced,
-        Outcome::Unknown,
-        Outcome::Created(new),
-        Outcome::Committed,
+        Answer::Turn(TurnAnswer::Committed),
+        Answer::Turn(TurnAnswer::Committed),
+        Answer::Post(PostAnswer::Committed),
+        Answer::Release(ReleaseAnswer::Unread),
+        Answer::Release(ReleaseAnswer::Committed),
+        Answer::Turn(TurnAnswer::Fenced),
+        Answer::Post(PostAnswer::Unknown),
+        Answer::Create(CreateAnswer::Created(new)),
+        Answer::Post(PostAnswer::Committed),
     ];
-    assert_eq!(outcomes, expected);
+    assert_eq!(answers, expected);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
     assert_eq!(fx.letters(new).await, ["begin", "in time"]);
 }
@@ -269,7 +277,7 @@ pub async fn a_turn_without_a_row_is_fenced_too(fx: Fixture) {
         (false, Fence { owner: ADA, epoch: 1 }, 1),
         (true, Fence { owner: ADA, epoch: 1 }, 0),
     ] {
-        let expected = if right { Outcome::Committed } else { Outcome::Fenced };
+        let expected = if right { TurnAnswer::Committed } else { TurnAnswer::Fenced };
         for turn in [&bare, &changed] {
             assert_eq!(fx.turn(Turn { fence, generation, ..turn.clone() }).await, expected);
         }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use workflow_runtime::engine::System;
-use workflow_runtime::store::{Fence, First, Outcome, PostgresStore, RunRow, Status, Store, Turn, Write};
+use workflow_runtime::store::{
+    Claim, ClaimAnswer, CreateAnswer, Fence, First, PostgresStore, RunRow, Status, Store, Turn, TurnAnswer,
+};
 
 use crate::fixture::*;
 
@@ -23,7 +25,7 @@ fn dies(fx: &Fixture, owner: u64, id: &'static str) {
             let store = PostgresStore::open(&url).await.unwrap();
             let right = store.acquire(owner).await.unwrap().unwrap();
             let first = First::Turn { owner, row: row(0, 1), change: change(Status::Running, Some(0)) };
-            assert!(matches!(commit(&store, Write::Create(new_run(id, first))).await, Outcome::Created(_)));
+            assert!(matches!(commit(&store, new_run(id, first)).await, CreateAnswer::Created(_)));
             std::mem::forget(right);
         });
         runtime.shutdown_background();
@@ -36,8 +38,8 @@ async fn claims(store: &dyn Store, owner: u64) -> Vec<RunRow> {
     let claims = async {
         loop {
             match commit(store, claim(owner, 0)).await {
-                Outcome::Claimed(runs) if runs.is_empty() => store.changed(&System).await,
-                Outcome::Claimed(runs) => return runs,
+                ClaimAnswer::Claimed(runs) if runs.is_empty() => store.changed(&System).await,
+                ClaimAnswer::Claimed(runs) => return runs,
                 other => panic!("not claimed: {other:?}"),
             }
         }
@@ -54,8 +56,8 @@ async fn disjoint(fx: Fixture) {
     let take = async |store: Arc<dyn Store>, owner| {
         let mut taken = Vec::new();
         loop {
-            let claim = Write::Claim { owner, now: 100, workflows: workflows(), limit: 7, again: false };
-            let Outcome::Claimed(runs) = commit(&*store, claim).await else { panic!("not claimed") };
+            let claim = Claim { owner, now: 100, workflows: workflows(), limit: 7, again: false };
+            let ClaimAnswer::Claimed(runs) = commit(&*store, claim).await else { panic!("not claimed") };
             taken.extend(runs);
             if next_due(&*store).await.is_none() {
                 return taken;
@@ -85,9 +87,9 @@ pub async fn any_number_of_engines_execute(fx: Fixture) {
     let other = fx.another();
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     let ada = fx.create(new_run("ada", taken_by(ADA))).await;
-    let bobs = commit(&*other, Write::Create(new_run("bob", taken_by(BOB)))).await;
-    assert!(matches!(bobs, Outcome::Created(_)));
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(ada) }).await, Outcome::Committed);
+    let bobs = commit(&*other, new_run("bob", taken_by(BOB))).await;
+    assert!(matches!(bobs, CreateAnswer::Created(_)));
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(ada) }).await, TurnAnswer::Committed);
 }
 
 pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
@@ -98,9 +100,9 @@ pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
     let runs = claims(&*fx.store, BOB).await;
     assert_eq!((runs[0].fence, runs[0].recoveries), (Fence { owner: BOB, epoch: 2 }, 1));
     let late = Turn { row: Some(row(1, 2)), ..turn(runs[0].key) };
-    assert_eq!(fx.turn(late).await, Outcome::Fenced, "whatever the dead one still sends");
-    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, Outcome::Fenced);
-    assert_eq!(fx.commit(Write::Create(new_run("late", taken_by(ADA)))).await, Outcome::Fenced);
+    assert_eq!(fx.turn(late).await, TurnAnswer::Fenced, "whatever the dead one still sends");
+    assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, ClaimAnswer::Fenced);
+    assert_eq!(fx.commit(new_run("late", taken_by(ADA))).await, CreateAnswer::Fenced);
 }
 
 pub async fn a_run_that_is_locked_keeps_no_other_from_being_taken_over(fx: Fixture) {
@@ -133,7 +135,7 @@ pub async fn a_lease_that_is_given_up_is_free_at_once(fx: Fixture) {
             false => drop(right),
         }
         assert_eq!(claims(&*other, BOB).await[0].key, key);
-        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Fenced);
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
     }
 }
 
@@ -153,7 +155,7 @@ pub async fn a_lease_lasts_as_long_as_it_is_renewed(fx: Fixture) {
     while until().await < first + 4.5 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, Outcome::Committed);
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     assert!(rights.0.lost().now_or_never().is_none() && rights.1.lost().now_or_never().is_none());
 }
 

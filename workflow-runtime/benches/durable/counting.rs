@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Attributes, ChunkPage, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow, Notice,
-    OpenTokens, Outcome, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Write,
+    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow,
+    Notice, OpenTokens, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -77,7 +77,7 @@ impl<S> Counting<S> {
     }
 
     fn count(&self, group: &[Write]) {
-        let claims = |write: &Write| matches!(write, Write::Claim { .. } | Write::Unstick { .. });
+        let claims = |write: &Write| matches!(write, Write::Claim(Claim { .. }) | Write::Unstick(Unstick { .. }));
         self.commits.fetch_add(u64::from(!group.iter().all(claims)), Ordering::Release);
         let sleeps = |change: &RowChange| u64::from(change.status == Status::Suspended);
         let (mut rows, mut suspended) = (0, 0);
@@ -102,7 +102,7 @@ impl<S> Counting<S> {
 }
 
 impl<S: Store> Store for Counting<S> {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let start = Instant::now();
             let outcomes = self.store.commit(group).await?;

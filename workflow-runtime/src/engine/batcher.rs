@@ -13,14 +13,14 @@ use super::environment::Environment;
 use super::telemetry::Metrics;
 use crate::error::{Code, Error};
 use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
-use crate::store::{Failed, Outcome, Ownership, Store, Turn, Write};
+use crate::store::{Answer, Claim, DeleteAnswer, Failed, Ownership, Request, Store, Turn, TurnAnswer, Write};
 
 /// The right to execute, held as long as something may be written under it.
 pub(super) type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
 
 struct Queued {
     write: Write,
-    reply: oneshot::Sender<Result<Outcome, Failed>>,
+    reply: oneshot::Sender<Result<Answer, Failed>>,
     ticket: Ticket,
 }
 
@@ -93,47 +93,46 @@ impl Batcher {
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
-    pub fn send(&self, write: Write) -> impl Future<Output = Result<Outcome, Failed>> + use<> {
-        let (reply, outcome) = oneshot::channel();
+    pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
+        let write = request.into();
+        let (reply, answer) = oneshot::channel();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // A queue that is closed drops the reply, which is the answer.
         let queued = queue
             .as_ref()
             .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
         async move {
-            outcome.await.unwrap_or_else(|_| {
+            let answer = answer.await.unwrap_or_else(|_| {
                 let error = Error::coded(Code::Closed, "the engine stopped before the store had answered");
                 Err(Failed { error, in_doubt: queued, refused: false })
-            })
+            })?;
+            R::answer(answer).ok_or_else(misanswered)
         }
     }
 
     /// Commits a run's turn; called by its driver only. A turn that is alone is committed here: the way to the batches and
     /// back would take a third of the time that a commit takes. As soon as there are others the turns are queued, to be one
     /// commit.
-    pub async fn turn(&self, turn: &Turn) -> Result<Outcome, Failed> {
-        let write = Write::Turn(turn.clone());
+    pub async fn turn(&self, turn: &Turn) -> Result<TurnAnswer, Failed> {
         if let Some(store) = &self.direct
             && let Some(_only) = Ticket::only(&self.in_flight)
         {
-            let commit = store.commit(std::slice::from_ref(&write));
-            let outcomes = match store.blocks() {
+            let write = [Write::Turn(turn.clone())];
+            let commit = store.commit(&write);
+            let answers = match store.blocks() {
                 true => tokio::task::block_in_place(|| commit.now_or_never()),
                 false => Some(commit.await),
             };
-            if let Some(Ok(mut outcomes)) = outcomes
-                && let Some(outcome) = outcomes.pop()
+            if let Some(Ok(mut answers)) = answers
+                && let Some(answer) = answers.pop()
             {
                 self.metrics.committed(1);
-                return Ok(outcome);
+                return Turn::answer(answer).ok_or_else(misanswered);
             }
             // Sent again below, as after any doubt: a turn that was committed after all is recognised.
-            return self.send(write).await.map(|outcome| match outcome {
-                Outcome::Committed => Outcome::Told,
-                other => other,
-            });
+            return self.send(turn.clone()).await.map(notified_after_all);
         }
-        self.send(write).await
+        self.send(turn.clone()).await
     }
 
     /// Takes no more writes; those that are queued are committed.
@@ -203,11 +202,11 @@ async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec
         let (mut writes, replies): (Vec<_>, Vec<_>) =
             part.into_iter().map(|queued| (queued.write, (queued.reply, queued.ticket))).unzip();
         match commit(store, environment, &mut writes).await {
-            Ok(outcomes) => {
+            Ok(answers) => {
                 refusals = 0;
                 metrics.committed(writes.len());
-                for ((reply, _), outcome) in replies.into_iter().zip(outcomes) {
-                    let _ = reply.send(Ok(outcome));
+                for ((reply, _), answer) in replies.into_iter().zip(answers) {
+                    let _ = reply.send(Ok(answer));
                 }
             }
             Err(failed)
@@ -233,34 +232,50 @@ async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec
 
 /// Commits a group. One that is in doubt is sent again, which the store recognises: what had been committed is then
 /// answered as committed. Only a claim has to ask for what it took before.
-async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [Write]) -> Result<Vec<Outcome>, Failed> {
+async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [Write]) -> Result<Vec<Answer>, Failed> {
     let mut doubt = false;
     for delay in RESEND_DELAYS {
         match store.commit(group).await {
             Err(failed) if failed.in_doubt || doubt => {
                 doubt = true;
                 for write in group.iter_mut() {
-                    if let Write::Claim { again, .. } = write {
+                    if let Write::Claim(Claim { again, .. }) = write {
                         *again = true;
                     }
                 }
                 tracing::warn!(error = %failed.error, "a commit is in doubt; reading back");
                 environment.sleep(delay).await;
             }
-            decided if doubt => return decided.map(|outcomes| after_all(group, outcomes)),
+            decided if doubt => return decided.map(after_all),
             decided => return decided,
         }
     }
-    let outcomes = store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })?;
-    Ok(after_all(group, outcomes))
+    let answers = store.commit(group).await.map_err(|failed| Failed { in_doubt: true, ..failed })?;
+    Ok(after_all(answers))
 }
 
-/// A turn that is recognised does not tell what it did when it was committed; and a run that was deleted is not there.
-fn after_all(group: &[Write], outcomes: Vec<Outcome>) -> Vec<Outcome> {
-    let after_all = |(write, outcome): (&Write, Outcome)| match (write, outcome) {
-        (Write::Turn(_), Outcome::Committed) => Outcome::Told,
-        (Write::Delete { .. }, Outcome::Unknown) => Outcome::Committed,
-        (_, outcome) => outcome,
+/// What a group comes to that was sent again. The answer to a turn that was committed before does not say whether it notified
+/// others, and a run that was deleted before is not there.
+fn after_all(answers: Vec<Answer>) -> Vec<Answer> {
+    let after_all = |answer| match answer {
+        Answer::Turn(answer) => Answer::Turn(notified_after_all(answer)),
+        Answer::Delete(DeleteAnswer::Unknown) => Answer::Delete(DeleteAnswer::Committed),
+        answer => answer,
     };
-    group.iter().zip(outcomes).map(after_all).collect()
+    answers.into_iter().map(after_all).collect()
+}
+
+/// The answer to a turn that was sent again: it may have notified others when it was committed.
+fn notified_after_all(answer: TurnAnswer) -> TurnAnswer {
+    match answer {
+        TurnAnswer::Committed | TurnAnswer::CommittedAndNotified => TurnAnswer::CommittedAndNotified,
+        TurnAnswer::Fenced => TurnAnswer::Fenced,
+    }
+}
+
+/// The store has answered a write with the answer of another kind. Whether the write was committed is not known.
+pub(super) fn misanswered() -> Failed {
+    let error = Error::coded(Code::Store, "the store answered a write with the answer of another kind")
+        .help("this is a fault of the store's implementation; report it");
+    Failed { error, in_doubt: true, refused: false }
 }

@@ -14,7 +14,7 @@ use crate::limits::{
     REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
 };
 use crate::queue;
-use crate::store::{Followed, Outcome, Write};
+use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
 
 /// Becomes the engine that executes in this store, or one of them, if it can.
 pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     let lost = ownership.lost();
     // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
     // for again.
-    let unstick = engine.batcher.send(Write::Unstick { build: engine.build() });
+    let unstick = engine.batcher.send(Unstick { build: engine.build() });
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
     if engine.stopped.is_cancelled() {
@@ -163,7 +163,7 @@ async fn claim_some(
     workflows: Arc<[&'static str]>,
     limit: usize,
 ) -> Result<usize> {
-    let claim = Write::Claim {
+    let claim = Claim {
         owner: engine.owner(),
         // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
         now: after(engine, CLAIM_AHEAD),
@@ -172,8 +172,8 @@ async fn claim_some(
         again: engine.taking.missed(),
     };
     let rows = match engine.batcher.send(claim).await {
-        Ok(Outcome::Claimed(rows)) => rows,
-        Ok(_) => Vec::new(),
+        Ok(ClaimAnswer::Claimed(rows)) => rows,
+        Ok(ClaimAnswer::Fenced) => Vec::new(),
         Err(failed) => {
             engine.taking.miss_until_next_claim();
             return Err(failed.error);

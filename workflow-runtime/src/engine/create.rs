@@ -19,7 +19,7 @@ use crate::names;
 use crate::output::OutputWriter;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Outcome, RunKey, RunRow, Status, Write};
+use crate::store::{CreateAnswer, Effects, Failed, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow, Status};
 use crate::trace::{Trace, TracingOptions};
 
 /// The epoch of a run that its engine has created.
@@ -146,13 +146,11 @@ struct TakesOutput {
 }
 
 impl TakesOutput {
-    fn keep(mut self, outcome: &Outcome) {
-        if let Outcome::Created(key) = outcome
-            && let Some(output) = self.output.take()
-        {
+    fn keep(mut self, key: RunKey) {
+        if let Some(output) = self.output.take() {
             let (engine, run) = (self.engine.clone(), self.run.clone());
             engine.outputs.keep(&run, output.clone());
-            self.engine.runtime.spawn(engine.tail_output(run, *key, output));
+            self.engine.runtime.spawn(engine.tail_output(run, key, output));
         }
     }
 }
@@ -163,6 +161,13 @@ impl Drop for TakesOutput {
             self.engine.outputs.remove(&self.run, output);
         }
     }
+}
+
+/// The store has refused a run for a reason that does not apply to one without a first turn.
+pub(super) fn not_created(id: &Arc<str>) -> Error {
+    Error::coded(Code::Store, "the store refused the run without naming another one that has its id")
+        .run(id)
+        .help("start it again; if it is refused again, the fault is the store's")
 }
 
 /// What is done ahead of a turn and by it.
@@ -194,11 +199,12 @@ impl Inner {
         }
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
-            Outcome::Exists(row) => self.settle(row, &new, if_exists).await,
-            outcome => {
-                output.keep(&outcome);
+            CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
+            CreateAnswer::Created(key) => {
+                output.keep(key);
                 Ok(new.id)
             }
+            CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
         }
     }
 
@@ -217,18 +223,18 @@ impl Inner {
         }
     }
 
-    async fn create_anywhere(self: &Arc<Self>, new: &New) -> Result<Outcome> {
+    async fn create_anywhere(self: &Arc<Self>, new: &New) -> Result<CreateAnswer> {
         if self.is_executing()
-            && let Some(outcome) = self.create_here(new).await?
+            && let Some(answer) = self.create_here(new).await?
         {
-            return Ok(outcome);
+            return Ok(answer);
         }
         // Another engine executes in this store: it finds the arguments in the run's inbox.
         let first = First::Letter(self.letter(new)?);
-        let outcome = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
+        let answer = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
         // It may be this engine by now, which does not see its own letter as somebody's change.
         self.taking.miss();
-        Ok(outcome)
+        Ok(answer)
     }
 
     /// Lets a writer take what the run writes from its very beginning, unless it comes to nothing.
@@ -279,8 +285,9 @@ impl Inner {
         registry().workflow(definition.source.id)?;
         let new = self.new_run(definition, Payload::null(), id, Asked::default())?;
         match self.send(&new, First::Later, None, Vec::new()).await? {
-            Outcome::Exists(row) => new.is_of(&row).map(|()| new.id),
-            _ => Ok(new.id),
+            CreateAnswer::Exists(row) => new.is_of(&row).map(|()| new.id),
+            CreateAnswer::Created(_) => Ok(new.id),
+            CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
         }
     }
 
@@ -298,8 +305,9 @@ impl Inner {
         let first = First::Begin(self.letter(&new)?);
         let ahead = new.ahead.take();
         match self.send(&new, first, ahead, Vec::new()).await? {
-            Outcome::Unknown => Err(not_found(id)),
-            Outcome::Exists(row) => {
+            CreateAnswer::Unknown => Err(not_found(id)),
+            CreateAnswer::Fenced => Err(not_created(id)),
+            CreateAnswer::Exists(row) => {
                 new.is_of(&row)?;
                 let error = match row.status {
                     Status::Cancelled => Error::coded(Code::Cancelled, "the run was cancelled before it was started"),
@@ -310,9 +318,9 @@ impl Inner {
                 };
                 Err(error.run(id).into_fatal())
             }
-            outcome => {
+            CreateAnswer::Created(key) => {
                 self.taking.miss();
-                output.keep(&outcome);
+                output.keep(key);
                 Ok(())
             }
         }
@@ -333,14 +341,14 @@ impl Inner {
             chunks: Vec::new(),
             first: First::Begin(cancel),
         };
-        let begun = self.batcher.send(Write::Create(run)).await;
+        let begun = self.batcher.send(run).await;
         let begun = begun.map_err(|Failed { error, .. }| error.run(&row.id).context("the run was not cancelled"))?;
         self.taking.miss();
-        Ok(matches!(begun, Outcome::Created(_)))
+        Ok(matches!(begun, CreateAnswer::Created(_)))
     }
 
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
-    async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<Outcome>> {
+    async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<CreateAnswer>> {
         let taking = self.taking.begin(&new.id);
         let identity = Identity { run: new.id.clone(), workflow: new.definition.source.id, generation: 0 };
         let mut core = Core::new(new.definition, identity, self.host.clone());
@@ -364,8 +372,8 @@ impl Inner {
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
         let mut effects = both(new.ahead.clone(), effects);
         self.notify(&mut effects, Some(&change).filter(|_| ended));
-        let outcome = self.send(new, first, effects, chunks).await?;
-        if let Outcome::Created(key) = outcome {
+        let answer = self.send(new, first, effects, chunks).await?;
+        if let CreateAnswer::Created(key) = answer {
             let workflow = new.definition.source.id;
             self.metrics.started(workflow);
             self.metrics.ended(workflow, change.status);
@@ -383,7 +391,7 @@ impl Inner {
             self.news.posted();
         }
         taking.settle();
-        Ok((!matches!(outcome, Outcome::Fenced)).then_some(outcome))
+        Ok(Some(answer).filter(|answer| *answer != CreateAnswer::Fenced))
     }
 
     fn first_turn(&self, core: &mut Core, new: &New) -> Result<TurnRecord> {
@@ -409,7 +417,7 @@ impl Inner {
         first: First,
         effects: Option<Box<Effects>>,
         chunks: Vec<NewChunk>,
-    ) -> Result<Outcome> {
+    ) -> Result<CreateAnswer> {
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -421,7 +429,7 @@ impl Inner {
             chunks,
             first,
         };
-        self.batcher.send(Write::Create(run)).await.map_err(|Failed { error, in_doubt, .. }| {
+        self.batcher.send(run).await.map_err(|Failed { error, in_doubt, .. }| {
             let error = error.run(&new.id);
             if in_doubt {
                 error

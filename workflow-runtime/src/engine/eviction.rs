@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::live::{IDLE, Live, Seat};
 use crate::limits::CLAIM_AHEAD;
-use crate::store::{Outcome, Write};
+use crate::store::{Release, ReleaseAnswer};
 
 /// Whether it is not worth while to leave memory.
 pub(super) fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
@@ -36,15 +36,14 @@ pub(super) async fn evict(engine: &Arc<Inner>, live: &Arc<Live>) -> bool {
     let Some(inbox_seq) = live.inbox_if_idle() else { return false };
     // A claim that comes before the run is forgotten is to come again.
     let taking = engine.taking.begin(&live.id);
-    let release = Write::Release { run: live.key, fence: live.fence, inbox_seq };
+    let release = Release { run: live.key, fence: live.fence, inbox_seq };
     match engine.batcher.send(release).await {
-        Ok(Outcome::Committed | Outcome::Fenced) => {
+        Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => {
             live.evicted(taking);
             engine.news.posted();
             true
         }
-        // A letter came.
-        Ok(_) => {
+        Ok(ReleaseAnswer::Unread) => {
             taking.settle();
             engine.news.hint();
             false

@@ -19,7 +19,10 @@ use crate::names::{self, TOKEN};
 use crate::registry;
 use crate::replay::{End, Event, FORMAT};
 use crate::resume::{HookInfo, ResumeHook};
-use crate::store::{About, Failed, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenState, Write};
+use crate::store::{
+    About, Deliver, DeliverAnswer, Failed, InboxRow, Letter, NEVER, Open, Post, PostAnswer, RunKey, TokenLabel,
+    TokenState,
+};
 
 #[derive(Default)]
 pub(super) struct News {
@@ -190,10 +193,10 @@ impl Inner {
     async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
         self.check_open()?;
         let letter = letter(event, self.environment.now(), Some(self.letter_key()))?;
-        let posted = self.batcher.send(Write::Post { run: id.clone(), letter, unstick }).await;
+        let posted = self.batcher.send(Post { run: id.clone(), letter, unstick }).await;
         match posted.map_err(|failed| not_sent(failed).run(id))? {
-            Outcome::Unknown => Err(not_found(id)),
-            _ => {
+            PostAnswer::Unknown => Err(not_found(id)),
+            PostAnswer::Committed => {
                 self.news.posted();
                 Ok(())
             }
@@ -256,12 +259,12 @@ impl Inner {
         };
         let letter = letter(&Event::Payload { op: 0, value }, now, Some(dedupe))?;
         let hold_until = hold_for.map(|time| now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(NEVER)));
-        let deliver = Write::Deliver { token: token.clone(), letter, hold_until, now };
+        let deliver = Deliver { token: token.clone(), letter, hold_until, now };
         let (code, what) = match self.batcher.send(deliver).await.map_err(not_sent)? {
-            Outcome::Unknown => (Code::HookNotFound, "no hook has the token"),
-            Outcome::Disposed => (Code::HookDisposed, "the hook was dropped that had the token"),
-            Outcome::Finished => (Code::HookFinished, "the run has ended that had the token"),
-            _ => {
+            DeliverAnswer::Unknown => (Code::HookNotFound, "no hook has the token"),
+            DeliverAnswer::Disposed => (Code::HookDisposed, "the hook was dropped that had the token"),
+            DeliverAnswer::Finished => (Code::HookFinished, "the run has ended that had the token"),
+            DeliverAnswer::Committed => {
                 self.news.posted();
                 return Ok(());
             }

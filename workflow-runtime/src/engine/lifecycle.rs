@@ -17,7 +17,7 @@ use crate::limits::{CALLBACK_TIMEOUT, NOTICES, NOTICES_CONCURRENT, TURN_RETRY_IN
 use crate::queue;
 use crate::replay::panic_text;
 use crate::run::RunInfo;
-use crate::store::{Effects, Notice, RowChange, Status, Write};
+use crate::store::{Effects, Notice, Noticed, RowChange, Status};
 
 type Callback = Arc<dyn Fn(RunInfo) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
@@ -92,7 +92,7 @@ impl Inner {
             })
             .map_err(|error| error.run(&id))?;
         }
-        self.batcher.send(Write::Noticed { sequence }).await.map_err(|failed| failed.error)?;
+        self.batcher.send(Noticed { sequence }).await.map_err(|failed| failed.error)?;
         Ok(())
     }
 

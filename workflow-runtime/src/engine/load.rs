@@ -19,7 +19,7 @@ use crate::replay::{
     Action, Core, Delivery, End, Event, FORMAT, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
     panic_text,
 };
-use crate::store::{Effects, Fence, JournalRow, Outcome, RowChange, RunKey, RunRow, Status, Turn, Write};
+use crate::store::{Effects, Fence, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Status, Turn};
 
 /// Why a run is stuck, as it is stored in its row.
 #[derive(Serialize, Deserialize)]
@@ -261,14 +261,14 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     let mut inbox_seq = row.inbox_seq;
     while !engine.draining.is_cancelled() && row.fence.owner == engine.owner() {
         engine.environment.sleep(TURN_RETRY_INTERVAL).await;
-        let release = Write::Release { run: row.key, fence: row.fence, inbox_seq };
+        let release = Release { run: row.key, fence: row.fence, inbox_seq };
         match engine.batcher.send(release).await {
-            Ok(Outcome::Unread) => {
+            Ok(ReleaseAnswer::Unread) => {
                 if let Ok(Some(row)) = engine.store.run(&row.id).await {
                     inbox_seq = row.inbox_seq;
                 }
             }
-            Ok(_) => return engine.taking.miss(),
+            Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => return engine.taking.miss(),
             Err(failed) => tracing::warn!(run = %row.id, error = ?failed.error, "the run could not be given back"),
         }
     }

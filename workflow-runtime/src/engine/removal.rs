@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Inner;
+use super::batcher::misanswered;
 use super::queries::not_found;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS};
 use crate::replay::{Delivery, End, Event, FORMAT, TurnRecord};
-use crate::store::{Ended, Expired, Failed, Letter, NEVER, Outcome, RunKey, Write};
+use crate::store::{
+    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Failed, Letter, NEVER, Request, RunKey, Write,
+};
 
 /// What is told to who waits for a run that was deleted before it was started.
 const FAREWELL: &str = "it was deleted before it was started";
@@ -24,9 +27,9 @@ impl Inner {
     pub(crate) async fn delete(&self, id: &Arc<str>) -> Result<()> {
         self.check_open()?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
-        let delete = Write::Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
+        let delete = Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
         match self.batcher.send(delete).await.map_err(|failed| not_deleted(failed).run(id))? {
-            Outcome::Committed => {
+            DeleteAnswer::Committed => {
                 self.waiters.wake(id, None);
                 self.readers.wake(id, None);
                 // Somebody may have been told, here or elsewhere; and it may have left something.
@@ -34,7 +37,7 @@ impl Inner {
                 self.cleaning.0.notify_one();
                 Ok(())
             }
-            Outcome::Unended => Err(Error::coded(
+            DeleteAnswer::Unended => Err(Error::coded(
                 Code::NotEnded,
                 format!("the run `{id}` has not ended, and only its end can be deleted"),
             )
@@ -42,7 +45,7 @@ impl Inner {
             .expected("completed, failed, cancelled, or never started")
             .found(row.status)
             .help("cancel it before, with `run.cancel(\"why\").await`")),
-            _ => Err(not_found(id)),
+            DeleteAnswer::Unknown => Err(not_found(id)),
         }
     }
 
@@ -77,15 +80,15 @@ impl Inner {
         let now = self.environment.now().min(NEVER);
         let expired = self.expired(now).await?;
         loop {
-            let clean = Write::Clean { expired: expired.clone(), now, runs: CLEANING_RUNS, most: CLEANING };
+            let clean = Clean { expired: expired.clone(), now, runs: CLEANING_RUNS, most: CLEANING };
             // Where commits do not wait for one another it is not to be in a group with those of the runs.
-            let outcome = if self.store.blocks() {
+            let CleanAnswer { more } = if self.store.blocks() {
                 self.batcher.send(clean).await.map_err(|failed| failed.error)?
             } else {
-                let outcomes = self.store.commit(&[clean]).await.map_err(|failed| failed.error)?;
-                outcomes.into_iter().next().unwrap_or(Outcome::Cleaned { more: false })
+                let answers = self.store.commit(&[Write::Clean(clean)]).await.map_err(|failed| failed.error)?;
+                answers.into_iter().next().and_then(Clean::answer).ok_or_else(|| misanswered().error)?
             };
-            if !matches!(outcome, Outcome::Cleaned { more: true }) || self.draining.is_cancelled() {
+            if !more || self.draining.is_cancelled() {
                 return Ok(());
             }
             self.environment.sleep(CLEANING_PAUSE).await;

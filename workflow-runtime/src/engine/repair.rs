@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Inner;
-use super::create::started;
+use super::create::{not_created, started};
 use super::letters;
 use super::queries::not_found;
 use crate::codec::Payload;
@@ -18,7 +18,8 @@ use crate::names;
 use crate::registry::hex;
 use crate::replay::{Carried, Command, Delivery, End, Event, FORMAT, Identity, Suspension, TurnRecord};
 use crate::store::{
-    Effects, Failed, First, JournalRow, Letter, NewChunk, NewRun, Outcome, RunKey, RunRow, Status, Write,
+    CreateAnswer, Effects, Failed, First, JournalRow, Letter, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow,
+    Status, UnstickRun, UnstickRunAnswer,
 };
 
 /// The deliveries of a generation, each with the index of its row.
@@ -129,25 +130,30 @@ impl Inner {
                 .expected("a run that has failed, was cancelled or is stuck")
                 .into_fatal()
         };
-        let write = match row.status {
-            Status::Stuck => Write::UnstickRun { run: id.clone() },
+        let failed = |failed| not_done(failed, "retried").run(id);
+        let answer = match row.status {
+            Status::Stuck => match self.batcher.send(UnstickRun { run: id.clone() }).await.map_err(failed)? {
+                UnstickRunAnswer::Committed => ReopenAnswer::Committed,
+                UnstickRunAnswer::Unknown => ReopenAnswer::Unknown,
+            },
             Status::Failed | Status::Cancelled => {
                 let deliveries = self.deliveries(row.key, row.generation).await.map_err(|error| error.run(id))?;
                 let (kept, again) = last_good_point(deliveries);
                 let identity = Identity { run: id.clone(), workflow: "", generation: row.generation + 1 };
                 let beginning = self.beginning(kept, again, &identity, id, None)?;
                 let Beginning { rows, letters } = beginning;
-                Write::Reopen { run: id.clone(), generation: row.generation, rows, letters }
+                let reopen = Reopen { run: id.clone(), generation: row.generation, rows, letters };
+                self.batcher.send(reopen).await.map_err(failed)?
             }
             status => return Err(refused(status)),
         };
-        match self.batcher.send(write).await.map_err(|failed| not_done(failed, "retried").run(id))? {
-            Outcome::Unknown => Err(not_found(id)),
-            Outcome::Fenced => {
+        match answer {
+            ReopenAnswer::Unknown => Err(not_found(id)),
+            ReopenAnswer::Fenced => {
                 let status = self.row(id).await?.map_or(row.status, |row| row.status);
                 Err(refused(status).help("somebody else has retried it meanwhile"))
             }
-            _ => {
+            ReopenAnswer::Committed => {
                 self.taking.miss();
                 Ok(())
             }
@@ -189,15 +195,16 @@ impl Inner {
             chunks,
             first: First::Journal { rows, letters },
         };
-        match self.batcher.send(Write::Create(new)).await.map_err(|failed| not_done(failed, "forked").run(source))? {
-            Outcome::Exists(row) if row.args_digest == asked => Ok(id),
-            Outcome::Exists(row) => {
+        match self.batcher.send(new).await.map_err(|failed| not_done(failed, "forked").run(source))? {
+            CreateAnswer::Exists(row) if row.args_digest == asked => Ok(id),
+            CreateAnswer::Exists(row) => {
                 Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
             }
-            _ => {
+            CreateAnswer::Created(_) => {
                 self.taking.miss();
                 Ok(id)
             }
+            CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&id)),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX, TURN_RETRY_INTERVAL};
 use crate::replay::{Chunk, closed_already, full};
-use crate::store::{ChunkPage, Execution, Failed, Follow, NewChunk, Outcome, RunKey, Write};
+use crate::store::{AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Failed, Follow, NewChunk, RunKey};
 
 /// An attempt that writes to streams.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl AttemptWriter {
             attempt: self.attempt,
             epoch: self.live.fence.epoch,
         };
-        let write = Write::Chunk {
+        let write = AppendChunk {
             run: self.live.key,
             owner: self.live.fence.owner,
             execution: execution.clone(),
@@ -55,7 +55,7 @@ impl AttemptWriter {
         }
     }
 
-    async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: Write) -> Result<()> {
+    async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: AppendChunk) -> Result<()> {
         let over = || {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
@@ -64,14 +64,14 @@ impl AttemptWriter {
         };
         // Sent again, unchanged, until the store takes it, as turns are: a database that is away is no failure of the step.
         let mut warned = false;
-        let outcome = loop {
+        let answer = loop {
             // Queued before the turn that settles the attempt, or not at all.
             let queued = self.life.before_its_end(|| {
                 self.live.attempt_writes(self.op, self.attempt);
                 engine.batcher.send(write.clone())
             });
             let failed = match queued.ok_or_else(over)?.await {
-                Ok(outcome) => break outcome,
+                Ok(answer) => break answer,
                 Err(failed) => failed,
             };
             if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
@@ -86,18 +86,18 @@ impl AttemptWriter {
                 () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
             }
         };
-        match outcome {
-            Outcome::Committed => {
+        match answer {
+            AppendChunkAnswer::Committed => {
                 engine.readers.wake(run, None);
                 Ok(())
             }
-            Outcome::Closed => Err(closed_already(run, stream)),
-            Outcome::Finished => {
+            AppendChunkAnswer::Closed => Err(closed_already(run, stream)),
+            AppendChunkAnswer::Finished => {
                 let text = format!("the run has ended, and its stream `{stream}` with it");
                 Err(Error::coded(Code::StreamClosed, text).run(run))
             }
-            Outcome::Full => Err(full(run, stream)),
-            _ => Err(over()),
+            AppendChunkAnswer::Full => Err(full(run, stream)),
+            AppendChunkAnswer::Fenced => Err(over()),
         }
     }
 }

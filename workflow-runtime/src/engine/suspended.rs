@@ -9,7 +9,7 @@ use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::registry;
 use crate::replay::{Event, Suspension};
-use crate::store::{Outcome, TokenState, Write};
+use crate::store::{Deliver, DeliverAnswer, TokenState};
 use crate::suspend::Suspended;
 
 impl Inner {
@@ -46,11 +46,11 @@ impl Inner {
             let text = format!("what was suspended as `{label}` has been resumed, or is not waited for any more");
             Error::coded(Code::AlreadyResumed, text).run(id).into_fatal()
         };
-        let deliver = Write::Deliver { token, letter, hold_until: None, now };
+        let deliver = Deliver { token, letter, hold_until: None, now };
         match self.batcher.send(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
-            Outcome::Disposed => Err(already()),
-            Outcome::Unknown | Outcome::Finished => Err(self.not_suspended(id, Some(&label)).await),
-            _ => {
+            DeliverAnswer::Disposed => Err(already()),
+            DeliverAnswer::Unknown | DeliverAnswer::Finished => Err(self.not_suspended(id, Some(&label)).await),
+            DeliverAnswer::Committed => {
                 self.news.posted();
                 Ok(())
             }

@@ -17,7 +17,7 @@ use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry;
 use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord, panic_text};
-use crate::store::{self, JournalRow, Letter, NEVER, Outcome, RowChange, Settle, Status, Turn};
+use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Status, Turn, TurnAnswer};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -399,9 +399,9 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
     let mut warned = false;
     loop {
         match engine.batcher.turn(&turn).await {
-            Ok(Outcome::Committed) => return Some(warned),
-            Ok(Outcome::Told) => return Some(true),
-            Ok(_) => {
+            Ok(TurnAnswer::Committed) => return Some(warned),
+            Ok(TurnAnswer::CommittedAndNotified) => return Some(true),
+            Ok(TurnAnswer::Fenced) => {
                 tracing::warn!(run = id, "the run is another engine's now");
                 // Or this one's, under a later claim.
                 engine.taking.miss();

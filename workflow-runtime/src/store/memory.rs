@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Outcome, Ownership,
+    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Ownership,
     Position, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 use crate::engine::Environment;
@@ -91,7 +91,7 @@ impl Drop for Guard {
 }
 
 impl Store for MemoryStore {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let mut state = self.shared.lock();
             let outcomes: Vec<_> = group.iter().map(|write| state.apply(write)).collect();

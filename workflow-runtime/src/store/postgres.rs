@@ -47,8 +47,8 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, InboxRow, JournalRow, NEVER, Notice,
-    OpenTokens, Outcome, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, InboxRow, JournalRow, NEVER,
+    Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -207,7 +207,7 @@ fn time(time: u64) -> i64 {
 }
 
 impl Store for PostgresStore {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move { commit::commit(&self.shared.db, &self.shared.ours(), group).await })
     }
 

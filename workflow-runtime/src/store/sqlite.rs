@@ -35,7 +35,7 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Outcome, Ownership,
+    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Ownership,
     Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
@@ -153,7 +153,7 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let mut writer = lock(&self.writer);
             let outcomes = writer.commit(group);

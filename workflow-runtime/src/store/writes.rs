@@ -1,142 +1,44 @@
-//! What a store is given to write.
+//! What a store is given to write: runs, turns, and what comes with them.
 
 use std::sync::Arc;
 
-use super::{Execution, Expired, Fence, JournalRow, Portion, RunKey, RunRow, Status, TokenLabel};
+use super::{
+    AppendChunk, Claim, Clean, Delete, Deliver, Fence, JournalRow, Noticed, Post, Release, Reopen, RunKey, Status,
+    TokenLabel, Unstick, UnstickRun,
+};
 use crate::error::Error;
 
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
+///
+/// Each is a [`Request`], whose answer has a type of its own.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Creates a run, or begins it: [`Outcome::Created`], [`Outcome::Exists`], [`Outcome::Fenced`] or [`Outcome::Unknown`].
+    /// Creates a run, or begins one that was created with [`First::Later`].
     Create(NewRun),
-    /// Appends a turn: [`Outcome::Committed`], [`Outcome::Told`] or [`Outcome::Fenced`]. Sending the same turn again (the same
-    /// [`JournalRow::turn`] at its index) is `Committed` and changes nothing, also after the run went on or changed hands.
+    /// Appends a turn.
     Turn(Turn),
-    /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
-    /// [`Outcome::Committed`], or [`Outcome::Unknown`] if there is no such run.
-    Post {
-        /// The run's id.
-        run: Arc<str>,
-        /// The event.
-        letter: Letter,
-        /// Whether a stuck run becomes due as well, as by [`Write::Unstick`].
-        unstick: bool,
-    },
-    /// Puts a letter into the inbox of the run whose token this is, as [`Write::Post`] does: [`Outcome::Committed`], or
-    /// [`Outcome::Unknown`], [`Outcome::Disposed`], [`Outcome::Finished`] if there is no such run.
-    ///
-    /// A token whose run has not come to the operation keeps the letter until it does. So does one that has no run (any
-    /// more), if `hold_until` says so. One that takes a letter [once](TokenLabel::once) is disposed of by it; the same letter
-    /// sent again, by its dedupe key, is committed all the same.
-    Deliver {
-        /// The token.
-        token: Arc<str>,
-        /// The event.
-        letter: Letter,
-        /// How long it is kept for a run that is not there, in milliseconds since 1970.
-        hold_until: Option<u64>,
-        /// The time, in milliseconds since 1970: what was kept until then is gone.
-        now: u64,
-    },
-    /// Gives a run back, if no letter came since `inbox_seq` was seen: [`Outcome::Committed`], [`Outcome::Unread`] if one
-    /// came (the run stays with its owner), or [`Outcome::Fenced`].
-    Release {
-        /// The run.
-        run: RunKey,
-        /// Who writes.
-        fence: Fence,
-        /// [`RunRow::inbox_seq`] as last seen.
-        inbox_seq: u64,
-    },
-    /// Takes runs that nobody holds (or that a dead engine held) and that are due: [`Outcome::Claimed`]. The longest overdue
-    /// of each workflow comes first, then the next of each, so that no workflow waits for all of another. Each gets the
-    /// owner and the next epoch; one that a dead engine held has `recoveries` raised, or set to 1 if its journal grew
-    /// since it was last raised. [`Outcome::Fenced`] if `owner` is not the engine that executes in this store.
-    Claim {
-        /// The engine.
-        owner: u64,
-        /// The time, in milliseconds since 1970: runs with `wake_at` up to it are due.
-        now: u64,
-        /// The ids of the workflows that the engine has; runs of others are left alone.
-        workflows: Arc<[&'static str]>,
-        /// How many at the most, those of `again` not counted.
-        limit: usize,
-        /// Also those that `owner` holds already, due or not, as they are (their epoch stays): after a claim whose
-        /// outcome is in doubt. The engine passes over those that it is executing.
-        again: bool,
-    },
-    /// Appends a chunk that a step writes, or closes the stream: [`Outcome::Committed`], also if it is there already;
-    /// [`Outcome::Fenced`] if the run is not the writer's any more or the attempt was settled, [`Outcome::Finished`] if the
-    /// run has ended or the one whose stream it is, [`Outcome::Closed`], or [`Outcome::Full`].
-    Chunk {
-        /// The run.
-        run: RunKey,
-        /// The engine; with the execution's epoch it is the fence.
-        owner: u64,
-        /// Who writes.
-        execution: Execution,
-        /// The id of the run whose stream it is, if it is another one.
-        into: Option<Arc<str>>,
-        /// What is written.
-        chunk: NewChunk,
-        /// How many chunks a stream may have.
-        most: u64,
-    },
-    /// Takes a [notice](super::Store::notices) away: [`Outcome::Committed`].
-    Noticed {
-        /// Its sequence.
-        sequence: u64,
-    },
-    /// Lets a run that has failed or was cancelled go on as a new generation: [`Outcome::Committed`], also if these very letters
-    /// came before; [`Outcome::Fenced`] if it has not ended so in this generation; or [`Outcome::Unknown`]. It is nobody's,
-    /// `running` and due at once. The journals of the generations before stay.
-    Reopen {
-        /// The run's id.
-        run: Arc<str>,
-        /// The generation that has ended.
-        generation: u64,
-        /// The journal of the next one, from index 0.
-        rows: Vec<JournalRow>,
-        /// At least one, with a dedupe key.
-        letters: Vec<Letter>,
-    },
-    /// Makes a stuck run due, as [`Write::Unstick`]: [`Outcome::Committed`], also if it is not stuck, or [`Outcome::Unknown`].
-    UnstickRun {
-        /// The run's id.
-        run: Arc<str>,
-    },
-    /// Deletes a run that has ended, or that is pending and was never due: [`Outcome::Committed`], [`Outcome::Unended`], or
-    /// [`Outcome::Unknown`] if there is no such run. At once there is no trace of it but its id in the rows of its
-    /// children: who writes under a fence of it is refused, and its id can be taken. Of the rows that it had, its journals,
-    /// letters, streams and tokens that are not open, `most` go with it; the others are for [`Write::Clean`].
-    Delete {
-        /// The run.
-        run: RunKey,
-        /// How much is removed at the most.
-        most: Portion,
-        /// What those are told, as of the end of a run, that wait for one that was never due.
-        farewell: Letter,
-    },
-    /// Removes a part of what nobody keeps: [`Outcome::Cleaned`]. It is what deleted runs have left; runs that have
-    /// `expired`, those excepted whose end is [yet to be told](super::Store::notices); and payloads that were held until `now`, with
-    /// the tokens that nobody has. Another engine that is about it leaves nothing to do.
-    Clean {
-        /// Of each status up to which run.
-        expired: Vec<Expired>,
-        /// The time, in milliseconds since 1970.
-        now: u64,
-        /// How many runs at the most.
-        runs: usize,
-        /// How much of what they have left.
-        most: Portion,
-    },
-    /// Makes stuck runs due whose `stuck` text does not contain `build`: [`Outcome::Committed`]. They become nobody's,
-    /// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
-    Unstick {
-        /// The build that must have changed.
-        build: String,
-    },
+    /// Puts a message into the inbox of a run.
+    Post(Post),
+    /// Puts a message into the inbox of the run that a token belongs to.
+    Deliver(Deliver),
+    /// Gives a run back.
+    Release(Release),
+    /// Takes runs that are due.
+    Claim(Claim),
+    /// Appends to a stream.
+    AppendChunk(AppendChunk),
+    /// Removes an end notice.
+    Noticed(Noticed),
+    /// Continues a run that has failed or was cancelled.
+    Reopen(Reopen),
+    /// Makes a stuck run due.
+    UnstickRun(UnstickRun),
+    /// Deletes a run.
+    Delete(Delete),
+    /// Removes a part of what is not kept.
+    Clean(Clean),
+    /// Makes all stuck runs of other builds due.
+    Unstick(Unstick),
 }
 
 /// A new run.
@@ -166,7 +68,7 @@ pub struct NewRun {
 #[derive(Clone, Debug, PartialEq)]
 pub enum First {
     /// The engine executes: the run is its own under epoch 1, and this is its first turn. Refused with
-    /// [`Outcome::Fenced`] unless `owner` is the engine that executes in this store.
+    /// [`CreateAnswer::Fenced`](super::CreateAnswer::Fenced) unless `owner` is the engine that executes in this store.
     Turn {
         /// The engine.
         owner: u64,
@@ -180,8 +82,8 @@ pub enum First {
     /// Not yet: nobody's run, `pending`, and not due. Nothing makes it due but [`First::Begin`].
     Later,
     /// It is there, was created with [`First::Later`], and becomes due with this letter in its inbox. What the new run says
-    /// of its arguments and its fingerprint takes the place of what was said before. Otherwise [`Outcome::Exists`], or
-    /// [`Outcome::Unknown`] if there is no run with this id.
+    /// of its arguments and its fingerprint takes the place of what was said before. Otherwise [`CreateAnswer::Exists`](super::CreateAnswer::Exists), or
+    /// [`CreateAnswer::Unknown`](super::CreateAnswer::Unknown) if there is no run with this id.
     Begin(Letter),
     /// With a journal that was another run's: nobody's run, `running`, due at once, with these letters in its inbox.
     Journal {
@@ -192,7 +94,8 @@ pub enum First {
     },
 }
 
-/// A turn of a run: all of it or nothing.
+/// A turn of a run: all of it or nothing. Sending the same turn again (the same [`JournalRow::turn`] at its index) is
+/// [`Committed`](super::TurnAnswer::Committed) and changes nothing, also after the run went on or changed hands.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// The run.
@@ -373,42 +276,6 @@ pub struct Settle {
     /// Whether its result is the operation's. If not its chunks are [discarded](super::ChunkRow::discarded), and a stream that it
     /// closed is open again.
     pub succeeded: bool,
-}
-
-/// What became of a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The run is created.
-    Created(RunKey),
-    /// A run with this id is there already.
-    Exists(Box<RunRow>),
-    /// It is durable.
-    Committed,
-    /// It is durable, the run has ended, and others that waited for its end have got letters.
-    Told,
-    /// The run is not, or no longer, the writer's.
-    Fenced,
-    /// A letter came that has not been seen.
-    Unread,
-    /// There is no such run, or no such token.
-    Unknown,
-    /// The token's hook was dropped.
-    Disposed,
-    /// The run has ended, or the token's has.
-    Finished,
-    /// The stream was closed.
-    Closed,
-    /// The stream has as many chunks as it may have.
-    Full,
-    /// The run has not ended.
-    Unended,
-    /// A part is removed.
-    Cleaned {
-        /// Whether there is more to be removed.
-        more: bool,
-    },
-    /// The claimed runs, as they are now.
-    Claimed(Vec<RunRow>),
 }
 
 /// Why a group was not committed.

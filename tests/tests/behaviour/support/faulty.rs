@@ -101,7 +101,7 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             self.groups.fetch_add(1, Ordering::SeqCst);
             let before = (self.before.lock().unwrap())(group);

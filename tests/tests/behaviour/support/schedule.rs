@@ -11,7 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
-use workflow_runtime::store::{Failed, Outcome, Ownership, Store, Write};
+use workflow_runtime::store::{Answer, Failed, Ownership, Store, Write};
 
 use super::ManualClock;
 
@@ -169,7 +169,7 @@ impl Scheduled {
 }
 
 impl Store for Scheduled {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             self.reading("commit").await;
             let outcomes = self.inner.commit(group).await;

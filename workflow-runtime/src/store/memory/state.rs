@@ -13,8 +13,10 @@ use self::streams::{Streams, Writer};
 use self::tokens::Token;
 
 use crate::store::{
-    About, DEAD, Fence, First, InboxRow, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, RunRow, Status, Turn,
-    Write, assert_engine,
+    About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
+    Deliver, DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, Noticed, Post, PostAnswer, Release,
+    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, RunRow, Status, Turn, TurnAnswer, Unstick, UnstickRun,
+    UnstickRunAnswer, Write, assert_engine,
 };
 
 #[derive(Debug, Default)]
@@ -104,29 +106,29 @@ struct Watcher {
 }
 
 /// Whether an engine other than the writer may have to act on it.
-pub(super) fn concerns_others(write: &Write, outcome: &Outcome) -> bool {
-    match (write, outcome) {
-        (Write::Create(new), Outcome::Created(_)) => match &new.first {
+pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
+    match (write, answer) {
+        (Write::Create(new), Answer::Create(CreateAnswer::Created(_))) => match &new.first {
             First::Letter(_) | First::Begin(_) | First::Journal { .. } => true,
             First::Later => false,
             First::Turn { change, .. } => ends(change.status),
         },
-        (Write::Turn(_), Outcome::Told) => true,
-        (Write::Turn(turn), Outcome::Committed) => {
+        (Write::Turn(_), Answer::Turn(TurnAnswer::CommittedAndNotified)) => true,
+        (Write::Turn(turn), Answer::Turn(TurnAnswer::Committed)) => {
             turn.effects.is_some()
                 || !turn.chunks.is_empty()
                 || turn.change.as_ref().is_some_and(|change| ends(change.status))
         }
         (
-            Write::Post { .. }
-            | Write::Deliver { .. }
-            | Write::Release { .. }
-            | Write::Unstick { .. }
-            | Write::UnstickRun { .. }
-            | Write::Reopen { .. }
-            | Write::Delete { .. }
-            | Write::Chunk { .. },
-            Outcome::Committed,
+            _,
+            Answer::Post(PostAnswer::Committed)
+            | Answer::Deliver(DeliverAnswer::Committed)
+            | Answer::Release(ReleaseAnswer::Committed)
+            | Answer::Unstick
+            | Answer::UnstickRun(UnstickRunAnswer::Committed)
+            | Answer::Reopen(ReopenAnswer::Committed)
+            | Answer::Delete(DeleteAnswer::Committed)
+            | Answer::AppendChunk(AppendChunkAnswer::Committed),
         ) => true,
         _ => false,
     }
@@ -237,44 +239,53 @@ impl Run {
     }
 
     /// What a turn comes to: nothing if it can be taken.
-    fn refuse(&self, turn: &Turn) -> Option<Outcome> {
+    fn refuse(&self, turn: &Turn) -> Option<TurnAnswer> {
         let journal = self.journals.get(&turn.generation).map_or(&[][..], Vec::as_slice);
         if let Some(row) = &turn.row {
             let there = usize::try_from(row.index).ok().and_then(|index| journal.get(index));
             if let Some(there) = there {
-                return Some(if there.turn == row.turn { Outcome::Committed } else { Outcome::Fenced });
+                return Some(if there.turn == row.turn { TurnAnswer::Committed } else { TurnAnswer::Fenced });
             }
             if row.index != journal.len() as u64 {
-                return Some(Outcome::Fenced);
+                return Some(TurnAnswer::Fenced);
             }
         }
         let ours = self.row.fence == turn.fence && self.row.generation == turn.generation;
-        (!ours).then_some(Outcome::Fenced)
+        (!ours).then_some(TurnAnswer::Fenced)
     }
 }
 
 impl State {
-    pub(super) fn apply(&mut self, write: &Write) -> Outcome {
+    pub(super) fn apply(&mut self, write: &Write) -> Answer {
         match write {
-            Write::Create(new) => self.create(new),
-            Write::Turn(turn) => self.turn(turn),
-            Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
-            Write::Deliver { token, letter, hold_until, now } => self.deliver(token, letter, *hold_until, *now),
-            Write::Release { run, fence, inbox_seq } => self.release(*run, *fence, *inbox_seq),
-            Write::Claim { owner, now, workflows, limit, again } => self.claim(*owner, *now, workflows, *limit, *again),
-            Write::Chunk { run, owner, execution, into, chunk, most } => {
+            Write::Create(new) => self.create(new).into(),
+            Write::Turn(turn) => self.turn(turn).into(),
+            Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick).into(),
+            Write::Deliver(Deliver { token, letter, hold_until, now }) => {
+                self.deliver(token, letter, *hold_until, *now).into()
+            }
+            Write::Release(Release { run, fence, inbox_seq }) => self.release(*run, *fence, *inbox_seq).into(),
+            Write::Claim(Claim { owner, now, workflows, limit, again }) => {
+                self.claim(*owner, *now, workflows, *limit, *again).into()
+            }
+            Write::AppendChunk(AppendChunk { run, owner, execution, into, chunk, most }) => {
                 let writer = Writer { run: *run, execution: execution.clone() };
-                self.chunk(&writer, *owner, into.as_deref(), chunk, *most)
+                self.chunk(&writer, *owner, into.as_deref(), chunk, *most).into()
             }
-            Write::Noticed { sequence } => {
+            Write::Noticed(Noticed { sequence }) => {
                 self.notices.remove(sequence);
-                Outcome::Committed
+                Answer::Noticed
             }
-            Write::Delete { run, farewell, .. } => self.delete(*run, farewell),
-            Write::Clean { expired, now, runs, .. } => self.clean(expired, *now, *runs),
-            Write::Unstick { build } => self.unstick(build),
-            Write::UnstickRun { run } => self.unstick_run(run),
-            Write::Reopen { run, generation, rows, letters } => self.reopen(run, *generation, rows, letters),
+            Write::Delete(Delete { run, farewell, .. }) => self.delete(*run, farewell).into(),
+            Write::Clean(Clean { expired, now, runs, .. }) => self.clean(expired, *now, *runs).into(),
+            Write::Unstick(Unstick { build }) => {
+                self.unstick(build);
+                Answer::Unstick
+            }
+            Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run).into(),
+            Write::Reopen(Reopen { run, generation, rows, letters }) => {
+                self.reopen(run, *generation, rows, letters).into()
+            }
         }
     }
 
@@ -287,12 +298,12 @@ impl State {
         Some(outcome)
     }
 
-    fn create(&mut self, new: &NewRun) -> Outcome {
+    fn create(&mut self, new: &NewRun) -> CreateAnswer {
         if let Some(there) = self.ids.get(&new.id).and_then(|key| self.runs.get(key)) {
             return match &new.first {
-                _ if there.token == new.token => Outcome::Created(there.row.key),
+                _ if there.token == new.token => CreateAnswer::Created(there.row.key),
                 First::Begin(letter) if there.row.has_not_begun() => self.begin(there.row.key, new, letter),
-                _ => Outcome::Exists(Box::new(there.view())),
+                _ => CreateAnswer::Exists(Box::new(there.view())),
             };
         }
         let key = self.last + 1;
@@ -300,7 +311,7 @@ impl State {
         match &new.first {
             First::Turn { owner, row, change } => {
                 if *owner != self.executing || row.index != 0 {
-                    return Outcome::Fenced;
+                    return CreateAnswer::Fenced;
                 }
                 run.row.fence = Fence { owner: *owner, epoch: 1 };
                 run.journals.insert(0, vec![row.clone()]);
@@ -317,7 +328,7 @@ impl State {
                 run.journals.insert(0, rows.clone());
                 letters.iter().for_each(|letter| run.receive(&mut self.letters, letter, None));
             }
-            First::Begin(_) => return Outcome::Unknown,
+            First::Begin(_) => return CreateAnswer::Unknown,
         }
         self.last = key;
         self.claimable.insert(&run);
@@ -328,10 +339,10 @@ impl State {
             self.end(key, Some(change));
         }
         self.write(key, &new.chunks);
-        Outcome::Created(key)
+        CreateAnswer::Created(key)
     }
 
-    fn begin(&mut self, key: RunKey, new: &NewRun, letter: &Letter) -> Outcome {
+    fn begin(&mut self, key: RunKey, new: &NewRun, letter: &Letter) -> CreateAnswer {
         let begun = self.edit(key, |run, letters| {
             run.token = new.token;
             run.row.fingerprint = Arc::clone(&new.fingerprint);
@@ -340,13 +351,13 @@ impl State {
             run.receive(letters, letter, None);
         });
         if begun.is_none() {
-            return Outcome::Unknown;
+            return CreateAnswer::Unknown;
         }
         self.affect(key, new.effects.as_deref());
-        Outcome::Created(key)
+        CreateAnswer::Created(key)
     }
 
-    fn turn(&mut self, turn: &Turn) -> Outcome {
+    fn turn(&mut self, turn: &Turn) -> TurnAnswer {
         let outcome = self.edit(turn.run, |run, letters| {
             let refused = run.refuse(turn);
             if refused.is_some() {
@@ -374,7 +385,7 @@ impl State {
             None
         });
         match outcome {
-            None => Outcome::Fenced,
+            None => TurnAnswer::Fenced,
             Some(Some(refused)) => refused,
             Some(None) => {
                 self.affect(turn.run, turn.effects.as_deref());
@@ -382,42 +393,42 @@ impl State {
                 self.settle(turn);
                 self.write(turn.run, &turn.chunks);
                 match self.end(turn.run, turn.change.as_ref()) {
-                    true => Outcome::Told,
-                    false => Outcome::Committed,
+                    true => TurnAnswer::CommittedAndNotified,
+                    false => TurnAnswer::Committed,
                 }
             }
         }
     }
 
-    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Outcome {
-        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> PostAnswer {
+        let Some(&key) = self.ids.get(id) else { return PostAnswer::Unknown };
         let outcome = self.edit(key, |run, letters| {
             run.receive(letters, letter, None);
             if unstick && run.row.status == Status::Stuck {
                 run.unstick();
             }
-            Outcome::Committed
+            PostAnswer::Committed
         });
-        outcome.unwrap_or(Outcome::Unknown)
+        outcome.unwrap_or(PostAnswer::Unknown)
     }
 
-    fn release(&mut self, key: RunKey, fence: Fence, inbox_seq: u64) -> Outcome {
+    fn release(&mut self, key: RunKey, fence: Fence, inbox_seq: u64) -> ReleaseAnswer {
         let outcome = self.edit(key, |run, _| {
             if run.row.fence != fence {
-                return Outcome::Fenced;
+                return ReleaseAnswer::Fenced;
             }
             if run.row.inbox_seq != inbox_seq {
-                return Outcome::Unread;
+                return ReleaseAnswer::Unread;
             }
             run.row.fence.owner = 0;
-            Outcome::Committed
+            ReleaseAnswer::Committed
         });
-        outcome.unwrap_or(Outcome::Fenced)
+        outcome.unwrap_or(ReleaseAnswer::Fenced)
     }
 
-    fn claim(&mut self, owner: u64, now: u64, workflows: &[&str], limit: usize, again: bool) -> Outcome {
+    fn claim(&mut self, owner: u64, now: u64, workflows: &[&str], limit: usize, again: bool) -> ClaimAnswer {
         if owner != self.executing {
-            return Outcome::Fenced;
+            return ClaimAnswer::Fenced;
         }
         let mut claimed = Vec::new();
         if again {
@@ -435,10 +446,10 @@ impl State {
                 run.view()
             }));
         }
-        Outcome::Claimed(claimed)
+        ClaimAnswer::Claimed(claimed)
     }
 
-    fn unstick(&mut self, build: &str) -> Outcome {
+    fn unstick(&mut self, build: &str) {
         let stuck = |run: &&Run| {
             let same_build = run.row.stuck.as_ref().is_some_and(|stuck| stuck.contains(build));
             run.row.status == Status::Stuck && !same_build
@@ -447,28 +458,27 @@ impl State {
         for key in keys {
             self.edit(key, |run, _| run.unstick());
         }
-        Outcome::Committed
     }
 
-    fn unstick_run(&mut self, id: &str) -> Outcome {
-        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+    fn unstick_run(&mut self, id: &str) -> UnstickRunAnswer {
+        let Some(&key) = self.ids.get(id) else { return UnstickRunAnswer::Unknown };
         self.edit(key, |run, _| {
             if run.row.status == Status::Stuck {
                 run.unstick();
             }
         });
-        Outcome::Committed
+        UnstickRunAnswer::Committed
     }
 
-    fn reopen(&mut self, id: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Outcome {
-        let Some(&key) = self.ids.get(id) else { return Outcome::Unknown };
+    fn reopen(&mut self, id: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> ReopenAnswer {
+        let Some(&key) = self.ids.get(id) else { return ReopenAnswer::Unknown };
         let reopened = self.edit(key, |run, all| {
             let known = |letter: &Letter| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
             if letters.iter().any(known) {
-                return Outcome::Committed;
+                return ReopenAnswer::Committed;
             }
             if run.row.generation != generation || ![Status::Failed, Status::Cancelled].contains(&run.row.status) {
-                return Outcome::Fenced;
+                return ReopenAnswer::Fenced;
             }
             run.row.generation += 1;
             run.row.status = Status::Running;
@@ -478,9 +488,9 @@ impl State {
             run.recovered_at = None;
             run.journals.insert(run.row.generation, rows.to_vec());
             letters.iter().for_each(|letter| run.receive(all, letter, None));
-            Outcome::Committed
+            ReopenAnswer::Committed
         });
-        reopened.unwrap_or(Outcome::Unknown)
+        reopened.unwrap_or(ReopenAnswer::Unknown)
     }
 
     pub(super) fn acquire(&mut self, owner: u64) -> bool {

@@ -9,7 +9,7 @@ use super::fault::Result;
 use super::read::{self, get, numbers, run_columns, run_row, text};
 use super::time;
 use crate::error::Error;
-use crate::store::{Fence, Outcome, RunKey, RunRow};
+use crate::store::{ClaimAnswer, Fence, ReleaseAnswer, RunKey, RunRow};
 
 const HELD: &str = concat!(
     "SELECT ",
@@ -115,7 +115,7 @@ pub(super) async fn claim(
     workflows: &[&str],
     limit: usize,
     again: bool,
-) -> Result<Outcome> {
+) -> Result<ClaimAnswer> {
     let owner = owner.cast_signed();
     let mut claimed = Vec::new();
     // One whose answer was lost was of an earlier round: it is through, or takes nothing.
@@ -132,11 +132,11 @@ pub(super) async fn claim(
         )
         .await?;
     if rows.is_empty() {
-        return Ok(Outcome::Fenced);
+        return Ok(ClaimAnswer::Fenced);
     }
     rows.retain(|row| !matches!(get::<Option<RunKey>>(row, 0), Ok(None)));
     claimed.extend(readable(&rows));
-    Ok(Outcome::Claimed(claimed))
+    Ok(ClaimAnswer::Claimed(claimed))
 }
 
 /// Runs that were claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
@@ -152,10 +152,10 @@ fn readable(rows: &[tokio_postgres::Row]) -> Vec<RunRow> {
     rows.iter().filter_map(readable).collect()
 }
 
-pub(super) async fn unstick(work: &mut Work<'_, '_>, build: &str) -> Result<Outcome> {
+pub(super) async fn unstick(work: &mut Work<'_, '_>, build: &str) -> Result<()> {
     let freed = work.session.query(UNSTICK, args![TEXT: Text(build)]).await?;
     work.notes.due |= !freed.is_empty();
-    Ok(Outcome::Committed)
+    Ok(())
 }
 
 pub(super) async fn unstick_one(work: &mut Work<'_, '_>, run: RunKey) -> Result<()> {
@@ -164,7 +164,12 @@ pub(super) async fn unstick_one(work: &mut Work<'_, '_>, run: RunKey) -> Result<
     Ok(())
 }
 
-pub(super) async fn release(work: &mut Work<'_, '_>, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {
+pub(super) async fn release(
+    work: &mut Work<'_, '_>,
+    run: RunKey,
+    fence: Fence,
+    inbox_seq: u64,
+) -> Result<ReleaseAnswer> {
     let row = work.session.query_opt(RELEASE, args![
         INT8: run, INT8: fence.owner.cast_signed(), INT8: fence.epoch.cast_signed(), INT8: inbox_seq.cast_signed(),
     ]).await?;
@@ -176,9 +181,9 @@ pub(super) async fn release(work: &mut Work<'_, '_>, run: RunKey, fence: Fence, 
         work.notes.due |= numbers(row, 2)?.is_some_and(|at| at < crate::store::NEVER);
     }
     Ok(match (held, released) {
-        (_, true) => Outcome::Committed,
-        (true, false) => Outcome::Unread,
-        (false, false) => Outcome::Fenced,
+        (_, true) => ReleaseAnswer::Committed,
+        (true, false) => ReleaseAnswer::Unread,
+        (false, false) => ReleaseAnswer::Fenced,
     })
 }
 

@@ -16,9 +16,12 @@ use super::segments::{Segment, segments};
 use super::standing::Standing;
 use super::turns::{self, Taken};
 use super::{claims, creates, effects, letters, removal, streams, tokens};
+use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
-    About, Effects, Failed, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey, Turn, Write,
+    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Deliver, Effects, Failed, First, JournalRow,
+    Letter, NewRun, Noticed, Post, PostAnswer, Release, Reopen, RowChange, RunKey, Turn, TurnAnswer, Unstick,
+    UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// How often a transaction is sent again that the database has rolled back for the sake of others.
@@ -46,9 +49,9 @@ impl Work<'_, '_> {
         letters::receive(self.session, self.ours, &mut self.notes, run, letter, about).await
     }
 
-    pub async fn post(&mut self, run: &str, letter: &Letter, unstick: bool) -> Result<Outcome> {
+    pub async fn post(&mut self, run: &str, letter: &Letter, unstick: bool) -> Result<PostAnswer> {
         let posted = letters::post(self.session, self.ours, &[(run, letter)], Some(&mut self.notes)).await?;
-        let Some((outcome, key)) = posted.into_iter().next() else { return Ok(Outcome::Unknown) };
+        let Some((outcome, key)) = posted.into_iter().next() else { return Ok(PostAnswer::Unknown) };
         if let Some(key) = key.filter(|_| unstick) {
             claims::unstick_one(self, key).await?;
         }
@@ -69,11 +72,11 @@ impl Undone {
 }
 
 /// Commits a group.
-pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Failed> {
+pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Failed> {
     let mut attempt = 1;
     loop {
         let undone = match once(db, ours, group).await {
-            Ok(outcomes) => return Ok(outcomes),
+            Ok(answers) => return Ok(answers),
             Err(undone) => undone,
         };
         if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
@@ -88,23 +91,24 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
     }
 }
 
-async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Outcome>, Undone> {
+async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undone> {
     ours.standing.leave(group);
-    if group.iter().any(|write| matches!(write, Write::Claim { again: true, .. })) {
+    if group.iter().any(|write| matches!(write, Write::Claim(Claim { again: true, .. }))) {
         ours.standing.end_round();
     }
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; group.len()];
+    let mut answers: Vec<Option<Answer>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
     // Outside a transaction, which may be rolled back.
     let settled = ours.standing.settle(&session, &ours.owners).await;
     settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     hit("a group is about to be sent");
     match &segments(group)[..] {
-        [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut outcomes).await?,
-        segments => Box::pin(transaction(&session, ours, segments, &mut outcomes)).await?,
+        [segment] if segment.is_plain(db.options.skip_locked) => plain(&session, ours, segment, &mut answers).await?,
+        segments => Box::pin(transaction(&session, ours, segments, &mut answers)).await?,
     }
     hit("a group is committed");
-    Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or(Outcome::Fenced)).collect())
+    let answered: Option<Vec<Answer>> = answers.into_iter().collect();
+    answered.ok_or_else(|| Undone { fault: unanswered_write(), in_doubt: true })
 }
 
 /// A segment as one statement.
@@ -112,38 +116,38 @@ async fn plain(
     session: &Session<'_>,
     ours: &Ours,
     segment: &Segment<'_>,
-    outcomes: &mut [Option<Outcome>],
+    answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
     if let Segment::Turns(turns) = segment {
-        return plain_turns(session, ours, turns, outcomes).await;
+        return plain_turns(session, ours, turns, answers).await;
     }
-    Box::pin(alone(session, ours, segment, outcomes)).await.map_err(|fault| unanswered(session, fault))
+    Box::pin(alone(session, ours, segment, answers)).await.map_err(|fault| unanswered(session, fault))
 }
 
 async fn alone(
     session: &Session<'_>,
     ours: &Ours,
     segment: &Segment<'_>,
-    outcomes: &mut [Option<Outcome>],
+    answers: &mut [Option<Answer>],
 ) -> Result<()> {
     match segment {
         Segment::Creates(owner, runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
             let made = creates::create(session, ours, *owner, &new, true).await?;
-            place(outcomes, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.outcome));
+            place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
         }
         Segment::Starts(runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
             let made = creates::start(session, ours, &new, true).await?;
-            place(outcomes, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.outcome));
+            place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
         }
         Segment::Posts(posts) => {
             let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
             let posted = letters::post(session, ours, &letters, None).await?;
-            place(outcomes, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(outcome, _)| outcome));
+            place(answers, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(answer, _)| answer.into()));
         }
-        Segment::Single(place, Write::Claim { owner, now, workflows, limit, again }) => {
-            set(outcomes, *place, claims::claim(session, ours, *owner, *now, workflows, *limit, *again).await?);
+        Segment::Single(place, Write::Claim(Claim { owner, now, workflows, limit, again })) => {
+            set(answers, *place, claims::claim(session, ours, *owner, *now, workflows, *limit, *again).await?.into());
         }
         Segment::Turns(_) | Segment::Single(..) => {}
     }
@@ -155,7 +159,7 @@ async fn plain_turns(
     session: &Session<'_>,
     ours: &Ours,
     turns: &[(usize, &Turn)],
-    outcomes: &mut [Option<Outcome>],
+    answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
     ours.standing
         .settle(session, &ours.owners)
@@ -189,13 +193,13 @@ async fn plain_turns(
     let mut left = others;
     for ((place, _), taken) in left.iter().zip(&taken) {
         if *taken != Taken::Tied {
-            set(outcomes, *place, taken.outcome());
+            set(answers, *place, taken.answer().into());
         }
     }
     let mut taken = taken.into_iter();
     left.retain(|_| taken.next() == Some(Taken::Tied));
     if appended {
-        rows.turns.iter().for_each(|(place, _)| set(outcomes, *place, Outcome::Committed));
+        rows.turns.iter().for_each(|(place, _)| set(answers, *place, TurnAnswer::Committed.into()));
     } else {
         left.extend(rows.turns);
     }
@@ -204,7 +208,7 @@ async fn plain_turns(
     }
     // What is left is another commit: from here on a failure leaves a part of the group committed.
     hit("a part of a group is committed");
-    Box::pin(transaction(session, ours, &[Segment::Turns(left)], outcomes))
+    Box::pin(transaction(session, ours, &[Segment::Turns(left)], answers))
         .await
         .map_err(|undone| Undone { in_doubt: true, ..undone })
 }
@@ -217,17 +221,13 @@ fn unanswered(session: &Session<'_>, fault: Fault) -> Undone {
     Undone { in_doubt: !fault.nothing_done(), fault }
 }
 
-fn place(
-    outcomes: &mut [Option<Outcome>],
-    places: impl Iterator<Item = usize>,
-    those: impl IntoIterator<Item = Outcome>,
-) {
-    places.zip(those).for_each(|(place, outcome)| set(outcomes, place, outcome));
+fn place(answers: &mut [Option<Answer>], places: impl Iterator<Item = usize>, those: impl IntoIterator<Item = Answer>) {
+    places.zip(those).for_each(|(place, answer)| set(answers, place, answer));
 }
 
-fn set(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
-    if let Some(slot) = outcomes.get_mut(place) {
-        *slot = Some(outcome);
+fn set(answers: &mut [Option<Answer>], place: usize, answer: Answer) {
+    if let Some(slot) = answers.get_mut(place) {
+        *slot = Some(answer);
     }
 }
 
@@ -235,7 +235,7 @@ async fn transaction(
     session: &Session<'_>,
     ours: &Ours,
     segments: &[Segment<'_>],
-    outcomes: &mut [Option<Outcome>],
+    answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
     let (begun, locked) = tokio::join!(biased; session.begin(), lock(session, segments));
     let worked = async {
@@ -243,7 +243,7 @@ async fn transaction(
         locked?;
         let mut work = Work { session, ours, notes: Notes::default() };
         for segment in segments {
-            apply(&mut work, segment, outcomes).await?;
+            apply(&mut work, segment, answers).await?;
         }
         work.notes.send(session, &ours.tag, &ours.owners).await
     };
@@ -303,17 +303,19 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     ids.insert(&*new.id);
                     ids.extend(others(new.effects.as_deref()));
                 }
-                Write::Post { run, .. } | Write::Reopen { run, .. } | Write::UnstickRun { run } => {
+                Write::Post(Post { run, .. })
+                | Write::Reopen(Reopen { run, .. })
+                | Write::UnstickRun(UnstickRun { run }) => {
                     ids.insert(&**run);
                 }
-                Write::Deliver { token, .. } => drop(tokens.insert(token)),
-                Write::Release { run, .. } => drop(keys.insert(*run)),
+                Write::Deliver(Deliver { token, .. }) => drop(tokens.insert(token)),
+                Write::Release(Release { run, .. }) => drop(keys.insert(*run)),
                 // With those that wait for the end of one that was never due.
-                Write::Delete { run, .. } => {
+                Write::Delete(Delete { run, .. }) => {
                     keys.insert(*run);
                     ended.insert(*run);
                 }
-                Write::Chunk { run, into, .. } => {
+                Write::AppendChunk(AppendChunk { run, into, .. }) => {
                     keys.insert(*run);
                     ids.extend(into.as_deref());
                 }
@@ -333,47 +335,47 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
     Ok(())
 }
 
-async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, outcomes: &mut [Option<Outcome>]) -> Result<()> {
+async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Option<Answer>]) -> Result<()> {
     match segment {
         Segment::Creates(owner, runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
             let created = creates::create(work.session, work.ours, *owner, &new, false).await?;
-            created_runs(work, runs, created, outcomes).await
+            created_runs(work, runs, created, answers).await
         }
         Segment::Starts(runs) => {
             let new: Vec<&NewRun> = runs.iter().map(|(_, new)| *new).collect();
             let created = creates::start(work.session, work.ours, &new, false).await?;
             work.notes.due |= created.iter().any(|made| made.new);
-            created_runs(work, runs, created, outcomes).await
+            created_runs(work, runs, created, answers).await
         }
         Segment::Turns(turns) => {
             let sent: Vec<&Turn> = turns.iter().map(|(_, turn)| *turn).collect();
             let taken = turns::take(work.session, work.ours, &sent, true).await?;
             for ((place, turn), taken) in turns.iter().zip(taken) {
-                let outcome = match taken {
+                let answer = match taken {
                     Taken::Written { awaited, followed, traced } => {
                         let tells = traced && turn.row.is_some();
                         more(work, turn, awaited, followed, tells).await?
                     }
-                    refused => refused.outcome(),
+                    refused => refused.answer(),
                 };
-                set(outcomes, *place, outcome);
+                set(answers, *place, answer.into());
             }
             Ok(())
         }
         Segment::Posts(posts) => {
             let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
             let posted = letters::post(work.session, work.ours, &letters, Some(&mut work.notes)).await?;
-            place(outcomes, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(outcome, _)| outcome));
+            place(answers, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(answer, _)| answer.into()));
             Ok(())
         }
         Segment::Single(place, write) => {
             if let Write::Create(new) = write {
                 let made = creates::create_or_begin(work, new).await?;
-                return created_runs(work, &[(*place, new)], vec![made], outcomes).await;
+                return created_runs(work, &[(*place, new)], vec![made], answers).await;
             }
-            let outcome = single(work, write).await?;
-            set(outcomes, *place, outcome);
+            let answer = single(work, write).await?;
+            set(answers, *place, answer);
             Ok(())
         }
     }
@@ -384,10 +386,10 @@ async fn created_runs(
     work: &mut Work<'_, '_>,
     runs: &[(usize, &NewRun)],
     made: Vec<Made>,
-    outcomes: &mut [Option<Outcome>],
+    answers: &mut [Option<Answer>],
 ) -> Result<()> {
     for ((place, new), made) in runs.iter().zip(made) {
-        if let Outcome::Created(key) = made.outcome
+        if let CreateAnswer::Created(key) = made.answer
             && made.new
         {
             if let Some(effects) = &new.effects {
@@ -399,13 +401,13 @@ async fn created_runs(
             }
             streams::write(work.session, key, &new.chunks).await?;
         }
-        set(outcomes, *place, made.outcome);
+        set(answers, *place, made.answer.into());
     }
     Ok(())
 }
 
 /// What a turn does beside its row, its change and its letters.
-async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool, tells: bool) -> Result<Outcome> {
+async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool, tells: bool) -> Result<TurnAnswer> {
     let session = work.session;
     if !turn.unread.is_empty() {
         let unread: Vec<i64> = turn.unread.iter().map(|sequence| sequence.cast_signed()).collect();
@@ -426,8 +428,8 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
         work.notes.awaited.insert(turn.run);
     }
     match (&turn.row, &turn.change) {
-        (Some(row), Some(change)) if end(work, turn.run, row, change).await? => Ok(Outcome::Told),
-        _ => Ok(Outcome::Committed),
+        (Some(row), Some(change)) if end(work, turn.run, row, change).await? => Ok(TurnAnswer::CommittedAndNotified),
+        _ => Ok(TurnAnswer::Committed),
     }
 }
 
@@ -441,38 +443,54 @@ async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &R
     effects::tell_watchers(work, run, last, change.completed_at.unwrap_or_default()).await
 }
 
-async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Outcome> {
-    match write {
-        Write::Create(_) | Write::Turn(_) => Ok(Outcome::Fenced),
-        Write::Post { run, letter, unstick } => work.post(run, letter, *unstick).await,
-        Write::Deliver { token, letter, hold_until, now } => {
-            tokens::deliver(work, token, letter, *hold_until, *now).await
+async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
+    Ok(match write {
+        // They have segments of their own.
+        Write::Create(_) | Write::Turn(_) => return Err(unanswered_write()),
+        Write::Post(Post { run, letter, unstick }) => work.post(run, letter, *unstick).await?.into(),
+        Write::Deliver(Deliver { token, letter, hold_until, now }) => {
+            tokens::deliver(work, token, letter, *hold_until, *now).await?.into()
         }
-        Write::Release { run, fence, inbox_seq } => claims::release(work, *run, *fence, *inbox_seq).await,
-        Write::Claim { owner, now, workflows, limit, again } => {
-            claims::claim(work.session, work.ours, *owner, *now, workflows, *limit, *again).await
+        Write::Release(Release { run, fence, inbox_seq }) => {
+            claims::release(work, *run, *fence, *inbox_seq).await?.into()
         }
-        Write::Chunk { run, owner, execution, into, chunk, most } => {
+        Write::Claim(Claim { owner, now, workflows, limit, again }) => {
+            claims::claim(work.session, work.ours, *owner, *now, workflows, *limit, *again).await?.into()
+        }
+        Write::AppendChunk(AppendChunk { run, owner, execution, into, chunk, most }) => {
             let writer = streams::Writer { run: *run, owner: *owner, execution };
-            streams::append(work, &writer, into.as_deref(), chunk, *most).await
+            streams::append(work, &writer, into.as_deref(), chunk, *most).await?.into()
         }
-        Write::Delete { run, most, farewell } => removal::delete(work, *run, *most, farewell).await,
-        Write::Clean { expired, now, runs, most } => removal::clean(work, expired, *now, *runs, *most).await,
-        Write::Noticed { sequence } => {
+        Write::Delete(Delete { run, most, farewell }) => removal::delete(work, *run, *most, farewell).await?.into(),
+        Write::Clean(Clean { expired, now, runs, most }) => {
+            removal::clean(work, expired, *now, *runs, *most).await?.into()
+        }
+        Write::Noticed(Noticed { sequence }) => {
             let sequence = sequence.cast_signed();
             work.session.query("DELETE FROM @notices WHERE sequence = $1", args![INT8: sequence]).await?;
-            Ok(Outcome::Committed)
+            Answer::Noticed
         }
-        Write::Unstick { build } => claims::unstick(work, build).await,
-        Write::UnstickRun { run } => {
-            let sql = "SELECT key FROM @runs WHERE id = $1";
-            match work.session.query_opt(sql, args![TEXT: Text(run)]).await? {
-                Some(row) => claims::unstick_one(work, super::read::get(&row, 0)?).await.map(|()| Outcome::Committed),
-                None => Ok(Outcome::Unknown),
-            }
+        Write::Unstick(Unstick { build }) => {
+            claims::unstick(work, build).await?;
+            Answer::Unstick
         }
-        Write::Reopen { run, generation, rows, letters } => {
-            creates::reopen(work, run, *generation, rows, letters).await
+        Write::UnstickRun(UnstickRun { run }) => unstick_run(work, run).await?.into(),
+        Write::Reopen(Reopen { run, generation, rows, letters }) => {
+            creates::reopen(work, run, *generation, rows, letters).await?.into()
         }
-    }
+    })
+}
+
+async fn unstick_run(work: &mut Work<'_, '_>, run: &str) -> Result<UnstickRunAnswer> {
+    let sql = "SELECT key FROM @runs WHERE id = $1";
+    let Some(row) = work.session.query_opt(sql, args![TEXT: Text(run)]).await? else {
+        return Ok(UnstickRunAnswer::Unknown);
+    };
+    claims::unstick_one(work, super::read::get(&row, 0)?).await?;
+    Ok(UnstickRunAnswer::Committed)
+}
+
+/// A fault of this library, not of the database: never to be taken for an answer.
+fn unanswered_write() -> Fault {
+    Fault::Told(Error::coded(Code::Store, "a write was left without an answer: a fault of this library"))
 }

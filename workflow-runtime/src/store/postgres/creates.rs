@@ -9,7 +9,7 @@ use super::fault::Result;
 use super::read::{self, get, text};
 use super::standing::Place;
 use super::{letters, time, turns};
-use crate::store::{Fence, First, JournalRow, Letter, NewRun, Outcome, RowChange, RunKey};
+use crate::store::{CreateAnswer, Fence, First, JournalRow, Letter, NewRun, ReopenAnswer, RowChange, RunKey};
 
 /// Rows of a journal that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -98,7 +98,7 @@ pub(super) fn is_plain(new: &NewRun) -> bool {
 
 /// What became of a new run.
 pub(super) struct Made {
-    pub outcome: Outcome,
+    pub answer: CreateAnswer,
     /// Whether it was not there before.
     pub new: bool,
 }
@@ -171,8 +171,8 @@ pub(super) async fn create(
         .await?;
     let made = outcomes(session, runs, &created).await?;
     if let (Some(row), true) = (created.first(), alone) {
-        let stand = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.outcome {
-            Outcome::Created(key) if made.new && !turns::ends(change.status) => {
+        let stand = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
+            CreateAnswer::Created(key) if made.new && !turns::ends(change.status) => {
                 Some((key, Place { fence: Fence { owner, epoch: 1 }, generation: 0, index: 1 }))
             }
             _ => None,
@@ -187,7 +187,7 @@ pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], 
     let mut started = try_to_start(session, ours, runs, tell).await?;
     for (new, made) in runs.iter().zip(&mut started) {
         // There was a run with its id, and there is none any more.
-        while made.outcome == Outcome::Fenced {
+        while made.answer == CreateAnswer::Fenced {
             let Some(again) = try_to_start(session, ours, &[new], tell).await?.pop() else { break };
             *made = again;
         }
@@ -231,8 +231,8 @@ async fn outcomes(session: &Session<'_>, runs: &[&NewRun], created: &[tokio_post
     let mut outcomes = Vec::with_capacity(runs.len());
     for new in runs {
         outcomes.push(match keys.get(&new.id) {
-            Some(key) => Made { outcome: Outcome::Created(*key), new: true },
-            None => Made { outcome: not_created(session, new).await?, new: false },
+            Some(key) => Made { answer: CreateAnswer::Created(*key), new: true },
+            None => Made { answer: not_created(session, new).await?, new: false },
         });
     }
     Ok(outcomes)
@@ -261,7 +261,7 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
         }
         _ => None,
     };
-    let Some(made) = made else { return Ok(Made { outcome: not_created(session, new).await?, new: false }) };
+    let Some(made) = made else { return Ok(Made { answer: not_created(session, new).await?, new: false }) };
     let key = get(&made, 0)?;
     match &new.first {
         First::Begin(letter) => work.receive(key, letter, None).await?,
@@ -273,7 +273,7 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
         }
         _ => {}
     }
-    Ok(Made { outcome: Outcome::Created(key), new: true })
+    Ok(Made { answer: CreateAnswer::Created(key), new: true })
 }
 
 /// The beginning of a journal.
@@ -305,33 +305,33 @@ pub(super) async fn reopen(
     generation: u64,
     rows: &[JournalRow],
     letters: &[Letter],
-) -> Result<Outcome> {
+) -> Result<ReopenAnswer> {
     let session = work.session;
     let sql = "SELECT key FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
-    let Some(there) = session.query_opt(sql, args![TEXT: Text(run)]).await? else { return Ok(Outcome::Unknown) };
+    let Some(there) = session.query_opt(sql, args![TEXT: Text(run)]).await? else { return Ok(ReopenAnswer::Unknown) };
     let key = get(&there, 0)?;
     for letter in letters {
         if letters::is_known(session, key, letter).await? {
-            return Ok(Outcome::Committed);
+            return Ok(ReopenAnswer::Committed);
         }
     }
     if session.query_opt(REOPEN, args![INT8: key, INT8: generation.cast_signed()]).await?.is_none() {
-        return Ok(Outcome::Fenced);
+        return Ok(ReopenAnswer::Fenced);
     }
     append(session, key, generation + 1, rows).await?;
     for letter in letters {
         work.receive(key, letter, None).await?;
     }
-    Ok(Outcome::Committed)
+    Ok(ReopenAnswer::Committed)
 }
 
-async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<Outcome> {
+async fn not_created(session: &Session<'_>, new: &NewRun) -> Result<CreateAnswer> {
     let there = session.query_opt(NOT_CREATED, args![TEXT: Text(&new.id)]).await?;
     let Some(there) = there else {
-        return Ok(if matches!(new.first, First::Begin(_)) { Outcome::Unknown } else { Outcome::Fenced });
+        return Ok(if matches!(new.first, First::Begin(_)) { CreateAnswer::Unknown } else { CreateAnswer::Fenced });
     };
     if read::id(&there, 1)? == new.token {
-        return Ok(Outcome::Created(get(&there, 0)?));
+        return Ok(CreateAnswer::Created(get(&there, 0)?));
     }
-    Ok(read::run_in(session, &new.id).await?.map_or(Outcome::Fenced, |row| Outcome::Exists(Box::new(row))))
+    Ok(read::run_in(session, &new.id).await?.map_or(CreateAnswer::Fenced, |row| CreateAnswer::Exists(Box::new(row))))
 }

@@ -10,7 +10,7 @@ use super::read::{self, get, number, run_columns, run_row, text};
 use super::tokens;
 use crate::error::Error;
 use crate::store::{
-    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RunKey, Status,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, Notice, RunKey, Status,
     Watch,
 };
 
@@ -79,7 +79,7 @@ async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Co
 /// A child is a run for others: nothing that it does itself comes with it.
 async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Result<()> {
     let started = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
-    let Some(Outcome::Created(key)) = started.map(|made| made.outcome) else {
+    let Some(CreateAnswer::Created(key)) = started.map(|made| made.answer) else {
         return work.receive(run, &child.refusal, None).await;
     };
     work.notes.due = true;

@@ -5,7 +5,7 @@ use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::notes::Notes;
 use super::read::{self, get};
-use crate::store::{About, Letter, Outcome, RunKey};
+use crate::store::{About, Letter, PostAnswer, RunKey};
 
 /// Letters for different runs, each by its id or its key, that make their runs due. A sequence is drawn after the locks,
 /// which the order sees to: so those of a run ascend.
@@ -81,7 +81,7 @@ pub(super) async fn post(
     ours: &Ours,
     posts: &[(&str, &Letter)],
     notes: Option<&mut Notes>,
-) -> Result<Vec<(Outcome, Option<RunKey>)>> {
+) -> Result<Vec<(PostAnswer, Option<RunKey>)>> {
     let ids: Vec<Text<'_>> = posts.iter().map(|(id, _)| Text(id)).collect();
     let letters: Vec<&Letter> = posts.iter().map(|(_, letter)| *letter).collect();
     let columns = Columns::of(&letters);
@@ -108,7 +108,7 @@ pub(super) async fn post(
                 found = Some(get(row, 1)?);
             }
         }
-        outcomes.push((found.map_or(Outcome::Unknown, |_| Outcome::Committed), found));
+        outcomes.push((found.map_or(PostAnswer::Unknown, |_| PostAnswer::Committed), found));
     }
     Ok(outcomes)
 }

@@ -6,7 +6,7 @@ use super::fault::Result;
 use super::read::{self, get, number};
 use super::{time, tokens};
 use crate::error::Error;
-use crate::store::{About, Ended, Expired, Letter, Outcome, Portion, RunKey, Status};
+use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey, Status};
 
 const STANDING: &str = "
 SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
@@ -96,10 +96,15 @@ const CLEAR: [&str; 7] = [
 ];
 
 /// Deletes a run.
-pub(super) async fn delete(work: &mut Work<'_, '_>, run: RunKey, most: Portion, farewell: &Letter) -> Result<Outcome> {
-    let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(Outcome::Unknown) };
+pub(super) async fn delete(
+    work: &mut Work<'_, '_>,
+    run: RunKey,
+    most: Portion,
+    farewell: &Letter,
+) -> Result<DeleteAnswer> {
+    let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(DeleteAnswer::Unknown) };
     if !get::<bool>(&row, 0)? {
-        return Ok(Outcome::Unended);
+        return Ok(DeleteAnswer::Unended);
     }
     if get(&row, 1)? {
         work.notes.awaited.insert(run);
@@ -113,7 +118,7 @@ pub(super) async fn delete(work: &mut Work<'_, '_>, run: RunKey, most: Portion, 
     }
     remove(work.session, &[run]).await?;
     clear(work.session, &[run], most).await?;
-    Ok(Outcome::Committed)
+    Ok(DeleteAnswer::Committed)
 }
 
 /// Removes runs that can be deleted and that are locked, with all that is known of them by their ids. What they leave is to
@@ -149,12 +154,12 @@ pub(super) async fn clean(
     now: u64,
     runs: usize,
     most: Portion,
-) -> Result<Outcome> {
+) -> Result<CleanAnswer> {
     let session = work.session;
     let name = format!("workflow cleaning {}", session.db.options.schema);
     let alone = session.query_opt(ALONE, args![TEXT: Text(&name)]).await?;
     if !alone.map_or(Ok(false), |row| get(&row, 0))? {
-        return Ok(Outcome::Cleaned { more: false });
+        return Ok(CleanAnswer { more: false });
     }
     let gone = find_expired(session, expired, runs).await?;
     if !gone.is_empty() {
@@ -165,12 +170,12 @@ pub(super) async fn clean(
     loop {
         let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;
         if next.is_empty() {
-            return Ok(Outcome::Cleaned { more: gone.len() >= runs });
+            return Ok(CleanAnswer { more: gone.len() >= runs });
         }
         let next: Vec<RunKey> = next.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
         left = clear(session, &next, left).await?;
         if left.is_spent() {
-            return Ok(Outcome::Cleaned { more: true });
+            return Ok(CleanAnswer { more: true });
         }
     }
 }

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{creates, turns};
-use crate::store::{First, Letter, NewRun, RunKey, Turn, Write};
+use crate::store::{Claim, First, Letter, NewRun, Post, RunKey, Turn, Write};
 
 /// Writes that one statement can do, with their places in the group.
 pub(super) enum Segment<'g> {
@@ -26,7 +26,7 @@ impl<'g> Segment<'g> {
                 First::Later | First::Begin(_) | First::Journal { .. } => Segment::Single(place, write),
             },
             Write::Turn(turn) => Segment::Turns(vec![(place, turn)]),
-            Write::Post { run, letter, unstick: false } => Segment::Posts(vec![(place, run, letter)]),
+            Write::Post(Post { run, letter, unstick: false }) => Segment::Posts(vec![(place, run, letter)]),
             _ => Segment::Single(place, write),
         }
     }
@@ -76,7 +76,7 @@ impl<'g> Segment<'g> {
             Segment::Creates(_, runs) | Segment::Starts(runs) => runs.iter().all(|(_, new)| creates::is_plain(new)),
             Segment::Turns(turns) => turns.iter().all(|(_, turn)| turns::is_plain(turn)),
             Segment::Posts(_) => true,
-            Segment::Single(_, Write::Claim { again, .. }) => skips_locked && !again,
+            Segment::Single(_, Write::Claim(Claim { again, .. })) => skips_locked && !again,
             Segment::Single(..) => false,
         }
     }

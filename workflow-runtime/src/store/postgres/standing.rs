@@ -23,7 +23,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::turns;
-use crate::store::{Fence, RunKey, Turn, Write};
+use crate::store::{Fence, Release, RunKey, Turn, Write};
 
 /// Waits for those of an earlier round that are being executed.
 const BEGIN_ROUND: &str = "
@@ -168,7 +168,7 @@ impl Standing {
     pub fn leave(&self, group: &[Write]) {
         let mut left = group.iter().filter_map(|write| match write {
             Write::Turn(turn) => (!turns::is_row(turn)).then_some(turn.run),
-            Write::Release { run, .. } => Some(*run),
+            Write::Release(Release { run, .. }) => Some(*run),
             _ => None,
         });
         if let Some(first) = left.next() {

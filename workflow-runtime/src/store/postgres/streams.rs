@@ -8,7 +8,7 @@ use super::fault::Result;
 use super::read::{self, get, number, numbers, text, texts};
 use crate::error::Error;
 use crate::limits::CHUNK_PAGE_BYTES;
-use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Turn};
+use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
 /// Whether an attempt is known not to have succeeded; one that was not settled before its run was deleted is. Without an
 /// attempt it is false.
@@ -143,16 +143,18 @@ pub(super) async fn append(
     into: Option<&str>,
     chunk: &NewChunk,
     most: u64,
-) -> Result<Outcome> {
+) -> Result<AppendChunkAnswer> {
     let (session, execution) = (work.session, writer.execution);
-    let Some(row) = session.query_opt(LOCK, args![INT8: writer.run]).await? else { return Ok(Outcome::Fenced) };
+    let Some(row) = session.query_opt(LOCK, args![INT8: writer.run]).await? else {
+        return Ok(AppendChunkAnswer::Fenced);
+    };
     let fence = (number(&row, 0)?, number(&row, 1)?, number(&row, 2)?);
     let over = read::status(&row, 3)?.is_terminal();
     let (target, ended, followed) = match into {
         None => (writer.run, over, get(&row, 4)?),
         Some(id) => match session.query_opt(TARGET, args![TEXT: Text(id)]).await? {
             Some(row) => (get(&row, 0)?, read::status(&row, 1)?.is_terminal(), get(&row, 2)?),
-            None => return Ok(Outcome::Fenced),
+            None => return Ok(AppendChunkAnswer::Fenced),
         },
     };
     let stream = find(session, target, &chunk.stream).await?;
@@ -161,20 +163,20 @@ pub(super) async fn append(
         && (has(session, stream.key, chunk.id).await?
             || (chunk.value.is_none() && key.is_some() && stream.closer == key))
     {
-        return Ok(Outcome::Committed);
+        return Ok(AppendChunkAnswer::Committed);
     }
     if ended || over {
-        return Ok(Outcome::Finished);
+        return Ok(AppendChunkAnswer::Finished);
     }
     if fence != (writer.owner, execution.epoch, execution.generation) || settled {
-        return Ok(Outcome::Fenced);
+        return Ok(AppendChunkAnswer::Fenced);
     }
     if let Some(stream) = &stream {
         if stream.closed {
-            return Ok(Outcome::Closed);
+            return Ok(AppendChunkAnswer::Closed);
         }
         if chunk.value.is_some() && stream.length >= most {
-            return Ok(Outcome::Full);
+            return Ok(AppendChunkAnswer::Full);
         }
     }
     let key = match key {
@@ -185,7 +187,7 @@ pub(super) async fn append(
     if followed {
         work.notes.awaited.insert(target);
     }
-    Ok(Outcome::Committed)
+    Ok(AppendChunkAnswer::Committed)
 }
 
 async fn has(session: &Session<'_>, stream: i64, id: u128) -> Result<bool> {

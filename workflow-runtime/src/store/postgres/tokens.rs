@@ -11,7 +11,7 @@ use super::fault::{Fault, Result};
 use super::letters::is_known;
 use super::read::{body, get, number, numbers, small, text, texts};
 use super::time;
-use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+use crate::store::{About, Close, DeliverAnswer, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState};
 
 const OWNER: &str = "SELECT run, op, state, once FROM @tokens WHERE token = $1 FOR UPDATE";
 
@@ -233,27 +233,31 @@ pub(super) async fn deliver(
     letter: &Letter,
     hold_until: Option<u64>,
     now: u64,
-) -> Result<Outcome> {
+) -> Result<DeliverAnswer> {
     let there = loop {
         let there = owner(work.session, token).await?;
         match &there {
             Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
                 match op {
                     Some(op) => work.receive(*run, letter, Some(&About::Operation(*op))).await?,
-                    None if is_known(work.session, *run, letter).await? => return Ok(Outcome::Committed),
+                    None if is_known(work.session, *run, letter).await? => return Ok(DeliverAnswer::Committed),
                     None => hold(work.session, token, letter, NEVER, now).await?,
                 }
                 if *once {
                     dispose(work.session, token).await?;
                 }
-                return Ok(Outcome::Committed);
+                return Ok(DeliverAnswer::Committed);
             }
             Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
                 let known = is_known(work.session, *run, letter).await? || is_held(work.session, token, letter).await?;
-                return Ok(if known { Outcome::Committed } else { Outcome::Disposed });
+                return Ok(if known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed });
             }
-            Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),
-            Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(Outcome::Finished),
+            Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => {
+                return Ok(DeliverAnswer::Disposed);
+            }
+            Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => {
+                return Ok(DeliverAnswer::Finished);
+            }
             None if hold_until.is_some() => {
                 if set(work.session, INSERT, token, None, None, &TokenLabel::default()).await? {
                     break None;
@@ -262,12 +266,12 @@ pub(super) async fn deliver(
             _ => break there,
         }
     };
-    let Some(until) = hold_until else { return Ok(Outcome::Unknown) };
+    let Some(until) = hold_until else { return Ok(DeliverAnswer::Unknown) };
     if there.is_some_and(|there| there.state != TokenState::Open) {
         set(work.session, REPLACE, token, None, None, &TokenLabel::default()).await?;
     }
     hold(work.session, token, letter, until, now).await?;
-    Ok(Outcome::Committed)
+    Ok(DeliverAnswer::Committed)
 }
 
 async fn is_held(session: &Session<'_>, token: &str, letter: &Letter) -> Result<bool> {

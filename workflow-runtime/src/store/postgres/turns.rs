@@ -11,7 +11,7 @@ use super::fault::Result;
 use super::read::{get, id};
 use super::standing::Place;
 use super::time;
-use crate::store::{Outcome, RunKey, Status, Turn};
+use crate::store::{RunKey, Status, Turn, TurnAnswer};
 
 /// A statement that appends to journals. That a row is there already is rare, as after a commit whose answer was lost, and to
 /// be ready for it costs a sixth of the statement: `strict` is not, and fails.
@@ -115,10 +115,10 @@ pub(super) enum Taken {
 }
 
 impl Taken {
-    pub fn outcome(self) -> Outcome {
+    pub fn answer(self) -> TurnAnswer {
         match self {
-            Taken::Written { .. } | Taken::Before => Outcome::Committed,
-            Taken::Tied | Taken::Refused => Outcome::Fenced,
+            Taken::Written { .. } | Taken::Before => TurnAnswer::Committed,
+            Taken::Tied | Taken::Refused => TurnAnswer::Fenced,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result};
 
 use super::{fault, read};
-use crate::store::{DEAD, NEVER, Outcome, RunKey, RunRow};
+use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
 /// The holders whose runs can be claimed.
 const FREE: [i64; 2] = [0, DEAD.cast_signed()];
@@ -77,10 +77,10 @@ pub(super) fn claim(
     workflows: &[&str],
     limit: usize,
     again: bool,
-) -> Result<Outcome> {
+) -> Result<ClaimAnswer> {
     let executes = connection.prepare_cached("SELECT 1 FROM meta WHERE owner = ?1")?.exists((owner.cast_signed(),))?;
     if !executes {
-        return Ok(Outcome::Fenced);
+        return Ok(ClaimAnswer::Fenced);
     }
     let mut claimed = Vec::new();
     if again {
@@ -98,7 +98,7 @@ pub(super) fn claim(
         }
         claimed.extend(readable(connection, key)?);
     }
-    Ok(Outcome::Claimed(claimed))
+    Ok(ClaimAnswer::Claimed(claimed))
 }
 
 /// A run that was claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
@@ -136,9 +136,9 @@ fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> R
     Ok(due.into_iter().map(|(.., key)| key).collect())
 }
 
-pub(super) fn unstick(connection: &Connection, build: &str) -> Result<Outcome> {
+pub(super) fn unstick(connection: &Connection, build: &str) -> Result<()> {
     connection.prepare_cached(UNSTICK)?.execute((build,))?;
-    Ok(Outcome::Committed)
+    Ok(())
 }
 
 pub(super) fn unstick_one(connection: &Connection, run: RunKey) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use crate::limits::CHUNK_PAGE_BYTES;
-use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Status, Turn};
+use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Status, Turn};
 
 /// A stream, as an append finds it.
 struct Stream {
@@ -76,34 +76,34 @@ pub(super) fn append(
     into: Option<&str>,
     chunk: &NewChunk,
     most: u64,
-) -> Result<Outcome> {
+) -> Result<AppendChunkAnswer> {
     let target = match into {
         None => Some((writer.run, false)),
         Some(run) => target(connection, run)?,
     };
-    let Some((target, ended)) = target else { return Ok(Outcome::Fenced) };
+    let Some((target, ended)) = target else { return Ok(AppendChunkAnswer::Fenced) };
     let stream = find(connection, target, &chunk.stream)?;
     let (key, settled) = execution(connection, writer.run, writer.execution, target)?;
     if let Some(stream) = &stream
         && (has(connection, stream.key, chunk.id)? || (chunk.value.is_none() && key.is_some() && stream.closer == key))
     {
-        return Ok(Outcome::Committed);
+        return Ok(AppendChunkAnswer::Committed);
     }
     if ended {
-        return Ok(Outcome::Finished);
+        return Ok(AppendChunkAnswer::Finished);
     }
     if let Some(refused) = refuse(connection, writer)? {
         return Ok(refused);
     }
     if settled {
-        return Ok(Outcome::Fenced);
+        return Ok(AppendChunkAnswer::Fenced);
     }
     if let Some(stream) = &stream {
         if stream.closed {
-            return Ok(Outcome::Closed);
+            return Ok(AppendChunkAnswer::Closed);
         }
         if chunk.value.is_some() && stream.length >= most {
-            return Ok(Outcome::Full);
+            return Ok(AppendChunkAnswer::Full);
         }
     }
     let key = match key {
@@ -111,7 +111,7 @@ pub(super) fn append(
         None => insert_execution(connection, writer.run, writer.execution, target)?,
     };
     put(connection, target, stream, chunk, Some(key))?;
-    Ok(Outcome::Committed)
+    Ok(AppendChunkAnswer::Committed)
 }
 
 /// The run with this id, and whether it has ended.
@@ -129,7 +129,7 @@ fn has(connection: &Connection, stream: i64, id: u128) -> Result<bool> {
 }
 
 /// Why nothing can be written under this fence, if so.
-fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<Outcome>> {
+fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<AppendChunkAnswer>> {
     let row = connection
         .prepare_cached("SELECT owner, epoch, generation, status FROM runs WHERE key = ?1")?
         .query_row((writer.run,), |row| {
@@ -139,13 +139,13 @@ fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<Outcome
         })
         .optional()?;
     Ok(match row {
-        Some((.., true)) => Some(Outcome::Finished),
+        Some((.., true)) => Some(AppendChunkAnswer::Finished),
         Some((holder, epoch, generation, false))
             if (holder, epoch, generation) == (writer.owner, writer.execution.epoch, writer.execution.generation) =>
         {
             None
         }
-        _ => Some(Outcome::Fenced),
+        _ => Some(AppendChunkAnswer::Fenced),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::letters::{is_known, receive};
-use crate::store::{About, Close, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+use crate::store::{About, Close, DeliverAnswer, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState};
 
 /// What settles where a letter goes.
 struct Owner {
@@ -195,34 +195,34 @@ pub(super) fn deliver(
     letter: &Letter,
     hold_until: Option<u64>,
     now: u64,
-) -> Result<Outcome> {
+) -> Result<DeliverAnswer> {
     let there = owner(connection, token)?;
     match &there {
         Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
             match op {
                 Some(op) => receive(connection, *run, letter, Some(&About::Operation(*op)))?,
-                None if is_known(connection, *run, letter)? => return Ok(Outcome::Committed),
+                None if is_known(connection, *run, letter)? => return Ok(DeliverAnswer::Committed),
                 None => hold(connection, token, letter, NEVER, now)?,
             }
             if *once {
                 dispose(connection, token)?;
             }
-            return Ok(Outcome::Committed);
+            return Ok(DeliverAnswer::Committed);
         }
         Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
             let known = is_known(connection, *run, letter)? || is_held(connection, token, letter)?;
-            return Ok(if known { Outcome::Committed } else { Outcome::Disposed });
+            return Ok(if known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed });
         }
-        Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(Outcome::Disposed),
-        Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(Outcome::Finished),
+        Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(DeliverAnswer::Disposed),
+        Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(DeliverAnswer::Finished),
         _ => {}
     }
-    let Some(until) = hold_until else { return Ok(Outcome::Unknown) };
+    let Some(until) = hold_until else { return Ok(DeliverAnswer::Unknown) };
     if !there.is_some_and(|there| there.state == TokenState::Open) {
         set(connection, token, None, None, &TokenLabel::default())?;
     }
     hold(connection, token, letter, until, now)?;
-    Ok(Outcome::Committed)
+    Ok(DeliverAnswer::Committed)
 }
 
 fn is_held(connection: &Connection, token: &str, letter: &Letter) -> Result<bool> {

@@ -8,7 +8,7 @@ use super::writes::Group;
 use super::{claims, fault};
 use crate::error::Error;
 use crate::failpoint::hit;
-use crate::store::{Failed, Outcome, Write};
+use crate::store::{Answer, Failed, Write};
 
 pub(super) struct Writer {
     address: Address,
@@ -30,7 +30,7 @@ impl Writer {
         writer
     }
 
-    pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Outcome>, Failed> {
+    pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Answer>, Failed> {
         let outcomes = self.transaction(|connection, heads| {
             let mut writes = Group::new(connection, heads)?;
             let apply = |write| {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::error::Code;
     use crate::store::sqlite::{Synchronous, open};
-    use crate::store::{First, Letter, NewRun};
+    use crate::store::{CreateAnswer, First, Letter, NewRun};
 
     fn create(id: &str, bytes: usize) -> Write {
         let letter = Letter { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: vec![0; bytes].into() };
@@ -186,7 +186,10 @@ mod tests {
             assert!(writer.connection.as_ref().is_some_and(Connection::is_autocommit), "no transaction stays open");
         }
         pages_max(&writer, 1_000_000);
-        assert!(matches!(writer.commit(&group).unwrap()[..], [Outcome::Created(1), Outcome::Created(2)]));
+        assert!(matches!(
+            writer.commit(&group).unwrap()[..],
+            [Answer::Create(CreateAnswer::Created(1)), Answer::Create(CreateAnswer::Created(2))]
+        ));
     }
 
     #[test]
@@ -200,6 +203,6 @@ mod tests {
             })
         }));
         assert!(panicked.is_err());
-        assert!(matches!(writer.commit(&[create("half", 1)]).unwrap()[..], [Outcome::Created(1)]));
+        assert!(matches!(writer.commit(&[create("half", 1)]).unwrap()[..], [Answer::Create(CreateAnswer::Created(1))]));
     }
 }

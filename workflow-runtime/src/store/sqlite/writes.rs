@@ -9,7 +9,10 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, effects, read, removal, streams, tokens};
 use crate::store::{
-    Effects, Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, Outcome, Portion, RowChange, RunKey, Turn, Write,
+    Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Deliver, Effects,
+    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release,
+    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer,
+    Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -71,50 +74,55 @@ impl<'c> Group<'c> {
         Ok(Group { connection, heads, append: connection.prepare_cached(APPEND)? })
     }
 
-    pub(super) fn apply(&mut self, write: &Write) -> Result<Outcome> {
-        match write {
-            Write::Create(new) => self.create(new),
-            Write::Turn(turn) => self.turn(turn),
-            Write::Post { run, letter, unstick } => self.post(run, letter, *unstick),
-            Write::Deliver { token, letter, hold_until, now } => {
-                tokens::deliver(self.connection, token, letter, *hold_until, *now)
+    pub(super) fn apply(&mut self, write: &Write) -> Result<Answer> {
+        Ok(match write {
+            Write::Create(new) => self.create(new)?.into(),
+            Write::Turn(turn) => self.turn(turn)?.into(),
+            Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick)?.into(),
+            Write::Deliver(Deliver { token, letter, hold_until, now }) => {
+                tokens::deliver(self.connection, token, letter, *hold_until, *now)?.into()
             }
-            Write::Release { run, fence, inbox_seq } => {
+            Write::Release(Release { run, fence, inbox_seq }) => {
                 self.heads.forget(*run);
-                release(self.connection, *run, *fence, *inbox_seq)
+                release(self.connection, *run, *fence, *inbox_seq)?.into()
             }
-            Write::Claim { owner, now, workflows, limit, again } => {
+            Write::Claim(Claim { owner, now, workflows, limit, again }) => {
                 let claimed = claims::claim(self.connection, *owner, *now, workflows, *limit, *again)?;
-                if let Outcome::Claimed(rows) = &claimed {
+                if let ClaimAnswer::Claimed(rows) = &claimed {
                     rows.iter().for_each(|row| self.heads.forget(row.key));
                 }
-                Ok(claimed)
+                claimed.into()
             }
-            Write::Chunk { run, owner, execution, into, chunk, most } => {
+            Write::AppendChunk(AppendChunk { run, owner, execution, into, chunk, most }) => {
                 let writer = streams::Writer { run: *run, owner: *owner, execution };
-                streams::append(self.connection, &writer, into.as_deref(), chunk, *most)
+                streams::append(self.connection, &writer, into.as_deref(), chunk, *most)?.into()
             }
-            Write::Delete { run, most, farewell } => self.delete(*run, *most, farewell),
-            Write::Clean { expired, now, runs, most } => self.clean(expired, *now, *runs, *most),
-            Write::Noticed { sequence } => {
+            Write::Delete(Delete { run, most, farewell }) => self.delete(*run, *most, farewell)?.into(),
+            Write::Clean(Clean { expired, now, runs, most }) => self.clean(expired, *now, *runs, *most)?.into(),
+            Write::Noticed(Noticed { sequence }) => {
                 effects::noticed(self.connection, *sequence)?;
-                Ok(Outcome::Committed)
+                Answer::Noticed
             }
-            Write::UnstickRun { run } => {
-                let Some(key) = key_of(self.connection, run)? else { return Ok(Outcome::Unknown) };
-                self.heads.forget(key);
-                claims::unstick_one(self.connection, key)?;
-                Ok(Outcome::Committed)
+            Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run)?.into(),
+            Write::Reopen(Reopen { run, generation, rows, letters }) => {
+                self.reopen(run, *generation, rows, letters)?.into()
             }
-            Write::Reopen { run, generation, rows, letters } => self.reopen(run, *generation, rows, letters),
-            Write::Unstick { build } => {
+            Write::Unstick(Unstick { build }) => {
                 self.heads.clear();
-                claims::unstick(self.connection, build)
+                claims::unstick(self.connection, build)?;
+                Answer::Unstick
             }
-        }
+        })
     }
 
-    fn create(&mut self, new: &NewRun) -> Result<Outcome> {
+    fn unstick_run(&mut self, run: &str) -> Result<UnstickRunAnswer> {
+        let Some(key) = key_of(self.connection, run)? else { return Ok(UnstickRunAnswer::Unknown) };
+        self.heads.forget(key);
+        claims::unstick_one(self.connection, key)?;
+        Ok(UnstickRunAnswer::Committed)
+    }
+
+    fn create(&mut self, new: &NewRun) -> Result<CreateAnswer> {
         let key = match &new.first {
             First::Begin(_) => begin(self.connection, new)?,
             _ => (insert_run(self.connection, new)? > 0).then(|| self.connection.last_insert_rowid()),
@@ -148,18 +156,18 @@ impl<'c> Group<'c> {
             }
         }
         streams::write(self.connection, key, &new.chunks)?;
-        Ok(Outcome::Created(key))
+        Ok(CreateAnswer::Created(key))
     }
 
-    fn reopen(&mut self, run: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Result<Outcome> {
-        let Some(key) = key_of(self.connection, run)? else { return Ok(Outcome::Unknown) };
+    fn reopen(&mut self, run: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Result<ReopenAnswer> {
+        let Some(key) = key_of(self.connection, run)? else { return Ok(ReopenAnswer::Unknown) };
         for letter in letters {
             if letters::is_known(self.connection, key, letter)? {
-                return Ok(Outcome::Committed);
+                return Ok(ReopenAnswer::Committed);
             }
         }
         if self.connection.prepare_cached(REOPEN)?.execute((key, generation.cast_signed()))? == 0 {
-            return Ok(Outcome::Fenced);
+            return Ok(ReopenAnswer::Fenced);
         }
         self.heads.forget(key);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
@@ -167,10 +175,10 @@ impl<'c> Group<'c> {
             self.append_at_head(key, Head { next: row.index, ..head }, row)?;
         }
         letters.iter().try_for_each(|letter| receive(self.connection, key, letter, None))?;
-        Ok(Outcome::Committed)
+        Ok(ReopenAnswer::Committed)
     }
 
-    fn turn(&mut self, turn: &Turn) -> Result<Outcome> {
+    fn turn(&mut self, turn: &Turn) -> Result<TurnAnswer> {
         if let Some(row) = &turn.row {
             let head = Head { fence: turn.fence, generation: turn.generation, next: row.index };
             let appended = match self.heads.is_at(turn.run, head) {
@@ -185,10 +193,10 @@ impl<'c> Group<'c> {
         }
         if let Some(change) = &turn.change {
             if apply_change(self.connection, turn, change)? == 0 {
-                return Ok(Outcome::Fenced);
+                return Ok(TurnAnswer::Fenced);
             }
         } else if turn.row.is_none() && !holds(self.connection, turn)? {
-            return Ok(Outcome::Fenced);
+            return Ok(TurnAnswer::Fenced);
         }
         for sequence in &turn.delivered {
             self.connection
@@ -213,9 +221,9 @@ impl<'c> Group<'c> {
             && change.status.is_terminal()
             && self.end(turn.run, row, change)?
         {
-            return Ok(Outcome::Told);
+            return Ok(TurnAnswer::CommittedAndNotified);
         }
-        Ok(Outcome::Committed)
+        Ok(TurnAnswer::Committed)
     }
 
     fn affect(&mut self, run: RunKey, effects: &Effects) -> Result<()> {
@@ -223,7 +231,7 @@ impl<'c> Group<'c> {
         tokens::open(self.connection, run, &effects.opens)?;
         for child in &effects.children {
             match self.create(&child.new)? {
-                Outcome::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
+                CreateAnswer::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
                 _ => receive(self.connection, run, &child.refusal, None)?,
             }
         }
@@ -253,36 +261,36 @@ impl<'c> Group<'c> {
         effects::tell_watchers(self.connection, run, last, change.completed_at.unwrap_or_default())
     }
 
-    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<Outcome> {
+    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<PostAnswer> {
         let key: Option<RunKey> = self
             .connection
             .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
             .query_row((id,), |row| row.get(0))
             .optional()?;
-        let Some(key) = key else { return Ok(Outcome::Unknown) };
+        let Some(key) = key else { return Ok(PostAnswer::Unknown) };
         receive(self.connection, key, letter, None)?;
         if unstick {
             self.heads.forget(key);
             claims::unstick_one(self.connection, key)?;
         }
-        Ok(Outcome::Committed)
+        Ok(PostAnswer::Committed)
     }
 
-    fn delete(&mut self, run: RunKey, most: Portion, farewell: &Letter) -> Result<Outcome> {
+    fn delete(&mut self, run: RunKey, most: Portion, farewell: &Letter) -> Result<DeleteAnswer> {
         match removal::standing(self.connection, run)? {
-            None => Ok(Outcome::Unknown),
-            Some(removal::Standing::Unended) => Ok(Outcome::Unended),
+            None => Ok(DeleteAnswer::Unknown),
+            Some(removal::Standing::Unended) => Ok(DeleteAnswer::Unended),
             Some(removal::Standing::Ended) => {
                 self.heads.forget(run);
                 removal::tell(self.connection, run, farewell)?;
                 removal::remove(self.connection, run)?;
                 removal::clear(self.connection, run, most)?;
-                Ok(Outcome::Committed)
+                Ok(DeleteAnswer::Committed)
             }
         }
     }
 
-    fn clean(&mut self, expired: &[Expired], now: u64, runs: usize, most: Portion) -> Result<Outcome> {
+    fn clean(&mut self, expired: &[Expired], now: u64, runs: usize, most: Portion) -> Result<CleanAnswer> {
         let expired = removal::expired(self.connection, expired, runs)?;
         for run in &expired {
             self.heads.forget(*run);
@@ -290,7 +298,7 @@ impl<'c> Group<'c> {
         }
         let letters = tokens::let_go(self.connection, now, most.rows)?;
         let is_clear = removal::clear_all(self.connection, most.less(letters, 0))?;
-        Ok(Outcome::Cleaned { more: !is_clear || expired.len() >= runs })
+        Ok(CleanAnswer { more: !is_clear || expired.len() >= runs })
     }
 
     fn append_at_head(&mut self, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {
@@ -363,17 +371,17 @@ fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
         .optional()
 }
 
-fn not_created(connection: &Connection, new: &NewRun) -> Result<Outcome> {
+fn not_created(connection: &Connection, new: &NewRun) -> Result<CreateAnswer> {
     let token = connection
         .prepare_cached("SELECT key, token FROM runs WHERE id = ?1")?
         .query_row((&*new.id,), |row| Ok((row.get::<_, RunKey>(0)?, row.get::<_, [u8; 16]>(1)?)))
         .optional()?;
     Ok(match token {
-        Some((key, token)) if token == new.token.to_be_bytes() => Outcome::Created(key),
+        Some((key, token)) if token == new.token.to_be_bytes() => CreateAnswer::Created(key),
         _ => match read::run(connection, &new.id)? {
-            Some(row) => Outcome::Exists(Box::new(row)),
-            None if matches!(new.first, First::Begin(_)) => Outcome::Unknown,
-            None => Outcome::Fenced,
+            Some(row) => CreateAnswer::Exists(Box::new(row)),
+            None if matches!(new.first, First::Begin(_)) => CreateAnswer::Unknown,
+            None => CreateAnswer::Fenced,
         },
     })
 }
@@ -393,14 +401,14 @@ fn append_checked(connection: &Connection, run: RunKey, head: Head, row: &Journa
     ])
 }
 
-fn not_appended(connection: &Connection, turn: &Turn, row: &JournalRow) -> Result<Outcome> {
+fn not_appended(connection: &Connection, turn: &Turn, row: &JournalRow) -> Result<TurnAnswer> {
     let there = connection
         .prepare_cached("SELECT turn FROM journal WHERE run = ?1 AND generation = ?2 AND idx = ?3")?
         .query_row((turn.run, turn.generation.cast_signed(), row.index.cast_signed()), |row| row.get::<_, [u8; 16]>(0))
         .optional()?;
     Ok(match there == Some(row.turn.to_be_bytes()) {
-        true => Outcome::Committed,
-        false => Outcome::Fenced,
+        true => TurnAnswer::Committed,
+        false => TurnAnswer::Fenced,
     })
 }
 
@@ -427,18 +435,18 @@ fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {
     ))
 }
 
-fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<Outcome> {
+fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -> Result<ReleaseAnswer> {
     let (owner, epoch) = (fence.owner.cast_signed(), fence.epoch.cast_signed());
     let released = connection
         .prepare_cached("UPDATE runs SET owner = 0 WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND inbox_seq = ?4")?
         .execute((run, owner, epoch, inbox_seq.cast_signed()))?;
     if released == 1 {
-        return Ok(Outcome::Committed);
+        return Ok(ReleaseAnswer::Committed);
     }
     let ours = connection
         .prepare_cached("SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3")?
         .exists((run, owner, epoch))?;
-    Ok(if ours { Outcome::Unread } else { Outcome::Fenced })
+    Ok(if ours { ReleaseAnswer::Unread } else { ReleaseAnswer::Fenced })
 }
 
 fn time(time: u64) -> i64 {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Run, State, Watcher};
 use crate::store::{
-    About, Attributes, Child, Continuation, Effects, JournalRow, Letter, Message, Notice, Outcome, RowChange, RunKey,
-    Status, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, Notice, RowChange,
+    RunKey, Status, Watch,
 };
 
 impl State {
@@ -40,7 +40,7 @@ impl State {
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {
-        let Outcome::Created(key) = self.create(&child.new) else {
+        let CreateAnswer::Created(key) = self.create(&child.new) else {
             self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
             return;
         };

@@ -1,20 +1,20 @@
 //! How runs go.
 
 use super::State;
-use crate::store::{Expired, Letter, Outcome, RunKey, Status};
+use crate::store::{CleanAnswer, DeleteAnswer, Expired, Letter, RunKey, Status};
 
 impl State {
-    pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> Outcome {
-        let Some(run) = self.runs.get(&key) else { return Outcome::Unknown };
+    pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> DeleteAnswer {
+        let Some(run) = self.runs.get(&key) else { return DeleteAnswer::Unknown };
         let never_due = run.row.status == Status::Pending && run.row.wake_at.is_none();
         if !run.row.status.is_terminal() && !never_due {
-            return Outcome::Unended;
+            return DeleteAnswer::Unended;
         }
         for watcher in run.watchers.clone() {
             self.tell_end(watcher, farewell);
         }
         self.remove(key);
-        Outcome::Committed
+        DeleteAnswer::Committed
     }
 
     /// Removes a run that can be deleted. In memory that is no work to be done in parts.
@@ -38,7 +38,7 @@ impl State {
         }
     }
 
-    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, limit: usize) -> Outcome {
+    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, limit: usize) -> CleanAnswer {
         let mut gone = Vec::new();
         for Expired { status, until } in expired {
             let ends = self.ends(*status).into_iter().take_while(|ended| ended <= until).map(|ended| ended.run);
@@ -48,6 +48,6 @@ impl State {
         let more = gone.len() >= limit;
         gone.into_iter().for_each(|run| self.remove(run));
         self.let_go(now);
-        Outcome::Cleaned { more }
+        CleanAnswer { more }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Run, State};
 use crate::limits::CHUNK_PAGE_BYTES;
-use crate::store::{ChunkPage, ChunkRow, Execution, NewChunk, Outcome, RunKey, Turn};
+use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -128,39 +128,39 @@ impl State {
         into: Option<&str>,
         chunk: &NewChunk,
         most: u64,
-    ) -> Outcome {
-        let Some(run) = self.runs.get(&writer.run) else { return Outcome::Fenced };
+    ) -> AppendChunkAnswer {
+        let Some(run) = self.runs.get(&writer.run) else { return AppendChunkAnswer::Fenced };
         let target = into.map_or(Some(writer.run), |into| self.ids.get(into).copied());
-        let Some(target) = target.and_then(|target| self.runs.get(&target)) else { return Outcome::Fenced };
+        let Some(target) = target.and_then(|target| self.runs.get(&target)) else { return AppendChunkAnswer::Fenced };
         let key = target.row.key;
         let stream = self.streams.find(key, &chunk.stream);
         if let Some(stream) = stream {
             let closed_by_it = stream.closed.as_ref().is_some_and(|closer| closer.as_ref() == Some(writer));
             if stream.ids.contains(&chunk.id) || (chunk.value.is_none() && closed_by_it) {
-                return Outcome::Committed;
+                return AppendChunkAnswer::Committed;
             }
         }
         if run.row.status.is_terminal() || target.row.status.is_terminal() {
-            return Outcome::Finished;
+            return AppendChunkAnswer::Finished;
         }
         let fence = (run.row.fence.owner, run.row.fence.epoch, run.row.generation);
         let (attempt, execution) = (Attempt::of(writer), &writer.execution);
         let settled = self.streams.attempts.get(&attempt).is_some_and(|known| known.settled != Settled::NotYet);
         if fence != (owner, execution.epoch, execution.generation) || settled {
-            return Outcome::Fenced;
+            return AppendChunkAnswer::Fenced;
         }
         if let Some(stream) = stream {
             if self.streams.is_closed(&self.runs, stream) {
-                return Outcome::Closed;
+                return AppendChunkAnswer::Closed;
             }
             if chunk.value.is_some() && stream.chunks.len() as u64 >= most {
-                return Outcome::Full;
+                return AppendChunkAnswer::Full;
             }
         }
         let unsettled = || Known { settled: Settled::NotYet, targets: BTreeSet::new() };
         self.streams.attempts.entry(attempt).or_insert_with(unsettled).targets.insert(key);
         self.streams.append(key, chunk, Some(writer.clone()));
-        Outcome::Committed
+        AppendChunkAnswer::Committed
     }
 
     /// Appends what a workflow writes.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Run, State};
-use crate::store::{About, Close, InboxRow, Letter, NEVER, Open, Outcome, RunKey, TokenLabel, TokenRow, TokenState};
+use crate::store::{
+    About, Close, DeliverAnswer, InboxRow, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState,
+};
 
 #[derive(Debug)]
 pub(super) struct Token {
@@ -120,7 +122,13 @@ impl State {
         });
     }
 
-    pub(super) fn deliver(&mut self, name: &Arc<str>, letter: &Letter, hold_until: Option<u64>, now: u64) -> Outcome {
+    pub(super) fn deliver(
+        &mut self,
+        name: &Arc<str>,
+        letter: &Letter,
+        hold_until: Option<u64>,
+        now: u64,
+    ) -> DeliverAnswer {
         if let Some(token) = self.tokens.get_mut(name) {
             match (token.state, token.run, token.op) {
                 (TokenState::Open, Some(run), Some(op)) => {
@@ -128,7 +136,7 @@ impl State {
                         token.state = TokenState::Disposed;
                     }
                     self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
-                    return Outcome::Committed;
+                    return DeliverAnswer::Committed;
                 }
                 (TokenState::Open, Some(run), None) => {
                     let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
@@ -138,26 +146,26 @@ impl State {
                             token.state = TokenState::Disposed;
                         }
                     }
-                    return Outcome::Committed;
+                    return DeliverAnswer::Committed;
                 }
                 (TokenState::Disposed, Some(run), op) if token.label.once => {
                     let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
                     let held = token.held.iter().any(|(held, _)| held.dedupe == letter.dedupe);
                     let is_known = self.runs.get(&run).is_some_and(known) || (op.is_none() && held);
-                    return if is_known { Outcome::Committed } else { Outcome::Disposed };
+                    return if is_known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed };
                 }
-                (TokenState::Disposed, ..) if hold_until.is_none() => return Outcome::Disposed,
-                (TokenState::Finished, ..) if hold_until.is_none() => return Outcome::Finished,
+                (TokenState::Disposed, ..) if hold_until.is_none() => return DeliverAnswer::Disposed,
+                (TokenState::Finished, ..) if hold_until.is_none() => return DeliverAnswer::Finished,
                 _ => {}
             }
         }
-        let Some(until) = hold_until else { return Outcome::Unknown };
+        let Some(until) = hold_until else { return DeliverAnswer::Unknown };
         let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
         if token.state != TokenState::Open {
             *token = Token::of_nobody();
         }
         token.hold(letter, until, now);
-        Outcome::Committed
+        DeliverAnswer::Committed
     }
 
     pub(in crate::store::memory) fn token(&self, token: &str) -> Option<TokenRow> {

@@ -1,0 +1,151 @@
+//! The writes that are neither a new run nor a turn.
+
+use std::sync::Arc;
+
+use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, Portion, RunKey};
+
+/// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
+/// [`Committed`](super::PostAnswer::Committed), or [`Unknown`](super::PostAnswer::Unknown) if there is no such run.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// The run's id.
+    pub run: Arc<str>,
+    /// The event.
+    pub letter: Letter,
+    /// Whether a stuck run becomes due as well, as by [`Unstick`].
+    pub unstick: bool,
+}
+
+/// Puts a letter into the inbox of the run whose token this is, as [`Post`] does: [`Committed`](super::DeliverAnswer::Committed), or
+/// [`Unknown`](super::DeliverAnswer::Unknown), [`Disposed`](super::DeliverAnswer::Disposed), [`Finished`](super::DeliverAnswer::Finished) if there is no such run.
+///
+/// A token whose run has not come to the operation keeps the letter until it does. So does one that has no run (any
+/// more), if `hold_until` says so. One that takes a letter [once](super::TokenLabel::once) is disposed of by it; the same letter
+/// sent again, by its dedupe key, is committed all the same.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The token.
+    pub token: Arc<str>,
+    /// The event.
+    pub letter: Letter,
+    /// How long it is kept for a run that is not there, in milliseconds since 1970.
+    pub hold_until: Option<u64>,
+    /// The time, in milliseconds since 1970: what was kept until then is gone.
+    pub now: u64,
+}
+
+/// Gives a run back, if no letter came since `inbox_seq` was seen: [`Committed`](super::ReleaseAnswer::Committed), [`Unread`](super::ReleaseAnswer::Unread) if one
+/// came (the run stays with its owner), or [`Fenced`](super::ReleaseAnswer::Fenced).
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The run.
+    pub run: RunKey,
+    /// Who writes.
+    pub fence: Fence,
+    /// [`RunRow::inbox_seq`](super::RunRow::inbox_seq) as last seen.
+    pub inbox_seq: u64,
+}
+
+/// Takes runs that nobody holds (or that a dead engine held) and that are due: [`Claimed`](super::ClaimAnswer::Claimed). The longest overdue
+/// of each workflow comes first, then the next of each, so that no workflow waits for all of another. Each gets the
+/// owner and the next epoch; one that a dead engine held has `recoveries` raised, or set to 1 if its journal grew
+/// since it was last raised. [`Fenced`](super::ClaimAnswer::Fenced) if `owner` is not the engine that executes in this store.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The engine.
+    pub owner: u64,
+    /// The time, in milliseconds since 1970: runs with `wake_at` up to it are due.
+    pub now: u64,
+    /// The ids of the workflows that the engine has; runs of others are left alone.
+    pub workflows: Arc<[&'static str]>,
+    /// How many at the most, those of `again` not counted.
+    pub limit: usize,
+    /// Also those that `owner` holds already, due or not, as they are (their epoch stays): after a claim whose
+    /// outcome is in doubt. The engine passes over those that it is executing.
+    pub again: bool,
+}
+
+/// Appends a chunk that a step writes, or closes the stream: [`Committed`](super::AppendChunkAnswer::Committed), also if it is there already;
+/// [`Fenced`](super::AppendChunkAnswer::Fenced) if the run is not the writer's any more or the attempt was settled, [`Finished`](super::AppendChunkAnswer::Finished) if the
+/// run has ended or the one whose stream it is, [`Closed`](super::AppendChunkAnswer::Closed), or [`Full`](super::AppendChunkAnswer::Full).
+#[derive(Clone, Debug)]
+pub struct AppendChunk {
+    /// The run.
+    pub run: RunKey,
+    /// The engine; with the execution's epoch it is the fence.
+    pub owner: u64,
+    /// Who writes.
+    pub execution: Execution,
+    /// The id of the run whose stream it is, if it is another one.
+    pub into: Option<Arc<str>>,
+    /// What is written.
+    pub chunk: NewChunk,
+    /// How many chunks a stream may have.
+    pub most: u64,
+}
+
+/// Takes a [notice](super::Store::notices) away.
+#[derive(Clone, Debug)]
+pub struct Noticed {
+    /// Its sequence.
+    pub sequence: u64,
+}
+
+/// Lets a run that has failed or was cancelled go on as a new generation: [`Committed`](super::ReopenAnswer::Committed), also if these very letters
+/// came before; [`Fenced`](super::ReopenAnswer::Fenced) if it has not ended so in this generation; or [`Unknown`](super::ReopenAnswer::Unknown). It is nobody's,
+/// `running` and due at once. The journals of the generations before stay.
+#[derive(Clone, Debug)]
+pub struct Reopen {
+    /// The run's id.
+    pub run: Arc<str>,
+    /// The generation that has ended.
+    pub generation: u64,
+    /// The journal of the next one, from index 0.
+    pub rows: Vec<JournalRow>,
+    /// At least one, with a dedupe key.
+    pub letters: Vec<Letter>,
+}
+
+/// Makes a stuck run due, as [`Unstick`]: [`Committed`](super::UnstickRunAnswer::Committed), also if it is not stuck, or [`Unknown`](super::UnstickRunAnswer::Unknown).
+#[derive(Clone, Debug)]
+pub struct UnstickRun {
+    /// The run's id.
+    pub run: Arc<str>,
+}
+
+/// Deletes a run that has ended, or that is pending and was never due: [`Committed`](super::DeleteAnswer::Committed), [`Unended`](super::DeleteAnswer::Unended), or
+/// [`Unknown`](super::DeleteAnswer::Unknown) if there is no such run. At once there is no trace of it but its id in the rows of its
+/// children: who writes under a fence of it is refused, and its id can be taken. Of the rows that it had, its journals,
+/// letters, streams and tokens that are not open, `most` go with it; the others are for [`Clean`].
+#[derive(Clone, Debug)]
+pub struct Delete {
+    /// The run.
+    pub run: RunKey,
+    /// How much is removed at the most.
+    pub most: Portion,
+    /// What those are told, as of the end of a run, that wait for one that was never due.
+    pub farewell: Letter,
+}
+
+/// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs have left; runs that have
+/// `expired`, those excepted whose end is [yet to be told](super::Store::notices); and payloads that were held until `now`, with
+/// the tokens that nobody has. Another engine that is about it leaves nothing to do.
+#[derive(Clone, Debug)]
+pub struct Clean {
+    /// Of each status up to which run.
+    pub expired: Vec<Expired>,
+    /// The time, in milliseconds since 1970.
+    pub now: u64,
+    /// How many runs at the most.
+    pub runs: usize,
+    /// How much of what they have left.
+    pub most: Portion,
+}
+
+/// Makes stuck runs due whose `stuck` text does not contain `build`. They become nobody's,
+/// their status `running`, their `recoveries` 0, and they have no `stuck` text any more.
+#[derive(Clone, Debug)]
+pub struct Unstick {
+    /// The build that must have changed.
+    pub build: String,
+}
