@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use workflow_runtime::store::{
-    Clean, CleanAnswer, Expired, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
+    Answer, Clean, CleanAnswer, Expired, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
 };
 use workflow_runtime::{Code, Engine, Error, Result};
 use workflow_tests::Log;

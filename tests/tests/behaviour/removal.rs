@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
-use workflow_runtime::store::{Clean, CleanAnswer, Portion, Write};
+use workflow_runtime::store::{Answer, Clean, CleanAnswer, Portion, Write};
 use workflow_runtime::{
     Code, Engine, Error, Result, Retention, Run, RunInfo, Status, hook, set_attribute, set_state, step, workflow,
     writer,

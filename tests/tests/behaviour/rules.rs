@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use workflow_runtime::store::{Deliver, First, Letter, Post, Release, Status, Store, Write};
+use workflow_runtime::store::{
+    Answer, CreateAnswer, Deliver, First, Letter, Post, PostAnswer, Release, Status, Store, TurnAnswer, Write,
+};
 use workflow_runtime::{Code, Durable, Engine, Error, Result, Run, StepCall, hook, sleep, spawn, step, workflow};
 
 use crate::support::{Faulty, Lab, Place, When, recorded};

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use workflow_runtime::store::{
-    Fence, First, JournalRow, Letter, MemoryStore, NewRun, Post, Request, RowChange, RunRow, Status, Store, Turn,
+    CreateAnswer, Fence, First, JournalRow, Letter, MemoryStore, NewRun, Post, PostAnswer, Request, RowChange, RunRow,
+    Status, Store, Turn, TurnAnswer,
 };
 use workflow_runtime::{Code, Result};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use workflow_runtime::Error;
-use workflow_runtime::store::{Answer, Deliver, Failed, MemoryStore, Ownership, Store, Write};
+use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Failed, MemoryStore, Ownership, Store, Write};
 
 enum Entry {
     /// An engine got the right to execute.
