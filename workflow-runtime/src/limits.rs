@@ -66,6 +66,9 @@ pub(crate) const CHUNK_PAGE_BYTES: usize = 4 << 20;
 /// Bytes of the body of a request to a webhook, unless the routes are set otherwise.
 #[cfg(feature = "http")]
 pub(crate) const WEBHOOK_BODY_BYTES: usize = 1 << 20;
+/// How long the body of a request to a webhook may take to arrive, unless the routes are set otherwise.
+#[cfg(feature = "http")]
+pub(crate) const WEBHOOK_BODY_WAIT: Duration = Duration::from_secs(30);
 /// How long a request waits for an answer that a step gives, unless the routes are set otherwise.
 #[cfg(feature = "http")]
 pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);

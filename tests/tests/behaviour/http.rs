@@ -3,16 +3,27 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::Method;
+use axum::routing::get;
 use futures::{FutureExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use workflow_runtime::engine::Environment;
 use workflow_runtime::http::{self, Answer, Request, WebhookSettings, webhook};
 use workflow_runtime::{Code, Engine, Error, Result, Run, hook, step, workflow, writer};
 
 use crate::support::{Lab, ManualClock, soon};
+
+/// What an application of a user's own holds for its routes.
+#[derive(Clone)]
+struct AppState {
+    name: &'static str,
+}
 
 /// A server of the routes, until it is dropped.
 struct Server {
@@ -32,9 +43,12 @@ impl Server {
     }
 
     async fn serve(engine: &Engine, settings: WebhookSettings) -> Server {
+        // An application with a state: the routers nest into it.
         let app = Router::new()
+            .route("/name", get(async |State(state): State<AppState>| state.name))
             .nest("/webhooks", http::webhooks_with(engine, settings))
-            .nest("/streams", http::streams(engine));
+            .nest("/streams", http::streams(engine))
+            .with_state(AppState { name: "shop" });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -135,6 +149,31 @@ async fn answers_badly() -> Result<()> {
     let request = webhook().answer(Answer::new(99)).open();
     publishes(request.path().to_owned()).await?;
     request.await.map(drop)
+}
+
+#[workflow]
+async fn answers_with_headers_of_the_connection() -> Result<u32> {
+    let answer = Answer::new(200)
+        .header("Content-Length", "999")
+        .header("content-length", "3")
+        .header("Transfer-Encoding", "chunked")
+        .header("connection", "close")
+        .header("keep-alive", "timeout=1")
+        .header("upgrade", "websocket")
+        .header("x-own", "kept")
+        .body("fine");
+    let requests = webhook().answer(answer).open();
+    publishes(requests.path().to_owned()).await?;
+    let requests: Vec<Result<Request>> = requests.take(3).collect().await;
+    Ok(requests.iter().filter(|request| request.is_ok()).count() as u32)
+}
+
+#[workflow]
+async fn answers_with_status(status: u16) -> Result<()> {
+    let requests = webhook().answer(Answer::new(status).body("no body may follow")).open();
+    publishes(requests.path().to_owned()).await?;
+    requests.take(2).collect::<Vec<_>>().await;
+    Ok(())
 }
 
 #[workflow]
@@ -257,6 +296,124 @@ on_each_store! {
         }
         assert_eq!(server.post(&path, "1234567890").await.status(), StatusCode::ACCEPTED);
         assert_eq!(run.await.unwrap().text(), Some("1234567890"));
+    }
+
+    async fn a_router_nests_into_an_application_with_state(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        assert_eq!(text(server.get("/name").await).await, "shop");
+        // Without one, the type is found as for any router of axum's.
+        let _service = http::webhooks(&engine).merge(http::streams(&engine)).into_make_service();
+    }
+
+    async fn only_the_methods_that_are_named_deliver(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_one, ()).id("by default").await.unwrap();
+        let path = published(&lab).await;
+        for path in [&*path, "/webhooks/unknown"] {
+            for method in [Method::HEAD, Method::OPTIONS, Method::GET, Method::DELETE, Method::PATCH] {
+                let response = server.send(hyper::Request::builder().method(&method).uri(path), "").await;
+                assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+                assert_eq!(response.headers()["allow"], "POST, PUT");
+            }
+        }
+        assert_eq!(place.inbox("by default").await, 0);
+        assert_eq!(server.send(hyper::Request::put(&path), "x").await.status(), StatusCode::ACCEPTED);
+        assert_eq!(&*run.await.unwrap().method, "PUT");
+
+        let lab = Lab::new();
+        drop(server);
+        engine.shutdown().await.unwrap();
+        let engine = place.open(&lab).await;
+        let server = Server::serve(&engine, WebhookSettings::default().methods([Method::GET, Method::DELETE])).await;
+        let run = engine.start(takes_one, ()).await.unwrap();
+        let path = published(&lab).await;
+        for method in [Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT] {
+            let response = server.send(hyper::Request::builder().method(method).uri(&path), "").await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()["allow"], "GET, DELETE");
+        }
+        assert_eq!(server.get(&path).await.status(), StatusCode::ACCEPTED);
+        assert_eq!(&*run.await.unwrap().method, "GET");
+    }
+
+    async fn the_headers_of_an_answer_do_not_break_its_connection(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(answers_with_headers_of_the_connection, ()).await.unwrap();
+        let path = published(&lab).await;
+        let socket = TcpStream::connect(server.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+        tokio::spawn(connection);
+        // All by one connection: a wrong length would make the next answer begin in the middle of this one.
+        for body in ["1", "2", "3"] {
+            let request = hyper::Request::post(&path).header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
+            sender.ready().await.unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            let headers = response.headers();
+            assert_eq!((&headers["content-length"], &headers["x-own"]), (&"4".parse().unwrap(), &"kept".parse().unwrap()));
+            for name in ["transfer-encoding", "connection", "keep-alive", "upgrade"] {
+                assert!(!headers.contains_key(name), "{name}");
+            }
+            assert_eq!(text(response).await, "fine");
+        }
+        assert_eq!(run.await.unwrap(), 3);
+    }
+
+    async fn the_status_of_an_answer_does_not_break_its_connection(place: Place) {
+        for (status, sent) in [(100, 500), (101, 500), (199, 500), (204, 204), (205, 205), (304, 304), (1000, 500)] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let server = Server::start(&engine).await;
+            let run = engine.start(answers_with_status, status).await.unwrap();
+            let path = published(&lab).await;
+            let socket = TcpStream::connect(server.address).await.unwrap();
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+            tokio::spawn(connection);
+            for body in ["1", "2"] {
+                let request = hyper::Request::post(&path).header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
+                sender.ready().await.unwrap();
+                let response = sender.send_request(request).await.unwrap();
+                assert_eq!(response.status().as_u16(), sent, "{status}");
+                assert_eq!(text(response).await, "", "{status}");
+            }
+            run.await.unwrap();
+            drop(server);
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_body_that_does_not_arrive_in_time_is_not_waited_for(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
+        let engine = place.open_at(&lab, &clock).await;
+        let server = Server::serve(&engine, WebhookSettings::default().body_within(Duration::from_secs(5))).await;
+        let run = engine.start(takes_one, ()).id("run").await.unwrap();
+        let path = published(&lab).await;
+        for path in [&*path, "/webhooks/unknown"] {
+            let mut socket = TcpStream::connect(server.address).await.unwrap();
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n12345");
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let mut now = clock.now();
+            {
+                let mut reading = std::pin::pin!(socket.read_to_string(&mut answer));
+                // Its time begins when the server has read the head, and that is not seen from here.
+                while (&mut reading).now_or_never().is_none() {
+                    now += 5_000;
+                    clock.set(now);
+                    tokio::task::yield_now().await;
+                }
+            }
+            assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+        }
+        assert_eq!(place.inbox("run").await, 0);
+        assert_eq!(server.post(&path, "whole").await.status(), StatusCode::ACCEPTED);
+        assert_eq!(run.await.unwrap().text(), Some("whole"));
     }
 
     async fn a_step_answers_in_another_engine(place: Place) {

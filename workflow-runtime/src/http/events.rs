@@ -27,8 +27,9 @@ use crate::{Chunk, Reader};
 /// it. A comment every 15 seconds keeps silent connections open.
 ///
 /// A run that is not there is `404 Not Found`; a stream that is not there may be to come. Who may read is for the
-/// application to say, with a layer around this router. The engine stays open for as long as the router is there.
-pub fn streams(client: &Client) -> Router {
+/// application to say, with a layer around this router. It nests into a router with any state. The engine stays open for
+/// as long as the router is there.
+pub fn streams<S: Clone + Send + Sync + 'static>(client: &Client) -> Router<S> {
     Router::new().route("/{run}/{stream}", get(events)).with_state(client.clone())
 }
 

@@ -1,7 +1,7 @@
 //! What comes by a webhook, and what goes back.
 
 use axum::body::Bytes;
-use axum::http::{HeaderName, HeaderValue, StatusCode, request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header, request};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,10 @@ pub(super) fn answers(id: &str) -> String {
 
 /// What a webhook answers.
 ///
+/// The server frames the message, whatever the answer was copied from: headers of the connection (`content-length`,
+/// `transfer-encoding`, `connection`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `upgrade`) are left out when it is
+/// sent, and so is the body of a status that has none (204, 205, 304).
+///
 /// ```
 /// use workflow_runtime::http::Answer;
 ///
@@ -106,7 +110,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An empty answer with this status. What is no status, or no header below, becomes 500 when it is sent.
+    /// An empty answer with this status, from 200 to 999. What is no final status, or no valid header below, becomes 500
+    /// when it is sent.
     pub fn new(status: u16) -> Self {
         Answer { status, headers: Vec::new(), body: Body::default() }
     }
@@ -126,16 +131,37 @@ impl Answer {
     }
 
     fn response(&self) -> Option<Response> {
-        let mut response = self.body.0.clone().into_response();
-        *response.status_mut() = StatusCode::from_u16(self.status).ok()?;
+        // An informational status is not the end of a response: the client would go on waiting.
+        let status = StatusCode::from_u16(self.status).ok().filter(|status| !status.is_informational())?;
+        let mut response = match status {
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => ().into_response(),
+            _ => self.body.0.clone().into_response(),
+        };
+        *response.status_mut() = status;
         // Bytes have a type of their own, which nobody asked for.
         response.headers_mut().clear();
         for (name, value) in &self.headers {
             let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
-            response.headers_mut().append(name, value);
+            if !is_of_connection(&name) {
+                response.headers_mut().append(name, value);
+            }
         }
         Some(response)
     }
+}
+
+/// Whether a header says how this connection carries the message: the server writes those itself, and a second opinion
+/// (a length that is not the body's, a coding that was not applied) breaks the connection.
+fn is_of_connection(name: &HeaderName) -> bool {
+    const OF_CONNECTION: [HeaderName; 6] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    OF_CONNECTION.contains(name) || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 
 impl IntoResponse for Answer {

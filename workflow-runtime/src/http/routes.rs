@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{StatusCode, request};
+use axum::extract::{self, DefaultBodyLimit, FromRequest, Path, State};
+use axum::http::{HeaderValue, Method, StatusCode, header, request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
@@ -15,23 +15,29 @@ use super::message::{Answer, Request, answers};
 use super::webhook::{Answering, address};
 use crate::engine::Client;
 use crate::error::{Code, Error, Result};
-use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES};
+use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES, WEBHOOK_BODY_WAIT};
 use crate::{Reader, uuid};
 
-/// Routes requests to [webhooks](super::webhook): any method on `/{token}`.
+/// Routes requests to [webhooks](super::webhook): `POST` and `PUT` on `/{token}`, unless
+/// [other methods](WebhookSettings::methods) are named.
 ///
-/// A request is durable before it is answered. A token that is unknown, of a webhook that was dropped or of a run that
-/// has ended is `404 Not Found`, and which of them does not show, in the answer or in the time that it takes. A body of
-/// more than a megabyte is `413 Payload Too Large`; if the store fails it is `503 Service Unavailable`, and the request may be
-/// sent again.
+/// A request is durable before it is answered. These answers deliver nothing:
 ///
-/// The engine stays open for as long as the router is there.
-pub fn webhooks(client: &Client) -> Router {
+/// | answer | when |
+/// |---|---|
+/// | `404 Not Found` | the token is unknown, or its webhook was dropped, or its run has ended; which of them does not show, in the answer or in the time that it takes |
+/// | `405 Method Not Allowed` | the method is not one of those that are named; `Allow` names them. So a link checker's `HEAD` or a browser's `OPTIONS` is no delivery |
+/// | `408 Request Timeout` | the body did not arrive [in time](WebhookSettings::body_within); the connection is closed |
+/// | `413 Payload Too Large` | the body is larger than the [limit](WebhookSettings::body_limit) |
+/// | `503 Service Unavailable` | the store failed; the request may be sent again |
+///
+/// It nests into a router with any state. The engine stays open for as long as the router is there.
+pub fn webhooks<S: Clone + Send + Sync + 'static>(client: &Client) -> Router<S> {
     webhooks_with(client, WebhookSettings::default())
 }
 
 /// [`webhooks`], with settings.
-pub fn webhooks_with(client: &Client, settings: WebhookSettings) -> Router {
+pub fn webhooks_with<S: Clone + Send + Sync + 'static>(client: &Client, settings: WebhookSettings) -> Router<S> {
     Router::new()
         .route("/{token}", any(receive))
         .layer(DefaultBodyLimit::max(settings.body_bytes))
@@ -48,21 +54,51 @@ pub fn webhooks_with(client: &Client, settings: WebhookSettings) -> Router {
 /// ```
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
+    methods: Vec<Method>,
     body_bytes: usize,
+    body_within: Duration,
     answer_within: Duration,
 }
 
 impl Default for WebhookSettings {
     fn default() -> Self {
-        WebhookSettings { body_bytes: WEBHOOK_BODY_BYTES, answer_within: WEBHOOK_ANSWER_WAIT }
+        WebhookSettings {
+            methods: vec![Method::POST, Method::PUT],
+            body_bytes: WEBHOOK_BODY_BYTES,
+            body_within: WEBHOOK_BODY_WAIT,
+            answer_within: WEBHOOK_ANSWER_WAIT,
+        }
     }
 }
 
 impl WebhookSettings {
+    /// The methods that deliver: `POST` and `PUT` unless set. A request with any other method is answered with
+    /// `405 Method Not Allowed` and delivers nothing. `GET` does not include `HEAD` here.
+    ///
+    /// ```
+    /// use axum::http::Method;
+    /// use workflow_runtime::http::WebhookSettings;
+    ///
+    /// let settings = WebhookSettings::default().methods([Method::GET, Method::POST]);
+    /// ```
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
     /// How many bytes a body may have: 1,048,576 unless set.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_bytes = bytes;
+        self
+    }
+
+    /// How long the body of a request may take to arrive: 30 seconds unless set. A slower one is answered with
+    /// `408 Request Timeout`, delivers nothing, and its connection is closed.
+    #[must_use]
+    pub fn body_within(mut self, time: Duration) -> Self {
+        self.body_within = time;
         self
     }
 
@@ -77,13 +113,31 @@ impl WebhookSettings {
 async fn receive(
     State((client, settings)): State<(Client, WebhookSettings)>,
     Path(token): Path<String>,
-    parts: request::Parts,
-    body: Bytes,
+    request: extract::Request,
 ) -> Response {
+    if !settings.methods.contains(request.method()) {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed(&settings.methods))]).into_response();
+    }
+    let (parts, body) = request.into_parts();
+    // The limit of the body is in the extensions of its request.
+    let request = extract::Request::from_parts(parts.clone(), body);
+    let body =
+        match select(Box::pin(Bytes::from_request(request, &())), client.inner().pause(settings.body_within)).await {
+            Either::Left((Ok(body), _)) => body,
+            Either::Left((Err(rejection), _)) => return rejection.into_response(),
+            // What is left of the body would be read as the next request.
+            Either::Right(_) => return (StatusCode::REQUEST_TIMEOUT, [(header::CONNECTION, "close")]).into_response(),
+        };
     match accept(&client, &settings, &token, &parts, &body).await {
         Ok(answer) => answer.into_response(),
         Err(error) => refusal(&error).into_response(),
     }
+}
+
+/// The value of the header `Allow`. Methods are tokens, so they are always a valid one.
+fn allowed(methods: &[Method]) -> HeaderValue {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::try_from(names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Whatever the token is, up to its refusal the same is done for it, and the look-up is of a digest: see [`address`].
