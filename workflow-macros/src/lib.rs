@@ -13,6 +13,7 @@ mod fingerprint;
 #[cfg(test)]
 mod golden;
 mod helper;
+mod imports;
 mod macros;
 mod options;
 mod select;

@@ -9,6 +9,7 @@ use syn::visit_mut::VisitMut;
 use syn::{Expr, ExprMacro, Ident, Macro, Pat, Token};
 
 use crate::durable::{Rewriter, after};
+use crate::imports;
 use crate::macros::Family;
 
 /// One branch.
@@ -24,7 +25,15 @@ pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Fami
     let parser = |input: ParseStream<'_>| Ok((biased(input)?, branches(input)?));
     // What does not read as a `select!` is another macro, or its own to complain about.
     let (given, mut branches) = parser.parse2(mac.tokens.clone()).ok()?;
-    let last = mac.path.segments.last_mut()?;
+    let (is_imported, last) = (mac.path.segments.len() == 1, mac.path.segments.last_mut()?);
+    if is_imported && last.ident == "select" && imports::is_of_futures("select", last.ident.span()) {
+        rewriter.errors.on(
+            &last.ident,
+            "the `select!` of `futures` picks a ready branch at random, and an imported name cannot be told from tokio's: \
+             write `futures::select!`, which is made to take the first that is ready, or `futures::select_biased!`",
+        );
+        return None;
+    }
     let is_futures = family == Family::Futures
         || last.ident == "select_biased"
         || branches.iter().any(|branch| matches!(branch, Branch::Keyword { keyword, .. } if keyword != "else"));

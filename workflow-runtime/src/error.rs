@@ -153,7 +153,8 @@ impl fmt::Display for Code {
 
 /// An error of a step, a workflow or the engine.
 ///
-/// Every `std::error::Error` becomes one by `?`, with its chain of causes. It can be stored and read back; the original
+/// Every `std::error::Error` becomes one by `?`, with its chain of causes; for an error of `anyhow` or a boxed one there is
+/// [`Error::boxed`]. It can be stored and read back; the original
 /// value, for [`Error::downcast_ref`], is there only in the process in which it arose.
 ///
 /// Like `anyhow::Error` it does not implement `std::error::Error` itself, since that would forbid the conversion from
@@ -207,6 +208,25 @@ impl Error {
             Ok(ours) => ours.0,
             Err(cause) => Self::from_source(Arc::from(cause)),
         }
+    }
+
+    /// An error of `anyhow`, or a boxed one, as an error of this crate: `.map_err(Error::boxed)?`. Neither implements
+    /// `std::error::Error`, so `?` alone cannot convert them. The chain of causes is kept.
+    ///
+    /// ```
+    /// use workflow_runtime::{Error, Result};
+    ///
+    /// fn parse(text: &str) -> std::result::Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok(text.parse()?)
+    /// }
+    ///
+    /// fn port(text: &str) -> Result<u16> {
+    ///     Ok(parse(text).map_err(Error::boxed)?) // or `parse(text).map_err(Error::boxed)` as it is
+    /// }
+    /// assert!(port("x").unwrap_err().to_string().contains("invalid digit"));
+    /// ```
+    pub fn boxed(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::new(cause)
     }
 
     /// An error that is not worth another attempt: the step fails with it at once.
@@ -373,9 +393,30 @@ impl fmt::Debug for Error {
     }
 }
 
-impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+/// What becomes an [`Error`] by `?`: every `std::error::Error` that can be sent between threads.
+///
+/// It exists for its message: errors of `anyhow` and boxed ones do not implement `std::error::Error`, and are converted by
+/// [`Error::boxed`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not become a `workflow_runtime::Error` by `?`",
+    label = "convert it with `.map_err(workflow_runtime::Error::boxed)?`",
+    note = "`?` converts types that implement `std::error::Error`; errors of `anyhow`, boxed errors and texts do not"
+)]
+pub trait IntoWorkflowError: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn into_workflow_error(self) -> Error;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: StdError + Send + Sync + 'static> IntoWorkflowError for E {
+    fn into_workflow_error(self) -> Error {
+        Error::from_source(Arc::new(self))
+    }
+}
+
+impl<E: IntoWorkflowError> From<E> for Error {
     fn from(source: E) -> Self {
-        Self::from_source(Arc::new(source))
+        source.into_workflow_error()
     }
 }
 

@@ -197,7 +197,7 @@ pub use self::context::{
 };
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info, traceparent};
-pub use self::error::{Code, Error, Failure, Result};
+pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
 pub use self::events::Events;
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::invocation::Invocation;
@@ -208,7 +208,7 @@ pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
 pub use self::retention::Retention;
 pub use self::run::{Run, RunEnd, RunInfo, RunOf, get_run};
 pub use self::runs::{Cursor, Page, Runs, runs};
-pub use self::start::{CreateRun, CreatedRun, Start, create_run, start};
+pub use self::start::{CreateRun, CreatedRun, Start, Starting, create_run, start};
 pub use self::step::StepCall;
 pub use self::store::Status;
 #[cfg(feature = "postgres")]

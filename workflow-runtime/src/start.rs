@@ -3,15 +3,17 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::catalog::AnyWorkflow;
 use crate::codec::{self, Payload};
 use crate::context::RequestContext;
+use crate::durable::Durable;
 use crate::engine::{self, Asked, Client, IfExists};
 use crate::error::{Code, Result};
 use crate::output::{self, OutputChunk};
@@ -245,7 +247,7 @@ impl<W: Workflow> Start<W> {
     /// # Errors
     ///
     /// The start is refused with [`Code::Payload`](crate::Code::Payload) if the value does not survive JSON.
-    pub fn initial_state<S: Serialize + DeserializeOwned>(mut self, state: &S) -> Self {
+    pub fn initial_state<S: Serialize + ?Sized>(mut self, state: &S) -> Self {
         match codec::encode("the run's initial state", state) {
             Ok(state) => self.ask(|asked| asked.state = Some(state)),
             Err(error) => {
@@ -346,10 +348,10 @@ pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<()> {
 
 impl<W: Workflow> IntoFuture for Start<W> {
     type Output = Result<Run<<W::Output as Fallible>::Ok, <W::Output as Fallible>::Err>>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
+    type IntoFuture = Starting<W>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
+    fn into_future(self) -> Starting<W> {
+        Starting(Box::pin(async move {
             let (definition, args, asked) = (self.definition?, self.args?, self.asked?);
             let engine = opened(self.engine).await?;
             let id = match self.created {
@@ -358,6 +360,35 @@ impl<W: Workflow> IntoFuture for Start<W> {
             };
             let run = Run::new(Some(engine), id);
             Ok(if self.with_state { run.with_state() } else { run })
-        })
+        }))
     }
 }
+
+/// A start that is under way: see [`start()`].
+#[must_use = "futures do nothing unless polled"]
+pub struct Starting<W: Workflow>(BoxFuture<'static, <Start<W> as IntoFuture>::Output>);
+
+impl<W: Workflow> Future for Starting<W> {
+    type Output = <Start<W> as IntoFuture>::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl<W: Workflow> fmt::Debug for Starting<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Starting")
+    }
+}
+
+/// Never implemented: its message is the error of a start that is awaited in a workflow.
+#[diagnostic::on_unimplemented(
+    message = "a workflow does not start another one with `start`: each replay would start it again",
+    label = "call the workflow itself",
+    note = "`child(arguments).await` runs it as a child and waits for its result; `child(arguments).detach()` starts one that is not waited for",
+    note = "a run that is to be no child can be started in a `#[step]`"
+)]
+pub trait StartedInWorkflow {}
+
+impl<W: Workflow + StartedInWorkflow> Durable for Starting<W> {}

@@ -1,6 +1,7 @@
 //! Reading the streams of runs, from any process that has their store.
 
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,10 +100,14 @@ impl<T> Reader<T> {
     /// # Errors
     ///
     /// [`Code::RunNotFound`], or if the store cannot be read.
-    pub async fn tail(&self) -> Result<Option<u64>> {
-        let engine = self.source.engine().await?;
-        let page = engine.inner().stream_length(&self.source.run, &self.source.stream).await?;
-        Ok(page.length.checked_sub(1))
+    pub fn tail(&self) -> impl Future<Output = Result<Option<u64>>> + Send + use<T> {
+        // Not a borrow of the reader: what it reads by can be sent to another thread, and not be shared with one.
+        let source = self.source.clone();
+        async move {
+            let engine = source.engine().await?;
+            let page = engine.inner().stream_length(&source.run, &source.stream).await?;
+            Ok(page.length.checked_sub(1))
+        }
     }
 }
 

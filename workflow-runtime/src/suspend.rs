@@ -64,7 +64,7 @@ use crate::replay::{Operation, Suspension, current};
 /// # Ok(())
 /// # }
 /// ```
-pub fn suspend<R>(payload: &(impl Serialize + DeserializeOwned)) -> Suspend<R>
+pub fn suspend<R>(payload: &(impl Serialize + ?Sized)) -> Suspend<R>
 where
     R: Serialize + DeserializeOwned + Send + 'static,
 {
@@ -194,7 +194,7 @@ impl<R: DeserializeOwned> Durable for Suspending<R> {}
 /// # }
 /// ```
 #[track_caller]
-pub fn finish<T: Serialize + DeserializeOwned>(value: T) -> Finish<T> {
+pub fn finish<T: Serialize>(value: T) -> Finish<T> {
     let site = Location::caller();
     let state = codec::encode("the run's result", &value).and_then(|value| {
         if let Some(operation) = Operation::new(site) {

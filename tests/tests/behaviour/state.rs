@@ -1,8 +1,13 @@
 //! What runs show of themselves.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use workflow_runtime::{
-    Code, Error, Result, Run, hook, remove_attribute, set_attribute, set_state, state, step, workflow,
+    Code, Error, Result, Run, finish, hook, remove_attribute, set_attribute, set_state, state, step, suspend, workflow,
+    writer,
 };
 
 use crate::support::{Lab, soon};
@@ -88,7 +93,94 @@ async fn wears_more_in_each_generation(generation: u32) -> Result<()> {
     }
 }
 
+/// A state that borrows, and whose set comes in another order on each replay.
+#[derive(Serialize)]
+struct Borrowed<'a> {
+    name: &'a str,
+    tags: HashSet<&'a str>,
+}
+
+#[workflow]
+async fn shows_what_it_borrows(name: String) -> Result<String> {
+    set_state("begun")?;
+    gated(0).await?;
+    let tags = ["a", "b", "c", "d", "e", "f", "g", "h"].into_iter().collect();
+    set_state(&Borrowed { name: &name, tags })?;
+    writer::<str>("words").write(&name).await?;
+    let approved: String = suspend(&Borrowed { name: &name, tags: HashSet::new() }).await?;
+    set_state(&"done")?;
+    finish(&*approved).await?;
+    Ok(name)
+}
+
+static SHOWN: AtomicU32 = AtomicU32::new(0);
+
+#[workflow]
+async fn shows_another_state_on_each_replay() -> Result<()> {
+    gated(0).await?;
+    set_state(&SHOWN.fetch_add(1, Ordering::Relaxed))?;
+    gated(1).await.map(drop)
+}
+
+static FIELDS: AtomicU32 = AtomicU32::new(0);
+
+/// As a deploy that adds a field to the state and removes another.
+#[workflow]
+async fn shows_other_fields_on_each_replay() -> Result<()> {
+    gated(0).await?;
+    let deploy = FIELDS.fetch_add(1, Ordering::Relaxed);
+    set_state(&json!({ "phase": "charging", format!("since {deploy}"): deploy }))?;
+    gated(1).await.map(drop)
+}
+
+static VARIANTS: AtomicU32 = AtomicU32::new(0);
+
+#[workflow]
+async fn shows_another_variant_on_each_replay() -> Result<()> {
+    gated(0).await?;
+    let deploy = VARIANTS.fetch_add(1, Ordering::Relaxed);
+    set_state(&json!({ format!("variant {deploy}"): {} }))?;
+    gated(1).await.map(drop)
+}
+
 on_each_store! {
+    async fn what_a_run_shows_need_only_be_serializable(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(shows_what_it_borrows, "Ada".into()).id("r").initial_state("not begun").await.unwrap();
+        lab.executed("0", 1).await;
+        assert_eq!(run.state().await.unwrap(), Some("begun".to_owned()));
+        lab.open_gate("0");
+        soon(async {
+            while run.suspended().await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        drop((run, engine));
+        let engine = place.open(&lab).await;
+        let run: Run<String> = engine.get_run("r");
+        assert_eq!(run.state::<Value>().await.unwrap().unwrap()["name"], "Ada");
+        assert_eq!(run.suspended().await.unwrap()[0].payload["name"], "Ada");
+        run.resume("approved").await.unwrap();
+        assert_eq!((&run).await.unwrap(), "approved");
+        assert_eq!(run.state().await.unwrap(), Some("done".to_owned()));
+    }
+
+    async fn another_state_on_a_replay_is_found(place: Place) {
+        let lab = Lab::new();
+        for gate in ["0", "1"] {
+            lab.open_gate(gate);
+        }
+        let engine = place.open(&lab).await;
+        let run = engine.start(shows_another_state_on_each_replay, ()).await.unwrap();
+        assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+        let run = engine.start(shows_another_variant_on_each_replay, ()).await.unwrap();
+        assert_eq!(run.await.unwrap_err().code(), Code::Stuck);
+        let run = engine.start(shows_other_fields_on_each_replay, ()).await.unwrap();
+        run.await.unwrap();
+    }
+
     async fn the_state_is_that_of_the_last_turn_also_after_a_crash(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

@@ -14,10 +14,12 @@ use workflow_runtime::Engine;
 
 pub mod bare;
 pub mod basics;
+pub mod borrowed;
 pub mod concurrency;
 pub mod control_flow;
 pub mod helpers;
 pub mod hygiene;
+pub mod instrumented;
 pub mod lookalikes;
 pub mod macros;
 pub mod medley;
@@ -58,10 +60,12 @@ pub fn all() -> impl Iterator<Item = &'static Program> {
     [
         bare::PROGRAMS,
         basics::PROGRAMS,
+        borrowed::PROGRAMS,
         concurrency::PROGRAMS,
         control_flow::PROGRAMS,
         helpers::PROGRAMS,
         hygiene::PROGRAMS,
+        instrumented::PROGRAMS,
         lookalikes::PROGRAMS,
         macros::PROGRAMS,
         medley::PROGRAMS,

@@ -58,7 +58,7 @@ pub fn hook<T>() -> HookBuilder<T>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
 {
-    HookBuilder { token: None, metadata: Ok(None), recode_metadata: |_| None, once: false, payload: PhantomData }
+    HookBuilder { token: None, metadata: Ok(None), once: false, payload: PhantomData }
 }
 
 /// A hook that is not open yet: see [`hook`].
@@ -66,7 +66,6 @@ where
 pub struct HookBuilder<T> {
     token: Option<String>,
     metadata: Result<Option<Payload>>,
-    recode_metadata: codec::Recode,
     once: bool,
     payload: PhantomData<fn() -> T>,
 }
@@ -86,9 +85,8 @@ where
     }
 
     /// Something for those who look the token up, such as what is to be approved.
-    pub fn metadata<M: Serialize + DeserializeOwned>(mut self, metadata: &M) -> Self {
+    pub fn metadata<M: Serialize + ?Sized>(mut self, metadata: &M) -> Self {
         self.metadata = codec::encode("the hook's metadata", metadata).map(Some);
-        self.recode_metadata = codec::recode::<M>;
         self
     }
 
@@ -129,20 +127,10 @@ where
             },
         };
         let type_name = std::any::type_name::<T>();
-        let (recode_metadata, once, received) = (self.recode_metadata, self.once, VecDeque::new());
+        let (once, received) = (self.once, VecDeque::new());
         let check = registry::payload_check::<T>();
         let (token_of, address) = (token.clone(), address(&token));
-        let request = HookRequest {
-            token: token_of,
-            address,
-            drawn,
-            metadata,
-            recode_metadata,
-            type_name,
-            check,
-            once,
-            received,
-        };
+        let request = HookRequest { token: token_of, address, drawn, metadata, type_name, check, once, received };
         match Operation::open(site, request) {
             Some(operation) => Hook { token, state: State::Open(operation), refused: false, payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),

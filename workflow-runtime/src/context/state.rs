@@ -22,7 +22,8 @@ fn run(what: &str, site: &Location<'_>) -> Result<std::sync::Arc<Shared>> {
 /// Sets the state of the run, for those who look at it from outside: [`Run::state`](crate::Run::state). It takes the place
 /// of the one before.
 ///
-/// It is recorded with the turn that sets it, so what is seen from outside is always the state of a committed turn.
+/// It is recorded with the turn that sets it, so what is seen from outside is always the state of a committed turn. Any value
+/// that can be serialized will do: `set_state("charging")`, a struct that borrows.
 ///
 /// # Errors
 ///
@@ -54,10 +55,10 @@ fn run(what: &str, site: &Location<'_>) -> Result<std::sync::Arc<Shared>> {
 /// # }
 /// ```
 #[track_caller]
-pub fn set_state<S: Serialize + DeserializeOwned>(state: &S) -> Result<()> {
+pub fn set_state<S: Serialize + ?Sized>(state: &S) -> Result<()> {
     let site = Location::caller();
     let run = run("a state is set", site)?;
-    run.set_value(codec::encode("the run's state", state)?, codec::recode::<S>, site);
+    run.set_value(codec::encode("the run's state", state)?, site);
     Ok(())
 }
 

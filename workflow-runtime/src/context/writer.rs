@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::durable::Durable;
@@ -17,7 +16,7 @@ use crate::engine::{AttemptWriter, attempt_writer};
 use crate::error::{Code, Error, Result};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::names;
-use crate::replay::{self, Shared, StreamWrite};
+use crate::replay::{self, Shared};
 
 /// Writes to a stream of the run that this code is part of: chunks in their order, which anybody can read with
 /// [`Run::stream`](crate::Run::stream) while the run goes on and after it has ended.
@@ -60,7 +59,7 @@ use crate::replay::{self, Shared, StreamWrite};
 /// ```
 pub fn writer<T>(stream: impl Into<String>) -> Writer<T>
 where
-    T: Serialize + DeserializeOwned,
+    T: Serialize + ?Sized,
 {
     let stream = stream.into();
     let name = names::check("the name of a stream", &stream).map(|()| Arc::from(stream));
@@ -69,14 +68,14 @@ where
 
 /// Writes chunks to a stream: see [`writer`].
 #[must_use = "a writer writes nothing by itself: call `.write(&value).await`"]
-pub struct Writer<T> {
+pub struct Writer<T: ?Sized> {
     name: Result<Arc<str>>,
     /// The attempt in which it was made: its tasks are part of it, and do not know.
     attempt: Option<AttemptWriter>,
     value: PhantomData<fn(&T)>,
 }
 
-impl<T: Serialize + DeserializeOwned> Writer<T> {
+impl<T: Serialize + ?Sized> Writer<T> {
     /// Appends a chunk.
     ///
     /// A future that is dropped before it has returned may have written or not.
@@ -123,7 +122,7 @@ impl<T: Serialize + DeserializeOwned> Writer<T> {
         };
         let chunk = replay::Chunk { stream, value };
         if let Some(run) = replay::current() {
-            return WriteChunk(State::Workflow(run, StreamWrite { chunk, recode: codec::recode::<T> }, site));
+            return WriteChunk(State::Workflow(run, chunk, site));
         }
         match attempt_writer().or_else(|| self.attempt.clone()) {
             Some(attempt) => WriteChunk(State::Step(Box::pin(attempt.write(chunk)))),
@@ -136,7 +135,7 @@ impl<T: Serialize + DeserializeOwned> Writer<T> {
     }
 }
 
-impl<T> Clone for Writer<T> {
+impl<T: ?Sized> Clone for Writer<T> {
     fn clone(&self) -> Self {
         Writer { name: self.name.clone(), attempt: self.attempt.clone(), value: PhantomData }
     }
@@ -148,7 +147,7 @@ pub struct WriteChunk(State);
 
 enum State {
     Refused(Error),
-    Workflow(Arc<Shared>, StreamWrite, &'static Location<'static>),
+    Workflow(Arc<Shared>, replay::Chunk, &'static Location<'static>),
     Step(BoxFuture<'static, Result<()>>),
 }
 

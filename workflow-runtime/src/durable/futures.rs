@@ -7,6 +7,10 @@ use futures_util::future::*;
 
 use super::{Durable, DurableStream};
 
+/// A future that enters a span with each poll.
+impl<A: Durable> Durable for tracing::instrument::Instrumented<A> {}
+impl<A: Durable> Durable for tracing::instrument::WithDispatch<A> where Self: Future {}
+
 /// `Name<A, B> with A B` is durable if `A` and `B` are; `where Self: Future` spares the bounds that make it a future.
 macro_rules! durable {
     ($($name:ident<$($all:ident),*> $(with $($part:ident)+)?;)*) => {$(

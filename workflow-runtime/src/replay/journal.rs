@@ -232,19 +232,19 @@ impl Command {
                     && (detached, abandoned) == (detached_then, abandoned_then)
                     && input.same_value(input_then, recode)
             }
-            (Command::State { value }, Command::State { value: value_then }) => value.same_value(value_then, recode),
+            (Command::State { value }, Command::State { value: value_then }) => value.resembles(value_then),
             (
                 Command::Hook { op, token, drawn, metadata },
                 Command::Hook { op: op_then, token: token_then, drawn: drawn_then, metadata: metadata_then },
             ) => {
                 (op, token, drawn) == (op_then, token_then, drawn_then)
                     && match (metadata, metadata_then) {
-                        (Some(found), Some(recorded)) => found.same_value(recorded, recode),
+                        (Some(found), Some(recorded)) => found.resembles(recorded),
                         (found, recorded) => found == recorded,
                     }
             }
             (Command::Write { stream, value }, Command::Write { stream: recorded_stream, value: recorded_value }) => {
-                stream == recorded_stream && value.same_value(recorded_value, recode)
+                stream == recorded_stream && value.resembles(recorded_value)
             }
             _ => self == recorded,
         }

@@ -192,8 +192,6 @@ pub(crate) struct HookRequest {
     pub address: Arc<str>,
     pub drawn: bool,
     pub metadata: Option<Payload>,
-    /// How the metadata is decoded and encoded again.
-    pub recode_metadata: Recode,
     /// Of the payloads.
     pub type_name: &'static str,
     /// Whether a payload is one.
@@ -260,9 +258,8 @@ impl Kind {
     pub(super) fn recode(&self) -> Recode {
         match self {
             Kind::Step(step) => step.definition.recode_args,
-            Kind::Hook(hook) => hook.recode_metadata,
             Kind::Child(child) => child.definition.recode_args,
-            Kind::Timer { .. } | Kind::Local(_) | Kind::Watch(_) => |_| None,
+            Kind::Timer { .. } | Kind::Local(_) | Kind::Hook(_) | Kind::Watch(_) => |_| None,
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) use self::continuation::Continued;
 pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
-pub(crate) use self::streams::{Chunk, StreamWrite, closed_already, full};
+pub(crate) use self::streams::{Chunk, closed_already, full};
 use super::journal::{Carried, Command, End, Inherited};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use sha2::{Digest, Sha256};
 
 use super::{Continued, Shared, State};
-use crate::codec::{Payload, Recode};
+use crate::codec::Payload;
 use crate::error::Error;
 use crate::limits;
 use crate::queue;
@@ -200,8 +200,8 @@ impl Shared {
         self.state().value.clone()
     }
 
-    pub(crate) fn set_value(&self, value: Payload, recode: Recode, site: &'static Location<'static>) {
-        if !self.record(Command::State { value: value.clone() }, recode, Some(site)) {
+    pub(crate) fn set_value(&self, value: Payload, site: &'static Location<'static>) {
+        if !self.record(Command::State { value: value.clone() }, |_| None, Some(site)) {
             return;
         }
         let mut state = self.state();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::{Phase, Shared};
-use crate::codec::{Payload, Recode};
+use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::limits::STREAM_CHUNKS_MAX;
 use crate::replay::journal::Command;
@@ -18,14 +18,6 @@ pub(crate) struct Chunk {
     pub stream: Arc<str>,
     /// Nothing closes the stream.
     pub value: Option<Payload>,
-}
-
-/// A write, as a future holds it.
-#[derive(Clone, Debug)]
-pub(crate) struct StreamWrite {
-    pub chunk: Chunk,
-    /// How the value is decoded and encoded again.
-    pub recode: Recode,
 }
 
 #[derive(Default)]
@@ -39,11 +31,10 @@ pub(super) struct Streams {
 impl Shared {
     /// Notes a chunk, or compares it with what the journal has in its place. An error is the same on each replay; pending
     /// if the run has diverged, or is being dropped: the caller then waits for its end.
-    pub(crate) fn write(&self, write: &StreamWrite, site: &'static Location<'static>) -> Poll<Result<(), Error>> {
+    pub(crate) fn write(&self, chunk: &Chunk, site: &'static Location<'static>) -> Poll<Result<(), Error>> {
         if let Err(error) = self.check_turn(site) {
             return Poll::Ready(Err(error));
         }
-        let StreamWrite { chunk, recode } = write;
         {
             let mut state = self.state();
             if state.fault.is_some() || state.phase == Phase::Discarding {
@@ -68,7 +59,7 @@ impl Shared {
             Some(value) => Command::Write { stream, value: value.clone() },
             None => Command::CloseStream { stream },
         };
-        if !self.record(command, *recode, Some(site)) {
+        if !self.record(command, |_| None, Some(site)) {
             return Poll::Pending;
         }
         let mut state = self.state();
