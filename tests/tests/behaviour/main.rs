@@ -11,6 +11,7 @@ mod support;
 
 mod cancel;
 mod catalog;
+mod changed_waits;
 mod children;
 mod concurrency;
 mod continuation;

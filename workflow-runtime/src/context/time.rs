@@ -31,7 +31,8 @@ pub fn now() -> SystemTime {
 
 /// Waits for `duration`, counted from this call, across crashes and restarts.
 ///
-/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. [`Run::wake_up`](crate::Run::wake_up) ends it
+/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. Code that is changed to wait
+/// longer or shorter changes nothing for a sleep that has begun: its recorded deadline applies. [`Run::wake_up`](crate::Run::wake_up) ends it
 /// before its time. Rounded up to a millisecond.
 /// Dropping it takes it back. Outside a workflow it is tokio's sleep.
 #[track_caller]

@@ -243,6 +243,8 @@ impl Command {
                         (found, recorded) => found == recorded,
                     }
             }
+            // Not the deadline: the recorded one applies, so that code can be changed to wait for another time.
+            (Command::Timer { op, .. }, Command::Timer { op: op_then, .. }) => op == op_then,
             (Command::Write { stream, value }, Command::Write { stream: recorded_stream, value: recorded_value }) => {
                 stream == recorded_stream && value.resembles(recorded_value)
             }

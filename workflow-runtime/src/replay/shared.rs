@@ -252,9 +252,7 @@ impl Shared {
             return None;
         }
         let op = state.next_op;
-        if let Kind::Step(step) = &mut kind {
-            state.as_recorded(step);
-        }
+        state.as_recorded(&mut kind);
         let given = state.given();
         let command = kind.command(self, op);
         state.last_site = Some(site);

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::queue;
 use crate::registry::registry;
 use crate::replay::journal::{Command, Inherited};
-use crate::replay::operation::{Kind, Opening, Place, StartedChild, StepRequest};
+use crate::replay::operation::{Kind, Opening, Place, StartedChild};
 
 /// What a run has asked for since the engine last took it.
 #[derive(Default)]
@@ -127,11 +127,16 @@ impl Effects {
 }
 
 impl State {
-    /// A step is executed where it was when it was recorded, also if the code says now that it is done elsewhere.
-    pub(super) fn as_recorded(&self, step: &mut StepRequest) {
+    /// What the journal decides and not the code, however that was changed since: a step is executed where it was when it was
+    /// recorded, and a timer has the deadline that was recorded.
+    pub(super) fn as_recorded(&self, kind: &mut Kind) {
         let recorded = self.expected.as_ref().and_then(|expected| expected.as_slice().first());
-        if let Some(Command::Step { run, .. }) = recorded {
-            step.place = if run.is_some() { Place::Elsewhere } else { Place::Here };
+        match (kind, recorded) {
+            (Kind::Step(step), Some(Command::Step { run, .. })) => {
+                step.place = if run.is_some() { Place::Elsewhere } else { Place::Here };
+            }
+            (Kind::Timer { until, .. }, Some(Command::Timer { until: recorded, .. })) => *until = *recorded,
+            _ => {}
         }
     }
 
