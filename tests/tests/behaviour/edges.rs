@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use workflow_runtime::store::Write;
 use workflow_runtime::{
-    Code, Engine, Error, Failure, Result, Run, Status, run_id, sleep, spawn, start, step, step_info, workflow,
+    CancellationToken, Code, Engine, Error, Failure, Result, Run, Status, TracingOptions, cancellation, heartbeat,
+    run_id, sleep, spawn, start, step, step_info, traceparent, workflow,
 };
 
 use crate::support::{Faulty, Lab};
@@ -131,22 +132,35 @@ async fn charges() -> Result<Vec<String>> {
     charges_inside().await
 }
 
+/// What a workflow sees of the step that it is part of, and whether that step's attempt is its own.
+type Seen = (bool, Option<String>, bool, Option<String>);
+
+/// The tokens that the workflows below were given.
+static TOKENS: Mutex<Vec<(String, CancellationToken)>> = Mutex::new(Vec::new());
+
 #[workflow]
-async fn looks_around() -> Result<(bool, Option<String>)> {
+async fn looks_around(key: String) -> Result<Seen> {
     let in_a_step = step_info().is_some();
+    let trace = traceparent();
+    TOKENS.lock().unwrap().push((key, cancellation()));
+    heartbeat();
     note("looked".into()).await?;
-    Ok((in_a_step, run_id()))
+    Ok((in_a_step, trace, step_info().is_some(), run_id()))
 }
 
 #[step]
-async fn starts_another(#[resource] lab: &Lab) -> Result<(bool, Option<String>)> {
+async fn starts_another(#[resource] lab: &Lab, key: String) -> Result<Seen> {
     lab.note("starts");
-    start(looks_around, ()).id("inner").await?.await
+    assert!(traceparent().is_some() && step_info().is_some(), "a step has both");
+    let run = start(looks_around, key).id("inner").await?;
+    // Where it has started the run this code is part of the step again.
+    assert!(traceparent().is_some() && step_info().is_some(), "a step has both");
+    run.await
 }
 
 #[workflow]
-async fn starts_inside() -> Result<(bool, Option<String>)> {
-    starts_another().await
+async fn starts_inside(key: String) -> Result<Seen> {
+    starts_another(key).await
 }
 
 struct SpawnsWhenDropped;
@@ -229,8 +243,14 @@ on_each_store! {
 
     async fn a_workflow_that_a_step_starts_is_no_part_of_that_step(place: Place) {
         let engine = place.open(&Lab::new()).await;
-        let seen = engine.start(starts_inside, ()).await.unwrap().await.unwrap();
-        assert_eq!(seen, (false, Some("inner".into())));
+        let key = uuid::Uuid::new_v4().to_string();
+        let tracing = TracingOptions::new().trace_id(&"7".repeat(32));
+        let seen = engine.start(starts_inside, key.clone()).tracing(tracing).await.unwrap().await.unwrap();
+        assert_eq!(seen, (false, None, false, Some("inner".into())));
+        // The step is over: its own token would be cancelled.
+        let tokens = TOKENS.lock().unwrap();
+        let mut tokens = tokens.iter().filter(|(of, _)| *of == key).map(|(_, token)| token).peekable();
+        assert!(tokens.peek().is_some() && tokens.all(|token| !token.is_cancelled()));
     }
 
     async fn rule_8_what_a_destructor_does_when_the_engine_ends_does_nothing(place: Place) {

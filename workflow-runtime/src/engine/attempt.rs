@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::live::{Arrival, Live, Seat, What};
-use super::scope::{Alive, Life, SCOPE, Scope};
+use super::scope::{Alive, Life, Scope};
 use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
 use super::transaction;
@@ -25,7 +25,7 @@ use crate::resources::Resources;
 
 /// Executes a step outside any run, or inside another step: once, unrecorded.
 pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
-    let scope = SCOPE.try_with(|outer| outer.inside(request.definition.source.id)).ok();
+    let scope = Scope::of_inner(request.definition.source.id);
     let adopt = request.definition.adopt;
     let needs_none = (request.definition.requires)().is_empty();
     let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
@@ -39,13 +39,13 @@ pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
     };
     let attempt = match execution {
         Execution::Async(attempt) => match scope {
-            Some(scope) => Box::pin(SCOPE.scope(scope, attempt)),
+            Some(scope) => Box::pin(scope.enter(attempt)),
             None => attempt,
         },
         Execution::Blocking(attempt) => {
             let span = tracing::Span::current();
             let attempt = move || match scope {
-                Some(scope) => SCOPE.sync_scope(scope, attempt),
+                Some(scope) => scope.enter_sync(attempt),
                 None => attempt(),
             };
             let attempt = tokio::task::spawn_blocking(move || span.in_scope(attempt));
@@ -220,7 +220,7 @@ fn alone<F: Future>(
     scope: Scope,
     permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = std::thread::Result<F::Output>> {
-    let attempt = AssertUnwindSafe(SCOPE.scope(scope, future)).catch_unwind();
+    let attempt = AssertUnwindSafe(scope.enter(future)).catch_unwind();
     attempt.inspect(move |_| drop(permit))
 }
 
@@ -264,7 +264,7 @@ fn execute(
                 let blocking = move || {
                     // Held to the function's end, also when nobody waits for it any more.
                     let _permit = permit;
-                    let function = || span.in_scope(|| SCOPE.sync_scope(scope, function));
+                    let function = || span.in_scope(|| scope.enter_sync(function));
                     std::panic::catch_unwind(AssertUnwindSafe(function))
                 };
                 let ended = engine.runtime.spawn_blocking(blocking);

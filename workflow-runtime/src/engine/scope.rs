@@ -110,7 +110,18 @@ impl Drop for Alive {
 }
 
 tokio::task_local! {
-    pub(super) static SCOPE: Scope;
+    static SCOPE: Scope;
+}
+
+/// Lets a function look at the attempt that this code is part of. Nothing outside a step, and nothing in a workflow: a
+/// step that starts a run polls its first turn, and that run is no part of the step; its replays are polled outside.
+///
+/// Everything that reads the scope does it here, so that no function sees in a first turn what a replay does not.
+fn of_attempt<T>(look: impl FnOnce(&Scope) -> T) -> Option<T> {
+    if replay::current().is_some() {
+        return None;
+    }
+    SCOPE.try_with(look).ok()
 }
 
 /// The attempt that this code is part of. Nothing outside a step, and in a step that was called outside any run.
@@ -124,22 +135,16 @@ tokio::task_local! {
 /// }
 /// ```
 pub fn step_info() -> Option<StepInfo> {
-    // A workflow whose first turn is taken inside a step that starts it is no part of that step.
-    if replay::current().is_some() {
-        return None;
-    }
-    SCOPE
-        .try_with(|scope| {
-            let (run, key) = match &scope.origin {
-                Some(origin) => (&origin.run, format!("{}{}", origin.key, scope.path)),
-                None => {
-                    let (run, generation) = (&scope.live.id, scope.live.generation);
-                    (run, format!("{run}/{generation}/{}{}", scope.op, scope.path))
-                }
-            };
-            StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
-        })
-        .ok()
+    of_attempt(|scope| {
+        let (run, key) = match &scope.origin {
+            Some(origin) => (&origin.run, format!("{}{}", origin.key, scope.path)),
+            None => {
+                let (run, generation) = (&scope.live.id, scope.live.generation);
+                (run, format!("{run}/{generation}/{}{}", scope.op, scope.path))
+            }
+        };
+        StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
+    })
 }
 
 /// The header `traceparent` of W3C Trace Context for what the step that this code is part of asks of others: their spans are
@@ -154,16 +159,14 @@ pub fn step_info() -> Option<StepInfo> {
 /// }
 /// ```
 pub fn traceparent() -> Option<String> {
-    SCOPE
-        .try_with(|scope| {
-            let trace = scope.inherited.as_ref()?.trace.as_ref()?;
-            let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
-            let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
-            let sampled = if trace.unsampled { "00" } else { "01" };
-            Some(format!("00-{}-{span}-{sampled}", trace.trace_id))
-        })
-        .ok()
-        .flatten()
+    of_attempt(|scope| {
+        let trace = scope.inherited.as_ref()?.trace.as_ref()?;
+        let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
+        let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
+        let sampled = if trace.unsampled { "00" } else { "01" };
+        Some(format!("00-{}-{span}-{sampled}", trace.trace_id))
+    })
+    .flatten()
 }
 
 /// Says that the attempt which this code is part of goes on: one whose step has a `heartbeat` counts as failed when it has
@@ -187,14 +190,14 @@ pub fn heartbeat() {
             scope.life.beat.store(handle.inner.environment.now(), Ordering::Relaxed);
         }
     };
-    let _ = SCOPE.try_with(beat);
+    of_attempt(beat);
 }
 
 /// Makes a future part of the step that this code is part of, if it is part of one.
 pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    match SCOPE.try_with(|scope| scope.inside(scope.step)) {
-        Ok(scope) => Either::Left(SCOPE.scope(scope, future)),
-        Err(_) => Either::Right(future),
+    match of_attempt(|scope| scope.inside(scope.step)) {
+        Some(scope) => Either::Left(SCOPE.scope(scope, future)),
+        None => Either::Right(future),
     }
 }
 
@@ -218,12 +221,12 @@ pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Outp
 /// }
 /// ```
 pub fn cancellation() -> CancellationToken {
-    SCOPE.try_with(|scope| scope.life.token()).unwrap_or_default()
+    of_attempt(|scope| scope.life.token()).unwrap_or_default()
 }
 
 /// The engine that executes the step which this code is part of, if it is part of one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
-    let engine = SCOPE.try_with(|scope| scope.engine.upgrade()).ok()?;
+    let engine = of_attempt(|scope| scope.engine.upgrade())?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
     }))
@@ -231,22 +234,20 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
 
 /// The attempt that this code is part of, as one that writes to streams.
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
-    SCOPE
-        .try_with(|scope| AttemptWriter {
-            engine: scope.engine.clone(),
-            live: scope.live.clone(),
-            life: scope.life.clone(),
-            into: scope.origin.as_ref().map(|origin| origin.run.clone()),
-            op: scope.op,
-            attempt: scope.attempt,
-            step: scope.outer,
-        })
-        .ok()
+    of_attempt(|scope| AttemptWriter {
+        engine: scope.engine.clone(),
+        live: scope.live.clone(),
+        life: scope.life.clone(),
+        into: scope.origin.as_ref().map(|origin| origin.run.clone()),
+        op: scope.op,
+        attempt: scope.attempt,
+        step: scope.outer,
+    })
 }
 
 /// What the run of the step which this code is part of has in common with its children.
 pub(crate) fn inherited() -> Option<Arc<Inherited>> {
-    SCOPE.try_with(|scope| scope.inherited.clone()).ok().flatten()
+    of_attempt(|scope| scope.inherited.clone()).flatten()
 }
 
 /// What an attempt of a step gets when it suspends itself.
@@ -260,44 +261,53 @@ pub(crate) enum InStep {
 /// Suspends the attempt that this code is part of, if it is part of one, unless it was resumed. The label is the step's
 /// name if there is none.
 pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static str) -> Option<InStep> {
-    SCOPE
-        .try_with(|scope| {
-            let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
-            let label = label.unwrap_or(own);
-            if let Some(value) = scope.resumed.as_ref().and_then(|resumed| resumed.get(label)) {
-                return InStep::Resumed(value.clone());
-            }
-            let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
-            scope.life.part(Parting::Suspended(suspension));
-            InStep::Suspended
-        })
-        .ok()
+    of_attempt(|scope| {
+        let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
+        let label = label.unwrap_or(own);
+        if let Some(value) = scope.resumed.as_ref().and_then(|resumed| resumed.get(label)) {
+            return InStep::Resumed(value.clone());
+        }
+        let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
+        scope.life.part(Parting::Suspended(suspension));
+        InStep::Suspended
+    })
 }
 
 /// Lets the run of the step which this code is part of end with a result. Nothing outside a step, and an error in a step
 /// that is executed for another run.
 pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
-    SCOPE
-        .try_with(|scope| match &scope.origin {
-            None => {
-                scope.life.part(Parting::Finished(value));
-                Ok(())
-            }
-            Some(_) => {
-                Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")
-                    .help("return the value, and let the workflow call `finish`")
-                    .into_fatal())
-            }
-        })
-        .ok()
+    of_attempt(|scope| match &scope.origin {
+        None => {
+            scope.life.part(Parting::Finished(value));
+            Ok(())
+        }
+        Some(_) => Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")
+            .help("return the value, and let the workflow call `finish`")
+            .into_fatal()),
+    })
 }
 
 /// Whether this code is part of a step that an engine executes.
 pub(super) fn is_current() -> bool {
-    SCOPE.try_with(|_| ()).is_ok()
+    of_attempt(|_| ()).is_some()
 }
 
 impl Scope {
+    /// Makes a future part of this attempt.
+    pub fn enter<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        SCOPE.scope(self, future)
+    }
+
+    /// Calls a function as part of this attempt.
+    pub fn enter_sync<T>(self, function: impl FnOnce() -> T) -> T {
+        SCOPE.sync_scope(self, function)
+    }
+
+    /// That of a step which is called in the attempt that this code is part of, if it is part of one.
+    pub fn of_inner(step: &'static str) -> Option<Scope> {
+        of_attempt(|outer| outer.inside(step))
+    }
+
     /// That of a step which is called inside this one.
     pub fn inside(&self, step: &'static str) -> Scope {
         let number = self.inner.fetch_add(1, Ordering::Relaxed);
