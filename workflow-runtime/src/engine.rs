@@ -21,6 +21,7 @@ mod environment;
 mod events;
 mod eviction;
 mod history;
+mod home;
 mod letters;
 mod lifecycle;
 mod live;
@@ -67,6 +68,7 @@ pub(crate) use self::wait::Finished;
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
 use self::environment::Random;
+use self::home::Home;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
 use self::live::{Live, Seat};
@@ -77,7 +79,7 @@ use self::taking::Taking;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::registry::registry;
 use crate::replay::Host;
 use crate::resources::Resources;
@@ -151,6 +153,7 @@ pub(crate) struct Inner {
     settings: Settings,
     metrics: Metrics,
     runtime: tokio::runtime::Handle,
+    home: Arc<Home>,
     /// The ids of the workflows that this build has.
     workflows: Arc<[&'static str]>,
     /// Whether this engine has the right to execute.
@@ -191,8 +194,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used, and
-    /// [`Code::MissingResource`] if a step of this build declares a resource: give it with [`Engine::builder`].
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store) or [`Code::NewerStore`](crate::Code::NewerStore) if the store cannot be used, and
+    /// [`Code::MissingResource`](crate::Code::MissingResource) if a step of this build declares a resource: give it with [`Engine::builder`].
     pub async fn open(url: &str) -> Result<Engine> {
         Engine::builder().url(url).open().await
     }
@@ -205,9 +208,31 @@ impl Engine {
     /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers do this once, at their
     /// start, so that unfinished runs are taken up by a restart and not by the first call.
     ///
+    /// There is one such engine in a process. Without an installed one the first free function opens an engine from
+    /// `WORKFLOW_URL`, in the tokio runtime of its caller, and all others use it, whatever runtime they run in. When that
+    /// runtime has ended the engine has ended with it: whoever still waits for it gets [`Code::Closed`](crate::Code::Closed), and the next call of
+    /// a free function opens another engine in its own runtime. In the place of an *installed* engine that has ended nothing
+    /// is opened, since it could be on another store: the free functions return [`Code::Closed`](crate::Code::Closed) until another engine is
+    /// installed. Tests, each of which has a runtime of its own, therefore call the methods of an engine of their own:
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, workflow};
+    /// # #[workflow] async fn hello(name: String) -> Result<String> { Ok(format!("hello {name}")) }
+    /// #[tokio::test]
+    /// # async fn hidden() {}
+    /// async fn greets() -> Result<()> {
+    ///     let engine = Engine::open("memory:").await?;
+    ///     assert_eq!(engine.start(hello, "world".to_owned()).await?.await?, "hello world");
+    ///     Ok(())
+    /// }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> { greets().await }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// If another engine or client that is still open has that place.
+    /// [`Code::Closed`](crate::Code::Closed) if another engine or client that is still open has that place; the error names the thread that
+    /// opened that one.
     pub fn install(self) -> Result<Engine> {
         ambient::install(self.client.clone())?;
         Ok(self)
@@ -269,7 +294,7 @@ impl Inner {
         // A step that is still allowed to end is allowed to start runs as well.
         let in_step = scope::is_current();
         if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
-            return Err(Error::coded(Code::Closed, "the engine is shut down").help("open another one"));
+            return Err(self.home.closed("the engine is shut down", "open another one"));
         }
         Ok(())
     }

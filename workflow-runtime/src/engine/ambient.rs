@@ -5,12 +5,32 @@ use std::sync::{Mutex, PoisonError};
 use super::{Client, Engine};
 use crate::error::{Code, Error, Result};
 
-static INSTALLED: Mutex<Option<Client>> = Mutex::new(None);
+/// What the free functions use.
+struct Ambient {
+    client: Client,
+    /// Whether the program installed it. Otherwise the first free function opened it, and another one may do so again.
+    installed: bool,
+}
+
+static AMBIENT: Mutex<Option<Ambient>> = Mutex::new(None);
 /// Held while the engine is being opened, so that two first uses open one.
 static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-fn installed() -> Option<Client> {
-    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(Client::is_open)
+/// The engine that is there; nothing if one may be opened.
+fn present() -> Option<Result<Client>> {
+    let place = AMBIENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ambient { client, installed } = place.as_ref()?;
+    if client.is_open() {
+        return Some(Ok(client.clone()));
+    }
+    // Another one from `WORKFLOW_URL` could be on another store, and start there what nobody executes.
+    installed.then(|| {
+        Err(client
+            .inner()
+            .home
+            .closed("the installed engine is shut down", "install() another one, or call the methods of an open engine")
+            .context("the engine behind the free functions is closed"))
+    })
 }
 
 /// The installed engine, else one that is opened now from `WORKFLOW_URL`, else on a file under `.workflow/`.
@@ -18,26 +38,40 @@ pub(crate) async fn ambient() -> Result<Client> {
     if let Some(engine) = super::current() {
         return engine;
     }
-    if let Some(engine) = installed() {
-        return Ok(engine);
+    if let Some(engine) = present() {
+        return engine;
     }
     let _opening = OPENING.lock().await;
-    match installed() {
-        Some(engine) => Ok(engine),
+    match present() {
+        Some(engine) => engine,
         None => {
             let engine = Engine::builder().open().await?;
-            // Somebody may have installed another one meanwhile: theirs counts.
-            install(engine.client).or_else(|error| installed().ok_or(error))
+            // The program may have installed another one meanwhile: that one counts.
+            put(engine.client, false).or_else(|error| present().unwrap_or(Err(error)))
         }
     }
 }
 
 pub(super) fn install(client: Client) -> Result<Client> {
-    let mut place = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if place.as_ref().is_some_and(Client::is_open) {
-        return Err(Error::coded(Code::Closed, "another engine is installed already")
-            .help("install one engine, before the first use of a free function such as `start`"));
+    put(client, true)
+}
+
+fn put(client: Client, installed: bool) -> Result<Client> {
+    let mut place = AMBIENT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Ambient { client: other, .. }) = place.as_ref().filter(|ambient| ambient.client.is_open()) {
+        let thread = other.inner().home.thread();
+        return Err(Error::coded(
+            Code::Closed,
+            format!("the free functions have an engine already, which thread {thread} opened"),
+        )
+        .help(
+            "install one engine in a process, before the first use of a free function such as `start`; in a test call \
+             the methods of an engine of the test's own, `Engine::open(\"memory:\").await?`",
+        ));
     }
-    *place = Some(client.clone());
+    // What was there is dropped outside the lock.
+    let before = place.replace(Ambient { client: client.clone(), installed });
+    drop(place);
+    drop(before);
     Ok(client)
 }

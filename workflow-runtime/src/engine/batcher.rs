@@ -10,6 +10,7 @@ use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::environment::Environment;
+use super::home::Home;
 use super::telemetry::Metrics;
 use crate::error::{Code, Error};
 use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
@@ -45,6 +46,9 @@ impl Drop for Ticket {
     }
 }
 
+/// What to do about a write whose engine stopped.
+const AGAIN: &str = "open another engine and repeat the call there: the write may have been made";
+
 /// The queue in front of the store.
 pub(super) struct Batcher {
     queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
@@ -53,6 +57,7 @@ pub(super) struct Batcher {
     /// The store, if a driver may commit by itself.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
+    home: Arc<Home>,
 }
 
 impl Batcher {
@@ -62,6 +67,7 @@ impl Batcher {
         environment: Arc<dyn Environment>,
         ownership: OwnershipSlot,
         metrics: Metrics,
+        home: Arc<Home>,
     ) -> Result<Self, Error> {
         let (queue, receiver) = mpsc::unbounded_channel();
         let (alive, ended) = watch::channel(());
@@ -87,15 +93,16 @@ impl Batcher {
                     Error::coded(Code::Store, "the thread of the store could not be started").because(error)
                 })?;
         } else {
-            tokio::spawn(batches);
+            tokio::spawn(home.watch(batches));
         }
-        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct, metrics })
+        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct, metrics, home })
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
     pub fn send<R: Request>(&self, request: R) -> impl Future<Output = Result<R::Answer, Failed>> + use<R> {
         let write = request.into();
         let (reply, answer) = oneshot::channel();
+        let home = self.home.clone();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // A queue that is closed drops the reply, which is the answer.
         let queued = queue
@@ -103,7 +110,7 @@ impl Batcher {
             .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
         async move {
             let answer = answer.await.unwrap_or_else(|_| {
-                let error = Error::coded(Code::Closed, "the engine stopped before the store had answered");
+                let error = home.closed("the engine stopped before the store had answered", AGAIN);
                 Err(Failed { error, in_doubt: queued, refused: false })
             })?;
             R::answer(answer).ok_or_else(misanswered)

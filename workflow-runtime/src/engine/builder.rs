@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::batcher::Batcher;
 use super::client::Handle;
 use super::environment::{Environment, Random, System};
+use super::home::Home;
 use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
 use super::output::Outputs;
@@ -331,7 +332,10 @@ impl Builder {
         }
         let ownership = Arc::new(Mutex::new(None));
         let metrics = Metrics::new();
-        let batcher = Batcher::start(store.clone(), self.environment.clone(), ownership.clone(), metrics.clone())?;
+        let stopped = CancellationToken::new();
+        let home = Home::here(stopped.clone());
+        let (environment, right) = (self.environment.clone(), ownership.clone());
+        let batcher = Batcher::start(store.clone(), environment, right, metrics.clone(), home.clone())?;
         let random = Arc::new(Random::new(&*self.environment));
         let drawn = random.clone();
         let inner = Arc::new(Inner {
@@ -346,6 +350,7 @@ impl Builder {
             settings: self.settings,
             metrics,
             runtime: runtime.clone(),
+            home: home.clone(),
             workflows: registry().workflow_ids().collect(),
             executing: AtomicBool::new(false),
             live: Mutex::new(BTreeMap::new()),
@@ -365,7 +370,7 @@ impl Builder {
             attempts: TaskTracker::new(),
             drivers: TaskTracker::new(),
             draining: CancellationToken::new(),
-            stopped: CancellationToken::new(),
+            stopped,
             handle: OnceLock::new(),
         });
         let handle = Arc::new(Handle { inner: inner.clone() });
@@ -379,7 +384,7 @@ impl Builder {
         inner.watch_queues();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
-        runtime.spawn(async move { stop.0.stopped.cancelled().await });
+        runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));
         Ok(Client { handle })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Inner;
 use super::queries::not_found;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::history::{RunEvent, Teller};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::replay::{Event, TurnRecord};
@@ -129,9 +129,13 @@ impl Inner {
                 Next::Nothing => {}
             }
             if self.stopped.is_cancelled() {
-                return Err(Error::coded(Code::Closed, "the engine was shut down before the run had ended")
-                    .run(&run)
-                    .help("go on reading from the same index with another engine"));
+                return Err(self
+                    .home
+                    .closed(
+                        "the engine was shut down before the run had ended",
+                        "go on reading from the same index with another engine",
+                    )
+                    .run(&run));
             }
             let is_here = self.live_ids().contains(&run);
             let follow = self.store.follow(place.key, &run, Follow::Journal);

@@ -147,9 +147,13 @@ impl Inner {
                 return Ok(page);
             }
             if self.stopped.is_cancelled() {
-                return Err(Error::coded(Code::Closed, "the engine was shut down before the stream had ended")
-                    .run(run)
-                    .help("go on reading from the same index with another engine"));
+                return Err(self
+                    .home
+                    .closed(
+                        "the engine was shut down before the stream had ended",
+                        "go on reading from the same index with another engine",
+                    )
+                    .run(run));
             }
             // What came before it is seen by another look.
             let is_here = self.live_ids().contains(run);

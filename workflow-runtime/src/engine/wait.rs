@@ -118,9 +118,13 @@ impl Inner {
                 }
             }
             if self.stopped.is_cancelled() {
-                return Err(Error::coded(Code::Closed, "the engine was shut down before the run had ended")
-                    .run(id)
-                    .help("the run is unfinished and goes on with the next engine; wait for it there by its id"));
+                return Err(self
+                    .home
+                    .closed(
+                        "the engine was shut down before the run had ended",
+                        "the run is unfinished and goes on with the next engine; wait for it there by its id",
+                    )
+                    .run(id));
             }
             if let Ok(Some(finished)) = self.woken(&mut waiter, is_unstarted).await {
                 return Ok(finished);

@@ -1,0 +1,84 @@
+//! The tokio runtime that an engine lives in, and what its users learn once that has ended.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Code, Error};
+
+/// Where an engine was opened, and whether that place is still there.
+pub(super) struct Home {
+    /// The thread that opened it. Test harnesses name it after the test.
+    thread: String,
+    /// Cancelled when the engine is over.
+    stopped: CancellationToken,
+    /// The runtime ended before the engine did.
+    gone: AtomicBool,
+}
+
+impl Home {
+    /// The runtime and the thread that this code runs on.
+    pub fn here(stopped: CancellationToken) -> Arc<Self> {
+        let thread = std::thread::current();
+        let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), |name| format!("`{name}`"));
+        Arc::new(Home { thread, stopped, gone: AtomicBool::new(false) })
+    }
+
+    /// The thread that opened the engine, for an error message.
+    pub fn thread(&self) -> &str {
+        &self.thread
+    }
+
+    /// Watches for the end of the runtime by a task of it: the task's future is dropped then.
+    pub fn watch(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> Watched {
+        Watched { _home: Leaving(self.clone()), task: Box::pin(task) }
+    }
+
+    /// The error of a call that the engine cannot serve any more. `shut_down` is its text if the engine was shut down,
+    /// and `help` what to do then.
+    pub fn closed(&self, shut_down: &str, help: &str) -> Error {
+        if !self.gone.load(Ordering::SeqCst) {
+            return Error::coded(Code::Closed, shut_down.to_owned()).help(help.to_owned());
+        }
+        let text = format!(
+            "the tokio runtime that the engine was opened in has ended, and the engine with it; thread {} had opened it",
+            self.thread
+        );
+        Error::coded(Code::Closed, text).help(
+            "an engine lives no longer than its runtime. The free functions share one engine in the whole process, which \
+             the first of them opens: in a test open one of the test's own, `Engine::open(\"memory:\").await?`, and call \
+             its methods; in a program open the engine in the runtime that lives longest, and `install()` it there",
+        )
+    }
+}
+
+/// Notes, when it is dropped, that the runtime ended before the engine.
+struct Leaving(Arc<Home>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !self.0.stopped.is_cancelled() {
+            self.0.gone.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A task of the engine, which ends when the engine has stopped: see [`Home::watch`].
+pub(super) struct Watched {
+    // Dropped first: who sees that the task is gone finds the reason.
+    _home: Leaving,
+    task: BoxFuture<'static, ()>,
+}
+
+impl Future for Watched {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.task.as_mut().poll(context)
+    }
+}
