@@ -17,6 +17,7 @@ mod claims;
 mod client;
 mod create;
 mod effects;
+mod end;
 mod environment;
 mod events;
 mod eviction;
@@ -44,7 +45,7 @@ mod wait;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
@@ -57,13 +58,13 @@ pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::create::Asked;
 pub use self::create::IfExists;
+pub(crate) use self::end::Finished;
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
 pub(crate) use self::repair::At;
 pub(crate) use self::scope::{InStep, attempt_writer, current, finish, in_this_step, inherited, suspend};
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::streams::AttemptWriter;
-pub(crate) use self::wait::Finished;
 
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
@@ -168,10 +169,6 @@ pub(crate) struct Inner {
     queues: Queues,
     timers: Timers,
     waiters: Waiters,
-    /// Who waits for chunks, or rows of the journal, of which run.
-    readers: Waiters,
-    /// How many of them wait for rows of journals.
-    tailing: AtomicUsize,
     /// What takes the output of runs that were started here.
     outputs: Outputs,
     async_permits: Arc<Semaphore>,
@@ -353,7 +350,6 @@ impl Inner {
         self.timers.clear();
         drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.waiters.wake_all();
-        self.readers.wake_all();
         self.taking.miss();
     }
 
@@ -370,7 +366,6 @@ impl Inner {
         self.timers.clear();
         self.batcher.close();
         self.waiters.wake_all();
-        self.readers.wake_all();
     }
 
     async fn shutdown(self: &Arc<Self>) -> Result<()> {

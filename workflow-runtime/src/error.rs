@@ -199,6 +199,9 @@ struct Inner {
     help: Option<String>,
     #[serde(skip)]
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// Whether the store could not be reached just now: another attempt may succeed.
+    #[serde(skip)]
+    outage: bool,
 }
 
 impl Error {
@@ -265,6 +268,7 @@ impl Error {
             found: None,
             help: None,
             source: None,
+            outage: false,
         }))
     }
 
@@ -282,6 +286,18 @@ impl Error {
     pub(crate) fn because(mut self, cause: impl fmt::Display) -> Self {
         self.0.causes.push(cause.to_string());
         self
+    }
+
+    /// It says that the store could not be reached just now.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn outage(mut self) -> Self {
+        self.0.outage = true;
+        self
+    }
+
+    /// Whether the store could not be reached just now, so that another attempt may succeed.
+    pub(crate) fn is_outage(&self) -> bool {
+        self.0.outage
     }
 
     pub(crate) fn into_fatal(mut self) -> Self {

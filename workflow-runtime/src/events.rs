@@ -80,7 +80,7 @@ async fn begin(
             true => engine.inner().following_event(&mut place).await?,
             false => match engine.inner().next_event(&mut place).await? {
                 Next::Event(event) => Some(event),
-                Next::Nothing | Next::End => None,
+                Next::Nothing { .. } | Next::End => None,
             },
         };
         Ok(event.map(|event| (event, (engine, place))))

@@ -458,6 +458,11 @@ impl Registry {
         self.queued.keys().copied().filter(move |id| queue::parse_id(id).is_some_and(|(name, _)| name == queue))
     }
 
+    /// Whether steps of this build have queues.
+    pub(crate) fn has_queues(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     /// The queues that steps of this build have.
     pub(crate) fn queues(&self) -> Vec<&'static str> {
         let queues = self.steps.values().flatten().filter_map(|step| step.queue);

@@ -17,6 +17,7 @@ mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -89,6 +90,9 @@ pub enum Follow {
     Journal,
 }
 
+/// That a run is [followed](Store::follow): as long as this is not dropped.
+pub trait Following: Send + Sync {}
+
 /// Runs that are [followed](Store::follow), and to which something has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
@@ -115,6 +119,11 @@ pub trait Store: Send + Sync + 'static {
     /// due when it was due, or at once if letters wait for it, claimed as from a dead owner. From then on the writes of the
     /// engine that held it are refused. Nothing if a live engine has the right; asking again and again is cheap.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
+
+    /// How long an engine that is being opened tries again while the store cannot be reached.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// A run by its id.
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>>;
@@ -193,12 +202,17 @@ pub trait Store: Send + Sync + 'static {
     /// The workflows of the runs that a claim could take, now or later, each with the earliest `wake_at` of these.
     fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>>;
 
-    /// Somebody here waits for something of a run that another engine may hold. For
-    /// stores whose [`changed`](Store::changed) does not tell that otherwise: from then on it does, and whether it happened
-    /// before has to be looked for once more, which is what `true` says.
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, what: Follow) -> BoxFuture<'a, Result<bool, Error>> {
+    /// Subscribes to a run that another engine may hold, for stores whose [`changed`](Store::changed) does not report such a
+    /// run otherwise: it does from then on, until the subscription is dropped. What happened before has to be looked for once
+    /// more. Nothing if this store needs no subscriptions.
+    fn follow<'a>(
+        &'a self,
+        run: RunKey,
+        id: &'a Arc<str>,
+        what: Follow,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Following>>, Error>> {
         let _ = (run, id, what);
-        Box::pin(std::future::ready(Ok(false)))
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// For which runs that are [followed](Store::follow) [`changed`](Store::changed) has resolved since this was last asked.

@@ -51,6 +51,7 @@ mod time;
 mod tokens;
 mod transactions;
 mod user_types;
+mod waiting;
 mod workers;
 
 fn main() -> std::process::ExitCode {

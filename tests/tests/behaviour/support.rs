@@ -82,7 +82,18 @@ impl Place {
     }
 
     pub fn postgres() -> Self {
-        Place::Postgres(Arc::new(Schema { url: workflow_harness::postgres::url(), reader: OnceLock::new() }))
+        Place::at(workflow_harness::postgres::url())
+    }
+
+    /// A database, by the URL of a schema.
+    pub fn at(url: String) -> Self {
+        Place::Postgres(Arc::new(Schema { url, reader: OnceLock::new() }))
+    }
+
+    /// The same database, with these parameters as well.
+    pub fn with(&self, parameters: &str) -> Self {
+        let Place::Postgres(schema) = self else { panic!("it is no database") };
+        Place::at(format!("{}&{parameters}", schema.url))
     }
 
     /// The store itself. Each call for a database opens it anew, as another process would.

@@ -32,6 +32,7 @@ mod operated;
 mod place;
 mod poison;
 mod pooled;
+#[path = "../shared/proxy.rs"]
 mod proxy;
 mod refusals;
 mod remains;

@@ -39,7 +39,7 @@ macro_rules! forward_reads {
             ) -> ::workflow_runtime::store::ChunkPage;
             fn follow['a](
                 run: ::workflow_runtime::store::RunKey, id: &'a ::std::sync::Arc<str>, what: ::workflow_runtime::store::Follow
-            ) -> bool;
+            ) -> Option<Box<dyn ::workflow_runtime::store::Following>>;
             fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
             fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;
             fn claimable['a]() -> ::std::collections::BTreeMap<::std::sync::Arc<str>, u64>;

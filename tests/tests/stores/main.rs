@@ -15,11 +15,17 @@ mod listing;
 mod notes;
 mod ownership;
 #[cfg(unix)]
+mod postgres_breaks;
+#[cfg(unix)]
 mod postgres_faults;
 #[cfg(unix)]
 mod postgres_open;
 #[cfg(unix)]
 mod postgres_tls;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[cfg(unix)]
+#[path = "../shared/proxy.rs"]
+mod proxy;
 mod recoveries;
 mod removal;
 mod repair;
@@ -227,6 +233,7 @@ many_engines {
         a_letter_from_elsewhere_is_noticed_by_the_holder_only,
         the_end_of_a_run_is_told_to_who_waits_for_it,
         rows_are_told_to_who_reads_the_journal,
+        a_run_that_nobody_follows_any_more_is_forgotten,
         chunks_are_told_to_who_reads_them,
         a_child_of_a_run_is_told_to_all,
         what_cannot_be_heard_is_looked_for,

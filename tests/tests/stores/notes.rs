@@ -120,7 +120,7 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
             fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(parent) }).await;
         }
         let id: Arc<str> = id.into();
-        assert!(client.follow(key, &id, Follow::End).await.unwrap());
+        let _following = client.follow(key, &id, Follow::End).await.unwrap().expect("it is followed");
         assert_eq!(client.followed(), Followed::Runs(vec![]));
         let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
         let outcome = fx.turn(end).await;
@@ -142,7 +142,7 @@ pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
     let mut ear = Ear::new(&fx).await;
     assert_eq!(fx.commit(write(1)).await, AppendChunkAnswer::Committed);
     assert_eq!(ear.told().await, [""; 0]);
-    client.follow(key, &"r".into(), Follow::Chunks).await.unwrap();
+    let _following = client.follow(key, &"r".into(), Follow::Chunks).await.unwrap();
     assert_eq!(fx.commit(write(2)).await, AppendChunkAnswer::Committed);
     assert_eq!(ear.told().await, [format!("a{key}")]);
     noticed(&*client).await;
@@ -169,7 +169,7 @@ pub async fn who_begins_to_follow_is_told_that_there_may_have_been_rows(fx: Fixt
     // It is not known for sure here any more where the run's journal ends.
     let again = Turn { row: Some(row(0, 9)), ..turn(key) };
     assert_eq!(fx.turn(Turn { change: Some(change(Status::Suspended, None)), ..again }).await, TurnAnswer::Fenced);
-    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
     noticed(&*client).await;
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
 }
@@ -196,7 +196,7 @@ pub async fn rows_are_told_by_who_hears_nothing_itself(fx: Fixture) {
     let client = fx.another();
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let mut ear = Ear::new(&fx).await;
-    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
     assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed())]);
     for index in 1..4 {
         fx.turn(Turn { row: Some(row(index, index.into())), ..turn(key) }).await;
@@ -220,7 +220,7 @@ pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
     let mut ear = Ear::new(&fx).await;
     fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await;
     assert_eq!(ear.told().await, [""; 0]);
-    client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
+    let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
     // There may have been rows before its worker heard of it.
     noticed(&*client).await;
     assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed()), format!("a{key}")]);
@@ -234,7 +234,28 @@ pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
         assert_eq!(ear.told().await, [format!("a{key}")]);
     }
     noticed(&*client).await;
-    assert_eq!(client.followed(), Followed::Runs(vec!["r".into(); 3]));
+    assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
     fx.turn(Turn { row: Some(row(5, 6)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
     assert_eq!(ear.told().await, [format!("a{key}")]);
+}
+
+pub async fn a_run_that_nobody_follows_any_more_is_forgotten(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let client = fx.another();
+    let (mut keys, mut following) = (Vec::new(), Vec::new());
+    for number in 0..40 {
+        let id: Arc<str> = format!("r{number}").into();
+        let key = fx.create(new_run(&id, taken_by(ADA))).await;
+        keys.push(key);
+        for what in [Follow::End, Follow::Chunks] {
+            following.push((number, client.follow(key, &id, what).await.unwrap().expect("it is followed")));
+        }
+    }
+    // Of the last one a single subscription is left.
+    following.retain(|(number, _)| *number == 39);
+    following.pop();
+    let end = |key: &i64| Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(*key) };
+    fx.group(&keys.iter().map(end).collect::<Vec<_>>()).await;
+    noticed(&*client).await;
+    assert_eq!(client.followed(), Followed::Runs(vec!["r39".into()]));
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -260,7 +260,7 @@ impl Builder {
     /// How long runs that have ended are kept: for ever, unless set.
     ///
     /// ```
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, Instant};
     /// # use workflow_runtime::{Engine, Result, Retention, Status};
     /// # #[tokio::main]
     /// # async fn main() -> Result<()> {
@@ -326,6 +326,7 @@ impl Builder {
             check_resources(&self.resources, &queues)?;
             self.settings.retention.check()?;
         }
+        let begun = Instant::now();
         let store = open_store(self.place, self.synchronous).await?;
         if self.settings.executes {
             check_transactions(&*store, &queues)?;
@@ -362,8 +363,6 @@ impl Builder {
             queues,
             timers: Timers::default(),
             waiters: Waiters::default(),
-            readers: Waiters::default(),
-            tailing: AtomicUsize::new(0),
             outputs: Outputs::default(),
             async_permits: Arc::new(Semaphore::new(self.steps)),
             blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
@@ -375,7 +374,7 @@ impl Builder {
         });
         let handle = Arc::new(Handle { inner: inner.clone() });
         let _ = inner.handle.set(Arc::downgrade(&handle));
-        claims::try_to_execute(&inner).await?;
+        claims::begin_to_execute(&inner, begun).await?;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);

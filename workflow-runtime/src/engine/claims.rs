@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::wait::Done;
 use super::{Inner, load};
 use crate::error::Result;
 use crate::limits::{
@@ -48,6 +49,19 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// As [`try_to_execute`] when the engine is opened, which began then: a store that cannot be reached is tried again.
+pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Result<()> {
+    loop {
+        match try_to_execute(engine).await {
+            Err(error) if error.is_outage() && begun.elapsed() + TURN_RETRY_INTERVAL <= engine.store.patience() => {
+                tracing::warn!(?error, "the right to execute could not be asked for; trying again");
+                engine.environment.sleep(TURN_RETRY_INTERVAL).await;
+            }
+            decided => return decided,
+        }
+    }
 }
 
 /// Claims what is due, until the engine stops.
@@ -101,16 +115,10 @@ impl Inner {
     /// Wakes those who wait for what others may have done.
     fn wake_followers(&self, executing: bool) {
         match self.store.followed() {
-            Followed::Runs(runs) => runs.iter().for_each(|run| {
-                self.waiters.wake(run, None);
-                self.readers.wake(run, None);
-            }),
+            Followed::Runs(runs) => runs.iter().for_each(|run| self.waiters.wake(run, Done::Left(None))),
             // Whoever executes alone does it all itself.
             Followed::Unsaid if executing => {}
-            Followed::Unsaid | Followed::Any => {
-                self.waiters.wake_all();
-                self.readers.wake_all();
-            }
+            Followed::Unsaid | Followed::Any => self.waiters.wake_all(),
         }
     }
 }

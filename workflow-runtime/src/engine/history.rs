@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Inner;
 use super::queries::not_found;
+use super::wait::{Awaited, Look, Seen};
 use crate::error::Result;
 use crate::history::{RunEvent, Teller};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
@@ -39,17 +39,34 @@ impl Place {
 pub(crate) enum Next {
     Event(RunEvent),
     /// Nothing yet.
-    Nothing,
+    Nothing {
+        /// Whether the run was started.
+        has_begun: bool,
+    },
     /// Nothing any more.
     End,
 }
 
-/// Counts those who wait for the next event of some run.
-pub(super) struct Tailing<'a>(&'a AtomicUsize);
+/// Waits for the next event of a run; nothing at its end.
+struct NextEvent<'a>(&'a mut Place);
 
-impl Drop for Tailing<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+impl Awaited for NextEvent<'_> {
+    type Value = Option<RunEvent>;
+
+    const WHAT: Follow = Follow::Journal;
+    const CLOSED: (&'static str, &'static str) =
+        ("the engine was shut down before the run had ended", "go on reading from the same index with another engine");
+
+    fn run(&self) -> &Arc<str> {
+        &self.0.run
+    }
+
+    async fn look(&mut self, engine: &Inner, _: Seen) -> Result<Look<Option<RunEvent>>> {
+        Ok(match engine.next_event(self.0).await? {
+            Next::Event(event) => Look::Found(Some(event)),
+            Next::End => Look::Found(None),
+            Next::Nothing { has_begun } => Look::Nothing { run: Some(self.0.key), may_vanish: !has_begun },
+        })
     }
 }
 
@@ -92,7 +109,10 @@ impl Inner {
                 place.teller.next_generation();
                 continue;
             }
-            return Ok(if row.status.is_terminal() { Next::End } else { Next::Nothing });
+            return Ok(match row.status.is_terminal() {
+                true => Next::End,
+                false => Next::Nothing { has_begun: !row.has_not_begun() },
+            });
         }
     }
 
@@ -117,36 +137,6 @@ impl Inner {
 
     /// The next event, once it is there; nothing at the end.
     pub(crate) async fn following_event(&self, place: &mut Place) -> Result<Option<RunEvent>> {
-        let mut follows = false;
-        loop {
-            self.tailing.fetch_add(1, Ordering::SeqCst);
-            let _tailing = Tailing(&self.tailing);
-            let run = place.run.clone();
-            let mut waiter = self.readers.register(&run);
-            match self.next_event(place).await? {
-                Next::Event(event) => return Ok(Some(event)),
-                Next::End => return Ok(None),
-                Next::Nothing => {}
-            }
-            if self.stopped.is_cancelled() {
-                return Err(self
-                    .home
-                    .closed(
-                        "the engine was shut down before the run had ended",
-                        "go on reading from the same index with another engine",
-                    )
-                    .run(&run));
-            }
-            let is_here = self.live_ids().contains(&run);
-            let follow = self.store.follow(place.key, &run, Follow::Journal);
-            // What came before it is seen by another look.
-            if !is_here && !follows && follow.await.map_err(|error| error.run(&run))? {
-                follows = true;
-                continue;
-            }
-            // An error is a wake like any other.
-            let _ = (&mut waiter.ended).await;
-            follows = false;
-        }
+        self.until(NextEvent(place)).await
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Inner;
+use super::end::Finished;
 use super::live::{Arrival, Live, What};
 use super::queries::not_found;
-use super::wait::Finished;
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, TURN_RETRY_INTERVAL};

@@ -11,6 +11,7 @@ use super::Inner;
 use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
 use super::queues::Slot;
 use super::telemetry::Spans;
+use super::wait::Done;
 use super::{effects, letters, turn};
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
@@ -321,9 +322,8 @@ async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
     if let Some(status) = status.filter(|_| told.is_some()) {
         engine.count_end(id, status).await;
     }
-    engine.waiters.wake(id, None);
+    engine.waiters.wake(id, Done::Left(None));
     engine.notices.hint();
-    engine.readers.wake(id, None);
 }
 
 /// The last turn of a run that is not in memory.

@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use tokio::sync::Mutex;
 
 use super::Inner;
+use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
-use crate::limits::CHUNK_PAGE_ROWS;
+use crate::limits::{CHUNK_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::output::{OutputChunk, OutputWriter};
 use crate::replay::panic_text;
 use crate::store::{ChunkRow, Execution, Follow, RunKey};
@@ -135,24 +136,16 @@ fn not_taken(run: &str, error: &Error) {
 impl Inner {
     /// Gives the writer of a run what is written elsewhere, until the run has ended.
     pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey, output: Arc<Output>) {
-        let mut follows = false;
-        loop {
-            let mut waiter = self.readers.register(&run);
-            match self.take_output(&output, &run, key).await {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(run = &*run, ?error, "what steps have written could not be read"),
-            }
+        while let Err(error) = self.until(WholeOutput { run: &run, key, output: &output }).await {
             if self.stopped.is_cancelled() {
                 break;
             }
-            // What came before it is seen by another look.
-            if !follows && matches!(self.store.follow(key, &run, Follow::Chunks).await, Ok(true)) {
-                follows = true;
-                continue;
-            }
-            let _ = (&mut waiter.ended).await;
-            follows = false;
+            tracing::warn!(
+                run = &*run,
+                ?error,
+                "what steps write in other processes cannot be waited for; trying again"
+            );
+            self.environment.sleep(TURN_RETRY_INTERVAL).await;
         }
         self.outputs.remove(&run, &output);
     }
@@ -171,5 +164,37 @@ impl Inner {
             output.take(self, key, &stream, &mut taken, given).await?;
         }
         Ok(ended)
+    }
+}
+
+/// Waits for the end of a run, and gives its writer what is written until then.
+struct WholeOutput<'a> {
+    run: &'a Arc<str>,
+    key: RunKey,
+    output: &'a Output,
+}
+
+impl Awaited for WholeOutput<'_> {
+    type Value = ();
+
+    const WHAT: Follow = Follow::Chunks;
+    const CLOSED: (&'static str, &'static str) =
+        ("the engine was shut down before the run had ended", "read the rest with `run.stream(..)` on another engine");
+
+    fn run(&self) -> &Arc<str> {
+        self.run
+    }
+
+    fn comes_from_elsewhere(&self, _: &Inner) -> bool {
+        true
+    }
+
+    async fn look(&mut self, engine: &Inner, _: Seen) -> Result<Look<()>> {
+        match engine.take_output(self.output, self.run, self.key).await {
+            Ok(true) => return Ok(Look::Found(())),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(run = &**self.run, ?error, "what steps have written could not be read"),
+        }
+        Ok(Look::Nothing { run: Some(self.key), may_vanish: false })
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::Inner;
 use super::batcher::misanswered;
 use super::queries::not_found;
+use super::wait::Done;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS};
 use crate::replay::{Delivery, End, Event, FORMAT, TurnRecord};
@@ -30,8 +31,7 @@ impl Inner {
         let delete = Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
         match self.batcher.send(delete).await.map_err(|failed| not_deleted(failed).run(id))? {
             DeleteAnswer::Committed => {
-                self.waiters.wake(id, None);
-                self.readers.wake(id, None);
+                self.waiters.wake(id, Done::Left(None));
                 // Somebody may have been told, here or elsewhere; and it may have left something.
                 self.news.posted();
                 self.cleaning.0.notify_one();

@@ -5,9 +5,11 @@ use std::sync::{Arc, Weak};
 use super::live::Live;
 use super::queries::not_found;
 use super::scope::Life;
+use super::wait::{Awaited, Done, Look, Seen};
 use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX, TURN_RETRY_INTERVAL};
+use crate::registry::registry;
 use crate::replay::{Chunk, closed_already, full};
 use crate::store::{AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Failed, Follow, NewChunk, RunKey};
 
@@ -88,7 +90,7 @@ impl AttemptWriter {
         };
         match answer {
             AppendChunkAnswer::Committed => {
-                engine.readers.wake(run, None);
+                engine.waiters.wake(run, Done::Chunk);
                 Ok(())
             }
             AppendChunkAnswer::Closed => Err(closed_already(run, stream)),
@@ -136,37 +138,46 @@ impl Inner {
 
     /// The chunks of a stream from an index on, once there are any; none if the stream ends before.
     pub(crate) async fn next_chunks(&self, run: &Arc<str>, key: RunKey, stream: &str, from: u64) -> Result<ChunkPage> {
-        let mut follows = false;
-        loop {
-            let mut waiter = self.readers.register(run);
-            let page = self.store.chunks(key, stream, from, CHUNK_PAGE_ROWS).await.map_err(|error| error.run(run))?;
-            if page.gone {
-                return Err(not_found(run).context("the run was deleted before its stream was read to its end"));
-            }
-            if !page.rows.is_empty() || page.ended {
-                return Ok(page);
-            }
-            if self.stopped.is_cancelled() {
-                return Err(self
-                    .home
-                    .closed(
-                        "the engine was shut down before the stream had ended",
-                        "go on reading from the same index with another engine",
-                    )
-                    .run(run));
-            }
-            // What came before it is seen by another look.
-            let is_here = self.live_ids().contains(run);
-            if !is_here
-                && !follows
-                && self.store.follow(key, run, Follow::Chunks).await.map_err(|error| error.run(run))?
-            {
-                follows = true;
-                continue;
-            }
-            // An error is a wake like any other. Without a chunk the run may not have been started.
-            let _ = self.woken(&mut waiter, !is_here && page.length == 0).await;
-            follows = false;
+        self.until(NextChunks { run, key, stream, from }).await
+    }
+}
+
+/// Waits for chunks of a stream, or for its end.
+struct NextChunks<'a> {
+    run: &'a Arc<str>,
+    key: RunKey,
+    stream: &'a str,
+    from: u64,
+}
+
+impl Awaited for NextChunks<'_> {
+    type Value = ChunkPage;
+
+    const WHAT: Follow = Follow::Chunks;
+    const CLOSED: (&'static str, &'static str) = (
+        "the engine was shut down before the stream had ended",
+        "go on reading from the same index with another engine",
+    );
+
+    fn run(&self) -> &Arc<str> {
+        self.run
+    }
+
+    /// A step that has a queue writes to the streams of the run that has called it.
+    fn comes_from_elsewhere(&self, _: &Inner) -> bool {
+        registry().has_queues()
+    }
+
+    async fn look(&mut self, engine: &Inner, _: Seen) -> Result<Look<ChunkPage>> {
+        let page = engine.store.chunks(self.key, self.stream, self.from, CHUNK_PAGE_ROWS).await;
+        let page = page.map_err(|error| error.run(self.run))?;
+        if page.gone {
+            return Err(not_found(self.run).context("the run was deleted before its stream was read to its end"));
         }
+        if !page.rows.is_empty() || page.ended {
+            return Ok(Look::Found(page));
+        }
+        // Without a chunk the run may not have been started.
+        Ok(Look::Nothing { run: Some(self.key), may_vanish: page.length == 0 })
     }
 }

@@ -2,16 +2,16 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 
 use super::Inner;
 use super::attempt::{self, Begin};
+use super::end::Finished;
 use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::telemetry::Spans;
-use super::wait::Finished;
+use super::wait::Done;
 use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
@@ -41,8 +41,7 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
                 load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
             drop(seat);
-            engine.waiters.wake(&live.id, end.and_then(Finished::of));
-            engine.readers.wake(&live.id, None);
+            engine.waiters.wake(&live.id, Done::Left(end.and_then(Finished::of)));
         }
     }
 }
@@ -116,8 +115,10 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         if notify {
             engine.notices.hint();
         }
-        if may_be_read || (recorded && engine.tailing.load(Ordering::SeqCst) > 0) {
-            engine.readers.wake(&live.id, None);
+        if may_be_read {
+            engine.waiters.wake(&live.id, Done::Chunk);
+        } else if recorded && engine.waiters.any_tails() {
+            engine.waiters.wake(&live.id, Done::Row);
         }
         if let Some(change) = change {
             (seat.status, seat.wake_at) = (change.status, change.wake_at);

@@ -1,166 +1,229 @@
-//! Waiting for the end of a run, in this process or in another.
+//! Waiting until something has happened to a run, in this process or in another.
+//!
+//! Everything that waits for a run goes this way: it registers, looks, and looks again whenever something may have happened.
+//! What this engine does to a run wakes those who wait for it. What another process does is reported by the store, which hears
+//! of it or looks for it: see [`Store::follow`](crate::store::Store::follow).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
 use super::Inner;
-use super::load::Stuck;
-use super::queries::not_found;
-use crate::codec::Payload;
-use crate::error::{Code, Error, Result};
+use super::end::Finished;
+use crate::error::Result;
 use crate::limits::UNSTARTED_CHECK_INTERVAL;
-use crate::replay::End;
-use crate::store::{Follow, RunRow, Status};
+use crate::store::{Follow, RunKey};
 
 /// Who waits for which run.
 #[derive(Default)]
-pub(super) struct Waiters(Mutex<Waiting>);
+pub(super) struct Waiters {
+    waiting: Mutex<Waiting>,
+    /// How many wait for rows of journals: most turns concern nobody.
+    tailing: AtomicUsize,
+}
 
 #[derive(Default)]
 struct Waiting {
     /// By the run's id and a number.
-    waiters: BTreeMap<(Arc<str>, u64), oneshot::Sender<Option<Finished>>>,
+    waiters: BTreeMap<(Arc<str>, u64), Registered>,
     next: u64,
 }
 
-/// Somebody who waits, until it is dropped.
-pub(super) struct Waiter<'a> {
+struct Registered {
+    what: Follow,
+    wake: oneshot::Sender<Option<Finished>>,
+}
+
+/// A registration, until it is dropped.
+struct Waiter<'a> {
     waiters: &'a Waiters,
     key: (Arc<str>, u64),
-    pub ended: oneshot::Receiver<Option<Finished>>,
+    what: Follow,
+    woken: oneshot::Receiver<Option<Finished>>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.waiters.lock().waiters.remove(&self.key);
+        if self.what == Follow::Journal {
+            self.waiters.tailing.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What this engine has done to a run.
+pub(super) enum Done {
+    /// It has appended to the run's journal.
+    Row,
+    /// It has appended to a stream of the run, and perhaps to its journal.
+    Chunk,
+    /// The run has ended, is stuck or deleted, or is not in memory here any more; with its end if that is known.
+    Left(Option<Finished>),
+}
+
+impl Done {
+    fn concerns(&self, what: Follow) -> bool {
+        match self {
+            Done::Row => what == Follow::Journal,
+            Done::Chunk => what != Follow::End,
+            Done::Left(_) => true,
+        }
     }
 }
 
 impl Waiters {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registered by this call, so that nothing is missed between it and a look.
-    pub fn register(&self, run: &Arc<str>) -> Waiter<'_> {
-        let (sender, ended) = oneshot::channel();
+    fn register(&self, run: &Arc<str>, what: Follow) -> Waiter<'_> {
+        let (wake, woken) = oneshot::channel();
+        if what == Follow::Journal {
+            self.tailing.fetch_add(1, Ordering::SeqCst);
+        }
         let mut waiting = self.lock();
         waiting.next += 1;
         let key = (run.clone(), waiting.next);
-        waiting.waiters.insert(key.clone(), sender);
-        Waiter { waiters: self, key, ended }
+        waiting.waiters.insert(key.clone(), Registered { what, wake });
+        Waiter { waiters: self, key, what, woken }
     }
 
-    /// Wakes those who wait for a run, with its end if that is known; otherwise they look. They are woken outside the
-    /// lock, since they may look at once.
-    pub fn wake(&self, run: &Arc<str>, end: Option<Finished>) {
+    /// Whether anybody waits for rows of journals.
+    pub fn any_tails(&self) -> bool {
+        self.tailing.load(Ordering::SeqCst) > 0
+    }
+
+    /// Wakes those whom it concerns. They are woken outside the lock, since they may look at once.
+    pub fn wake(&self, run: &Arc<str>, done: Done) {
         let woken: Vec<_> = {
             let mut waiting = self.lock();
+            let of_run = waiting.waiters.range((run.clone(), 0)..=(run.clone(), u64::MAX));
             let keys: Vec<_> =
-                waiting.waiters.range((run.clone(), 0)..=(run.clone(), u64::MAX)).map(|(key, _)| key.clone()).collect();
+                of_run.filter(|(_, waiter)| done.concerns(waiter.what)).map(|(key, _)| key.clone()).collect();
             keys.iter().filter_map(|key| waiting.waiters.remove(key)).collect()
         };
+        let end = if let Done::Left(end) = done { end } else { None };
         for waiter in woken {
-            let _ = waiter.send(end.clone());
+            let _ = waiter.wake.send(end.clone());
         }
     }
 
+    /// Something may have happened to any run.
     pub fn wake_all(&self) {
         let woken = std::mem::take(&mut self.lock().waiters);
         for waiter in woken.into_values() {
-            let _ = waiter.send(None);
+            let _ = waiter.wake.send(None);
         }
     }
 }
 
-/// How a run ended, its value encoded.
-#[derive(Clone)]
-pub(crate) enum Finished {
-    Completed(Payload),
-    Failed(Payload),
-    Cancelled(String),
+/// What somebody waits for of a run.
+pub(super) trait Awaited: Send {
+    /// What it comes to.
+    type Value;
+
+    /// Which changes may bring it.
+    const WHAT: Follow;
+
+    /// What to say if the engine is shut down before it comes, and what to do then.
+    const CLOSED: (&'static str, &'static str);
+
+    fn run(&self) -> &Arc<str>;
+
+    /// Whether another process may bring it although this engine has the run in memory.
+    fn comes_from_elsewhere(&self, engine: &Inner) -> bool {
+        let _ = engine;
+        false
+    }
+
+    /// Looks for it.
+    fn look(&mut self, engine: &Inner, seen: Seen) -> impl Future<Output = Result<Look<Self::Value>>> + Send;
 }
 
-impl Finished {
-    /// Nothing if the run goes on as a new generation.
-    pub fn of(end: End) -> Option<Self> {
-        match end {
-            End::Completed(value) => Some(Finished::Completed(value)),
-            End::Failed(error) => Some(Finished::Failed(error)),
-            End::Cancelled(reason) => Some(Finished::Cancelled(reason)),
-            End::Continued(_) => None,
-        }
-    }
+/// What is known ahead of a look.
+pub(super) struct Seen {
+    /// The run is in memory here: this engine wakes those who wait for its end.
+    pub is_here: bool,
+    /// The end of the run, if it was what woke this wait.
+    pub end: Option<Finished>,
+}
+
+/// What a look has found.
+pub(super) enum Look<T> {
+    Found(T),
+    /// Nothing yet of the run with this key; no key if this engine wakes who waits, whatever happens.
+    Nothing {
+        run: Option<RunKey>,
+        /// The run has not begun: another process may delete it, and an engine that executes alone does not hear of that.
+        may_vanish: bool,
+    },
 }
 
 impl Inner {
-    /// Waits until the run has ended or is stuck.
-    pub(crate) async fn wait(&self, id: &Arc<str>) -> Result<Finished> {
-        let mut follows = false;
+    /// Waits until a look finds what is waited for.
+    pub(super) async fn until<A: Awaited>(&self, mut awaited: A) -> Result<A::Value> {
+        let run = awaited.run().clone();
+        // One subscription is kept until the next one has taken its place.
+        let (mut subscription, mut is_fresh, mut end) = (None, false, None);
         loop {
-            let mut waiter = self.waiters.register(id);
-            let mut is_unstarted = false;
-            // A run in memory tells its end itself: no need to look.
-            if !self.live_ids().contains(id) {
-                let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
-                match row.status {
-                    Status::Completed | Status::Failed | Status::Cancelled => return self.finished(&row).await,
-                    Status::Stuck => return Err(Stuck::error(&row)),
-                    Status::Pending | Status::Running | Status::Suspended => {}
-                }
-                is_unstarted = row.wake_at.is_none();
-                // What came before it is seen by another look.
-                if !follows && self.store.follow(row.key, id, Follow::End).await.map_err(|error| error.run(id))? {
-                    follows = true;
-                    continue;
-                }
-            }
+            let waiter = self.waiters.register(&run, A::WHAT);
+            let is_here = self.live_ids().contains(&run);
+            let (key, may_vanish) = match awaited.look(self, Seen { is_here, end: end.take() }).await? {
+                Look::Found(value) => return Ok(value),
+                Look::Nothing { run, may_vanish } => (run, may_vanish),
+            };
             if self.stopped.is_cancelled() {
-                return Err(self
-                    .home
-                    .closed(
-                        "the engine was shut down before the run had ended",
-                        "the run is unfinished and goes on with the next engine; wait for it there by its id",
-                    )
-                    .run(id));
+                let (what, help) = A::CLOSED;
+                return Err(self.home.closed(what, help).run(&run));
             }
-            if let Ok(Some(finished)) = self.woken(&mut waiter, is_unstarted).await {
-                return Ok(finished);
+            if let Some(key) = key.filter(|_| !is_fresh && (!is_here || awaited.comes_from_elsewhere(self)))
+                && let Some(new) = self.store.follow(key, &run, A::WHAT).await.map_err(|error| error.run(&run))?
+            {
+                // What came before it is seen by another look.
+                drop(subscription.replace(new));
+                is_fresh = true;
+                continue;
             }
-            follows = false;
+            is_fresh = false;
+            end = self.woken(waiter, may_vanish && !is_here).await;
         }
     }
 
-    /// Resolves when there is something to be looked for. A run that was not started can be deleted by another process, which
-    /// an engine that executes alone is not told of.
-    pub(super) async fn woken(
-        &self,
-        waiter: &mut Waiter<'_>,
-        is_unstarted: bool,
-    ) -> Result<Option<Finished>, oneshot::error::RecvError> {
-        if !is_unstarted {
-            return (&mut waiter.ended).await;
+    /// Resolves when another look may find something.
+    async fn woken(&self, mut waiter: Waiter<'_>, may_vanish: bool) -> Option<Finished> {
+        // A registration that was taken away is a wake like any other.
+        if !may_vanish {
+            return (&mut waiter.woken).await.ok().flatten();
         }
         tokio::select! {
             biased;
-            ended = &mut waiter.ended => ended,
-            () = self.environment.sleep(UNSTARTED_CHECK_INTERVAL) => Ok(None),
+            woken = &mut waiter.woken => woken.ok().flatten(),
+            () = self.environment.sleep(UNSTARTED_CHECK_INTERVAL) => None,
         }
     }
+}
 
-    async fn finished(&self, row: &RunRow) -> Result<Finished> {
-        let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
-        let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
-        let Some(last) = last else {
-            // It may have been deleted since.
-            if self.row(&row.id).await?.is_none_or(|now| now.key != row.key) {
-                return Err(not_found(&row.id));
-            }
-            return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
-        };
-        let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;
-        Finished::of(end).ok_or_else(|| damaged(Error::coded(Code::Damaged, "its journal ends before its end")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_does_not_wait_any_more_is_forgotten() {
+        let waiters = Waiters::default();
+        let run: Arc<str> = "r".into();
+        let kinds = [Follow::End, Follow::Chunks, Follow::Journal];
+        let waiting: Vec<_> = (0..300).map(|n| waiters.register(&run, kinds[n % 3])).collect();
+        assert_eq!(waiters.lock().waiters.len(), 300);
+        waiters.wake(&run, Done::Row);
+        assert_eq!(waiters.lock().waiters.len(), 200);
+        waiters.wake(&run, Done::Chunk);
+        assert_eq!(waiters.lock().waiters.len(), 100);
+        assert!(waiters.any_tails());
+        drop(waiting);
+        assert!(waiters.lock().waiters.is_empty());
+        assert!(!waiters.any_tails());
     }
 }

@@ -47,8 +47,8 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, InboxRow, JournalRow, NEVER,
-    Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, Following, InboxRow, JournalRow,
+    NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -162,8 +162,11 @@ impl PostgresStore {
     pub async fn open_with(options: PostgresOptions) -> Result<Self, Error> {
         let db = Db::new(options)?;
         let begun = Instant::now();
+        let mut late = false;
         while let Err((fault, what)) = prepare(&db).await {
-            if !fault.is_outage() || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
+            // What comes too late may have been lost with the connection, or somebody has locked the tables.
+            let again = fault.may_pass() && !(matches!(fault, Fault::Late) && std::mem::replace(&mut late, true));
+            if !again || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
                 return Err(db.explain(fault, what));
             }
             tracing::warn!(place = db.place, ?fault, "the database is not there; trying again");
@@ -321,9 +324,14 @@ impl Store for PostgresStore {
         Box::pin(claims::claimable(&self.shared.db))
     }
 
-    fn follow<'a>(&'a self, run: RunKey, id: &'a Arc<str>, what: Follow) -> BoxFuture<'a, Result<bool, Error>> {
+    fn follow<'a>(
+        &'a self,
+        run: RunKey,
+        id: &'a Arc<str>,
+        what: Follow,
+    ) -> BoxFuture<'a, Result<Option<Box<dyn Following>>, Error>> {
         Box::pin(async move {
-            self.shared.signals.follow(run, id);
+            let following = self.shared.signals.follow(run, id);
             let (chunks, rows) = (what == Follow::Chunks, what == Follow::Journal);
             let (shared, id, tag) = (&self.shared, Text(id), &*self.shared.tag);
             let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag];
@@ -332,8 +340,12 @@ impl Store for PostgresStore {
             if rows {
                 shared.standing.forget(run).await;
             }
-            Ok(true)
+            Ok(Some(Box::new(following) as Box<dyn Following>))
         })
+    }
+
+    fn patience(&self) -> Duration {
+        self.shared.db.options.connect_timeout
     }
 
     fn transactions(&self) -> Option<Transactions> {
@@ -341,7 +353,7 @@ impl Store for PostgresStore {
     }
 
     fn followed(&self) -> Followed {
-        self.shared.signals.take_followed()
+        self.shared.signals.take_followed(self.shared.db.options.poll)
     }
 
     fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {

@@ -103,6 +103,12 @@ impl Fault {
         }
     }
 
+    /// Whether another attempt may succeed although nothing is done about it: the database, or a connection to it, was not there
+    /// just now, or was busy.
+    pub fn may_pass(&self) -> bool {
+        self.is_outage() || self.is_transient() || matches!(self, Fault::Late | Fault::Unconnected)
+    }
+
     /// Whether the statement it is about has certainly changed nothing. What the database answers with an error it has
     /// rolled back; without an answer nobody knows.
     pub fn nothing_done(&self) -> bool {
@@ -132,6 +138,12 @@ impl Fault {
 
     /// As it is told to a user; `place` is the database, `what` such as "read a run".
     pub fn explain(self, place: &str, what: &str) -> Error {
+        let may_pass = self.may_pass();
+        let error = self.explained(place, what);
+        if may_pass { error.outage() } else { error }
+    }
+
+    fn explained(self, place: &str, what: &str) -> Error {
         let failed = |code: Code| Error::coded(code, format!("could not {what} in the database {place}"));
         let error = match self {
             Fault::Told(error) => return error,

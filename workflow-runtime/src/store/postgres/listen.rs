@@ -1,19 +1,21 @@
 //! What other processes change: heard by LISTEN, or looked for.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
 use super::read::get;
-use crate::store::{self as runs, RunKey};
+use crate::store::{self as runs, Following, RunKey};
 
 /// How long one's own voice may take to be heard.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,16 +28,40 @@ pub(super) struct Signals {
     changed: AtomicBool,
     waking: Notify,
     listening: AtomicBool,
-    followed: Mutex<Followed>,
+    followed: Arc<Mutex<Followed>>,
+    /// When changes are to be looked for that cannot be heard. It is kept here because those who wait for a change do so for a
+    /// short time, again and again: each would begin the interval anew.
+    next_look: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Followed {
-    runs: HashMap<RunKey, Arc<str>>,
+    /// With how many subscriptions each has.
+    runs: HashMap<RunKey, (Arc<str>, usize)>,
     /// Those of which something was heard.
-    heard: Vec<Arc<str>>,
+    heard: BTreeSet<Arc<str>>,
     /// Something may have happened to any of them.
     all: bool,
+}
+
+/// A subscription to what is heard of a run.
+pub(super) struct Subscription {
+    followed: Arc<Mutex<Followed>>,
+    run: RunKey,
+}
+
+impl Following for Subscription {}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut run) = followed.runs.entry(self.run) {
+            run.get_mut().1 -= 1;
+            if run.get().1 == 0 {
+                run.remove();
+            }
+        }
+    }
 }
 
 impl Signals {
@@ -54,31 +80,55 @@ impl Signals {
         self.changed();
     }
 
-    pub fn follow(&self, run: RunKey, id: &Arc<str>) {
-        self.followed().runs.insert(run, id.clone());
+    /// Subscribes to a run, until the subscription is dropped.
+    pub fn follow(&self, run: RunKey, id: &Arc<str>) -> Subscription {
+        self.followed().runs.entry(run).or_insert_with(|| (id.clone(), 0)).1 += 1;
+        Subscription { followed: self.followed.clone(), run }
+    }
+
+    /// When changes are to be looked for; nothing while they can be heard.
+    fn next_look(&self, poll: Duration) -> Option<Instant> {
+        if self.listening.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(*next.get_or_insert_with(|| Instant::now() + poll))
+    }
+
+    /// Looks for changes if it is time to.
+    fn look_in_time(&self, poll: Duration) {
+        if self.next_look(poll).is_some_and(|next| next <= Instant::now()) {
+            *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + poll);
+            self.anything();
+        }
     }
 
     /// The followed runs to which something happened since this was last asked.
-    pub fn take_followed(&self) -> runs::Followed {
+    pub fn take_followed(&self, poll: Duration) -> runs::Followed {
+        // Also if nobody comes to wait for a change, since there is always something else to do.
+        self.look_in_time(poll);
         let mut followed = self.followed();
         let heard = std::mem::take(&mut followed.heard);
         match std::mem::take(&mut followed.all) {
             true => runs::Followed::Any,
-            false => runs::Followed::Runs(heard),
+            false => runs::Followed::Runs(heard.into_iter().collect()),
         }
     }
 
     /// Resolves when something has changed, or may have.
     pub async fn changing(&self, poll: Duration) {
-        while !self.changed.swap(false, Ordering::AcqRel) {
-            if self.listening.load(Ordering::Acquire) {
-                self.waking.notified().await;
-            } else {
-                tokio::select! {
+        loop {
+            self.look_in_time(poll);
+            if self.changed.swap(false, Ordering::AcqRel) {
+                return;
+            }
+            match self.next_look(poll) {
+                None => self.waking.notified().await,
+                Some(next) => tokio::select! {
                     biased;
                     () = self.waking.notified() => {}
-                    () = tokio::time::sleep(poll) => self.anything(),
-                }
+                    () = tokio::time::sleep_until(next) => {}
+                },
             }
         }
     }
@@ -93,13 +143,13 @@ impl Signals {
                 Some(b'h') => concerns |= number().is_some_and(&ours),
                 Some(b'a') => {
                     let mut followed = self.followed();
-                    // It stays: the same run may be heard of again, until it has ended.
-                    if let Some(id) = number().and_then(|run| followed.runs.get(&run).cloned()) {
-                        followed.heard.push(id);
+                    if let Some(id) = number().and_then(|run| followed.runs.get(&run).map(|(id, _)| id.clone())) {
+                        followed.heard.insert(id);
                         concerns = true;
                     }
                 }
-                Some(b't') => {}
+                // Another store that looks whether it hears itself, or what is not for followers.
+                Some(b't' | b'?') => {}
                 _ => self.anything(),
             }
         }
@@ -272,5 +322,48 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
         ear = listening(&shared, &config).await;
         // What was said meanwhile was not heard.
         shared.signals.anything();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_forgotten_with_its_last_subscription() {
+        let signals = Signals::default();
+        let mut subscriptions: Vec<Subscription> =
+            (0..1_000).flat_map(|run| [signals.follow(run, &"r".into()), signals.follow(run, &"r".into())]).collect();
+        assert_eq!(signals.followed().runs.len(), 1_000);
+        subscriptions.truncate(1_001);
+        assert_eq!(signals.followed().runs.len(), 501);
+        subscriptions.clear();
+        assert!(signals.followed().runs.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_asks_for_does_not_pile_up() {
+        let signals = Signals::default();
+        let _subscription = signals.follow(7, &"r".into());
+        for _ in 0..1_000 {
+            signals.hear("a7 a8", |_| false);
+        }
+        assert_eq!(signals.followed().heard.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_short_times_only_comes_to_the_next_look_all_the_same() {
+        let (signals, poll) = (Signals::default(), Duration::from_millis(200));
+        let soon = || tokio::time::timeout(Duration::from_millis(5), signals.changing(poll));
+        let looks = async { while soon().await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("it is looked for changes");
+        assert_eq!(signals.take_followed(poll), runs::Followed::Any);
+        // It does not depend on who waits at all.
+        let looks = async {
+            while signals.take_followed(poll) != runs::Followed::Any {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), looks).await.expect("it is looked for changes");
     }
 }

@@ -1,0 +1,241 @@
+//! Every wait for a run comes to its end: whoever waits, whoever executes the run, and however its store learns of changes.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::join;
+use workflow_harness::postgres::{Cluster, Pooler};
+use workflow_runtime::{Chunk, Client, Engine, Result, Run, RunEvent, hook, step, suspend, workflow, writer};
+
+use crate::support::{Lab, Place, soon};
+
+/// How often stores look for changes that they cannot hear of.
+const POLLS: [&str; 3] = ["20ms", "1s", "5s"];
+
+#[step]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<u32> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(7)
+}
+
+#[step(queue = "scribes")]
+async fn writes_elsewhere(#[resource] lab: &Lab, name: String) -> Result<()> {
+    let log = writer::<u32>("log");
+    log.write(&1).await?;
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    log.write(&2).await?;
+    // It ends when both were read.
+    lab.pass_gate(&format!("{name}, read")).await;
+    Ok(())
+}
+
+#[workflow]
+async fn ends(name: String) -> Result<u32> {
+    gated(name).await
+}
+
+#[workflow]
+async fn has_a_child(name: String) -> Result<u32> {
+    Ok(ends(name).await? + 1)
+}
+
+#[workflow]
+async fn waits_for_ever() -> Result<()> {
+    hook::<()>().await
+}
+
+#[workflow]
+async fn asks(question: String) -> Result<u32> {
+    suspend(&question).await
+}
+
+#[workflow]
+async fn writes(name: String) -> Result<()> {
+    let log = writer::<u32>("log");
+    log.write(&1).await?;
+    gated(name).await?;
+    log.write(&2).await
+}
+
+#[workflow]
+async fn has_a_scribe(name: String) -> Result<()> {
+    writes_elsewhere(name).await
+}
+
+/// Who waits, and what its runs are called.
+struct Observer<'a> {
+    client: &'a Client,
+    lab: &'a Lab,
+    name: &'a str,
+}
+
+impl Observer<'_> {
+    fn id(&self, what: &str) -> String {
+        format!("{} {what}", self.name)
+    }
+
+    /// Lets the step of a run go on once it has begun.
+    async fn lets_go(&self, id: &str) {
+        self.lab.executed(id, 1).await;
+        self.lab.open_gate(id);
+    }
+
+    async fn awaits(&self) {
+        let id = self.id("end");
+        let run = self.client.start(ends, id.clone()).id(&id).await.unwrap();
+        let (end, ()) = join(run.into_future(), self.lets_go(&id)).await;
+        assert_eq!(end.unwrap(), 7);
+    }
+
+    async fn awaits_a_parent(&self) {
+        let id = self.id("child");
+        let run = self.client.start(has_a_child, id.clone()).await.unwrap();
+        let (end, ()) = join(run.into_future(), self.lets_go(&id)).await;
+        assert_eq!(end.unwrap(), 8);
+    }
+
+    async fn asks_for_the_outcome(&self) {
+        let id = self.id("outcome");
+        let run = self.client.start(ends, id.clone()).id(&id).await.unwrap();
+        let (outcome, ()) = join(run.outcome().into_future(), self.lets_go(&id)).await;
+        assert_eq!(outcome.unwrap().run_id, id);
+    }
+
+    async fn cancels(&self) {
+        let run = self.client.start(waits_for_ever, ()).id(self.id("cancel")).await.unwrap();
+        assert!(run.cancel("enough").await.unwrap());
+    }
+
+    async fn reads_events(&self) {
+        let id = self.id("events");
+        let run = self.client.start(ends, id.clone()).id(&id).await.unwrap();
+        let (events, ()) = join(run.events().try_collect::<Vec<RunEvent>>(), self.lets_go(&id)).await;
+        assert!(events.unwrap().len() > 2);
+    }
+
+    async fn reads_a_stream(&self) {
+        let id = self.id("stream");
+        let run = self.client.start(writes, id.clone()).id(&id).await.unwrap();
+        let (chunks, ()) = join(run.stream("log").try_collect::<Vec<Chunk<u32>>>(), self.lets_go(&id)).await;
+        assert_eq!(chunks.unwrap().iter().map(|chunk| chunk.value).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    /// The step is executed by an engine that need not be the run's.
+    async fn reads_what_is_written_elsewhere(&self) {
+        let id = self.id("scribe");
+        let run = self.client.start(has_a_scribe, id.clone()).id(&id).await.unwrap();
+        let mut log = run.stream::<u32>("log");
+        assert_eq!(log.try_next().await.unwrap().unwrap().value, 1);
+        let (second, ()) = join(log.try_next(), self.lets_go(&id)).await;
+        assert_eq!(second.unwrap().unwrap().value, 2);
+        self.lab.open_gate(&format!("{id}, read"));
+        assert!(log.try_next().await.unwrap().is_none());
+        run.await.unwrap();
+    }
+
+    async fn resumes_what_is_suspended(&self) {
+        let run: Run<u32> = self.client.start(asks, "how many?".to_owned()).id(self.id("suspended")).await.unwrap();
+        let mut events = run.events();
+        while run.suspended().await.unwrap().is_empty() {
+            assert!(events.try_next().await.unwrap().is_some());
+        }
+        run.resume(&3_u32).await.unwrap();
+        assert_eq!(run.await.unwrap(), 3);
+    }
+
+    async fn waits_for_everything(self) {
+        let all = async {
+            tokio::join!(
+                self.awaits(),
+                self.awaits_a_parent(),
+                self.asks_for_the_outcome(),
+                self.cancels(),
+                self.reads_events(),
+                self.reads_a_stream(),
+                self.reads_what_is_written_elsewhere(),
+                self.resumes_what_is_suspended(),
+            )
+        };
+        // Each comes after some intervals of polling; a wait that is never woken does not come at all.
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("a wait has no end");
+    }
+}
+
+/// The engine that executes, another one beside it, and a client wait, all at the same time.
+async fn everybody_waits(place: &Place) {
+    let lab = Lab::new();
+    let scribe = || place.builder(&lab).queue("scribes", 100);
+    let worker: Engine = scribe().open().await.unwrap();
+    let other = scribe().open().await.unwrap();
+    let client = place.builder(&lab).connect().await.unwrap();
+    let observer = |client, name| Observer { client, lab: &lab, name };
+    tokio::join!(
+        observer(&worker, "the worker").waits_for_everything(),
+        observer(&other, "another engine").waits_for_everything(),
+        observer(&client, "a client").waits_for_everything(),
+    );
+    other.shutdown().await.unwrap();
+    worker.shutdown().await.unwrap();
+}
+
+on_each_store! {
+    async fn every_wait_comes_to_its_end(place: Place) {
+        everybody_waits(&place).await;
+    }
+}
+
+case! {
+    #[postgres]
+    async fn every_wait_comes_to_its_end_where_changes_are_looked_for() {
+        let places = POLLS.map(|poll| Place::postgres().with(&format!("listen=off&poll={poll}")));
+        let [short, middle, long] = &places;
+        tokio::join!(everybody_waits(short), everybody_waits(middle), everybody_waits(long));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn every_wait_comes_to_its_end_where_changes_are_heard_of() {
+        let places = [POLLS[0], POLLS[1]].map(|poll| Place::postgres().with(&format!("poll={poll}")));
+        let [short, middle] = &places;
+        tokio::join!(everybody_waits(short), everybody_waits(middle));
+    }
+}
+
+case! {
+    #[pooler]
+    async fn every_wait_comes_to_its_end_by_way_of_a_pooler() {
+        let cluster = Cluster::start();
+        let pooler = Pooler::start(&cluster);
+        let pooled = cluster.address.url().replace(&format!(":{}/", cluster.address.port), &format!(":{}/", pooler.port));
+        // Nothing can be heard by way of it, whether that is said or not.
+        let places = ["listen=off&poll=20ms", "listen=off&poll=1s", "poll=1s"];
+        let place = |(number, parameters): (usize, &str)| {
+            Place::at(format!("{pooled}?schema=waits{number}&connections=4")).with(&format!("prepared=off&{parameters}"))
+        };
+        let places: Vec<Place> = places.into_iter().enumerate().map(place).collect();
+        tokio::join!(everybody_waits(&places[0]), everybody_waits(&places[1]), everybody_waits(&places[2]));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn chunks_that_another_process_writes_are_read_by_the_engine_that_has_the_run() {
+        let (place, lab) = (Place::postgres(), Lab::new());
+        let engine = place.builder(&lab).open().await.unwrap();
+        let run = engine.start(has_a_scribe, "scribe".to_owned()).await.unwrap();
+        let scribe = place.builder(&lab).queue("scribes", 1).open().await.unwrap();
+        let mut log = run.stream::<u32>("log");
+        assert_eq!(soon(log.try_next()).await.unwrap().unwrap().value, 1);
+        let mut second = std::pin::pin!(log.try_next());
+        // It waits before there is anything.
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut second).await.is_err());
+        lab.open_gate("scribe");
+        assert_eq!(soon(second).await.unwrap().unwrap().value, 2);
+        lab.open_gate("scribe, read");
+        soon(run).await.unwrap();
+        scribe.shutdown().await.unwrap();
+    }
+}

@@ -1,0 +1,88 @@
+//! The end of a run, as those who wait for it are given it.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::load::Stuck;
+use super::queries::not_found;
+use super::wait::{Awaited, Look, Seen};
+use crate::codec::Payload;
+use crate::error::{Code, Error, Result};
+use crate::replay::End;
+use crate::store::{Follow, RunRow, Status};
+
+/// How a run ended, its value encoded.
+#[derive(Clone)]
+pub(crate) enum Finished {
+    Completed(Payload),
+    Failed(Payload),
+    Cancelled(String),
+}
+
+impl Finished {
+    /// Nothing if the run goes on as a new generation.
+    pub fn of(end: End) -> Option<Self> {
+        match end {
+            End::Completed(value) => Some(Finished::Completed(value)),
+            End::Failed(error) => Some(Finished::Failed(error)),
+            End::Cancelled(reason) => Some(Finished::Cancelled(reason)),
+            End::Continued(_) => None,
+        }
+    }
+}
+
+/// Waits for the end of a run.
+struct TheEnd<'a>(&'a Arc<str>);
+
+impl Awaited for TheEnd<'_> {
+    type Value = Finished;
+
+    const WHAT: Follow = Follow::End;
+    const CLOSED: (&'static str, &'static str) = (
+        "the engine was shut down before the run had ended",
+        "the run is unfinished and goes on with the next engine; wait for it there by its id",
+    );
+
+    fn run(&self) -> &Arc<str> {
+        self.0
+    }
+
+    async fn look(&mut self, engine: &Inner, seen: Seen) -> Result<Look<Finished>> {
+        if let Some(end) = seen.end {
+            return Ok(Look::Found(end));
+        }
+        // Its end will come with the wake: no need to read the store.
+        if seen.is_here {
+            return Ok(Look::Nothing { run: None, may_vanish: false });
+        }
+        let row = engine.row(self.0).await?.ok_or_else(|| not_found(self.0))?;
+        match row.status {
+            Status::Completed | Status::Failed | Status::Cancelled => engine.finished(&row).await.map(Look::Found),
+            Status::Stuck => Err(Stuck::error(&row)),
+            Status::Pending | Status::Running | Status::Suspended => {
+                Ok(Look::Nothing { run: Some(row.key), may_vanish: row.has_not_begun() })
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Waits until the run has ended or is stuck.
+    pub(crate) async fn wait(&self, id: &Arc<str>) -> Result<Finished> {
+        self.until(TheEnd(id)).await
+    }
+
+    async fn finished(&self, row: &RunRow) -> Result<Finished> {
+        let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
+        let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
+        let Some(last) = last else {
+            // It may have been deleted since.
+            if self.row(&row.id).await?.is_none_or(|now| now.key != row.key) {
+                return Err(not_found(&row.id));
+            }
+            return Err(damaged(Error::coded(Code::Damaged, "its journal is empty")));
+        };
+        let end = End::of(last.format, last.checksum, &last.body).map_err(damaged)?;
+        Finished::of(end).ok_or_else(|| damaged(Error::coded(Code::Damaged, "its journal ends before its end")))
+    }
+}
