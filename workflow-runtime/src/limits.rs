@@ -43,6 +43,12 @@ pub(crate) const TURN_RESULTS_BYTES: usize = PAYLOAD_BYTES_MAX;
 pub(crate) const ROW_BYTES_MAX: usize = 512 << 20;
 /// Writes in one group commit.
 pub(crate) const WRITES_PER_GROUP_MAX: usize = 4_096;
+/// Payload bytes after which a group takes no further write; a write that is larger is a group of its own.
+pub(crate) const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Payload bytes that starts, deliveries, chunks, forks and retries may have queued in front of the store, as far as they are
+/// not committed. More of them wait. A write that is larger waits until it is alone. Turns, releases, cancels and claims
+/// do not wait: they are what makes the queue shorter.
+pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Groups that a store which does not block is given at once, and how many writes one beside another has at the least. On
 /// PostgreSQL with 1,000 runs and two cores three groups, or a minimum of 64 or 128, were some hundredths slower: the groups
 /// become small, and each costs a statement and a commit.

@@ -11,6 +11,7 @@ mod postgres;
 mod removal;
 mod requests;
 mod rows;
+mod size;
 mod sqlite;
 mod words;
 mod writes;

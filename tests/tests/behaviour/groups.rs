@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use workflow_runtime::store::{Post, Store, Write};
+use workflow_runtime::store::{First, Post, Store, Write};
 use workflow_runtime::{Engine, Result, Run, sleep, step, workflow};
 
 use crate::support::{Faulty, Lab, When};
@@ -26,6 +26,11 @@ async fn notes(name: String) -> Result<String> {
 async fn sleeps(_number: u32) -> Result<()> {
     sleep(Duration::from_secs(3_600)).await;
     Ok(())
+}
+
+#[workflow]
+async fn takes(text: String) -> Result<usize> {
+    Ok(text.len())
 }
 
 /// A store that holds each group with new runs until the gate of the current attempt is open. What an engine sends by itself
@@ -177,5 +182,54 @@ on_each_store! {
         for run in runs {
             assert!(run.await.is_err());
         }
+    }
+}
+
+/// The bytes of the first messages and first turns of a group.
+fn arguments(group: &[Write]) -> usize {
+    let first = |write: &Write| match write {
+        Write::Create(new) => match &new.first {
+            First::Turn { row, .. } => row.body.len(),
+            First::Letter(letter) => letter.body.len(),
+            _ => 0,
+        },
+        _ => 0,
+    };
+    group.iter().map(first).sum()
+}
+
+on_each_store! {
+    async fn a_group_of_large_starts_is_bounded_in_bytes(place: Place) {
+        const ARGUMENT: usize = 5 << 20;
+        let faulty = Faulty::new(place.store());
+        let largest = Arc::new(AtomicUsize::new(0));
+        let seen = largest.clone();
+        faulty.before(move |group| {
+            seen.fetch_max(arguments(group), Ordering::SeqCst);
+            None
+        });
+        let engine = Engine::builder().store(Arc::new(faulty)).resource(Lab::new()).open().await.unwrap();
+        let starts = (0..24).map(|_| engine.start(takes, "x".repeat(ARGUMENT)).into_future());
+        for run in try_join_all(starts).await.unwrap() {
+            assert_eq!(run.await.unwrap(), ARGUMENT);
+        }
+        let largest = largest.load(Ordering::SeqCst);
+        assert!(largest <= (16 << 20) + ARGUMENT + 1_024, "a group of {largest} bytes");
+        assert!(largest > ARGUMENT + 1_024, "they share commits");
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    #[threads]
+    async fn a_start_that_is_larger_than_the_queue_passes_alone() {
+        let engine = Engine::builder().url("memory:").resource(Lab::new()).open().await.unwrap();
+        let large = "x".repeat(40 << 20);
+        let (small, large) = tokio::join!(
+            engine.start(takes, "x".repeat(1 << 10)).into_future(),
+            engine.start(takes, large.clone()).initial_state(&large).into_future(),
+        );
+        assert_eq!((small.unwrap().await.unwrap(), large.unwrap().await.unwrap()), (1 << 10, 40 << 20));
+        engine.shutdown().await.unwrap();
     }
 }

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use super::environment::Environment;
 use super::home::Home;
 use super::telemetry::Metrics;
 use crate::error::{Code, Error};
-use crate::limits::{GROUP_BESIDE_MIN, GROUPS_AT_ONCE, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS, WRITES_PER_GROUP_MAX};
+use crate::limits::{
+    GROUP_BESIDE_MIN, GROUP_BYTES_MAX, GROUPS_AT_ONCE, QUEUE_BYTES_MAX, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS,
+    WRITES_PER_GROUP_MAX,
+};
 use crate::store::{Answer, Claim, DeleteAnswer, Failed, Ownership, Request, Store, Turn, TurnAnswer, Write};
 
 /// The right to execute, held as long as something may be written under it.
@@ -54,6 +57,8 @@ pub(super) struct Batcher {
     queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
     ended: watch::Receiver<()>,
     in_flight: Arc<AtomicUsize>,
+    /// Bytes that may be queued by those who wait for room.
+    room: Semaphore,
     /// The store, if a driver may commit by itself.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
@@ -95,7 +100,23 @@ impl Batcher {
         } else {
             tokio::spawn(home.watch(batches));
         }
-        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), direct, metrics, home })
+        let room = Semaphore::new(QUEUE_BYTES_MAX);
+        Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), room, direct, metrics, home })
+    }
+
+    /// Waits until a write of this size has room in the queue. The room is held until the permit is dropped, which is to be
+    /// once the store has answered. At a closed batcher there is nothing to wait for.
+    pub async fn room(&self, payload_bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let bytes = payload_bytes.min(QUEUE_BYTES_MAX);
+        self.room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
+    }
+
+    /// Queues a write of a user's once the queue has room for it.
+    pub async fn send_when_room<R: Request>(&self, request: R) -> Result<R::Answer, Failed> {
+        let write = request.into();
+        let _room = self.room(write.payload_bytes()).await;
+        let answer = self.send(write).await?;
+        R::answer(answer).ok_or_else(misanswered)
     }
 
     /// Queues a write. The order of the calls is the order of the writes.
@@ -145,6 +166,7 @@ impl Batcher {
     /// Takes no more writes; those that are queued are committed.
     pub fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.room.close();
     }
 
     /// Resolves when the last write is through.
@@ -164,27 +186,30 @@ async fn commit_batches(
 ) {
     let most = if store.blocks() { 1 } else { GROUPS_AT_ONCE };
     let (mut under_way, mut alone, mut open) = (FuturesUnordered::new(), false, true);
-    let (mut queued, mut independent) = (Vec::new(), true);
+    let (mut queued, mut bytes, mut independent) = (Vec::new(), 0, true);
     while open || !under_way.is_empty() {
         let mut received = None;
         tokio::select! {
             biased;
             Some(()) = under_way.next() => {}
-            next = queue.recv(), if open && queued.len() < WRITES_PER_GROUP_MAX => {
+            next = queue.recv(), if open && queued.len() < WRITES_PER_GROUP_MAX && bytes < GROUP_BYTES_MAX => {
                 open = next.is_some();
                 received = next;
             }
         }
         // With all that is there by now.
         while queued.len() < WRITES_PER_GROUP_MAX
+            && bytes < GROUP_BYTES_MAX
             && let Some(next) = received.take().or_else(|| queue.try_recv().ok())
         {
             independent &= is_independent(&next.write);
+            bytes += next.write.payload_bytes();
             queued.push(next);
         }
         let beside = !alone && independent && under_way.len() < most && queued.len() >= GROUP_BESIDE_MIN;
         if !queued.is_empty() && (under_way.is_empty() || beside) {
             alone = !std::mem::replace(&mut independent, true);
+            bytes = 0;
             under_way.push(send_group(&*store, &*environment, std::mem::take(&mut queued), &metrics));
         }
     }

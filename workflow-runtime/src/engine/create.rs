@@ -429,7 +429,7 @@ impl Inner {
             chunks,
             first,
         };
-        self.batcher.send(run).await.map_err(|Failed { error, in_doubt, .. }| {
+        self.batcher.send_when_room(run).await.map_err(|Failed { error, in_doubt, .. }| {
             let error = error.run(&new.id);
             if in_doubt {
                 error

@@ -260,7 +260,7 @@ impl Inner {
         let letter = letter(&Event::Payload { op: 0, value }, now, Some(dedupe))?;
         let hold_until = hold_for.map(|time| now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(NEVER)));
         let deliver = Deliver { token: token.clone(), letter, hold_until, now };
-        let (code, what) = match self.batcher.send(deliver).await.map_err(not_sent)? {
+        let (code, what) = match self.batcher.send_when_room(deliver).await.map_err(not_sent)? {
             DeliverAnswer::Unknown => (Code::HookNotFound, "no hook has the token"),
             DeliverAnswer::Disposed => (Code::HookDisposed, "the hook was dropped that had the token"),
             DeliverAnswer::Finished => (Code::HookFinished, "the run has ended that had the token"),

@@ -143,7 +143,7 @@ impl Inner {
                 let beginning = self.beginning(kept, again, &identity, id, None)?;
                 let Beginning { rows, letters } = beginning;
                 let reopen = Reopen { run: id.clone(), generation: row.generation, rows, letters };
-                self.batcher.send(reopen).await.map_err(failed)?
+                self.batcher.send_when_room(reopen).await.map_err(failed)?
             }
             status => return Err(refused(status)),
         };
@@ -195,7 +195,7 @@ impl Inner {
             chunks,
             first: First::Journal { rows, letters },
         };
-        match self.batcher.send(new).await.map_err(|failed| not_done(failed, "forked").run(source))? {
+        match self.batcher.send_when_room(new).await.map_err(|failed| not_done(failed, "forked").run(source))? {
             CreateAnswer::Exists(row) if row.args_digest == asked => Ok(id),
             CreateAnswer::Exists(row) => {
                 Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))

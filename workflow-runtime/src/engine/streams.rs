@@ -66,7 +66,9 @@ impl AttemptWriter {
         };
         // Sent again, unchanged, until the store takes it, as turns are: a database that is away is no failure of the step.
         let mut warned = false;
+        let bytes = write.chunk.value.as_ref().map_or(0, |value| value.len());
         let answer = loop {
+            let _room = engine.batcher.room(bytes).await;
             // Queued before the turn that settles the attempt, or not at all.
             let queued = self.life.before_its_end(|| {
                 self.live.attempt_writes(self.op, self.attempt);

@@ -47,7 +47,7 @@ impl Inner {
             Error::coded(Code::AlreadyResumed, text).run(id).into_fatal()
         };
         let deliver = Deliver { token, letter, hold_until: None, now };
-        match self.batcher.send(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
+        match self.batcher.send_when_room(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
             DeliverAnswer::Disposed => Err(already()),
             DeliverAnswer::Unknown | DeliverAnswer::Finished => Err(self.not_suspended(id, Some(&label)).await),
             DeliverAnswer::Committed => {

@@ -1,0 +1,69 @@
+//! How large a write is: what bounds a group of writes, and the queue in front of the store.
+
+use super::{AppendChunk, Deliver, Effects, First, JournalRow, Letter, NewChunk, NewRun, Post, Reopen, Turn, Write};
+
+impl Write {
+    /// The bytes of the payloads that it holds. Names, ids and numbers are not counted: each has a limit of its own.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Write::Create(new) => of_run(new),
+            Write::Turn(turn) => of_turn(turn),
+            Write::Post(Post { letter, .. }) | Write::Deliver(Deliver { letter, .. }) => of_letter(letter),
+            Write::AppendChunk(AppendChunk { chunk, .. }) => of_chunk(chunk),
+            Write::Reopen(Reopen { rows, letters, .. }) => of_rows(rows) + of_letters(letters),
+            Write::Release(_)
+            | Write::Claim(_)
+            | Write::Noticed(_)
+            | Write::UnstickRun(_)
+            | Write::Delete(_)
+            | Write::Clean(_)
+            | Write::Unstick(_) => 0,
+        }
+    }
+}
+
+fn of_run(new: &NewRun) -> usize {
+    let first = match &new.first {
+        First::Turn { row, .. } => row.body.len(),
+        First::Letter(letter) | First::Begin(letter) => of_letter(letter),
+        First::Later => 0,
+        First::Journal { rows, letters } => of_rows(rows) + of_letters(letters),
+    };
+    first + new.effects.as_deref().map_or(0, of_effects) + of_chunks(&new.chunks)
+}
+
+fn of_turn(turn: &Turn) -> usize {
+    let row = turn.row.as_ref().map_or(0, |row| row.body.len());
+    row + turn.effects.as_deref().map_or(0, of_effects) + of_letters(&turn.returned) + of_chunks(&turn.chunks)
+}
+
+fn of_effects(effects: &Effects) -> usize {
+    let state = effects.state.as_ref().map_or(0, |state| state.len());
+    let children: usize = effects.children.iter().map(|child| of_run(&child.new)).sum();
+    let messages: usize = effects.messages.iter().map(|message| of_letter(&message.letter)).sum();
+    let continuation = effects.continuation.as_ref().map_or(0, |continuation| {
+        let carried: usize = continuation.payloads.iter().map(|(_, letter)| of_letter(letter)).sum();
+        of_letter(&continuation.start) + carried
+    });
+    state + children + messages + continuation
+}
+
+fn of_letter(letter: &Letter) -> usize {
+    letter.body.len()
+}
+
+fn of_letters(letters: &[Letter]) -> usize {
+    letters.iter().map(of_letter).sum()
+}
+
+fn of_rows(rows: &[JournalRow]) -> usize {
+    rows.iter().map(|row| row.body.len()).sum()
+}
+
+fn of_chunk(chunk: &NewChunk) -> usize {
+    chunk.value.as_ref().map_or(0, |value| value.len())
+}
+
+fn of_chunks(chunks: &[NewChunk]) -> usize {
+    chunks.iter().map(of_chunk).sum()
+}
