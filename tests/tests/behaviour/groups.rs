@@ -200,7 +200,7 @@ fn arguments(group: &[Write]) -> usize {
 
 on_each_store! {
     async fn a_group_of_large_starts_is_bounded_in_bytes(place: Place) {
-        const ARGUMENT: usize = 5 << 20;
+        const ARGUMENT: usize = 4 << 20;
         let faulty = Faulty::new(place.store());
         let largest = Arc::new(AtomicUsize::new(0));
         let seen = largest.clone();
@@ -209,7 +209,7 @@ on_each_store! {
             None
         });
         let engine = Engine::builder().store(Arc::new(faulty)).resource(Lab::new()).open().await.unwrap();
-        let starts = (0..24).map(|_| engine.start(takes, "x".repeat(ARGUMENT)).into_future());
+        let starts = (0..8).map(|_| engine.start(takes, "x".repeat(ARGUMENT)).into_future());
         for run in try_join_all(starts).await.unwrap() {
             assert_eq!(run.await.unwrap(), ARGUMENT);
         }
