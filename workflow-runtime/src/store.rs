@@ -6,6 +6,7 @@
 mod answers;
 mod listing;
 mod memory;
+mod migrations;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod removal;
@@ -28,6 +29,8 @@ pub use self::answers::{
 };
 pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
+#[doc(hidden)]
+pub use self::migrations::Migration;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactions};
 #[cfg(feature = "postgres")]

@@ -33,11 +33,12 @@ async fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("workflow.db");
     engine(&path).await.shutdown().await.expect("it shuts down");
-    Connection::open(&path).expect("it opens").pragma_update(None, "user_version", 99).expect("it is changed");
+    let raise = "UPDATE meta SET version = 99, readable_from = 99";
+    Connection::open(&path).expect("it opens").execute(raise, ()).expect("it is changed");
     assert_error(&refused(&path).await, Code::NewerStore, &["workflow.db", "version 1", "found: version 99", "update"]);
     let version: i32 = Connection::open(&path)
         .expect("it opens")
-        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .query_row("SELECT version FROM meta", (), |row| row.get(0))
         .expect("it is readable");
     assert_eq!(version, 99);
 }

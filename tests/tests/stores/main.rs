@@ -37,6 +37,8 @@ mod tokens;
 mod transactions;
 mod turns;
 #[cfg(unix)]
+mod versions;
+#[cfg(unix)]
 mod workers;
 
 #[cfg(unix)]

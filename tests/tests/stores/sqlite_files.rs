@@ -114,7 +114,7 @@ case! {
         rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
         let (code, message) = refused(&path);
         assert_eq!(code, Code::NewerStore);
-        says(&message, &["runs.db", "newer version", "found: version 9", "update this program"]);
+        says(&message, &["runs.db", "newer version", "found: layout 9", "update this program"]);
     }
 }
 

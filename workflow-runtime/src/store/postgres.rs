@@ -149,7 +149,9 @@ impl PostgresStore {
     ///
     /// [`Code::InvalidUrl`](crate::Code::InvalidUrl); [`Code::Store`](crate::Code::Store): the database cannot be reached
     /// in time, does not let the user in, lacks a right, or the schema is something else's;
-    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has made it.
+    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has changed the tables so that this
+    /// one cannot use them. Tables of an older version are brought up to date; if that version could not use them any more,
+    /// its workers lose their leases.
     pub async fn open(url: &str) -> Result<Self, Error> {
         Self::open_with(PostgresOptions::new(url)?).await
     }
@@ -199,7 +201,7 @@ impl fmt::Debug for PostgresStore {
 /// Connects, and sees to the schema. What could not be done, and why.
 async fn prepare(db: &Db) -> Result<(), (Fault, &'static str)> {
     let session = db.connect().await.map_err(|fault| (fault, "open the store"))?;
-    schema::prepare(&session).await.map_err(|fault| {
+    schema::prepare(&session, true).await.map_err(|fault| {
         session.spoil();
         (fault, "prepare the schema")
     })

@@ -31,12 +31,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use self::open::Opening;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Ownership,
-    Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice, OpenTokens,
+    Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -96,7 +97,9 @@ impl SqliteStore {
     ///
     /// [`Code::Store`](crate::Code::Store): the path cannot be used, the file is no database or another program's, it
     /// cannot be written, the disk is full, or another program keeps it locked for more than five seconds.
-    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has made it.
+    /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has changed its tables so that this
+    /// one cannot use them. A file of an older version is brought up to date; if that version could not use it any more and
+    /// a process of it executes, it is [`Code::Store`](crate::Code::Store), naming the process.
     pub fn open(path: impl AsRef<Path>, synchronous: Synchronous) -> Result<Self, Error> {
         Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
     }
@@ -108,7 +111,18 @@ impl SqliteStore {
         synchronous: Synchronous,
         busy_timeout: Duration,
     ) -> Result<Self, Error> {
-        let (address, connection) = open::open(path.as_ref(), synchronous, busy_timeout)?;
+        Self::open_as(path.as_ref(), Opening::new(synchronous, busy_timeout))
+    }
+
+    /// [`open`](SqliteStore::open), as a later build does that has these steps of the schema as well. For tests.
+    #[doc(hidden)]
+    pub fn open_migrating(path: impl AsRef<Path>, later: &'static [Migration]) -> Result<Self, Error> {
+        let opening = Opening::new(Synchronous::Full, limits::BUSY_TIMEOUT);
+        Self::open_as(path.as_ref(), Opening { migrations: opening.migrations.and(later), ..opening })
+    }
+
+    fn open_as(path: &Path, opening: Opening) -> Result<Self, Error> {
+        let (address, connection) = open::open(path, opening)?;
         Ok(SqliteStore {
             path: address.path.clone(),
             lock_file: address.lock_file(),

@@ -19,6 +19,7 @@ const HELD: &str = concat!(
 
 /// Each workflow has its turn: the longest overdue run of each, then the next of each. Twice as many candidates as are
 /// wanted are looked at for each, so that a claim which meets another one still finds enough behind what that has locked.
+/// The order within the index begins with a column that is the same in all of them, because the database does not see that.
 /// Only what is taken is locked; and the worker, so that nobody takes it for dead meanwhile. It has a row if it is alive, of
 /// nothing if it takes nothing.
 macro_rules! claim {
@@ -32,13 +33,14 @@ WITH alive AS MATERIALIZED (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
             LATERAL (
                 SELECT key, wake_at FROM @runs AS runs
-                WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND wake_at <= $2
-                ORDER BY wake_at LIMIT $4 * 2
+                WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND required_deployment IS NULL
+                    AND wake_at <= $2
+                ORDER BY required_deployment, wake_at LIMIT $4 * 2
             ) AS due
     ) AS found
 ), taken AS MATERIALIZED (
     SELECT runs.key, runs.owner, runs.generation FROM alive, candidates JOIN @runs AS runs ON runs.key = candidates.key
-    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2
+    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND runs.required_deployment IS NULL
     ",
             $lock,
             "
@@ -101,11 +103,12 @@ WITH RECURSIVE parked (owner, workflow) AS (
         WHERE runs.owner = parked.owner AND runs.workflow > parked.workflow AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1
     ) FROM parked WHERE parked.workflow IS NOT NULL
 )
-SELECT workflow, (
+SELECT workflow, wake_at FROM parked, LATERAL (
     SELECT wake_at FROM @runs AS runs
-    WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow AND wake_at IS NOT NULL ORDER BY wake_at LIMIT 1
-)
-FROM parked WHERE workflow IS NOT NULL";
+    WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow AND required_deployment IS NULL
+        AND wake_at IS NOT NULL
+    ORDER BY required_deployment, wake_at LIMIT 1
+) AS earliest";
 
 pub(super) async fn claim(
     session: &Session<'_>,

@@ -52,7 +52,8 @@ WITH input AS MATERIALIZED (
     INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
     SELECT key, 0, arrived_at, format, checksum, body, 0 FROM created JOIN input USING (id)
 ), keyed AS (
-    INSERT INTO @dedupe (run, key) SELECT key, dedupe FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
+    INSERT INTO @dedupe (run, key, at)
+    SELECT key, dedupe, arrived_at FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
 ), told AS (
     SELECT pg_notify($12, $13 || ' d')::text AS told FROM created WHERE $14 HAVING count(*) > 0
 )

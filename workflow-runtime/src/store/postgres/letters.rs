@@ -19,8 +19,8 @@ WITH input AS MATERIALIZED (
     SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
     WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[]) ORDER BY key FOR NO KEY UPDATE
 ), fresh AS MATERIALIZED (
-    INSERT INTO @dedupe (run, key)
-    SELECT key, dedupe FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
+    INSERT INTO @dedupe (run, key, at)
+    SELECT key, dedupe, arrived_at FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING run
 ), put AS MATERIALIZED (
@@ -49,7 +49,7 @@ const RECEIVE: &str = receive!("key", "bigint");
 
 const PUT: &str = "
 WITH fresh AS (
-    INSERT INTO @dedupe (run, key) SELECT $1, $2 WHERE $2 IS NOT NULL ON CONFLICT DO NOTHING RETURNING run
+    INSERT INTO @dedupe (run, key, at) SELECT $1, $2, $3 WHERE $2 IS NOT NULL ON CONFLICT DO NOTHING RETURNING run
 )
 INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
 SELECT key, 0, $3, $4, $5, $6, generation FROM @runs WHERE key = $1 AND ($2 IS NULL OR EXISTS (SELECT 1 FROM fresh))";

@@ -7,8 +7,11 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
+use super::schema::MIGRATIONS;
 use super::tls::{self, Tls, Verify};
 use crate::error::{Code, Error};
+use crate::store::Migration;
+use crate::store::migrations::Migrations;
 
 /// How a [`PostgresStore`](super::PostgresStore) is opened: what its URL says.
 ///
@@ -47,6 +50,7 @@ pub struct PostgresOptions {
     pub(super) poll: Duration,
     pub(super) skip_locked: bool,
     pub(super) prepared: bool,
+    pub(super) migrations: Migrations,
     verify: Verify,
     root: Option<PathBuf>,
 }
@@ -74,6 +78,7 @@ impl PostgresOptions {
             poll: Duration::from_secs(5),
             skip_locked: true,
             prepared: true,
+            migrations: MIGRATIONS,
             verify: Verify::Nothing,
             root: None,
         };
@@ -148,6 +153,14 @@ impl PostgresOptions {
     pub fn listen_at(mut self, url: &str) -> Result<Self, Error> {
         self.listen = Some(PostgresOptions::new(url)?.config);
         Ok(self)
+    }
+
+    /// As a later build opens it, which has these steps of the schema as well. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn migrating(mut self, later: &'static [Migration]) -> Self {
+        self.migrations = self.migrations.and(later);
+        self
     }
 
     pub(super) fn tls(&self) -> Result<Tls, Error> {

@@ -14,6 +14,7 @@ use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::notes::{FREE, Notes};
 use super::read::get;
+use super::schema;
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::store::Ownership;
@@ -113,6 +114,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     let sent = Instant::now();
     let registered = async {
         session.begin().await?;
+        schema::check_floor(&session).await?;
         let (owner, lease) = (owner.cast_signed(), milliseconds(shared.db.options.lease));
         session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: shared.standing.begin()]).await?;
         reap(shared, &session, owner.cast_unsigned()).await?;

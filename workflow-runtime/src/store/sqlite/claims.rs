@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result};
 
 use super::{fault, read};
+use crate::engine::{Environment, System};
 use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
 /// The holders whose runs can be claimed.
@@ -21,7 +22,8 @@ const ADOPT: [&str; 2] = [
 ];
 
 const DUE: &str = "
-SELECT wake_at, key FROM runs WHERE owner = ?1 AND workflow = ?2 AND wake_at <= ?3 ORDER BY wake_at LIMIT ?4";
+SELECT wake_at, key FROM runs WHERE owner = ?1 AND workflow = ?2 AND required_deployment IS NULL AND wake_at <= ?3
+ORDER BY wake_at LIMIT ?4";
 
 const HELD: &str = "SELECT key FROM runs WHERE owner = ?1 AND wake_at IS NOT NULL";
 
@@ -57,11 +59,20 @@ WITH RECURSIVE parked (workflow) AS (
     SELECT (SELECT min(workflow) FROM runs WHERE owner = ?1 AND workflow > parked.workflow AND wake_at IS NOT NULL)
     FROM parked WHERE parked.workflow IS NOT NULL
 )
-SELECT workflow, (SELECT min(wake_at) FROM runs WHERE owner = ?1 AND workflow = parked.workflow AND wake_at IS NOT NULL)
-FROM parked WHERE workflow IS NOT NULL";
+SELECT workflow, wake_at FROM (
+    SELECT workflow, (
+        SELECT min(wake_at) FROM runs
+        WHERE owner = ?1 AND workflow = parked.workflow AND required_deployment IS NULL AND wake_at IS NOT NULL
+    ) AS wake_at FROM parked
+) WHERE wake_at IS NOT NULL";
 
 pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     connection.prepare_cached("UPDATE meta SET owner = ?1")?.execute((owner.cast_signed(),))?;
+    // There is one that executes: whoever is written down here has ended.
+    connection.prepare_cached("DELETE FROM workers WHERE kind = 'engine'")?.execute(())?;
+    connection
+        .prepare_cached("INSERT INTO workers (owner, kind, pid, started_at) VALUES (?1, 'engine', ?2, ?3)")?
+        .execute((owner.cast_signed(), std::process::id(), System.now().cast_signed()))?;
     for sql in ADOPT {
         connection.prepare_cached(sql)?.execute((owner.cast_signed(),))?;
     }

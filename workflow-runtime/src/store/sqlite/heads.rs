@@ -25,13 +25,14 @@ pub(super) struct Head {
 }
 
 impl Heads {
-    /// Called inside each transaction, before anything else.
-    pub fn begin(&mut self, connection: &Connection) -> Result<()> {
+    /// Called inside each transaction, before anything else: whether others may have committed.
+    pub fn begin(&mut self, connection: &Connection) -> Result<bool> {
         let version = connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
-        if self.version.replace(version) != Some(version) {
+        let changed = self.version.replace(version) != Some(version);
+        if changed {
             self.runs.clear();
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Nothing is known any more.

@@ -19,8 +19,8 @@ WHERE key = ?1";
 pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<bool> {
     if let Some(key) = &letter.dedupe {
         let new = connection
-            .prepare_cached("INSERT INTO dedupe (run, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-            .execute((run, key))?;
+            .prepare_cached("INSERT INTO dedupe (run, key, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+            .execute((run, key, letter.arrived_at.cast_signed()))?;
         if new == 0 {
             return Ok(false);
         }

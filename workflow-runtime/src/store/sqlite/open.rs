@@ -8,24 +8,40 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::ownership::Lock;
 use super::{Synchronous, fault, schema};
 use crate::error::{Code, Error};
+use crate::store::migrations::{Fit, Migrations, Version, pre_release};
 
 /// How the connections of one store are made.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     /// Absolute and without symbolic links, so that all who open the file agree on the one beside it that is locked.
     pub(super) path: PathBuf,
-    synchronous: Synchronous,
-    busy_timeout: Duration,
+    opening: Opening,
+}
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub synchronous: Synchronous,
+    /// How long to wait for another program's lock, then and later.
+    pub busy_timeout: Duration,
+    /// What this build knows of the tables.
+    pub migrations: Migrations,
+    /// Whether tables are made and brought up to date. Otherwise those of an older build are refused, and a file that is
+    /// not there.
+    pub may_migrate: bool,
+}
+
+impl Opening {
+    pub fn new(synchronous: Synchronous, busy_timeout: Duration) -> Self {
+        Opening { synchronous, busy_timeout, migrations: schema::MIGRATIONS, may_migrate: true }
+    }
 }
 
 /// Opens the database, and creates it with its directories if there is none.
-pub(super) fn open(
-    path: &Path,
-    synchronous: Synchronous,
-    busy_timeout: Duration,
-) -> Result<(Address, Connection), Error> {
+pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection), Error> {
     if path.as_os_str().is_empty() || path == Path::new(":memory:") {
         return Err(Error::coded(
             Code::InvalidUrl,
@@ -40,16 +56,18 @@ pub(super) fn open(
             .because("it is a directory")
             .help("give the path of a file in it"));
     }
-    if let Some(directory) = path.parent() {
-        create_directories(directory).map_err(|error| unusable(directory, &error))?;
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if opening.may_migrate {
+        if let Some(directory) = path.parent() {
+            create_directories(directory).map_err(|error| unusable(directory, &error))?;
+        }
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let explain = |fault| fault::explain(&path, "open", &fault);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(explain)?;
-    connection.busy_timeout(busy_timeout).map_err(explain)?;
+    connection.busy_timeout(opening.busy_timeout).map_err(explain)?;
     // First look, then touch: another program's file stays as it is.
-    let owned = identify(&connection).map_err(explain)?;
-    check(&path, &owned)?;
+    check(&path, &connection, opening.migrations)?;
     if connection.is_readonly("main").map_err(explain)? {
         return Err(Error::coded(
             Code::Store,
@@ -59,10 +77,10 @@ pub(super) fn open(
             "make the file writable for the user that runs this program; a store that cannot be written is of no use",
         ));
     }
-    switch_to_wal(&path, &connection, busy_timeout)?;
-    create_tables(&path, &mut connection)?;
+    switch_to_wal(&path, &connection, opening.busy_timeout)?;
     let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
-    let address = Address { path, synchronous, busy_timeout };
+    let address = Address { path, opening };
+    address.migrate(&mut connection)?;
     address.prepare_writer(&connection).map_err(|fault| fault::explain(&address.path, "open", &fault))?;
     Ok((address, connection))
 }
@@ -85,14 +103,76 @@ impl Address {
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(self.busy_timeout)?;
+        connection.busy_timeout(self.opening.busy_timeout)?;
         prepare(&connection)?;
         Ok(connection)
     }
 
     fn prepare_writer(&self, connection: &Connection) -> rusqlite::Result<()> {
         prepare(connection)?;
-        connection.pragma_update(None, "synchronous", self.synchronous.as_pragma())
+        connection.pragma_update(None, "synchronous", self.opening.synchronous.as_pragma())
+    }
+
+    /// Makes the tables, or applies the steps that are missing.
+    ///
+    /// A step that takes the tables from older builds is applied only under the right to execute: the engine that has it is
+    /// of such a build. Its clients notice with their next commit: see [`Writer`](super::writer::Writer).
+    fn migrate(&self, connection: &mut Connection) -> Result<(), Error> {
+        let Opening { migrations, may_migrate, .. } = self.opening;
+        let there = check(&self.path, connection, migrations)?;
+        let fit = migrations.fit(there);
+        let _right = match fit {
+            Fit::Usable | Fit::Newer => return Ok(()),
+            Fit::Additive | Fit::Breaking if !may_migrate => return Err(migrations.older(self.path.display(), there)),
+            // Nobody executes yet.
+            Fit::Breaking if there == Version::NONE => None,
+            Fit::Additive => None,
+            Fit::Breaking => match Lock::take(&self.lock_file())? {
+                None => return Err(self.older_executor(connection, there)),
+                right => right,
+            },
+        };
+        let explain = |fault| fault::explain(&self.path, "create tables in", &fault);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
+        // Another process may have been faster.
+        let there = check(&self.path, &transaction, migrations)?;
+        let apply = || {
+            migrations.missing(there.version).try_for_each(|sql| transaction.execute_batch(sql))?;
+            transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", schema::LAYOUT)?;
+            let Version { version, readable_from } = migrations.newest();
+            let sql = "UPDATE meta SET version = max(version, ?1), readable_from = max(readable_from, ?2)";
+            transaction.execute(sql, (version, readable_from)).map(drop)
+        };
+        if migrations.fit(there) != Fit::Usable {
+            apply().map_err(explain)?;
+        }
+        transaction.commit().map_err(explain)
+    }
+
+    /// The error of a build that has to take the tables from the one that executes.
+    fn older_executor(&self, connection: &Connection, there: Version) -> Error {
+        let sql = "SELECT pid FROM workers WHERE owner = (SELECT owner FROM meta)";
+        let process = match connection.query_row(sql, (), |row| row.get::<_, i64>(0)) {
+            Ok(pid) => format!("process {pid}"),
+            Err(_) => "another process".to_owned(),
+        };
+        let path = self.path.display();
+        Error::coded(Code::Store, format!("the database {path} is in use by an older version of this library"))
+            .because(format!(
+                "{process} executes its runs, and could not use the tables any more that this program needs"
+            ))
+            .expected(format!("tables of version {}", self.opening.migrations.newest().version))
+            .found(format!("version {}", there.version))
+            .help(format!("stop {process}, and open the database again"))
+    }
+
+    /// The error of a commit if a newer build has meanwhile taken the tables from this one.
+    pub(super) fn check_floor(&self, connection: &Connection) -> rusqlite::Result<Option<Error>> {
+        let (there, migrations) = (version(connection)?, self.opening.migrations);
+        Ok((migrations.fit(there) == Fit::Newer).then(|| {
+            migrations.newer(self.path.display(), there).because("it was migrated while this process had it open")
+        }))
     }
 
     /// The file whose lock is the right to execute. It is not the database itself: closing any handle of a file drops
@@ -133,40 +213,64 @@ fn create_directories(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whose a file is.
 enum Owned {
     Nobody,
-    Ours { version: i32 },
-    Others { application_id: i32, tables: Vec<String> },
+    Ours(Version),
+    /// A pre-release build of this library has made it.
+    PreRelease,
+    /// A build has made it that keeps its version in another place.
+    NewerLayout(i32),
+    Others {
+        application_id: i32,
+        tables: Vec<String>,
+    },
 }
 
 fn identify(connection: &Connection) -> rusqlite::Result<Owned> {
     // One snapshot: else tables that another process is just creating are seen without the id that they come with.
     let _snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
     let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let layout: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if application_id == schema::APPLICATION_ID {
-        return Ok(Owned::Ours { version });
+        return match layout {
+            schema::LAYOUT => version(connection).map(Owned::Ours),
+            schema::PRE_RELEASE => Ok(Owned::PreRelease),
+            layout => Ok(Owned::NewerLayout(layout)),
+        };
     }
     let tables = connection
         .prepare("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name LIMIT 10")?
         .query_map((), |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
-    Ok(match application_id == 0 && version == 0 && tables.is_empty() {
+    Ok(match application_id == 0 && layout == 0 && tables.is_empty() {
         true => Owned::Nobody,
         false => Owned::Others { application_id, tables },
     })
 }
 
-fn check(path: &Path, owned: &Owned) -> Result<(), Error> {
+/// The version of the tables of a file of ours.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<Version> {
+    connection
+        .prepare_cached("SELECT version, readable_from FROM meta")?
+        .query_row((), |row| Ok(Version { version: row.get(0)?, readable_from: row.get(1)? }))
+}
+
+/// The version of the tables, if this build can use them or bring them up to date.
+fn check(path: &Path, connection: &Connection, migrations: Migrations) -> Result<Version, Error> {
+    let owned = identify(connection).map_err(|fault| fault::explain(path, "open", &fault))?;
     let path = path.display();
     match owned {
-        Owned::Nobody | Owned::Ours { version: schema::VERSION } => Ok(()),
-        Owned::Ours { version } => Err(Error::coded(
+        Owned::Nobody => Ok(Version::NONE),
+        Owned::Ours(version) if migrations.fit(version) == Fit::Newer => Err(migrations.newer(path, version)),
+        Owned::Ours(version) => Ok(version),
+        Owned::PreRelease => Err(pre_release(path, "a file of a pre-release build")),
+        Owned::NewerLayout(layout) => Err(Error::coded(
             Code::NewerStore,
             format!("the database {path} was written by a newer version of this library"),
         )
-        .expected(format!("tables of version {}", schema::VERSION))
-        .found(format!("version {version}"))
+        .expected(format!("a file of layout {}", schema::LAYOUT))
+        .found(format!("layout {layout}"))
         .help("update this program; nothing in the file has been changed")),
         Owned::Others { application_id, tables } => {
             Err(Error::coded(Code::Store, format!("the database {path} belongs to another program"))
@@ -201,22 +305,25 @@ fn switch_to_wal(path: &Path, connection: &Connection, busy_timeout: Duration) -
     }
 }
 
-fn create_tables(path: &Path, connection: &mut Connection) -> Result<(), Error> {
-    let explain = |fault| fault::explain(path, "create tables in", &fault);
-    if let Owned::Ours { .. } = identify(connection).map_err(explain)? {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Migration;
+
+    const ADDS: Migration = Migration { sql: "CREATE TABLE later (x INTEGER);", is_additive: true };
+
+    #[test]
+    fn an_opener_that_may_not_migrate_leaves_the_file_as_it_is() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let looking = Opening { may_migrate: false, ..Opening::new(Synchronous::Full, Duration::ZERO) };
+        assert_eq!(open(&path, looking).map(drop).unwrap_err().code(), Code::Store);
+        assert!(!path.exists(), "it creates no file");
+        drop(open(&path, Opening { may_migrate: true, ..looking }).unwrap());
+        let newer = Opening { migrations: looking.migrations.and(&[ADDS]), ..looking };
+        let error = open(&path, newer).map(drop).unwrap_err();
+        assert!(format!("{error:?}").contains("older version"), "{error:?}");
+        let (_, connection) = open(&path, looking).unwrap();
+        assert_eq!(version(&connection).unwrap(), Version { version: 1, readable_from: 1 });
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
-    // Another process may have been faster.
-    let owned = identify(&transaction).map_err(explain)?;
-    check(path, &owned)?;
-    if let Owned::Nobody = owned {
-        let create = || {
-            transaction.execute_batch(schema::TABLES)?;
-            transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", schema::VERSION)
-        };
-        create().map_err(explain)?;
-    }
-    transaction.commit().map_err(explain)
 }

@@ -76,17 +76,29 @@ impl Writer {
                 self.reopen()?
             }
         };
-        let heads = &mut self.heads;
+        let (heads, address) = (&mut self.heads, &self.address);
         let (outcome, committing) = attempt(&connection, |connection| {
-            heads.begin(connection)?;
-            work(connection, heads)
+            if heads.begin(connection)?
+                && let Some(error) = address.check_floor(connection)?
+            {
+                return Err(Fault::Refused(error));
+            }
+            Ok(work(connection, heads)?)
         });
         match outcome {
             Ok(value) => {
                 self.connection = Some(connection);
                 Ok(value)
             }
-            Err(fault) => {
+            Err(Fault::Refused(error)) => {
+                // It is looked at again with the next one.
+                self.heads = Heads::default();
+                if connection.execute_batch("ROLLBACK").is_ok() {
+                    self.connection = Some(connection);
+                }
+                Err(Failed { error, in_doubt: self.in_doubt, refused: false })
+            }
+            Err(Fault::Sqlite(fault)) => {
                 self.heads.clear();
                 self.in_doubt |= committing && !fault::nothing_committed(&fault);
                 // Also after a fault that has rolled back by itself, which then fails and does not matter.
@@ -120,16 +132,26 @@ impl Writer {
     }
 }
 
+/// Why a transaction was not committed.
+enum Fault {
+    Sqlite(rusqlite::Error),
+    /// The store does not take it.
+    Refused(Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(fault: rusqlite::Error) -> Self {
+        Fault::Sqlite(fault)
+    }
+}
+
 /// The outcome, and whether it is that of the COMMIT.
-fn attempt<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> (rusqlite::Result<T>, bool) {
+fn attempt<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> (Result<T, Fault>, bool) {
     hit("sqlite: before a transaction");
-    let worked = execute(connection, "BEGIN IMMEDIATE").and_then(|()| work(connection));
+    let worked = execute(connection, "BEGIN IMMEDIATE").map_err(Fault::from).and_then(|()| work(connection));
     let Ok(value) = worked else { return (worked, false) };
     hit("sqlite: before the commit");
-    let committed = execute(connection, "COMMIT").map(|()| value);
+    let committed = execute(connection, "COMMIT").map(|()| value).map_err(Fault::from);
     hit("sqlite: after the commit");
     (committed, true)
 }
@@ -162,7 +184,8 @@ mod tests {
 
     fn writer(directory: &tempfile::TempDir) -> Writer {
         let path = directory.path().join("runs.db");
-        let (address, connection) = open::open(&path, Synchronous::Full, std::time::Duration::ZERO).unwrap();
+        let opening = open::Opening::new(Synchronous::Full, std::time::Duration::ZERO);
+        let (address, connection) = open::open(&path, opening).unwrap();
         Writer::new(address, connection)
     }
 

@@ -1,0 +1,211 @@
+//! Builds of different versions on one database: what a migration leaves to those that do not know it.
+
+use std::path::PathBuf;
+
+use workflow_runtime::store::{
+    ClaimAnswer, CreateAnswer, First, Migration, NewRun, PostgresOptions, PostgresStore, SqliteStore, Store,
+    Synchronous, Turn, TurnAnswer, Write,
+};
+use workflow_runtime::{Code, Error};
+
+use crate::fixture::*;
+
+const ADDS: Migration = Migration { sql: "CREATE TABLE later (x INTEGER);", is_additive: true };
+const ADDS_IN_SCHEMA: Migration = Migration { sql: "CREATE TABLE @later (x bigint);", is_additive: true };
+const BREAKS: Migration = Migration { sql: "ALTER TABLE dedupe RENAME TO known;", is_additive: false };
+const BREAKS_IN_SCHEMA: Migration = Migration { sql: "ALTER TABLE @dedupe RENAME TO known;", is_additive: false };
+const FAILS: Migration = Migration { sql: "SELECT nothing FROM nowhere;", is_additive: true };
+
+#[track_caller]
+fn says(error: &Error, code: Code, words: &[&str]) {
+    let text = format!("{error:?}");
+    assert_eq!(error.code(), code, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+    assert!(text.contains("help: "), "{text}");
+}
+
+fn path(fx: &Fixture) -> PathBuf {
+    fx.directory.as_ref().unwrap().path().join("runs.db")
+}
+
+/// What the file says of its tables: the version, and from which version on they can be used.
+fn file_version(fx: &Fixture) -> (i32, i32) {
+    let connection = rusqlite::Connection::open(path(fx)).unwrap();
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    connection.query_row("SELECT version, readable_from FROM meta", (), row).unwrap()
+}
+
+async fn schema_version(fx: &Fixture) -> (i32, i32) {
+    let row = fx.database().await.query_one("SELECT version, readable_from FROM meta", &[]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+async fn open_migrating(fx: &Fixture, later: &'static [Migration]) -> Result<PostgresStore, Error> {
+    let options = PostgresOptions::new(fx.url.as_deref().unwrap()).unwrap();
+    PostgresStore::open_with(options.migrating(later)).await
+}
+
+fn for_others(id: &str) -> NewRun {
+    new_run(id, First::Letter(letter("begin")))
+}
+
+case! {
+    async fn a_file_that_a_newer_build_has_added_to_is_shared_by_both() {
+        let fx = Fixture::sqlite();
+        let right = fx.execute(ADA).await;
+        let key = fx.create(new_run("r", taken_by(ADA))).await;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap());
+            }
+        });
+        assert_eq!(file_version(&fx), (2, 1));
+        let newer = SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap();
+        assert!(matches!(commit(&newer, for_others("new")).await, CreateAnswer::Created(_)));
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+        assert!(matches!(commit(&*fx.another(), for_others("old")).await, CreateAnswer::Created(_)));
+        drop(right);
+    }
+}
+
+case! {
+    async fn a_file_is_not_taken_from_an_older_build_that_executes() {
+        let fx = Fixture::sqlite();
+        let right = fx.execute(ADA).await;
+        let key = fx.create(new_run("r", taken_by(ADA))).await;
+        let pid = format!("process {}", std::process::id());
+        let error = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap_err();
+        says(&error, Code::Store, &["runs.db", "older version", &pid, "stop process", "found: version 1"]);
+        assert_eq!(file_version(&fx), (1, 1));
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+        // Nobody executes any more.
+        drop(right);
+        let client = fx.another();
+        let newer = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap();
+        assert_eq!(file_version(&fx), (3, 3));
+        assert!(matches!(commit(&newer, for_others("new")).await, CreateAnswer::Created(_)));
+        // Whoever has it open, whoever asks for the right to execute, and whoever opens it.
+        for older in [&client, &fx.store] {
+            let failed = older.commit(&[Write::Create(for_others("old"))]).await.unwrap_err();
+            assert!(!failed.in_doubt);
+            says(&failed.error, Code::NewerStore, &["runs.db", "while this process had it open", "update this program"]);
+        }
+        let error = client.acquire(BOB).await.map(drop).unwrap_err();
+        says(&error, Code::NewerStore, &["runs.db"]);
+        let error = SqliteStore::open(path(&fx), Synchronous::Full).unwrap_err();
+        says(&error, Code::NewerStore, &["that version 1 can use", "found: version 3, usable from version 3 on"]);
+        assert!(newer.acquire(BOB).await.unwrap().is_some(), "the right is free");
+    }
+}
+
+case! {
+    async fn a_step_that_fails_leaves_a_file_as_it_was() {
+        let fx = Fixture::sqlite();
+        let error = SqliteStore::open_migrating(path(&fx), &[ADDS, FAILS]).unwrap_err();
+        says(&error, Code::Store, &["runs.db", "nowhere"]);
+        assert_eq!(file_version(&fx), (1, 1));
+        drop(SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap());
+        assert_eq!(file_version(&fx), (2, 1));
+    }
+}
+
+case! {
+    fn a_file_of_a_pre_release_build_is_named_and_left_alone() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let made = "CREATE TABLE meta (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), owner INTEGER NOT NULL) STRICT;
+                    CREATE TABLE runs (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE) STRICT;
+                    PRAGMA application_id = 1464224855; PRAGMA user_version = 1;";
+        rusqlite::Connection::open(&path).unwrap().execute_batch(made).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = SqliteStore::open(&path, Synchronous::Full).unwrap_err();
+        says(&error, Code::Store, &["runs.db", "pre-release build", "remove it, or finish its runs"]);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_schema_that_a_newer_build_has_added_to_is_shared_by_both() {
+        let fx = Fixture::postgres();
+        let right = fx.execute(ADA).await;
+        let key = fx.create(new_run("r", taken_by(ADA))).await;
+        for newer in futures::future::join_all((0..4).map(|_| open_migrating(&fx, &[ADDS_IN_SCHEMA]))).await {
+            newer.unwrap();
+        }
+        assert_eq!(schema_version(&fx).await, (2, 1));
+        let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA]).await.unwrap();
+        let other = newer.acquire(BOB).await.unwrap().unwrap();
+        assert!(matches!(commit(&newer, new_run("new", taken_by(BOB))).await, CreateAnswer::Created(_)));
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+        assert!(right.lasts());
+        let older = fx.another();
+        assert!(matches!(commit(&*older, for_others("old")).await, CreateAnswer::Created(_)));
+        drop((right, other));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_migration_that_older_builds_cannot_read_ends_their_leases() {
+        let fx = Fixture::postgres_with("&lease=1500ms");
+        let right = fx.execute(ADA).await;
+        let key = fx.create(new_run("r", taken_by(ADA))).await;
+        let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA, BREAKS_IN_SCHEMA]).await.unwrap();
+        assert_eq!(schema_version(&fx).await, (3, 3));
+        assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
+        right.lost().await;
+        let error = fx.store.acquire(BOB).await.map(drop).unwrap_err();
+        says(&error, Code::NewerStore, &["usable from version 3 on", "update this program"]);
+        let error = PostgresStore::open(fx.url.as_deref().unwrap()).await.unwrap_err();
+        says(&error, Code::NewerStore, &["usable from version 3 on", "update this program"]);
+        // Its runs go on in the newer build.
+        let _right = newer.acquire(BOB).await.unwrap().unwrap();
+        let claimed = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+            loop {
+                match commit(&newer, claim(BOB, u64::MAX)).await {
+                    ClaimAnswer::Claimed(runs) if runs.is_empty() => newer.changed(&workflow_runtime::engine::System).await,
+                    ClaimAnswer::Claimed(runs) => return runs,
+                    other => panic!("not claimed: {other:?}"),
+                }
+            }
+        });
+        assert_eq!(claimed.await.expect("in time")[0].key, key);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_step_that_fails_leaves_a_schema_as_it_was() {
+        let fx = Fixture::postgres();
+        let error = open_migrating(&fx, &[ADDS_IN_SCHEMA, FAILS]).await.map(drop).unwrap_err();
+        says(&error, Code::Store, &["nowhere"]);
+        assert_eq!(schema_version(&fx).await, (1, 1));
+        open_migrating(&fx, &[ADDS_IN_SCHEMA]).await.unwrap();
+        assert_eq!(schema_version(&fx).await, (2, 1));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_schema_of_a_pre_release_build_is_named_and_left_alone() {
+        for version in 1..=3 {
+            let fx = Fixture::postgres();
+            let (schema, database) = (fx.schema(), fx.database().await);
+            let make = format!(
+                "DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema};
+                 CREATE TABLE meta (only_row integer NOT NULL PRIMARY KEY CHECK (only_row = 1), application text NOT NULL,
+                    version integer NOT NULL);
+                 CREATE TABLE runs (key bigint); INSERT INTO meta VALUES (1, 'workflow-runtime', {version})"
+            );
+            database.batch_execute(&make).await.unwrap();
+            let error = PostgresStore::open(fx.url.as_deref().unwrap()).await.unwrap_err();
+            let found = format!("pre-release version {version}");
+            says(&error, Code::Store, &["pre-release build", &found, "remove it, or finish its runs"]);
+            let left = database.query("SELECT 1 FROM pg_tables WHERE schemaname = $1", &[&schema]).await.unwrap();
+            assert_eq!(left.len(), 2);
+        }
+    }
+}
