@@ -28,10 +28,12 @@ mod lifecycle;
 mod live;
 mod load;
 mod output;
+mod permit;
 mod queries;
 mod queues;
 mod removal;
 mod repair;
+mod replays;
 mod scope;
 mod streams;
 mod suspended;
@@ -58,7 +60,7 @@ pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::create::Asked;
 pub use self::create::IfExists;
-pub(crate) use self::end::Finished;
+pub(crate) use self::end::{Finished, awaits_itself};
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
 pub(crate) use self::repair::At;
@@ -76,6 +78,7 @@ use self::live::{Live, Seat};
 use self::output::Outputs;
 use self::queues::Queues;
 use self::removal::Cleaning;
+use self::replays::Replays;
 use self::taking::Taking;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
@@ -167,6 +170,7 @@ pub(crate) struct Inner {
     notices: Notices,
     cleaning: Cleaning,
     queues: Queues,
+    replays: Replays,
     timers: Timers,
     waiters: Waiters,
     /// What takes the output of runs that were started here.

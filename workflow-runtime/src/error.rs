@@ -59,6 +59,8 @@ pub enum Code {
     StreamClosed,
     /// The attempt of a step that writes is over, or its run is another engine's now.
     AttemptOver,
+    /// A workflow, or a step of it, awaits the end of the run that it is part of, which would never come.
+    AwaitsItself,
     /// There is no run with this id.
     RunNotFound,
     /// There is a run with this id, but of other arguments or another workflow, or it is not to be used again.
@@ -123,6 +125,7 @@ impl Code {
             Code::Unsupported => "unsupported",
             Code::StreamClosed => "stream_closed",
             Code::AttemptOver => "attempt_over",
+            Code::AwaitsItself => "awaits_itself",
             Code::RunNotFound => "run_not_found",
             Code::RunExists => "run_exists",
             Code::AlreadyStarted => "already_started",

@@ -10,6 +10,7 @@ use crate::codec;
 use crate::context::ContinueAsNew;
 use crate::durable::Durable;
 use crate::error::{Code, Error};
+use crate::limits::DEPTH_MAX;
 use crate::registry::{adopt, registry};
 use crate::replay::{ChildRequest, Kind, Operation};
 use crate::run::{self, Run, RunOf};
@@ -22,7 +23,8 @@ use crate::workflow::{Fallible, Workflow};
 /// for it without holding anything but its rows. Its result and its typed error come back as those of a step do; a child
 /// that was cancelled gives an error with [`Code::Cancelled`](crate::Code::Cancelled). Dropping it cancels the child, and
 /// so does the end of the parent, unless it is [abandoned](Invocation::abandon). A child that is stuck keeps its parent
-/// waiting.
+/// waiting. A child of a child may have children in its turn, 10,000 deep; the call that would go deeper is an error with
+/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew.
 ///
 /// Elsewhere the call runs nothing: pass the function to [`start`](crate::start).
 ///
@@ -176,6 +178,18 @@ impl<W: Workflow> Future for Invocation<W> {
                 return Poll::Ready(W::Output::from_result(Err(error.into())));
             }
         };
+        if let Some(request) = request.as_ref()
+            && operation.run().depth() >= DEPTH_MAX
+        {
+            let id = request.definition.source.id;
+            let error =
+                Error::coded(Code::Limit, format!("workflow `{id}` is called too deep: each call waits for the next"))
+                    .run(operation.run().run_id())
+                    .expected(format!("at most {DEPTH_MAX} runs, of which each is the child of the one before"))
+                    .help("end the recursion, let one run do in a loop what each does, or `continue_as_new()`")
+                    .into_fatal();
+            return Poll::Ready(W::Output::from_result(Err(error.into())));
+        }
         run::poll_end(operation, context, || request.take().map(Kind::Child)).map(W::Output::from_result)
     }
 }

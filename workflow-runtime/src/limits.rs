@@ -33,6 +33,8 @@ pub(crate) const UNSTARTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const OUTSTANDING_MAX: usize = 100_000;
 /// Branches of one run (its `spawn`s) that may be alive at the same time.
 pub(crate) const BRANCHES_MAX: usize = 10_000;
+/// Children of children: runs of which each waits for the next one.
+pub(crate) const DEPTH_MAX: u32 = 10_000;
 /// Polls of a run's branches after one event; more means that two branches wake one another forever.
 pub(crate) const POLLS_PER_EVENT_MAX: usize = 1_000_000;
 /// Events delivered in one turn; the rest waits for the next one, so that one commit stays small.
@@ -85,8 +87,11 @@ pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// How long before its time a run is claimed, so that it is in memory again by then.
 pub(crate) const CLAIM_AHEAD: Duration = Duration::from_millis(50);
-/// Runs that are being loaded and replayed at the same time.
+/// Runs that are being loaded and replayed at the same time, but for those that take long.
 pub(crate) const REPLAYS_CONCURRENT: usize = 16;
+/// After what time a replay is one that takes long, and how many of those leave their place to others.
+pub(crate) const REPLAY_IS_LONG_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const REPLAYS_LONG: usize = 256;
 /// Attempts of async steps that run at the same time in one engine, unless the builder says otherwise.
 pub(crate) const STEPS_CONCURRENT: usize = 1_024;
 /// Attempts of blocking steps that run at the same time in one engine, unless the builder says otherwise.

@@ -57,6 +57,9 @@ struct Call {
     run: String,
     /// The key of the call.
     key: String,
+    /// Whether the run that calls it undoes it if it does not succeed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    undoable: bool,
 }
 
 /// The run that executes a call.
@@ -73,6 +76,7 @@ pub(crate) fn request(
         name: step.name.as_deref().map(str::to_owned),
         run: run.to_owned(),
         key,
+        undoable: step.rollback.is_some(),
     };
     Ok(ChildRequest {
         definition: workflow,
@@ -95,7 +99,7 @@ fn body(args: &Payload) -> Result<RunFuture, Error> {
         not_before: 0,
         rollback: None,
         place: Place::Here,
-        origin: Some(Origin { run: call.run.into(), key: call.key.into() }),
+        origin: Some(Origin { run: call.run.into(), key: call.key.into(), undoable: call.undoable }),
         suspensions: None,
     };
     let operation = Operation::new(Location::caller())

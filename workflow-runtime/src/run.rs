@@ -32,7 +32,11 @@ use crate::workflow::{Fallible, Workflow};
 ///
 /// Awaiting it, by value or by reference and any number of times, waits for the run's result, in whichever process it
 /// is executed. The error is the workflow's own, or made from ours ([`Code::RunNotFound`](crate::Code::RunNotFound),
-/// [`Code::Stuck`](crate::Code::Stuck), ..): a run that is stuck gives its error at once, and can be awaited again.
+/// [`Code::Stuck`](crate::Code::Stuck), ..): a run that is stuck gives its error at once, and can be awaited again. A workflow
+/// or a step that awaits the run which it is part of gets [`Code::AwaitsItself`](crate::Code::AwaitsItself) at once.
+///
+/// A step that waits for another run, by this or in any other way, lends the permit by which it runs to others meanwhile:
+/// steps that wait for what other steps are to do are not counted as running.
 ///
 /// It can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it waits
 /// durably, without holding anything but its rows; a run that is stuck then keeps it waiting.
@@ -148,7 +152,9 @@ impl<T, E> Run<T, E> {
     /// Ends the run, wherever it is executed, and waits for its end: whether it is cancelled. If it had ended in another
     /// way before, that stays as it is and the answer is `false`.
     ///
-    /// Its steps are stopped at their next await (see [`cancellation`](crate::cancellation)), its sleeps and retries end.
+    /// Its steps are stopped at their next await (see [`cancellation`](crate::cancellation)), its sleeps and retries end, and its
+    /// children are cancelled. It ends once they have ended and everything is undone that has a
+    /// [rollback](crate::StepCall::rollback); a second cancel meanwhile changes nothing of that.
     /// The workflow is not polled any more: it cannot refuse. If no process that has the workflow is there, this waits for
     /// one. The request is durable before this waits, so dropping the
     /// future does not take it back. A run that is stuck can be cancelled too.
@@ -156,7 +162,8 @@ impl<T, E> Run<T, E> {
     /// # Errors
     ///
     /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Limit`](crate::Code::Limit) if the reason has more than
-    /// 512 bytes, or if the store refuses.
+    /// 512 bytes, [`Code::AwaitsItself`](crate::Code::AwaitsItself) in a step of the run itself, where
+    /// the request is recorded and this does not wait, or if the store refuses.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result, sleep, workflow};
@@ -467,6 +474,9 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
         match &mut self.0 {
             End::Plain(result) => result.as_mut().poll(context),
+            End::Durable { operation, run } if operation.run().run_id() == run => {
+                Poll::Ready(Err(engine::awaits_itself(run).into()))
+            }
             End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone()))),
         }
     }

@@ -273,11 +273,19 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.tracing = Some(tracing))
     }
 
-    /// Lets a function take what the steps of the run write to its streams, in this process, in the order of each stream. A
-    /// [`write`](crate::Writer::write) in a step resolves once the chunk is durable and the function has taken it: an error
-    /// of the function is an error of that write, and one that takes its time slows that step down, and nothing else. What
-    /// is written in other processes (by steps of a queue, or by another worker) is read from there. Chunks of attempts that
-    /// fail are given like all others.
+    /// Lets a function take what the steps of the run write to its streams, in this process: each chunk once, in the order of
+    /// its stream, and never two of one stream at the same time. What is written in other processes (by steps of a queue,
+    /// or by another worker) is read from there. Chunks of attempts that fail are given like all others.
+    ///
+    /// The function is given chunks that are stored. A [`write`](crate::Writer::write) in a step waits until the function has
+    /// had the chunk, so a function that takes its time slows down the steps that write to that stream, and no others. What
+    /// the function makes of a chunk is not the step's business: if it returns an error or panics that is logged as an
+    /// error, the chunk stays stored and is not given again, and the write is `Ok`. It goes on when an attempt is given up that
+    /// waits for it, and is dropped when the engine stops.
+    ///
+    /// It may write to streams of the run itself, by a [`writer`](crate::writer) that is made in it, while it takes what an
+    /// attempt in this process has written: that belongs to the same attempt, resolves once it is stored, and is not given
+    /// to the function.
     ///
     /// It belongs to this start: not to a run that was there before, and after a restart of the process the streams remain,
     /// and nobody takes from them. What the workflow itself writes is not given, nor what its child runs write: their streams

@@ -132,12 +132,16 @@ impl<R: Fallible> StepCall<R> {
     }
 
     /// How the step is undone. If the run fails or is cancelled after the step has succeeded, `undo` is given its result;
-    /// the rollbacks of a run run one after the other, the last first, each with steps and retries of its own, and then
-    /// the run ends. One that fails is logged and told in the run's error, and the others still run. A crash in the
-    /// middle continues them.
+    /// the rollbacks of a run run one after the other, in the reverse order of the results in its journal, each with steps
+    /// and retries of its own, and then the run ends. One that fails is logged and added to the run's error, and the others
+    /// still run. A crash at any moment continues them, and a second cancel changes nothing.
     ///
-    /// It is registered with the step's result. A step that can be undone is not stopped when the workflow drops it or
-    /// ends: should it succeed after that, it is undone too, at the end of the run. Outside a workflow this does nothing.
+    /// Nothing is undone before everything has ended that may have to be undone first. A step with a rollback is not stopped
+    /// when the workflow drops it or ends: the run waits for an attempt that is under way, whose timeout still applies and
+    /// whose [`cancellation`](crate::cancellation) is set; one that waits for a permit, for its place in a queue, or for
+    /// its next attempt is not begun any more. A run that fails or is cancelled also waits for the ends of the children
+    /// that it has cancelled, and so for their rollbacks. A step that the workflow has dropped and that succeeds late is
+    /// undone too, at the end of the run, whatever that is. Outside a workflow this does nothing.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Error, Result, step, workflow};

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures::TryStreamExt;
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 use workflow_runtime::{Code, Error, OutputChunk, Result, hook, step, workflow, writer};
@@ -28,14 +29,6 @@ async fn tells_elsewhere(count: u32) -> Result<()> {
     Ok(())
 }
 
-#[step]
-async fn asks_for_it(stream: String) -> Result<String> {
-    match writer::<u32>(&stream).write(&1).await {
-        Ok(()) => Ok("taken".into()),
-        Err(error) => Ok(format!("{}: {error:?}", error.code())),
-    }
-}
-
 #[workflow]
 async fn one_stream(stream: String, count: u32) -> Result<u32> {
     writer::<u32>(&stream).write(&99).await?;
@@ -51,11 +44,6 @@ async fn many_streams(streams: Vec<String>, count: u32) -> Result<()> {
 #[workflow]
 async fn of_a_queue(count: u32) -> Result<()> {
     tells_elsewhere(count).await
-}
-
-#[workflow]
-async fn refused_writes() -> Result<String> {
-    asks_for_it("log".into()).await
 }
 
 #[workflow]
@@ -112,16 +100,74 @@ on_each_store! {
         }
     }
 
-    async fn output_writer_that_refuses_fails_the_write(place: Place) {
-        let engine = place.open(&Lab::new()).await;
-        let refuse = |_| async { Err(Error::new("no room")) };
-        let run = engine.start(refused_writes, ()).output_writer(refuse).await.unwrap();
-        let told = soon(&run).await.unwrap();
-        assert!(told.contains("no room") && told.contains("the output writer did not take it"), "{told}");
-        let panic = |_| async { panic!("no room at all") };
-        let run = engine.start(refused_writes, ()).output_writer(panic).await.unwrap();
-        let told = soon(&run).await.unwrap();
-        assert!(told.contains("no room at all"), "{told}");
+    async fn a_stored_chunk_is_no_error_whatever_the_output_writer_makes_of_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let given = Taken::default();
+        let takes = given.clone();
+        let refuses = move |chunk: OutputChunk| {
+            let takes = takes.clone();
+            async move {
+                let number: u32 = chunk.get()?;
+                takes.take(chunk).await?;
+                assert_ne!(number, 1, "no room at all");
+                Err(Error::new("no room"))
+            }
+        };
+        let run = engine.start(one_stream, ("log".into(), 3)).output_writer(refuses).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 3);
+        assert_eq!((lab.count("log"), given.of("log")), (1, vec![0, 1, 2]));
+        assert_eq!(run.stream::<u32>("log").tail().await.unwrap(), Some(3));
+    }
+
+    async fn output_writer_may_write_to_the_streams_of_its_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let given = Taken::default();
+        let takes = given.clone();
+        let copies = move |chunk: OutputChunk| {
+            let takes = takes.clone();
+            async move {
+                let number: u32 = chunk.get()?;
+                for stream in ["copy", "log"] {
+                    let out = writer::<u32>(stream);
+                    // Also by a task that knows nothing of where it comes from.
+                    let copied = tokio::spawn(async move { out.write(&(number + 10)).await });
+                    copied.await??;
+                }
+                takes.take(chunk).await
+            }
+        };
+        let run = engine.start(one_stream, ("log".into(), 3)).output_writer(copies).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 3);
+        assert_eq!((given.len(), given.of("log")), (3, vec![0, 1, 2]), "and not what it writes itself");
+        let numbers = |stream: &str| run.stream::<u32>(stream).map_ok(|chunk| chunk.value).try_collect::<Vec<_>>();
+        assert_eq!(soon(numbers("copy")).await.unwrap(), [10, 11, 12]);
+        assert_eq!(soon(numbers("log")).await.unwrap(), [99, 0, 10, 1, 11, 2, 12]);
+    }
+
+    async fn a_stream_that_the_output_writer_is_slow_with_slows_no_other_stream_of_the_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let passes = lab.clone();
+        let slow = move |chunk: OutputChunk| {
+            let passes = passes.clone();
+            async move {
+                if chunk.stream == "slow" {
+                    passes.note("is slow");
+                    passes.pass_gate("slow").await;
+                }
+                Ok(())
+            }
+        };
+        let streams = vec!["slow".to_owned(), "quick".to_owned()];
+        let run = engine.start(many_streams, (streams, 3)).output_writer(slow).await.unwrap();
+        soon(lab.executed("is slow", 1)).await;
+        soon(lab.executed("quick 2", 1)).await;
+        assert_eq!(lab.count("slow 0"), 0);
+        lab.open_gate("slow");
+        soon(&run).await.unwrap();
+        assert_eq!(lab.count("slow 2"), 1);
     }
 
     async fn output_writer_that_is_slow_slows_its_step_and_nothing_else(place: Place) {

@@ -1,16 +1,17 @@
 //! Steps that are executed by those who serve their queue, and clients that execute nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Chunk, Client, Code, Engine, Error, Failure, Result, Run, Status, heartbeat, hook, step, step_info, timeout,
-    workflow, writer,
+    Chunk, Client, Code, Engine, Error, Failure, Result, Run, Status, heartbeat, hook, step, step_info, suspend,
+    timeout, workflow, writer,
 };
 
-use crate::support::{Lab, ManualClock};
+use crate::support::{Lab, ManualClock, soon};
 
 /// What only the workers of the queue `tpu` have.
 #[derive(Clone)]
@@ -72,6 +73,20 @@ async fn falls_silent(#[resource] lab: &Lab, beats: usize) -> Result<usize> {
     if attempt == 1 { std::future::pending().await } else { Ok(attempt) }
 }
 
+#[step(queue = "gpu", retries = 1, backoff = "3600s..3600s")]
+async fn fails_first(#[resource] lab: &Lab) -> Result<()> {
+    match lab.note("fails first") {
+        1 => Err(Error::retry_after(Duration::from_secs(3600))),
+        _ => Ok(()),
+    }
+}
+
+#[step(queue = "gpu")]
+async fn asks(#[resource] lab: &Lab) -> Result<u32> {
+    lab.note("asks");
+    suspend(&"how many?".to_owned()).label("asks").await
+}
+
 #[step(queue = "tpu")]
 async fn multiplies(#[resource] _tpu: &Tpu, a: u64, b: u64) -> Result<u64> {
     Ok(a * b)
@@ -86,6 +101,16 @@ async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
 #[workflow]
 async fn one(name: String) -> Result<String> {
     render(name).await
+}
+
+#[workflow]
+async fn two_attempts() -> Result<()> {
+    fails_first().await
+}
+
+#[workflow]
+async fn asked() -> Result<u32> {
+    asks().await
 }
 
 #[workflow]
@@ -179,6 +204,48 @@ on_each_store! {
             done.push(next);
         }
         assert_eq!(run.await.unwrap(), 6);
+    }
+
+    async fn a_step_that_waits_for_its_next_attempt_leaves_its_place_to_others(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
+        let environment = Arc::new(clock.clone());
+        let engine = place.builder(&lab).queue("gpu", 1).environment(environment).open().await.unwrap();
+        let first = engine.start(two_attempts, ()).await.unwrap();
+        soon(lab.executed("fails first", 1)).await;
+        lab.open_gate("cat");
+        let second = engine.start(one, "cat".into()).await.unwrap();
+        soon(&second).await.unwrap();
+        // It queues again when its time has come.
+        let third = engine.start(one, "dog".into()).await.unwrap();
+        soon(lab.executed("dog", 1)).await;
+        clock.set(1_000_000 + 3_600_000);
+        let fourth = engine.start(one, "cat".into()).await.unwrap();
+        assert_eq!(lab.count("fails first"), 1);
+        lab.open_gate("dog");
+        soon(&third).await.unwrap();
+        soon(&first).await.unwrap();
+        soon(&fourth).await.unwrap();
+        assert_eq!(lab.count("fails first"), 2);
+    }
+
+    async fn a_step_that_is_suspended_leaves_its_place_to_others(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("gpu", 1).replay_every_turn().open().await.unwrap();
+        let first = engine.start(asked, ()).id("run").await.unwrap();
+        soon(lab.executed("asks", 1)).await;
+        let second = engine.start(one, "cat".into()).await.unwrap();
+        soon(lab.executed("cat", 1)).await;
+        // It queues again when it is resumed.
+        soon(async {
+            while first.resume(&7u32).label("asks").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(lab.count("asks"), 1);
+        lab.open_gate("cat");
+        soon(&second).await.unwrap();
+        assert_eq!((soon(&first).await.unwrap(), lab.count("asks")), (7, 2));
     }
 
     async fn attempts_and_typed_errors_are_those_of_any_step(place: Place) {

@@ -182,7 +182,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes late"]);
     }
 
-    async fn steps_under_way_are_undone_one_after_the_other_as_they_succeed(place: Place) {
+    async fn steps_under_way_are_undone_once_all_have_ended_the_last_first(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(waits_for_two_gates, ()).id("r").await.unwrap();
@@ -193,10 +193,10 @@ on_each_store! {
         let cancel = tokio::spawn(async move { asked.cancel("enough").await });
         recorded(&place, "r", "unwinds").await;
         lab.open_gate("x");
-        recorded(&place, "r", r#"{"completed":{"op":2"#).await;
+        recorded(&place, "r", r#"{"completed":{"op":0"#).await;
         lab.open_gate("y");
         assert!(cancel.await.unwrap().unwrap());
-        assert_eq!(undone(&lab), ["undoes x", "undoes y"]);
+        assert_eq!(undone(&lab), ["undoes y", "undoes x"]);
     }
 
     async fn a_rollback_goes_on_after_a_crash_though_a_cancel_has_come_meanwhile(place: Place) {

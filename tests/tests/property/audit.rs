@@ -103,9 +103,9 @@ impl Generation {
         }
     }
 
-    /// Every step with a rollback whose success was recorded when the workflow failed is undone once, the last first; those
-    /// that succeeded after it has ended, or was dropped, are undone too; and none of a workflow that has succeeded. The
-    /// run does not end before all of them have that were begun.
+    /// Every step with a rollback whose success is recorded of a workflow that has failed is undone once, in the reverse order
+    /// of the results; of one that has succeeded those that it had dropped, or that ended after it. The run does not end,
+    /// and undoes nothing, before all of them have ended that were begun, and the children that were cancelled.
     fn assert_undone(&self, how: &str) {
         let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
@@ -126,22 +126,60 @@ impl Generation {
             let completed = deliveries.iter().filter_map(|(_, delivery)| delivery["event"]["completed"]["op"].as_u64());
             completed.filter(|op| undoable.contains(op)).collect()
         };
-        let once: BTreeSet<u64> = undone.iter().copied().collect();
-        assert_eq!(once.len(), undone.len(), "undone twice: {undone:?}");
         let (before, late) = match unwinds {
             Some(unwinds) => (completed(&self.deliveries[..=unwinds]), completed(&self.deliveries[unwinds + 1..])),
             None => (completed(&self.deliveries), Vec::new()),
         };
-        if how == "completed" || how == "continued" {
-            let dropped: BTreeSet<u64> =
-                self.issued("cancel").filter_map(|(_, cancel)| cancel["op"].as_u64()).collect();
-            let owed = before.iter().filter(|op| dropped.contains(op)).chain(&late);
-            assert_eq!(once, owed.copied().collect(), "a workflow that has succeeded undoes what it has dropped");
-            return;
+        let succeeded = how == "completed" || how == "continued";
+        let dropped: BTreeSet<u64> = self.issued("cancel").filter_map(|(_, cancel)| cancel["op"].as_u64()).collect();
+        let owed = before.iter().filter(|op| !succeeded || dropped.contains(op)).chain(&late);
+        let owed: Vec<u64> = owed.copied().collect();
+        assert_eq!(undone, owed.into_iter().rev().collect::<Vec<_>>(), "the last first");
+        let first = self.deliveries.iter().position(|(_, delivery)| {
+            let commands = delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
+            commands.filter_map(|command| command["step"]["step"].as_str()).any(|step| step.ends_with("::undo"))
+        });
+        let Some(first) = first else { return };
+        let behind = completed(&self.deliveries[first + 1..]);
+        assert!(behind.is_empty(), "it was undone before all had ended: {behind:?}");
+        if !succeeded {
+            self.assert_children_ended(&self.deliveries[..workflow], &self.deliveries[..=first]);
         }
-        let in_time: Vec<u64> = undone.iter().copied().filter(|op| before.contains(op)).collect();
-        assert_eq!(in_time, before.iter().rev().copied().collect::<Vec<_>>(), "the last first");
-        assert_eq!(once, before.iter().chain(&late).copied().collect(), "everything, also what succeeded late");
+    }
+
+    /// The children that were cancelled, having been started by `begun`, have ended by then.
+    fn assert_children_ended(&self, begun: &[(usize, Value)], then: &[(usize, Value)]) {
+        let commands = |deliveries: &[(usize, Value)]| -> Vec<Value> {
+            let commands = deliveries.iter().filter_map(|(_, delivery)| delivery.get("commands")?.as_array().cloned());
+            commands.flatten().collect()
+        };
+        let ended: BTreeSet<u64> = ["ended", "failed"]
+            .iter()
+            .flat_map(|kind| then.iter().filter_map(move |(_, delivery)| delivery["event"][kind]["op"].as_u64()))
+            .collect();
+        let watched: BTreeMap<String, u64> = commands(then)
+            .iter()
+            .filter_map(|command| {
+                Some((command["watch"]["run"].as_str()?.to_owned(), command["watch"]["op"].as_u64()?))
+            })
+            .collect();
+        let behind: BTreeSet<u64> = begun
+            .iter()
+            .flat_map(|(_, delivery)| {
+                let commands = commands(&[(0, delivery.clone())]);
+                let dropped: BTreeSet<u64> =
+                    commands.iter().filter_map(|command| command["cancel"]["op"].as_u64()).collect();
+                let started = commands.into_iter().filter_map(|command| command["child"]["op"].as_u64());
+                started.filter(|op| dropped.contains(op)).collect::<Vec<_>>()
+            })
+            .collect();
+        for command in commands(begun) {
+            let child = &command["child"];
+            let (Some(op), Some(run)) = (child["op"].as_u64(), child["run"].as_str()) else { continue };
+            let free = child["detached"] == true || child["abandoned"] == true;
+            let has_ended = ended.contains(&op) || watched.get(run).is_some_and(|watch| ended.contains(watch));
+            assert!(free || behind.contains(&op) || has_ended, "it was undone before its child had ended: {child}");
+        }
     }
 }
 

@@ -76,7 +76,9 @@ pub struct Writer<T: ?Sized> {
 }
 
 impl<T: Serialize + ?Sized> Writer<T> {
-    /// Appends a chunk.
+    /// Appends a chunk. In a step, `Ok` means that it is stored, and that the
+    /// [output writer](crate::Start::output_writer) of the run, if there is one in this process, has had it, whatever that has
+    /// made of it. A chunk that is stored is never an error, and never written again.
     ///
     /// A future that is dropped before it has returned may have written or not.
     ///

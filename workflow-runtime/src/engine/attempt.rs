@@ -13,6 +13,8 @@ use tracing::Instrument;
 
 use super::Inner;
 use super::live::{Arrival, Live, Seat, What};
+use super::permit::Permit;
+use super::queues::Slot;
 use super::scope::{Alive, Life, Scope};
 use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
@@ -108,6 +110,8 @@ pub(super) enum Begin {
     Here,
     /// In a task of its own, beside others.
     Elsewhere,
+    /// As [`Elsewhere`](Begin::Elsewhere), after an attempt of another process that may have done what the step does.
+    Again,
 }
 
 /// Starts the next attempt of an operation, unless it was dropped or the engine is ending. What an attempt gives that
@@ -146,10 +150,14 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         life: Arc::default(),
         resumed,
     };
-    let life = scope.life.clone();
+    let (life, begun) = (scope.life.clone(), scope.life.clone());
+    if begin == Begin::Again {
+        life.repeats();
+    }
     // The user's conversions run in it as well, and one that panics must not leave the step without an end.
     let scheduled = engine.metrics.scheduled(step, work.queue());
-    let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled)).catch_unwind();
+    let slot = seat.slot.clone();
+    let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled, slot)).catch_unwind();
     let executing = engine.clone();
     let attempt = attempt.map(move |ended| {
         let result = ended.unwrap_or_else(|panic| {
@@ -175,7 +183,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         }
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();
-    live.attempt_started(op, handle);
+    live.attempt_started(op, handle, begun);
     // A stop that came in between has not seen it, nor has a loss of the right.
     if engine.stopped.is_cancelled() || !engine.holds(live) {
         live.abort_attempt(op);
@@ -215,11 +223,7 @@ async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u6
 }
 
 /// What a future comes to that has the scope of an attempt, and a permit until its end.
-fn alone<F: Future>(
-    future: F,
-    scope: Scope,
-    permit: OwnedSemaphorePermit,
-) -> impl Future<Output = std::thread::Result<F::Output>> {
+fn alone<F: Future>(future: F, scope: Scope, permit: Permit) -> impl Future<Output = std::thread::Result<F::Output>> {
     let attempt = AssertUnwindSafe(scope.enter(future)).catch_unwind();
     attempt.inspect(move |_| drop(permit))
 }
@@ -234,6 +238,7 @@ fn execute(
     work: Work,
     scope: Scope,
     scheduled: Scheduled,
+    slot: Option<Arc<Slot>>,
 ) -> impl Future<Output = Option<AttemptResult>> {
     async move {
         let _alive = Alive(scope.life.clone());
@@ -250,6 +255,10 @@ fn execute(
             _ => &engine.async_permits,
         };
         let permit = permit(permits, &engine.metrics, &scheduled).await?;
+        if !life.begin() {
+            return None;
+        }
+        let permit = Permit::hold(&life, permit);
         let active = engine.metrics.begins(scheduled);
         let attempt = match execution {
             Execution::Async(future) => Either::Left(alone(future.map(Some), scope, permit)),
@@ -263,7 +272,7 @@ fn execute(
                 let span = tracing::Span::current();
                 let blocking = move || {
                     // Held to the function's end, also when nobody waits for it any more.
-                    let _permit = permit;
+                    let _held = (permit, slot);
                     let function = || span.in_scope(|| scope.enter_sync(function));
                     std::panic::catch_unwind(AssertUnwindSafe(function))
                 };

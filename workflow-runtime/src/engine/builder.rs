@@ -19,6 +19,7 @@ use super::lifecycle::{self, Callbacks, Notices};
 use super::output::Outputs;
 use super::queues::Queues;
 use super::removal::{self, Cleaning};
+use super::replays::Replays;
 use super::taking::Taking;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
@@ -132,21 +133,26 @@ impl Builder {
         self
     }
 
-    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1.
+    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1. One that waits for another run (by
+    /// its end, its events or its streams) is not counted meanwhile, and goes on when there is room again; what a step has
+    /// spawned as a task of its own is not seen by this.
     pub fn concurrency(mut self, steps: usize) -> Self {
         self.steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How many attempts of blocking steps run at the same time: 64 unless set, at least 1.
+    /// How many attempts of blocking steps run at the same time: 64 unless set, at least 1. One that waits for another run is
+    /// not counted meanwhile.
     pub fn blocking_concurrency(mut self, steps: usize) -> Self {
         self.blocking_steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
     /// Serves a queue: executes its steps, `#[step(queue = "gpu")]`, whichever process has the runs that call them; at most
-    /// so many at a time, at least 1. A step between two attempts counts as well. Without this the engine executes no step
-    /// that has a queue. May be said several times.
+    /// so many at a time, at least 1. A step that is suspended, or waits for its next attempt, leaves its place to others: when it
+    /// is resumed, or its time has come, it queues again, behind those that were due before. A blocking one that was given
+    /// up keeps it until its function has returned. Without this the engine executes no step that has a queue. May be said
+    /// several times.
     pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
         self.queues.insert(name.into(), concurrency.clamp(1, Semaphore::MAX_PERMITS));
         self
@@ -361,6 +367,7 @@ impl Builder {
             notices: Notices::default(),
             cleaning: Cleaning::default(),
             queues,
+            replays: Replays::default(),
             timers: Timers::default(),
             waiters: Waiters::default(),
             outputs: Outputs::default(),

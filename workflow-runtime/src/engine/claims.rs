@@ -5,14 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
 use super::wait::Done;
-use super::{Inner, load};
+use super::{Inner, replays};
 use crate::error::Result;
 use crate::limits::{
     CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX,
-    REPLAYS_CONCURRENT, TURN_RETRY_INTERVAL,
+    TURN_RETRY_INTERVAL,
 };
 use crate::queue;
 use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
@@ -66,12 +64,11 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
 
 /// Claims what is due, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
-    let replays = Arc::new(Semaphore::new(REPLAYS_CONCURRENT));
     let (mut warned, mut pause) = (HashSet::new(), OWNERSHIP_INTERVAL);
     loop {
         let until = if engine.is_executing() {
             engine.wake_followers(true);
-            match claim(&engine, &replays, &mut warned).await {
+            match claim(&engine, &mut warned).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(?error, "due runs could not be claimed; trying again");
@@ -102,6 +99,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.taking.missing() => {}
             () = engine.news.recounting() => {}
             () = engine.queues.freed() => {}
+            () = engine.replays.room() => {}
             () = engine.store.changed(&*engine.environment) => {}
         }
     }
@@ -124,18 +122,24 @@ impl Inner {
 }
 
 /// Claims until nothing is due. When to look again.
-async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
+async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
+    let mut room = true;
     loop {
         // Others may have written; and this may take a while.
         engine.news.hint();
         let mut full = false;
         let all = std::iter::once((engine.workflows.clone(), CLAIM_RUNS));
         for (workflows, limit) in all.chain(engine.queues.free()) {
-            let claimed = claim_some(engine, replays, workflows, limit).await?;
+            let most = limit.min(engine.replays.free());
+            room = most > 0;
+            if !room {
+                break;
+            }
+            let claimed = claim_some(engine, workflows, most).await?;
             // What is left of a queue has to wait for a slot.
-            full |= claimed >= CLAIM_RUNS;
+            full |= claimed >= most && (most < limit || limit == CLAIM_RUNS);
         }
-        if !full {
+        if !full || !room {
             break;
         }
     }
@@ -158,19 +162,17 @@ async fn claim(engine: &Arc<Inner>, replays: &Arc<Semaphore>, warned: &mut HashS
             ),
         }
     }
+    let check = after(engine, CLOCK_CHECK_INTERVAL);
+    if !room {
+        return Ok(check);
+    }
     let takes = engine.queues.with_free(&engine.workflows);
     let next = takes.iter().filter_map(|workflow| claimable.get(*workflow).copied()).min();
-    let check = after(engine, CLOCK_CHECK_INTERVAL);
     Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
 }
 
 /// Claims once: how many.
-async fn claim_some(
-    engine: &Arc<Inner>,
-    replays: &Arc<Semaphore>,
-    workflows: Arc<[&'static str]>,
-    limit: usize,
-) -> Result<usize> {
+async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: usize) -> Result<usize> {
     let claim = Claim {
         owner: engine.owner(),
         // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
@@ -201,18 +203,7 @@ async fn claim_some(
             Some(live) => engine.retire(&live),
             None => {}
         }
-        // Never closed.
-        let Ok(permit) = replays.clone().acquire_owned().await else { break };
-        let slot = engine.queues.take(&row.workflow);
-        let engine = engine.clone();
-        let tracker = engine.drivers.clone();
-        let runtime = engine.runtime.clone();
-        let load = async move {
-            let _permit = permit;
-            load::load(engine, row, slot).await;
-            taking.settle();
-        };
-        tracker.spawn_on(load, &runtime);
+        replays::queue(engine, row, taking);
     }
     Ok(claimed)
 }

@@ -96,11 +96,11 @@ pub enum IfExists {
 impl Asked {
     /// What the run has when it begins.
     fn carried(&self, trace: Option<Trace>) -> Carried {
-        let inherited = Inherited { context: self.context.clone(), trace };
+        let inherited = Inherited { context: self.context.clone(), trace, depth: 0 };
         Carried {
             state: self.state.clone(),
             attributes: self.attributes.keys().map(|key| key.as_str().into()).collect(),
-            inherited: (inherited != Inherited::default()).then_some(inherited),
+            inherited: inherited.some(),
             ..Carried::default()
         }
     }

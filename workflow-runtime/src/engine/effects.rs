@@ -17,12 +17,23 @@ const GIVEN_UP: &str = "its parent has ended or has given it up";
 impl Inner {
     /// What a run asks for. Nothing if that is nothing.
     pub(super) fn effects(&self, effects: &replay::Effects) -> Result<Option<Box<Effects>>> {
-        let replay::Effects { opened, closed, children, given_up, watches, unwatched, state, attributes, continued } =
-            effects;
+        let replay::Effects {
+            opened,
+            closed,
+            children,
+            given_up,
+            stopped,
+            watches,
+            unwatched,
+            state,
+            attributes,
+            continued,
+        } = effects;
         let is_empty = opened.is_empty()
             && closed.is_empty()
             && children.is_empty()
             && given_up.is_empty()
+            && stopped.is_empty()
             && watches.is_empty()
             && unwatched.is_empty()
             && state.is_none()
@@ -32,13 +43,14 @@ impl Inner {
             return Ok(None);
         }
         let now = self.environment.now();
+        let cancelled = given_up.iter().map(|(_, run)| run).chain(stopped);
         Ok(Some(Box::new(Effects {
             closes: closed.iter().map(|(op, token)| Close { token: token.clone(), op: *op }).collect(),
             opens: opened.iter().map(|opening| open(opening, now)).collect::<Result<_>>()?,
             children: children.iter().map(|child| self.child(child, now)).collect::<Result<_>>()?,
             unwatches: unwatched.iter().map(|(op, run)| (run.clone(), *op)).collect(),
             watches: watches.iter().map(|(op, run)| watch(*op, run, now)).collect::<Result<_>>()?,
-            messages: given_up.iter().map(|(_, run)| self.cancel_message(run, now)).collect::<Result<_>>()?,
+            messages: cancelled.map(|run| self.cancel_message(run, now)).collect::<Result<_>>()?,
             state: state.as_ref().map(|state| Arc::from(state.as_str())),
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             notify: None,

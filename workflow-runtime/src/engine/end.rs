@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Inner;
 use super::load::Stuck;
 use super::queries::not_found;
 use super::wait::{Awaited, Look, Seen};
+use super::{Inner, scope};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::replay::End;
@@ -29,6 +29,14 @@ impl Finished {
             End::Continued(_) => None,
         }
     }
+}
+
+/// That a run awaits its own end.
+pub(crate) fn awaits_itself(run: &str) -> Error {
+    Error::coded(Code::AwaitsItself, "the run awaits its own end, which cannot come before that of what awaits it")
+        .run(run)
+        .help("return the result from the workflow, or await another run")
+        .into_fatal()
 }
 
 /// Waits for the end of a run.
@@ -69,6 +77,9 @@ impl Awaited for TheEnd<'_> {
 impl Inner {
     /// Waits until the run has ended or is stuck.
     pub(crate) async fn wait(&self, id: &Arc<str>) -> Result<Finished> {
+        if scope::is_of_run(id) {
+            return Err(awaits_itself(id));
+        }
         self.until(TheEnd(id)).await
     }
 

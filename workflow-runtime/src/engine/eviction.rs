@@ -9,10 +9,16 @@ use crate::store::{Release, ReleaseAnswer};
 
 /// Whether it is not worth while to leave memory.
 pub(super) fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
+    let run = seat.core.shared();
+    // A step that is suspended, or waits for its next attempt, leaves its place in the queue to others. It queues again
+    // when it goes on, as a run that is due.
+    if seat.slot.is_some() {
+        let next = engine.environment.now().saturating_add(CLAIM_AHEAD.as_millis() as u64);
+        return run.wake_at().is_some_and(|at| at <= next);
+    }
     let Some(idle) = engine.settings.evict_after else { return true };
     // One that would be claimed again at once has no reason to leave.
     let next = engine.environment.now().saturating_add(idle.max(CLAIM_AHEAD.as_millis() as u64));
-    let run = seat.core.shared();
     run.has_steps() || run.wake_at().is_some_and(|at| at <= next)
 }
 
@@ -21,7 +27,8 @@ pub(super) fn doze(engine: &Inner, live: &Arc<Live>, seat: &mut Seat) {
     if let Some(at) = seat.armed.remove(&IDLE) {
         engine.timers.disarm(live.key, IDLE, at);
     }
-    if let Some(idle) = engine.settings.evict_after
+    let idle = if seat.slot.is_some() { Some(0) } else { engine.settings.evict_after };
+    if let Some(idle) = idle
         && !wakes_soon(engine, seat)
         && !engine.draining.is_cancelled()
     {

@@ -233,6 +233,9 @@ impl Inner {
                     stuck = Some(error);
                     self.environment.sleep(delay).await;
                 }
+                Err(error) if error.code() == Code::AwaitsItself => {
+                    return Err(error.context("the request to cancel the run is recorded"));
+                }
                 Err(error) => return Err(error),
             }
         }

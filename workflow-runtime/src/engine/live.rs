@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use super::queues::Slot;
+use super::scope::Life;
 use super::telemetry::Spans;
 use super::{Inner, taking, turn};
 use crate::codec::Payload;
@@ -74,7 +75,7 @@ pub(super) struct Seat {
     /// Deadlines that the timers hold for it, by operation.
     pub armed: BTreeMap<u64, u64>,
     /// Of a step that is executed for a queue.
-    pub slot: Option<Slot>,
+    pub slot: Option<Arc<Slot>>,
     /// Its spans, as far as it has come.
     pub spans: Spans,
 }
@@ -133,7 +134,7 @@ pub(crate) struct Live {
     /// The parent of the spans of its turns and steps, as long as it is in memory.
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
-    attempts: Mutex<BTreeMap<u64, AbortHandle>>,
+    attempts: Mutex<BTreeMap<u64, (AbortHandle, Arc<Life>)>>,
     /// Which attempts of which operations have written to streams and are not settled.
     writers: Mutex<BTreeMap<u64, u32>>,
     /// Held from the moment at which the run was given back, while it leaves memory.
@@ -180,7 +181,7 @@ impl Live {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+    fn attempts(&self) -> MutexGuard<'_, BTreeMap<u64, (AbortHandle, Arc<Life>)>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,8 +298,22 @@ impl Live {
         Some(Settle { op, attempt, succeeded })
     }
 
-    pub fn attempt_started(&self, op: u64, handle: AbortHandle) {
-        self.attempts().insert(op, handle);
+    pub fn attempt_started(&self, op: u64, handle: AbortHandle, life: Arc<Life>) {
+        self.attempts().insert(op, (handle, life));
+    }
+
+    /// Stops an attempt that has not begun: whether there was one. Asks one that has begun to end.
+    pub fn give_up_attempt(&self, op: u64) -> bool {
+        let mut attempts = self.attempts();
+        match attempts.get(&op) {
+            Some((_, life)) if life.give_up() => {
+                if let Some((attempt, _)) = attempts.remove(&op) {
+                    attempt.abort();
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     pub fn attempt_ended(&self, op: u64) {
@@ -306,13 +321,13 @@ impl Live {
     }
 
     pub fn abort_attempt(&self, op: u64) {
-        if let Some(attempt) = self.attempts().remove(&op) {
+        if let Some((attempt, _)) = self.attempts().remove(&op) {
             attempt.abort();
         }
     }
 
     pub fn abort_attempts(&self) {
-        for attempt in std::mem::take(&mut *self.attempts()).into_values() {
+        for (attempt, _) in std::mem::take(&mut *self.attempts()).into_values() {
             attempt.abort();
         }
     }

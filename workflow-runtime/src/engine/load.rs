@@ -113,7 +113,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
     let mut seat = Seat::new(core, next_index, row.status, row.wake_at, spans);
-    seat.slot = slot;
+    seat.slot = slot.map(Arc::new);
     install(&engine, &row, definition, seat, inbox, letters);
 }
 
@@ -145,10 +145,15 @@ fn install(
         .into_iter()
         // Nor is anything, if the run is about to end, but for what may have to be undone.
         .filter(|action| match action {
-            Action::Dispatch(op) | Action::Arm { op, .. } => !is_cancelled || run.can_be_undone(*op),
-            Action::Abort(_) | Action::GiveUp(_) => true,
+            Action::Dispatch(op) | Action::Repeat(op) | Action::Arm { op, .. } => {
+                !is_cancelled || run.can_be_undone(*op)
+            }
+            Action::Abort(_) | Action::GiveUp(_) | Action::Decline(_) => true,
         })
-        .filter(|action| !matches!(action, Action::Dispatch(op) | Action::Arm { op, .. } if answered.contains(op)))
+        .filter(|action| match action {
+            Action::Dispatch(op) | Action::Repeat(op) | Action::Arm { op, .. } => !answered.contains(op),
+            Action::Abort(_) | Action::GiveUp(_) | Action::Decline(_) => true,
+        })
         .collect();
     let span = run_span(&row.id, definition);
     let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
@@ -203,14 +208,20 @@ pub(super) async fn replay(
         page = (JOURNAL_PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
         // The next page is read while this one is replayed.
         let following = (!last_page).then(|| AbortOnDrop(engine.runtime.spawn(read(next + rows.len() as u64, page))));
-        // What the workflow logs was logged when it happened.
-        tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
-            for row in rows {
-                replay_row(&mut core, spans, next, &row).map_err(|error| Replay::Fault(error.run(id)))?;
-                next += 1;
+        for (part, rows) in rows.chunks(JOURNAL_FIRST_PAGE_ROWS).enumerate() {
+            // A long journal must not keep others from the thread.
+            if part > 0 {
+                tokio::task::yield_now().await;
             }
-            Ok(())
-        })?;
+            // What the workflow logs was logged when it happened.
+            tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
+                for row in rows {
+                    replay_row(&mut core, spans, next, row).map_err(|error| Replay::Fault(error.run(id)))?;
+                    next += 1;
+                }
+                Ok(())
+            })?;
+        }
         let Some(mut following) = following else { return Ok((core, next)) };
         rows = match (&mut following.0).await {
             Ok(rows) => rows.map_err(Replay::Store)?,

@@ -1,29 +1,61 @@
-//! Writers that take what the steps of a run write, in the process that has started it.
+//! Functions that take what the steps of a run write, in the process that has started it.
+//!
+//! Each stream of a run has a pump: a task, for as long as there is something to be given, that reads the stream behind what
+//! the function was given last and calls the function with one chunk after the other. So a function gets a stream in its
+//! order, a slow stream delays no other one, and the user's code runs under no lock and in no attempt that could be
+//! stopped in the middle of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
-use tokio::sync::Mutex;
+use futures_util::future::Either;
+use tokio::sync::oneshot;
 
 use super::Inner;
+use super::streams::AttemptWriter;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::output::{OutputChunk, OutputWriter};
-use crate::replay::panic_text;
-use crate::store::{ChunkRow, Execution, Follow, RunKey};
+use crate::replay::{self, panic_text};
+use crate::store::{ChunkRow, Follow, RunKey};
 
 /// The writers, by the ids of their runs.
 #[derive(Default)]
-pub(super) struct Outputs(Lock<HashMap<Arc<str>, Arc<Output>>>);
+pub(super) struct Outputs(Mutex<HashMap<Arc<str>, Arc<Output>>>);
 
-/// What one writer has taken. Whoever writes a chunk or looks for those that others have written holds it meanwhile, so that
-/// the writer gets them in the order of the stream.
+/// The function that takes what one run writes, and how far it has come.
 pub(super) struct Output {
     writer: OutputWriter,
-    taken: Mutex<HashMap<Arc<str>, u64>>,
+    pumps: Mutex<HashMap<Arc<str>, Pump>>,
+}
+
+/// How far the function has come in one stream.
+#[derive(Default)]
+struct Pump {
+    /// The first chunk that it was not given.
+    next: u64,
+    /// Whether its task is there.
+    runs: bool,
+    /// Who waits until the function has been given what is stored by now.
+    asked: Vec<oneshot::Sender<()>>,
+    /// By chunk: the attempts of this process that write, for what the function writes in its turn.
+    attempts: BTreeMap<u128, AttemptWriter>,
+    /// Chunks that the function has written itself, which it is not given.
+    own: BTreeSet<u128>,
+}
+
+tokio::task_local! {
+    /// The attempt whose chunk the function is given that this code is part of.
+    static TAKES: AttemptWriter;
+}
+
+/// The attempt whose chunk the function takes that this code is part of.
+pub(super) fn taken_from() -> Option<AttemptWriter> {
+    // Not of a workflow whose first turn is taken by the function that starts it.
+    replay::current().is_none().then(|| TAKES.try_with(Clone::clone).ok())?
 }
 
 impl Outputs {
@@ -57,86 +89,166 @@ impl Outputs {
     }
 }
 
+/// A chunk that is being written: forgotten unless it is stored.
+pub(super) struct Writing<'a> {
+    output: &'a Output,
+    stream: &'a Arc<str>,
+    chunk: Option<u128>,
+}
+
+impl Writing<'_> {
+    pub fn stored(mut self) {
+        self.chunk = None;
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let Some(chunk) = self.chunk else { return };
+        let mut pumps = self.output.pumps();
+        let pump = pumps.get_mut(self.stream);
+        let _gone = pump.and_then(|pump| {
+            pump.own.remove(&chunk);
+            pump.attempts.remove(&chunk)
+        });
+    }
+}
+
 impl Output {
     pub fn new(writer: OutputWriter) -> Self {
-        Output { writer, taken: Mutex::default() }
+        Output { writer, pumps: Mutex::default() }
     }
 
-    /// Writes a chunk and gives it to the writer, with those before it that others have written.
-    pub async fn write<W: Future<Output = Result<()>>>(
-        &self,
-        engine: &Inner,
-        run: &str,
-        stream: &Arc<str>,
-        by: &Execution,
-        write: W,
-    ) -> Result<()> {
-        let mut taken = self.taken.lock().await;
-        write.await?;
-        let key = engine.run_key(run).await?;
-        let mut ours = Ok(());
-        self.take(engine, key, stream, &mut taken, |row, given| {
-            if row.writer.as_ref() == Some(by) {
-                ours = given;
-            } else if let Err(error) = given {
-                not_taken(run, &error);
-            }
-        })
-        .await?;
-        ours.map_err(|error| error.context("the chunk was written, and the output writer did not take it").run(run))
+    fn pumps(&self) -> MutexGuard<'_, HashMap<Arc<str>, Pump>> {
+        self.pumps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the writer what has come to a stream since.
-    async fn take(
-        &self,
-        engine: &Inner,
-        key: RunKey,
-        stream: &Arc<str>,
-        taken: &mut HashMap<Arc<str>, u64>,
-        mut given: impl FnMut(&ChunkRow, Result<()>),
-    ) -> Result<()> {
-        loop {
-            let next = taken.entry(stream.clone()).or_default();
-            let rows = engine.store.chunks(key, stream, *next, CHUNK_PAGE_ROWS).await?.rows;
-            if rows.is_empty() {
-                return Ok(());
-            }
-            for row in rows {
-                *next = row.index + 1;
-                if let Some(writer) = &row.writer {
-                    let chunk = OutputChunk {
-                        stream: stream.to_string(),
-                        index: row.index,
-                        value: serde_json::from_str(&row.value)
-                            .map_err(|error| Error::coded(Code::Damaged, "a chunk is no JSON").because(error))?,
-                        step: writer.step.to_string(),
-                        attempt: writer.attempt,
-                    };
-                    let result = self.give(chunk).await;
-                    given(&row, result);
+    /// Notes who writes a chunk, before it is there.
+    pub fn writes<'a>(&'a self, stream: &'a Arc<str>, chunk: u128, by: &AttemptWriter) -> Writing<'a> {
+        let mut pumps = self.pumps();
+        let pump = pumps.entry(stream.clone()).or_default();
+        match by.takes {
+            true => drop(pump.own.insert(chunk)),
+            false => drop(pump.attempts.insert(chunk, by.clone())),
+        }
+        Writing { output: self, stream, chunk: Some(chunk) }
+    }
+
+    /// Resolves once the function has been given what is stored of a stream by now, or never will be.
+    pub async fn given(self: &Arc<Self>, engine: &Arc<Inner>, run: &Arc<str>, stream: &Arc<str>) {
+        // The engine has stopped if nobody answers.
+        let _ = self.ask(engine, run, stream).await;
+    }
+
+    /// Has the function given what is stored of a stream by now.
+    fn ask(self: &Arc<Self>, engine: &Arc<Inner>, run: &Arc<str>, stream: &Arc<str>) -> oneshot::Receiver<()> {
+        let (asks, given) = oneshot::channel();
+        let starts = {
+            let mut pumps = self.pumps();
+            let pump = pumps.entry(stream.clone()).or_default();
+            pump.asked.push(asks);
+            !std::mem::replace(&mut pump.runs, true)
+        };
+        if starts {
+            let (output, pumped, run, stream) = (self.clone(), engine.clone(), run.clone(), stream.clone());
+            engine.runtime.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = pumped.stopped.cancelled() => {}
+                    () = output.pump(&pumped, &run, &stream) => {}
                 }
+            });
+        }
+        given
+    }
+
+    /// Gives the function what is stored of a stream, until nobody asks any more.
+    async fn pump(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>) {
+        loop {
+            let (asked, next) = {
+                let mut pumps = self.pumps();
+                let pump = pumps.entry(stream.clone()).or_default();
+                if pump.asked.is_empty() {
+                    pump.runs = false;
+                    return;
+                }
+                (std::mem::take(&mut pump.asked), pump.next)
+            };
+            // However long the store is away: what is stored is neither lost to the function nor written again.
+            while let Err(error) = self.give_all(engine, run, stream, next).await {
+                tracing::warn!(%run, stream = &**stream, ?error, "what steps have written could not be read; trying again");
+                engine.environment.sleep(TURN_RETRY_INTERVAL).await;
+            }
+            for asks in asked {
+                // Whoever has asked may wait no more.
+                let _ = asks.send(());
             }
         }
     }
 
-    async fn give(&self, chunk: OutputChunk) -> Result<()> {
+    /// Gives the function what is stored of a stream when this begins.
+    async fn give_all(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, from: u64) -> Result<()> {
+        let key = engine.run_key(run).await?;
+        let (mut next, mut end) = (from, None);
+        loop {
+            let page = engine.store.chunks(key, stream, next, CHUNK_PAGE_ROWS).await?;
+            let end = *end.get_or_insert(page.length);
+            if page.rows.is_empty() || next >= end {
+                return Ok(());
+            }
+            for row in page.rows {
+                next = row.index + 1;
+                self.give(run, stream, row).await;
+            }
+        }
+    }
+
+    /// Gives the function a chunk, once: what it makes of it is not the business of the step that has written.
+    async fn give(&self, run: &Arc<str>, stream: &Arc<str>, row: ChunkRow) {
+        let (attempt, is_own) = {
+            let mut pumps = self.pumps();
+            let pump = pumps.entry(stream.clone()).or_default();
+            pump.next = row.index + 1;
+            (pump.attempts.remove(&row.id), pump.own.remove(&row.id))
+        };
+        let Some(by) = row.writer.filter(|_| !is_own) else { return };
+        let chunk = serde_json::from_str(&row.value).map(|value| OutputChunk {
+            stream: stream.to_string(),
+            index: row.index,
+            value,
+            step: by.step.to_string(),
+            attempt: by.attempt,
+        });
+        let taken = match chunk {
+            Ok(chunk) => self.take(chunk, attempt).await,
+            Err(error) => Err(Error::coded(Code::Damaged, "a chunk is no JSON").because(error)),
+        };
+        if let Err(error) = taken {
+            tracing::error!(
+                %run, stream = &**stream, index = row.index, ?error,
+                "the output writer has failed for a chunk, which is stored; it is not given it again"
+            );
+        }
+    }
+
+    async fn take(&self, chunk: OutputChunk, attempt: Option<AttemptWriter>) -> Result<()> {
         // The user's closure may panic before it has made a future.
         let writer = self.writer.clone();
-        let taking = AssertUnwindSafe(async move { writer(chunk).await }).catch_unwind();
-        taking.await.unwrap_or_else(|panic| {
+        let taking = async move { writer(chunk).await };
+        let taking = match attempt {
+            Some(attempt) => Either::Left(TAKES.scope(AttemptWriter { takes: true, ..attempt }, taking)),
+            None => Either::Right(taking),
+        };
+        AssertUnwindSafe(taking).catch_unwind().await.unwrap_or_else(|panic| {
             Err(Error::coded(Code::Panic, format!("the output writer panicked: {}", panic_text(&*panic))))
         })
     }
 }
 
-fn not_taken(run: &str, error: &Error) {
-    tracing::warn!(run, ?error, "an output writer did not take a chunk that was written in another process");
-}
-
 impl Inner {
     /// Gives the writer of a run what is written elsewhere, until the run has ended.
     pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey, output: Arc<Output>) {
-        while let Err(error) = self.until(WholeOutput { run: &run, key, output: &output }).await {
+        while let Err(error) = self.until(WholeOutput { engine: &self, run: &run, key, output: &output }).await {
             if self.stopped.is_cancelled() {
                 break;
             }
@@ -151,17 +263,12 @@ impl Inner {
     }
 
     /// Whether the run has ended.
-    async fn take_output(&self, output: &Output, run: &Arc<str>, key: RunKey) -> Result<bool> {
+    async fn take_output(self: &Arc<Self>, output: &Arc<Output>, run: &Arc<str>, key: RunKey) -> Result<bool> {
         // Before its streams are read: nothing is written after its end.
         let ended = self.row(run).await?.is_none_or(|row| row.status.is_terminal());
         for stream in self.store.streams(key).await? {
-            let mut taken = output.taken.lock().await;
-            let given = |_: &ChunkRow, given: Result<()>| {
-                if let Err(error) = given {
-                    not_taken(run, &error);
-                }
-            };
-            output.take(self, key, &stream, &mut taken, given).await?;
+            // Nobody waits for it here: each stream goes on by itself.
+            drop(output.ask(self, run, &stream));
         }
         Ok(ended)
     }
@@ -169,9 +276,10 @@ impl Inner {
 
 /// Waits for the end of a run, and gives its writer what is written until then.
 struct WholeOutput<'a> {
+    engine: &'a Arc<Inner>,
     run: &'a Arc<str>,
     key: RunKey,
-    output: &'a Output,
+    output: &'a Arc<Output>,
 }
 
 impl Awaited for WholeOutput<'_> {
@@ -189,8 +297,8 @@ impl Awaited for WholeOutput<'_> {
         true
     }
 
-    async fn look(&mut self, engine: &Inner, _: Seen) -> Result<Look<()>> {
-        match engine.take_output(self.output, self.run, self.key).await {
+    async fn look(&mut self, _: &Inner, _: Seen) -> Result<Look<()>> {
+        match self.engine.take_output(self.output, self.run, self.key).await {
             Ok(true) => return Ok(Look::Found(())),
             Ok(false) => {}
             Err(error) => tracing::warn!(run = &**self.run, ?error, "what steps have written could not be read"),

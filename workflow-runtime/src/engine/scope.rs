@@ -1,16 +1,17 @@
 //! What code in a step can know and ask for of the attempt that it is part of.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::Client;
 use super::client::Handle;
 use super::live::{Live, Parting};
+use super::permit::Held;
 use super::streams::AttemptWriter;
+use super::{Client, output};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::replay::{self, Inherited, Origin, Suspension};
@@ -51,16 +52,29 @@ pub(super) struct Scope {
     pub resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
 }
 
+/// The stages of an attempt.
+const WAITS: u8 = 0;
+const BEGUN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+/// It follows one that may have done what the step does, so only its result says whether that is to be undone.
+const REPEATS: u8 = 3;
+
 /// Whether an attempt is still wanted.
 #[derive(Default)]
 pub(super) struct Life {
     over: AtomicBool,
+    /// Whether it has begun, or was given up before: the first of the two counts.
+    stage: AtomicU8,
+    /// Whether it is asked to end.
+    unwanted: AtomicBool,
     /// When it last said that it goes on, in milliseconds since 1970.
     pub beat: AtomicU64,
     /// Held while it ends, and while something is done that must come before its end.
     ending: Mutex<()>,
     /// Made when somebody asks for it.
     token: OnceLock<CancellationToken>,
+    /// Its permit.
+    pub held: Held,
     /// The first that it has asked for.
     parting: OnceLock<Mutex<Option<Parting>>>,
 }
@@ -68,10 +82,38 @@ pub(super) struct Life {
 impl Life {
     fn token(&self) -> CancellationToken {
         let token = self.token.get_or_init(CancellationToken::new).clone();
-        if self.over.load(Ordering::SeqCst) {
+        if self.over.load(Ordering::SeqCst) || self.unwanted.load(Ordering::SeqCst) {
             token.cancel();
         }
         token
+    }
+
+    /// The attempt follows one that may have done what the step does.
+    pub fn repeats(&self) {
+        self.stage.store(REPEATS, Ordering::SeqCst);
+    }
+
+    /// Whether the attempt may begin.
+    pub fn begin(&self) -> bool {
+        match self.stage.compare_exchange(WAITS, BEGUN, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => true,
+            Err(stage) => stage != GIVEN_UP,
+        }
+    }
+
+    /// Whether the attempt will never begin. One that has begun is asked to end.
+    pub fn give_up(&self) -> bool {
+        match self.stage.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => true,
+            Err(BEGUN) => {
+                self.unwanted.store(true, Ordering::SeqCst);
+                if let Some(token) = self.token.get() {
+                    token.cancel();
+                }
+                false
+            }
+            Err(_) => false,
+        }
     }
 
     fn part(&self, parting: Parting) {
@@ -117,7 +159,7 @@ tokio::task_local! {
 /// step that starts a run polls its first turn, and that run is no part of the step; its replays are polled outside.
 ///
 /// Everything that reads the scope does it here, so that no function sees in a first turn what a replay does not.
-fn of_attempt<T>(look: impl FnOnce(&Scope) -> T) -> Option<T> {
+pub(super) fn of_attempt<T>(look: impl FnOnce(&Scope) -> T) -> Option<T> {
     if replay::current().is_some() {
         return None;
     }
@@ -201,8 +243,11 @@ pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Outp
     }
 }
 
-/// A token that is cancelled when the attempt that this code is part of is given up: the run was cancelled, the workflow
-/// dropped the step, the attempt took too long, the engine stops. Also when it has ended.
+/// A token that is cancelled when the attempt that this code is part of is given up: the run has failed or was cancelled,
+/// the workflow dropped the step, the attempt took too long, the engine stops. Also when it has ended.
+///
+/// The run waits for an attempt of a step with a rollback, which is not stopped: the token asks it to end soon. If it
+/// returns an error it has done nothing that were to be undone.
 ///
 /// An async step is stopped at its next await anyhow; what it has spawned, and a blocking step, can watch this. Outside a
 /// step it is a token that nobody cancels.
@@ -226,7 +271,8 @@ pub fn cancellation() -> CancellationToken {
 
 /// The engine that executes the step which this code is part of, if it is part of one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
-    let engine = of_attempt(|scope| scope.engine.upgrade())?;
+    let engine = of_attempt(|scope| scope.engine.upgrade());
+    let engine = engine.or_else(|| Some(output::taken_from()?.engine.upgrade()))?;
     Some(engine.map(|handle| Client { handle }).ok_or_else(|| {
         Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
     }))
@@ -242,7 +288,9 @@ pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
         op: scope.op,
         attempt: scope.attempt,
         step: scope.outer,
+        takes: false,
     })
+    .or_else(output::taken_from)
 }
 
 /// What the run of the step which this code is part of has in common with its children.
@@ -285,6 +333,12 @@ pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
             .help("return the value, and let the workflow call `finish`")
             .into_fatal()),
     })
+}
+
+/// Whether this code is part of a step of this run.
+pub(super) fn is_of_run(run: &str) -> bool {
+    of_attempt(|scope| *scope.live.id == *run || scope.origin.as_ref().is_some_and(|origin| *origin.run == *run))
+        .unwrap_or(false)
 }
 
 /// Whether this code is part of a step that an engine executes.

@@ -24,10 +24,12 @@ pub(crate) struct AttemptWriter {
     pub(super) op: u64,
     pub(super) attempt: u32,
     pub(super) step: &'static str,
+    /// Whether it is the run's output writer that writes, for the attempt whose chunk it takes.
+    pub(super) takes: bool,
 }
 
 impl AttemptWriter {
-    /// Writes a chunk. Once this returns it is durable.
+    /// Writes a chunk. Once this returns it is durable, and the run's output writer has had it.
     pub async fn write(self, chunk: Chunk) -> Result<()> {
         let closed = || {
             Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
@@ -41,20 +43,28 @@ impl AttemptWriter {
             attempt: self.attempt,
             epoch: self.live.fence.epoch,
         };
+        let chunk = engine.new_chunk(chunk);
+        let id = chunk.value.as_ref().map(|_| chunk.id);
         let write = AppendChunk {
             run: self.live.key,
             owner: self.live.fence.owner,
-            execution: execution.clone(),
+            execution,
             into: self.into.clone(),
-            chunk: engine.new_chunk(chunk),
+            chunk,
             most: STREAM_CHUNKS_MAX,
         };
         let run = self.into.as_ref().unwrap_or(&self.live.id);
-        let written = self.written(&engine, run, &stream, write);
-        match engine.outputs.get(run) {
-            Some(output) => output.write(&engine, run, &stream, &execution, written).await,
-            None => written.await,
+        let (Some(id), Some(output)) = (id, engine.outputs.get(run)) else {
+            return self.written(&engine, run, &stream, write).await;
+        };
+        let writing = output.writes(&stream, id, &self);
+        self.written(&engine, run, &stream, write).await?;
+        writing.stored();
+        // What the function writes itself cannot wait for the function.
+        if !self.takes {
+            output.given(&engine, run, &stream).await;
         }
+        Ok(())
     }
 
     async fn written(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, write: AppendChunk) -> Result<()> {

@@ -477,7 +477,11 @@ pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) 
 /// Does what the committed turn asks for.
 fn act(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, due: Vec<u64>) {
     let mut actions = seat.core.shared().take_actions();
-    actions.extend(due.into_iter().map(Action::Dispatch));
+    // One whose time came in the turn by which the run began to be unwound has not begun.
+    actions.extend(due.into_iter().map(|op| match seat.core.shared().is_last_attempt(op) {
+        true => Action::Decline(op),
+        false => Action::Dispatch(op),
+    }));
     let mut arrivals = Vec::new();
     if let [Action::Dispatch(op)] = actions[..] {
         // Nothing else is to be done: the attempt begins here, and often ends here.
@@ -494,6 +498,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
     for action in actions {
         match action {
             Action::Dispatch(op) => overdue.extend(attempt::dispatch(engine, live, seat, op, Begin::Elsewhere)),
+            Action::Repeat(op) => overdue.extend(attempt::dispatch(engine, live, seat, op, Begin::Again)),
             Action::Arm { op, at } => {
                 if seat.core.shared().with_open(op, |_| ()).is_none() {
                     continue;
@@ -510,11 +515,15 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
                 }
             }
             Action::GiveUp(op) => {
-                if let Some(at) = seat.armed.remove(&op) {
+                let armed = seat.armed.remove(&op);
+                if let Some(at) = armed {
                     engine.timers.disarm(live.key, op, at);
+                }
+                if armed.is_some() || live.give_up_attempt(op) {
                     overdue.extend(given_up(engine, seat, op));
                 }
             }
+            Action::Decline(op) => overdue.extend(given_up(engine, seat, op)),
             Action::Abort(op) => {
                 live.abort_attempt(op);
                 if let Some(at) = seat.armed.remove(&op) {
@@ -526,9 +535,9 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
     overdue
 }
 
-/// A step that waited for its next attempt when the run began to be unwound has failed.
+/// A step of which no attempt was under way when the run began to be unwound has failed.
 fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
-    let error = Error::coded(Code::Cancelled, "the run is being rolled back; the step is not attempted again");
+    let error = Error::coded(Code::Cancelled, "the run is being rolled back; the step is not attempted any more");
     let adopt = seat.core.shared().with_open(op, |kind| match kind {
         Kind::Step(step) => Some(step.definition.adopt),
         _ => None,

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::Inner;
 use super::end::Finished;
+use super::{Inner, permit};
 use crate::error::Result;
 use crate::limits::UNSTARTED_CHECK_INTERVAL;
 use crate::store::{Follow, RunKey};
@@ -188,7 +188,8 @@ impl Inner {
                 continue;
             }
             is_fresh = false;
-            end = self.woken(waiter, may_vanish && !is_here).await;
+            // A step lends its permit to others meanwhile.
+            end = permit::lending(self.woken(waiter, may_vanish && !is_here)).await;
         }
     }
 

@@ -110,12 +110,24 @@ pub(crate) struct Inherited {
     pub context: BTreeMap<Box<str>, Payload>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
+    /// How many runs wait for it, each for the next one: 0 if it is no child, or one that is not waited for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub depth: u32,
+}
+
+fn is_none(depth: &u32) -> bool {
+    *depth == 0
 }
 
 impl Inherited {
-    /// That of a child that an operation starts, by the operation's key.
-    pub fn of_child(&self, key: &str) -> Self {
-        Inherited { context: self.context.clone(), trace: self.trace.as_ref().map(|trace| trace.of_child(key)) }
+    /// That of a run at some depth that an operation starts, by the operation's key.
+    pub fn of_child(&self, key: &str, depth: u32) -> Self {
+        Inherited { context: self.context.clone(), trace: self.trace.as_ref().map(|trace| trace.of_child(key)), depth }
+    }
+
+    /// Nothing if there is nothing in it.
+    pub fn some(self) -> Option<Self> {
+        (self != Inherited::default()).then_some(self)
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Origin {
     pub run: Arc<str>,
     /// The key of the call.
     pub key: Arc<str>,
+    /// Whether that run undoes it if it does not succeed.
+    pub undoable: bool,
 }
 
 impl StepRequest {

@@ -41,12 +41,16 @@ pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) enum Action {
     /// Execute the step.
     Dispatch(u64),
+    /// Execute the step, of which an attempt may have been under way in another process.
+    Repeat(u64),
     /// Deliver the operation's event (or attempt it again) at this time.
     Arm { op: u64, at: u64 },
     /// Stop what is under way for the operation, and forget its time.
     Abort(u64),
-    /// Let the step have failed if no attempt of it is under way.
+    /// Let the step have failed if no attempt of it is under way, and ask the attempt to end if one is.
     GiveUp(u64),
+    /// Let the step have failed, of which no attempt is under way.
+    Decline(u64),
 }
 
 /// What the run is doing just now.
@@ -340,13 +344,14 @@ impl Shared {
             return;
         }
         let mut state = self.state();
+        if matches!(slot.as_ref().map(|slot| &slot.kind), Some(Kind::Child(_))) {
+            state.dropped_child(op);
+        }
         if state.expected.is_some() {
             return;
         }
         match slot.as_ref().map(|slot| &slot.kind) {
-            Some(kind) if kind.is_elsewhere() => {
-                state.effects.dropped(op, kind, self);
-            }
+            Some(kind) if kind.is_elsewhere() => state.effects.dropped(op, kind, self),
             _ => state.actions.push(Action::Abort(op)),
         }
     }
@@ -606,7 +611,7 @@ impl Shared {
             Kind::Step(step) if step.not_before > now || (step.not_before > 0 && !state.is_in_flight(op)) => {
                 Some(Action::Arm { op, at: step.not_before })
             }
-            _ => Some(Action::Dispatch(op)),
+            _ => Some(Action::Repeat(op)),
         };
         open.into_iter().filter_map(action).collect()
     }

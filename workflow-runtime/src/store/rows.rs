@@ -227,6 +227,8 @@ pub struct Execution {
 pub struct ChunkRow {
     /// Dense from 0 within the stream.
     pub index: u64,
+    /// [`NewChunk::id`](super::NewChunk::id), by which the writer knows its chunk again.
+    pub id: u128,
     /// JSON.
     pub value: Arc<str>,
     /// The attempt that wrote it; nothing if the workflow did.

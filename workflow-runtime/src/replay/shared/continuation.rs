@@ -56,6 +56,11 @@ impl State {
 }
 
 impl Shared {
+    /// How many runs wait for this one, each for the next.
+    pub(crate) fn depth(&self) -> u32 {
+        self.state().inherited.as_ref().map_or(0, |inherited| inherited.depth)
+    }
+
     /// What the run hands to its children.
     pub(crate) fn inherited(&self) -> Option<Arc<Inherited>> {
         self.state().inherited.clone()

@@ -27,6 +27,9 @@ pub(crate) struct Effects {
     pub children: Vec<StartedChild>,
     /// Children to be cancelled, by operation.
     pub given_up: Vec<(u64, Arc<str>)>,
+    /// Children, and runs of steps, to be cancelled whose ends the run waits for. One that was started in the same turn is
+    /// started all the same, since nothing else would end it.
+    pub stopped: Vec<Arc<str>>,
     /// Runs that operations wait for.
     pub watches: Vec<(u64, Arc<str>)>,
     /// Runs that operations do not wait for any more.
@@ -48,6 +51,7 @@ impl Effects {
             self.give_up(op, child);
         }
         self.children.extend(later.children);
+        self.stopped.extend(later.stopped);
         for (op, run) in later.unwatched {
             self.unwatch(op, run);
         }
@@ -86,7 +90,12 @@ impl Effects {
         run: &Shared,
         inherited: Option<Arc<Inherited>>,
     ) -> Result<(), Error> {
-        let inherited = || inherited.as_ref().map(|inherited| Arc::new(inherited.of_child(&run.identity.key(op))));
+        let own = inherited.as_deref().map_or(0, |inherited| inherited.depth);
+        let inherited = |depth: u32| {
+            let none = Inherited::default();
+            let inherited = inherited.as_deref().unwrap_or(&none);
+            inherited.of_child(&run.identity.key(op), depth).some().map(Arc::new)
+        };
         match kind {
             Kind::Hook(hook) => self.opened.push(hook.opening(op)),
             Kind::Child(request) => {
@@ -94,13 +103,14 @@ impl Effects {
                     op,
                     run: run.child_id(op),
                     request: (**request).clone(),
-                    inherited: inherited(),
+                    // One that nobody waits for begins anew: what goes on for ever in this way is no recursion.
+                    inherited: inherited(if request.detached { 0 } else { own.saturating_add(1) }),
                 });
             }
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
                     let request = queue::request(workflow, step, run.run_id(), run.identity.key(op))?;
-                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited() });
+                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited(own) });
                 }
             }
             Kind::Watch(run) => self.watches.push((op, run.clone())),

@@ -2,21 +2,31 @@
 //!
 //! A step with a rollback is never aborted, for it may have done what it does. Its result arms the rollback. When the
 //! workflow has ended its future is dropped and a second root, made of the rollbacks, takes its place on the same journal.
+//! It first waits for everything whose end can still add something to be undone: the attempts of steps with rollbacks that
+//! are under way, and the children that it has cancelled, whose own rollbacks come before those of the run. Then it undoes
+//! in the reverse order of the results. All that it waits for ends by an event of the journal, so a replay waits for the same.
 
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+
+use futures_util::future::join_all;
 
 use super::{Action, Shared, Slot, State};
 use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::journal::End;
-use crate::replay::operation::{Completion, Kind, Rollback};
+use crate::replay::operation::{Completion, Kind, Operation, Rollback};
 
 /// What the rollbacks of a run are about.
 #[derive(Default)]
 pub(super) struct Rollbacks {
     /// Of steps that have succeeded, in the order of their results.
     armed: Vec<Armed>,
+    /// Children that the workflow has dropped: cancelled, and perhaps not ended yet.
+    dropped_children: Vec<u64>,
     unwinding: Option<Unwinding>,
 }
 
@@ -32,8 +42,8 @@ struct Armed {
 struct Unwinding {
     /// How the workflow ended.
     end: End,
-    /// The steps that were under way when it did.
-    in_flight: Vec<u64>,
+    /// What was under way when it did and has not ended: steps that may have to be undone, and children.
+    in_flight: BTreeSet<u64>,
     waker: Option<Waker>,
     failures: Vec<Error>,
 }
@@ -44,6 +54,25 @@ fn rollback(slot: &Slot) -> Option<&Rollback> {
         Kind::Step(step) if step.suspension().is_none() => step.rollback.as_ref(),
         _ => None,
     }
+}
+
+/// Whether the end of a run waits for the end of an operation: of a step that may have to be undone, here or by the run
+/// that has called it.
+fn is_kept(slot: &Slot) -> bool {
+    rollback(slot).is_some() || is_for_caller(slot)
+}
+
+/// Whether it is a step that is executed for another run, which undoes it.
+fn is_for_caller(slot: &Slot) -> bool {
+    match &slot.kind {
+        Kind::Step(step) if step.suspension().is_none() => step.origin.as_ref().is_some_and(|origin| origin.undoable),
+        _ => false,
+    }
+}
+
+/// Whether it is a child that is cancelled with the run.
+fn is_own_child(slot: &Slot) -> bool {
+    matches!(&slot.kind, Kind::Child(child) if !child.abandoned)
 }
 
 impl State {
@@ -64,15 +93,28 @@ impl State {
             return (None, if dropped { self.ops.remove(&op) } else { None });
         };
         // What the rollbacks themselves do is not undone.
-        let Some(at) = unwinding.in_flight.iter().position(|in_flight| *in_flight == op) else { return (None, None) };
-        unwinding.in_flight.remove(at);
+        if !unwinding.in_flight.remove(&op) {
+            return (None, None);
+        }
+        // The run that has called the step is to undo it, and so has to be given its result.
+        if let Some(Completion::Completed(value)) = &slot.completion
+            && is_for_caller(slot)
+        {
+            unwinding.end = End::Completed(value.clone());
+        }
         self.rollbacks.armed.extend(armed);
-        (unwinding.waker.take(), self.ops.remove(&op))
+        let waker = if unwinding.in_flight.is_empty() { unwinding.waker.take() } else { None };
+        (waker, self.ops.remove(&op))
     }
 
     /// Gives out what is armed: it holds what the user's code has captured.
     pub(super) fn disarm(&mut self) -> impl Sized + use<> {
         std::mem::take(&mut self.rollbacks.armed)
+    }
+
+    /// The workflow dropped a child, which is cancelled by that. If the run fails it waits for the child's end.
+    pub(super) fn dropped_child(&mut self, op: u64) {
+        self.rollbacks.dropped_children.push(op);
     }
 
     /// Whether a step was under way when the run began to be unwound.
@@ -88,7 +130,7 @@ impl State {
         let event = self.event;
         match self.ops.get_mut(&op) {
             // One that this very event has asked for is not begun.
-            Some(slot) if slot.completion.is_none() && rollback(slot).is_some() && slot.event < event => {
+            Some(slot) if slot.completion.is_none() && is_kept(slot) && slot.event < event => {
                 slot.dropped = true;
                 true
             }
@@ -98,39 +140,66 @@ impl State {
 }
 
 impl Shared {
-    /// Whether rollbacks have to follow the end of the workflow.
+    /// Whether the run has to wait for something, or to undo something, after the end of the workflow.
     pub(in crate::replay) fn owes(&self, end: &End) -> bool {
         let state = self.state();
-        let in_flight = state
-            .ops
-            .values()
-            .any(|slot| slot.completion.is_none() && rollback(slot).is_some() && slot.event < state.event);
-        in_flight
-            || match end {
-                End::Completed(_) | End::Continued(_) => state.rollbacks.armed.iter().any(|armed| armed.dropped),
-                End::Failed(_) | End::Cancelled(_) => !state.rollbacks.armed.is_empty(),
+        let fails = matches!(end, End::Failed(_) | End::Cancelled(_));
+        // What this very event has asked for is not begun.
+        let in_flight = |slot: &Slot| {
+            slot.completion.is_none() && slot.event < state.event && (is_kept(slot) || (fails && is_own_child(slot)))
+        };
+        let rollbacks = &state.rollbacks;
+        state.ops.values().any(in_flight)
+            || match fails {
+                false => rollbacks.armed.iter().any(|armed| armed.dropped),
+                true => !rollbacks.armed.is_empty() || !rollbacks.dropped_children.is_empty(),
             }
     }
 
-    /// Begins to unwind: everything but the steps that have to be undone is given up. What was dropped is given out, to
-    /// be dropped outside the lock.
+    /// Begins to unwind: stops everything but what the run has to wait for. What was dropped is given out, to be dropped
+    /// outside the lock.
     pub(in crate::replay) fn unwind(&self, end: End) -> impl Sized + use<> {
         let mut state = self.state();
         let state = &mut *state;
         let live = state.expected.is_none();
+        let fails = matches!(end, End::Failed(_) | End::Cancelled(_));
         let mut open: Vec<u64> =
             state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
         open.sort_unstable();
-        let mut in_flight = Vec::new();
+        let not_begun: BTreeSet<u64> = match live {
+            true => std::mem::take(&mut state.actions)
+                .into_iter()
+                .filter_map(|action| match action {
+                    Action::Dispatch(op) | Action::Arm { op, .. } => Some(op),
+                    other => {
+                        state.actions.push(other);
+                        None
+                    }
+                })
+                .collect(),
+            false => BTreeSet::new(),
+        };
+        let mut in_flight = BTreeSet::new();
         for op in open {
             let Some(slot) = state.ops.get(&op) else { continue };
+            let is_begun = slot.event < state.event;
             match &slot.kind {
-                // One that this very event has asked for is not begun.
-                Kind::Step(step) if rollback(slot).is_some() && slot.event < state.event => {
-                    if live && step.not_before > 0 {
-                        state.actions.push(Action::GiveUp(op));
+                Kind::Step(step) if is_begun && is_kept(slot) => {
+                    if live {
+                        match (step.is_here(), not_begun.contains(&op)) {
+                            (false, _) => state.effects.stopped.push(self.child_id(op)),
+                            (true, true) => state.actions.push(Action::Decline(op)),
+                            (true, false) => state.actions.push(Action::GiveUp(op)),
+                        }
                     }
-                    in_flight.push(op);
+                    in_flight.insert(op);
+                    continue;
+                }
+                Kind::Child(_) if is_begun && fails && is_own_child(slot) => {
+                    if live {
+                        state.effects.stopped.push(self.child_id(op));
+                    }
+                    in_flight.insert(op);
                     continue;
                 }
                 kind if live && !kind.is_elsewhere() => state.actions.push(Action::Abort(op)),
@@ -142,17 +211,12 @@ impl Shared {
             }
             state.outstanding -= 1;
         }
-        if live {
-            // What was issued after this event is not begun any more.
-            state.actions.retain(|action| match action {
-                Action::Dispatch(op) | Action::Arm { op, .. } => in_flight.contains(op),
-                Action::Abort(_) | Action::GiveUp(_) => true,
-            });
-        }
-        let keeps_what_succeeded = matches!(end, End::Completed(_) | End::Continued(_));
         let (armed, disarmed): (Vec<_>, Vec<_>) =
-            state.rollbacks.armed.drain(..).partition(|armed| armed.dropped || !keeps_what_succeeded);
+            state.rollbacks.armed.drain(..).partition(|armed| armed.dropped || fails);
         state.rollbacks.armed = armed;
+        if !fails {
+            state.rollbacks.dropped_children.clear();
+        }
         let (mut kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
         // They wake the rollbacks from now on, and not what is no more.
         let wakers: Vec<Option<Waker>> = kept.iter_mut().map(|(_, slot)| slot.waker.take()).collect();
@@ -163,22 +227,20 @@ impl Shared {
         (gone, disarmed, wakers, std::mem::take(&mut state.spawned))
     }
 
-    /// The second root: undoes what is armed, the last first, and what is still under way once it has succeeded.
+    /// The second root: waits until everything has ended that may have to be undone, and undoes the last first.
     pub(in crate::replay) async fn roll_back(self: Arc<Self>) {
+        self.dropped_children_ended().await;
+        poll_fn(|context| match &mut self.state().rollbacks.unwinding {
+            Some(unwinding) if !unwinding.in_flight.is_empty() => {
+                unwinding.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        })
+        .await;
         loop {
-            let next = std::future::poll_fn(|context| {
-                let mut state = self.state();
-                let rollbacks = &mut state.rollbacks;
-                match (rollbacks.armed.pop(), &mut rollbacks.unwinding) {
-                    (Some(armed), _) => Poll::Ready(Some(armed)),
-                    (None, Some(unwinding)) if !unwinding.in_flight.is_empty() => {
-                        unwinding.waker = Some(context.waker().clone());
-                        Poll::Pending
-                    }
-                    (None, _) => Poll::Ready(None),
-                }
-            });
-            let Some(armed) = next.await else { return };
+            let next = self.state().rollbacks.armed.pop();
+            let Some(armed) = next else { return };
             let undone = match armed.rollback.begin(&armed.value) {
                 None => Ok(()),
                 Some(Ok(undo)) => undo.await,
@@ -197,9 +259,29 @@ impl Shared {
         }
     }
 
+    /// Waits for the ends of children that the workflow had dropped. One that was never started, or is deleted, has ended.
+    fn dropped_children_ended(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        let dropped = std::mem::take(&mut self.state().rollbacks.dropped_children);
+        let run = self.clone();
+        let ends = dropped.into_iter().filter_map(move |op| {
+            let mut operation = Operation::new(Location::caller())?;
+            let child = run.child_id(op);
+            Some(async move {
+                let ended = poll_fn(|context| operation.poll(context, || Some(Kind::Watch(child.clone()))));
+                // It may end in any way, and an operation of this run is polled in its turn.
+                let _end = ended.await;
+            })
+        });
+        let ends = join_all(ends);
+        async move {
+            ends.await;
+        }
+    }
+
     /// Whether an operation is a step with a rollback, and under way.
     pub(crate) fn can_be_undone(&self, op: u64) -> bool {
-        self.with_open(op, |kind| matches!(kind, Kind::Step(step) if step.rollback.is_some())) == Some(true)
+        let state = self.state();
+        state.ops.get(&op).is_some_and(|slot| slot.completion.is_none() && is_kept(slot))
     }
 
     /// Whether the run is being unwound.

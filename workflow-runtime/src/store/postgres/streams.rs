@@ -85,7 +85,7 @@ const PAGE: &str = concat!(
     ", false),
         chunks.idx, chunks.value, writer.generation, writer.op, writer.step, writer.attempt, writer.epoch, ",
     discarded!("writer", "writers"),
-    "
+    ", chunks.id
      FROM @runs AS runs LEFT JOIN @streams AS streams ON streams.run = runs.key AND streams.name = $2
      LEFT JOIN @executions AS closer ON closer.key = streams.closer
      LEFT JOIN @runs AS closers ON closers.key = closer.run
@@ -318,7 +318,7 @@ fn chunk_row(row: &tokio_postgres::Row, index: u64) -> Result<ChunkRow> {
         }),
     };
     let discarded = writer.is_some() && get(row, 10)?;
-    Ok(ChunkRow { index, value: text(row, 4)?, writer, discarded })
+    Ok(ChunkRow { index, id: read::id(row, 11)?, value: text(row, 4)?, writer, discarded })
 }
 
 pub(super) async fn names(db: &Db, run: RunKey) -> Result<Vec<Arc<str>>, Error> {

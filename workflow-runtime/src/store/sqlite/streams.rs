@@ -243,7 +243,7 @@ pub(super) fn page(connection: &Connection, run: RunKey, name: &str, from: u64, 
     };
     let mut page = ChunkPage { rows: Vec::new(), length: stream.length, ended: over || stream.closed, gone: false };
     let mut statement = snapshot.prepare_cached(&format!(
-        "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, {DISCARDED}
+        "SELECT idx, value, executions.generation, op, step, attempt, executions.epoch, {DISCARDED}, chunks.id
          FROM chunks LEFT JOIN executions ON executions.key = writer
          LEFT JOIN runs AS writers ON writers.key = executions.run
          WHERE stream = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3"
@@ -275,7 +275,8 @@ fn chunk_row(row: &Row<'_>) -> Result<ChunkRow> {
         }),
     };
     let discarded = writer.is_some() && row.get(7)?;
-    Ok(ChunkRow { index: number(0)?, value: row.get(1)?, writer, discarded })
+    let id = u128::from_be_bytes(row.get(8)?);
+    Ok(ChunkRow { index: number(0)?, id, value: row.get(1)?, writer, discarded })
 }
 
 pub(super) fn names(connection: &Connection, run: RunKey) -> Result<Vec<Arc<str>>> {

@@ -25,6 +25,7 @@ struct Stream {
 
 #[derive(Debug)]
 struct Chunk {
+    id: u128,
     value: Arc<str>,
     writer: Option<Writer>,
 }
@@ -112,7 +113,7 @@ impl Streams {
         match &chunk.value {
             None => stream.closed = Some(writer),
             Some(value) if stream.ids.insert(chunk.id) => {
-                stream.chunks.push(Chunk { value: Arc::clone(value), writer });
+                stream.chunks.push(Chunk { id: chunk.id, value: Arc::clone(value), writer });
             }
             Some(_) => {}
         }
@@ -206,6 +207,7 @@ impl State {
             }
             page.rows.push(ChunkRow {
                 index,
+                id: chunk.id,
                 value: Arc::clone(&chunk.value),
                 writer: chunk.writer.as_ref().map(|writer| writer.execution.clone()),
                 discarded: chunk.writer.as_ref().is_some_and(|writer| self.streams.discarded(&self.runs, writer)),

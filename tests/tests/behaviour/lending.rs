@@ -1,0 +1,115 @@
+//! Steps that wait for other runs while nothing else could be executed for want of a permit.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use tokio::runtime::Handle;
+use workflow_runtime::{Error, Result, Run, Status, get_run, hook, step, workflow, writer};
+
+use crate::support::{Lab, Place, soon};
+
+#[step(retries = 0)]
+async fn noted(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    writer::<String>("names").write(&name).await
+}
+
+#[step(retries = 0)]
+fn blocks(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    Ok(())
+}
+
+#[workflow]
+async fn works(name: String) -> Result<String> {
+    hook::<()>().token(format!("go {name}")).await?;
+    noted(name.clone()).await?;
+    blocks(name.clone()).await?;
+    Ok(name)
+}
+
+/// Waits for a run in every way.
+async fn wait(way: String) -> Result<String> {
+    let run: Run<String> = get_run(format!("of {way}"));
+    match &*way {
+        "await" => run.await,
+        "outcome" => run.outcome().await?.result,
+        "events" => {
+            let events: Vec<_> = run.events().try_collect().await?;
+            assert!(!events.is_empty());
+            run.await
+        }
+        "stream" => {
+            let names: Vec<String> = run.stream::<String>("names").map_ok(|chunk| chunk.value).try_collect().await?;
+            Ok(names.concat())
+        }
+        "cancel" => Ok(run.cancel("enough").await?.to_string()),
+        "all" => {
+            // More than are polled together.
+            let runs = (0..40).map(|number| get_run::<String, Error>(format!("of all {number}")));
+            try_join_all(runs.map(IntoFuture::into_future)).await.map(|names| names.concat())
+        }
+        other => panic!("no way: {other}"),
+    }
+}
+
+#[step(retries = 0)]
+async fn waits(#[resource] lab: &Lab, way: String) -> Result<String> {
+    lab.note("waits");
+    let value = wait(way).await?;
+    lab.note("has waited");
+    Ok(value)
+}
+
+#[step(retries = 0)]
+fn blocks_and_waits(#[resource] lab: &Lab, way: String) -> Result<String> {
+    lab.note("waits");
+    Handle::current().block_on(wait(way))
+}
+
+#[workflow]
+async fn asks(way: String, blocking: bool) -> Result<String> {
+    if blocking { blocks_and_waits(way).await } else { waits(way).await }
+}
+
+async fn waits_in(place: Place, way: &str, blocking: bool) {
+    let lab = Lab::new();
+    let engine = place.builder(&lab).concurrency(1).blocking_concurrency(1).open().await.unwrap();
+    let names: Vec<String> = match way {
+        "all" => (0..40).map(|number| format!("all {number}")).collect(),
+        way => vec![way.to_owned()],
+    };
+    for name in &names {
+        engine.start(works, name.clone()).id(format!("of {name}")).await.unwrap();
+    }
+    let run = engine.start(asks, (way.to_owned(), blocking)).await.unwrap();
+    soon(lab.executed("waits", 1)).await;
+    if way != "cancel" {
+        for name in &names {
+            engine.resume_hook(format!("go {name}"), &()).hold_for(Duration::from_secs(60)).await.unwrap();
+        }
+    }
+    let expected = if way == "cancel" { "true".to_owned() } else { names.concat() };
+    assert_eq!(soon(&run).await.unwrap(), expected);
+    // What it has lent it has taken again, and given back at its end.
+    let last = engine.start(asks, (way.to_owned(), blocking)).await.unwrap();
+    assert_eq!(soon(&last).await.unwrap(), expected);
+    assert_eq!(last.status().await.unwrap(), Status::Completed);
+    drop(run);
+    engine.shutdown().await.unwrap();
+}
+
+on_each_store! {
+    async fn an_async_step_that_waits_for_a_run_lends_its_permit(place: Place) {
+        for way in ["await", "outcome", "events", "stream", "cancel", "all"] {
+            waits_in(place.clone(), way, false).await;
+        }
+    }
+
+    async fn a_blocking_step_that_waits_for_a_run_lends_its_permit(place: Place) {
+        for way in ["await", "outcome", "events", "stream", "cancel", "all"] {
+            waits_in(place.clone(), way, true).await;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Runs that wait for themselves, and children of children without an end.
+
+use std::sync::Arc;
+
+use workflow_runtime::store::{First, Letter, NewRun, Write};
+use workflow_runtime::{Code, Error, Result, Run, Status, get_run, hook, run_id, step, workflow};
+
+use crate::support::{Lab, Place, soon};
+
+#[workflow]
+async fn waits_for(run: Run<String>) -> Result<String> {
+    match run.await {
+        Err(error) if error.code() == Code::AwaitsItself => Ok(format!("{} {}", error.code(), error.is_fatal())),
+        other => other,
+    }
+}
+
+#[step(retries = 0)]
+async fn awaits_in_a_step(way: String, id: String) -> Result<String> {
+    let run: Run<String> = get_run(id);
+    let error = match &*way {
+        "await" => run.await.map(drop),
+        "outcome" => run.outcome().await.map(drop),
+        _ => run.cancel("by itself").await.map(drop),
+    };
+    Ok(error.map_or_else(|error| error.code().to_string(), |()| "it has ended".to_owned()))
+}
+
+#[step(retries = 0, queue = "itself")]
+async fn awaits_in_a_queue(id: String) -> Result<String> {
+    let run: Run<String> = get_run(id);
+    Ok(run.await.map_or_else(|error| error.code().to_string(), |_| "it has ended".to_owned()))
+}
+
+#[step(retries = 0)]
+async fn undoes(#[resource] lab: &Lab, was: String) -> Result<()> {
+    lab.note(&format!("undoes {was}"));
+    Ok(())
+}
+
+#[workflow]
+async fn asks(way: String) -> Result<String> {
+    let id = run_id().unwrap_or_default();
+    match &*way {
+        "queue" => awaits_in_a_queue(id).await,
+        "cancel" => {
+            awaits_in_a_step(way, id).rollback(undoes).await?;
+            hook::<String>().await
+        }
+        _ => awaits_in_a_step(way, id).await,
+    }
+}
+
+#[workflow]
+async fn without_end(count: u64) -> Result<u64> {
+    without_end(count + 1).await
+}
+
+/// Stores a run that is as deep as this already.
+async fn stored_at(place: &Place, depth: u32) {
+    let started = r#"{"started":{"seed":"00","args":0,"carried":{"inherited":{"depth":DEPTH}}}}"#;
+    let body: Arc<[u8]> = started.replace("DEPTH", &depth.to_string()).into_bytes().into();
+    let checksum = crc32fast::hash(&body);
+    let run = NewRun {
+        id: "deep".into(),
+        workflow: concat!(module_path!(), "::without_end").into(),
+        fingerprint: "".into(),
+        args_digest: [0; 32],
+        created_at: 1,
+        token: 1,
+        effects: None,
+        chunks: Vec::new(),
+        first: First::Letter(Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body }),
+    };
+    place.store().commit(&[Write::Create(run)]).await.unwrap();
+}
+
+on_each_store! {
+    async fn a_run_that_awaits_itself_gets_an_error_at_once(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(waits_for, engine.get_run("r")).id("r").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "awaits_itself true");
+    }
+
+    async fn a_step_that_awaits_its_own_run_gets_an_error_at_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("itself", 1).replay_every_turn().open().await.unwrap();
+        for way in ["await", "outcome", "queue"] {
+            let run = engine.start(asks, way.to_owned()).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), "awaits_itself");
+        }
+    }
+
+    async fn a_step_that_cancels_its_own_run_does_not_wait_for_its_end(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, "cancel".to_owned()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Cancelled);
+        assert_eq!(lab.notes(), ["undoes awaits_itself"]);
+    }
+
+    async fn a_recursion_without_an_end_comes_to_the_limit_of_its_depth(place: Place) {
+        stored_at(&place, 9_995).await;
+        let engine = place.open(&Lab::new()).await;
+        let run: Run<u64> = engine.get_run("deep");
+        let error = soon(&run).await.unwrap_err();
+        assert_eq!(error.code(), Code::Limit, "{error:?}");
+        // Five more were started.
+        let mut depth = 0;
+        let mut next = run.children().await.unwrap();
+        while let Some(id) = next.pop() {
+            let child: Run<u64, Error> = engine.get_run(id);
+            assert_eq!(child.status().await.unwrap(), Status::Failed);
+            depth += 1;
+            next = child.children().await.unwrap();
+        }
+        assert_eq!(depth, 5);
+    }
+}

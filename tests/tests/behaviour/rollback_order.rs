@@ -1,0 +1,334 @@
+//! In which order a run is undone, and what it waits for before.
+
+use std::time::Duration;
+
+use workflow_runtime::{Code, Error, Result, Run, cancellation, sleep, spawn, step, workflow};
+
+use crate::support::{Lab, Place, recorded, soon};
+
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[step(retries = 0)]
+async fn does(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 0)]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    lab.pass_gate(&name).await;
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 0, queue = "orders")]
+async fn queued(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    lab.pass_gate(&name).await;
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 0)]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.pass_gate(&format!("undo of {name}")).await;
+    lab.note(&format!("undoes {name}"));
+    Ok(())
+}
+
+#[step(retries = 0)]
+async fn fails_when(#[resource] lab: &Lab, gate: String) -> Result<String> {
+    lab.pass_gate(&gate).await;
+    Err(Error::fatal("out of stock"))
+}
+
+#[step(retries = 0)]
+async fn ends_when_asked(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("begins {name}"));
+    cancellation().cancelled().await;
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[workflow]
+async fn reserves_and_charges() -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    tokio::try_join!(gated("charge".into()).rollback(undoes), fails_when("fail".into()))?;
+    Ok(())
+}
+
+#[workflow]
+async fn reserves_and_is_charging(by_a_queue: bool) -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    match by_a_queue {
+        true => queued("charge".into()).rollback(undoes).await?,
+        false => gated("charge".into()).rollback(undoes).await?,
+    };
+    Ok(())
+}
+
+#[workflow]
+async fn is_asked_to_end() -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    ends_when_asked("charge".into()).rollback(undoes).await?;
+    Ok(())
+}
+
+#[workflow]
+async fn child(name: String) -> Result<()> {
+    does(name).rollback(undoes).await?;
+    sleep(FOREVER).await;
+    Ok(())
+}
+
+#[workflow]
+async fn passes_on(name: String) -> Result<()> {
+    child(name).await
+}
+
+#[workflow]
+async fn has_a_child() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    passes_on("b".into()).await
+}
+
+#[workflow]
+async fn drops_a_child() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    tokio::try_join!(child("b".into()), fails_when("fail".into()))?;
+    Ok(())
+}
+
+#[workflow]
+async fn has_lost_interest_in_a_child() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    tokio::select! {
+        end = child("b".into()) => end?,
+        _ = gated("enough".into()) => {}
+    }
+    fails_when("fail".into()).await.map(drop)
+}
+
+#[workflow]
+async fn leaves_a_child() -> Result<()> {
+    does("a".into()).rollback(undoes).await?;
+    let child = spawn(child("b".into()).abandon());
+    fails_when("fail".into()).await?;
+    child.await
+}
+
+#[workflow]
+async fn drops_two_steps_and_goes_on(generation: u32) -> Result<()> {
+    if generation == 1 {
+        return Ok(());
+    }
+    tokio::select! {
+        _ = gated("x".into()).rollback(undoes) => {}
+        _ = gated("y".into()).rollback(undoes) => {}
+        done = does("quick".into()) => drop(done?),
+    }
+    drops_two_steps_and_goes_on(1).continue_as_new().await
+}
+
+#[workflow]
+async fn holds_the_permit() -> Result<()> {
+    gated("other".into()).await.map(drop)
+}
+
+#[workflow]
+async fn waits_for_a_permit() -> Result<()> {
+    gated("charge".into()).rollback(undoes).await.map(drop)
+}
+
+fn undone(lab: &Lab) -> Vec<String> {
+    lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect()
+}
+
+fn open_gates(lab: &Lab, names: &[&str]) {
+    names.iter().for_each(|name| lab.open_gate(name));
+}
+
+/// Asks for the end of a run, twice, without waiting for it.
+fn cancel_twice<T: Send + 'static>(run: &Run<T>) -> [tokio::task::JoinHandle<Result<bool>>; 2] {
+    ["first", "second"].map(|reason| {
+        let run = run.clone();
+        tokio::spawn(async move { run.cancel(reason).await })
+    })
+}
+
+/// Kills the engine while the run waits for its child, which waits for its own rollback, and goes on with another one.
+async fn dies_while_it_waits(place: &Place, lab: &Lab, evict_after: Duration) {
+    let open = || async {
+        place.builder(lab).evict_after(evict_after).replay_every_turn().open().await.expect("the engine opens")
+    };
+    let engine = open().await;
+    let run = engine.start(has_a_child, ()).id("r").await.unwrap();
+    soon(lab.executed("does b", 1)).await;
+    let cancels = cancel_twice(&run);
+    recorded(place, "r", "unwinds").await;
+    drop((run, engine));
+    for cancel in cancels {
+        cancel.abort();
+        let _ = cancel.await;
+    }
+    let engine = open().await;
+    let run: Run<()> = engine.get_run("r");
+    let cancels = cancel_twice(&run);
+    assert!(undone(lab).is_empty());
+    open_gates(lab, &["undo of a", "undo of b"]);
+    for cancel in cancels {
+        assert!(soon(cancel).await.unwrap().unwrap());
+    }
+    assert_eq!(soon(run).await.unwrap_err().code(), Code::Cancelled);
+    assert_eq!(undone(lab), ["undoes b", "undoes a"]);
+}
+
+on_each_store! {
+    async fn a_step_that_is_under_way_at_the_failure_is_undone_before_those_that_have_ended(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_charges, ()).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        lab.open_gate("fail");
+        recorded(&place, "r", "unwinds").await;
+        assert!(undone(&lab).is_empty(), "it waits for the charge");
+        lab.open_gate("charge");
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_cancel_waits_for_what_is_under_way_and_a_second_one_changes_nothing(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_is_charging, false).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        let cancels = cancel_twice(&run);
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("charge");
+        for cancel in cancels {
+            assert!(soon(cancel).await.unwrap().unwrap());
+        }
+        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_step_with_a_rollback_is_asked_to_end_by_its_cancellation(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(is_asked_to_end, ()).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        assert_eq!(undone(&lab), ["undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_step_with_a_rollback_that_waits_for_a_permit_is_not_begun_any_more(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).concurrency(1).replay_every_turn().open().await.unwrap();
+        open_gates(&lab, &["undo of reserve", "undo of charge", "charge"]);
+        let other = engine.start(holds_the_permit, ()).await.unwrap();
+        soon(lab.executed("begins other", 1)).await;
+        let run = engine.start(waits_for_a_permit, ()).id("r").await.unwrap();
+        recorded(&place, "r", "gated").await;
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        lab.open_gate("other");
+        soon(other).await.unwrap();
+        assert_eq!(lab.notes(), ["begins other", "does other"]);
+    }
+
+    async fn a_step_of_a_queue_that_is_under_way_is_undone_first(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("orders", 1).replay_every_turn().open().await.unwrap();
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let run = engine.start(reserves_and_is_charging, true).id("r").await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        let cancels = cancel_twice(&run);
+        recorded(&place, "r", "unwinds").await;
+        let step = run.children().await.unwrap().pop().unwrap();
+        recorded(&place, &step, "unwinds").await;
+        lab.open_gate("charge");
+        for cancel in cancels {
+            assert!(soon(cancel).await.unwrap().unwrap());
+        }
+        assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_step_of_a_queue_that_is_not_begun_never_is(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("orders", 1).replay_every_turn().open().await.unwrap();
+        open_gates(&lab, &["undo of reserve", "undo of charge"]);
+        let first = engine.start(reserves_and_is_charging, true).await.unwrap();
+        soon(lab.executed("begins charge", 1)).await;
+        let second = engine.start(reserves_and_is_charging, true).id("r").await.unwrap();
+        recorded(&place, "r", "queued").await;
+        let cancels = cancel_twice(&second);
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("charge");
+        for cancel in cancels {
+            assert!(soon(cancel).await.unwrap().unwrap());
+        }
+        soon(first).await.unwrap();
+        assert_eq!((lab.count("begins charge"), undone(&lab)), (1, vec!["undoes reserve".to_owned()]));
+    }
+
+    async fn the_rollbacks_of_children_come_before_those_of_their_parent_also_after_a_crash(place: Place) {
+        dies_while_it_waits(&place, &Lab::new(), FOREVER).await;
+    }
+
+    async fn a_run_that_waits_for_the_rollbacks_of_its_children_may_leave_memory(place: Place) {
+        dies_while_it_waits(&place, &Lab::new(), Duration::ZERO).await;
+    }
+
+    async fn a_child_that_a_failure_has_dropped_is_undone_before_its_parent(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(drops_a_child, ()).id("r").await.unwrap();
+        soon(lab.executed("does b", 1)).await;
+        open_gates(&lab, &["fail", "undo of a"]);
+        recorded(&place, "r", "unwinds").await;
+        assert!(undone(&lab).is_empty());
+        lab.open_gate("undo of b");
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(undone(&lab), ["undoes b", "undoes a"]);
+    }
+
+    async fn a_child_that_was_dropped_long_before_is_undone_before_its_parent(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(has_lost_interest_in_a_child, ()).id("r").await.unwrap();
+        soon(lab.executed("does b", 1)).await;
+        open_gates(&lab, &["enough", "fail", "undo of a"]);
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("undo of b");
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(undone(&lab), ["undoes b", "undoes a"]);
+    }
+
+    async fn a_child_that_is_abandoned_is_not_waited_for(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(leaves_a_child, ()).id("r").await.unwrap();
+        soon(lab.executed("does b", 1)).await;
+        open_gates(&lab, &["fail", "undo of a"]);
+        assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
+        assert_eq!(undone(&lab), ["undoes a"]);
+    }
+
+    async fn what_a_generation_has_dropped_is_undone_last_first_before_the_next_one_begins(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of x", "undo of y"]);
+        let run = engine.start(drops_two_steps_and_goes_on, 0).id("r").await.unwrap();
+        for step in ["begins x", "begins y"] {
+            soon(lab.executed(step, 1)).await;
+        }
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("x");
+        recorded(&place, "r", r#""completed""#).await;
+        lab.open_gate("y");
+        soon(run).await.unwrap();
+        assert_eq!(undone(&lab), ["undoes y", "undoes x"]);
+    }
+}
