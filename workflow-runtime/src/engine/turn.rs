@@ -519,7 +519,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
                 if let Some(at) = armed {
                     engine.timers.disarm(live.key, op, at);
                 }
-                if armed.is_some() || live.give_up_attempt(op) {
+                if armed.is_some() || (seat.core.shared().is_failing() && live.give_up_attempt(op)) {
                     overdue.extend(given_up(engine, seat, op));
                 }
             }

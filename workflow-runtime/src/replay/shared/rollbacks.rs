@@ -185,12 +185,16 @@ impl Shared {
             let is_begun = slot.event < state.event;
             match &slot.kind {
                 Kind::Step(step) if is_begun && is_kept(slot) => {
-                    if live {
+                    // What a workflow has dropped that succeeds is not stopped, but for its further attempts.
+                    if live && (fails || step.not_before > 0) {
                         match (step.is_here(), not_begun.contains(&op)) {
-                            (false, _) => state.effects.stopped.push(self.child_id(op)),
+                            (false, _) if fails => state.effects.stopped.push(self.child_id(op)),
+                            (false, _) => {}
                             (true, true) => state.actions.push(Action::Decline(op)),
                             (true, false) => state.actions.push(Action::GiveUp(op)),
                         }
+                    } else if not_begun.contains(&op) {
+                        state.actions.push(Action::Dispatch(op));
                     }
                     in_flight.insert(op);
                     continue;
@@ -282,6 +286,11 @@ impl Shared {
     pub(crate) fn can_be_undone(&self, op: u64) -> bool {
         let state = self.state();
         state.ops.get(&op).is_some_and(|slot| slot.completion.is_none() && is_kept(slot))
+    }
+
+    /// Whether the run is being unwound since it has failed or was cancelled.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.unwinds_to(), Some(End::Failed(_) | End::Cancelled(_)))
     }
 
     /// Whether the run is being unwound.
