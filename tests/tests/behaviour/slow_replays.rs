@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
-use workflow_runtime::store::{Failed, Outcome, Ownership, Store, Write};
+use workflow_runtime::store::{Answer, Failed, Ownership, Store, Write};
 use workflow_runtime::{Error, Result, Run, hook, step, workflow};
 
 use crate::support::{Lab, soon};
@@ -46,7 +46,7 @@ impl SlowJournals {
 }
 
 impl Store for SlowJournals {
-    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Outcome>, Failed>> {
+    fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         self.inner.commit(group)
     }
 
