@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error};
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -29,6 +30,16 @@ impl Payload {
     /// `null`.
     pub(crate) fn null() -> Self {
         Payload(Arc::from(RawValue::NULL.to_owned()))
+    }
+
+    /// SHA-256 of the value, whatever the order of the keys in its objects.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        match Node::of(self.as_str()) {
+            Some(node) => node.hash(&mut hash),
+            None => hash.update(self.as_str()),
+        }
+        hash.finalize().into()
     }
 
     /// Whether both are the same value, whatever the order of the keys in their objects and of the elements of a set: hash
@@ -117,6 +128,32 @@ impl Node {
                 is_comparable && shared.all(|(one, other)| one.resembles(other))
             }
             _ => false,
+        }
+    }
+
+    /// Each text is preceded by its length and each list by its number, so that no two values are the same bytes.
+    fn hash(&self, hash: &mut Sha256) {
+        let number = |hash: &mut Sha256, kind: u8, number: usize| {
+            hash.update([kind]);
+            hash.update((number as u64).to_be_bytes());
+        };
+        match self {
+            Node::Leaf(text) => {
+                number(hash, 0, text.len());
+                hash.update(&**text);
+            }
+            Node::Array(elements) => {
+                number(hash, 1, elements.len());
+                elements.iter().for_each(|element| element.hash(hash));
+            }
+            Node::Object(fields) => {
+                number(hash, 2, fields.len());
+                for (key, value) in fields {
+                    number(hash, 0, key.len());
+                    hash.update(key);
+                    value.hash(hash);
+                }
+            }
         }
     }
 

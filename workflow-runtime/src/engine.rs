@@ -49,6 +49,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -64,9 +65,10 @@ pub(crate) use self::end::{Finished, awaits_itself};
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
 pub(crate) use self::repair::At;
-pub(crate) use self::scope::{InStep, attempt_writer, current, finish, in_this_step, inherited, suspend};
+pub(crate) use self::scope::{InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, suspend};
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::streams::AttemptWriter;
+pub(crate) use self::suspended::Which;
 
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
@@ -140,6 +142,7 @@ pub(crate) struct Settings {
     callbacks: Callbacks,
     telemetry: Telemetry,
     retention: Retention,
+    keep_deliveries: Duration,
 }
 
 /// What the engine's tasks share.

@@ -47,9 +47,11 @@ pub enum Code {
     HookFinished,
     /// The token belongs to another hook.
     HookConflict,
-    /// Nothing is suspended under this label.
+    /// Another payload was delivered to the token under this idempotency key.
+    KeyReused,
+    /// Nothing of the run is suspended under this label or id, or not any more.
     NotSuspended,
-    /// Somebody else has resumed it.
+    /// It was resumed before.
     AlreadyResumed,
     /// An attempt of a step that has suspended itself or has ended its run is to return this.
     Suspended,
@@ -119,6 +121,7 @@ impl Code {
             Code::HookDisposed => "hook_disposed",
             Code::HookFinished => "hook_finished",
             Code::HookConflict => "hook_conflict",
+            Code::KeyReused => "key_reused",
             Code::NotSuspended => "not_suspended",
             Code::AlreadyResumed => "already_resumed",
             Code::Suspended => "suspended",

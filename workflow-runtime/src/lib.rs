@@ -215,7 +215,7 @@ pub use self::store::Status;
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use self::store::Transaction;
 pub use self::stream::{Chunk, ChunkWriter, Reader};
-pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend};
+pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend, suspend_data};
 pub use self::trace::TracingOptions;
 pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 

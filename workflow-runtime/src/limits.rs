@@ -27,6 +27,10 @@ pub(crate) const CLEANING_RUNS: usize = 100;
 pub(crate) const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
 /// How long the others have the store for themselves between two such transactions.
 pub(crate) const CLEANING_PAUSE: Duration = Duration::from_millis(20);
+/// How long what is sent again after a doubt is recognised, be it a payload without a key or a letter.
+pub(crate) const RESEND_KEYS_KEPT: Duration = Duration::from_secs(3_600);
+/// How long a delivery with a key is known after the run's end, unless the builder says otherwise.
+pub(crate) const DELIVERIES_KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How often who waits for something of a run that may be deleted before it begins looks whether it is there.
 pub(crate) const UNSTARTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Operations of one run that may be outstanding (steps not finished, timers not due) at the same time.

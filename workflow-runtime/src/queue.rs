@@ -13,7 +13,7 @@ use crate::catalog::Described;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error};
 use crate::registry::{Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, registry};
-use crate::replay::{ChildRequest, Completion, Kind, Operation, Origin, Place, StepRequest};
+use crate::replay::{ChildRequest, Completion, Identity, Kind, Operation, Origin, Place, StepRequest};
 
 const PREFIX: &str = "queue:";
 
@@ -60,23 +60,26 @@ struct Call {
     /// Whether the run that calls it undoes it if it does not succeed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     undoable: bool,
+    /// The generation of the run and the operation.
+    place: (u64, u64),
 }
 
 /// The run that executes a call.
 pub(crate) fn request(
     workflow: &'static WorkflowDefinition,
     step: &StepRequest,
-    run: &str,
-    key: String,
+    run: &Identity,
+    op: u64,
 ) -> Result<ChildRequest, Error> {
     let call = Call {
         step: step.definition.source.id.to_owned(),
         input: step.input.clone(),
         policy: step.policy.as_ref().clone(),
         name: step.name.as_deref().map(str::to_owned),
-        run: run.to_owned(),
-        key,
+        run: run.run.to_string(),
+        key: run.key(op),
         undoable: step.rollback.is_some(),
+        place: (run.generation, op),
     };
     Ok(ChildRequest {
         definition: workflow,
@@ -99,7 +102,7 @@ fn body(args: &Payload) -> Result<RunFuture, Error> {
         not_before: 0,
         rollback: None,
         place: Place::Here,
-        origin: Some(Origin { run: call.run.into(), key: call.key.into(), undoable: call.undoable }),
+        origin: Some(Origin { run: call.run.into(), key: call.key.into(), undoable: call.undoable, place: call.place }),
         suspensions: None,
     };
     let operation = Operation::new(Location::caller())

@@ -18,5 +18,5 @@ pub(crate) use self::operation::{
     Received, Rollback, StartedChild, StepRequest, Suspension,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Continued, Effects, Host, Identity, Shared, closed_already, current, full,
+    Action, Chunk, Continued, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,
 };

@@ -19,7 +19,8 @@ use crate::error::Result;
 ///
 /// [`Code::HookNotFound`](crate::Code::HookNotFound) if there is no such token (yet),
 /// [`Code::HookDisposed`](crate::Code::HookDisposed) if its hook was dropped,
-/// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended. A payload that does not fit the hook's type is
+/// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended,
+/// [`Code::KeyReused`](crate::Code::KeyReused) if another payload was delivered to it under the key. A payload that does not fit the hook's type is
 /// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process; sent from another
 /// one it is accepted, and the process that executes the run leaves it unread and logs why. The hook stays open.
 ///
@@ -41,16 +42,25 @@ pub struct ResumeHook {
     pub(crate) token: String,
     pub(crate) payload: Result<Payload>,
     pub(crate) idempotency_key: Option<String>,
+    /// What tells it from another delivery under its key, if not the payload.
+    pub(crate) content: Option<[u8; 32]>,
     pub(crate) hold_for: Option<Duration>,
 }
 
 impl ResumeHook {
     pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Client>, token: String, payload: &T) -> Self {
         let payload = codec::encode("the payload", payload);
-        ResumeHook { engine, token, payload, idempotency_key: None, hold_for: None }
+        ResumeHook { engine, token, payload, idempotency_key: None, content: None, hold_for: None }
     }
 
-    /// Names this delivery: another one with this key to this token's run is accepted and dropped.
+    /// Names this delivery to the token: sent again it is accepted and delivers nothing, whichever hook or run has the token by
+    /// then. So it can be repeated until there is an answer. A key is known until 7 days after the end of the run that got the
+    /// payload ([`Builder::keep_deliveries`](crate::Builder::keep_deliveries)), also if that run is deleted; of a payload that
+    /// is [held](ResumeHook::hold_for) and that no hook has taken, as long as it is held. A delivery that is refused leaves its
+    /// key unused.
+    ///
+    /// Another payload under the same key is [`Code::KeyReused`](crate::Code::KeyReused). The order of the keys of JSON objects
+    /// does not count, that of the elements of arrays does, and so does that of a `HashSet`.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self

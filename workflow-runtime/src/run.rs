@@ -298,8 +298,9 @@ impl<T, E> Run<T, E> {
         Fork::new(self.engine.clone(), self.clone(), event)
     }
 
-    /// What the run is [suspended](crate::suspend) for, by label: what its workflow waits for and what its steps do, those
-    /// that are executed for a queue included. Nothing if it has ended.
+    /// What the run is [suspended](crate::suspend) for: what its workflow waits for and what its steps do, those that are
+    /// executed for a queue included; and then what the runs are suspended for that it has started as its children, and these
+    /// as theirs, unless they have ended. Those are resumed by themselves: `get_run(suspended.run).resume(&data).of(suspended.id)`.
     ///
     /// # Errors
     ///

@@ -14,6 +14,7 @@ mod requests;
 mod rows;
 mod size;
 mod sqlite;
+mod tokens;
 mod words;
 mod writes;
 
@@ -37,16 +38,16 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Ended, Expired, Portion};
 pub use self::requests::{
-    AppendChunk, Claim, Clean, Delete, Deliver, Noticed, Post, Release, Reopen, Unstick, UnstickRun,
+    AppendChunk, Claim, Clean, Delete, Deliver, Keep, Noticed, Post, Release, Reopen, Unstick, UnstickRun,
 };
 pub use self::rows::{
-    About, Attributes, ChunkPage, ChunkRow, Execution, Fence, InboxRow, JournalRow, Notice, OpenTokens, RunRow, Status,
-    TokenLabel, TokenRow, TokenState,
+    About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
+    OpenTokens, RunRow, Status, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{SqliteStore, Synchronous};
 pub use self::writes::{
-    Child, Close, Continuation, Effects, Failed, First, Letter, Message, NewChunk, NewRun, Open, RowChange, Settle,
-    Turn, Watch, Write,
+    Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun, Open,
+    RowChange, Settle, Turn, Watch, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -179,8 +180,16 @@ pub trait Store: Send + Sync + 'static {
     /// was deleted.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
 
-    /// The open tokens of a run and of its children, by their names.
+    /// The open tokens of a run and of its descendants by way of runs that have not ended, by their names.
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>>;
+
+    /// A delivery that was [accepted](Write::Deliver) by a token under a key, if that is still known at this time.
+    fn delivery<'a>(
+        &'a self,
+        token: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>>;
 
     /// A token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;

@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
         let until = store.ended_before(status, most).await?;
         expired.extend(until.map(|until| Expired { status, until }));
     }
-    let clean = [Write::Clean(Clean { expired, now: 0, runs: 2, most: PART })];
+    let clean = [Write::Clean(Clean { expired, now: 0, letters_before: 0, runs: 2, most: PART })];
     // A transaction of the life before may still be there, and with it the only one who cleans.
     let ended = || engine.runs().status(Status::Completed).status(Status::Failed);
     while ended().count().await?.values().sum::<u64>() > 3 {

@@ -146,6 +146,20 @@ async fn is_cancelled(run: &Run<impl serde::de::DeserializeOwned + Send + 'stati
 }
 
 on_each_store! {
+    async fn a_cancelled_run_leaves_no_letters_but_its_start(place: Place) {
+        let lab = Lab::new();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run = client.start(naps, ()).id("r").await.unwrap();
+        run.wake_up().await.unwrap();
+        let cancels = [run.clone(), run.clone()].map(|run| tokio::spawn(async move { run.cancel("enough").await }));
+        soon(async { while place.inbox("r").await < 4 { tokio::task::yield_now().await } }).await;
+        let _engine = place.open(&lab).await;
+        for cancel in cancels {
+            assert!(soon(cancel).await.unwrap().unwrap());
+        }
+        assert_eq!(place.inbox("r").await, 1, "a retry begins with it");
+    }
+
     async fn a_cancelled_run_ends_at_once_and_says_why(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();

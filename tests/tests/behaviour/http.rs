@@ -285,6 +285,49 @@ on_each_store! {
         assert!(run.cancel("enough").await.unwrap());
     }
 
+    async fn a_request_with_a_key_is_delivered_once(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_two, ()).await.unwrap();
+        let path = published(&lab).await;
+        let sends = |key: &'static str, body: &'static str, at: &'static str| {
+            let request = hyper::Request::post(&*path).header("Idempotency-Key", key).header("date", at);
+            server.send(request, body)
+        };
+        for at in ["monday", "tuesday"] {
+            assert_eq!(sends("k", "one", at).await.status(), StatusCode::OK);
+        }
+        assert_eq!(sends("k", "two", "monday").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(sends("l", "two", "monday").await.status(), StatusCode::OK);
+        lab.open_gate("dropped");
+        assert_eq!(soon(&run).await.unwrap(), ["one", "two"]);
+        assert_eq!(sends("l", "two", "wednesday").await.status(), StatusCode::OK, "it was accepted");
+        assert_eq!(sends("l", "three", "monday").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(sends("m", "three", "monday").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(server.post(&path, "three").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(sends("", "three", "monday").await.status(), StatusCode::BAD_REQUEST);
+        run.delete().await.unwrap();
+        assert_eq!(sends("l", "two", "thursday").await.status(), StatusCode::ACCEPTED);
+        assert_eq!(sends("m", "three", "monday").await.status(), StatusCode::NOT_FOUND);
+    }
+
+    async fn a_request_that_is_sent_again_gets_the_answer_to_the_first(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let server = Server::start(&engine).await;
+        let run = engine.start(takes_one_and_answers, ()).await.unwrap();
+        let path = published(&lab).await;
+        let sends = || server.send(hyper::Request::post(&*path).header("idempotency-key", "k"), "x");
+        let (first, second) = futures::join!(sends(), sends());
+        soon(&run).await.unwrap();
+        let third = sends().await;
+        let statuses = [first.status(), second.status(), third.status()];
+        assert!(statuses.iter().all(|status| *status == statuses[0]), "{statuses:?}");
+        let texts = [text(first).await, text(second).await, text(third).await];
+        assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
+    }
+
     async fn a_body_that_is_too_large_is_refused(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

@@ -93,7 +93,8 @@ impl Arena {
             Ok(()) => true,
             Err(error) => {
                 let code = error.code();
-                assert!([Code::HookNotFound, Code::HookDisposed, Code::HookFinished].contains(&code), "{error:?}");
+                let refused = [Code::HookNotFound, Code::HookDisposed, Code::HookFinished, Code::KeyReused];
+                assert!(refused.contains(&code), "{error:?}");
                 false
             }
         }

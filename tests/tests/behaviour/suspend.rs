@@ -1,12 +1,14 @@
 //! Runs that suspend themselves, and runs that end early.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
+use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Keep, Letter, Write};
 use workflow_runtime::{
-    Code, Error, Result, Run, Status, durable, finish, hook, sleep, spawn, step, step_info, suspend, timeout, workflow,
-    writer,
+    Code, Error, Result, Run, Status, durable, finish, hook, sleep, spawn, step, step_info, suspend, suspend_data,
+    timeout, workflow, writer,
 };
 
 use crate::support::{Lab, ManualClock, recorded, soon};
@@ -80,6 +82,66 @@ async fn asks_elsewhere(question: String) -> Result<u32> {
 async fn undone(#[resource] lab: &Lab) -> Result<()> {
     lab.note("undone");
     Ok(())
+}
+
+/// Says what it had asked when it was resumed.
+#[step]
+async fn remembers(#[resource] lab: &Lab) -> Result<(String, String)> {
+    let asked: Option<String> = suspend_data()?;
+    let number = lab.note("remembers");
+    if number == 2 {
+        assert_eq!(asked.as_deref(), Some("question 1"));
+        return suspend::<(String, String)>(&"question 2".to_owned()).label("second").await;
+    }
+    let first: String = suspend(&format!("question {number}")).await?;
+    Ok((asked.unwrap_or_default(), first))
+}
+
+#[step(queue = "people")]
+async fn remembers_elsewhere(#[resource] lab: &Lab) -> Result<String> {
+    lab.note("elsewhere");
+    let answer: String = suspend(&"elsewhere?".to_owned()).await?;
+    Ok(format!("{:?} {answer}", suspend_data::<String>()?))
+}
+
+#[workflow]
+async fn remembering() -> Result<(String, String)> {
+    assert_eq!(suspend_data::<String>()?, None);
+    remembers().await
+}
+
+#[workflow]
+async fn remembering_elsewhere() -> Result<String> {
+    remembers_elsewhere().await
+}
+
+/// Two questions under one label, of which the first is given up if `seconds` is not 0.
+#[workflow]
+async fn asks_in_turn(seconds: u64) -> Result<Vec<u32>> {
+    let first = suspend::<u32>(&"first".to_owned()).label("question").into_future();
+    let first = match seconds {
+        0 => Some(first.await?),
+        _ => timeout(Duration::from_secs(seconds), first).await.ok().transpose()?,
+    };
+    let second = suspend::<u32>(&"second".to_owned()).label("question").await?;
+    Ok(first.into_iter().chain([second]).collect())
+}
+
+#[workflow]
+async fn asks_as_a_child(name: String) -> Result<u32> {
+    suspend::<u32>(&name).label("child's").await
+}
+
+#[workflow]
+async fn asks_as_a_grandchild() -> Result<u32> {
+    asks_as_a_child("grandchild".into()).await
+}
+
+#[workflow]
+async fn asks_by_its_children() -> Result<Vec<u32>> {
+    let own = suspend::<u32>(&"own".to_owned()).label("own").into_future();
+    let (own, child, grandchild) = futures::join!(own, asks_as_a_child("child".into()), asks_as_a_grandchild());
+    Ok(vec![own?, child?, grandchild?])
 }
 
 #[workflow]
@@ -398,10 +460,152 @@ on_each_store! {
         soon(async { while engine.get_hook("after it was given up").await.is_err() { tokio::task::yield_now().await } }).await;
         assert_eq!(labels(&run).await, [""; 0]);
         let error = run.resume(&yes()).label("given up").await.unwrap_err();
-        assert_eq!(error.code(), Code::AlreadyResumed, "{error:?}");
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        assert!(format!("{error:?}").contains("given up before it was resumed"), "{error:?}");
         engine.resume_hook("after it was given up", &()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "nobody answered");
         assert_eq!(lab.count("given up"), 1);
+    }
+
+    async fn a_suspension_is_resumed_by_its_id_and_no_other_one_by_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
+        let first = run.suspended().await.unwrap().remove(0);
+        assert_eq!((&*first.label, &*first.run, first.step.as_deref()), ("question", "r", None));
+        assert_eq!(first.id.split('.').count(), 3, "generation, operation and number: {}", first.id);
+        let click = |value: u32, id: &str| run.resume(&value).of(id).into_future();
+        click(1, &first.id).await.unwrap();
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        let second = run.suspended().await.unwrap().remove(0);
+        assert_ne!(second.id, first.id);
+        click(1, &first.id).await.unwrap();
+        let error = click(2, &first.id).await.unwrap_err();
+        assert_eq!(error.code(), Code::AlreadyResumed, "{error:?}");
+        assert_eq!(run.suspended().await.unwrap().remove(0), second, "the second question waits");
+        let error = click(2, "0.99.1").await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        click(2, &second.id).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), [1, 2]);
+        click(1, &first.id).await.unwrap();
+        click(2, &second.id).await.unwrap();
+        assert_eq!(click(3, &second.id).await.unwrap_err().code(), Code::AlreadyResumed);
+        // Another run of the same id has questions of the same ids.
+        run.delete().await.unwrap();
+        assert_eq!(click(1, &first.id).await.unwrap_err().code(), Code::RunNotFound);
+        let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
+        let again = run.suspended().await.unwrap().remove(0);
+        run.resume(&1u32).of(again.id).await.unwrap();
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        assert!(run.cancel("enough").await.unwrap());
+    }
+
+    async fn a_suspension_that_was_given_up_says_so(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
+        let engine = place.open_at(&lab, &clock).await;
+        let run = engine.start(asks_in_turn, 60).await.unwrap();
+        let first = run.suspended().await.unwrap().remove(0);
+        clock.set(70_000);
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        let error = run.resume(&1u32).of(first.id).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        assert!(format!("{error:?}").contains("given up before it was resumed"), "{error:?}");
+        run.resume(&2u32).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), [2]);
+    }
+
+    async fn each_suspension_of_a_step_has_an_id_of_its_own(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(twice, ()).await.unwrap();
+        assert_eq!(waits_for(&run, 1).await, ["first"]);
+        let first = run.suspended().await.unwrap().remove(0);
+        assert!(first.step.as_deref().is_some_and(|step| step.ends_with("::asks_inside")), "{first:?}");
+        run.resume(&3u32).of(first.id.clone()).await.unwrap();
+        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
+        let second = run.suspended().await.unwrap().remove(0);
+        assert_ne!(second.id, first.id);
+        assert_eq!(run.resume(&4u32).of(first.id).await.unwrap_err().code(), Code::AlreadyResumed);
+        run.resume(&4u32).of(second.id).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 8);
+    }
+
+    async fn a_value_that_does_not_fit_leaves_the_id_to_one_that_does(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
+        let first = run.suspended().await.unwrap().remove(0);
+        // As from a process that does not know the type.
+        let store = place.store();
+        let row = store.run("r").await.unwrap().unwrap();
+        let (token, _) = store.open_tokens(row.key).await.unwrap().remove(0);
+        let body: Arc<[u8]> = serde_json::to_vec(&serde_json::json!({"payload": {"op": 0, "value": "one"}})).unwrap().into();
+        let letter = Letter { dedupe: None, arrived_at: 1, format: 1, checksum: crc32fast::hash(&body), body };
+        let now = row.created_at;
+        let scope = Some(Arc::from(token.strip_suffix("question").unwrap()));
+        let (key, asked) = (Arc::from(&*first.id), Some(Arc::from(&*first.id)));
+        let (keep, digest) = (Keep::FromEnd(1_000), [1; 32]);
+        let misfit = Deliver { token: token.clone(), letter, key, scope, since: 0, digest, keep, asked, hold_until: None, now };
+        assert_eq!(store.commit(&[Write::Deliver(misfit)]).await.unwrap(), [Answer::Deliver(DeliverAnswer::Committed)]);
+        soon(async {
+            while run.resume(&1u32).of(first.id.clone()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
+        run.resume(&2u32).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), [1, 2]);
+    }
+
+    async fn a_step_that_is_resumed_knows_what_it_had_asked(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
+        let run = engine.start(remembering, ()).id("r").await.unwrap();
+        waits_for(&run, 1).await;
+        run.resume("one").await.unwrap();
+        soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
+        // Also after the process.
+        engine.shutdown().await.unwrap();
+        let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
+        let run: Run<(String, String)> = engine.get_run("r");
+        run.resume(&("a", "b")).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), ("question 2".to_owned(), "one".to_owned()));
+        let run = engine.start(remembering_elsewhere, ()).await.unwrap();
+        waits_for(&run, 1).await;
+        run.resume("yes").await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), r#"Some("elsewhere?") yes"#);
+    }
+
+    async fn a_parent_shows_what_its_children_are_suspended_for(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_by_its_children, ()).id("parent").await.unwrap();
+        waits_for(&run, 3).await;
+        let suspended = run.suspended().await.unwrap();
+        assert_eq!((&*suspended[0].run, &*suspended[0].label), ("parent", "own"));
+        let error = run.resume(&1u32).label("child's").await.unwrap_err();
+        assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
+        run.resume(&1u32).await.unwrap();
+        for suspended in &suspended[1..] {
+            let value = if suspended.payload == "child" { 2u32 } else { 3 };
+            let child: Run<u32> = engine.get_run(suspended.run.clone());
+            child.resume(&value).of(suspended.id.clone()).await.unwrap();
+        }
+        assert_eq!(soon(&run).await.unwrap(), [1, 2, 3]);
+        assert_eq!(run.suspended().await.unwrap(), []);
+    }
+
+    async fn a_step_of_a_queue_is_resumed_by_its_id(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
+        let run = engine.start(elsewhere, ()).id("r").await.unwrap();
+        waits_for(&run, 1).await;
+        let asked = run.suspended().await.unwrap().remove(0);
+        assert!(asked.run == "r" && asked.step.as_deref().is_some_and(|step| step.ends_with("::asks_elsewhere")), "{asked:?}");
+        run.resume(&9u32).of(asked.id.clone()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 9);
+        run.resume(&9u32).of(asked.id.clone()).await.unwrap();
+        assert_eq!(run.resume(&8u32).of(asked.id).await.unwrap_err().code(), Code::AlreadyResumed);
     }
 
     async fn a_suspended_step_is_not_undone(place: Place) {

@@ -33,6 +33,9 @@ macro_rules! forward_reads {
             fn open_tokens['a](
                 run: ::workflow_runtime::store::RunKey
             ) -> Vec<(::std::sync::Arc<str>, ::workflow_runtime::store::TokenRow)>;
+            fn delivery['a](
+                token: &'a str, key: &'a str, now: u64
+            ) -> Option<::workflow_runtime::store::DeliveryRow>;
             fn token['a](token: &'a str) -> Option<::workflow_runtime::store::TokenRow>;
             fn chunks['a](
                 run: ::workflow_runtime::store::RunKey, stream: &'a str, from: u64, limit: usize

@@ -1,8 +1,8 @@
 //! `Effects::continuation`: a run that goes on as a new generation.
 
 use workflow_runtime::store::{
-    About, Continuation, Deliver, DeliverAnswer, Effects, Fence, Open, RunKey, Status, TokenLabel, Turn, TurnAnswer,
-    Watch,
+    About, Close, Continuation, Deliver, DeliverAnswer, Effects, Fence, Forward, Open, RunKey, Status, TokenLabel,
+    Turn, TurnAnswer, Watch,
 };
 
 use crate::fixture::*;
@@ -10,13 +10,21 @@ use crate::fixture::*;
 const NOW: u64 = 1_000;
 
 fn open(token: &str, op: u64) -> Effects {
-    let open = Open { token: token.into(), op: Some(op), label: TokenLabel::default(), refusal: letter("refused") };
+    let refusal = letter("refused");
+    let open = Open { token: token.into(), op: Some(op), label: TokenLabel::default(), scope: None, refusal };
     Effects { opens: vec![open], ..Effects::default() }
 }
 
 fn going_on(payloads: &[(&str, &str)]) -> Effects {
+    forwarding(payloads, &[])
+}
+
+fn forwarding(payloads: &[(&str, &str)], forwards: &[(u64, &str, u64)]) -> Effects {
     let payloads = payloads.iter().map(|(token, text)| ((*token).into(), letter(text))).collect();
-    Effects { continuation: Some(Continuation { start: letter("start"), payloads }), ..Effects::default() }
+    let forward = |(op, token, to): &(u64, &str, u64)| Forward { op: *op, token: (*token).into(), to: *to };
+    let forwards = forwards.iter().map(forward).collect();
+    let continuation = Continuation { start: letter("start"), payloads, forwards };
+    Effects { continuation: Some(continuation), ..Effects::default() }
 }
 
 /// The turn that ends the first generation, whose journal has one row.
@@ -26,7 +34,7 @@ fn last(run: RunKey, effects: Effects) -> Turn {
 }
 
 fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Deliver {
-    Deliver { token: token.into(), letter, hold_until: None, now: NOW }
+    Deliver { now: NOW, ..delivery(token, letter) }
 }
 
 /// The letters that wait, and what the store knows of them.
@@ -98,6 +106,30 @@ pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
     assert_eq!(letters(&fx, key).await, [("start".into(), None), here("received"), here("waiting"), here("late")]);
     assert_eq!(fx.commit(deliver("t", keyed("again", "waiting"))).await, DeliverAnswer::Committed);
     assert_eq!(letters(&fx, key).await.len(), 4);
+}
+
+pub async fn letters_for_operations_that_were_closed_go_on_with_their_token(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let both = Effects { opens: [open("open", 1).opens, open("closed", 2).opens].concat(), ..Effects::default() };
+    fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(both)), ..turn(key) }).await;
+    for (token, text) in [("open", "a"), ("closed", "b"), ("closed", "c")] {
+        assert_eq!(fx.commit(deliver(token, letter(text))).await, DeliverAnswer::Committed);
+    }
+    let closes = vec![Close { token: "open".into(), op: 1 }, Close { token: "closed".into(), op: 2 }];
+    let again = Effects { closes, ..open("open", 3) };
+    fx.turn(Turn { row: Some(row(2, 3)), effects: Some(Box::new(again)), ..turn(key) }).await;
+    assert_eq!(fx.commit(deliver("open", letter("d"))).await, DeliverAnswer::Committed);
+    let ends = forwarding(&[("open", "given")], &[(1, "open", u64::MAX - 1), (2, "closed", u64::MAX - 2)]);
+    fx.turn(Turn { row: Some(row(3, 4)), ..last(key, ends) }).await;
+    let about = |text: &str, op: u64| (text.to_owned(), Some(About::Operation(op)));
+    let inherited = [about("b", u64::MAX - 2), about("c", u64::MAX - 2)];
+    assert_eq!(letters(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)]].concat());
+    assert!(fx.inbox(key).await.iter().all(|letter| letter.generation == 1));
+    let fence = fx.claim(ADA, NOW).await[0].fence;
+    assert_eq!(fx.turn(first(key, fence, open("open", 7))).await, TurnAnswer::Committed);
+    let held = [about("given", 7), about("a", 7), about("d", 7)];
+    assert_eq!(letters(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)], &held].concat());
 }
 
 pub async fn what_waited_for_another_run_is_not_told_to_the_next_generation(fx: Fixture) {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Claim, ClaimAnswer, CreateAnswer, Delete, Fence, First, InboxRow, JournalRow, Letter, MemoryStore, NewRun,
-    Ownership, Portion, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request, RowChange, RunKey, RunRow,
-    SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
+    Claim, ClaimAnswer, CreateAnswer, Dedupe, Delete, Deliver, Fence, First, InboxRow, JournalRow, Keep, Letter,
+    MemoryStore, NewRun, Ownership, Portion, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request,
+    RowChange, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.
@@ -206,7 +207,32 @@ pub fn letter(text: &str) -> Letter {
 }
 
 pub fn keyed(text: &str, key: &str) -> Letter {
-    Letter { dedupe: Some(key.to_owned()), ..letter(text) }
+    Letter { dedupe: Some(Dedupe { key: key.to_owned(), lasts: false }), ..letter(text) }
+}
+
+/// How long a delivery with a key is known after the end of its run.
+pub const KEPT: u64 = 100_000;
+
+/// A payload for a token, at 1,000: under the key of the letter, if it has one, and otherwise under one of its own, for an hour.
+pub fn delivery(token: &str, letter: Letter) -> Deliver {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let own = || format!("own {}", LAST.fetch_add(1, Ordering::SeqCst));
+    let (key, keep) = match letter.dedupe {
+        Some(Dedupe { key, .. }) => (key, Keep::FromEnd(KEPT)),
+        None => (own(), Keep::FromDelivery(3_600_000)),
+    };
+    Deliver {
+        token: token.into(),
+        letter: Letter { dedupe: None, ..letter },
+        key: key.into(),
+        scope: None,
+        since: 0,
+        digest: [7; 32],
+        keep,
+        asked: None,
+        hold_until: None,
+        now: 1_000,
+    }
 }
 
 /// A first turn of an engine, after which the run waits for its inbox.

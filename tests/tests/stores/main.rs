@@ -7,6 +7,7 @@ mod changes;
 mod claims;
 mod continuation;
 mod creation;
+mod deliveries;
 mod effects;
 mod fixture;
 mod letters;
@@ -151,10 +152,26 @@ every {
         a_run_can_take_payloads_before_it_has_come_to_the_hook,
         what_was_held_for_a_run_that_ends_is_its_own,
         a_stale_owner_opens_and_closes_nothing,
-        a_token_that_takes_one_letter_is_disposed_of_by_it,
+        a_token_that_takes_one_letter_is_taken_by_it,
         two_letters_of_a_group_to_a_token_that_takes_one,
         a_letter_that_was_held_for_a_token_that_takes_one,
-        the_open_tokens_of_a_run_and_of_its_children;
+        the_open_tokens_of_a_run_and_of_its_descendants;
+    deliveries:
+        a_delivery_is_accepted_once_whoever_has_the_token,
+        another_payload_under_a_key_is_refused,
+        a_delivery_is_known_for_a_while_after_the_end_of_its_run,
+        a_run_that_goes_on_again_knows_what_it_got,
+        what_is_refused_is_not_recorded,
+        what_is_held_is_known_as_long_as_it_is_held,
+        what_was_held_is_known_as_long_as_the_run_that_got_it,
+        what_is_promised_is_known_as_long_as_the_run,
+        a_key_that_is_there_for_lost_answers_does_not_follow_the_run,
+        of_deliveries_with_one_key_at_once_one_arrives,
+        deliveries_are_cleaned_away_in_portions,
+        keys_of_letters_are_cleaned_away_unless_they_last,
+        an_answer_is_for_one_suspension,
+        an_answer_that_was_of_no_use_is_not_known,
+        a_run_that_has_ended_finishes_its_tokens_however_they_were_disposed_of;
     effects:
         a_child_is_due_at_once_and_its_end_is_told_to_its_parent,
         a_child_that_nobody_waits_for_tells_nobody,
@@ -170,6 +187,7 @@ every {
         a_turn_that_is_sent_again_continues_once,
         the_generation_before_writes_nothing_more,
         open_tokens_keep_what_was_not_taken,
+        letters_for_operations_that_were_closed_go_on_with_their_token,
         what_waited_for_another_run_is_not_told_to_the_next_generation;
     streams:
         chunks_are_numbered_in_their_order,

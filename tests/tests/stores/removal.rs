@@ -16,8 +16,8 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 }
 
 fn open(token: &str, op: Option<u64>) -> Open {
-    let label = TokenLabel { type_name: MARK.into(), metadata: None, once: false };
-    Open { token: token.into(), op, label, refusal: letter("refused") }
+    let label = TokenLabel { type_name: MARK.into(), ..TokenLabel::default() };
+    Open { token: token.into(), op, label, scope: None, refusal: letter("refused") }
 }
 
 fn attempt(attempt: u32, epoch: u64) -> Execution {
@@ -34,7 +34,7 @@ fn by(run: RunKey, number: u32, into: Option<&str>, id: u128) -> AppendChunk {
 }
 
 fn deliver(token: &str, hold_until: Option<u64>) -> Deliver {
-    Deliver { token: token.into(), letter: keyed(MARK, &format!("{MARK} {token}")), hold_until, now: 1_000 }
+    Deliver { hold_until, ..delivery(token, keyed(MARK, &format!("{MARK} {token}"))) }
 }
 
 /// The end of a run, behind one row of its journal.
@@ -56,7 +56,12 @@ async fn unstarted(fx: &Fixture, id: &str, effects: Option<Box<Effects>>) -> Run
 }
 
 fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Portion) -> Clean {
-    Clean { expired, now, runs, most }
+    Clean { expired, now, letters_before: 0, runs, most }
+}
+
+/// What is known of deliveries outlives their runs, for a while.
+async fn forget_deliveries(fx: &Fixture) {
+    fx.commit(clean(Vec::new(), 10_000_000, 1, ALL)).await;
 }
 
 fn until(status: Status, at: u64) -> Expired {
@@ -95,7 +100,10 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     fx.post(MARK, keyed(MARK, "marked key")).await;
     // A generation that was, and one that is.
     let start = keyed("start", "marked start");
-    let next = Effects { continuation: Some(Continuation { start, payloads: Vec::new() }), ..Effects::default() };
+    let next = Effects {
+        continuation: Some(Continuation { start, payloads: Vec::new(), forwards: Vec::new() }),
+        ..Effects::default()
+    };
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
     assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, TurnAnswer::Committed);
     let fence = fx.claim(ADA, 1_000).await[0].fence;
@@ -105,6 +113,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     assert_ne!(fx.rows(MARK).await, before);
 
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
+    forget_deliveries(&fx).await;
     assert_eq!(fx.rows(MARK).await, before, "it has left something");
     assert_eq!(fx.store.run(MARK).await.unwrap(), None);
     assert_eq!(ids(&fx).await, ["other"]);
@@ -152,6 +161,7 @@ pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx
     assert_eq!(fx.run("waits").await.wake_at, Some(0), "it is due");
     fx.turn(Turn { delivered: vec![told[0].sequence], ..end(waits, Status::Completed, 1) }).await;
     assert_eq!(fx.commit(delete(waits)).await, DeleteAnswer::Committed);
+    forget_deliveries(&fx).await;
     assert_eq!(fx.rows(MARK).await, before);
 }
 
@@ -343,7 +353,7 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     fx.commit(deliver("marked early", Some(2_000))).await;
     fx.commit(deliver("marked late", Some(4_000))).await;
     fx.commit(deliver("marked both", Some(2_000))).await;
-    let second = Deliver { token: "marked both".into(), letter: letter("2"), hold_until: Some(4_000), now: 1_000 };
+    let second = Deliver { hold_until: Some(4_000), ..delivery("marked both", letter("2")) };
     fx.commit(second).await;
     let promised = effects(Effects { opens: vec![open("marked promise", None)], ..Effects::default() });
     let key = fx.create(NewRun { effects: promised, ..new_run("r", taken_by(ADA)) }).await;
@@ -363,6 +373,7 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     assert!(fx.store.token("marked early").await.unwrap().is_some(), "it is a run's");
     fx.turn(end(key, Status::Completed, 1)).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
+    forget_deliveries(&fx).await;
     assert_eq!(fx.rows(MARK).await, before);
 }
 

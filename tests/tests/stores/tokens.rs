@@ -8,8 +8,9 @@ use workflow_runtime::store::{
 use crate::fixture::*;
 
 fn open(token: &str, op: u64) -> Open {
-    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), once: false };
-    Open { token: token.into(), op: Some(op), label, refusal: Letter { arrived_at: 2_000, ..letter("refused") } }
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), ..TokenLabel::default() };
+    let refusal = Letter { arrived_at: 2_000, ..letter("refused") };
+    Open { token: token.into(), op: Some(op), label, scope: None, refusal }
 }
 
 fn opens(opens: Vec<Open>) -> Option<Box<Effects>> {
@@ -25,7 +26,7 @@ fn promise(token: &str) -> Open {
 }
 
 fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Deliver {
-    Deliver { token: token.into(), letter, hold_until, now: 1_000 }
+    Deliver { hold_until, ..delivery(token, letter) }
 }
 
 async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
@@ -60,7 +61,7 @@ pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
     assert_eq!((fx.run("r").await.inbox_seq, fx.run("r").await.wake_at), (1, Some(0)));
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
     let row = fx.store.token("t").await.unwrap().unwrap();
-    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), once: false };
+    let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), ..TokenLabel::default() };
     assert_eq!(row, TokenRow { run: Some("r".into()), op: Some(7), label, state: TokenState::Open });
     assert_eq!(fx.store.token("nothing").await.unwrap(), None);
 }
@@ -166,11 +167,11 @@ fn once(token: &str, op: u64) -> Open {
     Open { label: TokenLabel { once: true, ..open.label }, ..open }
 }
 
-pub async fn a_token_that_takes_one_letter_is_disposed_of_by_it(fx: Fixture) {
+pub async fn a_token_that_takes_one_letter_is_taken_by_it(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Disposed);
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Taken);
     assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed, "it was sent again");
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     let again = Turn { row: Some(row(1, 2)), effects: opens(vec![once("t", 8)]), ..turn(key) };
@@ -183,7 +184,7 @@ pub async fn two_letters_of_a_group_to_a_token_that_takes_one(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
     let outcomes = fx.group(&[deliver("t", keyed("x", "k"), None), deliver("t", keyed("y", "l"), None)]).await;
-    assert_eq!(outcomes, [DeliverAnswer::Committed, DeliverAnswer::Disposed]);
+    assert_eq!(outcomes, [DeliverAnswer::Committed, DeliverAnswer::Taken]);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
@@ -191,11 +192,11 @@ pub async fn a_letter_that_was_held_for_a_token_that_takes_one(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(deliver("t", keyed("x", "k"), Some(9_000))).await, DeliverAnswer::Committed);
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
-    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Disposed);
+    assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Taken);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
-pub async fn the_open_tokens_of_a_run_and_of_its_children(fx: Fixture) {
+pub async fn the_open_tokens_of_a_run_and_of_its_descendants(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "b", 7).await;
     with_hook(&fx, "other", "c", 7).await;
@@ -216,5 +217,18 @@ pub async fn the_open_tokens_of_a_run_and_of_its_children(fx: Fixture) {
     assert_eq!(names(&before), [of("a", "child"), of("b", "r"), of("d", "r")]);
     fx.turn(Turn { row: Some(row(2, 3)), effects: close, ..turn(key) }).await;
     assert_eq!(names(&fx.store.open_tokens(key).await.unwrap()), [of("a", "child"), of("b", "r")]);
+    let grandchild =
+        Child { new: new_run("grandchild", First::Letter(letter("begin"))), op: Some(9), refusal: letter("refused") };
+    let effects = Effects { children: vec![grandchild], ..Effects::default() };
+    let starts =
+        Turn { row: Some(row(1, 10)), effects: Some(Box::new(effects)), fence: child.fence, ..turn(child.key) };
+    assert_eq!(fx.turn(starts).await, TurnAnswer::Committed);
+    let grandchild = fx.claim(ADA, 9_000).await.into_iter().find(|row| &*row.id == "grandchild").unwrap();
+    let opens = Effects { opens: vec![open("e", 1)], ..Effects::default() };
+    let (fence, effects) = (grandchild.fence, Some(Box::new(opens)));
+    fx.turn(Turn { row: Some(row(0, 11)), effects, fence, ..turn(grandchild.key) }).await;
+    let all = [of("a", "child"), of("b", "r"), of("e", "grandchild")];
+    assert_eq!(names(&fx.store.open_tokens(key).await.unwrap()), all);
+    assert_eq!(names(&fx.store.open_tokens(child.key).await.unwrap()), [of("a", "child"), of("e", "grandchild")]);
     assert_eq!(fx.store.open_tokens(9_999).await.unwrap(), []);
 }

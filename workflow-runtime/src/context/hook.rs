@@ -130,7 +130,8 @@ where
         let (once, received) = (self.once, VecDeque::new());
         let check = registry::payload_check::<T>();
         let (token_of, address) = (token.clone(), address(&token));
-        let request = HookRequest { token: token_of, address, drawn, metadata, type_name, check, once, received };
+        let request =
+            HookRequest { token: token_of, address, drawn, metadata, type_name, check, once, received, yielded: false };
         match Operation::open(site, request) {
             Some(operation) => Hook { token, state: State::Open(operation), refused: false, payload: PhantomData },
             None => refused(Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")),
@@ -153,7 +154,11 @@ where
 
 /// An open hook: a future of the next payload, and a stream of all. See [`hook`].
 ///
-/// Dropping it closes its token. What was sent and not delivered by then stays with the run, unread.
+/// Dropping it closes its token. What was sent to it and not given by then goes to the next hook that the run (or a later
+/// [generation](crate::Invocation::continue_as_new) of it) opens with the same token, if this one has given a payload: so
+/// `loop { hook::<T>().token(t).await? }` loses nothing. While the run has no open hook with the token a sender gets
+/// [`Code::HookDisposed`](crate::Code::HookDisposed). What was sent to a hook that was dropped before it gave anything, as by a
+/// [`timeout`](crate::timeout), stays with the run, unread.
 ///
 /// # Errors
 ///

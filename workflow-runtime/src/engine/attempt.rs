@@ -126,7 +126,9 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             let (definition, input) = (step.definition, step.input.clone());
             let limits = Limits { timeout: step.policy.timeout, heartbeat: step.policy.heartbeat };
             let work = Work::Step { definition, input, limits };
-            let resumed = step.suspensions.as_ref().map(|suspensions| suspensions.resumed.clone());
+            let suspensions = step.suspensions.as_ref();
+            let resumed =
+                suspensions.map(|suspensions| (suspensions.resumed.clone(), suspensions.last_payload.clone()));
             Some((work, definition.source.id, step.attempt, step.origin.clone(), resumed))
         }
         Kind::Local(_) | Kind::Timer { .. } | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => None,
@@ -135,6 +137,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         Some(step) => step,
         None => (Work::Local(run.take_local(op)?), NONDETERMINISTIC, 1, None, None),
     };
+    let (resumed, last_payload) = resumed.unzip();
     let span = tracing::info_span!(parent: &live.span, "step", step, op, attempt);
     let scope = Scope {
         engine: engine.handle.get().cloned().unwrap_or_default(),
@@ -149,6 +152,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         inner: AtomicU32::new(0),
         life: Arc::default(),
         resumed,
+        last_payload: last_payload.flatten(),
     };
     let (life, begun) = (scope.life.clone(), scope.life.clone());
     if begin == Begin::Again {

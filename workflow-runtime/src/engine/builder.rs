@@ -97,6 +97,7 @@ impl Default for Builder {
                 callbacks: Callbacks::default(),
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
+                keep_deliveries: limits::DELIVERIES_KEPT,
             },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
@@ -278,6 +279,15 @@ impl Builder {
     /// ```
     pub fn retain(mut self, retention: Retention) -> Self {
         self.settings.retention = retention;
+        self
+    }
+
+    /// How long after a run's end the idempotency keys are known of what was delivered to it, by
+    /// [`resume_hook`](crate::resume_hook) and [`Run::resume`](crate::Run::resume): 7 days unless set. A delivery that is
+    /// repeated within that time is accepted and goes nowhere, also if the run was deleted meanwhile. It is what this
+    /// engine or client sends that is kept so; give all of a store the same.
+    pub fn keep_deliveries(mut self, time: Duration) -> Self {
+        self.settings.keep_deliveries = time;
         self
     }
 

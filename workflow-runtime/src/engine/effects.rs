@@ -9,7 +9,9 @@ use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::registry::{AttemptFailure, adopt};
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild};
-use crate::store::{Child, Close, Continuation, Effects, First, Letter, Message, NewRun, Open, TokenLabel, Watch};
+use crate::store::{
+    Asked, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel, Watch,
+};
 
 /// Why a child is cancelled that nobody waits for any more.
 const GIVEN_UP: &str = "its parent has ended or has given it up";
@@ -86,13 +88,14 @@ impl Inner {
     }
 
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
-        let Continued { args, carried, payloads } = continued;
+        let Continued { args, carried, payloads, forwards } = continued;
         let payload = |(token, value): &(Arc<str>, Payload)| {
             Ok((token.clone(), letters::letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?))
         };
         Ok(Continuation {
             start: letters::letter(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
             payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
+            forwards: forwards.iter().map(forward).collect(),
         })
     }
 
@@ -109,11 +112,13 @@ fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
 }
 
 fn open(opening: &Opening, now: u64) -> Result<Open> {
-    let Opening { op, token, metadata, type_name, once } = opening;
+    let Opening { op, token, metadata, type_name, once, asked } = opening;
     let metadata = metadata.as_ref().map(|metadata| Arc::from(metadata.as_str()));
     let refusal = letters::letter(&Event::Conflict { op: *op, owner: String::new() }, now, None)?;
-    let label = TokenLabel { type_name: type_name.clone(), metadata, once: *once };
-    Ok(Open { token: token.clone(), op: Some(*op), label, refusal })
+    let scope = asked.as_ref().map(|asked| asked.scope.clone());
+    let asked = asked.as_ref().map(|asked| Asked { id: asked.id.clone(), step: asked.step.map(Arc::from) });
+    let label = TokenLabel { type_name: type_name.clone(), metadata, once: *once, asked };
+    Ok(Open { token: token.clone(), op: Some(*op), label, scope, refusal })
 }
 
 fn watch(op: u64, run: &Arc<str>, now: u64) -> Result<Watch> {
@@ -121,6 +126,10 @@ fn watch(op: u64, run: &Arc<str>, now: u64) -> Result<Watch> {
     let error = error.help("check the id that the handle was made from").into_fatal();
     let refusal = failure(op, adopt::<Error>(error), now)?;
     Ok(Watch { run: run.clone(), op, refusal })
+}
+
+fn forward(forward: &replay::Forward) -> Forward {
+    Forward { op: forward.op, token: forward.address.clone(), to: forward.to }
 }
 
 /// Whether the store may have put something into the run's own inbox, or made another run due.

@@ -6,7 +6,7 @@ use super::Inner;
 use super::live::{Live, Parting, Seat};
 use crate::error::{Code, Error};
 use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
-use crate::replay::{Event, Kind, Suspension};
+use crate::replay::{Event, Heir, Kind, Suspension};
 
 /// Whether the run still waits for what a letter brings; `first` if nothing was ever delivered to it.
 pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
@@ -32,6 +32,10 @@ pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
             let fits = check.flatten().map(|check| match check {
                 Ok(check) => check(value),
                 Err(type_name) => registry::check_payload(&type_name, value),
+            });
+            let fits = fits.or_else(|| match seat.core.shared().heir(*op)? {
+                Heir::Hook(check) => Some(check(value)),
+                Heir::Next => None,
             });
             let Some(fits) = fits else { return false };
             if let Err(error) = &fits {

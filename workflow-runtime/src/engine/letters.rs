@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -14,14 +15,14 @@ use super::live::{Arrival, Live, What};
 use super::queries::not_found;
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
-use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, TURN_RETRY_INTERVAL};
+use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
 use crate::names::{self, TOKEN};
 use crate::registry;
 use crate::replay::{End, Event, FORMAT};
 use crate::resume::{HookInfo, ResumeHook};
 use crate::store::{
-    About, Deliver, DeliverAnswer, Failed, InboxRow, Letter, NEVER, Open, Post, PostAnswer, RunKey, TokenLabel,
-    TokenState,
+    About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Letter, NEVER, Open, Post, PostAnswer, RunKey,
+    TokenLabel, TokenState,
 };
 
 #[derive(Default)]
@@ -97,8 +98,29 @@ pub(super) fn not_sent(failed: Failed) -> Error {
     }
 }
 
+/// What a letter is known by that may be sent again after a doubt.
+pub(super) fn for_resending(key: String) -> Option<Dedupe> {
+    Some(Dedupe { key, lasts: false })
+}
+
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER)
+}
+
+/// The name of a delivery that the sender has given a key.
+pub(crate) fn delivery_key(key: &str) -> Arc<str> {
+    format!("key/{key}").into()
+}
+
+fn key_reused(token: &str, key: &str) -> Error {
+    let text = format!("another payload was delivered to `{}` under the key `{}`", excerpt(token), excerpt(key));
+    Error::coded(Code::KeyReused, text)
+        .help("give each delivery a key of its own, and the same one only to the same payload")
+        .into_fatal()
+}
+
 /// An event as a letter.
-pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<String>) -> Result<Letter> {
+pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Letter> {
     let body = event.encode()?;
     Ok(Letter { dedupe, arrived_at, format: FORMAT, checksum: crc32fast::hash(&body), body: body.into() })
 }
@@ -107,7 +129,7 @@ pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<String>) -> 
 pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     let refusal = letter(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
     names::check(TOKEN, &token)?;
-    Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), refusal })
+    Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), scope: None, refusal })
 }
 
 /// Stands for an operation that is no more.
@@ -192,7 +214,7 @@ impl Inner {
     /// Puts an event into a run's inbox. Once this returns it is durable.
     async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
         self.check_open()?;
-        let letter = letter(event, self.environment.now(), Some(self.letter_key()))?;
+        let letter = letter(event, self.environment.now(), for_resending(self.letter_key()))?;
         let posted = self.batcher.send(Post { run: id.clone(), letter, unstick }).await;
         match posted.map_err(|failed| not_sent(failed).run(id))? {
             PostAnswer::Unknown => Err(not_found(id)),
@@ -243,30 +265,56 @@ impl Inner {
         Err(error.context("the run is to be cancelled, and what it has done cannot be undone by this build"))
     }
 
+    /// How long the key of a delivery is known that the sender has given it.
+    pub(super) fn keep_deliveries(&self) -> Keep {
+        Keep::FromEnd(milliseconds(self.settings.keep_deliveries))
+    }
+
     /// Sends a payload to a hook. Once this returns it is durable.
     pub(crate) async fn resume_hook(&self, resume: ResumeHook) -> Result<()> {
-        let ResumeHook { token, payload, idempotency_key, hold_for, .. } = resume;
+        let ResumeHook { token, payload, idempotency_key, content, hold_for, .. } = resume;
         self.check_open()?;
         names::check(TOKEN, &token)?;
         let (token, value): (Arc<str>, _) = (token.into(), payload?);
-        if let Some(row) = self.store.token(&token).await? {
-            registry::check_payload(&row.label.type_name, &value)?;
-        }
-        let now = self.environment.now();
-        let dedupe = match idempotency_key {
+        let (key, digest, keep) = match &idempotency_key {
             Some(key) => {
-                names::check("an idempotency key", &key)?;
-                format!("hook/{}/{token}/{key}", token.len())
+                names::check("an idempotency key", key)?;
+                let digest = content.unwrap_or_else(|| value.digest());
+                (delivery_key(key), digest, self.keep_deliveries())
             }
-            None => self.letter_key(),
+            None => (self.letter_key().into(), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
         };
-        let letter = letter(&Event::Payload { op: 0, value }, now, Some(dedupe))?;
-        let hold_until = hold_for.map(|time| now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(NEVER)));
-        let deliver = Deliver { token: token.clone(), letter, hold_until, now };
+        let now = self.environment.now();
+        if let Some(row) = self.store.token(&token).await?
+            && let Err(error) = registry::check_payload(&row.label.type_name, &value)
+        {
+            // It may have been delivered before, to a hook of another type.
+            let before = self.store.delivery(&token, &key, now).await?;
+            return if before.is_some_and(|before| before.digest == digest) { Ok(()) } else { Err(error) };
+        }
+        let letter = letter(&Event::Payload { op: 0, value }, now, None)?;
+        let hold_until = hold_for.map(|time| now.saturating_add(milliseconds(time)));
+        let deliver = Deliver {
+            token: token.clone(),
+            letter,
+            key,
+            scope: None,
+            since: 0,
+            digest,
+            keep,
+            asked: None,
+            hold_until,
+            now,
+        };
         let (code, what) = match self.batcher.send_when_room(deliver).await.map_err(not_sent)? {
             DeliverAnswer::Unknown => (Code::HookNotFound, "no hook has the token"),
-            DeliverAnswer::Disposed => (Code::HookDisposed, "the hook was dropped that had the token"),
+            DeliverAnswer::Disposed | DeliverAnswer::Taken | DeliverAnswer::Stale => {
+                (Code::HookDisposed, "the hook was dropped that had the token")
+            }
             DeliverAnswer::Finished => (Code::HookFinished, "the run has ended that had the token"),
+            DeliverAnswer::KeyReused => {
+                return Err(key_reused(&token, idempotency_key.as_deref().unwrap_or_default()));
+            }
             DeliverAnswer::Committed => {
                 self.news.posted();
                 return Ok(());
@@ -285,6 +333,17 @@ impl Inner {
             Some(run) => error.run(run),
             None => error,
         })
+    }
+
+    /// Whether a payload with this content was delivered to a token under a key.
+    #[cfg(feature = "http")]
+    pub(crate) async fn was_delivered(&self, token: &str, key: &str, content: [u8; 32]) -> Result<bool> {
+        names::check("an idempotency key", key)?;
+        let before = self.store.delivery(token, &delivery_key(key), self.environment.now()).await?;
+        match before {
+            Some(before) if before.digest != content => Err(key_reused(token, key)),
+            before => Ok(before.is_some()),
+        }
     }
 
     pub(crate) async fn hook_info(&self, token: &str) -> Result<HookInfo> {

@@ -76,13 +76,25 @@ pub(super) struct Seat {
     pub armed: BTreeMap<u64, u64>,
     /// Of a step that is executed for a queue.
     pub slot: Option<Arc<Slot>>,
+    /// Payloads for the next hook with their token, which the run has not opened. They are unread until then.
+    pub surplus: Vec<Arrival>,
     /// Its spans, as far as it has come.
     pub spans: Spans,
 }
 
 impl Seat {
     pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>, spans: Spans) -> Self {
-        Seat { core, next_index, status, wake_at, end: None, armed: BTreeMap::new(), slot: None, spans }
+        Seat {
+            core,
+            next_index,
+            status,
+            wake_at,
+            end: None,
+            armed: BTreeMap::new(),
+            slot: None,
+            surplus: Vec::new(),
+            spans,
+        }
     }
 }
 

@@ -20,7 +20,9 @@ use crate::replay::{
     Action, Core, Delivery, End, Event, FORMAT, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
     panic_text,
 };
-use crate::store::{Effects, Fence, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Status, Turn};
+use crate::store::{
+    About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Status, Turn,
+};
 
 /// Why a run is stuck, as it is stored in its row.
 #[derive(Serialize, Deserialize)]
@@ -94,7 +96,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     };
     // Also what is unread was read.
     let last = letters.last().map_or(0, |letter| letter.sequence);
-    let letters = letters.into_iter().filter(|letter| !letter.unread);
+    let letters = letters.into_iter().filter(|letter| !letter.unread || is_surplus(&core, letter));
     let mut letters = match letters.map(|letter| letters::open(letter, row.generation)).collect::<Result<Vec<_>>>() {
         Ok(letters) => letters,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
@@ -115,6 +117,16 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     let mut seat = Seat::new(core, next_index, row.status, row.wake_at, spans);
     seat.slot = slot.map(Arc::new);
     install(&engine, &row, definition, seat, inbox, letters);
+}
+
+/// Whether a letter that is unread waits for the next hook with its token.
+fn is_surplus(core: &Core, letter: &InboxRow) -> bool {
+    match letter.about {
+        Some(About::Operation(op)) if letter.generation == core.shared().identity().generation => {
+            core.shared().heir(op).is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Before what the run may have got stuck at and would again, be it its start.

@@ -8,10 +8,11 @@ use tokio::sync::Notify;
 
 use super::Inner;
 use super::batcher::misanswered;
+use super::letters::milliseconds;
 use super::queries::not_found;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
-use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS};
+use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, End, Event, FORMAT, TurnRecord};
 use crate::store::{
     Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Failed, Letter, NEVER, Request, RunKey, Write,
@@ -80,7 +81,9 @@ impl Inner {
         let now = self.environment.now().min(NEVER);
         let expired = self.expired(now).await?;
         loop {
-            let clean = Clean { expired: expired.clone(), now, runs: CLEANING_RUNS, most: CLEANING };
+            let letters_before = now.saturating_sub(milliseconds(RESEND_KEYS_KEPT));
+            let expired = expired.clone();
+            let clean = Clean { expired, now, letters_before, runs: CLEANING_RUNS, most: CLEANING };
             // Where commits do not wait for one another it is not to be in a group with those of the runs.
             let CleanAnswer { more } = if self.store.blocks() {
                 self.batcher.send(clean).await.map_err(|failed| failed.error)?

@@ -305,7 +305,8 @@ impl Inner {
         source: Option<&Arc<str>>,
     ) -> Result<Beginning> {
         let now = self.environment.now();
-        let key = || Some(format!("reopened/{}/{:032x}", identity.generation, self.random.number()));
+        let number = || format!("reopened/{}/{:032x}", identity.generation, self.random.number());
+        let key = || letters::for_resending(number());
         let letter = |event: &Event| letters::letter(event, now, key());
         if kept.is_empty() {
             // It begins anew, and draws other random numbers.

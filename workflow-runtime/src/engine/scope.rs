@@ -50,6 +50,8 @@ pub(super) struct Scope {
     pub life: Arc<Life>,
     /// What earlier attempts were resumed with, by label.
     pub resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
+    /// The payload of the last suspension that was resumed.
+    pub last_payload: Option<Payload>,
 }
 
 /// The stages of an attempt.
@@ -321,6 +323,15 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
     })
 }
 
+/// The payload of the last suspension of the step that this code is part of, if it was resumed since.
+pub(crate) fn last_payload() -> Option<Payload> {
+    // As for `step_info`.
+    if replay::current().is_some() {
+        return None;
+    }
+    SCOPE.try_with(|scope| scope.last_payload.clone()).ok().flatten()
+}
+
 /// Lets the run of the step which this code is part of end with a result. Nothing outside a step, and an error in a step
 /// that is executed for another run.
 pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
@@ -378,6 +389,7 @@ impl Scope {
             inner: AtomicU32::new(0),
             life: self.life.clone(),
             resumed: self.resumed.clone(),
+            last_payload: self.last_payload.clone(),
         }
     }
 }

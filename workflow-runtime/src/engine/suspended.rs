@@ -5,83 +5,171 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters::{letter, not_sent};
 use super::queries::not_found;
-use crate::codec::{self, Payload};
+use crate::codec::{self, Payload, excerpt};
 use crate::error::{Code, Error, Result};
 use crate::registry;
 use crate::replay::{Event, Suspension};
-use crate::store::{Deliver, DeliverAnswer, TokenState};
+use crate::store::{Deliver, DeliverAnswer, RunRow, TokenRow, TokenState};
 use crate::suspend::Suspended;
 
+/// How often a resumption looks again for what it resumes, if that has given way to another suspension meanwhile.
+const LOOKS: u32 = 8;
+
+/// Something that is suspended, as it can be resumed.
+struct Waiting {
+    suspended: Suspended,
+    token: Arc<str>,
+    /// Of the value.
+    type_name: Arc<str>,
+}
+
+/// Which suspension of a run is to be resumed.
+pub(crate) enum Which {
+    Only,
+    Label(String),
+    Id(String),
+}
+
 impl Inner {
-    /// What a run is suspended for.
+    /// What a run and the runs that it has started are suspended for: its own suspensions come first.
     pub(crate) async fn suspended(&self, id: &Arc<str>) -> Result<Vec<Suspended>> {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let waiting = self.waiting(&row).await?;
+        let (mut own, others): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|waiting| waiting.suspended).partition(|suspended| *suspended.run == **id);
+        own.extend(others);
+        Ok(own)
+    }
+
+    async fn waiting(&self, row: &RunRow) -> Result<Vec<Waiting>> {
+        let id = &row.id;
         let open = self.store.open_tokens(row.key).await.map_err(|error| error.run(id))?;
-        let mut suspended = Vec::new();
+        let mut waiting = Vec::new();
         for (token, row) in open {
-            let Some(label) = Suspension::label(id, &token) else { continue };
+            let Some(asked) = &row.label.asked else { continue };
+            let Some((run, label)) = self.named(id, &token, &row).await? else { continue };
             let payload = row.label.metadata.as_deref().unwrap_or("null");
             let payload = codec::decode_text("the payload of a suspension", payload).map_err(|error| error.run(id))?;
-            suspended.push(Suspended { label: label.to_owned(), payload });
+            let step = asked.step.as_deref().map(str::to_owned);
+            let suspended = Suspended { id: asked.id.to_string(), label, payload, step, run: run.to_string() };
+            waiting.push(Waiting { suspended, token, type_name: row.label.type_name });
         }
-        Ok(suspended)
+        Ok(waiting)
+    }
+
+    /// The run that is suspended, and the label: a step of a queue, which is a run of its own, suspends the one that calls it.
+    async fn named(&self, id: &Arc<str>, token: &str, row: &TokenRow) -> Result<Option<(Arc<str>, String)>> {
+        let of = |run: &Arc<str>| Suspension::label(run, token).map(|label| (run.clone(), label.to_owned()));
+        let Some(executes) = &row.run else { return Ok(None) };
+        if let Some(named) = of(executes).or_else(|| of(id)) {
+            return Ok(Some(named));
+        }
+        let caller = self.row(executes).await?.and_then(|row| row.parent);
+        Ok(caller.as_ref().and_then(of))
     }
 
     /// Resumes a run. Once this returns it is durable.
-    pub(crate) async fn resume(&self, id: &Arc<str>, label: Option<String>, value: Payload) -> Result<()> {
+    pub(crate) async fn resume(&self, id: &Arc<str>, which: Which, value: Payload) -> Result<()> {
         self.check_open()?;
-        let label = match label {
-            Some(label) => label,
-            None => self.only_suspension(id).await?,
-        };
-        let token = Suspension::token(id, &label);
-        if let Some(row) = self.store.token(&token).await.map_err(|error| error.run(id))?
-            && row.state == TokenState::Open
-        {
-            registry::check_payload(&row.label.type_name, &value).map_err(|error| error.run(id))?;
-        }
-        let now = self.environment.now();
-        let letter = letter(&Event::Payload { op: 0, value }, now, Some(self.letter_key()))?;
-        let already = || {
-            let text = format!("what was suspended as `{label}` has been resumed, or is not waited for any more");
-            Error::coded(Code::AlreadyResumed, text).run(id).into_fatal()
-        };
-        let deliver = Deliver { token, letter, hold_until: None, now };
-        match self.batcher.send_when_room(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
-            DeliverAnswer::Disposed => Err(already()),
-            DeliverAnswer::Unknown | DeliverAnswer::Finished => Err(self.not_suspended(id, Some(&label)).await),
-            DeliverAnswer::Committed => {
-                self.news.posted();
-                Ok(())
+        let digest = value.digest();
+        for _ in 0..LOOKS {
+            let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+            let mut waiting = self.waiting(&row).await?;
+            waiting.retain(|waiting| *waiting.suspended.run == **id);
+            let found = match &which {
+                Which::Only if waiting.len() == 1 => waiting.pop(),
+                Which::Only => None,
+                Which::Label(label) => waiting.into_iter().find(|waiting| waiting.suspended.label == *label),
+                Which::Id(asked) => waiting.into_iter().find(|waiting| waiting.suspended.id == *asked),
+            };
+            let Some(Waiting { suspended, token, type_name }) = found else {
+                return self.not_waiting(&row, &which, digest).await;
+            };
+            registry::check_payload(&type_name, &value).map_err(|error| error.run(id))?;
+            let now = self.environment.now();
+            let deliver = Deliver {
+                token,
+                letter: letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?,
+                key: suspended.id.as_str().into(),
+                scope: Some(Suspension::scope(id)),
+                since: row.created_at,
+                digest,
+                keep: self.keep_deliveries(),
+                asked: Some(suspended.id.as_str().into()),
+                hold_until: None,
+                now,
+            };
+            match self.batcher.send_when_room(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
+                DeliverAnswer::KeyReused | DeliverAnswer::Taken => return Err(already_resumed(id, &suspended.label)),
+                DeliverAnswer::Disposed | DeliverAnswer::Stale | DeliverAnswer::Unknown | DeliverAnswer::Finished => {}
+                DeliverAnswer::Committed => {
+                    self.news.posted();
+                    return Ok(());
+                }
             }
         }
+        Err(self.not_suspended(id, &which).await)
     }
 
-    async fn only_suspension(&self, id: &Arc<str>) -> Result<String> {
-        let mut suspended = self.suspended(id).await?;
-        match (suspended.pop(), suspended.is_empty()) {
-            (Some(only), true) => Ok(only.label),
-            _ => Err(self.not_suspended(id, None).await),
+    /// What becomes of a resumption that finds nothing to resume.
+    async fn not_waiting(&self, row: &RunRow, which: &Which, digest: [u8; 32]) -> Result<()> {
+        let (id, now) = (&row.id, self.environment.now());
+        match which {
+            Which::Only => {}
+            Which::Id(asked) => {
+                let scope = Suspension::scope(id);
+                let before = self.store.delivery(&scope, asked, now).await.map_err(|error| error.run(id))?;
+                if let Some(before) = before.filter(|before| before.at >= row.created_at) {
+                    return if before.digest == digest { Ok(()) } else { Err(already_resumed(id, asked)) };
+                }
+            }
+            Which::Label(label) => {
+                let token = self.store.token(&Suspension::token(id, label)).await.map_err(|error| error.run(id))?;
+                if token.is_some_and(|token| token.run.is_some() && token.state == TokenState::Taken) {
+                    return Err(already_resumed(id, label));
+                }
+            }
         }
+        Err(self.not_suspended(id, which).await)
     }
 
-    async fn not_suspended(&self, id: &Arc<str>, label: Option<&str>) -> Error {
+    async fn not_suspended(&self, id: &Arc<str>, which: &Which) -> Error {
         let (status, suspended) = match (self.row(id).await, self.suspended(id).await) {
             (Ok(Some(row)), Ok(suspended)) => (row.status, suspended),
             (Ok(None), _) => return not_found(id),
             (Err(error), _) | (_, Err(error)) => return error,
         };
-        let labels: Vec<String> = suspended.iter().map(|suspended| format!("`{}`", suspended.label)).collect();
-        let error = match label {
-            Some(label) => {
-                let text = format!("nothing of the run is suspended as `{label}`");
-                Error::coded(Code::NotSuspended, text)
+        let (own, others): (Vec<_>, Vec<_>) = suspended.into_iter().partition(|suspended| *suspended.run == **id);
+        let not_suspended = |text: String| Error::coded(Code::NotSuspended, text);
+        let given_up = "it was given up before it was resumed, as by a timeout, or it never was";
+        let error = match which {
+            Which::Label(label) => {
+                let label = excerpt(label);
+                not_suspended(format!("nothing of the run is suspended as `{label}`, or not any more: {given_up}"))
             }
-            None if labels.is_empty() => Error::coded(Code::NotSuspended, "nothing of the run is suspended"),
-            None => Error::coded(Code::NotSuspended, "several things of the run are suspended")
-                .help("say which: `run.resume(&data).label(..)`"),
+            Which::Id(asked) => {
+                let asked = excerpt(asked);
+                not_suspended(format!("nothing of the run is suspended with the id `{asked}`: {given_up}"))
+            }
+            Which::Only if own.is_empty() => not_suspended("nothing of the run is suspended".to_owned()),
+            Which::Only => not_suspended("several things of the run are suspended".to_owned())
+                .help("say which: `run.resume(&data).of(id)`, or `.label(..)`"),
         };
+        let error = match others.first() {
+            Some(other) if own.is_empty() => error.help(format!(
+                "run `{}`, which this run has started, is suspended as `{}`: resume that one, `get_run(..).resume(&data)`",
+                other.run, other.label
+            )),
+            _ => error,
+        };
+        let labels: Vec<String> = own.iter().map(|suspended| format!("`{}`", suspended.label)).collect();
         let found = if labels.is_empty() { format!("the run is {status}") } else { labels.join(", ") };
         error.run(id).found(found).into_fatal()
     }
+}
+
+fn already_resumed(id: &Arc<str>, what: &str) -> Error {
+    let text =
+        format!("what was suspended as `{}` was resumed before, with another value or by somebody else", excerpt(what));
+    Error::coded(Code::AlreadyResumed, text).run(id).into_fatal()
 }

@@ -8,7 +8,7 @@ use super::live::Live;
 use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Transactional};
 use crate::replay::Event;
-use crate::store::Recorded;
+use crate::store::{Dedupe, Recorded};
 
 /// Which operation of which run it is.
 pub(super) struct At {
@@ -40,7 +40,7 @@ pub(super) async fn attempt(
         failed => return Some(failed),
     };
     // The same for all attempts of the call: of two that both come so far one is recorded.
-    let dedupe = format!("transaction/{}/{op}", live.generation);
+    let dedupe = Dedupe { key: format!("transaction/{}/{op}", live.generation), lasts: true };
     let letter = match letter(&Event::Completed { op, value }, engine.environment.now(), Some(dedupe)) {
         Ok(letter) => letter,
         Err(error) => return Some(Err(adopt(error))),

@@ -16,7 +16,7 @@ use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry;
-use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Kind, TurnRecord, panic_text};
+use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Heir, Kind, TurnRecord, panic_text};
 use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Status, Turn, TurnAnswer};
 
 /// Takes turns until nothing is left in the mailbox.
@@ -222,6 +222,13 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                     live.attempt_ended(*op);
                     draft.settles.extend(live.settle(*op, true));
                 }
+                if let Event::Payload { op, .. } = &event
+                    && matches!(seat.core.shared().heir(*op), Some(Heir::Next))
+                {
+                    draft.unread.push(sequence);
+                    seat.surplus.push(Arrival { at: arrival.at, what: What::Letter { sequence, event } });
+                    continue;
+                }
                 let first = seat.next_index == 0 && draft.record.deliveries.is_empty();
                 let wanted = events::wanted(seat, first, &event);
                 if !wanted
@@ -273,6 +280,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         match seat.core.deliver(engine.environment.now(), event.clone()) {
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
+                let goes_on = matches!(delivery.end, Some(End::Continued(_)));
                 draft.effects.then(seat.core.shared().take_effects());
                 draft.chunks.extend(seat.core.shared().take_chunks());
                 for command in &delivery.commands {
@@ -283,9 +291,18 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                         draft.settles.extend(live.settle(*op, false));
                     }
                 }
+                if !seat.surplus.is_empty()
+                    && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
+                {
+                    let surplus = std::mem::take(&mut seat.surplus).into_iter();
+                    arrivals = surplus.chain(arrivals).collect::<Vec<_>>().into_iter();
+                }
                 draft.record.deliveries.push(delivery);
                 draft.letters.push(letter);
                 if ended {
+                    if !goes_on {
+                        draft.delivered.extend(arrivals.filter_map(spent));
+                    }
                     return draft;
                 }
             }
@@ -298,6 +315,16 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
     }
     live.put_back(arrivals.collect());
     draft
+}
+
+/// The letter of an arrival that is of no use to a run which has ended. A payload stays, unread, and so does the start of a run
+/// that was cancelled ahead of it: a retry begins with that.
+fn spent(arrival: Arrival) -> Option<u64> {
+    match arrival.what {
+        What::Letter { event: Event::Payload { .. } | Event::Started { .. }, .. } => None,
+        What::Letter { sequence, .. } => Some(sequence),
+        _ => None,
+    }
 }
 
 /// Rule 10: what the run did not come to is kept for the time when it goes on. Its letters are still in the inbox, and
@@ -334,7 +361,7 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // A turn that is sent again must not keep it twice.
         && let dedupe = format!("returned/{:032x}", engine.random.number())
-        && let Ok(letter) = letters::letter(&event, engine.environment.now(), Some(dedupe))
+        && let Ok(letter) = letters::letter(&event, engine.environment.now(), letters::for_resending(dedupe))
     {
         draft.returned.push(letter);
     }

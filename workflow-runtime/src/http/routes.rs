@@ -10,25 +10,35 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use sha2::{Digest, Sha256};
 
 use super::message::{Answer, Request, answers};
 use super::webhook::{Answering, address};
 use crate::engine::Client;
 use crate::error::{Code, Error, Result};
 use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES, WEBHOOK_BODY_WAIT};
+use crate::registry::hex;
 use crate::{Reader, uuid};
+
+/// As the IETF's draft of the header of this name says.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Routes requests to [webhooks](super::webhook): `POST` and `PUT` on `/{token}`, unless
 /// [other methods](WebhookSettings::methods) are named.
 ///
-/// A request is durable before it is answered. These answers deliver nothing:
+/// A request is durable before it is answered. One with the header `Idempotency-Key` is delivered once: sent again, with the
+/// same method, path, query and body, it gets the answer that the first one got and delivers nothing, also after the webhook
+/// was dropped, for as long as [`ResumeHook::idempotency_key`](crate::ResumeHook::idempotency_key) says. These answers deliver
+/// nothing:
 ///
 /// | answer | when |
 /// |---|---|
+/// | `400 Bad Request` | the idempotency key has more than 512 bytes, or others than visible ASCII characters |
 /// | `404 Not Found` | the token is unknown, or its webhook was dropped, or its run has ended; which of them does not show, in the answer or in the time that it takes |
 /// | `405 Method Not Allowed` | the method is not one of those that are named; `Allow` names them. So a link checker's `HEAD` or a browser's `OPTIONS` is no delivery |
 /// | `408 Request Timeout` | the body did not arrive [in time](WebhookSettings::body_within); the connection is closed |
 /// | `413 Payload Too Large` | the body is larger than the [limit](WebhookSettings::body_limit) |
+/// | `422 Unprocessable Content` | another request was delivered under the idempotency key |
 /// | `503 Service Unavailable` | the store failed; the request may be sent again |
 ///
 /// It nests into a router with any state. The engine stays open for as long as the router is there.
@@ -149,16 +159,35 @@ async fn accept(
     body: &Bytes,
 ) -> Result<Answer> {
     let address = address(token);
-    let id = uuid().simple().to_string();
+    let key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str()).transpose().map_err(|error| {
+        Error::coded(Code::InvalidName, "the header `Idempotency-Key` is no visible ASCII text").because(error)
+    })?;
+    // A request that is sent again is given the answer to the first one.
+    let id = key.map_or_else(|| uuid().simple().to_string(), |key| digest(&[&address, key])[..32].to_owned());
     let request = Request::new(id.clone(), parts, body);
-    let hook = client.get_hook(&address).await?;
-    if !hook.is_open {
+    let content = content(parts, body);
+    let hook = match client.get_hook(&address).await {
+        Ok(hook) => Some(hook),
+        Err(error) if error.code() == Code::HookNotFound => None,
+        Err(error) => return Err(error),
+    };
+    if hook.as_ref().is_some_and(|hook| hook.is_open) {
+        let mut resume = client.resume_hook(&*address, &request);
+        (resume.idempotency_key, resume.content) = (key.map(str::to_owned), Some(content));
+        resume.await?;
+    } else {
         // Not by way of a write, which would take longer than for a token that never was.
-        return Err(Error::coded(Code::HookFinished, "the webhook is not open any more"));
+        let before = match key {
+            Some(key) => client.inner().was_delivered(&address, key, content).await?,
+            None => false,
+        };
+        if !before {
+            return Err(Error::coded(Code::HookFinished, "the webhook is not open any more"));
+        }
     }
-    client.resume_hook(&*address, &request).await?;
-    let answering = hook.metadata.map(serde_json::from_value).transpose()?;
-    match (answering, hook.run) {
+    let (metadata, run) = hook.map(|hook| (hook.metadata, hook.run)).unwrap_or_default();
+    let answering = metadata.map(serde_json::from_value).transpose()?;
+    match (answering, run) {
         (Some(Answering::Fixed(answer)), _) => Ok(answer),
         (Some(Answering::Run), Some(run)) => {
             let mut answers = Reader::<Answer>::new(Some(client.clone()), run.into(), answers(&id));
@@ -175,8 +204,29 @@ async fn accept(
     }
 }
 
+/// What tells a request from another one under its key: not its headers, which say when and by whom it was sent.
+fn content(parts: &request::Parts, body: &Bytes) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), body] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+fn digest(texts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hex(&hash.finalize())
+}
+
 fn refusal(error: &Error) -> StatusCode {
     match error.code() {
+        Code::InvalidName => StatusCode::BAD_REQUEST,
+        Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::HookNotFound | Code::HookDisposed | Code::HookFinished => StatusCode::NOT_FOUND,
         Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         _ => {

@@ -100,6 +100,12 @@ pub(crate) struct Carried {
     pub streams: BTreeMap<Box<str>, (u64, bool)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherited: Option<Inherited>,
+    /// Payloads for the next hook with a token, by the token's address: the hook before it was dropped.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub surplus: BTreeMap<Box<str>, Vec<Payload>>,
+    /// What stands for hooks of the generation before for which letters may be in the inbox, with their addresses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forwards: BTreeMap<u64, Box<str>>,
 }
 
 /// What a run has in common with all runs that it starts as its children.
@@ -134,14 +140,18 @@ impl Inherited {
 impl Carried {
     /// Nothing if there is nothing in it.
     pub fn some(self) -> Option<Self> {
-        let is_empty =
-            self.state.is_none() && self.attributes.is_empty() && self.streams.is_empty() && self.inherited.is_none();
+        let is_empty = self.state.is_none()
+            && self.attributes.is_empty()
+            && self.streams.is_empty()
+            && self.inherited.is_none()
+            && self.surplus.is_empty()
+            && self.forwards.is_empty();
         (!is_empty).then_some(self)
     }
 
     fn bytes(&self) -> usize {
         let context = self.inherited.iter().flat_map(|inherited| inherited.context.values());
-        self.state.iter().chain(context).map(|value| value.as_str().len()).sum()
+        self.state.iter().chain(context).chain(self.surplus.values().flatten()).map(|value| value.as_str().len()).sum()
     }
 }
 

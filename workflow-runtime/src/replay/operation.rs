@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 
 use super::journal::{Command, End, Inherited};
-use super::shared::{Shared, current};
+use super::shared::{Identity, Shared, current};
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
@@ -49,6 +49,8 @@ pub(crate) struct Suspensions {
     pub waits: Option<Suspension>,
     /// What it was resumed with, by label.
     pub resumed: Arc<BTreeMap<Box<str>, Payload>>,
+    /// The payload of its last suspension that was resumed.
+    pub last_payload: Option<Payload>,
     /// How many attempts have ended so: they count for nothing.
     pub attempts: u32,
 }
@@ -67,6 +69,11 @@ impl Suspension {
     /// The token in the store by which a run is resumed.
     pub fn token(run: &str, label: &str) -> Arc<str> {
         format!("suspended/{run}/{label}").into()
+    }
+
+    /// Under which the answers to suspensions of a run are known: no suspension has this token, since none has an empty label.
+    pub fn scope(run: &str) -> Arc<str> {
+        Suspension::token(run, "")
     }
 
     /// The label in such a token of this run.
@@ -95,6 +102,8 @@ pub(crate) struct Origin {
     pub key: Arc<str>,
     /// Whether that run undoes it if it does not succeed.
     pub undoable: bool,
+    /// The generation of that run and the operation.
+    pub place: (u64, u64),
 }
 
 impl StepRequest {
@@ -118,14 +127,18 @@ impl StepRequest {
     }
 
     /// The token that it waits for, if it has suspended itself.
-    pub fn opening(&self, op: u64, own: &Arc<str>) -> Option<Opening> {
+    pub fn opening(&self, op: u64, own: &Identity) -> Option<Opening> {
         let Suspension { label, payload, type_name } = self.suspension()?;
+        let place = self.origin.as_ref().map_or((own.generation, op), |origin| origin.place);
+        let number = self.suspensions.as_ref().map_or(0, |suspensions| suspensions.attempts);
+        let run = self.run(&own.run);
         Some(Opening {
             op,
-            token: Suspension::token(self.run(own), label),
+            token: Suspension::token(run, label),
             metadata: Some(payload.clone()),
             type_name: type_name.clone(),
             once: true,
+            asked: Some(Asking::new(run, place, number, Some(self.definition.source.id))),
         })
     }
 }
@@ -202,16 +215,19 @@ pub(crate) struct HookRequest {
     pub once: bool,
     /// What was delivered and not taken yet.
     pub received: VecDeque<Received>,
+    /// Whether it has given a payload.
+    pub yielded: bool,
 }
 
 impl HookRequest {
-    pub fn opening(&self, op: u64) -> Opening {
+    pub fn opening(&self, op: u64, own: &Identity) -> Opening {
         Opening {
             op,
             token: self.address.clone(),
             metadata: self.metadata.clone(),
             type_name: self.type_name.into(),
             once: self.once,
+            asked: self.once.then(|| Asking::new(&own.run, (own.generation, op), 1, None)),
         }
     }
 }
@@ -232,6 +248,24 @@ pub(crate) struct Opening {
     pub metadata: Option<Payload>,
     pub type_name: Arc<str>,
     pub once: bool,
+    /// The suspension that waits for it, if one does.
+    pub asked: Option<Asking>,
+}
+
+/// A suspension, as it is told from the others of its run.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking {
+    pub id: Arc<str>,
+    pub step: Option<&'static str>,
+    /// See [`Suspension::scope`].
+    pub scope: Arc<str>,
+}
+
+impl Asking {
+    /// `place` is the generation and the operation, `number` counts the suspensions of that from 1.
+    fn new(run: &str, place: (u64, u64), number: u32, step: Option<&'static str>) -> Self {
+        Asking { id: format!("{}.{}.{number}", place.0, place.1).into(), step, scope: Suspension::scope(run) }
+    }
 }
 
 /// How an operation ended.

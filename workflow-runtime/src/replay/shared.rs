@@ -5,6 +5,7 @@ mod effects;
 mod hooks;
 mod rollbacks;
 mod streams;
+mod surplus;
 mod suspensions;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -26,6 +27,8 @@ pub(crate) use self::effects::Effects;
 use self::rollbacks::Rollbacks;
 use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, closed_already, full};
+use self::surplus::Surplus;
+pub(crate) use self::surplus::{Forward, Heir};
 use super::journal::{Carried, Command, End, Inherited};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
@@ -90,6 +93,8 @@ struct State {
     streams: Streams,
     rollbacks: Rollbacks,
     continuation: Continuation,
+    /// What hooks have left that were dropped.
+    surplus: Option<Box<Surplus>>,
     /// What the workflow has set as the run's state.
     value: Option<Payload>,
     /// The keys of the attributes that it has set.
@@ -183,6 +188,7 @@ impl Shared {
                 streams: Streams::default(),
                 rollbacks: Rollbacks::default(),
                 continuation: Continuation::default(),
+                surplus: None,
                 value: None,
                 keys: BTreeSet::new(),
                 inherited: None,
@@ -276,6 +282,9 @@ impl Shared {
         if let (Kind::Step(step), Some(given)) = (&mut kind, given) {
             step.input = given;
         }
+        if let Kind::Hook(hook) = &mut kind {
+            self.take_surplus(hook);
+        }
         let mut state = self.state();
         if state.expected.is_none() {
             match &kind {
@@ -335,7 +344,10 @@ impl Shared {
                 }
                 return;
             }
-            let slot = state.ops.remove(&op);
+            let mut slot = state.ops.remove(&op);
+            if let Some(Slot { kind: Kind::Hook(hook), .. }) = &mut slot {
+                state.leave(op, hook);
+            }
             let open = slot.as_ref().is_some_and(|slot| slot.completion.is_none());
             state.outstanding -= usize::from(open);
             (slot, open && state.fault.is_none())

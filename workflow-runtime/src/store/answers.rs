@@ -54,8 +54,14 @@ pub enum DeliverAnswer {
     Committed,
     /// There is no such token.
     Unknown,
-    /// The hook of the token was dropped, or has got the only payload that it takes.
+    /// The hook of the token was dropped.
     Disposed,
+    /// The hook of the token has got the only payload that it takes.
+    Taken,
+    /// The token waits for the answer to another suspension.
+    Stale,
+    /// Another payload was accepted under the key.
+    KeyReused,
     /// The run of the token has ended.
     Finished,
 }

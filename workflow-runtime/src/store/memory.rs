@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use self::state::State;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Notice, OpenTokens, Ownership,
-    Position, RunKey, RunRow, Status, Store, TokenRow, Write,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Notice,
+    OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -177,6 +177,15 @@ impl Store for MemoryStore {
 
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(async move { Ok(self.shared.lock().open_tokens(run)) })
+    }
+
+    fn delivery<'a>(
+        &'a self,
+        token: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().delivery(token, key, now)) })
     }
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {

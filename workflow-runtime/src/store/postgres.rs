@@ -10,6 +10,7 @@ mod commit;
 mod connection;
 mod creates;
 mod db;
+mod deliveries;
 mod effects;
 mod fault;
 mod letters;
@@ -47,8 +48,9 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, Follow, Followed, Following, InboxRow, JournalRow,
-    NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, Follow, Followed, Following, InboxRow,
+    JournalRow, NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
+    assert_engine,
 };
 use crate::engine::{Environment, System};
 use crate::error::Error;
@@ -287,6 +289,15 @@ impl Store for PostgresStore {
 
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(tokens::open_tokens(&self.shared.db, run))
+    }
+
+    fn delivery<'a>(
+        &'a self,
+        token: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>> {
+        Box::pin(deliveries::delivery(&self.shared.db, token, key, now))
     }
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {

@@ -16,22 +16,56 @@ pub struct Post {
     pub unstick: bool,
 }
 
-/// Puts a letter into the inbox of the run whose token this is, as [`Post`] does: [`Committed`](super::DeliverAnswer::Committed), or
-/// [`Unknown`](super::DeliverAnswer::Unknown), [`Disposed`](super::DeliverAnswer::Disposed), [`Finished`](super::DeliverAnswer::Finished) if there is no such run.
+/// Puts a payload into the inbox of the run whose token it is sent to, as [`Post`] does:
+/// [`Committed`](super::DeliverAnswer::Committed).
 ///
-/// A token whose run has not come to the operation keeps the letter until it does. So does one that has no run (any
-/// more), if `hold_until` says so. One that takes a letter [once](super::TokenLabel::once) is disposed of by it; the same letter
-/// sent again, by its dedupe key, is committed all the same.
+/// One that was accepted before under the same key is `Committed` and goes nowhere, whoever has the token now, or
+/// [`KeyReused`](super::DeliverAnswer::KeyReused) if it was another payload. Otherwise it is refused, and nothing is recorded of it, with
+/// [`Finished`](super::DeliverAnswer::Finished) if the run has ended that had the token, [`Taken`](super::DeliverAnswer::Taken) or
+/// [`Disposed`](super::DeliverAnswer::Disposed) if it has not, [`Stale`](super::DeliverAnswer::Stale) if the token waits for the
+/// answer to another [suspension](Deliver::asked), or [`Unknown`](super::DeliverAnswer::Unknown).
+///
+/// A token whose run has not come to the operation keeps the payload until it does. So does one that has no run (any
+/// more), if [`hold_until`](Deliver::hold_until) says so: while it is held it counts as accepted.
 #[derive(Clone, Debug)]
 pub struct Deliver {
     /// The token.
     pub token: Arc<str>,
-    /// The event.
+    /// The payload's event; its `dedupe` is not looked at.
     pub letter: Letter,
+    /// Which delivery to the token it is.
+    pub key: Arc<str>,
+    /// The token under which the key is known, if it is not `token`.
+    pub scope: Option<Arc<str>>,
+    /// What was accepted under the key before this time, in milliseconds since 1970, was something else.
+    pub since: u64,
+    /// SHA-256 of the payload.
+    pub digest: [u8; 32],
+    /// How long the key is known.
+    pub keep: Keep,
+    /// The [suspension](super::Asked::id) that it answers: the token's own one, or it is refused.
+    pub asked: Option<Arc<str>>,
     /// How long it is kept for a run that is not there, in milliseconds since 1970.
     pub hold_until: Option<u64>,
     /// The time, in milliseconds since 1970: what was kept until then is gone.
     pub now: u64,
+}
+
+impl Deliver {
+    /// The token under which its key is known.
+    pub(super) fn scope(&self) -> &Arc<str> {
+        self.scope.as_ref().unwrap_or(&self.token)
+    }
+}
+
+/// How long the key of a delivery is known, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// From the delivery on: it is there for one that is sent again since its answer was lost.
+    FromDelivery(u64),
+    /// From the delivery or from the end of the run that has got it, whichever is later. One that is held for nobody is known
+    /// as long as it is held.
+    FromEnd(u64),
 }
 
 /// Gives a run back, if no letter came since `inbox_seq` was seen: [`Committed`](super::ReleaseAnswer::Committed), [`Unread`](super::ReleaseAnswer::Unread) if one
@@ -128,17 +162,19 @@ pub struct Delete {
 }
 
 /// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs have left; runs that have
-/// `expired`, those excepted whose end is [yet to be told](super::Store::notices); and payloads that were held until `now`, with
-/// the tokens that nobody has. Another engine that is about it leaves nothing to do.
+/// `expired`, those excepted whose end is [yet to be told](super::Store::notices); payloads that were held until `now`, with
+/// the tokens that nobody has; deliveries that are not known any longer; and keys of letters that do not last. Another engine that is about it leaves nothing to do.
 #[derive(Clone, Debug)]
 pub struct Clean {
     /// Of each status up to which run.
     pub expired: Vec<Expired>,
     /// The time, in milliseconds since 1970.
     pub now: u64,
+    /// Keys of letters that came before this time go, in milliseconds since 1970.
+    pub letters_before: u64,
     /// How many runs at the most.
     pub runs: usize,
-    /// How much of what they have left.
+    /// How much of what they have left, and how many of other rows.
     pub most: Portion,
 }
 

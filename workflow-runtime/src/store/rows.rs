@@ -189,8 +189,28 @@ pub struct TokenLabel {
     pub type_name: Arc<str>,
     /// JSON that the workflow gave it.
     pub metadata: Option<Arc<str>>,
-    /// Whether the first payload disposes of it.
+    /// Whether it takes one payload only.
     pub once: bool,
+    /// Which suspension waits for it, if one does.
+    pub asked: Option<Asked>,
+}
+
+/// A suspension that waits for a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The run's name for it: no other suspension of the run has it.
+    pub id: Arc<str>,
+    /// The id of the step that is suspended; nothing if it is the workflow.
+    pub step: Option<Arc<str>>,
+}
+
+/// A delivery that a token has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// SHA-256 of the payload.
+    pub digest: [u8; 32],
+    /// When it was accepted, in milliseconds since 1970.
+    pub at: u64,
 }
 
 /// Where a token is in its life.
@@ -198,8 +218,10 @@ pub struct TokenLabel {
 pub enum TokenState {
     /// It takes payloads.
     Open,
-    /// Its hook was dropped, or has got the only payload that it takes.
+    /// Its hook was dropped.
     Disposed,
+    /// Its hook has got the only payload that it takes.
+    Taken,
     /// Its run has ended.
     Finished,
 }

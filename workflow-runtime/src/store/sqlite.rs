@@ -6,6 +6,7 @@
 //! their [`streams`]; what else turns do is in [`effects`]. Runs are found by [`listing`], and go by [`removal`].
 
 mod claims;
+mod deliveries;
 mod effects;
 mod fault;
 mod heads;
@@ -36,8 +37,8 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice, OpenTokens,
-    Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice,
+    OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
 use crate::error::Error;
@@ -268,6 +269,18 @@ impl Store for SqliteStore {
 
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         Box::pin(self.readers.read("the tokens of a run", move |connection| tokens::open_tokens(connection, run)))
+    }
+
+    fn delivery<'a>(
+        &'a self,
+        token: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>> {
+        let (token, key) = (token.to_owned(), key.to_owned());
+        Box::pin(async move {
+            self.readers.read("a delivery", move |connection| deliveries::delivery(connection, &token, &key, now)).await
+        })
     }
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {

@@ -32,11 +32,13 @@ impl TokenState {
         match self {
             TokenState::Open => "open",
             TokenState::Disposed => "disposed",
+            TokenState::Taken => "taken",
             TokenState::Finished => "finished",
         }
     }
 
     pub(super) fn parse(word: &str) -> Option<Self> {
-        [TokenState::Open, TokenState::Disposed, TokenState::Finished].into_iter().find(|state| state.as_str() == word)
+        let states = [TokenState::Open, TokenState::Disposed, TokenState::Taken, TokenState::Finished];
+        states.into_iter().find(|state| state.as_str() == word)
     }
 }

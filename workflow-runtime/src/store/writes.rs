@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, Clean, Delete, Deliver, Fence, JournalRow, Noticed, Post, Release, Reopen, RunKey, Status,
-    TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen, RunKey,
+    Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::Error;
 
@@ -180,6 +180,9 @@ pub struct Open {
     pub op: Option<u64>,
     /// What it says of itself.
     pub label: TokenLabel,
+    /// The token under which the answers to its [suspension](super::Asked) are known, if it has one. If the same suspension waits
+    /// again after an answer, that answer was of no use and is not known any more.
+    pub scope: Option<Arc<str>>,
     /// See above.
     pub refusal: Letter,
 }
@@ -238,13 +241,52 @@ pub struct Continuation {
     pub start: Letter,
     /// What open tokens keep, each with its token.
     pub payloads: Vec<(Arc<str>, Letter)>,
+    /// Letters for operations that were closed before, and whose payloads go on to the next operation with the token.
+    pub forwards: Vec<Forward>,
+}
+
+impl Continuation {
+    /// The operations whose letters a token keeps that is open for this one.
+    pub(super) fn ops(&self, token: &str, op: u64) -> Vec<u64> {
+        let before = self.forwards.iter().filter(|forward| *forward.token == *token).map(|forward| forward.op);
+        before.chain([op]).collect()
+    }
+}
+
+/// Letters [about](super::InboxRow::about) an operation, in the inbox, unread or not, that go on to the next generation. If the
+/// token is open they are kept by it, with those about its own operation and in their order; otherwise they are about
+/// `to`, in the next generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The operation.
+    pub op: u64,
+    /// The token by which they came.
+    pub token: Arc<str>,
+    /// What stands for the operation in the next generation.
+    pub to: u64,
+}
+
+/// What a letter is known by to its run: a second one with the same key is accepted and dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedupe {
+    /// The key.
+    pub key: String,
+    /// Whether the key is known for as long as the run exists, and not only [until it is cleaned away](super::Clean).
+    pub lasts: bool,
+}
+
+impl Dedupe {
+    /// From when on the time is counted after which the key is not known any longer.
+    pub(super) fn known_from(&self, letter: &Letter) -> u64 {
+        if self.lasts { NEVER } else { letter.arrived_at.min(NEVER) }
+    }
 }
 
 /// An event to be put into an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Where it is set, a second letter of the run with the same key is accepted and dropped, as long as the run exists.
-    pub dedupe: Option<String>,
+    /// What it is known by, if anything.
+    pub dedupe: Option<Dedupe>,
     /// When it arrived, in milliseconds since 1970.
     pub arrived_at: u64,
     /// The version of the body's format.

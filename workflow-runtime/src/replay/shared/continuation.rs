@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::{Shared, State};
+use super::{Forward, Shared, State};
 use crate::codec::Payload;
 use crate::replay::journal::{Carried, Command, End, Inherited};
 use crate::replay::operation::{Kind, Received};
@@ -15,6 +15,8 @@ pub(crate) struct Continued {
     pub carried: Carried,
     /// What came by hooks that are open, and was not taken: in its order, with where it was sent to.
     pub payloads: Vec<(Arc<str>, Payload)>,
+    /// Letters that may be in the inbox for hooks that were dropped.
+    pub forwards: Vec<Forward>,
 }
 
 #[derive(Default)]
@@ -36,13 +38,16 @@ impl State {
             && self.expected.is_none()
         {
             let payloads = std::mem::take(&mut self.continuation.payloads);
+            let (surplus, forwards) = self.bequeath();
             let carried = Carried {
                 state: self.value.clone(),
                 attributes: self.keys.clone(),
                 streams: self.streams.written.clone(),
                 inherited: self.inherited.as_deref().cloned(),
+                surplus,
+                forwards: forwards.iter().map(|forward| (forward.to, (*forward.address).into())).collect(),
             };
-            self.effects.continued = Some(Continued { args: args.clone(), carried, payloads });
+            self.effects.continued = Some(Continued { args: args.clone(), carried, payloads, forwards });
         }
     }
 
@@ -52,6 +57,7 @@ impl State {
         self.keys.clone_from(&carried.attributes);
         self.streams.written.clone_from(&carried.streams);
         self.inherited = carried.inherited.clone().map(Arc::new);
+        self.inherit(&carried.surplus, &carried.forwards);
     }
 }
 

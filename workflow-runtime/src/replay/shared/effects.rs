@@ -97,7 +97,7 @@ impl Effects {
             inherited.of_child(&run.identity.key(op), depth).some().map(Arc::new)
         };
         match kind {
-            Kind::Hook(hook) => self.opened.push(hook.opening(op)),
+            Kind::Hook(hook) => self.opened.push(hook.opening(op, &run.identity)),
             Kind::Child(request) => {
                 self.children.push(StartedChild {
                     op,
@@ -109,7 +109,7 @@ impl Effects {
             }
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
-                    let request = queue::request(workflow, step, run.run_id(), run.identity.key(op))?;
+                    let request = queue::request(workflow, step, &run.identity, op)?;
                     self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited(own) });
                 }
             }
@@ -126,7 +126,7 @@ impl Effects {
             Kind::Child(_) => self.give_up(op, run.child_id(op)),
             Kind::Step(step) if !step.is_here() => self.give_up(op, run.child_id(op)),
             Kind::Step(step) => {
-                if let Some(opening) = step.opening(op, run.run_id()) {
+                if let Some(opening) = step.opening(op, &run.identity) {
                     self.close(op, opening.token);
                 }
             }
@@ -192,7 +192,7 @@ impl Shared {
         for op in open {
             let Some(slot) = state.ops.get_mut(&op) else { continue };
             if let Kind::Step(step) = &mut slot.kind {
-                if let Some(opening) = step.opening(op, &self.identity.run) {
+                if let Some(opening) = step.opening(op, &self.identity) {
                     state.effects.opened.push(opening);
                 }
                 if let (Place::Elsewhere, Some(workflow)) = (step.place, registry().queued(step.definition)) {

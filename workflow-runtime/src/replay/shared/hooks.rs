@@ -26,7 +26,11 @@ impl Shared {
         let received = match hook.received.front() {
             // What it gives from now on.
             Some(Received::Conflict(owner)) => Some(Received::Conflict(owner.clone())),
-            _ => hook.received.pop_front(),
+            Some(Received::Payload(_)) => {
+                hook.yielded = true;
+                hook.received.pop_front()
+            }
+            None => None,
         };
         if received.is_none() && !slot.waker.as_ref().is_some_and(|last| last.will_wake(waker)) {
             slot.waker = Some(waker.clone());
@@ -38,7 +42,15 @@ impl Shared {
     pub(in crate::replay) fn receive(&self, op: u64, received: Received) -> Result<Option<Waker>, Error> {
         let mut state = self.state();
         let site = state.last_site;
+        if let Received::Payload(_) = &received {
+            state.prune_dropped(op);
+        }
         let Some(Slot { kind: Kind::Hook(hook), waker, .. }) = state.ops.get_mut(&op) else {
+            if let Received::Payload(payload) = received
+                && let Some(waker) = state.pass_on(op, payload)
+            {
+                return Ok(waker);
+            }
             return Err(nondeterminism(
                 format!("a payload for operation {op}, which is in the journal here"),
                 "that operation is no hook that was opened, or it was dropped before".to_owned(),

@@ -25,7 +25,7 @@ impl Shared {
         step.attempt += 1;
         step.not_before = 0;
         if state.expected.is_none()
-            && let Some(opening) = step.opening(op, self.run_id())
+            && let Some(opening) = step.opening(op, &self.identity)
         {
             state.effects.opened.push(opening);
         }
@@ -38,6 +38,7 @@ impl Shared {
         let Some(Slot { kind: Kind::Step(step), completion: None, .. }) = state.ops.get_mut(&op) else { return false };
         let Some(suspensions) = &mut step.suspensions else { return false };
         let Some(suspension) = suspensions.waits.take() else { return false };
+        suspensions.last_payload = Some(suspension.payload);
         Arc::make_mut(&mut suspensions.resumed).insert(suspension.label, value.clone());
         if state.expected.is_none() {
             state.actions.push(Action::Dispatch(op));
@@ -48,8 +49,8 @@ impl Shared {
     /// The token of an operation that takes one payload and is still to get it.
     pub(crate) fn opening_once(&self, op: u64) -> Option<Opening> {
         let opening = self.with_open(op, |kind| match kind {
-            Kind::Hook(hook) if hook.once && hook.received.is_empty() => Some(hook.opening(op)),
-            Kind::Step(step) => step.opening(op, self.run_id()),
+            Kind::Hook(hook) if hook.once && hook.received.is_empty() => Some(hook.opening(op, &self.identity)),
+            Kind::Step(step) => step.opening(op, &self.identity),
             _ => None,
         });
         opening.flatten()

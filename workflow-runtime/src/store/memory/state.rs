@@ -1,20 +1,22 @@
 //! The rows, and what each write does to them.
 
+mod deliveries;
 mod effects;
 mod listing;
 mod removal;
 mod streams;
 mod tokens;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use self::deliveries::{Delivered, Name};
 use self::streams::{Streams, Writer};
 use self::tokens::Token;
 
 use crate::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
-    Deliver, DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, Noticed, Post, PostAnswer, Release,
+    DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, Noticed, Post, PostAnswer, Release,
     ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, RunRow, Status, Turn, TurnAnswer, Unstick, UnstickRun,
     UnstickRunAnswer, Write, assert_engine,
 };
@@ -39,6 +41,7 @@ pub(super) struct State {
     /// The last of them.
     noticed: u64,
     tokens: HashMap<Arc<str>, Token>,
+    deliveries: HashMap<Name, Delivered>,
     streams: Streams,
 }
 
@@ -88,7 +91,10 @@ struct Run {
     token: u128,
     journals: BTreeMap<u64, Vec<JournalRow>>,
     inbox: BTreeMap<u64, InboxRow>,
-    dedupe: HashSet<String>,
+    /// Since when each key of a letter is known; nothing if it lasts.
+    dedupe: HashMap<String, Option<u64>>,
+    /// The deliveries that it has got.
+    delivered: Vec<Name>,
     /// How long the journal was when `recoveries` was last raised.
     recovered_at: Option<usize>,
     /// The operations that wait for its end.
@@ -164,7 +170,8 @@ impl Run {
             token: new.token,
             journals: BTreeMap::new(),
             inbox: BTreeMap::new(),
-            dedupe: HashSet::new(),
+            dedupe: HashMap::new(),
+            delivered: Vec::new(),
             recovered_at: None,
             watchers: Vec::new(),
             state: None,
@@ -199,8 +206,11 @@ impl Run {
 
     /// Whether it is new.
     fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) -> bool {
-        if letter.dedupe.as_ref().is_some_and(|dedupe| !self.dedupe.insert(dedupe.clone())) {
-            return false;
+        if let Some(dedupe) = &letter.dedupe {
+            if self.dedupe.contains_key(&dedupe.key) {
+                return false;
+            }
+            self.dedupe.insert(dedupe.key.clone(), (!dedupe.lasts).then_some(letter.arrived_at));
         }
         letters.last += 1;
         letters.runs.insert(letters.last, self.row.key);
@@ -261,9 +271,7 @@ impl State {
             Write::Create(new) => self.create(new).into(),
             Write::Turn(turn) => self.turn(turn).into(),
             Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick).into(),
-            Write::Deliver(Deliver { token, letter, hold_until, now }) => {
-                self.deliver(token, letter, *hold_until, *now).into()
-            }
+            Write::Deliver(deliver) => self.deliver(deliver).into(),
             Write::Release(Release { run, fence, inbox_seq }) => self.release(*run, *fence, *inbox_seq).into(),
             Write::Claim(Claim { owner, now, workflows, limit, again }) => {
                 self.claim(*owner, *now, workflows, *limit, *again).into()
@@ -277,7 +285,9 @@ impl State {
                 Answer::Noticed
             }
             Write::Delete(Delete { run, farewell, .. }) => self.delete(*run, farewell).into(),
-            Write::Clean(Clean { expired, now, runs, .. }) => self.clean(expired, *now, *runs).into(),
+            Write::Clean(Clean { expired, now, letters_before, runs, .. }) => {
+                self.clean(expired, *now, *letters_before, *runs).into()
+            }
             Write::Unstick(Unstick { build }) => {
                 self.unstick(build);
                 Answer::Unstick
@@ -473,7 +483,8 @@ impl State {
     fn reopen(&mut self, id: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> ReopenAnswer {
         let Some(&key) = self.ids.get(id) else { return ReopenAnswer::Unknown };
         let reopened = self.edit(key, |run, all| {
-            let known = |letter: &Letter| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
+            let known =
+                |letter: &Letter| letter.dedupe.as_ref().is_some_and(|dedupe| run.dedupe.contains_key(&dedupe.key));
             if letters.iter().any(known) {
                 return ReopenAnswer::Committed;
             }

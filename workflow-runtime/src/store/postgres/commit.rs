@@ -19,9 +19,9 @@ use super::{claims, creates, effects, letters, removal, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
-    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Deliver, Effects, Failed, First, JournalRow,
-    Letter, NewRun, Noticed, Post, PostAnswer, Release, Reopen, RowChange, RunKey, Turn, TurnAnswer, Unstick,
-    UnstickRun, UnstickRunAnswer, Write,
+    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Letter, NewRun,
+    Noticed, Post, PostAnswer, Release, Reopen, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
+    UnstickRunAnswer, Write,
 };
 
 /// How often a transaction is sent again that the database has rolled back for the sake of others.
@@ -308,7 +308,7 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                 | Write::UnstickRun(UnstickRun { run }) => {
                     ids.insert(&**run);
                 }
-                Write::Deliver(Deliver { token, .. }) => drop(tokens.insert(token)),
+                Write::Deliver(deliver) => drop(tokens.insert(&deliver.token)),
                 Write::Release(Release { run, .. }) => drop(keys.insert(*run)),
                 // With those that wait for the end of one that was never due.
                 Write::Delete(Delete { run, .. }) => {
@@ -438,9 +438,10 @@ async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &R
     if !change.status.is_terminal() {
         return Ok(false);
     }
-    tokens::end(work, run).await?;
+    let at = change.completed_at.unwrap_or_default();
+    tokens::end(work, run, at).await?;
     effects::unwatch_all(work.session, run).await?;
-    effects::tell_watchers(work, run, last, change.completed_at.unwrap_or_default()).await
+    effects::tell_watchers(work, run, last, at).await
 }
 
 async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
@@ -448,9 +449,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         // They have segments of their own.
         Write::Create(_) | Write::Turn(_) => return Err(unanswered_write()),
         Write::Post(Post { run, letter, unstick }) => work.post(run, letter, *unstick).await?.into(),
-        Write::Deliver(Deliver { token, letter, hold_until, now }) => {
-            tokens::deliver(work, token, letter, *hold_until, *now).await?.into()
-        }
+        Write::Deliver(deliver) => tokens::deliver(work, deliver).await?.into(),
         Write::Release(Release { run, fence, inbox_seq }) => {
             claims::release(work, *run, *fence, *inbox_seq).await?.into()
         }
@@ -462,8 +461,8 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
             streams::append(work, &writer, into.as_deref(), chunk, *most).await?.into()
         }
         Write::Delete(Delete { run, most, farewell }) => removal::delete(work, *run, *most, farewell).await?.into(),
-        Write::Clean(Clean { expired, now, runs, most }) => {
-            removal::clean(work, expired, *now, *runs, *most).await?.into()
+        Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
+            removal::clean(work, expired, *now, *letters_before, *runs, *most).await?.into()
         }
         Write::Noticed(Noticed { sequence }) => {
             let sequence = sequence.cast_signed();

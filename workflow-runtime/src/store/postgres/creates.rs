@@ -205,7 +205,8 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
         })
         .collect();
     let columns = Columns::of(runs);
-    let dedupes: Vec<Option<Text<'_>>> = letters.iter().map(|letter| letter.dedupe.as_deref().map(Text)).collect();
+    let dedupes: Vec<Option<Text<'_>>> =
+        letters.iter().map(|letter| letter.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))).collect();
     let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect();
     let formats: Vec<i32> = letters.iter().map(|letter| letter.format.cast_signed()).collect();
     let checksums: Vec<i32> = letters.iter().map(|letter| letter.checksum.cast_signed()).collect();

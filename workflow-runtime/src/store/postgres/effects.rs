@@ -69,7 +69,7 @@ pub(super) async fn affect(work: &mut Work<'_, '_>, run: RunKey, effects: &Effec
 
 /// Begins the next generation of a run. What it still had in its inbox is nobody's news.
 async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Continuation) -> Result<()> {
-    tokens::hand_on(work.session, run, &continuation.payloads).await?;
+    tokens::hand_on(work.session, run, continuation).await?;
     work.session.query("UPDATE @inbox SET holder = 0 WHERE run = $1 AND holder <> 0", args![INT8: run]).await?;
     unwatch_all(work.session, run).await?;
     work.session.query(CONTINUE, args![INT8: run]).await?;

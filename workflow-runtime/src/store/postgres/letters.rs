@@ -14,13 +14,14 @@ macro_rules! receive {
         concat!(
             "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7) AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $12)
+        AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about, known_from)
 ), locked AS MATERIALIZED (
     SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
     WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[]) ORDER BY key FOR NO KEY UPDATE
 ), fresh AS MATERIALIZED (
     INSERT INTO @dedupe (run, key, at)
-    SELECT key, dedupe, arrived_at FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
+    SELECT key, dedupe, known_from FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING run
 ), put AS MATERIALIZED (
@@ -49,7 +50,7 @@ const RECEIVE: &str = receive!("key", "bigint");
 
 const PUT: &str = "
 WITH fresh AS (
-    INSERT INTO @dedupe (run, key, at) SELECT $1, $2, $3 WHERE $2 IS NOT NULL ON CONFLICT DO NOTHING RETURNING run
+    INSERT INTO @dedupe (run, key, at) SELECT $1, $2, $7 WHERE $2 IS NOT NULL ON CONFLICT DO NOTHING RETURNING run
 )
 INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
 SELECT key, 0, $3, $4, $5, $6, generation FROM @runs WHERE key = $1 AND ($2 IS NULL OR EXISTS (SELECT 1 FROM fresh))";
@@ -57,16 +58,27 @@ SELECT key, 0, $3, $4, $5, $6, generation FROM @runs WHERE key = $1 AND ($2 IS N
 /// The columns of letters.
 struct Columns<'l> {
     dedupes: Vec<Option<Text<'l>>>,
+    known: Vec<Option<i64>>,
     arrivals: Vec<i64>,
     formats: Vec<i32>,
     checksums: Vec<i32>,
     bodies: Vec<&'l [u8]>,
 }
 
+/// What a letter is known by.
+fn key(letter: &Letter) -> Option<Text<'_>> {
+    letter.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))
+}
+
+fn known_from(letter: &Letter) -> Option<i64> {
+    letter.dedupe.as_ref().map(|dedupe| dedupe.known_from(letter).cast_signed())
+}
+
 impl<'l> Columns<'l> {
     fn of(letters: &[&'l Letter]) -> Self {
         Columns {
-            dedupes: letters.iter().map(|letter| letter.dedupe.as_deref().map(Text)).collect(),
+            dedupes: letters.iter().map(|letter| key(letter)).collect(),
+            known: letters.iter().map(|letter| known_from(letter)).collect(),
             arrivals: letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect(),
             formats: letters.iter().map(|letter| letter.format.cast_signed()).collect(),
             checksums: letters.iter().map(|letter| letter.checksum.cast_signed()).collect(),
@@ -94,6 +106,7 @@ pub(super) async fn post(
                 TEXT_ARRAY: ids, TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals, INT4_ARRAY: columns.formats,
                 INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies, TEXT_ARRAY: abouts,
                 TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: tell,
+                INT8_ARRAY: columns.known,
             ],
         )
         .await?;
@@ -142,6 +155,7 @@ pub(super) async fn receive(
                 INT8_ARRAY: vec![run], TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals,
                 INT4_ARRAY: columns.formats, INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies,
                 TEXT_ARRAY: about, TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: false,
+                INT8_ARRAY: columns.known,
             ],
         )
         .await?;
@@ -150,13 +164,13 @@ pub(super) async fn receive(
 
 /// Puts a letter into a run's inbox without waking the run.
 pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<()> {
-    let dedupe = letter.dedupe.as_deref().map(Text);
+    let dedupe = key(letter);
     session
         .query(
             PUT,
             args![
                 INT8: run, TEXT: dedupe, INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
-                INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body,
+                INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body, INT8: known_from(letter),
             ],
         )
         .await?;
@@ -165,7 +179,7 @@ pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> 
 
 /// Whether the run has had a letter with its key.
 pub(super) async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
+    let Some(key) = key(letter) else { return Ok(false) };
     let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
-    Ok(session.query_opt(sql, args![INT8: run, TEXT: Text(key)]).await?.is_some())
+    Ok(session.query_opt(sql, args![INT8: run, TEXT: key]).await?.is_some())
 }

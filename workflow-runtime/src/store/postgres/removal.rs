@@ -4,7 +4,7 @@ use super::commit::Work;
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, number};
-use super::{time, tokens};
+use super::{deliveries, time, tokens};
 use crate::error::Error;
 use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey, Status};
 
@@ -152,6 +152,7 @@ pub(super) async fn clean(
     work: &mut Work<'_, '_>,
     expired: &[Expired],
     now: u64,
+    letters_before: u64,
     runs: usize,
     most: Portion,
 ) -> Result<CleanAnswer> {
@@ -165,8 +166,12 @@ pub(super) async fn clean(
     if !gone.is_empty() {
         remove(session, &gone).await?;
     }
-    let letters = tokens::let_go(session, now, most.rows).await?;
-    let mut left = most.less(letters, 0);
+    let mut left = most.less(tokens::let_go(session, now, most.rows).await?, 0);
+    left = left.less(deliveries::clean(session, now, left.rows).await?, 0);
+    left = left.less(deliveries::clean_letters(session, letters_before, left.rows).await?, 0);
+    if left.is_spent() {
+        return Ok(CleanAnswer { more: true });
+    }
     loop {
         let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;
         if next.is_empty() {

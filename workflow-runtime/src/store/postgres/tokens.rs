@@ -1,62 +1,81 @@
 //! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
 //!
-//! A token's row is locked before anything is decided by it. One that is not there yet is inserted; if somebody was
+//! A token's row is locked before anything is decided by it. One that is not there yet is inserted; if another transaction was
 //! faster, what that one has made of it is looked at again.
 
 use std::sync::Arc;
 
 use super::commit::Work;
 use super::db::{Session, Text, args};
+use super::deliveries;
 use super::fault::{Fault, Result};
-use super::letters::is_known;
 use super::read::{body, get, number, numbers, small, text, texts};
 use super::time;
-use crate::store::{About, Close, DeliverAnswer, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState};
+use crate::store::tokens::{self, Decision, Found, Opening};
+use crate::store::{
+    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow,
+    TokenState,
+};
 
-const OWNER: &str = "SELECT run, op, state, once FROM @tokens WHERE token = $1 FOR UPDATE";
+const FOUND: &str = "
+SELECT run, (SELECT status IN ('completed', 'failed', 'cancelled') FROM @runs AS runs WHERE runs.key = tokens.run),
+    op, state, once, asked
+FROM @tokens AS tokens WHERE token = $1";
+
+const LOCK: &str = "SELECT 1 FROM @tokens WHERE token = $1 FOR UPDATE";
 
 const INSERT: &str = "
-INSERT INTO @tokens (token, run, op, type_name, metadata, once, state) VALUES ($1, $2, $3, $4, $5, $6, 'open')
+INSERT INTO @tokens (token, run, op, type_name, metadata, once, asked, step, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open')
 ON CONFLICT DO NOTHING RETURNING token";
 
 const REPLACE: &str = "
-UPDATE @tokens SET run = $2, op = $3, type_name = $4, metadata = $5, once = $6, state = 'open' WHERE token = $1";
+UPDATE @tokens SET run = $2, op = $3, type_name = $4, metadata = $5, once = $6, asked = $7, step = $8, state = 'open'
+WHERE token = $1 RETURNING token";
 
 const TIE: &str = "UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied";
 
 const HOLD: &str = "
-INSERT INTO @held (token, dedupe, arrived_at, format, checksum, body, until)
-SELECT $1, $2, $3, $4, $5, $6, $7
-WHERE $2 IS NULL OR NOT EXISTS (SELECT 1 FROM @held WHERE token = $1 AND dedupe = $2)";
+INSERT INTO @held (token, key, arrived_at, format, checksum, body, until) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 const TOKEN: &str = "
-SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state FROM @tokens AS tokens
-WHERE token = $1";
+SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state, asked, step
+FROM @tokens AS tokens WHERE token = $1";
 
 const OPEN_TOKENS: &str = "
-SELECT (SELECT id FROM @runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM @tokens AS tokens
-WHERE state = 'open' AND run IN (SELECT $1
-    UNION ALL SELECT key FROM @runs WHERE parent = (SELECT id FROM @runs WHERE key = $1)) ORDER BY token";
-
-/// What settles where a letter goes.
-struct Owner {
-    run: Option<RunKey>,
-    op: Option<u64>,
-    state: TokenState,
-    once: bool,
-}
+WITH RECURSIVE tree (key, id) AS (
+    SELECT key, id FROM @runs AS runs WHERE key = $1
+    UNION SELECT runs.key, runs.id FROM tree JOIN @runs AS runs ON runs.parent = tree.id
+        AND runs.status NOT IN ('completed', 'failed', 'cancelled')
+)
+SELECT tree.id, op, type_name, metadata, once, state, asked, step, token
+FROM tree JOIN @tokens AS tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
 
 fn state(row: &tokio_postgres::Row, column: usize) -> Result<TokenState> {
     let word: &str = get(row, column)?;
     TokenState::parse(word).ok_or_else(|| Fault::Damaged(format!("a token has the state {word:?}")))
 }
 
-async fn owner(session: &Session<'_>, token: &str) -> Result<Option<Owner>> {
-    let row = session.query_opt(OWNER, args![TEXT: Text(token)]).await?;
-    let owner = |row: &tokio_postgres::Row| {
-        Ok(Owner { run: get(row, 0)?, op: numbers(row, 1)?, state: state(row, 2)?, once: get(row, 3)? })
+/// Locks a token: whether it is there.
+async fn lock(session: &Session<'_>, token: &str) -> Result<bool> {
+    Ok(session.query_opt(LOCK, args![TEXT: Text(token)]).await?.is_some())
+}
+
+/// A token's row. It is to be locked before, by another statement: one that has waited for the lock sees everything but the row
+/// as it was before.
+async fn found(session: &Session<'_>, token: &str) -> Result<Option<Found>> {
+    let row = session.query_opt(FOUND, args![TEXT: Text(token)]).await?;
+    let found = |row: &tokio_postgres::Row| {
+        Ok(Found {
+            run: get(row, 0)?,
+            ended: get(row, 1)?,
+            op: numbers(row, 2)?,
+            state: state(row, 3)?,
+            once: get(row, 4)?,
+            asked: texts(row, 5)?,
+        })
     };
-    row.as_ref().map(owner).transpose()
+    row.as_ref().map(found).transpose()
 }
 
 /// Makes it this run's, unless it is there: whether it was not.
@@ -69,11 +88,14 @@ async fn set(
     label: &TokenLabel,
 ) -> Result<bool> {
     let (op, metadata) = (op.map(u64::cast_signed), label.metadata.as_deref().map(Text));
+    let asked = label.asked.as_ref().map(|asked| Text(&asked.id));
+    let step = label.asked.as_ref().and_then(|asked| asked.step.as_deref()).map(Text);
     Ok(!session
         .query(
             statement,
             args![
                 TEXT: Text(token), INT8: run, INT8: op, TEXT: Text(&label.type_name), TEXT: metadata, BOOL: label.once,
+                TEXT: asked, TEXT: step,
             ],
         )
         .await?
@@ -86,39 +108,50 @@ pub(super) async fn open(work: &mut Work<'_, '_>, run: RunKey, opens: &[Open]) -
     }
     work.session.query(TIE, args![INT8: run]).await?;
     for open in opens {
+        // Most tokens are new.
         let there = loop {
-            match owner(work.session, &open.token).await? {
-                Some(there) => break Some(there),
-                None if set(work.session, INSERT, &open.token, Some(run), open.op, &open.label).await? => break None,
-                None => {}
+            if set(work.session, INSERT, &open.token, Some(run), open.op, &open.label).await? {
+                break None;
+            }
+            if lock(work.session, &open.token).await? {
+                break found(work.session, &open.token).await?;
             }
         };
-        if let Some(there) = there {
-            let taken = there.run.filter(|owner| *owner != run || there.op.is_some());
-            if let Some(theirs) = taken.filter(|_| there.state == TokenState::Open) {
-                if open.op.is_some() {
-                    refuse(work, run, open, theirs).await?;
+        match tokens::open(run, open, there.as_ref()) {
+            Opening::Left => {}
+            Opening::Refused(owner) => refuse(work, run, open, owner).await?,
+            Opening::Opened { again } => {
+                if let (true, Some(scope), Some(asked)) = (again, &open.scope, &open.label.asked) {
+                    deliveries::forget(work.session, scope, &asked.id).await?;
                 }
-                continue;
-            }
-            set(work.session, REPLACE, &open.token, Some(run), open.op, &open.label).await?;
-        }
-        let now = open.refusal.arrived_at;
-        match open.op {
-            Some(op) => {
-                let given = hand_over(work, &open.token, run, Some(&About::Operation(op)), now).await?;
-                if given > 0 && open.label.once {
-                    dispose(work.session, &open.token).await?;
+                if there.is_some() {
+                    set(work.session, REPLACE, &open.token, Some(run), open.op, &open.label).await?;
+                    take(work, run, open).await?;
                 }
-            }
-            // They have come to their run, and wait for it as long as it takes.
-            None => {
-                let sql = "UPDATE @held SET until = $2 WHERE token = $1 AND until >= $3";
-                let (token, never) = (Text(&open.token), NEVER.cast_signed());
-                work.session.query(sql, args![TEXT: token, INT8: never, INT8: time(now)]).await?;
             }
         }
     }
+    Ok(())
+}
+
+/// Gives a run what was held for a token that was there before it.
+async fn take(work: &mut Work<'_, '_>, run: RunKey, open: &Open) -> Result<()> {
+    let (token, now) = (&*open.token, open.refusal.arrived_at);
+    let sql = "SELECT 1 FROM @held WHERE token = $1 LIMIT 1";
+    if work.session.query_opt(sql, args![TEXT: Text(token)]).await?.is_none() {
+        return Ok(());
+    }
+    deliveries::delivered_to(work.session, token, run, now).await?;
+    if let Some(op) = open.op {
+        let given = hand_over(work, token, run, Some(&About::Operation(op)), now).await?;
+        if given > 0 && open.label.once {
+            taken(work.session, token).await?;
+        }
+        return Ok(());
+    }
+    // They have come to their run, and wait for it as long as it takes.
+    let sql = "UPDATE @held SET until = $2, key = NULL WHERE token = $1 AND until >= $3";
+    work.session.query(sql, args![TEXT: Text(token), INT8: NEVER.cast_signed(), INT8: time(now)]).await?;
     Ok(())
 }
 
@@ -128,8 +161,8 @@ async fn refuse(work: &mut Work<'_, '_>, run: RunKey, open: &Open, theirs: RunKe
     work.receive(run, &open.refusal, about.as_ref()).await
 }
 
-async fn dispose(session: &Session<'_>, token: &str) -> Result<()> {
-    session.query("UPDATE @tokens SET state = 'disposed' WHERE token = $1", args![TEXT: Text(token)]).await?;
+async fn taken(session: &Session<'_>, token: &str) -> Result<()> {
+    session.query("UPDATE @tokens SET state = 'taken' WHERE token = $1", args![TEXT: Text(token)]).await?;
     Ok(())
 }
 
@@ -144,7 +177,7 @@ async fn hand_over(
     let held = work
         .session
         .query(
-            "SELECT dedupe, arrived_at, format, checksum, body, until FROM @held WHERE token = $1 ORDER BY sequence",
+            "SELECT arrived_at, format, checksum, body, until FROM @held WHERE token = $1 ORDER BY sequence",
             args![TEXT: Text(token)],
         )
         .await?;
@@ -155,13 +188,13 @@ async fn hand_over(
     work.session.query("DELETE FROM @held WHERE token = $1", args![TEXT: Text(token)]).await?;
     for row in held {
         let letter = Letter {
-            dedupe: texts(&row, 0)?.map(|key| key.to_string()),
-            arrived_at: number(&row, 1)?,
-            format: small(&row, 2)?,
-            checksum: small(&row, 3)?,
-            body: body(&row, 4)?,
+            dedupe: None,
+            arrived_at: number(&row, 0)?,
+            format: small(&row, 1)?,
+            checksum: small(&row, 2)?,
+            body: body(&row, 3)?,
         };
-        if number(&row, 5)? >= now {
+        if number(&row, 4)? >= now {
             work.receive(run, &letter, about).await?;
             given += 1;
         }
@@ -184,100 +217,112 @@ pub(super) async fn close(session: &Session<'_>, run: RunKey, closes: &[Close]) 
     Ok(())
 }
 
-/// Their keys are known to the run already.
 const HAND_ON: &str = "
 WITH taken AS (
-    DELETE FROM @inbox WHERE run = $2 AND about = $3 AND NOT unread
+    DELETE FROM @inbox WHERE run = $2 AND about = ANY ($3) AND (NOT unread OR about <> $5)
         AND generation = (SELECT generation FROM @runs WHERE key = $2)
     RETURNING sequence, arrived_at, format, checksum, body
 )
 INSERT INTO @held (token, arrived_at, format, checksum, body, until)
 SELECT $1, arrived_at, format, checksum, body, $4 FROM taken ORDER BY sequence";
 
+const FORWARD: &str = "
+UPDATE @inbox AS inbox SET about = t.onto, generation = inbox.generation + 1, unread = false
+FROM unnest($2, $3) AS t (about, onto)
+WHERE run = $1 AND inbox.about = t.about AND generation = (SELECT generation FROM @runs WHERE key = $1)";
+
 /// Takes the operations from a run's open tokens; what came for these and was not taken is held.
-pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, payloads: &[(Arc<str>, Letter)]) -> Result<()> {
+pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, continuation: &Continuation) -> Result<()> {
     let sql =
         "SELECT token, op FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
     for row in session.query(sql, args![INT8: run]).await? {
         let (token, op) = (text(&row, 0)?, number(&row, 1)?);
-        for (_, letter) in payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
-            hold(session, &token, letter, NEVER, 0).await?;
+        for (_, letter) in continuation.payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
+            hold(session, &token, letter, NEVER, 0, None).await?;
         }
-        let about = About::Operation(op).to_text();
+        let (ops, own) = (continuation.ops(&token, op).into_iter(), About::Operation(op).to_text());
+        let abouts: Vec<String> = ops.map(|op| About::Operation(op).to_text()).collect();
+        let abouts: Vec<Text<'_>> = abouts.iter().map(|about| Text(about)).collect();
         session
-            .query(HAND_ON, args![TEXT: Text(&token), INT8: run, TEXT: Text(&about), INT8: NEVER.cast_signed()])
+            .query(
+                HAND_ON,
+                args![TEXT: Text(&token), INT8: run, TEXT_ARRAY: abouts, INT8: NEVER.cast_signed(), TEXT: Text(&own)],
+            )
             .await?;
         session.query("UPDATE @tokens SET op = NULL WHERE token = $1", args![TEXT: Text(&token)]).await?;
+    }
+    if !continuation.forwards.is_empty() {
+        let text = |op: u64| About::Operation(op).to_text();
+        let (from, to): (Vec<String>, Vec<String>) =
+            continuation.forwards.iter().map(|forward| (text(forward.op), text(forward.to))).unzip();
+        let from: Vec<Text<'_>> = from.iter().map(|about| Text(about)).collect();
+        let to: Vec<Text<'_>> = to.iter().map(|about| Text(about)).collect();
+        session.query(FORWARD, args![INT8: run, TEXT_ARRAY: from, TEXT_ARRAY: to]).await?;
     }
     Ok(())
 }
 
+/// Deliveries that the run has got are known for a while from now on.
+const END: &str = "
+WITH known AS (
+    UPDATE @deliveries SET until = greatest(at, $2) + keep WHERE run = $1
+)
+UPDATE @tokens SET state = 'finished' WHERE run = $1 AND state = 'open' RETURNING token";
+
 /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
-pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey) -> Result<()> {
-    let open = work
-        .session
-        .query(
-            "UPDATE @tokens SET state = 'finished' WHERE run = $1 AND state = 'open' RETURNING token",
-            args![INT8: run],
-        )
-        .await?;
-    for row in open {
+pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey, at: u64) -> Result<()> {
+    for row in work.session.query(END, args![INT8: run, INT8: time(at)]).await? {
         hand_over(work, &text(&row, 0)?, run, None, 0).await?;
     }
     Ok(())
 }
 
-pub(super) async fn deliver(
-    work: &mut Work<'_, '_>,
-    token: &str,
-    letter: &Letter,
-    hold_until: Option<u64>,
-    now: u64,
-) -> Result<DeliverAnswer> {
-    let there = loop {
-        let there = owner(work.session, token).await?;
-        match &there {
-            Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
-                match op {
-                    Some(op) => work.receive(*run, letter, Some(&About::Operation(*op))).await?,
-                    None if is_known(work.session, *run, letter).await? => return Ok(DeliverAnswer::Committed),
-                    None => hold(work.session, token, letter, NEVER, now).await?,
-                }
-                if *once {
-                    dispose(work.session, token).await?;
-                }
-                return Ok(DeliverAnswer::Committed);
-            }
-            Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
-                let known = is_known(work.session, *run, letter).await? || is_held(work.session, token, letter).await?;
-                return Ok(if known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed });
-            }
-            Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => {
-                return Ok(DeliverAnswer::Disposed);
-            }
-            Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => {
-                return Ok(DeliverAnswer::Finished);
-            }
-            None if hold_until.is_some() => {
-                if set(work.session, INSERT, token, None, None, &TokenLabel::default()).await? {
-                    break None;
-                }
-            }
-            _ => break there,
+pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Result<DeliverAnswer> {
+    let Deliver { token, letter, key, keep, now, .. } = delivery;
+    let (there, decision) = loop {
+        // Under the token's lock: another delivery under the key is recorded by now, or comes later.
+        let session = work.session;
+        let locked = lock(session, token).await?;
+        let (there, before) =
+            tokio::join!(biased; found(session, token), deliveries::before(session, delivery.scope(), key));
+        let (there, before) = (there?.filter(|_| locked), before?);
+        let decision = tokens::decide(delivery, there.as_ref(), before.as_ref());
+        if !locked
+            && matches!(decision, Decision::Hold { .. })
+            && !set(session, INSERT, token, None, None, &TokenLabel::default()).await?
+        {
+            continue;
         }
+        break (there, decision);
     };
-    let Some(until) = hold_until else { return Ok(DeliverAnswer::Unknown) };
-    if there.is_some_and(|there| there.state != TokenState::Open) {
-        set(work.session, REPLACE, token, None, None, &TokenLabel::default()).await?;
+    match decision {
+        Decision::Answer(outcome) => return Ok(outcome),
+        Decision::Deliver { run, op, takes } => {
+            if takes {
+                taken(work.session, token).await?;
+            }
+            let record = deliveries::record(work.session, delivery, Some(run), None);
+            let about = About::Operation(op);
+            let (recorded, received) = tokio::join!(biased; record, work.receive(run, letter, Some(&about)));
+            recorded.and(received)?;
+        }
+        Decision::Keep { run, takes } => {
+            deliveries::record(work.session, delivery, Some(run), None).await?;
+            if takes {
+                taken(work.session, token).await?;
+            }
+            hold(work.session, token, letter, NEVER, *now, None).await?;
+        }
+        Decision::Hold { until } => {
+            if there.is_some_and(|there| there.run.is_some()) {
+                set(work.session, REPLACE, token, None, None, &TokenLabel::default()).await?;
+            }
+            deliveries::record(work.session, delivery, None, Some(until)).await?;
+            let follows = matches!(keep, Keep::FromEnd(_)).then_some(&**key);
+            hold(work.session, token, letter, until, *now, follows).await?;
+        }
     }
-    hold(work.session, token, letter, until, now).await?;
     Ok(DeliverAnswer::Committed)
-}
-
-async fn is_held(session: &Session<'_>, token: &str, letter: &Letter) -> Result<bool> {
-    let Some(key) = letter.dedupe.as_deref() else { return Ok(false) };
-    let sql = "SELECT 1 FROM @held WHERE token = $1 AND dedupe = $2";
-    Ok(session.query_opt(sql, args![TEXT: Text(token), TEXT: Text(key)]).await?.is_some())
 }
 
 /// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about. Who has locked
@@ -311,14 +356,20 @@ pub(super) async fn let_go(session: &Session<'_>, now: u64, most: usize) -> Resu
     Ok(late.len())
 }
 
-/// Keeps a letter, unless one with its key is kept already.
-async fn hold(session: &Session<'_>, token: &str, letter: &Letter, until: u64, now: u64) -> Result<()> {
+/// Keeps a letter; with the key of its delivery, if that is known for as long as the run that gets it.
+async fn hold(
+    session: &Session<'_>,
+    token: &str,
+    letter: &Letter,
+    until: u64,
+    now: u64,
+    key: Option<&str>,
+) -> Result<()> {
     session
         .query("DELETE FROM @held WHERE token = $1 AND until < $2", args![TEXT: Text(token), INT8: time(now)])
         .await?;
-    let dedupe = letter.dedupe.as_deref().map(Text);
     session.query(HOLD, args![
-        TEXT: Text(token), TEXT: dedupe, INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
+        TEXT: Text(token), TEXT: key.map(Text), INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
         INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body, INT8: time(until),
     ]).await?;
     Ok(())
@@ -330,7 +381,9 @@ pub(super) async fn token(db: &super::db::Db, token: &str) -> Result<Option<Toke
 }
 
 fn view(row: &tokio_postgres::Row) -> Result<TokenRow> {
-    let label = TokenLabel { type_name: text(row, 2)?, metadata: texts(row, 3)?, once: get(row, 4)? };
+    let step = texts(row, 7)?;
+    let asked = texts(row, 6)?.map(|id| Asked { id, step });
+    let label = TokenLabel { type_name: text(row, 2)?, metadata: texts(row, 3)?, once: get(row, 4)?, asked };
     Ok(TokenRow { run: texts(row, 0)?, op: numbers(row, 1)?, label, state: state(row, 5)? })
 }
 
@@ -338,5 +391,5 @@ pub(super) async fn open_tokens(
     db: &super::db::Db,
     run: RunKey,
 ) -> Result<Vec<(Arc<str>, TokenRow)>, crate::error::Error> {
-    db.rows("read the tokens of a run", OPEN_TOKENS, args![INT8: run], |row| Ok((text(row, 6)?, view(row)?))).await
+    db.rows("read the tokens of a run", OPEN_TOKENS, args![INT8: run], |row| Ok((text(row, 8)?, view(row)?))).await
 }

@@ -75,7 +75,7 @@ pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &Journal
 
 /// Begins the next generation of a run.
 pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
-    tokens::hand_on(connection, run, &continuation.payloads)?;
+    tokens::hand_on(connection, run, continuation)?;
     unwatch_all(connection, run)?;
     connection
         .prepare_cached(

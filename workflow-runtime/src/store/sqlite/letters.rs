@@ -17,10 +17,10 @@ WHERE key = ?1";
 
 /// Puts a letter into a run's inbox without waking the run: whether it is new.
 pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<bool> {
-    if let Some(key) = &letter.dedupe {
+    if let Some(dedupe) = &letter.dedupe {
         let new = connection
             .prepare_cached("INSERT INTO dedupe (run, key, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
-            .execute((run, key, letter.arrived_at.cast_signed()))?;
+            .execute((run, &dedupe.key, dedupe.known_from(letter).cast_signed()))?;
         if new == 0 {
             return Ok(false);
         }
@@ -41,8 +41,8 @@ pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, abo
 
 /// Whether the run has had a letter with its key.
 pub(super) fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(key) = &letter.dedupe else { return Ok(false) };
-    connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, key))
+    let Some(dedupe) = &letter.dedupe else { return Ok(false) };
+    connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, &dedupe.key))
 }
 
 pub(super) fn about(row: &Row<'_>, column: usize) -> Result<Option<About>> {

@@ -32,12 +32,14 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TAB
 ///   would dirty a page of its own for each run in a group.
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
 /// - `remains` has deleted runs that have left rows.
-/// - `deliveries` has the payloads that were accepted under a key of their sender's, as long as that key counts: `until` is
-///   empty while the run that took it has not ended.
 /// - `notices` are claimed by a `holder` `until` a time, and counted in `tries`.
 /// - `limits`, `tickets`, `rates`, `debounces`, `schedules`, `ticks` and `asks` have no rows yet.
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
-///   `held` for a run that is not there yet.
+///   `held` for a run that is not there yet. `asked` is the id of the suspension that waits for it, of the step `step` if it
+///   is a step's.
+/// - `deliveries` knows what tokens have accepted until `until`, and for as long as `run` has not ended; from the end of
+///   that it is known for `keep` milliseconds. `held` has the key of a delivery whose run is not there yet.
+/// - `dedupe` has the keys of letters, each from the time `at` on; those that last are from the end of all times.
 /// - `watchers` has the operations of other runs that wait for the end of a run.
 /// - `streams` knows how long each is, so that an append need not count; `closer` is empty where the workflow has closed
 ///   it. `executions` holds those attempts only that have written to a stream, once for each run that has such streams: its
@@ -144,6 +146,8 @@ CREATE TABLE tokens (
     type_name TEXT    NOT NULL,
     metadata  TEXT,
     once      INTEGER NOT NULL,
+    asked     TEXT,
+    step      TEXT,
     state     TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_runs ON tokens (run, state);
@@ -151,7 +155,7 @@ CREATE INDEX tokens_runs ON tokens (run, state);
 CREATE TABLE held (
     sequence   INTEGER PRIMARY KEY,
     token      TEXT    NOT NULL,
-    dedupe     TEXT,
+    key        TEXT,
     arrived_at INTEGER NOT NULL,
     format     INTEGER NOT NULL,
     checksum   INTEGER NOT NULL,
@@ -208,12 +212,13 @@ CREATE TABLE deliveries (
     key    TEXT    NOT NULL,
     digest BLOB    NOT NULL,
     at     INTEGER NOT NULL,
+    until  INTEGER NOT NULL,
+    keep   INTEGER NOT NULL,
     run    INTEGER,
-    until  INTEGER,
     PRIMARY KEY (token, key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deliveries_runs ON deliveries (run) WHERE until IS NULL;
-CREATE INDEX deliveries_until ON deliveries (until) WHERE until IS NOT NULL;
+CREATE INDEX deliveries_until ON deliveries (until);
+CREATE INDEX deliveries_runs ON deliveries (run) WHERE run IS NOT NULL;
 
 CREATE TABLE streams (
     key    INTEGER PRIMARY KEY,

@@ -4,16 +4,26 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::letters::{is_known, receive};
-use crate::store::{About, Close, DeliverAnswer, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState};
+use super::deliveries;
+use super::letters::receive;
+use crate::store::tokens::{self, Decision, Found, Opening};
+use crate::store::{
+    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow,
+    TokenState,
+};
 
-/// What settles where a letter goes.
-struct Owner {
-    run: Option<RunKey>,
-    op: Option<u64>,
-    state: TokenState,
-    once: bool,
-}
+const FOUND: &str = "
+SELECT run, (SELECT status IN ('completed', 'failed', 'cancelled') FROM runs WHERE key = tokens.run), op, state, once, asked
+FROM tokens WHERE token = ?1";
+
+const OPEN_TOKENS: &str = "
+WITH RECURSIVE tree (key, id) AS (
+    SELECT key, id FROM runs WHERE key = ?1
+    UNION SELECT runs.key, runs.id FROM tree JOIN runs ON runs.parent = tree.id
+        AND runs.status NOT IN ('completed', 'failed', 'cancelled')
+)
+SELECT tree.id, op, type_name, metadata, once, state, asked, step, token
+FROM tree JOIN tokens ON tokens.run = tree.key AND state = 'open' ORDER BY token";
 
 fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
     let word = row.get_ref(column)?.as_str()?;
@@ -21,12 +31,19 @@ fn state(row: &Row<'_>, column: usize) -> Result<TokenState> {
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(column, word.to_owned(), rusqlite::types::Type::Text))
 }
 
-fn owner(connection: &Connection, token: &str) -> Result<Option<Owner>> {
+fn found(connection: &Connection, token: &str) -> Result<Option<Found>> {
     connection
-        .prepare_cached("SELECT run, op, state, once FROM tokens WHERE token = ?1")?
+        .prepare_cached(FOUND)?
         .query_row((token,), |row| {
-            let op: Option<i64> = row.get(1)?;
-            Ok(Owner { run: row.get(0)?, op: op.map(i64::cast_unsigned), state: state(row, 2)?, once: row.get(3)? })
+            let op: Option<i64> = row.get(2)?;
+            Ok(Found {
+                run: row.get(0)?,
+                ended: row.get(1)?,
+                op: op.map(i64::cast_unsigned),
+                state: state(row, 3)?,
+                once: row.get(4)?,
+                asked: row.get(5)?,
+            })
         })
         .optional()
 }
@@ -34,8 +51,8 @@ fn owner(connection: &Connection, token: &str) -> Result<Option<Owner>> {
 pub(super) fn token(connection: &Connection, token: &str) -> Result<Option<TokenRow>> {
     connection
         .prepare_cached(
-            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state FROM tokens
-             WHERE token = ?1",
+            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state, asked, step
+             FROM tokens WHERE token = ?1",
         )?
         .query_row((token,), view)
         .optional()
@@ -43,26 +60,21 @@ pub(super) fn token(connection: &Connection, token: &str) -> Result<Option<Token
 
 fn view(row: &Row<'_>) -> Result<TokenRow> {
     let op: Option<i64> = row.get(1)?;
-    let label = TokenLabel { type_name: row.get(2)?, metadata: row.get(3)?, once: row.get(4)? };
+    let step: Option<Arc<str>> = row.get(7)?;
+    let asked = row.get::<_, Option<Arc<str>>>(6)?.map(|id| Asked { id, step });
+    let label = TokenLabel { type_name: row.get(2)?, metadata: row.get(3)?, once: row.get(4)?, asked };
     Ok(TokenRow { run: row.get(0)?, op: op.map(i64::cast_unsigned), label, state: state(row, 5)? })
 }
 
 pub(super) fn open_tokens(connection: &Connection, run: RunKey) -> Result<Vec<(Arc<str>, TokenRow)>> {
-    connection
-        .prepare_cached(
-            "SELECT (SELECT id FROM runs WHERE key = tokens.run), op, type_name, metadata, once, state, token FROM tokens
-             WHERE state = 'open' AND run IN (SELECT ?1
-                UNION ALL SELECT key FROM runs WHERE parent = (SELECT id FROM runs WHERE key = ?1)) ORDER BY token",
-        )?
-        .query_map((run,), |row| Ok((row.get(6)?, view(row)?)))?
-        .collect()
+    connection.prepare_cached(OPEN_TOKENS)?.query_map((run,), |row| Ok((row.get(8)?, view(row)?)))?.collect()
 }
 
 fn set(connection: &Connection, token: &str, run: Option<RunKey>, op: Option<u64>, label: &TokenLabel) -> Result<()> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO tokens (token, run, op, type_name, metadata, once, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open')",
+            "INSERT OR REPLACE INTO tokens (token, run, op, type_name, metadata, once, asked, step, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'open')",
         )?
         .execute(params![
             token,
@@ -70,60 +82,71 @@ fn set(connection: &Connection, token: &str, run: Option<RunKey>, op: Option<u64
             op.map(u64::cast_signed),
             &*label.type_name,
             label.metadata.as_deref(),
-            label.once
+            label.once,
+            label.asked.as_ref().map(|asked| &*asked.id),
+            label.asked.as_ref().and_then(|asked| asked.step.as_deref()),
         ])
         .map(drop)
 }
 
 pub(super) fn open(connection: &Connection, run: RunKey, opens: &[Open]) -> Result<()> {
     for open in opens {
-        let there = owner(connection, &open.token)?.filter(|there| there.state == TokenState::Open);
-        let theirs = there.and_then(|there| there.run.filter(|owner| *owner != run || there.op.is_some()));
-        if let Some(theirs) = theirs {
-            if open.op.is_none() {
-                continue;
+        match tokens::open(run, open, found(connection, &open.token)?.as_ref()) {
+            Opening::Left => {}
+            Opening::Refused(owner) => {
+                let about: Option<Arc<str>> = connection
+                    .prepare_cached("SELECT id FROM runs WHERE key = ?1")?
+                    .query_row((owner,), |row| row.get(0))
+                    .optional()?;
+                receive(connection, run, &open.refusal, about.map(About::Owner).as_ref())?;
             }
-            let about: Option<Arc<str>> = connection
-                .prepare_cached("SELECT id FROM runs WHERE key = ?1")?
-                .query_row((theirs,), |row| row.get(0))
-                .optional()?;
-            receive(connection, run, &open.refusal, about.map(About::Owner).as_ref())?;
-            continue;
-        }
-        set(connection, &open.token, Some(run), open.op, &open.label)?;
-        if open.op.is_none() {
-            // They have come to their run, and wait for it as long as it takes.
-            connection.prepare_cached("UPDATE held SET until = ?2 WHERE token = ?1 AND until >= ?3")?.execute((
-                &*open.token,
-                NEVER.cast_signed(),
-                open.refusal.arrived_at.min(NEVER).cast_signed(),
-            ))?;
-        }
-        if let Some(op) = open.op {
-            let given = hand_over(connection, &open.token, run, Some(&About::Operation(op)), open.refusal.arrived_at)?;
-            if given > 0 && open.label.once {
-                dispose(connection, &open.token)?;
+            Opening::Opened { again } => {
+                if let (true, Some(scope), Some(asked)) = (again, &open.scope, &open.label.asked) {
+                    deliveries::forget(connection, scope, &asked.id)?;
+                }
+                take(connection, run, open)?;
             }
         }
     }
     Ok(())
 }
 
-fn dispose(connection: &Connection, token: &str) -> Result<()> {
-    connection.prepare_cached("UPDATE tokens SET state = 'disposed' WHERE token = ?1")?.execute((token,)).map(drop)
+fn take(connection: &Connection, run: RunKey, open: &Open) -> Result<()> {
+    let (token, now) = (&*open.token, open.refusal.arrived_at);
+    set(connection, token, Some(run), open.op, &open.label)?;
+    if !connection.prepare_cached("SELECT 1 FROM held WHERE token = ?1")?.exists((token,))? {
+        return Ok(());
+    }
+    deliveries::delivered_to(connection, token, run, now)?;
+    if let Some(op) = open.op {
+        let given = hand_over(connection, token, run, Some(&About::Operation(op)), now)?;
+        if given > 0 && open.label.once {
+            taken(connection, token)?;
+        }
+        return Ok(());
+    }
+    // They have come to their run, and wait for it as long as it takes.
+    connection
+        .prepare_cached("UPDATE held SET until = ?2, key = NULL WHERE token = ?1 AND until >= ?3")?
+        .execute((token, NEVER.cast_signed(), now.min(NEVER).cast_signed()))
+        .map(drop)
+}
+
+fn taken(connection: &Connection, token: &str) -> Result<()> {
+    connection.prepare_cached("UPDATE tokens SET state = 'taken' WHERE token = ?1")?.execute((token,)).map(drop)
 }
 
 /// Puts what is held for a token into a run's inbox: how many letters.
 fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<usize> {
     let held: Vec<(Letter, u64)> = connection
         .prepare_cached(
-            "SELECT dedupe, arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
+            "SELECT arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
         )?
         .query_map((token,), |row| {
-            let body: Arc<[u8]> = row.get_ref(4)?.as_blob()?.into();
-            let arrived_at = row.get::<_, i64>(1)?.cast_unsigned();
-            let letter = Letter { dedupe: row.get(0)?, arrived_at, format: row.get(2)?, checksum: row.get(3)?, body };
-            Ok((letter, row.get::<_, i64>(5)?.cast_unsigned()))
+            let body: Arc<[u8]> = row.get_ref(3)?.as_blob()?.into();
+            let arrived_at = row.get::<_, i64>(0)?.cast_unsigned();
+            let letter = Letter { dedupe: None, arrived_at, format: row.get(1)?, checksum: row.get(2)?, body };
+            Ok((letter, row.get::<_, i64>(4)?.cast_unsigned()))
         })?
         .collect::<Result<_>>()?;
     if held.is_empty() {
@@ -146,34 +169,51 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
 }
 
 /// Takes the operations from a run's open tokens; what came for these and was not taken is held.
-pub(super) fn hand_on(connection: &Connection, run: RunKey, payloads: &[(Arc<str>, Letter)]) -> Result<()> {
+pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
     let open: Vec<(String, i64)> = connection
         .prepare_cached("SELECT token, op FROM tokens WHERE run = ?1 AND state = 'open' AND op IS NOT NULL")?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
     for (token, op) in open {
-        for (_, letter) in payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
-            hold(connection, &token, letter, NEVER, 0)?;
+        for (_, letter) in continuation.payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
+            hold(connection, &token, letter, NEVER, 0, None)?;
         }
-        let about = About::Operation(op.cast_unsigned()).to_text();
-        // Their keys are known to the run already.
+        let abouts = texts(&continuation.ops(&token, op.cast_unsigned()));
+        let own = About::Operation(op.cast_unsigned()).to_text();
         connection
             .prepare_cached(
-                "INSERT INTO held (token, dedupe, arrived_at, format, checksum, body, until)
-                 SELECT ?1, NULL, arrived_at, format, checksum, body, ?4 FROM inbox
-                 WHERE run = ?2 AND about = ?3 AND unread = 0 AND generation = (SELECT generation FROM runs WHERE key = ?2)
+                "INSERT INTO held (token, arrived_at, format, checksum, body, until)
+                 SELECT ?1, arrived_at, format, checksum, body, ?4 FROM inbox
+                 WHERE run = ?2 AND about IN (SELECT value FROM json_each(?3)) AND (unread = 0 OR about <> ?5)
+                    AND generation = (SELECT generation FROM runs WHERE key = ?2)
                  ORDER BY sequence",
             )?
-            .execute((&token, run, &about, NEVER.cast_signed()))?;
+            .execute((&token, run, &abouts, NEVER.cast_signed(), &own))?;
         connection
             .prepare_cached(
                 "DELETE FROM inbox
-                 WHERE run = ?1 AND about = ?2 AND unread = 0 AND generation = (SELECT generation FROM runs WHERE key = ?1)",
+                 WHERE run = ?1 AND about IN (SELECT value FROM json_each(?2)) AND (unread = 0 OR about <> ?3)
+                    AND generation = (SELECT generation FROM runs WHERE key = ?1)",
             )?
-            .execute((run, &about))?;
+            .execute((run, &abouts, &own))?;
         connection.prepare_cached("UPDATE tokens SET op = NULL WHERE token = ?1")?.execute((&token,))?;
     }
+    for forward in &continuation.forwards {
+        let (from, to) = (About::Operation(forward.op).to_text(), About::Operation(forward.to).to_text());
+        connection
+            .prepare_cached(
+                "UPDATE inbox SET about = ?3, generation = generation + 1, unread = 0
+                 WHERE run = ?1 AND about = ?2 AND generation = (SELECT generation FROM runs WHERE key = ?1)",
+            )?
+            .execute((run, from, to))?;
+    }
     Ok(())
+}
+
+/// What letters are about, as a JSON array of texts that need no escapes.
+fn texts(ops: &[u64]) -> String {
+    let texts: Vec<String> = ops.iter().map(|op| format!("\"{}\"", About::Operation(*op).to_text())).collect();
+    format!("[{}]", texts.join(","))
 }
 
 /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
@@ -189,45 +229,36 @@ pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn deliver(
-    connection: &Connection,
-    token: &str,
-    letter: &Letter,
-    hold_until: Option<u64>,
-    now: u64,
-) -> Result<DeliverAnswer> {
-    let there = owner(connection, token)?;
-    match &there {
-        Some(Owner { state: TokenState::Open, run: Some(run), op, once }) => {
-            match op {
-                Some(op) => receive(connection, *run, letter, Some(&About::Operation(*op)))?,
-                None if is_known(connection, *run, letter)? => return Ok(DeliverAnswer::Committed),
-                None => hold(connection, token, letter, NEVER, now)?,
+pub(super) fn deliver(connection: &Connection, delivery: &Deliver) -> Result<DeliverAnswer> {
+    let Deliver { token, letter, key, keep, now, .. } = delivery;
+    let there = found(connection, token)?;
+    let before = deliveries::before(connection, delivery.scope(), key)?;
+    match tokens::decide(delivery, there.as_ref(), before.as_ref()) {
+        Decision::Answer(outcome) => return Ok(outcome),
+        Decision::Deliver { run, op, takes } => {
+            receive(connection, run, letter, Some(&About::Operation(op)))?;
+            if takes {
+                taken(connection, token)?;
             }
-            if *once {
-                dispose(connection, token)?;
+            deliveries::record(connection, delivery, Some(run), None)?;
+        }
+        Decision::Keep { run, takes } => {
+            hold(connection, token, letter, NEVER, *now, None)?;
+            if takes {
+                taken(connection, token)?;
             }
-            return Ok(DeliverAnswer::Committed);
+            deliveries::record(connection, delivery, Some(run), None)?;
         }
-        Some(Owner { state: TokenState::Disposed, run: Some(run), once: true, .. }) => {
-            let known = is_known(connection, *run, letter)? || is_held(connection, token, letter)?;
-            return Ok(if known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed });
+        Decision::Hold { until } => {
+            if there.is_none_or(|there| there.run.is_some()) {
+                set(connection, token, None, None, &TokenLabel::default())?;
+            }
+            let follows = matches!(keep, Keep::FromEnd(_)).then_some(&**key);
+            hold(connection, token, letter, until, *now, follows)?;
+            deliveries::record(connection, delivery, None, Some(until))?;
         }
-        Some(Owner { state: TokenState::Disposed, .. }) if hold_until.is_none() => return Ok(DeliverAnswer::Disposed),
-        Some(Owner { state: TokenState::Finished, .. }) if hold_until.is_none() => return Ok(DeliverAnswer::Finished),
-        _ => {}
     }
-    let Some(until) = hold_until else { return Ok(DeliverAnswer::Unknown) };
-    if !there.is_some_and(|there| there.state == TokenState::Open) {
-        set(connection, token, None, None, &TokenLabel::default())?;
-    }
-    hold(connection, token, letter, until, now)?;
     Ok(DeliverAnswer::Committed)
-}
-
-fn is_held(connection: &Connection, token: &str, letter: &Letter) -> Result<bool> {
-    let Some(key) = &letter.dedupe else { return Ok(false) };
-    connection.prepare_cached("SELECT 1 FROM held WHERE token = ?1 AND dedupe = ?2")?.exists((token, key))
 }
 
 /// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about.
@@ -249,20 +280,18 @@ pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<u
     Ok(late.len())
 }
 
-/// Keeps a letter, unless one with its key is kept already.
-fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64) -> Result<()> {
+/// Keeps a letter; with the key of its delivery, if that is known for as long as the run that gets it.
+fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64, key: Option<&str>) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?
         .execute((token, now.min(NEVER).cast_signed()))?;
     connection
         .prepare_cached(
-            "INSERT INTO held (token, dedupe, arrived_at, format, checksum, body, until)
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-             WHERE ?2 IS NULL OR NOT EXISTS (SELECT 1 FROM held WHERE token = ?1 AND dedupe = ?2)",
+            "INSERT INTO held (token, key, arrived_at, format, checksum, body, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             token,
-            letter.dedupe,
+            key,
             letter.arrived_at.cast_signed(),
             letter.format,
             letter.checksum,

@@ -7,12 +7,11 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
 use super::letters::{self, receive};
-use super::{claims, effects, read, removal, streams, tokens};
+use super::{claims, deliveries, effects, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Deliver, Effects,
-    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release,
-    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer,
-    Write,
+    Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
+    Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
+    Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -79,9 +78,7 @@ impl<'c> Group<'c> {
             Write::Create(new) => self.create(new)?.into(),
             Write::Turn(turn) => self.turn(turn)?.into(),
             Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick)?.into(),
-            Write::Deliver(Deliver { token, letter, hold_until, now }) => {
-                tokens::deliver(self.connection, token, letter, *hold_until, *now)?.into()
-            }
+            Write::Deliver(deliver) => tokens::deliver(self.connection, deliver)?.into(),
             Write::Release(Release { run, fence, inbox_seq }) => {
                 self.heads.forget(*run);
                 release(self.connection, *run, *fence, *inbox_seq)?.into()
@@ -98,7 +95,9 @@ impl<'c> Group<'c> {
                 streams::append(self.connection, &writer, into.as_deref(), chunk, *most)?.into()
             }
             Write::Delete(Delete { run, most, farewell }) => self.delete(*run, *most, farewell)?.into(),
-            Write::Clean(Clean { expired, now, runs, most }) => self.clean(expired, *now, *runs, *most)?.into(),
+            Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
+                self.clean(expired, *now, *letters_before, *runs, *most)?.into()
+            }
             Write::Noticed(Noticed { sequence }) => {
                 effects::noticed(self.connection, *sequence)?;
                 Answer::Noticed
@@ -256,9 +255,11 @@ impl<'c> Group<'c> {
 
     /// A run has ended: whether somebody waits for that.
     fn end(&self, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
+        let at = change.completed_at.unwrap_or_default();
         tokens::end(self.connection, run)?;
+        deliveries::end(self.connection, run, at)?;
         effects::unwatch_all(self.connection, run)?;
-        effects::tell_watchers(self.connection, run, last, change.completed_at.unwrap_or_default())
+        effects::tell_watchers(self.connection, run, last, at)
     }
 
     fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<PostAnswer> {
@@ -290,14 +291,23 @@ impl<'c> Group<'c> {
         }
     }
 
-    fn clean(&mut self, expired: &[Expired], now: u64, runs: usize, most: Portion) -> Result<CleanAnswer> {
+    fn clean(
+        &mut self,
+        expired: &[Expired],
+        now: u64,
+        letters_before: u64,
+        runs: usize,
+        most: Portion,
+    ) -> Result<CleanAnswer> {
         let expired = removal::expired(self.connection, expired, runs)?;
         for run in &expired {
             self.heads.forget(*run);
             removal::remove(self.connection, *run)?;
         }
-        let letters = tokens::let_go(self.connection, now, most.rows)?;
-        let is_clear = removal::clear_all(self.connection, most.less(letters, 0))?;
+        let mut left = most.less(tokens::let_go(self.connection, now, most.rows)?, 0);
+        left = left.less(deliveries::clean(self.connection, now, left.rows)?, 0);
+        left = left.less(deliveries::clean_letters(self.connection, letters_before, left.rows)?, 0);
+        let is_clear = !left.is_spent() && removal::clear_all(self.connection, left)?;
         Ok(CleanAnswer { more: !is_clear || expired.len() >= runs })
     }
 

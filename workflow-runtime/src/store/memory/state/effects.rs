@@ -30,7 +30,7 @@ impl State {
     }
 
     fn continue_as_new(&mut self, run: RunKey, continuation: &Continuation) {
-        self.hand_on(run, &continuation.payloads);
+        self.hand_on(run, continuation);
         self.edit(run, |run, letters| {
             run.row.generation += 1;
             run.row.fence.owner = 0;
@@ -102,6 +102,7 @@ impl State {
     pub(super) fn end(&mut self, run: RunKey, change: Option<&RowChange>) -> bool {
         let Some(change) = change.filter(|change| change.status.is_terminal()) else { return false };
         self.end_tokens(run);
+        self.end_deliveries(run, change.completed_at.unwrap_or_default());
         let Some(ended) = self.runs.get_mut(&run) else { return false };
         let (watchers, last) = (std::mem::take(&mut ended.watchers), ended.last().cloned());
         let at = change.completed_at.unwrap_or_default();

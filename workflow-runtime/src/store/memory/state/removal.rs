@@ -38,7 +38,7 @@ impl State {
         }
     }
 
-    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, limit: usize) -> CleanAnswer {
+    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, letters_before: u64, limit: usize) -> CleanAnswer {
         let mut gone = Vec::new();
         for Expired { status, until } in expired {
             let ends = self.ends(*status).into_iter().take_while(|ended| ended <= until).map(|ended| ended.run);
@@ -48,6 +48,10 @@ impl State {
         let more = gone.len() >= limit;
         gone.into_iter().for_each(|run| self.remove(run));
         self.let_go(now);
+        self.clean_deliveries(now);
+        for run in self.runs.values_mut() {
+            run.dedupe.retain(|_, at| at.is_none_or(|at| at >= letters_before));
+        }
         CleanAnswer { more }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use super::deliveries::Name;
 use super::{Run, State};
+use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
-    About, Close, DeliverAnswer, InboxRow, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow, TokenState,
+    About, Close, Continuation, Deliver, DeliverAnswer, InboxRow, Keep, Letter, NEVER, Open, RunKey, TokenLabel,
+    TokenRow, TokenState,
 };
 
 #[derive(Debug)]
@@ -13,8 +16,16 @@ pub(super) struct Token {
     op: Option<u64>,
     label: TokenLabel,
     state: TokenState,
-    /// What waits for its run to come to it, and until when.
-    held: Vec<(Letter, u64)>,
+    /// What waits for its run to come to it.
+    held: Vec<Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    letter: Letter,
+    until: u64,
+    /// The key of its delivery, if that is known for as long as the run that gets it.
+    key: Option<Arc<str>>,
 }
 
 impl Token {
@@ -22,47 +33,59 @@ impl Token {
         Token { run: None, op: None, label: TokenLabel::default(), state: TokenState::Open, held: Vec::new() }
     }
 
-    /// Keeps a letter, unless one with its key is kept already.
-    fn hold(&mut self, letter: &Letter, until: u64, now: u64) {
-        self.held.retain(|(_, until)| *until >= now);
-        let known = |(held, _): &(Letter, u64)| letter.dedupe.is_some() && held.dedupe == letter.dedupe;
-        if !self.held.iter().any(known) {
-            self.held.push((letter.clone(), until));
-        }
+    fn hold(&mut self, letter: &Letter, until: u64, now: u64, key: Option<Arc<str>>) {
+        self.held.retain(|held| held.until >= now);
+        self.held.push(Held { letter: letter.clone(), until, key });
     }
 }
 
 impl State {
+    fn found(&self, name: &str) -> Option<Found> {
+        let Token { run, op, label, state, .. } = self.tokens.get(name)?;
+        let ended = run.and_then(|run| self.runs.get(&run)).map(|run| run.row.status.is_terminal());
+        let asked = label.asked.as_ref().map(|asked| Arc::clone(&asked.id));
+        Some(Found { run: *run, ended, op: *op, state: *state, once: label.once, asked })
+    }
+
     pub(super) fn open(&mut self, run: RunKey, opens: &[Open]) {
         for open in opens {
-            let taken = self.tokens.get(&open.token).filter(|token| token.state == TokenState::Open);
-            let theirs = taken.and_then(|token| token.run.filter(|owner| *owner != run || token.op.is_some()));
-            if let Some(owner) = theirs {
-                let owner = self.runs.get(&owner).map(|owner| About::Owner(Arc::clone(&owner.row.id)));
-                if open.op.is_some() {
+            match tokens::open(run, open, self.found(&open.token).as_ref()) {
+                Opening::Left => {}
+                Opening::Refused(owner) => {
+                    let owner = self.runs.get(&owner).map(|owner| About::Owner(Arc::clone(&owner.row.id)));
                     self.edit(run, |run, letters| run.receive(letters, &open.refusal, owner));
                 }
-                continue;
-            }
-            let held = self.tokens.remove(&open.token).map_or_else(Vec::new, |token| token.held);
-            let (held, delivered) = match open.op {
-                Some(_) => (Vec::new(), held),
-                // They have come to their run, and wait for it as long as it takes.
-                None => {
-                    let kept = held.into_iter().filter(|(_, until)| *until >= open.refusal.arrived_at);
-                    (kept.map(|(letter, _)| (letter, NEVER)).collect(), Vec::new())
+                Opening::Opened { again } => {
+                    if let (true, Some(scope), Some(asked)) = (again, &open.scope, &open.label.asked) {
+                        self.deliveries.remove(&(Arc::clone(scope), Arc::clone(&asked.id)));
+                    }
+                    self.take(run, open);
                 }
-            };
-            let (op, label) = (open.op, open.label.clone());
-            let now = open.refusal.arrived_at;
-            let delivered: Vec<_> = delivered.into_iter().filter(|(_, until)| *until >= now).collect();
-            let state = if label.once && !delivered.is_empty() { TokenState::Disposed } else { TokenState::Open };
-            let token = Token { run: Some(run), op, label, state, held };
-            self.tokens.insert(Arc::clone(&open.token), token);
-            for (letter, _) in delivered {
-                self.edit(run, |run, letters| run.receive(letters, &letter, op.map(About::Operation)));
             }
         }
+    }
+
+    fn take(&mut self, run: RunKey, open: &Open) {
+        let now = open.refusal.arrived_at;
+        let mut held = self.tokens.remove(&open.token).map_or_else(Vec::new, |token| token.held);
+        held.retain(|held| held.until >= now);
+        for key in held.iter().filter_map(|held| held.key.clone()) {
+            self.delivered_to(run, (Arc::clone(&open.token), key), now);
+        }
+        let mut token =
+            Token { run: Some(run), op: open.op, label: open.label.clone(), state: TokenState::Open, held: Vec::new() };
+        if let Some(op) = open.op {
+            if token.label.once && !held.is_empty() {
+                token.state = TokenState::Taken;
+            }
+            for held in held {
+                self.edit(run, |run, letters| run.receive(letters, &held.letter, Some(About::Operation(op))));
+            }
+        } else {
+            // They have come to their run, and wait for it as long as it takes.
+            token.held = held.into_iter().map(|held| Held { until: NEVER, key: None, ..held }).collect();
+        }
+        self.tokens.insert(Arc::clone(&open.token), token);
     }
 
     pub(super) fn close(&mut self, run: RunKey, closes: &[Close]) {
@@ -76,21 +99,30 @@ impl State {
     }
 
     /// Takes the operations from a run's open tokens; what came for these and was not taken is held.
-    pub(super) fn hand_on(&mut self, run: RunKey, payloads: &[(Arc<str>, Letter)]) {
+    pub(super) fn hand_on(&mut self, run: RunKey, continuation: &Continuation) {
         let Some(from) = self.runs.get_mut(&run) else { return };
+        let generation = from.row.generation;
+        let waits =
+            |letter: &InboxRow, op: u64| letter.about == Some(About::Operation(op)) && letter.generation == generation;
         let open = |token: &(&Arc<str>, &mut Token)| (token.1.run, token.1.state) == (Some(run), TokenState::Open);
+        let kept = |letter: Letter| Held { letter, until: NEVER, key: None };
         for (name, token) in self.tokens.iter_mut().filter(open) {
             let Some(op) = token.op.take() else { continue };
-            let carried = payloads.iter().filter(|(sent_to, _)| sent_to == name).map(|(_, letter)| letter.clone());
-            token.held.extend(carried.map(|letter| (letter, NEVER)));
-            let generation = from.row.generation;
-            let waiting = from.inbox.extract_if(.., |_, letter| {
-                letter.about == Some(About::Operation(op)) && !letter.unread && letter.generation == generation
-            });
+            let payloads = continuation.payloads.iter().filter(|(sent_to, _)| sent_to == name);
+            token.held.extend(payloads.map(|(_, letter)| kept(letter.clone())));
+            let ops = continuation.ops(name, op);
+            let waiting = from
+                .inbox
+                .extract_if(.., |_, letter| ops.iter().any(|of| waits(letter, *of) && (!letter.unread || *of != op)));
             for (sequence, InboxRow { arrived_at, format, checksum, body, .. }) in waiting {
                 self.letters.runs.remove(&sequence);
-                // Its key is known to the run already.
-                token.held.push((Letter { dedupe: None, arrived_at, format, checksum, body }, NEVER));
+                token.held.push(kept(Letter { dedupe: None, arrived_at, format, checksum, body }));
+            }
+        }
+        for forward in &continuation.forwards {
+            for letter in from.inbox.values_mut().filter(|letter| waits(letter, forward.op)) {
+                (letter.about, letter.generation) = (Some(About::Operation(forward.to)), generation + 1);
+                letter.unread = false;
             }
         }
     }
@@ -104,8 +136,8 @@ impl State {
                 unread.append(&mut token.held);
             }
         }
-        for (letter, _) in unread {
-            self.edit(run, |run, letters| run.receive(letters, &letter, None));
+        for held in unread {
+            self.edit(run, |run, letters| run.receive(letters, &held.letter, None));
         }
     }
 
@@ -117,54 +149,43 @@ impl State {
     /// Forgets what was held until now, and the tokens that nobody has any more.
     pub(super) fn let_go(&mut self, now: u64) {
         self.tokens.retain(|_, token| {
-            token.held.retain(|(_, until)| *until >= now);
+            token.held.retain(|held| held.until >= now);
             token.run.is_some() || !token.held.is_empty()
         });
     }
 
-    pub(super) fn deliver(
-        &mut self,
-        name: &Arc<str>,
-        letter: &Letter,
-        hold_until: Option<u64>,
-        now: u64,
-    ) -> DeliverAnswer {
-        if let Some(token) = self.tokens.get_mut(name) {
-            match (token.state, token.run, token.op) {
-                (TokenState::Open, Some(run), Some(op)) => {
-                    if token.label.once {
-                        token.state = TokenState::Disposed;
+    pub(super) fn deliver(&mut self, delivery: &Deliver) -> DeliverAnswer {
+        let Deliver { token: name, letter, key, keep, now, .. } = delivery;
+        let recorded: Name = (Arc::clone(delivery.scope()), Arc::clone(key));
+        let decision = tokens::decide(delivery, self.found(name).as_ref(), self.before(&recorded).as_ref());
+        match decision {
+            Decision::Answer(outcome) => return outcome,
+            Decision::Deliver { run, op, takes } => {
+                if let (Some(token), true) = (self.tokens.get_mut(name), takes) {
+                    token.state = TokenState::Taken;
+                }
+                self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
+                self.record(recorded, delivery, Some(run), None);
+            }
+            Decision::Keep { run, takes } => {
+                if let Some(token) = self.tokens.get_mut(name) {
+                    token.hold(letter, NEVER, *now, None);
+                    if takes {
+                        token.state = TokenState::Taken;
                     }
-                    self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
-                    return DeliverAnswer::Committed;
                 }
-                (TokenState::Open, Some(run), None) => {
-                    let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
-                    if !self.runs.get(&run).is_some_and(known) {
-                        token.hold(letter, NEVER, now);
-                        if token.label.once {
-                            token.state = TokenState::Disposed;
-                        }
-                    }
-                    return DeliverAnswer::Committed;
+                self.record(recorded, delivery, Some(run), None);
+            }
+            Decision::Hold { until } => {
+                let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
+                if token.run.is_some() {
+                    *token = Token::of_nobody();
                 }
-                (TokenState::Disposed, Some(run), op) if token.label.once => {
-                    let known = |run: &Run| letter.dedupe.as_ref().is_some_and(|key| run.dedupe.contains(key));
-                    let held = token.held.iter().any(|(held, _)| held.dedupe == letter.dedupe);
-                    let is_known = self.runs.get(&run).is_some_and(known) || (op.is_none() && held);
-                    return if is_known { DeliverAnswer::Committed } else { DeliverAnswer::Disposed };
-                }
-                (TokenState::Disposed, ..) if hold_until.is_none() => return DeliverAnswer::Disposed,
-                (TokenState::Finished, ..) if hold_until.is_none() => return DeliverAnswer::Finished,
-                _ => {}
+                let follows = matches!(keep, Keep::FromEnd(_)).then(|| Arc::clone(key));
+                token.hold(letter, until, *now, follows);
+                self.record(recorded, delivery, None, Some(until));
             }
         }
-        let Some(until) = hold_until else { return DeliverAnswer::Unknown };
-        let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
-        if token.state != TokenState::Open {
-            *token = Token::of_nobody();
-        }
-        token.hold(letter, until, now);
         DeliverAnswer::Committed
     }
 
@@ -178,9 +199,14 @@ impl State {
     }
 
     pub(in crate::store::memory) fn open_tokens(&self, run: RunKey) -> Vec<(Arc<str>, TokenRow)> {
-        let Some(of) = self.runs.get(&run) else { return Vec::new() };
-        let mut keys: Vec<RunKey> = self.children.get(&of.row.id).into_iter().flatten().copied().collect();
-        keys.push(run);
+        let mut keys = vec![run];
+        let mut next = 0;
+        while let Some(run) = keys.get(next).and_then(|key| self.runs.get(key)) {
+            let children = self.children.get(&run.row.id).into_iter().flatten();
+            let unended = |key: &&RunKey| self.runs.get(key).is_some_and(|run: &Run| !run.row.status.is_terminal());
+            keys.extend(children.filter(unended));
+            next += 1;
+        }
         let is_theirs = |token: &Token| token.run.is_some_and(|run| keys.contains(&run));
         let open = self.tokens.iter().filter(|(_, token)| token.state == TokenState::Open && is_theirs(token));
         let mut open: Vec<_> = open.map(|(name, token)| (Arc::clone(name), self.view(token))).collect();

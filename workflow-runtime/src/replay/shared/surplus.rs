@@ -1,0 +1,179 @@
+//! What a hook leaves to the next hook with its token.
+//!
+//! A hook that has given a payload may be dropped while others wait for it: they were accepted for this token, and belong to
+//! the next hook that the run opens with it. A hook that was dropped before it gave anything leaves nothing, since who gave it
+//! up did not ask for more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::{Shared, State};
+use crate::codec::Payload;
+use crate::error::Error;
+use crate::replay::operation::{HookRequest, Kind, Received};
+
+/// The first number that stands for an operation of the generation before. Numbers of operations never come near it.
+const INHERITED: u64 = u64::MAX - 1;
+
+/// See the module. Most runs have none.
+#[derive(Default)]
+pub(super) struct Surplus {
+    /// What no hook has taken over yet, by the address to which it was sent.
+    payloads: BTreeMap<Arc<str>, Vec<Payload>>,
+    /// Hooks for which the inbox may still hold letters, in the order in which they were dropped.
+    dropped: VecDeque<Dropped>,
+}
+
+struct Dropped {
+    op: u64,
+    address: Arc<str>,
+    /// The number of the next operation when it was dropped: hooks from there on come after it.
+    next: u64,
+}
+
+/// Letters for a dropped hook that go on to the next generation of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Forward {
+    /// The operation in this generation.
+    pub op: u64,
+    /// Where they were sent to.
+    pub address: Arc<str>,
+    /// What stands for the operation in the next generation.
+    pub to: u64,
+}
+
+/// Where a payload goes whose hook was dropped.
+pub(crate) enum Heir {
+    /// To another hook, if it fits its type.
+    Hook(fn(&Payload) -> Result<(), Error>),
+    /// To the next hook with the token.
+    Next,
+}
+
+impl State {
+    /// A hook was dropped: what it has not given is left to the next one, if it has given anything.
+    pub(super) fn leave(&mut self, op: u64, hook: &mut HookRequest) {
+        if hook.once || !hook.yielded {
+            return;
+        }
+        let next = self.next_op;
+        let surplus = self.surplus.get_or_insert_default();
+        surplus.dropped.push_back(Dropped { op, address: hook.address.clone(), next });
+        let left = std::mem::take(&mut hook.received).into_iter().filter_map(|received| match received {
+            Received::Payload(payload) => Some(payload),
+            Received::Conflict(_) => None,
+        });
+        let left: Vec<Payload> = left.collect();
+        if !left.is_empty() {
+            surplus.payloads.entry(hook.address.clone()).or_default().extend(left);
+        }
+    }
+
+    fn dropped(&self, op: u64) -> Option<&Dropped> {
+        self.surplus.as_ref()?.dropped.iter().find(|dropped| dropped.op == op)
+    }
+
+    /// The open hook to which a dropped one has left its payloads.
+    fn heir(&self, dropped: &Dropped) -> Option<u64> {
+        let takes = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
+            Kind::Hook(hook) if *op >= dropped.next && hook.address == dropped.address && !hook.once => {
+                (!matches!(hook.received.front(), Some(Received::Conflict(_)))).then_some(*op)
+            }
+            _ => None,
+        };
+        self.ops.iter().filter_map(takes).min()
+    }
+
+    /// Gives a payload to whom a dropped hook has left it: its waker, or nothing if the hook has left nothing.
+    pub(super) fn pass_on(&mut self, op: u64, payload: Payload) -> Option<Option<Waker>> {
+        let dropped = self.dropped(op)?;
+        let (address, heir) = (dropped.address.clone(), self.heir(dropped));
+        if let Some(heir) = heir
+            && let Some(super::Slot { kind: Kind::Hook(hook), waker, .. }) = self.ops.get_mut(&heir)
+        {
+            hook.received.push_back(Received::Payload(payload));
+            return Some(waker.take());
+        }
+        self.surplus.get_or_insert_default().payloads.entry(address).or_default().push(payload);
+        Some(None)
+    }
+
+    /// Letters come in their order: behind one for an operation there is none for a hook that was dropped before that was
+    /// issued.
+    pub(super) fn prune_dropped(&mut self, op: u64) {
+        let Some(surplus) = &mut self.surplus else { return };
+        if is_inherited(op) {
+            return;
+        }
+        while surplus.dropped.front().is_some_and(|dropped| dropped.next <= op) {
+            surplus.dropped.pop_front();
+        }
+    }
+
+    /// What the next generation gets: payloads that no hook has taken over, and letters that have not come yet.
+    pub(super) fn bequeath(&mut self) -> (BTreeMap<Box<str>, Vec<Payload>>, Vec<Forward>) {
+        let Some(Surplus { payloads, dropped }) = self.surplus.take().map(|surplus| *surplus) else {
+            return (BTreeMap::new(), Vec::new());
+        };
+        let payloads = payloads.into_iter().map(|(address, payloads)| ((*address).into(), payloads)).collect();
+        let forward = |(dropped, to): (Dropped, u64)| Forward { op: dropped.op, address: dropped.address, to };
+        let numbers = (0..).map(|number| INHERITED - number);
+        (payloads, dropped.into_iter().zip(numbers).map(forward).collect())
+    }
+
+    /// Begins with what the generation before has left.
+    pub(super) fn inherit(&mut self, payloads: &BTreeMap<Box<str>, Vec<Payload>>, forwards: &BTreeMap<u64, Box<str>>) {
+        if payloads.is_empty() && forwards.is_empty() {
+            return;
+        }
+        let surplus = self.surplus.get_or_insert_default();
+        surplus.payloads = payloads.iter().map(|(address, payloads)| ((**address).into(), payloads.clone())).collect();
+        let dropped = forwards.iter().rev();
+        surplus.dropped =
+            dropped.map(|(op, address)| Dropped { op: *op, address: (**address).into(), next: 0 }).collect();
+    }
+}
+
+fn is_inherited(op: u64) -> bool {
+    op > u64::MAX / 2
+}
+
+impl Shared {
+    /// Where a payload goes whose hook was dropped. Nothing if nobody takes it.
+    pub(crate) fn heir(&self, op: u64) -> Option<Heir> {
+        if self.is_unwinding() {
+            return None;
+        }
+        let state = self.state();
+        let dropped = state.dropped(op)?;
+        Some(match state.heir(dropped).and_then(|heir| state.ops.get(&heir)) {
+            Some(super::Slot { kind: Kind::Hook(hook), .. }) => Heir::Hook(hook.check),
+            _ => Heir::Next,
+        })
+    }
+
+    /// Gives a hook that is about to be issued what the one before has left.
+    pub(super) fn take_surplus(&self, hook: &mut HookRequest) {
+        if hook.once {
+            return;
+        }
+        let (left, live) = {
+            let mut state = self.state();
+            let live = state.expected.is_none();
+            let Some(surplus) = &mut state.surplus else { return };
+            let Some(left) = surplus.payloads.remove(&hook.address) else { return };
+            (left, live)
+        };
+        // Outside the lock: it is code of the user's type.
+        for payload in left {
+            match (hook.check)(&payload) {
+                Ok(()) => hook.received.push_back(Received::Payload(payload)),
+                Err(error) if live => {
+                    tracing::warn!(run = %self.run_id(), ?error, "a payload does not fit the next hook with its token, and is not given to it");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
