@@ -4,12 +4,14 @@
 //! issues after each. Giving it the same events again makes the same workflow, which is all there is to recovery.
 
 mod core;
+mod event;
 mod journal;
 mod operation;
 mod shared;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
+pub(crate) use self::event::Class;
 pub(crate) use self::journal::{
     Carried, Command, Delivery, End, Event, FORMAT, Inherited, Outstanding, TurnRecord, outstanding, owes_rollback,
 };

@@ -138,27 +138,19 @@ const GONE: u64 = u64::MAX;
 /// A letter as an arrival at a generation of its run. What was for an operation of another one finds none.
 pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
     let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
-    let is_current = letter.generation == generation;
-    let current = |op| if is_current { op } else { GONE };
     let event = match letter.about {
         Some(About::Ended(op)) => {
             let end = End::of(letter.format, letter.checksum, &letter.body).map_err(unreadable)?;
-            Event::Ended { op: current(op), end }
+            Event::Ended { op, end }
         }
         about => match (Event::decode(letter.format, letter.checksum, &letter.body).map_err(unreadable)?, about) {
-            (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op: current(op), value },
+            (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op, value },
             (Event::Payload { value, .. }, _) => Event::Payload { op: GONE, value },
-            (Event::Conflict { op, .. }, Some(About::Owner(owner))) => {
-                Event::Conflict { op: current(op), owner: owner.to_string() }
-            }
-            (Event::Completed { op, value }, _) => Event::Completed { op: current(op), value },
-            (Event::Failed { op, error }, _) => Event::Failed { op: current(op), error },
-            (Event::Attempt { op, attempt, error, not_before }, _) => {
-                Event::Attempt { op: current(op), attempt, error, not_before }
-            }
+            (Event::Conflict { op, .. }, Some(About::Owner(owner))) => Event::Conflict { op, owner: owner.to_string() },
             (event, _) => event,
         },
     };
+    let event = if letter.generation == generation { event } else { event.with_op(GONE) };
     Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
 }
 
@@ -361,5 +353,41 @@ impl Inner {
             metadata: metadata
                 .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Payload;
+
+    fn row(event: &Event, generation: u64) -> InboxRow {
+        let Letter { arrived_at, format, checksum, body, .. } = letter(event, 5, None).expect("it encodes");
+        InboxRow { sequence: 1, arrived_at, format, checksum, body, unread: false, generation, about: None }
+    }
+
+    fn op(row: InboxRow, generation: u64) -> Option<u64> {
+        match open(row, generation).expect("it is read").what {
+            What::Letter { event, .. } => event.op(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_message_for_an_operation_of_an_older_generation_finds_none() {
+        let (op_then, value) = (3, Payload::null());
+        let events = [
+            Event::Completed { op: op_then, value: value.clone() },
+            Event::Failed { op: op_then, error: value.clone() },
+            Event::Attempt { op: op_then, attempt: 1, error: value.clone(), not_before: 0 },
+            Event::Suspended { op: op_then, label: "l".into(), payload: value.clone(), type_name: "t".into() },
+            Event::Finished { op: op_then, value },
+            Event::Timer { op: op_then },
+            Event::Woken { op: op_then },
+        ];
+        for event in events {
+            assert_eq!(op(row(&event, 1), 1), Some(op_then), "{event:?}");
+            assert_eq!(op(row(&event, 0), 1), Some(GONE), "{event:?}");
+        }
     }
 }

@@ -174,16 +174,9 @@ fn install(
 
 fn answers(what: &What) -> Option<u64> {
     match what {
-        What::Letter {
-            event:
-                Event::Completed { op, .. }
-                | Event::Failed { op, .. }
-                | Event::Attempt { op, .. }
-                | Event::Suspended { op, .. }
-                | Event::Finished { op, .. }
-                | Event::Ended { op, .. },
-            ..
-        } => Some(*op),
+        // The step goes on elsewhere, or it is still to get what it waits for.
+        What::Letter { event: Event::Payload { .. } | Event::Conflict { .. }, .. } => None,
+        What::Letter { event, .. } => event.op(),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use crate::history::Teller;
 use crate::limits::JOURNAL_PAGE_ROWS;
 use crate::names;
 use crate::registry::hex;
-use crate::replay::{Carried, Command, Delivery, End, Event, FORMAT, Identity, Suspension, TurnRecord};
+use crate::replay::{Carried, Class, Command, Delivery, End, Event, FORMAT, Identity, Suspension, TurnRecord};
 use crate::store::{
     CreateAnswer, Effects, Failed, First, JournalRow, Letter, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow,
     Status, UnstickRun, UnstickRunAnswer,
@@ -61,13 +61,9 @@ fn failed_attempt(event: &Event) -> Option<u64> {
 
 /// The operation that an event ends.
 fn ends(event: &Event) -> Option<u64> {
-    match event {
-        Event::Completed { op, .. }
-        | Event::Failed { op, .. }
-        | Event::Timer { op }
-        | Event::Woken { op }
-        | Event::Ended { op, .. } => Some(*op),
-        _ => None,
+    match event.class() {
+        Class::Result(op) => Some(op),
+        Class::Progress(_) | Class::OfRun => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Class;
 use crate::codec::{Payload, Recode, excerpt};
 use crate::error::{Code, Error};
 use crate::trace::Trace;
@@ -418,23 +419,8 @@ impl End {
 /// Adds a turn to the operations that are outstanding: what a run waited for, told without running its code.
 pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
-        match &delivery.event {
-            Event::Completed { op, .. }
-            | Event::Failed { op, .. }
-            | Event::Timer { op }
-            | Event::Woken { op }
-            | Event::Ended { op, .. } => {
-                open.remove(op);
-            }
-            Event::Started { .. }
-            | Event::Attempt { .. }
-            | Event::Suspended { .. }
-            | Event::Finished { .. }
-            | Event::Payload { .. }
-            | Event::Conflict { .. }
-            | Event::WakeUp
-            | Event::Reopened { .. }
-            | Event::Cancel { .. } => {}
+        if let Class::Result(op) = delivery.event.class() {
+            open.remove(&op);
         }
         for command in &delivery.commands {
             match command {
