@@ -5,16 +5,19 @@
 //! name is caught then, and a function of the user's own with the same name is not. What is only suspicious is left to
 //! the run-time checks, so that no good program is refused.
 
+mod items;
 mod list;
 mod names;
+mod order;
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
-use syn::{Expr, ExprCall, Path};
+use syn::{Expr, ExprCall, ExprPath, Path, Type};
 
+pub(crate) use self::items::{Used, check as check_items};
 use self::list::{BY_NAME, CLOCK_TYPES, COMMON, KNOWN, Known, SPELLED, Why};
 pub(crate) use self::names::Names;
+pub(crate) use self::order::check_loop;
 use crate::durable::Rewriter;
 
 /// Whether an identifier may be a call that is looked at here.
@@ -32,20 +35,17 @@ pub(crate) fn is_way_out(call: &ExprCall) -> bool {
 /// Whether it is a call that is refused as it is spelled.
 pub(crate) fn is_refused(expr: &Expr) -> bool {
     let Expr::Call(call) = expr else { return false };
-    matches!(&*call.func, Expr::Path(callee) if callee.qself.is_none() && spelled(&segments(&callee.path)).is_some())
+    matches!(&*call.func, Expr::Path(callee) if segments(callee).is_some_and(|segments| spelled(&segments).is_some()))
 }
 
 /// Looks at a call whose parts have been rewritten already.
 pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Call(call) = expr else { return };
     let Expr::Path(callee) = &*call.func else { return };
-    if callee.qself.is_some() {
-        return;
-    }
-    let segments = segments(&callee.path);
+    let Some(segments) = segments(callee) else { return };
     if let Some(why) = spelled(&segments) {
         let name = segments.join("::");
-        rewriter.errors.on(&callee.path, format!("`{name}` is not for workflows: {}", why.reason()));
+        rewriter.errors.on(callee, format!("`{name}` is not for workflows: {}", why.reason()));
         return;
     }
     let [before @ .., last] = &segments[..] else { return };
@@ -78,25 +78,39 @@ fn compared(rewriter: &mut Rewriter<'_>, mut probed: TokenStream, known: &[&Know
     probed
 }
 
-/// Looks at a function that is not called but passed on, as in `keys.map(std::env::var)`. A name of one segment may be a
-/// variable, which a probe would move.
+/// Looks at a function that is not called but used as a value, as in `keys.map(std::env::var)` and `let c = Instant::now;`.
 pub(crate) fn check_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Path(path) = &*expr else { return };
-    if path.qself.is_some() {
-        return;
-    }
-    let segments = segments(&path.path);
-    let [.., parent, last] = &segments[..] else { return };
+    let Some(segments) = segments(path) else { return };
     if let Some(why) = spelled(&segments) {
         let name = segments.join("::");
-        rewriter.errors.on(&path.path, format!("`{name}` is not for workflows: {}", why.reason()));
+        rewriter.errors.on(path, format!("`{name}` is not for workflows: {}", why.reason()));
         return;
     }
-    let is_common = COMMON.iter().any(|(name, parents)| name == last && !parents.contains(&parent.as_str()));
+    if let [.., parent, last] = &segments[..] {
+        compare_value(rewriter, expr, Some(parent), last);
+    }
+}
+
+/// The same for a name of one segment, where its value is moved in any case: as an argument, or as what is assigned. It is
+/// no variable: a probe would move one that is only borrowed again there.
+pub(crate) fn check_moved_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
+    let Expr::Path(path) = &*expr else { return };
+    let Some(name) = path.qself.is_none().then(|| is_name(&path.path)).flatten() else { return };
+    if !rewriter.names.may_be_variable(&name) {
+        compare_value(rewriter, expr, None, &name);
+    }
+}
+
+fn compare_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr, parent: Option<&String>, last: &str) {
+    let is_common = COMMON
+        .iter()
+        .any(|(name, parents)| *name == last && !parent.is_some_and(|parent| parents.contains(&&**parent)));
     let known: Vec<&Known> = KNOWN.iter().filter(|known| last_of(known.path) == last).collect();
-    if !rewriter.probing || is_common || known.is_empty() {
+    if !rewriter.probing || is_common || known.is_empty() && !BY_NAME.contains(&last) {
         return;
     }
+    let Expr::Path(path) = &*expr else { return };
     let span = path.path.segments.last().map_or_else(Span::call_site, |segment| segment.ident.span());
     let probed = compared(rewriter, expr.to_token_stream(), &known, span);
     *expr = Expr::Verbatim(probed);
@@ -141,64 +155,6 @@ pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     *expr = Expr::Verbatim(quote_spanned! {span=>
         #v1::second((), match &#receiver { #bound => #v1::second(#v1::#probe(#bound).pass(), #bound.#method()) })
     });
-}
-
-/// A loop that awaits in the order of a hash map issues its steps in another order on each replay.
-pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
-    let Expr::ForLoop(iteration) = expr else { return };
-    if !rewriter.probing || !awaits(iteration.body.to_token_stream()) {
-        return;
-    }
-    let source = source(&mut iteration.expr);
-    let place = match &*source {
-        // Its method is known, so its type is.
-        Expr::MethodCall(call) if is_place(&call.receiver) => &call.receiver,
-        Expr::Reference(reference) if is_known_place(rewriter, &reference.expr) => &reference.expr,
-        place if is_known_place(rewriter, place) => place,
-        _ => return,
-    };
-    *source = beforehand(rewriter, "OrderOf", place, source, place.span());
-}
-
-/// What makes the iterator, below the adapters that keep its order.
-fn source(expr: &mut Expr) -> &mut Expr {
-    const SOURCES: [&str; 9] =
-        ["iter", "iter_mut", "into_iter", "keys", "values", "values_mut", "into_keys", "into_values", "drain"];
-    const ADAPTERS: [&str; 12] = [
-        "by_ref",
-        "chain",
-        "cloned",
-        "copied",
-        "enumerate",
-        "filter",
-        "filter_map",
-        "inspect",
-        "map",
-        "skip",
-        "take",
-        "zip",
-    ];
-    let calls = |expr: &Expr, names: &[&str]| matches!(expr, Expr::MethodCall(call) if names.iter().any(|name| call.method == name));
-    let mut depth = 0;
-    let mut below = &*expr;
-    while let Expr::MethodCall(call) = below
-        && calls(below, &ADAPTERS)
-    {
-        below = &call.receiver;
-        depth += 1;
-    }
-    // Adapters of anything else are left alone: what they are called on may be no iterator at all.
-    if !calls(below, &SOURCES) {
-        return expr;
-    }
-    let mut source = expr;
-    for _ in 0..depth {
-        match source {
-            Expr::MethodCall(call) => source = &mut call.receiver,
-            _ => unreachable!("as deep as was just counted"),
-        }
-    }
-    source
 }
 
 /// `second(Probe(&place).pass(), expr)`: looks at a place, then evaluates the expression as it was.
@@ -261,8 +217,22 @@ fn spelled(segments: &[String]) -> Option<Why> {
     listed.map(|(_, why)| *why).or_else(|| known().map(|known| known.why))
 }
 
-fn segments(path: &Path) -> Vec<String> {
-    path.segments.iter().map(|segment| segment.ident.to_string()).collect()
+/// The segments of a path; those of the type and of its function for `<Type>::function`. Nothing for a function of a trait,
+/// or of a type that has no path.
+fn segments(path: &ExprPath) -> Option<Vec<String>> {
+    let own = path.path.segments.iter().map(|segment| segment.ident.to_string());
+    let Some(qself) = &path.qself else { return Some(own.collect()) };
+    let mut ty = &*qself.ty;
+    loop {
+        match ty {
+            Type::Paren(inner) => ty = &inner.elem,
+            Type::Group(inner) => ty = &inner.elem,
+            Type::Path(ty) if ty.qself.is_none() && qself.position == 0 => {
+                return Some(ty.path.segments.iter().map(|segment| segment.ident.to_string()).chain(own).collect());
+            }
+            _ => return None,
+        }
+    }
 }
 
 fn last_of(path: &str) -> &str {
@@ -279,23 +249,6 @@ fn is_place(expr: &Expr) -> bool {
     }
 }
 
-/// A place whose type the compiler knows already. A probe of one that it does not know yet would decide it.
-fn is_known_place(rewriter: &Rewriter<'_>, expr: &Expr) -> bool {
-    match expr {
-        Expr::Path(path) => is_name(&path.path).is_some_and(|name| rewriter.names.is_typed(&name)),
-        Expr::Field(field) => is_known_place(rewriter, &field.base),
-        _ => false,
-    }
-}
-
 fn is_name(path: &Path) -> Option<String> {
     path.get_ident().map(Ident::to_string)
-}
-
-fn awaits(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == "await",
-        TokenTree::Group(group) => awaits(group.stream()),
-        _ => false,
-    })
 }

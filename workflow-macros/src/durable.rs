@@ -8,17 +8,18 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{Block, Expr, ExprMacro, Signature, Stmt, StmtMacro, Token};
+use syn::{Block, Expr, ExprMacro, Local, Pat, Signature, Stmt, StmtMacro, Token};
 
-use crate::determinism::{self, Names};
+use crate::determinism::{self, Names, Used};
 use crate::errors::Errors;
-use crate::macros;
 use crate::options::Options;
+use crate::{macros, unawaited};
 
 /// Rewrites the body of a workflow or of a durable function.
 pub(crate) fn rewrite(options: &Options, sig: &Signature, mut block: Block, errors: &mut Errors) -> Block {
-    let names = Names::of(sig, &block);
-    let mut rewriter = Rewriter { options, errors, names, changes: 0, probes: false, probing: true };
+    let (names, used) = (Names::of(sig, &block), Used::of(&block));
+    let mut rewriter =
+        Rewriter { options, errors, names, used, changes: 0, probes: false, probing: true, in_item: false };
     rewriter.visit_block_mut(&mut block);
     if rewriter.probes {
         // Once at the top: a block around each probe would end the temporaries of its operand too early.
@@ -34,12 +35,16 @@ pub(crate) struct Rewriter<'a> {
     options: &'a Options,
     pub(crate) errors: &'a mut Errors,
     pub(crate) names: Names,
+    /// Which of the body's own items it uses.
+    pub(crate) used: Used,
     /// How much was rewritten so far: a macro in which nothing was keeps its tokens.
     pub(crate) changes: usize,
     /// Whether a probe was placed, which needs its trait in scope.
     pub(crate) probes: bool,
     /// Whether probes by resolution may be placed: not in macros that are unknown, which may do anything with a name.
     pub(crate) probing: bool,
+    /// Whether this is an item that the body uses: probes are placed, and what it awaits is its own affair.
+    pub(crate) in_item: bool,
 }
 
 impl Rewriter<'_> {
@@ -73,6 +78,29 @@ impl Rewriter<'_> {
         let span = operand.span();
         let v1 = self.v1(span);
         Expr::Verbatim(quote_spanned!(span=> #v1::Operand(#operand).pass()))
+    }
+
+    /// Visits what is inside an item of the body.
+    pub(crate) fn in_item(&mut self, names: Names, visit: impl FnOnce(&mut Self)) {
+        let outer = (std::mem::replace(&mut self.names, names), std::mem::replace(&mut self.in_item, true));
+        visit(self);
+        (self.names, self.in_item) = outer;
+    }
+
+    /// `Unawaited(expr).pass()`: refuses a value that is thrown away if it is an operation.
+    fn thrown_away(&mut self, expr: &mut Expr) {
+        self.probes = true;
+        self.changes += 1;
+        let span = expr.span();
+        let v1 = self.v1(span);
+        *expr = Expr::Verbatim(quote_spanned!(span=> #v1::Unawaited(#expr).pass()));
+    }
+
+    fn visit_arguments(&mut self, arguments: &mut Operands) {
+        for argument in arguments {
+            self.visit_expr_mut(argument);
+            determinism::check_moved_value(self, argument);
+        }
     }
 
     fn block_of(&mut self, expr: &Expr, span: Span) -> Expr {
@@ -110,6 +138,8 @@ impl VisitMut for Rewriter<'_> {
             // Its own result is recorded, whatever it awaits.
             Expr::Call(call) if determinism::is_way_out(call) => {}
             Expr::Const(_) => {}
+            Expr::Async(_) | Expr::Await(_) if self.in_item => {}
+            Expr::Closure(closure) if self.in_item && closure.asyncness.is_some() => {}
             Expr::Repeat(repeat) => self.visit_expr_mut(&mut repeat.expr),
             Expr::Macro(ExprMacro { mac, .. }) => {
                 if let Some(replacement) = macros::rewrite(self, mac) {
@@ -129,25 +159,63 @@ impl VisitMut for Rewriter<'_> {
                 self.visit_expr_mut(&mut closure.body);
                 self.closure(closure);
             }
-            Expr::Call(_) => {
-                visit_mut::visit_expr_mut(self, expr);
-                if let Expr::Call(call) = expr {
-                    call.args.iter_mut().for_each(|argument| determinism::check_value(self, argument));
+            Expr::Path(_) => determinism::check_value(self, expr),
+            Expr::Call(call) => {
+                if !matches!(&*call.func, Expr::Path(_)) {
+                    self.visit_expr_mut(&mut call.func);
                 }
+                self.visit_arguments(&mut call.args);
                 determinism::check_call(self, expr);
             }
-            Expr::MethodCall(_) => {
-                visit_mut::visit_expr_mut(self, expr);
-                if let Expr::MethodCall(call) = expr {
-                    call.args.iter_mut().for_each(|argument| determinism::check_value(self, argument));
-                }
+            Expr::MethodCall(call) => {
+                self.visit_expr_mut(&mut call.receiver);
+                self.visit_arguments(&mut call.args);
                 determinism::check_method(self, expr);
             }
-            Expr::ForLoop(_) => {
+            // The short form of a field is no expression that something can be put around.
+            Expr::Struct(literal) => {
+                for field in literal.fields.iter_mut().filter(|field| field.colon_token.is_some()) {
+                    self.visit_expr_mut(&mut field.expr);
+                }
+                if let Some(rest) = &mut literal.rest {
+                    self.visit_expr_mut(rest);
+                }
+            }
+            Expr::Assign(assign) => {
+                let is_thrown_away =
+                    matches!(*assign.left, Expr::Infer(_)) && unawaited::may_be_operation(&assign.right);
+                self.visit_expr_mut(&mut assign.left);
+                self.visit_expr_mut(&mut assign.right);
+                if is_thrown_away && self.probing {
+                    self.thrown_away(&mut assign.right);
+                } else {
+                    determinism::check_moved_value(self, &mut assign.right);
+                }
+            }
+            Expr::ForLoop(_) if !self.in_item => {
                 determinism::check_loop(self, expr);
                 visit_mut::visit_expr_mut(self, expr);
             }
             _ => visit_mut::visit_expr_mut(self, expr),
+        }
+    }
+
+    fn visit_block_mut(&mut self, block: &mut Block) {
+        visit_mut::visit_block_mut(self, block);
+        determinism::check_items(self, block);
+    }
+
+    fn visit_local_mut(&mut self, local: &mut Local) {
+        let is_plain = local.init.as_ref().is_some_and(|init| init.diverge.is_none());
+        let is_thrown_away = is_plain
+            && matches!(local.pat, Pat::Wild(_))
+            && local.init.as_ref().is_some_and(|init| unawaited::may_be_operation(&init.expr));
+        visit_mut::visit_local_mut(self, local);
+        let Some(init) = &mut local.init else { return };
+        if is_thrown_away && self.probing {
+            self.thrown_away(&mut init.expr);
+        } else if is_plain && matches!(local.pat, Pat::Ident(_)) {
+            determinism::check_moved_value(self, &mut init.expr);
         }
     }
 

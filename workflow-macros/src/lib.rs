@@ -19,6 +19,7 @@ mod options;
 mod select;
 mod signature;
 mod step;
+mod unawaited;
 mod workflow;
 
 use proc_macro::TokenStream;

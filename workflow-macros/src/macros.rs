@@ -77,6 +77,7 @@ pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro) -> Option<Ex
     let name = mac.path.segments.last()?.ident.to_string();
     let family = family(mac);
     match name.as_str() {
+        "join" | "try_join" | "select" | "select_biased" if rewriter.in_item => {}
         "join" | "try_join" => join(rewriter, mac, family),
         "select" | "select_biased" => return select::rewrite(rewriter, mac, family),
         "stringify" | "concat" | "cfg" | "env" | "option_env" | "include_str" | "include_bytes" | "include" => {}

@@ -29,7 +29,12 @@ pub use streams::DurableStream;
     note = "a boxed future is a `Pin<Box<dyn Durable<Output = T> + Send>>`: import `workflow_runtime::DurableExt` for `.boxed()`",
     note = "`workflow_runtime::nondeterministic(future)` runs any future once and records its result"
 )]
-pub trait Durable: Future {}
+pub trait Durable: Future {
+    /// Says that it is handed to something that will poll it, or not if that is decided before: dropping it unpolled is no
+    /// mistake then.
+    #[doc(hidden)]
+    fn hand_over(&mut self) {}
+}
 
 /// Where the attributes pass each operand of `.await` through.
 #[doc(hidden)]
@@ -38,7 +43,9 @@ where
     F: IntoFuture,
     F::IntoFuture: Durable,
 {
-    future.into_future()
+    let mut future = future.into_future();
+    future.hand_over();
+    future
 }
 
 /// Where the attributes look at a future that `select!` polls in place, and that cannot be passed through anything.

@@ -67,7 +67,7 @@ impl<W: Workflow> Invocation<W> {
             let error = error.into_fatal().operation(format!("workflow `{}` called at {site}", definition.source.id));
             Invocation { state: State::Refused(Some(error)), workflow: PhantomData }
         };
-        let Some(operation) = Operation::new(site) else {
+        let Some(mut operation) = Operation::new(site) else {
             return refused(
                 Error::coded(Code::OutsideRun, "a workflow is awaited outside a workflow")
                     .help("start it: `start(the_function, arguments).await?.await`"),
@@ -75,6 +75,7 @@ impl<W: Workflow> Invocation<W> {
         };
         if let Err(error) = registry().workflow(definition.source.id) {
             // A mistake of the build: the run waits for another one instead of failing.
+            operation.hand_over();
             operation.run().fail(error.clone());
             return refused(error);
         }
@@ -89,7 +90,10 @@ impl<W: Workflow> Invocation<W> {
                 });
                 Invocation { state: State::Run { operation, request: Some(request) }, workflow: PhantomData }
             }
-            Err(error) => refused(error),
+            Err(error) => {
+                operation.hand_over();
+                refused(error)
+            }
         }
     }
 
@@ -194,4 +198,10 @@ impl<W: Workflow> Future for Invocation<W> {
     }
 }
 
-impl<W: Workflow> Durable for Invocation<W> {}
+impl<W: Workflow> Durable for Invocation<W> {
+    fn hand_over(&mut self) {
+        if let State::Run { operation, .. } = &mut self.state {
+            operation.hand_over();
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! below its message, and would show the macro as well.
 
 mod callee;
+mod unawaited;
 mod value;
 
 use std::future::IntoFuture;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 pub use tokio;
 
 pub use self::callee::*;
+pub use self::unawaited::*;
 pub use self::value::*;
 use crate::durable::Durable;
 

@@ -8,6 +8,7 @@ mod event;
 mod journal;
 mod operation;
 mod shared;
+mod unawaited;
 mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
@@ -22,3 +23,4 @@ pub(crate) use self::operation::{
 pub(crate) use self::shared::{
     Action, Chunk, Continued, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,
 };
+pub(crate) use self::unawaited::Unawaited;

@@ -488,6 +488,11 @@ where
     T: DeserializeOwned,
     E: Failure,
 {
+    fn hand_over(&mut self) {
+        if let End::Durable { operation, .. } = &mut self.0 {
+            operation.hand_over();
+        }
+    }
 }
 
 impl<T, E> Run<T, E>

@@ -62,10 +62,14 @@ impl<R: Fallible> StepCall<R> {
     #[track_caller]
     pub fn new<A: Serialize>(definition: &'static StepDefinition, args: &A) -> Self {
         let site = Location::caller();
-        let operation = Operation::new(site);
+        let mut operation = Operation::new(site);
         let refused =
             |error: Error| error.into_fatal().operation(format!("step `{}` called at {site}", definition.source.id));
-        let state = match (definition.check(), codec::encode("an argument of the step", args)) {
+        let encoded = (definition.check(), codec::encode("an argument of the step", args));
+        if let (Some(operation), (Err(_), _) | (_, Err(_))) = (&mut operation, &encoded) {
+            operation.hand_over();
+        }
+        let state = match encoded {
             (Err(error), _) => {
                 let error = refused(error);
                 // A mistake of the build: the run waits for another one instead of failing.
@@ -233,4 +237,10 @@ fn decode<R: Fallible>(result: &Result<Payload, Payload>) -> Result<Result<R::Ok
     })
 }
 
-impl<R: Fallible> Durable for StepCall<R> {}
+impl<R: Fallible> Durable for StepCall<R> {
+    fn hand_over(&mut self) {
+        if let State::Run { operation, .. } = &mut self.state {
+            operation.hand_over();
+        }
+    }
+}

@@ -64,6 +64,7 @@ use crate::replay::{Operation, Suspension, current};
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn suspend<R>(payload: &(impl Serialize + ?Sized)) -> Suspend<R>
 where
     R: Serialize + DeserializeOwned + Send + 'static,
@@ -97,8 +98,9 @@ where
     type IntoFuture = Suspending<R>;
 
     #[track_caller]
-    fn into_future(self) -> Suspending<R> {
+    fn into_future(mut self) -> Suspending<R> {
         let site = Location::caller();
+        self.hook.hand_over();
         let checked = self.label.as_deref().map_or(Ok(()), |label| names::check("the label of a suspension", label));
         let payload = match checked.and(self.payload) {
             Ok(payload) => payload,
@@ -248,7 +250,13 @@ impl<T> Future for Finish<T> {
     }
 }
 
-impl<T> Durable for Finish<T> {}
+impl<T> Durable for Finish<T> {
+    fn hand_over(&mut self) {
+        if let Finishing::Run(operation, _) = &mut self.state {
+            operation.hand_over();
+        }
+    }
+}
 
 /// In a step that was resumed: the payload that it gave to [`suspend`] when it last suspended itself. Nothing in a step that was
 /// not resumed, in a workflow, and outside a run.

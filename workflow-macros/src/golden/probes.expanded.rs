@@ -19,7 +19,7 @@ fn probes(
                 id: ::core::concat!(::core::module_path!(), "::", "probes"),
                 file: ::core::file!(),
                 line: ::core::line!(),
-                fingerprint: "ed696d5355feabce762637d39b956eff675c8249d961f2fbf388d58b24e71ad5",
+                fingerprint: "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
             },
             &[],
         )
@@ -125,6 +125,59 @@ fn probes(
             nondeterministic(async { reqwest::get("url").await }),
         ))
             .await?;
+        let _ = ::workflow_runtime::__private::v1::Unawaited(charge(1)).pass();
+        let clock = ::workflow_runtime::__private::v1::SameClock(
+                ::workflow_runtime::__private::v1::SameClock(
+                        ::workflow_runtime::__private::v1::SameClock(
+                                Instant::now,
+                                ::std::time::SystemTime::now,
+                            )
+                            .pass(),
+                        ::std::time::Instant::now,
+                    )
+                    .pass(),
+                ::workflow_runtime::__private::v1::tokio::time::Instant::now,
+            )
+            .pass();
+        fn used() -> Instant {
+            (::workflow_runtime::__private::v1::SameClock(
+                    ::workflow_runtime::__private::v1::SameClock(
+                            ::workflow_runtime::__private::v1::SameClock(
+                                    <Instant>::now,
+                                    ::std::time::SystemTime::now,
+                                )
+                                .pass(),
+                            ::std::time::Instant::now,
+                        )
+                        .pass(),
+                    ::workflow_runtime::__private::v1::tokio::time::Instant::now,
+                )
+                .pass())()
+        }
+        fn unused() -> Instant {
+            Instant::now()
+        }
+        const CLOCK: fn() -> Instant = Instant::now;
+        #[allow(warnings, clippy::all, clippy::pedantic)]
+        const _: fn() = || {
+            let _probed: fn() -> Instant = ::workflow_runtime::__private::v1::SameClock(
+                    ::workflow_runtime::__private::v1::SameClock(
+                            ::workflow_runtime::__private::v1::SameClock(
+                                    Instant::now,
+                                    ::std::time::SystemTime::now,
+                                )
+                                .pass(),
+                            ::std::time::Instant::now,
+                        )
+                        .pass(),
+                    ::workflow_runtime::__private::v1::tokio::time::Instant::now,
+                )
+                .pass();
+        };
+        let both = (used(), CLOCK());
+        for order in ::workflow_runtime::__private::v1::OrderOfValue(stock()).pass() {
+            (::workflow_runtime::__private::v1::durable(charge(order))).await?;
+        }
         Ok(())
     }
     ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new((orders, start))

@@ -55,7 +55,13 @@ impl<W: Workflow> Drop for ContinueAsNew<W> {
     }
 }
 
-impl<W: Workflow> Durable for ContinueAsNew<W> {}
+impl<W: Workflow> Durable for ContinueAsNew<W> {
+    fn hand_over(&mut self) {
+        if let Ok((operation, _)) = &mut self.state {
+            operation.hand_over();
+        }
+    }
+}
 
 /// Whether the journal of this run has become so long that the run had better
 /// [continue as new](crate::Invocation::continue_as_new): each recovery replays it. It says so after 10,000 events

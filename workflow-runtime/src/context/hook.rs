@@ -17,7 +17,7 @@ use crate::durable::{Durable, DurableStream};
 use crate::error::{Code, Error, Result};
 use crate::names::{self, TOKEN};
 use crate::registry;
-use crate::replay::{HookRequest, Operation, Received, current};
+use crate::replay::{HookRequest, Operation, Received, Unawaited, current};
 
 /// Waits for what somebody sends: a person's answer, another service's callback.
 ///
@@ -54,11 +54,13 @@ use crate::replay::{HookRequest, Operation, Received, current};
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn hook<T>() -> HookBuilder<T>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
 {
-    HookBuilder { token: None, metadata: Ok(None), once: false, payload: PhantomData }
+    let unawaited = Unawaited::new(Location::caller());
+    HookBuilder { token: None, metadata: Ok(None), once: false, unawaited, payload: PhantomData }
 }
 
 /// A hook that is not open yet: see [`hook`].
@@ -67,7 +69,15 @@ pub struct HookBuilder<T> {
     token: Option<String>,
     metadata: Result<Option<Payload>>,
     once: bool,
+    unawaited: Unawaited,
     payload: PhantomData<fn() -> T>,
+}
+
+impl<T> HookBuilder<T> {
+    /// It is opened, or refused: dropping it is no mistake.
+    pub(crate) fn hand_over(&mut self) {
+        self.unawaited.disarm();
+    }
 }
 
 impl<T> HookBuilder<T>
@@ -104,8 +114,9 @@ where
 
     /// Opens it so that payloads reach it under another name than its token.
     #[track_caller]
-    pub(crate) fn open_at(self, address: impl FnOnce(&Arc<str>) -> Arc<str>) -> Hook<T> {
+    pub(crate) fn open_at(mut self, address: impl FnOnce(&Arc<str>) -> Arc<str>) -> Hook<T> {
         let site = Location::caller();
+        self.hand_over();
         let Some(run) = current() else {
             let error = Error::coded(Code::OutsideRun, "a hook is opened outside a workflow")
                 .operation(format!("at {site}"))

@@ -79,4 +79,10 @@ impl<T: DeserializeOwned> Future for Nondeterministic<T> {
     }
 }
 
-impl<T: DeserializeOwned> Durable for Nondeterministic<T> {}
+impl<T: DeserializeOwned> Durable for Nondeterministic<T> {
+    fn hand_over(&mut self) {
+        if let Some(operation) = &mut self.operation {
+            operation.hand_over();
+        }
+    }
+}

@@ -103,4 +103,10 @@ impl Future for Sleep {
     }
 }
 
-impl Durable for Sleep {}
+impl Durable for Sleep {
+    fn hand_over(&mut self) {
+        if let Inner::Run { operation, .. } = &mut self.0 {
+            operation.hand_over();
+        }
+    }
+}

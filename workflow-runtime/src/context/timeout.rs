@@ -42,7 +42,10 @@ impl std::error::Error for Elapsed {}
 /// ```
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::IntoFuture> {
-    Timeout { both: Some((Box::pin(operation.into_future()), wait(duration, true))) }
+    let mut bound = wait(duration, true);
+    // What is ready at once leaves its bound unpolled.
+    bound.hand_over();
+    Timeout { both: Some((Box::pin(operation.into_future()), bound)) }
 }
 
 /// Waits for an operation or a time: see [`timeout`].

@@ -16,7 +16,7 @@ use crate::engine::{AttemptWriter, attempt_writer};
 use crate::error::{Code, Error, Result};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::names;
-use crate::replay::{self, Shared};
+use crate::replay::{self, Shared, Unawaited};
 
 /// Writes to a stream of the run that this code is part of: chunks in their order, which anybody can read with
 /// [`Run::stream`](crate::Run::stream) while the run goes on and after it has ended.
@@ -124,7 +124,7 @@ impl<T: Serialize + ?Sized> Writer<T> {
         };
         let chunk = replay::Chunk { stream, value };
         if let Some(run) = replay::current() {
-            return WriteChunk(State::Workflow(run, chunk, site));
+            return WriteChunk(State::Workflow(run, chunk, site, Unawaited::new(site)));
         }
         match attempt_writer().or_else(|| self.attempt.clone()) {
             Some(attempt) => WriteChunk(State::Step(Box::pin(attempt.write(chunk)))),
@@ -149,7 +149,7 @@ pub struct WriteChunk(State);
 
 enum State {
     Refused(Error),
-    Workflow(Arc<Shared>, replay::Chunk, &'static Location<'static>),
+    Workflow(Arc<Shared>, replay::Chunk, &'static Location<'static>, Unawaited),
     Step(BoxFuture<'static, Result<()>>),
 }
 
@@ -159,10 +159,19 @@ impl Future for WriteChunk {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         match &mut self.0 {
             State::Refused(error) => Poll::Ready(Err(error.clone())),
-            State::Workflow(run, write, site) => run.write(write, site),
+            State::Workflow(run, write, site, unawaited) => {
+                unawaited.disarm();
+                run.write(write, site)
+            }
             State::Step(write) => write.as_mut().poll(context),
         }
     }
 }
 
-impl Durable for WriteChunk {}
+impl Durable for WriteChunk {
+    fn hand_over(&mut self) {
+        if let State::Workflow(_, _, _, unawaited) = &mut self.0 {
+            unawaited.disarm();
+        }
+    }
+}

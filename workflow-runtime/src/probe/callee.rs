@@ -198,9 +198,10 @@ fn refuse_by_name(function: &str) {
         "uuid" | "ulid" => ("a random id", "`workflow_runtime::uuid()`"),
         "rand" | "rand_core" if of_trait && !last.starts_with("from_") => return,
         "rand" | "fastrand" | "getrandom" | "rand_core" => ("randomness", "`workflow_runtime::random()`"),
-        "futures_executor" | "futures_lite" | "pollster" | "async_std" | "smol" => {
+        "futures_executor" | "futures_lite" | "pollster" | "async_std" | "async_global_executor" | "smol" => {
             ("what runs beside the workflow", "`.await`, or a `#[step]`")
         }
+        "rayon_core" if last.starts_with("spawn") => ("what runs beside the workflow", "a `#[step]`"),
         "tokio" => ("what tokio does", "a `#[step]`, or `workflow_runtime::spawn` for a branch"),
         _ => return,
     };

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::hash::RandomState;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime};
 
 use super::Pass;
@@ -112,6 +114,27 @@ impl<T: ?Sized> Pass for OrderOf<'_, T> {
     fn pass(self) {}
 }
 
+/// A value that is iterated as it is returned, or that an iterator is made of.
+pub struct OrderOfValue<T>(pub T);
+
+impl<T: HashOrdered> OrderOfValue<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: Order,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for OrderOfValue<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
+}
+
 /// A time of another crate. `SystemTime`, which [`now`](crate::now) returns, is none: it cannot be displayed.
 pub trait WallTime {}
 impl<T: TryFrom<SystemTime> + Display> WallTime for T {}
@@ -139,3 +162,9 @@ impl<K, V> HashOrdered for HashMap<K, V, RandomState> {}
 impl<T> HashOrdered for HashSet<T, RandomState> {}
 impl<T: HashOrdered + ?Sized> HashOrdered for &T {}
 impl<T: HashOrdered + ?Sized> HashOrdered for &mut T {}
+impl<T: HashOrdered + ?Sized> HashOrdered for Box<T> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for Rc<T> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for Arc<T> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for MutexGuard<'_, T> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for RwLockReadGuard<'_, T> {}
+impl<T: HashOrdered + ?Sized> HashOrdered for RwLockWriteGuard<'_, T> {}

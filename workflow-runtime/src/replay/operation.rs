@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 
 use super::journal::{Command, End, Inherited};
 use super::shared::{Identity, Shared, current};
+use super::unawaited;
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::registry::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
@@ -345,20 +346,28 @@ pub(crate) struct Operation {
     site: &'static Location<'static>,
     op: Option<u64>,
     taken: bool,
+    /// Whether anything has polled it, or it was handed to what will.
+    awaited: bool,
 }
 
 impl Operation {
     /// An operation of the run that is being polled, if one is.
     pub fn new(site: &'static Location<'static>) -> Option<Self> {
-        Some(Operation { run: current()?, site, op: None, taken: false })
+        Some(Operation { run: current()?, site, op: None, taken: false, awaited: false })
     }
 
     pub fn run(&self) -> &Shared {
         &self.run
     }
 
+    /// Says that dropping it unpolled is no mistake: it is in the hands of what polls it, or is refused.
+    pub fn hand_over(&mut self) {
+        self.awaited = true;
+    }
+
     /// Whether it may be polled now.
-    pub fn check_turn(&self) -> Result<(), Error> {
+    pub fn check_turn(&mut self) -> Result<(), Error> {
+        self.awaited = true;
         self.run.check_turn(self.site)
     }
 
@@ -368,6 +377,7 @@ impl Operation {
         context: &mut Context<'_>,
         kind: impl FnOnce() -> Option<Kind>,
     ) -> Poll<Result<Completion, Error>> {
+        self.awaited = true;
         if let Err(error) = self.run.check_turn(self.site) {
             return Poll::Ready(Err(error));
         }
@@ -391,12 +401,15 @@ impl Operation {
     /// Issues a hook: unlike other operations at once, so that it is there before anybody waits for it.
     pub fn open(site: &'static Location<'static>, hook: HookRequest) -> Option<Self> {
         let mut operation = Operation::new(site)?;
+        // It takes payloads from now on, awaited or not.
+        operation.awaited = true;
         operation.op = operation.run.issue(Kind::Hook(Box::new(hook)), site, None);
         Some(operation)
     }
 
     /// Starts a child run that is not waited for: its id.
-    pub fn detach(self, child: ChildRequest) -> Result<Option<Arc<str>>, Error> {
+    pub fn detach(mut self, child: ChildRequest) -> Result<Option<Arc<str>>, Error> {
+        self.awaited = true;
         self.run.check_turn(self.site)?;
         let op = self.run.issue(Kind::Child(Box::new(child)), self.site, None);
         Ok(op.map(|op| self.run.child_id(op)))
@@ -404,11 +417,11 @@ impl Operation {
 
     /// Ends the run's generation.
     pub fn continue_as_new(
-        &self,
+        &mut self,
         definition: &'static WorkflowDefinition,
         args: &mut Option<Payload>,
     ) -> Result<(), Error> {
-        self.run.check_turn(self.site)?;
+        self.check_turn()?;
         let refused =
             |what: String| Err(Error::coded(Code::InvalidContinuation, what).run(self.run.run_id()).into_fatal());
         if self.run.identity().workflow != definition.source.id {
@@ -443,10 +456,10 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        if let Some(op) = self.op
-            && !self.taken
-        {
-            self.run.drop_operation(op);
+        match self.op {
+            Some(op) if !self.taken => self.run.drop_operation(op),
+            None if !self.awaited && self.run.counts_as_dropped() => unawaited::log(&self.run, self.site),
+            _ => {}
         }
     }
 }

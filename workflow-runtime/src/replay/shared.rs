@@ -368,6 +368,17 @@ impl Shared {
         }
     }
 
+    /// Whether what is dropped now is dropped by the workflow, executed for the first time, and not by the engine or because
+    /// of an error.
+    pub(super) fn counts_as_dropped(&self) -> bool {
+        let state = self.state();
+        state.phase == Phase::Polling
+            && state.expected.is_none()
+            && state.fault.is_none()
+            && self.is_current()
+            && !std::thread::panicking()
+    }
+
     /// Notes a command, or compares it with what the journal has in its place: whether the run can go on.
     fn record(&self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
         let recorded = {

@@ -1,0 +1,64 @@
+//! Operations whose value a workflow throws away: `let _ = charge(1);` executes nothing.
+
+use super::Pass;
+use crate::context::{ContinueAsNew, Hook, HookBuilder, Nondeterministic, Sleep, Timeout, WriteChunk};
+use crate::durable::DurableBlock;
+use crate::invocation::Invocation;
+use crate::resume::ResumeHook;
+use crate::start::{CreateRun, Start};
+use crate::step::StepCall;
+use crate::suspend::{Finish, Resume, Suspend, Suspending};
+use crate::workflow::Workflow;
+
+/// Never implemented: its message is the error.
+#[diagnostic::on_unimplemented(
+    message = "this is dropped before it is awaited, so nothing of it is executed",
+    label = "add `.await`",
+    note = "a branch that is not waited for is `workflow_runtime::spawn(..)`; if nothing is to be executed, remove it"
+)]
+pub trait Awaited {}
+
+/// The initializer of `let _ = ..;`.
+pub struct Unawaited<T>(pub T);
+
+impl<T: Operation> Unawaited<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: Awaited,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for Unawaited<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
+}
+
+/// What does nothing unless it is awaited. Not the handles: dropping a `JoinHandle` lets its branch run on.
+pub trait Operation {}
+impl<R> Operation for StepCall<R> {}
+impl<W: Workflow> Operation for Invocation<W> {}
+impl<W: Workflow> Operation for ContinueAsNew<W> {}
+impl<F> Operation for DurableBlock<F> {}
+impl<F> Operation for Timeout<F> {}
+impl<T> Operation for Nondeterministic<T> {}
+impl Operation for Sleep {}
+impl<T> Operation for Hook<T> {}
+impl<T> Operation for HookBuilder<T> {}
+impl<R> Operation for Suspend<R> {}
+impl<R> Operation for Suspending<R> {}
+impl<T> Operation for Finish<T> {}
+impl Operation for WriteChunk {}
+impl<W> Operation for Start<W> {}
+impl<W: Workflow> Operation for CreateRun<W> {}
+impl Operation for ResumeHook {}
+impl Operation for Resume {}
+#[cfg(feature = "http")]
+impl Operation for crate::http::Webhook {}
+#[cfg(feature = "http")]
+impl Operation for crate::http::WebhookBuilder {}
