@@ -135,10 +135,10 @@ pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     if !rewriter.probing || !call.args.is_empty() {
         return;
     }
-    let probe = match call.method.to_string().as_str() {
-        "elapsed" => "ElapsedOf",
+    let (probe, by_value) = match call.method.to_string().as_str() {
+        "elapsed" => ("ElapsedOf", "ElapsedBy"),
         "exists" | "try_exists" | "is_file" | "is_dir" | "is_symlink" | "metadata" | "symlink_metadata"
-        | "read_dir" | "canonicalize" | "read_link" => "PathOf",
+        | "read_dir" | "canonicalize" | "read_link" => ("PathOf", "PathBy"),
         _ => return,
     };
     let span = call.method.span();
@@ -146,14 +146,19 @@ pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
         *expr = beforehand(rewriter, probe, &call.receiver, expr, span);
         return;
     }
-    // Evaluated once, and borrowed as the method would borrow it.
     rewriter.probes = true;
     rewriter.changes += 1;
-    let (v1, probe) = (rewriter.v1(span), Ident::new(probe, span));
+    let (v1, probe, by_value) = (rewriter.v1(span), Ident::new(probe, span), Ident::new(by_value, span));
     let (receiver, method) = (&call.receiver, &call.method);
-    let bound = Ident::new("receiver", Span::mixed_site());
-    *expr = Expr::Verbatim(quote_spanned! {span=>
-        #v1::second((), match &#receiver { #bound => #v1::second(#v1::#probe(#bound).pass(), #bound.#method()) })
+    *expr = Expr::Verbatim(if may_be_place(receiver) {
+        // Passing it through the probe would move what stands there. In a branch that is never taken, and never left,
+        // it is only typed.
+        quote_spanned! {span=>
+            #v1::second(if false { #v1::#probe(&#receiver).pass(); ::core::unreachable!() }, #receiver.#method())
+        }
+    } else {
+        // A value: the method borrows or takes what comes out of the probe as it would have taken the value itself.
+        quote_spanned!(span=> #v1::#by_value(#receiver).pass().#method())
     });
 }
 
@@ -237,6 +242,17 @@ fn segments(path: &ExprPath) -> Option<Vec<String>> {
 
 fn last_of(path: &str) -> &str {
     path.rsplit("::").next().unwrap_or(path)
+}
+
+/// Whether an expression may stand for a place in memory, and not for a value of its own.
+fn may_be_place(expr: &Expr) -> bool {
+    match expr {
+        Expr::Path(_) | Expr::Field(_) | Expr::Index(_) | Expr::Macro(_) => true,
+        Expr::Unary(unary) => matches!(unary.op, syn::UnOp::Deref(_)),
+        Expr::Paren(paren) => may_be_place(&paren.expr),
+        Expr::Group(group) => may_be_place(&group.expr),
+        _ => false,
+    }
 }
 
 /// A variable, or a field of one.

@@ -24,7 +24,7 @@ pub(crate) fn rewrite(options: &Options, sig: &Signature, mut block: Block, erro
     if rewriter.probes {
         // Once at the top: a block around each probe would end the temporaries of its operand too early.
         let v1 = options.v1(sig.ident.span());
-        let import = syn::parse_quote_spanned!(sig.ident.span()=> #[allow(unused_imports)] use #v1::Pass as _;);
+        let import = syn::parse_quote_spanned!(sig.ident.span()=> #[allow(unused_imports, clippy::items_after_statements)] use #v1::Pass as _;);
         block.stmts.insert(0, Stmt::Item(import));
     }
     block
@@ -109,12 +109,17 @@ impl Rewriter<'_> {
         Expr::Verbatim(quote_spanned!(span=> #v1::DurableBlock::new(#expr)))
     }
 
-    fn closure(&mut self, closure: &mut syn::ExprClosure) {
+    fn closure(&mut self, closure: &mut syn::ExprClosure, captured: Option<String>) {
         let Some(token) = closure.asyncness.take() else { return };
-        if closure.capture.is_none() {
+        if closure.capture.is_none()
+            && let Some(name) = captured
+        {
             self.errors.on(
                 token,
-                "what an async closure returns cannot be awaited durably: write `|..| async move { .. }` instead",
+                format!(
+                    "an async closure that borrows a variable, like `{name}`, cannot be awaited durably: write \
+                     `|..| async move {{ .. }}` instead"
+                ),
             );
         }
         let block = match &*closure.body {
@@ -156,8 +161,9 @@ impl VisitMut for Rewriter<'_> {
                 *expr = self.block_of(expr, span);
             }
             Expr::Closure(closure) => {
+                let captured = closure.asyncness.and_then(|_| self.names.captured(closure));
                 self.visit_expr_mut(&mut closure.body);
-                self.closure(closure);
+                self.closure(closure, captured);
             }
             Expr::Path(_) => determinism::check_value(self, expr),
             Expr::Call(call) => {

@@ -1,7 +1,7 @@
 //! `#[durable]`: functions that await on behalf of a workflow.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, Pat, ReturnType, Safety};
 
@@ -94,7 +94,7 @@ fn signature(options: &Options, function: &Function, block: Option<TokenStream>)
                     argument.attrs.iter().partition(|attribute| !attribute.path().is_ident("cfg"));
                 let outer = match &**pat {
                     Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-                    _ => format_ident!("__argument{index}", span = pat.span()),
+                    _ => function.fresh(&format!("argument{index}"), pat.span()),
                 };
                 // The pattern stands inside, where its names are used; every argument is moved in, as in an async fn.
                 bindings.push(quote_spanned!(pat.span()=> #(#others)* #(#lints)* let #pat = #outer;));
@@ -115,8 +115,11 @@ fn signature(options: &Options, function: &Function, block: Option<TokenStream>)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
+    // Items at the top of the body come behind the arguments' bindings.
+    let items = (!bindings.is_empty()).then(|| quote!(#[allow(clippy::items_after_statements)]));
     quote_spanned! {span=>
         #[deny(unused_must_use)]
+        #items
         #(#attrs)*
         #vis #fn_token #name #generics(#(#inputs),*) -> #v1::DurableBlock<#impl_token ::core::future::Future<Output = #output>>
         #where_clause

@@ -10,11 +10,13 @@ mod determinism;
 mod durable;
 mod errors;
 mod fingerprint;
+mod fresh;
 #[cfg(test)]
 mod golden;
 mod helper;
 mod imports;
 mod macros;
+#[macro_use]
 mod options;
 mod select;
 mod signature;
@@ -34,11 +36,7 @@ use proc_macro::TokenStream;
 /// belong in a `#[step]`, or have a replacement that is recorded: `now()`, `random()`, `uuid()`, `sleep()`, `spawn()`.
 /// `tokio::select!` and `tokio::join!` are made `biased;`, since a branch picked at random is another one on a replay.
 ///
-/// # Options
-///
-/// - `id = "checkout"` pins the id under which runs are stored; otherwise it is the path of the function.
-/// - `was = "shop::pay::checkout"` keeps runs of a function that was moved or renamed alive. It may be given several times.
-/// - `crate = path` names the runtime where it is re-exported: `#[workflow(crate = my_prelude::workflow_runtime)]`.
+#[doc = workflow_options!()]
 #[proc_macro_attribute]
 pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
     workflow::expand(options.into(), item.into()).into()
@@ -51,13 +49,7 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// A `#[resource]` argument is a reference to what the engine was given at its opening; callers leave it out.
 ///
-/// # Options
-///
-/// - `retries = 5`: attempts after the first.
-/// - `backoff = "100ms..30s"`: the delay before a retry is random, at most the first of these, doubling up to the second.
-/// - `timeout = "10s"`: how long an attempt may take.
-/// - `id = "charge"` pins the id under which the step is recorded.
-/// - `crate = path` names the runtime where it is re-exported.
+#[doc = step_options!()]
 ///
 /// Durations are whole numbers of `ms`, `s`, `m`, `h` or `d`.
 #[proc_macro_attribute]
@@ -70,9 +62,22 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Unlike a workflow it is no unit of its own: it runs as a part of the workflow that awaits it. It may be generic, a
 /// method, a method of a trait, borrow its arguments, and call itself through `Box::pin`.
 ///
-/// # Options
+/// A trait that declares such a method is not dyn-compatible, since the method returns a type that only its body decides. For
+/// a trait object declare a method that returns a boxed future, and box the future of a `#[durable]` function in it:
 ///
-/// - `crate = path` names the runtime where it is re-exported.
+/// ```ignore
+/// trait Carrier {
+///     fn ship(&self, order: u64) -> Pin<Box<dyn Durable<Output = Result<String>> + Send + '_>>;
+/// }
+///
+/// impl Carrier for Post {
+///     fn ship(&self, order: u64) -> Pin<Box<dyn Durable<Output = Result<String>> + Send + '_>> {
+///         self.post(order).boxed() // of `DurableExt`; `post` is a `#[durable] async fn`
+///     }
+/// }
+/// ```
+///
+#[doc = durable_options!()]
 #[proc_macro_attribute]
 pub fn durable(options: TokenStream, item: TokenStream) -> TokenStream {
     helper::expand(options.into(), item.into()).into()

@@ -1,13 +1,15 @@
 //! The annotated function: reading it, and what its signature may be.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Attribute, Block, FnArg, Pat, PatType, ReturnType, Safety, Signature, Token, Type, Visibility};
 
 use crate::errors::Errors;
+use crate::fresh::Fresh;
 use crate::options::Kind;
 
 /// Serde's tuples and `WorkflowFn` go up to here at least.
@@ -20,6 +22,7 @@ pub(crate) struct Function {
     pub(crate) sig: Signature,
     /// The braces and what is in them; none in the declaration of a trait's method.
     pub(crate) body: Option<Group>,
+    names: Fresh,
 }
 
 impl Parse for Function {
@@ -32,15 +35,28 @@ impl Parse for Function {
             input.parse::<Token![;]>()?;
             None
         } else {
-            match input.parse::<TokenTree>()? {
+            match visible(input.parse()?) {
                 TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
                     Some(without_inner_attributes(group, &mut attrs))
                 }
                 other => return Err(syn::Error::new(other.span(), "expected the function's body")),
             }
         };
-        Ok(Function { attrs, vis, sig, body })
+        Ok(Function { attrs, vis, sig, body, names: Fresh::of(TokenStream::new()) })
     }
+}
+
+/// What is in an invisible group: a body that a `macro_rules!` passes on as `$body:block` is in one, or in several.
+fn visible(token: TokenTree) -> TokenTree {
+    if let TokenTree::Group(group) = &token
+        && group.delimiter() == Delimiter::None
+    {
+        let mut inside = group.stream().into_iter();
+        if let (Some(only), None) = (inside.next(), inside.next()) {
+            return visible(only);
+        }
+    }
+    token
 }
 
 /// Turns `#![allow(..)]` at the beginning of a body into an attribute of the function: it means the same there, and the
@@ -61,7 +77,15 @@ fn without_inner_attributes(body: Group, attrs: &mut Vec<Attribute>) -> Group {
 impl Function {
     /// Reads the annotated item, which has to be a function.
     pub(crate) fn read(kind: Kind, item: TokenStream) -> syn::Result<Self> {
-        syn::parse2(item.clone()).map_err(|error| {
+        // `#[step] $item`, where `$item:item` is an argument of a `macro_rules!`.
+        let mut tokens = item.clone().into_iter();
+        if let (Some(TokenTree::Group(group)), None) = (tokens.next(), tokens.next())
+            && group.delimiter() == Delimiter::None
+        {
+            return Function::read(kind, group.stream());
+        }
+        let function = syn::parse2::<Function>(item.clone());
+        function.map(|function| Function { names: Fresh::of(item.clone()), ..function }).map_err(|error| {
             let is =
                 |word: &str| item.clone().into_iter().any(|token| matches!(&token, TokenTree::Ident(i) if i == word));
             if is("fn") && !is("impl") && !is("trait") && !is("mod") {
@@ -72,6 +96,22 @@ impl Function {
         })
     }
 
+    /// The name of a generated item or argument, to be blamed on `span`: it is none that the user has used.
+    pub(crate) fn fresh(&self, name: &str, span: Span) -> Ident {
+        self.names.name(name, span)
+    }
+
+    /// The name of an argument in generated code, which uses it: not one that says it is unused.
+    pub(crate) fn used(&self, name: &Ident) -> Ident {
+        let text = name.to_string();
+        let rest = text.trim_start_matches('_');
+        match text.len() - rest.len() {
+            0 => name.clone(),
+            1 => self.fresh(&format!("given_{rest}"), name.span()),
+            underscores => self.fresh(&format!("given{underscores}_{rest}"), name.span()),
+        }
+    }
+
     /// The statements of the body.
     pub(crate) fn block(&self) -> syn::Result<Option<Block>> {
         let Some(body) = &self.body else { return Ok(None) };
@@ -79,19 +119,56 @@ impl Function {
         Ok(Some(Block { brace_token: syn::token::Brace { span: body.delim_span() }, stmts }))
     }
 
-    /// The item as the user wrote it, for when it cannot be expanded: without our attributes, which the compiler does not
-    /// know, so that what is wrong is said once.
-    pub(crate) fn as_written(&self) -> TokenStream {
-        let Function { attrs, vis, sig, body } = self;
+    /// The item for when it cannot be expanded, with what is wrong with it. Callers get no errors of their own for it.
+    ///
+    /// The errors are in a module, since the compiler says nothing about a type that is missing in a module in which a macro
+    /// has failed, and nothing about what is made of such a type: the function returns one. It is also there as it was
+    /// written, without our attributes, which the compiler does not know: what it uses counts as used.
+    ///
+    /// A function with `self` or `Self` is in an `impl`, where there can be no module. It returns what can be awaited.
+    pub(crate) fn refused(&self, v1: &TokenStream, errors: &Errors) -> TokenStream {
+        let Function { vis, sig, body, .. } = self;
+        let (attrs, inner_attrs) = self.split_attributes();
+        let (errors, span) = (errors.tokens(), sig.ident.span());
         let mut sig = sig.clone();
+        sig.variadic = None;
         for input in &mut sig.inputs {
             if let FnArg::Typed(argument) = input {
                 argument.attrs.retain(|attribute| !attribute.path().is_ident("resource"));
             }
         }
-        match body {
-            Some(body) => quote!(#(#attrs)* #vis #sig #body),
-            None => quote!(#(#attrs)* #vis #sig;),
+        let mut outer = sig.clone();
+        (outer.asyncness, outer.constness) = (None, None);
+        if first_self_type(self).is_some() || sig.receiver().is_some() || body.is_none() {
+            outer.output = match &sig.output {
+                ReturnType::Type(arrow, ty) => {
+                    ReturnType::Type(*arrow, Box::new(Type::Verbatim(quote_spanned!(span=> #v1::StepCall<#ty>))))
+                }
+                ReturnType::Default => syn::parse_quote_spanned!(span=> -> #v1::StepCall<()>),
+            };
+            let body = body.as_ref().map_or_else(|| quote!(;), |_| quote_spanned!(span=> { loop {} }));
+            return quote! {
+                #errors
+                #(#attrs)*
+                #[allow(unused)]
+                #vis #outer #body
+            };
+        }
+        // One module for each function: two of them may be in one scope.
+        let module = self.fresh(&format!("__refused_{}", sig.ident.unraw()), span);
+        let ty = self.fresh("__Refused", span);
+        outer.output = syn::parse_quote_spanned!(span=> -> #module::#ty);
+        quote! {
+            #[doc(hidden)]
+            mod #module { #errors }
+
+            #(#attrs)*
+            #[allow(unused)]
+            #vis #outer {
+                #(#inner_attrs)*
+                #sig #body
+                loop {}
+            }
         }
     }
 
@@ -262,7 +339,7 @@ pub(crate) fn check(kind: Kind, function: &Function, transaction: bool, errors: 
     for (index, input) in sig.inputs.iter().enumerate() {
         match input {
             FnArg::Typed(argument) if transaction && index == 0 => {
-                let name = format_ident!("argument0", span = argument.pat.span());
+                let name = function.fresh("argument0", argument.pat.span());
                 let inner = argument.clone();
                 checked.arguments.push(Argument { inner, name, resource: None, is_transaction: true });
             }
@@ -280,7 +357,7 @@ pub(crate) fn check(kind: Kind, function: &Function, transaction: bool, errors: 
                 );
                 checked.expandable = false;
             }
-            FnArg::Typed(argument) => check_argument(kind, index, argument, &mut checked, errors),
+            FnArg::Typed(argument) => check_argument(kind, function, index, argument, &mut checked, errors),
         }
     }
     let count = checked.passed().count();
@@ -300,7 +377,14 @@ pub(crate) fn check(kind: Kind, function: &Function, transaction: bool, errors: 
     checked
 }
 
-fn check_argument(kind: Kind, index: usize, argument: &PatType, checked: &mut Checked, errors: &mut Errors) {
+fn check_argument(
+    kind: Kind,
+    function: &Function,
+    index: usize,
+    argument: &PatType,
+    checked: &mut Checked,
+    errors: &mut Errors,
+) {
     let noun = kind.noun();
     let mut inner = argument.clone();
     let mut resource = None;
@@ -360,7 +444,7 @@ fn check_argument(kind: Kind, index: usize, argument: &PatType, checked: &mut Ch
 
     let name = match &*argument.pat {
         Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none() => pat.ident.clone(),
-        Pat::Wild(_) => format_ident!("argument{index}", span = argument.pat.span()),
+        Pat::Wild(_) => function.fresh(&format!("argument{index}"), argument.pat.span()),
         pat => {
             errors.on(
                 pat,
@@ -368,7 +452,7 @@ fn check_argument(kind: Kind, index: usize, argument: &PatType, checked: &mut Ch
                     "an argument of {noun} is a plain name: take the value under a name and take it apart with `let`"
                 ),
             );
-            format_ident!("argument{index}", span = pat.span())
+            function.fresh(&format!("argument{index}"), pat.span())
         }
     };
     if resource.is_none() {

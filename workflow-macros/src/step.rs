@@ -8,7 +8,7 @@ use quote::{format_ident, quote, quote_spanned};
 use crate::errors::Errors;
 use crate::options::{Kind, Options};
 use crate::signature::{self, Checked, Function};
-use crate::workflow::{checks, output, source};
+use crate::workflow::{body_lints, checks, output, source};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -24,8 +24,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let checked = signature::check(Kind::Step, &function, options.transaction.is_some(), &mut errors);
     let body = body(&function, &checked, &mut errors);
     if !checked.expandable {
-        let (errors, function) = (errors.tokens(), function.as_written());
-        return quote!(#errors #function);
+        return function.refused(&options.v1(function.sig.ident.span()), &errors);
     }
     let outer = outer(&options, &function, &checked, &body);
     let errors = errors.tokens();
@@ -51,9 +50,11 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let span = name.span();
     let v1 = options.v1(span);
     let output = output(&v1, function);
-    let names: Vec<_> = signature.passed().map(|argument| &argument.name).collect();
+    let names: Vec<_> = signature.passed().map(|argument| function.used(&argument.name)).collect();
     let types: Vec<_> = signature.passed().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
+    let (step, definition) = (function.fresh("__Step", span), function.fresh("__DEFINITION", span));
+    let (run, lints) = (function.fresh("__body", span), body_lints());
     let requirements = signature
         .arguments
         .iter()
@@ -63,18 +64,18 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let policy = policy(&v1, options, span);
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
     let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
-    let execute = execute(&v1, options, signature, asyncness.is_some(), span);
+    let execute = execute(&v1, options, signature, &run, asyncness.is_some());
     let checks = checks(&v1, &signature.suspects());
     let tuple = signature.tuple_span(sig);
     let args = quote_spanned!(tuple=> (#(#types,)*));
     let given = quote_spanned!(tuple=> &(#(#names,)*));
     let contents = quote_spanned! {span=>
         #[doc(hidden)]
-        struct __Step;
+        struct #step;
 
-        static __DEFINITION: #v1::StepDefinition = #v1::StepDefinition::new::<__Step>(#source, #policy) #queue #transaction;
+        static #definition: #v1::StepDefinition = #v1::StepDefinition::new::<#step>(#source, #policy) #queue #transaction;
 
-        impl #v1::Step for __Step {
+        impl #v1::Step for #step {
             type Args = #args;
             type Output = #output;
 
@@ -85,15 +86,15 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
             #execute
         }
 
-        #v1::inventory::submit! { #v1::Item::Step(&__DEFINITION) }
+        #v1::inventory::submit! { #v1::Item::Step(&#definition) }
 
         #checks
 
         #(#body_attrs)*
-        #[allow(clippy::too_many_arguments)]
-        #asyncness fn __body(#(#inner),*) -> #output #body
+        #lints
+        #asyncness fn #run(#(#inner),*) -> #output #body
 
-        #v1::StepCall::new(&__DEFINITION, #given)
+        #v1::call::<#step>(&#definition, #given)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
@@ -107,7 +108,8 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
 }
 
 /// `Step::execute`: takes the arguments apart, fetches the resources, and makes the attempt.
-fn execute(v1: &TokenStream, options: &Options, checked: &Checked, is_async: bool, span: Span) -> TokenStream {
+fn execute(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, is_async: bool) -> TokenStream {
+    let span = run.span();
     // None of these is a name of the user's: another hygiene keeps them apart from theirs.
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let (args, resources, transaction) = (local("args"), local("resources"), local("transaction"));
@@ -134,14 +136,14 @@ fn execute(v1: &TokenStream, options: &Options, checked: &Checked, is_async: boo
     let attempt = if let Some(span) = options.transaction {
         quote_spanned!(span=> Transaction(::std::boxed::Box::new(move |mut #transaction: #v1::Transaction| {
             ::std::boxed::Box::pin(async move {
-                let result = __body(#(#call),*).await;
+                let result = #run(#(#call),*).await;
                 (result, #transaction)
             })
         })))
     } else if is_async {
-        quote_spanned!(span=> Async(::std::boxed::Box::pin(async move { __body(#(#call),*).await })))
+        quote_spanned!(span=> Async(::std::boxed::Box::pin(async move { #run(#(#call),*).await })))
     } else {
-        quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || __body(#(#call),*))))
+        quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || #run(#(#call),*))))
     };
     quote_spanned! {span=>
         #[allow(unused_variables, clippy::let_unit_value)]

@@ -25,8 +25,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let v1 = options.v1(function.sig.ident.span());
     let body = body(&options, &function, &checked, &mut errors);
     if !checked.expandable {
-        let (errors, function) = (errors.tokens(), function.as_written());
-        return quote!(#errors #function);
+        return function.refused(&options.v1(function.sig.ident.span()), &errors);
     }
     let outer = outer(&v1, &options, &function, &checked, &body);
     let errors = errors.tokens();
@@ -64,9 +63,12 @@ fn outer(
     let span = name.span();
     let fn_token = sig.fn_token;
     let output = output(v1, function);
-    let names: Vec<_> = signature.arguments.iter().map(|argument| &argument.name).collect();
+    let described_names: Vec<_> = signature.arguments.iter().map(|argument| &argument.name).collect();
+    let names: Vec<_> = described_names.iter().map(|name| function.used(name)).collect();
     let types: Vec<_> = signature.arguments.iter().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
+    let (workflow, definition) = (function.fresh("__Workflow", span), function.fresh("__DEFINITION", span));
+    let (run, lints) = (function.fresh("__body", span), body_lints());
 
     // The argument itself where there is one, so that `start(greet, name)` reads as the call does.
     let (args, pattern) = match (&types[..], &names[..]) {
@@ -80,20 +82,20 @@ fn outer(
     let source = source(v1, options, function);
     let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
-    let described = described(v1, &output, &names, &types);
+    let described = described(v1, &output, &described_names, &types);
     // `args` is not a name of the user's: another hygiene keeps it apart from theirs.
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
     let contents = quote_spanned! {span=>
         #[doc(hidden)]
-        struct __Workflow;
+        struct #workflow;
 
-        static __DEFINITION: #v1::WorkflowDefinition =
-            #v1::WorkflowDefinition::new::<__Workflow>(#source, &[#(#was),*]).described(#described);
+        static #definition: #v1::WorkflowDefinition =
+            #v1::WorkflowDefinition::new::<#workflow>(#source, &[#(#was),*]).described(#described);
 
-        impl #v1::Workflow for __Workflow {
+        impl #v1::Workflow for #workflow {
             type Args = #args;
             type Output = #output;
-            const DEFINITION: &'static #v1::WorkflowDefinition = &__DEFINITION;
+            const DEFINITION: &'static #v1::WorkflowDefinition = &#definition;
 
             #validate
 
@@ -101,19 +103,19 @@ fn outer(
                 #given: Self::Args,
             ) -> ::core::pin::Pin<::std::boxed::Box<dyn ::core::future::Future<Output = Self::Output> + ::core::marker::Send>> {
                 let #pattern = #given;
-                ::std::boxed::Box::pin(__body(#(#names),*))
+                ::std::boxed::Box::pin(#run(#(#names),*))
             }
         }
 
-        #v1::inventory::submit! { #v1::Item::Workflow(&__DEFINITION) }
+        #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
 
         #checks
 
         #(#body_attrs)*
-        #[allow(clippy::too_many_arguments)]
-        async fn __body(#(#inner),*) -> #output #body
+        #lints
+        async fn #run(#(#inner),*) -> #output #body
 
-        #v1::Invocation::<__Workflow>::new(#pattern)
+        #v1::Invocation::<#workflow>::new(#pattern)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
@@ -124,6 +126,19 @@ fn outer(
         #[track_caller]
         #vis #fn_token #name(#(#names: #types),*) -> #v1::Invocation<impl #v1::Workflow<Args = #args, Output = #output>>
         #braces
+    }
+}
+
+/// What the attributes ask of a function, and clippy would not have: owned arguments, as many as it needs, a `Result` in any
+/// case, and `async` also where nothing is awaited.
+pub(crate) fn body_lints() -> TokenStream {
+    quote! {
+        #[allow(
+            clippy::needless_pass_by_value,
+            clippy::too_many_arguments,
+            clippy::unnecessary_wraps,
+            clippy::unused_async
+        )]
     }
 }
 
@@ -148,7 +163,7 @@ fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], type
 }
 
 /// The check of the arguments that the user has named; it is given references.
-fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &[&syn::Ident]) -> TokenStream {
+fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &[syn::Ident]) -> TokenStream {
     let Some(path) = &options.validate else { return TokenStream::new() };
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
     quote_spanned! {path.span()=>
@@ -203,6 +218,12 @@ pub(crate) fn source(v1: &TokenStream, options: &Options, function: &Function) -
     };
     let fingerprint = fingerprint::of(&[&function.sig, &function.body]);
     quote_spanned! {span=>
-        #v1::Source { id: #id, file: ::core::file!(), line: ::core::line!(), fingerprint: #fingerprint }
+        #v1::Source {
+            id: #id,
+            file: ::core::file!(),
+            line: ::core::line!(),
+            fingerprint: #fingerprint,
+            test: ::core::cfg!(test),
+        }
     }
 }

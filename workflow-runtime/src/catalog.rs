@@ -183,7 +183,7 @@ fn named(path: &str, names: &[&str]) -> String {
 pub enum AnyWorkflow {}
 
 static ANY: WorkflowDefinition = WorkflowDefinition::new::<AnyWorkflow>(
-    Source { id: "workflow_runtime::any", file: file!(), line: line!(), fingerprint: "" },
+    Source { id: "workflow_runtime::any", file: file!(), line: line!(), fingerprint: "", test: false },
     &[],
 );
 
@@ -243,9 +243,8 @@ macro_rules! payload {
     ($type:ty) => {
         $crate::__private::v1::inventory::submit! {
             $crate::__private::v1::Item::Payload($crate::__private::v1::PayloadDefinition {
-                type_name: ::std::any::type_name::<$type>,
+                key: $crate::__private::v1::payload_key::<$type>,
                 schema: $crate::__private::v1::schema::<$type>,
-                remember: $crate::__private::v1::remember::<$type>,
             })
         }
     };
@@ -257,10 +256,10 @@ pub fn schema<T: schemars::JsonSchema>() -> Value {
     schemars::schema_for!(T).into()
 }
 
-/// Lets payloads of a type be checked where they are sent.
+/// The key of a type of payloads, which are checked where they are sent from then on.
 #[cfg(feature = "schema")]
-pub fn remember<T: serde::de::DeserializeOwned>() {
-    crate::registry::payload_check::<T>();
+pub fn payload_key<T: serde::de::DeserializeOwned + 'static>() -> &'static str {
+    crate::registry::payload_type::<T>().0
 }
 
 /// Finds the schema of a type, if it has one.

@@ -229,7 +229,7 @@ pub mod __private {
 
         pub use crate::catalog::{Described, NoSchema, ResultSchemaOf, SchemaOf};
         #[cfg(feature = "schema")]
-        pub use crate::catalog::{remember, schema};
+        pub use crate::catalog::{payload_key, schema};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;
         pub use crate::invocation::Invocation;
@@ -238,7 +238,7 @@ pub mod __private {
         pub use crate::registry::PayloadDefinition;
         pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
         pub use crate::resources::{Requirement, Resources};
-        pub use crate::step::StepCall;
+        pub use crate::step::{StepCall, call};
         #[cfg(feature = "postgres")]
         pub use crate::store::Transaction;
         pub use crate::workflow::Workflow;

@@ -11,15 +11,13 @@ mod value;
 
 use std::future::IntoFuture;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 pub use tokio;
 
 pub use self::callee::*;
 pub use self::unawaited::*;
 pub use self::value::*;
 use crate::durable::Durable;
+use crate::workflow::Stored;
 
 /// What lets everything pass that no inherent method of its probe catches.
 pub trait Pass {
@@ -30,9 +28,9 @@ pub trait Pass {
     fn pass(self) -> Self::Probed;
 }
 
-/// What an argument of a workflow or a step has to be. The attributes ask for it at each argument's own type; there is
-/// no message of ours, since serde's suggests the derive.
-pub const fn argument<T: Serialize + DeserializeOwned + Send + 'static>() {}
+/// What an argument of a workflow or a step has to be. The attributes ask for it at each argument's own type, where the error
+/// for the tuple of all would not name the one that is wrong.
+pub const fn argument<T: Stored>() {}
 
 /// The operand of a macro named like one that awaits: durable if it is a future at all.
 pub struct Operand<T>(pub T);

@@ -4,10 +4,10 @@
 //! nested module, in a function, in a test. It does not see a crate that no path of the program mentions, since that
 //! crate is not linked: `use that_crate as _;` mentions it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,11 @@ use crate::replay::panic_text;
 use crate::resources::{Requirement, Resources};
 #[cfg(feature = "postgres")]
 use crate::store::Transaction;
-use crate::workflow::{Fallible, Workflow};
+use crate::workflow::{Fallible, Stored, Workflow};
+
+mod payloads;
+
+pub(crate) use self::payloads::{check_payload, payload_type};
 
 /// A value of success or a typed error, encoded: how a workflow or an attempt of a step ended.
 pub(crate) type Encoded = Result<Payload, Payload>;
@@ -40,6 +44,8 @@ pub struct Source {
     pub line: u32,
     /// SHA-256 over the tokens of signature and body, in hex.
     pub fingerprint: &'static str,
+    /// Whether it was compiled as a part of a test.
+    pub test: bool,
 }
 
 /// A workflow of this build.
@@ -183,7 +189,7 @@ pub type Transactional<R> =
 /// A step: the hidden type behind each `#[step]` function. It is implemented by the attribute alone.
 pub trait Step: 'static {
     /// The arguments, always as a tuple, without the resources.
-    type Args: serde::Serialize + serde::de::DeserializeOwned + Send + 'static;
+    type Args: Stored;
     /// What the function returns: a `Result`.
     type Output: Fallible;
 
@@ -332,12 +338,10 @@ inventory::collect!(Item);
 /// A type of payloads, and how it is described.
 #[cfg(feature = "schema")]
 pub struct PayloadDefinition {
-    /// The name of the type.
-    pub type_name: fn() -> &'static str,
+    /// The key of the type. Asking for it lets payloads be checked where they are sent.
+    pub key: fn() -> &'static str,
     /// Its JSON Schema.
     pub schema: fn() -> serde_json::Value,
-    /// Lets payloads be checked where they are sent.
-    pub remember: fn(),
 }
 
 /// Every definition of this build by its id.
@@ -346,7 +350,7 @@ pub(crate) struct Registry {
     steps: HashMap<&'static str, Vec<&'static StepDefinition>>,
     /// The workflows that execute the steps of queues, by their ids.
     queued: HashMap<&'static str, &'static WorkflowDefinition>,
-    /// The schemas of payloads, by the names of their types.
+    /// The schemas of payloads, by the keys of their types.
     #[cfg(feature = "schema")]
     payloads: HashMap<&'static str, fn() -> serde_json::Value>,
     /// SHA-256 over all ids and fingerprints, and the program's file: another value means another build.
@@ -381,9 +385,7 @@ impl Registry {
                 }
                 #[cfg(feature = "schema")]
                 Item::Payload(definition) => {
-                    let PayloadDefinition { type_name, schema, remember } = definition;
-                    remember();
-                    payloads.insert(type_name(), *schema);
+                    payloads.insert((definition.key)(), definition.schema);
                 }
             }
         }
@@ -424,6 +426,19 @@ impl Registry {
         }
     }
 
+    /// Refuses a build in which two definitions have one id, unless all of them are parts of tests: there a local function
+    /// is often named as one of another test, and it is an error only to use it.
+    pub(crate) fn check_ids(&self) -> Result<(), Error> {
+        let workflows = self.workflows.iter().map(|(id, all)| ("workflows", *id, sources(all, |it| it.source)));
+        let steps = self.steps.iter().map(|(id, all)| ("steps", *id, sources(all, |it| it.source)));
+        let several = workflows.chain(steps).filter(|(.., sources)| sources.len() > 1);
+        let refused = several.filter(|(.., sources)| sources.iter().any(|source| !source.test));
+        match refused.min_by_key(|(kind, id, _)| (*kind, *id)) {
+            Some((kind, id, sources)) => Err(duplicate(kind, id, sources.into_iter())),
+            None => Ok(()),
+        }
+    }
+
     /// Every workflow, by its present id.
     pub(crate) fn workflows(&self) -> impl Iterator<Item = &'static WorkflowDefinition> {
         let definitions =
@@ -431,13 +446,13 @@ impl Registry {
         definitions.filter(|(id, definition)| **id == definition.source.id).map(|(_, definition)| *definition)
     }
 
-    /// The schema of the payloads of this type, if the build has it.
-    pub(crate) fn payload_schema(&self, type_name: &str) -> Option<serde_json::Value> {
+    /// The schema of the type of payloads with this key, if the build has it.
+    pub(crate) fn payload_schema(&self, key: &str) -> Option<serde_json::Value> {
         #[cfg(feature = "schema")]
-        return self.payloads.get(type_name).map(|schema| schema());
+        return self.payloads.get(key).map(|schema| schema());
         #[cfg(not(feature = "schema"))]
         {
-            let _ = type_name;
+            let _ = key;
             None
         }
     }
@@ -485,11 +500,25 @@ impl Registry {
     }
 }
 
+fn sources<T>(definitions: &[&'static T], source: fn(&'static T) -> Source) -> Vec<Source> {
+    definitions.iter().map(|definition| source(definition)).collect()
+}
+
 fn unknown(kind: &str, id: &str, known: impl Iterator<Item = &'static str>) -> Error {
     let name = id.rsplit("::").next().unwrap_or(id);
-    let near = known.filter(|known| known.rsplit("::").next() == Some(name)).collect::<Vec<_>>().join(", ");
+    let near: Vec<_> = known.filter(|known| known.rsplit("::").next() == Some(name)).collect();
+    let within_crate = id.split_once("::").map(|(_, path)| path);
+    let is_elsewhere = |known: &&str| known.split_once("::").map(|(_, path)| path) == within_crate;
+    let elsewhere = near.iter().copied().find(|known| within_crate.is_some() && is_elsewhere(known));
+    let near = near.join(", ");
     let error = Error::coded(Code::NotRegistered, format!("no {kind} with the id `{id}` is in this build"));
-    if near.is_empty() {
+    if let Some(elsewhere) = elsewhere {
+        // A module that two programs include is a part of two crates.
+        error.found(near).help(format!(
+            "an id begins with the crate, so a function of a module that two programs share has an id in each: put it into \
+             a library, or pin its id with `id = \"…\"` in both; `was = \"{id}\"` lets `{elsewhere}` continue its runs"
+        ))
+    } else if near.is_empty() {
         error.help(
             "link the crate that defines it (`use that_crate as _;` if nothing else mentions it), or keep a moved or \
              renamed function alive with `was = \"…\"`",
@@ -503,7 +532,10 @@ fn duplicate(kind: &str, id: &str, sources: impl Iterator<Item = Source>) -> Err
     let places = sources.map(|source| format!("{}:{}", source.file, source.line)).collect::<Vec<_>>().join(" and ");
     Error::coded(Code::DuplicateId, format!("several {kind} have the id `{id}`"))
         .found(places)
-        .help("give one of them an id of its own: `id = \"…\"` in its attribute")
+        .help(
+            "give one of them an id of its own: `id = \"…\"` in its attribute; an id is the path of the module and the name of \
+             the function, so functions in two `impl`s or in two functions of one module can share it",
+        )
         .into_fatal()
 }
 
@@ -519,25 +551,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(crate) fn caught<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
         .map_err(|panic| Error::coded(Code::Panic, format!("{what} panicked: {}", panic_text(&*panic))).into_fatal())
-}
-
-type Check = fn(&Payload) -> Result<(), Error>;
-
-/// The types of the hooks that this process has opened: so that what does not fit is refused when it is sent.
-static PAYLOADS: Mutex<BTreeMap<&'static str, Check>> = Mutex::new(BTreeMap::new());
-
-/// How the payloads of a hook are checked. Remembers the type.
-pub(crate) fn payload_check<T: serde::de::DeserializeOwned>() -> Check {
-    let check: Check = |payload| {
-        let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
-        fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
-    };
-    PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).entry(std::any::type_name::<T>()).or_insert(check);
-    check
-}
-
-/// Whether a payload fits the type of this name, as far as this process knows.
-pub(crate) fn check_payload(type_name: &str, payload: &Payload) -> Result<(), Error> {
-    let check = PAYLOADS.lock().unwrap_or_else(PoisonError::into_inner).get(type_name).copied();
-    check.map_or(Ok(()), |check| check(payload))
 }

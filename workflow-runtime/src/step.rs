@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::{Future, IntoFuture};
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::Location;
 use std::pin::Pin;
@@ -12,14 +11,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 
 use crate::codec::{self, Payload};
 use crate::durable::Durable;
 use crate::engine;
 use crate::error::{Code, Error, Failure};
 use crate::limits;
-use crate::registry::{AttemptResult, Policy, StepDefinition, registry};
+use crate::registry::{AttemptResult, Encoded, Policy, Step, StepDefinition, registry};
 use crate::replay::{Completion, Kind, Operation, Place, Rollback, StepRequest};
 use crate::workflow::Fallible;
 
@@ -45,7 +43,9 @@ use crate::workflow::Fallible;
 #[must_use = "a step does nothing unless it is awaited: add `.await`"]
 pub struct StepCall<R> {
     state: State,
-    returns: PhantomData<fn() -> R>,
+    /// Makes what the call gives. It is held here, and the type of a call asks nothing of `R`, so that a result that cannot be
+    /// stored is an error of the step and of none of its callers.
+    returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
 }
 
 enum State {
@@ -57,19 +57,35 @@ enum State {
     Refused(Option<Error>),
 }
 
-impl<R: Fallible> StepCall<R> {
-    #[doc(hidden)]
+#[doc(hidden)]
+#[track_caller]
+pub fn call<S: Step>(definition: &'static StepDefinition, args: &S::Args) -> StepCall<S::Output> {
+    StepCall {
+        state: State::new(definition, codec::encode("an argument of the step", args)),
+        returned: returned::<S::Output>,
+    }
+}
+
+fn returned<R: Fallible>(result: Result<&Encoded, Error>) -> Result<R, Error> {
+    Ok(match result {
+        Ok(Ok(value)) => R::from_result(Ok(codec::decode("the step's result", value)?)),
+        Ok(Err(error)) => R::from_result(Err(codec::decode("the step's error", error)?)),
+        Err(error) => R::from_result(Err(error.into())),
+    })
+}
+
+impl State {
     #[track_caller]
-    pub fn new<A: Serialize>(definition: &'static StepDefinition, args: &A) -> Self {
+    fn new(definition: &'static StepDefinition, input: Result<Payload, Error>) -> Self {
         let site = Location::caller();
         let mut operation = Operation::new(site);
         let refused =
             |error: Error| error.into_fatal().operation(format!("step `{}` called at {site}", definition.source.id));
-        let encoded = (definition.check(), codec::encode("an argument of the step", args));
-        if let (Some(operation), (Err(_), _) | (_, Err(_))) = (&mut operation, &encoded) {
+        let checked = definition.check();
+        if let (Some(operation), (Err(_), _) | (_, Err(_))) = (&mut operation, (&checked, &input)) {
             operation.hand_over();
         }
-        let state = match encoded {
+        match (checked, input) {
             (Err(error), _) => {
                 let error = refused(error);
                 // A mistake of the build: the run waits for another one instead of failing.
@@ -97,10 +113,11 @@ impl<R: Fallible> StepCall<R> {
                     None => State::Plain { request, attempt: None },
                 }
             }
-        };
-        StepCall { state, returns: PhantomData }
+        }
     }
+}
 
+impl<R> StepCall<R> {
     fn request(mut self, change: impl FnOnce(&mut StepRequest)) -> Self {
         match &mut self.state {
             State::Run { request: Some(request), .. } | State::Plain { request, .. } => change(request),
@@ -160,6 +177,7 @@ impl<R: Fallible> StepCall<R> {
     /// ```
     pub fn rollback<F, U>(self, undo: F) -> Self
     where
+        R: Fallible,
         F: FnOnce(R::Ok) -> U + Send + 'static,
         U: IntoFuture,
         U::IntoFuture: Durable + Send + 'static,
@@ -182,42 +200,56 @@ impl<R: Fallible> StepCall<R> {
     }
 }
 
-impl<R: Fallible> Future for StepCall<R> {
-    type Output = R;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
-        let result = match &mut self.state {
+impl State {
+    /// What the step gave, once it has; an error if it was not executed at all.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Encoded, Error>> {
+        match self {
             State::Refused(error) => {
                 let error = error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end"));
-                return Poll::Ready(R::from_result(Err(error.into())));
+                Poll::Ready(Err(error))
             }
             State::Plain { request, attempt } => {
                 let attempt = attempt.get_or_insert_with(|| engine::plain_attempt(request.as_ref().clone()).boxed());
-                match attempt.as_mut().poll(context) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(result) => result.map_err(|failure| failure.error),
-                }
+                attempt.as_mut().poll(context).map(|result| Ok(result.map_err(|failure| failure.error)))
             }
             State::Run { operation, request, .. } => match operation.poll(context, || request.take().map(Kind::Step)) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(Completion::Completed(value))) => Ok(value),
-                Poll::Ready(Ok(Completion::Failed(error))) => Err(error),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(Completion::Completed(value))) => Poll::Ready(Ok(Ok(value))),
+                Poll::Ready(Ok(Completion::Failed(error))) => Poll::Ready(Ok(Err(error))),
                 Poll::Ready(Ok(Completion::Due | Completion::Woken | Completion::Ended(_))) => {
                     unreachable!("a step is no timer and no run")
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(R::from_result(Err(error.into()))),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             },
+        }
+    }
+
+    /// What was recorded is no result of the step.
+    fn unreadable(&self, error: Error) -> Result<(), Error> {
+        match self {
+            // A result that was readable when it was recorded: the type has changed since. No value to go on with.
+            State::Run { operation, step, .. } => {
+                operation.run().fail(error.operation(format!("step `{step}`")));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+impl<R> Future for StepCall<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        let Poll::Ready(result) = self.state.poll(context) else { return Poll::Pending };
+        let error = match (self.returned)(result.as_ref().map_err(Error::clone)) {
+            Ok(returned) => return Poll::Ready(returned),
+            Err(error) => error,
         };
-        match decode::<R>(&result) {
-            Ok(result) => Poll::Ready(R::from_result(result)),
-            Err(error) => match &self.state {
-                // A result that was readable when it was recorded: the type has changed since. No value to go on with.
-                State::Run { operation, step, .. } => {
-                    operation.run().fail(error.operation(format!("step `{step}`")));
-                    Poll::Pending
-                }
-                _ => Poll::Ready(R::from_result(Err(error.into()))),
-            },
+        let Err(error) = self.state.unreadable(error) else { return Poll::Pending };
+        match (self.returned)(Err(error)) {
+            Ok(returned) => Poll::Ready(returned),
+            Err(_) => unreachable!("an error is returned as it is"),
         }
     }
 }
@@ -230,14 +262,7 @@ fn plain_error<E: Failure>(error: &E) -> Error {
     }
 }
 
-fn decode<R: Fallible>(result: &Result<Payload, Payload>) -> Result<Result<R::Ok, R::Err>, Error> {
-    Ok(match result {
-        Ok(value) => Ok(codec::decode("the step's result", value)?),
-        Err(error) => Err(codec::decode("the step's error", error)?),
-    })
-}
-
-impl<R: Fallible> Durable for StepCall<R> {
+impl<R> Durable for StepCall<R> {
     fn hand_over(&mut self) {
         if let State::Run { operation, .. } = &mut self.state {
             operation.hand_over();

@@ -112,8 +112,7 @@ where
             let token = Suspension::token(run.run_id(), label);
             return Suspending(State::Hook(self.hook.token(&*token).open()));
         }
-        registry::payload_check::<R>();
-        let suspended = engine::suspend(self.label.as_deref(), payload, std::any::type_name::<R>());
+        let suspended = engine::suspend(self.label.as_deref(), payload, registry::payload_type::<R>().0);
         Suspending(State::Ready(Some(match suspended {
             Some(InStep::Resumed(value)) => Ok(value),
             Some(InStep::Suspended) => Err(Error::coded(Code::Suspended, "the step has suspended itself")

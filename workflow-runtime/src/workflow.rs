@@ -18,7 +18,7 @@ use crate::registry::WorkflowDefinition;
 )]
 pub trait Workflow: Sized + Send + 'static {
     /// The arguments: `()` for none, the argument itself where there is one, a tuple where there are several.
-    type Args: Serialize + DeserializeOwned + Send + 'static;
+    type Args: Stored;
     /// What the function returns: a `Result`.
     type Output: Fallible;
 
@@ -38,6 +38,21 @@ pub trait Workflow: Sized + Send + 'static {
     fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 }
 
+/// What arguments and results are: `Serialize + DeserializeOwned + Send + 'static`, in one name so that a type that lacks
+/// several of these is one error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
+    label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to a type of your own; for a type of another crate look for its \
+            feature `serde`, or convert it into a type of your own",
+    note = "a client or a pool is no argument of a step but a resource: `#[resource] client: &Client`"
+)]
+pub trait Stored: Serialize + DeserializeOwned + Send + 'static {}
+
+// Else the compiler would report each bound by itself.
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + 'static> Stored for T {}
+
 /// What steps and workflows return: `Result<T, E>`, where `T` can be stored and `E` is a [`Failure`]. It is a trait so
 /// that an alias of `Result` is one too.
 #[diagnostic::on_unimplemented(
@@ -48,7 +63,7 @@ pub trait Workflow: Sized + Send + 'static {
 )]
 pub trait Fallible: Send + 'static {
     /// The value of success.
-    type Ok: Serialize + DeserializeOwned + Send + 'static;
+    type Ok: Stored;
     /// The error.
     type Err: Failure;
 
@@ -61,7 +76,7 @@ pub trait Fallible: Send + 'static {
 
 impl<T, E> Fallible for Result<T, E>
 where
-    T: Serialize + DeserializeOwned + Send + 'static,
+    T: Stored,
     E: Failure,
 {
     type Ok = T;

@@ -149,3 +149,21 @@ async fn two_steps_with_one_id_are_refused_when_one_is_called() {
     let error = engine.start(calls_a_double_later, ()).await.expect("it starts").await.expect_err("it is stuck");
     assert_places(&error, Code::Stuck);
 }
+
+#[test]
+fn an_engine_does_not_open_if_definitions_outside_of_tests_share_an_id() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_twins")).output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = text.lines().collect();
+    let engine = lines.iter().find(|line| line.starts_with("an engine")).expect("it is tried");
+    assert!(engine.starts_with("an engine does not open: duplicate_id"), "{text}");
+    for part in ["workflows have the id `twins::open`", "twins.rs:", "id = "] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+    assert!(lines.contains(&"a client opens"), "{text}");
+    assert_eq!(lines.iter().filter(|line| **line == "a start is refused").count(), 2, "{text}");
+    for part in ["not_registered", "twins::count_all", "two programs share", "id = "] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}

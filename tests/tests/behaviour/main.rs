@@ -28,6 +28,7 @@ mod lifecycle;
 mod listing;
 mod outcome;
 mod output;
+mod payload_types;
 mod queues;
 mod races;
 mod recursion;

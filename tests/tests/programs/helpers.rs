@@ -223,7 +223,38 @@ pub async fn still_futures() -> Result<i64> {
     assert_future(fibonacci(3)).await
 }
 
+/// A trait object cannot have `#[durable]` methods, but methods that return what those have boxed.
+trait Carrier: Send + Sync {
+    fn ship(&self, n: i64) -> Pin<Box<dyn Durable<Output = Result<i64>> + Send + '_>>;
+}
+
+struct Post(i64);
+
+impl Post {
+    #[durable]
+    async fn post(&self, n: i64) -> Result<i64> {
+        add(self.0, double(n).await?).await
+    }
+}
+
+impl Carrier for Post {
+    fn ship(&self, n: i64) -> Pin<Box<dyn Durable<Output = Result<i64>> + Send + '_>> {
+        self.post(n).boxed()
+    }
+}
+
+#[workflow]
+pub async fn trait_objects() -> Result<i64> {
+    let carriers: [Box<dyn Carrier>; 2] = [Box::new(Post(1)), Box::new(Post(2))];
+    let mut sum = 0;
+    for carrier in &carriers {
+        sum += carrier.ship(10).await?;
+    }
+    Ok(sum)
+}
+
 pub const PROGRAMS: &[Program] = &[
+    program!(trait_objects, (), 43),
     program!(borrowing_helper, (), 11),
     program!(recursion, (), 8),
     program!(mutual_recursion, (), true),

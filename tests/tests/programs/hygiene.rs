@@ -113,10 +113,64 @@ mod places {
     }
 }
 
+#[allow(missing_docs, non_camel_case_types, non_snake_case, clippy::used_underscore_binding)]
+mod names {
+    //! Arguments, types and functions with the names that are generated.
+
+    use serde::{Deserialize, Serialize};
+    use workflow_runtime::{Result, durable, step, workflow};
+
+    #[derive(Clone, Serialize, Deserialize)]
+    pub struct __Workflow(pub u32);
+    #[derive(Clone, Serialize, Deserialize)]
+    pub struct __Step(pub u32);
+    pub const __DEFINITION: u32 = 100;
+
+    fn __body(n: u32) -> u32 {
+        n + 1
+    }
+
+    #[step]
+    async fn one(__body: u32, step: __Step, args: u32, _: u32, argument3: u32) -> Result<u32> {
+        let resources = 0;
+        Ok(__body + step.0 + args + resources + argument3 + __DEFINITION)
+    }
+
+    #[step]
+    async fn two(n: u32, step: __Step) -> Result<u32> {
+        Ok(__body(n) + step.0)
+    }
+
+    #[durable]
+    async fn three((a, b): (u32, u32), argument0: u32, receiver: u32) -> Result<u32> {
+        one(a, __Step(b), argument0, 0, receiver).await
+    }
+
+    #[workflow]
+    pub async fn generated_names(__body: u32, argument2: __Workflow, _: u32, args: __Step) -> Result<u32> {
+        let __Workflow(n) = argument2;
+        let first = one(__body, args.clone(), n, 0, 1).await?;
+        let second = two(first, args).await?;
+        three((second, 0), __DEFINITION, 0).await
+    }
+
+    #[workflow]
+    pub async fn generated_functions(n: u32) -> Result<u32> {
+        Ok(two(__body(n), __Step(0)).await? + __DEFINITION)
+    }
+}
+
 pub use self::attributes::attributes;
+pub use self::names::{__Step, __Workflow, generated_functions, generated_names};
 pub use self::places::{associated, local};
 pub use self::shadowed::shadowed;
 
 /// See above.
-pub const PROGRAMS: &[Program] =
-    &[program!(shadowed, 2, 6), program!(attributes, (), 1), program!(associated, 1, 2), program!(local, (), 5)];
+pub const PROGRAMS: &[Program] = &[
+    program!(shadowed, 2, 6),
+    program!(attributes, (), 1),
+    program!(associated, 1, 2),
+    program!(local, (), 5),
+    program!(generated_names, (1, __Workflow(2), 3, __Step(4)), (1 + 4 + 2 + 1 + 100) + 1 + 4 + 100 + 100),
+    program!(generated_functions, 1, 3 + 100),
+];

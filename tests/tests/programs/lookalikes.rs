@@ -245,6 +245,26 @@ pub async fn own_items(n: i64) -> Result<i64> {
     Ok(if is_later { double(Items.sum(n)).await? } else { 0 })
 }
 
+#[workflow]
+pub async fn async_closures_that_capture_nothing(n: i64) -> Result<i64> {
+    let order = 1;
+    let pay = async |order: i64| {
+        let twice = double(order).await?;
+        add(twice, 1).await
+    };
+    let named = async |pad: Named| -> Result<i64> { add(pad.order, Named { order: 2 }.order).await };
+    let text = async |name: String| {
+        let name = format!("{name}!");
+        double(name.len() as i64).await
+    };
+    let sum = pay(n).await? + pay(order).await? + named(Named { order }).await?;
+    Ok(sum + text("ab".to_owned()).await? + timeout(Duration::from_secs(60), pay(0)).await??)
+}
+
+struct Named {
+    order: i64,
+}
+
 pub const PROGRAMS: &[Program] = &[
     program!(loops_over_what_is_returned_in_order, (), 21),
     program!(hash_map_without_an_await, 1, 10),
@@ -259,4 +279,5 @@ pub const PROGRAMS: &[Program] = &[
     program!(own_functions_passed_on, 2, [0, 1, 2, 3]),
     program!(nothing_of_a_file_but_its_name, (), true),
     program!(a_hook_in_parentheses, (), true),
+    program!(async_closures_that_capture_nothing, 5, 11 + 3 + 3 + 6 + 1),
 ];

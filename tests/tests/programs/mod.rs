@@ -24,8 +24,11 @@ pub mod lookalikes;
 pub mod macros;
 pub mod medley;
 pub mod names;
+pub mod own_methods;
+pub mod pedantic;
 pub mod steps;
 pub mod streams;
+pub mod templates;
 pub mod values;
 
 /// A workflow, how to start it, and what it gives.
@@ -70,7 +73,10 @@ pub fn all() -> impl Iterator<Item = &'static Program> {
         macros::PROGRAMS,
         medley::PROGRAMS,
         names::PROGRAMS,
+        own_methods::PROGRAMS,
+        pedantic::PROGRAMS,
         streams::PROGRAMS,
+        templates::PROGRAMS,
         values::PROGRAMS,
     ]
     .into_iter()

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::visit::{self, Visit};
-use syn::{Block, Expr, Pat, Signature, Type};
+use syn::{Block, Expr, ExprClosure, Pat, Signature, Type};
 
 /// What the body calls its variables.
 pub(crate) struct Names {
-    /// Every name that is bound somewhere: calling one may call a closure, which must not be moved.
-    locals: HashSet<String>,
+    /// Every name that is bound somewhere, and how often: calling one may call a closure, which must not be moved.
+    bound: HashMap<String, usize>,
     /// Every name that stands in a macro, which may bind it.
     in_macros: HashSet<String>,
     /// Names that are bound once, to a value whose type the compiler knows from there on.
@@ -37,12 +38,50 @@ impl Names {
     }
 
     pub(crate) fn is_local(&self, name: &str) -> bool {
-        self.locals.contains(name)
+        self.bound.contains_key(name)
+    }
+
+    /// A variable of the body that the closure uses and does not bind itself, as far as its tokens say. A name that might be
+    /// one counts as one.
+    pub(crate) fn captured(&self, closure: &ExprClosure) -> Option<String> {
+        let mut arguments = Collector::default();
+        closure.inputs.iter().for_each(|input| arguments.visit_pat(input));
+        let mut inside = Collector::default();
+        inside.visit_expr_closure(closure);
+        let is_outside = |name: &str| {
+            let count = |bound: &HashMap<String, usize>| bound.get(name).copied().unwrap_or_default();
+            !arguments.bound.contains_key(name) && (name == "self" || count(&self.bound) > count(&inside.bound))
+        };
+        used(closure.body.to_token_stream(), &is_outside)
     }
 
     pub(crate) fn is_typed(&self, name: &str) -> bool {
         name == "self" || self.typed.contains(name)
     }
+}
+
+/// The first identifier for which `matches` holds and that may stand for a variable: not a field, a method or a path.
+fn used(tokens: TokenStream, matches: &dyn Fn(&str) -> bool) -> Option<String> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is = |at: Option<usize>, c: char| matches!(at.and_then(|at| tokens.get(at)), Some(TokenTree::Punct(punct)) if punct.as_char() == c);
+    tokens.iter().enumerate().find_map(|(at, token)| match token {
+        TokenTree::Ident(ident) => {
+            let is_member = is(at.checked_sub(1), '.') && !is(at.checked_sub(2), '.');
+            let name = ident.to_string();
+            (!is_member && !is(Some(at + 1), ':') && matches(&name)).then_some(name)
+        }
+        TokenTree::Group(group) => used(group.stream(), matches),
+        // `"{name}"` may be the text of a `format!`.
+        TokenTree::Literal(literal) => {
+            let text = literal.to_string();
+            let mut names = text.split('{').skip(1).map(|rest| {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                rest[..end.unwrap_or(rest.len())].to_owned()
+            });
+            names.find(|name| matches(name))
+        }
+        TokenTree::Punct(_) => None,
+    })
 }
 
 #[derive(Default)]
@@ -56,7 +95,7 @@ impl Collector {
     fn names(self) -> Names {
         let Collector { bound, mut typed, in_macros } = self;
         typed.retain(|name| bound.get(name) == Some(&1));
-        Names { locals: bound.into_keys().collect(), in_macros, typed }
+        Names { bound, in_macros, typed }
     }
 
     fn tokens(&mut self, tokens: TokenStream) {

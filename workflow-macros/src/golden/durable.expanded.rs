@@ -1,7 +1,8 @@
 #[deny(unused_must_use)]
+#[allow(clippy::items_after_statements)]
 pub fn pay_all<'a, T: AsRef<str>>(
     orders: &'a [T],
-    __argument1: (u32, u32),
+    argument1: (u32, u32),
     total: u64,
 ) -> ::workflow_runtime::__private::v1::DurableBlock<
     impl ::core::future::Future<Output = Result<&'a T>>,
@@ -14,9 +15,9 @@ where
         _,
     >(async move {
         let orders = orders;
-        let (a, b) = __argument1;
+        let (a, b) = argument1;
         let mut total = total;
-        #[allow(unused_imports)]
+        #[allow(unused_imports, clippy::items_after_statements)]
         use ::workflow_runtime::__private::v1::Pass as _;
         for order in ::workflow_runtime::__private::v1::second(
             ::workflow_runtime::__private::v1::OrderOf(&orders).pass(),

@@ -14,6 +14,7 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
+                test: ::core::cfg!(test),
             },
             &[],
         )
@@ -49,9 +50,14 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body() -> Result<()> {
-        #[allow(unused_imports)]
+        #[allow(unused_imports, clippy::items_after_statements)]
         use ::workflow_runtime::__private::v1::Pass as _;
         let (a, b) = tokio::join!(
             biased; (::workflow_runtime::__private::v1::durable(charge(1))),

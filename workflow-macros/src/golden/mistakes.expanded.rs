@@ -28,6 +28,7 @@ fn not_async(
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
+                test: ::core::cfg!(test),
             },
             &[],
         )
@@ -71,7 +72,12 @@ fn not_async(
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body(
         (a, b): (u32, u32),
     ) -> ::core::result::Result<(), ::workflow_runtime::__private::v1::Error> {
@@ -81,7 +87,7 @@ fn not_async(
     ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new(argument0)
 }
 ::core::compile_error! {
-    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"checkout\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `transaction`, `crate = my_prelude::workflow_runtime`)"
+    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"charge\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `transaction`, `crate = my_prelude::workflow_runtime`)"
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]
@@ -96,6 +102,7 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
             file: ::core::file!(),
             line: ::core::line!(),
             fingerprint: "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+            test: ::core::cfg!(test),
         },
         ::workflow_runtime::__private::v1::Policy::DEFAULT,
     );
@@ -126,15 +133,27 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body() -> Result<()> {
         Ok(())
     }
-    ::workflow_runtime::__private::v1::StepCall::new(&__DEFINITION, &())
+    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &())
 }
-::core::compile_error! {
-    "a workflow cannot be generic: a run is stored under one id and goes on in another process, which could not tell the types; write one function for each type and share the body in a generic `#[durable]` function"
+#[doc(hidden)]
+mod __refused_generic {
+    ::core::compile_error! {
+        "a workflow cannot be generic: a run is stored under one id and goes on in another process, which could not tell the types; write one function for each type and share the body in a generic `#[durable]` function"
+    }
 }
-async fn generic<T>(value: T) -> Result<()> {
-    Ok(())
+#[allow(unused)]
+fn generic<T>(value: T) -> __refused_generic::__Refused {
+    async fn generic<T>(value: T) -> Result<()> {
+        Ok(())
+    }
+    loop {}
 }

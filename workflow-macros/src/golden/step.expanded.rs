@@ -15,6 +15,7 @@ pub fn charge(
             file: ::core::file!(),
             line: ::core::line!(),
             fingerprint: "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
+            test: ::core::cfg!(test),
         },
         ::workflow_runtime::__private::v1::Policy::DEFAULT
             .retries(5)
@@ -56,11 +57,16 @@ pub fn charge(
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body(bank: &Bank, order: u64, cents: u32) -> Result<String> {
         bank.charge(order, cents).await
     }
-    ::workflow_runtime::__private::v1::StepCall::new(&__DEFINITION, &(order, cents))
+    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &(order, cents))
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]
@@ -75,6 +81,7 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
             file: ::core::file!(),
             line: ::core::line!(),
             fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
+            test: ::core::cfg!(test),
         },
         ::workflow_runtime::__private::v1::Policy::DEFAULT,
     );
@@ -111,9 +118,14 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     fn __body(path: PathBuf, cache: &Arc<dyn Cache>) -> Result<u64> {
         cache.len(&path)
     }
-    ::workflow_runtime::__private::v1::StepCall::new(&__DEFINITION, &(path,))
+    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &(path,))
 }

@@ -22,6 +22,7 @@ pub fn checkout(
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
+                test: ::core::cfg!(test),
             },
             &[],
         )
@@ -62,7 +63,12 @@ pub fn checkout(
     ::workflow_runtime::__private::v1::inventory::submit! {
         ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body(order: u64, mut cents: u32) -> Result<String> {
         cents += 1;
         let receipt = (::workflow_runtime::__private::v1::durable(charge(order, cents)))
@@ -89,6 +95,7 @@ fn greet(
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
+                test: ::core::cfg!(test),
             },
             &["old::greet", "older::greet"],
         )
@@ -126,7 +133,12 @@ fn greet(
     my::reexport::__private::v1::inventory::submit! {
         my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
     }
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body(name: String) -> Result<String> {
         Ok(name)
     }
@@ -148,6 +160,7 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
+                test: ::core::cfg!(test),
             },
             &[],
         )
@@ -184,7 +197,12 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
         ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[tracing::instrument]
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body() -> Result<()> {
         Ok(())
     }

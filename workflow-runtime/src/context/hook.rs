@@ -137,9 +137,8 @@ where
                 Err(error) => return refused(error),
             },
         };
-        let type_name = std::any::type_name::<T>();
         let (once, received) = (self.once, VecDeque::new());
-        let check = registry::payload_check::<T>();
+        let (type_name, check) = registry::payload_type::<T>();
         let (token_of, address) = (token.clone(), address(&token));
         let request =
             HookRequest { token: token_of, address, drawn, metadata, type_name, check, once, received, yielded: false };

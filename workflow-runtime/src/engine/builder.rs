@@ -339,6 +339,7 @@ impl Builder {
         }
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
+            registry().check_ids()?;
             check_resources(&self.resources, &queues)?;
             self.settings.retention.check()?;
         }

@@ -78,6 +78,27 @@ impl<T: ?Sized> Pass for ElapsedOf<'_, T> {
     fn pass(self) {}
 }
 
+/// A value that is asked what has elapsed since.
+pub struct ElapsedBy<T>(pub T);
+
+impl<T: Elapses> ElapsedBy<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: Clock,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for ElapsedBy<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
+}
+
 /// A variable that is asked about the file system.
 pub struct PathOf<'a, T: ?Sized>(pub &'a T);
 
@@ -94,6 +115,27 @@ impl<T: ?Sized> Pass for PathOf<'_, T> {
     type Probed = ();
 
     fn pass(self) {}
+}
+
+/// A value that is asked about the file system.
+pub struct PathBy<T>(pub T);
+
+impl<T: OnDisk> PathBy<T> {
+    /// Lets nothing pass.
+    pub fn pass(self) -> T
+    where
+        T: World,
+    {
+        self.0
+    }
+}
+
+impl<T> Pass for PathBy<T> {
+    type Probed = T;
+
+    fn pass(self) -> T {
+        self.0
+    }
 }
 
 /// A variable that is iterated.

@@ -62,7 +62,7 @@ pub(crate) struct Suspension {
     pub label: Box<str>,
     /// What it has told.
     pub payload: Payload,
-    /// The name of the type that it is to be resumed with.
+    /// The key of the type that it is to be resumed with, as the registry has it.
     pub type_name: Arc<str>,
 }
 
@@ -208,7 +208,7 @@ pub(crate) struct HookRequest {
     pub address: Arc<str>,
     pub drawn: bool,
     pub metadata: Option<Payload>,
-    /// Of the payloads.
+    /// The key of the payloads' type, as the registry has it.
     pub type_name: &'static str,
     /// Whether a payload is one.
     pub check: fn(&Payload) -> Result<(), Error>,

@@ -1,0 +1,62 @@
+//! Names of the expansion that the user's function does not have.
+//!
+//! The body and the signature are written into the same scope as the generated items, and items have no hygiene: a
+//! generated item would hide one of the user's with the same name, or an argument would hide the generated item.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+
+/// The identifiers of an annotated item.
+pub(crate) struct Fresh(HashSet<String>);
+
+impl Fresh {
+    /// Reads the annotated item.
+    pub(crate) fn of(item: TokenStream) -> Self {
+        let mut names = HashSet::new();
+        collect(item, &mut names);
+        Fresh(names)
+    }
+
+    /// A name that is used nowhere in the item and is no keyword: `name`, with as many underscores behind it as it needs.
+    pub(crate) fn name(&self, name: &str, span: Span) -> Ident {
+        let mut name = name.to_owned();
+        while self.0.contains(&name) || syn::parse_str::<Ident>(&name).is_err() {
+            name.push('_');
+        }
+        Ident::new(&name, span)
+    }
+}
+
+fn collect(tokens: TokenStream, names: &mut HashSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => {
+                names.insert(ident.unraw().to_string());
+            }
+            TokenTree::Group(group) => collect(group.stream(), names),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    #[test]
+    fn a_name_of_the_users_is_not_taken() {
+        let fresh = Fresh::of(quote!(
+            async fn w(__body: u32) {
+                r#__body_;
+                __step
+            }
+        ));
+        assert_eq!(fresh.name("__body", Span::call_site()), "__body__");
+        assert_eq!(fresh.name("__Step", Span::call_site()), "__Step");
+        assert_eq!(fresh.name("type", Span::call_site()), "type_");
+    }
+}

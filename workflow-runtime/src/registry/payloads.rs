@@ -1,0 +1,80 @@
+//! The types of payloads: what is sent to a hook or a suspension is checked against the type that waits for it.
+//!
+//! What waits stores a key of its type, and whoever sends looks the key up among the types that its process knows. The
+//! name alone is no key: two blocks of one function, or two versions of a crate, may have types of one name. The key is
+//! the name and a digest of the `TypeId`, which is the same in every process of a build. A sender of another build may not
+//! know the key: then nothing is checked, and what does not fit is found where it is received.
+
+use std::any::{TypeId, type_name};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+
+use super::caught;
+use crate::codec::{self, Payload};
+use crate::error::Error;
+
+/// How a payload is checked.
+pub(crate) type Check = fn(&Payload) -> Result<(), Error>;
+
+#[derive(Default)]
+struct Types {
+    keys: HashMap<TypeId, &'static str>,
+    checks: HashMap<&'static str, Check>,
+}
+
+/// The types that this process knows.
+static TYPES: LazyLock<Mutex<Types>> = LazyLock::new(Mutex::default);
+
+/// The key of a type of payloads, and how they are checked. Remembers the type.
+pub(crate) fn payload_type<T: DeserializeOwned + 'static>() -> (&'static str, Check) {
+    let check: Check = |payload| {
+        let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
+        fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
+    };
+    let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
+    // Leaked once for each type that the program has.
+    let key = *types.keys.entry(TypeId::of::<T>()).or_insert_with(|| key::<T>().leak());
+    types.checks.entry(key).or_insert(check);
+    (key, check)
+}
+
+fn key<T: 'static>() -> String {
+    let mut digest = DefaultHasher::new();
+    TypeId::of::<T>().hash(&mut digest);
+    format!("{}#{:016x}", type_name::<T>(), digest.finish())
+}
+
+/// Whether a payload fits the type with this key, as far as this process knows.
+pub(crate) fn check_payload(key: &str, payload: &Payload) -> Result<(), Error> {
+    let check = TYPES.lock().unwrap_or_else(PoisonError::into_inner).checks.get(key).copied();
+    check.map_or(Ok(()), |check| check(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_types_of_one_name_have_two_keys() {
+        fn key_of<T: DeserializeOwned + 'static>(_: fn(T)) -> (&'static str, &'static str) {
+            (type_name::<T>(), payload_type::<T>().0)
+        }
+        let (one, two) = (
+            {
+                #[derive(serde::Deserialize)]
+                struct Answer(#[allow(dead_code)] u32);
+                key_of(|_: Answer| ())
+            },
+            {
+                #[derive(serde::Deserialize)]
+                struct Answer(#[allow(dead_code)] String);
+                key_of(|_: Answer| ())
+            },
+        );
+        assert_eq!(one.0, two.0);
+        assert_ne!(one.1, two.1);
+    }
+}
