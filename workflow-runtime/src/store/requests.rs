@@ -127,7 +127,8 @@ pub struct Noticed {
 
 /// Lets a run that has failed or was cancelled go on as a new generation: [`Committed`](super::ReopenAnswer::Committed), also if these very letters
 /// came before; [`Fenced`](super::ReopenAnswer::Fenced) if it has not ended so in this generation; or [`Unknown`](super::ReopenAnswer::Unknown). It is nobody's,
-/// `running` and due at once. The journals of the generations before stay.
+/// `running` and due at once. The journals of the generations before stay. Letters that are unread are the next one's, whose
+/// operations have the same numbers.
 #[derive(Clone, Debug)]
 pub struct Reopen {
     /// The run's id.

@@ -491,6 +491,11 @@ impl State {
             if run.row.generation != generation || ![Status::Failed, Status::Cancelled].contains(&run.row.status) {
                 return ReopenAnswer::Fenced;
             }
+            // Its operations keep their numbers.
+            let unread = |letter: &&mut InboxRow| letter.unread && letter.generation == generation;
+            for letter in run.inbox.values_mut().filter(unread) {
+                letter.generation = generation + 1;
+            }
             run.row.generation += 1;
             run.row.status = Status::Running;
             run.row.wake_at = Some(0);

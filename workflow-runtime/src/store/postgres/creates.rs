@@ -320,6 +320,9 @@ pub(super) async fn reopen(
     if session.query_opt(REOPEN, args![INT8: key, INT8: generation.cast_signed()]).await?.is_none() {
         return Ok(ReopenAnswer::Fenced);
     }
+    // Its operations keep their numbers.
+    let sql = "UPDATE @inbox SET generation = generation + 1 WHERE run = $1 AND generation = $2 AND unread";
+    session.query(sql, args![INT8: key, INT8: generation.cast_signed()]).await?;
     append(session, key, generation + 1, rows).await?;
     for letter in letters {
         work.receive(key, letter, None).await?;

@@ -168,6 +168,12 @@ impl<'c> Group<'c> {
         if self.connection.prepare_cached(REOPEN)?.execute((key, generation.cast_signed()))? == 0 {
             return Ok(ReopenAnswer::Fenced);
         }
+        // Its operations keep their numbers.
+        self.connection
+            .prepare_cached(
+                "UPDATE inbox SET generation = generation + 1 WHERE run = ?1 AND generation = ?2 AND unread = 1",
+            )?
+            .execute((key, generation.cast_signed()))?;
         self.heads.forget(key);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
         for row in rows {
