@@ -15,6 +15,7 @@ mod batcher;
 mod builder;
 mod claims;
 mod client;
+mod clock;
 mod create;
 mod effects;
 mod end;
@@ -72,6 +73,7 @@ pub(crate) use self::suspended::Which;
 
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
+use self::clock::Clock;
 use self::environment::Random;
 use self::home::Home;
 use self::letters::News;
@@ -153,6 +155,7 @@ pub(crate) struct Inner {
     /// What its runs ask of it.
     host: Host,
     environment: Arc<dyn Environment>,
+    clock: Clock,
     store: Arc<dyn Store>,
     batcher: Batcher,
     ownership: OwnershipSlot,
@@ -320,8 +323,8 @@ impl Inner {
     /// Forgets a run that ended, got stuck or is somebody else's.
     fn forget(&self, live: &Arc<Live>, seat: &Seat) {
         live.abort_attempts();
-        for (op, at) in &seat.armed {
-            self.timers.disarm(live.key, *op, *at);
+        for (op, deadline) in &seat.armed {
+            self.timers.disarm(live.key, *op, *deadline);
         }
         self.remove(live);
     }

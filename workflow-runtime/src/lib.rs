@@ -92,6 +92,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod boottime;
 mod catalog;
 mod codec;
 pub mod coming_from;

@@ -127,5 +127,12 @@ pub(crate) const RESEND_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 /// How long a run waits before it sends a turn again that the store could not take.
 pub(crate) const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// The longest sleep of the engine's clockwork, so that a clock that was set is noticed.
-pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// The longest time for which the engine trusts its measurement of the clock that the store goes by: after it a clock that was
+/// set, or a suspend, is noticed.
+pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// As that, and as the shortest interval of other checks, on a clock that is paused and jumps from one to the next.
+pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// A clock that deviates by more was set.
+pub(crate) const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
+/// How often an engine that has nothing to do looks for due runs.
+pub(crate) const CLAIM_INTERVAL: Duration = Duration::from_secs(30);

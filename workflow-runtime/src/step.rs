@@ -141,8 +141,8 @@ impl<R> StepCall<R> {
         self.policy(|policy| (policy.backoff_min, policy.backoff_max) = (bounds.start, bounds.end.max(bounds.start)))
     }
 
-    /// How long one attempt may take. One that takes longer is stopped and counts as failed; a blocking one cannot be
-    /// stopped, and its late result is ignored.
+    /// How long one attempt may take, by a monotonic clock that no suspend of the machine advances. One that takes longer is
+    /// stopped and counts as failed; a blocking one cannot be stopped, and its late result is ignored.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.policy(|policy| policy.timeout = Some(timeout))
     }

@@ -233,6 +233,14 @@ pub trait Store: Send + Sync + 'static {
         Followed::Unsaid
     }
 
+    /// The time by the clock of the database's server, in milliseconds since 1970, if the store has a server: what all
+    /// engines on it go by, whatever their own clocks show. It costs no round trip: it is known from answers that were given
+    /// before. It may jump as any clock; the engine sees to it that no run notices. Without one the engine's
+    /// [`Environment`] says the time.
+    fn server_time(&self) -> Option<u64> {
+        None
+    }
+
     /// What begins the transactions of steps, if the store has such.
     #[cfg(feature = "postgres")]
     fn transactions(&self) -> Option<Transactions> {

@@ -55,7 +55,7 @@ fn time(milliseconds: u64) -> SystemTime {
 }
 
 async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> Engine {
-    let builder = place.builder(lab).environment(Arc::new(clock.clone())).replay_every_turn();
+    let builder = place.builder_at(lab, clock).replay_every_turn();
     builder.evict_after(Duration::ZERO).open().await.unwrap()
 }
 
@@ -106,7 +106,7 @@ on_each_store! {
 
     async fn a_run_that_wakes_soon_stays(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
-        let builder = place.builder(&lab).environment(Arc::new(clock.clone()));
+        let builder = place.builder_at(&lab, &clock);
         let engine = builder.evict_after(Duration::from_secs(7200)).open().await.unwrap();
         let run = engine.start(naps, ()).id("nap").await.unwrap();
         sleeping(&run).await;

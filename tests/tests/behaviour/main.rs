@@ -13,6 +13,7 @@ mod cancel;
 mod catalog;
 mod changed_waits;
 mod children;
+mod clocks;
 mod concurrency;
 mod continuation;
 mod created;

@@ -327,7 +327,7 @@ on_each_store! {
     async fn an_attempt_without_a_heartbeat_fails(place: Place) {
         let (lab, mut now) = (Lab::new(), 1_000_000);
         let clock = ManualClock::at(now);
-        let builder = place.builder(&lab).queue("gpu", 1).environment(std::sync::Arc::new(clock.clone()));
+        let builder = place.builder_at(&lab, &clock).queue("gpu", 1);
         let engine = builder.replay_every_turn().open().await.unwrap();
         let run = engine.start(beats, 3).await.unwrap();
         for attempt in 1..=2 {

@@ -90,7 +90,7 @@ async fn ids(engine: &Engine) -> Vec<String> {
 
 /// An engine with a retention, on a clock.
 async fn keeping(place: &Place, clock: &ManualClock, retention: Retention) -> Engine {
-    let builder = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).retain(retention);
+    let builder = place.builder_at(&Lab::new(), clock).retain(retention);
     builder.open().await.unwrap()
 }
 
@@ -256,7 +256,7 @@ on_each_store! {
 
     async fn many_runs_are_removed_in_small_parts_by_several_engines(place: Place) {
         let clock = ManualClock::at(START);
-        let engine = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).open().await.unwrap();
+        let engine = place.builder_at(&Lab::new(), &clock).open().await.unwrap();
         let runs = join_all((0..450).map(|_| engine.start(ends, 0).into_future())).await;
         join_all(runs.into_iter().map(|run| run.unwrap().into_future())).await;
         engine.shutdown().await.unwrap();
@@ -294,7 +294,7 @@ on_each_store! {
                 Ok(())
             }
         };
-        let builder = place.builder(&Lab::new()).environment(Arc::new(clock.clone())).on_completed(told);
+        let builder = place.builder_at(&Lab::new(), &clock).on_completed(told);
         let engine = builder.retain(Retention::new().most(Status::Completed, 0).most(Status::Failed, 0)).open().await.unwrap();
         ended(&engine, 0, "a").await;
         ended(&engine, 1, "b").await;

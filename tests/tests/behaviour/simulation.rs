@@ -23,6 +23,11 @@ impl Environment for Simulated {
         1_700_000_000_000 + self.began.elapsed().as_millis() as u64
     }
 
+    /// Nothing sets it: no engine need look.
+    fn is_paused(&self) -> bool {
+        true
+    }
+
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(Duration::from_millis(time.saturating_sub(self.now()))))
     }

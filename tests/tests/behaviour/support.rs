@@ -1,18 +1,22 @@
 //! A place for the store, a laboratory for the steps, a clock to set, a store that misbehaves.
 
 mod clock;
+mod clocks;
 mod faulty;
 mod lab;
 mod schedule;
+mod serverless;
 pub mod spans;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use clock::ManualClock;
+pub use clocks::Clocks;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 pub use schedule::{Schedule, Scheduled};
+pub use serverless::Serverless;
 use tempfile::TempDir;
 use workflow_runtime::store::{JournalRow, MemoryStore, PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_runtime::{Builder, Engine};
@@ -139,6 +143,12 @@ impl Place {
         self.builder(lab).replay_every_turn().open().await.expect("the engine opens")
     }
 
+    /// An engine on a clock that all the world goes by, the server of a database included.
+    pub fn builder_at(&self, lab: &Lab, clock: &ManualClock) -> Builder {
+        let store = Arc::new(Serverless::new(self.store()));
+        self.builder(lab).store(store).environment(Arc::new(clock.clone()))
+    }
+
     /// An engine on a clock that stands still. It waits for the end of the engine that was dropped before it, which may
     /// have a commit under way: on that clock nobody would ask again for the right to execute.
     pub async fn open_at(&self, lab: &Lab, clock: &ManualClock) -> Engine {
@@ -146,8 +156,7 @@ impl Place {
         while store.acquire(1).await.expect("the store locks").is_none() {
             tokio::task::yield_now().await;
         }
-        let clock = Arc::new(clock.clone());
-        self.builder(lab).environment(clock).replay_every_turn().open().await.expect("the engine opens")
+        self.builder_at(lab, clock).replay_every_turn().open().await.expect("the engine opens")
     }
 
     /// The journal of a run, as text.

@@ -1,7 +1,7 @@
 //! Stores in front of other stores.
 
 /// The methods of a [`Store`](workflow_runtime::store::Store) that read, by those of `self.inner`, each after awaiting
-/// `self.reading("its name")`.
+/// `self.reading("its name")`. Not what the server's clock shows: the engine's environment decides what time it is.
 macro_rules! forward_reads {
     () => {
         forward_reads! {

@@ -211,6 +211,10 @@ impl<S: Store> Store for Counting<S> {
         self.store.claimable()
     }
 
+    fn server_time(&self) -> Option<u64> {
+        self.store.server_time()
+    }
+
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {
         self.store.changed(environment)
     }

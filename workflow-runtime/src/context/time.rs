@@ -35,6 +35,10 @@ pub fn now() -> SystemTime {
 /// longer or shorter changes nothing for a sleep that has begun: its recorded deadline applies. [`Run::wake_up`](crate::Run::wake_up) ends it
 /// before its time. Rounded up to a millisecond.
 /// Dropping it takes it back. Outside a workflow it is tokio's sleep.
+///
+/// While the engine is open in which it was called, a system's clock that is set neither ends it early nor holds it up; the time
+/// during which the machine is suspended counts. After a restart the recorded deadline is compared with the clock that the
+/// store goes by: the server's on PostgreSQL, else the system's.
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     wait(duration, false)
@@ -47,14 +51,18 @@ pub(super) fn wait(duration: Duration, bounds: bool) -> Sleep {
     let milliseconds = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER);
     Sleep(match operation {
         Some(operation) => {
-            let until = operation.run().now().saturating_add(milliseconds).min(NEVER);
-            Inner::Run { operation, until, bounds }
+            let since = operation.run().now();
+            let until = since.saturating_add(milliseconds).min(NEVER);
+            Inner::Run { operation, until, bounds, since: Some(since) }
         }
         None => Inner::Plain { duration, sleep: None },
     })
 }
 
 /// Waits until `deadline`, across crashes and restarts; a deadline that has passed is due at once.
+///
+/// It is a time of day, by the clock that the store goes by: the server's on PostgreSQL, else the system's. If that is set
+/// forward it ends accordingly; if it is set back the engine counts on from the time that it had, until it is opened again.
 ///
 /// Rounded up to a millisecond. Dropping it takes it back. Outside a workflow it is tokio's sleep.
 #[track_caller]
@@ -64,7 +72,7 @@ pub fn sleep_until(deadline: SystemTime) -> Sleep {
     Sleep(match operation {
         Some(operation) => {
             let until = u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(NEVER).min(NEVER);
-            Inner::Run { operation, until, bounds: false }
+            Inner::Run { operation, until, bounds: false, since: None }
         }
         None => {
             let duration = deadline.duration_since(SystemTime::now()).unwrap_or_default();
@@ -78,7 +86,7 @@ pub fn sleep_until(deadline: SystemTime) -> Sleep {
 pub struct Sleep(Inner);
 
 enum Inner {
-    Run { operation: Operation, until: u64, bounds: bool },
+    Run { operation: Operation, until: u64, bounds: bool, since: Option<u64> },
     Plain { duration: Duration, sleep: Option<Pin<Box<tokio::time::Sleep>>> },
 }
 
@@ -90,8 +98,9 @@ impl Future for Sleep {
     /// If it was made in a workflow and is polled elsewhere.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Inner::Run { operation, until, bounds } => {
-                match ready!(operation.poll(context, || Some(Kind::Timer { until: *until, bounds: *bounds }))) {
+            Inner::Run { operation, until, bounds, since } => {
+                let timer = Kind::Timer { until: *until, bounds: *bounds, since: *since };
+                match ready!(operation.poll(context, || Some(timer))) {
                     Ok(_) => Poll::Ready(()),
                     Err(error) => panic!("{error:?}"),
                 }

@@ -25,6 +25,8 @@ impl std::error::Error for Elapsed {}
 
 /// Waits for an operation, but no longer than `duration`, counted from this call, across crashes and restarts.
 ///
+/// The time is that of a [`sleep`](crate::sleep): a clock that is set does not change it while the engine is open.
+///
 /// When the time is up the operation is dropped, and so cancelled. A result that came before the deadline wins, also
 /// when both are seen together after the process was down.
 ///

@@ -172,7 +172,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
             Some(parting) => Some(What::Parted { op, parting }),
             None => result.map(|result| What::Attempt { op, result }),
         };
-        what.map(|what| Arrival { at: executing.environment.now(), what })
+        what.map(|what| Arrival { at: executing.clock.now(), what })
     });
     let mut attempt = Box::pin(attempt.instrument(span));
     if begin == Begin::Here
@@ -209,12 +209,13 @@ async fn permit(permits: &Arc<Semaphore>, metrics: &Metrics, attempt: &Scheduled
 
 /// Resolves when an attempt takes too long, or is silent for too long.
 async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u64) -> Error {
+    // Monotonic time: an attempt gets as long as it was given, whatever becomes of the time of day.
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let end = limits.timeout.map_or(u64::MAX, |timeout| begun.saturating_add(milliseconds(timeout)));
     loop {
         let beat = life.beat.load(Ordering::Relaxed).max(begun);
         let silent = limits.heartbeat.map_or(u64::MAX, |heartbeat| beat.saturating_add(milliseconds(heartbeat)));
-        let now = engine.environment.now();
+        let now = engine.clock.monotonic();
         match limits {
             Limits { timeout: Some(timeout), .. } if now >= end => return timed_out(step, timeout),
             Limits { heartbeat: Some(heartbeat), .. } if now >= silent => {
@@ -291,7 +292,7 @@ fn execute(
             Limits { timeout: None, heartbeat: None } => attempt.await,
             limits => {
                 // Before its first poll, which may take long.
-                let begun = engine.environment.now();
+                let begun = engine.clock.monotonic();
                 match select(attempt, std::pin::pin!(late(&engine, &life, step, limits, begun))).await {
                     Either::Left((ended, _)) => ended,
                     Either::Right((error, _)) => Ok(Some(Err(adopt(error)))),

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::batcher::Batcher;
 use super::client::Handle;
+use super::clock::Clock;
 use super::environment::{Environment, Random, System};
 use super::home::Home;
 use super::letters::{self, News};
@@ -298,7 +299,7 @@ impl Builder {
         self
     }
 
-    /// Where time and randomness come from; the system, unless set.
+    /// Where time and randomness come from: [`System`], unless set.
     pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
         self
@@ -360,6 +361,7 @@ impl Builder {
             owner: AtomicU64::new(new_owner(&random)),
             random,
             host: Host { draw: Arc::new(move || drawn.number()), long_after: self.settings.long_after },
+            clock: Clock::new(self.environment.clone(), store.clone()),
             environment: self.environment,
             store,
             batcher,

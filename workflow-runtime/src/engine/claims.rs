@@ -9,8 +9,7 @@ use super::wait::Done;
 use super::{Inner, replays};
 use crate::error::Result;
 use crate::limits::{
-    CLAIM_AHEAD, CLAIM_RUNS, CLOCK_CHECK_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX,
-    TURN_RETRY_INTERVAL,
+    CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, TURN_RETRY_INTERVAL,
 };
 use crate::queue;
 use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
@@ -95,7 +94,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
         tokio::select! {
             biased;
             () = engine.draining.cancelled() => return,
-            () = engine.environment.sleep_until(until) => {}
+            () = engine.clock.sleep_until(until) => {}
             () = engine.taking.missing() => {}
             () = engine.news.recounting() => {}
             () = engine.queues.freed() => {}
@@ -106,7 +105,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
 }
 
 fn after(engine: &Inner, pause: Duration) -> u64 {
-    engine.environment.now().saturating_add(pause.as_millis() as u64)
+    engine.clock.now().saturating_add(pause.as_millis() as u64)
 }
 
 impl Inner {
@@ -143,7 +142,7 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
             break;
         }
     }
-    let now = engine.environment.now();
+    let now = engine.clock.now();
     let claimable = engine.store.claimable().await?;
     let known = engine.queues.with(&engine.workflows);
     let due = claimable.iter().filter(|(_, at)| **at <= now);
@@ -162,7 +161,7 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
             ),
         }
     }
-    let check = after(engine, CLOCK_CHECK_INTERVAL);
+    let check = after(engine, engine.clock.interval(CLAIM_INTERVAL));
     if !room {
         return Ok(check);
     }

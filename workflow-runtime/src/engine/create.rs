@@ -258,7 +258,7 @@ impl Inner {
             None => self.new_id(),
             Some(id) => names::check("the id of a run", &id).map(|()| id)?,
         };
-        let (created_at, token) = (self.environment.now(), self.random.number());
+        let (created_at, token) = (self.clock.now(), self.random.number());
         let tracing = asked.tracing.clone().or_else(|| self.traces().then(TracingOptions::new));
         let context = RequestContext { values: asked.context.clone() };
         let trace = tracing.map(|tracing| tracing.trace(self.random.number(), &context)).transpose()?;
@@ -328,7 +328,7 @@ impl Inner {
 
     /// Cancels a run that was created for later: whether that is what it was.
     pub(super) async fn cancel_for_later(&self, row: &RunRow, reason: &str) -> Result<bool> {
-        let now = self.environment.now();
+        let now = self.clock.now();
         let cancel = letters::letter(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
         let run = NewRun {
             id: row.id.clone(),
@@ -499,6 +499,6 @@ impl Inner {
     pub(super) fn new_id(&self) -> String {
         let mut random = [0; 10];
         self.random.fill(&mut random);
-        uuid::Builder::from_unix_timestamp_millis(self.environment.now(), &random).into_uuid().to_string()
+        uuid::Builder::from_unix_timestamp_millis(self.clock.now(), &random).into_uuid().to_string()
     }
 }

@@ -44,7 +44,7 @@ impl Inner {
         if is_empty {
             return Ok(None);
         }
-        let now = self.environment.now();
+        let now = self.clock.now();
         let cancelled = given_up.iter().map(|(_, run)| run).chain(stopped);
         Ok(Some(Box::new(Effects {
             closes: closed.iter().map(|(op, token)| Close { token: token.clone(), op: *op }).collect(),

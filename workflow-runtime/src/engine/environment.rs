@@ -1,47 +1,142 @@
 //! Time and randomness as the engine is given them: the system's, or a simulation's.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chacha20::ChaCha12Rng;
 use futures_util::future::BoxFuture;
 use rand::{Rng, SeedableRng};
 
-use crate::store::NEVER;
+use crate::boottime;
 
-/// Where the engine takes time and randomness from. [`System`] is the real one; a test gives its own to run engines on a
-/// clock and a seed of its choice.
+/// Where the engine takes time and randomness from. [`System`] is the real one; a test gives its own to run engines on
+/// clocks and a seed of its choice.
+///
+/// The engine has three clocks, and takes them from here:
+///
+/// - **Monotonic time**, [`monotonic`](Environment::monotonic): the timeout and the heartbeat of an attempt, the backoff before
+///   the next one while the run stays in this process, and all waits of the engine itself. No set clock and no suspend of
+///   the machine changes them.
+/// - **Elapsed time**, monotonic time plus [`suspended`](Environment::suspended): the end of a `sleep(d)` and of a
+///   `timeout(d, ..)` that was called in this process.
+/// - **Store time**: what is recorded, and what other processes and later ones go by. `sleep_until`, deadlines after a
+///   restart, a backoff after a restart, retention, and how long payloads are held. On PostgreSQL it is the server's clock
+///   ([`Store::server_time`](crate::store::Store::server_time)), else [`now`](Environment::now). It is read at least once a
+///   second; between two readings elapsed time carries it on. It never goes back while an engine is open: when its clock was
+///   set forward it follows, and when that was set back it goes on counting from where it was, until the engine is opened
+///   again.
+///
+/// All times are in milliseconds. An implementation whose `now` never jumps gives `now`, `sleep_until` and `fill`, and has
+/// one clock: by default `monotonic` is `now`, and the machine is never suspended.
 pub trait Environment: Send + Sync + 'static {
-    /// The time, in milliseconds since 1970. It may step; the engine never lets a run see it go back.
+    /// The time of day, in milliseconds since 1970. It may jump in both directions, as a system's clock does that is set.
     fn now(&self) -> u64;
 
-    /// Resolves once the time is `time`, at once if that has passed. It may come late if the clock is set meanwhile.
+    /// Milliseconds since any fixed moment. They pass at the pace of real (or simulated) time: no jump of
+    /// [`now`](Environment::now) shows here, nor does the time during which the machine is suspended.
+    fn monotonic(&self) -> u64 {
+        self.now()
+    }
+
+    /// For how many milliseconds the machine was suspended since any fixed moment: what
+    /// [`monotonic`](Environment::monotonic) lacks. It never decreases. This tells a suspend from a clock that was set.
+    fn suspended(&self) -> u64 {
+        0
+    }
+
+    /// Resolves once [`monotonic`](Environment::monotonic) is `time` or later, at once if it is. A time that is more than thirty
+    /// years away may be cut short: the engine looks at the clock again.
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()>;
 
-    /// Resolves once `duration` has passed, rounded up to a millisecond.
+    /// Resolves once `duration` has passed on the [monotonic](Environment::monotonic) clock, rounded up to a millisecond.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let milliseconds = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.sleep_until(self.now().saturating_add(milliseconds))
+        self.sleep_until(self.monotonic().saturating_add(milliseconds))
+    }
+
+    /// Whether time passes only by jumps to the next moment that something [sleeps](Environment::sleep_until) for, as on
+    /// tokio's paused clock. The engine then does not wake up every second to look whether a clock was set: a year would
+    /// be passed in steps of seconds.
+    fn is_paused(&self) -> bool {
+        false
     }
 
     /// Fills the bytes with randomness that nobody can guess.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The system's clock and the system's randomness.
+/// The system's clocks and the system's randomness.
+///
+/// Monotonic time is that of [`tokio::time::Instant`]. On a runtime whose clock is paused, as under
+/// `#[tokio::test(start_paused = true)]`, all clocks stand still and jump with tokio's to the next deadline: a workflow on
+/// the memory store that sleeps for a year ends at once.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use workflow_runtime::{Engine, Result, sleep, workflow};
+/// #[workflow]
+/// async fn yearly() -> Result<()> {
+///     sleep(Duration::from_secs(365 * 24 * 3600)).await;
+///     Ok(())
+/// }
+///
+/// #[tokio::test(start_paused = true)]
+/// # async fn hidden() {}
+/// async fn a_year_passes() -> Result<()> {
+///     let engine = Engine::open("memory:").await?; // a database would not wait for a paused clock
+///     engine.start(yearly, ()).await?.await
+/// }
+/// ```
+///
+/// The time that the machine was suspended is known on Linux and Android (`CLOCK_BOOTTIME`) and on Apple's systems; elsewhere
+/// a suspend looks like a clock that was set forward: a sleep that is in memory then takes longer by the time of the suspend,
+/// where the system's monotonic clock does not count that.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
+
+/// Where monotonic time begins: before any runtime's clock was paused.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
+});
+
+/// The longest time that is slept at once: some thirty years, which no addition to an [`Instant`] overflows.
+const SLEEP_MS_MAX: u64 = 1_000_000_000_000;
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 impl Environment for System {
     fn now(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        // A paused clock differs from the system's by what it has skipped, or not followed; any other is the system's.
+        let (tokio, real) = (tokio::time::Instant::now().into_std(), Instant::now());
+        let skipped = tokio.saturating_duration_since(real);
+        let missed = real.saturating_duration_since(tokio);
+        milliseconds((since + skipped).saturating_sub(missed))
+    }
+
+    fn monotonic(&self) -> u64 {
+        milliseconds(tokio::time::Instant::now().into_std().saturating_duration_since(*ORIGIN))
+    }
+
+    fn suspended(&self) -> u64 {
+        milliseconds(boottime::suspended())
     }
 
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
-        // From the exact time: counted from the millisecond that has begun, every timer would be late by half of one.
-        let left = (UNIX_EPOCH + Duration::from_millis(time.min(NEVER))).duration_since(SystemTime::now());
-        Box::pin(tokio::time::sleep(left.unwrap_or_default()))
+        let deadline = *ORIGIN + Duration::from_millis(time.min(SLEEP_MS_MAX));
+        Box::pin(tokio::time::sleep_until(deadline.into()))
+    }
+
+    fn is_paused(&self) -> bool {
+        // A clock that runs has gone on when the system's has.
+        let (before, real) = (tokio::time::Instant::now(), Instant::now());
+        while Instant::now() == real {
+            std::hint::spin_loop();
+        }
+        tokio::time::Instant::now() == before
     }
 
     fn fill(&self, bytes: &mut [u8]) {

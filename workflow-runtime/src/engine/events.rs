@@ -103,7 +103,7 @@ pub(super) fn attempt(engine: &Inner, live: &Live, seat: &Seat, op: u64, result:
     let delay = retry_delay(engine, &policy, counted, &failure);
     tracing::warn!(run = %live.id, step, attempt, ?delay, error = ?failure.error, "an attempt failed and is repeated");
     let milliseconds = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let not_before = engine.environment.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
+    let not_before = engine.clock.now().saturating_add(milliseconds).clamp(1, crate::store::NEVER);
     Some(Event::Attempt { op, attempt, error: failure.error, not_before })
 }
 

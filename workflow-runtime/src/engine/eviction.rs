@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::live::{IDLE, Live, Seat};
+use super::timers::Deadline;
 use crate::limits::CLAIM_AHEAD;
 use crate::store::{Release, ReleaseAnswer};
 
@@ -13,28 +14,28 @@ pub(super) fn wakes_soon(engine: &Inner, seat: &Seat) -> bool {
     // A step that is suspended, or waits for its next attempt, leaves its place in the queue to others. It queues again
     // when it goes on, as a run that is due.
     if seat.slot.is_some() {
-        let next = engine.environment.now().saturating_add(CLAIM_AHEAD.as_millis() as u64);
+        let next = engine.clock.now().saturating_add(CLAIM_AHEAD.as_millis() as u64);
         return run.wake_at().is_some_and(|at| at <= next);
     }
     let Some(idle) = engine.settings.evict_after else { return true };
     // One that would be claimed again at once has no reason to leave.
-    let next = engine.environment.now().saturating_add(idle.max(CLAIM_AHEAD.as_millis() as u64));
+    let next = engine.clock.now().saturating_add(idle.max(CLAIM_AHEAD.as_millis() as u64));
     run.has_steps() || run.wake_at().is_some_and(|at| at <= next)
 }
 
 /// Sees that a run which waits is asked to leave memory after a while.
 pub(super) fn doze(engine: &Inner, live: &Arc<Live>, seat: &mut Seat) {
-    if let Some(at) = seat.armed.remove(&IDLE) {
-        engine.timers.disarm(live.key, IDLE, at);
+    if let Some(deadline) = seat.armed.remove(&IDLE) {
+        engine.timers.disarm(live.key, IDLE, deadline);
     }
     let idle = if seat.slot.is_some() { Some(0) } else { engine.settings.evict_after };
     if let Some(idle) = idle
         && !wakes_soon(engine, seat)
         && !engine.draining.is_cancelled()
     {
-        let at = engine.environment.now().saturating_add(idle);
-        seat.armed.insert(IDLE, at);
-        engine.timers.arm(live, IDLE, at);
+        let deadline = Deadline::Monotonic(engine.clock.monotonic().saturating_add(idle));
+        seat.armed.insert(IDLE, deadline);
+        engine.timers.arm(live, IDLE, deadline, 0);
     }
 }
 

@@ -185,7 +185,7 @@ impl Inner {
         let (inbox_seq, letters) = match self.store.inbox(live.key).await {
             Ok(inbox) => inbox,
             Err(error) if error.code() == Code::Damaged => {
-                live.post(self, [Arrival { at: self.environment.now(), what: What::Fault(error) }]);
+                live.post(self, [Arrival { at: self.clock.now(), what: What::Fault(error) }]);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -206,7 +206,7 @@ impl Inner {
     /// Puts an event into a run's inbox. Once this returns it is durable.
     async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
         self.check_open()?;
-        let letter = letter(event, self.environment.now(), for_resending(self.letter_key()))?;
+        let letter = letter(event, self.clock.now(), for_resending(self.letter_key()))?;
         let posted = self.batcher.send(Post { run: id.clone(), letter, unstick }).await;
         match posted.map_err(|failed| not_sent(failed).run(id))? {
             PostAnswer::Unknown => Err(not_found(id)),
@@ -276,7 +276,7 @@ impl Inner {
             }
             None => (self.letter_key().into(), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
         };
-        let now = self.environment.now();
+        let now = self.clock.now();
         if let Some(row) = self.store.token(&token).await?
             && let Err(error) = registry::check_payload(&row.label.type_name, &value)
         {
@@ -331,7 +331,7 @@ impl Inner {
     #[cfg(feature = "http")]
     pub(crate) async fn was_delivered(&self, token: &str, key: &str, content: [u8; 32]) -> Result<bool> {
         names::check("an idempotency key", key)?;
-        let before = self.store.delivery(token, &delivery_key(key), self.environment.now()).await?;
+        let before = self.store.delivery(token, &delivery_key(key), self.clock.now()).await?;
         match before {
             Some(before) if before.digest != content => Err(key_reused(token, key)),
             before => Ok(before.is_some()),

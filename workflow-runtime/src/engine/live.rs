@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 use super::queues::Slot;
 use super::scope::Life;
 use super::telemetry::Spans;
+use super::timers::Deadline;
 use super::{Inner, taking, turn};
 use crate::codec::Payload;
 use crate::error::Error;
@@ -73,7 +74,9 @@ pub(super) struct Seat {
     /// How the workflow ended, once that is committed.
     pub end: Option<End>,
     /// Deadlines that the timers hold for it, by operation.
-    pub armed: BTreeMap<u64, u64>,
+    pub armed: BTreeMap<u64, Deadline>,
+    /// The monotonic times before which steps are not attempted again, until the timers hold them.
+    pub backoffs: BTreeMap<u64, u64>,
     /// Of a step that is executed for a queue.
     pub slot: Option<Arc<Slot>>,
     /// Payloads for the next hook with their token, which the run has not opened. They are unread until then.
@@ -91,6 +94,7 @@ impl Seat {
             wake_at,
             end: None,
             armed: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
             slot: None,
             surplus: Vec::new(),
             spans,

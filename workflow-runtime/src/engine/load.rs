@@ -153,7 +153,7 @@ fn install(
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
     let run = seat.core.shared();
     let actions: Vec<Action> = run
-        .resume_actions(engine.environment.now())
+        .resume_actions(engine.clock.now())
         .into_iter()
         // Nor is anything, if the run is about to end, but for what may have to be undone.
         .filter(|action| match action {
@@ -411,7 +411,7 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
         // Ending it would leave undone what is to be undone: it waits for code that can.
         return Ok(None);
     }
-    let now = engine.environment.now();
+    let now = engine.clock.now();
     let children = open.into_values().filter_map(|open| open.child.map(Arc::from));
     let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
     let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));

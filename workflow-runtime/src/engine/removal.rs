@@ -52,7 +52,7 @@ impl Inner {
 
     /// As the last row of the journal of a run that has none.
     fn farewell(&self) -> Result<Letter> {
-        let at = self.environment.now();
+        let at = self.clock.now();
         let (event, end) = (Event::Cancel { reason: FAREWELL.into() }, Some(End::Cancelled(FAREWELL.into())));
         let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, end };
         let body = TurnRecord { deliveries: vec![delivery] }.encode()?;
@@ -78,7 +78,7 @@ impl Inner {
 
     /// Removes all that is not kept any longer.
     async fn clean(&self) -> Result<()> {
-        let now = self.environment.now().min(NEVER);
+        let now = self.clock.now().min(NEVER);
         let expired = self.expired(now).await?;
         loop {
             let letters_before = now.saturating_sub(milliseconds(RESEND_KEYS_KEPT));
@@ -101,7 +101,8 @@ impl Inner {
     /// Several workers are not to come at the same moment again and again.
     fn until_next_cleaning(&self) -> Duration {
         let share = (self.random.number() % 1_000) as u32;
-        CLEANING_INTERVAL / 2 + CLEANING_INTERVAL * share / 1_000
+        let interval = self.clock.interval(CLEANING_INTERVAL);
+        interval / 2 + interval * share / 1_000
     }
 }
 

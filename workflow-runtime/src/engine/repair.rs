@@ -178,7 +178,7 @@ impl Inner {
             false => again,
         };
         let Beginning { rows, letters } = self.beginning(kept, again, &identity, source, Some(source))?;
-        let now = self.environment.now();
+        let now = self.clock.now();
         let attributes = attributes.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let new = NewRun {
             id: id.clone(),
@@ -300,7 +300,7 @@ impl Inner {
         was: &Arc<str>,
         source: Option<&Arc<str>>,
     ) -> Result<Beginning> {
-        let now = self.environment.now();
+        let now = self.clock.now();
         let number = || format!("reopened/{}/{:032x}", identity.generation, self.random.number());
         let key = || letters::for_resending(number());
         let letter = |event: &Event| letters::letter(event, now, key());

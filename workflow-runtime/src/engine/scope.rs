@@ -69,7 +69,7 @@ pub(super) struct Life {
     stage: AtomicU8,
     /// Whether it is asked to end.
     unwanted: AtomicBool,
-    /// When it last said that it goes on, in milliseconds since 1970.
+    /// When it last said that it goes on, in milliseconds of monotonic time.
     pub beat: AtomicU64,
     /// Held while it ends, and while something is done that must come before its end.
     ending: Mutex<()>,
@@ -231,7 +231,7 @@ pub fn traceparent() -> Option<String> {
 pub fn heartbeat() {
     let beat = |scope: &Scope| {
         if let Some(handle) = scope.engine.upgrade() {
-            scope.life.beat.store(handle.inner.environment.now(), Ordering::Relaxed);
+            scope.life.beat.store(handle.inner.clock.monotonic(), Ordering::Relaxed);
         }
     };
     of_attempt(beat);

@@ -86,7 +86,7 @@ impl Inner {
                 return self.not_waiting(&row, &which, digest).await;
             };
             registry::check_payload(&type_name, &value).map_err(|error| error.run(id))?;
-            let now = self.environment.now();
+            let now = self.clock.now();
             let deliver = Deliver {
                 token,
                 letter: letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?,
@@ -113,7 +113,7 @@ impl Inner {
 
     /// What becomes of a resumption that finds nothing to resume.
     async fn not_waiting(&self, row: &RunRow, which: &Which, digest: [u8; 32]) -> Result<()> {
-        let (id, now) = (&row.id, self.environment.now());
+        let (id, now) = (&row.id, self.clock.now());
         match which {
             Which::Only => {}
             Which::Id(asked) => {

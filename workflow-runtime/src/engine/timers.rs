@@ -4,71 +4,120 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::Inner;
 use super::live::{Arrival, IDLE, Live, What};
-use crate::limits::CLOCK_CHECK_INTERVAL;
 use crate::store::RunKey;
+
+/// When something is due, in milliseconds of one of the engine's [clocks](super::clock).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// Of a `sleep_until`, and of whatever was recorded before the engine was opened.
+    Store(u64),
+    /// Of a `sleep` or `timeout` that was called since: a clock that is set does not end it, nor hold it up.
+    Elapsed(u64),
+    /// Of the backoff after an attempt of this engine, and of a run's stay in memory.
+    Monotonic(u64),
+}
 
 /// Deadline, run, operation.
 type Key = (u64, RunKey, u64);
 
+/// The run, and the time in its journal that the deadline stands for.
+type Of = (Arc<Live>, u64);
+
+type Armed = BTreeMap<Key, Of>;
+
+#[derive(Default)]
+struct Wheels {
+    store: Armed,
+    elapsed: Armed,
+    monotonic: Armed,
+}
+
+impl Wheels {
+    fn of(&mut self, deadline: Deadline) -> (&mut Armed, u64) {
+        match deadline {
+            Deadline::Store(at) => (&mut self.store, at),
+            Deadline::Elapsed(at) => (&mut self.elapsed, at),
+            Deadline::Monotonic(at) => (&mut self.monotonic, at),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Timers {
-    armed: Mutex<BTreeMap<Key, Arc<Live>>>,
+    wheels: Mutex<Wheels>,
     earlier: Notify,
 }
 
 impl Timers {
-    fn armed(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Live>>> {
-        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wheels(&self) -> MutexGuard<'_, Wheels> {
+        self.wheels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn arm(&self, live: &Arc<Live>, op: u64, at: u64) {
-        let key = (at, live.key, op);
-        let mut armed = self.armed();
+    /// Posts at `deadline` that an operation is due, as of the recorded time `at`.
+    pub fn arm(&self, live: &Arc<Live>, op: u64, deadline: Deadline, at: u64) {
+        let mut wheels = self.wheels();
+        let (armed, due) = wheels.of(deadline);
+        let key = (due, live.key, op);
         let first = armed.first_key_value().is_none_or(|(first, _)| key < *first);
-        armed.insert(key, live.clone());
+        armed.insert(key, (live.clone(), at));
         if first {
             self.earlier.notify_one();
         }
     }
 
-    pub fn disarm(&self, run: RunKey, op: u64, at: u64) {
-        self.armed().remove(&(at, run, op));
+    pub fn disarm(&self, run: RunKey, op: u64, deadline: Deadline) {
+        let mut wheels = self.wheels();
+        let (armed, due) = wheels.of(deadline);
+        let gone = armed.remove(&(due, run, op));
+        drop(wheels);
+        drop(gone);
     }
 
     pub fn clear(&self) {
-        let armed = std::mem::take(&mut *self.armed());
-        drop(armed);
+        let wheels = std::mem::take(&mut *self.wheels());
+        drop(wheels);
     }
 
-    /// What is due, and the next deadline.
-    fn due(&self, now: u64) -> (Vec<(Key, Arc<Live>)>, Option<u64>) {
-        let mut armed = self.armed();
-        let later = armed.split_off(&(now.saturating_add(1), RunKey::MIN, 0));
-        let due = std::mem::replace(&mut *armed, later);
-        (due.into_iter().collect(), armed.first_key_value().map(|((at, ..), _)| *at))
+    /// What is due, and how long nothing else is, in milliseconds.
+    fn due(&self, engine: &Inner) -> (Vec<(Key, Of)>, Option<u64>) {
+        let clock = &engine.clock;
+        let mut wheels = self.wheels();
+        let Wheels { store, elapsed, monotonic } = &mut *wheels;
+        let (mut due, mut next) = (Vec::new(), None);
+        let times = [clock.now(), clock.elapsed(), clock.monotonic()];
+        for (armed, now) in [store, elapsed, monotonic].into_iter().zip(times) {
+            let later = armed.split_off(&(now.saturating_add(1), RunKey::MIN, 0));
+            due.extend(std::mem::replace(armed, later));
+            let left = armed.first_key_value().map(|((at, ..), _)| at.saturating_sub(now));
+            next = next.into_iter().chain(left).min();
+        }
+        // As of their recorded times, whichever clock they went by.
+        due.sort_by_key(|((_, run, op), (_, at))| (*at, *run, *op));
+        (due, next)
     }
 }
 
 /// Posts to each run what is due for it, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     loop {
-        let (due, next) = engine.timers.due(engine.environment.now());
-        for ((at, _, op), live) in due {
+        let (due, next) = engine.timers.due(&engine);
+        for ((_, _, op), (live, at)) in due {
             let what = if op == IDLE { What::Idle } else { What::Due { op } };
             live.post(&engine, [Arrival { at, what }]);
         }
-        // Not longer at once, so that a clock that was set is noticed.
-        let check = engine.environment.now().saturating_add(CLOCK_CHECK_INTERVAL.as_millis() as u64);
-        let until = next.map_or(check, |at| at.min(check));
+        // Not longer at once, so that a clock that was set, and a suspend, are noticed.
+        let check = engine.clock.check_interval();
+        let wait = next.map_or(check, |left| check.min(Duration::from_millis(left)));
         tokio::select! {
             biased;
             () = engine.stopped.cancelled() => return,
-            () = engine.environment.sleep_until(until) => {}
+            () = engine.environment.sleep(wait) => {}
             () = engine.timers.earlier.notified() => {}
         }
     }

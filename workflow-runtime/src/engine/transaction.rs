@@ -41,7 +41,7 @@ pub(super) async fn attempt(
     };
     // The same for all attempts of the call: of two that both come so far one is recorded.
     let dedupe = Dedupe { key: format!("transaction/{}/{op}", live.generation), lasts: true };
-    let letter = match letter(&Event::Completed { op, value }, engine.environment.now(), Some(dedupe)) {
+    let letter = match letter(&Event::Completed { op, value }, engine.clock.now(), Some(dedupe)) {
         Ok(letter) => letter,
         Err(error) => return Some(Err(adopt(error))),
     };

@@ -11,6 +11,7 @@ use super::end::Finished;
 use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::telemetry::Spans;
+use super::timers::Deadline;
 use super::wait::Done;
 use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
@@ -257,6 +258,10 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
                 let event = events::attempt(engine, live, seat, op, result);
+                if let Some(Event::Attempt { not_before, .. }) = &event {
+                    let delay = not_before.saturating_sub(engine.clock.now());
+                    seat.backoffs.insert(op, engine.clock.monotonic().saturating_add(delay));
+                }
                 draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
                 (event, None)
             }
@@ -277,7 +282,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         };
         let Some(event) = event else { continue };
         bytes += event.bytes();
-        match seat.core.deliver(engine.environment.now(), event.clone()) {
+        match seat.core.deliver(engine.clock.now(), event.clone()) {
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
                 let goes_on = matches!(delivery.end, Some(End::Continued(_)));
@@ -361,7 +366,7 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // A turn that is sent again must not keep it twice.
         && let dedupe = format!("returned/{:032x}", engine.random.number())
-        && let Ok(letter) = letters::letter(&event, engine.environment.now(), letters::for_resending(dedupe))
+        && let Ok(letter) = letters::letter(&event, engine.clock.now(), letters::for_resending(dedupe))
     {
         draft.returned.push(letter);
     }
@@ -534,17 +539,20 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
                     overdue.extend(given_up(engine, seat, op));
                 } else if engine.draining.is_cancelled() {
                     // The next engine's.
-                } else if at <= engine.environment.now() {
-                    overdue.push(Arrival { at, what: What::Due { op } });
-                } else if at != crate::store::NEVER {
-                    seat.armed.insert(op, at);
-                    engine.timers.arm(live, op, at);
+                } else if at != NEVER {
+                    let deadline = deadline(engine, seat, op, at);
+                    if engine.clock.has_come(deadline) {
+                        overdue.push(Arrival { at, what: What::Due { op } });
+                    } else {
+                        seat.armed.insert(op, deadline);
+                        engine.timers.arm(live, op, deadline, at);
+                    }
                 }
             }
             Action::GiveUp(op) => {
                 let armed = seat.armed.remove(&op);
-                if let Some(at) = armed {
-                    engine.timers.disarm(live.key, op, at);
+                if let Some(deadline) = armed {
+                    engine.timers.disarm(live.key, op, deadline);
                 }
                 if armed.is_some() || (seat.core.shared().is_failing() && live.give_up_attempt(op)) {
                     overdue.extend(given_up(engine, seat, op));
@@ -553,13 +561,34 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
             Action::Decline(op) => overdue.extend(given_up(engine, seat, op)),
             Action::Abort(op) => {
                 live.abort_attempt(op);
-                if let Some(at) = seat.armed.remove(&op) {
-                    engine.timers.disarm(live.key, op, at);
+                seat.backoffs.remove(&op);
+                if let Some(deadline) = seat.armed.remove(&op) {
+                    engine.timers.disarm(live.key, op, deadline);
                 }
             }
         }
     }
     overdue
+}
+
+/// When an operation is due for which `at` is recorded.
+fn deadline(engine: &Inner, seat: &mut Seat, op: u64, at: u64) -> Deadline {
+    if let Some(monotonic) = seat.backoffs.remove(&op) {
+        return Deadline::Monotonic(monotonic);
+    }
+    let since = seat.core.shared().with_open(op, |kind| match kind {
+        Kind::Timer { since, .. } => *since,
+        _ => None,
+    });
+    // Of one that was called before this engine was opened no other clock is known.
+    let called = since.flatten().and_then(|since| Some((since, engine.clock.elapsed_at(since)?)));
+    match called {
+        // A run whose last event came from a clock that was ahead may have called it in the future.
+        Some((since, elapsed)) => {
+            Deadline::Elapsed(elapsed.min(engine.clock.elapsed()).saturating_add(at.saturating_sub(since)))
+        }
+        None => Deadline::Store(at),
+    }
 }
 
 /// A step of which no attempt was under way when the run began to be unwound has failed.
@@ -571,7 +600,7 @@ fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
     })??;
     let error = error.into_fatal();
     let result = Err(registry::adopted(adopt, error));
-    Some(Arrival { at: engine.environment.now(), what: What::Attempt { op, result } })
+    Some(Arrival { at: engine.clock.now(), what: What::Attempt { op, result } })
 }
 
 /// Makes a run that was replayed or created live: `actions` are performed, and what is overdue is delivered together
@@ -586,13 +615,13 @@ pub(super) fn take_up(
     let alarmed = (Arc::downgrade(engine), Arc::downgrade(live));
     seat.core.shared().on_alarm(move || {
         if let (Some(engine), Some(live)) = (alarmed.0.upgrade(), alarmed.1.upgrade()) {
-            let at = engine.environment.now();
+            let at = engine.clock.now();
             live.post(&engine, [Arrival { at, what: What::Alarm }]);
         }
     });
     engine.remember(live);
     engine.news.run_is_here(live.key);
-    let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.environment.now(), what: What::Alarm });
+    let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.clock.now(), what: What::Alarm });
     let mut arrivals = perform(engine, live, &mut seat, actions);
     eviction::doze(engine, live, &mut seat);
     arrivals.extend(letters);

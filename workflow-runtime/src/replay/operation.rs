@@ -171,6 +171,8 @@ pub(crate) enum Kind {
         until: u64,
         /// Whether it is the bound of something else, and no sleep.
         bounds: bool,
+        /// When it was called, if it lasts for a duration from then on.
+        since: Option<u64>,
     },
     Local(Option<LocalFuture>),
     Hook(Box<HookRequest>),

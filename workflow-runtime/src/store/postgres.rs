@@ -6,6 +6,7 @@
 //! [`schema`].
 
 mod claims;
+mod clock;
 mod commit;
 mod connection;
 mod creates;
@@ -206,6 +207,10 @@ async fn prepare(db: &Db) -> Result<(), (Fault, &'static str)> {
     schema::prepare(&session, true).await.map_err(|fault| {
         session.spoil();
         (fault, "prepare the schema")
+    })?;
+    db.clock.ask(&session).await.map_err(|fault| {
+        session.spoil();
+        (fault, "read the server's clock")
     })
 }
 
@@ -359,6 +364,10 @@ impl Store for PostgresStore {
 
     fn patience(&self) -> Duration {
         self.shared.db.options.connect_timeout
+    }
+
+    fn server_time(&self) -> Option<u64> {
+        self.shared.db.clock.now()
     }
 
     fn transactions(&self) -> Option<Transactions> {

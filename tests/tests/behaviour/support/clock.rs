@@ -1,4 +1,4 @@
-//! A clock that stands still until it is set.
+//! A clock that stands still until it is set: the only one, for the time of day and for how long things take.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,8 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use workflow_runtime::engine::{Environment, System};
 
-/// Time as the test says; randomness from the system.
+/// Time as the test says, of which real time is no part; randomness from the system. For clocks that a test sets against one
+/// another see [`Clocks`](super::Clocks).
 #[derive(Clone, Default)]
 pub struct ManualClock(Arc<Mutex<State>>);
 

@@ -98,6 +98,8 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undo
     }
     let mut answers: Vec<Option<Answer>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
+    let refreshed = db.clock.refresh(&session).await;
+    refreshed.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     // Outside a transaction, which may be rolled back.
     let settled = ours.standing.settle(&session, &ours.owners).await;
     settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;

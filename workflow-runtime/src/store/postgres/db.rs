@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Row, Statement};
 
+use super::clock::ServerClock;
 use super::connection::{Manager, Object, Pool};
 use super::fault::{Fault, Result};
 use super::options::PostgresOptions;
@@ -107,6 +108,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(120);
 /// One database, as all parts of a store use it.
 pub(super) struct Db {
     pub options: PostgresOptions,
+    pub clock: ServerClock,
     /// For groups of writes and for reads.
     pool: Pool,
     /// For the lease alone: it must not wait for anything else. The second one is for when the first does not answer.
@@ -150,6 +152,7 @@ impl Db {
             })
         };
         Ok(Db {
+            clock: ServerClock::default(),
             // The one that was used last has what it needs in the caches of its process.
             pool: pool(options.connections, QueueMode::Lifo)?,
             // Each is used from time to time, and so seen to be there.

@@ -1,8 +1,9 @@
-//! Who executes: leases, by the database's clock to others and by a monotonic clock to their holders.
+//! Who executes: leases, by the database's clock to others, and to their holders by one that counts suspends: to the others a
+//! machine that sleeps is late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use super::fault::{Fault, Result};
 use super::notes::{FREE, Notes};
 use super::read::get;
 use super::schema;
+use crate::boottime;
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::store::Ownership;
@@ -23,10 +25,10 @@ const REGISTER: &str = "
 INSERT INTO @workers (owner, expires_at, round) VALUES ($1, now() + $2 * interval '1 millisecond', $3)
 ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, round = excluded.round";
 
-/// All that an idle worker writes. How many others are late is told by the way.
+/// All that an idle worker writes. How many others are late, and the time, are told by the way.
 const RENEW: &str = "
 UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1 AND round < 9223372036854775807
-RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1)";
+RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1), clock_timestamp()";
 
 /// The workers that are late. One under whose right something is being created or claimed comes later.
 const LATE: &str = "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 FOR UPDATE SKIP LOCKED";
@@ -82,21 +84,35 @@ pub(super) struct Lease {
     given_up: bool,
 }
 
-/// Until when a lease is trusted, by the monotonic clock.
-struct Term {
-    begun: Instant,
-    /// In milliseconds from there on.
-    end: AtomicU64,
-}
+/// Until when a lease is trusted: in milliseconds of the clock that counts suspends.
+struct Term(AtomicU64);
 
 impl Term {
-    fn extend_to(&self, deadline: Instant) {
-        let end = deadline.saturating_duration_since(self.begun).as_millis();
-        self.end.store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Release);
+    fn new(end: Duration) -> Self {
+        let term = Term(AtomicU64::new(0));
+        term.extend_to(end);
+        term
+    }
+
+    fn extend_to(&self, end: Duration) {
+        self.0.store(u64::try_from(end.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     fn lasts(&self) -> bool {
-        self.begun.elapsed() < Duration::from_millis(self.end.load(Ordering::Acquire))
+        boottime::elapsed() < Duration::from_millis(self.0.load(Ordering::Acquire))
+    }
+}
+
+/// When something was sent, by the clock that timers go by and by the one that counts suspends.
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Instant,
+    elapsed: Duration,
+}
+
+impl Sent {
+    fn now() -> Self {
+        Sent { at: Instant::now(), elapsed: boottime::elapsed() }
     }
 }
 
@@ -111,7 +127,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     let explain = |fault| shared.db.explain(fault, "register this worker");
     let session = shared.db.connect_for_lease().await.map_err(explain)?;
     // Before it is sent: the database counts from later on.
-    let sent = Instant::now();
+    let sent = Sent::now();
     let registered = async {
         session.begin().await?;
         schema::check_floor(&session).await?;
@@ -130,7 +146,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
     shared.change_owners(|owners| _ = owners.insert(owner.cast_signed()));
     let (sender, lost) = watch::channel(false);
     let lease = shared.db.options.lease;
-    let term = Arc::new(Term { begun: sent, end: AtomicU64::new(milliseconds(lease - margin(lease)).cast_unsigned()) });
+    let term = Arc::new(Term::new(sent.elapsed + lease - margin(lease)));
     let renewal = tokio::spawn(renew(shared.clone(), owner, sent, term.clone(), sender));
     Ok(Lease { shared: shared.clone(), owner, lost, term, renewal, given_up: false })
 }
@@ -168,11 +184,11 @@ async fn take_over(shared: &Shared, session: &Session<'_>, adopt: &'static str, 
 }
 
 /// Renews a lease until it is lost.
-async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, lost: watch::Sender<bool>) {
+async fn renew(shared: Arc<Shared>, owner: u64, sent: Sent, term: Arc<Term>, lost: watch::Sender<bool>) {
     let lease = shared.db.options.lease;
     let (margin, interval) = (margin(lease), lease / 3);
-    let mut deadline = sent + lease - margin;
-    let mut next = sent + interval;
+    let mut deadline = sent.at + lease - margin;
+    let mut next = sent.at + interval;
     let mut reaping: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
@@ -187,9 +203,9 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
         };
         match renewed {
             Ok(Some(late)) => {
-                deadline = sent + lease - margin;
-                term.extend_to(deadline);
-                next = sent + interval;
+                deadline = sent.at + lease - margin;
+                term.extend_to(sent.elapsed + lease - margin);
+                next = sent.at + interval;
                 if late == 0 {
                     shared.interrupted.store(false, Ordering::Release);
                 } else if reaping.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -211,13 +227,13 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Instant, term: Arc<Term>, 
 
 /// Renews the lease, and if that is not answered soon, once more on another connection: one that has fallen silent must not
 /// cost it, and one that is merely slow must not be given up. When it was sent, and what came of it.
-async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Instant, Result<Option<i64>>) {
-    let (sent, mut first) = (Instant::now(), std::pin::pin!(renew_once(shared, owner)));
+async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Sent, Result<Option<i64>>) {
+    let (sent, mut first) = (Sent::now(), std::pin::pin!(renew_once(shared, owner)));
     if let Ok(renewed) = tokio::time::timeout(soon, &mut first).await {
         return (sent, renewed);
     }
     tracing::warn!("the lease of this worker could not be renewed yet; trying again on another connection");
-    let sent_again = Instant::now();
+    let sent_again = Sent::now();
     let again = async {
         loop {
             match renew_once(shared, owner).await {
@@ -238,11 +254,16 @@ async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     let session = shared.db.connect_for_lease().await?;
     // A renewal that is given up leaves its answer under way.
     session.spoil();
+    let sent = boottime::elapsed();
     let row =
         session.query_opt(RENEW, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
-    let late = row.map(|row| get::<i64>(&row, 0)).transpose()?;
+    let read = |row: &_| -> Result<(i64, SystemTime)> { Ok((get(row, 0)?, get(row, 1)?)) };
+    let answer = row.as_ref().map(read).transpose()?;
     session.keep();
-    Ok(late)
+    Ok(answer.map(|(late, server)| {
+        shared.db.clock.learn(sent, server);
+        late
+    }))
 }
 
 /// Takes the runs of workers that are late from them. What was locked for a moment is looked for again at once, and else

@@ -1,0 +1,421 @@
+//! Clocks that are set while something waits: an attempt, a backoff, a sleep in memory, one that has left it, one over a
+//! restart. And a clock that is paused.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use workflow_runtime::engine::{Environment, System};
+use workflow_runtime::{
+    Builder, Code, Engine, Error, Result, Run, Status, heartbeat, hook, sleep, sleep_until, step, timeout, workflow,
+};
+
+use crate::support::{Clocks, Lab, Place, recorded, soon};
+
+const SECOND: u64 = 1_000;
+const HOUR: u64 = 3_600_000;
+/// By how much the clock is set.
+const JUMPS: [i64; 2] = [2 * 3_600_000, -2 * 3_600_000];
+
+#[step]
+async fn note(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    Ok(())
+}
+
+#[step(retries = 0, timeout = "5s")]
+async fn bounded(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("bounded");
+    lab.pass_gate("bounded").await;
+    Ok(())
+}
+
+#[workflow]
+async fn attempts() -> Result<()> {
+    bounded().await
+}
+
+#[step(retries = 0, heartbeat = "5s")]
+async fn beating(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("beating");
+    lab.pass_gate("beat").await;
+    heartbeat();
+    lab.note("beaten");
+    lab.pass_gate("end").await;
+    Ok(())
+}
+
+#[workflow]
+async fn beats() -> Result<()> {
+    beating().await
+}
+
+#[step(retries = 1)]
+async fn fails_once(#[resource] lab: &Lab) -> Result<usize> {
+    match lab.note("fails once") {
+        1 => Err(Error::retry_after(Duration::from_millis(HOUR))),
+        execution => Ok(execution),
+    }
+}
+
+#[workflow]
+async fn retries() -> Result<usize> {
+    fails_once().await
+}
+
+#[workflow]
+async fn naps(milliseconds: u64, name: String) -> Result<()> {
+    sleep(Duration::from_millis(milliseconds)).await;
+    note(name).await
+}
+
+#[workflow]
+async fn bounds(milliseconds: u64, name: String) -> Result<()> {
+    let answer = timeout(Duration::from_millis(milliseconds), hook::<()>().token(name.clone())).await;
+    assert!(answer.is_err(), "nobody sends");
+    note(name).await
+}
+
+#[workflow]
+async fn waits_until(deadline: SystemTime, name: String) -> Result<()> {
+    sleep_until(deadline).await;
+    note(name).await
+}
+
+#[workflow]
+async fn takes(token: String) -> Result<u32> {
+    hook::<u32>().token(token).await
+}
+
+fn builder(place: &Place, lab: &Lab, clocks: &Clocks) -> Builder {
+    place.builder(lab).environment(Arc::new(clocks.clone())).replay_every_turn()
+}
+
+/// An engine on these clocks, that waits for the end of the one that was dropped before it.
+async fn open(place: &Place, lab: &Lab, clocks: &Clocks) -> Engine {
+    let store = place.store();
+    while store.acquire(1).await.expect("the store locks").is_none() {
+        tokio::task::yield_now().await;
+    }
+    builder(place, lab, clocks).open().await.expect("the engine opens")
+}
+
+/// Lets two seconds pass, in which the engine sees that the clock was set, and what is due after them.
+async fn settle(engine: &Engine, clocks: &Clocks) {
+    for _ in 0..2 {
+        let probe = engine.start(naps, (SECOND, "probe".into())).await.expect("it starts");
+        clocks.pass(SECOND);
+        soon(probe).await.expect("it ends");
+    }
+}
+
+/// Waits until no engine holds the run.
+async fn left(place: &Place, id: &str) {
+    let store = place.store();
+    soon(async {
+        while store.run(id).await.unwrap().unwrap().fence.owner != 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Lets time pass until something happens that does so without the clocks: by seconds, so that it is not missed.
+async fn pass_until<T>(clocks: &Clocks, what: impl IntoFuture<Output = T>) -> T {
+    let mut what = std::pin::pin!(what.into_future());
+    soon(async {
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut what => return output,
+                () = tokio::task::yield_now() => clocks.pass(SECOND),
+            }
+        }
+    })
+    .await
+}
+
+fn time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+on_each_store! {
+    async fn an_attempt_has_its_time_whatever_the_clock_is_set_to(place: Place) {
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = open(&place, &lab, &clocks).await;
+            let run = engine.start(attempts, ()).await.unwrap();
+            soon(lab.executed("bounded", 1)).await;
+            clocks.set_by(jump);
+            settle(&engine, &clocks).await;
+            lab.open_gate("bounded");
+            soon(run).await.expect("five seconds have not passed");
+            let lab = Lab::new();
+            engine.shutdown().await.unwrap();
+            let engine = open(&place, &lab, &clocks).await;
+            let run = engine.start(attempts, ()).await.unwrap();
+            soon(lab.executed("bounded", 1)).await;
+            clocks.set_by(-jump);
+            settle(&engine, &clocks).await;
+            clocks.pass(3 * SECOND);
+            assert_eq!(soon(run).await.unwrap_err().code(), Code::Timeout, "five seconds have passed");
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_heartbeat_is_waited_for_as_long_as_it_was_said(place: Place) {
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = open(&place, &lab, &clocks).await;
+            let run = engine.start(beats, ()).await.unwrap();
+            soon(lab.executed("beating", 1)).await;
+            clocks.set_by(jump);
+            settle(&engine, &clocks).await;
+            lab.open_gate("beat");
+            soon(lab.executed("beaten", 1)).await;
+            settle(&engine, &clocks).await;
+            assert_eq!(run.status().await.unwrap(), Status::Running);
+            clocks.pass(3 * SECOND);
+            assert_eq!(soon(run).await.unwrap_err().code(), Code::Timeout);
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn the_time_of_a_suspend_is_no_time_of_an_attempt(place: Place) {
+        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let engine = open(&place, &lab, &clocks).await;
+        let run = engine.start(attempts, ()).await.unwrap();
+        soon(lab.executed("bounded", 1)).await;
+        clocks.suspend(2 * HOUR);
+        settle(&engine, &clocks).await;
+        lab.open_gate("bounded");
+        soon(run).await.expect("five seconds of the machine have not passed");
+    }
+
+    async fn a_backoff_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = open(&place, &lab, &clocks).await;
+            let run = engine.start(retries, ()).await.unwrap();
+            recorded(&place, run.id(), r#""attempt":1"#).await;
+            settle(&engine, &clocks).await;
+            clocks.set_by(jump);
+            settle(&engine, &clocks).await;
+            assert_eq!(lab.count("fails once"), 1, "an hour has not passed");
+            clocks.pass(HOUR);
+            assert_eq!(soon(run).await.unwrap(), 2);
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_sleep_in_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = open(&place, &lab, &clocks).await;
+            let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
+            let bounded = engine.start(bounds, (HOUR, format!("bounded {jump}"))).await.unwrap();
+            clocks.set_by(jump);
+            settle(&engine, &clocks).await;
+            assert_eq!((lab.count("slept"), lab.count(&format!("bounded {jump}"))), (0, 0), "an hour has not passed");
+            clocks.pass(HOUR);
+            soon(sleeps).await.unwrap();
+            soon(bounded).await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_sleep_that_has_left_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = builder(&place, &lab, &clocks).evict_after(Duration::from_secs(1)).open().await.unwrap();
+            let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
+            settle(&engine, &clocks).await;
+            left(&place, sleeps.id()).await;
+            clocks.set_by(jump);
+            settle(&engine, &clocks).await;
+            settle(&engine, &clocks).await;
+            assert_eq!(lab.count("slept"), 0, "an hour has not passed");
+            clocks.pass(HOUR);
+            pass_until(&clocks, sleeps).await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn the_time_of_a_suspend_is_time_of_a_sleep(place: Place) {
+        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let engine = open(&place, &lab, &clocks).await;
+        let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
+        clocks.suspend(2 * HOUR);
+        settle(&engine, &clocks).await;
+        soon(sleeps).await.unwrap();
+    }
+
+    async fn after_a_restart_a_sleep_ends_by_the_clock_of_the_store(place: Place) {
+        let has_server = matches!(place, Place::Postgres(_));
+        for jump in JUMPS {
+            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let engine = open(&place, &lab, &clocks).await;
+            let id = format!("run {jump}");
+            drop(engine.start(naps, (HOUR, "slept".into())).id(&id).await.unwrap());
+            engine.shutdown().await.unwrap();
+            clocks.set_by(jump);
+            let engine = open(&place, &lab, &clocks).await;
+            let run: Run<()> = engine.get_run(&id);
+            if jump > 0 && !has_server {
+                soon(run).await.expect("its deadline has passed, as far as anybody knows");
+            } else {
+                settle(&engine, &clocks).await;
+                assert_eq!(lab.count("slept"), 0);
+                clocks.pass(HOUR);
+                settle(&engine, &clocks).await;
+                if !has_server {
+                    assert_eq!(lab.count("slept"), 0, "a clock that is two hours late comes to the deadline after three");
+                    clocks.pass(2 * HOUR);
+                }
+                pass_until(&clocks, run).await.unwrap();
+            }
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_time_of_day_is_waited_for_by_the_clock_of_the_store(place: Place) {
+        let has_server = matches!(place, Place::Postgres(_));
+        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let engine = open(&place, &lab, &clocks).await;
+        let run = engine.start(waits_until, (time(System.now() + HOUR), "noon".into())).await.unwrap();
+        settle(&engine, &clocks).await;
+        assert_eq!(lab.count("noon"), 0);
+        clocks.set_by(JUMPS[0]);
+        settle(&engine, &clocks).await;
+        if has_server {
+            assert_eq!(lab.count("noon"), 0, "the server's clock was not set");
+            clocks.pass(HOUR);
+        }
+        soon(run).await.unwrap();
+    }
+
+    async fn what_is_recorded_has_the_time_of_the_store(place: Place) {
+        let (lab, clocks) = (Lab::new(), Clocks::at(System.now() + 2 * HOUR));
+        let engine = open(&place, &lab, &clocks).await;
+        let run = engine.start(naps, (SECOND, "probe".into())).await.unwrap();
+        let ahead = run.info().await.unwrap().created_at.duration_since(SystemTime::now()).unwrap_or_default();
+        assert_eq!(ahead > Duration::from_millis(HOUR), !matches!(place, Place::Postgres(_)), "{ahead:?}");
+    }
+}
+
+/// What is held until a time that a worker with a wrong clock takes for past.
+async fn kept_for_an_hour(place: &Place) {
+    let (lab, clocks) = (Lab::new(), Clocks::at(System.now() + 2 * HOUR));
+    let right = place.builder(&lab).open().await.unwrap();
+    right.resume_hook("letter", &7).hold_for(Duration::from_millis(HOUR)).await.unwrap();
+    let wrong = open(place, &lab, &clocks).await;
+    // Until it has cleaned up at least once.
+    for _ in 0..100 {
+        settle(&wrong, &clocks).await;
+    }
+    let run = wrong.start(takes, "letter".to_owned()).await.unwrap();
+    assert_eq!(pass_until(&clocks, run).await.unwrap(), 7);
+}
+
+/// How many times something sleeps.
+struct Counting(AtomicUsize);
+
+impl Environment for Counting {
+    fn now(&self) -> u64 {
+        System.now()
+    }
+
+    fn monotonic(&self) -> u64 {
+        System.monotonic()
+    }
+
+    fn is_paused(&self) -> bool {
+        System.is_paused()
+    }
+
+    fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        System.sleep_until(time)
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        System.fill(bytes);
+    }
+}
+
+#[step(retries = 1, timeout = "30d", backoff = "30d..30d")]
+async fn never_ends(#[resource] lab: &Lab) -> Result<()> {
+    match lab.note("never ends") {
+        1 => std::future::pending().await,
+        _ => Ok(()),
+    }
+}
+
+#[workflow]
+async fn yearly(years: u64) -> Result<SystemTime> {
+    let begun = workflow_runtime::now();
+    for _ in 0..years {
+        sleep(Duration::from_secs(365 * 24 * 3600)).await;
+    }
+    never_ends().await?;
+    sleep_until(begun + Duration::from_secs(366 * 24 * 3600 * years)).await;
+    Ok(workflow_runtime::now())
+}
+
+case! {
+    #[postgres]
+    async fn a_worker_whose_clock_is_ahead_does_not_cut_a_sleep_short_that_it_takes_over() {
+        let (place, lab) = (Place::postgres(), Lab::new());
+        let right = place.builder(&lab).open().await.unwrap();
+        drop(right.start(naps, (60 * SECOND, "slept".into())).id("run").await.unwrap());
+        right.shutdown().await.unwrap();
+        let clocks = Clocks::at(System.now() + HOUR);
+        let ahead = open(&place, &lab, &clocks).await;
+        settle(&ahead, &clocks).await;
+        settle(&ahead, &clocks).await;
+        assert_eq!(lab.count("slept"), 0, "a minute has not passed");
+        clocks.pass(60 * SECOND);
+        pass_until(&clocks, ahead.get_run::<(), Error>("run")).await.unwrap();
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_worker_whose_clock_is_ahead_removes_no_payload_that_is_held() {
+        kept_for_an_hour(&Place::postgres()).await;
+    }
+}
+
+case! {
+    #[postgres]
+    async fn the_time_of_a_server_is_known_without_asking_for_it() {
+        let store = Place::postgres().store();
+        let time = time(store.server_time().expect("it was told when the store was opened"));
+        let now = SystemTime::now();
+        let apart = now.duration_since(time).or_else(|_| time.duration_since(now)).unwrap();
+        assert!(apart < Duration::from_secs(60), "it is this machine's: {apart:?}");
+        assert_eq!(Place::memory().store().server_time(), None);
+        assert_eq!(Place::sqlite().store().server_time(), None);
+    }
+}
+
+case! {
+    fn years_pass_at_once_on_a_paused_clock() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
+            let environment = Arc::new(Counting(AtomicUsize::new(0)));
+            let builder = Engine::builder().url("memory:").resource(Lab::new()).environment(environment.clone());
+            let engine = builder.open().await.unwrap();
+            let begun = System.now();
+            let ended = engine.start(yearly, 3).await.unwrap().await.unwrap();
+            assert!(ended >= time(begun + 3 * 366 * 24 * HOUR), "{ended:?}");
+            let sleeps = environment.0.load(Ordering::SeqCst);
+            assert!(sleeps < 20_000, "three years in steps of seconds are 95 million: {sleeps}");
+            // The engine's own environment does the same.
+            let engine = Engine::builder().url("memory:").resource(Lab::new()).open().await.unwrap();
+            engine.start(yearly, 1).await.unwrap().await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,151 @@
+//! The server's clock, as answers tell it that are given anyway.
+//!
+//! The server read its clock at some moment between the question and the answer: most likely in the middle, and wrong by half
+//! the round trip at the most. So the answer with the smallest round trip says it best, until it is so old that the two clocks
+//! may have drifted apart by more.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::db::{Session, args};
+use super::fault::Result;
+use super::read::get;
+use crate::boottime;
+
+/// How fast two clocks drift apart at the most: by one part in so many.
+const DRIFT: u32 = 5_000;
+/// After which nothing was heard for so long that the server is asked. A worker's renewals come much more often.
+const STALE: Duration = Duration::from_secs(60);
+
+const ASK: &str = "SELECT clock_timestamp()";
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    /// By the local clock that counts suspends: the middle between the question and the answer.
+    at: Duration,
+    /// The server's time then, since 1970.
+    server: Duration,
+    round_trip: Duration,
+}
+
+impl Sample {
+    /// The server's time now, and by how much it may be wrong.
+    fn at(&self, now: Duration) -> (Duration, Duration) {
+        let age = now.saturating_sub(self.at);
+        (self.server + age, self.round_trip / 2 + age / DRIFT)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    best: Option<Sample>,
+    last: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ServerClock(Mutex<Heard>);
+
+impl ServerClock {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server's time in milliseconds since 1970, if it is known.
+    pub fn now(&self) -> Option<u64> {
+        let best = self.heard().best?;
+        let (server, _) = best.at(boottime::elapsed());
+        u64::try_from(server.as_millis()).ok()
+    }
+
+    /// Learns what the server's clock showed between `sent`, by [`boottime::elapsed`], and now.
+    pub fn learn(&self, sent: Duration, server: SystemTime) {
+        self.learn_at(sent, boottime::elapsed(), server);
+    }
+
+    fn learn_at(&self, sent: Duration, answered: Duration, server: SystemTime) {
+        let Ok(server) = server.duration_since(UNIX_EPOCH) else { return };
+        let round_trip = answered.saturating_sub(sent);
+        let new = Sample { at: sent + round_trip / 2, server, round_trip };
+        let mut heard = self.heard();
+        heard.last = answered;
+        let better = heard.best.is_none_or(|best| {
+            let ((known, doubt), (said, new_doubt)) = (best.at(answered), new.at(answered));
+            // Both cannot be right: the server's clock was set, or it is another server.
+            new_doubt <= doubt || known.abs_diff(said) > doubt + new_doubt
+        });
+        if better {
+            heard.best = Some(new);
+        }
+    }
+
+    /// Asks the server, if nothing was heard of its clock for long: by who holds no lease, and writes.
+    pub async fn refresh(&self, session: &Session<'_>) -> Result<()> {
+        if boottime::elapsed().saturating_sub(self.heard().last) < STALE {
+            return Ok(());
+        }
+        self.ask(session).await
+    }
+
+    pub async fn ask(&self, session: &Session<'_>) -> Result<()> {
+        let sent = boottime::elapsed();
+        if let Some(row) = session.query_opt(ASK, args![]).await? {
+            self.learn(sent, get(&row, 0)?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: u64 = 1_700_000_000_000;
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn known(clock: &ServerClock, now: u64) -> u64 {
+        clock.heard().best.unwrap().at(ms(now)).0.as_millis() as u64
+    }
+
+    fn learn(clock: &ServerClock, sent: u64, answered: u64, server: u64) {
+        clock.learn_at(ms(sent), ms(answered), UNIX_EPOCH + ms(server));
+    }
+
+    #[test]
+    fn the_server_is_believed_to_have_answered_in_the_middle() {
+        let clock = ServerClock::default();
+        learn(&clock, 1_000, 1_200, SERVER);
+        assert_eq!(known(&clock, 1_100), SERVER);
+        assert_eq!(known(&clock, 2_100), SERVER + 1_000);
+    }
+
+    #[test]
+    fn the_smallest_round_trip_wins() {
+        let clock = ServerClock::default();
+        learn(&clock, 1_000, 1_010, SERVER);
+        learn(&clock, 2_000, 2_500, SERVER + 1_100);
+        assert_eq!(known(&clock, 3_005), SERVER + 2_000, "a slow answer says less");
+        learn(&clock, 3_000, 3_002, SERVER + 1_997);
+        assert_eq!(known(&clock, 3_001), SERVER + 1_997);
+    }
+
+    #[test]
+    fn an_old_sample_gives_way() {
+        let clock = ServerClock::default();
+        learn(&clock, 1_000, 1_010, SERVER);
+        learn(&clock, 1_001_000, 1_001_100, SERVER + 1_000_060);
+        assert_eq!(known(&clock, 1_001_050), SERVER + 1_000_060, "two clocks drift by 200 ms in so long a time");
+    }
+
+    #[test]
+    fn a_clock_of_the_server_that_was_set_is_followed_at_once() {
+        let clock = ServerClock::default();
+        learn(&clock, 1_000, 1_002, SERVER);
+        learn(&clock, 2_000, 2_500, SERVER + 7_200_000);
+        assert_eq!(known(&clock, 2_250), SERVER + 7_200_000);
+        learn(&clock, 3_000, 3_500, SERVER);
+        assert_eq!(known(&clock, 3_250), SERVER);
+    }
+}
