@@ -1,6 +1,5 @@
 //! Runs that wait leave memory, and come back.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
