@@ -104,11 +104,14 @@ impl Clock {
     /// Resolves once store time is `time`, at once if it is.
     pub async fn sleep_until(&self, time: u64) {
         loop {
+            // First: time that passes after it makes the next look come too early, and none too late.
+            let monotonic = self.environment.monotonic();
             let left = time.saturating_sub(self.now());
             if left == 0 {
                 return;
             }
-            self.environment.sleep(Duration::from_millis(left).min(self.check_interval())).await;
+            let wait = left.min(milliseconds(self.check_interval()));
+            self.environment.sleep_until(monotonic.saturating_add(wait)).await;
         }
     }
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -84,22 +83,26 @@ impl Timers {
         drop(wheels);
     }
 
-    /// What is due, and how long nothing else is, in milliseconds.
-    fn due(&self, engine: &Inner) -> (Vec<(Key, Of)>, Option<u64>) {
+    /// What is due, and the monotonic time at which to look again.
+    fn due(&self, engine: &Inner) -> (Vec<(Key, Of)>, u64) {
         let clock = &engine.clock;
         let mut wheels = self.wheels();
         let Wheels { store, elapsed, monotonic } = &mut *wheels;
-        let (mut due, mut next) = (Vec::new(), None);
-        let times = [clock.now(), clock.elapsed(), clock.monotonic()];
+        // Not longer at once, so that a clock that was set, and a suspend, are noticed.
+        let check = u64::try_from(clock.check_interval().as_millis()).unwrap_or(u64::MAX);
+        // First: time that passes after it makes the next look come too early, and none too late.
+        let monotonic_now = clock.monotonic();
+        let (mut due, mut wait) = (Vec::new(), check);
+        let times = [clock.now(), clock.elapsed(), monotonic_now];
         for (armed, now) in [store, elapsed, monotonic].into_iter().zip(times) {
             let later = armed.split_off(&(now.saturating_add(1), RunKey::MIN, 0));
             due.extend(std::mem::replace(armed, later));
             let left = armed.first_key_value().map(|((at, ..), _)| at.saturating_sub(now));
-            next = next.into_iter().chain(left).min();
+            wait = left.unwrap_or(wait).min(wait);
         }
         // As of their recorded times, whichever clock they went by.
         due.sort_by_key(|((_, run, op), (_, at))| (*at, *run, *op));
-        (due, next)
+        (due, monotonic_now.saturating_add(wait))
     }
 }
 
@@ -111,13 +114,10 @@ pub(super) async fn run(engine: Arc<Inner>) {
             let what = if op == IDLE { What::Idle } else { What::Due { op } };
             live.post(&engine, [Arrival { at, what }]);
         }
-        // Not longer at once, so that a clock that was set, and a suspend, are noticed.
-        let check = engine.clock.check_interval();
-        let wait = next.map_or(check, |left| check.min(Duration::from_millis(left)));
         tokio::select! {
             biased;
             () = engine.stopped.cancelled() => return,
-            () = engine.environment.sleep(wait) => {}
+            () = engine.environment.sleep_until(next) => {}
             () = engine.timers.earlier.notified() => {}
         }
     }
