@@ -85,11 +85,14 @@ pub enum Code {
     InvalidCursor,
     /// The URL of a store that cannot be used.
     InvalidUrl,
-    /// A stored row is damaged or of an unknown format.
+    /// A stored row is damaged.
     Damaged,
+    /// A stored row was written by a newer build, in a format that this one does not know. A run that has one waits for such
+    /// a build, stuck.
+    NewerFormat,
     /// The store could not do it: full, read-only, locked, unreachable, no database.
     Store,
-    /// The store belongs to a newer version of this library.
+    /// The store belongs to a newer version of this library, which has changed its tables so that this one cannot use them.
     NewerStore,
     /// It is not known whether the write took place.
     InDoubt,
@@ -141,6 +144,7 @@ impl Code {
             Code::InvalidCursor => "invalid_cursor",
             Code::InvalidUrl => "invalid_url",
             Code::Damaged => "damaged",
+            Code::NewerFormat => "newer_format",
             Code::Store => "store",
             Code::NewerStore => "newer_store",
             Code::InDoubt => "in_doubt",

@@ -5,6 +5,7 @@
 
 mod core;
 mod event;
+mod format;
 mod journal;
 mod operation;
 mod shared;
@@ -13,8 +14,9 @@ mod waker;
 
 pub(crate) use self::core::{Core, panic_text};
 pub(crate) use self::event::Class;
+pub(crate) use self::format::Encoded;
 pub(crate) use self::journal::{
-    Carried, Command, Delivery, End, Event, FORMAT, Inherited, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Carried, Command, Delivery, End, Event, Inherited, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,

@@ -135,7 +135,13 @@ async fn a_row_of_an_unknown_format_parks_its_run_alone() {
     damage(
         "format",
         of_victim!("UPDATE journal SET format = 99 WHERE idx = 1"),
-        &["row 1 of the run's journal", "another version of the format", "expected: 1", "found: 99", "a newer one"],
+        &[
+            "row 1 of the run's journal",
+            "a newer build has written",
+            "expected: a format up to 1",
+            "format 99",
+            "a newer one",
+        ],
     )
     .await;
 }

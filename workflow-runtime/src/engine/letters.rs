@@ -18,7 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
 use crate::names::{self, TOKEN};
 use crate::registry;
-use crate::replay::{End, Event, FORMAT};
+use crate::replay::{Encoded, End, Event};
 use crate::resume::{HookInfo, ResumeHook};
 use crate::store::{
     About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Letter, NEVER, Open, Post, PostAnswer, RunKey,
@@ -121,8 +121,8 @@ fn key_reused(token: &str, key: &str) -> Error {
 
 /// An event as a letter.
 pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Letter> {
-    let body = event.encode()?;
-    Ok(Letter { dedupe, arrived_at, format: FORMAT, checksum: crc32fast::hash(&body), body: body.into() })
+    let Encoded { format, checksum, body } = event.encode()?;
+    Ok(Letter { dedupe, arrived_at, format, checksum, body: body.into() })
 }
 
 /// A token that a run opens before it has come to the hook.

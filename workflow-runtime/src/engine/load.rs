@@ -17,8 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
 use crate::registry::{WorkflowDefinition, registry};
 use crate::replay::{
-    Action, Core, Delivery, End, Event, FORMAT, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
-    panic_text,
+    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback, panic_text,
 };
 use crate::store::{
     About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Status, Turn,
@@ -386,8 +385,8 @@ async fn open_operations(
                     outstanding(&mut open, &turn);
                     owes_rollback(&mut owed, &turn);
                 }
-                // Another version can read it, and may have to undo what it says.
-                Err(error) if row.format != FORMAT => return Err(error),
+                // Another build can read it, and may have to undo what it says.
+                Err(error) if error.code() == Code::NewerFormat => return Err(error),
                 Err(_) => {}
             }
         }

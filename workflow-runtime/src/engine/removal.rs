@@ -13,7 +13,7 @@ use super::queries::not_found;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
-use crate::replay::{Delivery, End, Event, FORMAT, TurnRecord};
+use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
     Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Failed, Letter, NEVER, Request, RunKey, Write,
 };
@@ -55,8 +55,8 @@ impl Inner {
         let at = self.clock.now();
         let (event, end) = (Event::Cancel { reason: FAREWELL.into() }, Some(End::Cancelled(FAREWELL.into())));
         let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, end };
-        let body = TurnRecord { deliveries: vec![delivery] }.encode()?;
-        Ok(Letter { dedupe: None, arrived_at: at, format: FORMAT, checksum: crc32fast::hash(&body), body: body.into() })
+        let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
+        Ok(Letter { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
     }
 
     /// Up to which run those of each status are not kept any longer.

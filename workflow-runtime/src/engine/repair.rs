@@ -16,7 +16,7 @@ use crate::history::Teller;
 use crate::limits::JOURNAL_PAGE_ROWS;
 use crate::names;
 use crate::registry::hex;
-use crate::replay::{Carried, Class, Command, Delivery, End, Event, FORMAT, Identity, Suspension, TurnRecord};
+use crate::replay::{Carried, Class, Command, Delivery, Encoded, End, Event, Identity, Suspension, TurnRecord};
 use crate::store::{
     CreateAnswer, Effects, Failed, First, JournalRow, Letter, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow,
     Status, UnstickRun, UnstickRunAnswer,
@@ -334,9 +334,8 @@ impl Inner {
         let mut rows: Vec<JournalRow> = Vec::new();
         let mut turn: Option<(u64, TurnRecord)> = None;
         let mut push = |record: TurnRecord| -> Result<()> {
-            let body = record.encode()?;
-            let (index, checksum) = (rows.len() as u64, crc32fast::hash(&body));
-            rows.push(JournalRow { index, turn: self.random.number(), format: FORMAT, checksum, body: body.into() });
+            let (index, Encoded { format, checksum, body }) = (rows.len() as u64, record.encode()?);
+            rows.push(JournalRow { index, turn: self.random.number(), format, checksum, body: body.into() });
             Ok(())
         };
         for (row, mut delivery) in kept {

@@ -17,7 +17,7 @@ use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry;
-use crate::replay::{Action, Chunk, Command, Effects, End, Event, FORMAT, Heir, Kind, TurnRecord, panic_text};
+use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord, panic_text};
 use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Status, Turn, TurnAnswer};
 
 /// Takes turns until nothing is left in the mailbox.
@@ -407,7 +407,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
 
 /// The journal's row for what was delivered.
 pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Result<JournalRow, Error> {
-    let body = record.encode()?;
+    let Encoded { format, checksum, body } = record.encode()?;
     if body.len() > ROW_BYTES_MAX {
         return Err(Error::coded(
             Code::Limit,
@@ -417,13 +417,7 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
         .found(format!("{} bytes", body.len()))
         .help("start fewer steps at once, or pass them the address of the data instead of the data"));
     }
-    Ok(JournalRow {
-        index,
-        turn: engine.random.number(),
-        format: FORMAT,
-        checksum: crc32fast::hash(&body),
-        body: body.into(),
-    })
+    Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body: body.into() })
 }
 
 /// Commits a turn, however long that takes: it is sent again, unchanged, until the store takes it. Nothing if the

@@ -10,9 +10,6 @@ use crate::codec::{Payload, Recode, excerpt};
 use crate::error::{Code, Error};
 use crate::trace::Trace;
 
-/// The version of the format below, stored beside each row.
-pub(crate) const FORMAT: u32 = 1;
-
 /// One turn: a row of the journal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct TurnRecord {
@@ -303,16 +300,6 @@ impl Command {
     }
 }
 
-impl TurnRecord {
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        encode(self)
-    }
-
-    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
-        decode(format, checksum, body)
-    }
-}
-
 impl Event {
     /// How large what it brings is.
     pub fn bytes(&self) -> usize {
@@ -331,44 +318,6 @@ impl Event {
             Event::Timer { .. } | Event::Woken { .. } | Event::WakeUp | Event::Reopened { .. } => 0,
         }
     }
-
-    pub fn encode(&self) -> Result<Vec<u8>, Error> {
-        encode(self)
-    }
-
-    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
-        decode(format, checksum, body)
-    }
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    // Enough for a step with a small result: it need not grow.
-    let mut row = Vec::with_capacity(256);
-    serde_json::to_writer(&mut row, value)
-        .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))?;
-    Ok(row)
-}
-
-fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8]) -> Result<T, Error> {
-    if format != FORMAT {
-        return Err(Error::coded(Code::Damaged, "the row is of another version of the format")
-            .expected(FORMAT)
-            .found(format)
-            .help("run the version of the program that wrote it, or a newer one"));
-    }
-    let found = crc32fast::hash(body);
-    if found != checksum {
-        return Err(Error::coded(Code::Damaged, "the row's checksum is wrong: it was changed after it was written")
-            .expected(format!("{checksum:08x}"))
-            .found(format!("{found:08x}"))
-            .help("restore the row, or the database, from a backup"));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        Error::coded(Code::Damaged, "the row does not decode")
-            .because(error)
-            .found(excerpt(&String::from_utf8_lossy(body)))
-            .help("restore the row, or the database, from a backup")
-    })
 }
 
 /// An operation without a result.

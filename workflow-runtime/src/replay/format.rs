@@ -1,0 +1,156 @@
+//! The formats of stored rows: the turns of a journal and the events of an inbox.
+//!
+//! A row is JSON with the number of its format and a checksum beside it. Its format is the lowest that can hold what is in
+//! the row, so a build reads everything that a newer one has written without using anything new. What a build does not know:
+//!
+//! - A row of a higher format was written by a newer build. Nothing is wrong with it; its run waits for such a build.
+//! - A row of a known format that does not decode is damaged.
+//!
+//! So every variant of [`Event`], [`Command`] and [`End`] has the number of the format that brought it. A new variant gets a
+//! new number, and so does a row with a new field that changes what the row means: a build that does not know the field
+//! would read over it.
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Command, Delivery, End, Event, TurnRecord};
+use crate::codec::excerpt;
+use crate::error::{Code, Error};
+
+/// The highest format that this build knows.
+const NEWEST: u32 = 1;
+
+/// A row as it is stored.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub format: u32,
+    /// CRC-32 of the body, in every format.
+    pub checksum: u32,
+    pub body: Vec<u8>,
+}
+
+impl TurnRecord {
+    pub fn encode(&self) -> Result<Encoded, Error> {
+        encode(self, self.deliveries.iter().map(delivery).max().unwrap_or(1))
+    }
+
+    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
+        decode(format, checksum, body)
+    }
+}
+
+impl Event {
+    pub fn encode(&self) -> Result<Encoded, Error> {
+        encode(self, event(self))
+    }
+
+    pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
+        decode(format, checksum, body)
+    }
+}
+
+fn delivery(delivery: &Delivery) -> u32 {
+    let ends = delivery.unwinds.iter().chain(&delivery.end).map(end);
+    ends.chain(delivery.commands.iter().map(command)).fold(event(&delivery.event), u32::max)
+}
+
+fn event(event: &Event) -> u32 {
+    match event {
+        Event::Ended { end: of, .. } => end(of),
+        Event::Started { .. }
+        | Event::Completed { .. }
+        | Event::Failed { .. }
+        | Event::Attempt { .. }
+        | Event::Suspended { .. }
+        | Event::Finished { .. }
+        | Event::Timer { .. }
+        | Event::Woken { .. }
+        | Event::WakeUp
+        | Event::Payload { .. }
+        | Event::Conflict { .. }
+        | Event::Cancel { .. }
+        | Event::Reopened { .. } => 1,
+    }
+}
+
+fn command(command: &Command) -> u32 {
+    match command {
+        Command::Step { .. }
+        | Command::Timer { .. }
+        | Command::Hook { .. }
+        | Command::Child { .. }
+        | Command::Watch { .. }
+        | Command::State { .. }
+        | Command::Attribute { .. }
+        | Command::Suggested
+        | Command::Cancel { .. }
+        | Command::Write { .. }
+        | Command::CloseStream { .. } => 1,
+    }
+}
+
+fn end(end: &End) -> u32 {
+    match end {
+        End::Completed(_) | End::Failed(_) | End::Cancelled(_) | End::Continued(_) => 1,
+    }
+}
+
+fn encode<T: Serialize>(value: &T, format: u32) -> Result<Encoded, Error> {
+    // Enough for a step with a small result: it need not grow.
+    let mut body = Vec::with_capacity(256);
+    serde_json::to_writer(&mut body, value)
+        .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))?;
+    Ok(Encoded { format, checksum: crc32fast::hash(&body), body })
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8]) -> Result<T, Error> {
+    let found = crc32fast::hash(body);
+    if found != checksum {
+        return Err(Error::coded(Code::Damaged, "the row's checksum is wrong: it was changed after it was written")
+            .expected(format!("{checksum:08x}"))
+            .found(format!("{found:08x}"))
+            .help("restore the row, or the database, from a backup"));
+    }
+    if format > NEWEST {
+        return Err(Error::coded(
+            Code::NewerFormat,
+            "a newer build has written the row, in a format that this one does not know",
+        )
+        .expected(format!("a format up to {NEWEST}"))
+        .found(format!("format {format}"))
+        .help("run the build that wrote it, or a newer one: the run goes on there by itself"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Error::coded(Code::Damaged, "the row does not decode")
+            .because(error)
+            .found(excerpt(&String::from_utf8_lossy(body)))
+            .help("restore the row, or the database, from a backup")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(at: u64) -> TurnRecord {
+        let event = Event::Timer { op: 1 };
+        let command = Command::Timer { op: 2, until: at };
+        TurnRecord { deliveries: vec![Delivery { at, event, commands: vec![command], unwinds: None, end: None }] }
+    }
+
+    #[test]
+    fn a_row_that_uses_nothing_new_is_of_the_first_format() {
+        assert_eq!(started(1).encode().unwrap().format, 1);
+        assert_eq!(Event::WakeUp.encode().unwrap().format, 1);
+    }
+
+    #[test]
+    fn what_is_unknown_in_a_known_format_is_damaged_and_a_newer_format_is_not() {
+        let body = br#"{"dreamt":{"op":1}}"#;
+        let decoded = |format| Event::decode(format, crc32fast::hash(body), body).unwrap_err();
+        assert_eq!(decoded(1).code(), Code::Damaged);
+        let newer = decoded(NEWEST + 1);
+        assert_eq!(newer.code(), Code::NewerFormat);
+        assert!(!format!("{newer:?}").contains("backup"), "{newer:?}");
+        assert_eq!(Event::decode(NEWEST + 1, 0, body).unwrap_err().code(), Code::Damaged, "its checksum is wrong");
+    }
+}
