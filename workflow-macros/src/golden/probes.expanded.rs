@@ -20,6 +20,7 @@ fn probes(
                 file: ::core::file!(),
                 line: ::core::line!(),
                 fingerprint: "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
+                test: ::core::cfg!(test),
             },
             &[],
         )
@@ -63,9 +64,14 @@ fn probes(
         ::workflow_runtime::__private::v1::argument::<HashMap<u64, u64>>();
         ::workflow_runtime::__private::v1::argument::<Instant>();
     };
-    #[allow(clippy::too_many_arguments)]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        clippy::unnecessary_wraps,
+        clippy::unused_async
+    )]
     async fn __body(orders: HashMap<u64, u64>, start: Instant) -> Result<()> {
-        #[allow(unused_imports)]
+        #[allow(unused_imports, clippy::items_after_statements)]
         use ::workflow_runtime::__private::v1::Pass as _;
         let a = (::workflow_runtime::__private::v1::SameClock(
                 ::workflow_runtime::__private::v1::SameClock(
