@@ -28,6 +28,7 @@ async fn rolls_imported_dice() -> Result<u32> {
     number(random()).await
 }
 
+#[allow(clippy::unnecessary_literal_unwrap, reason = "only the function that is passed on matters")]
 #[workflow]
 async fn passes_dice_on() -> Result<u32> {
     number(Option::None.unwrap_or_else(dice::random)).await

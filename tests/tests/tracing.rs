@@ -139,6 +139,7 @@ impl Drop for Refund {
 }
 
 /// Lines that throw operations away, in a helper and in a destructor too.
+#[allow(clippy::suspicious_map, reason = "this is the mistake")]
 #[workflow]
 async fn throws_away(orders: u64) -> Result<usize> {
     drop(charge(1));

@@ -244,7 +244,7 @@ on_each_store! {
     async fn a_workflow_that_a_step_starts_is_no_part_of_that_step(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let key = uuid::Uuid::new_v4().to_string();
-        let tracing = TracingOptions::new().trace_id(&"7".repeat(32));
+        let tracing = TracingOptions::new().trace_id("7".repeat(32));
         let seen = engine.start(starts_inside, key.clone()).tracing(tracing).await.unwrap().await.unwrap();
         assert_eq!(seen, (false, None, false, Some("inner".into())));
         // The step is over: its own token would be cancelled.

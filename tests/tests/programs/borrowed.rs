@@ -47,6 +47,7 @@ pub async fn finished_with_a_borrowed_value(name: String) -> Result<String> {
 }
 
 /// Compiles, that is all: nobody resumes it here.
+#[allow(dead_code)]
 #[workflow]
 pub async fn suspended_with_any_value(name: String) -> Result<()> {
     let _: u32 = suspend("a text").label("one").await?;

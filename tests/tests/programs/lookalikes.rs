@@ -114,6 +114,7 @@ async fn prices() -> Result<HashMap<u64, Vec<i64>>> {
     Ok(HashMap::from([(1, vec![1, 2]), (2, vec![3])]))
 }
 
+#[allow(clippy::for_kv_map, reason = "another way to loop over a map")]
 #[workflow]
 pub async fn loops_over_what_is_returned_in_order() -> Result<i64> {
     let mut sum = 0;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use workflow_harness::postgres::{Cluster, url};
 use workflow_runtime::Code;
-use workflow_runtime::store::{ClaimAnswer, CreateAnswer, Post, PostgresOptions, PostgresStore, Store, Turn, Write};
+use workflow_runtime::store::{CreateAnswer, Post, PostgresOptions, PostgresStore, Store, Turn, Write};
 
 use crate::fixture::*;
 

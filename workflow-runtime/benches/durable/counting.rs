@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, Ended, Failed, Filter, First, InboxRow, JournalRow,
-    Notice, OpenTokens, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, Write,
+    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, DeliveryRow, Ended, Failed, Filter, First, InboxRow,
+    JournalRow, Notice, OpenTokens, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick,
+    Write,
 };
 
 /// Delegates to another store, and counts.
@@ -183,6 +184,15 @@ impl<S: Store> Store for Counting<S> {
 
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>> {
         self.store.open_tokens(run)
+    }
+
+    fn delivery<'a>(
+        &'a self,
+        token: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>> {
+        self.store.delivery(token, key, now)
     }
 
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>> {
