@@ -63,7 +63,16 @@ impl Log {
     ///
     /// If no step of a run does.
     pub fn note(&self) -> u32 {
-        self.note_as(self.life.clone())
+        self.note_as(self.life.clone(), None)
+    }
+
+    /// Notes the attempt that calls this, of a run that may have been retried and is in this generation: its number.
+    ///
+    /// # Panics
+    ///
+    /// If no step of a run does.
+    pub fn note_in(&self, generation: u64) -> u32 {
+        self.note_as(self.life.clone(), Some(generation))
     }
 
     /// Notes the attempt that calls this under a name that no other has: the name.
@@ -73,21 +82,22 @@ impl Log {
     /// If no step of a run does.
     pub fn sign(&self) -> String {
         let token = format!("{}#{}", self.life, self.tokens.fetch_add(1, Ordering::Relaxed));
-        self.note_as(token.clone());
+        self.note_as(token.clone(), None);
         token
     }
 
-    fn note_as(&self, life: String) -> u32 {
+    /// A run that is never retried is in the generation that its keys have.
+    fn note_as(&self, life: String, generation: Option<u64>) -> u32 {
         let info = step_info().expect("a step of a run notes it");
-        let mut parts = info.idempotency_key.rsplitn(3, '/');
-        let (Some(op), Some(generation), Some(run)) = (parts.next(), parts.next(), parts.next()) else {
-            panic!("the key is run, generation and operation");
+        let mut parts = info.idempotency_key.rsplitn(4, '/');
+        let (Some(op), Some(_unwindings), Some(of_key)) = (parts.next(), parts.next(), parts.next()) else {
+            panic!("the key is run, generation, unwindings and operation");
         };
         let number = |text: &str| text.parse::<u64>().expect("a number");
         let execution = Execution {
             life,
-            run: run.to_owned(),
-            op: operation(number(generation), number(op)),
+            run: info.run,
+            op: operation(generation.unwrap_or_else(|| number(of_key)), number(op)),
             attempt: info.attempt,
             step: info.step.rsplit("::").next().unwrap_or_default().to_owned(),
         };

@@ -66,7 +66,9 @@ pub(crate) use self::end::{Finished, awaits_itself};
 pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
 pub(crate) use self::repair::At;
-pub(crate) use self::scope::{InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, suspend};
+pub(crate) use self::scope::{
+    InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call, suspend,
+};
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::suspended::Which;

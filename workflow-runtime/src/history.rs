@@ -57,7 +57,8 @@ pub enum RunEventKind {
         step: String,
         /// The name of the call, if it was given one.
         name: Option<String>,
-        /// The arguments, as an array.
+        /// The arguments, as `start` takes those of a workflow: `null` for none, the argument itself where there is one, an
+        /// array where there are several.
         input: Value,
         /// The id of the run that executes it, if it is executed for a queue.
         run: Option<String>,
@@ -238,6 +239,14 @@ pub enum Ending {
 fn value(payload: &Payload) -> Result<Value, Error> {
     serde_json::from_str(payload.as_str())
         .map_err(|error| Error::coded(Code::Damaged, "a value of the journal is no JSON").because(error))
+}
+
+/// The arguments of a step, whose journal always has an array, as those of a workflow are told.
+pub(crate) fn arguments(args: Value) -> Value {
+    match args {
+        Value::Array(mut args) if args.len() == 1 => args.remove(0),
+        args => args,
+    }
 }
 
 impl Ending {

@@ -107,6 +107,7 @@ mod history;
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
 mod invocation;
+mod keys;
 mod limits;
 mod names;
 mod outcome;

@@ -2,6 +2,7 @@
 
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
+use crate::keys::RESERVED;
 use crate::limits::NAME_BYTES_MAX;
 
 /// What the token of a hook is called.
@@ -18,5 +19,27 @@ pub(crate) fn check(what: &str, name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::coded(Code::InvalidName, format!("{:?} cannot be {what}: {wrong}", excerpt(name))))
+    Err(refused(what, name, &wrong))
+}
+
+/// [`check`] for what must not be taken for a name that the engine makes.
+pub(crate) fn check_own(what: &str, name: &str) -> Result<()> {
+    check(what, name)?;
+    not_reserved(what, name)
+}
+
+/// Refuses a name that begins like one that the engine makes.
+pub(crate) fn not_reserved(what: &str, name: &str) -> Result<()> {
+    match RESERVED.into_iter().find(|prefix| name.starts_with(prefix)) {
+        None => Ok(()),
+        Some(prefix) => {
+            let reserved = RESERVED.map(|prefix| format!("`{prefix}`")).join(", ");
+            Err(refused(what, name, &format!("the prefix `{prefix}` is reserved"))
+                .help(format!("use another name: one that begins with none of {reserved}")))
+        }
+    }
+}
+
+fn refused(what: &str, name: &str, wrong: &str) -> Error {
+    Error::coded(Code::InvalidName, format!("{:?} cannot be {what}: {wrong}", excerpt(name)))
 }

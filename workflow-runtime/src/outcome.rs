@@ -24,7 +24,8 @@ pub struct Outcome<T, E> {
     pub status: Status,
     /// What awaiting the run gives.
     pub result: Result<T, E>,
-    /// The arguments of its workflow.
+    /// The arguments of its workflow, as [`start`](crate::start()) takes them: `null` for none, the argument itself where there
+    /// is one, an array where there are several. Those of [its steps](StepOutcome::input) are told in the same way.
     pub input: Value,
     /// Its steps and the children that it has called, in the order in which they were called, over all generations.
     pub steps: Vec<StepOutcome>,

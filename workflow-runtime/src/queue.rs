@@ -12,20 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Described;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error};
+pub(crate) use crate::keys::{parse_queue_workflow as parse_id, queue_workflow as workflow_id};
 use crate::registry::{Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, registry};
 use crate::replay::{ChildRequest, Completion, Identity, Kind, Operation, Origin, Place, StepRequest};
-
-const PREFIX: &str = "queue:";
-
-/// The id of the workflow that executes a step of a queue.
-pub(crate) fn workflow_id(queue: &str, step: &str) -> String {
-    format!("{PREFIX}{queue}/{step}")
-}
-
-/// The queue and the step of the workflow with this id, if it executes a step of a queue.
-pub(crate) fn parse_id(workflow: &str) -> Option<(&str, &str)> {
-    workflow.strip_prefix(PREFIX)?.split_once('/')
-}
 
 /// The workflow that executes a step, if that is done by the workers of a queue. Made once for each such step.
 pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinition> {
@@ -70,6 +59,7 @@ pub(crate) fn request(
     step: &StepRequest,
     run: &Identity,
     op: u64,
+    key: String,
 ) -> Result<ChildRequest, Error> {
     let call = Call {
         step: step.definition.source.id.to_owned(),
@@ -77,7 +67,7 @@ pub(crate) fn request(
         policy: step.policy.as_ref().clone(),
         name: step.name.as_deref().map(str::to_owned),
         run: run.run.to_string(),
-        key: run.key(op),
+        key,
         undoable: step.rollback.is_some(),
         place: (run.generation, op),
     };

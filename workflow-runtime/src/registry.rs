@@ -17,6 +17,7 @@ use crate::catalog::{self, Described};
 use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::limits;
+use crate::names;
 use crate::queue;
 use crate::replay::panic_text;
 use crate::resources::{Requirement, Resources};
@@ -226,6 +227,10 @@ pub struct StepDefinition {
     /// Turns an error of the engine's into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
     pub(crate) recode_args: Recode,
+    /// Whether a payload is its arguments.
+    pub(crate) check_args: fn(&Payload) -> Result<(), Error>,
+    /// The type of its arguments, for an error message.
+    pub(crate) args_name: fn() -> &'static str,
     /// Whether another step has the id, looked up once.
     unique: OnceLock<Result<(), Error>>,
 }
@@ -243,6 +248,11 @@ impl StepDefinition {
             execute: execute::<S>,
             adopt: adopt::<<S::Output as Fallible>::Err>,
             recode_args: codec::recode::<S::Args>,
+            check_args: |args| {
+                let fits = || codec::decode::<S::Args>("the step's arguments", args).map(drop);
+                caught("the type of an argument", fits).and_then(|fits| fits)
+            },
+            args_name: std::any::type_name::<S::Args>,
             unique: OnceLock::new(),
         }
     }
@@ -264,9 +274,12 @@ impl StepDefinition {
 
     /// Refuses a step whose id another step has too.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let look_up = || match registry().steps.get(self.source.id).map(Vec::as_slice).unwrap_or_default() {
-            [] | [_] => Ok(()),
-            several => Err(duplicate("steps", self.source.id, several.iter().map(|definition| definition.source))),
+        let look_up = || {
+            names::not_reserved("the id of a step", self.source.id).map_err(Error::into_fatal)?;
+            match registry().steps.get(self.source.id).map(Vec::as_slice).unwrap_or_default() {
+                [] | [_] => Ok(()),
+                several => Err(duplicate("steps", self.source.id, several.iter().map(|definition| definition.source))),
+            }
         };
         self.unique.get_or_init(look_up).clone()
     }
@@ -415,10 +428,13 @@ impl Registry {
 
     /// The workflow with this id, now or formerly.
     pub(crate) fn workflow(&self, id: &str) -> Result<&'static WorkflowDefinition, Error> {
+        let found = self.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
+        if !found.is_empty() {
+            names::not_reserved("the id of a workflow", id).map_err(Error::into_fatal)?;
+        }
         if let Some(queued) = self.queued.get(id) {
             return Ok(queued);
         }
-        let found = self.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
         match found {
             [one] => Ok(one),
             [] => Err(unknown("workflow", id, self.workflows.keys().copied())),

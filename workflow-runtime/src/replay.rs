@@ -16,7 +16,7 @@ pub(crate) use self::core::{Core, panic_text};
 pub(crate) use self::event::Class;
 pub(crate) use self::format::Encoded;
 pub(crate) use self::journal::{
-    Carried, Command, Delivery, End, Event, Inherited, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Carried, Command, Delivery, End, Event, Inherited, Outstanding, Reopening, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::codec::{self, Payload};
 use crate::engine::{self, Client};
 use crate::error::Result;
+use crate::names::{self, TOKEN};
 
 /// Sends a payload to the [hook](crate::hook) with this token, from any process that has the store.
 ///
@@ -45,12 +46,21 @@ pub struct ResumeHook {
     /// What tells it from another delivery under its key, if not the payload.
     pub(crate) content: Option<[u8; 32]>,
     pub(crate) hold_for: Option<Duration>,
+    /// Whether the token is one that the engine has made.
+    is_ours: bool,
 }
 
 impl ResumeHook {
     pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Client>, token: String, payload: &T) -> Self {
         let payload = codec::encode("the payload", payload);
-        ResumeHook { engine, token, payload, idempotency_key: None, content: None, hold_for: None }
+        ResumeHook { engine, token, payload, idempotency_key: None, content: None, hold_for: None, is_ours: false }
+    }
+
+    /// Sends to a token that the engine has made, which no user can name.
+    #[cfg(feature = "http")]
+    pub(crate) fn ours(mut self) -> Self {
+        self.is_ours = true;
+        self
     }
 
     /// Names this delivery to the token: sent again it is accepted and delivers nothing, whichever hook or run has the token by
@@ -79,6 +89,9 @@ impl IntoFuture for ResumeHook {
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
+            if !self.is_ours {
+                names::check_own(TOKEN, &self.token)?;
+            }
             let engine = match self.engine.take() {
                 Some(engine) => engine,
                 None => engine::ambient().await?,

@@ -220,17 +220,20 @@ impl<T, E> Run<T, E> {
     ///
     /// One that is **stuck** is tried again at once, as with another build. One that has **failed** or was **cancelled** gets
     /// another [generation](RunInfo::generation) with the journal of the one before, which stays as it is: steps that have
-    /// succeeded are not executed again; those by which it failed are, with all their attempts and new idempotency keys; and so
-    /// are children. If the workflow has failed by itself it is given the last event once more, for the build that has been
-    /// mended. What rollbacks have undone must not be taken for done: if there were any, everything is executed again from
-    /// the first step on that was undone. Its state and attributes stay as they are until they are set again.
+    /// succeeded are not executed again; those by which it failed are, with all their attempts and with the
+    /// [idempotency keys](crate::StepInfo::idempotency_key) that they had; and so are children. If the workflow has failed by
+    /// itself it is given the last event once more, for the build that has been mended. What rollbacks have undone must not be
+    /// taken for done: if there were any, everything is executed again from the first result on that was undone, and has new
+    /// keys. One that was cancelled before its first turn begins with its arguments. Its state and attributes stay as they
+    /// are until they are set again.
     ///
     /// Who has been told of the failure, such as a parent, is not told again. It is durable once this returns.
     ///
     /// # Errors
     ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, or somebody was faster;
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses.
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, if another
+    /// call retried it first, or if it was cancelled before it had arguments; [`Code::RunNotFound`](crate::Code::RunNotFound); or
+    /// if the store refuses.
     ///
     /// ```
     /// # use std::sync::atomic::{AtomicBool, Ordering};
@@ -264,12 +267,18 @@ impl<T, E> Run<T, E> {
     ///
     /// What was recorded by then is not executed again. What was under way is the new run's own: its steps are executed, its
     /// children started, its hooks opened (a token that this run still has gives a conflict), its sleeps end when they would
-    /// have. Idempotency keys, and the random numbers from there on, are others.
+    /// have. Idempotency keys, and the random numbers from there on, are others. Children of this run stay as they are.
+    ///
+    /// What [rollbacks](crate::StepCall::rollback) of this run have undone, or are about to undo, cannot be kept: such a run is
+    /// forked at the first result that was undone, or at an event before it. If the new run fails it undoes what it has executed
+    /// itself; what it has inherited is this run's to undo, unless [`undo_inherited`](Fork::undo_inherited) says otherwise.
     ///
     /// # Errors
     ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, or no step is called there that could be given
-    /// an [input](Fork::input); [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id);
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, if a step that had succeeded by then was
+    /// undone (the error names it), if the run was cancelled before it had arguments, or if no step is called there that could be
+    /// given an [input](Fork::input); [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step;
+    /// [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id);
     /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses. If the code that is there now does not fit the
     /// history, the new run is stuck.
     ///

@@ -34,7 +34,8 @@ use crate::workflow::{Fallible, Workflow, WorkflowFn};
 /// # Errors
 ///
 /// Nothing is started if the arguments do not survive JSON, if another run has the id, or if the store refuses. With
-/// [`Code::InDoubt`](crate::Code::InDoubt) it is not known whether the run was started.
+/// [`Code::InDoubt`](crate::Code::InDoubt) it is not known whether the run was started. A workflow that asks for more
+/// operations or branches than a run may have is started, and [stuck](crate::Status::Stuck), whichever turn it does so in.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, start, workflow};

@@ -52,7 +52,12 @@ enum State {
     /// Of a run.
     Run { operation: Operation, step: &'static str, request: Option<Box<StepRequest>> },
     /// Outside any run, or in another step.
-    Plain { request: Box<StepRequest>, attempt: Option<BoxFuture<'static, AttemptResult>> },
+    Plain {
+        request: Box<StepRequest>,
+        /// What its key has of the call, in another step.
+        path: Option<String>,
+        attempt: Option<BoxFuture<'static, AttemptResult>>,
+    },
     /// The call cannot be made.
     Refused(Option<Error>),
 }
@@ -110,7 +115,7 @@ impl State {
                 });
                 match operation {
                     Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },
-                    None => State::Plain { request, attempt: None },
+                    None => State::Plain { request, path: engine::path_of_call(definition.source.id), attempt: None },
                 }
             }
         }
@@ -208,8 +213,9 @@ impl State {
                 let error = error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end"));
                 Poll::Ready(Err(error))
             }
-            State::Plain { request, attempt } => {
-                let attempt = attempt.get_or_insert_with(|| engine::plain_attempt(request.as_ref().clone()).boxed());
+            State::Plain { request, path, attempt } => {
+                let attempt =
+                    attempt.get_or_insert_with(|| engine::plain_attempt(request.as_ref().clone(), path.take()).boxed());
                 attempt.as_mut().poll(context).map(|result| Ok(result.map_err(|failure| failure.error)))
             }
             State::Run { operation, request, .. } => match operation.poll(context, || request.take().map(Kind::Step)) {

@@ -16,9 +16,10 @@ use crate::context::{Hook, HookBuilder, hook};
 use crate::durable::Durable;
 use crate::engine::{self, Client, InStep, Which};
 use crate::error::{Code, Error, Result};
+use crate::keys;
 use crate::names;
 use crate::registry;
-use crate::replay::{Operation, Suspension, current};
+use crate::replay::{Operation, current};
 
 /// Suspends the run until somebody resumes it with a value of type `R`: an approval, a correction, an answer. The payload
 /// tells those who look what it waits for: [`Run::suspended`](crate::Run::suspended). [`Run::resume`](crate::Run::resume)
@@ -69,7 +70,7 @@ pub fn suspend<R>(payload: &(impl Serialize + ?Sized)) -> Suspend<R>
 where
     R: Serialize + DeserializeOwned + Send + 'static,
 {
-    let hook = hook::<R>().metadata(payload).once();
+    let hook = hook::<R>().metadata(payload);
     Suspend { label: None, payload: codec::encode("the payload of a suspension", payload), hook }
 }
 
@@ -83,7 +84,8 @@ pub struct Suspend<R> {
 
 impl<R> Suspend<R> {
     /// What it is resumed by, and told from others of the run by. Without it: the name of the step, or of the workflow. At
-    /// most 512 bytes, without control characters.
+    /// most 512 bytes, without control characters, and not beginning with `queue:`, `suspended/` or `webhook/`, which are
+    /// reserved.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -101,7 +103,8 @@ where
     fn into_future(mut self) -> Suspending<R> {
         let site = Location::caller();
         self.hook.hand_over();
-        let checked = self.label.as_deref().map_or(Ok(()), |label| names::check("the label of a suspension", label));
+        let checked =
+            self.label.as_deref().map_or(Ok(()), |label| names::check_own("the label of a suspension", label));
         let payload = match checked.and(self.payload) {
             Ok(payload) => payload,
             Err(error) => return Suspending(State::Ready(Some(Err(error.operation(format!("at {site}")))))),
@@ -109,8 +112,8 @@ where
         if let Some(run) = current() {
             let workflow = run.identity().workflow;
             let label = self.label.as_deref().unwrap_or(workflow.rsplit("::").next().unwrap_or(workflow));
-            let token = Suspension::token(run.run_id(), label);
-            return Suspending(State::Hook(self.hook.token(&*token).open()));
+            let token = keys::suspension(run.run_id(), label);
+            return Suspending(State::Hook(self.hook.suspension(token).open()));
         }
         let suspended = engine::suspend(self.label.as_deref(), payload, registry::payload_type::<R>().0);
         Suspending(State::Ready(Some(match suspended {

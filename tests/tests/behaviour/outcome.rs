@@ -132,7 +132,7 @@ on_each_store! {
             .iter()
             .map(|step| (step.operation, step.name.as_deref(), step.status, step.attempts, &step.input, step.output.clone()))
             .collect();
-        let input = json!([5]);
+        let input = json!(5);
         assert_eq!(steps, [
             (0, None, StepStatus::Completed, 1, &input, Some(json!(5))),
             // What it was given does not disappear for being what the step before it gave.

@@ -264,7 +264,7 @@ on_each_store! {
             seen.extend(frames.try_next().await.unwrap().map(|chunk: Chunk<u32>| chunk.value));
         }
         engine.resume_hook("told", &()).await.unwrap();
-        assert_eq!((&run).await.unwrap(), ("run".into(), "run/0/0".into()));
+        assert_eq!((&run).await.unwrap(), ("run".into(), "run/0/0/0".into()));
         let frames: Vec<Chunk<u32>> = run.stream("frames").try_collect().await.unwrap();
         assert_eq!((seen, frames.iter().map(|frame| frame.discarded).collect()), (vec![1, 2], vec![false, false]));
     }

@@ -384,7 +384,7 @@ on_each_store! {
         assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
         assert_eq!(lab.count("broken"), 2);
         let steps = fork.steps().await.unwrap();
-        assert_eq!(steps[1].input, serde_json::json!(["b"]));
+        assert_eq!(steps[1].input, serde_json::json!("b"));
         assert_eq!(steps[1].status, StepStatus::Completed);
         // It is replayed with them.
         let again = fork.fork(call(&fork, 2).await).await.unwrap();

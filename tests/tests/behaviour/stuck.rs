@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
-use workflow_runtime::{Code, Durable, Error, Result, Status, step, workflow};
+use workflow_runtime::{Code, Durable, Error, Result, Status, sleep, spawn, step, workflow};
 
-use crate::support::Lab;
+use crate::support::{Lab, soon};
 
 #[step]
 async fn number(#[resource] lab: &Lab, n: u32) -> Result<u32> {
@@ -184,6 +184,42 @@ impl Durable for Restless {}
 async fn never_rests() -> Result<()> {
     Restless.await;
     Ok(())
+}
+
+#[workflow]
+async fn branches(many: u32) -> Result<()> {
+    for _ in 0..many {
+        drop(spawn(sleep(Duration::from_secs(3600))));
+    }
+    sleep(Duration::from_secs(7200)).await;
+    Ok(())
+}
+
+#[workflow]
+async fn sleeps_often(many: u32) -> Result<()> {
+    join_all((0..many).map(|_| sleep(Duration::from_secs(3600)))).await;
+    Ok(())
+}
+
+on_each_store! {
+    async fn a_run_that_passes_a_limit_in_its_first_turn_is_started_and_stuck(place: Place) {
+        let engine = place.builder(&Lab::new()).open().await.unwrap();
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        let runs = [
+            engine.start(branches, 10_001).id("a").await.unwrap(),
+            client.start(branches, 10_001).await.unwrap(),
+            engine.start(sleeps_often, 100_001).id("b").await.unwrap(),
+        ];
+        for (run, what) in runs.iter().zip(["branches", "branches", "operations"]) {
+            let error = soon(run).await.unwrap_err();
+            assert_eq!(error.code(), Code::Stuck, "{error:?}");
+            assert!(format!("{error:?}").contains(what), "{error:?}");
+            assert_eq!(run.status().await.unwrap(), Status::Stuck);
+        }
+        // As it would by another turn, it counts as started: the same call gives it.
+        assert_eq!(engine.start(branches, 10_001).id("a").await.unwrap().id(), "a");
+        assert!(soon(runs[0].cancel("too many")).await.unwrap());
+    }
 }
 
 case! {

@@ -219,7 +219,7 @@ impl Told {
     pub fn recorded(&self) -> Vec<String> {
         let ended = self.generations.iter().enumerate().flat_map(|(number, generation)| {
             let ended = generation.of("completed").chain(generation.of("failed"));
-            ended.map(move |event| format!("{}/{number}/{}", self.row.id, event["op"]))
+            ended.map(move |event| format!("{}/{number}/0/{}", self.row.id, event["op"]))
         });
         ended.collect()
     }

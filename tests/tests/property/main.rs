@@ -17,6 +17,7 @@ mod conversation;
 mod forward;
 mod history;
 mod interpreter;
+mod keys;
 mod program;
 mod recorder;
 mod world;
@@ -291,4 +292,27 @@ fn any_conversation_goes_on_after_any_crash_on_sqlite() {
     });
     tally.print_crashes();
     tally.print_conversation();
+}
+
+#[test]
+fn a_service_that_deduplicates_makes_each_purchase_as_often_as_it_should() {
+    let (requests, retries) = (AtomicU64::new(0), AtomicU64::new(0));
+    let count = |(asked, retried): (usize, usize)| {
+        requests.fetch_add(asked as u64, Ordering::Relaxed);
+        retries.fetch_add(retried as u64, Ordering::Relaxed);
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts");
+    each_seed(if full() { 5_000 } else { 200 }, |seed| {
+        let store = MemoryStore::new();
+        count(runtime().block_on(keys::test(seed, &|| Arc::new(store.clone()))));
+    });
+    each_seed(if full() { 500 } else { 20 }, |seed| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("workflow.db");
+        let open =
+            || Arc::new(SqliteStore::open(&path, Synchronous::Normal).expect("the store opens")) as Arc<dyn Store>;
+        count(runtime().block_on(keys::test(seed, &open)));
+    });
+    println!("{requests:?} requests, {retries:?} retries");
+    assert!(retries.load(Ordering::Relaxed) > 0, "nothing was tested");
 }

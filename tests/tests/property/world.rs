@@ -19,6 +19,8 @@ pub struct World {
     /// The keys of the steps whose results are recorded.
     recorded: Mutex<HashSet<String>>,
     again: Mutex<Vec<String>>,
+    /// What a service was asked for: the number of the purchase and the key.
+    requests: Mutex<Vec<(usize, String)>>,
 }
 
 impl World {
@@ -37,6 +39,19 @@ impl World {
         if self.recorded.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
             self.again.lock().unwrap_or_else(PoisonError::into_inner).push(key);
         }
+    }
+
+    /// A service is asked for something: how often it was before.
+    pub fn request(&self, what: usize, key: String) -> usize {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = requests.iter().filter(|(of, _)| *of == what).count();
+        requests.push((what, key));
+        before
+    }
+
+    /// What it was asked for, in order.
+    pub fn requests(&self) -> Vec<(usize, String)> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn assert_nothing_again(&self) {

@@ -28,6 +28,15 @@ pub(super) fn id(literal: LitStr) -> syn::Result<LitStr> {
             "an id is a text of 1 to 512 bytes without spaces and control characters",
         ));
     }
+    // As the runtime's module `keys` has them.
+    if let Some(prefix) =
+        ["queue:", "suspended/", "webhook/", "workflow_runtime::"].into_iter().find(|prefix| text.starts_with(prefix))
+    {
+        return Err(syn::Error::new(
+            literal.span(),
+            format!("an id must not begin with `{prefix}`, which is reserved"),
+        ));
+    }
     Ok(literal)
 }
 

@@ -60,7 +60,7 @@ where
     T: Serialize + DeserializeOwned + Send + 'static,
 {
     let unawaited = Unawaited::new(Location::caller());
-    HookBuilder { token: None, metadata: Ok(None), once: false, unawaited, payload: PhantomData }
+    HookBuilder { token: None, metadata: Ok(None), once: false, unawaited, is_ours: false, payload: PhantomData }
 }
 
 /// A hook that is not open yet: see [`hook`].
@@ -70,6 +70,8 @@ pub struct HookBuilder<T> {
     metadata: Result<Option<Payload>>,
     once: bool,
     unawaited: Unawaited,
+    /// Whether the token is one that the engine has made.
+    is_ours: bool,
     payload: PhantomData<fn() -> T>,
 }
 
@@ -84,7 +86,8 @@ impl<T> HookBuilder<T>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
 {
-    /// A token of one's own, instead of one that nobody can guess. At most 512 bytes, without control characters.
+    /// A token of one's own, instead of one that nobody can guess. At most 512 bytes, without control characters, and not
+    /// beginning with `queue:`, `suspended/` or `webhook/`, which are reserved.
     ///
     /// A token belongs to one open hook at a time, in all runs of the store. A second hook with it gives
     /// [`Code::HookConflict`](crate::Code::HookConflict) when it is awaited, and the error's
@@ -100,10 +103,9 @@ where
         self
     }
 
-    /// Closes it with the first payload.
-    pub(crate) fn once(mut self) -> Self {
-        self.once = true;
-        self
+    /// Makes it that of a suspension: with a token that the engine has made, and closed with the first payload.
+    pub(crate) fn suspension(self, token: String) -> Self {
+        HookBuilder { token: Some(token), once: true, is_ours: true, ..self }
     }
 
     /// Opens it: from the end of this turn on it takes payloads.
@@ -132,7 +134,8 @@ where
         let drawn = self.token.is_none();
         let token: Arc<str> = match self.token {
             None => run.drawn_token(),
-            Some(token) => match names::check(TOKEN, &token) {
+            Some(token) if self.is_ours => Arc::from(token),
+            Some(token) => match names::check_own(TOKEN, &token) {
                 Ok(()) => Arc::from(token),
                 Err(error) => return refused(error),
             },

@@ -62,8 +62,7 @@ where
     T: Serialize + ?Sized,
 {
     let stream = stream.into();
-    let name = names::check("the name of a stream", &stream).map(|()| Arc::from(stream));
-    Writer { name, attempt: attempt_writer(), value: PhantomData }
+    Writer::to(names::check_own("the name of a stream", &stream).map(|()| Arc::from(stream)))
 }
 
 /// Writes chunks to a stream: see [`writer`].
@@ -76,6 +75,16 @@ pub struct Writer<T: ?Sized> {
 }
 
 impl<T: Serialize + ?Sized> Writer<T> {
+    fn to(name: Result<Arc<str>>) -> Self {
+        Writer { name, attempt: attempt_writer(), value: PhantomData }
+    }
+
+    /// Writes to a stream whose name the engine has made.
+    #[cfg(feature = "http")]
+    pub(crate) fn ours(stream: String) -> Self {
+        Self::to(Ok(stream.into()))
+    }
+
     /// Appends a chunk. In a step, `Ok` means that it is stored, and that the
     /// [output writer](crate::Start::output_writer) of the run, if there is one in this process, has had it, whatever that has
     /// made of it. A chunk that is stored is never an error, and never written again.

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::Inner;
 use super::live::{Arrival, Live, Seat, What};
 use super::permit::Permit;
 use super::queues::Slot;
-use super::scope::{Alive, Life, Scope};
+use super::scope::{Alive, Calls, Life, Scope};
 use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
 use super::transaction;
@@ -26,8 +26,9 @@ use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text
 use crate::resources::Resources;
 
 /// Executes a step outside any run, or inside another step: once, unrecorded.
-pub(crate) async fn plain_attempt(request: StepRequest) -> AttemptResult {
-    let scope = Scope::of_inner(request.definition.source.id);
+/// `path` is what the key has of a call that was made in a step.
+pub(crate) async fn plain_attempt(request: StepRequest, path: Option<String>) -> AttemptResult {
+    let scope = Scope::of_inner(request.definition.source.id, path);
     let adopt = request.definition.adopt;
     let needs_none = (request.definition.requires)().is_empty();
     let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
@@ -143,13 +144,14 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
         engine: engine.handle.get().cloned().unwrap_or_default(),
         origin,
         op,
+        base: run.key_base(op),
         attempt,
         step,
         outer: step,
         live: live.clone(),
         inherited: run.inherited(),
         path: String::new(),
-        inner: AtomicU32::new(0),
+        inner: Calls::default(),
         life: Arc::default(),
         resumed,
         last_payload: last_payload.flatten(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Builder, Inner, ambient};
 use crate::catalog::AnyWorkflow;
 use crate::error::Result;
+use crate::names::{self, TOKEN};
 use crate::resume::{HookInfo, ResumeHook};
 use crate::run::Run;
 use crate::runs::Runs;
@@ -103,6 +104,7 @@ impl Client {
     ///
     /// [`Code::HookNotFound`](crate::Code::HookNotFound), or if the store cannot be read.
     pub async fn get_hook(&self, token: &str) -> Result<HookInfo> {
+        names::check_own(TOKEN, token)?;
         self.inner().hook_info(token).await
     }
 

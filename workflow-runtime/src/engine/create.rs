@@ -356,6 +356,11 @@ impl Inner {
         let first = span.in_scope(|| self.first_turn(&mut core, new));
         let record = match first {
             Ok(record) => record,
+            // The run is stuck then, as by any other turn: it has begun, and another build may be able to go on.
+            Err(_) if core.shared().is_over_limit() => {
+                taking.settle();
+                return Ok(None);
+            }
             Err(error) => {
                 taking.settle();
                 return Err(error.run(&new.id).context("the run was not started"));
@@ -364,7 +369,13 @@ impl Inner {
         let ended = record.deliveries.last().and_then(|delivery| delivery.end.as_ref());
         let change = turn::row_after(core.shared(), ended, true);
         let ended = ended.is_some();
-        let row = turn::journal_row(self, 0, &record)?;
+        let row = match turn::journal_row(self, 0, &record) {
+            Ok(row) => row,
+            Err(error) => {
+                taking.settle();
+                return if error.code() == Code::Limit { Ok(None) } else { Err(error.run(&new.id)) };
+            }
+        };
         let owner = self.owner();
         let first = First::Turn { owner, row, change: change.clone() };
         let effects = self.effects(&core.shared().take_effects())?;

@@ -15,6 +15,7 @@ use super::live::{Arrival, Live, What};
 use super::queries::not_found;
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
+use crate::keys;
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
 use crate::names::{self, TOKEN};
 use crate::registry;
@@ -107,11 +108,6 @@ pub(super) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(NEVER)
 }
 
-/// The name of a delivery that the sender has given a key.
-pub(crate) fn delivery_key(key: &str) -> Arc<str> {
-    format!("key/{key}").into()
-}
-
 fn key_reused(token: &str, key: &str) -> Error {
     let text = format!("another payload was delivered to `{}` under the key `{}`", excerpt(token), excerpt(key));
     Error::coded(Code::KeyReused, text)
@@ -128,7 +124,7 @@ pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> 
 /// A token that a run opens before it has come to the hook.
 pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     let refusal = letter(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
-    names::check(TOKEN, &token)?;
+    names::check_own(TOKEN, &token)?;
     Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), scope: None, refusal })
 }
 
@@ -200,7 +196,7 @@ impl Inner {
 
     /// A key that no other letter has: a letter that is sent again after a doubt is then the same one.
     pub(super) fn letter_key(&self) -> String {
-        format!("letter/{:032x}", self.random.number())
+        keys::letter(self.random.number())
     }
 
     /// Puts an event into a run's inbox. Once this returns it is durable.
@@ -266,15 +262,14 @@ impl Inner {
     pub(crate) async fn resume_hook(&self, resume: ResumeHook) -> Result<()> {
         let ResumeHook { token, payload, idempotency_key, content, hold_for, .. } = resume;
         self.check_open()?;
-        names::check(TOKEN, &token)?;
         let (token, value): (Arc<str>, _) = (token.into(), payload?);
         let (key, digest, keep) = match &idempotency_key {
             Some(key) => {
                 names::check("an idempotency key", key)?;
                 let digest = content.unwrap_or_else(|| value.digest());
-                (delivery_key(key), digest, self.keep_deliveries())
+                (Arc::from(keys::delivery(key)), digest, self.keep_deliveries())
             }
-            None => (self.letter_key().into(), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
+            None => (Arc::from(self.letter_key()), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
         };
         let now = self.clock.now();
         if let Some(row) = self.store.token(&token).await?
@@ -331,7 +326,7 @@ impl Inner {
     #[cfg(feature = "http")]
     pub(crate) async fn was_delivered(&self, token: &str, key: &str, content: [u8; 32]) -> Result<bool> {
         names::check("an idempotency key", key)?;
-        let before = self.store.delivery(token, &delivery_key(key), self.clock.now()).await?;
+        let before = self.store.delivery(token, &keys::delivery(key), self.clock.now()).await?;
         match before {
             Some(before) if before.digest != content => Err(key_reused(token, key)),
             before => Ok(before.is_some()),
@@ -339,7 +334,6 @@ impl Inner {
     }
 
     pub(crate) async fn hook_info(&self, token: &str) -> Result<HookInfo> {
-        names::check(TOKEN, token)?;
         let row =
             self.store.token(token).await?.ok_or_else(|| {
                 Error::coded(Code::HookNotFound, format!("no hook has the token `{}`", excerpt(token)))

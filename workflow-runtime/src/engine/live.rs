@@ -55,7 +55,9 @@ impl Arrival {
     /// whatever the clocks say of those who sent something else.
     pub fn order(&self) -> (u64, bool) {
         match self.what {
-            What::Letter { event: Event::Started { .. } | Event::Reopened { .. }, .. } => (1, false),
+            // Also before a cancel, since what is undone then depends on it.
+            What::Letter { event: Event::Reopened { .. }, .. } => (0, false),
+            What::Letter { event: Event::Started { .. }, .. } => (1, false),
             _ => (self.at, matches!(self.what, What::Due { .. })),
         }
     }

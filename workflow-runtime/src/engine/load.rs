@@ -1,6 +1,6 @@
 //! Takes a claimed run into memory: replays its journal, or parks it as stuck.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -373,8 +373,8 @@ async fn open_operations(
     engine: &Inner,
     run: RunKey,
     generation: u64,
-) -> Result<(BTreeMap<u64, Outstanding>, BTreeSet<u64>)> {
-    let (mut open, mut owed, mut next) = (BTreeMap::new(), BTreeSet::new(), 0);
+) -> Result<(BTreeMap<u64, Outstanding>, BTreeMap<u64, bool>)> {
+    let (mut open, mut owed, mut next) = (BTreeMap::new(), BTreeMap::new(), 0);
     loop {
         let rows = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await?;
         let Some(last) = rows.last() else { return Ok((open, owed)) };
@@ -396,16 +396,22 @@ async fn open_operations(
 /// How a run that cannot be replayed ends if somebody has cancelled it.
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
     let (_, letters) = engine.store.inbox(run).await?;
-    let cancel =
-        letters.into_iter().filter_map(|letter| letters::open(letter, generation).ok()).find_map(|letter| match letter
-            .what
-        {
-            What::Letter { sequence, event: Event::Cancel { reason } } => Some((letter.at, sequence, reason)),
-            _ => None,
-        });
+    let (mut cancel, mut reopened) = (None, None);
+    for letter in letters.into_iter().filter_map(|letter| letters::open(letter, generation).ok()) {
+        match letter.what {
+            What::Letter { sequence, event: Event::Cancel { reason } } if cancel.is_none() => {
+                cancel = Some((letter.at, sequence, reason));
+            }
+            What::Letter { event: Event::Reopened { reopening, .. }, .. } => reopened = Some(reopening),
+            _ => {}
+        }
+    }
     let Some((at, sequence, reason)) = cancel else { return Ok(None) };
     let index = engine.store.last(run, generation).await?.map_or(0, |last| last.index + 1);
-    let (open, owed) = open_operations(engine, run, generation).await?;
+    let (open, mut owed) = open_operations(engine, run, generation).await?;
+    if let Some(reopening) = reopened {
+        reopening.disarm(&mut owed);
+    }
     if !owed.is_empty() {
         // Ending it would leave undone what is to be undone: it waits for code that can.
         return Ok(None);
@@ -415,7 +421,8 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
     let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
     let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));
     let end = Some(End::Cancelled(reason.clone()));
-    let delivery = Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, end };
+    let delivery =
+        Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
     let change =
         RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at: Some(now), stuck: None };

@@ -54,7 +54,7 @@ impl Inner {
     fn farewell(&self) -> Result<Letter> {
         let at = self.clock.now();
         let (event, end) = (Event::Cancel { reason: FAREWELL.into() }, Some(End::Cancelled(FAREWELL.into())));
-        let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, end };
+        let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
         let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
         Ok(Letter { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
     }

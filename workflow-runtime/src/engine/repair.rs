@@ -1,29 +1,29 @@
 //! Lets runs go on that have ended, and others begin where they have come to.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+mod point;
+mod rewrite;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use self::point::{Deliveries, Ending, ForkPoint, LastGood, forked, last_good_point, succeeds};
+use self::rewrite::Beginning;
 use super::Inner;
-use super::create::{not_created, started};
-use super::letters;
+use super::create::not_created;
 use super::queries::not_found;
-use crate::codec::Payload;
+use crate::codec::{Payload, excerpt};
 use crate::error::{Code, Error, Result};
-use crate::history::Teller;
+use crate::history::{RunEventKind, Teller};
 use crate::limits::JOURNAL_PAGE_ROWS;
 use crate::names;
-use crate::registry::hex;
-use crate::replay::{Carried, Class, Command, Delivery, Encoded, End, Event, Identity, Suspension, TurnRecord};
+use crate::registry::registry;
+use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
 use crate::store::{
-    CreateAnswer, Effects, Failed, First, JournalRow, Letter, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow,
-    Status, UnstickRun, UnstickRunAnswer,
+    CreateAnswer, Effects, Failed, First, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow, Status, UnstickRun,
+    UnstickRunAnswer,
 };
-
-/// The deliveries of a generation, each with the index of its row.
-type Deliveries = Vec<(u64, Delivery)>;
 
 /// Where a run is forked.
 pub(crate) struct At {
@@ -33,6 +33,8 @@ pub(crate) struct At {
     pub input: Option<Payload>,
     /// The id of the new run.
     pub id: Option<String>,
+    /// Whether what is kept is undone as well if the new run does not succeed.
+    pub undo_inherited: bool,
 }
 
 /// A part of a run's history.
@@ -43,76 +45,8 @@ struct Cut {
     again: Option<Event>,
     /// The generations before.
     earlier: Vec<Deliveries>,
-}
-
-/// What a run begins with that goes on from a journal.
-struct Beginning {
-    rows: Vec<JournalRow>,
-    letters: Vec<Letter>,
-}
-
-/// The step whose attempts an event is about, if it has failed one.
-fn failed_attempt(event: &Event) -> Option<u64> {
-    match event {
-        Event::Attempt { op, .. } => Some(*op),
-        _ => None,
-    }
-}
-
-/// The operation that an event ends.
-fn ends(event: &Event) -> Option<u64> {
-    match event.class() {
-        Class::Result(op) => Some(op),
-        Class::Progress(_) | Class::OfRun => None,
-    }
-}
-
-/// Whether the next attempt of what has ended so may end otherwise.
-fn is_failure(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Failed { .. } | Event::Ended { end: End::Failed(_) | End::Cancelled(_), .. } | Event::Conflict { .. }
-    )
-}
-
-/// Whether an event by which a run ended is given to it once more. A timer comes by itself.
-fn comes_again(event: &Event) -> bool {
-    !is_failure(event) && !matches!(event, Event::Cancel { .. } | Event::Timer { .. } | Event::Finished { .. })
-}
-
-/// The last good point of a generation that has failed or was cancelled: what is kept of it, and the event that is to come
-/// again, if one is.
-fn last_good_point(mut deliveries: Deliveries) -> (Deliveries, Option<Event>) {
-    let ended = deliveries.iter().position(|(_, delivery)| delivery.unwinds.is_some() || delivery.end.is_some());
-    let unwound = deliveries.iter().any(|(_, delivery)| delivery.unwinds.is_some());
-    let Some(ended) = ended else { return (deliveries, None) };
-    if unwound {
-        // What was undone must not be taken for done.
-        let undoable: BTreeSet<u64> = deliveries
-            .iter()
-            .flat_map(|(_, delivery)| &delivery.commands)
-            .filter_map(|command| match command {
-                Command::Step { op, rollback: true, .. } => Some(*op),
-                _ => None,
-            })
-            .collect();
-        let undone = deliveries[..=ended]
-            .iter()
-            .position(|(_, delivery)| matches!(delivery.event, Event::Completed { op, .. } if undoable.contains(&op)));
-        if let Some(undone) = undone {
-            deliveries.truncate(undone);
-            return (deliveries, None);
-        }
-    }
-    let last = deliveries.drain(ended..).next().map(|(_, delivery)| delivery.event);
-    // Failures that the workflow has only taken note of, as `join_all` does, belong to the one by which it ended.
-    let acted = deliveries.iter().rposition(|(_, delivery)| !delivery.commands.is_empty()).unwrap_or(0);
-    let mut at = 0;
-    deliveries.retain(|(_, delivery)| {
-        at += 1;
-        at - 1 <= acted || !is_failure(&delivery.event)
-    });
-    (deliveries, last.filter(comes_again))
+    /// The event that it was cut at.
+    named: RunEventKind,
 }
 
 impl Inner {
@@ -134,9 +68,13 @@ impl Inner {
             },
             Status::Failed | Status::Cancelled => {
                 let deliveries = self.deliveries(row.key, row.generation).await.map_err(|error| error.run(id))?;
-                let (kept, again) = last_good_point(deliveries);
+                let LastGood { kept, again, reopening, bases } = last_good_point(deliveries, row.generation);
+                let again = match kept.is_empty() {
+                    true => self.start_of(row.key, again).await?,
+                    false => again,
+                };
                 let identity = Identity { run: id.clone(), workflow: "", generation: row.generation + 1 };
-                let beginning = self.beginning(kept, again, &identity, id, None)?;
+                let beginning = self.beginning(kept, again, &identity, id, (reopening, bases))?;
                 let Beginning { rows, letters } = beginning;
                 let reopen = Reopen { run: id.clone(), generation: row.generation, rows, letters };
                 self.batcher.send_when_room(reopen).await.map_err(failed)?
@@ -147,7 +85,7 @@ impl Inner {
             ReopenAnswer::Unknown => Err(not_found(id)),
             ReopenAnswer::Fenced => {
                 let status = self.row(id).await?.map_or(row.status, |row| row.status);
-                Err(refused(status).help("somebody else has retried it meanwhile"))
+                Err(refused(status).help("it was retried by another call meanwhile"))
             }
             ReopenAnswer::Committed => {
                 self.taking.miss();
@@ -160,24 +98,45 @@ impl Inner {
     pub(crate) async fn fork(&self, source: &Arc<str>, at: At) -> Result<Arc<str>> {
         self.check_open()?;
         let row = self.row(source).await?.ok_or_else(|| not_found(source))?;
-        let id: Arc<str> = match at.id {
-            Some(id) => names::check("the id of a run", &id).map(|()| id.into())?,
+        let id: Arc<str> = match &at.id {
+            Some(id) => names::check("the id of a run", id).map(|()| (&**id).into())?,
             None => self.new_id().into(),
         };
-        let cut = self.cut(&row, at.event).await;
-        let Cut { generation, mut kept, again, earlier } =
-            cut.map_err(|error| error.run(source).context("the run was not forked"))?;
-        let asked = digest_of_fork(&row, at.event, at.input.as_ref());
-        if let Some(input) = at.input {
-            give(&mut kept, input).map_err(|error| error.run(source))?;
+        let not_forked = |error: Error| error.run(source).context("the run was not forked");
+        let asked = digest_of_fork(&row, &at);
+        // One that was made before, whatever has become of its source since.
+        if at.id.is_some() && self.row(&id).await?.is_some_and(|row| row.args_digest == asked) {
+            return Ok(id);
         }
-        let (attributes, chunks) = self.shown(&row, &earlier, &kept).await?;
-        let identity = Identity { run: id.clone(), workflow: "", generation: 0 };
-        let again = match kept.is_empty() {
-            true => self.start_of(row.key, generation).await?,
-            false => again,
+        let Cut { generation, mut kept, mut again, earlier, named } =
+            self.cut(&row, at.event).await.map_err(not_forked)?;
+        if let Some(input) = at.input {
+            give(&mut kept, &named, at.event, input).map_err(not_forked)?;
+        }
+        if at.undo_inherited {
+            self.check_undoes(&row).await.map_err(not_forked)?;
+        }
+        if kept.is_empty() {
+            let rows = self.store.journal(row.key, generation, 0, 1).await?;
+            let first = rows.first().map(|row| TurnRecord::decode(row.format, row.checksum, &row.body)).transpose()?;
+            let first = first.and_then(|turn| turn.deliveries.into_iter().next()).map(|delivery| delivery.event);
+            again = self.start_of(row.key, first).await?;
+        }
+        let (attributes, chunks) = self.shown(&row, &earlier, &kept, again.as_ref()).await?;
+        let state = match &again {
+            Some(Event::Started { carried: Some(carried), .. }) => carried.state.as_ref(),
+            _ => None,
         };
-        let Beginning { rows, letters } = self.beginning(kept, again, &identity, source, Some(source))?;
+        let state = state.map(|state| Arc::from(state.as_str()));
+        let identity = Identity { run: id.clone(), workflow: "", generation: 0 };
+        let reopening = Reopening {
+            source: Some(source.to_string()),
+            again: again.as_ref().and_then(succeeds),
+            undo_inherited: at.undo_inherited,
+            ..Reopening::default()
+        };
+        let Beginning { rows, letters } =
+            self.beginning(kept, again, &identity, source, (reopening, BTreeMap::new())).map_err(not_forked)?;
         let now = self.clock.now();
         let attributes = attributes.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let new = NewRun {
@@ -187,7 +146,7 @@ impl Inner {
             args_digest: asked,
             created_at: now,
             token: self.random.number(),
-            effects: Some(Box::new(Effects { attributes, ..Effects::default() })),
+            effects: Some(Box::new(Effects { attributes, state, ..Effects::default() })),
             chunks,
             first: First::Journal { rows, letters },
         };
@@ -225,19 +184,16 @@ impl Inner {
             let deliveries = self.deliveries(row.key, generation).await?;
             for (at, (_, delivery)) in deliveries.iter().enumerate() {
                 let begins = teller.next();
-                teller.tell(delivery, &mut Vec::new())?;
+                let mut told = Vec::new();
+                teller.tell(delivery, &mut told)?;
                 if event >= teller.next() {
                     continue;
                 }
-                // What was asked for behind an event cannot be kept in part.
-                let kept = if event == begins { at } else { at + 1 };
-                let mut deliveries = deliveries;
-                deliveries.truncate(kept);
-                // The event by which it ended comes once more.
-                let ends = |(_, last): &(u64, Delivery)| last.end.is_some() || last.unwinds.is_some();
-                let again = if deliveries.last().is_some_and(ends) { deliveries.pop() } else { None };
-                let again = again.map(|(_, delivery)| delivery.event).filter(comes_again);
-                return Ok(Cut { generation, kept: deliveries, again, earlier });
+                let named = told.into_iter().find(|told| told.index == event).map(|told| told.kind);
+                let named =
+                    named.ok_or_else(|| Error::coded(Code::Damaged, format!("the run has no event {event}")))?;
+                let (kept, again) = forked(deliveries, &ForkPoint { at, first: event == begins })?;
+                return Ok(Cut { generation, kept, again, earlier, named });
             }
             earlier.push(deliveries);
             teller.next_generation();
@@ -248,11 +204,34 @@ impl Inner {
             .into_fatal())
     }
 
-    /// How a generation began.
-    async fn start_of(&self, key: RunKey, generation: u64) -> Result<Option<Event>> {
-        let first = self.store.journal(key, generation, 0, 1).await?.into_iter().next();
-        let turn = first.map(|row| TurnRecord::decode(row.format, row.checksum, &row.body)).transpose()?;
-        Ok(turn.and_then(|turn| turn.deliveries.into_iter().next()).map(|delivery| delivery.event))
+    /// The event that begins a run anew: the first of its journal, or that in its inbox if it was cancelled ahead of it.
+    async fn start_of(&self, key: RunKey, first: Option<Event>) -> Result<Option<Event>> {
+        if let Some(Event::Started { .. }) = &first {
+            return Ok(first);
+        }
+        let (_, letters) = self.store.inbox(key).await?;
+        let mut events = letters.iter().map(|letter| Event::decode(letter.format, letter.checksum, &letter.body));
+        Ok(events.find_map(|event| event.ok().filter(|event| matches!(event, Event::Started { .. }))))
+    }
+
+    /// Refuses to undo in a fork what a run has done that undoes it itself, has undone it, or keeps it.
+    async fn check_undoes(&self, row: &RunRow) -> Result<()> {
+        let refused = |why: &str| {
+            Err(Error::coded(Code::NotRepairable, format!("a fork cannot undo what the run has done: {why}"))
+                .expected("a run that has failed or was cancelled and has not been rolled back")
+                .help("leave `.undo_inherited()` away: what the fork executes itself is undone all the same")
+                .into_fatal())
+        };
+        match row.status {
+            Status::Failed | Status::Cancelled => {}
+            Status::Completed => return refused("it has completed, and keeps it"),
+            status => return refused(&format!("it is {status}, and undoes it itself if it fails")),
+        }
+        let deliveries = self.deliveries(row.key, row.generation).await?;
+        match Ending::of(&deliveries) {
+            Some(ending) if ending.undoes() => refused("it was rolled back"),
+            _ => Ok(()),
+        }
     }
 
     /// What a run has shown of itself by then: its attributes, and the chunks that its workflow has written.
@@ -261,6 +240,7 @@ impl Inner {
         row: &RunRow,
         earlier: &[Deliveries],
         kept: &Deliveries,
+        again: Option<&Event>,
     ) -> Result<(BTreeMap<Arc<str>, Arc<str>>, Vec<NewChunk>)> {
         let mut attributes = BTreeMap::new();
         let mut chunks = Vec::new();
@@ -269,13 +249,16 @@ impl Inner {
             chunks.push(NewChunk { stream: stream.into(), id: self.random.number(), value });
         };
         let now = self.store.attributes(&row.id).await.map_err(|error| error.run(&row.id))?;
-        for (_, delivery) in earlier.iter().flatten().chain(kept) {
-            // The start has given those that no command tells of.
-            if let Event::Started { carried: Some(carried), .. } = &delivery.event {
+        // The start has given those that no command tells of.
+        let given = |event: &Event, attributes: &mut BTreeMap<Arc<str>, Arc<str>>| {
+            if let Event::Started { carried: Some(carried), .. } = event {
                 for (key, value) in now.iter().filter(|(key, _)| carried.attributes.contains(&**key)) {
                     attributes.entry(key.clone()).or_insert_with(|| value.clone());
                 }
             }
+        };
+        for (_, delivery) in earlier.iter().flatten().chain(kept) {
+            given(&delivery.event, &mut attributes);
             for command in &delivery.commands {
                 match command {
                     Command::Attribute { key, value: Some(value) } => {
@@ -288,118 +271,65 @@ impl Inner {
                 }
             }
         }
+        if let Some(event) = again.filter(|_| kept.is_empty()) {
+            given(event, &mut attributes);
+        }
         Ok((attributes, chunks))
-    }
-
-    /// The journal and the letters of a run that goes on from what is kept of another one, or of itself.
-    fn beginning(
-        &self,
-        kept: Deliveries,
-        again: Option<Event>,
-        identity: &Identity,
-        was: &Arc<str>,
-        source: Option<&Arc<str>>,
-    ) -> Result<Beginning> {
-        let now = self.clock.now();
-        let number = || format!("reopened/{}/{:032x}", identity.generation, self.random.number());
-        let key = || letters::for_resending(number());
-        let letter = |event: &Event| letters::letter(event, now, key());
-        if kept.is_empty() {
-            // It begins anew, and draws other random numbers.
-            let event = match again {
-                Some(Event::Started { args, carried, .. }) => {
-                    started(&self.random, &args, carried.map(|carried| Carried { ..*carried }))
-                }
-                _ => return Err(Error::coded(Code::Damaged, "the run's journal has no start").run(was)),
-            };
-            return Ok(Beginning { rows: Vec::new(), letters: vec![letter(&event)?] });
-        }
-        let rows = self.rewritten(kept, identity, was)?;
-        let seed = hex(&self.random.number().to_le_bytes());
-        let reopened = Event::Reopened { seed, source: source.map(|source| source.to_string()) };
-        let mut letters = vec![letter(&reopened)?];
-        if let Some(event) = &again {
-            letters.push(letter(event)?);
-        }
-        Ok(Beginning { rows, letters })
-    }
-
-    /// Rows that say the same of another run: what is open is that one's own.
-    fn rewritten(&self, kept: Deliveries, identity: &Identity, was: &str) -> Result<Vec<JournalRow>> {
-        let ended: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
-        let seed: [u8; 32] = match kept.first().map(|(_, delivery)| &delivery.event) {
-            Some(Event::Started { seed, .. }) => Sha256::digest(seed.as_bytes()).into(),
-            _ => [0; 32],
-        };
-        let mut rows: Vec<JournalRow> = Vec::new();
-        let mut turn: Option<(u64, TurnRecord)> = None;
-        let mut push = |record: TurnRecord| -> Result<()> {
-            let (index, Encoded { format, checksum, body }) = (rows.len() as u64, record.encode()?);
-            rows.push(JournalRow { index, turn: self.random.number(), format, checksum, body: body.into() });
-            Ok(())
-        };
-        for (row, mut delivery) in kept {
-            // A step that is attempted again has all its attempts.
-            if failed_attempt(&delivery.event).is_some_and(|op| !ended.contains(&op)) {
-                continue;
-            }
-            for command in &mut delivery.commands {
-                match command {
-                    Command::Child { op, run, .. } if !ended.contains(op) => {
-                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
-                    }
-                    Command::Step { op, run: Some(run), .. } if !ended.contains(op) => {
-                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
-                    }
-                    // A suspension is named after its run.
-                    Command::Hook { token, .. } => {
-                        if let Some(label) = Suspension::label(was, token) {
-                            *token = Cow::Owned(Suspension::token(&identity.run, label).to_string());
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            match &mut turn {
-                Some((of, record)) if *of == row => record.deliveries.push(delivery),
-                _ => {
-                    if let Some((_, record)) = turn.replace((row, TurnRecord { deliveries: vec![delivery] })) {
-                        push(record)?;
-                    }
-                }
-            }
-        }
-        if let Some((_, record)) = turn {
-            push(record)?;
-        }
-        Ok(rows)
     }
 }
 
 /// What a fork has in the place of the digest of its arguments, so that one that is asked for again is known. A start that
 /// finds the fork under its id compares the arguments themselves.
-fn digest_of_fork(source: &RunRow, event: u64, input: Option<&Payload>) -> [u8; 32] {
-    let input = input.map_or("", Payload::as_str);
-    Sha256::digest(format!("fork {} {event} {input}", source.key)).into()
+fn digest_of_fork(source: &RunRow, at: &At) -> [u8; 32] {
+    let At { event, input, undo_inherited, .. } = at;
+    let input = input.as_ref().map_or("", Payload::as_str);
+    let undoes = if *undo_inherited { "undo_inherited " } else { "" };
+    Sha256::digest(format!("fork {} {event} {undoes}{input}", source.key)).into()
 }
 
-/// Gives the step that was called last another input.
-fn give(kept: &mut Deliveries, input: Payload) -> Result<()> {
-    let last = kept.last_mut().and_then(|(_, delivery)| {
-        delivery.commands.iter_mut().rev().find_map(|command| match command {
-            Command::Step { given, .. } => Some(given),
+/// Gives the step that is called at an event another input.
+fn give(kept: &mut Deliveries, named: &RunEventKind, event: u64, input: Payload) -> Result<()> {
+    let help = "give the index of the event at which the step was called: `StepOutcome::event`";
+    let RunEventKind::StepStarted { operation, step, .. } = named else {
+        let named = serde_json::to_value(named).ok();
+        let named = named.as_ref().and_then(|named| named["type"].as_str()).unwrap_or_default();
+        return Err(Error::coded(
+            Code::NotRepairable,
+            format!("event {event} is no call of a step, and takes no input"),
+        )
+        .expected("a `step_started`")
+        .found(format!("a `{named}`"))
+        .help(help)
+        .into_fatal());
+    };
+    if step == NONDETERMINISTIC {
+        let text = format!("event {event} is a future that was wrapped with `nondeterministic`, and takes no input");
+        return Err(Error::coded(Code::NotRepairable, text).help(help).into_fatal());
+    }
+    let commands = kept.last_mut().map(|(_, delivery)| &mut delivery.commands);
+    let dropped = |command: &Command| matches!(command, Command::Cancel { op } if op == operation);
+    let called = commands.filter(|commands| !commands.iter().any(dropped)).and_then(|commands| {
+        commands.iter_mut().find_map(|command| match command {
+            Command::Step { op, given, .. } if op == operation => Some(given),
             _ => None,
         })
     });
-    match last {
-        Some(given) => {
-            *given = Some(input);
-            Ok(())
-        }
-        None => Err(Error::coded(Code::NotRepairable, "no step is called at the event that the run is forked at")
-            .help("give the index of the event at which the step was called: `StepOutcome::event`")
-            .into_fatal()),
-    }
+    let Some(given) = called else {
+        let text =
+            format!("step `{step}` is not executed: the workflow dropped the call at event {event}, or ended with it");
+        return Err(Error::coded(Code::NotRepairable, text).help(help).into_fatal());
+    };
+    let definition = registry().step(step)?;
+    (definition.check_args)(&input).map_err(|error| {
+        Error::coded(Code::InvalidArguments, format!("the input does not fit the arguments of step `{step}`"))
+            .because(error)
+            .operation(format!("operation {operation}: step `{step}`"))
+            .expected(format!("a tuple of its arguments: `{}`", (definition.args_name)()))
+            .found(excerpt(input.as_str()))
+            .into_fatal()
+    })?;
+    *given = Some(input);
+    Ok(())
 }
 
 fn not_done(failed: Failed, what: &str) -> Error {

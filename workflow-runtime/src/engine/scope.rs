@@ -1,7 +1,7 @@
 //! What code in a step can know and ask for of the attempt that it is part of.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use futures_util::future::Either;
@@ -14,6 +14,7 @@ use super::streams::AttemptWriter;
 use super::{Client, output};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
+use crate::keys::{self, KeyBase};
 use crate::replay::{self, Inherited, Origin, Suspension};
 use crate::trace::span_id;
 
@@ -24,6 +25,20 @@ pub struct StepInfo {
     /// The id of the step's definition.
     pub step: String,
     /// The same for every attempt of this call, and for no other call: what to give to a service that deduplicates.
+    ///
+    /// A call keeps it for as long as it may have taken effect: over restarts, and over [`Run::retry`](crate::Run::retry),
+    /// so that a charge which timed out and was made all the same is not made again. Once rollbacks have undone a part of
+    /// the run, what was undone and all that followed has new keys when it is executed again, since a service would take the
+    /// old ones for what was undone. A [fork](crate::Run::fork) has keys of its own, and so has each generation of a run that
+    /// continues as new. A step of a queue has the key of its call.
+    ///
+    /// A step that is called inside a step has the key of that step, the id of its own definition, and the number of the call
+    /// among those of this step in that attempt, counted as they are made: the calls of different steps may be made in any
+    /// order, those of one step must be made in the same order in each attempt. A task that a step
+    /// [spawns](crate::spawn()) counts for itself.
+    ///
+    /// The format does not change: `run/generation/unwindings/operation`, with `/step/number` for each step inside, where `%`
+    /// and `/` in ids are `%25` and `%2F`.
     pub idempotency_key: String,
     /// Counts from 1.
     pub attempt: u32,
@@ -37,16 +52,18 @@ pub(super) struct Scope {
     /// If it is executed for another run: the call.
     pub origin: Option<Origin>,
     pub op: u64,
+    /// Of the operation's idempotency key.
+    pub base: KeyBase,
     pub attempt: u32,
     pub step: &'static str,
     /// The step that is an operation of the run: `step`, or the one that it was called in.
     pub outer: &'static str,
     pub live: Arc<Live>,
     pub inherited: Option<Arc<Inherited>>,
-    /// Of a step inside a step: its number among those, behind the outer one's.
+    /// Of a step inside a step: what its key has behind that of the operation.
     pub path: String,
-    /// How many steps it has called so far.
-    pub inner: AtomicU32,
+    /// How often it has called each step so far.
+    pub inner: Calls,
     pub life: Arc<Life>,
     /// What earlier attempts were resumed with, by label.
     pub resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
@@ -183,8 +200,8 @@ pub fn step_info() -> Option<StepInfo> {
         let (run, key) = match &scope.origin {
             Some(origin) => (&origin.run, format!("{}{}", origin.key, scope.path)),
             None => {
-                let (run, generation) = (&scope.live.id, scope.live.generation);
-                (run, format!("{run}/{generation}/{}{}", scope.op, scope.path))
+                let run = &scope.live.id;
+                (run, keys::operation(run, scope.base, scope.op) + &scope.path)
             }
         };
         StepInfo { step: scope.step.to_owned(), idempotency_key: key, attempt: scope.attempt, run: run.to_string() }
@@ -205,7 +222,7 @@ pub fn step_info() -> Option<StepInfo> {
 pub fn traceparent() -> Option<String> {
     of_attempt(|scope| {
         let trace = scope.inherited.as_ref()?.trace.as_ref()?;
-        let key = format!("{}/{}/{}", scope.live.id, scope.live.generation, scope.op);
+        let key = keys::execution(&scope.live.id, scope.live.generation, scope.op);
         let span = span_id(&["attempt", &key, &scope.attempt.to_string()]);
         let sampled = if trace.unsampled { "00" } else { "01" };
         Some(format!("00-{}-{span}-{sampled}", trace.trace_id))
@@ -239,7 +256,7 @@ pub fn heartbeat() {
 
 /// Makes a future part of the step that this code is part of, if it is part of one.
 pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    match of_attempt(|scope| scope.inside(scope.step)) {
+    match of_attempt(|scope| scope.inside(scope.step, scope.path_of(None))) {
         Some(scope) => Either::Left(SCOPE.scope(scope, future)),
         None => Either::Right(future),
     }
@@ -357,6 +374,32 @@ pub(super) fn is_current() -> bool {
     of_attempt(|_| ()).is_some()
 }
 
+/// Counts the calls of steps inside a step, by step. The tasks that it spawns count as calls of nothing.
+#[derive(Default)]
+pub(super) struct Calls(Mutex<Vec<(Option<&'static str>, u32)>>);
+
+impl Calls {
+    /// The number of the next call.
+    fn next(&self, callee: Option<&'static str>) -> u32 {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match calls.iter_mut().find(|(of, _)| *of == callee) {
+            Some((_, made)) => {
+                *made += 1;
+                *made
+            }
+            None => {
+                calls.push((callee, 0));
+                0
+            }
+        }
+    }
+}
+
+/// What the key of a call of a step that is made here has behind that of the operation, if this is part of a step.
+pub(crate) fn path_of_call(step: &'static str) -> Option<String> {
+    of_attempt(|scope| scope.path_of(Some(step)))
+}
+
 impl Scope {
     /// Makes a future part of this attempt.
     pub fn enter<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
@@ -368,25 +411,32 @@ impl Scope {
         SCOPE.sync_scope(self, function)
     }
 
-    /// That of a step which is called in the attempt that this code is part of, if it is part of one.
-    pub fn of_inner(step: &'static str) -> Option<Scope> {
-        of_attempt(|outer| outer.inside(step))
+    /// Counts a call of a step, or a task.
+    fn path_of(&self, callee: Option<&'static str>) -> String {
+        let number = self.inner.next(callee);
+        self.path.clone() + &keys::nested(callee, number)
     }
 
-    /// That of a step which is called inside this one.
-    pub fn inside(&self, step: &'static str) -> Scope {
-        let number = self.inner.fetch_add(1, Ordering::Relaxed);
+    /// That of a step which is called in the attempt that this code is part of, if it is part of one. A call that was made
+    /// outside, and handed to the step, is counted where it is executed.
+    pub fn of_inner(step: &'static str, path: Option<String>) -> Option<Scope> {
+        of_attempt(|outer| outer.inside(step, path.unwrap_or_else(|| outer.path_of(Some(step)))))
+    }
+
+    /// That of a step which is called inside this one, or of a task.
+    pub fn inside(&self, step: &'static str, path: String) -> Scope {
         Scope {
             engine: self.engine.clone(),
             origin: self.origin.clone(),
             op: self.op,
+            base: self.base,
             attempt: self.attempt,
             step,
             outer: self.outer,
             live: self.live.clone(),
             inherited: self.inherited.clone(),
-            path: format!("{}/{number}", self.path),
-            inner: AtomicU32::new(0),
+            path,
+            inner: Calls::default(),
             life: self.life.clone(),
             resumed: self.resumed.clone(),
             last_payload: self.last_payload.clone(),

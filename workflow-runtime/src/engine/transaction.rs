@@ -6,6 +6,7 @@ use super::Inner;
 use super::letters::letter;
 use super::live::Live;
 use crate::error::{Code, Error};
+use crate::keys;
 use crate::registry::{AttemptFailure, AttemptResult, Transactional};
 use crate::replay::Event;
 use crate::store::{Dedupe, Recorded};
@@ -40,7 +41,7 @@ pub(super) async fn attempt(
         failed => return Some(failed),
     };
     // The same for all attempts of the call: of two that both come so far one is recorded.
-    let dedupe = Dedupe { key: format!("transaction/{}/{op}", live.generation), lasts: true };
+    let dedupe = Dedupe { key: keys::transaction(live.generation, op), lasts: true };
     let letter = match letter(&Event::Completed { op, value }, engine.clock.now(), Some(dedupe)) {
         Ok(letter) => letter,
         Err(error) => return Some(Err(adopt(error))),

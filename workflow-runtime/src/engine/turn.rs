@@ -15,6 +15,7 @@ use super::timers::Deadline;
 use super::wait::Done;
 use super::{effects, events, eviction, letters};
 use crate::error::{Code, Error};
+use crate::keys;
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
 use crate::registry;
 use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord, panic_text};
@@ -365,7 +366,7 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
         draft.delivered.retain(|delivered| *delivered != letter);
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // A turn that is sent again must not keep it twice.
-        && let dedupe = format!("returned/{:032x}", engine.random.number())
+        && let dedupe = keys::returned(engine.random.number())
         && let Ok(letter) = letters::letter(&event, engine.clock.now(), letters::for_resending(dedupe))
     {
         draft.returned.push(letter);

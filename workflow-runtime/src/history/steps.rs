@@ -45,7 +45,8 @@ pub struct StepOutcome {
     pub status: StepStatus,
     /// How many attempts have begun. Those of a step of a queue are told by the run that executes it.
     pub attempts: u32,
-    /// The arguments: of a step as an array.
+    /// The arguments, as [`Outcome::input`](crate::Outcome::input) has them: `null` for none, the argument itself where there
+    /// is one, an array where there are several.
     pub input: Value,
     /// What it returned.
     pub output: Option<Value>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Ending, RunEvent, RunEventKind, value};
+use super::{Ending, RunEvent, RunEventKind, arguments, value};
 use crate::error::Error;
 use crate::replay::{Command, Delivery, End, Event};
 use crate::run::time;
@@ -99,7 +99,7 @@ impl Teller {
                 }
                 (_, end) => RunEventKind::RunEnded { operation: *op, end: Ending::of(end)? },
             },
-            Event::Reopened { source, .. } => RunEventKind::Reopened { source: source.clone() },
+            Event::Reopened { reopening, .. } => RunEventKind::Reopened { source: reopening.source.clone() },
             // What comes of them is told behind them.
             Event::Cancel { .. } | Event::WakeUp => return Ok(None),
         }))
@@ -113,7 +113,7 @@ impl Teller {
                     operation: *op,
                     step: step.to_string(),
                     name: name.as_deref().map(str::to_owned),
-                    input: value(given.as_ref().unwrap_or(input))?,
+                    input: arguments(value(given.as_ref().unwrap_or(input))?),
                     run: run.as_deref().map(str::to_owned),
                 }
             }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::body::Body;
 use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
-use crate::{WriteChunk, writer};
+use crate::keys;
+use crate::{WriteChunk, Writer};
 
 /// A request that came by a [`webhook`](super::webhook).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +82,13 @@ impl Request {
     /// As for [`Writer::write`](crate::Writer::write).
     #[track_caller]
     pub fn answer(&self, answer: &Answer) -> WriteChunk {
-        writer::<Answer>(answers(&self.id)).write(answer)
+        Writer::<Answer>::ours(answers(&self.id)).write(answer)
     }
 }
 
 /// The stream of the answers to a request.
 pub(super) fn answers(id: &str) -> String {
-    format!("webhook/{id}")
+    keys::webhook_answers(id)
 }
 
 /// What a webhook answers.

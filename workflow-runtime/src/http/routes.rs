@@ -166,13 +166,13 @@ async fn accept(
     let id = key.map_or_else(|| uuid().simple().to_string(), |key| digest(&[&address, key])[..32].to_owned());
     let request = Request::new(id.clone(), parts, body);
     let content = content(parts, body);
-    let hook = match client.get_hook(&address).await {
+    let hook = match client.inner().hook_info(&address).await {
         Ok(hook) => Some(hook),
         Err(error) if error.code() == Code::HookNotFound => None,
         Err(error) => return Err(error),
     };
     if hook.as_ref().is_some_and(|hook| hook.is_open) {
-        let mut resume = client.resume_hook(&*address, &request);
+        let mut resume = client.resume_hook(&*address, &request).ours();
         (resume.idempotency_key, resume.content) = (key.map(str::to_owned), Some(content));
         resume.await?;
     } else {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::message::{Answer, Request};
 use crate::durable::{Durable, DurableStream};
 use crate::error::Result;
+use crate::keys;
 use crate::registry::hex;
 use crate::{Hook, hook};
 
@@ -78,7 +79,7 @@ impl IntoFuture for WebhookBuilder {
 /// use: who guesses tokens cannot choose it. It also keeps the tokens of plain hooks, which may be easy to guess, out of
 /// the routes' reach, and tokens out of the store's index.
 pub(super) fn address(token: &str) -> Arc<str> {
-    format!("webhook/{}", hex(&Sha256::digest(token.as_bytes()))).into()
+    keys::webhook(&hex(&Sha256::digest(token.as_bytes()))).into()
 }
 
 /// An open webhook: a future of the next request, and a stream of all. See [`webhook`].

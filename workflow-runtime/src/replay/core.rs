@@ -81,7 +81,8 @@ impl Core {
         let ended = self.turn(&event)?;
         let (unwinds, end) = self.settle(ended)?;
         let commands = self.shared.finish(end.as_ref())?;
-        let delivery = Delivery { at: self.shared.now(), event, commands, unwinds, end };
+        let undoes = self.shared.take_undoes();
+        let delivery = Delivery { at: self.shared.now(), event, commands, unwinds, undoes, end };
         if delivery.end.is_some() {
             self.ended = true;
             self.discard();
@@ -142,8 +143,9 @@ impl Core {
             Event::Woken { op } => self.shared.complete(*op, Completion::Woken)?,
             Event::Ended { op, end } => self.shared.complete(*op, self.shared.ended(*op, end.clone()))?,
             Event::WakeUp => None,
-            Event::Reopened { seed, .. } => {
-                self.shared.reopen(seed);
+            Event::Reopened { seed, reopening } => {
+                let disarmed = self.shared.reopen(seed, reopening);
+                self.drop_in_run(disarmed);
                 None
             }
             Event::Suspended { op, label, payload, type_name } => {
@@ -290,17 +292,15 @@ impl Core {
     fn drop_futures(&mut self, slots: impl Sized) {
         let (root, branches) = (self.root.take(), std::mem::take(&mut self.branches));
         // Inside the run: what destructors call is the run's then, and does nothing.
-        let dropped = self.shared.enter(|| {
-            [
-                catch_unwind(AssertUnwindSafe(|| drop(root))),
-                catch_unwind(AssertUnwindSafe(|| drop(branches))),
-                catch_unwind(AssertUnwindSafe(|| drop(slots))),
-            ]
-        });
-        for dropped in dropped {
-            if let Err(panic) = dropped {
-                tracing::warn!(run = %self.shared.run_id(), "a destructor panicked: {}", panic_text(&*panic));
-            }
+        self.drop_in_run(root);
+        self.drop_in_run(branches);
+        self.drop_in_run(slots);
+    }
+
+    /// Drops what the user's code has made.
+    fn drop_in_run(&self, dropped: impl Sized) {
+        if let Err(panic) = self.shared.enter(|| catch_unwind(AssertUnwindSafe(|| drop(dropped)))) {
+            tracing::warn!(run = %self.shared.run_id(), "a destructor panicked: {}", panic_text(&*panic));
         }
     }
 }

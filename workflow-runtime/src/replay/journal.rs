@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Class;
 use crate::codec::{Payload, Recode, excerpt};
 use crate::error::{Code, Error};
+use crate::keys::KeyBase;
 use crate::trace::Trace;
 
 /// One turn: a row of the journal.
@@ -27,6 +28,10 @@ pub(crate) struct Delivery {
     /// How the workflow ended, if rollbacks follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwinds: Option<End>,
+    /// The operations that are to be undone then, in the order of their results. Those that are under way and succeed later
+    /// are undone too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undoes: Vec<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
 }
@@ -79,10 +84,39 @@ pub(crate) enum Event {
     Reopened {
         /// As in `Started`, for what comes from now on.
         seed: String,
-        /// The id of the run that it was forked from; nothing if it is a retry.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        source: Option<String>,
+        #[serde(flatten)]
+        reopening: Reopening,
     },
+}
+
+/// What changes for a run that goes on with a journal that was another run's or an earlier generation's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reopening {
+    /// The id of the run that it was forked from; nothing if it is a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Of the idempotency keys of the operations that are issued from now on. Those under way have theirs in their commands.
+    pub base: KeyBase,
+    /// The operation whose result was the source's and comes once more, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
+    /// Whether a fork undoes also what its source has done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undo_inherited: bool,
+}
+
+impl Reopening {
+    /// Whether what was done before is another run's to undo.
+    pub fn disarms(&self) -> bool {
+        self.source.is_some() && !self.undo_inherited
+    }
+
+    /// Takes away what is owed no more.
+    pub fn disarm(&self, owed: &mut BTreeMap<u64, bool>) {
+        if self.disarms() {
+            owed.retain(|op, succeeded| !*succeeded && self.again != Some(*op));
+        }
+    }
 }
 
 /// What a run has when it begins, or when it goes on as a new generation.
@@ -173,6 +207,10 @@ pub(crate) enum Command {
         /// What it is executed with instead of its input: somebody has said so.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         given: Option<Payload>,
+        /// Of its idempotency key, if that is not what the run's was when the step was issued: of one that was under way
+        /// when its run was retried or forked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<KeyBase>,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
@@ -329,14 +367,24 @@ pub(crate) struct Outstanding {
     pub child: Option<String>,
 }
 
-/// The steps of a turn whose success is to be undone if the run does not succeed.
-pub(crate) fn owes_rollback(owed: &mut BTreeSet<u64>, turn: &TurnRecord) {
+/// The steps of a turn whose success is to be undone if the run does not succeed, each with whether it has succeeded.
+pub(crate) fn owes_rollback(owed: &mut BTreeMap<u64, bool>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
-        if let Event::Failed { op, .. } = &delivery.event {
-            owed.remove(op);
+        match &delivery.event {
+            Event::Failed { op, .. } | Event::Ended { op, end: End::Failed(_) | End::Cancelled(_) } => {
+                owed.remove(op);
+            }
+            Event::Completed { op, .. } | Event::Ended { op, .. } => {
+                if let Some(succeeded) = owed.get_mut(op) {
+                    *succeeded = true;
+                }
+            }
+            // What the source of a fork has done is its source's to undo.
+            Event::Reopened { reopening, .. } => reopening.disarm(owed),
+            _ => {}
         }
         owed.extend(delivery.commands.iter().filter_map(|command| match command {
-            Command::Step { op, rollback: true, .. } => Some(*op),
+            Command::Step { op, rollback: true, .. } => Some((*op, false)),
             _ => None,
         }));
     }

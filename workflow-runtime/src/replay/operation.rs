@@ -15,6 +15,7 @@ use super::shared::{Identity, Shared, current};
 use super::unawaited;
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
+use crate::keys;
 use crate::registry::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 
 /// A future that an operation brings with it, since no definition can make it again.
@@ -69,7 +70,7 @@ pub(crate) struct Suspension {
 impl Suspension {
     /// The token in the store by which a run is resumed.
     pub fn token(run: &str, label: &str) -> Arc<str> {
-        format!("suspended/{run}/{label}").into()
+        keys::suspension(run, label).into()
     }
 
     /// Under which the answers to suspensions of a run are known: no suspension has this token, since none has an empty label.
@@ -79,7 +80,7 @@ impl Suspension {
 
     /// The label in such a token of this run.
     pub fn label<'t>(run: &str, token: &'t str) -> Option<&'t str> {
-        token.strip_prefix("suspended/")?.strip_prefix(run)?.strip_prefix('/')
+        keys::suspension_label(run, token)
     }
 }
 
@@ -312,6 +313,7 @@ impl Kind {
                 rollback: step.rollback.is_some(),
                 run: (!step.is_here()).then(|| Cow::Owned(run.child_id(op).to_string())),
                 given: None,
+                key: None,
             },
             Kind::Timer { until, .. } => Command::Timer { op, until: *until },
             Kind::Child(child) => Command::Child {
@@ -327,7 +329,8 @@ impl Kind {
                 op,
                 token: Cow::Owned(hook.token.to_string()),
                 drawn: hook.drawn,
-                metadata: hook.metadata.clone(),
+                // A `null` is read back as nothing.
+                metadata: hook.metadata.clone().filter(|metadata| metadata.as_str() != "null"),
             },
             Kind::Local(_) => Command::Step {
                 op,
@@ -337,6 +340,7 @@ impl Kind {
                 rollback: false,
                 run: None,
                 given: None,
+                key: None,
             },
         }
     }

@@ -34,6 +34,7 @@ use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
+use crate::keys::{self, KeyBase};
 use crate::limits;
 
 /// A spawned branch; its output goes where its handle looks.
@@ -74,6 +75,8 @@ struct Slot {
     dropped: bool,
     /// The number of the event behind which it was issued.
     event: u64,
+    /// Of its idempotency key.
+    base: KeyBase,
 }
 
 struct State {
@@ -81,6 +84,8 @@ struct State {
     now: u64,
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
+    /// Of the idempotency keys of the operations that it issues.
+    base: KeyBase,
     /// Counts the events.
     event: u64,
     next_branch: BranchId,
@@ -103,6 +108,8 @@ struct State {
     /// While replaying: the commands that the journal has behind this event, yet to be issued.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
+    /// Whether the workflow has asked for more than a run may have.
+    is_over_limit: bool,
     woken: VecDeque<BranchId>,
     spawned: Vec<(BranchId, Unconstrained<BranchFuture>)>,
     branches: usize,
@@ -134,18 +141,14 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The same for every attempt of an operation, and for no other operation.
+    /// The same for every attempt of an operation in this generation, and for no other operation.
     pub fn key(&self, op: u64) -> String {
-        format!("{}/{}/{op}", self.run, self.generation)
+        keys::execution(&self.run, self.generation, op)
     }
 
-    /// The id of the child that an operation starts: of the same length however deep it is, and another one in another run
-    /// of the same id, since children stay when their parent is deleted. `seed` is that of its first event.
+    /// The id of the child that an operation starts. `seed` is that of the run's first event.
     pub fn child_id(&self, seed: &[u8; 32], op: u64) -> Arc<str> {
-        let hash = Sha256::new().chain_update(seed).chain_update(self.key(op)).finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string().into()
+        keys::child(seed, &self.run, self.generation, op).into()
     }
 }
 
@@ -170,6 +173,7 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 
 impl Shared {
     pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
+        let base = KeyBase { generation: identity.generation, unwindings: 0 };
         Arc::new(Shared {
             identity,
             seed: OnceLock::new(),
@@ -178,6 +182,7 @@ impl Shared {
                 now: 0,
                 rng: None,
                 next_op: 0,
+                base,
                 event: 0,
                 next_branch: 1,
                 ops: FxHashMap::default(),
@@ -194,6 +199,7 @@ impl Shared {
                 inherited: None,
                 expected: None,
                 fault: None,
+                is_over_limit: false,
                 woken: VecDeque::new(),
                 spawned: Vec::new(),
                 branches: 0,
@@ -263,10 +269,11 @@ impl Shared {
         }
         let op = state.next_op;
         state.as_recorded(&mut kind);
-        let given = state.given();
+        let (given, base) = (state.given(), state.key_base());
         let command = kind.command(self, op);
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
+            state.is_over_limit = true;
             state.fault = Some(
                 Error::coded(Code::Limit, "the run has too many operations outstanding")
                     .operation(format!("{} at {site}", command.describe()))
@@ -293,7 +300,7 @@ impl Shared {
                 Kind::Local(_) => state.actions.push(Action::Dispatch(op)),
                 Kind::Step(_) | Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => {
                     let inherited = state.inherited.clone();
-                    if let Err(error) = state.effects.issued(op, &kind, self, inherited) {
+                    if let Err(error) = state.effects.issued(op, base, &kind, self, inherited) {
                         state.fault = Some(error);
                         return None;
                     }
@@ -306,7 +313,7 @@ impl Shared {
         }
         state.outstanding += 1;
         let event = state.event;
-        state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None, dropped: false, event });
+        state.ops.insert(op, Slot { kind, waker: waker.cloned(), completion: None, dropped: false, event, base });
         Some(op)
     }
 
@@ -415,6 +422,7 @@ impl Shared {
             return;
         }
         if state.branches >= limits::BRANCHES_MAX {
+            state.is_over_limit = true;
             let limit = format!("at most {}", limits::BRANCHES_MAX);
             state.fault.get_or_insert_with(|| {
                 Error::coded(Code::Limit, "the run has too many branches alive").expected(limit)
@@ -572,6 +580,11 @@ impl Shared {
         self.state().branches -= 1;
     }
 
+    /// Whether the workflow has asked for more operations or branches than a run may have.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.state().is_over_limit
+    }
+
     pub(crate) fn has_fault(&self) -> bool {
         self.state().fault.is_some()
     }
@@ -654,6 +667,12 @@ impl Shared {
     pub(crate) fn with_open<T>(&self, op: u64, f: impl FnOnce(&Kind) -> T) -> Option<T> {
         let state = self.state();
         state.ops.get(&op).filter(|slot| slot.completion.is_none()).map(|slot| f(&slot.kind))
+    }
+
+    /// What the idempotency key of an operation without a result begins with.
+    pub(crate) fn key_base(&self, op: u64) -> KeyBase {
+        let state = self.state();
+        state.ops.get(&op).map_or(state.base, |slot| slot.base)
     }
 
     /// Takes the future that an operation brought with it.

@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 use super::{Continued, Shared, State};
 use crate::codec::Payload;
 use crate::error::Error;
+use crate::keys::{self, KeyBase};
 use crate::limits;
 use crate::queue;
 use crate::registry::registry;
-use crate::replay::journal::{Command, Inherited};
+use crate::replay::journal::{Command, Inherited, Reopening};
 use crate::replay::operation::{Kind, Opening, Place, StartedChild};
 
 /// What a run has asked for since the engine last took it.
@@ -86,6 +87,7 @@ impl Effects {
     pub(super) fn issued(
         &mut self,
         op: u64,
+        base: KeyBase,
         kind: &Kind,
         run: &Shared,
         inherited: Option<Arc<Inherited>>,
@@ -109,7 +111,8 @@ impl Effects {
             }
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
-                    let request = queue::request(workflow, step, &run.identity, op)?;
+                    let key = keys::operation(run.run_id(), base, op);
+                    let request = queue::request(workflow, step, &run.identity, op, key)?;
                     self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited(own) });
                 }
             }
@@ -150,6 +153,14 @@ impl State {
         }
     }
 
+    /// What the idempotency key of the operation that is about to be issued begins with.
+    pub(super) fn key_base(&self) -> KeyBase {
+        match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+            Some(Command::Step { key: Some(key), .. }) => *key,
+            _ => self.base,
+        }
+    }
+
     /// What a step is executed with, if that is not what the workflow has given it.
     pub(super) fn given(&self) -> Option<Payload> {
         match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
@@ -177,13 +188,24 @@ impl Shared {
         self.identity.child_id(&self.own_seed(), op)
     }
 
-    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again.
-    pub(in crate::replay) fn reopen(&self, seed: &str) {
+    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again. What
+    /// is given out is to be dropped outside every lock.
+    pub(in crate::replay) fn reopen(&self, seed: &str, reopening: &Reopening) -> impl Sized + use<> {
         let mut state = self.state();
         let state = &mut *state;
         state.rng = Some(Box::new(ChaCha12Rng::from_seed(Sha256::digest(seed.as_bytes()).into())));
+        state.base = reopening.base;
+        // What its source has done is its source's to undo.
+        let disarmed = reopening.disarms().then(|| {
+            let again = reopening.again.and_then(|op| state.ops.get_mut(&op));
+            let again = again.and_then(|slot| match &mut slot.kind {
+                Kind::Step(step) => step.rollback.take(),
+                _ => None,
+            });
+            (again, state.disarm())
+        });
         if state.expected.is_some() {
-            return;
+            return disarmed;
         }
         state.effects.state.clone_from(&state.value);
         let mut open: Vec<u64> =
@@ -199,10 +221,11 @@ impl Shared {
                     step.place = Place::Queue(workflow);
                 }
             }
-            if let Err(error) = state.effects.issued(op, &slot.kind, self, state.inherited.clone()) {
+            if let Err(error) = state.effects.issued(op, slot.base, &slot.kind, self, state.inherited.clone()) {
                 state.fault.get_or_insert(error);
             }
         }
+        disarmed
     }
 
     /// What the run has asked for.

@@ -27,6 +27,8 @@ pub(super) struct Rollbacks {
     armed: Vec<Armed>,
     /// Children that the workflow has dropped: cancelled, and perhaps not ended yet.
     dropped_children: Vec<u64>,
+    /// What was armed when the run began to be unwound, to be recorded.
+    undoes: Vec<u64>,
     unwinding: Option<Unwinding>,
 }
 
@@ -217,6 +219,7 @@ impl Shared {
         }
         let (armed, disarmed): (Vec<_>, Vec<_>) =
             state.rollbacks.armed.drain(..).partition(|armed| armed.dropped || fails);
+        state.rollbacks.undoes = armed.iter().map(|armed| armed.op).collect();
         state.rollbacks.armed = armed;
         if !fails {
             state.rollbacks.dropped_children.clear();
@@ -291,6 +294,11 @@ impl Shared {
     /// Whether the run is being unwound since it has failed or was cancelled.
     pub(crate) fn is_failing(&self) -> bool {
         matches!(self.unwinds_to(), Some(End::Failed(_) | End::Cancelled(_)))
+    }
+
+    /// What is to be undone, if the run has just begun to be unwound.
+    pub(in crate::replay) fn take_undoes(&self) -> Vec<u64> {
+        std::mem::take(&mut self.state().rollbacks.undoes)
     }
 
     /// Whether the run is being unwound.

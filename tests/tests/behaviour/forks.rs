@@ -1,0 +1,560 @@
+//! Forks that give a step other arguments, and forks of runs whose steps can be undone.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use workflow_runtime::{
+    Code, Error, Result, Run, RunEventKind, Status, hook, nondeterministic, set_attribute, sleep, state, step, workflow,
+};
+
+use crate::support::{Lab, Place, soon};
+
+#[step]
+async fn plus(n: u32) -> Result<u32> {
+    Ok(n + 1)
+}
+
+#[step]
+async fn minus(a: u32, b: u32) -> Result<u32> {
+    a.checked_sub(b).ok_or_else(|| Error::fatal("below zero"))
+}
+
+#[step]
+async fn one() -> Result<u32> {
+    Ok(1)
+}
+
+#[step(queue = "forks")]
+async fn plus_elsewhere(n: u32) -> Result<u32> {
+    Ok(n + 1)
+}
+
+#[step]
+async fn sum(numbers: Vec<u32>) -> Result<u32> {
+    Ok(numbers.iter().sum())
+}
+
+#[workflow]
+async fn three() -> Result<Vec<u32>> {
+    let (a, b, c) = tokio::try_join!(plus(1), plus(2), plus(3))?;
+    Ok(vec![a, b, c])
+}
+
+#[workflow]
+async fn three_elsewhere() -> Result<Vec<u32>> {
+    let (a, b, c) = tokio::try_join!(plus_elsewhere(1), plus_elsewhere(2), plus_elsewhere(3))?;
+    Ok(vec![a, b, c])
+}
+
+#[workflow]
+async fn child(n: u32) -> Result<u32> {
+    plus(n).await
+}
+
+#[workflow]
+async fn many_kinds() -> Result<u32> {
+    set_attribute("kind", "mixed")?;
+    let (a, b, c, _, d) =
+        tokio::join!(child(1), minus(5, 2), nondeterministic(async { 7 }), sleep(Duration::from_millis(1)), one());
+    sum(vec![a?, b?, c?, d?]).await
+}
+
+#[workflow]
+async fn three_in_each_generation(left: u32) -> Result<Vec<u32>> {
+    let (a, b, c) = tokio::try_join!(plus(1), plus(2), plus(3))?;
+    match left {
+        0 => Ok(vec![a, b, c]),
+        left => three_in_each_generation(left - 1).continue_as_new().await,
+    }
+}
+
+/// Fails until it is mended.
+#[step(retries = 0)]
+async fn ships(#[resource] lab: &Lab, what: String) -> Result<String> {
+    lab.note(&format!("ship {what}"));
+    if lab.count(&format!("mend {what}")) == 0 {
+        return Err(Error::new("no carrier"));
+    }
+    Ok(format!("shipped {what}"))
+}
+
+#[step]
+async fn charges(#[resource] lab: &Lab, what: String) -> Result<usize> {
+    lab.note(&format!("charge {what}"));
+    Ok(lab.note("charges"))
+}
+
+#[step]
+async fn refunds(#[resource] lab: &Lab, charge: usize) -> Result<()> {
+    lab.note(&format!("refund {charge}"));
+    Ok(())
+}
+
+#[workflow]
+async fn three_and_fails() -> Result<Vec<u32>> {
+    let (a, b, c) = tokio::try_join!(plus(1), plus(2), plus(3))?;
+    ships("x".into()).await?;
+    Ok(vec![a, b, c])
+}
+
+/// The ids of runs that fail.
+static FAILING: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+#[workflow]
+async fn charge_only(what: String) -> Result<usize> {
+    let charge = charges(what).rollback(refunds).await?;
+    match FAILING.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
+        true => Err(Error::fatal("a bug")),
+        false => Ok(charge),
+    }
+}
+
+/// Charges, and then ships.
+#[workflow]
+async fn order(what: String) -> Result<String> {
+    let before = plus(1).await?;
+    let charge = charges(what.clone()).rollback(refunds).await?;
+    let between = plus(2).await?;
+    let shipped = ships(what).await?;
+    Ok(format!("{before} {charge} {between} {shipped}"))
+}
+
+#[workflow]
+async fn order_and_continue(what: String, again: bool) -> Result<String> {
+    if again {
+        charges(what.clone()).rollback(refunds).await?;
+        hook::<()>().token(what.clone()).await?;
+        return order_and_continue(what, false).continue_as_new().await;
+    }
+    ships(what).await
+}
+
+#[workflow]
+async fn order_two(what: String) -> Result<String> {
+    let first = charges(what.clone()).rollback(refunds).await?;
+    let second = charges(what.clone()).rollback(refunds).await?;
+    let shipped = ships(what).await?;
+    Ok(format!("{first} {second} {shipped}"))
+}
+
+#[workflow]
+async fn order_and_wait(what: String) -> Result<String> {
+    charges("any".into()).rollback(refunds).await?;
+    charges("any".into()).rollback(refunds).await?;
+    hook::<()>().token(what.clone()).await?;
+    ships(what).await
+}
+
+#[workflow]
+async fn keeps_children(what: String) -> Result<String> {
+    let free = waits_for(format!("free {what}")).detach()?;
+    let own = waits_for(format!("own {what}"));
+    let shipping = async {
+        plus(1).await?;
+        ships(what).await
+    };
+    let (own, shipped) = tokio::join!(own, shipping);
+    drop(free);
+    own?;
+    shipped
+}
+
+#[workflow]
+async fn waits_for(token: String) -> Result<()> {
+    hook::<()>().token(token).await
+}
+
+#[workflow]
+async fn shows(what: String) -> Result<Option<u32>> {
+    ships(what).await?;
+    state()
+}
+
+fn mend(lab: &Lab, what: &str) {
+    lab.note(&format!("mend {what}"));
+}
+
+async fn events<T, E>(run: &Run<T, E>) -> Vec<workflow_runtime::RunEvent> {
+    run.events().so_far().try_collect().await.unwrap()
+}
+
+/// The events at which the steps of a run were called.
+async fn calls<T, E>(run: &Run<T, E>) -> Vec<u64> {
+    run.steps().await.unwrap().iter().map(|step| step.event).collect()
+}
+
+/// The first event that is so.
+async fn event<T, E>(run: &Run<T, E>, is: impl Fn(&RunEventKind) -> bool) -> u64 {
+    events(run).await.iter().find(|event| is(&event.kind)).expect("there is one").index
+}
+
+async fn engine(place: &Place, lab: &Lab) -> workflow_runtime::Engine {
+    place.builder(lab).queue("forks", 4).replay_every_turn().open().await.expect("the engine opens")
+}
+
+on_each_store! {
+    async fn an_input_is_that_of_the_step_that_is_named(place: Place) {
+        let engine = engine(&place, &Lab::new()).await;
+        let run = engine.start(three, ()).await.unwrap();
+        let other = engine.start(three_elsewhere, ()).await.unwrap();
+        let expected = [[101, 3, 4], [2, 101, 4], [2, 3, 101]];
+        for run in [run, engine.get_run(other.id())] {
+            assert_eq!(soon(&run).await.unwrap(), [2, 3, 4]);
+            for (call, expected) in calls(&run).await.into_iter().zip(expected) {
+                let fork = run.fork(call).input(&(100_u32,)).await.unwrap();
+                assert_eq!(soon(&fork).await.unwrap(), expected);
+                // A fork of the fork has what that was given, but for the step that it names itself.
+                let first = calls(&fork).await[0];
+                let again = fork.fork(first).input(&(50_u32,)).await.unwrap();
+                let mut both = expected;
+                both[0] = 51;
+                assert_eq!(soon(&again).await.unwrap(), both);
+                let same = fork.fork(first).await.unwrap();
+                assert_eq!(soon(&same).await.unwrap(), expected);
+            }
+        }
+    }
+
+    async fn an_input_is_that_of_the_named_step_in_any_generation(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(three_in_each_generation, 1).await.unwrap();
+        soon(&run).await.unwrap();
+        let steps = run.steps().await.unwrap();
+        let second = |generation: u64| steps.iter().filter(move |step| step.generation == generation).nth(1).unwrap();
+        let fork = run.fork(second(1).event).input(&(100_u32,)).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), [2, 101, 4]);
+        let fork = run.fork(second(0).event).input(&(100_u32,)).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), [2, 3, 4], "the next generation calls them again");
+        assert_eq!(fork.steps().await.unwrap()[1].input, serde_json::json!(100));
+
+        let run = engine.start(three_and_fails, ()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        run.retry().await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "x");
+        run.retry().await.unwrap();
+        soon(&run).await.unwrap();
+        for event in events(&run).await {
+            if let RunEventKind::StepStarted { input, .. } = &event.kind && *input == 2 {
+                let fork = run.fork(event.index).input(&(100_u32,)).await.unwrap();
+                assert_eq!(soon(&fork).await.unwrap(), [2, 101, 4], "in generation {}", event.generation);
+            }
+        }
+    }
+
+    async fn an_input_that_the_step_does_not_take_is_refused(place: Place) {
+        let engine = engine(&place, &Lab::new()).await;
+        let run = engine.start(three, ()).await.unwrap();
+        soon(&run).await.unwrap();
+        let other = engine.start(three_elsewhere, ()).await.unwrap();
+        soon(&other).await.unwrap();
+        let kinds = engine.start(many_kinds, ()).await.unwrap();
+        soon(&kinds).await.unwrap();
+        let called = |name: &'static str| {
+            let kinds = &kinds;
+            async move { event(kinds, |kind| matches!(kind, RunEventKind::StepStarted { step, .. } if step.ends_with(name))).await }
+        };
+        let (minus, one) = (called("::minus").await, called("::one").await);
+        let first = calls(&run).await[0];
+        let first_elsewhere = calls(&other).await[0];
+        let refused = [
+            (run.fork(first).input(&("a",)).await.map(drop), "::plus", "(u32,)"),
+            (run.fork(first).input(&(1, 2)).await.map(drop), "::plus", "(u32,)"),
+            (run.fork(first).input(&()).await.map(drop), "::plus", "(u32,)"),
+            (run.fork(first).input(&100).await.map(drop), "::plus", "(u32,)"),
+            (run.fork(first).input(&(-1,)).await.map(drop), "::plus", "(u32,)"),
+            (other.fork(first_elsewhere).input(&("a",)).await.map(drop), "::plus_elsewhere", "(u32,)"),
+            (kinds.fork(minus).input(&(1,)).await.map(drop), "::minus", "(u32, u32)"),
+            (kinds.fork(minus).input(&(1, 2, 3)).await.map(drop), "::minus", "(u32, u32)"),
+            (kinds.fork(one).input(&(1,)).await.map(drop), "::one", "()"),
+        ];
+        for (refused, step, expected) in refused {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArguments, "{error:?}");
+            let text = format!("{error:?}");
+            assert!(text.contains(step) && text.contains(expected), "{text}");
+        }
+        let fork = kinds.fork(minus).input(&(9, 2)).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), 2 + 7 + 7 + 1);
+        let fork = kinds.fork(one).input(&()).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), 2 + 3 + 7 + 1);
+    }
+
+    async fn an_input_for_what_is_no_call_of_a_step_is_refused(place: Place) {
+        let engine = engine(&place, &Lab::new()).await;
+        let run = engine.start(many_kinds, ()).await.unwrap();
+        soon(&run).await.unwrap();
+        let mut kinds = Vec::new();
+        for event in events(&run).await {
+            let kind = serde_json::to_value(&event.kind).unwrap()["type"].as_str().unwrap().to_owned();
+            let is_step = matches!(&event.kind, RunEventKind::StepStarted { step, .. } if !step.ends_with("nondeterministic"));
+            if is_step {
+                continue;
+            }
+            let error = run.fork(event.index).input(&(1,)).await.unwrap_err();
+            assert_eq!(error.code(), Code::NotRepairable, "{kind}: {error:?}");
+            let text = format!("{error:?}");
+            assert!(text.contains(&format!("event {}", event.index)), "{text}");
+            kinds.push(kind);
+        }
+        for kind in ["started", "attribute", "child_started", "sleeping", "step_started", "run_ended", "step_completed", "ended"] {
+            assert!(kinds.iter().any(|tried| tried == kind), "{kind} of {kinds:?}");
+        }
+    }
+
+    async fn a_fork_does_not_take_for_done_what_the_rollbacks_of_its_source_undid(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(order, "x".into()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!((lab.count("charge x"), lab.count("refund 1")), (1, 1));
+        mend(&lab, "x");
+        let charged = calls(&run).await[1];
+        let all = events(&run).await;
+        let result = all.iter().find(|event| matches!(event.kind, RunEventKind::StepCompleted { operation: 1, .. }));
+        let result = result.unwrap().index;
+        for event in &all {
+            match run.fork(event.index).await {
+                Ok(fork) => {
+                    assert!(event.index <= result, "at {event:?}");
+                    let done = soon(&fork).await.unwrap();
+                    assert!(done.ends_with("shipped x"), "{done}");
+                }
+                Err(error) => {
+                    assert!(event.index > result, "at {event:?}: {error:?}");
+                    assert_eq!(error.code(), Code::NotRepairable);
+                    assert!(error.to_string().contains("::charges`"), "it names the step: {error:?}");
+                }
+            }
+        }
+        // Each of them has charged for itself, and none was refunded.
+        assert_eq!(lab.count("charge x") as u64, 1 + result + 1);
+        let refunds = lab.notes().iter().filter(|note| note.starts_with("refund")).count();
+        assert_eq!(refunds, 1);
+        assert!(charged < result);
+    }
+
+    async fn a_fork_that_fails_leaves_to_its_source_what_that_has_done(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        mend(&lab, "x");
+        let run = engine.start(order, "x".into()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "2 1 3 shipped x");
+        let [_, charge, _, ship] = calls(&run).await[..] else { panic!("four steps") };
+        // Behind the charge: the customer of the original keeps what was ordered.
+        let fork = run.fork(ship).input(&("broken",)).await.unwrap();
+        assert!(soon(&fork).await.is_err());
+        assert_eq!(lab.count("refund 1"), 0, "it is the original's to undo");
+        let third = fork.fork(*calls(&fork).await.last().unwrap()).await.unwrap();
+        assert!(soon(&third).await.is_err());
+        assert_eq!(lab.count("refund 1"), 0, "nor is it that of a fork of the fork");
+        mend(&lab, "broken");
+        fork.retry().await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), "2 1 3 shipped broken");
+        third.retry().await.unwrap();
+        assert_eq!(soon(&third).await.unwrap(), "2 1 3 shipped broken");
+        assert_eq!(lab.count("charge x"), 1, "what they inherit is not executed again");
+        // The charge is the fork's own.
+        let fork = run.fork(charge).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), "2 2 3 shipped x");
+        assert_eq!((lab.count("charge x"), lab.count("refund 1"), lab.count("refund 2")), (2, 0, 0));
+    }
+
+    async fn a_fork_that_fails_undoes_what_it_has_executed_itself(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        mend(&lab, "x");
+        let run = engine.start(order_two, "x".into()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "1 2 shipped x");
+        let second = calls(&run).await[1];
+        let fork = run.fork(second).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), "1 3 shipped x");
+        assert_eq!(refunds_in(&lab), [""; 0]);
+        let other = engine.start(order_two, "y".into()).await.unwrap();
+        assert!(soon(&other).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 5", "refund 4"], "the last first");
+        // A fork whose last result was the charge of its source, and that fails.
+        let run = engine.start(charge_only, "z".into()).await.unwrap();
+        soon(&run).await.unwrap();
+        let id = format!("fork of {}", run.id());
+        FAILING.lock().unwrap().push(id.clone());
+        let fork = run.fork(events(&run).await.len() as u64 - 1).id(id).await.unwrap();
+        assert!(soon(&fork).await.is_err());
+        assert_eq!(refunds_in(&lab).len(), 2, "it is the original's to undo");
+    }
+
+    async fn a_fork_that_is_cancelled_and_retried_undoes_its_own_each_time(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(order_and_wait, "t".into()).await.unwrap();
+        let opened = opened(&run).await;
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), ["refund 2", "refund 1"]);
+        // What was undone cannot be kept.
+        assert_eq!(run.fork(opened).await.unwrap_err().code(), Code::NotRepairable);
+        let other = engine.start(order_and_wait, "u".into()).await.unwrap();
+        self::opened(&other).await;
+        let fork = other.fork(event_of(&other, 1).await).await.unwrap();
+        // It charges for the second itself, and cannot have the token.
+        assert!(soon(&fork).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 2", "refund 1", "refund 5"], "not what it inherits");
+        fork.retry().await.unwrap();
+        assert!(soon(&fork).await.is_err());
+        assert_eq!(refunds_in(&lab), ["refund 2", "refund 1", "refund 5", "refund 6"]);
+        assert!(soon(other.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab)[4..], ["refund 4", "refund 3"], "the original undoes its own");
+    }
+
+    async fn a_fork_can_undo_what_it_inherits_if_nobody_else_will(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(order_and_continue, ("x".into(), true)).await.unwrap();
+        let at = opened(&run).await;
+        engine.resume_hook("x", &()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!(refunds_in(&lab), [""; 0], "a generation that has succeeded keeps what it has done");
+        let fork = run.fork(at).await.unwrap();
+        assert!(soon(fork.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), [""; 0]);
+        let fork = run.fork(at).id("undoes").undo_inherited().await.unwrap();
+        // The same call again is the same fork; another one is not.
+        assert_eq!(run.fork(at).id("undoes").undo_inherited().await.unwrap().id(), "undoes");
+        assert_eq!(run.fork(at).id("undoes").await.unwrap_err().code(), Code::RunExists);
+        assert!(soon(fork.cancel("enough")).await.unwrap());
+        assert_eq!(refunds_in(&lab), ["refund 1"]);
+    }
+
+    async fn a_fork_cannot_undo_what_its_source_undoes_or_keeps(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let unwound = engine.start(order, "x".into()).await.unwrap();
+        assert!(soon(&unwound).await.is_err());
+        mend(&lab, "x");
+        let completed = engine.start(order, "x".into()).await.unwrap();
+        soon(&completed).await.unwrap();
+        let waiting = engine.start(order_and_wait, "w".into()).await.unwrap();
+        opened(&waiting).await;
+        let refused = [
+            unwound.fork(1).undo_inherited().await.map(drop),
+            completed.fork(1).undo_inherited().await.map(drop),
+            waiting.fork(1).undo_inherited().await.map(drop),
+        ];
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().code(), Code::NotRepairable);
+        }
+        assert!(soon(waiting.cancel("enough")).await.unwrap());
+    }
+
+    async fn a_fork_cancels_no_child_of_its_source(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(keeps_children, "x".into()).await.unwrap();
+        soon(async { while lab.count("ship x") == 0 { tokio::task::yield_now().await } }).await;
+        let children = run.children().await.unwrap();
+        assert_eq!(children.len(), 2);
+        // The step behind both of them.
+        let at = event_of(&run, 1).await;
+        let fork = run.fork(at).await.unwrap();
+        let theirs = soon(async {
+            loop {
+                let theirs = fork.children().await.unwrap();
+                if !theirs.is_empty() { break theirs; }
+                tokio::task::yield_now().await;
+            }
+        }).await;
+        assert!(theirs.iter().all(|child| !children.contains(child)));
+        // It tells of the children that there are: the one that goes on alone is its source's.
+        let told: Vec<String> = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run).collect();
+        assert_eq!(told[0], children[0]);
+        assert_eq!(told[1..], theirs);
+        let _ = soon(&fork).await;
+        for child in &children {
+            let child: Run<()> = engine.get_run(child);
+            assert!(!child.status().await.unwrap().is_terminal(), "it goes on");
+        }
+        for token in ["free x", "own x"] {
+            soon(async { while engine.resume_hook(token, &()).await.is_err() { tokio::task::yield_now().await } }).await;
+        }
+        let _ = soon(&run).await;
+    }
+
+    async fn a_fork_from_the_beginning_shows_what_the_start_gave(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        mend(&lab, "x");
+        let run = engine.start(shows, "x".into()).attribute("kind", "first").initial_state(&7_u32).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), Some(7));
+        for event in 0..=1 {
+            let fork = run.fork(event).await.unwrap();
+            assert_eq!(soon(&fork).await.unwrap(), Some(7));
+            assert_eq!(fork.state::<u32>().await.unwrap(), Some(7));
+            assert_eq!(fork.attributes().await.unwrap()["kind"], "first");
+        }
+    }
+
+    async fn a_run_that_was_cancelled_before_it_began_is_retried_and_forked_with_its_arguments(place: Place) {
+        let lab = Lab::new();
+        // Nobody executes it.
+        let client = place.builder(&lab).connect().await.unwrap();
+        let run = client.start(three, ()).id("r").await.unwrap();
+        let cancel = tokio::spawn({
+            let run = run.clone();
+            async move { run.cancel("not now").await }
+        });
+        soon(async { while place.inbox("r").await < 2 { tokio::task::yield_now().await } }).await;
+        let engine = engine(&place, &lab).await;
+        assert!(soon(cancel).await.unwrap().unwrap());
+        assert_eq!(events(&run).await.len(), 1, "it has not begun");
+        let fork = run.fork(0).await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap(), [2, 3, 4]);
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), [2, 3, 4]);
+        assert_eq!(run.status().await.unwrap(), Status::Completed);
+        drop(engine);
+    }
+
+    async fn a_run_that_was_cancelled_before_it_had_arguments_cannot_go_on(place: Place) {
+        let engine = engine(&place, &Lab::new()).await;
+        let run = engine.create_run(three).await.unwrap().run();
+        assert!(soon(run.cancel("not at all")).await.unwrap());
+        for error in [run.retry().await.unwrap_err(), run.fork(0).await.unwrap_err()] {
+            assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
+            assert!(error.to_string().contains("before it was started"), "{error:?}");
+        }
+        assert_eq!(run.status().await.unwrap(), Status::Cancelled);
+    }
+}
+
+fn refunds_in(lab: &Lab) -> Vec<String> {
+    lab.notes().into_iter().filter(|note| note.starts_with("refund")).collect()
+}
+
+/// The event at which a run called its n-th step, once it has.
+async fn event_of<T, E>(run: &Run<T, E>, step: usize) -> u64 {
+    soon(async {
+        loop {
+            let events = events(run).await;
+            let mut steps = events.iter().filter(|event| matches!(event.kind, RunEventKind::StepStarted { .. }));
+            match steps.nth(step) {
+                Some(event) => break event.index,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}
+
+/// The event at which a run opened its hook, once it has.
+async fn opened<T, E>(run: &Run<T, E>) -> u64 {
+    soon(async {
+        loop {
+            let events = events(run).await;
+            match events.iter().find(|event| matches!(event.kind, RunEventKind::HookOpened { .. })) {
+                Some(event) => break event.index,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,502 @@
+//! The keys that services are given, and the names that are the engine's own.
+
+use std::collections::BTreeSet;
+use std::future::{pending, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::future::join;
+use futures::{FutureExt, TryStreamExt};
+use workflow_runtime::{Code, Error, Result, Run, durable, hook, step, step_info, suspend, workflow, writer};
+
+use crate::support::{Lab, Place, soon};
+
+/// A service that deduplicates: what it was asked for under each key is in the lab's notes.
+#[derive(Clone)]
+struct Provider(Lab);
+
+impl Provider {
+    /// Does something once for each key.
+    fn ask(&self, what: &str) -> String {
+        let key = step_info().expect("a step asks").idempotency_key;
+        self.0.note(&format!("ask {what} {key}"));
+        key
+    }
+
+    /// The key of each request, in order.
+    fn asked(&self, what: &str) -> Vec<String> {
+        let notes = self.0.notes();
+        notes.iter().filter_map(|note| note.strip_prefix(&format!("ask {what} "))).map(str::to_owned).collect()
+    }
+
+    /// How often something was done, and how often it was asked for.
+    fn done(&self, what: &str) -> (usize, usize) {
+        (self.keys(what).len(), self.asked(what).len())
+    }
+
+    fn keys(&self, what: &str) -> Vec<String> {
+        self.asked(what).into_iter().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+#[step]
+async fn asks(#[resource] lab: &Lab, what: String) -> Result<String> {
+    Ok(Provider(lab.clone()).ask(&what))
+}
+
+/// Takes effect, and is not answered in time until it is mended.
+#[step(retries = 0)]
+async fn charges(#[resource] lab: &Lab, what: String) -> Result<String> {
+    let key = Provider(lab.clone()).ask(&what);
+    if lab.count(&format!("mend {what}")) == 0 {
+        pending::<()>().await;
+    }
+    Ok(key)
+}
+
+#[step(queue = "keys", retries = 0)]
+async fn charges_elsewhere(#[resource] lab: &Lab, what: String) -> Result<String> {
+    let key = Provider(lab.clone()).ask(&what);
+    if lab.count(&format!("mend {what}")) == 0 {
+        pending::<()>().await;
+    }
+    Ok(key)
+}
+
+#[step]
+async fn refunds(#[resource] lab: &Lab, what: String) -> Result<()> {
+    lab.note(&format!("refund {what}"));
+    Ok(())
+}
+
+/// Does something that can be undone, once its gate is open.
+#[step(retries = 0)]
+async fn waits(#[resource] lab: &Lab, what: String) -> Result<String> {
+    let key = Provider(lab.clone()).ask(&what);
+    lab.pass_gate(&what).await;
+    Ok(key)
+}
+
+const SHORT: Duration = Duration::from_millis(1);
+
+#[workflow]
+async fn buys(elsewhere: bool) -> Result<Vec<String>> {
+    let before = asks("before".into()).await?;
+    let charge = match elsewhere {
+        true => charges_elsewhere("charge".into()).timeout(SHORT).await?,
+        false => charges("charge".into()).timeout(SHORT).await?,
+    };
+    Ok(vec![before, charge, asks("after".into()).await?])
+}
+
+#[workflow]
+async fn buys_later(left: u32) -> Result<String> {
+    match left {
+        0 => charges("charge".into()).timeout(SHORT).await,
+        left => {
+            asks("earlier".into()).await?;
+            buys_later(left - 1).continue_as_new().await
+        }
+    }
+}
+
+#[workflow]
+async fn reserves_and_buys() -> Result<Vec<String>> {
+    let before = asks("before".into()).await?;
+    let reserved = asks("reserve".into()).rollback(|_| refunds("reserve".into())).await?;
+    Ok(vec![before, reserved, charges("charge".into()).timeout(SHORT).await?])
+}
+
+/// The reservation is under way when the charge fails.
+#[workflow]
+async fn reserves_beside() -> Result<Vec<String>> {
+    let reserved = waits("reserve".into()).rollback(|_| refunds("reserve".into()));
+    let charged = charges("charge".into()).timeout(SHORT);
+    let (reserved, charged) = tokio::try_join!(reserved, charged)?;
+    Ok(vec![reserved, charged])
+}
+
+#[workflow]
+async fn reserves_elsewhere_and_buys() -> Result<Vec<String>> {
+    let before = asks("before".into()).await?;
+    let reserved = reserves_in_queue("reserve".into()).rollback(|_| refunds("reserve".into())).await?;
+    Ok(vec![before, reserved, charges("charge".into()).timeout(SHORT).await?])
+}
+
+#[step(queue = "keys")]
+async fn reserves_in_queue(#[resource] lab: &Lab, what: String) -> Result<String> {
+    Ok(Provider(lab.clone()).ask(&what))
+}
+
+#[step]
+async fn left(#[resource] lab: &Lab) -> Result<String> {
+    Ok(Provider(lab.clone()).ask("inside"))
+}
+
+#[step]
+async fn right(#[resource] lab: &Lab) -> Result<String> {
+    Ok(Provider(lab.clone()).ask("inside"))
+}
+
+/// Polls two futures, the second one first in every other attempt.
+async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, swapped: bool) -> (A, B) {
+    let (mut first, mut second) = (Box::pin(first.map(Some)), Box::pin(second.map(Some)));
+    let (mut one, mut other) = (None, None);
+    poll_fn(move |context| {
+        for turn in [swapped, !swapped] {
+            if !turn
+                && one.is_none()
+                && let Poll::Ready(done) = first.as_mut().poll(context)
+            {
+                one = done;
+            }
+            if turn
+                && other.is_none()
+                && let Poll::Ready(done) = second.as_mut().poll(context)
+            {
+                other = done;
+            }
+        }
+        if one.is_some() && other.is_some() {
+            Poll::Ready((one.take().unwrap(), other.take().unwrap()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[durable]
+async fn calls_left() -> Result<String> {
+    left().await
+}
+
+/// Calls steps side by side, in an order that differs from attempt to attempt.
+#[step(retries = 3, backoff = "0ms..0ms")]
+async fn nests(#[resource] lab: &Lab) -> Result<Vec<String>> {
+    let attempt = lab.note("nests");
+    let swapped = attempt.is_multiple_of(2);
+    let (a, b) = both(async { left().await }, async { right().await }, swapped).await;
+    // Calls of one step are counted where they are made.
+    let (c, d) = both(left(), left(), swapped).await;
+    let task = workflow_runtime::spawn(left());
+    let other = workflow_runtime::spawn(calls_left());
+    let (e, f) = join(task, other).await;
+    let keys = vec![a?, b?, c?, d?, e?, f?];
+    for key in &keys {
+        lab.note(key);
+    }
+    if attempt < 4 { Err(Error::new("once more")) } else { Ok(keys) }
+}
+
+#[workflow]
+async fn nesting() -> Result<Vec<String>> {
+    nests().await
+}
+
+#[step]
+async fn calls_many(#[resource] lab: &Lab) -> Result<Vec<String>> {
+    let mut keys = vec![Provider(lab.clone()).ask("outer")];
+    for _ in 0..3 {
+        keys.push(left().await?);
+    }
+    Ok(keys)
+}
+
+#[workflow]
+async fn many_keys(generations: u32) -> Result<Vec<String>> {
+    calls_many().await?;
+    calls_many().await?;
+    match generations {
+        0 => Ok(Vec::new()),
+        left => many_keys(left - 1).continue_as_new().await,
+    }
+}
+
+#[workflow]
+async fn asks_as(label: String) -> Result<String> {
+    let step = asks_in_step(label.clone()).await?;
+    let workflow: String = suspend(&1).label(label).await?;
+    Ok(step + &workflow)
+}
+
+#[step]
+async fn asks_in_step(label: String) -> Result<String> {
+    suspend(&2).label(label).await
+}
+
+#[workflow]
+async fn opens_a_token(token: String) -> Result<()> {
+    hook::<()>().token(token).await
+}
+
+#[workflow]
+async fn suspends_as(label: String) -> Result<()> {
+    suspend::<()>(&()).label(label).await
+}
+
+#[step]
+async fn writes_in_step(stream: String) -> Result<()> {
+    writer(stream).write(&1).await
+}
+
+#[workflow]
+async fn writes_to(stream: String) -> Result<()> {
+    if stream.ends_with("step") { writes_in_step(stream).await } else { writer(stream).write(&1).await }
+}
+
+fn lab_and_provider() -> (Lab, Provider) {
+    let lab = Lab::new();
+    (lab.clone(), Provider(lab))
+}
+
+async fn engine(place: &Place, lab: &Lab) -> workflow_runtime::Engine {
+    let builder = place.builder(lab).queue("keys", 4);
+    builder.replay_every_turn().open().await.expect("the engine opens")
+}
+
+fn mend(lab: &Lab, what: &str) {
+    lab.note(&format!("mend {what}"));
+}
+
+/// The one suspension of a run, once it is there.
+async fn suspended<T, E>(run: &Run<T, E>) -> workflow_runtime::Suspended {
+    soon(async {
+        loop {
+            if let Some(suspended) = run.suspended().await.unwrap().pop() {
+                return suspended;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+on_each_store! {
+    async fn runs_whose_ids_contain_those_of_others_share_no_key(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let ids = ["batch-1", "batch-1/0", "batch-1/0/0", "batch-1%2F0", "batch-1/1", "batch-1/0/0/0"];
+        for id in ids {
+            soon(engine.start(many_keys, 2).id(id).await.unwrap()).await.unwrap();
+        }
+        // Three generations of two calls that call three times.
+        assert_eq!(provider.done("outer"), (ids.len() * 6, ids.len() * 6));
+        assert_eq!(provider.done("inside"), (ids.len() * 18, ids.len() * 18));
+    }
+
+    async fn a_key_has_a_format_that_does_not_change(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        soon(engine.start(many_keys, 1).id("a/b").await.unwrap()).await.unwrap();
+        let outer = ["a%2Fb/0/0/0", "a%2Fb/0/0/1", "a%2Fb/1/0/0", "a%2Fb/1/0/1"];
+        assert_eq!(provider.keys("outer"), outer);
+        assert_eq!(provider.keys("inside")[1], "a%2Fb/0/0/0/behaviour::keys::left/1");
+    }
+
+    async fn steps_inside_a_step_have_the_same_keys_whichever_is_polled_first(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let keys = soon(engine.start(nesting, ()).await.unwrap()).await.unwrap();
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{keys:?}");
+        for key in &keys {
+            assert_eq!(lab.count(key), 4, "each attempt has it: {keys:?}");
+        }
+        assert_eq!(provider.done("inside"), (keys.len(), keys.len() * 4));
+        assert!(keys[0].ends_with("::left/0") && keys[1].ends_with("::right/0"), "{keys:?}");
+    }
+
+    async fn a_charge_that_timed_out_and_took_effect_is_not_made_again_by_retry(place: Place) {
+        for elsewhere in [false, true] {
+            let (lab, provider) = lab_and_provider();
+            let engine = engine(&place, &lab).await;
+            let run = engine.start(buys, elsewhere).id("order/1").await.unwrap();
+            assert!(soon(&run).await.is_err());
+            // It times out again.
+            run.retry().await.unwrap();
+            assert!(soon(&run).await.is_err());
+            mend(&lab, "charge");
+            run.retry().await.unwrap();
+            let keys = soon(&run).await.unwrap();
+            assert_eq!(provider.done("charge"), (1, 3), "one charge, asked for three times");
+            assert_eq!((provider.done("before"), provider.done("after")), ((1, 1), (1, 1)));
+            assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 3, "{keys:?}");
+            run.delete().await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn retry_keeps_the_keys_of_a_run_that_has_continued_as_new(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(buys_later, 1).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "charge");
+        run.retry().await.unwrap();
+        let key = soon(&run).await.unwrap();
+        assert_eq!(provider.done("charge"), (1, 2));
+        assert_eq!(key, format!("{}/1/0/0", run.id()));
+        assert_ne!(provider.keys("earlier"), [key]);
+    }
+
+    async fn what_was_undone_has_a_new_key_when_it_is_executed_again(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(reserves_and_buys, ()).await.unwrap();
+        for round in 1..=2 {
+            assert!(soon(&run).await.is_err());
+            assert_eq!(lab.count("refund reserve"), round);
+            assert_eq!(provider.done("reserve"), (round, round), "a service would take it for the refunded one");
+            assert_eq!(provider.done("charge"), (round, round));
+            run.retry().await.unwrap();
+        }
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "charge");
+        run.retry().await.unwrap();
+        let keys = soon(&run).await.unwrap();
+        assert_eq!(provider.done("before"), (1, 1));
+        assert_eq!(keys, ["0/0", "3/1", "3/2"].map(|key| format!("{}/0/{key}", run.id())));
+    }
+
+    async fn what_was_undone_in_a_queue_is_executed_again_with_a_new_key(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(reserves_elsewhere_and_buys, ()).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!((lab.count("refund reserve"), provider.done("reserve")), (1, (1, 1)));
+        mend(&lab, "charge");
+        run.retry().await.unwrap();
+        let keys = soon(&run).await.unwrap();
+        assert_eq!(provider.done("reserve"), (2, 2));
+        assert_eq!(keys, ["0/0", "1/1", "1/2"].map(|key| format!("{}/0/{key}", run.id())));
+    }
+
+    async fn what_succeeded_late_and_was_undone_has_a_new_key_and_what_failed_has_its_own(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(reserves_beside, ()).await.unwrap();
+        // It has begun, and ends after the charge has failed.
+        soon(async {
+            while run.steps().await.unwrap().iter().all(|step| step.status != workflow_runtime::StepStatus::Failed) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        lab.open_gate("reserve");
+        assert!(soon(&run).await.is_err());
+        assert_eq!((lab.count("refund reserve"), provider.done("reserve"), provider.done("charge")), (1, (1, 1), (1, 1)));
+        mend(&lab, "charge");
+        run.retry().await.unwrap();
+        let keys = soon(&run).await.unwrap();
+        assert_eq!(provider.done("reserve"), (2, 2), "it was undone");
+        assert_eq!(provider.done("charge"), (1, 2), "it may have taken effect");
+        assert_eq!(keys, ["1/0", "0/1"].map(|key| format!("{}/0/{key}", run.id())));
+    }
+
+    async fn a_fork_has_keys_of_its_own(place: Place) {
+        for elsewhere in [false, true] {
+            let (lab, provider) = lab_and_provider();
+            let engine = engine(&place, &lab).await;
+            let run = engine.start(buys, elsewhere).await.unwrap();
+            assert!(soon(&run).await.is_err());
+            run.retry().await.unwrap();
+            assert!(soon(&run).await.is_err());
+            mend(&lab, "charge");
+            let call = run.steps().await.unwrap()[1].event;
+            let fork = run.fork(call).await.unwrap();
+            let keys = soon(&fork).await.unwrap();
+            assert_eq!(provider.done("charge"), (2, 3));
+            let step = format!("{}/0/0/1", fork.id());
+            assert_eq!(keys[1], step);
+            assert!(keys[2].starts_with(fork.id()) && keys[0].starts_with(run.id()), "{keys:?}");
+            // One of the fork, and one that fails and is retried.
+            let again = fork.fork(fork.steps().await.unwrap()[1].event).await.unwrap();
+            assert_eq!(soon(&again).await.unwrap()[1], format!("{}/0/0/1", again.id()));
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn retry_of_a_fork_keeps_its_keys(place: Place) {
+        let (lab, provider) = lab_and_provider();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(buys, false).await.unwrap();
+        assert!(soon(&run).await.is_err());
+        let fork = run.fork(run.steps().await.unwrap()[1].event).await.unwrap();
+        assert!(soon(&fork).await.is_err());
+        mend(&lab, "charge");
+        fork.retry().await.unwrap();
+        assert_eq!(soon(&fork).await.unwrap()[1], format!("{}/0/0/1", fork.id()));
+        assert_eq!(provider.done("charge"), (2, 3));
+    }
+
+    async fn the_longest_labels_and_ids_work_together(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let long = |text: &str, bytes: usize| text.repeat(bytes.div_ceil(text.len()))[..bytes].to_owned();
+        // Which no compression makes short.
+        let mut state = 7_u64;
+        let random: String = (0..512)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                char::from(b"/%abcdefghijklmnopqrstuvwxyz0123"[(state >> 59) as usize])
+            })
+            .collect();
+        for (id, label) in [
+            (long("i", 36), long("l", 470)),
+            (long("i", 512), long("l", 512)),
+            (long("i/%", 512), long("/%l", 512)),
+            (long("/", 512), long("/", 512)),
+            (random.clone(), random),
+        ] {
+            let run = engine.start(asks_as, label.clone()).id(&*id).await.unwrap();
+            for value in ["a", "b"] {
+                assert_eq!(suspended(&run).await.label, label);
+                run.resume(&value).label(label.clone()).await.unwrap();
+                if value == "a" {
+                    soon(async { while run.suspended().await.unwrap().iter().all(|it| it.payload != 1) { tokio::task::yield_now().await } }).await;
+                }
+            }
+            assert_eq!(soon(&run).await.unwrap(), "ab");
+        }
+    }
+
+    async fn a_suspension_of_a_run_is_not_that_of_one_whose_id_begins_so(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let short = engine.start(suspends_as, "b/c".into()).id("a").await.unwrap();
+        let long = engine.start(suspends_as, "c".into()).id("a/b").await.unwrap();
+        assert_eq!((suspended(&short).await.label, suspended(&long).await.label), ("b/c".into(), "c".into()));
+        short.resume(&()).await.unwrap();
+        soon(&short).await.unwrap();
+        assert_eq!(long.suspended().await.unwrap().len(), 1);
+        long.resume(&()).await.unwrap();
+        soon(&long).await.unwrap();
+    }
+
+    async fn names_that_are_reserved_are_refused(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let refused = |error: Error| {
+            assert_eq!(error.code(), Code::InvalidName, "{error:?}");
+            assert!(error.to_string().contains("reserved"), "{error:?}");
+        };
+        for name in ["queue:gpu/x", "suspended/run/label", "webhook/1234"] {
+            for error in [
+                engine.resume_hook(name, &()).await.unwrap_err(),
+                engine.get_hook(name).await.unwrap_err(),
+                engine.start(opens_a_token, "t".into()).opens(name).await.unwrap_err(),
+                soon(engine.start(opens_a_token, name.into()).await.unwrap()).await.unwrap_err(),
+                soon(engine.start(suspends_as, name.into()).await.unwrap()).await.unwrap_err(),
+                soon(engine.start(writes_to, name.into()).await.unwrap()).await.unwrap_err(),
+                soon(engine.start(writes_to, format!("{name}step")).await.unwrap()).await.unwrap_err(),
+            ] {
+                refused(error);
+            }
+            // An id is no name of a token's kind.
+            let run = engine.start(suspends_as, "x".into()).id(name).await.unwrap();
+            assert_eq!(suspended(&run).await.label, "x");
+            run.resume(&()).await.unwrap();
+            soon(&run).await.unwrap();
+            let none: Vec<_> = run.stream::<u32>(name).try_collect().await.unwrap();
+            assert!(none.is_empty(), "it may be read");
+        }
+    }
+}

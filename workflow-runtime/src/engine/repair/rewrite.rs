@@ -1,0 +1,156 @@
+//! The journal that a run begins with which goes on from another one, or from its own.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::super::Inner;
+use super::super::create::started;
+use super::super::letters;
+use super::point::{Deliveries, ends};
+use crate::error::{Code, Error, Result};
+use crate::keys::{self, KeyBase};
+use crate::registry::hex;
+use crate::replay::{Carried, Command, Delivery, Encoded, Event, Identity, Reopening, Suspension, TurnRecord};
+use crate::store::{JournalRow, Letter};
+
+/// What a run begins with that goes on from a journal.
+pub(super) struct Beginning {
+    pub rows: Vec<JournalRow>,
+    pub letters: Vec<Letter>,
+}
+
+/// The step whose attempts an event is about, if it has failed one.
+fn failed_attempt(event: &Event) -> Option<u64> {
+    match event {
+        Event::Attempt { op, .. } => Some(*op),
+        _ => None,
+    }
+}
+
+/// The operations that are not the run's any more: they have ended, are not waited for, or were dropped.
+fn closed(kept: &Deliveries) -> BTreeSet<u64> {
+    let mut closed: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
+    let mut goes_on = BTreeSet::new();
+    for (_, Delivery { commands, .. }) in kept {
+        for command in commands {
+            match command {
+                // What comes of it when it is dropped later may have to be undone.
+                Command::Step { op, rollback: true, .. }
+                    if !commands
+                        .iter()
+                        .any(|other| matches!(other, Command::Cancel { op: dropped } if dropped == op)) =>
+                {
+                    goes_on.insert(*op);
+                }
+                Command::Child { op, detached: true, .. } => drop(closed.insert(*op)),
+                Command::Cancel { op } if !goes_on.contains(op) => drop(closed.insert(*op)),
+                _ => {}
+            }
+        }
+    }
+    closed
+}
+
+impl Inner {
+    /// The journal and the letters of a run that goes on from what is kept of another one, or of itself; with what changes
+    /// for it, and what the keys of the steps under way begin with, if not as those that follow.
+    pub(super) fn beginning(
+        &self,
+        kept: Deliveries,
+        again: Option<Event>,
+        identity: &Identity,
+        was: &Arc<str>,
+        (reopening, bases): (Reopening, BTreeMap<u64, KeyBase>),
+    ) -> Result<Beginning> {
+        let now = self.clock.now();
+        let key = || letters::for_resending(keys::reopened(identity.generation, self.random.number()));
+        let letter = |event: &Event| letters::letter(event, now, key());
+        if kept.is_empty() {
+            // It begins anew, and draws other random numbers.
+            let event = match again {
+                Some(Event::Started { args, carried, .. }) => {
+                    started(&self.random, &args, carried.map(|carried| Carried { ..*carried }))
+                }
+                _ => {
+                    let text = "the run was cancelled before it was started: it has no arguments to begin with";
+                    return Err(Error::coded(Code::NotRepairable, text)
+                        .run(was)
+                        .help("start another run")
+                        .into_fatal());
+                }
+            };
+            return Ok(Beginning { rows: Vec::new(), letters: vec![letter(&event)?] });
+        }
+        let rows = self.rewritten(kept, identity, was, |op| bases.get(&op).copied().unwrap_or(reopening.base))?;
+        let seed = hex(&self.random.number().to_le_bytes());
+        let mut letters = vec![letter(&Event::Reopened { seed, reopening })?];
+        if let Some(event) = &again {
+            letters.push(letter(event)?);
+        }
+        Ok(Beginning { rows, letters })
+    }
+
+    /// Rows that say the same of another run: what is open is that one's own.
+    fn rewritten(
+        &self,
+        kept: Deliveries,
+        identity: &Identity,
+        was: &str,
+        base: impl Fn(u64) -> KeyBase,
+    ) -> Result<Vec<JournalRow>> {
+        let ended: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
+        let closed = closed(&kept);
+        let seed: [u8; 32] = match kept.first().map(|(_, delivery)| &delivery.event) {
+            Some(Event::Started { seed, .. }) => Sha256::digest(seed.as_bytes()).into(),
+            _ => [0; 32],
+        };
+        let mut rows: Vec<JournalRow> = Vec::new();
+        let mut turn: Option<(u64, TurnRecord)> = None;
+        let mut push = |record: TurnRecord| -> Result<()> {
+            let (index, Encoded { format, checksum, body }) = (rows.len() as u64, record.encode()?);
+            rows.push(JournalRow { index, turn: self.random.number(), format, checksum, body: body.into() });
+            Ok(())
+        };
+        for (row, mut delivery) in kept {
+            // A step that is attempted again has all its attempts.
+            if failed_attempt(&delivery.event).is_some_and(|op| !ended.contains(&op)) {
+                continue;
+            }
+            for command in &mut delivery.commands {
+                match command {
+                    Command::Child { op, run, .. } if !closed.contains(op) => {
+                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
+                    }
+                    Command::Step { op, run, key, .. } if !closed.contains(op) => {
+                        *key = Some(base(*op));
+                        if run.is_some() {
+                            *run = Some(Cow::Owned(identity.child_id(&seed, *op).to_string()));
+                        }
+                    }
+                    // A suspension is named after its run.
+                    Command::Hook { token, .. } => {
+                        if let Some(label) = Suspension::label(was, token) {
+                            *token = Cow::Owned(Suspension::token(&identity.run, label).to_string());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            match &mut turn {
+                Some((of, record)) if *of == row => record.deliveries.push(delivery),
+                _ => {
+                    if let Some((_, record)) = turn.replace((row, TurnRecord { deliveries: vec![delivery] })) {
+                        push(record)?;
+                    }
+                }
+            }
+        }
+        if let Some((_, record)) = turn {
+            push(record)?;
+        }
+        Ok(rows)
+    }
+}
