@@ -5,6 +5,7 @@
 
 mod strict;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -236,7 +237,20 @@ pub(crate) fn decode_text<T: DeserializeOwned>(what: &str, json: &str) -> Result
 pub(crate) fn excerpt(text: &str) -> String {
     const CHARACTERS: usize = 200;
     match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", printable(&text[..end]), text.len()),
+        None => printable(text).into_owned(),
     }
+}
+
+/// A text without control characters, which could pass for lines of a log or change what a terminal shows: they are written
+/// as escapes.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    Cow::Owned(text.chars().map(escape).collect())
 }

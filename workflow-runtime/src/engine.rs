@@ -89,12 +89,12 @@ use self::taking::Taking;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::registry::registry;
 use crate::replay::Host;
 use crate::resources::Resources;
 use crate::retention::Retention;
-use crate::store::{Release, RunKey, Store};
+use crate::store::{Ownership, Release, RunKey, Store};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
 ///
@@ -161,6 +161,11 @@ pub(crate) struct Inner {
     store: Arc<dyn Store>,
     batcher: Batcher,
     ownership: OwnershipSlot,
+    /// Why the engine is closed, if it closed itself.
+    failed: OnceLock<Error>,
+    /// The right to execute in a store that was replaced. It is kept until the engine is gone: nobody is to execute beside
+    /// what is left of it.
+    kept: Mutex<Option<Box<dyn Ownership>>>,
     resources: Resources,
     settings: Settings,
     metrics: Metrics,
@@ -299,11 +304,34 @@ impl Inner {
         live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
     }
 
+    /// The error for what is asked of an engine that is closed.
+    fn closed(&self, what: &str, help: &str) -> Error {
+        match self.failed.get() {
+            Some(error) => error.clone().context(what),
+            None => self.home.closed(what, help),
+        }
+    }
+
+    /// Closes the engine for good, if this is an error after which nothing can be written any more: whether it is.
+    fn fail(&self, error: &Error) -> bool {
+        if error.code() != Code::StoreReplaced {
+            return false;
+        }
+        if self.failed.set(error.clone()).is_ok() {
+            tracing::error!(?error, "the engine closes; open another one");
+            self.executing.store(false, Ordering::Release);
+            let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = right;
+            self.stop();
+        }
+        true
+    }
+
     fn check_open(&self) -> Result<()> {
         // A step that is still allowed to end is allowed to start runs as well.
         let in_step = scope::is_current();
         if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
-            return Err(self.home.closed("the engine is shut down", "open another one"));
+            return Err(self.closed("the engine is shut down", "open another one"));
         }
         Ok(())
     }
@@ -427,6 +455,7 @@ impl Inner {
         }
         self.stop();
         self.batcher.closed().await;
+        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.settings.telemetry.flush().await;
         failed.map_or(Ok(()), |error| {
             Err(error.context("some runs could not be given back; they are taken up all the same"))

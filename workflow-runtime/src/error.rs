@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::printable;
+
 /// What steps and workflows return: any `Result`, with [`Error`] unless another type is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -94,6 +96,8 @@ pub enum Code {
     Store,
     /// The store belongs to a newer version of this library, which has changed its tables so that this one cannot use them.
     NewerStore,
+    /// The database file that is open was removed, renamed, replaced, restored from a copy, or linked under another name.
+    StoreReplaced,
     /// It is not known whether the write took place.
     InDoubt,
     /// The engine is shut down.
@@ -147,6 +151,7 @@ impl Code {
             Code::NewerFormat => "newer_format",
             Code::Store => "store",
             Code::NewerStore => "newer_store",
+            Code::StoreReplaced => "store_replaced",
             Code::InDoubt => "in_doubt",
             Code::Closed => "closed",
             Code::Limit => "limit",
@@ -321,7 +326,7 @@ impl Error {
     }
 
     pub(crate) fn run(mut self, run: impl fmt::Display) -> Self {
-        self.0.run.get_or_insert_with(|| run.to_string());
+        self.0.run.get_or_insert_with(|| printable(&run.to_string()).into_owned());
         self
     }
 

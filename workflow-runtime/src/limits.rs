@@ -116,6 +116,14 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 pub(crate) const ABORT_GRACE: Duration = Duration::from_secs(1);
 /// How long a writer waits for a lock on the database file that another program holds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How large a write-ahead log stays that a long transaction or a slow reader has made larger.
+pub(crate) const WAL_BYTES_KEPT: i64 = 16 << 20;
+/// How often the count of a file's commits is raised: see `store::sqlite::identity`.
+pub(crate) const COUNT_INTERVAL: Duration = Duration::from_millis(100);
+/// How many free pages a file may have that does not get smaller, beside a quarter of all.
+pub(crate) const FREE_PAGES_KEPT: i64 = 1024;
+/// How many free pages are given back to the file system with one cleaning.
+pub(crate) const FREE_PAGES_PER_CLEANING: i64 = 256;
 /// How often an embedded store looks whether another process has written.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 /// How often an engine that does not execute asks for the right to.

@@ -41,5 +41,5 @@ pub(crate) fn not_reserved(what: &str, name: &str) -> Result<()> {
 }
 
 fn refused(what: &str, name: &str, wrong: &str) -> Error {
-    Error::coded(Code::InvalidName, format!("{:?} cannot be {what}: {wrong}", excerpt(name)))
+    Error::coded(Code::InvalidName, format!("\"{}\" cannot be {what}: {wrong}", excerpt(name)))
 }

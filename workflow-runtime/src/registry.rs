@@ -527,7 +527,8 @@ fn unknown(kind: &str, id: &str, known: impl Iterator<Item = &'static str>) -> E
     let is_elsewhere = |known: &&str| known.split_once("::").map(|(_, path)| path) == within_crate;
     let elsewhere = near.iter().copied().find(|known| within_crate.is_some() && is_elsewhere(known));
     let near = near.join(", ");
-    let error = Error::coded(Code::NotRegistered, format!("no {kind} with the id `{id}` is in this build"));
+    let error =
+        Error::coded(Code::NotRegistered, format!("no {kind} with the id `{}` is in this build", codec::excerpt(id)));
     if let Some(elsewhere) = elsewhere {
         // A module that two programs include is a part of two crates.
         error.found(near).help(format!(

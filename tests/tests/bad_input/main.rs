@@ -5,6 +5,8 @@ mod files;
 mod handles;
 mod ids;
 mod large;
+mod replaced;
 mod rows;
+mod secrets;
 mod support;
 mod values;

@@ -89,17 +89,19 @@ impl Broken {
 }
 
 /// Keeps a copy of the victim's journal, damages it, and mends it again.
-async fn damage(name: &'static str, damage: &str, parts: &[&str]) {
+async fn damage(name: &'static str, damage: &str, parts: &[&str]) -> Error {
     let broken = Broken::new(name).await;
     broken.connection().execute("CREATE TABLE backup AS SELECT * FROM journal", ()).expect("a copy is made");
     broken.change(damage);
-    assert_error(&broken.stuck().await, Code::Stuck, parts);
+    let error = broken.stuck().await;
+    assert_error(&error, Code::Stuck, parts);
     assert_eq!(comings(&broken.gate("victim")), 1, "a damaged run is executed");
     broken.change(
         "INSERT OR REPLACE INTO journal SELECT * FROM backup
          WHERE run = (SELECT key FROM runs WHERE id = 'victim')",
     );
     broken.completes().await;
+    error
 }
 
 macro_rules! of_victim {
@@ -131,8 +133,8 @@ async fn a_row_that_does_not_decode_parks_its_run_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_of_an_unknown_format_parks_its_run_alone() {
-    damage(
+async fn a_row_of_a_newer_format_waits_for_a_newer_build() {
+    let error = damage(
         "format",
         of_victim!("UPDATE journal SET format = 99 WHERE idx = 1"),
         &[
@@ -144,6 +146,43 @@ async fn a_row_of_an_unknown_format_parks_its_run_alone() {
         ],
     )
     .await;
+    assert!(!format!("{error:?}").contains("backup"), "{error:?}");
+}
+
+/// A run that a client of a newer build has started.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_a_newer_format_waits_for_a_newer_build() {
+    let broken = Broken::new("newer-letter").await;
+    {
+        let right = std::fs::File::options().write(true).open(lock_of(&broken.path())).expect("the lock is a file");
+        right.lock().expect("the lock is free");
+        let client = engine(&broken.path()).await;
+        client.start(gated, "newer-letter/late".to_owned()).id("late").await.expect("a client starts it");
+    }
+    broken.change("UPDATE inbox SET format = 99");
+    {
+        let engine = engine(&broken.path()).await;
+        broken.other_completes(&engine).await;
+        let late = engine.get_run::<String, Error>("late");
+        let error = late.await.expect_err("it is stuck");
+        assert_error(
+            &error,
+            Code::Stuck,
+            &["a letter in its inbox cannot be read", "a newer build has written", "late"],
+        );
+        assert!(!format!("{error:?}").contains("backup"), "{error:?}");
+        let stuck: String = broken
+            .connection()
+            .query_row("SELECT stuck FROM runs WHERE id = 'late'", (), |row| row.get(0))
+            .expect("it says why");
+        assert!(stuck.contains("newer_format"), "{stuck}");
+        engine.shutdown().await.expect("it shuts down");
+    }
+    broken.change("UPDATE inbox SET format = 1");
+    broken.change("UPDATE runs SET stuck = '{}' WHERE id = 'late' AND status = 'stuck'");
+    let engine = engine(&broken.path()).await;
+    open("newer-letter/late");
+    assert_eq!(engine.get_run::<String, Error>("late").await.expect("it goes on"), "newer-letter/late");
 }
 
 #[tokio::test(flavor = "multi_thread")]

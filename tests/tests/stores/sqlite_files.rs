@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use workflow_runtime::store::{Answer, CreateAnswer, First, SqliteStore, Store, Synchronous, Write};
+use workflow_runtime::store::{
+    Answer, Clean, CreateAnswer, DeleteAnswer, First, SqliteStore, Store, Synchronous, Write,
+};
 use workflow_runtime::{Code, Error};
 
 use crate::fixture::*;
@@ -267,5 +269,48 @@ case! {
         fx.post("r", letter("one")).await;
         drop(right);
         assert!(store.changed(&workflow_runtime::engine::System).now_or_never().is_none());
+    }
+}
+
+fn pragma(path: &Path, name: &str) -> i64 {
+    rusqlite::Connection::open(path).unwrap().pragma_query_value(None, name, |row| row.get(0)).unwrap()
+}
+
+case! {
+    async fn a_file_gets_smaller_when_its_runs_are_gone() {
+        let fx = Fixture::sqlite();
+        let path = fx.directory.as_ref().unwrap().path().join("runs.db");
+        let key = fx.create(new_run("large", First::Later)).await;
+        for _ in 0..40 {
+            fx.post("large", letter(&"x".repeat(400_000))).await;
+        }
+        let full = pragma(&path, "page_count");
+        assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
+        assert_eq!(pragma(&path, "page_count"), full);
+        let clean = Clean { expired: Vec::new(), now: 0, letters_before: 0, runs: 10, most: ALL };
+        while fx.commit(clean.clone()).await.more {}
+        let (now, free) = (pragma(&path, "page_count"), pragma(&path, "freelist_count"));
+        assert!(now < full / 2 && free <= 1100, "{full} pages, then {now}, {free} of them free");
+    }
+}
+
+case! {
+    async fn a_log_that_has_grown_does_not_stay_large() {
+        let fx = Fixture::sqlite();
+        let path = fx.directory.as_ref().unwrap().path().join("runs.db");
+        let log = || fs::metadata(path.with_extension("db-wal")).unwrap().len();
+        fx.create(new_run("r", First::Later)).await;
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM runs").unwrap();
+        // Nothing can be overwritten in the log as long as somebody reads what was before it.
+        for _ in 0..60 {
+            fx.post("r", letter(&"x".repeat(400_000))).await;
+        }
+        assert!(log() > 20 << 20);
+        drop(reader);
+        for _ in 0..3 {
+            fx.post("r", letter("small")).await;
+        }
+        assert!(log() <= 17 << 20, "{} bytes", log());
     }
 }

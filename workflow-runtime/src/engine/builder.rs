@@ -366,6 +366,8 @@ impl Builder {
             store,
             batcher,
             ownership,
+            failed: OnceLock::new(),
+            kept: Mutex::new(None),
             resources: self.resources,
             settings: self.settings,
             metrics,
@@ -462,24 +464,31 @@ async fn open_postgres(_: &str) -> Result<Arc<dyn Store>> {
         .help("enable the feature `postgres` of workflow-runtime"))
 }
 
+/// The error for a URL of something else. What follows the scheme may hold a password, in whatever form: it is not shown, nor
+/// is what cannot be a scheme.
+fn no_store(scheme: &str) -> Error {
+    const SCHEME_BYTES_MAX: usize = 20;
+    let is_scheme =
+        (1..=SCHEME_BYTES_MAX).contains(&scheme.len()) && scheme.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let what = if is_scheme { format!("a text that begins with `{scheme}:`") } else { "the text".to_owned() };
+    Error::coded(Code::InvalidUrl, format!("{what} is no URL of a store"))
+        .expected("sqlite:PATH, postgres://USER@HOST/DATABASE or memory:")
+        .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}"))
+}
+
 async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn Store>> {
     let url = match place {
         Place::Store(store) => return Ok(store),
         Place::Url(url) => url,
         Place::Default => std::env::var(URL_VARIABLE).unwrap_or_else(|_| URL_DEFAULT.to_owned()),
     };
-    if url == "memory:" {
-        return Ok(Arc::new(MemoryStore::new()));
-    }
-    if ["postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
-        return open_postgres(&url).await;
-    }
-    let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
-        return Err(Error::coded(Code::InvalidUrl, format!("`{url}` is no URL of a store"))
-            .expected("sqlite:PATH, postgres://USER@HOST/DATABASE or memory:")
-            .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}")));
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", &url));
+    let path = match scheme.to_ascii_lowercase().as_str() {
+        "memory" if rest.is_empty() => return Ok(Arc::new(MemoryStore::new())),
+        "postgres" | "postgresql" => return open_postgres(&url).await,
+        "sqlite" if !rest.is_empty() => rest.strip_prefix("//").unwrap_or(rest).to_owned(),
+        _ => return Err(no_store(scheme)),
     };
-    let path = path.strip_prefix("//").unwrap_or(path).to_owned();
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(Path::new(&path), synchronous)).await;
     match opened {
         Ok(store) => Ok(Arc::new(store?)),

@@ -69,6 +69,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             engine.wake_followers(true);
             match claim(&engine, &mut warned).await {
                 Ok(next) => next,
+                Err(error) if engine.fail(&error) => return,
                 Err(error) => {
                     tracing::warn!(?error, "due runs could not be claimed; trying again");
                     after(&engine, TURN_RETRY_INTERVAL)
@@ -78,6 +79,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             // A database that is away is not to be rushed by all its workers when it is about to come back.
             pause = match try_to_execute(&engine).await {
                 Ok(()) => OWNERSHIP_INTERVAL,
+                Err(error) if engine.fail(&error) => return,
                 Err(error) => {
                     tracing::warn!(?error, "the right to execute could not be asked for; trying again");
                     (pause * 2).min(OWNERSHIP_RETRY_INTERVAL_MAX)

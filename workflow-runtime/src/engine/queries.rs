@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::load::Stuck;
-use crate::codec;
+use crate::codec::{self, excerpt};
 use crate::error::{Code, Error, Result};
 use crate::queue;
 use crate::run::{RunInfo, time};
@@ -93,7 +93,7 @@ impl Inner {
 }
 
 pub(super) fn not_found(id: &str) -> Error {
-    Error::coded(Code::RunNotFound, format!("there is no run `{id}` in this store"))
+    Error::coded(Code::RunNotFound, format!("there is no run `{}` in this store", excerpt(id)))
         .run(id)
         .help("check the id and the store's URL; a run exists once `start(..).await` has returned")
 }

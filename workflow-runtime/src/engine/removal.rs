@@ -11,6 +11,7 @@ use super::batcher::misanswered;
 use super::letters::milliseconds;
 use super::queries::not_found;
 use super::wait::Done;
+use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
@@ -40,7 +41,7 @@ impl Inner {
             }
             DeleteAnswer::Unended => Err(Error::coded(
                 Code::NotEnded,
-                format!("the run `{id}` has not ended, and only its end can be deleted"),
+                format!("the run `{}` has not ended, and only its end can be deleted", excerpt(id)),
             )
             .run(id)
             .expected("completed, failed, cancelled, or never started")

@@ -437,7 +437,7 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
             }
             Err(failed) => {
                 // What is not written while shutting down is attempted again by the next engine.
-                if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
+                if engine.fail(&failed.error) || engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
                     tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
                     return None;
                 }

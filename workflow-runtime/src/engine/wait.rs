@@ -177,7 +177,7 @@ impl Inner {
             };
             if self.stopped.is_cancelled() {
                 let (what, help) = A::CLOSED;
-                return Err(self.home.closed(what, help).run(&run));
+                return Err(self.closed(what, help).run(&run));
             }
             if let Some(key) = key.filter(|_| !is_fresh && (!is_here || awaited.comes_from_elsewhere(self)))
                 && let Some(new) = self.store.follow(key, &run, A::WHAT).await.map_err(|error| error.run(&run))?

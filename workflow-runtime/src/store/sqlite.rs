@@ -5,11 +5,13 @@
 //! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what runs tell while they go on is in
 //! their [`streams`]; what else turns do is in [`effects`]. Runs are found by [`listing`], and go by [`removal`].
 
+mod access;
 mod claims;
 mod deliveries;
 mod effects;
 mod fault;
 mod heads;
+mod identity;
 mod letters;
 mod listing;
 mod open;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use self::identity::Identity;
 use self::open::Opening;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
@@ -41,7 +44,7 @@ use super::{
     OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
 use crate::engine::Environment;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::limits;
 
@@ -70,7 +73,12 @@ impl Synchronous {
 ///
 /// Beside the file SQLite keeps two more while it is open (`-wal`, `-shm`), and the lock that settles which engine
 /// executes is on a fourth, `.lock`. The file belongs on a local disk: network file systems do not have what WAL mode
-/// needs.
+/// needs. Files and directories that are created are for the user alone that runs the program (0600, 0700); those that are
+/// there keep their rights.
+///
+/// The file must not be moved, replaced, removed or restored while it is open. If it is, that is noticed before anything more
+/// is acknowledged: it is [`Code::StoreReplaced`](crate::Code::StoreReplaced), and the engine stays closed until it is opened
+/// again. `VACUUM INTO`, `.backup` and whatever else only reads may be used at any time.
 ///
 /// ```no_run
 /// use workflow_runtime::store::{SqliteStore, Synchronous};
@@ -124,11 +132,13 @@ impl SqliteStore {
 
     fn open_as(path: &Path, opening: Opening) -> Result<Self, Error> {
         let (address, connection) = open::open(path, opening)?;
+        let identity = Identity::new(&address.path, &connection)?;
+        let writer = Writer::new(address.clone(), connection, identity);
         Ok(SqliteStore {
             path: address.path.clone(),
             lock_file: address.lock_file(),
-            readers: Readers::new(address.clone()),
-            writer: Arc::new(Mutex::new(Writer::new(address, connection))),
+            readers: Readers::new(address, writer.replaced()),
+            writer: Arc::new(Mutex::new(writer)),
             look: AtomicBool::new(false),
             noticed: AtomicBool::new(false),
             read: AtomicI64::new(0),
@@ -140,14 +150,19 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Whether another connection has committed since this was last asked; never waits for a commit.
+    /// Whether another connection has committed since this was last asked, or the file was found to be another one; never
+    /// waits for a commit.
     fn foreign_change(&self) -> bool {
         if self.noticed.swap(false, Ordering::AcqRel) {
             return true;
         }
+        let look = |writer: &mut Writer| {
+            let was_replaced = writer.replaced().get().is_some();
+            writer.foreign_change() || (!was_replaced && writer.check_identity().is_err())
+        };
         match self.writer.try_lock() {
-            Ok(mut writer) => writer.foreign_change(),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().foreign_change(),
+            Ok(mut writer) => look(&mut writer),
+            Err(TryLockError::Poisoned(poisoned)) => look(&mut poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => {
                 self.look.store(true, Ordering::Release);
                 false
@@ -172,6 +187,10 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut writer = lock(&self.writer);
             let outcomes = writer.commit(group);
+            if outcomes.as_ref().is_err_and(|failed| failed.error.code() == Code::StoreReplaced) {
+                // Whoever waits for a change learns of it as well.
+                self.noticed.store(true, Ordering::Release);
+            }
             if self.look.swap(false, Ordering::AcqRel) && writer.foreign_change() {
                 self.noticed.store(true, Ordering::Release);
             }
@@ -188,6 +207,7 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let (path, writer) = (self.lock_file.clone(), Arc::clone(&self.writer));
             let acquire = move || {
+                lock(&writer).check_identity()?;
                 let Some(held) = Lock::take(&path)? else { return Ok(None) };
                 hit("sqlite: the lock is taken");
                 lock(&writer).adopt(owner)?;

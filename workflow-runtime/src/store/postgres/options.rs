@@ -67,6 +67,10 @@ impl PostgresOptions {
     /// [`Code::InvalidUrl`], naming what is wrong with it.
     pub fn new(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let base = with_scheme(base)?;
+        if is_cut(&base, query) {
+            return Err(unescaped('?'));
+        }
         let mut options = PostgresOptions {
             config: Config::new(),
             schema: "workflow".to_owned(),
@@ -116,7 +120,7 @@ impl PostgresOptions {
                 _ => theirs.push(pair.to_owned()),
             }
         }
-        let url = if theirs.is_empty() { base.to_owned() } else { format!("{base}?{}", theirs.join("&")) };
+        let url = if theirs.is_empty() { base } else { format!("{base}?{}", theirs.join("&")) };
         options.config = config(&url)?;
         if let Some(time) = options.config.get_connect_timeout().filter(|time| !time.is_zero()) {
             options.connect_timeout = *time;
@@ -196,10 +200,16 @@ impl fmt::Debug for PostgresOptions {
 
 fn config(url: &str) -> Result<Config, Error> {
     let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        invalid("the URL of the database cannot be used".to_owned(), "postgres://user:password@host:port/database")
-            .because(cause)
+        let wrong = invalid("the URL of the database cannot be used".to_owned(), FORM);
+        match std::error::Error::source(&error).map(ToString::to_string).filter(|cause| says_nothing_of_the_url(cause))
+        {
+            Some(cause) => wrong.because(cause),
+            None => wrong,
+        }
     })?;
+    if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+        return Err(unescaped('@'));
+    }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         config.host("localhost");
     }
@@ -211,6 +221,39 @@ fn config(url: &str) -> Result<Config, Error> {
         config.user(user);
     }
     Ok(config)
+}
+
+const FORM: &str = "postgres://user:password@host:port/database";
+
+/// The URL with its scheme as the library beneath knows it, which takes everything else for words of another form.
+fn with_scheme(base: &str) -> Result<String, Error> {
+    let rest = base
+        .split_once("://")
+        .filter(|(scheme, _)| ["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)));
+    match rest {
+        Some((_, rest)) => Ok(format!("postgres://{rest}")),
+        None => Err(invalid("the text is no URL of a PostgreSQL database".to_owned(), FORM)),
+    }
+}
+
+/// Whether the `?` is one of the password: what follows it would be taken for parameters, and be shown.
+fn is_cut(base: &str, query: &str) -> bool {
+    let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
+    let port = base.rsplit(':').next().filter(|port| !port.contains('/'));
+    let is_no_port = port.is_some_and(|port| !port.bytes().all(|byte| byte.is_ascii_digit()));
+    !base.contains('@') && (keys.into_iter().any(|key| key.contains('@')) || (is_no_port && query.contains('@')))
+}
+
+/// The error for a password that ends where it was not meant to. What is behind it is not shown.
+fn unescaped(letter: char) -> Error {
+    invalid(format!("the URL has a `{letter}` in its user or its password"), FORM)
+        .help(format!("write it as %{:02X}", u32::from(letter)))
+}
+
+/// Whether a text of the library beneath names no more than a parameter: else it may hold a part of the password.
+fn says_nothing_of_the_url(cause: &str) -> bool {
+    let mut quoted = cause.split('`').skip(1).step_by(2);
+    quoted.all(|word| word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
 }
 
 fn invalid(text: String, expected: &str) -> Error {
@@ -264,6 +307,35 @@ mod tests {
         assert_eq!((options.connections, options.listen.is_none()), (3, true));
         assert_eq!(options.place(), "db:6432/shop (schema my orders)");
         assert!(!format!("{options:?}").contains("secret"));
+    }
+
+    /// Whatever form it has, and wherever the URL is wrong.
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "postgres://u:secret@h:door/d",
+            "Postgres://u:secret@h/d?colour=red",
+            "POSTGRESQL://u:secret@h/d?lease=soon",
+            "mysql://u:secret@h/d",
+            "host=h user=u password=secret",
+            "host=h user=u password='secret",
+            "u:secret@h/d",
+            "postgres:u:secret@h/d",
+            "postgres://u:x@secret@h/d",
+            "postgres://u:x?secret@h/d",
+            "postgres://u:x?secret=1@h/d",
+            "postgres://u:secret%zz@h:door/d",
+            "postgres://h/d?password=secret&user=",
+            "postgres://u@h/d?Secret=1&password=secret",
+        ] {
+            let shown = match PostgresOptions::new(url) {
+                Ok(options) => format!("{options:?} {}", options.place()),
+                Err(error) => format!("{error:?} {error}"),
+            };
+            assert!(!shown.to_lowercase().contains("secret"), "{url}: {shown}");
+        }
+        let upper = PostgresOptions::new("Postgres://u:secret@h/d").unwrap();
+        assert_eq!(upper.place(), "h:5432/d (schema workflow)");
     }
 
     #[test]

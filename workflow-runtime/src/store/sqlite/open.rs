@@ -9,8 +9,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::ownership::Lock;
-use super::{Synchronous, fault, schema};
+use super::{Synchronous, access, fault, identity, schema};
 use crate::error::{Code, Error};
+use crate::limits::WAL_BYTES_KEPT;
 use crate::store::migrations::{Fit, Migrations, Version, pre_release};
 
 /// How the connections of one store are made.
@@ -61,13 +62,19 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
         if let Some(directory) = path.parent() {
             create_directories(directory).map_err(|error| unusable(directory, &error))?;
         }
+        access::create(&path).map_err(|error| unusable(&path, &error))?;
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
+    identity::check_links(&path)?;
     let explain = |fault| fault::explain(&path, "open", &fault);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(explain)?;
     connection.busy_timeout(opening.busy_timeout).map_err(explain)?;
     // First look, then touch: another program's file stays as it is.
-    check(&path, &connection, opening.migrations)?;
+    let there = check(&path, &connection, opening.migrations)?;
+    if there == Version::NONE {
+        // It has to be said before anything is written: else the file never gets smaller.
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(explain)?;
+    }
     if connection.is_readonly("main").map_err(explain)? {
         return Err(Error::coded(
             Code::Store,
@@ -81,6 +88,9 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
     let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
     let address = Address { path, opening };
     address.migrate(&mut connection)?;
+    for file in [&address.path, &address.lock_file()] {
+        access::warn_if_open_to_others(file);
+    }
     address.prepare_writer(&connection).map_err(|fault| fault::explain(&address.path, "open", &fault))?;
     Ok((address, connection))
 }
@@ -110,6 +120,7 @@ impl Address {
 
     fn prepare_writer(&self, connection: &Connection) -> rusqlite::Result<()> {
         prepare(connection)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         connection.pragma_update(None, "synchronous", self.opening.synchronous.as_pragma())
     }
 
@@ -204,7 +215,7 @@ fn create_directories(directory: &Path) -> io::Result<()> {
     if missing == 0 {
         return Ok(());
     }
-    fs::create_dir_all(directory)?;
+    access::create_directories(directory)?;
     if cfg!(unix) {
         for above in directory.ancestors().skip(1).take(missing) {
             File::open(above)?.sync_all()?;

@@ -1,10 +1,11 @@
 //! The right to execute, as a lock of the operating system: it is free the moment its holder dies, however it dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use futures_util::future::BoxFuture;
 
+use super::access;
 use crate::error::{Code, Error};
 use crate::store::Ownership;
 
@@ -29,7 +30,7 @@ impl Lock {
             )
         };
         // The file stays where it is for good: if it were deleted, two processes could hold locks on two files of its name.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let file = access::options().create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -1,7 +1,7 @@
 //! The connections that read, off the threads of the async runtime.
 
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
@@ -18,12 +18,14 @@ pub(super) struct Readers {
     address: Address,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// The file is another one: see [`Writer`](super::writer::Writer).
+    replaced: Arc<OnceLock<Error>>,
 }
 
 impl Readers {
-    pub(super) fn new(address: Address) -> Arc<Self> {
+    pub(super) fn new(address: Address, replaced: Arc<OnceLock<Error>>) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(READERS_MAX));
-        Arc::new(Readers { address, idle: Mutex::default(), permits })
+        Arc::new(Readers { address, idle: Mutex::default(), permits, replaced })
     }
 
     /// `what` completes "could not read .. from".
@@ -32,6 +34,9 @@ impl Readers {
         what: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
+        if let Some(error) = self.replaced.get() {
+            return Err(error.clone());
+        }
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let readers = Arc::clone(self);

@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::letters::receive;
+use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RunKey, Status};
 
 /// Those whose end is yet to be told stay.
@@ -152,6 +153,26 @@ pub(super) fn ended_before(connection: &Connection, status: Status, most: u64) -
     let ended = |row: &Row<'_>| Ok(Ended { at: row.get::<_, i64>(0)?.cast_unsigned(), run: row.get(1)? });
     connection.prepare_cached(ENDED_BEFORE)?.query_row((status.as_str(), most), ended).optional()
 }
+
+/// Gives free pages back to the file system, some at a time, if the file has many: whether it has no more than it keeps. A
+/// file that was made without the map that this takes stays as large as it is.
+pub(super) fn shrink(connection: &Connection) -> Result<bool> {
+    let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row((), |row| row.get::<_, i64>(0));
+    let kept = FREE_PAGES_KEPT.max(number("PRAGMA page_count")? / 4);
+    let excess = number("PRAGMA freelist_count")? - kept;
+    if excess <= 0 || number("PRAGMA auto_vacuum")? != INCREMENTAL {
+        return Ok(true);
+    }
+    let pages = excess.min(FREE_PAGES_PER_CLEANING);
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    // One page with each step.
+    let mut steps = vacuum.query(())?;
+    while steps.next()?.is_some() {}
+    Ok(excess <= pages)
+}
+
+/// What `PRAGMA auto_vacuum` says of a file that can be made smaller.
+const INCREMENTAL: i64 = 2;
 
 #[cfg(test)]
 mod tests {

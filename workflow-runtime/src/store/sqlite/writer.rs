@@ -1,13 +1,18 @@
 //! The one connection that writes: a group of writes is a transaction.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
 use rusqlite::{Connection, ErrorCode};
 
 use super::heads::Heads;
+use super::identity::Identity;
 use super::open::Address;
 use super::writes::Group;
 use super::{claims, fault};
 use crate::error::Error;
 use crate::failpoint::hit;
+use crate::limits::COUNT_INTERVAL;
 use crate::store::{Answer, Failed, Write};
 
 pub(super) struct Writer {
@@ -20,18 +25,52 @@ pub(super) struct Writer {
     /// A commit failed whose outcome is not known, and no group has been committed since. Until then no failure is certain to mean
     /// "not committed": it may be of the same group, sent again.
     in_doubt: bool,
+    /// Of the file that is open.
+    identity: Identity,
+    /// When its count of commits was last raised.
+    counted: Option<Instant>,
+    /// The file is not that one any more: nothing is written, for good. Shared with those who read.
+    replaced: Arc<OnceLock<Error>>,
 }
 
 impl Writer {
-    pub(super) fn new(address: Address, connection: Connection) -> Self {
-        let mut writer =
-            Writer { address, connection: Some(connection), version: None, heads: Heads::default(), in_doubt: false };
+    pub(super) fn new(address: Address, connection: Connection, identity: Identity) -> Self {
+        let mut writer = Writer {
+            address,
+            connection: Some(connection),
+            version: None,
+            heads: Heads::default(),
+            in_doubt: false,
+            identity,
+            counted: None,
+            replaced: Arc::default(),
+        };
         writer.foreign_change();
         writer
     }
 
+    /// Why nothing is written or read any more.
+    pub(super) fn replaced(&self) -> Arc<OnceLock<Error>> {
+        Arc::clone(&self.replaced)
+    }
+
+    /// That the file is the one that was opened.
+    pub(super) fn check_identity(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.replaced.get() {
+            return Err(error.clone());
+        }
+        self.identity.check().inspect_err(|error| {
+            tracing::error!(?error, "the database file was replaced while it was open");
+            let _ = self.replaced.set(error.clone());
+        })
+    }
+
     pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Answer>, Failed> {
+        let count = self.is_to_be_counted(group);
         let outcomes = self.transaction(|connection, heads| {
+            if count {
+                connection.prepare_cached("UPDATE meta SET commits = commits + 1")?.execute(())?;
+            }
             let mut writes = Group::new(connection, heads)?;
             let apply = |write| {
                 let outcome = writes.apply(write);
@@ -42,6 +81,20 @@ impl Writer {
         })?;
         self.in_doubt = false;
         Ok(outcomes)
+    }
+
+    /// Not with each of them: the row would be another page for the disk. Nor with what an idle engine does.
+    fn is_to_be_counted(&mut self, group: &[Write]) -> bool {
+        let is_idle = |write: &Write| matches!(write, Write::Claim { .. } | Write::Clean { .. });
+        if group.iter().all(is_idle) {
+            return false;
+        }
+        let now = Instant::now();
+        let is_due = self.counted.is_none_or(|counted| now.duration_since(counted) >= COUNT_INTERVAL);
+        if is_due {
+            self.counted = Some(now);
+        }
+        is_due
     }
 
     /// Makes `owner` the engine that executes, and orphans of the runs that another one held.
@@ -69,6 +122,9 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
     ) -> Result<T, Failed> {
+        if let Some(error) = self.replaced.get() {
+            return Err(Failed { error: error.clone(), in_doubt: false, refused: false });
+        }
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -88,7 +144,11 @@ impl Writer {
         match outcome {
             Ok(value) => {
                 self.connection = Some(connection);
-                Ok(value)
+                // Before anybody is told: what was written to a file that is not at its path is not durable.
+                match self.check_identity() {
+                    Ok(()) => Ok(value),
+                    Err(error) => Err(Failed { error, in_doubt: false, refused: false }),
+                }
             }
             Err(Fault::Refused(error)) => {
                 // It is looked at again with the next one.
@@ -105,6 +165,10 @@ impl Writer {
                 let _ = connection.execute_batch("ROLLBACK");
                 if connection.is_autocommit() && !fault::spoils(&fault) {
                     self.connection = Some(connection);
+                }
+                // A file that was overwritten looks damaged.
+                if let Err(error) = self.check_identity() {
+                    return Err(Failed { error, in_doubt: false, refused: false });
                 }
                 Err(self.failed(&fault))
             }
@@ -186,7 +250,8 @@ mod tests {
         let path = directory.path().join("runs.db");
         let opening = open::Opening::new(Synchronous::Full, std::time::Duration::ZERO);
         let (address, connection) = open::open(&path, opening).unwrap();
-        Writer::new(address, connection)
+        let identity = Identity::new(&address.path, &connection).unwrap();
+        Writer::new(address, connection, identity)
     }
 
     fn pages_max(writer: &Writer, pages: u32) {

@@ -314,7 +314,8 @@ impl<'c> Group<'c> {
         left = left.less(deliveries::clean(self.connection, now, left.rows)?, 0);
         left = left.less(deliveries::clean_letters(self.connection, letters_before, left.rows)?, 0);
         let is_clear = !left.is_spent() && removal::clear_all(self.connection, left)?;
-        Ok(CleanAnswer { more: !is_clear || expired.len() >= runs })
+        let is_small = removal::shrink(self.connection)?;
+        Ok(CleanAnswer { more: !is_clear || !is_small || expired.len() >= runs })
     }
 
     fn append_at_head(&mut self, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {
