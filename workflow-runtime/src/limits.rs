@@ -12,11 +12,19 @@ pub(crate) const NAME_BYTES_MAX: usize = 512;
 pub(crate) const ATTRIBUTE_BYTES_MAX: usize = 512;
 /// Attributes of one run.
 pub(crate) const ATTRIBUTES_MAX: usize = 64;
-/// Ends of runs that are told before others are looked for.
-pub(crate) const NOTICES: usize = 256;
-/// How many of them are told at the same time, and how long a function may take that is told of one.
+/// For how many ends of runs an engine calls callbacks at the same time.
 pub(crate) const NOTICES_CONCURRENT: usize = 16;
-pub(crate) const CALLBACK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long nobody else can claim a notice of an end, in milliseconds.
+pub(crate) const NOTICE_CLAIM_MS: u64 = 60_000;
+/// How long the callbacks for one end may take together: what is left of the claim is for the store.
+pub(crate) const CALLBACKS_TIMEOUT: Duration = Duration::from_secs(45);
+/// The delays before the callbacks for an end are called again that have failed: the first, which is doubled each time, and
+/// the longest.
+pub(crate) const NOTICE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// How often an engine that has callbacks looks for notices that another one has left.
+pub(crate) const NOTICES_INTERVAL: Duration = Duration::from_secs(2);
+/// After how long a notice is dropped that nobody claims, in milliseconds.
+pub(crate) const NOTICE_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// Runs of a page, unless it is asked for otherwise and at the most.
 pub(crate) const PAGE_RUNS: usize = 100;
 pub(crate) const PAGE_RUNS_MAX: usize = 1_000;

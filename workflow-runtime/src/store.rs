@@ -25,8 +25,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::answers::{
-    Answer, AppendChunkAnswer, ClaimAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer, PostAnswer,
-    ReleaseAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
+    Answer, AppendChunkAnswer, ClaimAnswer, ClaimNoticesAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer,
+    PostAnswer, ReleaseAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
 };
 pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
@@ -38,7 +38,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Ended, Expired, Portion};
 pub use self::requests::{
-    AppendChunk, Claim, Clean, Delete, Deliver, Keep, Noticed, Post, Release, Reopen, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, Noticed, Post, Release, Reopen, ReturnNotice,
+    Unstick, UnstickRun,
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
@@ -60,6 +61,16 @@ const DEAD: u64 = u64::MAX;
 
 /// A run's number inside one store.
 pub type RunKey = i64;
+
+/// Notices were dropped that kept their runs.
+fn log_dropped_notices(number: usize) {
+    if number > 0 {
+        tracing::warn!(
+            number,
+            "notices of runs that came to an end, or got stuck, are dropped: for seven days no engine has had a callback for them"
+        );
+    }
+}
 
 /// Two numbers are no engine's: a run that is held under one of them would be claimed from under it.
 fn assert_engine(owner: u64) {
@@ -168,7 +179,8 @@ pub trait Store: Send + Sync + 'static {
     /// The latest end of a run that came to this terminal status, the latest `most` not counted.
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;
 
-    /// What is to be told of these statuses, behind a sequence, at most `limit`.
+    /// The notices of runs that came to these statuses, behind a sequence, at most `limit`: those for which callbacks were not called
+    /// yet, whoever has [claimed](ClaimNotices) them.
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],

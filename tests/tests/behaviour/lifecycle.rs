@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use futures::future::join_all;
 use workflow_runtime::{Builder, Engine, Error, Result, RunInfo, Status, hook, workflow};
 
-use crate::support::{Lab, soon};
+use crate::support::{Lab, Place, soon};
 
 #[workflow]
 async fn ends(how: u32) -> Result<()> {
@@ -65,11 +65,9 @@ on_each_store! {
         let engine = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
         lab.executed("a completed", 1).await;
         assert_eq!(engine.get_run::<(), Error>("a").status().await.unwrap(), Status::Completed);
-        let store = place.store();
-        while !store.notices(&[Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck], 0, 10).await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        nothing_is_left(&place).await;
     }
+
     async fn a_run_that_is_cancelled_by_who_is_told_that_it_is_stuck_is_told_twice(place: Place) {
         let lab = Lab::new();
         let cell: Arc<OnceLock<Engine>> = Arc::default();
@@ -130,4 +128,98 @@ on_each_store! {
         // Nobody had asked for this one.
         assert_eq!(lab.count("b completed"), 0);
     }
+
+    async fn of_several_engines_one_calls_the_callbacks_for_an_end(place: Place) {
+        let lab = Lab::new();
+        let open = || told_of_all(place.builder(&lab), &lab).open();
+        let engines = [open().await.unwrap(), open().await.unwrap(), open().await.unwrap()];
+        let start = |number: u32| engines[number as usize % 3].start(ends, number % 2).id(format!("r{number}")).into_future();
+        assert!(join_all((0..60).map(start)).await.iter().all(Result::is_ok));
+        let said = |number: u32| format!("r{number} {}", if number.is_multiple_of(2) { "completed" } else { "failed" });
+        for number in 0..60 {
+            soon(lab.executed(&said(number), 1)).await;
+        }
+        nothing_is_left(&place).await;
+        for engine in &engines {
+            engine.shutdown().await.unwrap();
+        }
+        assert_eq!(lab.notes().len(), 60, "{:?}", lab.notes());
+    }
+
+    async fn what_an_engine_has_left_is_called_by_one_that_has_no_end_of_its_own(place: Place) {
+        let (lab, asked) = (Lab::new(), Lab::new());
+        let noting = asked.clone();
+        let never = move |_: RunInfo| {
+            noting.note("asked");
+            std::future::pending::<Result<()>>()
+        };
+        let engine = place.builder(&lab).on_completed(never).open().await.unwrap();
+        let heir = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
+        // More than are called at once: some are claimed, and others are not.
+        for number in 0..20 {
+            engine.start(ends, 0).id(format!("r{number}")).await.unwrap();
+        }
+        soon(asked.executed("asked", 1)).await;
+        drop(engine);
+        for number in 0..20 {
+            soon(lab.executed(&format!("r{number} completed"), 1)).await;
+        }
+        nothing_is_left(&place).await;
+        heir.shutdown().await.unwrap();
+    }
+
+    async fn a_shutdown_waits_for_callbacks_that_are_being_called(place: Place) {
+        let (lab, calls) = (Lab::new(), Lab::new());
+        let noting = calls.clone();
+        let slow = move |run: RunInfo| {
+            let lab = noting.clone();
+            async move {
+                lab.note(&run.id);
+                lab.pass_gate("slow").await;
+                Ok(())
+            }
+        };
+        let engine = place.builder(&lab).on_completed(slow).open().await.unwrap();
+        engine.start(ends, 0).id("a").await.unwrap().await.unwrap();
+        soon(calls.executed("a", 1)).await;
+        let shutdown = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.shutdown().await }
+        });
+        // It is closed to what is new, and the callback has not returned yet.
+        while engine.start(ends, 0).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        calls.open_gate("slow");
+        soon(shutdown).await.unwrap().unwrap();
+        let _next = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
+        nothing_is_left(&place).await;
+        assert_eq!(lab.count("a completed"), 0, "it was called before");
+    }
+
+    async fn all_callbacks_for_an_end_are_called_again_if_one_has_failed(place: Place) {
+        let lab = Lab::new();
+        let noting = lab.clone();
+        let fails_once = move |run: RunInfo| {
+            let first = noting.note(&format!("{} fails", run.id)) == 1;
+            std::future::ready(if first { Err(Error::new("not now")) } else { Ok(()) })
+        };
+        let engine = place.builder(&lab).on_completed(noted(&lab)).on_completed(fails_once).open().await.unwrap();
+        engine.start(ends, 0).id("a").await.unwrap();
+        soon(lab.executed("a fails", 2)).await;
+        nothing_is_left(&place).await;
+        assert_eq!(lab.notes(), ["a completed", "a fails", "a completed", "a fails"]);
+    }
+}
+
+/// Waits until the callbacks for all ends were called.
+async fn nothing_is_left(place: &Place) {
+    let all = [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck];
+    let store = place.store();
+    soon(async {
+        while !store.notices(&all, 0, 10).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

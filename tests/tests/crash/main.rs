@@ -17,6 +17,7 @@
 #[macro_use]
 extern crate workflow_harness;
 
+mod callbacks;
 mod check;
 mod child;
 mod cuts;

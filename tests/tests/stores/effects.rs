@@ -141,9 +141,9 @@ pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
 
 pub async fn a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let key = doing(&fx, "r", Effects { notify: Some(Status::Stuck), ..Effects::default() }).await;
-    doing(&fx, "other", Effects { notify: Some(Status::Failed), ..Effects::default() }).await;
-    let ends = Effects { notify: Some(Status::Completed), ..Effects::default() };
+    let key = doing(&fx, "r", Effects { notify: Some((Status::Stuck, 1)), ..Effects::default() }).await;
+    doing(&fx, "other", Effects { notify: Some((Status::Failed, 1)), ..Effects::default() }).await;
+    let ends = Effects { notify: Some((Status::Completed, 1)), ..Effects::default() };
     fx.turn(Turn { effects: effects(ends), ..last(key, turn(key).fence, 2) }).await;
     let all = [Status::Stuck, Status::Completed, Status::Failed];
     let told = fx.store.notices(&all, 0, 10).await.unwrap();

@@ -14,6 +14,7 @@ mod letters;
 mod listing;
 #[cfg(unix)]
 mod notes;
+mod notices;
 mod ownership;
 #[cfg(unix)]
 mod postgres_breaks;
@@ -172,6 +173,13 @@ every {
         an_answer_is_for_one_suspension,
         an_answer_that_was_of_no_use_is_not_known,
         a_run_that_has_ended_finishes_its_tokens_however_they_were_disposed_of;
+    notices:
+        a_notice_is_claimed_once_until_its_time_is_over,
+        notices_of_other_statuses_are_left_alone,
+        a_claim_of_notices_whose_answer_was_lost_is_answered_again,
+        a_notice_that_is_returned_is_free_when_it_says,
+        a_notice_is_free_when_its_holder_has_lost_the_right_to_execute,
+        notices_that_nobody_claims_are_dropped_after_seven_days;
     effects:
         a_child_is_due_at_once_and_its_end_is_told_to_its_parent,
         a_child_that_nobody_waits_for_tells_nobody,
@@ -247,6 +255,8 @@ many_engines {
         a_lease_lasts_as_long_as_it_is_renewed,
         a_worker_that_was_taken_for_dead_is_told,
         a_worker_that_is_cut_off_is_told_before_its_lease_ends;
+    notices:
+        of_two_workers_one_claims_a_notice;
     notes:
         what_concerns_nobody_else_is_told_to_nobody,
         a_group_is_told_once,

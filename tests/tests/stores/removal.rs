@@ -86,7 +86,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
         watches: vec![Watch { run: "other".into(), op: 4, refusal: letter("refused") }],
         state: Some(format!("\"{MARK}\"").into()),
         attributes,
-        notify: Some(Status::Stuck),
+        notify: Some((Status::Stuck, 1)),
         ..Effects::default()
     };
     let chunks = vec![chunk(1), chunk(2)];
@@ -107,7 +107,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
     assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, TurnAnswer::Committed);
     let fence = fx.claim(ADA, 1_000).await[0].fence;
-    let told = effects(Effects { notify: Some(Status::Failed), ..Effects::default() });
+    let told = effects(Effects { notify: Some((Status::Failed, 1)), ..Effects::default() });
     let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: told, ..end(key, Status::Failed, 2_000) };
     assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     assert_ne!(fx.rows(MARK).await, before);
@@ -334,7 +334,7 @@ pub async fn a_run_whose_end_is_yet_to_be_told_does_not_expire(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let completed = Status::Completed;
     let key = fx.create(new_run("untold", taken_by(ADA))).await;
-    let told = effects(Effects { notify: Some(completed), ..Effects::default() });
+    let told = effects(Effects { notify: Some((completed, 1)), ..Effects::default() });
     fx.turn(Turn { effects: told, ..end(key, completed, 10) }).await;
     ended(&fx, "told", completed, 20).await;
     let expired = || clean(vec![until(completed, 30)], 0, 1, ALL);

@@ -183,10 +183,20 @@ impl Builder {
         self
     }
 
-    /// Calls a function when a run has completed: at least once, also if the process dies just after the run's end; then
-    /// the next engine that has the function calls it. One that fails or panics is called again. May be said several times.
+    /// Calls a function when a run has completed: at least once, also if the process dies, and once if nothing fails. May be said
+    /// several times.
     ///
-    /// It is called by the engine that executes, beside the runs. What must be done once belongs into a step.
+    /// It is called beside the runs, by one of the engines that execute and have a function for the status: that one calls all of
+    /// its functions for it. So all engines of a store should be given the same; what several processes want to see is in
+    /// [`Run::events`](crate::Run::events). A process that dies before the functions have returned leaves them to the next engine
+    /// that has any, after 60 seconds at the latest.
+    ///
+    /// The functions for the end of one run have 45 seconds together. What takes longer is dropped and called again, and so is
+    /// what fails or panics: all of them, after half a second at first and later after up to a minute, again and again.
+    /// [`Engine::shutdown`] waits for those that are being called. What must be done once belongs into a step.
+    ///
+    /// A run is kept until the functions were called, whatever [`retain`](Builder::retain) says. If for seven days no engine
+    /// that executes has a function for its status, it is not waited for any longer, with a warning in the log.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, workflow};
@@ -400,7 +410,7 @@ impl Builder {
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
-        runtime.spawn(lifecycle::run(inner.clone()));
+        inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.

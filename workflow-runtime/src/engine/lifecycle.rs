@@ -1,23 +1,29 @@
-//! Tells who has asked for it how runs have ended.
+//! Callbacks: functions of the user's that are called when a run has ended, or is stuck.
 //!
-//! That a run's end is to be told is recorded with the end, and taken back once it was told: so it is told at least once,
-//! also if the process dies between the two.
+//! A notice is recorded with the run's end and taken away when all callbacks for it have returned: so they are called at least
+//! once, also if the process dies in between. An engine claims a notice before it calls them, so that of several engines one
+//! does, and all of its callbacks are called again if one has failed.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use super::Inner;
 use crate::error::{Code, Error, Result};
-use crate::limits::{CALLBACK_TIMEOUT, NOTICES, NOTICES_CONCURRENT, TURN_RETRY_INTERVAL};
+use crate::failpoint::hit;
+use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
 use crate::queue;
 use crate::replay::panic_text;
 use crate::run::RunInfo;
-use crate::store::{Effects, Notice, Noticed, RowChange, Status};
+use crate::store::{
+    ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, Request, ReturnNotice, RowChange, Status,
+};
 
 type Callback = Arc<dyn Fn(RunInfo) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
@@ -47,10 +53,19 @@ impl Callbacks {
 pub(super) struct Notices(Notify);
 
 impl Notices {
-    /// There may be something to be told.
+    /// There may be a notice to claim.
     pub fn hint(&self) {
         self.0.notify_one();
     }
+}
+
+/// How much later than it is free a notice is looked for.
+const RETRY_MARGIN: Duration = Duration::from_millis(5);
+
+/// How long the callbacks for a notice are not called again that was claimed so often.
+fn retry_delay(tries: u32) -> Duration {
+    let (first, longest) = NOTICE_RETRY;
+    first.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1))).min(longest)
 }
 
 impl Inner {
@@ -59,80 +74,147 @@ impl Inner {
         self.settings.telemetry.is_on()
     }
 
-    /// Sees that the change is told, if somebody has asked for that.
+    /// Records a notice with the change, if there are callbacks for it.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
             && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))
         {
-            effects.get_or_insert_default().notify = Some(*status);
+            effects.get_or_insert_default().notify = Some((*status, self.clock.now()));
         }
     }
 
-    async fn tell(&self, notice: Notice) -> Result<()> {
-        let Notice { sequence, status, run } = notice;
-        let id = run.id.clone();
-        // It may have come to another one since.
-        let run = RunInfo { status, ..self.told(run) };
-        // What executes a step is no run of the user's.
-        let is_step = queue::parse_id(&run.workflow).is_some();
-        if status.is_terminal() {
-            self.export(&run).await?;
-        }
-        for callback in self.settings.callbacks.of(status).filter(|_| !is_step) {
-            let told = std::pin::pin!(AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind());
-            let told = match select(told, self.environment.sleep(CALLBACK_TIMEOUT)).await {
-                Either::Left((told, _)) => told,
-                Either::Right(_) => {
-                    let text = format!("a function that is told of runs took longer than {CALLBACK_TIMEOUT:?}");
-                    return Err(Error::coded(Code::Timeout, text).run(&id).help("let it spawn what takes long"));
-                }
-            };
-            told.unwrap_or_else(|panic| {
-                Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic))))
-            })
-            .map_err(|error| error.run(&id))?;
-        }
-        self.batcher.send(Noticed { sequence }).await.map_err(|failed| failed.error)?;
-        Ok(())
-    }
-
-    /// Tells all that is to be told. What cannot be told now holds up nothing else.
-    async fn tell_all(&self) -> Result<()> {
+    /// The statuses for which this engine has something to call.
+    fn noticed_statuses(&self) -> Arc<[Status]> {
         let mut statuses = self.settings.callbacks.statuses();
         if self.traces() {
             statuses.extend([Status::Completed, Status::Failed, Status::Cancelled]);
-            statuses.sort_unstable();
-            statuses.dedup();
         }
-        let (mut after, mut failed) = (0, None);
-        loop {
-            let notices = self.store.notices(&statuses, after, NOTICES).await?;
-            let Some(last) = notices.last() else { return failed.map_or(Ok(()), Err) };
-            after = last.sequence;
-            let mut told = stream::iter(notices).map(|notice| self.tell(notice)).buffer_unordered(NOTICES_CONCURRENT);
-            while let Some(told) = told.next().await {
-                failed = told.err().or(failed);
+        statuses.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Calls all callbacks for a notice, one after the other.
+    async fn call(&self, notice: &Notice) -> Result<()> {
+        // The run may have come to another status since.
+        let run = RunInfo { status: notice.status, ..self.told(notice.run.clone()) };
+        // What executes a step is no run of the user's.
+        let is_step = queue::parse_id(&run.workflow).is_some();
+        let calls = async {
+            if notice.status.is_terminal() {
+                self.export(&run).await?;
             }
+            for callback in self.settings.callbacks.of(notice.status).filter(|_| !is_step) {
+                AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind().await.unwrap_or_else(
+                    |panic| Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic)))),
+                )?;
+            }
+            Ok(())
+        };
+        let called = match select(std::pin::pin!(calls), self.environment.sleep(CALLBACKS_TIMEOUT)).await {
+            Either::Left((called, _)) => called,
+            Either::Right(_) => {
+                let text = format!("the callbacks for a run took longer than {CALLBACKS_TIMEOUT:?}");
+                Err(Error::coded(Code::Timeout, text)
+                    .help("let a callback spawn what takes long, or start a run for it"))
+            }
+        };
+        called.map_err(|error| error.run(&notice.run.id))
+    }
+
+    /// Calls the callbacks for a notice that was claimed, and settles it: after which time it is free again if one has failed.
+    async fn call_and_settle(&self, owner: u64, notice: Notice) -> Option<Duration> {
+        let sequence = notice.sequence;
+        let Err(error) = self.call(&notice).await else {
+            hit("the callbacks for a notice are called");
+            self.settle_notice(Noticed { sequence }).await;
+            return None;
+        };
+        let delay = retry_delay(notice.tries);
+        tracing::warn!(run = &*notice.run.id, status = %notice.status, ?delay, ?error, "a callback has failed; it is called again");
+        let until = self.clock.now().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        self.settle_notice(ReturnNotice { sequence, owner, until }).await;
+        Some(delay)
+    }
+
+    /// Sent until the store takes it: otherwise the callbacks would be called again when the claim is over, as they are if this
+    /// process dies now.
+    async fn settle_notice<R: Request + Clone>(&self, settled: R) {
+        let mut warned = false;
+        while let Err(failed) = self.batcher.send(settled.clone()).await {
+            if self.draining.is_cancelled() || failed.error.code() == Code::Closed {
+                tracing::warn!(error = ?failed.error, "it is not recorded that callbacks were called; they may be called again");
+                return;
+            }
+            if !std::mem::replace(&mut warned, true) {
+                tracing::warn!(error = ?failed.error, "the store does not take that callbacks were called; trying again");
+            }
+            self.environment.sleep(TURN_RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Claims notices that are free.
+    async fn claim_notices(&self, owner: u64, now: u64, statuses: &Arc<[Status]>, limit: usize) -> Result<Vec<Notice>> {
+        let claim = ClaimNotices { owner, now, statuses: statuses.clone(), limit };
+        match self.batcher.send(claim).await.map_err(|failed| failed.error)? {
+            ClaimNoticesAnswer::Claimed(notices) => Ok(notices),
+            ClaimNoticesAnswer::Fenced => Ok(Vec::new()),
         }
     }
 }
 
-/// Tells what is to be told, for as long as the engine is open.
+/// Calls callbacks for as long as the engine is open. Those that have failed hold up no others.
 pub(super) async fn run(engine: Arc<Inner>) {
+    let statuses = engine.noticed_statuses();
+    if statuses.is_empty() || !engine.settings.executes {
+        return;
+    }
+    let after = |time: Duration| engine.environment.monotonic().saturating_add(time.as_millis() as u64);
+    // On a paused clock there is no other process that could leave something, and time would pass in steps of the interval.
+    let regularly = || if engine.environment.is_paused() { u64::MAX } else { after(NOTICES_INTERVAL) };
+    let mut calls = FuturesUnordered::new();
+    // Whether a notice may be free; when those are free again whose callbacks have failed; and the time of the last claim.
+    let (mut look, mut retries, mut last) = (true, BTreeSet::new(), 0);
+    let mut next = 0;
     loop {
-        let told = if engine.is_executing() { engine.tell_all().await } else { Ok(()) };
-        let retry = match told {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(?error, "what became of a run could not be told; trying again");
-                Some(engine.environment.sleep(TURN_RETRY_INTERVAL))
+        if calls.len() < NOTICES_CONCURRENT && look {
+            retries.retain(|at| *at > engine.environment.monotonic());
+            next = retries.first().map_or_else(regularly, |at| regularly().min(*at));
+            if engine.is_executing() {
+                let (owner, limit) = (engine.owner(), NOTICES_CONCURRENT - calls.len());
+                // Each claim has a time of its own.
+                last = engine.clock.now().max(last + 1);
+                match engine.claim_notices(owner, last, &statuses, limit).await {
+                    Ok(claimed) => {
+                        look = claimed.len() >= limit;
+                        calls.extend(claimed.into_iter().map(|notice| engine.call_and_settle(owner, notice)));
+                    }
+                    Err(error) => {
+                        tracing::warn!(?error, "the ends of runs could not be read, for callbacks; trying again");
+                        (look, next) = (false, after(TURN_RETRY_INTERVAL));
+                    }
+                }
+            } else {
+                look = false;
             }
-        };
+        }
         tokio::select! {
             biased;
-            () = engine.draining.cancelled() => return,
-            () = async { retry.unwrap_or_else(|| Box::pin(std::future::pending())).await } => {}
-            () = engine.notices.0.notified() => {}
+            () = engine.draining.cancelled() => break,
+            Some(again_after) = calls.next(), if !calls.is_empty() => {
+                // A little later: the store counts in milliseconds of another clock.
+                let again_at = again_after.map(|delay| after(delay + RETRY_MARGIN));
+                retries.extend(again_at);
+                next = again_at.unwrap_or(next).min(next);
+            }
+            () = engine.notices.0.notified() => look = true,
+            () = engine.environment.sleep_until(next), if calls.len() < NOTICES_CONCURRENT => look = true,
+        }
+    }
+    // A shutdown waits for what is being called; what is stopped otherwise is as if the process had been killed.
+    loop {
+        tokio::select! {
+            biased;
+            () = engine.stopped.cancelled() => return,
+            called = calls.next() => if called.is_none() { return },
         }
     }
 }

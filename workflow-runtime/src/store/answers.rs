@@ -1,8 +1,8 @@
 //! What a store answers to its writes: a type for each kind of write.
 
 use super::{
-    AppendChunk, Claim, Clean, Delete, Deliver, NewRun, Noticed, Post, Release, Reopen, RunKey, RunRow, Turn, Unstick,
-    UnstickRun, Write,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release, Reopen,
+    ReturnNotice, RunKey, RunRow, Turn, Unstick, UnstickRun, Write,
 };
 
 /// A write whose answer has a type of its own.
@@ -132,6 +132,15 @@ pub enum DeleteAnswer {
     Unknown,
 }
 
+/// The answer to a [`Write::ClaimNotices`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimNoticesAnswer {
+    /// The notices that the engine holds now.
+    Claimed(Vec<Notice>),
+    /// The engine does not execute in this store.
+    Fenced,
+}
+
 /// The answer to a [`Write::Clean`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanAnswer {
@@ -156,6 +165,10 @@ pub enum Answer {
     Claim(ClaimAnswer),
     /// To a [`Write::AppendChunk`].
     AppendChunk(AppendChunkAnswer),
+    /// To a [`Write::ClaimNotices`].
+    ClaimNotices(ClaimNoticesAnswer),
+    /// To a [`Write::ReturnNotice`].
+    ReturnNotice,
     /// To a [`Write::Noticed`].
     Noticed,
     /// To a [`Write::Reopen`].
@@ -229,6 +242,7 @@ requests! {
     Release(Release) -> ReleaseAnswer;
     Claim(Claim) -> ClaimAnswer;
     AppendChunk(AppendChunk) -> AppendChunkAnswer;
+    ClaimNotices(ClaimNotices) -> ClaimNoticesAnswer;
     Reopen(Reopen) -> ReopenAnswer;
     UnstickRun(UnstickRun) -> UnstickRunAnswer;
     Delete(Delete) -> DeleteAnswer;
@@ -236,6 +250,7 @@ requests! {
 }
 
 unconditional_requests! {
+    ReturnNotice(ReturnNotice);
     Noticed(Noticed);
     Unstick(Unstick);
 }

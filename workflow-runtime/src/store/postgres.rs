@@ -18,6 +18,7 @@ mod letters;
 mod listen;
 mod listing;
 mod notes;
+mod notices;
 mod options;
 mod read;
 mod removal;
@@ -285,7 +286,7 @@ impl Store for PostgresStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
-        Box::pin(effects::notices(&self.shared.db, statuses, after, limit))
+        Box::pin(notices::notices(&self.shared.db, statuses, after, limit))
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

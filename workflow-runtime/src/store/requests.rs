@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, Portion, RunKey};
+use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, Portion, RunKey, Status};
 
 /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
 /// [`Committed`](super::PostAnswer::Committed), or [`Unknown`](super::PostAnswer::Unknown) if there is no such run.
@@ -118,7 +118,35 @@ pub struct AppendChunk {
     pub most: u64,
 }
 
-/// Takes a [notice](super::Store::notices) away.
+/// Claims [notices](super::Store::notices) of these statuses that are free, those first that have been free for longest:
+/// [`Claimed`](super::ClaimNoticesAnswer::Claimed). Nobody else can claim one of them for 60 seconds, unless `owner` loses the right
+/// to execute before. [`Fenced`](super::ClaimNoticesAnswer::Fenced) if `owner` does not execute in this store.
+#[derive(Clone, Debug)]
+pub struct ClaimNotices {
+    /// The engine.
+    pub owner: u64,
+    /// The time, in milliseconds since 1970; of each claim of an engine another one. A claim that is sent again, after its answer
+    /// was lost, claims the same notices once more.
+    pub now: u64,
+    /// The statuses.
+    pub statuses: Arc<[Status]>,
+    /// How many at the most.
+    pub limit: usize,
+}
+
+/// Gives a [notice](super::Store::notices) back that was claimed, because its callbacks have failed. Nothing happens if `owner` does
+/// not hold it any more.
+#[derive(Clone, Debug)]
+pub struct ReturnNotice {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The engine.
+    pub owner: u64,
+    /// When it is free again, in milliseconds since 1970.
+    pub until: u64,
+}
+
+/// Takes a [notice](super::Store::notices) away, whoever holds it.
 #[derive(Clone, Debug)]
 pub struct Noticed {
     /// Its sequence.
@@ -164,7 +192,8 @@ pub struct Delete {
 
 /// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs have left; runs that have
 /// `expired`, those excepted whose end is [yet to be told](super::Store::notices); payloads that were held until `now`, with
-/// the tokens that nobody has; deliveries that are not known any longer; and keys of letters that do not last. Another engine that is about it leaves nothing to do.
+/// the tokens that nobody has; deliveries that are not known any longer; keys of letters that do not last; and
+/// [notices](super::Store::notices) that nobody has claimed for seven days, since they keep their runs. Another engine that is about it leaves nothing to do.
 #[derive(Clone, Debug)]
 pub struct Clean {
     /// Of each status up to which run.

@@ -273,13 +273,15 @@ pub struct ChunkPage {
     pub gone: bool,
 }
 
-/// That a run came to a status.
+/// That a run came to a status, until the callbacks for it were called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Ascending, from 1, and not used again.
     pub sequence: u64,
     /// The status.
     pub status: Status,
+    /// How often it was claimed.
+    pub tries: u32,
     /// The run as it is now.
     pub run: RunRow,
 }

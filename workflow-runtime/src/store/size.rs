@@ -13,6 +13,8 @@ impl Write {
             Write::Reopen(Reopen { rows, letters, .. }) => of_rows(rows) + of_letters(letters),
             Write::Release(_)
             | Write::Claim(_)
+            | Write::ClaimNotices(_)
+            | Write::ReturnNotice(_)
             | Write::Noticed(_)
             | Write::UnstickRun(_)
             | Write::Delete(_)

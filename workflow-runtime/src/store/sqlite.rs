@@ -14,6 +14,7 @@ mod heads;
 mod identity;
 mod letters;
 mod listing;
+mod notices;
 mod open;
 mod ownership;
 mod read;
@@ -279,7 +280,7 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Error>> {
         let statuses = statuses.to_vec();
-        Box::pin(self.readers.read("notices", move |connection| effects::notices(connection, &statuses, after, limit)))
+        Box::pin(self.readers.read("notices", move |connection| notices::notices(connection, &statuses, after, limit)))
     }
 
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen, RunKey,
-    Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
+    ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::Error;
 
@@ -27,7 +27,11 @@ pub enum Write {
     Claim(Claim),
     /// Appends to a stream.
     AppendChunk(AppendChunk),
-    /// Removes an end notice.
+    /// Claims notices of runs that have come to a status.
+    ClaimNotices(ClaimNotices),
+    /// Gives a notice back.
+    ReturnNotice(ReturnNotice),
+    /// Removes a notice.
     Noticed(Noticed),
     /// Continues a run that has failed or was cancelled.
     Reopen(Reopen),
@@ -160,8 +164,9 @@ pub struct Effects {
     pub state: Option<Arc<str>>,
     /// Attributes to be set, or to be taken away.
     pub attributes: Vec<(Arc<str>, Option<Arc<str>>)>,
-    /// Whether the status that the turn gives the run is to be told: there is a [notice](super::Store::notices) from then on.
-    pub notify: Option<Status>,
+    /// The status that the turn gives the run, and the time, in milliseconds since 1970, if callbacks are to be called for it:
+    /// there is a [notice](super::Store::notices) from then on.
+    pub notify: Option<(Status, u64)>,
     /// Lets the run go on as a new generation: it becomes nobody's, and its journal begins anew.
     pub continuation: Option<Continuation>,
 }

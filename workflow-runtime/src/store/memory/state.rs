@@ -3,6 +3,7 @@
 mod deliveries;
 mod effects;
 mod listing;
+mod notices;
 mod removal;
 mod streams;
 mod tokens;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use self::deliveries::{Delivered, Name};
+use self::notices::Noted;
 use self::streams::{Streams, Writer};
 use self::tokens::Token;
 
@@ -37,7 +39,7 @@ pub(super) struct State {
     /// Whether its guard lives.
     held: bool,
     letters: Letters,
-    notices: BTreeMap<u64, (Status, RunKey)>,
+    notices: BTreeMap<u64, Noted>,
     /// The last of them.
     noticed: u64,
     tokens: HashMap<Arc<str>, Token>,
@@ -280,6 +282,11 @@ impl State {
                 let writer = Writer { run: *run, execution: execution.clone() };
                 self.chunk(&writer, *owner, into.as_deref(), chunk, *most).into()
             }
+            Write::ClaimNotices(claim) => self.claim_notices(claim).into(),
+            Write::ReturnNotice(returned) => {
+                self.return_notice(returned);
+                Answer::ReturnNotice
+            }
             Write::Noticed(Noticed { sequence }) => {
                 self.notices.remove(sequence);
                 Answer::Noticed
@@ -516,6 +523,7 @@ impl State {
         }
         self.held = true;
         self.executing = owner;
+        self.free_notices(owner);
         let orphans: Vec<_> = self
             .runs
             .values()

@@ -15,7 +15,7 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::standing::Standing;
 use super::turns::{self, Taken};
-use super::{claims, creates, effects, letters, removal, streams, tokens};
+use super::{claims, creates, effects, letters, notices, removal, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -466,9 +466,13 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
             removal::clean(work, expired, *now, *letters_before, *runs, *most).await?.into()
         }
+        Write::ClaimNotices(claim) => notices::claim(work.session, work.ours, claim).await?.into(),
+        Write::ReturnNotice(returned) => {
+            notices::give_back(work.session, returned).await?;
+            Answer::ReturnNotice
+        }
         Write::Noticed(Noticed { sequence }) => {
-            let sequence = sequence.cast_signed();
-            work.session.query("DELETE FROM @notices WHERE sequence = $1", args![INT8: sequence]).await?;
+            notices::noticed(work.session, *sequence).await?;
             Answer::Noticed
         }
         Write::Unstick(Unstick { build }) => {

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use super::commit::Work;
-use super::creates;
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
-use super::read::{self, get, number, run_columns, run_row, text};
+use super::read::{self, get, number, text};
 use super::tokens;
+use super::{creates, notices};
 use crate::error::Error;
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, Notice, RunKey, Status,
-    Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Status, Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
@@ -28,15 +27,6 @@ ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
 const CONTINUE: &str = "
 UPDATE @runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = $1";
-
-const NOTICES: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    ", noticed, told FROM (
-         SELECT sequence AS noticed, run AS noticed_run, status AS told FROM @notices
-         WHERE status = ANY ($1) AND sequence > $2 ORDER BY sequence LIMIT $3
-     ) AS notices JOIN @runs AS runs ON runs.key = noticed_run ORDER BY noticed"
-);
 
 const UNWATCH: &str = "
 DELETE FROM @watchers USING unnest($2, $3) AS gone (id, op)
@@ -161,9 +151,8 @@ async fn set(session: &Session<'_>, run: RunKey, effects: &Effects) -> Result<()
             )
             .await?;
     }
-    if let Some(status) = effects.notify {
-        let sql = "INSERT INTO @notices (run, status) VALUES ($1, $2)";
-        session.query(sql, args![INT8: run, TEXT: status.as_str()]).await?;
+    if let Some((status, at)) = effects.notify {
+        notices::note(session, run, status, at).await?;
     }
     let mut last: std::collections::BTreeMap<&str, Option<&str>> = std::collections::BTreeMap::new();
     for (key, value) in &effects.attributes {
@@ -191,16 +180,6 @@ pub(super) async fn state(db: &Db, run: &str) -> Result<Option<Arc<str>>, Error>
 pub(super) async fn attributes(db: &Db, run: &str) -> Result<Attributes, Error> {
     let sql = "SELECT key, value FROM @attributes WHERE run = (SELECT key FROM @runs WHERE id = $1) ORDER BY key COLLATE \"C\"";
     db.rows("read attributes", sql, args![TEXT: Text(run)], |row| Ok((text(row, 0)?, text(row, 1)?))).await
-}
-
-pub(super) async fn notices(db: &Db, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>, Error> {
-    let statuses: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
-    let after = after.cast_signed();
-    db.rows("read notices", NOTICES, args![TEXT_ARRAY: statuses, INT8: after, INT8: read::rows(limit)], |row| {
-        let column = row.len() - 2;
-        Ok(Notice { sequence: number(row, column)?, status: read::status(row, column + 1)?, run: run_row(row)? })
-    })
-    .await
 }
 
 /// A run that has ended, or goes on as a new generation, waits for nothing any more.

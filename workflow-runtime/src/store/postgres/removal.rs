@@ -4,7 +4,7 @@ use super::commit::Work;
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, number};
-use super::{deliveries, time, tokens};
+use super::{deliveries, notices, time, tokens};
 use crate::error::Error;
 use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey, Status};
 
@@ -162,6 +162,7 @@ pub(super) async fn clean(
     if !alone.map_or(Ok(false), |row| get(&row, 0))? {
         return Ok(CleanAnswer { more: false });
     }
+    let dropped = notices::drop_old(session, now, most.rows).await?;
     let gone = find_expired(session, expired, runs).await?;
     if !gone.is_empty() {
         remove(session, &gone).await?;
@@ -175,7 +176,7 @@ pub(super) async fn clean(
     loop {
         let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;
         if next.is_empty() {
-            return Ok(CleanAnswer { more: gone.len() >= runs });
+            return Ok(CleanAnswer { more: gone.len() >= runs || dropped >= most.rows });
         }
         let next: Vec<RunKey> = next.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
         left = clear(session, &next, left).await?;

@@ -14,6 +14,7 @@ use super::Shared;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
 use super::notes::{FREE, Notes};
+use super::notices;
 use super::read::get;
 use super::schema;
 use crate::boottime;
@@ -174,6 +175,7 @@ async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool
 
 /// Who was interrupted as well does not take others for dead that are late: the database has kept them all from renewing.
 async fn take_over(shared: &Shared, session: &Session<'_>, adopt: &'static str, owners: &[i64]) -> Result<()> {
+    notices::free_all(session, owners).await?;
     let holder = if shared.interrupted.load(Ordering::Acquire) { 0 } else { FREE };
     let adopted = session.query(adopt, args![INT8_ARRAY: owners, INT8: holder]).await?;
     if !adopted.is_empty() {

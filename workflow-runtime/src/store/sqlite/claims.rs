@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Result};
 
-use super::{fault, read};
+use super::{fault, notices, read};
 use crate::engine::{Environment, System};
 use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
@@ -76,7 +76,7 @@ pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     for sql in ADOPT {
         connection.prepare_cached(sql)?.execute((owner.cast_signed(),))?;
     }
-    Ok(())
+    notices::free_all(connection, owner)
 }
 
 /// Two look-ups in the index for each workflow that the engine has, and the cost of what it takes: runs that are held,

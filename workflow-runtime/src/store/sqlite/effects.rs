@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
-use super::{read, tokens};
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Notice, RunKey, Status, Watch};
+use super::{notices, read, tokens};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, Status, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -92,10 +92,8 @@ pub(super) fn set(connection: &Connection, run: RunKey, effects: &Effects) -> Re
             .prepare_cached("INSERT OR REPLACE INTO states (run, state) VALUES (?1, ?2)")?
             .execute((run, &**state))?;
     }
-    if let Some(status) = effects.notify {
-        connection
-            .prepare_cached("INSERT INTO notices (run, status) VALUES (?1, ?2)")?
-            .execute((run, status.as_str()))?;
+    if let Some((status, at)) = effects.notify {
+        notices::note(connection, run, status, at)?;
     }
     for (key, value) in &effects.attributes {
         match value {
@@ -127,30 +125,6 @@ pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Attribute
         )?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
-}
-
-pub(super) fn notices(connection: &Connection, statuses: &[Status], after: u64, limit: usize) -> Result<Vec<Notice>> {
-    let mut found = Vec::new();
-    for status in statuses {
-        let rows: Vec<(i64, RunKey)> = connection
-            .prepare_cached(
-                "SELECT sequence, run FROM notices WHERE status = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3",
-            )?
-            .query_map((status.as_str(), after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?
-            .collect::<Result<_>>()?;
-        found.extend(rows.into_iter().map(|(sequence, run)| (sequence.cast_unsigned(), *status, run)));
-    }
-    found.sort_unstable_by_key(|(sequence, ..)| *sequence);
-    found.truncate(limit);
-    let notice =
-        |(sequence, status, run)| Ok(read::run_by_key(connection, run)?.map(|run| Notice { sequence, status, run }));
-    found.into_iter().filter_map(|found| notice(found).transpose()).collect()
-}
-
-pub(super) fn noticed(connection: &Connection, sequence: u64) -> Result<()> {
-    connection.prepare_cached("DELETE FROM notices WHERE sequence = ?1")?.execute((sequence.cast_signed(),)).map(drop)
 }
 
 /// Lets an operation wait for a run no more.

@@ -32,7 +32,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TAB
 ///   would dirty a page of its own for each run in a group.
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
 /// - `remains` has deleted runs that have left rows.
-/// - `notices` are claimed by a `holder` `until` a time, and counted in `tries`.
+/// - `notices` are free from `until` on; `holder` is the engine that has claimed one, 0 if nobody has, and `tries` counts the claims.
 /// - `limits`, `tickets`, `rates`, `debounces`, `schedules`, `ticks` and `asks` have no rows yet.
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
 ///   `held` for a run that is not there yet. `asked` is the id of the suspension that waits for it, of the step `step` if it
@@ -178,11 +178,12 @@ CREATE TABLE notices (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     run      INTEGER NOT NULL,
     status   TEXT    NOT NULL,
-    holder   INTEGER,
-    until    INTEGER,
-    tries    INTEGER NOT NULL DEFAULT 0
+    holder   INTEGER NOT NULL,
+    until    INTEGER NOT NULL,
+    tries    INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX notices_statuses ON notices (status);
+CREATE INDEX notices_statuses ON notices (status, until, sequence);
+CREATE INDEX notices_held ON notices (holder) WHERE holder <> 0;
 CREATE INDEX notices_runs ON notices (run);
 
 CREATE TABLE states (

@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
 use super::letters::{self, receive};
-use super::{claims, deliveries, effects, read, removal, streams, tokens};
+use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
     Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
     Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
@@ -98,8 +98,13 @@ impl<'c> Group<'c> {
             Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
                 self.clean(expired, *now, *letters_before, *runs, *most)?.into()
             }
+            Write::ClaimNotices(claim) => notices::claim(self.connection, claim)?.into(),
+            Write::ReturnNotice(returned) => {
+                notices::give_back(self.connection, returned)?;
+                Answer::ReturnNotice
+            }
             Write::Noticed(Noticed { sequence }) => {
-                effects::noticed(self.connection, *sequence)?;
+                notices::noticed(self.connection, *sequence)?;
                 Answer::Noticed
             }
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run)?.into(),
@@ -305,6 +310,7 @@ impl<'c> Group<'c> {
         runs: usize,
         most: Portion,
     ) -> Result<CleanAnswer> {
+        let dropped = notices::drop_old(self.connection, now, most.rows)?;
         let expired = removal::expired(self.connection, expired, runs)?;
         for run in &expired {
             self.heads.forget(*run);
@@ -315,7 +321,8 @@ impl<'c> Group<'c> {
         left = left.less(deliveries::clean_letters(self.connection, letters_before, left.rows)?, 0);
         let is_clear = !left.is_spent() && removal::clear_all(self.connection, left)?;
         let is_small = removal::shrink(self.connection)?;
-        Ok(CleanAnswer { more: !is_clear || !is_small || expired.len() >= runs })
+        let more = !is_clear || !is_small || expired.len() >= runs || dropped >= most.rows;
+        Ok(CleanAnswer { more })
     }
 
     fn append_at_head(&mut self, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Run, State, Watcher};
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, Notice, RowChange,
-    RunKey, Status, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RowChange, RunKey,
+    Watch,
 };
 
 impl State {
@@ -20,9 +20,8 @@ impl State {
         if let Some(run) = self.runs.get_mut(&run) {
             run.set(effects);
         }
-        if let Some(status) = effects.notify {
-            self.noticed += 1;
-            self.notices.insert(self.noticed, (status, run));
+        if let Some((status, at)) = effects.notify {
+            self.note(run, status, at);
         }
         if let Some(continuation) = &effects.continuation {
             self.continue_as_new(run, continuation);
@@ -122,14 +121,6 @@ impl State {
     pub(in crate::store::memory) fn attributes(&self, run: &str) -> Attributes {
         let attributes = self.of(run).into_iter().flat_map(|run| &run.attributes);
         attributes.map(|(key, value)| (Arc::clone(key), Arc::clone(value))).collect()
-    }
-
-    pub(in crate::store::memory) fn notices(&self, statuses: &[Status], after: u64, limit: usize) -> Vec<Notice> {
-        let of_these = |(_, (status, _)): &(&u64, &(Status, RunKey))| statuses.contains(status);
-        let notice = |(&sequence, &(status, run)): (&u64, &(Status, RunKey))| {
-            Some(Notice { sequence, status, run: self.runs.get(&run)?.view() })
-        };
-        self.notices.range(after + 1..).filter(of_these).filter_map(notice).take(limit).collect()
     }
 
     pub(in crate::store::memory) fn children(&self, run: &str) -> Vec<Arc<str>> {

@@ -25,7 +25,7 @@ impl State {
         for sequence in run.inbox.keys() {
             self.letters.runs.remove(sequence);
         }
-        self.notices.retain(|_, (_, told)| *told != key);
+        self.notices.retain(|_, noted| noted.run != key);
         self.forget_tokens(key);
         self.streams.remove(key);
         if let Some(parent) = &run.row.parent
@@ -39,10 +39,11 @@ impl State {
     }
 
     pub(super) fn clean(&mut self, expired: &[Expired], now: u64, letters_before: u64, limit: usize) -> CleanAnswer {
+        self.drop_notices(now);
         let mut gone = Vec::new();
         for Expired { status, until } in expired {
             let ends = self.ends(*status).into_iter().take_while(|ended| ended <= until).map(|ended| ended.run);
-            let told = ends.filter(|run| !self.notices.values().any(|(_, untold)| untold == run));
+            let told = ends.filter(|run| !self.notices.values().any(|noted| noted.run == *run));
             gone.extend(told.take(limit - gone.len()));
         }
         let more = gone.len() >= limit;
