@@ -134,7 +134,16 @@ mod tests {
     fn started(at: u64) -> TurnRecord {
         let event = Event::Timer { op: 1 };
         let command = Command::Timer { op: 2, until: at };
-        TurnRecord { deliveries: vec![Delivery { at, event, commands: vec![command], unwinds: None, end: None }] }
+        TurnRecord {
+            deliveries: vec![Delivery {
+                at,
+                event,
+                commands: vec![command],
+                unwinds: None,
+                undoes: Vec::new(),
+                end: None,
+            }],
+        }
     }
 
     #[test]
