@@ -6,9 +6,10 @@ use super::support::{assert_error, came, gated, open, quick};
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_and_says_what_is_expected() {
-    for url in ["", "memory", "workflow.db", "sqlite:", "mysql://localhost/workflow", "SQLITE:workflow.db"] {
+    for url in ["", "memory", "workflow.db", "sqlite:", "mysql://user:hunter2@localhost/workflow"] {
         let error = Engine::open(url).await.expect_err("it is no URL");
-        assert_error(&error, Code::InvalidUrl, &[&format!("`{url}`"), "sqlite:PATH", "WORKFLOW_URL"]);
+        assert_error(&error, Code::InvalidUrl, &["sqlite:PATH", "WORKFLOW_URL"]);
+        assert!(!format!("{error:?}").contains("hunter2"), "a password is not shown: {error:?}");
     }
     let error = Engine::open("sqlite::memory:").await.expect_err("SQLite's own name for memory is no file");
     assert_error(&error, Code::InvalidUrl, &["memory:"]);
