@@ -28,21 +28,23 @@ case! {
     #[disk]
     async fn a_full_disk_is_an_error_of_the_start_and_a_wait_of_what_runs() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let disk = Disk::mount(directory.path(), "1m").expect("it can be mounted");
+        let disk = Disk::mount(directory.path(), "4m").expect("it can be mounted");
         let lab = Lab::new();
+        // More than there is room for in the part of the log that is written anew.
+        let large = "quick".repeat(200_000);
         let engine = open(&directory.path().join("workflow.db"), &lab).await;
         let run = engine.start(passes, "full".to_owned()).id("in-flight").await.expect("it starts");
         lab.executed("full", 1).await;
 
         let filler = disk.fill();
-        let error = engine.start(passes, "quick".to_owned()).id("refused").await.expect_err("the disk is full");
+        let error = engine.start(passes, large.clone()).id("refused").await.expect_err("the disk is full");
         assert_eq!(error.code(), Code::Store);
         let text = format!("{error:?}");
         for part in ["the run was not started", "the disk is full", "refused", "make room"] {
             assert!(text.contains(part), "no `{part}` in: {text}");
         }
         lab.open_gate("full");
-        let error = engine.start(passes, "quick".to_owned()).id("refused too").await.expect_err("the disk is still full");
+        let error = engine.start(passes, large.clone()).id("refused too").await.expect_err("the disk is still full");
         assert!(format!("{error:?}").contains("the disk is full"), "{error:?}");
         assert_eq!(error.code(), Code::Store);
 
@@ -50,9 +52,9 @@ case! {
         assert_eq!(soon(run).await.expect("it goes on by itself"), "full");
         assert_eq!(lab.count("full"), 1, "the step ran again");
         assert!(!engine.get_run::<String, Error>("refused").exists().await.expect("the store is readable"));
-        lab.open_gate("quick");
-        let run = engine.start(passes, "quick".to_owned()).id("refused").await.expect("it starts");
-        assert_eq!(soon(run).await.expect("it completes"), "quick");
+        lab.open_gate(&large);
+        let run = engine.start(passes, large.clone()).id("refused").await.expect("it starts");
+        assert_eq!(soon(run).await.expect("it completes"), large);
         engine.shutdown().await.expect("it shuts down");
         drop(disk);
     }
