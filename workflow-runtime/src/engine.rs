@@ -208,8 +208,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store) or [`Code::NewerStore`](crate::Code::NewerStore) if the store cannot be used, and
-    /// [`Code::MissingResource`](crate::Code::MissingResource) if a step of this build declares a resource: give it with [`Engine::builder`].
+    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used, and
+    /// [`Code::MissingResource`] if a step of this build declares a resource: give it with [`Engine::builder`].
     pub async fn open(url: &str) -> Result<Engine> {
         Engine::builder().url(url).open().await
     }
@@ -224,9 +224,9 @@ impl Engine {
     ///
     /// There is one such engine in a process. Without an installed one the first free function opens an engine from
     /// `WORKFLOW_URL`, in the tokio runtime of its caller, and all others use it, whatever runtime they run in. When that
-    /// runtime has ended the engine has ended with it: whoever still waits for it gets [`Code::Closed`](crate::Code::Closed), and the next call of
+    /// runtime has ended the engine has ended with it: whoever still waits for it gets [`Code::Closed`], and the next call of
     /// a free function opens another engine in its own runtime. In the place of an *installed* engine that has ended nothing
-    /// is opened, since it could be on another store: the free functions return [`Code::Closed`](crate::Code::Closed) until another engine is
+    /// is opened, since it could be on another store: the free functions return [`Code::Closed`] until another engine is
     /// installed. Tests, each of which has a runtime of its own, therefore call the methods of an engine of their own:
     ///
     /// ```
@@ -245,7 +245,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::Closed`](crate::Code::Closed) if another engine or client that is still open has that place; the error names the thread that
+    /// [`Code::Closed`] if another engine or client that is still open has that place; the error names the thread that
     /// opened that one.
     pub fn install(self) -> Result<Engine> {
         ambient::install(self.client.clone())?;

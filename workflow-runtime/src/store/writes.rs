@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
 ///
-/// Each is a [`Request`], whose answer has a type of its own.
+/// Each is a [`Request`](super::Request), whose answer has a type of its own.
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Creates a run, or begins one that was created with [`First::Later`].
@@ -134,7 +134,7 @@ pub struct Turn {
 pub struct RowChange {
     /// The new status.
     pub status: Status,
-    /// As [`RunRow::wake_at`].
+    /// As [`RunRow::wake_at`](super::RunRow::wake_at).
     pub wake_at: Option<u64>,
     /// Set once, by the first turn.
     pub started_at: Option<u64>,
