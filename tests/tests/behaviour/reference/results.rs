@@ -219,7 +219,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let outcome = soon(reviewed(&engine, true).await.outcome()).await.unwrap();
         let inputs: Vec<_> = outcome.steps.into_iter().map(|step| step.input).collect();
-        assert_eq!(inputs, [json!(["Rust"]), json!(["on Rust"]), json!(["on Rust"])]);
+        assert_eq!(inputs, [json!("Rust"), json!("on Rust"), json!("on Rust")]);
     }
 
     async fn steps_output(place: Place) {
