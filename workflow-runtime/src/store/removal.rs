@@ -17,6 +17,12 @@ impl Portion {
         self.rows == 0 || self.bytes == 0
     }
 
+    /// Whether something was removed, and `left` of it is not enough to remove more. A portion of nothing only asks whether
+    /// there is more.
+    pub(crate) fn was_spent(self, left: Portion) -> bool {
+        !self.is_spent() && left.is_spent()
+    }
+
     /// What is left of it without these.
     pub(crate) fn less(self, rows: usize, bytes: usize) -> Self {
         Portion { rows: self.rows.saturating_sub(rows), bytes: self.bytes.saturating_sub(bytes) }

@@ -170,13 +170,13 @@ pub(super) async fn clean(
     let mut left = most.less(tokens::let_go(session, now, most.rows).await?, 0);
     left = left.less(deliveries::clean(session, now, left.rows).await?, 0);
     left = left.less(deliveries::clean_letters(session, letters_before, left.rows).await?, 0);
-    if left.is_spent() {
+    if most.was_spent(left) {
         return Ok(CleanAnswer { more: true });
     }
     loop {
         let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;
         if next.is_empty() {
-            return Ok(CleanAnswer { more: gone.len() >= runs || dropped >= most.rows });
+            return Ok(CleanAnswer { more: gone.len() >= runs || most.was_spent(most.less(dropped, 0)) });
         }
         let next: Vec<RunKey> = next.iter().map(|row| get(row, 0)).collect::<Result<_>>()?;
         left = clear(session, &next, left).await?;

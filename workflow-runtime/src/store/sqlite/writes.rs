@@ -319,9 +319,9 @@ impl<'c> Group<'c> {
         let mut left = most.less(tokens::let_go(self.connection, now, most.rows)?, 0);
         left = left.less(deliveries::clean(self.connection, now, left.rows)?, 0);
         left = left.less(deliveries::clean_letters(self.connection, letters_before, left.rows)?, 0);
-        let is_clear = !left.is_spent() && removal::clear_all(self.connection, left)?;
+        let is_clear = !most.was_spent(left) && removal::clear_all(self.connection, left)?;
         let is_small = removal::shrink(self.connection)?;
-        let more = !is_clear || !is_small || expired.len() >= runs || dropped >= most.rows;
+        let more = !is_clear || !is_small || expired.len() >= runs || most.was_spent(most.less(dropped, 0));
         Ok(CleanAnswer { more })
     }
 
