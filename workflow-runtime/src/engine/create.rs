@@ -19,11 +19,13 @@ use crate::names;
 use crate::output::OutputWriter;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{CreateAnswer, Effects, Failed, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow, Status};
+use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow, Status};
 use crate::trace::{Trace, TracingOptions};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
+
+const START_AGAIN: &str = "start it again with the same id: `start(..).id(..)` gives the existing run if there is one";
 
 /// A run that is to be.
 struct New {
@@ -342,7 +344,7 @@ impl Inner {
             first: First::Begin(cancel),
         };
         let begun = self.batcher.send(run).await;
-        let begun = begun.map_err(|Failed { error, .. }| error.run(&row.id).context("the run was not cancelled"))?;
+        let begun = begun.map_err(|failed| failed.explain("the run", "cancelled", "cancel it again").run(&row.id))?;
         self.taking.miss();
         Ok(matches!(begun, CreateAnswer::Created(_)))
     }
@@ -440,17 +442,8 @@ impl Inner {
             chunks,
             first,
         };
-        self.batcher.send_when_room(run).await.map_err(|Failed { error, in_doubt, .. }| {
-            let error = error.run(&new.id);
-            if in_doubt {
-                error
-                    .context("it is not known whether the run was started")
-                    .with_code(Code::InDoubt)
-                    .help("start it again with the same id: `start(..).id(..)` gives the existing run if there is one")
-            } else {
-                error.context("the run was not started")
-            }
-        })
+        let sent = self.batcher.send_when_room(run).await;
+        sent.map_err(|failed| failed.explain("the run", "started", START_AGAIN).run(&new.id))
     }
 
     /// The id of the run that was there, if it is what was asked for.

@@ -87,16 +87,9 @@ pub(super) async fn run(engine: Arc<Inner>) {
     }
 }
 
-/// What to tell of a letter that the store did not answer for.
+/// The error of a cancel, a wake-up or a payload that the store did not acknowledge.
 pub(super) fn not_sent(failed: Failed) -> Error {
-    match failed.in_doubt {
-        true => failed
-            .error
-            .context("it is not known whether it was sent")
-            .with_code(Code::InDoubt)
-            .help("send it again; a payload with the same idempotency key arrives once"),
-        false => failed.error.context("it was not sent"),
-    }
+    failed.explain("it", "sent", "send it again; a payload with the same idempotency key arrives once")
 }
 
 /// What a letter is known by that may be sent again after a doubt.

@@ -15,12 +15,12 @@ use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
 use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
-use crate::store::{
-    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Failed, Letter, NEVER, Request, RunKey, Write,
-};
+use crate::store::{Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Request, RunKey, Write};
 
 /// What is told to who waits for a run that was deleted before it was started.
 const FAREWELL: &str = "it was deleted before it was started";
+
+const DELETE_AGAIN: &str = "delete it again; if it was deleted, that fails with `Code::RunNotFound`";
 
 #[derive(Default)]
 pub(super) struct Cleaning(Notify);
@@ -31,7 +31,12 @@ impl Inner {
         self.check_open()?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         let delete = Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
-        match self.batcher.send(delete).await.map_err(|failed| not_deleted(failed).run(id))? {
+        match self
+            .batcher
+            .send(delete)
+            .await
+            .map_err(|failed| failed.explain("the run", "deleted", DELETE_AGAIN).run(id))?
+        {
             DeleteAnswer::Committed => {
                 self.waiters.wake(id, Done::Left(None));
                 // Somebody may have been told, here or elsewhere; and it may have left something.
@@ -104,17 +109,6 @@ impl Inner {
         let share = (self.random.number() % 1_000) as u32;
         let interval = self.clock.interval(CLEANING_INTERVAL);
         interval / 2 + interval * share / 1_000
-    }
-}
-
-fn not_deleted(failed: Failed) -> Error {
-    match failed.in_doubt {
-        true => failed
-            .error
-            .context("it is not known whether the run was deleted")
-            .with_code(Code::InDoubt)
-            .help("delete it again; one that is gone is not found"),
-        false => failed.error.context("the run was not deleted"),
     }
 }
 

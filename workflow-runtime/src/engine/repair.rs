@@ -25,6 +25,10 @@ use crate::store::{
     UnstickRunAnswer,
 };
 
+const RETRY_AGAIN: &str = "look at the run's status, and retry it again if it has not changed";
+const FORK_AGAIN: &str =
+    "fork it again with the same id: `.fork(event).id(..)` gives the existing fork if there is one";
+
 /// Where a run is forked.
 pub(crate) struct At {
     /// The index of the first event that is not kept, but for the call of a step, which is.
@@ -60,7 +64,7 @@ impl Inner {
                 .expected("a run that has failed, was cancelled or is stuck")
                 .into_fatal()
         };
-        let failed = |failed| not_done(failed, "retried").run(id);
+        let failed = |failed: Failed| failed.explain("the run", "retried", RETRY_AGAIN).run(id);
         let answer = match row.status {
             Status::Stuck => match self.batcher.send(UnstickRun { run: id.clone() }).await.map_err(failed)? {
                 UnstickRunAnswer::Committed => ReopenAnswer::Committed,
@@ -150,7 +154,12 @@ impl Inner {
             chunks,
             first: First::Journal { rows, letters },
         };
-        match self.batcher.send_when_room(new).await.map_err(|failed| not_done(failed, "forked").run(source))? {
+        match self
+            .batcher
+            .send_when_room(new)
+            .await
+            .map_err(|failed| failed.explain("the run", "forked", FORK_AGAIN).run(source))?
+        {
             CreateAnswer::Exists(row) if row.args_digest == asked => Ok(id),
             CreateAnswer::Exists(row) => {
                 Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
@@ -330,11 +339,4 @@ fn give(kept: &mut Deliveries, named: &RunEventKind, event: u64, input: Payload)
     })?;
     *given = Some(input);
     Ok(())
-}
-
-fn not_done(failed: Failed, what: &str) -> Error {
-    match failed.in_doubt {
-        true => failed.error.context(format!("it is not known whether the run was {what}")).with_code(Code::InDoubt),
-        false => failed.error.context(format!("the run was not {what}")),
-    }
 }

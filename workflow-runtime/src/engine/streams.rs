@@ -116,12 +116,8 @@ impl AttemptWriter {
     }
 }
 
-/// What to tell of a chunk that the store did not answer for.
 fn not_written(failed: Failed) -> Error {
-    match failed.in_doubt {
-        true => failed.error.context("it is not known whether the chunk was written").with_code(Code::InDoubt),
-        false => failed.error.context("the chunk was not written"),
-    }
+    failed.explain("the chunk", "written", "read the stream to see whether it has the chunk")
 }
 
 impl Inner {

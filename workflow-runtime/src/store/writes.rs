@@ -6,7 +6,7 @@ use super::{
     AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
     ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
-use crate::error::Error;
+use crate::error::{Code, Error};
 
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
 ///
@@ -334,4 +334,16 @@ pub struct Failed {
     pub in_doubt: bool,
     /// Whether it was refused for what is in it: parts of it may be taken. Not if the store takes nothing at present.
     pub refused: bool,
+}
+
+impl Failed {
+    /// The error of the operation that the write belongs to: `what` (such as "the run") was not `done` (such as "started"), or it
+    /// is not known whether it was. The help applies to the latter.
+    pub(crate) fn explain(self, what: &str, done: &str, help_in_doubt: &'static str) -> Error {
+        if self.in_doubt {
+            let error = self.error.context(format!("it is not known whether {what} was {done}"));
+            return error.with_code(Code::InDoubt).help(help_in_doubt);
+        }
+        self.error.context(format!("{what} was not {done}"))
+    }
 }
