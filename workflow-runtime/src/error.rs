@@ -106,6 +106,9 @@ pub enum Code {
     Limit,
     /// The process died too often while the run was in it.
     Recoveries,
+    /// A stored error has a code that this build does not know: a newer build wrote it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Code {
@@ -156,6 +159,7 @@ impl Code {
             Code::Closed => "closed",
             Code::Limit => "limit",
             Code::Recoveries => "recoveries",
+            Code::Unknown => "unknown",
         }
     }
 }
@@ -540,5 +544,18 @@ impl Failure for Error {
 
     fn rollback_failed(self, rollback: &Error) -> Self {
         self.because(format!("and a rollback failed: {rollback}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_error_with_the_code_of_a_newer_build_can_be_read() {
+        let stored = r#"{"code":"code_of_a_newer_build","message":"no","fatal":true}"#;
+        let error: Error = serde_json::from_str(stored).expect("it is read");
+        assert_eq!((error.code(), error.to_string().as_str(), error.is_fatal()), (Code::Unknown, "no", true));
+        assert_eq!(serde_json::to_string(&Code::Unknown).expect("it is written"), "\"unknown\"");
     }
 }

@@ -76,6 +76,16 @@ async fn fails_by_itself() -> Result<String> {
 
 static MENDED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
+/// Fails by a payload, until it is mended.
+#[workflow]
+async fn fails_by_a_payload() -> Result<u32> {
+    let payload = hook::<u32>().token("payload").await?;
+    if MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()) {
+        return Ok(payload);
+    }
+    Err(Error::fatal("a bug"))
+}
+
 #[workflow]
 async fn panics_until_it_is_mended() -> Result<u32> {
     assert!(MENDED.lock().unwrap().contains(&workflow_runtime::run_id().unwrap_or_default()), "not mended");
@@ -200,6 +210,17 @@ on_each_store! {
         MENDED.lock().unwrap().push(run.id().to_owned());
         run.retry().await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "good 1");
+    }
+
+    async fn retry_of_a_workflow_that_failed_by_a_payload_receives_it_again(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(fails_by_a_payload, ()).await.unwrap();
+        crate::support::recorded(&place, run.id(), "hook").await;
+        engine.resume_hook("payload", &7_u32).await.unwrap();
+        soon(&run).await.unwrap_err();
+        MENDED.lock().unwrap().push(run.id().to_owned());
+        run.retry().await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), 7);
     }
 
     async fn retry_of_a_stuck_run_tries_at_once(place: Place) {

@@ -321,8 +321,8 @@ impl Builder {
     ///
     /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given (but for
     /// the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
-    /// [retention](Builder::retain) of runs that have not ended;
-    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps that were
+    /// compiled outside tests have the same id, and the engine executes runs; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }

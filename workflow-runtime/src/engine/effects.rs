@@ -90,7 +90,10 @@ impl Inner {
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
         let Continued { args, carried, payloads, forwards } = continued;
         let payload = |(token, value): &(Arc<str>, Payload)| {
-            Ok((token.clone(), letters::letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?))
+            Ok((
+                token.clone(),
+                letters::letter(&Event::Payload { op: letters::NO_OPERATION, value: value.clone() }, now, None)?,
+            ))
         };
         Ok(Continuation {
             start: letters::letter(&create::started(&self.random, args, Some(carried.clone())), now, None)?,

@@ -121,8 +121,9 @@ pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), scope: None, refusal })
 }
 
-/// Stands for an operation that is no more.
-const GONE: u64 = u64::MAX;
+/// The operation of an event that belongs to none: one of an older generation, or a payload whose token is to say which hook
+/// gets it.
+pub(super) const NO_OPERATION: u64 = u64::MAX;
 
 /// A letter as an arrival at a generation of its run. What was for an operation of another one finds none.
 pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
@@ -134,12 +135,11 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
         }
         about => match (Event::decode(letter.format, letter.checksum, &letter.body).map_err(unreadable)?, about) {
             (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op, value },
-            (Event::Payload { value, .. }, _) => Event::Payload { op: GONE, value },
             (Event::Conflict { op, .. }, Some(About::Owner(owner))) => Event::Conflict { op, owner: owner.to_string() },
             (event, _) => event,
         },
     };
-    let event = if letter.generation == generation { event } else { event.with_op(GONE) };
+    let event = if letter.generation == generation { event } else { event.with_op(NO_OPERATION) };
     Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
 }
 
@@ -272,7 +272,7 @@ impl Inner {
             let before = self.store.delivery(&token, &key, now).await?;
             return if before.is_some_and(|before| before.digest == digest) { Ok(()) } else { Err(error) };
         }
-        let letter = letter(&Event::Payload { op: 0, value }, now, None)?;
+        let letter = letter(&Event::Payload { op: NO_OPERATION, value }, now, None)?;
         let hold_until = hold_for.map(|time| now.saturating_add(milliseconds(time)));
         let deliver = Deliver {
             token: token.clone(),
@@ -374,7 +374,7 @@ mod tests {
         ];
         for event in events {
             assert_eq!(op(row(&event, 1), 1), Some(op_then), "{event:?}");
-            assert_eq!(op(row(&event, 0), 1), Some(GONE), "{event:?}");
+            assert_eq!(op(row(&event, 0), 1), Some(NO_OPERATION), "{event:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::letters::{letter, not_sent};
+use super::letters::{NO_OPERATION, letter, not_sent};
 use super::queries::not_found;
 use crate::codec::{self, Payload, excerpt};
 use crate::error::{Code, Error, Result};
@@ -89,7 +89,7 @@ impl Inner {
             let now = self.clock.now();
             let deliver = Deliver {
                 token,
-                letter: letter(&Event::Payload { op: 0, value: value.clone() }, now, None)?,
+                letter: letter(&Event::Payload { op: NO_OPERATION, value: value.clone() }, now, None)?,
                 key: suspended.id.as_str().into(),
                 scope: Some(Suspension::scope(id)),
                 since: row.created_at,
