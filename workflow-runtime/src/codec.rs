@@ -5,7 +5,6 @@
 
 mod strict;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Code, Error};
 use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::text::excerpt;
 
 /// An encoded value: JSON text, cheap to clone.
 #[derive(Clone)]
@@ -231,26 +231,4 @@ pub(crate) fn decode_text<T: DeserializeOwned>(what: &str, json: &str) -> Result
         .found(excerpt(json))
         .help("keep the type's serde form compatible with what is stored, for example with #[serde(default)] on new fields")
     })
-}
-
-/// The beginning of a text, for an error message.
-pub(crate) fn excerpt(text: &str) -> String {
-    const CHARACTERS: usize = 200;
-    match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{}… ({} bytes)", printable(&text[..end]), text.len()),
-        None => printable(text).into_owned(),
-    }
-}
-
-/// A text without control characters, which could pass for lines of a log or change what a terminal shows: they are written
-/// as escapes.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |letter: char| match letter.is_control() {
-        true => letter.escape_default().to_string(),
-        false => letter.to_string(),
-    };
-    Cow::Owned(text.chars().map(escape).collect())
 }

@@ -19,7 +19,6 @@ mod clock;
 mod create;
 mod effects;
 mod end;
-mod environment;
 mod events;
 mod eviction;
 mod history;
@@ -61,10 +60,9 @@ pub(crate) use self::attempt::plain_attempt;
 pub use self::builder::Builder;
 pub use self::client::Client;
 pub(crate) use self::create::Asked;
-pub use self::create::IfExists;
 pub(crate) use self::end::{Finished, awaits_itself};
-pub use self::environment::{Environment, System};
 pub(crate) use self::history::Next;
+pub(crate) use self::letters::HookPayload;
 pub(crate) use self::repair::At;
 pub(crate) use self::scope::{
     InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call, suspend,
@@ -72,11 +70,11 @@ pub(crate) use self::scope::{
 pub use self::scope::{StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::suspended::Which;
+pub use crate::environment::{Environment, System};
 
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
 use self::clock::Clock;
-use self::environment::Random;
 use self::home::Home;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
@@ -89,11 +87,12 @@ use self::taking::Taking;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
+use crate::definition::Resources;
+use crate::environment::Random;
 use crate::error::{Code, Error, Result};
+use crate::model::Retention;
 use crate::registry::registry;
 use crate::replay::Host;
-use crate::resources::Resources;
-use crate::retention::Retention;
 use crate::store::{Ownership, Release, RunKey, Store};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::printable;
+use crate::text::printable;
 
 /// What steps and workflows return: any `Result`, with [`Error`] unless another type is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -92,43 +92,33 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// What imports what: see the floors in ARCHITECTURE.md.
 mod boottime;
-mod catalog;
 mod codec;
-pub mod coming_from;
 mod context;
+mod definition;
 mod durable;
 pub mod engine;
+mod environment;
 mod error;
-mod events;
 mod failpoint;
+mod handles;
 mod history;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
-mod invocation;
 mod keys;
 mod limits;
+mod model;
 mod names;
-mod outcome;
-mod output;
+mod panics;
 mod probe;
-mod queue;
 mod registry;
-mod repair;
 mod replay;
-mod resources;
-mod resume;
-mod retention;
-mod run;
-mod runs;
-mod start;
-mod step;
 pub mod store;
-mod stream;
-mod suspend;
-mod trace;
-mod workflow;
+mod text;
+
+pub mod coming_from;
 
 /// The types of SQL and of its errors, as a [`Transaction`] has them.
 #[cfg(feature = "postgres")]
@@ -191,35 +181,35 @@ pub use workflow_macros::step;
 /// ```
 pub use workflow_macros::workflow;
 
-pub use self::catalog::{AnyWorkflow, ArgumentInfo, JsonError, WorkflowInfo, start_by_id, workflows};
+pub use self::context::invocation::Invocation;
+pub use self::context::step::StepCall;
+pub use self::context::suspend::{Finish, Suspend, Suspending, finish, suspend, suspend_data};
 pub use self::context::{
-    ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, RequestContext, Sleep, Timeout,
-    WriteChunk, Writer, continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute,
-    request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
+    ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer,
+    continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute, request_context, run_id,
+    set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
+pub use self::definition::{Fallible, Workflow, WorkflowFn};
 pub use self::durable::{Durable, DurableExt, DurableStream};
-pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation, heartbeat, step_info, traceparent};
+pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
-pub use self::events::Events;
+pub use self::handles::catalog::{AnyWorkflow, ArgumentInfo, JsonError, WorkflowInfo, start_by_id, workflows};
+pub use self::handles::events::Events;
+pub use self::handles::outcome::{GetOutcome, Outcome};
+pub use self::handles::repair::Fork;
+pub use self::handles::resume::{ResumeHook, get_hook, resume_hook};
+pub use self::handles::resume_run::Resume;
+pub use self::handles::run::{Run, RunEnd, RunOf, get_run};
+pub use self::handles::runs::{Cursor, Page, Runs, runs};
+pub use self::handles::start::{CreateRun, CreatedRun, Start, Starting, create_run, start};
+pub use self::handles::stream::{Chunk, ChunkWriter, Reader};
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
-pub use self::invocation::Invocation;
-pub use self::outcome::{GetOutcome, Outcome};
-pub use self::output::OutputChunk;
-pub use self::repair::Fork;
-pub use self::resume::{HookInfo, ResumeHook, get_hook, resume_hook};
-pub use self::retention::Retention;
-pub use self::run::{Run, RunEnd, RunInfo, RunOf, get_run};
-pub use self::runs::{Cursor, Page, Runs, runs};
-pub use self::start::{CreateRun, CreatedRun, Start, Starting, create_run, start};
-pub use self::step::StepCall;
-pub use self::store::Status;
+pub use self::model::{
+    HookInfo, IfExists, OutputChunk, RequestContext, Retention, RunInfo, Status, Suspended, TracingOptions,
+};
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use self::store::Transaction;
-pub use self::stream::{Chunk, ChunkWriter, Reader};
-pub use self::suspend::{Finish, Resume, Suspend, Suspended, Suspending, finish, suspend, suspend_data};
-pub use self::trace::TracingOptions;
-pub use self::workflow::{Fallible, Workflow, WorkflowFn};
 
 /// What the attributes generate calls to. Not part of the API: it changes without notice.
 #[doc(hidden)]
@@ -229,20 +219,22 @@ pub mod __private {
         pub use inventory;
         pub use serde;
 
-        pub use crate::catalog::{Described, NoSchema, ResultSchemaOf, SchemaOf};
+        pub use crate::context::invocation::Invocation;
+        pub use crate::context::step::{StepCall, call};
         #[cfg(feature = "schema")]
-        pub use crate::catalog::{payload_key, schema};
+        pub use crate::definition::PayloadDefinition;
+        pub use crate::definition::Workflow;
+        #[cfg(feature = "schema")]
+        pub use crate::definition::schema;
+        pub use crate::definition::{Described, NoSchema, ResultSchemaOf, SchemaOf};
+        pub use crate::definition::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
+        pub use crate::definition::{Requirement, Resources};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;
-        pub use crate::invocation::Invocation;
         pub use crate::probe::*;
         #[cfg(feature = "schema")]
-        pub use crate::registry::PayloadDefinition;
-        pub use crate::registry::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
-        pub use crate::resources::{Requirement, Resources};
-        pub use crate::step::{StepCall, call};
+        pub use crate::registry::payload_key;
         #[cfg(feature = "postgres")]
         pub use crate::store::Transaction;
-        pub use crate::workflow::Workflow;
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::store::Portion;
-
 /// Bytes of one encoded payload: the arguments of a run, the arguments or the result of a step.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a run id or of the name given to a step call.
@@ -32,7 +30,6 @@ pub(crate) const PAGE_RUNS_MAX: usize = 1_000;
 pub(crate) const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs that go in one transaction, and how much of what they leave.
 pub(crate) const CLEANING_RUNS: usize = 100;
-pub(crate) const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
 /// How long the others have the store for themselves between two such transactions.
 pub(crate) const CLEANING_PAUSE: Duration = Duration::from_millis(20);
 /// How long what is sent again after a doubt is recognised, be it a payload without a key or a letter.

@@ -1,9 +1,9 @@
 //! Texts that users choose and stores look up: the ids of runs, the tokens of hooks.
 
-use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
 use crate::keys::RESERVED;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{ATTRIBUTE_BYTES_MAX, NAME_BYTES_MAX};
+use crate::text::excerpt;
 
 /// What the token of a hook is called.
 pub(crate) const TOKEN: &str = "the token of a hook";
@@ -42,4 +42,16 @@ pub(crate) fn not_reserved(what: &str, name: &str) -> Result<()> {
 
 fn refused(what: &str, name: &str, wrong: &str) -> Error {
     Error::coded(Code::InvalidName, format!("\"{}\" cannot be {what}: {wrong}", excerpt(name)))
+}
+
+/// Refuses what cannot be an attribute.
+pub(crate) fn check_attribute(key: &str, value: &str) -> Result<()> {
+    check("the key of an attribute", key)?;
+    let bytes = key.len() + value.len();
+    if bytes > ATTRIBUTE_BYTES_MAX {
+        return Err(Error::coded(Code::Limit, format!("the attribute `{key}` is too long"))
+            .expected(format!("at most {ATTRIBUTE_BYTES_MAX} bytes of key and value"))
+            .found(format!("{bytes} bytes")));
+    }
+    Ok(())
 }

@@ -16,8 +16,8 @@ pub use tokio;
 pub use self::callee::*;
 pub use self::unawaited::*;
 pub use self::value::*;
+use crate::definition::Stored;
 use crate::durable::Durable;
-use crate::workflow::Stored;
 
 /// What lets everything pass that no inherent method of its probe catches.
 pub trait Pass {

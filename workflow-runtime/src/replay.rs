@@ -12,7 +12,7 @@ mod shared;
 mod unawaited;
 mod waker;
 
-pub(crate) use self::core::{Core, panic_text};
+pub(crate) use self::core::Core;
 pub(crate) use self::event::Class;
 pub(crate) use self::format::Encoded;
 pub(crate) use self::journal::{

@@ -43,15 +43,16 @@ pub use self::requests::{
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
-    OpenTokens, RunRow, Status, TokenLabel, TokenRow, TokenState,
+    OpenTokens, RunRow, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{SqliteStore, Synchronous};
 pub use self::writes::{
     Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun, Open,
     RowChange, Settle, Turn, Watch, Write,
 };
-use crate::engine::Environment;
+use crate::environment::Environment;
 use crate::error::Error;
+pub use crate::model::Status;
 
 /// `wake_at` of a run that only its inbox can wake. (Terminal and stuck runs, and those that have not begun, have none at all.)
 pub const NEVER: u64 = i64::MAX as u64;

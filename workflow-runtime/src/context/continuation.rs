@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::codec::Payload;
+use crate::definition::{Fallible, Workflow};
 use crate::durable::Durable;
 use crate::error::{Code, Error, Result};
 use crate::replay::{Operation, current};
-use crate::workflow::{Fallible, Workflow};
 
 /// Ends the run's generation when it is awaited: see [`Invocation::continue_as_new`](crate::Invocation::continue_as_new).
 #[must_use = "the run goes on as it is unless this is awaited: `return workflow(args).continue_as_new().await`"]

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
+use crate::definition::attempt_result;
 use crate::durable::Durable;
 use crate::error::{Error, Result};
-use crate::registry::attempt_result;
 use crate::replay::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation};
 
 /// Runs a future that is not durable as a step without a name and without retries: its output is recorded, and a replay

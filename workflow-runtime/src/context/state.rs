@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec;
 use crate::error::{Code, Error, Result};
-use crate::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX};
-use crate::names;
+use crate::limits::ATTRIBUTES_MAX;
+use crate::names::check_attribute;
 use crate::replay::{Shared, current};
 
 fn run(what: &str, site: &Location<'_>) -> Result<std::sync::Arc<Shared>> {
@@ -120,17 +120,5 @@ pub fn set_attribute(key: &str, value: &str) -> Result<()> {
 pub fn remove_attribute(key: &str) -> Result<()> {
     let site = Location::caller();
     run("an attribute is removed", site)?.set_attribute(key, None, site);
-    Ok(())
-}
-
-/// Refuses what cannot be an attribute.
-pub(crate) fn check_attribute(key: &str, value: &str) -> Result<()> {
-    names::check("the key of an attribute", key)?;
-    let bytes = key.len() + value.len();
-    if bytes > ATTRIBUTE_BYTES_MAX {
-        return Err(Error::coded(Code::Limit, format!("the attribute `{key}` is too long"))
-            .expected(format!("at most {ATTRIBUTE_BYTES_MAX} bytes of key and value"))
-            .found(format!("{bytes} bytes")));
-    }
     Ok(())
 }

@@ -20,10 +20,10 @@ use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
 use super::transaction;
 use crate::codec::Payload;
+use crate::definition::{AttemptFailure, AttemptResult, Execution, Resources, StepDefinition, adopt};
 use crate::error::{Code, Error};
-use crate::registry::{AttemptFailure, AttemptResult, Execution, StepDefinition, adopt};
-use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest, panic_text};
-use crate::resources::Resources;
+use crate::panics::panic_text;
+use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest};
 
 /// Executes a step outside any run, or inside another step: once, unrecorded.
 /// `path` is what the key has of a call that was made in a step.

@@ -9,9 +9,9 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-use super::environment::Environment;
 use super::home::Home;
 use super::telemetry::Metrics;
+use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::limits::{
     GROUP_BESIDE_MIN, GROUP_BYTES_MAX, GROUPS_AT_ONCE, QUEUE_BYTES_MAX, REFUSALS_IN_A_ROW_MAX, RESEND_DELAYS,

@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 use super::batcher::Batcher;
 use super::client::Handle;
 use super::clock::Clock;
-use super::environment::{Environment, Random, System};
 use super::home::Home;
 use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
@@ -26,14 +25,14 @@ use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
 use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
+use crate::definition::{Resources, StepDefinition};
+use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
 use crate::limits;
-use crate::registry::{StepDefinition, registry};
+use crate::model::{Retention, RunInfo, Status};
+use crate::registry::{self, registry};
 use crate::replay::Host;
-use crate::resources::Resources;
-use crate::retention::Retention;
-use crate::run::RunInfo;
-use crate::store::{MemoryStore, SqliteStore, Status, Store, Synchronous};
+use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
 
 const URL_VARIABLE: &str = "WORKFLOW_URL";
 const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
@@ -370,7 +369,12 @@ impl Builder {
         let inner = Arc::new(Inner {
             owner: AtomicU64::new(new_owner(&random)),
             random,
-            host: Host { draw: Arc::new(move || drawn.number()), long_after: self.settings.long_after },
+            host: Host {
+                draw: Arc::new(move || drawn.number()),
+                queued: |step| registry().queued(step),
+                queue_call: registry::queue::request,
+                long_after: self.settings.long_after,
+            },
             clock: Clock::new(self.environment.clone(), store.clone()),
             environment: self.environment,
             store,

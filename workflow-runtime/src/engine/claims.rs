@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::limits::{
     CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, TURN_RETRY_INTERVAL,
 };
-use crate::queue;
+use crate::registry::queue;
 use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
 
 /// Becomes the engine that executes in this store, or one of them, if it can.

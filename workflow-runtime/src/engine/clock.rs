@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use super::environment::Environment;
 use super::timers::Deadline;
+use crate::environment::Environment;
 use crate::limits::{CLOCK_CHECK_INTERVAL, CLOCK_SET_MIN, PAUSED_CHECK_INTERVAL};
 use crate::store::Store;
 

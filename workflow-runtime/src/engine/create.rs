@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::environment::Random;
 use super::live::{InboxRead, Live, Seat, run_span};
 use super::output::Output;
 use super::queries::not_found;
 use super::{Inner, effects, letters, turn};
-use crate::codec::{Payload, excerpt};
-use crate::context::{RequestContext, check_attribute};
+use crate::codec::Payload;
+use crate::definition::WorkflowDefinition;
+use crate::environment::Random;
 use crate::error::{Code, Error, Result};
 use crate::limits::ATTRIBUTES_MAX;
-use crate::names;
-use crate::output::OutputWriter;
-use crate::registry::{WorkflowDefinition, hex, registry};
+use crate::model::{IfExists, OutputWriter, RequestContext, Status, Trace, TracingOptions};
+use crate::names::{self, check_attribute};
+use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow, Status};
-use crate::trace::{Trace, TracingOptions};
+use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow};
+use crate::text::{excerpt, hex};
 
 /// The epoch of a run that its engine has created.
 const FIRST_EPOCH: u64 = 1;
@@ -77,22 +77,6 @@ pub(crate) struct Asked {
     pub context: BTreeMap<Box<str>, Payload>,
     pub tracing: Option<TracingOptions>,
     pub output: Option<OutputWriter>,
-}
-
-/// What a start with an [id](crate::Start::id) comes to if there is a run with this id already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IfExists {
-    /// The start gives that run, if it is of the same workflow and the same arguments; otherwise it is an error.
-    #[default]
-    Reuse,
-    /// The start is an error.
-    Reject,
-    /// As [`Reuse`](IfExists::Reuse) while that run has not ended; afterwards the start is an error.
-    ReuseUnfinished,
-    /// A run that has failed or was cancelled is [deleted](crate::Run::delete), and the start starts another one in its place,
-    /// with whatever arguments; otherwise as [`Reuse`](IfExists::Reuse).
-    ReplaceFailed,
 }
 
 impl Asked {

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Inner, create, letters};
 use crate::codec::Payload;
+use crate::definition::{AttemptFailure, adopt};
 use crate::error::{Code, Error, Result};
-use crate::registry::{AttemptFailure, adopt};
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild};
 use crate::store::{
     Asked, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel, Watch,

@@ -8,8 +8,9 @@ use super::wait::{Awaited, Look, Seen};
 use super::{Inner, scope};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
+use crate::model::Status;
 use crate::replay::End;
-use crate::store::{Follow, RunRow, Status};
+use crate::store::{Follow, RunRow};
 
 /// How a run ended, its value encoded.
 #[derive(Clone)]

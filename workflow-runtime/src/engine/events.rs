@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::Inner;
 use super::live::{Live, Parting, Seat};
+use crate::definition::{AttemptFailure, AttemptResult, Policy, adopted};
 use crate::error::{Code, Error};
-use crate::registry::{self, AttemptFailure, AttemptResult, Policy};
+use crate::registry;
 use crate::replay::{Event, Heir, Kind, Suspension};
 
 /// Whether the run still waits for what a letter brings; `first` if nothing was ever delivered to it.
@@ -65,7 +66,7 @@ pub(super) fn refused_step(seat: &Seat, event: Event) -> Event {
     let error = Error::coded(Code::HookConflict, format!("something else of the run is suspended as `{label}`"))
         .run(owner)
         .help("give each suspension a label of its own: `suspend(&payload).label(..)`");
-    Event::Failed { op: *op, error: registry::adopted(adopt, error.into_fatal()).error }
+    Event::Failed { op: *op, error: adopted(adopt, error.into_fatal()).error }
 }
 
 /// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.

@@ -9,9 +9,9 @@ use super::wait::{Awaited, Look, Seen};
 use crate::error::Result;
 use crate::history::{RunEvent, Teller};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::model::Trace;
 use crate::replay::{Event, TurnRecord};
 use crate::store::{Follow, RunKey};
-use crate::trace::Trace;
 
 /// How far somebody has read the history of a run.
 pub(crate) struct Place {

@@ -13,18 +13,19 @@ use super::Inner;
 use super::end::Finished;
 use super::live::{Arrival, Live, What};
 use super::queries::not_found;
-use crate::codec::excerpt;
+use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::keys;
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
+use crate::model::HookInfo;
 use crate::names::{self, TOKEN};
 use crate::registry;
 use crate::replay::{Encoded, End, Event};
-use crate::resume::{HookInfo, ResumeHook};
 use crate::store::{
     About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Letter, NEVER, Open, Post, PostAnswer, RunKey,
     TokenLabel, TokenState,
 };
+use crate::text::excerpt;
 
 #[derive(Default)]
 pub(super) struct News {
@@ -143,6 +144,17 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
     Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
 }
 
+/// A payload for a hook.
+pub(crate) struct HookPayload {
+    pub token: String,
+    pub value: Result<Payload>,
+    pub idempotency_key: Option<String>,
+    /// What tells it from another delivery under its key, if not the payload.
+    pub content: Option<[u8; 32]>,
+    /// How long it is kept for a hook that is opened later.
+    pub hold_for: Option<Duration>,
+}
+
 impl Inner {
     /// Fetches the letters that came for runs in memory. What could not be fetched is for the next time.
     async fn fetch_news(self: &Arc<Self>) -> Result<()> {
@@ -221,7 +233,7 @@ impl Inner {
         }
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         if row.status.is_terminal() {
-            return Ok(row.status == crate::store::Status::Cancelled);
+            return Ok(row.status == crate::model::Status::Cancelled);
         }
         if row.has_not_begun() && self.cancel_for_later(&row, &reason).await? {
             return self.wait(id).await.map(|finished| matches!(finished, Finished::Cancelled(_)));
@@ -252,10 +264,10 @@ impl Inner {
     }
 
     /// Sends a payload to a hook. Once this returns it is durable.
-    pub(crate) async fn resume_hook(&self, resume: ResumeHook) -> Result<()> {
-        let ResumeHook { token, payload, idempotency_key, content, hold_for, .. } = resume;
+    pub(crate) async fn resume_hook(&self, sent: HookPayload) -> Result<()> {
+        let HookPayload { token, value, idempotency_key, content, hold_for } = sent;
         self.check_open()?;
-        let (token, value): (Arc<str>, _) = (token.into(), payload?);
+        let (token, value): (Arc<str>, _) = (token.into(), value?);
         let (key, digest, keep) = match &idempotency_key {
             Some(key) => {
                 names::check("an idempotency key", key)?;
@@ -346,7 +358,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Payload;
 
     fn row(event: &Event, generation: u64) -> InboxRow {
         let Letter { arrived_at, format, checksum, body, .. } = letter(event, 5, None).expect("it encodes");

@@ -18,12 +18,10 @@ use super::Inner;
 use crate::error::{Code, Error, Result};
 use crate::failpoint::hit;
 use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
-use crate::queue;
-use crate::replay::panic_text;
-use crate::run::RunInfo;
-use crate::store::{
-    ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, Request, ReturnNotice, RowChange, Status,
-};
+use crate::model::{RunInfo, Status};
+use crate::panics::panic_text;
+use crate::registry::queue;
+use crate::store::{ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, Request, ReturnNotice, RowChange};
 
 type Callback = Arc<dyn Fn(RunInfo) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 

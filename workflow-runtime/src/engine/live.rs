@@ -11,10 +11,11 @@ use super::telemetry::Spans;
 use super::timers::Deadline;
 use super::{Inner, taking, turn};
 use crate::codec::Payload;
+use crate::definition::{AttemptResult, WorkflowDefinition};
 use crate::error::Error;
-use crate::registry::{AttemptResult, WorkflowDefinition};
+use crate::model::Status;
 use crate::replay::{Core, End, Event, Suspension};
-use crate::store::{Fence, RunKey, Settle, Status};
+use crate::store::{Fence, RunKey, Settle};
 
 /// Something that happened to a run and is not delivered yet.
 pub(super) struct Arrival {

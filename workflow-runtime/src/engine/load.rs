@@ -13,14 +13,17 @@ use super::queues::Slot;
 use super::telemetry::Spans;
 use super::wait::Done;
 use super::{effects, letters, turn};
+use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
-use crate::registry::{WorkflowDefinition, registry};
+use crate::model::Status;
+use crate::panics::panic_text;
+use crate::registry::registry;
 use crate::replay::{
-    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback, panic_text,
+    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 use crate::store::{
-    About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Status, Turn,
+    About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Turn,
 };
 
 /// Why a run is stuck, as it is stored in its row.

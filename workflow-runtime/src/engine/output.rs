@@ -18,8 +18,9 @@ use super::streams::AttemptWriter;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::limits::{CHUNK_PAGE_ROWS, TURN_RETRY_INTERVAL};
-use crate::output::{OutputChunk, OutputWriter};
-use crate::replay::{self, panic_text};
+use crate::model::{OutputChunk, OutputWriter};
+use crate::panics::panic_text;
+use crate::replay;
 use crate::store::{ChunkRow, Follow, RunKey};
 
 /// The writers, by the ids of their runs.

@@ -6,11 +6,12 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::load::Stuck;
-use crate::codec::{self, excerpt};
+use crate::codec;
 use crate::error::{Code, Error, Result};
-use crate::queue;
-use crate::run::{RunInfo, time};
-use crate::store::{Counts, Filter, NEVER, Position, RunRow, Status};
+use crate::model::{RunInfo, Status, time};
+use crate::registry::queue;
+use crate::store::{Counts, Filter, NEVER, Position, RunRow};
+use crate::text::excerpt;
 
 impl Inner {
     /// The run's row.

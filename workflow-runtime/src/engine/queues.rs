@@ -7,8 +7,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, Error, Result};
 use crate::limits::CLAIM_RUNS;
-use crate::queue;
-use crate::registry::registry;
+use crate::registry::{queue, registry};
 
 /// See the module.
 #[derive(Default)]

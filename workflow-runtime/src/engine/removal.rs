@@ -11,14 +11,18 @@ use super::batcher::misanswered;
 use super::letters::milliseconds;
 use super::queries::not_found;
 use super::wait::Done;
-use crate::codec::excerpt;
 use crate::error::{Code, Error, Result};
-use crate::limits::{CLEANING, CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
+use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
-use crate::store::{Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Request, RunKey, Write};
+use crate::store::{
+    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Portion, Request, RunKey, Write,
+};
+use crate::text::excerpt;
 
 /// What is told to who waits for a run that was deleted before it was started.
 const FAREWELL: &str = "it was deleted before it was started";
+
+const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
 
 const DELETE_AGAIN: &str = "delete it again; if it was deleted, that fails with `Code::RunNotFound`";
 

@@ -13,17 +13,19 @@ use self::rewrite::Beginning;
 use super::Inner;
 use super::create::not_created;
 use super::queries::not_found;
-use crate::codec::{Payload, excerpt};
+use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{RunEventKind, Teller};
 use crate::limits::JOURNAL_PAGE_ROWS;
+use crate::model::Status;
 use crate::names;
 use crate::registry::registry;
 use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
 use crate::store::{
-    CreateAnswer, Effects, Failed, First, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow, Status, UnstickRun,
+    CreateAnswer, Effects, Failed, First, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow, UnstickRun,
     UnstickRunAnswer,
 };
+use crate::text::excerpt;
 
 const RETRY_AGAIN: &str = "look at the run's status, and retry it again if it has not changed";
 const FORK_AGAIN: &str =

@@ -15,8 +15,8 @@ use super::{Client, output};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::keys::{self, KeyBase};
+use crate::model::span_id;
 use crate::replay::{self, Inherited, Origin, Suspension};
-use crate::trace::span_id;
 
 /// What a step can know of the attempt that it is: see [`step_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]

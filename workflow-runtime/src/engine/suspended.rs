@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters::{NO_OPERATION, letter, not_sent};
 use super::queries::not_found;
-use crate::codec::{self, Payload, excerpt};
+use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
+use crate::model::Suspended;
 use crate::registry;
 use crate::replay::{Event, Suspension};
 use crate::store::{Deliver, DeliverAnswer, RunRow, TokenRow, TokenState};
-use crate::suspend::Suspended;
+use crate::text::excerpt;
 
 /// How often a resumption looks again for what it resumes, if that has given way to another suspension meanwhile.
 const LOOKS: u32 = 8;

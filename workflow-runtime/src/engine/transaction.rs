@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters::letter;
 use super::live::Live;
+use crate::definition::Transactional;
+use crate::definition::{AttemptFailure, AttemptResult};
 use crate::error::{Code, Error};
 use crate::keys;
-use crate::registry::{AttemptFailure, AttemptResult, Transactional};
 use crate::replay::Event;
 use crate::store::{Dedupe, Recorded};
 

@@ -14,12 +14,14 @@ use super::telemetry::Spans;
 use super::timers::Deadline;
 use super::wait::Done;
 use super::{effects, events, eviction, letters};
+use crate::definition::adopted;
 use crate::error::{Code, Error};
 use crate::keys;
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
-use crate::registry;
-use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord, panic_text};
-use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Status, Turn, TurnAnswer};
+use crate::model::Status;
+use crate::panics::panic_text;
+use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord};
+use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Turn, TurnAnswer};
 
 /// Takes turns until nothing is left in the mailbox.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
@@ -594,7 +596,7 @@ fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
         _ => None,
     })??;
     let error = error.into_fatal();
-    let result = Err(registry::adopted(adopt, error));
+    let result = Err(adopted(adopt, error));
     Some(Arrival { at: engine.clock.now(), what: What::Attempt { op, result } })
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{Ending, RunEvent, RunEventKind, arguments, value};
 use crate::error::Error;
+use crate::model::time;
 use crate::replay::{Command, Delivery, End, Event};
-use crate::run::time;
 
 /// What an operation is whose events are not told apart by themselves.
 enum Waits {

@@ -12,10 +12,11 @@ use futures_util::{StreamExt, future, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::Chunk;
+use crate::Reader;
 use crate::engine::Client;
 use crate::error::Code;
 use crate::limits::KEEP_ALIVE_INTERVAL;
-use crate::{Chunk, Reader};
 
 /// Routes `GET /{run}/{stream}?from=` to streams, as `text/event-stream`: for a browser's `EventSource`.
 ///

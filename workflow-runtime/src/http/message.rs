@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
-use crate::codec::excerpt;
+use crate::WriteChunk;
+use crate::Writer;
 use crate::error::{Code, Error, Result};
 use crate::keys;
-use crate::{WriteChunk, Writer};
+use crate::text::excerpt;
 
 /// A request that came by a [`webhook`](super::webhook).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,11 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::message::{Answer, Request, answers};
 use super::webhook::{Answering, address};
+use crate::Reader;
 use crate::engine::Client;
 use crate::error::{Code, Error, Result};
 use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES, WEBHOOK_BODY_WAIT};
-use crate::registry::hex;
-use crate::{Reader, uuid};
+use crate::text::hex;
+use crate::uuid;
 
 /// As the IETF's draft of the header of this name says.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -172,9 +173,11 @@ async fn accept(
         Err(error) => return Err(error),
     };
     if hook.as_ref().is_some_and(|hook| hook.is_open) {
-        let mut resume = client.resume_hook(&*address, &request).ours();
-        (resume.idempotency_key, resume.content) = (key.map(str::to_owned), Some(content));
-        resume.await?;
+        let resume = client.resume_hook(&*address, &request).ours();
+        match key {
+            Some(key) => resume.delivery(key, content).await?,
+            None => resume.await?,
+        }
     } else {
         // Not by way of a write, which would take longer than for a token that never was.
         let before = match key {

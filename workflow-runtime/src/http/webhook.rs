@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::message::{Answer, Request};
+use crate::Hook;
 use crate::durable::{Durable, DurableStream};
 use crate::error::Result;
+use crate::hook;
 use crate::keys;
-use crate::registry::hex;
-use crate::{Hook, hook};
+use crate::probe::Operation;
+use crate::text::hex;
 
 /// Waits for a request by HTTP: a [`hook`](crate::hook()) with a token that nobody can guess, and that
 /// [`webhooks`](super::webhooks) routes requests to. There is no token of one's own: whoever knows it can send.
@@ -117,3 +119,6 @@ impl Stream for Webhook {
 
 impl Durable for Webhook {}
 impl DurableStream for Webhook {}
+
+impl Operation for Webhook {}
+impl Operation for WebhookBuilder {}

@@ -1,14 +1,15 @@
 //! Operations whose value a workflow throws away: `let _ = charge(1);` executes nothing.
 
 use super::Pass;
+use crate::context::invocation::Invocation;
+use crate::context::step::StepCall;
+use crate::context::suspend::{Finish, Suspend, Suspending};
 use crate::context::{ContinueAsNew, Hook, HookBuilder, Nondeterministic, Sleep, Timeout, WriteChunk};
+use crate::definition::Workflow;
 use crate::durable::DurableBlock;
-use crate::invocation::Invocation;
-use crate::resume::ResumeHook;
-use crate::start::{CreateRun, Start};
-use crate::step::StepCall;
-use crate::suspend::{Finish, Resume, Suspend, Suspending};
-use crate::workflow::Workflow;
+use crate::handles::resume::ResumeHook;
+use crate::handles::resume_run::Resume;
+use crate::handles::start::{CreateRun, Start};
 
 /// Never implemented: its message is the error.
 #[diagnostic::on_unimplemented(
@@ -58,7 +59,3 @@ impl<W> Operation for Start<W> {}
 impl<W: Workflow> Operation for CreateRun<W> {}
 impl Operation for ResumeHook {}
 impl Operation for Resume {}
-#[cfg(feature = "http")]
-impl Operation for crate::http::Webhook {}
-#[cfg(feature = "http")]
-impl Operation for crate::http::WebhookBuilder {}

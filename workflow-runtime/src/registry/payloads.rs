@@ -12,9 +12,9 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use super::caught;
 use crate::codec::{self, Payload};
 use crate::error::Error;
+use crate::panics::caught;
 
 /// How a payload is checked.
 pub(crate) type Check = fn(&Payload) -> Result<(), Error>;
@@ -51,6 +51,12 @@ fn key<T: 'static>() -> String {
 pub(crate) fn check_payload(key: &str, payload: &Payload) -> Result<(), Error> {
     let check = TYPES.lock().unwrap_or_else(PoisonError::into_inner).checks.get(key).copied();
     check.map_or(Ok(()), |check| check(payload))
+}
+
+/// The key of a type of payloads, which are checked where they are sent from then on.
+#[cfg(feature = "schema")]
+pub fn payload_key<T: serde::de::DeserializeOwned + 'static>() -> &'static str {
+    payload_type::<T>().0
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@ use super::journal::{Delivery, End, Event};
 use super::operation::{Completion, Received, Suspension};
 use super::shared::{BranchFuture, Host, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
-use crate::codec::{Payload, excerpt};
+use crate::codec::Payload;
+use crate::definition::{RunFuture, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::limits;
-use crate::registry::{RunFuture, WorkflowDefinition};
+use crate::panics::panic_text;
+use crate::text::excerpt;
 
 struct Branch<F> {
     // Tokio's cooperative budget would make a poll depend on what the thread did before it.
@@ -39,12 +41,6 @@ impl<F: Future + Unpin> Branch<F> {
                 .help("mend the code and deploy it: the run then goes on from before the panic")
         })
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
 }
 
 /// A run in memory: its workflow's future and what that waits for.

@@ -13,8 +13,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Command, Delivery, End, Event, TurnRecord};
-use crate::codec::excerpt;
 use crate::error::{Code, Error};
+use crate::text::excerpt;
 
 /// The highest format that this build knows.
 const NEWEST: u32 = 1;

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::event::Class;
-use crate::codec::{Payload, Recode, excerpt};
+use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;
-use crate::trace::Trace;
+use crate::model::Trace;
+use crate::text::excerpt;
 
 /// One turn: a row of the journal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use super::journal::{Command, End, Inherited};
 use super::shared::{Identity, Shared, current};
 use super::unawaited;
 use crate::codec::{Payload, Recode};
+use crate::definition::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::keys;
-use crate::registry::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
 
 /// A future that an operation brings with it, since no definition can make it again.
 pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;

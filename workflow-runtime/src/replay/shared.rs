@@ -33,9 +33,11 @@ use super::journal::{Carried, Command, End, Inherited};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
+use crate::definition::{StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::keys::{self, KeyBase};
 use crate::limits;
+use crate::replay::{ChildRequest, StepRequest};
 
 /// A spawned branch; its output goes where its handle looks.
 pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -123,10 +125,17 @@ type Alarm = Box<dyn Fn() + Send + Sync>;
 /// A source of numbers that nobody can guess.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
+/// Makes the run that executes a call of a step of a queue: of the step's workflow, for an operation of a run, under a key.
+pub(crate) type QueueCall =
+    fn(&'static WorkflowDefinition, &StepRequest, &Identity, u64, String) -> Result<ChildRequest, Error>;
+
 /// What a run asks of where it lives.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub draw: Draw,
+    /// The workflow that executes a step of a queue, and the run of it that a call asks for.
+    pub queued: fn(&StepDefinition) -> Option<&'static WorkflowDefinition>,
+    pub queue_call: QueueCall,
     /// The events after which it is told that its journal is long.
     pub long_after: u64,
 }

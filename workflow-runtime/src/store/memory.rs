@@ -14,7 +14,7 @@ use super::{
     Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Notice,
     OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
 };
-use crate::engine::Environment;
+use crate::environment::Environment;
 use crate::error::Error;
 
 /// Runs in memory: everything that a store does, except outliving the process.

@@ -54,7 +54,7 @@ use super::{
     JournalRow, NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
     assert_engine,
 };
-use crate::engine::{Environment, System};
+use crate::environment::{Environment, System};
 use crate::error::Error;
 
 /// Between two attempts to open a database that is not there.

@@ -44,7 +44,7 @@ use super::{
     Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice,
     OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
 };
-use crate::engine::Environment;
+use crate::environment::Environment;
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::limits;

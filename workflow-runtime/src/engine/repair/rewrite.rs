@@ -12,9 +12,9 @@ use super::super::letters;
 use super::point::{Deliveries, ends};
 use crate::error::{Code, Error, Result};
 use crate::keys::{self, KeyBase};
-use crate::registry::hex;
 use crate::replay::{Carried, Command, Delivery, Encoded, Event, Identity, Reopening, Suspension, TurnRecord};
 use crate::store::{JournalRow, Letter};
+use crate::text::hex;
 
 /// What a run begins with that goes on from a journal.
 pub(super) struct Beginning {

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use super::SCOPE;
 use crate::engine::Inner;
-use crate::store::{Filter, Status};
+use crate::model::Status;
+use crate::store::Filter;
 
 const UNKNOWN: u64 = u64::MAX;
 

@@ -16,9 +16,8 @@ use super::metrics::{SECONDS, error_type};
 use super::spans::Spans;
 use crate::engine::Inner;
 use crate::error::Result;
+use crate::model::{RunInfo, Trace, span_id, time};
 use crate::replay::{End, Event, TurnRecord};
-use crate::run::{RunInfo, time};
-use crate::trace::{Trace, span_id};
 
 /// Whoever is told of spans, if anybody is.
 #[derive(Clone, Default)]

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::SCOPE;
 use crate::codec::Payload;
 use crate::engine::Inner;
-use crate::queue;
-use crate::store::Status;
+use crate::model::Status;
+use crate::registry::queue;
 
 /// In seconds: from a call within the machine to a day of work.
 pub(super) const SECONDS: [f64; 18] = [

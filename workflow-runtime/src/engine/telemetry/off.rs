@@ -6,9 +6,8 @@ use std::sync::Arc;
 use crate::codec::Payload;
 use crate::engine::Inner;
 use crate::error::Result;
+use crate::model::{RunInfo, Status};
 use crate::replay::{Delivery, TurnRecord};
-use crate::run::RunInfo;
-use crate::store::Status;
 
 #[derive(Clone, Default)]
 pub struct Telemetry;

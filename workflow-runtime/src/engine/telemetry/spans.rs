@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::export::{Exporter, Told};
 use super::metrics::error_type;
 use crate::codec::Payload;
+use crate::model::{Trace, span_id};
 use crate::replay::{Command, Delivery, End, Event, Identity, TurnRecord};
-use crate::trace::{Trace, span_id};
 
 /// See the module. Nothing if nobody is told.
 #[derive(Default)]

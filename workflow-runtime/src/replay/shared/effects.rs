@@ -14,8 +14,6 @@ use crate::codec::Payload;
 use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::limits;
-use crate::queue;
-use crate::registry::registry;
 use crate::replay::journal::{Command, Inherited, Reopening};
 use crate::replay::operation::{Kind, Opening, Place, StartedChild};
 
@@ -112,7 +110,7 @@ impl Effects {
             Kind::Step(step) => {
                 if let Place::Queue(workflow) = step.place {
                     let key = keys::operation(run.run_id(), base, op);
-                    let request = queue::request(workflow, step, &run.identity, op, key)?;
+                    let request = (run.host.queue_call)(workflow, step, &run.identity, op, key)?;
                     self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited(own) });
                 }
             }
@@ -217,7 +215,7 @@ impl Shared {
                 if let Some(opening) = step.opening(op, &self.identity) {
                     state.effects.opened.push(opening);
                 }
-                if let (Place::Elsewhere, Some(workflow)) = (step.place, registry().queued(step.definition)) {
+                if let (Place::Elsewhere, Some(workflow)) = (step.place, (self.host.queued)(step.definition)) {
                     step.place = Place::Queue(workflow);
                 }
             }

@@ -16,10 +16,11 @@ use self::notices::Noted;
 use self::streams::{Streams, Writer};
 use self::tokens::Token;
 
+use crate::model::Status;
 use crate::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
     DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, Noticed, Post, PostAnswer, Release,
-    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, RunRow, Status, Turn, TurnAnswer, Unstick, UnstickRun,
+    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, RunRow, Turn, TurnAnswer, Unstick, UnstickRun,
     UnstickRunAnswer, Write, assert_engine,
 };
 

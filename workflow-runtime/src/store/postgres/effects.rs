@@ -9,8 +9,9 @@ use super::read::{self, get, number, text};
 use super::tokens;
 use super::{creates, notices};
 use crate::error::Error;
+use crate::model::Status;
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Status, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";

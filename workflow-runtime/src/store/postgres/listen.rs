@@ -15,7 +15,8 @@ use super::Shared;
 use super::db::args;
 use super::fault::{Fault, Result};
 use super::read::get;
-use crate::store::{self as runs, Following, RunKey};
+use crate::store as runs;
+use crate::store::{Following, RunKey};
 
 /// How long one's own voice may take to be heard.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);

@@ -7,7 +7,8 @@ use super::read::{self, get, number, run_columns, run_row};
 use super::time;
 use crate::error::Error;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
-use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey, Status};
+use crate::model::Status;
+use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
 
 const NOTE: &str = "INSERT INTO @notices (run, status, holder, until, tries) VALUES ($1, $2, 0, $3, 0)";
 

@@ -8,7 +8,8 @@ use tokio_postgres::types::FromSql;
 use super::db::{Db, Plain, Session, Text, args};
 use super::fault::{Fault, Result};
 use crate::error::Error;
-use crate::store::{About, Fence, InboxRow, JournalRow, RunKey, RunRow, Status};
+use crate::model::Status;
+use crate::store::{About, Fence, InboxRow, JournalRow, RunKey, RunRow};
 
 /// What a run's row has to be selected by. A raise of `recoveries` counts for as long as the journal has not grown since.
 macro_rules! run_columns {

@@ -6,7 +6,8 @@ use super::fault::Result;
 use super::read::{self, get, number};
 use super::{deliveries, notices, time, tokens};
 use crate::error::Error;
-use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey, Status};
+use crate::model::Status;
+use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey};
 
 const STANDING: &str = "
 SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed

@@ -2,7 +2,7 @@
 
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
-use crate::engine::{Environment, System};
+use crate::environment::{Environment, System};
 use crate::error::{Code, Error};
 use crate::store::migrations::{Fit, Migration, Migrations, Version, pre_release};
 

@@ -11,7 +11,8 @@ use super::fault::Result;
 use super::read::{get, id};
 use super::standing::Place;
 use super::time;
-use crate::store::{RunKey, Status, Turn, TurnAnswer};
+use crate::model::Status;
+use crate::store::{RunKey, Turn, TurnAnswer};
 
 /// A statement that appends to journals. That a row is there already is rare, as after a commit whose answer was lost, and to
 /// be ready for it costs a sixth of the statement: `strict` is not, and fails.

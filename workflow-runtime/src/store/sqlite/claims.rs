@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Result};
 
 use super::{fault, notices, read};
-use crate::engine::{Environment, System};
+use crate::environment::{Environment, System};
 use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
 /// The holders whose runs can be claimed.

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::letters::receive;
 use super::{notices, read, tokens};
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, Status, Watch};
+use crate::model::Status;
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {

@@ -9,7 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params_from_iter};
 
 use super::read;
-use crate::store::{Counts, Filter, Position, RunKey, RunRow, Status};
+use crate::model::Status;
+use crate::store::{Counts, Filter, Position, RunKey, RunRow};
 
 /// A range of an index, with the conditions behind it.
 struct Range {

@@ -4,7 +4,8 @@ use rusqlite::{Connection, Result};
 
 use super::read;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
-use crate::store::{ClaimNotices, ClaimNoticesAnswer, NEVER, Notice, ReturnNotice, RunKey, Status};
+use crate::model::Status;
+use crate::store::{ClaimNotices, ClaimNoticesAnswer, NEVER, Notice, ReturnNotice, RunKey};
 
 const FREE: &str = "
 SELECT until, sequence FROM notices WHERE status = ?1 AND until <= ?2 ORDER BY until, sequence LIMIT ?3";

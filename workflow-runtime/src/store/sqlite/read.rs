@@ -7,7 +7,8 @@ use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row};
 
 use super::letters;
-use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow, Status};
+use crate::model::Status;
+use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow};
 
 /// A raise of `recoveries` counts for as long as the journal has not grown since.
 macro_rules! select_run {

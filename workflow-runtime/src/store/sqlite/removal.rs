@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::letters::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
-use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RunKey, Status};
+use crate::model::Status;
+use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RunKey};
 
 /// Those whose end is yet to be told stay.
 const EXPIRED: &str = "

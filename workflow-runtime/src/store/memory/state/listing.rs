@@ -1,7 +1,8 @@
 //! Runs, found by what is asked for.
 
 use super::{Run, State};
-use crate::store::{Counts, Ended, Filter, Position, RunRow, Status};
+use crate::model::Status;
+use crate::store::{Counts, Ended, Filter, Position, RunRow};
 
 fn fits(run: &Run, filter: &Filter) -> bool {
     let row = &run.row;

@@ -2,7 +2,8 @@
 
 use super::State;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
-use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey, Status};
+use crate::model::Status;
+use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
 
 /// A notice. It is free from `until` on.
 #[derive(Debug)]

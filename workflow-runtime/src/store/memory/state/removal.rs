@@ -1,7 +1,8 @@
 //! How runs go.
 
 use super::State;
-use crate::store::{CleanAnswer, DeleteAnswer, Expired, Letter, RunKey, Status};
+use crate::model::Status;
+use crate::store::{CleanAnswer, DeleteAnswer, Expired, Letter, RunKey};
 
 impl State {
     pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> DeleteAnswer {

@@ -10,13 +10,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::codec::excerpt;
+use crate::definition::{Workflow, WorkflowFn};
 use crate::engine::{self, Client};
 use crate::error::{Code, Error, Result};
 use crate::limits::{PAGE_RUNS, PAGE_RUNS_MAX};
-use crate::run::RunInfo;
-use crate::store::{Filter, Position, Status};
-use crate::workflow::{Workflow, WorkflowFn};
+use crate::model::{RunInfo, Status};
+use crate::store::{Filter, Position};
+use crate::text::excerpt;
 
 /// The runs that there are, the latest first: to be filtered, and then listed page by page, as a stream, or counted. Awaiting
 /// it gives a [`Page`].

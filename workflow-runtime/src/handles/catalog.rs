@@ -7,27 +7,10 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::codec::{self, Payload};
-use crate::error::{Code, Error, Failure, Result};
-use crate::registry::{Source, WorkflowDefinition, registry};
-use crate::start::{Start, validated};
-use crate::workflow::Workflow;
-
-/// How a workflow is described.
-#[derive(Clone, Copy)]
-pub struct Described {
-    /// The names of its arguments.
-    pub arguments: &'static [&'static str],
-    /// The JSON Schemas of their types, as far as there are any.
-    pub argument_schemas: fn() -> Vec<Option<Value>>,
-    /// That of its result.
-    pub result_schema: fn() -> Option<Value>,
-}
-
-impl Described {
-    pub(crate) const NOTHING: Described =
-        Described { arguments: &[], argument_schemas: Vec::new, result_schema: || None };
-}
+use crate::definition::{Source, Workflow, WorkflowDefinition};
+use crate::error::{Error, Failure};
+use crate::handles::start::Start;
+use crate::registry::registry;
 
 /// A workflow of this build: see [`workflows`].
 #[derive(Clone, Debug, PartialEq)]
@@ -137,48 +120,6 @@ pub fn start_by_id(workflow: &str, args: Value) -> Start<AnyWorkflow> {
     Start::by_id(None, workflow, args)
 }
 
-/// What JSON comes to as the arguments of a workflow.
-pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) -> Result<Payload> {
-    let names = definition.described.arguments;
-    let invalid = |path: &str, what: String| {
-        let at = if path.is_empty() { String::new() } else { format!(" at {path}") };
-        let text = format!("the arguments of workflow `{}` are not valid{at}: {what}", definition.source.id);
-        Error::coded(Code::InvalidArguments, text).into_fatal()
-    };
-    let args = match args {
-        Value::Object(mut given) if names.len() > 1 => {
-            let mut array = Vec::with_capacity(names.len());
-            for name in names {
-                // One that may be missing has a default for it.
-                array.push(given.remove(*name).unwrap_or(Value::Null));
-            }
-            if let Some(unknown) = given.keys().next() {
-                return Err(invalid(unknown, format!("there is no such argument, but {}", names.join(", "))));
-            }
-            Value::Array(array)
-        }
-        args => args,
-    };
-    let found = codec::excerpt(&args.to_string());
-    let args: W::Args = serde_path_to_error::deserialize(args).map_err(|error| {
-        let path = named(&error.path().to_string(), names);
-        invalid(&path, error.into_inner().to_string()).found(&found)
-    })?;
-    validated::<W>(&args)?;
-    codec::encode("the workflow's arguments", &args)
-}
-
-/// A path into an array of arguments, as one into an object.
-fn named(path: &str, names: &[&str]) -> String {
-    let indexed = path.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let name = indexed.and_then(|(index, rest)| Some((names.get(index.parse::<usize>().ok()?)?, rest)));
-    match name {
-        Some((name, rest)) if names.len() > 1 => format!("{name}{rest}"),
-        _ if path == "." => String::new(),
-        _ => path.to_owned(),
-    }
-}
-
 /// Stands for the workflow of a run that was started by its id.
 pub enum AnyWorkflow {}
 
@@ -249,64 +190,3 @@ macro_rules! payload {
         }
     };
 }
-
-/// The JSON Schema of a type.
-#[cfg(feature = "schema")]
-pub fn schema<T: schemars::JsonSchema>() -> Value {
-    schemars::schema_for!(T).into()
-}
-
-/// The key of a type of payloads, which are checked where they are sent from then on.
-#[cfg(feature = "schema")]
-pub fn payload_key<T: serde::de::DeserializeOwned + 'static>() -> &'static str {
-    crate::registry::payload_type::<T>().0
-}
-
-/// Finds the schema of a type, if it has one.
-pub struct SchemaOf<T>(std::marker::PhantomData<fn() -> T>);
-
-impl<T> SchemaOf<T> {
-    /// Of this type.
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Self {
-        SchemaOf(std::marker::PhantomData)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl<T: schemars::JsonSchema> SchemaOf<T> {
-    /// The schema.
-    pub fn find(&self) -> Option<Value> {
-        Some(schema::<T>())
-    }
-}
-
-/// Finds the schema of what a function returns if all is well, if that has one.
-pub struct ResultSchemaOf<R>(std::marker::PhantomData<fn() -> R>);
-
-impl<R> ResultSchemaOf<R> {
-    /// Of this type, which is no `Result` if the user made a mistake: that is told elsewhere.
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Self {
-        ResultSchemaOf(std::marker::PhantomData)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl<T: schemars::JsonSchema, E> ResultSchemaOf<std::result::Result<T, E>> {
-    /// The schema.
-    pub fn find(&self) -> Option<Value> {
-        Some(schema::<T>())
-    }
-}
-
-/// Of a type that has no schema.
-pub trait NoSchema {
-    /// Nothing.
-    fn find(&self) -> Option<Value> {
-        None
-    }
-}
-
-impl<T> NoSchema for SchemaOf<T> {}
-impl<R> NoSchema for ResultSchemaOf<R> {}

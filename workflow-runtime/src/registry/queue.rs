@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Described;
 use crate::codec::{self, Payload};
+use crate::definition::{Described, Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 pub(crate) use crate::keys::{parse_queue_workflow as parse_id, queue_workflow as workflow_id};
-use crate::registry::{Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition, registry};
+use crate::registry::registry;
 use crate::replay::{ChildRequest, Completion, Identity, Kind, Operation, Origin, Place, StepRequest};
 
 /// The workflow that executes a step, if that is done by the workers of a queue. Made once for each such step.

@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::codec;
-use crate::context::RequestContext;
 use crate::error::{Code, Error, Result};
+use crate::model::RequestContext;
 use crate::names;
-use crate::registry::hex;
+use crate::text::{excerpt, hex};
 
 /// The trace that a run belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -254,7 +254,7 @@ fn digits(what: &str, id: &str, most: usize) -> Result<String> {
         true => Ok(format!("{:0>most$}", id.to_ascii_lowercase())),
         false => Err(Error::coded(Code::InvalidName, format!("that is no {what}"))
             .expected(format!("1 to {most} hexadecimal digits, not all of them 0"))
-            .found(codec::excerpt(id))
+            .found(excerpt(id))
             .into_fatal()),
     }
 }

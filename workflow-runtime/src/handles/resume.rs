@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::codec::{self, Payload};
-use crate::engine::{self, Client};
+use crate::codec;
+use crate::engine::{self, Client, HookPayload};
 use crate::error::Result;
+use crate::model::HookInfo;
 use crate::names::{self, TOKEN};
 
 /// Sends a payload to the [hook](crate::hook) with this token, from any process that has the store.
@@ -40,26 +41,30 @@ pub fn resume_hook<T: Serialize + ?Sized>(token: impl Into<String>, payload: &T)
 #[must_use = "nothing is sent unless it is awaited: add `.await`"]
 pub struct ResumeHook {
     engine: Option<Client>,
-    pub(crate) token: String,
-    pub(crate) payload: Result<Payload>,
-    pub(crate) idempotency_key: Option<String>,
-    /// What tells it from another delivery under its key, if not the payload.
-    pub(crate) content: Option<[u8; 32]>,
-    pub(crate) hold_for: Option<Duration>,
+    payload: HookPayload,
     /// Whether the token is one that the engine has made.
     is_ours: bool,
 }
 
 impl ResumeHook {
     pub(crate) fn new<T: Serialize + ?Sized>(engine: Option<Client>, token: String, payload: &T) -> Self {
-        let payload = codec::encode("the payload", payload);
-        ResumeHook { engine, token, payload, idempotency_key: None, content: None, hold_for: None, is_ours: false }
+        let value = codec::encode("the payload", payload);
+        let payload = HookPayload { token, value, idempotency_key: None, content: None, hold_for: None };
+        ResumeHook { engine, payload, is_ours: false }
     }
 
     /// Sends to a token that the engine has made, which no user can name.
     #[cfg(feature = "http")]
     pub(crate) fn ours(mut self) -> Self {
         self.is_ours = true;
+        self
+    }
+
+    /// As a delivery under a key, whose content is what came with the request.
+    #[cfg(feature = "http")]
+    pub(crate) fn delivery(mut self, key: &str, content: [u8; 32]) -> Self {
+        self.payload.idempotency_key = Some(key.to_owned());
+        self.payload.content = Some(content);
         self
     }
 
@@ -72,13 +77,13 @@ impl ResumeHook {
     /// Another payload under the same key is [`Code::KeyReused`](crate::Code::KeyReused). The order of the keys of JSON objects
     /// does not count, that of the elements of arrays does, and so does that of a `HashSet`.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
+        self.payload.idempotency_key = Some(key.into());
         self
     }
 
     /// If no hook has the token, keeps the payload for one that is opened within this time.
     pub fn hold_for(mut self, time: Duration) -> Self {
-        self.hold_for = Some(time);
+        self.payload.hold_for = Some(time);
         self
     }
 }
@@ -90,13 +95,13 @@ impl IntoFuture for ResumeHook {
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             if !self.is_ours {
-                names::check_own(TOKEN, &self.token)?;
+                names::check_own(TOKEN, &self.payload.token)?;
             }
             let engine = match self.engine.take() {
                 Some(engine) => engine,
                 None => engine::ambient().await?,
             };
-            engine.inner().resume_hook(self).await
+            engine.inner().resume_hook(self.payload).await
         })
     }
 }
@@ -108,20 +113,4 @@ impl IntoFuture for ResumeHook {
 /// [`Code::HookNotFound`](crate::Code::HookNotFound), or if the store cannot be read.
 pub async fn get_hook(token: &str) -> Result<HookInfo> {
     engine::ambient().await?.get_hook(token).await
-}
-
-/// What is known of a hook: see [`get_hook`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct HookInfo {
-    /// Its token.
-    pub token: String,
-    /// The id of its run; nothing if payloads are held for a run that is not there.
-    pub run: Option<String>,
-    /// Whether payloads can be sent to it.
-    pub is_open: bool,
-    /// What the workflow gave it.
-    pub metadata: Option<serde_json::Value>,
-    /// The JSON Schema of its payloads, with the feature `schema`, if the build has it: see the macro `payload!`.
-    pub schema: Option<serde_json::Value>,
 }

@@ -8,10 +8,9 @@ use serde_json::Value;
 
 use crate::engine::Next;
 use crate::error::{Failure, Result};
+use crate::handles::run::Run;
 use crate::history::{StepOutcome, Steps};
-use crate::run::Run;
-use crate::store::Status;
-use crate::trace::span_id;
+use crate::model::{Status, span_id};
 
 /// How a run has ended: see [`Run::outcome`](crate::Run::outcome).
 #[derive(Clone, Debug)]

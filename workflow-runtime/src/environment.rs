@@ -146,7 +146,7 @@ impl Environment for System {
 }
 
 /// Random numbers from one seed of the environment: asking the system for each would cost more than a turn does.
-pub(super) struct Random(Mutex<ChaCha12Rng>);
+pub(crate) struct Random(Mutex<ChaCha12Rng>);
 
 impl Random {
     pub fn new(environment: &dyn Environment) -> Self {

@@ -8,25 +8,24 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
+use crate::definition::{Fallible, Workflow};
 use crate::durable::Durable;
 use crate::engine::{self, Client, Finished};
 use crate::error::{Code, Error, Failure, Result};
-use crate::events::Events;
+use crate::handles::events::Events;
+use crate::handles::outcome::{self, GetOutcome};
+use crate::handles::repair::Fork;
+use crate::handles::resume_run::Resume;
+use crate::handles::stream::Reader;
 use crate::history::StepOutcome;
-use crate::outcome::{self, GetOutcome};
-use crate::repair::Fork;
+use crate::model::{RunInfo, Status, Suspended};
 use crate::replay::{Completion, Kind, Operation};
-use crate::store::Status;
-use crate::stream::Reader;
-use crate::suspend::{Resume, Suspended};
-use crate::workflow::{Fallible, Workflow};
 
 /// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
 ///
@@ -65,32 +64,6 @@ pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workfl
 /// ```
 pub fn get_run<T, E>(id: impl Into<String>) -> Run<T, E> {
     Run::new(None, Arc::from(id.into()))
-}
-
-/// What is known of a run: see [`Run::info`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RunInfo {
-    /// Its id.
-    pub id: String,
-    /// The id of the run that started it as its child; that one may have been deleted since.
-    pub parent: Option<String>,
-    /// How often it has [continued as new](crate::Invocation::continue_as_new).
-    pub generation: u64,
-    /// The id of its workflow.
-    pub workflow: String,
-    /// Where it is in its life.
-    pub status: Status,
-    /// When it was started.
-    pub created_at: SystemTime,
-    /// When its first turn was taken.
-    pub started_at: Option<SystemTime>,
-    /// When it ended.
-    pub completed_at: Option<SystemTime>,
-    /// When it goes on at the latest, if it waits for a time.
-    pub wakes_at: Option<SystemTime>,
-    /// What it waits for, if that is neither a time nor a step: why it is stuck, or a build that has its workflow.
-    pub waits_for: Option<String>,
 }
 
 impl<T, E> Run<T, E> {
@@ -613,9 +586,4 @@ impl<T, E> fmt::Debug for Run<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// A stored time.
-pub(crate) fn time(milliseconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(milliseconds)
 }

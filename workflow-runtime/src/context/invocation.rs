@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 
 use crate::codec;
 use crate::context::ContinueAsNew;
+use crate::definition::{Fallible, Workflow, WorkflowFn, adopt, validated};
 use crate::durable::Durable;
 use crate::error::{Code, Error};
+use crate::handles::run::{self, Run, RunOf};
 use crate::limits::DEPTH_MAX;
-use crate::registry::{adopt, registry};
+use crate::registry::registry;
 use crate::replay::{ChildRequest, Kind, Operation};
-use crate::run::{self, Run, RunOf};
-use crate::start::validated;
-use crate::workflow::{Fallible, Workflow};
 
 /// What calling a `#[workflow]` function gives.
 ///
@@ -205,3 +204,29 @@ impl<W: Workflow> Durable for Invocation<W> {
         }
     }
 }
+
+macro_rules! workflow_fn {
+    ($($argument:ident)*) => {
+        impl<F, W, $($argument,)*> WorkflowFn<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> Invocation<W>,
+            W: Workflow,
+        {
+            type Workflow = W;
+        }
+    };
+}
+
+workflow_fn!();
+workflow_fn!(A);
+workflow_fn!(A B);
+workflow_fn!(A B C);
+workflow_fn!(A B C D);
+workflow_fn!(A B C D E);
+workflow_fn!(A B C D E G);
+workflow_fn!(A B C D E G H);
+workflow_fn!(A B C D E G H I);
+workflow_fn!(A B C D E G H I J);
+workflow_fn!(A B C D E G H I J K);
+workflow_fn!(A B C D E G H I J K L);
+workflow_fn!(A B C D E G H I J K L M);

@@ -11,10 +11,10 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt, TryFutureExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 
-use crate::codec::excerpt;
 use crate::engine::{self, Client};
 use crate::error::{Code, Error, Result};
 use crate::store::{ChunkRow, RunKey};
+use crate::text::excerpt;
 
 /// A chunk of a stream: see [`Run::stream`](crate::Run::stream).
 #[derive(Clone, Debug, PartialEq, Eq)]

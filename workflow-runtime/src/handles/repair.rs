@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::codec::{self, Payload};
 use crate::engine::{self, At, Client};
 use crate::error::Result;
-use crate::run::Run;
+use crate::handles::run::Run;
 
 /// A fork that is not made yet: see [`Run::fork`](crate::Run::fork).
 #[must_use = "nothing is forked unless it is awaited: add `.await`"]

@@ -10,17 +10,16 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
-use crate::catalog::AnyWorkflow;
 use crate::codec::{self, Payload};
-use crate::context::RequestContext;
+use crate::definition::{Fallible, Workflow, WorkflowDefinition, WorkflowFn, validated};
 use crate::durable::Durable;
-use crate::engine::{self, Asked, Client, IfExists};
-use crate::error::{Code, Result};
-use crate::output::{self, OutputChunk};
-use crate::registry::{self, WorkflowDefinition};
-use crate::run::{Run, RunOf};
-use crate::trace::TracingOptions;
-use crate::workflow::{Fallible, Workflow, WorkflowFn};
+use crate::engine::{self, Asked, Client};
+use crate::error::Result;
+use crate::handles::catalog::AnyWorkflow;
+use crate::handles::run::{Run, RunOf};
+use crate::model::{IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
+use crate::panics::caught;
+use crate::registry;
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` gives a [`Run`], and the run is durable.
 ///
@@ -323,7 +322,7 @@ impl<W: Workflow> Start<W> {
         F: Fn(OutputChunk) -> R + Send + Sync + 'static,
         R: Future<Output = Result<()>> + Send + 'static,
     {
-        self.ask(|asked| asked.output = Some(output::writer(take)))
+        self.ask(|asked| asked.output = Some(output_writer(take)))
     }
 
     /// Values that the workflow, its steps and its children can read: see [`RequestContext`].
@@ -336,23 +335,11 @@ impl Start<AnyWorkflow> {
     pub(crate) fn by_id(engine: Option<Client>, workflow: &str, args: serde_json::Value) -> Self {
         let definition = registry::registry().workflow(workflow);
         let args = definition.clone().and_then(|definition| {
-            let accepted = registry::caught("the type of the arguments", || (definition.accept)(definition, args));
+            let accepted = caught("the type of the arguments", || (definition.accept)(definition, args));
             accepted.and_then(|accepted| accepted)
         });
         Start::of(engine, definition, args)
     }
-}
-
-/// Asks the workflow's own check.
-pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<()> {
-    let checked = registry::caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
-    checked.map_err(|error| {
-        let id = W::DEFINITION.source.id;
-        error
-            .context(format!("the arguments of workflow `{id}` are not valid"))
-            .with_code(Code::InvalidArguments)
-            .into_fatal()
-    })
 }
 
 impl<W: Workflow> IntoFuture for Start<W> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Code, Error, Result};
-use crate::store::Status;
+use crate::model::Status;
 
 /// How long runs that have ended are kept, by how they ended: see [`Builder::retain`](crate::Builder::retain). What is not
 /// set is kept for ever.

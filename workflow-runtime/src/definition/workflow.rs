@@ -1,4 +1,4 @@
-//! What a `#[workflow]` function is to the type system, and how `start` recognises one.
+//! A workflow, as `#[workflow]` defines it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,9 +6,12 @@ use std::pin::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Failure};
-use crate::invocation::Invocation;
-use crate::registry::WorkflowDefinition;
+use super::described::{Described, accept};
+use super::outcome::{RunFuture, encode_outcome};
+use super::source::Source;
+use crate::codec::{self, Payload, Recode};
+use crate::error::{Code, Error, Failure};
+use crate::panics::caught;
 
 /// A workflow: the hidden type behind each `#[workflow]` function. It is implemented by the attribute alone.
 #[diagnostic::on_unimplemented(
@@ -102,28 +105,64 @@ pub trait WorkflowFn<P> {
     type Workflow: Workflow;
 }
 
-macro_rules! workflow_fn {
-    ($($argument:ident)*) => {
-        impl<F, W, $($argument,)*> WorkflowFn<($($argument,)*)> for F
-        where
-            F: Fn($($argument),*) -> Invocation<W>,
-            W: Workflow,
-        {
-            type Workflow = W;
-        }
-    };
+/// A workflow of this build.
+pub struct WorkflowDefinition {
+    pub(crate) source: Source,
+    pub(crate) was: &'static [&'static str],
+    pub(crate) body: fn(&Payload) -> Result<RunFuture, Error>,
+    pub(crate) recode_args: Recode,
+    /// What JSON from elsewhere comes to as arguments.
+    pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
+    pub(crate) described: Described,
+    /// Of the value of success.
+    pub(crate) recode_output: Recode,
+    /// What an encoded error becomes when a rollback fails as well.
+    pub(crate) rollback_failed: fn(&Payload, &Error) -> Option<Payload>,
 }
 
-workflow_fn!();
-workflow_fn!(A);
-workflow_fn!(A B);
-workflow_fn!(A B C);
-workflow_fn!(A B C D);
-workflow_fn!(A B C D E);
-workflow_fn!(A B C D E G);
-workflow_fn!(A B C D E G H);
-workflow_fn!(A B C D E G H I);
-workflow_fn!(A B C D E G H I J);
-workflow_fn!(A B C D E G H I J K);
-workflow_fn!(A B C D E G H I J K L);
-workflow_fn!(A B C D E G H I J K L M);
+impl WorkflowDefinition {
+    #[doc(hidden)]
+    pub const fn new<W: Workflow>(source: Source, was: &'static [&'static str]) -> Self {
+        WorkflowDefinition {
+            source,
+            was,
+            body: body::<W>,
+            recode_args: codec::recode::<W::Args>,
+            accept: accept::<W>,
+            described: Described::NOTHING,
+            recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
+            rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
+        }
+    }
+}
+
+impl WorkflowDefinition {
+    #[doc(hidden)]
+    pub const fn described(mut self, described: Described) -> Self {
+        self.described = described;
+        self
+    }
+}
+
+fn rollback_failed<E: Failure>(error: &Payload, rollback: &Error) -> Option<Payload> {
+    let error = codec::decode::<E>("the run's error", error).ok()?;
+    let error = caught("`Failure::rollback_failed`", || error.rollback_failed(rollback)).ok()?;
+    codec::encode("the run's error", &error).ok()
+}
+
+fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
+    let future = W::run(codec::decode::<W::Args>("the workflow's arguments", args)?);
+    Ok(Box::pin(async move { encode_outcome("the workflow's result", future.await) }))
+}
+
+/// Asks the workflow's own check.
+pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<(), Error> {
+    let checked = caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
+    checked.map_err(|error| {
+        let id = W::DEFINITION.source.id;
+        error
+            .context(format!("the arguments of workflow `{id}` are not valid"))
+            .with_code(Code::InvalidArguments)
+            .into_fatal()
+    })
+}

@@ -13,13 +13,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::codec::{self, Payload};
+use crate::definition::{AttemptResult, Encoded, Fallible, Policy, Step, StepDefinition};
 use crate::durable::Durable;
 use crate::engine;
 use crate::error::{Code, Error, Failure};
 use crate::limits;
-use crate::registry::{AttemptResult, Encoded, Policy, Step, StepDefinition, registry};
+use crate::registry::registry;
 use crate::replay::{Completion, Kind, Operation, Place, Rollback, StepRequest};
-use crate::workflow::Fallible;
 
 /// A call of a `#[step]` function.
 ///

@@ -1,0 +1,24 @@
+//! What the attributes define and register: workflows, steps, their policies and resources.
+
+mod described;
+mod outcome;
+mod policy;
+mod resources;
+mod source;
+mod step;
+mod workflow;
+
+#[cfg(feature = "schema")]
+pub use self::described::schema;
+pub use self::described::{Described, NoSchema, ResultSchemaOf, SchemaOf};
+pub(crate) use self::outcome::{AttemptFailure, AttemptResult, Encoded, RunFuture, adopt, adopted, attempt_result};
+pub use self::policy::Policy;
+pub use self::resources::{Requirement, Resources};
+#[cfg(feature = "schema")]
+pub use self::source::PayloadDefinition;
+pub use self::source::{Item, Source};
+#[cfg(feature = "postgres")]
+pub use self::step::Transactional;
+pub use self::step::{Execution, Step, StepDefinition};
+pub(crate) use self::workflow::validated;
+pub use self::workflow::{Fallible, Stored, Workflow, WorkflowDefinition, WorkflowFn};

@@ -1,0 +1,41 @@
+//! Where a definition is in the source, and what the attributes register.
+
+use super::step::StepDefinition;
+use super::workflow::WorkflowDefinition;
+
+/// Where a definition stands and what it looked like when it was compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The id: the module's path and the function's name, or the pinned one.
+    pub id: &'static str,
+    /// The file, as the compiler names it.
+    pub file: &'static str,
+    /// The line of the function's name.
+    pub line: u32,
+    /// SHA-256 over the tokens of signature and body, in hex.
+    pub fingerprint: &'static str,
+    /// Whether it was compiled as a part of a test.
+    pub test: bool,
+}
+
+/// What the attributes submit.
+pub enum Item {
+    /// A workflow.
+    Workflow(&'static WorkflowDefinition),
+    /// A step.
+    Step(&'static StepDefinition),
+    /// A type of payloads.
+    #[cfg(feature = "schema")]
+    Payload(PayloadDefinition),
+}
+
+inventory::collect!(Item);
+
+/// A type of payloads, and how it is described.
+#[cfg(feature = "schema")]
+pub struct PayloadDefinition {
+    /// The key of the type. Asking for it lets payloads be checked where they are sent.
+    pub key: fn() -> &'static str,
+    /// Its JSON Schema.
+    pub schema: fn() -> serde_json::Value,
+}

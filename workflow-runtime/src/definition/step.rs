@@ -1,0 +1,126 @@
+//! A step, as `#[step]` defines it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::OnceLock;
+
+use super::outcome::{AttemptFailure, AttemptResult, adopt, attempt_result};
+use super::policy::Policy;
+use super::resources::{Requirement, Resources};
+use super::source::Source;
+use super::workflow::{Fallible, Stored};
+use crate::codec::{self, Payload, Recode};
+use crate::error::Error;
+use crate::panics::caught;
+#[cfg(feature = "postgres")]
+use crate::store::Transaction;
+
+/// How an attempt runs.
+pub enum Execution<R> {
+    /// As a future on the runtime.
+    Async(Pin<Box<dyn Future<Output = R> + Send>>),
+    /// As a function on the blocking pool.
+    Blocking(Box<dyn FnOnce() -> R + Send>),
+    /// As a future on the runtime, in a transaction of the store, which it gives back.
+    #[cfg(feature = "postgres")]
+    Transaction(Transactional<R>),
+}
+
+/// An attempt that runs in a transaction.
+#[cfg(feature = "postgres")]
+pub type Transactional<R> =
+    Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
+
+/// A step: the hidden type behind each `#[step]` function. It is implemented by the attribute alone.
+pub trait Step: 'static {
+    /// The arguments, always as a tuple, without the resources.
+    type Args: Stored;
+    /// What the function returns: a `Result`.
+    type Output: Fallible;
+
+    /// The resources that the signature declares.
+    fn requires() -> Vec<Requirement>;
+
+    /// One attempt.
+    fn execute(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
+}
+
+/// A step of this build.
+pub struct StepDefinition {
+    pub(crate) source: Source,
+    /// The queue whose workers execute it, if it is not executed where its run is.
+    pub(crate) queue: Option<&'static str>,
+    /// Whether it runs in a transaction of the store.
+    #[cfg(feature = "postgres")]
+    pub(crate) transaction: bool,
+    pub(crate) policy: Policy,
+    pub(crate) requires: fn() -> Vec<Requirement>,
+    pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
+    /// Turns an error of the engine's into the step's own type.
+    pub(crate) adopt: fn(Error) -> AttemptFailure,
+    pub(crate) recode_args: Recode,
+    /// Whether a payload is its arguments.
+    pub(crate) check_args: fn(&Payload) -> Result<(), Error>,
+    /// The type of its arguments, for an error message.
+    pub(crate) args_name: fn() -> &'static str,
+    /// Whether another step has the id, looked up once.
+    pub(crate) unique: OnceLock<Result<(), Error>>,
+}
+
+impl StepDefinition {
+    #[doc(hidden)]
+    pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
+        StepDefinition {
+            source,
+            queue: None,
+            #[cfg(feature = "postgres")]
+            transaction: false,
+            policy,
+            requires: S::requires,
+            execute: execute::<S>,
+            adopt: adopt::<<S::Output as Fallible>::Err>,
+            recode_args: codec::recode::<S::Args>,
+            check_args: |args| {
+                let fits = || codec::decode::<S::Args>("the step's arguments", args).map(drop);
+                caught("the type of an argument", fits).and_then(|fits| fits)
+            },
+            args_name: std::any::type_name::<S::Args>,
+            unique: OnceLock::new(),
+        }
+    }
+}
+
+impl StepDefinition {
+    #[doc(hidden)]
+    pub const fn queue(mut self, queue: &'static str) -> Self {
+        self.queue = Some(queue);
+        self
+    }
+
+    #[doc(hidden)]
+    #[cfg(feature = "postgres")]
+    pub const fn transaction(mut self) -> Self {
+        self.transaction = true;
+        self
+    }
+}
+
+fn execute<S: Step>(
+    step: &'static str,
+    args: &Payload,
+    resources: &Resources,
+) -> Result<Execution<AttemptResult>, Error> {
+    let args = codec::decode::<S::Args>("the step's arguments", args)
+        .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
+    Ok(match S::execute(args, resources)? {
+        Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
+        Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
+        #[cfg(feature = "postgres")]
+        Execution::Transaction(attempt) => Execution::Transaction(Box::new(move |transaction| {
+            Box::pin(async move {
+                let (outcome, transaction) = attempt(transaction).await;
+                (attempt_result(step, outcome), transaction)
+            })
+        })),
+    })
+}

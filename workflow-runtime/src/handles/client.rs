@@ -1,0 +1,64 @@
+//! The methods of a [`Client`] that give handles.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::catalog::AnyWorkflow;
+use super::resume::ResumeHook;
+use super::run::Run;
+use super::runs::Runs;
+use super::start::{CreateRun, Start};
+use crate::definition::{Workflow, WorkflowFn};
+use crate::engine::Client;
+use crate::error::Result;
+use crate::model::HookInfo;
+use crate::names::{self, TOKEN};
+
+impl Client {
+    /// Starts a run: see [`start`](crate::start).
+    pub fn start<F, P>(&self, _workflow: F, args: <F::Workflow as Workflow>::Args) -> Start<F::Workflow>
+    where
+        F: WorkflowFn<P>,
+    {
+        Start::new(Some(self.clone()), args)
+    }
+
+    /// Starts a run of the workflow with this id: see [`start_by_id`](crate::start_by_id).
+    pub fn start_by_id(&self, workflow: &str, args: serde_json::Value) -> Start<AnyWorkflow> {
+        Start::by_id(Some(self.clone()), workflow, args)
+    }
+
+    /// Creates a run that is started later: see [`create_run`](crate::create_run).
+    pub fn create_run<F, P>(&self, _workflow: F) -> CreateRun<F::Workflow>
+    where
+        F: WorkflowFn<P>,
+    {
+        CreateRun::new(Some(self.clone()))
+    }
+
+    /// A handle on a run by its id: see [`get_run`](crate::get_run).
+    pub fn get_run<T, E>(&self, id: impl Into<String>) -> Run<T, E> {
+        Run::new(Some(self.clone()), Arc::from(id.into()))
+    }
+
+    /// Sends a payload to a hook: see [`resume_hook`](crate::resume_hook).
+    pub fn resume_hook<T: Serialize + ?Sized>(&self, token: impl Into<String>, payload: &T) -> ResumeHook {
+        ResumeHook::new(Some(self.clone()), token.into(), payload)
+    }
+
+    /// The runs that there are, to be filtered, listed and counted: see [`runs`](crate::runs()).
+    pub fn runs(&self) -> Runs {
+        Runs::new(Some(self.clone()))
+    }
+
+    /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).
+    ///
+    /// # Errors
+    ///
+    /// [`Code::HookNotFound`](crate::Code::HookNotFound), or if the store cannot be read.
+    pub async fn get_hook(&self, token: &str) -> Result<HookInfo> {
+        names::check_own(TOKEN, token)?;
+        self.inner().hook_info(token).await
+    }
+}

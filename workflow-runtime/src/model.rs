@@ -1,0 +1,24 @@
+//! Plain data that the engine is given and answers with.
+
+mod hook_info;
+mod if_exists;
+mod output;
+mod request;
+mod retention;
+mod run_info;
+mod status;
+mod suspended;
+mod trace;
+
+pub use self::hook_info::HookInfo;
+pub use self::if_exists::IfExists;
+pub use self::output::OutputChunk;
+pub(crate) use self::output::{OutputWriter, writer as output_writer};
+pub use self::request::RequestContext;
+pub use self::retention::Retention;
+pub use self::run_info::RunInfo;
+pub(crate) use self::run_info::time;
+pub use self::status::Status;
+pub use self::suspended::Suspended;
+pub use self::trace::TracingOptions;
+pub(crate) use self::trace::{Trace, span_id};

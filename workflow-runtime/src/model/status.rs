@@ -1,0 +1,62 @@
+//! The status of a run.
+
+/// Where a run is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Started, and no engine has taken its first turn yet.
+    Pending,
+    /// A step is being executed, or is to be.
+    Running,
+    /// It waits for a time or an answer.
+    Suspended,
+    /// It returned `Ok`.
+    Completed,
+    /// It returned `Err`.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It needs a person or a deploy; it never counts as failed, and goes on once what stopped it is mended.
+    Stuck,
+}
+
+impl Status {
+    pub(crate) const ALL: [Status; 7] = [
+        Status::Pending,
+        Status::Running,
+        Status::Suspended,
+        Status::Completed,
+        Status::Failed,
+        Status::Cancelled,
+        Status::Stuck,
+    ];
+
+    /// Whether nothing will change it any more.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Running => "running",
+            Status::Suspended => "suspended",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+            Status::Stuck => "stuck",
+        }
+    }
+
+    /// The status that [`as_str`](Status::as_str) gives this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Status::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
