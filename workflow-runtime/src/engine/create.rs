@@ -14,12 +14,14 @@ use super::{Inner, effects, letters, turn};
 use crate::codec::{Payload, excerpt};
 use crate::context::{RequestContext, check_attribute};
 use crate::error::{Code, Error, Result};
-use crate::limits::ATTRIBUTES_MAX;
+use crate::limits::{ATTRIBUTES_MAX, CLEANING};
 use crate::names;
 use crate::output::OutputWriter;
 use crate::registry::{WorkflowDefinition, hex, registry};
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{CreateAnswer, Effects, Failed, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow, Status};
+use crate::store::{
+    CreateAnswer, Effects, Failed, Fence, First, Letter, NewChunk, NewRun, Replace, RunKey, RunRow, Status,
+};
 use crate::trace::{Trace, TracingOptions};
 
 /// The epoch of a run that its engine has created.
@@ -39,6 +41,8 @@ struct New {
     carried: Carried,
     /// What is done ahead of its first turn.
     ahead: Option<Box<Effects>>,
+    /// The run that has failed under its id and goes.
+    replaced: Option<RunKey>,
 }
 
 impl New {
@@ -89,7 +93,8 @@ pub enum IfExists {
     /// As [`Reuse`](IfExists::Reuse) while that run has not ended; afterwards the start is an error.
     ReuseUnfinished,
     /// A run that has failed or was cancelled is [deleted](crate::Run::delete), and the start starts another one in its place,
-    /// with whatever arguments; otherwise as [`Reuse`](IfExists::Reuse).
+    /// with whatever arguments: both at once, so that there always is a run with the id; otherwise as
+    /// [`Reuse`](IfExists::Reuse).
     ReplaceFailed,
 }
 
@@ -190,36 +195,28 @@ impl Inner {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
-        let new = self.new_run(definition, args, id, asked)?;
+        let mut new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
         if new.is_named
-            && let Some(row) = self.row_in_the_way(&new.id, if_exists).await?
+            && let Some(row) = self.row(&new.id).await?
         {
-            return self.settle(Box::new(row), &new, if_exists).await;
+            let has_failed = matches!(row.status, Status::Failed | Status::Cancelled);
+            if if_exists != IfExists::ReplaceFailed || !has_failed {
+                return self.settle(Box::new(row), &new, if_exists).await;
+            }
+            new.replaced = Some(row.key);
         }
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
             CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
             CreateAnswer::Created(key) => {
+                if new.replaced.is_some() {
+                    self.has_deleted(&new.id);
+                }
                 output.keep(key);
                 Ok(new.id)
             }
             CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
-        }
-    }
-
-    /// The run that has the id already.
-    async fn row_in_the_way(&self, id: &Arc<str>, if_exists: IfExists) -> Result<Option<RunRow>> {
-        let row = self.row(id).await?;
-        let failed = |row: &RunRow| matches!(row.status, Status::Failed | Status::Cancelled);
-        if if_exists != IfExists::ReplaceFailed || !row.as_ref().is_some_and(failed) {
-            return Ok(row);
-        }
-        match self.delete(id).await {
-            Ok(()) => Ok(None),
-            // Somebody else has replaced it.
-            Err(error) if matches!(error.code(), Code::RunNotFound | Code::NotEnded) => self.row(id).await,
-            Err(error) => Err(error),
         }
     }
 
@@ -272,6 +269,7 @@ impl Inner {
             token,
             carried: asked.carried(trace),
             ahead: asked.effects(created_at)?,
+            replaced: None,
         })
     }
 
@@ -440,7 +438,11 @@ impl Inner {
             chunks,
             first,
         };
-        self.batcher.send_when_room(run).await.map_err(|Failed { error, in_doubt, .. }| {
+        let sent = match new.replaced {
+            Some(failed) => self.batcher.send_when_room(Replace { run: failed, most: CLEANING, new: run }).await,
+            None => self.batcher.send_when_room(run).await,
+        };
+        sent.map_err(|Failed { error, in_doubt, .. }| {
             let error = error.run(&new.id);
             if in_doubt {
                 error

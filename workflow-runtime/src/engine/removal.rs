@@ -33,10 +33,7 @@ impl Inner {
         let delete = Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
         match self.batcher.send(delete).await.map_err(|failed| not_deleted(failed).run(id))? {
             DeleteAnswer::Committed => {
-                self.waiters.wake(id, Done::Left(None));
-                // Somebody may have been told, here or elsewhere; and it may have left something.
-                self.news.posted();
-                self.cleaning.0.notify_one();
+                self.has_deleted(id);
                 Ok(())
             }
             DeleteAnswer::Unended => Err(Error::coded(
@@ -49,6 +46,14 @@ impl Inner {
             .help("cancel it before, with `run.cancel(\"why\").await`")),
             DeleteAnswer::Unknown => Err(not_found(id)),
         }
+    }
+
+    /// A run with this id is gone.
+    pub(super) fn has_deleted(&self, id: &Arc<str>) {
+        self.waiters.wake(id, Done::Left(None));
+        // Somebody may have been told, here or elsewhere; and it may have left something.
+        self.news.posted();
+        self.cleaning.0.notify_one();
     }
 
     /// As the last row of the journal of a run that has none.
