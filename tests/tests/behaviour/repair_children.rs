@@ -158,6 +158,16 @@ async fn until_hook(engine: &Client, token: &str) {
     .await;
 }
 
+/// Answers a hook that is opened soon.
+async fn answer(engine: &Client, token: &str, text: &str) {
+    soon(async {
+        while engine.resume_hook(token, &text).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// A run of [`top`] that has failed, mended.
 async fn failed_top(engine: &Engine, lab: &Lab) -> Run<Vec<String>> {
     let run = engine.start(top, ()).id("top").await.unwrap();
@@ -234,8 +244,7 @@ on_each_store! {
         mend(&lab, "broken");
         run.retry().await.unwrap();
         for token in ["b", "c"] {
-            until_hook(&engine, token).await;
-            engine.resume_hook(token, &format!("late {token}")).await.unwrap();
+            answer(&engine, token, &format!("late {token}")).await;
         }
         assert_eq!(
             soon(&run).await.unwrap(),
@@ -272,11 +281,9 @@ on_each_store! {
             engine.get_run::<String, Error>(child).retry().await.unwrap();
         }
         // One has its hook again, and one may have ended.
-        until_hook(&engine, "b").await;
-        engine.resume_hook("b", &"late b").await.unwrap();
+        answer(&engine, "b", "late b").await;
         run.retry().await.unwrap();
-        until_hook(&engine, "c").await;
-        engine.resume_hook("c", &"late c").await.unwrap();
+        answer(&engine, "c", "late c").await;
         assert_eq!(
             soon(&run).await.unwrap(),
             ["early a 1, broken 2", "early b 1, late b 1", "early c 1, late c 1"]
@@ -382,6 +389,37 @@ on_each_store! {
         faulty.plan(|_| None);
         run.retry().await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), all(&DONE));
+    }
+
+    async fn a_cancel_that_came_too_late_does_not_cancel_the_run_that_is_retried(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = place.builder(&lab).store(Arc::new(faulty.clone())).open().await.unwrap();
+        let client = place.builder(&lab).connect().await.unwrap();
+        let ends = |write: &Write| {
+            let Write::Turn(turn) = write else { return false };
+            turn.change.as_ref().is_some_and(|change| change.status == Status::Failed)
+        };
+        let (canceller, at) = (client.get_run::<Vec<String>, Error>("r"), place.clone());
+        faulty.before(move |group| {
+            let (canceller, at) = (canceller.clone(), at.clone());
+            let cancel = async move {
+                tokio::spawn(async move { canceller.cancel("too late").await });
+                soon(async {
+                    while at.inbox("r").await == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+            };
+            group.iter().any(ends).then(|| cancel.boxed() as BoxFuture<'static, ()>)
+        });
+        let run = engine.start(bottom, ()).id("r").await.unwrap();
+        assert!(soon(&run).await.is_err());
+        assert_eq!(state_of(&run).await, (Status::Failed, 0));
+        mend(&lab, "broken");
+        run.retry().await.unwrap();
+        assert_eq!(soon(&run).await.unwrap()[2], "broken 2");
     }
 
     async fn a_child_that_is_retried_at_the_same_time_is_retried_once(place: Place) {

@@ -97,6 +97,7 @@ every {
         a_run_that_has_ended_goes_on_as_a_new_generation,
         what_has_not_failed_is_not_reopened,
         runs_below_a_run_go_on_with_it_or_none_does,
+        letters_that_came_too_late_are_not_the_next_generations,
         a_run_begins_with_the_journal_of_another,
         one_stuck_run_is_made_due;
     turns:

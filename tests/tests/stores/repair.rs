@@ -54,6 +54,19 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
     }
 }
 
+pub async fn letters_that_came_too_late_are_not_the_next_generations(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.post("r", letter("unread")).await;
+    let unread = vec![fx.inbox(key).await[0].sequence];
+    let end = RowChange { completed_at: Some(700), ..change(Status::Failed, None) };
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), unread, ..turn(key) }).await;
+    fx.post("r", letter("cancel")).await;
+    assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Committed);
+    let letters: Vec<_> = fx.inbox(key).await.iter().map(|row| (row.unread, row.generation)).collect();
+    assert_eq!(letters, [(true, 1), (true, 0), (false, 1), (false, 1)]);
+}
+
 pub async fn what_has_not_failed_is_not_reopened(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(reopen(77, 0, vec![], "k")).await, ReopenAnswer::Unknown);

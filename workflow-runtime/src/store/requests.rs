@@ -159,7 +159,8 @@ pub struct Noticed {
 /// one of the others has not ended so, or is gone.
 ///
 /// Each is nobody's, `running` and due at once. The journals of the generations before stay. Letters that are unread are the
-/// next one's, whose operations have the same numbers.
+/// next one's, whose operations have the same numbers; those that came too late for the one that has ended are unread from
+/// then on, and stay that one's.
 #[derive(Clone, Debug)]
 pub struct Reopen {
     /// The run.

@@ -526,10 +526,10 @@ impl State {
 
     fn go_on(&mut self, next: &NextGeneration) {
         self.edit(next.run, |run, letters| {
-            // Its operations keep their numbers.
-            let unread = |letter: &&mut InboxRow| letter.unread && letter.generation == next.generation;
-            for letter in run.inbox.values_mut().filter(unread) {
-                letter.generation = next.generation + 1;
+            // Its operations keep their numbers. What came too late for the generation that has ended stays that one's.
+            for letter in run.inbox.values_mut() {
+                let is_taken_over = std::mem::replace(&mut letter.unread, true) && letter.generation == next.generation;
+                letter.generation += u64::from(is_taken_over);
             }
             run.row.generation += 1;
             run.row.status = Status::Running;

@@ -95,10 +95,11 @@ UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wak
     recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = ANY ($1)";
 
-/// Their operations keep their numbers.
-const KEEP_UNREAD: &str = "
-UPDATE @inbox AS inbox SET generation = inbox.generation + 1 FROM unnest($1, $2) AS t (run, generation)
-WHERE inbox.run = t.run AND inbox.generation = t.generation AND unread";
+/// As in SQLite.
+const LEAVE_LETTERS: &str = "
+UPDATE @inbox AS inbox SET unread = true, holder = 0,
+    generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
+FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
 
 const BEGIN: &str = "
 UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, wake_at = 0
@@ -384,7 +385,7 @@ pub(super) async fn reopen(
     }
     let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
     session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
-    session.query(KEEP_UNREAD, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
+    session.query(LEAVE_LETTERS, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
     for NextGeneration { run, generation, rows, letters } in all() {
         append(session, *run, generation + 1, rows).await?;
         for letter in letters {

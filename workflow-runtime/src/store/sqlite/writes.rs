@@ -57,6 +57,12 @@ UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake
     recoveries = 0, recovered_at = NULL
 WHERE key = ?1";
 
+/// Its operations keep their numbers, and so letters that were unread are the next generation's. What came too late for the one
+/// that has ended, such as a cancel, is not.
+const LEAVE_LETTERS: &str = "
+UPDATE inbox SET generation = CASE WHEN unread = 1 AND generation = ?2 THEN generation + 1 ELSE generation END, unread = 1
+WHERE run = ?1";
+
 const CAN_GO_ON: &str = "SELECT 1 FROM runs WHERE key = ?1 AND generation = ?2 AND status IN ('failed', 'cancelled')";
 
 /// The first turn of a run is its engine's only if that is the one which executes.
@@ -210,12 +216,7 @@ impl<'c> Group<'c> {
     fn go_on(&mut self, next: &NextGeneration) -> Result<()> {
         let NextGeneration { run, generation, rows, letters } = next;
         self.connection.prepare_cached(REOPEN)?.execute((run,))?;
-        // Its operations keep their numbers.
-        self.connection
-            .prepare_cached(
-                "UPDATE inbox SET generation = generation + 1 WHERE run = ?1 AND generation = ?2 AND unread = 1",
-            )?
-            .execute((run, generation.cast_signed()))?;
+        self.connection.prepare_cached(LEAVE_LETTERS)?.execute((run, generation.cast_signed()))?;
         self.heads.forget(*run);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
         for row in rows {
