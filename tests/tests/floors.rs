@@ -258,7 +258,8 @@ impl Crate {
         for module in imports.keys() {
             let (mut seen, mut next) = (BTreeSet::new(), vec![*module]);
             while let Some(at) = next.pop() {
-                let known = imports[at].iter().filter_map(|import| imports.get_key_value(import)).map(|(name, _)| *name);
+                let known =
+                    imports[at].iter().filter_map(|import| imports.get_key_value(import)).map(|(name, _)| *name);
                 next.extend(known.filter(|import| !import.is_empty() && seen.insert(*import)).collect::<Vec<_>>());
             }
             reached.insert(module, seen);

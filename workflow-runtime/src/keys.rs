@@ -7,7 +7,7 @@
 //! | idempotency key of an operation | `RUN/GENERATION/UNWINDINGS/OPERATION` | `order-1/0/0/5` |
 //! | idempotency key of a step that a step calls | key of the caller`/STEP/NUMBER` | `order-1/0/0/5/shop::pay::authorise/0` |
 //! | .. in a task that a step spawns | key of the step`//NUMBER`, then as above | `order-1/0/0/5//0/shop::pay::authorise/0` |
-//! | key of an execution, for spans and the ids of children | `RUN/GENERATION/OPERATION` | `order-1/2/5` |
+//! | key of an execution, for spans and the ids of children | `RUN/GENERATION/OPERATION`, of the generation that has begun it | `order-1/2/5` |
 //! | id of a child run, or of the run of a step of a queue | the first 16 bytes of SHA-256 of the parent's seed (SHA-256 of the text in its first event) and the key of the execution, as a UUID of version 8 | `c94829dc-9975-8a4f-b5ad-aa2add85691b` |
 //! | token of a suspension | `suspended/RUN/LABEL`, the label as it is | `suspended/order-1/approval` |
 //! | token of a webhook | `webhook/` and SHA-256 of what its path has, in hex | `webhook/9f86d0..` |
@@ -70,7 +70,7 @@ pub(crate) fn nested(callee: Option<&str>, number: u32) -> String {
     format!("/{}/{number}", escaped(callee.unwrap_or_default()))
 }
 
-/// The key of an execution of an operation: another one after a retry.
+/// The key of an execution of an operation: another one after a retry, but for a child that goes on, which keeps its id.
 pub(crate) fn execution(run: &str, generation: u64, op: u64) -> String {
     format!("{}/{generation}/{op}", escaped(run))
 }

@@ -42,6 +42,10 @@ pub(crate) const UNSTARTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const OUTSTANDING_MAX: usize = 100_000;
 /// Branches of one run (its `spawn`s) that may be alive at the same time.
 pub(crate) const BRANCHES_MAX: usize = 10_000;
+/// Runs that a retry lets go on in one write: the run and what has failed below it.
+pub(crate) const RETRY_RUNS_MAX: usize = 1_000;
+/// How often a retry looks at the children of a run that others retry or delete meanwhile.
+pub(crate) const RETRY_LOOKS_MAX: usize = 16;
 /// Children of children: runs of which each waits for the next one.
 pub(crate) const DEPTH_MAX: u32 = 10_000;
 /// Polls of a run's branches after one event; more means that two branches wake one another forever.

@@ -38,8 +38,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Ended, Expired, Portion};
 pub use self::requests::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, Noticed, Post, Release, Reopen, ReturnNotice,
-    Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Post, Release, Reopen,
+    Replace, ReturnNotice, Unstick, UnstickRun,
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
+use std::sync::Arc;
 
 use futures::future::join_all;
+use workflow_runtime::store::Write;
 use workflow_runtime::{Code, Error, IfExists, Result, Status, hook, set_state, state, step, workflow};
 
-use crate::support::{Lab, soon};
+use crate::support::{Faulty, Lab, When, soon};
 
 #[step]
 async fn noted(#[resource] lab: &Lab, what: String) -> Result<usize> {
@@ -247,5 +249,25 @@ on_each_store! {
         assert_eq!(start("third").await.unwrap_err().code(), Code::RunExists);
         let starts = join_all((0..6).map(|_| engine.start(fails_once, "at once".into()).id("s").into_future())).await;
         assert!(starts.iter().all(|start| start.is_ok()), "{starts:?}");
+    }
+
+    async fn a_failed_run_stays_until_another_one_has_its_place(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let engine = place.builder(&lab).store(Arc::new(faulty.clone())).open().await.unwrap();
+        let start = |what: &str| engine.start(fails_once, what.to_owned()).id("r").if_exists(IfExists::ReplaceFailed);
+        let failed = start("first").await.unwrap();
+        assert!(soon(&failed).await.is_err());
+        let creates = |group: &[Write]| {
+            group.iter().any(|write| matches!(write, Write::Create(_) | Write::Replace(_)))
+        };
+        faulty.plan(move |group| creates(group).then_some(When::Refused));
+        start("second").await.unwrap_err();
+        assert_eq!(failed.status().await.unwrap(), Status::Failed);
+        assert!(soon(&failed).await.is_err(), "it can still be read");
+        let mut doubts = [When::CommittedButInDoubt].into_iter();
+        faulty.plan(move |group| creates(group).then(|| doubts.next()).flatten());
+        assert_eq!(soon(start("second").await.unwrap()).await.unwrap(), 2);
+        assert_eq!(lab.count("second"), 1, "{:?}", lab.notes());
     }
 }

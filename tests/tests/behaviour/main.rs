@@ -38,6 +38,7 @@ mod recursion;
 mod reference;
 mod removal;
 mod repair;
+mod repair_children;
 mod resources;
 mod rollback;
 mod rollback_closures;

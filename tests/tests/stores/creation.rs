@@ -1,7 +1,8 @@
-//! `Write::Create`.
+//! `Write::Create` and `Write::Replace`.
 
 use workflow_runtime::store::{
-    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, RowChange, RunRow, Status,
+    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, Replace, RowChange, RunKey,
+    RunRow, Status, Turn, TurnAnswer,
 };
 
 use crate::fixture::*;
@@ -196,4 +197,76 @@ pub async fn two_begins_of_a_group_are_one(fx: Fixture) {
     assert_eq!(outcomes[0], CreateAnswer::Created(key));
     assert!(matches!(&outcomes[1], CreateAnswer::Exists(row) if row.key == key));
     assert_eq!(fx.letters(key).await, ["begin"]);
+}
+
+/// A run that has ended, by this one's second turn.
+async fn ended(fx: &Fixture, id: &str, status: Status) -> RunKey {
+    let key = fx.create(new_run(id, taken_by(ADA))).await;
+    let end = RowChange { completed_at: Some(700), ..change(status, None) };
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await, TurnAnswer::Committed);
+    key
+}
+
+fn replace(run: RunKey, id: &str, first: First) -> Replace {
+    let attributes = vec![("kind".into(), Some("new".into()))];
+    let effects = Some(Box::new(Effects { attributes, ..Effects::default() }));
+    Replace { run, most: ALL, new: NewRun { token: 77, created_at: 900, effects, ..new_run(id, first) } }
+}
+
+pub async fn a_run_takes_the_place_of_one_that_has_failed(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (id, status, first) in [
+        ("a", Status::Failed, taken_by(ADA)),
+        ("b", Status::Cancelled, First::Letter(letter("begin"))),
+        ("c", Status::Failed, First::Later),
+        ("d", Status::Failed, First::Journal { rows: vec![row(0, 7)], letters: vec![keyed("forked", "k")] }),
+    ] {
+        let there = ended(&fx, id, status).await;
+        let replace = replace(there, id, first);
+        let beside = new_run(&format!("beside {id}"), taken_by(ADA));
+        let (replaced, beside) = fx.commit_both(replace.clone(), beside).await;
+        let (CreateAnswer::Created(key), CreateAnswer::Created(_)) = (replaced, beside) else {
+            panic!("{id} is not replaced")
+        };
+        let run = fx.run(id).await;
+        assert_eq!((run.key, run.generation, run.created_at), (key, 0, 900), "{id}");
+        assert_ne!(key, there, "{id}");
+        assert_eq!(fx.journal(there).await, [], "{id}: nothing is left of the one before");
+        assert_eq!(fx.store.attributes(id).await.unwrap(), [("kind".into(), "new".into())], "{id}");
+        assert_eq!(fx.commit(replace).await, CreateAnswer::Created(key), "{id}: sent again");
+        assert_eq!(fx.run(id).await, run, "{id}");
+    }
+    // Each goes on as any other.
+    let claimed: Vec<_> = fx.claim(ADA, 9_000).await.into_iter().map(|run| run.id).collect();
+    assert_eq!(claimed, ["b".into(), "d".into()]);
+}
+
+pub async fn what_has_not_failed_is_not_replaced(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    let other = ended(&fx, "other", Status::Failed).await;
+    let before = (fx.run("r").await, fx.run("other").await);
+    let exists = |answer: CreateAnswer| matches!(answer, CreateAnswer::Exists(row) if row.key == key);
+    assert!(exists(fx.commit(replace(key, "r", taken_by(ADA))).await), "it goes on");
+    assert!(exists(fx.commit(replace(other, "r", taken_by(ADA))).await), "it has another id");
+    assert!(exists(fx.commit(replace(77, "r", taken_by(ADA))).await), "it was replaced by others");
+    assert_eq!((fx.run("r").await, fx.run("other").await), before);
+    let end = RowChange { completed_at: Some(700), ..change(Status::Completed, None) };
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
+    assert!(exists(fx.commit(replace(key, "r", First::Letter(letter("begin")))).await), "it has completed");
+    fx.commit(delete(key)).await;
+    assert!(matches!(fx.commit(replace(key, "r", taken_by(ADA))).await, CreateAnswer::Created(_)), "it is gone");
+}
+
+pub async fn a_run_that_cannot_be_created_replaces_none(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = ended(&fx, "r", Status::Failed).await;
+    let before = fx.run("r").await;
+    let gap = First::Turn { owner: ADA, row: row(1, 1), change: change(Status::Suspended, None) };
+    for first in [taken_by(BOB), gap, First::Begin(letter("begin"))] {
+        let answer = fx.commit(replace(key, "r", first.clone())).await;
+        assert!(!matches!(answer, CreateAnswer::Created(_)), "{first:?}: {answer:?}");
+        assert_eq!(fx.run("r").await, before, "{first:?}");
+        assert_eq!(fx.journal(key).await.len(), 2, "{first:?}");
+    }
 }

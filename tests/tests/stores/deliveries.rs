@@ -2,8 +2,8 @@
 
 use workflow_runtime::store::{
     Answer, Asked, Clean, CleanAnswer, Close, Dedupe, DeleteAnswer, Deliver, DeliverAnswer, DeliveryRow, Effects,
-    First, Keep, Letter, NewRun, Open, Portion, PostAnswer, Reopen, ReopenAnswer, RowChange, RunKey, Status,
-    TokenLabel, TokenState, Turn, TurnAnswer, Write,
+    First, Keep, Letter, NewRun, NextGeneration, Open, Portion, PostAnswer, Reopen, ReopenAnswer, RowChange, RunKey,
+    Status, TokenLabel, TokenState, Turn, TurnAnswer, Write,
 };
 
 use crate::fixture::*;
@@ -114,7 +114,8 @@ pub async fn a_run_that_goes_on_again_knows_what_it_got(fx: Fixture) {
     assert_eq!(send(&fx, &at("t", "k", "x", 1_000)).await, DeliverAnswer::Committed);
     end(&fx, key, Status::Failed, 2_000).await;
     let letters = vec![keyed("again", "reopened")];
-    let reopen = Reopen { run: "r".into(), generation: 0, rows: vec![row(0, 9)], letters };
+    let run = NextGeneration { run: key, generation: 0, rows: vec![row(0, 9)], letters };
+    let reopen = Reopen { run, below: Vec::new() };
     assert_eq!(fx.commit(reopen).await, ReopenAnswer::Committed);
     let long = 2_000 + 10 * KEPT;
     fx.commit(clean(long, 0, 100)).await;

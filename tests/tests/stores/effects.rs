@@ -83,6 +83,35 @@ pub async fn a_turn_that_is_sent_again_starts_its_children_once(fx: Fixture) {
     assert!(letters(&fx, key).await.is_empty(), "it is not refused");
 }
 
+pub async fn a_child_that_is_there_already_is_waited_for(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let again = |op: Option<u64>| {
+        let mut child = child("c", op);
+        child.new.token += 1;
+        Effects { children: vec![child], ..Effects::default() }
+    };
+    let parent = doing(&fx, "p", Effects { children: vec![child("c", None)], ..Effects::default() }).await;
+    let there = fx.run("c").await;
+    let next = |index: u64, op: Option<u64>| Turn {
+        row: Some(row(index, 2 + u128::from(index))),
+        effects: effects(again(op)),
+        ..turn(parent)
+    };
+    assert_eq!(fx.turn(next(2, Some(7))).await, TurnAnswer::Committed);
+    assert_eq!(fx.run("c").await, there);
+    assert!(letters(&fx, parent).await.is_empty(), "it waits, and is not refused");
+    let claimed = fx.claim(ADA, 1_000).await;
+    assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, TurnAnswer::CommittedAndNotified);
+    assert_eq!(letters(&fx, parent).await, [ended(7)]);
+    assert_eq!(fx.turn(next(3, Some(8))).await, TurnAnswer::Committed);
+    assert_eq!(fx.turn(next(4, None)).await, TurnAnswer::Committed);
+    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)], "one that has ended tells so at once");
+    assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
+    // The child of another run is another run.
+    let other = doing(&fx, "other", again(Some(9))).await;
+    assert_eq!(letters(&fx, other).await, [("there is one".to_owned(), None)]);
+}
+
 pub async fn a_child_whose_id_another_run_has_is_refused_by_a_letter(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;

@@ -89,10 +89,15 @@ every {
         what_is_not_there_or_was_started_does_not_begin,
         two_begins_of_a_group_are_one,
         only_the_engine_that_executes_creates_runs_of_its_own,
-        values_come_back_as_they_were;
+        values_come_back_as_they_were,
+        a_run_takes_the_place_of_one_that_has_failed,
+        what_has_not_failed_is_not_replaced,
+        a_run_that_cannot_be_created_replaces_none;
     repair:
         a_run_that_has_ended_goes_on_as_a_new_generation,
         what_has_not_failed_is_not_reopened,
+        runs_below_a_run_go_on_with_it_or_none_does,
+        letters_that_came_too_late_are_not_the_next_generations,
         a_run_begins_with_the_journal_of_another,
         one_stuck_run_is_made_due;
     turns:
@@ -185,6 +190,7 @@ every {
         a_child_that_nobody_waits_for_tells_nobody,
         a_turn_that_is_sent_again_starts_its_children_once,
         a_child_whose_id_another_run_has_is_refused_by_a_letter,
+        a_child_that_is_there_already_is_waited_for,
         who_watches_a_run_is_told_of_its_end_before_and_after_it,
         messages_reach_runs_that_have_not_ended,
         state_and_attributes_are_those_of_the_last_turn,

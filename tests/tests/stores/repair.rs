@@ -1,23 +1,27 @@
 //! Runs that go on from the journals of others, or from their own.
 
 use workflow_runtime::store::{
-    CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, Reopen, ReopenAnswer, RowChange, Status, Turn,
-    TurnAnswer, UnstickRun, UnstickRunAnswer,
+    CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, NextGeneration, Reopen, ReopenAnswer, RowChange,
+    RunKey, Status, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer,
 };
 
 use crate::fixture::*;
 
-fn reopen(generation: u64, rows: Vec<JournalRow>, key: &str) -> Reopen {
-    Reopen {
-        run: "r".into(),
+fn next(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> NextGeneration {
+    NextGeneration {
+        run,
         generation,
         rows,
         letters: vec![keyed("reopened", key), keyed("again", &format!("{key} again"))],
     }
 }
 
-async fn failed(fx: &Fixture, status: Status) -> i64 {
-    let key = fx.create(new_run("r", taken_by(ADA))).await;
+fn reopen(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> Reopen {
+    Reopen { run: next(run, generation, rows, key), below: Vec::new() }
+}
+
+async fn failed(fx: &Fixture, id: &str, status: Status) -> RunKey {
+    let key = fx.create(new_run(id, taken_by(ADA))).await;
     let end = RowChange { completed_at: Some(700), ..change(status, None) };
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await, TurnAnswer::Committed);
     key
@@ -26,16 +30,20 @@ async fn failed(fx: &Fixture, status: Status) -> i64 {
 pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     {
-        let key = failed(&fx, Status::Failed).await;
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed);
+        let key = failed(&fx, "r", Status::Failed).await;
+        assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed);
         let run = fx.run("r").await;
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)));
         assert_eq!((run.fence.owner, run.completed_at, run.recoveries), (0, None, 0));
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, 7), row(1, 8)]);
         assert_eq!(fx.store.journal(key, 0, 0, 9).await.unwrap(), [row(0, 1), row(1, 2)], "what was stays");
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed, "sent again");
-        assert_eq!(fx.commit(reopen(0, vec![row(0, 9)], "l")).await, ReopenAnswer::Fenced, "and once only");
+        assert_eq!(
+            fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await,
+            ReopenAnswer::Committed,
+            "sent again"
+        );
+        assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 9)], "l")).await, ReopenAnswer::Fenced, "and once only");
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
         let claimed = fx.claim(ADA, 9_000).await;
         let fence = claimed[0].fence;
@@ -46,17 +54,73 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
     }
 }
 
+pub async fn letters_that_came_too_late_are_not_the_next_generations(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.post("r", letter("unread")).await;
+    let unread = vec![fx.inbox(key).await[0].sequence];
+    let end = RowChange { completed_at: Some(700), ..change(Status::Failed, None) };
+    fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), unread, ..turn(key) }).await;
+    fx.post("r", letter("cancel")).await;
+    assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Committed);
+    let letters: Vec<_> = fx.inbox(key).await.iter().map(|row| (row.unread, row.generation)).collect();
+    assert_eq!(letters, [(true, 1), (true, 0), (false, 1), (false, 1)]);
+}
+
 pub async fn what_has_not_failed_is_not_reopened(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.commit(reopen(0, vec![], "k")).await, ReopenAnswer::Unknown);
+    assert_eq!(fx.commit(reopen(77, 0, vec![], "k")).await, ReopenAnswer::Unknown);
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
+    assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
     let end = RowChange { completed_at: Some(700), ..change(Status::Completed, None) };
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
     let there = fx.run("r").await;
-    assert_eq!(fx.commit(reopen(0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
+    assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
     assert_eq!((fx.run("r").await, fx.letters(key).await.len()), (there, 0));
     assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), []);
+}
+
+pub async fn runs_below_a_run_go_on_with_it_or_none_does(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let top = failed(&fx, "top", Status::Failed).await;
+    let middle = failed(&fx, "middle", Status::Failed).await;
+    let bottom = failed(&fx, "bottom", Status::Cancelled).await;
+    let completed = failed(&fx, "completed", Status::Completed).await;
+    let below = |run: RunKey, generation: u64| next(run, generation, vec![row(0, 7)], &format!("below {run}"));
+    let tree = |below: Vec<NextGeneration>| Reopen { run: next(top, 0, vec![row(0, 8)], "top"), below };
+    let before = [fx.run("top").await, fx.run("middle").await, fx.run("bottom").await, fx.run("completed").await];
+    for other in [below(completed, 0), below(bottom, 1), below(77, 0)] {
+        let refused = tree(vec![below(middle, 0), other]);
+        assert_eq!(fx.commit(refused).await, ReopenAnswer::Changed);
+        let now = [fx.run("top").await, fx.run("middle").await, fx.run("bottom").await, fx.run("completed").await];
+        assert_eq!(now, before, "nothing has changed");
+    }
+    let fenced = Reopen { run: next(top, 1, vec![], "later"), below: vec![below(middle, 0)] };
+    assert_eq!(fx.commit(fenced).await, ReopenAnswer::Fenced);
+    assert_eq!(fx.run("middle").await, before[1]);
+    let all = tree(vec![below(bottom, 0), below(middle, 0)]);
+    let (reopened, created) = fx.commit_both(all.clone(), new_run("beside", taken_by(ADA))).await;
+    assert!(matches!((reopened, created), (ReopenAnswer::Committed, CreateAnswer::Created(_))));
+    assert_eq!(fx.commit(all).await, ReopenAnswer::Committed, "sent again");
+    for (id, key, first) in [("top", top, 8), ("middle", middle, 7), ("bottom", bottom, 7)] {
+        let run = fx.run(id).await;
+        assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)), "{id}");
+        assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, first)], "{id}");
+        assert_eq!(fx.letters(key).await, ["reopened", "again"], "{id}");
+    }
+    // Nobody who has executed one of them before writes any more.
+    let stale = |run: RunKey, generation: u64| Turn { row: Some(row(1, 3)), generation, ..turn(run) };
+    for run in [top, middle, bottom] {
+        assert_eq!(fx.turn(stale(run, 0)).await, TurnAnswer::Fenced);
+        assert_eq!(fx.turn(stale(run, 1)).await, TurnAnswer::Fenced);
+    }
+    let claimed = fx.claim(ADA, 9_000).await;
+    assert_eq!(claimed.len(), 3);
+    for run in claimed {
+        assert_eq!(fx.turn(stale(run.key, 1)).await, TurnAnswer::Fenced, "{}", run.id);
+        let next = Turn { fence: run.fence, ..stale(run.key, 1) };
+        assert_eq!(fx.turn(next).await, TurnAnswer::Committed, "{}", run.id);
+    }
 }
 
 pub async fn a_run_begins_with_the_journal_of_another(fx: Fixture) {

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::live::{InboxRead, Live, Seat, run_span};
 use super::output::Output;
 use super::queries::not_found;
+use super::removal::CLEANING;
 use super::{Inner, effects, letters, turn};
 use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
@@ -19,7 +20,7 @@ use crate::model::{IfExists, OutputWriter, RequestContext, Status, Trace, Tracin
 use crate::names::{self, check_attribute};
 use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, RunKey, RunRow};
+use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, Replace, RunKey, RunRow};
 use crate::text::{excerpt, hex};
 
 /// The epoch of a run that its engine has created.
@@ -41,6 +42,8 @@ struct New {
     carried: Carried,
     /// What is done ahead of its first turn.
     ahead: Option<Box<Effects>>,
+    /// The run that has failed under its id and goes.
+    replaced: Option<RunKey>,
 }
 
 impl New {
@@ -176,36 +179,28 @@ impl Inner {
         self.check_open()?;
         registry().workflow(definition.source.id)?;
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
-        let new = self.new_run(definition, args, id, asked)?;
+        let mut new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
         if new.is_named
-            && let Some(row) = self.row_in_the_way(&new.id, if_exists).await?
+            && let Some(row) = self.row(&new.id).await?
         {
-            return self.settle(Box::new(row), &new, if_exists).await;
+            let has_failed = matches!(row.status, Status::Failed | Status::Cancelled);
+            if if_exists != IfExists::ReplaceFailed || !has_failed {
+                return self.settle(Box::new(row), &new, if_exists).await;
+            }
+            new.replaced = Some(row.key);
         }
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
             CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
             CreateAnswer::Created(key) => {
+                if new.replaced.is_some() {
+                    self.has_deleted(&new.id);
+                }
                 output.keep(key);
                 Ok(new.id)
             }
             CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
-        }
-    }
-
-    /// The run that has the id already.
-    async fn row_in_the_way(&self, id: &Arc<str>, if_exists: IfExists) -> Result<Option<RunRow>> {
-        let row = self.row(id).await?;
-        let failed = |row: &RunRow| matches!(row.status, Status::Failed | Status::Cancelled);
-        if if_exists != IfExists::ReplaceFailed || !row.as_ref().is_some_and(failed) {
-            return Ok(row);
-        }
-        match self.delete(id).await {
-            Ok(()) => Ok(None),
-            // Somebody else has replaced it.
-            Err(error) if matches!(error.code(), Code::RunNotFound | Code::NotEnded) => self.row(id).await,
-            Err(error) => Err(error),
         }
     }
 
@@ -258,6 +253,7 @@ impl Inner {
             token,
             carried: asked.carried(trace),
             ahead: asked.effects(created_at)?,
+            replaced: None,
         })
     }
 
@@ -426,7 +422,10 @@ impl Inner {
             chunks,
             first,
         };
-        let sent = self.batcher.send_when_room(run).await;
+        let sent = match new.replaced {
+            Some(failed) => self.batcher.send_when_room(Replace { run: failed, most: CLEANING, new: run }).await,
+            None => self.batcher.send_when_room(run).await,
+        };
         sent.map_err(|failed| failed.explain("the run", "started", START_AGAIN).run(&new.id))
     }
 

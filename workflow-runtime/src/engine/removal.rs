@@ -22,7 +22,7 @@ use crate::text::excerpt;
 /// What is told to who waits for a run that was deleted before it was started.
 const FAREWELL: &str = "it was deleted before it was started";
 
-const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
+pub(super) const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
 
 const DELETE_AGAIN: &str = "delete it again; if it was deleted, that fails with `Code::RunNotFound`";
 
@@ -42,10 +42,7 @@ impl Inner {
             .map_err(|failed| failed.explain("the run", "deleted", DELETE_AGAIN).run(id))?
         {
             DeleteAnswer::Committed => {
-                self.waiters.wake(id, Done::Left(None));
-                // Somebody may have been told, here or elsewhere; and it may have left something.
-                self.news.posted();
-                self.cleaning.0.notify_one();
+                self.has_deleted(id);
                 Ok(())
             }
             DeleteAnswer::Unended => Err(Error::coded(
@@ -58,6 +55,14 @@ impl Inner {
             .help("cancel it before, with `run.cancel(\"why\").await`")),
             DeleteAnswer::Unknown => Err(not_found(id)),
         }
+    }
+
+    /// A run with this id is gone.
+    pub(super) fn has_deleted(&self, id: &Arc<str>) {
+        self.waiters.wake(id, Done::Left(None));
+        // Somebody may have been told, here or elsewhere; and it may have left something.
+        self.news.posted();
+        self.cleaning.0.notify_one();
     }
 
     /// As the last row of the journal of a run that has none.

@@ -2,14 +2,15 @@
 
 mod point;
 mod rewrite;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::point::{Deliveries, Ending, ForkPoint, LastGood, forked, last_good_point, succeeds};
-use self::rewrite::Beginning;
+use self::point::{Deliveries, Ending, ForkPoint, forked, succeeds};
+use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
 use super::queries::not_found;
@@ -21,10 +22,7 @@ use crate::model::Status;
 use crate::names;
 use crate::registry::registry;
 use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
-use crate::store::{
-    CreateAnswer, Effects, Failed, First, NewChunk, NewRun, Reopen, ReopenAnswer, RunKey, RunRow, UnstickRun,
-    UnstickRunAnswer,
-};
+use crate::store::{CreateAnswer, Effects, First, NewChunk, NewRun, RunKey, RunRow, UnstickRun, UnstickRunAnswer};
 use crate::text::excerpt;
 
 const RETRY_AGAIN: &str = "look at the run's status, and retry it again if it has not changed";
@@ -60,44 +58,17 @@ impl Inner {
     pub(crate) async fn retry(&self, id: &Arc<str>) -> Result<()> {
         self.check_open()?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
-        let refused = |status: Status| {
-            Error::coded(Code::NotRepairable, format!("the run is {status}: there is nothing to be retried"))
-                .run(id)
-                .expected("a run that has failed, was cancelled or is stuck")
-                .into_fatal()
-        };
-        let failed = |failed: Failed| failed.explain("the run", "retried", RETRY_AGAIN).run(id);
-        let answer = match row.status {
-            Status::Stuck => match self.batcher.send(UnstickRun { run: id.clone() }).await.map_err(failed)? {
-                UnstickRunAnswer::Committed => ReopenAnswer::Committed,
-                UnstickRunAnswer::Unknown => ReopenAnswer::Unknown,
+        match row.status {
+            Status::Stuck => match self.batcher.send(UnstickRun { run: id.clone() }).await {
+                Ok(UnstickRunAnswer::Committed) => {}
+                Ok(UnstickRunAnswer::Unknown) => return Err(not_found(id)),
+                Err(failed) => return Err(failed.explain("the run", "retried", RETRY_AGAIN).run(id)),
             },
-            Status::Failed | Status::Cancelled => {
-                let deliveries = self.deliveries(row.key, row.generation).await.map_err(|error| error.run(id))?;
-                let LastGood { kept, again, reopening, bases } = last_good_point(deliveries, row.generation);
-                let again = match kept.is_empty() {
-                    true => self.start_of(row.key, again).await?,
-                    false => again,
-                };
-                let identity = Identity { run: id.clone(), workflow: "", generation: row.generation + 1 };
-                let beginning = self.beginning(kept, again, &identity, id, (reopening, bases))?;
-                let Beginning { rows, letters } = beginning;
-                let reopen = Reopen { run: id.clone(), generation: row.generation, rows, letters };
-                self.batcher.send_when_room(reopen).await.map_err(failed)?
-            }
-            status => return Err(refused(status)),
-        };
-        match answer {
-            ReopenAnswer::Unknown => Err(not_found(id)),
-            ReopenAnswer::Fenced => {
-                let status = self.row(id).await?.map_or(row.status, |row| row.status);
-                Err(refused(status).help("it was retried by another call meanwhile"))
-            }
-            ReopenAnswer::Committed => {
-                self.taking.miss();
-                Ok(())
-            }
+            Status::Failed | Status::Cancelled => self.reopen(row).await?,
+            status => return Err(not_retried(id, status)),
         }
+        self.taking.miss();
+        Ok(())
     }
 
     /// Starts a run that begins where another one has come to: its id.
@@ -141,8 +112,9 @@ impl Inner {
             undo_inherited: at.undo_inherited,
             ..Reopening::default()
         };
+        let changes = Changes { reopening, ..Changes::default() };
         let Beginning { rows, letters } =
-            self.beginning(kept, again, &identity, source, (reopening, BTreeMap::new())).map_err(not_forked)?;
+            self.beginning(kept, again, &identity, source, changes).map_err(not_forked)?;
         let now = self.clock.now();
         let attributes = attributes.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let new = NewRun {
@@ -287,6 +259,13 @@ impl Inner {
         }
         Ok((attributes, chunks))
     }
+}
+
+fn not_retried(id: &Arc<str>, status: Status) -> Error {
+    Error::coded(Code::NotRepairable, format!("the run is {status}: there is nothing to be retried"))
+        .run(id)
+        .expected("a run that has failed, was cancelled or is stuck")
+        .into_fatal()
 }
 
 /// What a fork has in the place of the digest of its arguments, so that one that is asked for again is known. A start that

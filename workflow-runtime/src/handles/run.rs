@@ -194,18 +194,28 @@ impl<T, E> Run<T, E> {
     /// One that is **stuck** is tried again at once, as with another build. One that has **failed** or was **cancelled** gets
     /// another [generation](RunInfo::generation) with the journal of the one before, which stays as it is: steps that have
     /// succeeded are not executed again; those by which it failed are, with all their attempts and with the
-    /// [idempotency keys](crate::StepInfo::idempotency_key) that they had; and so are children. If the workflow has failed by
+    /// [idempotency keys](crate::StepInfo::idempotency_key) that they had. If the workflow has failed by
     /// itself it is given the last event once more, for the build that has been mended. What rollbacks have undone must not be
     /// taken for done: if there were any, everything is executed again from the first result on that was undone, and has new
     /// keys. One that was cancelled before its first turn begins with its arguments. Its state and attributes stay as they
     /// are until they are set again.
     ///
-    /// Who has been told of the failure, such as a parent, is not told again. It is durable once this returns.
+    /// The **children** by which it failed go on as well, and those that were cancelled because it had ended: each under its id
+    /// and from its own last good point, and so do the children of these. The result of such a child comes in as if it had never
+    /// failed. A child that was retried before is waited for, or its result is taken if it has ended meanwhile; one that was
+    /// deleted is started anew, and so is one that was called behind a result which rollbacks of this run have undone. A failure
+    /// of a child that the workflow has handled, and has gone on after, stays what it is. Runs that are not waited for as children
+    /// are not retried: those that were detached, and those that are awaited by their handles. Retry such a run before this
+    /// one.
+    ///
+    /// Who has been told of the failure, such as a parent, is not told again. It is durable once this returns, for all of these
+    /// runs at once: before that none of them has changed.
     ///
     /// # Errors
     ///
     /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, if another
-    /// call retried it first, or if it was cancelled before it had arguments; [`Code::RunNotFound`](crate::Code::RunNotFound); or
+    /// call retried it first, or if it was cancelled before it had arguments; [`Code::Limit`](crate::Code::Limit) if more than
+    /// 1,000 runs would have to go on at once (retry its children first); [`Code::RunNotFound`](crate::Code::RunNotFound); or
     /// if the store refuses.
     ///
     /// ```

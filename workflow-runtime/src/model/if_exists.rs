@@ -12,6 +12,7 @@ pub enum IfExists {
     /// As [`Reuse`](IfExists::Reuse) while that run has not ended; afterwards the start is an error.
     ReuseUnfinished,
     /// A run that has failed or was cancelled is [deleted](crate::Run::delete), and the start starts another one in its place,
-    /// with whatever arguments; otherwise as [`Reuse`](IfExists::Reuse).
+    /// with whatever arguments: both at once, so that there always is a run with the id; otherwise as
+    /// [`Reuse`](IfExists::Reuse).
     ReplaceFailed,
 }

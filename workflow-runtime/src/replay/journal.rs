@@ -311,6 +311,14 @@ impl Command {
         }
     }
 
+    /// The id of the run that it starts.
+    pub fn child(&self) -> Option<&str> {
+        match self {
+            Command::Child { run, .. } | Command::Step { run: Some(run), .. } => Some(run),
+            _ => None,
+        }
+    }
+
     /// The command in words, for an error message.
     pub fn describe(&self) -> String {
         match self {

@@ -167,6 +167,9 @@ pub(crate) struct Shared {
     /// What is random in it comes from this; it is known from its first event on.
     seed: OnceLock<[u8; 32]>,
     state: Mutex<State>,
+    /// The ids of children that are not what this generation would give them: an earlier one has started them. Locked under
+    /// the state, and nothing under it.
+    earlier_children: Mutex<FxHashMap<u64, Arc<str>>>,
     alarm: OnceLock<Alarm>,
     host: Host,
 }
@@ -214,6 +217,7 @@ impl Shared {
                 branches: 0,
                 last_site: None,
             }),
+            earlier_children: Mutex::default(),
             alarm: OnceLock::new(),
             host,
         })
@@ -222,6 +226,10 @@ impl Shared {
     /// A panic inside the lock would be ours, not the user's: user code never runs under it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn earlier_children(&self) -> MutexGuard<'_, FxHashMap<u64, Arc<str>>> {
+        self.earlier_children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn enter<T>(self: &Arc<Self>, f: impl FnOnce() -> T) -> T {
@@ -280,6 +288,9 @@ impl Shared {
         state.as_recorded(&mut kind);
         let (given, base) = (state.given(), state.key_base());
         let command = kind.command(self, op);
+        if let Some(child) = state.earlier_child(&command) {
+            self.earlier_children().insert(op, child);
+        }
         state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
             state.is_over_limit = true;

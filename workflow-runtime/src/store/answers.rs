@@ -1,7 +1,7 @@
 //! What a store answers to its writes: a type for each kind of write.
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release, Reopen,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release, Reopen, Replace,
     ReturnNotice, RunKey, RunRow, Turn, Unstick, UnstickRun, Write,
 };
 
@@ -14,7 +14,7 @@ pub trait Request: Into<Write> {
     fn answer(answer: Answer) -> Option<Self::Answer>;
 }
 
-/// The answer to a [`Write::Create`].
+/// The answer to a [`Write::Create`] or a [`Write::Replace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateAnswer {
     /// The run is created, or was by this very write before.
@@ -110,6 +110,8 @@ pub enum ReopenAnswer {
     Fenced,
     /// There is no such run.
     Unknown,
+    /// One of the runs below it is not as it was seen.
+    Changed,
 }
 
 /// The answer to a [`Write::UnstickRun`].
@@ -151,7 +153,7 @@ pub struct CleanAnswer {
 /// One answer of a group, in the place of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To a [`Write::Create`].
+    /// To a [`Write::Create`] or a [`Write::Replace`].
     Create(CreateAnswer),
     /// To a [`Write::Turn`].
     Turn(TurnAnswer),
@@ -253,6 +255,20 @@ unconditional_requests! {
     ReturnNotice(ReturnNotice);
     Noticed(Noticed);
     Unstick(Unstick);
+}
+
+impl From<Replace> for Write {
+    fn from(request: Replace) -> Self {
+        Write::Replace(request)
+    }
+}
+
+impl Request for Replace {
+    type Answer = CreateAnswer;
+
+    fn answer(answer: Answer) -> Option<Self::Answer> {
+        NewRun::answer(answer)
+    }
 }
 
 /// Of any kind: the answer is as the store gives it.

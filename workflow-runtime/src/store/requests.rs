@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, Portion, RunKey, Status};
+use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, NewRun, Portion, RunKey, Status};
 
 /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
 /// [`Committed`](super::PostAnswer::Committed), or [`Unknown`](super::PostAnswer::Unknown) if there is no such run.
@@ -153,14 +153,27 @@ pub struct Noticed {
     pub sequence: u64,
 }
 
-/// Lets a run that has failed or was cancelled go on as a new generation: [`Committed`](super::ReopenAnswer::Committed), also if these very letters
-/// came before; [`Fenced`](super::ReopenAnswer::Fenced) if it has not ended so in this generation; or [`Unknown`](super::ReopenAnswer::Unknown). It is nobody's,
-/// `running` and due at once. The journals of the generations before stay. Letters that are unread are the next one's, whose
-/// operations have the same numbers.
+/// Lets a run that has failed or was cancelled go on as a new generation, and other such runs with it, all or none:
+/// [`Committed`](super::ReopenAnswer::Committed), also if its very letters came before; [`Fenced`](super::ReopenAnswer::Fenced) if it
+/// has not ended so in this generation; [`Unknown`](super::ReopenAnswer::Unknown); or [`Changed`](super::ReopenAnswer::Changed) if
+/// one of the others has not ended so, or is gone.
+///
+/// Each is nobody's, `running` and due at once. The journals of the generations before stay. Letters that are unread are the
+/// next one's, whose operations have the same numbers; those that came too late for the one that has ended are unread from
+/// then on, and stay that one's.
 #[derive(Clone, Debug)]
 pub struct Reopen {
-    /// The run's id.
-    pub run: Arc<str>,
+    /// The run.
+    pub run: NextGeneration,
+    /// The runs below it that go on with it, each once, and those that wait for others behind these.
+    pub below: Vec<NextGeneration>,
+}
+
+/// The generation as which a run goes on that has ended.
+#[derive(Clone, Debug)]
+pub struct NextGeneration {
+    /// The run.
+    pub run: RunKey,
     /// The generation that has ended.
     pub generation: u64,
     /// The journal of the next one, from index 0.
@@ -174,6 +187,18 @@ pub struct Reopen {
 pub struct UnstickRun {
     /// The run's id.
     pub run: Arc<str>,
+}
+
+/// Creates a run in the place of one that has its id and has failed or was cancelled: that is [deleted](Delete), and this one
+/// created, both or neither. The answer is that to the [`NewRun`] by itself, which it is if that run is gone or has not ended so.
+#[derive(Clone, Debug)]
+pub struct Replace {
+    /// The run that goes.
+    pub run: RunKey,
+    /// How much of what it leaves is removed at the most.
+    pub most: Portion,
+    /// The run that comes, which does not [begin](super::First::Begin) one that is there.
+    pub new: NewRun,
 }
 
 /// Deletes a run that has ended, or that is pending and was never due: [`Committed`](super::DeleteAnswer::Committed), [`Unended`](super::DeleteAnswer::Unended), or

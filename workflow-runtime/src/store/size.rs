@@ -1,16 +1,19 @@
 //! How large a write is: what bounds a group of writes, and the queue in front of the store.
 
-use super::{AppendChunk, Deliver, Effects, First, JournalRow, Letter, NewChunk, NewRun, Post, Reopen, Turn, Write};
+use super::{
+    AppendChunk, Deliver, Effects, First, JournalRow, Letter, NewChunk, NewRun, NextGeneration, Post, Reopen, Replace,
+    Turn, Write,
+};
 
 impl Write {
     /// The bytes of the payloads that it holds. Names, ids and numbers are not counted: each has a limit of its own.
     pub(crate) fn payload_bytes(&self) -> usize {
         match self {
-            Write::Create(new) => of_run(new),
+            Write::Create(new) | Write::Replace(Replace { new, .. }) => of_run(new),
             Write::Turn(turn) => of_turn(turn),
             Write::Post(Post { letter, .. }) | Write::Deliver(Deliver { letter, .. }) => of_letter(letter),
             Write::AppendChunk(AppendChunk { chunk, .. }) => of_chunk(chunk),
-            Write::Reopen(Reopen { rows, letters, .. }) => of_rows(rows) + of_letters(letters),
+            Write::Reopen(Reopen { run, below }) => below.iter().chain([run]).map(of_generation).sum(),
             Write::Release(_)
             | Write::Claim(_)
             | Write::ClaimNotices(_)
@@ -32,6 +35,10 @@ fn of_run(new: &NewRun) -> usize {
         First::Journal { rows, letters } => of_rows(rows) + of_letters(letters),
     };
     first + new.effects.as_deref().map_or(0, of_effects) + of_chunks(&new.chunks)
+}
+
+fn of_generation(next: &NextGeneration) -> usize {
+    of_rows(&next.rows) + of_letters(&next.letters)
 }
 
 fn of_turn(turn: &Turn) -> usize {

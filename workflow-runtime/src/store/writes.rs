@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
-    ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
 
@@ -15,6 +15,8 @@ use crate::error::{Code, Error};
 pub enum Write {
     /// Creates a run, or begins one that was created with [`First::Later`].
     Create(NewRun),
+    /// Creates a run in the place of one that has failed.
+    Replace(Replace),
     /// Appends a turn.
     Turn(Turn),
     /// Puts a message into the inbox of a run.
@@ -33,7 +35,7 @@ pub enum Write {
     ReturnNotice(ReturnNotice),
     /// Removes a notice.
     Noticed(Noticed),
-    /// Continues a run that has failed or was cancelled.
+    /// Continues a run that has failed or was cancelled, with runs below it.
     Reopen(Reopen),
     /// Makes a stuck run due.
     UnstickRun(UnstickRun),
@@ -201,8 +203,9 @@ pub struct Close {
     pub op: u64,
 }
 
-/// A run that a turn starts, as its child. If another run has its id the letter `refusal` is put into the inbox of the run
-/// that takes the turn.
+/// A run that a turn starts, as its child. If it is a child of the run that takes the turn already, as after a
+/// [`Reopen`], the operation waits for it as it is. If another run has its id the letter `refusal` is put into the inbox of the
+/// run that takes the turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
     /// The run; nobody's, with a letter.
@@ -211,6 +214,13 @@ pub struct Child {
     pub op: Option<u64>,
     /// See above.
     pub refusal: Letter,
+}
+
+impl Child {
+    /// How the operation waits for the run if that is there; nothing if none waits.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        self.op.map(|op| Watch { run: Arc::clone(&self.new.id), op, refusal: self.refusal.clone() })
+    }
 }
 
 /// A run that an operation waits for. When that one ends, or if it has, the last row of its journal is put into the inbox

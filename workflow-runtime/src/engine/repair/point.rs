@@ -91,15 +91,17 @@ pub(super) struct LastGood {
     pub reopening: Reopening,
     /// What the keys of the steps begin with that are executed again.
     pub bases: BTreeMap<u64, KeyBase>,
+    /// Those of them whose keys are new.
+    pub renewed: BTreeSet<u64>,
 }
 
 /// The last good point of a generation that has failed or was cancelled. What was undone is not taken for done: it and all
 /// that followed has keys of its own when it is executed again. What was not undone keeps its key.
 pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> LastGood {
     let (mut bases, base) = bases(&deliveries, generation);
-    let mut reopening = Reopening { base, ..Reopening::default() };
+    let (mut reopening, mut renewed) = (Reopening { base, ..Reopening::default() }, BTreeSet::new());
     let Some(ending) = Ending::of(&deliveries) else {
-        return LastGood { kept: deliveries, again: None, reopening, bases };
+        return LastGood { kept: deliveries, again: None, reopening, bases, renewed };
     };
     if let Some(first) = ending.first_undone {
         let mut ended: BTreeMap<u64, usize> = BTreeMap::new();
@@ -112,11 +114,12 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         for (op, at) in ended {
             if at > first || ending.undone.contains(&op) {
                 bases.insert(op, reopening.base);
+                renewed.insert(op);
             }
         }
         if first <= ending.at {
             deliveries.truncate(first);
-            return LastGood { kept: deliveries, again: None, reopening, bases };
+            return LastGood { kept: deliveries, again: None, reopening, bases, renewed };
         }
     }
     let last = deliveries.drain(ending.at..).next().map(|(_, delivery)| delivery.event);
@@ -127,7 +130,7 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         at += 1;
         at - 1 <= acted || !is_failure(&delivery.event)
     });
-    LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases }
+    LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases, renewed }
 }
 
 /// What the idempotency keys of the steps of a generation begin with, and what they have come to begin with.

@@ -22,6 +22,16 @@ pub(super) struct Beginning {
     pub letters: Vec<Letter>,
 }
 
+/// What changes for a run that goes on from a journal.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub reopening: Reopening,
+    /// What the keys of the steps under way begin with, if not as those that follow.
+    pub bases: BTreeMap<u64, KeyBase>,
+    /// The operations that wait for the very runs which they have started.
+    pub children: BTreeSet<u64>,
+}
+
 /// The step whose attempts an event is about, if it has failed one.
 fn failed_attempt(event: &Event) -> Option<u64> {
     match event {
@@ -54,16 +64,28 @@ fn closed(kept: &Deliveries) -> BTreeSet<u64> {
     closed
 }
 
+/// The runs that a run goes on waiting for, and that it has started as its children, by operation. Steps with new keys are
+/// executed by other ones.
+pub(super) fn awaited_children(kept: &Deliveries, renewed: &BTreeSet<u64>) -> Vec<(u64, Arc<str>)> {
+    let closed = closed(kept);
+    let awaited = |command: &Command| match command {
+        Command::Child { op, run, .. } => Some((*op, Arc::from(&**run))),
+        Command::Step { op, run: Some(run), .. } if !renewed.contains(op) => Some((*op, Arc::from(&**run))),
+        _ => None,
+    };
+    let commands = kept.iter().flat_map(|(_, delivery)| &delivery.commands);
+    commands.filter_map(awaited).filter(|(op, _)| !closed.contains(op)).collect()
+}
+
 impl Inner {
-    /// The journal and the letters of a run that goes on from what is kept of another one, or of itself; with what changes
-    /// for it, and what the keys of the steps under way begin with, if not as those that follow.
+    /// The journal and the letters of a run that goes on from what is kept of another one, or of itself.
     pub(super) fn beginning(
         &self,
         kept: Deliveries,
         again: Option<Event>,
         identity: &Identity,
         was: &Arc<str>,
-        (reopening, bases): (Reopening, BTreeMap<u64, KeyBase>),
+        changes: Changes,
     ) -> Result<Beginning> {
         let now = self.clock.now();
         let key = || letters::for_resending(keys::reopened(identity.generation, self.random.number()));
@@ -84,7 +106,8 @@ impl Inner {
             };
             return Ok(Beginning { rows: Vec::new(), letters: vec![letter(&event)?] });
         }
-        let rows = self.rewritten(kept, identity, was, |op| bases.get(&op).copied().unwrap_or(reopening.base))?;
+        let rows = self.rewritten(kept, identity, was, &changes)?;
+        let reopening = changes.reopening;
         let seed = hex(&self.random.number().to_le_bytes());
         let mut letters = vec![letter(&Event::Reopened { seed, reopening })?];
         if let Some(event) = &again {
@@ -99,7 +122,7 @@ impl Inner {
         kept: Deliveries,
         identity: &Identity,
         was: &str,
-        base: impl Fn(u64) -> KeyBase,
+        Changes { reopening, bases, children }: &Changes,
     ) -> Result<Vec<JournalRow>> {
         let ended: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
         let closed = closed(&kept);
@@ -121,12 +144,12 @@ impl Inner {
             }
             for command in &mut delivery.commands {
                 match command {
-                    Command::Child { op, run, .. } if !closed.contains(op) => {
+                    Command::Child { op, run, .. } if !closed.contains(op) && !children.contains(op) => {
                         *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
                     }
                     Command::Step { op, run, key, .. } if !closed.contains(op) => {
-                        *key = Some(base(*op));
-                        if run.is_some() {
+                        *key = Some(bases.get(op).copied().unwrap_or(reopening.base));
+                        if run.is_some() && !children.contains(op) {
                             *run = Some(Cow::Owned(identity.child_id(&seed, *op).to_string()));
                         }
                     }

@@ -151,6 +151,12 @@ impl State {
         }
     }
 
+    /// The id of the child in the place of which the operation that is about to be issued would start another one.
+    pub(super) fn earlier_child(&self, issued: &Command) -> Option<Arc<str>> {
+        let recorded = self.expected.as_ref()?.as_slice().first()?.child()?;
+        (issued.child() != Some(recorded)).then(|| recorded.into())
+    }
+
     /// What the idempotency key of the operation that is about to be issued begins with.
     pub(super) fn key_base(&self) -> KeyBase {
         match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
@@ -181,13 +187,17 @@ impl State {
 }
 
 impl Shared {
-    /// The id of the child that an operation starts.
+    /// The id of the child that an operation starts, or that it has started in an earlier generation.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
+        if let Some(child) = self.earlier_children().get(&op) {
+            return child.clone();
+        }
         self.identity.child_id(&self.own_seed(), op)
     }
 
-    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again. What
-    /// is given out is to be dropped outside every lock.
+    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again. A child
+    /// that an earlier generation has started, and that is there, is only waited for: see [`store::Child`](crate::store::Child).
+    /// What is given out is to be dropped outside every lock.
     pub(in crate::replay) fn reopen(&self, seed: &str, reopening: &Reopening) -> impl Sized + use<> {
         let mut state = self.state();
         let state = &mut *state;
@@ -200,6 +210,8 @@ impl Shared {
                 Kind::Step(step) => step.rollback.take(),
                 _ => None,
             });
+            // Nor does it wait for what its source has dropped.
+            state.rollbacks.forget_dropped_children();
             (again, state.disarm())
         });
         if state.expected.is_some() {

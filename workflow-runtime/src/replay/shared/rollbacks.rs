@@ -41,6 +41,12 @@ struct Armed {
     dropped: bool,
 }
 
+impl Rollbacks {
+    pub(super) fn forget_dropped_children(&mut self) {
+        self.dropped_children.clear();
+    }
+}
+
 struct Unwinding {
     /// How the workflow ended.
     end: End,

@@ -19,9 +19,9 @@ use self::tokens::Token;
 use crate::model::Status;
 use crate::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
-    DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, Noticed, Post, PostAnswer, Release,
-    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, RunRow, Turn, TurnAnswer, Unstick, UnstickRun,
-    UnstickRunAnswer, Write, assert_engine,
+    DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, NextGeneration, Noticed, Post, PostAnswer,
+    Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, Turn, TurnAnswer, Unstick,
+    UnstickRun, UnstickRunAnswer, Write, assert_engine,
 };
 
 #[derive(Debug, Default)]
@@ -117,6 +117,7 @@ struct Watcher {
 /// Whether an engine other than the writer may have to act on it.
 pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
     match (write, answer) {
+        (Write::Replace(_), Answer::Create(CreateAnswer::Created(_))) => true,
         (Write::Create(new), Answer::Create(CreateAnswer::Created(_))) => match &new.first {
             First::Letter(_) | First::Begin(_) | First::Journal { .. } => true,
             First::Later => false,
@@ -239,6 +240,10 @@ impl Run {
         }
     }
 
+    fn has_failed(&self) -> bool {
+        matches!(self.row.status, Status::Failed | Status::Cancelled)
+    }
+
     fn last(&self) -> Option<&JournalRow> {
         self.journals.get(&self.row.generation)?.last()
     }
@@ -301,9 +306,8 @@ impl State {
                 Answer::Unstick
             }
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run).into(),
-            Write::Reopen(Reopen { run, generation, rows, letters }) => {
-                self.reopen(run, *generation, rows, letters).into()
-            }
+            Write::Reopen(Reopen { run, below }) => self.reopen(run, below).into(),
+            Write::Replace(Replace { run, new, .. }) => self.replace(*run, new).into(),
         }
     }
 
@@ -314,6 +318,18 @@ impl State {
         let outcome = edit(run, &mut self.letters);
         self.claimable.insert(run);
         Some(outcome)
+    }
+
+    fn replace(&mut self, run: RunKey, new: &NewRun) -> CreateAnswer {
+        let comes = match &new.first {
+            First::Turn { owner, row, .. } => *owner == self.executing && row.index == 0,
+            First::Begin(_) => false,
+            First::Letter(_) | First::Later | First::Journal { .. } => true,
+        };
+        if comes && self.runs.get(&run).is_some_and(|run| run.has_failed() && run.row.id == new.id) {
+            self.remove(run);
+        }
+        self.create(new)
     }
 
     fn create(&mut self, new: &NewRun) -> CreateAnswer {
@@ -488,21 +504,33 @@ impl State {
         UnstickRunAnswer::Committed
     }
 
-    fn reopen(&mut self, id: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> ReopenAnswer {
-        let Some(&key) = self.ids.get(id) else { return ReopenAnswer::Unknown };
-        let reopened = self.edit(key, |run, all| {
-            let known =
-                |letter: &Letter| letter.dedupe.as_ref().is_some_and(|dedupe| run.dedupe.contains_key(&dedupe.key));
-            if letters.iter().any(known) {
-                return ReopenAnswer::Committed;
-            }
-            if run.row.generation != generation || ![Status::Failed, Status::Cancelled].contains(&run.row.status) {
-                return ReopenAnswer::Fenced;
-            }
-            // Its operations keep their numbers.
-            let unread = |letter: &&mut InboxRow| letter.unread && letter.generation == generation;
-            for letter in run.inbox.values_mut().filter(unread) {
-                letter.generation = generation + 1;
+    fn reopen(&mut self, run: &NextGeneration, below: &[NextGeneration]) -> ReopenAnswer {
+        let Some(there) = self.runs.get(&run.run) else { return ReopenAnswer::Unknown };
+        let known =
+            |letter: &Letter| letter.dedupe.as_ref().is_some_and(|dedupe| there.dedupe.contains_key(&dedupe.key));
+        if run.letters.iter().any(known) {
+            return ReopenAnswer::Committed;
+        }
+        if !self.can_go_on(run) {
+            return ReopenAnswer::Fenced;
+        }
+        if !below.iter().all(|next| self.can_go_on(next)) {
+            return ReopenAnswer::Changed;
+        }
+        below.iter().chain([run]).for_each(|next| self.go_on(next));
+        ReopenAnswer::Committed
+    }
+
+    fn can_go_on(&self, next: &NextGeneration) -> bool {
+        self.runs.get(&next.run).is_some_and(|run| run.row.generation == next.generation && run.has_failed())
+    }
+
+    fn go_on(&mut self, next: &NextGeneration) {
+        self.edit(next.run, |run, letters| {
+            // Its operations keep their numbers. What came too late for the generation that has ended stays that one's.
+            for letter in run.inbox.values_mut() {
+                let is_taken_over = std::mem::replace(&mut letter.unread, true) && letter.generation == next.generation;
+                letter.generation += u64::from(is_taken_over);
             }
             run.row.generation += 1;
             run.row.status = Status::Running;
@@ -510,11 +538,9 @@ impl State {
             run.row.fence.owner = 0;
             run.row.completed_at = None;
             run.recovered_at = None;
-            run.journals.insert(run.row.generation, rows.to_vec());
-            letters.iter().for_each(|letter| run.receive(all, letter, None));
-            ReopenAnswer::Committed
+            run.journals.insert(run.row.generation, next.rows.clone());
+            next.letters.iter().for_each(|letter| run.receive(letters, letter, None));
         });
-        reopened.unwrap_or(ReopenAnswer::Unknown)
     }
 
     pub(super) fn acquire(&mut self, owner: u64) -> bool {

@@ -20,7 +20,7 @@ use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
     About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Letter, NewRun,
-    Noticed, Post, PostAnswer, Release, Reopen, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
+    Noticed, Post, PostAnswer, Release, Reopen, Replace, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
     UnstickRunAnswer, Write,
 };
 
@@ -305,10 +305,12 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     ids.insert(&*new.id);
                     ids.extend(others(new.effects.as_deref()));
                 }
-                Write::Post(Post { run, .. })
-                | Write::Reopen(Reopen { run, .. })
-                | Write::UnstickRun(UnstickRun { run }) => {
-                    ids.insert(&**run);
+                Write::Post(Post { run, .. }) | Write::UnstickRun(UnstickRun { run }) => drop(ids.insert(&**run)),
+                Write::Reopen(Reopen { run, below }) => keys.extend(below.iter().chain([run]).map(|next| next.run)),
+                Write::Replace(Replace { run, new, .. }) => {
+                    keys.insert(*run);
+                    ids.insert(&*new.id);
+                    ids.extend(others(new.effects.as_deref()));
                 }
                 Write::Deliver(deliver) => drop(tokens.insert(&deliver.token)),
                 Write::Release(Release { run, .. }) => drop(keys.insert(*run)),
@@ -372,13 +374,16 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
             Ok(())
         }
         Segment::Single(place, write) => {
-            if let Write::Create(new) = write {
-                let made = creates::create_or_begin(work, new).await?;
-                return created_runs(work, &[(*place, new)], vec![made], answers).await;
-            }
-            let answer = single(work, write).await?;
-            set(answers, *place, answer);
-            Ok(())
+            let (new, made) = match write {
+                Write::Create(new) => (new, creates::create_or_begin(work, new).await?),
+                Write::Replace(replace) => (&replace.new, creates::replace(work, replace).await?),
+                write => {
+                    let answer = single(work, write).await?;
+                    set(answers, *place, answer);
+                    return Ok(());
+                }
+            };
+            created_runs(work, &[(*place, new)], vec![made], answers).await
         }
     }
 }
@@ -448,8 +453,8 @@ async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &R
 
 async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
     Ok(match write {
-        // They have segments of their own.
-        Write::Create(_) | Write::Turn(_) => return Err(unanswered_write()),
+        // They are written elsewhere.
+        Write::Create(_) | Write::Replace(_) | Write::Turn(_) => return Err(unanswered_write()),
         Write::Post(Post { run, letter, unstick }) => work.post(run, letter, *unstick).await?.into(),
         Write::Deliver(deliver) => tokens::deliver(work, deliver).await?.into(),
         Write::Release(Release { run, fence, inbox_seq }) => {
@@ -480,9 +485,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
             Answer::Unstick
         }
         Write::UnstickRun(UnstickRun { run }) => unstick_run(work, run).await?.into(),
-        Write::Reopen(Reopen { run, generation, rows, letters }) => {
-            creates::reopen(work, run, *generation, rows, letters).await?.into()
-        }
+        Write::Reopen(Reopen { run, below }) => creates::reopen(work, run, below).await?.into(),
     })
 }
 

@@ -8,8 +8,10 @@ use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
 use super::standing::Place;
-use super::{letters, time, turns};
-use crate::store::{CreateAnswer, Fence, First, JournalRow, Letter, NewRun, ReopenAnswer, RowChange, RunKey};
+use super::{letters, removal, time, turns};
+use crate::store::{
+    CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
+};
 
 /// Rows of a journal that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -79,11 +81,25 @@ INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
 SELECT $1, $2, idx, turn, format, checksum, body
 FROM unnest($3, $4, $5, $6, $7) AS t (idx, turn, format, checksum, body)";
 
+const CAN_GO_ON: &str = "
+SELECT key, generation, status IN ('failed', 'cancelled') FROM @runs WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE";
+
+const CAN_BE_REPLACED: &str = "
+SELECT awaited OR followed FROM @runs WHERE key = $1 AND id = $2 AND status IN ('failed', 'cancelled') FOR UPDATE";
+
+/// As [`CREATE`] asks for it, which then gives the same answer: it is locked.
+const ALIVE: &str = "SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE";
+
 const REOPEN: &str = "
 UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
     recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
-WHERE key = $1 AND generation = $2 AND status IN ('failed', 'cancelled')
-RETURNING key";
+WHERE key = ANY ($1)";
+
+/// As in SQLite.
+const LEAVE_LETTERS: &str = "
+UPDATE @inbox AS inbox SET unread = true, holder = 0,
+    generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
+FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
 
 const BEGIN: &str = "
 UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, wake_at = 0
@@ -300,32 +316,81 @@ async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[Jou
     Ok(())
 }
 
-/// Lets a run that has ended go on as a new generation.
+/// Creates a run in the place of one that has failed.
+pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Result<Made> {
+    let (Replace { run, most, new }, session) = (replace, work.session);
+    let comes = match &new.first {
+        First::Turn { owner, row, .. } => {
+            row.index == 0 && session.query_opt(ALIVE, args![INT8: owner.cast_signed()]).await?.is_some()
+        }
+        First::Begin(_) => false,
+        First::Letter(_) | First::Later | First::Journal { .. } => true,
+    };
+    let goes = match comes {
+        true => session.query_opt(CAN_BE_REPLACED, args![INT8: *run, TEXT: Text(&new.id)]).await?,
+        false => None,
+    };
+    if let Some(goes) = goes {
+        if get(&goes, 0)? {
+            work.notes.awaited.insert(*run);
+        }
+        removal::remove(session, &[*run]).await?;
+        removal::clear(session, &[*run], *most).await?;
+    }
+    let made = match &new.first {
+        First::Turn { owner, row, .. } if row.index == 0 => {
+            create(session, work.ours, *owner, &[new], false).await?.pop()
+        }
+        First::Letter(_) => {
+            let made = start(session, work.ours, &[new], false).await?.pop();
+            work.notes.due |= made.as_ref().is_some_and(|made| made.new);
+            made
+        }
+        _ => None,
+    };
+    match made {
+        Some(made) => Ok(made),
+        None => create_or_begin(work, new).await,
+    }
+}
+
+/// Lets runs that have ended go on as new generations.
 pub(super) async fn reopen(
     work: &mut Work<'_, '_>,
-    run: &str,
-    generation: u64,
-    rows: &[JournalRow],
-    letters: &[Letter],
+    run: &NextGeneration,
+    below: &[NextGeneration],
 ) -> Result<ReopenAnswer> {
     let session = work.session;
-    let sql = "SELECT key FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
-    let Some(there) = session.query_opt(sql, args![TEXT: Text(run)]).await? else { return Ok(ReopenAnswer::Unknown) };
-    let key = get(&there, 0)?;
-    for letter in letters {
-        if letters::is_known(session, key, letter).await? {
+    let all = || below.iter().chain([run]);
+    let keys: Vec<RunKey> = all().map(|next| next.run).collect();
+    let mut can_go_on: HashMap<RunKey, Option<u64>> = HashMap::with_capacity(keys.len());
+    for row in session.query(CAN_GO_ON, args![INT8_ARRAY: keys.clone()]).await? {
+        let generation = read::number(&row, 1)?;
+        can_go_on.insert(get(&row, 0)?, get::<bool>(&row, 2)?.then_some(generation));
+    }
+    if !can_go_on.contains_key(&run.run) {
+        return Ok(ReopenAnswer::Unknown);
+    }
+    for letter in &run.letters {
+        if letters::is_known(session, run.run, letter).await? {
             return Ok(ReopenAnswer::Committed);
         }
     }
-    if session.query_opt(REOPEN, args![INT8: key, INT8: generation.cast_signed()]).await?.is_none() {
+    let is_ready = |next: &NextGeneration| can_go_on.get(&next.run) == Some(&Some(next.generation));
+    if !is_ready(run) {
         return Ok(ReopenAnswer::Fenced);
     }
-    // Its operations keep their numbers.
-    let sql = "UPDATE @inbox SET generation = generation + 1 WHERE run = $1 AND generation = $2 AND unread";
-    session.query(sql, args![INT8: key, INT8: generation.cast_signed()]).await?;
-    append(session, key, generation + 1, rows).await?;
-    for letter in letters {
-        work.receive(key, letter, None).await?;
+    if !below.iter().all(is_ready) {
+        return Ok(ReopenAnswer::Changed);
+    }
+    let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
+    session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
+    session.query(LEAVE_LETTERS, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
+    for NextGeneration { run, generation, rows, letters } in all() {
+        append(session, *run, generation + 1, rows).await?;
+        for letter in letters {
+            work.receive(*run, letter, None).await?;
+        }
     }
     Ok(ReopenAnswer::Committed)
 }

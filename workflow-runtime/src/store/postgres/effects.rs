@@ -11,7 +11,7 @@ use super::{creates, notices};
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch,
 };
 
 const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
@@ -70,8 +70,15 @@ async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Co
 /// A child is a run for others: nothing that it does itself comes with it.
 async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Result<()> {
     let started = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
-    let Some(CreateAnswer::Created(key)) = started.map(|made| made.answer) else {
-        return work.receive(run, &child.refusal, None).await;
+    let key = match started.map(|made| made.answer) {
+        Some(CreateAnswer::Created(key)) => key,
+        Some(CreateAnswer::Exists(there)) if is_parent(work.session, run, &there).await? => {
+            return match child.watch() {
+                Some(watch) => watch_run(work, run, &watch).await,
+                None => Ok(()),
+            };
+        }
+        _ => return work.receive(run, &child.refusal, None).await,
     };
     work.notes.due = true;
     let sql = "UPDATE @runs SET parent = (SELECT id FROM @runs WHERE key = $2) WHERE key = $1";
@@ -80,6 +87,13 @@ async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Res
         Some(op) => add_watcher(work.session, key, run, op).await,
         None => Ok(()),
     }
+}
+
+/// Whether a run is a child of another one.
+async fn is_parent(session: &Session<'_>, parent: RunKey, child: &RunRow) -> Result<bool> {
+    let Some(id) = &child.parent else { return Ok(false) };
+    let sql = "SELECT 1 FROM @runs WHERE key = $1 AND id = $2";
+    Ok(session.query_opt(sql, args![INT8: parent, TEXT: Text(id)]).await?.is_some())
 }
 
 async fn add_watcher(session: &Session<'_>, run: RunKey, watcher: RunKey, op: u64) -> Result<()> {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::letters::receive;
 use super::{notices, read, tokens};
 use crate::model::Status;
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, Watch};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, RunRow, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -15,6 +15,13 @@ pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: 
         .prepare_cached("UPDATE runs SET parent = (SELECT id FROM runs WHERE key = ?2) WHERE key = ?1")?
         .execute((child, parent))?;
     op.map_or(Ok(()), |op| add_watcher(connection, child, parent, op))
+}
+
+/// Whether a run is a child of another one.
+pub(super) fn is_parent(connection: &Connection, parent: RunKey, child: &RunRow) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM runs WHERE key = ?1 AND id = ?2")?
+        .exists((parent, child.parent.as_deref()))
 }
 
 fn add_watcher(connection: &Connection, run: RunKey, watcher: RunKey, op: u64) -> Result<()> {

@@ -10,8 +10,9 @@ use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
     Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
-    Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
-    Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Portion, Post, PostAnswer, Release,
+    ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
+    UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -54,7 +55,20 @@ ON CONFLICT (id) DO NOTHING";
 const REOPEN: &str = "
 UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
     recoveries = 0, recovered_at = NULL
-WHERE key = ?1 AND generation = ?2 AND status IN ('failed', 'cancelled')";
+WHERE key = ?1";
+
+/// Its operations keep their numbers, and so letters that were unread are the next generation's. What came too late for the one
+/// that has ended, such as a cancel, is not.
+const LEAVE_LETTERS: &str = "
+UPDATE inbox SET generation = CASE WHEN unread = 1 AND generation = ?2 THEN generation + 1 ELSE generation END, unread = 1
+WHERE run = ?1";
+
+const CAN_GO_ON: &str = "SELECT 1 FROM runs WHERE key = ?1 AND generation = ?2 AND status IN ('failed', 'cancelled')";
+
+/// The first turn of a run is its engine's only if that is the one which executes.
+const CAN_BE_REPLACED: &str = "
+SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelled')
+    AND (?3 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE owner = ?3))";
 
 const BEGIN: &str = "
 UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, wake_at = 0
@@ -108,9 +122,8 @@ impl<'c> Group<'c> {
                 Answer::Noticed
             }
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run)?.into(),
-            Write::Reopen(Reopen { run, generation, rows, letters }) => {
-                self.reopen(run, *generation, rows, letters)?.into()
-            }
+            Write::Reopen(Reopen { run, below }) => self.reopen(run, below)?.into(),
+            Write::Replace(Replace { run, most, new }) => self.replace(*run, *most, new)?.into(),
             Write::Unstick(Unstick { build }) => {
                 self.heads.clear();
                 claims::unstick(self.connection, build)?;
@@ -163,29 +176,53 @@ impl<'c> Group<'c> {
         Ok(CreateAnswer::Created(key))
     }
 
-    fn reopen(&mut self, run: &str, generation: u64, rows: &[JournalRow], letters: &[Letter]) -> Result<ReopenAnswer> {
-        let Some(key) = key_of(self.connection, run)? else { return Ok(ReopenAnswer::Unknown) };
-        for letter in letters {
-            if letters::is_known(self.connection, key, letter)? {
+    fn replace(&mut self, run: RunKey, most: Portion, new: &NewRun) -> Result<CreateAnswer> {
+        let owner = match &new.first {
+            First::Turn { owner, row, .. } if row.index == 0 => Some(owner.cast_signed()),
+            First::Turn { .. } | First::Begin(_) => return self.create(new),
+            First::Letter(_) | First::Later | First::Journal { .. } => None,
+        };
+        if self.connection.prepare_cached(CAN_BE_REPLACED)?.exists((run, &*new.id, owner))? {
+            self.remove(run, most)?;
+        }
+        self.create(new)
+    }
+
+    fn reopen(&mut self, run: &NextGeneration, below: &[NextGeneration]) -> Result<ReopenAnswer> {
+        if !self.connection.prepare_cached("SELECT 1 FROM runs WHERE key = ?1")?.exists((run.run,))? {
+            return Ok(ReopenAnswer::Unknown);
+        }
+        for letter in &run.letters {
+            if letters::is_known(self.connection, run.run, letter)? {
                 return Ok(ReopenAnswer::Committed);
             }
         }
-        if self.connection.prepare_cached(REOPEN)?.execute((key, generation.cast_signed()))? == 0 {
+        if !self.can_go_on(run)? {
             return Ok(ReopenAnswer::Fenced);
         }
-        // Its operations keep their numbers.
-        self.connection
-            .prepare_cached(
-                "UPDATE inbox SET generation = generation + 1 WHERE run = ?1 AND generation = ?2 AND unread = 1",
-            )?
-            .execute((key, generation.cast_signed()))?;
-        self.heads.forget(key);
+        for next in below {
+            if !self.can_go_on(next)? {
+                return Ok(ReopenAnswer::Changed);
+            }
+        }
+        below.iter().chain([run]).try_for_each(|next| self.go_on(next))?;
+        Ok(ReopenAnswer::Committed)
+    }
+
+    fn can_go_on(&self, next: &NextGeneration) -> Result<bool> {
+        self.connection.prepare_cached(CAN_GO_ON)?.exists((next.run, next.generation.cast_signed()))
+    }
+
+    fn go_on(&mut self, next: &NextGeneration) -> Result<()> {
+        let NextGeneration { run, generation, rows, letters } = next;
+        self.connection.prepare_cached(REOPEN)?.execute((run,))?;
+        self.connection.prepare_cached(LEAVE_LETTERS)?.execute((run, generation.cast_signed()))?;
+        self.heads.forget(*run);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
         for row in rows {
-            self.append_at_head(key, Head { next: row.index, ..head }, row)?;
+            self.append_at_head(*run, Head { next: row.index, ..head }, row)?;
         }
-        letters.iter().try_for_each(|letter| receive(self.connection, key, letter, None))?;
-        Ok(ReopenAnswer::Committed)
+        letters.iter().try_for_each(|letter| receive(self.connection, *run, letter, None))
     }
 
     fn turn(&mut self, turn: &Turn) -> Result<TurnAnswer> {
@@ -242,6 +279,9 @@ impl<'c> Group<'c> {
         for child in &effects.children {
             match self.create(&child.new)? {
                 CreateAnswer::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
+                CreateAnswer::Exists(there) if effects::is_parent(self.connection, run, &there)? => {
+                    child.watch().iter().try_for_each(|watch| effects::watch(self.connection, run, watch))?;
+                }
                 _ => receive(self.connection, run, &child.refusal, None)?,
             }
         }
@@ -293,13 +333,17 @@ impl<'c> Group<'c> {
             None => Ok(DeleteAnswer::Unknown),
             Some(removal::Standing::Unended) => Ok(DeleteAnswer::Unended),
             Some(removal::Standing::Ended) => {
-                self.heads.forget(run);
                 removal::tell(self.connection, run, farewell)?;
-                removal::remove(self.connection, run)?;
-                removal::clear(self.connection, run, most)?;
+                self.remove(run, most)?;
                 Ok(DeleteAnswer::Committed)
             }
         }
+    }
+
+    fn remove(&mut self, run: RunKey, most: Portion) -> Result<()> {
+        self.heads.forget(run);
+        removal::remove(self.connection, run)?;
+        removal::clear(self.connection, run, most).map(drop)
     }
 
     fn clean(

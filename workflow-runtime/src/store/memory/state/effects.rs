@@ -39,12 +39,20 @@ impl State {
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {
-        let CreateAnswer::Created(key) = self.create(&child.new) else {
-            self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
-            return;
-        };
+        let created = self.create(&child.new);
         let Some(run) = self.runs.get(&parent) else { return };
         let (id, generation) = (Arc::clone(&run.row.id), run.row.generation);
+        let key = match created {
+            CreateAnswer::Created(key) => key,
+            CreateAnswer::Exists(there) if there.parent.as_ref() == Some(&id) => {
+                child.watch().iter().for_each(|watch| self.watch(parent, watch));
+                return;
+            }
+            _ => {
+                self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
+                return;
+            }
+        };
         self.children.entry(Arc::clone(&id)).or_default().insert(key);
         if let Some(started) = self.runs.get_mut(&key) {
             started.row.parent = Some(id);

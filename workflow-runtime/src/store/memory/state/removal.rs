@@ -19,7 +19,7 @@ impl State {
     }
 
     /// Removes a run that can be deleted. In memory that is no work to be done in parts.
-    fn remove(&mut self, key: RunKey) {
+    pub(super) fn remove(&mut self, key: RunKey) {
         let Some(run) = self.runs.remove(&key) else { return };
         self.claimable.remove(&run);
         self.ids.remove(&run.row.id);

@@ -1,0 +1,111 @@
+//! What is retried with a run: the children that it goes on waiting for and that have failed, and theirs.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::super::Inner;
+use super::super::queries::not_found;
+use super::point::{LastGood, last_good_point};
+use super::rewrite::{Beginning, Changes, awaited_children};
+use super::{RETRY_AGAIN, not_retried};
+use crate::error::{Code, Error, Result};
+use crate::limits::{RETRY_LOOKS_MAX, RETRY_RUNS_MAX};
+use crate::model::Status;
+use crate::replay::Identity;
+use crate::store::{NextGeneration, Reopen, ReopenAnswer, RunRow};
+
+fn has_failed(row: &RunRow) -> bool {
+    matches!(row.status, Status::Failed | Status::Cancelled)
+}
+
+impl Inner {
+    /// Lets a run go on that has failed or was cancelled, with its children, in one write.
+    pub(super) async fn reopen(&self, row: RunRow) -> Result<()> {
+        let id = row.id.clone();
+        for _ in 0..RETRY_LOOKS_MAX {
+            let Some(reopen) = self.tree(&row).await? else { continue };
+            let answer = self.batcher.send_when_room(reopen).await;
+            match answer.map_err(|failed| failed.explain("the run", "retried", RETRY_AGAIN).run(&id))? {
+                ReopenAnswer::Committed => return Ok(()),
+                ReopenAnswer::Unknown => return Err(not_found(&id)),
+                ReopenAnswer::Fenced => {
+                    let status = self.row(&id).await?.map_or(row.status, |row| row.status);
+                    return Err(not_retried(&id, status).help("it was retried by another call meanwhile"));
+                }
+                // Another call has retried or deleted one of its children: what is to be done is looked at again.
+                ReopenAnswer::Changed => {}
+            }
+        }
+        Err(Error::coded(
+            Code::NotRepairable,
+            "the run was not retried: its children changed each time that it was tried",
+        )
+        .run(&id)
+        .found(format!("{RETRY_LOOKS_MAX} changes"))
+        .help("retry it once nothing else retries or deletes its children"))
+    }
+
+    /// The next generations of a run and of those below it that have failed. Nothing if one of these has changed meanwhile.
+    async fn tree(&self, top: &RunRow) -> Result<Option<Reopen>> {
+        let (mut found, mut below) = (VecDeque::new(), Vec::new());
+        let run = self.next_generation(top, &mut found).await.map_err(|error| error.run(&top.id))?;
+        while let Some(row) = found.pop_front() {
+            if below.len() + found.len() + 2 > RETRY_RUNS_MAX {
+                return Err(too_many(&top.id));
+            }
+            match self.next_generation(&row, &mut found).await {
+                Ok(next) => below.push(next),
+                Err(error) => match self.row(&row.id).await? {
+                    Some(now) if (now.key, now.generation, now.status) == (row.key, row.generation, row.status) => {
+                        return Err(error
+                            .run(&row.id)
+                            .context(format!("run `{}` cannot go on from where its child had come to", top.id))
+                            .help("delete the child: it is then started anew"));
+                    }
+                    _ => return Ok(None),
+                },
+            }
+        }
+        // Each was found by the one that waits for it.
+        below.reverse();
+        Ok(Some(Reopen { run, below }))
+    }
+
+    /// How a run goes on that has failed. Its children that are to go on as well are put to those that are found.
+    async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
+        let deliveries = self.deliveries(row.key, row.generation).await?;
+        let LastGood { kept, again, reopening, bases, renewed } = last_good_point(deliveries, row.generation);
+        let again = match kept.is_empty() {
+            true => self.start_of(row.key, again).await?,
+            false => again,
+        };
+        let mut children = BTreeSet::new();
+        for (op, id) in awaited_children(&kept, &renewed) {
+            // One that is gone, or that the source of a fork has started, is started anew.
+            let Some(child) = self.row(&id).await?.filter(|child| child.parent.as_ref() == Some(&row.id)) else {
+                continue;
+            };
+            children.insert(op);
+            if has_failed(&child) {
+                found.push_back(child);
+            }
+            if found.len() >= RETRY_RUNS_MAX {
+                break;
+            }
+        }
+        let identity = Identity { run: row.id.clone(), workflow: "", generation: row.generation + 1 };
+        let changes = Changes { reopening, bases, children };
+        let Beginning { rows, letters } = self.beginning(kept, again, &identity, &row.id, changes)?;
+        Ok(NextGeneration { run: row.key, generation: row.generation, rows, letters })
+    }
+}
+
+fn too_many(id: &Arc<str>) -> Error {
+    Error::coded(Code::Limit, "too many runs would have to be retried at once with the run")
+        .run(id)
+        .expected(format!(
+            "at most {RETRY_RUNS_MAX} runs: it, its children that have failed or were cancelled, and theirs"
+        ))
+        .help("retry its children first, which `run.children()` gives, and then the run")
+        .into_fatal()
+}
