@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
-    ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release,
+    RemoveGenerations, Reopen, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::Error;
 
@@ -41,6 +41,8 @@ pub enum Write {
     Delete(Delete),
     /// Removes a part of what is not kept.
     Clean(Clean),
+    /// Removes the journals of old generations of a run.
+    RemoveGenerations(RemoveGenerations),
     /// Makes all stuck runs of other builds due.
     Unstick(Unstick),
 }

@@ -11,7 +11,8 @@ use super::{claims, deliveries, effects, notices, read, removal, streams, tokens
 use crate::store::{
     Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
     Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
-    Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick,
+    UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -98,6 +99,7 @@ impl<'c> Group<'c> {
             Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
                 self.clean(expired, *now, *letters_before, *runs, *most)?.into()
             }
+            Write::RemoveGenerations(remove) => self.remove_generations(remove)?.into(),
             Write::ClaimNotices(claim) => notices::claim(self.connection, claim)?.into(),
             Write::ReturnNotice(returned) => {
                 notices::give_back(self.connection, returned)?;
@@ -296,10 +298,18 @@ impl<'c> Group<'c> {
                 self.heads.forget(run);
                 removal::tell(self.connection, run, farewell)?;
                 removal::remove(self.connection, run)?;
-                removal::clear(self.connection, run, most)?;
+                removal::clear(self.connection, run, None, most)?;
                 Ok(DeleteAnswer::Committed)
             }
         }
+    }
+
+    fn remove_generations(&self, remove: &RemoveGenerations) -> Result<RemoveGenerationsAnswer> {
+        if !removal::remove_generations(self.connection, remove)? {
+            return Ok(RemoveGenerationsAnswer::Unknown);
+        }
+        removal::clear(self.connection, remove.run, Some(remove.until), remove.most)?;
+        Ok(RemoveGenerationsAnswer::Committed)
     }
 
     fn clean(
