@@ -77,6 +77,8 @@ pub enum Code {
     NotRepairable,
     /// The run has not ended.
     NotEnded,
+    /// The events that are asked for were removed with the journals of old generations: the error names the first that is kept.
+    EventsRemoved,
     /// No workflow or step with this id is in this build.
     NotRegistered,
     /// Two definitions have the same id.
@@ -145,6 +147,7 @@ impl Code {
             Code::InvalidArguments => "invalid_arguments",
             Code::NotRepairable => "not_repairable",
             Code::NotEnded => "not_ended",
+            Code::EventsRemoved => "events_removed",
             Code::NotRegistered => "not_registered",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",

@@ -22,7 +22,8 @@ use crate::replay::End;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunEvent {
-    /// Its place in the history of the run: from 0, without gaps, the same for every reader.
+    /// Its place in the history of the run: from 0, without gaps, the same for every reader, also once events before it
+    /// were [removed](crate::Retention::generations).
     pub index: u64,
     /// How often the run had [continued as new](crate::Invocation::continue_as_new) before.
     pub generation: u64,

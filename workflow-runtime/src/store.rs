@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::answers::{
     Answer, AppendChunkAnswer, ClaimAnswer, ClaimNoticesAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer,
-    PostAnswer, ReleaseAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
+    PostAnswer, ReleaseAnswer, RemoveGenerationsAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
 };
 pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
@@ -38,8 +38,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Ended, Expired, Portion};
 pub use self::requests::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Post, Release, Reopen,
-    Replace, ReturnNotice, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Post, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, Unstick, UnstickRun,
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
@@ -179,6 +179,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The latest end of a run that came to this terminal status, the latest `most` not counted.
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;
+
+    /// The runs that have [continued as new](RunRow::continuations) at least so often (but once at the least) since the first
+    /// generation whose journal is kept, at most `limit`: in the order of these numbers and of their keys, behind a place in it.
+    fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>>;
 
     /// The notices of runs that came to these statuses, behind a sequence, at most `limit`: those for which callbacks were not called
     /// yet, whoever has [claimed](ClaimNotices) them.

@@ -22,6 +22,7 @@ mod edges;
 mod eviction;
 mod forks;
 mod full_disk;
+mod generations;
 mod groups;
 mod hooks;
 mod http;

@@ -70,6 +70,33 @@ async fn waits_for(run: Run<String>) -> Result<String> {
     run.await
 }
 
+/// Takes payloads until one is 0.
+#[workflow]
+async fn takes(token: String) -> Result<u32> {
+    let mut payloads = hook::<u32>().token(token).open();
+    let mut taken = 0;
+    while let Some(payload) = payloads.next().await {
+        if payload? == 0 {
+            break;
+        }
+        taken += 1;
+    }
+    Ok(taken)
+}
+
+/// How many keys are known of letters and of deliveries that were sent without one.
+async fn known_keys(place: &Place) -> i64 {
+    let sql = "SELECT (SELECT count(*) FROM dedupe) + (SELECT count(*) FROM deliveries)";
+    match place {
+        Place::Memory(store) => i64::try_from(format!("{store:?}").matches("letter/").count()).unwrap(),
+        Place::Sqlite(directory) => {
+            let connection = rusqlite::Connection::open(directory.path().join("runs.db")).unwrap();
+            connection.query_row(sql, (), |row| row.get(0)).unwrap()
+        }
+        Place::Postgres(_) => place.database().await.query_one(sql, &[]).await.unwrap().get(0),
+    }
+}
+
 /// Waits until the clean-up has come to this. The clock goes on meanwhile, so that it does not stand between two parts.
 async fn until(clock: &ManualClock, mut now: u64, mut what: impl AsyncFnMut() -> bool) {
     soon(async {
@@ -362,6 +389,49 @@ on_each_store! {
                 let _ = soon(&run).await;
             }
         }
+    }
+
+    async fn what_was_sent_without_a_key_is_known_for_an_hour_and_not_longer(place: Place) {
+        let clock = ManualClock::at(START);
+        let engine = place.builder_at(&Lab::new(), &clock).open().await.unwrap();
+        let run = engine.start(takes, "t".into()).opens("t").await.unwrap();
+        for payload in 1..=20u32 {
+            engine.resume_hook("t", &payload).await.unwrap();
+            run.wake_up().await.unwrap();
+        }
+        let cancelled = engine.start(takes, "other".into()).await.unwrap();
+        assert!(soon(cancelled.cancel("enough")).await.unwrap());
+        assert!(known_keys(&place).await > 40);
+        let now = START + 61 * MINUTE;
+        clock.set(now);
+        until(&clock, now, async || known_keys(&place).await == 0).await;
+        engine.resume_hook("t", &0u32).await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), 20);
+    }
+
+    async fn a_run_that_is_cancelled_before_its_first_turn_keeps_its_arguments_and_nothing_else(place: Place) {
+        let client = place.builder(&Lab::new()).connect().await.unwrap();
+        let run = client.start(takes, "t".into()).id("r").await.unwrap();
+        let cancel = tokio::spawn({
+            let run = run.clone();
+            async move { run.cancel("it is not needed").await }
+        });
+        soon(async {
+            while place.inbox("r").await < 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let engine = place.open(&Lab::new()).await;
+        assert!(soon(cancel).await.unwrap().unwrap());
+        // The letter that it would have begun with, for a retry.
+        assert_eq!(place.inbox("r").await, 1);
+        assert!(!run.cancel("again").await.unwrap());
+        assert_eq!(place.inbox("r").await, 1);
+        run.retry().await.unwrap();
+        engine.resume_hook("t", &0u32).hold_for(HOUR).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), 0);
+        run.delete().await.unwrap();
     }
 
     async fn what_is_not_an_end_is_always_kept(place: Place) {

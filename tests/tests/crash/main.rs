@@ -11,6 +11,14 @@
 //! ```
 //!
 //! and `WORKFLOW_SEED=N` sets the seed of what is random; a failure prints it.
+//!
+//! Whether memory, rows or files grow is seen after a long time only; the tests take a minute of it. For longer:
+//!
+//! ```text
+//! cargo run --release -p workflow-tests --bin soak -- sqlite:/tmp/soak.db --seconds 3600
+//! ```
+//!
+//! and the same with a `postgres://..?schema=soak`.
 
 #![cfg(unix)]
 
@@ -42,6 +50,7 @@ mod restarts;
 mod rolling;
 mod silent;
 mod snapshot;
+mod soak;
 mod started;
 mod sweep;
 mod takeover;

@@ -25,7 +25,7 @@ fn flaws() -> Vec<String> {
     flaws.push(format!("executions WHERE {}", lost("target")));
     flaws.push(format!("tokens WHERE state = 'open' AND {}", nobody("run")));
     flaws.push("chunks WHERE stream NOT IN (SELECT key FROM streams)".to_owned());
-    flaws.push("remains WHERE run IN (SELECT key FROM runs)".to_owned());
+    flaws.push("remains WHERE before IS NULL AND run IN (SELECT key FROM runs)".to_owned());
     let without = |what: &str| format!("runs WHERE {ended} AND NOT EXISTS (SELECT 1 FROM {what})");
     for table in ["states", "attributes", "tokens", "streams", "executions", "journal", "deliveries"] {
         flaws.push(without(&format!("{table} WHERE {table}.run = runs.key")));

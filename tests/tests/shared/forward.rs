@@ -24,6 +24,9 @@ macro_rules! forward_reads {
             fn ended_before['a](
                 status: ::workflow_runtime::store::Status, most: u64
             ) -> Option<::workflow_runtime::store::Ended>;
+            fn continued['a](
+                least: u64, after: Option<(u64, ::workflow_runtime::store::RunKey)>, limit: usize
+            ) -> Vec<::workflow_runtime::store::RunRow>;
             fn notices['a](
                 statuses: &'a [::workflow_runtime::store::Status],
                 after: u64,

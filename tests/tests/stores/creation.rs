@@ -28,6 +28,9 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
         started_at: Some(501),
         completed_at: None,
         stuck: None,
+        first_generation: 0,
+        first_event: 0,
+        continuations: 0,
     };
     assert_eq!(fx.run("r").await, expected);
     assert_eq!(fx.journal(key).await, [row(0, 1)]);

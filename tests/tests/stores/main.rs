@@ -234,7 +234,10 @@ every {
         runs_that_have_expired_are_removed_those_that_ended_first_first,
         a_run_whose_end_is_yet_to_be_told_does_not_expire,
         payloads_are_held_no_longer_than_they_are_to_be,
-        who_deletes_a_run_and_who_cleans_it_away_do_not_meet;
+        who_deletes_a_run_and_who_cleans_it_away_do_not_meet,
+        the_oldest_generations_of_a_run_are_removed_and_the_others_stay,
+        a_long_generation_goes_little_by_little_and_with_its_run,
+        deaths_are_counted_on_when_old_generations_are_removed;
     changes:
         a_change_that_came_before_the_question_is_noticed;
 }

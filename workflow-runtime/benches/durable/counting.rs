@@ -169,6 +169,15 @@ impl<S: Store> Store for Counting<S> {
         self.store.ended_before(status, most)
     }
 
+    fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        self.store.continued(least, after, limit)
+    }
+
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],

@@ -114,7 +114,8 @@ impl<W: Workflow> Invocation<W> {
     /// hooks which are open, and were not taken, are kept for it: it finds them once it has opened a hook with the same
     /// token. What else is under way ends as by the end of the run: steps are aborted and children cancelled (but for
     /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and what could be rolled back stays done.
-    /// Whoever awaits the run waits for the end of the last generation.
+    /// Whoever awaits the run waits for the end of the last generation. The journals of the earlier ones are kept, unless
+    /// [`Retention::generations`](crate::Retention::generations) says of how many.
     ///
     /// # Errors
     ///

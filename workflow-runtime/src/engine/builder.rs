@@ -274,7 +274,7 @@ impl Builder {
         self
     }
 
-    /// How long runs that have ended are kept: for ever, unless set.
+    /// How long runs that have ended are kept, and how many generations of each run: for ever and all, unless set.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};

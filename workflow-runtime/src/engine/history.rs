@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Inner;
-use super::queries::not_found;
+use super::queries::{events_removed, not_found};
 use super::wait::{Awaited, Look, Seen};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::history::{RunEvent, Teller};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Trace;
 use crate::replay::{Event, TurnRecord};
-use crate::store::{Follow, RunKey};
+use crate::store::{Follow, RunKey, RunRow};
 
 /// How far somebody has read the history of a run.
 pub(crate) struct Place {
@@ -32,6 +32,33 @@ impl Place {
     /// The trace that the run belongs to, once its beginning was read.
     pub fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
+    }
+
+    /// Whether a reader can begin at this event: those before the first that is kept were removed.
+    pub fn check(&self, event: u64) -> Result<()> {
+        match self.teller.next() {
+            first if event < first => Err(events_removed(&self.run, event, first)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The index of the next event that is read.
+    pub fn next(&self) -> u64 {
+        self.teller.next()
+    }
+
+    /// Goes on with the next generation, or with the first that is kept if nothing of those that were removed is missing.
+    fn go_on(&mut self, row: &RunRow) -> Result<()> {
+        self.generation = match row.first_generation > self.generation {
+            true if self.teller.next() < row.first_event => {
+                return Err(events_removed(&self.run, self.teller.next(), row.first_event));
+            }
+            true => row.first_generation,
+            false => self.generation + 1,
+        };
+        self.row = 0;
+        self.teller.begin_generation(self.generation);
+        Ok(())
     }
 }
 
@@ -71,16 +98,16 @@ impl Awaited for NextEvent<'_> {
 }
 
 impl Inner {
-    /// The beginning of a run's history.
+    /// The beginning of a run's history, as far as it is kept.
     pub(crate) async fn history(&self, run: &Arc<str>) -> Result<Place> {
         let row = self.row(run).await?.ok_or_else(|| not_found(run))?;
         Ok(Place {
             run: run.clone(),
             key: row.key,
-            generation: 0,
+            generation: row.first_generation,
             row: 0,
             page: JOURNAL_FIRST_PAGE_ROWS,
-            teller: Teller::new(),
+            teller: Teller::new(&row),
             events: VecDeque::new(),
             trace: None,
         })
@@ -104,9 +131,8 @@ impl Inner {
                 continue;
             }
             if row.generation > place.generation {
-                place.generation += 1;
-                place.row = 0;
-                place.teller.next_generation();
+                // Rows that were not there may have been removed: that is so by now if it was.
+                place.go_on(&self.row(&run).await?.ok_or_else(|| not_found(&run))?)?;
                 continue;
             }
             return Ok(match row.status.is_terminal() {
@@ -121,6 +147,13 @@ impl Inner {
         let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
         place.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
         for row in rows {
+            if row.index != place.row {
+                let run = self.row(&place.run).await?.ok_or_else(|| not_found(&place.run))?;
+                return match run.first_generation > place.generation {
+                    true => place.go_on(&run),
+                    false => Err(Error::coded(Code::Damaged, format!("row {} of the journal is missing", place.row))),
+                };
+            }
             let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
             for delivery in &turn.deliveries {
                 if let Event::Started { carried: Some(carried), .. } = &delivery.event

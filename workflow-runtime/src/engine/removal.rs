@@ -12,10 +12,12 @@ use super::letters::milliseconds;
 use super::queries::not_found;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
-use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
+use crate::history::Teller;
+use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, JOURNAL_PAGE_ROWS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
-    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Portion, Request, RunKey, Write,
+    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Portion, RemoveGenerations,
+    RemoveGenerationsAnswer, Request, RunKey, RunRow,
 };
 use crate::text::excerpt;
 
@@ -93,24 +95,111 @@ impl Inner {
 
     /// Removes all that is not kept any longer.
     async fn clean(&self) -> Result<()> {
+        if let Some(kept) = self.settings.retention.kept_generations() {
+            self.clean_generations(kept).await?;
+        }
         let now = self.clock.now().min(NEVER);
         let expired = self.expired(now).await?;
         loop {
             let letters_before = now.saturating_sub(milliseconds(RESEND_KEYS_KEPT));
             let expired = expired.clone();
             let clean = Clean { expired, now, letters_before, runs: CLEANING_RUNS, most: CLEANING };
-            // Where commits do not wait for one another it is not to be in a group with those of the runs.
-            let CleanAnswer { more } = if self.store.blocks() {
-                self.batcher.send(clean).await.map_err(|failed| failed.error)?
-            } else {
-                let answers = self.store.commit(&[Write::Clean(clean)]).await.map_err(|failed| failed.error)?;
-                answers.into_iter().next().and_then(Clean::answer).ok_or_else(|| misanswered().error)?
-            };
+            let CleanAnswer { more } = self.commit_apart(clean).await?;
             if !more || self.draining.is_cancelled() {
                 return Ok(());
             }
             self.environment.sleep(CLEANING_PAUSE).await;
         }
+    }
+
+    /// Where commits do not wait for one another a write of the cleaning is not to be in a group with those of the runs.
+    async fn commit_apart<R: Request>(&self, request: R) -> Result<R::Answer> {
+        if self.store.blocks() {
+            return self.batcher.send(request).await.map_err(|failed| failed.error);
+        }
+        let answers = self.store.commit(&[request.into()]).await.map_err(|failed| failed.error)?;
+        answers.into_iter().next().and_then(R::answer).ok_or_else(|| misanswered().error)
+    }
+
+    /// Removes the journals of the generations of all runs that are not kept any longer.
+    async fn clean_generations(&self, kept: u64) -> Result<()> {
+        let mut after = None;
+        loop {
+            let rows = self.store.continued(kept, after, CLEANING_RUNS).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some((last.continuations, last.key));
+            for row in &rows {
+                match self.clean_generations_of(row, kept).await {
+                    Err(error) if [Code::Damaged, Code::NewerFormat].contains(&error.code()) => {
+                        tracing::warn!(
+                            run = &*row.id,
+                            ?error,
+                            "the old generations of a run cannot be read, and are kept"
+                        );
+                    }
+                    done => done?,
+                }
+                if self.draining.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Removes the journals of the oldest generations of a run, a part at a time.
+    async fn clean_generations_of(&self, row: &RunRow, kept: u64) -> Result<()> {
+        let mut row = row.clone();
+        while row.continuations >= kept && !self.draining.is_cancelled() {
+            let Some(remove) = self.oldest_generations(&row, row.continuations - kept + 1).await? else {
+                return Ok(());
+            };
+            (row.first_generation, row.first_event) = (remove.until, remove.first_event);
+            row.continuations -= remove.continuations;
+            if self.commit_apart(remove).await? == RemoveGenerationsAnswer::Unknown {
+                return Ok(());
+            }
+            self.environment.sleep(CLEANING_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// The oldest generations of a run, as many as have continued as new so often, or fewer if they are large. A generation that was
+    /// retried is kept for as long as those that go on with it.
+    async fn oldest_generations(&self, row: &RunRow, continuations: u64) -> Result<Option<RemoveGenerations>> {
+        let (mut teller, mut left) = (Teller::new(row), CLEANING);
+        let (mut found, mut continued) = (None, 0);
+        for generation in row.first_generation..row.generation {
+            teller.begin_generation(generation);
+            let (mut next, mut is_continued) = (0, false);
+            loop {
+                let rows = self.store.journal(row.key, generation, next, JOURNAL_PAGE_ROWS).await?;
+                let Some(last) = rows.last() else { break };
+                next = last.index + 1;
+                for row in rows {
+                    let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
+                    for delivery in &turn.deliveries {
+                        teller.tell(delivery, &mut Vec::new())?;
+                        is_continued = matches!(delivery.end, Some(End::Continued(_)));
+                    }
+                    left = left.less(1, row.body.len());
+                }
+            }
+            if is_continued {
+                continued += 1;
+                found = Some(RemoveGenerations {
+                    run: row.key,
+                    from: row.first_generation,
+                    until: generation + 1,
+                    first_event: teller.next(),
+                    continuations: continued,
+                    most: CLEANING,
+                });
+                if continued == continuations || left.is_spent() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Several workers are not to come at the same moment again and again.

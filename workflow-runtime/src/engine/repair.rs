@@ -13,15 +13,15 @@ use self::point::{Deliveries, Ending, ForkPoint, forked, succeeds};
 use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
-use super::queries::not_found;
+use super::queries::{events_removed, not_found};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{RunEventKind, Teller};
-use crate::limits::JOURNAL_PAGE_ROWS;
+use crate::limits::{CHUNK_PAGE_ROWS, JOURNAL_PAGE_ROWS};
 use crate::model::Status;
 use crate::names;
 use crate::registry::registry;
-use crate::replay::{Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
+use crate::replay::{Carried, Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
 use crate::store::{CreateAnswer, Effects, First, NewChunk, NewRun, RunKey, RunRow, UnstickRun, UnstickRunAnswer};
 use crate::text::excerpt;
 
@@ -43,7 +43,6 @@ pub(crate) struct At {
 
 /// A part of a run's history.
 struct Cut {
-    generation: u64,
     kept: Deliveries,
     /// The event that is to come again, if one is.
     again: Option<Event>,
@@ -51,6 +50,8 @@ struct Cut {
     earlier: Vec<Deliveries>,
     /// The event that it was cut at.
     named: RunEventKind,
+    /// The event that the generation began with.
+    first: Option<Event>,
 }
 
 impl Inner {
@@ -74,7 +75,7 @@ impl Inner {
     /// Starts a run that begins where another one has come to: its id.
     pub(crate) async fn fork(&self, source: &Arc<str>, at: At) -> Result<Arc<str>> {
         self.check_open()?;
-        let row = self.row(source).await?.ok_or_else(|| not_found(source))?;
+        let mut row = self.row(source).await?.ok_or_else(|| not_found(source))?;
         let id: Arc<str> = match &at.id {
             Some(id) => names::check("the id of a run", id).map(|()| (&**id).into())?,
             None => self.new_id().into(),
@@ -85,8 +86,15 @@ impl Inner {
         if at.id.is_some() && self.row(&id).await?.is_some_and(|row| row.args_digest == asked) {
             return Ok(id);
         }
-        let Cut { generation, mut kept, mut again, earlier, named } =
-            self.cut(&row, at.event).await.map_err(not_forked)?;
+        let Cut { mut kept, mut again, earlier, named, first } = loop {
+            let cut = self.cut(&row, at.event).await.map_err(not_forked);
+            let now = self.row(source).await?.ok_or_else(|| not_found(source))?;
+            if now.first_generation == row.first_generation {
+                break cut?;
+            }
+            // A part of what was read may have been removed meanwhile.
+            row = now;
+        };
         if let Some(input) = at.input {
             give(&mut kept, &named, at.event, input).map_err(not_forked)?;
         }
@@ -94,9 +102,6 @@ impl Inner {
             self.check_undoes(&row).await.map_err(not_forked)?;
         }
         if kept.is_empty() {
-            let rows = self.store.journal(row.key, generation, 0, 1).await?;
-            let first = rows.first().map(|row| TurnRecord::decode(row.format, row.checksum, &row.body)).transpose()?;
-            let first = first.and_then(|turn| turn.deliveries.into_iter().next()).map(|delivery| delivery.event);
             again = self.start_of(row.key, first).await?;
         }
         let (attributes, chunks) = self.shown(&row, &earlier, &kept, again.as_ref()).await?;
@@ -162,8 +167,12 @@ impl Inner {
 
     /// What is kept of a run's history up to an event.
     async fn cut(&self, row: &RunRow, event: u64) -> Result<Cut> {
-        let (mut teller, mut earlier) = (Teller::new(), Vec::new());
-        for generation in 0..=row.generation {
+        if event < row.first_event {
+            return Err(events_removed(&row.id, event, row.first_event));
+        }
+        let (mut teller, mut earlier) = (Teller::new(row), Vec::new());
+        for generation in row.first_generation..=row.generation {
+            teller.begin_generation(generation);
             let deliveries = self.deliveries(row.key, generation).await?;
             for (at, (_, delivery)) in deliveries.iter().enumerate() {
                 let begins = teller.next();
@@ -175,11 +184,11 @@ impl Inner {
                 let named = told.into_iter().find(|told| told.index == event).map(|told| told.kind);
                 let named =
                     named.ok_or_else(|| Error::coded(Code::Damaged, format!("the run has no event {event}")))?;
+                let first = deliveries.first().map(|(_, delivery)| delivery.event.clone());
                 let (kept, again) = forked(deliveries, &ForkPoint { at, first: event == begins })?;
-                return Ok(Cut { generation, kept, again, earlier, named });
+                return Ok(Cut { kept, again, earlier, named, first });
             }
             earlier.push(deliveries);
-            teller.next_generation();
         }
         Err(Error::coded(Code::NotRepairable, format!("the run has no event {event} (yet)"))
             .expected(format!("less than {}", teller.next()))
@@ -226,7 +235,14 @@ impl Inner {
         again: Option<&Event>,
     ) -> Result<(BTreeMap<Arc<str>, Arc<str>>, Vec<NewChunk>)> {
         let mut attributes = BTreeMap::new();
-        let mut chunks = Vec::new();
+        let events = earlier.iter().flatten().chain(kept).map(|(_, delivery)| &delivery.event);
+        let mut chunks = match events.chain(again).next() {
+            // The first generation that is kept says how much the workflow had written by then.
+            Some(Event::Started { carried: Some(carried), .. }) if row.first_generation > 0 => {
+                self.written_before(row.key, carried).await?
+            }
+            _ => Vec::new(),
+        };
         let mut chunk = |stream: &str, value: Option<&Payload>| {
             let value = value.map(|value| Arc::from(value.as_str()));
             chunks.push(NewChunk { stream: stream.into(), id: self.random.number(), value });
@@ -258,6 +274,33 @@ impl Inner {
             given(event, &mut attributes);
         }
         Ok((attributes, chunks))
+    }
+
+    /// The chunks that the workflow of a run has written in generations that were removed: they are in its streams.
+    async fn written_before(&self, run: RunKey, carried: &Carried) -> Result<Vec<NewChunk>> {
+        let mut written = Vec::new();
+        for (stream, (number, is_closed)) in &carried.streams {
+            let (stream, mut left, mut next): (Arc<str>, _, _) = ((&**stream).into(), *number, 0);
+            while left > 0 {
+                let page = self.store.chunks(run, &stream, next, CHUNK_PAGE_ROWS).await?;
+                let Some(last) = page.rows.last() else { break };
+                next = last.index + 1;
+                for row in page.rows.into_iter().filter(|row| row.writer.is_none()) {
+                    if left > 0 {
+                        left -= 1;
+                        written.push(NewChunk {
+                            stream: stream.clone(),
+                            id: self.random.number(),
+                            value: Some(row.value),
+                        });
+                    }
+                }
+            }
+            if *is_closed {
+                written.push(NewChunk { stream, id: self.random.number(), value: None });
+            }
+        }
+        Ok(written)
     }
 }
 

@@ -23,26 +23,31 @@ use crate::history::RunEvent;
 ///
 /// # Errors
 ///
-/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Damaged`](crate::Code::Damaged);
+/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if what is to be read
+/// next was removed, by [`Retention::generations`](crate::Retention::generations), before it was read; [`Code::Damaged`](crate::Code::Damaged);
 /// [`Code::Closed`](crate::Code::Closed) once the engine is shut down; or if the store cannot be read.
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     engine: Option<Client>,
     run: Arc<str>,
-    from: i64,
+    from: Option<i64>,
     waits: bool,
     events: Option<BoxStream<'static, Result<RunEvent>>>,
 }
 
 impl Events {
     pub(crate) fn new(engine: Option<Client>, run: Arc<str>) -> Self {
-        Events { engine, run, from: 0, waits: true, events: None }
+        Events { engine, run, from: None, waits: true, events: None }
     }
 
     /// Where to begin: at the event with this index, or, if it is negative, counted from those that are there by then (-1
-    /// is the last one).
+    /// is the last one; a number that reaches further back than to the first event begins with that). Without it a reader begins
+    /// with the first event that is kept.
+    ///
+    /// An event that was [removed](crate::Retention::generations) is an error: one that reads on from an index would miss what
+    /// was removed. The error names the first index that is kept.
     pub fn from(mut self, index: i64) -> Self {
-        self.from = index;
+        self.from = Some(index);
         self.events = None;
         self
     }
@@ -58,23 +63,28 @@ impl Events {
 async fn begin(
     engine: Option<Client>,
     run: Arc<str>,
-    from: i64,
+    from: Option<i64>,
     waits: bool,
 ) -> Result<BoxStream<'static, Result<RunEvent>>> {
     let engine = match engine {
         Some(engine) => engine,
         None => engine::ambient().await?,
     };
-    let mut from = from;
-    if from < 0 {
-        let mut place = engine.inner().history(&run).await?;
-        let mut length = 0;
-        while let Next::Event(event) = engine.inner().next_event(&mut place).await? {
-            length = event.index + 1;
+    let length = match from {
+        Some(from) if from < 0 => {
+            let mut place = engine.inner().history(&run).await?;
+            while let Next::Event(_) = engine.inner().next_event(&mut place).await? {}
+            place.next()
         }
-        from = i64::try_from(length).unwrap_or(i64::MAX).saturating_add(from).max(0);
-    }
+        _ => 0,
+    };
     let place = engine.inner().history(&run).await?;
+    let from = match from {
+        None => place.next(),
+        Some(from) if from < 0 => length.saturating_sub(from.unsigned_abs()).max(place.next()),
+        Some(from) => from.unsigned_abs(),
+    };
+    place.check(from)?;
     let events = stream::try_unfold((engine, place), move |(engine, mut place)| async move {
         let event = match waits {
             true => engine.inner().following_event(&mut place).await?,
@@ -85,7 +95,6 @@ async fn begin(
         };
         Ok(event.map(|event| (event, (engine, place))))
     });
-    let from = from.cast_unsigned();
     Ok(events.try_skip_while(move |event| std::future::ready(Ok(event.index < from))).boxed())
 }
 

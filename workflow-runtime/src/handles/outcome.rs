@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::engine::Next;
-use crate::error::{Failure, Result};
+use crate::error::{Code, Failure, Result};
 use crate::handles::run::Run;
 use crate::history::{StepOutcome, Steps};
 use crate::model::{Status, span_id};
@@ -24,9 +24,10 @@ pub struct Outcome<T, E> {
     /// What awaiting the run gives.
     pub result: Result<T, E>,
     /// The arguments of its workflow, as [`start`](crate::start()) takes them: `null` for none, the argument itself where there
-    /// is one, an array where there are several. Those of [its steps](StepOutcome::input) are told in the same way.
+    /// is one, an array where there are several. Those of [its steps](StepOutcome::input) are told in the same way. Of a run whose first
+    /// generations were [removed](crate::Retention::generations) they are those of the first generation that is kept.
     pub input: Value,
-    /// Its steps and the children that it has called, in the order in which they were called, over all generations.
+    /// Its steps and the children that it has called, in the order in which they were called, over all generations that are kept.
     pub steps: Vec<StepOutcome>,
     /// The trace that it belongs to: 32 hexadecimal digits. Nothing if it was started without [tracing](crate::Start::tracing) by
     /// an engine that tells no spans.
@@ -71,7 +72,7 @@ where
             let (steps, trace_id) = steps(&run).await?;
             let state = if with_state { run.state().await? } else { None };
             let status = run.status().await?;
-            let input = steps.input.clone();
+            let input = steps.input.clone().unwrap_or_default();
             let span_id = trace_id.as_ref().map(|_| span_id(&["run", run.id()]));
             let (run_id, steps) = (run.id().to_owned(), steps.into_steps());
             Ok(Outcome { run_id, status, result, input, steps, trace_id, span_id, state })
@@ -82,10 +83,19 @@ where
 /// The steps of a run, as far as it has come, and the trace that it belongs to.
 pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<(Steps, Option<String>)> {
     let engine = run.engine().await?;
-    let mut place = engine.inner().history(run.shared_id()).await?;
-    let mut steps = Steps::default();
-    while let Next::Event(event) = engine.inner().next_event(&mut place).await? {
-        steps.add(event);
+    'anew: loop {
+        let mut place = engine.inner().history(run.shared_id()).await?;
+        let mut steps = Steps::default();
+        loop {
+            match engine.inner().next_event(&mut place).await {
+                Ok(Next::Event(event)) => steps.add(event),
+                Ok(Next::Nothing { .. } | Next::End) => {
+                    return Ok((steps, place.trace().map(|trace| trace.trace_id.to_string())));
+                }
+                // What is told is what is kept, from its beginning.
+                Err(error) if error.code() == Code::EventsRemoved => continue 'anew,
+                Err(error) => return Err(error),
+            }
+        }
     }
-    Ok((steps, place.trace().map(|trace| trace.trace_id.to_string())))
 }

@@ -164,7 +164,8 @@ impl<T, E> Run<T, E> {
         outcome::steps(self).await.map(|(steps, _)| steps.into_steps())
     }
 
-    /// What has happened to it, and what happens, from its beginning: a stream. See [`Events`].
+    /// What has happened to it, and what happens, from its beginning, or from the first event that is
+    /// [kept](crate::Retention::generations): a stream. See [`Events`].
     ///
     /// ```
     /// # use futures_util::TryStreamExt;
@@ -260,7 +261,8 @@ impl<T, E> Run<T, E> {
     ///
     /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, if a step that had succeeded by then was
     /// undone (the error names it), if the run was cancelled before it had arguments, or if no step is called there that could be
-    /// given an [input](Fork::input); [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step;
+    /// given an [input](Fork::input); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if the event was
+    /// [removed](crate::Retention::generations) (the error names the first that is kept); [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step;
     /// [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id);
     /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses. If the code that is there now does not fit the
     /// history, the new run is stuck.

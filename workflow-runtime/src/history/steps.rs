@@ -72,8 +72,8 @@ pub(crate) struct Steps {
     steps: Vec<StepOutcome>,
     /// Where the open ones of this generation are in it.
     open: HashMap<u64, usize>,
-    /// The arguments of the first generation.
-    pub input: Value,
+    /// The arguments of the first generation that it tells of.
+    pub input: Option<Value>,
 }
 
 impl Steps {
@@ -130,7 +130,7 @@ impl Steps {
 
     pub fn add(&mut self, event: RunEvent) {
         match event.kind.clone() {
-            RunEventKind::Started { input } if event.generation == 0 => self.input = input,
+            RunEventKind::Started { input } if self.input.is_none() => self.input = Some(input),
             // It has the steps of the generation before that it goes on with.
             RunEventKind::Reopened { source: None } => {
                 self.steps.retain(|step| step.generation + 1 != event.generation);

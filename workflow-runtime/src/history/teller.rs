@@ -6,6 +6,7 @@ use super::{Ending, RunEvent, RunEventKind, arguments, value};
 use crate::error::Error;
 use crate::model::time;
 use crate::replay::{Command, Delivery, End, Event};
+use crate::store::RunRow;
 
 /// What an operation is whose events are not told apart by themselves.
 enum Waits {
@@ -23,12 +24,13 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    pub fn new() -> Self {
-        Teller { next: 0, generation: 0, operations: HashMap::new() }
+    /// From the beginning of what is kept of a run.
+    pub fn new(run: &RunRow) -> Self {
+        Teller { next: run.first_event, generation: run.first_generation, operations: HashMap::new() }
     }
 
-    pub fn next_generation(&mut self) {
-        self.generation += 1;
+    pub fn begin_generation(&mut self, generation: u64) {
+        self.generation = generation;
         self.operations.clear();
     }
 

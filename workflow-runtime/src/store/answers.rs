@@ -1,8 +1,8 @@
 //! What a store answers to its writes: a type for each kind of write.
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release, Reopen, Replace,
-    ReturnNotice, RunKey, RunRow, Turn, Unstick, UnstickRun, Write,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, RunRow, Turn, Unstick, UnstickRun, Write,
 };
 
 /// A write whose answer has a type of its own.
@@ -150,6 +150,15 @@ pub struct CleanAnswer {
     pub more: bool,
 }
 
+/// The answer to a [`Write::RemoveGenerations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveGenerationsAnswer {
+    /// It is durable.
+    Committed,
+    /// There is no such run (any more), or the first generation whose journal is kept is another one.
+    Unknown,
+}
+
 /// One answer of a group, in the place of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -181,6 +190,8 @@ pub enum Answer {
     Delete(DeleteAnswer),
     /// To a [`Write::Clean`].
     Clean(CleanAnswer),
+    /// To a [`Write::RemoveGenerations`].
+    RemoveGenerations(RemoveGenerationsAnswer),
     /// To a [`Write::Unstick`].
     Unstick,
 }
@@ -249,6 +260,7 @@ requests! {
     UnstickRun(UnstickRun) -> UnstickRunAnswer;
     Delete(Delete) -> DeleteAnswer;
     Clean(Clean) -> CleanAnswer;
+    RemoveGenerations(RemoveGenerations) -> RemoveGenerationsAnswer;
 }
 
 unconditional_requests! {

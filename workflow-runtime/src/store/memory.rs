@@ -162,6 +162,15 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().ended_before(status, most)) })
     }
 
+    fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().continued(least.max(1), after, limit)) })
+    }
+
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],

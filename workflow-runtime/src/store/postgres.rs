@@ -280,6 +280,15 @@ impl Store for PostgresStore {
         Box::pin(removal::ended_before(&self.shared.db, status, most))
     }
 
+    fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        Box::pin(read::continued(&self.shared.db, least, after, limit))
+    }
+
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],

@@ -215,7 +215,8 @@ pub struct Delete {
     pub farewell: Letter,
 }
 
-/// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs have left; runs that have
+/// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs and [removed
+/// generations](RemoveGenerations) have left; runs that have
 /// `expired`, those excepted whose end is [yet to be told](super::Store::notices); payloads that were held until `now`, with
 /// the tokens that nobody has; deliveries that are not known any longer; keys of letters that do not last; and
 /// [notices](super::Store::notices) that nobody has claimed for seven days, since they keep their runs. Another engine that is about it leaves nothing to do.
@@ -230,6 +231,25 @@ pub struct Clean {
     /// How many runs at the most.
     pub runs: usize,
     /// How much of what they have left, and how many of other rows.
+    pub most: Portion,
+}
+
+/// Removes the journals of a run's oldest generations: a [`RemoveGenerationsAnswer`](super::RemoveGenerationsAnswer). From then on
+/// the run's row names the first generation that is kept and the index of its first event; both change with the rows: of those,
+/// `most` go in the same transaction, and the others, which no reader takes for a journal any more, are for [`Clean`].
+#[derive(Clone, Debug)]
+pub struct RemoveGenerations {
+    /// The run.
+    pub run: RunKey,
+    /// The first generation whose journal was kept so far: if it is another one, nothing is removed.
+    pub from: u64,
+    /// The first generation whose journal is kept.
+    pub until: u64,
+    /// The index of the first event of that generation.
+    pub first_event: u64,
+    /// How many of the removed generations have continued as new.
+    pub continuations: u64,
+    /// How much is removed at once.
     pub most: Portion,
 }
 

@@ -51,6 +51,12 @@ pub struct RunRow {
     pub completed_at: Option<u64>,
     /// Why it is stuck: an encoded `Stuck`.
     pub stuck: Option<Arc<str>>,
+    /// The first generation whose journal is kept: those of earlier generations were [removed](super::RemoveGenerations).
+    pub first_generation: u64,
+    /// The index of the first event of that generation, counted over all generations of the run.
+    pub first_event: u64,
+    /// How often the run has continued as new since that generation began.
+    pub continuations: u64,
 }
 
 impl RunRow {

@@ -22,6 +22,7 @@ impl Write {
             | Write::UnstickRun(_)
             | Write::Delete(_)
             | Write::Clean(_)
+            | Write::RemoveGenerations(_)
             | Write::Unstick(_) => 0,
         }
     }

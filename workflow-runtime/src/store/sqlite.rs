@@ -273,6 +273,15 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| removal::ended_before(connection, status, most)))
     }
 
+    fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>> {
+        Box::pin(self.readers.read("runs", move |connection| read::continued(connection, least, after, limit)))
+    }
+
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],

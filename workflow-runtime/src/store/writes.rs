@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
-    Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
 
@@ -43,6 +43,8 @@ pub enum Write {
     Delete(Delete),
     /// Removes a part of what is not kept.
     Clean(Clean),
+    /// Removes the journals of old generations of a run.
+    RemoveGenerations(RemoveGenerations),
     /// Makes all stuck runs of other builds due.
     Unstick(Unstick),
 }

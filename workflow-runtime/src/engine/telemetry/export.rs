@@ -146,7 +146,7 @@ impl Inner {
     pub(in crate::engine) async fn export(&self, run: &RunInfo) -> Result<()> {
         let Some(exporter) = &self.settings.telemetry.0 else { return Ok(()) };
         let Some(row) = self.row(&run.id).await? else { return Ok(()) };
-        let first = self.store.journal(row.key, 0, 0, 1).await?.into_iter().next();
+        let first = self.store.journal(row.key, row.first_generation, 0, 1).await?.into_iter().next();
         let last = self.store.last(row.key, row.generation).await?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
         let first = TurnRecord::decode(first.format, first.checksum, &first.body)?;

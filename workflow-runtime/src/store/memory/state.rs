@@ -98,7 +98,7 @@ struct Run {
     dedupe: HashMap<String, Option<u64>>,
     /// The deliveries that it has got.
     delivered: Vec<Name>,
-    /// How long the journal was when `recoveries` was last raised.
+    /// How long the journal of this generation was when `recoveries` was last raised.
     recovered_at: Option<usize>,
     /// The operations that wait for its end.
     watchers: Vec<Watcher>,
@@ -168,6 +168,9 @@ impl Run {
             started_at: None,
             completed_at: None,
             stuck: None,
+            first_generation: 0,
+            first_event: 0,
+            continuations: 0,
         };
         Run {
             row,
@@ -184,7 +187,7 @@ impl Run {
     }
 
     fn length(&self) -> usize {
-        self.journals.values().map(Vec::len).sum()
+        self.journals.get(&self.row.generation).map_or(0, Vec::len)
     }
 
     fn recoveries(&self) -> u32 {
@@ -301,6 +304,7 @@ impl State {
             Write::Clean(Clean { expired, now, letters_before, runs, .. }) => {
                 self.clean(expired, *now, *letters_before, *runs).into()
             }
+            Write::RemoveGenerations(remove) => self.remove_generations(remove).into(),
             Write::Unstick(Unstick { build }) => {
                 self.unstick(build);
                 Answer::Unstick

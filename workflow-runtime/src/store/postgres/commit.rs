@@ -20,8 +20,8 @@ use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
     About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Letter, NewRun,
-    Noticed, Post, PostAnswer, Release, Reopen, Replace, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
-    UnstickRunAnswer, Write,
+    Noticed, Post, PostAnswer, Release, RemoveGenerations, Reopen, Replace, RowChange, RunKey, Turn, TurnAnswer,
+    Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// How often a transaction is sent again that the database has rolled back for the sake of others.
@@ -313,7 +313,9 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     ids.extend(others(new.effects.as_deref()));
                 }
                 Write::Deliver(deliver) => drop(tokens.insert(&deliver.token)),
-                Write::Release(Release { run, .. }) => drop(keys.insert(*run)),
+                Write::Release(Release { run, .. }) | Write::RemoveGenerations(RemoveGenerations { run, .. }) => {
+                    keys.insert(*run);
+                }
                 // With those that wait for the end of one that was never due.
                 Write::Delete(Delete { run, .. }) => {
                     keys.insert(*run);
@@ -471,6 +473,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
             removal::clean(work, expired, *now, *letters_before, *runs, *most).await?.into()
         }
+        Write::RemoveGenerations(remove) => removal::remove_generations(work, remove).await?.into(),
         Write::ClaimNotices(claim) => notices::claim(work.session, work.ours, claim).await?.into(),
         Write::ReturnNotice(returned) => {
             notices::give_back(work.session, returned).await?;

@@ -26,7 +26,8 @@ SELECT $1, t.key, value, created_at FROM unnest($2, $3) AS t (key, value), @runs
 ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
 
 const CONTINUE: &str = "
-UPDATE @runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
+UPDATE @runs SET generation = generation + 1, continuations = coalesce(continuations, 0) + 1, owner = 0, recoveries = 0,
+    recovered_generation = NULL, recovered_idx = NULL
 WHERE key = $1";
 
 const UNWATCH: &str = "

@@ -20,12 +20,20 @@ macro_rules! run_columns {
                   SELECT max(idx) FROM @journal AS journal WHERE run = runs.key AND journal.generation = runs.generation
               ), -1) THEN recoveries
               ELSE 0 END,
-         runs.created_at, started_at, completed_at, stuck, parent"
+         runs.created_at, started_at, completed_at, stuck, parent,
+         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0)"
     };
 }
 pub(super) use run_columns;
 
 const RUN: &str = concat!("SELECT ", run_columns!(), " FROM @runs AS runs WHERE id = $1");
+
+const CONTINUED: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM @runs AS runs WHERE continuations IS NOT NULL AND (continuations, key) > ($1, $2)
+     ORDER BY continuations, key LIMIT $3"
+);
 
 const JOURNAL: &str = "
 SELECT idx, turn, format, checksum, body FROM @journal
@@ -105,6 +113,9 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         completed_at: numbers(row, 14)?,
         stuck: texts(row, 15)?,
         parent: texts(row, 16)?,
+        first_generation: number(row, 17)?,
+        first_event: number(row, 18)?,
+        continuations: number(row, 19)?,
     })
 }
 
@@ -150,6 +161,18 @@ impl Db {
 
 pub(super) async fn run(db: &Db, id: &str) -> Result<Option<RunRow>, Error> {
     Ok(db.rows("read a run", RUN, args![TEXT: Text(id)], run_row).await?.pop())
+}
+
+/// Runs that have continued as new so often since the first generation that is kept.
+pub(super) async fn continued(
+    db: &Db,
+    least: u64,
+    after: Option<(u64, RunKey)>,
+    limit: usize,
+) -> Result<Vec<RunRow>, Error> {
+    let (least, behind) = after.unwrap_or((least.max(1), RunKey::MIN));
+    let least = i64::try_from(least).unwrap_or(i64::MAX);
+    db.rows("read runs", CONTINUED, args![INT8: least, INT8: behind, INT8: rows(limit)], run_row).await
 }
 
 /// The same inside a transaction.

@@ -7,7 +7,10 @@ use super::read::{self, get, number};
 use super::{deliveries, notices, time, tokens};
 use crate::error::Error;
 use crate::model::Status;
-use crate::store::{About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RunKey};
+use crate::store::{
+    About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RemoveGenerations, RemoveGenerationsAnswer,
+    RunKey,
+};
 
 const STANDING: &str = "
 SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
@@ -53,9 +56,20 @@ WITH tokens AS (
 ), runs AS (
     DELETE FROM @runs WHERE key = ANY ($1) RETURNING key
 )
-INSERT INTO @remains (run) SELECT key FROM runs";
+INSERT INTO @remains (run) SELECT key FROM runs ON CONFLICT (run) DO UPDATE SET before = NULL";
 
-const REMAINS: &str = "SELECT run FROM @remains ORDER BY run LIMIT $1";
+const REMAINS: &str = "SELECT run FROM @remains WHERE before IS NULL ORDER BY run LIMIT $1";
+
+const OLD: &str = "SELECT run, before FROM @remains WHERE before IS NOT NULL ORDER BY run LIMIT 1";
+
+const REMOVE_GENERATIONS: &str = "
+WITH kept AS (
+    UPDATE @runs SET first_generation = $3, first_event = $4,
+        continuations = nullif(greatest(coalesce(continuations, 0) - $5, 0), 0)
+    WHERE key = $1 AND coalesce(first_generation, 0) = $2 AND generation >= $3 RETURNING key
+)
+INSERT INTO @remains (run, before) SELECT key, $3 FROM kept
+ON CONFLICT (run) DO UPDATE SET before = excluded.before RETURNING run";
 
 /// Removes rows of runs that are gone, which nobody else touches: `$2` rows, and no more behind `$3` bytes. How many, and how
 /// large they were.
@@ -95,6 +109,9 @@ const CLEAR: [&str; 7] = [
     remove!("@streams", "0", "run = ANY ($1)"),
     remove!("@executions", "0", "target = ANY ($1)"),
 ];
+
+/// What is left of generations that were removed.
+const CLEAR_OLD: &str = remove!("@journal", "pg_column_size(body)", "run = $1 AND generation < $4");
 
 /// Deletes a run.
 pub(super) async fn delete(
@@ -148,6 +165,42 @@ pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Portion)
     Ok(left)
 }
 
+/// Removes the journals of the oldest generations of a run.
+pub(super) async fn remove_generations(
+    work: &mut Work<'_, '_>,
+    remove: &RemoveGenerations,
+) -> Result<RemoveGenerationsAnswer> {
+    let RemoveGenerations { run, from, until, first_event, continuations, most } = remove;
+    let [from, until, first_event, continuations] =
+        [from, until, first_event, continuations].map(|number| number.cast_signed());
+    let args = args![INT8: *run, INT8: from, INT8: until, INT8: first_event, INT8: continuations];
+    if work.session.query_opt(REMOVE_GENERATIONS, args).await?.is_none() {
+        return Ok(RemoveGenerationsAnswer::Unknown);
+    }
+    clear_old(work.session, *run, until, *most).await?;
+    Ok(RemoveGenerationsAnswer::Committed)
+}
+
+/// Removes the journals of a run before a generation: what is left of the portion, and nothing of it if that was not enough.
+async fn clear_old(session: &Session<'_>, run: RunKey, before: i64, most: Portion) -> Result<Portion> {
+    if most.is_spent() {
+        return Ok(most);
+    }
+    let (rows, bytes) = (read::rows(most.rows), i64::try_from(most.bytes).unwrap_or(i64::MAX));
+    let mut left = most;
+    let args = args![INT8: run, INT8: rows, INT8: bytes, INT8: before];
+    if let Some(gone) = session.query_opt(CLEAR_OLD, args).await? {
+        let (rows, bytes) = (number(&gone, 0)?, number(&gone, 1)?);
+        left = left.less(usize::try_from(rows).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+    if !left.is_spent() {
+        // The run may have been deleted meanwhile, and have left more.
+        let sql = "DELETE FROM @remains WHERE run = $1 AND before = $2";
+        session.query(sql, args![INT8: run, INT8: before]).await?;
+    }
+    Ok(left)
+}
+
 /// Removes a part of what nobody keeps.
 pub(super) async fn clean(
     work: &mut Work<'_, '_>,
@@ -173,6 +226,12 @@ pub(super) async fn clean(
     left = left.less(deliveries::clean_letters(session, letters_before, left.rows).await?, 0);
     if most.was_spent(left) {
         return Ok(CleanAnswer { more: true });
+    }
+    while let Some(old) = session.query_opt(OLD, args![]).await? {
+        left = clear_old(session, get(&old, 0)?, get(&old, 1)?, left).await?;
+        if left.is_spent() {
+            return Ok(CleanAnswer { more: true });
+        }
     }
     loop {
         let next = session.query(REMAINS, args![INT8: read::rows(runs.max(1))]).await?;

@@ -23,7 +23,8 @@ const APPLICATION: &str = "workflow-runtime";
 ///   `followed` if one reads its streams, and `traced` if one reads its journal: they are columns of the row because a statement that has waited for the row's
 ///   lock sees those as they are, and everything else as it was before.
 /// - `parent` is an id, which stays when that run is deleted. `runs_ended` has the order in which runs go that are not kept;
-///   `remains` has deleted runs that have left rows.
+///   `remains` has deleted runs that have left rows, and removed generations: as in SQLite.
+/// - `first_generation`, `first_event` and `continuations` are as in SQLite.
 /// - `executions` holds those attempts only that have written to a stream, once for each run that has such streams: its
 ///   `target`, with which they go.
 /// - `attributes` know when their run was created, which is the order in which it is found by them.
@@ -85,7 +86,9 @@ CREATE TABLE @runs (
     failing_since       bigint,
     error_class         text,
     error_text          text,
-    first_event         bigint
+    first_event         bigint,
+    first_generation    bigint,
+    continuations       bigint
 );
 CREATE UNIQUE INDEX runs_ids ON @runs (id);
 CREATE INDEX runs_due ON @runs (owner, workflow, required_deployment, wake_at) WHERE wake_at IS NOT NULL;
@@ -94,6 +97,7 @@ CREATE INDEX runs_stuck ON @runs (key) WHERE status = 'stuck';
 CREATE INDEX runs_failing ON @runs (failing_since, key) WHERE failing_since IS NOT NULL;
 CREATE INDEX runs_pinned ON @runs (required_deployment, key) WHERE required_deployment IS NOT NULL AND wake_at IS NOT NULL;
 CREATE INDEX runs_children ON @runs (parent, created_at, key) WHERE parent IS NOT NULL;
+CREATE INDEX runs_continued ON @runs (continuations, key) WHERE continuations IS NOT NULL;
 CREATE INDEX runs_ended ON @runs (status, completed_at, key) WHERE completed_at IS NOT NULL;
 
 CREATE TABLE @journal (
@@ -239,7 +243,8 @@ CREATE TABLE @chunks (
 CREATE UNIQUE INDEX chunks_ids ON @chunks (stream, id);
 
 CREATE TABLE @remains (
-    run bigint NOT NULL PRIMARY KEY
+    run    bigint NOT NULL PRIMARY KEY,
+    before bigint
 );
 
 CREATE TABLE @limits (

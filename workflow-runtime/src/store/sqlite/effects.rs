@@ -87,7 +87,9 @@ pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation
     unwatch_all(connection, run)?;
     connection
         .prepare_cached(
-            "UPDATE runs SET generation = generation + 1, owner = 0, recoveries = 0, recovered_at = NULL WHERE key = ?1",
+            "UPDATE runs SET generation = generation + 1, continuations = coalesce(continuations, 0) + 1, owner = 0,
+                 recoveries = 0, recovered_at = NULL
+             WHERE key = ?1",
         )?
         .execute((run,))?;
     receive(connection, run, &continuation.start, None)

@@ -21,12 +21,16 @@ macro_rules! select_run {
                           ORDER BY idx DESC LIMIT 1
                       ) THEN recoveries
                       ELSE 0 END,
-                 created_at, started_at, completed_at, stuck, parent
+                 created_at, started_at, completed_at, stuck, parent,
+                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0)
              FROM runs WHERE ",
             $condition
         )
     };
 }
+
+pub(super) const CONTINUED: &str =
+    select_run!("continuations >= ?1 AND (continuations, key) > (?1, ?2) ORDER BY continuations, key LIMIT ?3");
 
 pub(super) fn run(connection: &Connection, id: &str) -> Result<Option<RunRow>> {
     connection.prepare_cached(select_run!("id = ?1"))?.query_row((id,), run_row).optional()
@@ -34,6 +38,21 @@ pub(super) fn run(connection: &Connection, id: &str) -> Result<Option<RunRow>> {
 
 pub(super) fn run_by_key(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
     connection.prepare_cached(select_run!("key = ?1"))?.query_row((key,), run_row).optional()
+}
+
+/// Runs that have continued as new so often since the first generation that is kept.
+pub(super) fn continued(
+    connection: &Connection,
+    least: u64,
+    after: Option<(u64, RunKey)>,
+    limit: usize,
+) -> Result<Vec<RunRow>> {
+    let (least, behind) = after.unwrap_or((least.max(1), RunKey::MIN));
+    let least = i64::try_from(least).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached(CONTINUED)?
+        .query_map((least, behind, i64::try_from(limit).unwrap_or(i64::MAX)), run_row)?
+        .collect()
 }
 
 fn run_row(row: &Row<'_>) -> Result<RunRow> {
@@ -64,6 +83,9 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         completed_at: time(14)?,
         stuck: row.get(15)?,
         parent: row.get(16)?,
+        first_generation: number(17)?,
+        first_event: number(18)?,
+        continuations: number(19)?,
     })
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 use super::letters::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
-use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RunKey};
+use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RemoveGenerations, RunKey};
 
 /// Those whose end is yet to be told stay.
 const EXPIRED: &str = "
@@ -20,7 +20,7 @@ ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?2";
 
 /// What there is of a run at once, of which there is not much: what is told of it, and what it takes part in.
 const REMOVE: [&str; 9] = [
-    "INSERT INTO remains (run) VALUES (?1)",
+    "INSERT OR REPLACE INTO remains (run) VALUES (?1)",
     "DELETE FROM held WHERE token IN (SELECT token FROM tokens WHERE run = ?1 AND state = 'open')",
     "DELETE FROM tokens WHERE run = ?1 AND state = 'open'",
     "DELETE FROM watchers WHERE run = ?1",
@@ -55,6 +55,14 @@ const REMAINS: [(&str, &str); 7] = [
         "DELETE FROM executions WHERE key = ?1 AND target = ?2",
     ),
 ];
+
+/// What is left of generations that were removed, as in [`REMAINS`].
+const OLD_ROWS: &str = "
+SELECT position, length(body) FROM journal WHERE run = ?1 AND generation < ?3 LIMIT ?2";
+
+const REMOVE_GENERATIONS: &str = "
+UPDATE runs SET first_generation = ?3, first_event = ?4, continuations = nullif(max(coalesce(continuations, 0) - ?5, 0), 0)
+WHERE key = ?1 AND coalesce(first_generation, 0) = ?2 AND generation >= ?3";
 
 /// Whether a run can be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,18 +99,40 @@ pub(super) fn remove(connection: &Connection, run: RunKey) -> Result<()> {
     REMOVE.iter().try_for_each(|sql| connection.prepare_cached(sql)?.execute((run,)).map(drop))
 }
 
-/// Removes what a run has left that was removed: what is left of the portion, and nothing of it if that was not enough.
-pub(super) fn clear(connection: &Connection, run: RunKey, most: Portion) -> Result<Portion> {
+/// Has the rows of a run say which journals are kept: whether they are those that were kept so far.
+pub(super) fn remove_generations(connection: &Connection, remove: &RemoveGenerations) -> Result<bool> {
+    let until = remove.until.cast_signed();
+    let changed = connection.prepare_cached(REMOVE_GENERATIONS)?.execute((
+        remove.run,
+        remove.from.cast_signed(),
+        until,
+        remove.first_event.cast_signed(),
+        remove.continuations.cast_signed(),
+    ))?;
+    if changed > 0 {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO remains (run, before) VALUES (?1, ?2)")?
+            .execute((remove.run, until))?;
+    }
+    Ok(changed > 0)
+}
+
+/// Removes what a run has left that was removed, or its journals `before` a generation: what is left of the portion, and
+/// nothing of it if that was not enough.
+pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, most: Portion) -> Result<Portion> {
     let mut left = most;
-    for (rows, remove) in REMAINS {
+    let old_rows = [(OLD_ROWS, REMAINS[0].1)];
+    for (rows, remove) in if before.is_some() { &old_rows[..] } else { &REMAINS[..] } {
         if left.is_spent() {
             return Ok(left);
         }
         let limit = i64::try_from(left.rows).unwrap_or(i64::MAX);
-        let found: Vec<(Value, i64)> = connection
-            .prepare_cached(rows)?
-            .query_map((run, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_>>()?;
+        let mut found = connection.prepare_cached(rows)?;
+        let part = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found: Vec<(Value, i64)> = match before {
+            Some(before) => found.query_map((run, limit, before.cast_signed()), part)?.collect::<Result<_>>()?,
+            None => found.query_map((run, limit), part)?.collect::<Result<_>>()?,
+        };
         let mut statement = connection.prepare_cached(remove)?;
         for (row, bytes) in found {
             if left.is_spent() {
@@ -122,12 +152,12 @@ pub(super) fn clear(connection: &Connection, run: RunKey, most: Portion) -> Resu
 pub(super) fn clear_all(connection: &Connection, most: Portion) -> Result<bool> {
     let mut left = most;
     loop {
-        let next: Option<RunKey> = connection
-            .prepare_cached("SELECT run FROM remains ORDER BY run LIMIT 1")?
-            .query_row((), |row| row.get(0))
+        let next: Option<(RunKey, Option<i64>)> = connection
+            .prepare_cached("SELECT run, before FROM remains ORDER BY run LIMIT 1")?
+            .query_row((), |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(run) = next else { return Ok(true) };
-        left = clear(connection, run, left)?;
+        let Some((run, before)) = next else { return Ok(true) };
+        left = clear(connection, run, before.map(i64::cast_unsigned), left)?;
         if left.is_spent() {
             return Ok(false);
         }
@@ -178,7 +208,7 @@ const INCREMENTAL: i64 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::schema;
+    use crate::store::sqlite::{read, schema};
 
     /// What it costs to delete among a million runs is decided by the plans.
     #[test]
@@ -186,7 +216,8 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         let remains = REMAINS.iter().flat_map(|(rows, remove)| [*rows, *remove]);
-        for sql in [EXPIRED, ENDED_BEFORE].into_iter().chain(REMOVE).chain(remains) {
+        let generations = [OLD_ROWS, REMOVE_GENERATIONS, read::CONTINUED];
+        for sql in [EXPIRED, ENDED_BEFORE].into_iter().chain(generations).chain(REMOVE).chain(remains) {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let plan: Vec<String> = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_>>().unwrap();
             let walks = |line: &String| line.starts_with("SCAN") || line.contains("TEMP B-TREE");

@@ -27,11 +27,14 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TAB
 ///   time so that due runs that an engine cannot take, however many, are stepped over as a whole.
 /// - A start and an end write to as few indexes as possible: those on columns that are empty in most rows leave these rows
 ///   out, and runs of one status are found by `runs_workflows`, a range for each workflow.
-/// - `first_event` is the number of the first event that the run's journals still have, where earlier ones were removed.
+/// - `first_generation` is the first generation whose journal is kept, and `first_event` the number of its first event, where
+///   those of earlier generations were removed. `continuations` counts how often the run has continued as new since that
+///   generation began, if it has: `runs_continued` has the runs that keep more generations than one.
 /// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
 ///   would dirty a page of its own for each run in a group.
 /// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
-/// - `remains` has deleted runs that have left rows.
+/// - `remains` has deleted runs that have left rows; and runs that are there, of which the rows of the journals of generations
+///   before `before` are to be removed.
 /// - `notices` are free from `until` on; `holder` is the engine that has claimed one, 0 if nobody has, and `tries` counts the claims.
 /// - `limits`, `tickets`, `rates`, `debounces`, `schedules`, `ticks` and `asks` have no rows yet.
 /// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
@@ -104,7 +107,9 @@ CREATE TABLE runs (
     failing_since       INTEGER,
     error_class         TEXT,
     error_text          TEXT,
-    first_event         INTEGER
+    first_event         INTEGER,
+    first_generation    INTEGER,
+    continuations       INTEGER
 ) STRICT;
 CREATE INDEX runs_due ON runs (owner, workflow, required_deployment, wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_workflows ON runs (workflow, status, created_at);
@@ -112,6 +117,7 @@ CREATE INDEX runs_stuck ON runs (status) WHERE status = 'stuck';
 CREATE INDEX runs_failing ON runs (failing_since) WHERE failing_since IS NOT NULL;
 CREATE INDEX runs_pinned ON runs (required_deployment) WHERE required_deployment IS NOT NULL AND wake_at IS NOT NULL;
 CREATE INDEX runs_children ON runs (parent, created_at) WHERE parent IS NOT NULL;
+CREATE INDEX runs_continued ON runs (continuations) WHERE continuations IS NOT NULL;
 CREATE INDEX runs_ended ON runs (status, completed_at) WHERE completed_at IS NOT NULL;
 
 CREATE TABLE journal (
@@ -257,7 +263,8 @@ CREATE UNIQUE INDEX chunks_rows ON chunks (stream, idx);
 CREATE UNIQUE INDEX chunks_ids ON chunks (stream, id);
 
 CREATE TABLE remains (
-    run INTEGER PRIMARY KEY
+    run    INTEGER PRIMARY KEY,
+    before INTEGER
 ) STRICT;
 
 CREATE TABLE limits (

@@ -85,7 +85,7 @@ impl Writer {
 
     /// Not with each of them: the row would be another page for the disk. Nor with what an idle engine does.
     fn is_to_be_counted(&mut self, group: &[Write]) -> bool {
-        let is_idle = |write: &Write| matches!(write, Write::Claim { .. } | Write::Clean { .. });
+        let is_idle = |write: &Write| matches!(write, Write::Claim(_) | Write::Clean(_));
         if group.iter().all(is_idle) {
             return false;
         }

@@ -11,8 +11,8 @@ use super::{claims, deliveries, effects, notices, read, removal, streams, tokens
 use crate::store::{
     Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
     Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Portion, Post, PostAnswer, Release,
-    ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun,
-    UnstickRunAnswer, Write,
+    ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn,
+    TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -112,6 +112,7 @@ impl<'c> Group<'c> {
             Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
                 self.clean(expired, *now, *letters_before, *runs, *most)?.into()
             }
+            Write::RemoveGenerations(remove) => self.remove_generations(remove)?.into(),
             Write::ClaimNotices(claim) => notices::claim(self.connection, claim)?.into(),
             Write::ReturnNotice(returned) => {
                 notices::give_back(self.connection, returned)?;
@@ -343,7 +344,15 @@ impl<'c> Group<'c> {
     fn remove(&mut self, run: RunKey, most: Portion) -> Result<()> {
         self.heads.forget(run);
         removal::remove(self.connection, run)?;
-        removal::clear(self.connection, run, most).map(drop)
+        removal::clear(self.connection, run, None, most).map(drop)
+    }
+
+    fn remove_generations(&self, remove: &RemoveGenerations) -> Result<RemoveGenerationsAnswer> {
+        if !removal::remove_generations(self.connection, remove)? {
+            return Ok(RemoveGenerationsAnswer::Unknown);
+        }
+        removal::clear(self.connection, remove.run, Some(remove.until), remove.most)?;
+        Ok(RemoveGenerationsAnswer::Committed)
     }
 
     fn clean(

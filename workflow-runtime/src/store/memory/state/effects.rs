@@ -32,6 +32,7 @@ impl State {
         self.hand_on(run, continuation);
         self.edit(run, |run, letters| {
             run.row.generation += 1;
+            run.row.continuations += 1;
             run.row.fence.owner = 0;
             run.recovered_at = None;
             run.receive(letters, &continuation.start, None);

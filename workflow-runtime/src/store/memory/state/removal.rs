@@ -1,8 +1,10 @@
 //! How runs go.
 
-use super::State;
+use super::{Run, State};
 use crate::model::Status;
-use crate::store::{CleanAnswer, DeleteAnswer, Expired, Letter, RunKey};
+use crate::store::{
+    CleanAnswer, DeleteAnswer, Expired, Letter, RemoveGenerations, RemoveGenerationsAnswer, RunKey, RunRow,
+};
 
 impl State {
     pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> DeleteAnswer {
@@ -37,6 +39,32 @@ impl State {
                 self.children.remove(parent);
             }
         }
+    }
+
+    /// In memory that is no work to be done in parts.
+    pub(super) fn remove_generations(&mut self, remove: &RemoveGenerations) -> RemoveGenerationsAnswer {
+        let Some(run) = self.runs.get_mut(&remove.run) else { return RemoveGenerationsAnswer::Unknown };
+        if run.row.first_generation != remove.from || run.row.generation < remove.until {
+            return RemoveGenerationsAnswer::Unknown;
+        }
+        run.row.first_generation = remove.until;
+        run.row.first_event = remove.first_event;
+        run.row.continuations = run.row.continuations.saturating_sub(remove.continuations);
+        run.journals.retain(|generation, _| *generation >= remove.until);
+        RemoveGenerationsAnswer::Committed
+    }
+
+    pub(in crate::store::memory) fn continued(
+        &self,
+        least: u64,
+        after: Option<(u64, RunKey)>,
+        limit: usize,
+    ) -> Vec<RunRow> {
+        let place = |run: &Run| (run.row.continuations, run.row.key);
+        let continued = |run: &&Run| run.row.continuations >= least && after.is_none_or(|after| place(run) > after);
+        let mut found: Vec<&Run> = self.runs.values().filter(continued).collect();
+        found.sort_unstable_by_key(|run| place(run));
+        found.into_iter().take(limit).map(Run::view).collect()
     }
 
     pub(super) fn clean(&mut self, expired: &[Expired], now: u64, letters_before: u64, limit: usize) -> CleanAnswer {
