@@ -144,7 +144,7 @@ on_each_store! {
     async fn deliveries_are_known_for_as_long_as_the_builder_says(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(DAY));
         for (id, keep) in [("default", None), ("shorter", Some(Duration::from_secs(3_600)))] {
-            let mut builder = place.builder(&lab).environment(Arc::new(clock.clone()));
+            let mut builder = place.builder_at(&lab, &clock);
             if let Some(keep) = keep {
                 builder = builder.keep_deliveries(keep);
             }
