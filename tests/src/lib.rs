@@ -7,6 +7,7 @@ pub mod chain;
 pub mod everything;
 mod log;
 pub mod operated;
+pub mod samples;
 pub mod warnings;
 
 pub use self::log::{Execution, Log, operation};

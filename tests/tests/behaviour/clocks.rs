@@ -12,7 +12,7 @@ use workflow_runtime::{
     Builder, Code, Engine, Error, Result, Run, Status, heartbeat, hook, sleep, sleep_until, step, timeout, workflow,
 };
 
-use crate::support::{Clocks, Lab, Place, recorded, soon};
+use crate::support::{Lab, ManualClock, Place, recorded, soon};
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600_000;
@@ -89,12 +89,12 @@ async fn takes(token: String) -> Result<u32> {
     hook::<u32>().token(token).await
 }
 
-fn builder(place: &Place, lab: &Lab, clocks: &Clocks) -> Builder {
+fn builder(place: &Place, lab: &Lab, clocks: &ManualClock) -> Builder {
     place.builder(lab).environment(Arc::new(clocks.clone())).replay_every_turn()
 }
 
 /// An engine on these clocks, that waits for the end of the one that was dropped before it.
-async fn open(place: &Place, lab: &Lab, clocks: &Clocks) -> Engine {
+async fn open(place: &Place, lab: &Lab, clocks: &ManualClock) -> Engine {
     let store = place.store();
     while store.acquire(1).await.expect("the store locks").is_none() {
         tokio::task::yield_now().await;
@@ -103,7 +103,7 @@ async fn open(place: &Place, lab: &Lab, clocks: &Clocks) -> Engine {
 }
 
 /// Lets two seconds pass, in which the engine sees that the clock was set, and what is due after them.
-async fn settle(engine: &Engine, clocks: &Clocks) {
+async fn settle(engine: &Engine, clocks: &ManualClock) {
     for _ in 0..2 {
         let probe = engine.start(naps, (SECOND, "probe".into())).await.expect("it starts");
         clocks.pass(SECOND);
@@ -123,7 +123,7 @@ async fn left(place: &Place, id: &str) {
 }
 
 /// Lets time pass until something happens that does so without the clocks: by seconds, so that it is not missed.
-async fn pass_until<T>(clocks: &Clocks, what: impl IntoFuture<Output = T>) -> T {
+async fn pass_until<T>(clocks: &ManualClock, what: impl IntoFuture<Output = T>) -> T {
     let mut what = std::pin::pin!(what.into_future());
     soon(async {
         loop {
@@ -144,7 +144,7 @@ fn time(milliseconds: u64) -> SystemTime {
 on_each_store! {
     async fn an_attempt_has_its_time_whatever_the_clock_is_set_to(place: Place) {
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(attempts, ()).await.unwrap();
             soon(lab.executed("bounded", 1)).await;
@@ -167,7 +167,7 @@ on_each_store! {
 
     async fn a_heartbeat_is_waited_for_as_long_as_it_was_said(place: Place) {
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(beats, ()).await.unwrap();
             soon(lab.executed("beating", 1)).await;
@@ -184,7 +184,7 @@ on_each_store! {
     }
 
     async fn the_time_of_a_suspend_is_no_time_of_an_attempt(place: Place) {
-        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(attempts, ()).await.unwrap();
         soon(lab.executed("bounded", 1)).await;
@@ -196,7 +196,7 @@ on_each_store! {
 
     async fn a_backoff_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(retries, ()).await.unwrap();
             recorded(&place, run.id(), r#""attempt":1"#).await;
@@ -212,7 +212,7 @@ on_each_store! {
 
     async fn a_sleep_in_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
             let bounded = engine.start(bounds, (HOUR, format!("bounded {jump}"))).await.unwrap();
@@ -228,7 +228,7 @@ on_each_store! {
 
     async fn a_sleep_that_has_left_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = builder(&place, &lab, &clocks).evict_after(Duration::from_secs(1)).open().await.unwrap();
             let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
             settle(&engine, &clocks).await;
@@ -244,7 +244,7 @@ on_each_store! {
     }
 
     async fn the_time_of_a_suspend_is_time_of_a_sleep(place: Place) {
-        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
         clocks.suspend(2 * HOUR);
@@ -255,7 +255,7 @@ on_each_store! {
     async fn after_a_restart_a_sleep_ends_by_the_clock_of_the_store(place: Place) {
         let has_server = matches!(place, Place::Postgres(_));
         for jump in JUMPS {
-            let (lab, clocks) = (Lab::new(), Clocks::right());
+            let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let id = format!("run {jump}");
             drop(engine.start(naps, (HOUR, "slept".into())).id(&id).await.unwrap());
@@ -282,7 +282,7 @@ on_each_store! {
 
     async fn a_time_of_day_is_waited_for_by_the_clock_of_the_store(place: Place) {
         let has_server = matches!(place, Place::Postgres(_));
-        let (lab, clocks) = (Lab::new(), Clocks::right());
+        let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(waits_until, (time(System.now() + HOUR), "noon".into())).await.unwrap();
         settle(&engine, &clocks).await;
@@ -297,7 +297,7 @@ on_each_store! {
     }
 
     async fn what_is_recorded_has_the_time_of_the_store(place: Place) {
-        let (lab, clocks) = (Lab::new(), Clocks::at(System.now() + 2 * HOUR));
+        let (lab, clocks) = (Lab::new(), ManualClock::up_for_an_hour_at(System.now() + 2 * HOUR));
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(naps, (SECOND, "probe".into())).await.unwrap();
         let ahead = run.info().await.unwrap().created_at.duration_since(SystemTime::now()).unwrap_or_default();
@@ -307,7 +307,7 @@ on_each_store! {
 
 /// What is held until a time that a worker with a wrong clock takes for past.
 async fn kept_for_an_hour(place: &Place) {
-    let (lab, clocks) = (Lab::new(), Clocks::at(System.now() + 2 * HOUR));
+    let (lab, clocks) = (Lab::new(), ManualClock::up_for_an_hour_at(System.now() + 2 * HOUR));
     let right = place.builder(&lab).open().await.unwrap();
     right.resume_hook("letter", &7).hold_for(Duration::from_millis(HOUR)).await.unwrap();
     let wrong = open(place, &lab, &clocks).await;
@@ -371,7 +371,7 @@ case! {
         let right = place.builder(&lab).open().await.unwrap();
         drop(right.start(naps, (60 * SECOND, "slept".into())).id("run").await.unwrap());
         right.shutdown().await.unwrap();
-        let clocks = Clocks::at(System.now() + HOUR);
+        let clocks = ManualClock::up_for_an_hour_at(System.now() + HOUR);
         let ahead = open(&place, &lab, &clocks).await;
         settle(&ahead, &clocks).await;
         settle(&ahead, &clocks).await;

@@ -144,7 +144,7 @@ on_each_store! {
     async fn deliveries_are_known_for_as_long_as_the_builder_says(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(DAY));
         for (id, keep) in [("default", None), ("shorter", Some(Duration::from_secs(3_600)))] {
-            let mut builder = place.builder(&lab).environment(Arc::new(clock.clone()));
+            let mut builder = place.builder_at(&lab, &clock);
             if let Some(keep) = keep {
                 builder = builder.keep_deliveries(keep);
             }
@@ -161,6 +161,7 @@ on_each_store! {
             let run = engine.start(takes, (id.into(), 1)).await.unwrap();
             clock.set(end + kept);
             sends(1, "k").await.unwrap();
+            assert_eq!(sends(3, "k").await.unwrap_err().code(), Code::KeyReused, "{id}");
             clock.set(end + kept + 1);
             sends(1, "k").await.unwrap();
             assert_eq!(soon(&run).await.unwrap(), [1], "{id}");
@@ -179,6 +180,7 @@ on_each_store! {
         held().await.unwrap();
         let run = engine.start(opens_late, ()).opens("t").await.unwrap();
         clock.set(2 * DAY);
+        assert_eq!(send(&engine, 2, "k").await.unwrap_err().code(), Code::KeyReused);
         held().await.unwrap();
         send(&engine, 1, "k").await.unwrap();
         soon(lab.executed("before", 1)).await;

@@ -7,7 +7,7 @@ use workflow_runtime::{
     Code, Error, Result, Run, RunEventKind, Status, hook, nondeterministic, set_attribute, sleep, state, step, workflow,
 };
 
-use crate::support::{Lab, Place, soon};
+use crate::support::{Lab, Place, recorded, soon};
 
 #[step]
 async fn plus(n: u32) -> Result<u32> {
@@ -192,7 +192,41 @@ async fn engine(place: &Place, lab: &Lab) -> workflow_runtime::Engine {
     place.builder(lab).queue("forks", 4).replay_every_turn().open().await.expect("the engine opens")
 }
 
+#[step]
+async fn charges_at_the_gate(#[resource] lab: &Lab) -> Result<usize> {
+    let charge = lab.note("charges");
+    lab.pass_gate("charge").await;
+    Ok(charge)
+}
+
+#[step(retries = 0)]
+async fn fails_at_the_gate(#[resource] lab: &Lab) -> Result<usize> {
+    lab.pass_gate("fail").await;
+    Err(Error::new("no carrier"))
+}
+
+#[workflow]
+async fn fails_beside_a_charge() -> Result<()> {
+    tokio::try_join!(charges_at_the_gate().rollback(refunds), fails_at_the_gate())?;
+    Ok(())
+}
+
 on_each_store! {
+    async fn an_event_behind_the_end_of_the_workflow_is_no_place_for_a_fork(place: Place) {
+        let lab = Lab::new();
+        let engine = engine(&place, &lab).await;
+        let run = engine.start(fails_beside_a_charge, ()).id("r").await.unwrap();
+        soon(lab.executed("charges", 1)).await;
+        lab.open_gate("fail");
+        recorded(&place, "r", "unwinds").await;
+        lab.open_gate("charge");
+        assert!(soon(&run).await.is_err());
+        let charged = event(&run, |kind| matches!(kind, RunEventKind::StepCompleted { operation: 0, .. })).await;
+        let error = run.fork(charged).await.unwrap_err();
+        assert_eq!(error.code(), Code::NotRepairable);
+        assert!(error.to_string().contains("the workflow had ended by then"), "{error:?}");
+    }
+
     async fn an_input_is_that_of_the_step_that_is_named(place: Place) {
         let engine = engine(&place, &Lab::new()).await;
         let run = engine.start(three, ()).await.unwrap();

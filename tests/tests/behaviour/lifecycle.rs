@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use futures::future::join_all;
 use workflow_runtime::{Builder, Engine, Error, Result, RunInfo, Status, hook, workflow};
 
-use crate::support::{Lab, Place, soon};
+use crate::support::{Lab, ManualClock, Place, soon};
 
 #[workflow]
 async fn ends(how: u32) -> Result<()> {
@@ -16,6 +16,12 @@ async fn ends(how: u32) -> Result<()> {
         2 => hook::<()>().await,
         _ => panic!("on purpose"),
     }
+}
+
+#[workflow]
+async fn panics_when_asked() -> Result<()> {
+    hook::<()>().token("panic").await?;
+    panic!("on purpose")
 }
 
 fn noted(lab: &Lab) -> impl Fn(RunInfo) -> std::future::Ready<Result<()>> + Send + Sync + 'static {
@@ -113,20 +119,46 @@ on_each_store! {
             noting.note("asked");
             std::future::ready(Err(Error::new("not now")))
         };
-        let engine = place.builder(&lab).on_completed(fails).open().await.unwrap();
+        let clock = ManualClock::at(1_000_000);
+        let engine = place.builder_at(&lab, &clock).on_completed(fails).open().await.unwrap();
         engine.start(ends, 0).id("a").await.unwrap().await.unwrap();
         soon(asked.executed("asked", 1)).await;
-        drop(engine);
-        let engine = place.builder(&lab).on_failed(noted(&lab)).open().await.unwrap();
+        engine.shutdown().await.unwrap();
+        // Its function is due again by now.
+        clock.set(2_000_000);
+        let engine = place.builder_at(&lab, &clock).on_failed(noted(&lab)).open().await.unwrap();
         engine.start(ends, 0).id("b").await.unwrap().await.unwrap();
         engine.start(ends, 1).id("c").await.unwrap();
         soon(lab.executed("c failed", 1)).await;
         engine.shutdown().await.unwrap();
-        drop(engine);
-        let _engine = place.builder(&lab).on_completed(noted(&lab)).open().await.unwrap();
+        let _engine = place.builder_at(&lab, &clock).on_completed(noted(&lab)).open().await.unwrap();
         soon(lab.executed("a completed", 1)).await;
-        // Nobody had asked for this one.
+        // No engine had a function for this one.
         assert_eq!(lab.count("b completed"), 0);
+    }
+
+    async fn what_has_failed_is_called_again_after_a_while_with_the_status_of_then(place: Place) {
+        let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
+        let noting = lab.clone();
+        let fails = move |run: RunInfo| {
+            noting.note(&format!("{} {}", run.id, run.status));
+            std::future::ready(Err(Error::new("not now")))
+        };
+        let engine = place.builder_at(&lab, &clock).on_stuck(fails).on_completed(noted(&lab)).open().await.unwrap();
+        engine.start(panics_when_asked, ()).id("bad").await.unwrap();
+        engine.resume_hook("panic", &()).await.unwrap();
+        soon(lab.executed("bad stuck", 1)).await;
+        assert!(engine.get_run::<(), Error>("bad").cancel("it is stuck").await.unwrap());
+        for (calls, later) in [(1, 600), (2, 1_100)] {
+            for number in 0..4 {
+                let id = format!("good {calls} {number}");
+                engine.start(ends, 0).id(id.clone()).await.unwrap();
+                soon(lab.executed(&format!("{id} completed"), 1)).await;
+            }
+            assert_eq!(lab.count("bad stuck"), calls, "the time has not come");
+            clock.pass(later);
+            soon(lab.executed("bad stuck", calls + 1)).await;
+        }
     }
 
     async fn of_several_engines_one_calls_the_callbacks_for_an_end(place: Place) {

@@ -129,13 +129,15 @@ on_each_store! {
             let takes = takes.clone();
             async move {
                 let number: u32 = chunk.get()?;
+                // First: what it cannot write counts as well.
+                takes.take(chunk).await?;
                 for stream in ["copy", "log"] {
                     let out = writer::<u32>(stream);
                     // Also by a task that knows nothing of where it comes from.
                     let copied = tokio::spawn(async move { out.write(&(number + 10)).await });
                     copied.await??;
                 }
-                takes.take(chunk).await
+                Ok(())
             }
         };
         let run = engine.start(one_stream, ("log".into(), 3)).output_writer(copies).await.unwrap();

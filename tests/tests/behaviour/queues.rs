@@ -1,6 +1,5 @@
 //! Steps that are executed by those who serve their queue, and clients that execute nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -208,8 +207,7 @@ on_each_store! {
 
     async fn a_step_that_waits_for_its_next_attempt_leaves_its_place_to_others(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
-        let environment = Arc::new(clock.clone());
-        let engine = place.builder(&lab).queue("gpu", 1).environment(environment).open().await.unwrap();
+        let engine = place.builder_at(&lab, &clock).queue("gpu", 1).open().await.unwrap();
         let first = engine.start(two_attempts, ()).await.unwrap();
         soon(lab.executed("fails first", 1)).await;
         lab.open_gate("cat");

@@ -132,6 +132,19 @@ async fn drops_two_steps_and_goes_on(generation: u32) -> Result<()> {
 }
 
 #[workflow]
+async fn drops_a_step_that_ends_before_it_goes_on(generation: u32) -> Result<()> {
+    if generation == 1 {
+        return Ok(());
+    }
+    tokio::select! {
+        _ = gated("x".into()).rollback(undoes) => {}
+        done = does("quick".into()) => drop(done?),
+    }
+    gated("y".into()).await?;
+    drops_a_step_that_ends_before_it_goes_on(1).continue_as_new().await
+}
+
+#[workflow]
 async fn holds_the_permit() -> Result<()> {
     gated("other".into()).await.map(drop)
 }
@@ -330,5 +343,20 @@ on_each_store! {
         lab.open_gate("y");
         soon(run).await.unwrap();
         assert_eq!(undone(&lab), ["undoes y", "undoes x"]);
+    }
+    async fn what_was_dropped_and_has_ended_is_undone_before_the_next_generation_begins(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        lab.open_gate("undo of x");
+        let run = engine.start(drops_a_step_that_ends_before_it_goes_on, 0).id("r").await.unwrap();
+        for step in ["begins x", "begins y"] {
+            soon(lab.executed(step, 1)).await;
+        }
+        lab.open_gate("x");
+        recorded(&place, "r", r#"{"completed":{"op":0"#).await;
+        assert!(undone(&lab).is_empty(), "the workflow goes on");
+        lab.open_gate("y");
+        soon(run).await.unwrap();
+        assert_eq!(undone(&lab), ["undoes x"]);
     }
 }

@@ -1,10 +1,10 @@
 //! A place for the store, a laboratory for the steps, a clock to set, a store that misbehaves.
 
 mod clock;
-mod clocks;
 mod faulty;
 mod lab;
 mod schedule;
+#[path = "../shared/serverless.rs"]
 mod serverless;
 pub mod spans;
 
@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use clock::ManualClock;
-pub use clocks::Clocks;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;
 pub use schedule::{Schedule, Scheduled};

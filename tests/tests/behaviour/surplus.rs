@@ -84,6 +84,15 @@ async fn takes_two_types() -> Result<(u32, String)> {
 }
 
 #[workflow]
+async fn takes_another_type_later() -> Result<(u32, String)> {
+    let mut numbers = hook::<u32>().token("t").open();
+    let first = (&mut numbers).await?;
+    gated("between".into()).await?;
+    drop(numbers);
+    Ok((first, hook::<String>().token("t").await?))
+}
+
+#[workflow]
 async fn fails_between() -> Result<Vec<u32>> {
     let first = hook::<u32>().token("t").await?;
     fails_once().await?;
@@ -179,6 +188,29 @@ on_each_store! {
         soon(async { while engine.resume_hook("t", "x").await.is_err() { tokio::task::yield_now().await } }).await;
         let run: Run<(u32, String)> = engine.get_run("r");
         assert_eq!(soon(&run).await.unwrap(), (1, "x".to_owned()));
+    }
+
+    async fn what_a_hook_had_and_does_not_fit_the_next_is_not_given_to_it(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(takes_another_type_later, ()).id("r").opens("t").await.unwrap();
+        engine.resume_hook("t", &1u32).await.unwrap();
+        soon(lab.executed("between", 1)).await;
+        engine.resume_hook("t", &2u32).await.unwrap();
+        soon(async {
+            while place.inbox("r").await > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        lab.open_gate("between");
+        soon(async {
+            while engine.resume_hook("t", "x").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(soon(run).await.unwrap(), (1, "x".to_owned()));
     }
 
     async fn a_run_that_is_retried_has_what_it_had(place: Place) {

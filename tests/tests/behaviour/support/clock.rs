@@ -1,4 +1,4 @@
-//! A clock that stands still until it is set: the only one, for the time of day and for how long things take.
+//! The clocks of a machine, which stand still until a test moves them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,45 +7,97 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use workflow_runtime::engine::{Environment, System};
 
-/// Time as the test says, of which real time is no part; randomness from the system. For clocks that a test sets against one
-/// another see [`Clocks`](super::Clocks).
+/// Time as the test says, of which real time is no part; randomness from the system. By default the time of day and the
+/// monotonic clock go together: [`set`](ManualClock::set) and [`pass`](ManualClock::pass) move both.
+/// [`set_by`](ManualClock::set_by) sets the time of day against the other, as an administrator does.
 #[derive(Clone, Default)]
 pub struct ManualClock(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    now: u64,
+    monotonic: u64,
+    /// By how much the time of day is ahead of the monotonic clock.
+    ahead: i64,
+    suspended: u64,
     sleepers: BTreeMap<(u64, u64), oneshot::Sender<()>>,
     next: u64,
 }
 
+impl State {
+    /// Sets the monotonic clock, and wakes those whose time has come.
+    fn set(&mut self, monotonic: u64) {
+        self.monotonic = monotonic;
+        let later = self.sleepers.split_off(&(monotonic + 1, 0));
+        for (_, sleeper) in std::mem::replace(&mut self.sleepers, later) {
+            let _ = sleeper.send(());
+        }
+    }
+}
+
 impl ManualClock {
-    /// A clock at `now` milliseconds.
+    /// All clocks at `now` milliseconds.
     pub fn at(now: u64) -> Self {
         let clock = Self::default();
         clock.set(now);
         clock
     }
 
-    /// Sets the clock, forward or back, and wakes those whose time has come.
+    /// The clocks of a machine that has been up for an hour, and whose time of day is `now`.
+    pub fn up_for_an_hour_at(now: u64) -> Self {
+        let clock = Self::at(3_600_000);
+        clock.set_by(now.cast_signed() - 3_600_000);
+        clock
+    }
+
+    /// Those of one whose time of day is right.
+    pub fn right() -> Self {
+        Self::up_for_an_hour_at(System.now())
+    }
+
+    /// Sets the time of day, forward or back, and the monotonic clock with it.
     pub fn set(&self, now: u64) {
         let mut state = self.0.lock().unwrap();
-        state.now = now;
-        let later = state.sleepers.split_off(&(now + 1, 0));
-        for (_, sleeper) in std::mem::replace(&mut state.sleepers, later) {
-            let _ = sleeper.send(());
-        }
+        let monotonic = now.saturating_add_signed(-state.ahead);
+        state.set(monotonic);
+    }
+
+    /// Lets time pass, for all clocks.
+    pub fn pass(&self, milliseconds: u64) {
+        let mut state = self.0.lock().unwrap();
+        let monotonic = state.monotonic + milliseconds;
+        state.set(monotonic);
+    }
+
+    /// Sets the time of day only, forward or back.
+    pub fn set_by(&self, milliseconds: i64) {
+        self.0.lock().unwrap().ahead += milliseconds;
+    }
+
+    /// Suspends the machine. Its time of day is right when it wakes up.
+    pub fn suspend(&self, milliseconds: u64) {
+        let mut state = self.0.lock().unwrap();
+        state.suspended += milliseconds;
+        state.ahead += milliseconds.cast_signed();
     }
 }
 
 impl Environment for ManualClock {
     fn now(&self) -> u64 {
-        self.0.lock().unwrap().now
+        let state = self.0.lock().unwrap();
+        state.monotonic.saturating_add_signed(state.ahead)
+    }
+
+    fn monotonic(&self) -> u64 {
+        self.0.lock().unwrap().monotonic
+    }
+
+    fn suspended(&self) -> u64 {
+        self.0.lock().unwrap().suspended
     }
 
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
         let mut state = self.0.lock().unwrap();
-        if time <= state.now {
+        if time <= state.monotonic {
             return Box::pin(std::future::ready(()));
         }
         let (sender, receiver) = oneshot::channel();

@@ -1,0 +1,163 @@
+//! How a sample is made.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
+use workflow_runtime::{Client, Engine, Error, Result, Run, RunInfo, Status};
+
+use super::workflows::*;
+use super::world::{WRITTEN, World};
+
+/// The file of a sample that SQLite opens.
+pub const SQLITE: &str = "store.sqlite";
+/// The file of a sample with the commands that make a schema of PostgreSQL.
+pub const POSTGRES: &str = "store.sql";
+/// The name of the schema in it: replace it by another one.
+pub const SCHEMA: &str = "workflow_sample_schema";
+
+/// Writes a sample of both stores into a new directory. `database` is the URL of a database of PostgreSQL, without
+/// parameters, which `pg_dump` reaches too.
+///
+/// # Errors
+///
+/// If the directory is there already, since what is kept is never written over, or if anything cannot be written.
+pub async fn write(directory: &Path, database: &str) -> Result<()> {
+    std::fs::create_dir(directory)?;
+    let path = &directory.join(SQLITE);
+    park(|| async move { Ok(Arc::new(SqliteStore::open(path, Synchronous::Full)?) as Arc<dyn Store>) }).await?;
+    // The last connection that is closed leaves no write-ahead log.
+    let log = directory.join(format!("{SQLITE}-wal"));
+    until("the file is closed", async || Ok(!log.exists())).await?;
+    std::fs::remove_file(directory.join(format!("{SQLITE}.lock")))?;
+    let url = &format!("{database}?schema={SCHEMA}");
+    park(|| async move { Ok(Arc::new(PostgresStore::open(url).await?) as Arc<dyn Store>) }).await?;
+    std::fs::write(directory.join(POSTGRES), dump(database)?)?;
+    Ok(())
+}
+
+/// The schema as commands that need no client of PostgreSQL's own and leave the settings of the session alone.
+fn dump(database: &str) -> Result<String> {
+    let arguments = ["--inserts", "--no-owner", "--no-privileges", "--no-comments", "--schema", SCHEMA, database];
+    let output = Command::new("pg_dump").args(arguments).output()?;
+    if !output.status.success() {
+        return Err(Error::new(String::from_utf8_lossy(&output.stderr)));
+    }
+    let dumped = String::from_utf8_lossy(&output.stdout).into_owned();
+    let left_out = ["--", "\\", "SET ", "SELECT pg_catalog.set_config"];
+    let lines = dumped.lines().filter(|line| !line.is_empty() && !left_out.iter().any(|begin| line.starts_with(begin)));
+    Ok(lines.flat_map(|line| [line, "\n"]).collect())
+}
+
+/// Parks a run of each kind. Each call of `open` gives the store as another process would open it.
+async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(open: impl Fn() -> F) -> Result<()> {
+    let world = World::at(WRITTEN);
+    let engine = async || {
+        let builder = world.builder(open().await?).evict_after(Duration::ZERO);
+        let builder = builder.on_completed(refuse).on_failed(refuse).on_cancelled(refuse).on_stuck(refuse);
+        builder.open().await
+    };
+
+    let first = engine().await?;
+    let stuck = first.start(changes, "changes".into()).id("stuck").await?;
+    is(&stuck, Status::Suspended).await?;
+    first.shutdown().await?;
+    drop((first, stuck));
+
+    change_code(true);
+    let second = engine().await?;
+    second.resume_hook("changes", &5u64).idempotency_key("go").await?;
+    is(&second.get_run::<u64, Error>("stuck"), Status::Stuck).await?;
+    second.shutdown().await?;
+    drop(second);
+
+    change_code(false);
+    let third = engine().await?;
+    waits(&third).await?;
+    third.shutdown().await?;
+    drop(third);
+
+    for_nobody(&world.builder(open().await?).connect().await?).await
+}
+
+/// A callback that has to be called again.
+async fn refuse(_: RunInfo) -> Result<()> {
+    Err(Error::new("nobody is there"))
+}
+
+/// The runs that an engine parks.
+async fn waits(engine: &Engine) -> Result<()> {
+    engine.start(sleeps, MINUTE).id("asleep for a minute").await?;
+    engine.start(sleeps, DAY).id("asleep for a day").await?;
+    let asked = engine.start(asks, "asks".into()).id("asks").await?;
+    engine.resume_hook("asks", &10u64).idempotency_key("first").await?;
+    let parent = engine.start(awaits, "child".into()).id("parent").await?;
+    engine.start(signs, ()).id("signs").await?;
+    engine.start(approves, ()).id("approves").await?;
+    let queued = engine.start(queues, ()).id("queues").await?;
+    engine.start(backs_off, ()).id("backs off").await?;
+    engine.start(unwinds, ()).id("unwinds").await?;
+    let continued =
+        engine.start(continues, ("continues".into(), Vec::new())).id("continues").opens("continues").await?;
+    engine.resume_hook("continues", &1u64).idempotency_key("one").await?;
+    until("it has continued", async || Ok(continued.info().await?.generation == 1)).await?;
+    engine.start(tells, "tells".into()).id("tells").attribute("kind", "story").initial_state("begun").await?;
+    let mixed = engine.start(mixes, "mixes".into()).id("mixes").await?;
+    engine.create_run(asks).id("created").await?;
+    engine.resume_hook("held", &10u64).idempotency_key("held").hold_for(DAY).await?;
+
+    engine.start(ends, false).id("completed").await?.await?;
+    let failed = engine.start(ends, true).id("failed").await?;
+    is(&failed, Status::Failed).await?;
+    let cancelled = engine.start(asks, "cancelled".into()).id("cancelled").await?;
+    is(&cancelled, Status::Suspended).await?;
+    cancelled.cancel("not needed").await?;
+    let ended = engine.start(changes, "ended".into()).id("has got a payload").await?;
+    is(&ended, Status::Suspended).await?;
+    engine.resume_hook("ended", &7u64).idempotency_key("once").await?;
+    ended.await?;
+
+    until("the hook gives its payload", async || Ok(asked.steps().await?.len() == 2)).await?;
+    until("the child and the mixture ask", async || {
+        let is_open = async |token| engine.get_hook(token).await.is_ok_and(|hook| hook.is_open);
+        Ok(is_open("child").await && is_open("mixes").await && !parent.children().await?.is_empty())
+    })
+    .await?;
+    until("the queue has a step", async || Ok(queued.steps().await?.len() == 2)).await?;
+    let waiting =
+        ["asleep for a minute", "asleep for a day", "asks", "parent", "signs", "approves", "continues", "tells"];
+    for id in waiting.into_iter().chain([mixed.id()]) {
+        is(&engine.get_run::<(), Error>(id), Status::Suspended).await?;
+    }
+    for (id, steps) in [("backs off", 2), ("unwinds", 4)] {
+        until(id, async || {
+            let found = engine.get_run::<(), Error>(id).steps().await?;
+            Ok(found.len() == steps && found.iter().any(|step| step.attempts == 2 && step.output.is_none()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What is started and sent while no engine executes.
+async fn for_nobody(client: &Client) -> Result<()> {
+    client.start(sleeps, Duration::ZERO).id("started by a client").await?;
+    client.start(asks, "early".into()).id("asked early").opens("early").await?;
+    client.resume_hook("early", &10u64).idempotency_key("early").await
+}
+
+async fn is<T, E>(run: &Run<T, E>, status: Status) -> Result<()> {
+    until(&format!("{} is {status}", run.id()), async || Ok(run.status().await? == status)).await
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> Result<bool>) -> Result<()> {
+    for _ in 0..3_000 {
+        if is_so().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(Error::new(format!("it takes too long until {what}")))
+}
