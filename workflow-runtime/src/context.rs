@@ -19,7 +19,7 @@ pub use self::identity::run_id;
 pub use self::nondeterministic::{Nondeterministic, nondeterministic};
 pub use self::random::{random, uuid};
 pub use self::request::{RequestContext, request_context};
-pub(crate) use self::state::check_attribute;
+pub(crate) use self::state::{check_attribute, check_attributes};
 pub use self::state::{remove_attribute, set_attribute, set_state, state};
 pub use self::time::{Sleep, now, sleep, sleep_until};
 pub use self::timeout::{Elapsed, Timeout, timeout};

@@ -103,6 +103,7 @@ mod error;
 mod events;
 mod failpoint;
 mod history;
+mod host;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
@@ -202,7 +203,7 @@ pub use self::engine::{Builder, Client, Engine, IfExists, StepInfo, cancellation
 pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
 pub use self::events::Events;
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
-pub use self::invocation::Invocation;
+pub use self::invocation::{ChildWithId, Detach, Invocation};
 pub use self::outcome::{GetOutcome, Outcome};
 pub use self::output::OutputChunk;
 pub use self::repair::Fork;

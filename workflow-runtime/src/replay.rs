@@ -20,7 +20,7 @@ pub(crate) use self::journal::{
 };
 pub(crate) use self::operation::{
     ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Opening, Operation, Origin, Place,
-    Received, Rollback, StartedChild, StepRequest, Suspension,
+    Named, Received, Rollback, StartedChild, StepRequest, Suspension, Target,
 };
 pub(crate) use self::shared::{
     Action, Chunk, Continued, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,

@@ -47,7 +47,7 @@ pub use self::rows::{
 };
 pub use self::sqlite::{SqliteStore, Synchronous};
 pub use self::writes::{
-    Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun, Open,
+    Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun, Open,
     RowChange, Settle, Turn, Watch, Write,
 };
 use crate::engine::Environment;

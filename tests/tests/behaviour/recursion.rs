@@ -68,6 +68,7 @@ async fn stored_at(place: &Place, depth: u32) {
         args_digest: [0; 32],
         created_at: 1,
         token: 1,
+        depth: 0,
         effects: None,
         chunks: Vec::new(),
         first: First::Letter(Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body }),

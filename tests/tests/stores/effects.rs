@@ -12,15 +12,15 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 
 fn child(id: &str, op: Option<u64>) -> Child {
     let new = NewRun { workflow: REFUNDS.into(), ..new_run(id, First::Letter(letter("begin"))) };
-    Child { new, op, refusal: letter("there is one") }
+    Child { new, op, attach: None, confirmation: None, refusal: letter("there is one") }
 }
 
 fn watch(run: &str, op: u64) -> Watch {
-    Watch { run: run.into(), op, refusal: letter("there is none") }
+    Watch { run: run.into(), op, token: None, refusal: letter("there is none") }
 }
 
 fn message(run: &str, unstick: bool) -> Message {
-    Message { run: run.into(), letter: letter("hello"), unstick }
+    Message { run: run.into(), token: None, letter: letter("hello"), unstick }
 }
 
 /// A run of [`ADA`] whose second turn does this.

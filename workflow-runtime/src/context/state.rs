@@ -123,6 +123,16 @@ pub fn remove_attribute(key: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses more attributes than a run may have.
+pub(crate) fn check_attributes(count: usize) -> Result<()> {
+    if count > ATTRIBUTES_MAX {
+        return Err(Error::coded(Code::Limit, "the run has too many attributes")
+            .expected(format!("at most {ATTRIBUTES_MAX}"))
+            .found(count));
+    }
+    Ok(())
+}
+
 /// Refuses what cannot be an attribute.
 pub(crate) fn check_attribute(key: &str, value: &str) -> Result<()> {
     names::check("the key of an attribute", key)?;

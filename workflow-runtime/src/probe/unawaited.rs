@@ -3,7 +3,7 @@
 use super::Pass;
 use crate::context::{ContinueAsNew, Hook, HookBuilder, Nondeterministic, Sleep, Timeout, WriteChunk};
 use crate::durable::DurableBlock;
-use crate::invocation::Invocation;
+use crate::invocation::{ChildWithId, Detach, Invocation};
 use crate::resume::ResumeHook;
 use crate::start::{CreateRun, Start};
 use crate::step::StepCall;
@@ -43,6 +43,8 @@ impl<T> Pass for Unawaited<T> {
 pub trait Operation {}
 impl<R> Operation for StepCall<R> {}
 impl<W: Workflow> Operation for Invocation<W> {}
+impl<W: Workflow> Operation for ChildWithId<W> {}
+impl<W: Workflow> Operation for Detach<W> {}
 impl<W: Workflow> Operation for ContinueAsNew<W> {}
 impl<F> Operation for DurableBlock<F> {}
 impl<F> Operation for Timeout<F> {}

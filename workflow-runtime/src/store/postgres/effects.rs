@@ -7,13 +7,16 @@ use super::db::{Db, Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, number, text};
 use super::tokens;
-use super::{creates, notices};
+use super::creates::{self, Made};
+use super::notices;
 use crate::error::Error;
 use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Status, Watch,
 };
 
-const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
+/// Of the run that is meant, if there is one that is not.
+const STATUS: &str =
+    "SELECT key, generation, status FROM @runs WHERE id = $1 AND token = coalesce($2, token) FOR NO KEY UPDATE";
 
 const ADD_WATCHER: &str = "
 WITH tied AS (UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied)
@@ -66,13 +69,33 @@ async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Co
     work.receive(run, &continuation.start, None).await
 }
 
-/// A child is a run for others: nothing that it does itself comes with it.
 async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Result<()> {
-    let started = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
-    let Some(CreateAnswer::Created(key)) = started.map(|made| made.answer) else {
-        return work.receive(run, &child.refusal, None).await;
+    let made = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
+    let answer = match made {
+        Some(Made { answer: CreateAnswer::Created(key), new: true }) => {
+            adopt(work, run, key, child).await?;
+            child.confirmation.as_ref()
+        }
+        Some(made) if child.takes(&made.answer) => {
+            if let Some(watch) = child.watch() {
+                watch_run(work, run, &watch).await?;
+            }
+            child.confirmation.as_ref()
+        }
+        _ => Some(&child.refusal),
     };
+    match answer {
+        Some(answer) => work.receive(run, answer, None).await,
+        None => Ok(()),
+    }
+}
+
+/// A child is a run for others: nothing comes with it but its attributes.
+async fn adopt(work: &mut Work<'_, '_>, run: RunKey, key: RunKey, child: &Child) -> Result<()> {
     work.notes.due = true;
+    if let Some(effects) = &child.new.effects {
+        set(work.session, key, effects).await?;
+    }
     let sql = "UPDATE @runs SET parent = (SELECT id FROM @runs WHERE key = $2) WHERE key = $1";
     work.session.query(sql, args![INT8: key, INT8: run]).await?;
     match child.op {
@@ -86,13 +109,14 @@ async fn add_watcher(session: &Session<'_>, run: RunKey, watcher: RunKey, op: u6
     Ok(())
 }
 
-async fn status(session: &Session<'_>, id: &str) -> Result<Option<(RunKey, u64, Status)>> {
-    let row = session.query_opt(STATUS, args![TEXT: Text(id)]).await?;
+async fn status(session: &Session<'_>, id: &str, token: Option<u128>) -> Result<Option<(RunKey, u64, Status)>> {
+    let token = token.map(u128::to_be_bytes);
+    let row = session.query_opt(STATUS, args![TEXT: Text(id), BYTEA: token.as_ref().map(<[u8; 16]>::as_slice)]).await?;
     row.map(|row| Ok((get(&row, 0)?, number(&row, 1)?, read::status(&row, 2)?))).transpose()
 }
 
 async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Result<()> {
-    match status(work.session, &watch.run).await? {
+    match status(work.session, &watch.run, watch.token).await? {
         None => work.receive(run, &watch.refusal, None).await,
         Some((key, generation, status)) if status.is_terminal() => {
             match read::last_in(work.session, key, generation).await? {
@@ -105,7 +129,7 @@ async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Resul
 }
 
 async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
-    match status(work.session, &message.run).await? {
+    match status(work.session, &message.run, message.token).await? {
         Some((.., status)) if !status.is_terminal() => {
             work.post(&message.run, &message.letter, message.unstick).await.map(drop)
         }

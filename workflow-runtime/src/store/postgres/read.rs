@@ -19,7 +19,7 @@ macro_rules! run_columns {
                   SELECT max(idx) FROM @journal AS journal WHERE run = runs.key AND journal.generation = runs.generation
               ), -1) THEN recoveries
               ELSE 0 END,
-         runs.created_at, started_at, completed_at, stuck, parent"
+         runs.created_at, started_at, completed_at, stuck, parent, depth"
     };
 }
 pub(super) use run_columns;
@@ -104,6 +104,7 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         completed_at: numbers(row, 14)?,
         stuck: texts(row, 15)?,
         parent: texts(row, 16)?,
+        depth: small(row, 17)?,
     })
 }
 

@@ -20,7 +20,7 @@ macro_rules! select_run {
                           ORDER BY idx DESC LIMIT 1
                       ) THEN recoveries
                       ELSE 0 END,
-                 created_at, started_at, completed_at, stuck, parent
+                 created_at, started_at, completed_at, stuck, parent, depth
              FROM runs WHERE ",
             $condition
         )
@@ -63,6 +63,7 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         completed_at: time(14)?,
         stuck: row.get(15)?,
         parent: row.get(16)?,
+        depth: row.get(17)?,
     })
 }
 

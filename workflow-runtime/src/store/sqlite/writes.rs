@@ -9,7 +9,7 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
+    Answer, AppendChunk, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
     Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
     Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
@@ -36,19 +36,19 @@ const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch 
 
 const CREATE_WITH_TURN: &str = "
 INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11)";
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13)";
 
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9)
 ON CONFLICT (id) DO NOTHING";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7)
 ON CONFLICT (id) DO NOTHING";
 
 const REOPEN: &str = "
@@ -240,10 +240,7 @@ impl<'c> Group<'c> {
         tokens::close(self.connection, run, &effects.closes)?;
         tokens::open(self.connection, run, &effects.opens)?;
         for child in &effects.children {
-            match self.create(&child.new)? {
-                CreateAnswer::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
-                _ => receive(self.connection, run, &child.refusal, None)?,
-            }
+            self.start_child(run, child)?;
         }
         for watch in &effects.watches {
             effects::watch(self.connection, run, watch)?;
@@ -252,7 +249,7 @@ impl<'c> Group<'c> {
             effects::unwatch(self.connection, run, watched, *op)?;
         }
         for message in &effects.messages {
-            if effects::is_unfinished(self.connection, &message.run)? {
+            if effects::is_unfinished(self.connection, message)? {
                 self.post(&message.run, &message.letter, message.unstick)?;
             }
         }
@@ -262,6 +259,22 @@ impl<'c> Group<'c> {
             effects::continue_as_new(self.connection, run, continuation)?;
         }
         Ok(())
+    }
+
+    fn start_child(&mut self, run: RunKey, child: &Child) -> Result<()> {
+        let existed = child.attach.is_some() && key_of(self.connection, &child.new.id)?.is_some();
+        let answer = match self.create(&child.new)? {
+            CreateAnswer::Created(key) if !existed => {
+                effects::adopt(self.connection, run, key, child.op)?;
+                child.confirmation.as_ref()
+            }
+            answer if child.takes(&answer) => {
+                child.watch().map_or(Ok(()), |watch| effects::watch(self.connection, run, &watch))?;
+                child.confirmation.as_ref()
+            }
+            _ => Some(&child.refusal),
+        };
+        answer.map_or(Ok(()), |answer| receive(self.connection, run, answer, None))
     }
 
     /// A run has ended: whether somebody waits for that.
@@ -357,6 +370,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.completed_at.map(u64::cast_signed),
             change.stuck.as_deref(),
             owner.cast_signed(),
+            new.depth,
         ]),
         First::Letter(_) | First::Later => {
             let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
@@ -368,7 +382,8 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 token,
                 created_at,
                 wake_at,
-                letters
+                letters,
+                new.depth,
             ])
         }
         First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
@@ -377,7 +392,8 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             fingerprint,
             digest,
             token,
-            created_at
+            created_at,
+            new.depth,
         ]),
         First::Begin(_) => Ok(0),
     }

@@ -39,23 +39,38 @@ impl State {
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {
-        let CreateAnswer::Created(key) = self.create(&child.new) else {
-            self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
-            return;
+        let existed = self.ids.contains_key(&child.new.id);
+        let answer = match self.create(&child.new) {
+            CreateAnswer::Created(key) if !existed => {
+                self.adopt(parent, key, child.op);
+                child.confirmation.as_ref()
+            }
+            answer if child.takes(&answer) => {
+                child.watch().iter().for_each(|watch| self.watch(parent, watch));
+                child.confirmation.as_ref()
+            }
+            _ => Some(&child.refusal),
         };
+        if let Some(answer) = answer {
+            self.edit(parent, |run, letters| run.receive(letters, answer, None));
+        }
+    }
+
+    fn adopt(&mut self, parent: RunKey, key: RunKey, op: Option<u64>) {
         let Some(run) = self.runs.get(&parent) else { return };
         let (id, generation) = (Arc::clone(&run.row.id), run.row.generation);
         self.children.entry(Arc::clone(&id)).or_default().insert(key);
         if let Some(started) = self.runs.get_mut(&key) {
             started.row.parent = Some(id);
-            started.watchers.extend(child.op.map(|op| Watcher { run: parent, generation, op }));
+            started.watchers.extend(op.map(|op| Watcher { run: parent, generation, op }));
         }
     }
 
     fn watch(&mut self, run: RunKey, watch: &Watch) {
         let Some(generation) = self.runs.get(&run).map(|run| run.row.generation) else { return };
         let watcher = Watcher { run, generation, op: watch.op };
-        match self.ids.get(&watch.run).copied().and_then(|key| self.runs.get_mut(&key)) {
+        let watched = self.ids.get(&watch.run).copied().and_then(|key| self.runs.get_mut(&key));
+        match watched.filter(|watched| watch.token.is_none_or(|token| watched.token == token)) {
             None => {
                 self.edit(run, |run, letters| run.receive(letters, &watch.refusal, None));
             }
@@ -75,8 +90,8 @@ impl State {
     }
 
     fn send(&mut self, message: &Message) {
-        let ended = |key: &RunKey| self.runs.get(key).is_none_or(|run| run.row.status.is_terminal());
-        if !self.ids.get(&message.run).is_none_or(ended) {
+        let meant = |run: &&Run| message.token.is_none_or(|token| run.token == token);
+        if self.of(&message.run).filter(meant).is_some_and(|run| !run.row.status.is_terminal()) {
             self.post(&message.run, &message.letter, message.unstick);
         }
     }
