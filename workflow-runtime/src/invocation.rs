@@ -28,7 +28,9 @@ use crate::workflow::{Fallible, Workflow};
 /// that was cancelled gives an error with [`Code::Cancelled`](crate::Code::Cancelled). Dropping it cancels the child, and
 /// so does the end of the parent, unless it is [abandoned](Invocation::abandon). A child that is stuck keeps its parent
 /// waiting. A child of a child may have children in its turn, 10,000 deep; the call that would go deeper is an error with
-/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew.
+/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew. The child
+/// has an id that is made for it, unless the workflow chooses [one](Invocation::id), and may have
+/// [attributes](Invocation::attribute).
 ///
 /// Elsewhere the call runs nothing: pass the function to [`start`](crate::start).
 ///
@@ -201,7 +203,7 @@ impl<W: Workflow> Invocation<W> {
     /// [`Code::InvalidName`](crate::Code::InvalidName) for a key that is none.
     ///
     /// ```
-    /// # use workflow_runtime::{Engine, Result, workflow};
+    /// # use workflow_runtime::{Engine, Result, Status, workflow};
     /// #[workflow]
     /// async fn invoice(order: u64) -> Result<()> {
     ///     Ok(())
@@ -216,7 +218,7 @@ impl<W: Workflow> Invocation<W> {
     /// # async fn main() -> Result<()> {
     /// let engine = Engine::open("memory:").await?;
     /// engine.start(ship, 7).await?.await?;
-    /// assert_eq!(engine.runs().attribute("order", "7").count().await?, 1);
+    /// assert_eq!(engine.runs().attribute("order", "7").count().await?[&Status::Completed], 1);
     /// # Ok(())
     /// # }
     /// ```
@@ -437,7 +439,9 @@ impl<W: Workflow> Future for Detach<W> {
         let refused = match ready!(operation.poll(context, || request.take().map(Kind::Child))) {
             Ok(Completion::Completed(_)) => return Poll::Ready(Ok(Run::new(None, id.clone()))),
             Ok(Completion::Failed(error)) => error,
-            Ok(Completion::Due | Completion::Woken | Completion::Ended(_)) => unreachable!("a start is no timer and no run"),
+            Ok(Completion::Due | Completion::Woken | Completion::Ended(_)) => {
+                unreachable!("a start is no timer and no run")
+            }
             Err(error) => return Poll::Ready(Err(error)),
         };
         match codec::decode::<Error>("the error", &refused) {

@@ -113,7 +113,12 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
         let key = fx.create(new_run(id, taken_by(ADA))).await;
         if child {
             let effects = workflow_runtime::store::Effects {
-                watches: vec![workflow_runtime::store::Watch { run: id.into(), op: 1, token: None, refusal: letter("refused") }],
+                watches: vec![workflow_runtime::store::Watch {
+                    run: id.into(),
+                    op: 1,
+                    token: None,
+                    refusal: letter("refused"),
+                }],
                 ..Default::default()
             };
             let parent = fx.create(new_run("parent", taken_by(ADA))).await;

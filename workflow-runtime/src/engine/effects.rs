@@ -11,7 +11,8 @@ use crate::error::{Code, Error, Result};
 use crate::registry::{AttemptFailure, adopt};
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
 use crate::store::{
-    Asked, Attach, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel, Watch,
+    Asked, Attach, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel,
+    Watch,
 };
 
 /// Why a child is cancelled that nobody waits for any more.
@@ -72,8 +73,7 @@ impl Inner {
         let source = &request.definition.source;
         let args_digest = digest(&request.input);
         let set = |(key, value): (&Box<str>, &Box<str>)| (Arc::from(&**key), Some(Arc::from(&**value)));
-        let effects =
-            Effects { attributes: attributes.iter().map(set).collect(), ..Effects::default() };
+        let effects = Effects { attributes: attributes.iter().map(set).collect(), ..Effects::default() };
         let new = NewRun {
             id: run.clone(),
             workflow: Arc::from(source.id),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release, Reopen,
-    ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post,
+    Release, Reopen, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::Error;
 

@@ -188,7 +188,9 @@ impl State {
     /// The end of the run gives up the children that it still waits for, unless they are to go on.
     pub(super) fn give_up_children(&mut self, run: &Shared) {
         let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
-            Kind::Child(child) if slot.completion.is_none() && child.is_own() => Some((*op, run.target(*op, &slot.kind))),
+            Kind::Child(child) if slot.completion.is_none() && child.is_own() => {
+                Some((*op, run.target(*op, &slot.kind)))
+            }
             Kind::Step(step) if slot.completion.is_none() && !step.is_here() => {
                 Some((*op, run.target(*op, &slot.kind)))
             }

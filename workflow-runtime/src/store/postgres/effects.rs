@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::commit::Work;
+use super::creates::{self, Made};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
+use super::notices;
 use super::read::{self, get, number, text};
 use super::tokens;
-use super::creates::{self, Made};
-use super::notices;
 use crate::error::Error;
 use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, Status, Watch,

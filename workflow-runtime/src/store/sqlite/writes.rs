@@ -9,9 +9,10 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
-    Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release, ReleaseAnswer,
-    Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    Answer, AppendChunk, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
+    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, Noticed, Portion, Post, PostAnswer, Release,
+    ReleaseAnswer, Reopen, ReopenAnswer, RowChange, RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer,
+    Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
