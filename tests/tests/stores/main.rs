@@ -254,6 +254,7 @@ many_engines {
         any_number_of_engines_execute,
         two_workers_at_once_claim_disjoint_runs,
         they_do_also_without_skip_locked,
+        a_worker_says_on_which_machine_it_is_and_as_which_process,
         the_runs_of_a_worker_that_died_are_taken_over,
         a_run_that_is_locked_keeps_no_other_from_being_taken_over,
         a_lease_that_is_given_up_is_free_at_once,
