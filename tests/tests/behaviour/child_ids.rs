@@ -563,8 +563,9 @@ case! {
             VARIANT.store(variant, Ordering::SeqCst);
             let engine = place.open(&lab).await;
             let run: Run<String> = engine.get_run("p");
-            // It is stuck since the variant before.
+            // It is stuck since the variant before, or waits for its child out of memory.
             let _ = run.retry().await;
+            let _ = run.wake_up().await;
             let error = soon(&run).await.unwrap_err();
             assert_eq!(run.status().await.unwrap(), Status::Stuck);
             assert!(format!("{error:?}").contains("with the id `first`"), "{error:?}");
