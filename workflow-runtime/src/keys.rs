@@ -9,6 +9,7 @@
 //! | .. in a task that a step spawns | key of the step`//NUMBER`, then as above | `order-1/0/0/5//0/shop::pay::authorise/0` |
 //! | key of an execution, for spans and the ids of children | `RUN/GENERATION/OPERATION`, of the generation that has begun it | `order-1/2/5` |
 //! | id of a child run, or of the run of a step of a queue | the first 16 bytes of SHA-256 of the parent's seed (SHA-256 of the text in its first event) and the key of the execution, as a UUID of version 8 | `c94829dc-9975-8a4f-b5ad-aa2add85691b` |
+//! | token of a child run whose id the workflow has chosen | the first 16 bytes of SHA-256 of the parent's seed and the key of the execution; `GENERATION` is that of a [`KeyBase`] | `c94829dc-9975-5a4f-35ad-aa2add85691b` |
 //! | token of a suspension | `suspended/RUN/LABEL`, the label as it is | `suspended/order-1/approval` |
 //! | token of a webhook | `webhook/` and SHA-256 of what its path has, in hex | `webhook/9f86d0..` |
 //! | stream of the answers of a webhook | `webhook/` and the id of the request | `webhook/67e55044..` |
@@ -78,10 +79,20 @@ pub(crate) fn execution(run: &str, generation: u64, op: u64) -> String {
 /// The id of the run that an operation starts: of the same length however deep it is, and another one in another run of the
 /// same id, since children stay when their parent is deleted. `seed` is that of the parent's first event.
 pub(crate) fn child(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> String {
+    uuid::Builder::from_custom_bytes(child_digest(seed, run, generation, op)).into_uuid().to_string()
+}
+
+/// The token of a run that an operation starts under an id of the workflow's choice. The row of the run has it, so that the
+/// operation can distinguish the run that it has started from one that existed before.
+pub(crate) fn child_token(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> u128 {
+    u128::from_be_bytes(child_digest(seed, run, generation, op))
+}
+
+fn child_digest(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> [u8; 16] {
     let hash = Sha256::new().chain_update(seed).chain_update(execution(run, generation, op)).finalize();
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
+    bytes
 }
 
 /// The token by which a run is resumed that is suspended under this label.

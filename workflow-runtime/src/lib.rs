@@ -104,6 +104,7 @@ mod error;
 mod failpoint;
 mod handles;
 mod history;
+mod host;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub mod http;
@@ -181,7 +182,7 @@ pub use workflow_macros::step;
 /// ```
 pub use workflow_macros::workflow;
 
-pub use self::context::invocation::Invocation;
+pub use self::context::invocation::{ChildWithId, Detach, Invocation};
 pub use self::context::step::StepCall;
 pub use self::context::suspend::{Finish, Suspend, Suspending, finish, suspend, suspend_data};
 pub use self::context::{

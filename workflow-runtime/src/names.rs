@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::keys::RESERVED;
-use crate::limits::{ATTRIBUTE_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, NAME_BYTES_MAX};
 use crate::text::excerpt;
 
 /// What the token of a hook is called.
@@ -42,6 +42,16 @@ pub(crate) fn not_reserved(what: &str, name: &str) -> Result<()> {
 
 fn refused(what: &str, name: &str, wrong: &str) -> Error {
     Error::coded(Code::InvalidName, format!("\"{}\" cannot be {what}: {wrong}", excerpt(name)))
+}
+
+/// Refuses more attributes than a run may have.
+pub(crate) fn check_attributes(count: usize) -> Result<()> {
+    if count > ATTRIBUTES_MAX {
+        return Err(Error::coded(Code::Limit, "the run has too many attributes")
+            .expected(format!("at most {ATTRIBUTES_MAX}"))
+            .found(count));
+    }
+    Ok(())
 }
 
 /// Refuses what cannot be an attribute.

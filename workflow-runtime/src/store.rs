@@ -47,8 +47,8 @@ pub use self::rows::{
 };
 pub use self::sqlite::{SqliteStore, Synchronous};
 pub use self::writes::{
-    Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun, Open,
-    RowChange, Settle, Turn, Watch, Write,
+    Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
+    Open, RowChange, Settle, Turn, Watch, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;

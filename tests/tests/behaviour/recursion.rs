@@ -1,11 +1,15 @@
 //! Runs that wait for themselves, and children of children without an end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use workflow_runtime::store::{First, Letter, NewRun, Write};
 use workflow_runtime::{Code, Error, Result, Run, Status, get_run, hook, run_id, step, workflow};
 
 use crate::support::{Lab, Place, soon};
+
+/// Hundreds of runs take longer than one.
+const A_WHILE: Duration = Duration::from_secs(60);
 
 #[workflow]
 async fn waits_for(run: Run<String>) -> Result<String> {
@@ -68,11 +72,24 @@ async fn stored_at(place: &Place, depth: u32) {
         args_digest: [0; 32],
         created_at: 1,
         token: 1,
+        depth,
         effects: None,
         chunks: Vec::new(),
         first: First::Letter(Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body }),
     };
     place.store().commit(&[Write::Create(run)]).await.unwrap();
+}
+
+#[workflow]
+async fn deeper(count: u64) -> Result<u64> {
+    passes(count).await?;
+    deeper(count + 1).await
+}
+
+#[step]
+async fn passes(#[resource] lab: &Lab, count: u64) -> Result<()> {
+    lab.note(&format!("depth {count}"));
+    Ok(())
 }
 
 on_each_store! {
@@ -99,6 +116,41 @@ on_each_store! {
         assert_eq!(lab.notes(), ["undoes awaits_itself"]);
     }
 
+    async fn a_cancel_overtakes_a_recursion_that_goes_on_deeper(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).open().await.unwrap();
+        let run = engine.start(deeper, 0).id("top").await.unwrap();
+        // Each level is several round trips to a database.
+        let levels = if matches!(place, Place::Postgres(_)) { 40 } else { 300 };
+        let deep = tokio::time::timeout(A_WHILE, lab.executed(&format!("depth {levels}"), 1)).await;
+        deep.expect("it does not get deep");
+        // A run ends after its child.
+        let cancelled = tokio::time::timeout(A_WHILE, run.cancel("enough")).await;
+        assert!(cancelled.expect("the run that was cancelled does not come to its end").unwrap());
+        // None is left that starts another one.
+        let counts = tokio::time::timeout(A_WHILE, async {
+            loop {
+                let counts = engine.runs().count().await.unwrap();
+                if counts.iter().all(|(status, count)| status.is_terminal() || *count == 0) {
+                    return counts;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let counts = counts.await.expect("they do not come to their ends");
+        let (all, cancelled) = (counts.values().sum::<u64>(), counts.get(&Status::Cancelled).copied());
+        assert!(all > levels, "{all}");
+        assert_eq!(cancelled, Some(all));
+        let mut deepest = engine.get_run::<u64, Error>("top");
+        let store = place.store();
+        for depth in 0..all {
+            assert_eq!(u64::from(store.run(deepest.id()).await.unwrap().unwrap().depth), depth);
+            if let Some(child) = deepest.children().await.unwrap().pop() {
+                deepest = engine.get_run(child);
+            }
+        }
+    }
+
     async fn a_recursion_without_an_end_comes_to_the_limit_of_its_depth(place: Place) {
         stored_at(&place, 9_995).await;
         let engine = place.open(&Lab::new()).await;
@@ -106,14 +158,17 @@ on_each_store! {
         let error = soon(&run).await.unwrap_err();
         assert_eq!(error.code(), Code::Limit, "{error:?}");
         // Five more were started.
-        let mut depth = 0;
+        let (mut depth, mut deepest) = (0, String::new());
         let mut next = run.children().await.unwrap();
         while let Some(id) = next.pop() {
+            deepest.clone_from(&id);
             let child: Run<u64, Error> = engine.get_run(id);
             assert_eq!(child.status().await.unwrap(), Status::Failed);
             depth += 1;
             next = child.children().await.unwrap();
         }
         assert_eq!(depth, 5);
+        let rows = place.store();
+        assert_eq!(rows.run(&deepest).await.unwrap().unwrap().depth, 10_000);
     }
 }

@@ -136,7 +136,7 @@ pub async fn what_waited_for_another_run_is_not_told_to_the_next_generation(fx: 
     let _right = fx.execute(ADA).await;
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let watch = Watch { run: "w".into(), op: 5, refusal: letter("there is none") };
+    let watch = Watch { run: "w".into(), op: 5, token: None, refusal: letter("there is none") };
     fx.turn(Turn { effects: Some(Box::new(Effects { watches: vec![watch], ..Effects::default() })), ..turn(key) })
         .await;
     fx.turn(last(key, going_on(&[]))).await;

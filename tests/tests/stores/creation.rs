@@ -10,9 +10,11 @@ use crate::fixture::*;
 pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let change = RowChange { started_at: Some(501), ..change(Status::Suspended, Some(NEVER)) };
-    let key = fx.create(new_run("r", First::Turn { owner: ADA, row: row(0, 1), change })).await;
+    let first = First::Turn { owner: ADA, row: row(0, 1), change };
+    let key = fx.create(NewRun { depth: 3, ..new_run("r", first) }).await;
     let expected = RunRow {
         parent: None,
+        depth: 3,
         key,
         id: "r".into(),
         workflow: ORDERS.into(),

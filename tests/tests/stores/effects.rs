@@ -1,7 +1,7 @@
 //! What turns do to other runs, and what they show of their own: children, watches, messages, state, attributes.
 
 use workflow_runtime::store::{
-    About, Child, Effects, Fence, First, Message, NewRun, Noticed, RunKey, Status, Turn, TurnAnswer, Watch,
+    About, Attach, Child, Effects, Fence, First, Message, NewRun, Noticed, RunKey, Status, Turn, TurnAnswer, Watch,
 };
 
 use crate::fixture::*;
@@ -12,15 +12,15 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 
 fn child(id: &str, op: Option<u64>) -> Child {
     let new = NewRun { workflow: REFUNDS.into(), ..new_run(id, First::Letter(letter("begin"))) };
-    Child { new, op, refusal: letter("there is one") }
+    Child { new, op, attach: None, confirmation: None, refusal: letter("there is one") }
 }
 
 fn watch(run: &str, op: u64) -> Watch {
-    Watch { run: run.into(), op, refusal: letter("there is none") }
+    Watch { run: run.into(), op, token: None, refusal: letter("there is none") }
 }
 
 fn message(run: &str, unstick: bool) -> Message {
-    Message { run: run.into(), letter: letter("hello"), unstick }
+    Message { run: run.into(), token: None, letter: letter("hello"), unstick }
 }
 
 /// A run of [`ADA`] whose second turn does this.
@@ -118,6 +118,71 @@ pub async fn a_child_whose_id_another_run_has_is_refused_by_a_letter(fx: Fixture
     let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
     assert_eq!(letters(&fx, parent).await, [("there is one".to_owned(), None)]);
     assert_eq!(fx.run("c").await.parent, None);
+}
+
+/// A child that takes a run of [`ORDERS`] instead, if that was begun with these arguments.
+fn attaching(id: &str, op: Option<u64>, digest: u8) -> Child {
+    let attach = Attach { workflows: vec!["x::was".into(), ORDERS.into()], digests: vec![[1; 32], [digest; 32]] };
+    Child { attach: Some(attach), confirmation: op.is_none().then(|| letter("it is there")), ..child(id, op) }
+}
+
+pub async fn a_child_can_be_a_run_that_exists(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
+    let children = vec![attaching("c", Some(7), 9), attaching("c", None, 9)];
+    let parent = doing(&fx, "p", Effects { children, ..Effects::default() }).await;
+    assert_eq!(letters(&fx, parent).await, [("it is there".to_owned(), None)]);
+    assert_eq!(fx.run("c").await.parent, None);
+    assert!(fx.store.children("p").await.unwrap().is_empty());
+    assert_eq!(fx.turn(last(there, turn(there).fence, 1)).await, TurnAnswer::CommittedAndNotified);
+    assert_eq!(letters(&fx, parent).await[1..], [ended(7)]);
+    let late = doing(&fx, "late", Effects { children: vec![attaching("c", Some(8), 9)], ..Effects::default() }).await;
+    assert_eq!(letters(&fx, late).await, [ended(8)]);
+}
+
+pub async fn a_child_is_not_a_run_of_other_arguments_or_another_workflow_or_one_that_has_not_begun(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
+    fx.create(NewRun { token: 78, workflow: REFUNDS.into(), ..new_run("d", taken_by(ADA)) }).await;
+    fx.create(NewRun { token: 79, ..new_run("e", First::Later) }).await;
+    let children = vec![attaching("c", Some(6), 8), attaching("d", Some(7), 9), attaching("e", None, 9)];
+    let parent = doing(&fx, "p", Effects { children, ..Effects::default() }).await;
+    assert_eq!(letters(&fx, parent).await, vec![("there is one".to_owned(), None); 3]);
+}
+
+pub async fn a_child_that_the_same_operation_has_started_is_taken_whatever_it_is(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let first = attaching("c", Some(7), 9);
+    let parent = doing(&fx, "p", Effects { children: vec![first.clone()], ..Effects::default() }).await;
+    let again = Effects { children: vec![Child { op: Some(8), ..first }], ..Effects::default() };
+    let next = Turn { row: Some(row(2, 3)), effects: effects(again), ..turn(parent) };
+    assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
+    assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
+    let claimed = fx.claim(ADA, 1_000).await;
+    let child = claimed.iter().find(|run| &*run.id == "c").unwrap();
+    assert_eq!(fx.turn(last(child.key, child.fence, 0)).await, TurnAnswer::CommittedAndNotified);
+    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)]);
+}
+
+pub async fn a_child_has_a_depth_and_attributes(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let set = Effects { attributes: vec![("color".into(), Some("red".into()))], ..Effects::default() };
+    let mut started = child("c", Some(7));
+    (started.new.depth, started.new.effects) = (3, effects(set));
+    doing(&fx, "p", Effects { children: vec![started], ..Effects::default() }).await;
+    assert_eq!((fx.run("c").await.depth, fx.run("p").await.depth), (3, 0));
+    assert_eq!(fx.store.attributes("c").await.unwrap(), [("color".into(), "red".into())]);
+    assert!(fx.store.attributes("p").await.unwrap().is_empty());
+}
+
+pub async fn a_run_with_another_token_is_not_meant(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
+    let watches = [77, 78].map(|token| Watch { token: Some(token), ..watch("c", 1) }).to_vec();
+    let messages = [78, 77].map(|token| Message { token: Some(token), ..message("c", false) }).to_vec();
+    let parent = doing(&fx, "p", Effects { watches, messages, ..Effects::default() }).await;
+    assert_eq!(letters(&fx, parent).await, [("there is none".to_owned(), None)]);
+    assert_eq!(fx.letters(there).await, ["hello"]);
 }
 
 pub async fn who_watches_a_run_is_told_of_its_end_before_and_after_it(fx: Fixture) {

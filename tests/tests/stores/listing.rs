@@ -63,6 +63,8 @@ pub async fn runs_are_found_by_everything_that_is_asked_for(fx: Fixture) {
     let child = |id: &str| Child {
         new: NewRun { created_at: 50, ..new_run(id, workflow_runtime::store::First::Letter(letter("begin"))) },
         op: None,
+        attach: None,
+        confirmation: None,
         refusal: letter("refused"),
     };
     let effects = Effects { children: vec![child("e 1"), child("f 2")], ..Effects::default() };

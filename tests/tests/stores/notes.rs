@@ -113,7 +113,12 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
         let key = fx.create(new_run(id, taken_by(ADA))).await;
         if child {
             let effects = workflow_runtime::store::Effects {
-                watches: vec![workflow_runtime::store::Watch { run: id.into(), op: 1, refusal: letter("refused") }],
+                watches: vec![workflow_runtime::store::Watch {
+                    run: id.into(),
+                    op: 1,
+                    token: None,
+                    refusal: letter("refused"),
+                }],
                 ..Default::default()
             };
             let parent = fx.create(new_run("parent", taken_by(ADA))).await;
@@ -155,6 +160,8 @@ pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
     let child = workflow_runtime::store::Child {
         new: new_run("child", First::Letter(letter("begin"))),
         op: Some(1),
+        attach: None,
+        confirmation: None,
         refusal: letter("refused"),
     };
     let effects = workflow_runtime::store::Effects { children: vec![child], ..Default::default() };

@@ -83,7 +83,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     let attributes = vec![("color".into(), Some(MARK.into()))];
     let first = Effects {
         opens: vec![open("marked promise", None), open("marked disposed", Some(1)), open("marked open", Some(2))],
-        watches: vec![Watch { run: "other".into(), op: 4, refusal: letter("refused") }],
+        watches: vec![Watch { run: "other".into(), op: 4, token: None, refusal: letter("refused") }],
         state: Some(format!("\"{MARK}\"").into()),
         attributes,
         notify: Some((Status::Stuck, 1)),
@@ -152,7 +152,7 @@ pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx
     fx.commit(deliver("marked", Some(9_000))).await;
     let promised = effects(Effects { opens: vec![open("marked", None)], ..Effects::default() });
     let key = unstarted(&fx, "created", promised).await;
-    let watches = vec![Watch { run: "created".into(), op: 4, refusal: letter("refused") }];
+    let watches = vec![Watch { run: "created".into(), op: 4, token: None, refusal: letter("refused") }];
     let doing = effects(Effects { watches, ..Effects::default() });
     let waits = fx.create(NewRun { effects: doing, ..new_run("waits", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
@@ -220,7 +220,7 @@ pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
 pub async fn children_stay_when_their_parent_is_deleted(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let new = |id: &str| new_run(id, First::Letter(letter("begin")));
-    let child = |id: &str, op| Child { new: new(id), op, refusal: letter("refused") };
+    let child = |id: &str, op| Child { new: new(id), op, attach: None, confirmation: None, refusal: letter("refused") };
     let children = vec![child("waited for", Some(1)), child("let go", None)];
     let doing = effects(Effects { children, ..Effects::default() });
     let parent = fx.create(NewRun { effects: doing, ..new_run("parent", taken_by(ADA)) }).await;

@@ -200,8 +200,13 @@ pub async fn the_open_tokens_of_a_run_and_of_its_descendants(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "b", 7).await;
     with_hook(&fx, "other", "c", 7).await;
-    let child =
-        Child { new: new_run("child", First::Letter(letter("begin"))), op: Some(9), refusal: letter("refused") };
+    let child = Child {
+        new: new_run("child", First::Letter(letter("begin"))),
+        op: Some(9),
+        attach: None,
+        confirmation: None,
+        refusal: letter("refused"),
+    };
     let effects = Effects { children: vec![child], closes: vec![], opens: vec![open("d", 8)], ..Effects::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
     let close = closes(vec![Close { token: "d".into(), op: 8 }]);
@@ -217,8 +222,13 @@ pub async fn the_open_tokens_of_a_run_and_of_its_descendants(fx: Fixture) {
     assert_eq!(names(&before), [of("a", "child"), of("b", "r"), of("d", "r")]);
     fx.turn(Turn { row: Some(row(2, 3)), effects: close, ..turn(key) }).await;
     assert_eq!(names(&fx.store.open_tokens(key).await.unwrap()), [of("a", "child"), of("b", "r")]);
-    let grandchild =
-        Child { new: new_run("grandchild", First::Letter(letter("begin"))), op: Some(9), refusal: letter("refused") };
+    let grandchild = Child {
+        new: new_run("grandchild", First::Letter(letter("begin"))),
+        op: Some(9),
+        attach: None,
+        confirmation: None,
+        refusal: letter("refused"),
+    };
     let effects = Effects { children: vec![grandchild], ..Effects::default() };
     let starts =
         Turn { row: Some(row(1, 10)), effects: Some(Box::new(effects)), fence: child.fence, ..turn(child.key) };

@@ -105,6 +105,14 @@ pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
     assert_eq!(fx.commit(new_run("late", taken_by(ADA))).await, CreateAnswer::Fenced);
 }
 
+pub async fn a_worker_says_on_which_machine_it_is_and_as_which_process(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let rows = fx.database().await.query("SELECT host, pid FROM workers", &[]).await.unwrap();
+    let workers: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    assert_eq!(workers, [(host, i64::from(std::process::id()))]);
+}
+
 pub async fn a_run_that_is_locked_keeps_no_other_from_being_taken_over(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LEASE);

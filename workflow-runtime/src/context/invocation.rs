@@ -1,10 +1,13 @@
 //! A call of a workflow inside a workflow: a child run.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use crate::codec;
 use crate::context::ContinueAsNew;
@@ -13,8 +16,9 @@ use crate::durable::Durable;
 use crate::error::{Code, Error};
 use crate::handles::run::{self, Run, RunOf};
 use crate::limits::DEPTH_MAX;
+use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
-use crate::replay::{ChildRequest, Kind, Operation};
+use crate::replay::{ChildRequest, Completion, Kind, Named, Operation};
 
 /// What calling a `#[workflow]` function gives.
 ///
@@ -23,7 +27,9 @@ use crate::replay::{ChildRequest, Kind, Operation};
 /// that was cancelled gives an error with [`Code::Cancelled`](crate::Code::Cancelled). Dropping it cancels the child, and
 /// so does the end of the parent, unless it is [abandoned](Invocation::abandon). A child that is stuck keeps its parent
 /// waiting. A child of a child may have children in its turn, 10,000 deep; the call that would go deeper is an error with
-/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew.
+/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew. The child
+/// has an id that is made for it, unless the workflow chooses [one](Invocation::id), and may have
+/// [attributes](Invocation::attribute).
 ///
 /// Elsewhere the call runs nothing: pass the function to [`start`](crate::start).
 ///
@@ -56,16 +62,32 @@ enum State {
     Refused(Option<Error>),
 }
 
+impl State {
+    fn refused<W: Workflow>(error: Error, site: &Location<'_>) -> Self {
+        let id = W::DEFINITION.source.id;
+        State::Refused(Some(error.into_fatal().operation(format!("workflow `{id}` called at {site}"))))
+    }
+
+    fn request(&mut self) -> Option<&mut ChildRequest> {
+        match self {
+            State::Run { request, .. } => request.as_deref_mut(),
+            State::Refused(_) => None,
+        }
+    }
+}
+
+/// That a call that was refused is polled once more.
+fn polled_again() -> Error {
+    Error::coded(Code::OutsideRun, "polled after its end")
+}
+
 impl<W: Workflow> Invocation<W> {
     #[doc(hidden)]
     #[track_caller]
     pub fn new(args: W::Args) -> Self {
         let site = Location::caller();
         let definition = W::DEFINITION;
-        let refused = |error: Error| {
-            let error = error.into_fatal().operation(format!("workflow `{}` called at {site}", definition.source.id));
-            Invocation { state: State::Refused(Some(error)), workflow: PhantomData }
-        };
+        let refused = |error: Error| Invocation { state: State::refused::<W>(error, site), workflow: PhantomData };
         let Some(mut operation) = Operation::new(site) else {
             return refused(
                 Error::coded(Code::OutsideRun, "a workflow is awaited outside a workflow")
@@ -85,6 +107,8 @@ impl<W: Workflow> Invocation<W> {
                     input,
                     abandoned: false,
                     detached: false,
+                    named: None,
+                    attributes: BTreeMap::new(),
                     adopt: adopt::<Error>,
                 });
                 Invocation { state: State::Run { operation, request: Some(request) }, workflow: PhantomData }
@@ -100,10 +124,120 @@ impl<W: Workflow> Invocation<W> {
     /// the call cancels it all the same, and a local variable is dropped when the workflow returns:
     /// [`detach`](Invocation::detach) what is to go on then.
     pub fn abandon(mut self) -> Self {
-        if let State::Run { request: Some(request), .. } = &mut self.state {
+        if let Some(request) = self.state.request() {
             request.abandoned = true;
         }
         self
+    }
+
+    /// Gives the child an id of one's own, such as `invoice-1001`, as [`Start::id`](crate::Start::id) does: at most 512 bytes,
+    /// without control characters. If no run has the id, the call starts the child under it, and the child is this run's.
+    ///
+    /// If a run with the id exists, of the same workflow and the same arguments, the call waits for that one instead, whoever
+    /// has started it and whether it has ended or not. This run does not own it: it is not cancelled when the call is dropped or
+    /// when this run ends, rollbacks do not wait for it, it keeps its attributes, and it is not among the
+    /// [children](Run::children) of this run. So does a [fork](Run::fork) of this run, and a next generation of it after
+    /// [`continue_as_new`](Invocation::continue_as_new). Two calls of one run with the same id wait for one child, which is
+    /// cancelled with the first of them.
+    ///
+    /// A [retry](Run::retry) of this run takes up the child that it has started before, as it is: one that has failed or was
+    /// cancelled has to be retried first.
+    ///
+    /// Which run it is is recorded with the call. A replay that gives another id does something else than the journal records.
+    ///
+    /// # Errors
+    ///
+    /// The call is an error with [`Code::RunExists`](crate::Code::RunExists) if the run with the id is of another workflow or
+    /// has other arguments, or was [created](crate::create_run) and not started yet; with
+    /// [`Code::AwaitsItself`](crate::Code::AwaitsItself) if the id is that of this run. These are recorded, like the failure of
+    /// a child. [`Code::InvalidName`](crate::Code::InvalidName) for a text that cannot be an id.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, workflow};
+    /// #[workflow]
+    /// async fn invoice(order: u64) -> Result<String> {
+    ///     Ok(format!("invoice of order {order}"))
+    /// }
+    ///
+    /// #[workflow]
+    /// async fn ship(order: u64) -> Result<String> {
+    ///     // Whoever asks for it first: there is one invoice.
+    ///     invoice(order).id(format!("invoice-{order}")).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// let shipped = engine.start(ship, 7).await?;
+    /// assert_eq!((&shipped).await?, "invoice of order 7");
+    /// assert_eq!(shipped.children().await?, ["invoice-7"]);
+    /// // It exists now, and is not started again.
+    /// let again = engine.start(ship, 7).await?;
+    /// assert_eq!((&again).await?, "invoice of order 7");
+    /// assert!(again.children().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn id(mut self, id: impl Into<String>) -> ChildWithId<W> {
+        let id: Arc<str> = id.into().into();
+        match names::check("the id of a run", &id) {
+            Ok(()) => {
+                if let Some(request) = self.state.request() {
+                    // The token follows from the operation, which is not issued yet.
+                    request.named = Some(Named { id: id.clone(), token: 0 });
+                }
+            }
+            Err(error) => self.refuse(error),
+        }
+        ChildWithId { call: self, id }
+    }
+
+    /// Gives the child an attribute, by which it is found: [`Runs::attribute`](crate::Runs::attribute). May be said several times;
+    /// at most 64 attributes of at most 512 bytes, key and value together, as for [`Start::attribute`](crate::Start::attribute).
+    /// They are recorded with the call, and a replay has to give the same ones.
+    ///
+    /// # Errors
+    ///
+    /// The call is an error with [`Code::Limit`](crate::Code::Limit) for too many attributes or too long ones, and with
+    /// [`Code::InvalidName`](crate::Code::InvalidName) for a key that is none.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, Status, workflow};
+    /// #[workflow]
+    /// async fn invoice(order: u64) -> Result<()> {
+    ///     Ok(())
+    /// }
+    ///
+    /// #[workflow]
+    /// async fn ship(order: u64) -> Result<()> {
+    ///     invoice(order).attribute("order", order.to_string()).await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// engine.start(ship, 7).await?.await?;
+    /// assert_eq!(engine.runs().attribute("order", "7").count().await?[&Status::Completed], 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let (key, value) = (key.into(), value.into());
+        let Some(request) = self.state.request() else { return self };
+        let checked = check_attribute(&key, &value);
+        request.attributes.insert(key.into(), value.into());
+        if let Err(error) = checked.and(check_attributes(request.attributes.len())) {
+            self.refuse(error);
+        }
+        self
+    }
+
+    /// Lets the call be an error, unless it is one already.
+    fn refuse(&mut self, error: Error) {
+        if let State::Run { operation, .. } = &mut self.state {
+            operation.hand_over();
+            self.state = State::refused::<W>(error, operation.site());
+        }
     }
 
     /// Lets this run go on as a new one when it is awaited: the workflow starts anew with these arguments, under the same
@@ -119,7 +253,8 @@ impl<W: Workflow> Invocation<W> {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is not the one that runs.
+    /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is not the one that runs, or if it was given
+    /// an [attribute](Invocation::attribute).
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, step, workflow};
@@ -144,6 +279,12 @@ impl<W: Workflow> Invocation<W> {
     /// ```
     pub fn continue_as_new(self) -> ContinueAsNew<W> {
         match self.state {
+            State::Run { mut operation, request: Some(request) } if !request.attributes.is_empty() => {
+                operation.hand_over();
+                let text = "a run that continues as new keeps its attributes, and is given no others";
+                let error = Error::coded(Code::InvalidContinuation, text);
+                ContinueAsNew::refused(error.help("set them in the workflow: `set_attribute(key, value)`").into_fatal())
+            }
             State::Run { operation, request: Some(request) } => ContinueAsNew::new(operation, request.input),
             State::Refused(Some(error)) => ContinueAsNew::refused(error),
             State::Run { request: None, .. } | State::Refused(None) => {
@@ -178,7 +319,7 @@ impl<W: Workflow> Future for Invocation<W> {
         let (operation, request) = match &mut self.state {
             State::Run { operation, request } => (operation, request),
             State::Refused(error) => {
-                let error = error.take().unwrap_or_else(|| Error::coded(Code::OutsideRun, "polled after its end"));
+                let error = error.take().unwrap_or_else(polled_again);
                 return Poll::Ready(W::Output::from_result(Err(error.into())));
             }
         };
@@ -203,6 +344,126 @@ impl<W: Workflow> Durable for Invocation<W> {
         if let State::Run { operation, .. } = &mut self.state {
             operation.hand_over();
         }
+    }
+}
+
+/// A call of a workflow as a child with an id of one's own: see [`Invocation::id`].
+///
+/// It is awaited like the call without an id, and gives the same errors. Dropping it cancels the child that it has started, and
+/// no other run.
+#[must_use = "nothing is started unless it is awaited: add `.await`"]
+pub struct ChildWithId<W: Workflow> {
+    call: Invocation<W>,
+    id: Arc<str>,
+}
+
+impl<W: Workflow> ChildWithId<W> {
+    /// As [`Invocation::attribute`]. A run that exists keeps the attributes that it has.
+    pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        ChildWithId { call: self.call.attribute(key, value), ..self }
+    }
+
+    /// As [`Invocation::abandon`].
+    pub fn abandon(self) -> Self {
+        ChildWithId { call: self.call.abandon(), ..self }
+    }
+
+    /// Starts the child without waiting for its end, as [`Invocation::detach`] does. It is awaited all the same: the id may be
+    /// that of another run, and that is known once the store has answered. If a run with the id exists, of the same workflow
+    /// and the same arguments, the handle is that of this run.
+    ///
+    /// Dropping it once it was polled leaves the child as it is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Invocation::id`].
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, Run, workflow};
+    /// # #[workflow] async fn invoice(order: u64) -> Result<String> { Ok("sent".into()) }
+    /// #[workflow]
+    /// async fn ship(order: u64) -> Result<Run<String>> {
+    ///     invoice(order).id(format!("invoice-{order}")).detach().await
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// let invoice = engine.start(ship, 7).await?.await?;
+    /// assert_eq!(invoice.id(), "invoice-7");
+    /// assert_eq!(invoice.await?, "sent");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn detach(mut self) -> Detach<W> {
+        if let Some(request) = self.call.state.request() {
+            request.detached = true;
+        }
+        Detach(self)
+    }
+}
+
+impl<W: Workflow> Future for ChildWithId<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<W::Output> {
+        Pin::new(&mut self.call).poll(context)
+    }
+}
+
+impl<W: Workflow> Durable for ChildWithId<W> {
+    fn hand_over(&mut self) {
+        self.call.hand_over();
+    }
+}
+
+impl<W: Workflow> fmt::Debug for ChildWithId<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildWithId").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The start of a child that is not waited for: see [`ChildWithId::detach`].
+#[must_use = "nothing is started unless it is awaited: add `.await`"]
+pub struct Detach<W: Workflow>(ChildWithId<W>);
+
+impl<W: Workflow> Future for Detach<W> {
+    type Output = Result<RunOf<W>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ChildWithId { call, id } = &mut self.0;
+        let (operation, request) = match &mut call.state {
+            State::Run { operation, request } => (operation, request),
+            State::Refused(error) => return Poll::Ready(Err(error.take().unwrap_or_else(polled_again))),
+        };
+        let refused = match ready!(operation.poll(context, || request.take().map(Kind::Child))) {
+            Ok(Completion::Completed(_)) => return Poll::Ready(Ok(Run::new(None, id.clone()))),
+            Ok(Completion::Failed(error)) => error,
+            Ok(Completion::Due | Completion::Woken | Completion::Ended(_)) => {
+                unreachable!("a start is no timer and no run")
+            }
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match codec::decode::<Error>("the error", &refused) {
+            Ok(error) => Poll::Ready(Err(error)),
+            // No error to go on with. The run waits for a build that can read it.
+            Err(error) => {
+                operation.run().fail(error);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<W: Workflow> Durable for Detach<W> {
+    fn hand_over(&mut self) {
+        self.0.hand_over();
+    }
+}
+
+impl<W: Workflow> fmt::Debug for Detach<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detach").field("id", &self.0.id).finish_non_exhaustive()
     }
 }
 

@@ -15,9 +15,8 @@ use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
 use crate::environment::Random;
 use crate::error::{Code, Error, Result};
-use crate::limits::ATTRIBUTES_MAX;
 use crate::model::{IfExists, OutputWriter, RequestContext, Status, Trace, TracingOptions};
-use crate::names::{self, check_attribute};
+use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
 use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, Replace, RunKey, RunRow};
@@ -99,11 +98,7 @@ impl Asked {
         if self.opens.is_empty() && self.attributes.is_empty() && self.state.is_none() {
             return Ok(None);
         }
-        if self.attributes.len() > ATTRIBUTES_MAX {
-            return Err(Error::coded(Code::Limit, "the run has too many attributes")
-                .expected(format!("at most {ATTRIBUTES_MAX}"))
-                .found(self.attributes.len()));
-        }
+        check_attributes(self.attributes.len())?;
         let attribute = |(key, value): (String, String)| {
             check_attribute(&key, &value)?;
             Ok((key.into(), Some(value.into())))
@@ -319,6 +314,7 @@ impl Inner {
             args_digest: row.args_digest,
             created_at: row.created_at,
             token: self.random.number(),
+            depth: 0,
             effects: None,
             chunks: Vec::new(),
             first: First::Begin(cancel),
@@ -360,7 +356,9 @@ impl Inner {
         };
         let owner = self.owner();
         let first = First::Turn { owner, row, change: change.clone() };
-        let effects = self.effects(&core.shared().take_effects())?;
+        let mut effects = core.shared().take_effects();
+        self.find_children(&mut effects.children).await;
+        let effects = self.effects(&effects)?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();
         let mut effects = both(new.ahead.clone(), effects);
@@ -418,6 +416,7 @@ impl Inner {
             args_digest: new.args_digest,
             created_at: new.created_at,
             token: new.token,
+            depth: 0,
             effects,
             chunks,
             first,
@@ -460,7 +459,7 @@ impl Inner {
         Ok(row.id.clone())
     }
 
-    async fn stored_args(&self, row: &RunRow) -> Result<Option<Payload>> {
+    pub(super) async fn stored_args(&self, row: &RunRow) -> Result<Option<Payload>> {
         let first = self.store.journal(row.key, 0, 0, 1).await?.into_iter().next();
         let event = match first {
             Some(first) => {

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::end::awaits_itself;
 use super::{Inner, create, letters};
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, adopt};
 use crate::error::{Code, Error, Result};
-use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild};
+use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
 use crate::store::{
-    Asked, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel, Watch,
+    Asked, Attach, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel,
+    Watch,
 };
+use crate::text::excerpt;
 
 /// Why a child is cancelled that nobody waits for any more.
 const GIVEN_UP: &str = "its parent has ended or has given it up";
@@ -45,14 +48,14 @@ impl Inner {
             return Ok(None);
         }
         let now = self.clock.now();
-        let cancelled = given_up.iter().map(|(_, run)| run).chain(stopped);
+        let cancelled = given_up.iter().map(|(_, child)| child).chain(stopped);
         Ok(Some(Box::new(Effects {
             closes: closed.iter().map(|(op, token)| Close { token: token.clone(), op: *op }).collect(),
             opens: opened.iter().map(|opening| open(opening, now)).collect::<Result<_>>()?,
             children: children.iter().map(|child| self.child(child, now)).collect::<Result<_>>()?,
             unwatches: unwatched.iter().map(|(op, run)| (run.clone(), *op)).collect(),
             watches: watches.iter().map(|(op, run)| watch(*op, run, now)).collect::<Result<_>>()?,
-            messages: cancelled.map(|run| self.cancel_message(run, now)).collect::<Result<_>>()?,
+            messages: cancelled.map(|child| self.cancel_message(child, now)).collect::<Result<_>>()?,
             state: state.as_ref().map(|state| Arc::from(state.as_str())),
             attributes: attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             notify: None,
@@ -61,17 +64,26 @@ impl Inner {
     }
 
     fn child(&self, child: &StartedChild, now: u64) -> Result<Child> {
-        let StartedChild { op, run, request, inherited } = child;
-        let carried = Carried { inherited: inherited.as_deref().cloned(), ..Carried::default() };
+        let StartedChild { op, run, request, inherited, is_itself, known_digest } = child;
+        let attributes = &request.attributes;
+        let carried = Carried {
+            inherited: inherited.as_deref().cloned(),
+            attributes: attributes.keys().cloned().collect(),
+            ..Carried::default()
+        };
         let source = &request.definition.source;
+        let args_digest = digest(&request.input);
+        let set = |(key, value): (&Box<str>, &Box<str>)| (Arc::from(&**key), Some(Arc::from(&**value)));
+        let effects = Effects { attributes: attributes.iter().map(set).collect(), ..Effects::default() };
         let new = NewRun {
             id: run.clone(),
             workflow: Arc::from(source.id),
             fingerprint: Arc::from(source.fingerprint),
-            args_digest: Sha256::digest(request.input.as_str().as_bytes()).into(),
+            args_digest,
             created_at: now,
-            token: self.random.number(),
-            effects: None,
+            token: request.named.as_ref().map_or_else(|| self.random.number(), |named| named.token),
+            depth: inherited.as_ref().map_or(0, |inherited| inherited.depth),
+            effects: (!attributes.is_empty()).then(|| Box::new(effects)),
             chunks: Vec::new(),
             first: First::Letter(letters::letter(
                 &create::started(&self.random, &request.input, carried.some()),
@@ -79,12 +91,48 @@ impl Inner {
                 None,
             )?),
         };
-        let error = Error::coded(Code::RunExists, format!("there is a run `{run}` already")).run(run);
+        let error = match is_itself {
+            true => awaits_itself(run),
+            false => Error::coded(Code::RunExists, format!("there is a run `{run}` already"))
+                .run(run)
+                .expected(format!("no run with this id, or one of workflow `{}` with the same arguments", source.id))
+                .found(format!("the call's arguments {}", excerpt(request.input.as_str())))
+                .help("choose another id, or await the run that exists: `get_run(id)`")
+                .into_fatal(),
+        };
+        let named = request.named.is_some();
+        let was = request.definition.was.iter().copied();
+        let attach = (named && !is_itself).then(|| Attach {
+            workflows: std::iter::once(source.id).chain(was).map(Arc::from).collect(),
+            digests: std::iter::once(args_digest).chain(*known_digest).collect(),
+        });
+        let started = Event::Completed { op: *op, value: Payload::null() };
+        let confirmation = (named && request.detached).then(|| letters::letter(&started, now, None)).transpose()?;
         Ok(Child {
             new,
             op: (!request.detached).then_some(*op),
-            refusal: failure(*op, (request.adopt)(error.into_fatal()), now)?,
+            attach,
+            confirmation,
+            refusal: failure(*op, (request.adopt)(error), now)?,
         })
+    }
+
+    /// Looks for the runs whose ids a workflow has chosen for children: the arguments of one that exists may be the same in
+    /// another order, which is not found out by their digests.
+    pub(super) async fn find_children(&self, children: &mut [StartedChild]) {
+        for child in children.iter_mut().filter(|child| child.request.named.is_some()) {
+            let (request, digest) = (&child.request, digest(&child.request.input));
+            // What cannot be read now is compared by the digests.
+            let Ok(Some(row)) = self.row(&child.run).await else { continue };
+            if row.args_digest == digest || row.has_not_begun() {
+                continue;
+            }
+            if let Ok(Some(stored)) = self.stored_args(&row).await
+                && request.input.same_value(&stored, request.definition.recode_args)
+            {
+                child.known_digest = Some(row.args_digest);
+            }
+        }
     }
 
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
@@ -103,10 +151,15 @@ impl Inner {
     }
 
     /// The cancel of a child that its parent gives up.
-    pub(super) fn cancel_message(&self, run: &Arc<str>, now: u64) -> Result<Message> {
+    pub(super) fn cancel_message(&self, child: &Target, now: u64) -> Result<Message> {
         let cancel = Event::Cancel { reason: GIVEN_UP.to_owned() };
-        Ok(Message { run: run.clone(), letter: letters::letter(&cancel, now, None)?, unstick: true })
+        let Target { run, token } = child;
+        Ok(Message { run: run.clone(), token: *token, letter: letters::letter(&cancel, now, None)?, unstick: true })
     }
+}
+
+fn digest(args: &Payload) -> [u8; 32] {
+    Sha256::digest(args.as_str().as_bytes()).into()
 }
 
 /// Tells an operation that it failed.
@@ -124,11 +177,12 @@ fn open(opening: &Opening, now: u64) -> Result<Open> {
     Ok(Open { token: token.clone(), op: Some(*op), label, scope, refusal })
 }
 
-fn watch(op: u64, run: &Arc<str>, now: u64) -> Result<Watch> {
+fn watch(op: u64, watched: &Target, now: u64) -> Result<Watch> {
+    let Target { run, token } = watched;
     let error = Error::coded(Code::RunNotFound, format!("there is no run `{run}` in this store")).run(run);
     let error = error.help("check the id that the handle was made from").into_fatal();
     let refusal = failure(op, adopt::<Error>(error), now)?;
-    Ok(Watch { run: run.clone(), op, refusal })
+    Ok(Watch { run: run.clone(), op, token: *token, refusal })
 }
 
 fn forward(forward: &replay::Forward) -> Forward {

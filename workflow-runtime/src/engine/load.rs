@@ -420,7 +420,7 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
         return Ok(None);
     }
     let now = engine.clock.now();
-    let children = open.into_values().filter_map(|open| open.child.map(Arc::from));
+    let children = open.into_values().filter_map(|open| open.child);
     let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
     let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));
     let end = Some(End::Cancelled(reason.clone()));

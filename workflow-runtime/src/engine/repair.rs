@@ -129,6 +129,7 @@ impl Inner {
             args_digest: asked,
             created_at: now,
             token: self.random.number(),
+            depth: row.depth,
             effects: Some(Box::new(Effects { attributes, state, ..Effects::default() })),
             chunks,
             first: First::Journal { rows, letters },

@@ -75,6 +75,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
         verify(engine, live, &mut draft).await;
     }
+    engine.find_children(&mut draft.effects.children).await;
     let (row, effects) = match encode(engine, seat.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {

@@ -472,7 +472,7 @@ where
             End::Durable { operation, run } if operation.run().run_id() == run => {
                 Poll::Ready(Err(engine::awaits_itself(run).into()))
             }
-            End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone()))),
+            End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone().into()))),
         }
     }
 }

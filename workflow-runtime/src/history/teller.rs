@@ -61,6 +61,8 @@ impl Teller {
     fn event(&mut self, event: &Event) -> Result<Option<RunEventKind>, Error> {
         Ok(Some(match event {
             Event::Started { args, .. } => RunEventKind::Started { input: value(args)? },
+            // A detached run was started under the id that was chosen for it.
+            Event::Completed { op, .. } if matches!(self.operations.get(op), Some(Waits::Run)) => return Ok(None),
             Event::Completed { op, value: output } => {
                 RunEventKind::StepCompleted { operation: *op, output: value(output)? }
             }

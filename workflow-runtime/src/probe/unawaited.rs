@@ -1,7 +1,7 @@
 //! Operations whose value a workflow throws away: `let _ = charge(1);` executes nothing.
 
 use super::Pass;
-use crate::context::invocation::Invocation;
+use crate::context::invocation::{ChildWithId, Detach, Invocation};
 use crate::context::step::StepCall;
 use crate::context::suspend::{Finish, Suspend, Suspending};
 use crate::context::{ContinueAsNew, Hook, HookBuilder, Nondeterministic, Sleep, Timeout, WriteChunk};
@@ -44,6 +44,8 @@ impl<T> Pass for Unawaited<T> {
 pub trait Operation {}
 impl<R> Operation for StepCall<R> {}
 impl<W: Workflow> Operation for Invocation<W> {}
+impl<W: Workflow> Operation for ChildWithId<W> {}
+impl<W: Workflow> Operation for Detach<W> {}
 impl<W: Workflow> Operation for ContinueAsNew<W> {}
 impl<F> Operation for DurableBlock<F> {}
 impl<F> Operation for Timeout<F> {}

@@ -4,6 +4,7 @@
 //! back as the end of a child does.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -76,6 +77,8 @@ pub(crate) fn request(
         input: codec::encode("the call of a step", &call)?,
         abandoned: false,
         detached: false,
+        named: None,
+        attributes: BTreeMap::new(),
         adopt: step.definition.adopt,
     })
 }

@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::event::Class;
+use super::operation::Target;
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;
@@ -225,7 +228,8 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Payload>,
     },
-    /// Start a run of another workflow, and wait for it unless it is detached.
+    /// Start a run of another workflow, and wait for it unless it is detached. A detached run whose id the workflow has chosen
+    /// is waited for until the store has started it.
     Child {
         op: u64,
         workflow: Cow<'static, str>,
@@ -235,6 +239,12 @@ pub(crate) enum Command {
         detached: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         abandoned: bool,
+        /// If the workflow has chosen the id: the token of the run, if this operation has started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        own: Option<Uuid>,
+        /// The attributes that it begins with.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<Box<str>, Box<str>>,
     },
     /// Wait for a run that is there.
     Watch { op: u64, run: Cow<'static, str> },
@@ -277,18 +287,23 @@ impl Command {
                 Command::Step { op: recorded_op, step: recorded_step, input: recorded_input, .. },
             ) => op == recorded_op && step == recorded_step && input.same_value(recorded_input, recode),
             (
-                Command::Child { op, workflow, input, detached, abandoned, .. },
+                Command::Child { op, workflow, run, input, detached, abandoned, own, attributes },
                 Command::Child {
                     op: op_then,
                     workflow: workflow_then,
+                    run: run_then,
                     input: input_then,
                     detached: detached_then,
                     abandoned: abandoned_then,
-                    ..
+                    own: own_then,
+                    attributes: attributes_then,
                 },
             ) => {
-                (op, workflow) == (op_then, workflow_then)
+                (op, workflow, attributes) == (op_then, workflow_then, attributes_then)
                     && (detached, abandoned) == (detached_then, abandoned_then)
+                    // An id that the workflow has not chosen follows from the run and the operation.
+                    && own.is_some() == own_then.is_some()
+                    && (own.is_none() || run == run_then)
                     && input.same_value(input_then, recode)
             }
             (Command::State { value }, Command::State { value: value_then }) => value.resembles(value_then),
@@ -328,8 +343,15 @@ impl Command {
             Command::Timer { op, until } => format!("operation {op}: a timer until {until} ms"),
             Command::Hook { op, drawn: true, .. } => format!("operation {op}: a hook"),
             Command::Hook { op, token, .. } => format!("operation {op}: a hook with the token `{}`", excerpt(token)),
-            Command::Child { op, workflow, input, .. } => {
-                format!("operation {op}: a child run of workflow `{workflow}` with {}", excerpt(input.as_str()))
+            Command::Child { op, workflow, run, input, own, attributes, .. } => {
+                let mut text = format!("operation {op}: a child run of workflow `{workflow}`");
+                if own.is_some() {
+                    text += &format!(" with the id `{}`", excerpt(run));
+                }
+                if !attributes.is_empty() {
+                    text += &format!(" with the attributes {attributes:?}");
+                }
+                text + &format!(" with {}", excerpt(input.as_str()))
             }
             Command::Watch { op, run } => format!("operation {op}: waiting for run `{}`", excerpt(run)),
             Command::State { value } => format!("setting the run's state to {}", excerpt(value.as_str())),
@@ -372,8 +394,8 @@ impl Event {
 pub(crate) struct Outstanding {
     /// In words.
     pub what: String,
-    /// The id of the child run that ends with it.
-    pub child: Option<String>,
+    /// The child run that is cancelled with it.
+    pub child: Option<Target>,
 }
 
 /// The steps of a turn whose success is to be undone if the run does not succeed, each with whether it has succeeded.
@@ -431,7 +453,7 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
         for command in &delivery.commands {
             match command {
                 Command::Step { op, step, run, .. } => {
-                    let child = run.as_deref().map(str::to_owned);
+                    let child = run.as_deref().map(|run| Target::from(Arc::from(run)));
                     open.insert(*op, Outstanding { what: format!("step `{step}`"), child });
                 }
                 Command::Timer { op, .. } => {
@@ -440,9 +462,10 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Hook { op, token, .. } => {
                     open.insert(*op, Outstanding::new(format!("hook `{token}`")));
                 }
-                Command::Child { op, workflow, run, detached: false, abandoned, .. } => {
+                Command::Child { op, workflow, run, detached, abandoned, own, .. } if !detached || own.is_some() => {
                     let what = format!("child run `{run}` of workflow `{workflow}`");
-                    open.insert(*op, Outstanding { what, child: (!abandoned).then(|| run.to_string()) });
+                    let target = || Target { run: Arc::from(&**run), token: own.map(|own| own.as_u128()) };
+                    open.insert(*op, Outstanding { what, child: (!abandoned && !detached).then(target) });
                 }
                 Command::Watch { op, run } => {
                     open.insert(*op, Outstanding::new(format!("run `{run}`")));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::journal::{Command, End, Inherited};
 use super::shared::{Identity, Shared, current};
@@ -179,7 +180,7 @@ pub(crate) enum Kind {
     Hook(Box<HookRequest>),
     Child(Box<ChildRequest>),
     /// The end of a run.
-    Watch(Arc<str>),
+    Watch(Target),
 }
 
 /// A child run to be started.
@@ -189,10 +190,54 @@ pub(crate) struct ChildRequest {
     pub input: Payload,
     /// Whether it goes on when its parent ends before it.
     pub abandoned: bool,
-    /// Whether the parent does not wait for it.
+    /// Whether the parent does not wait for its end.
     pub detached: bool,
+    /// The id that the workflow has chosen for it, if it has.
+    pub named: Option<Named>,
+    /// The attributes that it begins with.
+    pub attributes: BTreeMap<Box<str>, Box<str>>,
     /// Turns an error of the engine's into that of who waits for it.
     pub adopt: fn(Error) -> AttemptFailure,
+}
+
+impl ChildRequest {
+    /// Whether the operation has a result: the end of the child, or, of a detached one, that it was started. One whose id the
+    /// workflow has not chosen is started in any case.
+    pub fn has_result(&self) -> bool {
+        !self.detached || self.named.is_some()
+    }
+
+    /// Whether it is cancelled when its operation is dropped.
+    pub fn is_bound(&self) -> bool {
+        !self.detached
+    }
+
+    /// Whether it is cancelled with its parent.
+    pub fn is_own(&self) -> bool {
+        !self.abandoned && !self.detached
+    }
+}
+
+/// An id that a workflow has chosen for a child run.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub id: Arc<str>,
+    /// Of the run that the operation starts, if there is none with the id. One that exists has another token.
+    pub token: u128,
+}
+
+/// A run that is waited for, or that is cancelled by its parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub run: Arc<str>,
+    /// If set, a run with this id and another token is not meant: the operation has not started it.
+    pub token: Option<u128>,
+}
+
+impl From<Arc<str>> for Target {
+    fn from(run: Arc<str>) -> Self {
+        Target { run, token: None }
+    }
 }
 
 /// A child run that a run starts.
@@ -202,6 +247,10 @@ pub(crate) struct StartedChild {
     pub run: Arc<str>,
     pub request: ChildRequest,
     pub inherited: Option<Arc<Inherited>>,
+    /// Whether the workflow has chosen the id of the run that it is.
+    pub is_itself: bool,
+    /// The digest of the arguments of a run that has its id, if they are the same in another order.
+    pub known_digest: Option<[u8; 32]>,
 }
 
 /// A hook to be opened, and what has come by it.
@@ -319,12 +368,14 @@ impl Kind {
             Kind::Child(child) => Command::Child {
                 op,
                 workflow: Cow::Borrowed(child.definition.source.id),
-                run: Cow::Owned(run.child_id(op).to_string()),
+                run: Cow::Owned(run.target(op, self).run.to_string()),
                 input: child.input.clone(),
                 detached: child.detached,
                 abandoned: child.abandoned,
+                own: child.named.as_ref().map(|named| Uuid::from_u128(named.token)),
+                attributes: child.attributes.clone(),
             },
-            Kind::Watch(watched) => Command::Watch { op, run: Cow::Owned(watched.to_string()) },
+            Kind::Watch(watched) => Command::Watch { op, run: Cow::Owned(watched.run.to_string()) },
             Kind::Hook(hook) => Command::Hook {
                 op,
                 token: Cow::Owned(hook.token.to_string()),
@@ -364,6 +415,11 @@ impl Operation {
 
     pub fn run(&self) -> &Shared {
         &self.run
+    }
+
+    /// Where the workflow has called it.
+    pub fn site(&self) -> &'static Location<'static> {
+        self.site
     }
 
     /// Says that dropping it unpolled is no mistake: it is in the hands of what polls it, or is refused.

@@ -159,6 +159,11 @@ impl Identity {
     pub fn child_id(&self, seed: &[u8; 32], op: u64) -> Arc<str> {
         keys::child(seed, &self.run, self.generation, op).into()
     }
+
+    /// The token of the child that an operation starts under an id of the workflow's choice.
+    pub fn child_token(&self, seed: &[u8; 32], op: u64) -> u128 {
+        keys::child_token(seed, &self.run, self.generation, op)
+    }
 }
 
 /// See the module.
@@ -285,6 +290,11 @@ impl Shared {
             return None;
         }
         let op = state.next_op;
+        if let Kind::Child(child) = &mut kind
+            && let Some(named) = &mut child.named
+        {
+            named.token = self.child_token(state.base, op);
+        }
         state.as_recorded(&mut kind);
         let (given, base) = (state.given(), state.key_base());
         let command = kind.command(self, op);
@@ -328,7 +338,7 @@ impl Shared {
             }
         }
         state.next_op += 1;
-        if matches!(&kind, Kind::Child(child) if child.detached) {
+        if matches!(&kind, Kind::Child(child) if !child.has_result()) {
             return Some(op);
         }
         state.outstanding += 1;
@@ -383,8 +393,10 @@ impl Shared {
             return;
         }
         let mut state = self.state();
-        if matches!(slot.as_ref().map(|slot| &slot.kind), Some(Kind::Child(_))) {
-            state.dropped_child(op);
+        if let Some(Slot { kind: kind @ Kind::Child(child), .. }) = &slot
+            && child.is_bound()
+        {
+            state.dropped_child(self.target(op, kind));
         }
         if state.expected.is_some() {
             return;
@@ -626,7 +638,7 @@ impl Shared {
             return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
         }
         if let Some(end) = end {
-            state.give_up_children(|op| self.child_id(op));
+            state.give_up_children(self);
             state.hand_on(end);
         }
         Ok(std::mem::take(&mut state.commands))

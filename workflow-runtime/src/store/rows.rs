@@ -30,6 +30,8 @@ pub struct RunRow {
     pub args_digest: [u8; 32],
     /// The id of the run that started it as its child; that one may have been deleted since.
     pub parent: Option<Arc<str>>,
+    /// How many runs waited for it when it was started, each for the next one.
+    pub depth: u32,
     /// Counts continuations as new.
     pub generation: u64,
     /// Where it is.

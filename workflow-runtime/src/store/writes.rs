@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post, Release,
-    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post,
+    Release, RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
+use crate::store::RunRow;
 
 /// One write. The writes of a group are independent: the refusal of one leaves the others alone.
 ///
@@ -62,8 +63,10 @@ pub struct NewRun {
     pub args_digest: [u8; 32],
     /// When it is started, in milliseconds since 1970.
     pub created_at: u64,
-    /// Random; recognises a start that was sent again.
+    /// Random, or of a [`Child`]; recognises a start that was sent again.
     pub token: u128,
+    /// How many runs wait for it, each for the next one: 0 if it is no child, or one that is not waited for.
+    pub depth: u32,
     /// What happens with it: those of its first turn, and what is done ahead of it.
     pub effects: Option<Box<Effects>>,
     /// What its first turn writes to streams.
@@ -205,23 +208,53 @@ pub struct Close {
     pub op: u64,
 }
 
-/// A run that a turn starts, as its child. If it is a child of the run that takes the turn already, as after a
-/// [`Reopen`], the operation waits for it as it is. If another run has its id the letter `refusal` is put into the inbox of the
-/// run that takes the turn.
+/// A run that a turn starts, as its child. If a run with its id exists, the operation waits for that one, as by [`Watch`]: if
+/// that is what was asked for ([`Attach`]); if the same operation has started it before (it has the same token); or, with an id
+/// that the engine has made, if it is a child of the run that takes the turn, as after a [`Reopen`]. Otherwise the letter
+/// `refusal` is put into the inbox of the run that takes the turn. A run that existed does not become its child.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
-    /// The run; nobody's, with a letter.
+    /// The run; nobody's, with a letter, and with no effects but attributes.
     pub new: NewRun,
     /// The operation that waits for it, as by [`Watch`].
     pub op: Option<u64>,
+    /// Which run is taken if one with the id exists; nothing if none is.
+    pub attach: Option<Attach>,
+    /// Put into the inbox of the run that takes the turn if the run was started, or if one that existed was taken.
+    pub confirmation: Option<Letter>,
     /// See above.
     pub refusal: Letter,
 }
 
+/// A run that exists and is as good as a new one: it has begun, it is of one of these workflows, and the digest of its
+/// arguments is one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// Ids of workflows.
+    pub workflows: Vec<Arc<str>>,
+    /// As in [`NewRun::args_digest`].
+    pub digests: Vec<[u8; 32]>,
+}
+
 impl Child {
-    /// How the operation waits for the run if that is there; nothing if none waits.
+    /// Whether the operation takes the run that existed when it was to be created. `is_own` says whether that is a child of
+    /// the run that takes the turn.
+    pub(super) fn takes(&self, answer: &CreateAnswer, is_own: impl FnOnce(&RunRow) -> bool) -> bool {
+        match (answer, &self.attach) {
+            (CreateAnswer::Created(_), _) => true,
+            (CreateAnswer::Exists(row), Some(attach)) => {
+                !row.has_not_begun()
+                    && attach.workflows.contains(&row.workflow)
+                    && attach.digests.contains(&row.args_digest)
+            }
+            (CreateAnswer::Exists(row), None) => is_own(row),
+            (CreateAnswer::Fenced | CreateAnswer::Unknown, _) => false,
+        }
+    }
+
+    /// The operation that waits for the run, as it waits for one that existed.
     pub(super) fn watch(&self) -> Option<Watch> {
-        self.op.map(|op| Watch { run: Arc::clone(&self.new.id), op, refusal: self.refusal.clone() })
+        self.op.map(|op| Watch { run: self.new.id.clone(), op, token: None, refusal: self.refusal.clone() })
     }
 }
 
@@ -234,6 +267,8 @@ pub struct Watch {
     pub run: Arc<str>,
     /// The operation.
     pub op: u64,
+    /// If set, a run with another [token](NewRun::token) is not the one that is meant.
+    pub token: Option<u128>,
     /// See above.
     pub refusal: Letter,
 }
@@ -243,6 +278,8 @@ pub struct Watch {
 pub struct Message {
     /// The id of the run.
     pub run: Arc<str>,
+    /// If set, a run with another [token](NewRun::token) is not the one that is meant.
+    pub token: Option<u128>,
     /// The event.
     pub letter: Letter,
     /// As in [`Write::Post`].

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::super::Inner;
 use super::super::create::started;
@@ -55,7 +56,7 @@ fn closed(kept: &Deliveries) -> BTreeSet<u64> {
                 {
                     goes_on.insert(*op);
                 }
-                Command::Child { op, detached: true, .. } => drop(closed.insert(*op)),
+                Command::Child { op, detached: true, own: None, .. } => drop(closed.insert(*op)),
                 Command::Cancel { op } if !goes_on.contains(op) => drop(closed.insert(*op)),
                 _ => {}
             }
@@ -144,6 +145,12 @@ impl Inner {
             }
             for command in &mut delivery.commands {
                 match command {
+                    Command::Child { op, own: Some(own), .. } if !closed.contains(op) => {
+                        // What the run has started itself is still its own when it goes on.
+                        if *identity.run != *was {
+                            *own = Uuid::from_u128(identity.child_token(&seed, *op));
+                        }
+                    }
                     Command::Child { op, run, .. } if !closed.contains(op) && !children.contains(op) => {
                         *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
                     }

@@ -178,11 +178,11 @@ impl Followed {
             Command::Watch { op, run } => {
                 self.begin(at, *op, "wait", "run", vec![KeyValue::new("workflow.wait.run", run.to_string())]);
             }
-            Command::Child { op, workflow, run, input, detached, .. } => {
+            Command::Child { op, workflow, run, input, detached, own, .. } => {
                 let mut attributes = self.input(input);
                 attributes.push(KeyValue::new("workflow.child.run.id", run.to_string()));
                 self.begin(at, *op, "child", short(workflow), attributes);
-                if *detached {
+                if *detached && own.is_none() {
                     self.end(at, *op, How::Done);
                 }
             }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::limits;
 use crate::replay::journal::{Command, Inherited, Reopening};
-use crate::replay::operation::{Kind, Opening, Place, StartedChild};
+use crate::replay::operation::{Kind, Opening, Place, StartedChild, Target};
 
 /// What a run has asked for since the engine last took it.
 #[derive(Default)]
@@ -25,12 +25,12 @@ pub(crate) struct Effects {
     pub closed: Vec<(u64, Arc<str>)>,
     pub children: Vec<StartedChild>,
     /// Children to be cancelled, by operation.
-    pub given_up: Vec<(u64, Arc<str>)>,
+    pub given_up: Vec<(u64, Target)>,
     /// Children, and runs of steps, to be cancelled whose ends the run waits for. One that was started in the same turn is
     /// started all the same, since nothing else would end it.
-    pub stopped: Vec<Arc<str>>,
+    pub stopped: Vec<Target>,
     /// Runs that operations wait for.
-    pub watches: Vec<(u64, Arc<str>)>,
+    pub watches: Vec<(u64, Target)>,
     /// Runs that operations do not wait for any more.
     pub unwatched: Vec<(u64, Arc<str>)>,
     pub state: Option<Payload>,
@@ -67,14 +67,14 @@ impl Effects {
         }
     }
 
-    fn unwatch(&mut self, op: u64, run: Arc<str>) {
+    pub(super) fn unwatch(&mut self, op: u64, run: Arc<str>) {
         match self.watches.iter().position(|(watch, _)| *watch == op) {
             Some(watch) => drop(self.watches.remove(watch)),
             None => self.unwatched.push((op, run)),
         }
     }
 
-    fn give_up(&mut self, op: u64, child: Arc<str>) {
+    fn give_up(&mut self, op: u64, child: Target) {
         match self.children.iter().position(|started| started.op == op) {
             Some(started) => drop(self.children.remove(started)),
             None => self.given_up.push((op, child)),
@@ -101,7 +101,9 @@ impl Effects {
             Kind::Child(request) => {
                 self.children.push(StartedChild {
                     op,
-                    run: run.child_id(op),
+                    run: run.target(op, kind).run,
+                    is_itself: request.named.as_ref().is_some_and(|named| named.id == run.identity.run),
+                    known_digest: None,
                     request: (**request).clone(),
                     // One that nobody waits for begins anew: what goes on for ever in this way is no recursion.
                     inherited: inherited(if request.detached { 0 } else { own.saturating_add(1) }),
@@ -111,10 +113,17 @@ impl Effects {
                 if let Place::Queue(workflow) = step.place {
                     let key = keys::operation(run.run_id(), base, op);
                     let request = (run.host.queue_call)(workflow, step, &run.identity, op, key)?;
-                    self.children.push(StartedChild { op, run: run.child_id(op), request, inherited: inherited(own) });
+                    self.children.push(StartedChild {
+                        op,
+                        run: run.child_id(op),
+                        request,
+                        inherited: inherited(own),
+                        is_itself: false,
+                        known_digest: None,
+                    });
                 }
             }
-            Kind::Watch(run) => self.watches.push((op, run.clone())),
+            Kind::Watch(watched) => self.watches.push((op, watched.clone())),
             Kind::Timer { .. } | Kind::Local(_) => {}
         }
         Ok(())
@@ -124,14 +133,16 @@ impl Effects {
     pub(super) fn dropped(&mut self, op: u64, kind: &Kind, run: &Shared) {
         match kind {
             Kind::Hook(hook) => self.close(op, hook.address.clone()),
-            Kind::Child(_) => self.give_up(op, run.child_id(op)),
-            Kind::Step(step) if !step.is_here() => self.give_up(op, run.child_id(op)),
+            Kind::Child(child) if child.is_bound() => self.give_up(op, run.target(op, kind)),
+            // It goes on, or is started all the same.
+            Kind::Child(_) => {}
+            Kind::Step(step) if !step.is_here() => self.give_up(op, run.target(op, kind)),
             Kind::Step(step) => {
                 if let Some(opening) = step.opening(op, &run.identity) {
                     self.close(op, opening.token);
                 }
             }
-            Kind::Watch(run) => self.unwatch(op, run.clone()),
+            Kind::Watch(watched) => self.unwatch(op, watched.run.clone()),
             Kind::Timer { .. } | Kind::Local(_) => {}
         }
     }
@@ -147,6 +158,11 @@ impl State {
                 step.place = if run.is_some() { Place::Elsewhere } else { Place::Here };
             }
             (Kind::Timer { until, .. }, Some(Command::Timer { until: recorded, .. })) => *until = *recorded,
+            (Kind::Child(child), Some(Command::Child { own: Some(own), .. })) => {
+                if let Some(named) = &mut child.named {
+                    named.token = own.as_u128();
+                }
+            }
             _ => {}
         }
     }
@@ -174,15 +190,19 @@ impl State {
     }
 
     /// The end of the run gives up the children that it still waits for, unless they are to go on.
-    pub(super) fn give_up_children(&mut self, id: impl Fn(u64) -> Arc<str>) {
+    pub(super) fn give_up_children(&mut self, run: &Shared) {
         let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
-            Kind::Child(child) if slot.completion.is_none() && !child.abandoned => Some(*op),
-            Kind::Step(step) if slot.completion.is_none() && !step.is_here() => Some(*op),
+            Kind::Child(child) if slot.completion.is_none() && child.is_own() => {
+                Some((*op, run.target(*op, &slot.kind)))
+            }
+            Kind::Step(step) if slot.completion.is_none() && !step.is_here() => {
+                Some((*op, run.target(*op, &slot.kind)))
+            }
             _ => None,
         };
-        let mut open: Vec<u64> = self.ops.iter().filter_map(waits).collect();
-        open.sort_unstable();
-        open.into_iter().for_each(|op| self.effects.give_up(op, id(op)));
+        let mut open: Vec<(u64, Target)> = self.ops.iter().filter_map(waits).collect();
+        open.sort_unstable_by_key(|(op, _)| *op);
+        open.into_iter().for_each(|(op, child)| self.effects.give_up(op, child));
     }
 }
 
@@ -193,6 +213,23 @@ impl Shared {
             return child.clone();
         }
         self.identity.child_id(&self.own_seed(), op)
+    }
+
+    /// The run that an operation starts, or waits for.
+    pub(crate) fn target(&self, op: u64, kind: &Kind) -> Target {
+        match kind {
+            Kind::Child(child) => match &child.named {
+                Some(named) => Target { run: named.id.clone(), token: Some(named.token) },
+                None => self.child_id(op).into(),
+            },
+            Kind::Watch(watched) => watched.clone(),
+            _ => self.child_id(op).into(),
+        }
+    }
+
+    /// The token of the run that an operation starts under an id of the workflow's choice. A retry does not change it.
+    pub(super) fn child_token(&self, base: KeyBase, op: u64) -> u128 {
+        keys::child_token(&self.own_seed(), &self.identity.run, base.generation, op)
     }
 
     /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again. A child

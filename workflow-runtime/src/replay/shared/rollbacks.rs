@@ -18,7 +18,7 @@ use super::{Action, Shared, Slot, State};
 use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::journal::End;
-use crate::replay::operation::{Completion, Kind, Operation, Rollback};
+use crate::replay::operation::{Completion, Kind, Operation, Rollback, Target};
 
 /// What the rollbacks of a run are about.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(super) struct Rollbacks {
     /// Of steps that have succeeded, in the order of their results.
     armed: Vec<Armed>,
     /// Children that the workflow has dropped: cancelled, and perhaps not ended yet.
-    dropped_children: Vec<u64>,
+    dropped_children: Vec<Target>,
     /// What was armed when the run began to be unwound, to be recorded.
     undoes: Vec<u64>,
     unwinding: Option<Unwinding>,
@@ -80,7 +80,7 @@ fn is_for_caller(slot: &Slot) -> bool {
 
 /// Whether it is a child that is cancelled with the run.
 fn is_own_child(slot: &Slot) -> bool {
-    matches!(&slot.kind, Kind::Child(child) if !child.abandoned)
+    matches!(&slot.kind, Kind::Child(child) if child.is_own())
 }
 
 impl State {
@@ -121,8 +121,8 @@ impl State {
     }
 
     /// The workflow dropped a child, which is cancelled by that. If the run fails it waits for the child's end.
-    pub(super) fn dropped_child(&mut self, op: u64) {
-        self.rollbacks.dropped_children.push(op);
+    pub(super) fn dropped_child(&mut self, child: Target) {
+        self.rollbacks.dropped_children.push(child);
     }
 
     /// Whether a step was under way when the run began to be unwound.
@@ -196,7 +196,7 @@ impl Shared {
                     // What a workflow has dropped that succeeds is not stopped, but for its further attempts.
                     if live && (fails || step.not_before > 0) {
                         match (step.is_here(), not_begun.contains(&op)) {
-                            (false, _) if fails => state.effects.stopped.push(self.child_id(op)),
+                            (false, _) if fails => state.effects.stopped.push(self.target(op, &slot.kind)),
                             (false, _) => {}
                             (true, true) => state.actions.push(Action::Decline(op)),
                             (true, false) => state.actions.push(Action::GiveUp(op)),
@@ -207,15 +207,23 @@ impl Shared {
                     in_flight.insert(op);
                     continue;
                 }
-                Kind::Child(_) if is_begun && fails && is_own_child(slot) => {
+                kind @ Kind::Child(child) if is_begun && fails && is_own_child(slot) => {
+                    let target = self.target(op, kind);
                     if live {
-                        state.effects.stopped.push(self.child_id(op));
+                        state.effects.stopped.push(target.clone());
                     }
-                    in_flight.insert(op);
-                    continue;
+                    if child.named.is_none() {
+                        in_flight.insert(op);
+                        continue;
+                    }
+                    // One that the operation has not started is not cancelled, and not waited for.
+                    if live {
+                        state.effects.unwatch(op, target.run.clone());
+                    }
+                    state.rollbacks.dropped_children.push(target);
                 }
                 kind if live && !kind.is_elsewhere() => state.actions.push(Action::Abort(op)),
-                Kind::Child(child) if child.abandoned => {}
+                Kind::Child(child) if !child.is_own() => {}
                 // Its token stays open for the next generation.
                 Kind::Hook(_) if matches!(end, End::Continued(_)) => {}
                 kind if live => state.effects.dropped(op, kind, self),
@@ -275,10 +283,8 @@ impl Shared {
     /// Waits for the ends of children that the workflow had dropped. One that was never started, or is deleted, has ended.
     fn dropped_children_ended(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
         let dropped = std::mem::take(&mut self.state().rollbacks.dropped_children);
-        let run = self.clone();
-        let ends = dropped.into_iter().filter_map(move |op| {
+        let ends = dropped.into_iter().filter_map(|child| {
             let mut operation = Operation::new(Location::caller())?;
-            let child = run.child_id(op);
             Some(async move {
                 let ended = poll_fn(|context| operation.poll(context, || Some(Kind::Watch(child.clone()))));
                 // It may end in any way, and an operation of this run is polled in its turn.

@@ -158,6 +158,7 @@ impl Run {
             fingerprint: Arc::clone(&new.fingerprint),
             args_digest: new.args_digest,
             parent: None,
+            depth: new.depth,
             generation: 0,
             status: Status::Pending,
             fence: Fence { owner: 0, epoch: 0 },

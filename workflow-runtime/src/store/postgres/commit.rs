@@ -277,7 +277,12 @@ SELECT key FROM @runs WHERE key IN (
 fn others(effects: Option<&Effects>) -> impl Iterator<Item = &str> {
     let watched = effects.into_iter().flat_map(|effects| effects.watches.iter().map(|watch| &*watch.run));
     let unwatched = effects.into_iter().flat_map(|effects| effects.unwatches.iter().map(|(run, _)| &**run));
+    // Those that may exist.
+    let attached = effects
+        .into_iter()
+        .flat_map(|effects| effects.children.iter().filter(|child| child.attach.is_some()).map(|child| &*child.new.id));
     watched
+        .chain(attached)
         .chain(unwatched)
         .chain(effects.into_iter().flat_map(|effects| effects.messages.iter().map(|message| &*message.run)))
 }

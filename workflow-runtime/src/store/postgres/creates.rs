@@ -22,14 +22,14 @@ const CREATE: &str = "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE
 ), input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-        AS t (id, workflow, fingerprint, args_digest, token, created_at, status, wake_at, started_at, completed_at, stuck,
-              turn, format, checksum, body)
+    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, status, wake_at, started_at, completed_at,
+              stuck, turn, format, checksum, body)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, started_at, completed_at, stuck)
+        inbox_seq, recoveries, started_at, completed_at, stuck, depth)
     SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, status, alive.owner, 1, wake_at, 0, 0, started_at,
-        completed_at, stuck
+        completed_at, stuck, depth
     FROM input, alive ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
@@ -42,12 +42,13 @@ SELECT id, key, @server() FROM created";
 /// For whoever takes them.
 const START: &str = "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        AS t (id, workflow, fingerprint, args_digest, token, created_at, dedupe, arrived_at, format, checksum, body)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, dedupe, arrived_at, format, checksum, body)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries)
-    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0 FROM input ORDER BY id
+        inbox_seq, recoveries, depth)
+    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0, depth
+    FROM input ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
 ), letters AS (
@@ -57,22 +58,22 @@ WITH input AS MATERIALIZED (
     INSERT INTO @dedupe (run, key, at)
     SELECT key, dedupe, arrived_at FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
 ), told AS (
-    SELECT pg_notify($12, $13 || ' d')::text AS told FROM created WHERE $14 HAVING count(*) > 0
+    SELECT pg_notify($13, $14 || ' d')::text AS told FROM created WHERE $15 HAVING count(*) > 0
 )
 SELECT id, key, (SELECT told FROM told) FROM created";
 
 /// For nobody yet.
 const CREATE_FOR_LATER: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, inbox_seq,
-    recoveries)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0)
+    recoveries, depth)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0, $7)
 ON CONFLICT (id) DO NOTHING
 RETURNING key";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-    inbox_seq, recoveries, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6)
+    inbox_seq, recoveries, started_at, depth)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6, $7)
 ON CONFLICT (id) DO NOTHING
 RETURNING key";
 
@@ -128,6 +129,7 @@ struct Columns<'n> {
     digests: Vec<&'n [u8]>,
     tokens: Vec<[u8; 16]>,
     times: Vec<i64>,
+    depths: Vec<i32>,
 }
 
 impl<'n> Columns<'n> {
@@ -139,6 +141,7 @@ impl<'n> Columns<'n> {
             digests: runs.iter().map(|new| new.args_digest.as_slice()).collect(),
             tokens: runs.iter().map(|new| new.token.to_be_bytes()).collect(),
             times: runs.iter().map(|new| new.created_at.cast_signed()).collect(),
+            depths: runs.iter().map(|new| new.depth.cast_signed()).collect(),
         }
     }
 
@@ -180,8 +183,8 @@ pub(super) async fn create(
             args![
                 INT8: owner.cast_signed(), TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows,
                 TEXT_ARRAY: columns.fingerprints, BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(),
-                INT8_ARRAY: columns.times, TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts,
-                INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                INT8_ARRAY: columns.times, INT4_ARRAY: columns.depths, TEXT_ARRAY: statuses, INT8_ARRAY: wakes,
+                INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies,
             ],
         )
@@ -233,7 +236,7 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
             args![
                 TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows, TEXT_ARRAY: columns.fingerprints,
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
-                TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
+                INT4_ARRAY: columns.depths, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: tell,
             ],
         )
@@ -269,7 +272,7 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
                     statement,
                     args![
                         TEXT: id, TEXT: Text(&new.workflow), TEXT: fingerprint, BYTEA: digest, BYTEA: token,
-                        INT8: new.created_at.cast_signed(),
+                        INT8: new.created_at.cast_signed(), INT4: new.depth.cast_signed(),
                     ],
                 )
                 .await?

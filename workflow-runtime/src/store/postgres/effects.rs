@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use super::commit::Work;
+use super::creates::{self, Made};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
+use super::notices;
 use super::read::{self, get, number, text};
 use super::tokens;
-use super::{creates, notices};
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch,
 };
 
-const STATUS: &str = "SELECT key, generation, status FROM @runs WHERE id = $1 FOR NO KEY UPDATE";
+/// Of the run that is meant, if there is one that is not.
+const STATUS: &str =
+    "SELECT key, generation, status FROM @runs WHERE id = $1 AND token = coalesce($2, token) FOR NO KEY UPDATE";
 
 const ADD_WATCHER: &str = "
 WITH tied AS (UPDATE @runs SET tied = true WHERE key = $1 AND NOT tied)
@@ -68,26 +71,48 @@ async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Co
     work.receive(run, &continuation.start, None).await
 }
 
-/// A child is a run for others: nothing that it does itself comes with it.
 async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Result<()> {
-    let started = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
-    let key = match started.map(|made| made.answer) {
-        Some(CreateAnswer::Created(key)) => key,
-        Some(CreateAnswer::Exists(there)) if is_parent(work.session, run, &there).await? => {
-            return match child.watch() {
-                Some(watch) => watch_run(work, run, &watch).await,
-                None => Ok(()),
-            };
+    let made = creates::start(work.session, work.ours, &[&child.new], false).await?.pop();
+    let answer = match made {
+        Some(Made { answer: CreateAnswer::Created(key), new: true }) => {
+            adopt(work, run, key, child).await?;
+            child.confirmation.as_ref()
         }
-        _ => return work.receive(run, &child.refusal, None).await,
+        Some(made) if takes(work.session, run, child, &made.answer).await? => {
+            if let Some(watch) = child.watch() {
+                watch_run(work, run, &watch).await?;
+            }
+            child.confirmation.as_ref()
+        }
+        _ => Some(&child.refusal),
     };
+    match answer {
+        Some(answer) => work.receive(run, answer, None).await,
+        None => Ok(()),
+    }
+}
+
+/// A child is a run for others: nothing comes with it but its attributes.
+async fn adopt(work: &mut Work<'_, '_>, run: RunKey, key: RunKey, child: &Child) -> Result<()> {
     work.notes.due = true;
+    if let Some(effects) = &child.new.effects {
+        set(work.session, key, effects).await?;
+    }
     let sql = "UPDATE @runs SET parent = (SELECT id FROM @runs WHERE key = $2) WHERE key = $1";
     work.session.query(sql, args![INT8: key, INT8: run]).await?;
     match child.op {
         Some(op) => add_watcher(work.session, key, run, op).await,
         None => Ok(()),
     }
+}
+
+/// Whether an operation of a run takes the run that existed when a child was to be created.
+async fn takes(session: &Session<'_>, run: RunKey, child: &Child, answer: &CreateAnswer) -> Result<bool> {
+    let is_own = match answer {
+        CreateAnswer::Exists(there) => is_parent(session, run, there).await?,
+        _ => false,
+    };
+    Ok(child.takes(answer, |_| is_own))
 }
 
 /// Whether a run is a child of another one.
@@ -102,13 +127,14 @@ async fn add_watcher(session: &Session<'_>, run: RunKey, watcher: RunKey, op: u6
     Ok(())
 }
 
-async fn status(session: &Session<'_>, id: &str) -> Result<Option<(RunKey, u64, Status)>> {
-    let row = session.query_opt(STATUS, args![TEXT: Text(id)]).await?;
+async fn status(session: &Session<'_>, id: &str, token: Option<u128>) -> Result<Option<(RunKey, u64, Status)>> {
+    let token = token.map(u128::to_be_bytes);
+    let row = session.query_opt(STATUS, args![TEXT: Text(id), BYTEA: token.as_ref().map(<[u8; 16]>::as_slice)]).await?;
     row.map(|row| Ok((get(&row, 0)?, number(&row, 1)?, read::status(&row, 2)?))).transpose()
 }
 
 async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Result<()> {
-    match status(work.session, &watch.run).await? {
+    match status(work.session, &watch.run, watch.token).await? {
         None => work.receive(run, &watch.refusal, None).await,
         Some((key, generation, status)) if status.is_terminal() => {
             match read::last_in(work.session, key, generation).await? {
@@ -121,7 +147,7 @@ async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Resul
 }
 
 async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
-    match status(work.session, &message.run).await? {
+    match status(work.session, &message.run, message.token).await? {
         Some((.., status)) if !status.is_terminal() => {
             work.post(&message.run, &message.letter, message.unstick).await.map(drop)
         }

@@ -21,7 +21,7 @@ macro_rules! run_columns {
               ), -1) THEN recoveries
               ELSE 0 END,
          runs.created_at, started_at, completed_at, stuck, parent,
-         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0)"
+         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth"
     };
 }
 pub(super) use run_columns;
@@ -116,6 +116,7 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         first_generation: number(row, 17)?,
         first_event: number(row, 18)?,
         continuations: number(row, 19)?,
+        depth: small(row, 20)?,
     })
 }
 

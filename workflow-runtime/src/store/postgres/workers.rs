@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::db::{Session, args};
+use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
 use super::notes::{FREE, Notes};
 use super::notices;
@@ -20,10 +20,12 @@ use super::schema;
 use crate::boottime;
 use crate::error::Error;
 use crate::failpoint::hit;
+use crate::host;
 use crate::store::Ownership;
 
 const REGISTER: &str = "
-INSERT INTO @workers (owner, expires_at, round) VALUES ($1, now() + $2 * interval '1 millisecond', $3)
+INSERT INTO @workers (owner, expires_at, round, host, pid)
+VALUES ($1, now() + $2 * interval '1 millisecond', $3, $4, $5)
 ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, round = excluded.round";
 
 /// All that an idle worker writes. How many others are late, and the time, are told by the way.
@@ -133,7 +135,10 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
         session.begin().await?;
         schema::check_floor(&session).await?;
         let (owner, lease) = (owner.cast_signed(), milliseconds(shared.db.options.lease));
-        session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: shared.standing.begin()]).await?;
+        let (host, pid) = (host::name(), i64::from(std::process::id()));
+        let host = host.as_deref().map(Text);
+        let round = shared.standing.begin();
+        session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: round, TEXT: host, INT8: pid]).await?;
         reap(shared, &session, owner.cast_unsigned()).await?;
         hit("a worker is about to be registered");
         session.commit().await

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Result};
 
 use super::{fault, notices, read};
 use crate::environment::{Environment, System};
+use crate::host;
 use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
 /// The holders whose runs can be claimed.
@@ -71,8 +72,8 @@ pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     // There is one that executes: whoever is written down here has ended.
     connection.prepare_cached("DELETE FROM workers WHERE kind = 'engine'")?.execute(())?;
     connection
-        .prepare_cached("INSERT INTO workers (owner, kind, pid, started_at) VALUES (?1, 'engine', ?2, ?3)")?
-        .execute((owner.cast_signed(), std::process::id(), System.now().cast_signed()))?;
+        .prepare_cached("INSERT INTO workers (owner, kind, host, pid, started_at) VALUES (?1, 'engine', ?2, ?3, ?4)")?
+        .execute((owner.cast_signed(), host::name(), std::process::id(), System.now().cast_signed()))?;
     for sql in ADOPT {
         connection.prepare_cached(sql)?.execute((owner.cast_signed(),))?;
     }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::letters::receive;
 use super::{notices, read, tokens};
 use crate::model::Status;
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, RunKey, RunRow, Watch};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch};
 
 /// Makes a run the child of another one.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -34,22 +34,23 @@ fn add_watcher(connection: &Connection, run: RunKey, watcher: RunKey, op: u64) -
         .map(drop)
 }
 
-fn status(connection: &Connection, id: &str) -> Result<Option<(RunKey, u64, bool)>> {
+/// `token` is that of the run that is meant, if there is one that is not.
+fn status(connection: &Connection, id: &str, token: Option<u128>) -> Result<Option<(RunKey, u64, bool)>> {
     connection
-        .prepare_cached("SELECT key, generation, status FROM runs WHERE id = ?1")?
-        .query_row((id,), |row| {
+        .prepare_cached("SELECT key, generation, status FROM runs WHERE id = ?1 AND token = coalesce(?2, token)")?
+        .query_row((id, token.map(u128::to_be_bytes)), |row| {
             let over = Status::parse(row.get_ref(2)?.as_str()?).is_some_and(Status::is_terminal);
             Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned(), over))
         })
         .optional()
 }
 
-pub(super) fn is_unfinished(connection: &Connection, id: &str) -> Result<bool> {
-    Ok(status(connection, id)?.is_some_and(|(_, _, over)| !over))
+pub(super) fn is_unfinished(connection: &Connection, message: &Message) -> Result<bool> {
+    Ok(status(connection, &message.run, message.token)?.is_some_and(|(_, _, over)| !over))
 }
 
 pub(super) fn watch(connection: &Connection, run: RunKey, watch: &Watch) -> Result<()> {
-    match status(connection, &watch.run)? {
+    match status(connection, &watch.run, watch.token)? {
         None => receive(connection, run, &watch.refusal, None),
         Some((key, _, false)) => add_watcher(connection, key, run, watch.op),
         Some((key, generation, true)) => match read::last(connection, key, generation)? {

@@ -22,7 +22,7 @@ macro_rules! select_run {
                       ) THEN recoveries
                       ELSE 0 END,
                  created_at, started_at, completed_at, stuck, parent,
-                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0)
+                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth
              FROM runs WHERE ",
             $condition
         )
@@ -86,6 +86,7 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         first_generation: number(17)?,
         first_event: number(18)?,
         continuations: number(19)?,
+        depth: row.get(20)?,
     })
 }
 

@@ -9,10 +9,10 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects, Expired,
-    Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Portion, Post, PostAnswer, Release,
-    ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn,
-    TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    Answer, AppendChunk, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
+    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Portion, Post, PostAnswer,
+    Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange,
+    RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
@@ -37,19 +37,19 @@ const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch 
 
 const CREATE_WITH_TURN: &str = "
 INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11)";
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13)";
 
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9)
 ON CONFLICT (id) DO NOTHING";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7)
 ON CONFLICT (id) DO NOTHING";
 
 const REOPEN: &str = "
@@ -278,13 +278,7 @@ impl<'c> Group<'c> {
         tokens::close(self.connection, run, &effects.closes)?;
         tokens::open(self.connection, run, &effects.opens)?;
         for child in &effects.children {
-            match self.create(&child.new)? {
-                CreateAnswer::Created(key) => effects::adopt(self.connection, run, key, child.op)?,
-                CreateAnswer::Exists(there) if effects::is_parent(self.connection, run, &there)? => {
-                    child.watch().iter().try_for_each(|watch| effects::watch(self.connection, run, watch))?;
-                }
-                _ => receive(self.connection, run, &child.refusal, None)?,
-            }
+            self.start_child(run, child)?;
         }
         for watch in &effects.watches {
             effects::watch(self.connection, run, watch)?;
@@ -293,7 +287,7 @@ impl<'c> Group<'c> {
             effects::unwatch(self.connection, run, watched, *op)?;
         }
         for message in &effects.messages {
-            if effects::is_unfinished(self.connection, &message.run)? {
+            if effects::is_unfinished(self.connection, message)? {
                 self.post(&message.run, &message.letter, message.unstick)?;
             }
         }
@@ -303,6 +297,27 @@ impl<'c> Group<'c> {
             effects::continue_as_new(self.connection, run, continuation)?;
         }
         Ok(())
+    }
+
+    fn start_child(&mut self, run: RunKey, child: &Child) -> Result<()> {
+        let existed = child.attach.is_some() && key_of(self.connection, &child.new.id)?.is_some();
+        let answer = self.create(&child.new)?;
+        let is_own = match &answer {
+            CreateAnswer::Exists(there) => effects::is_parent(self.connection, run, there)?,
+            _ => false,
+        };
+        let answer = match answer {
+            CreateAnswer::Created(key) if !existed => {
+                effects::adopt(self.connection, run, key, child.op)?;
+                child.confirmation.as_ref()
+            }
+            answer if child.takes(&answer, |_| is_own) => {
+                child.watch().map_or(Ok(()), |watch| effects::watch(self.connection, run, &watch))?;
+                child.confirmation.as_ref()
+            }
+            _ => Some(&child.refusal),
+        };
+        answer.map_or(Ok(()), |answer| receive(self.connection, run, answer, None))
     }
 
     /// A run has ended: whether somebody waits for that.
@@ -410,6 +425,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.completed_at.map(u64::cast_signed),
             change.stuck.as_deref(),
             owner.cast_signed(),
+            new.depth,
         ]),
         First::Letter(_) | First::Later => {
             let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
@@ -421,7 +437,8 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 token,
                 created_at,
                 wake_at,
-                letters
+                letters,
+                new.depth,
             ])
         }
         First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
@@ -430,7 +447,8 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             fingerprint,
             digest,
             token,
-            created_at
+            created_at,
+            new.depth,
         ]),
         First::Begin(_) => Ok(0),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Run, State, Watcher};
 use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RowChange, RunKey,
-    Watch,
+    RunRow, Watch,
 };
 
 impl State {
@@ -40,31 +40,42 @@ impl State {
     }
 
     fn start_child(&mut self, parent: RunKey, child: &Child) {
-        let created = self.create(&child.new);
-        let Some(run) = self.runs.get(&parent) else { return };
-        let (id, generation) = (Arc::clone(&run.row.id), run.row.generation);
-        let key = match created {
-            CreateAnswer::Created(key) => key,
-            CreateAnswer::Exists(there) if there.parent.as_ref() == Some(&id) => {
+        let existed = self.ids.contains_key(&child.new.id);
+        let answer = match self.create(&child.new) {
+            CreateAnswer::Created(key) if !existed => {
+                self.adopt(parent, key, child.op);
+                child.confirmation.as_ref()
+            }
+            answer if child.takes(&answer, |there| self.is_parent(parent, there)) => {
                 child.watch().iter().for_each(|watch| self.watch(parent, watch));
-                return;
+                child.confirmation.as_ref()
             }
-            _ => {
-                self.edit(parent, |run, letters| run.receive(letters, &child.refusal, None));
-                return;
-            }
+            _ => Some(&child.refusal),
         };
-        self.children.entry(Arc::clone(&id)).or_default().insert(key);
-        if let Some(started) = self.runs.get_mut(&key) {
-            started.row.parent = Some(id);
-            started.watchers.extend(child.op.map(|op| Watcher { run: parent, generation, op }));
+        if let Some(answer) = answer {
+            self.edit(parent, |run, letters| run.receive(letters, answer, None));
         }
     }
 
+    /// Whether a run is a child of another one.
+    fn is_parent(&self, parent: RunKey, child: &RunRow) -> bool {
+        self.runs.get(&parent).is_some_and(|run| child.parent.as_ref() == Some(&run.row.id))
+    }
+
+    fn adopt(&mut self, parent: RunKey, key: RunKey, op: Option<u64>) {
+        let Some(run) = self.runs.get(&parent) else { return };
+        let (id, generation) = (Arc::clone(&run.row.id), run.row.generation);
+        self.children.entry(Arc::clone(&id)).or_default().insert(key);
+        if let Some(started) = self.runs.get_mut(&key) {
+            started.row.parent = Some(id);
+            started.watchers.extend(op.map(|op| Watcher { run: parent, generation, op }));
+        }
+    }
     fn watch(&mut self, run: RunKey, watch: &Watch) {
         let Some(generation) = self.runs.get(&run).map(|run| run.row.generation) else { return };
         let watcher = Watcher { run, generation, op: watch.op };
-        match self.ids.get(&watch.run).copied().and_then(|key| self.runs.get_mut(&key)) {
+        let watched = self.ids.get(&watch.run).copied().and_then(|key| self.runs.get_mut(&key));
+        match watched.filter(|watched| watch.token.is_none_or(|token| watched.token == token)) {
             None => {
                 self.edit(run, |run, letters| run.receive(letters, &watch.refusal, None));
             }
@@ -84,8 +95,8 @@ impl State {
     }
 
     fn send(&mut self, message: &Message) {
-        let ended = |key: &RunKey| self.runs.get(key).is_none_or(|run| run.row.status.is_terminal());
-        if !self.ids.get(&message.run).is_none_or(ended) {
+        let meant = |run: &&Run| message.token.is_none_or(|token| run.token == token);
+        if self.of(&message.run).filter(meant).is_some_and(|run| !run.row.status.is_terminal()) {
             self.post(&message.run, &message.letter, message.unstick);
         }
     }

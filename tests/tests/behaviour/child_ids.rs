@@ -1,0 +1,581 @@
+//! Children whose ids and attributes their parents have chosen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use workflow_runtime::store::Write;
+use workflow_runtime::{Code, Engine, Error, Result, Run, RunEventKind, Status, hook, spawn, step, workflow};
+
+use crate::support::{Faulty, Lab, Place, When, recorded, soon};
+
+#[step(retries = 0)]
+async fn gated(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    lab.pass_gate(&name).await;
+    Ok(())
+}
+
+#[step(retries = 0)]
+async fn does(#[resource] lab: &Lab, name: String) -> Result<String> {
+    lab.note(&format!("does {name}"));
+    Ok(name)
+}
+
+#[step(retries = 0)]
+async fn undoes(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&format!("undoes {name}"));
+    Ok(())
+}
+
+#[workflow]
+async fn patient(name: String) -> Result<String> {
+    gated(name.clone()).await?;
+    Ok(name)
+}
+
+#[workflow]
+async fn other(name: String) -> Result<String> {
+    Ok(name)
+}
+
+#[workflow]
+async fn asks(id: String, name: String) -> Result<String> {
+    patient(name).id(id).await
+}
+
+#[workflow]
+async fn sums(numbers: HashMap<u32, u32>) -> Result<u32> {
+    Ok(numbers.values().sum())
+}
+
+#[workflow]
+async fn asks_for_a_sum(id: String) -> Result<u32> {
+    sums((0..50).map(|n| (n, 1)).collect()).id(id).await
+}
+
+/// The code of the error of a child, in each way of calling it.
+#[workflow]
+async fn is_refused(id: String, name: String) -> Result<Vec<String>> {
+    let code = |error: Error| format!("{} {}", error.code(), error.is_fatal());
+    let awaited = patient(name.clone()).id(&*id).await.map_err(code);
+    let abandoned = patient(name.clone()).id(&*id).abandon().await.map_err(code);
+    let detached = patient(name).id(&*id).detach().await.map(|run| run.id().to_owned()).map_err(code);
+    Ok(vec![awaited.unwrap_err(), abandoned.unwrap_err(), detached.unwrap_err()])
+}
+
+#[workflow]
+async fn sends_off(id: String, name: String) -> Result<Run<String>> {
+    patient(name).id(id).detach().await
+}
+
+#[workflow]
+async fn sends_off_and_waits(id: String, name: String) -> Result<String> {
+    let run = patient(name).id(id).detach().await?;
+    hook::<()>().token("go on").await?;
+    run.await
+}
+
+#[workflow]
+async fn asks_twice(id: String, name: String) -> Result<String> {
+    tokio::select! {
+        first = patient(name.clone()).id(&*id) => first,
+        second = async {
+            tokio::select! {
+                second = patient(name).id(&*id) => second,
+                done = gated("enough".into()) => done.map(|()| "enough".to_owned()),
+            }?;
+            hook::<String>().token("never").await
+        } => second,
+    }
+}
+
+#[workflow]
+async fn reserves(name: String) -> Result<()> {
+    does(name.clone()).rollback(undoes).await?;
+    gated(name).await
+}
+
+/// Fails while a child is open.
+#[workflow]
+async fn orders(id: String, name: String) -> Result<()> {
+    does("order".into()).rollback(undoes).await?;
+    let child = spawn(reserves(name).id(id));
+    gated("fail".into()).await?;
+    drop(child);
+    Err(Error::fatal("out of stock"))
+}
+
+/// Drops a child, and then fails.
+#[workflow]
+async fn orders_no_more(id: String, name: String) -> Result<()> {
+    does("order".into()).rollback(undoes).await?;
+    tokio::select! {
+        child = reserves(name).id(id) => child?,
+        done = gated("fail".into()) => done?,
+    }
+    Err(Error::fatal("out of stock"))
+}
+
+#[workflow]
+async fn goes_on(id: String, name: String, again: bool) -> Result<String> {
+    if !again {
+        let child = spawn(patient(name.clone()).id(&*id).abandon());
+        gated("generation".into()).await?;
+        drop(child);
+        return goes_on(id, name, true).continue_as_new().await;
+    }
+    patient(name).id(id).await
+}
+
+#[step(retries = 0)]
+async fn fails_at_first(#[resource] lab: &Lab, name: String) -> Result<()> {
+    match lab.note(&name) {
+        1 => Err(Error::fatal("not yet")),
+        _ => {
+            lab.pass_gate(&name).await;
+            Ok(())
+        }
+    }
+}
+
+#[workflow]
+async fn is_mended(name: String) -> Result<()> {
+    fails_at_first(name).await
+}
+
+#[workflow]
+async fn asks_what_is_mended(id: String, name: String) -> Result<()> {
+    is_mended(name).id(id).await
+}
+
+#[workflow]
+async fn labels(order: String) -> Result<()> {
+    other("a".into()).attribute("order", &*order).attribute("kind", "plain").await?;
+    other("b".into()).attribute("order", &*order).id("with-id").attribute("kind", "named").await?;
+    other("c".into()).id("detached").attribute("order", order).detach().await?;
+    Ok(())
+}
+
+#[workflow]
+async fn labels_too_much(many: bool) -> Result<String> {
+    let call = other("a".into());
+    let call = match many {
+        true => (0..65).fold(call, |call, n| call.attribute(n.to_string(), "")),
+        false => call.attribute("key", "x".repeat(513)),
+    };
+    Ok(call.await.map_or_else(|error| error.code().to_string(), |_| "started".to_owned()))
+}
+
+#[workflow]
+async fn asks_badly(id: String) -> Result<String> {
+    Ok(other("a".into()).id(id).await.map_or_else(|error| error.code().to_string(), |_| "started".to_owned()))
+}
+
+#[workflow]
+async fn continues_with_attributes() -> Result<()> {
+    continues_with_attributes().attribute("a", "b").continue_as_new().await
+}
+
+/// What the code of the next process gives its child.
+static VARIANT: AtomicUsize = AtomicUsize::new(0);
+
+#[workflow]
+async fn changes() -> Result<String> {
+    let child = patient("changing".into());
+    match VARIANT.load(Ordering::SeqCst) {
+        0 => child.attribute("a", "1").id("first").await,
+        1 => child.attribute("a", "1").id("second").await,
+        2 => child.attribute("a", "1").await,
+        _ => child.attribute("a", "2").id("first").await,
+    }
+}
+
+async fn status(engine: &Engine, id: &str) -> Status {
+    engine.get_run::<(), Error>(id).status().await.unwrap()
+}
+
+async fn becomes(engine: &Engine, id: &str, wanted: Status) {
+    soon(async {
+        while status(engine, id).await != wanted {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// How many runs have this attribute.
+async fn found(engine: &Engine, key: &str, value: &str) -> u64 {
+    engine.runs().attribute(key, value).count().await.unwrap().values().sum()
+}
+
+/// The index of the event by which the run has called its child.
+async fn call_of_child(run: &Run<String>) -> u64 {
+    let events = run.events().so_far().try_collect::<Vec<_>>().await.unwrap();
+    let call = events.iter().find(|event| matches!(event.kind, RunEventKind::ChildStarted { .. }));
+    call.expect("it has called a child").index
+}
+
+on_each_store! {
+    async fn a_child_is_started_under_the_id_that_its_parent_has_chosen(place: Place) {
+        let lab = Lab::new();
+        lab.open_gate("a");
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, ("c".into(), "a".into())).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap(), "a");
+        assert_eq!(run.children().await.unwrap(), ["c"]);
+        let info = engine.get_run::<String, Error>("c").info().await.unwrap();
+        assert_eq!(info.parent.as_deref(), Some(run.id()));
+        assert_eq!(place.store().run("c").await.unwrap().unwrap().depth, 1);
+        // Elsewhere it is a run like any other.
+        let same = engine.start(patient, "a".into()).id("c").await.unwrap();
+        assert_eq!(soon(same).await.unwrap(), "a");
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn a_call_with_the_id_of_a_run_that_exists_waits_for_that_one(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let there = engine.start(patient, "a".into()).id("c").await.unwrap();
+        lab.executed("a", 1).await;
+        let run = engine.start(asks, ("c".into(), "a".into())).id("p").await.unwrap();
+        becomes(&engine, "p", Status::Suspended).await;
+        lab.open_gate("a");
+        assert_eq!(soon(&run).await.unwrap(), "a");
+        assert!(run.children().await.unwrap().is_empty());
+        assert_eq!(there.info().await.unwrap().parent, None);
+        // It has ended by now.
+        let late = engine.start(asks, ("c".into(), "a".into())).await.unwrap();
+        assert_eq!(soon(&late).await.unwrap(), "a");
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn a_call_with_the_id_of_another_run_is_a_recorded_error(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        engine.start(patient, "b".into()).id("other arguments").await.unwrap();
+        engine.start(other, "a".into()).id("other workflow").await.unwrap();
+        engine.create_run(patient).id("not started").await.unwrap();
+        for id in ["other arguments", "other workflow", "not started"] {
+            let run = engine.start(is_refused, (id.into(), "a".into())).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), ["run_exists true"; 3], "{id}");
+            assert!(run.children().await.unwrap().is_empty());
+            let events = run.events().so_far().try_collect::<Vec<_>>().await.unwrap();
+            let ended = |kind: &RunEventKind| matches!(kind, RunEventKind::RunEnded { .. });
+            assert_eq!(events.iter().filter(|event| ended(&event.kind)).count(), 3);
+        }
+        assert_eq!(lab.count("a"), 0);
+    }
+
+    async fn a_call_with_the_id_of_its_own_run_is_an_error(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(is_refused, ("p".into(), "a".into())).id("p").await.unwrap();
+        assert_eq!(soon(run).await.unwrap(), ["awaits_itself true"; 3]);
+    }
+
+    async fn arguments_in_another_order_are_the_same(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        engine.start(sums, (0..50).map(|n| (n, 1)).collect()).id("sum").await.unwrap();
+        for _ in 0..3 {
+            let run = engine.start(asks_for_a_sum, "sum".into()).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), 50);
+            assert!(run.children().await.unwrap().is_empty());
+        }
+    }
+
+    async fn the_end_of_a_parent_cancels_the_child_that_it_has_started_and_no_other_run(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let there = engine.start(patient, "a".into()).id("there").await.unwrap();
+        let owns = engine.start(asks, ("own".into(), "b".into())).id("owns").await.unwrap();
+        let attached = engine.start(asks, ("there".into(), "a".into())).id("attached").await.unwrap();
+        lab.executed("b", 1).await;
+        becomes(&engine, "attached", Status::Suspended).await;
+        assert!(soon(owns.cancel("enough")).await.unwrap());
+        assert!(soon(attached.cancel("enough")).await.unwrap());
+        becomes(&engine, "attached", Status::Cancelled).await;
+        becomes(&engine, "owns", Status::Cancelled).await;
+        becomes(&engine, "own", Status::Cancelled).await;
+        lab.open_gate("a");
+        assert_eq!(soon(there).await.unwrap(), "a");
+    }
+
+    async fn the_second_call_of_a_run_with_an_id_does_not_own_the_child(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_twice, ("c".into(), "a".into())).await.unwrap();
+        lab.executed("a", 1).await;
+        lab.open_gate("enough");
+        // The second call is dropped by then.
+        recorded(&place, run.id(), "never").await;
+        lab.open_gate("a");
+        assert_eq!(soon(run).await.unwrap(), "a");
+    }
+
+    async fn rollbacks_wait_for_the_child_that_the_run_has_started(place: Place) {
+        for drops in [false, true] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let id = format!("c {drops}");
+            let run = match drops {
+                false => engine.start(orders, (id.clone(), "a".into())).await.unwrap(),
+                true => engine.start(orders_no_more, (id.clone(), "a".into())).await.unwrap(),
+            };
+            lab.executed("a", 1).await;
+            lab.open_gate("fail");
+            assert_eq!(soon(&run).await.unwrap_err().to_string(), "out of stock");
+            assert_eq!(status(&engine, &id).await, Status::Cancelled);
+            let undone: Vec<_> = lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect();
+            assert_eq!(undone, ["undoes a", "undoes order"]);
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn rollbacks_do_not_wait_for_a_run_that_another_one_has_started(place: Place) {
+        for drops in [false, true] {
+            let lab = Lab::new();
+            let engine = place.open(&lab).await;
+            let id = format!("c {drops}");
+            let there = engine.start(reserves, "a".into()).id(&*id).await.unwrap();
+            lab.executed("a", 1).await;
+            let run = match drops {
+                false => engine.start(orders, (id.clone(), "a".into())).await.unwrap(),
+                true => engine.start(orders_no_more, (id.clone(), "a".into())).await.unwrap(),
+            };
+            lab.executed("fail", 1).await;
+            lab.open_gate("fail");
+            assert_eq!(soon(&run).await.unwrap_err().to_string(), "out of stock");
+            assert!(!status(&engine, &id).await.is_terminal());
+            let undone: Vec<_> = lab.notes().into_iter().filter(|note| note.starts_with("undoes")).collect();
+            assert_eq!(undone, ["undoes order"]);
+            lab.open_gate("a");
+            soon(there).await.unwrap();
+            engine.shutdown().await.unwrap();
+        }
+    }
+
+    async fn a_fork_waits_for_the_child_that_its_source_has_started(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks, ("c".into(), "a".into())).await.unwrap();
+        lab.executed("a", 1).await;
+        let call = call_of_child(&run).await;
+        let before = run.fork(call).id("before").await.unwrap();
+        let behind = run.fork(call + 1).id("behind").await;
+        becomes(&engine, "before", Status::Suspended).await;
+        // The next event of the source has not come.
+        assert_eq!(behind.unwrap_err().code(), Code::NotRepairable);
+        assert!(soon(before.cancel("enough")).await.unwrap());
+        becomes(&engine, "before", Status::Cancelled).await;
+        assert!(before.children().await.unwrap().is_empty());
+        lab.open_gate("a");
+        assert_eq!(soon(&run).await.unwrap(), "a");
+        // The child was open, and was called before the event at which this one begins.
+        let ended = run.events().so_far().try_collect::<Vec<_>>().await.unwrap().into_iter();
+        let ended = ended.filter(|event| matches!(event.kind, RunEventKind::RunEnded { .. })).map(|event| event.index);
+        let behind = run.fork(ended.min().unwrap()).id("behind").await.unwrap();
+        assert_eq!(soon(&behind).await.unwrap(), "a");
+        assert!(behind.children().await.unwrap().is_empty());
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn the_next_generation_waits_for_the_child_of_the_one_before(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(goes_on, ("c".into(), "a".into(), false)).id("p").await.unwrap();
+        lab.executed("a", 1).await;
+        lab.open_gate("generation");
+        soon(async {
+            while run.info().await.unwrap().generation == 0 || status(&engine, "p").await != Status::Suspended {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(run.children().await.unwrap(), ["c"]);
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        becomes(&engine, "p", Status::Cancelled).await;
+        lab.open_gate("a");
+        assert_eq!(soon(engine.get_run::<String, Error>("c")).await.unwrap(), "a");
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn a_run_that_comes_back_into_memory_still_owns_its_child(place: Place) {
+        let lab = Lab::new();
+        let evicts = || place.builder(&lab).replay_every_turn().evict_after(Duration::ZERO);
+        let engine = evicts().open().await.unwrap();
+        engine.start(patient, "a".into()).id("there").await.unwrap();
+        for (parent, child, name) in [("owns", "own", "b"), ("cancelled", "own too", "c"), ("attached", "there", "a")] {
+            engine.start(asks, (child.into(), name.into())).id(parent).await.unwrap();
+            lab.executed(name, 1).await;
+            let store = place.store();
+            soon(async {
+                while store.run(parent).await.unwrap().unwrap().fence.owner != 0 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+        drop(engine);
+        let engine = evicts().open().await.unwrap();
+        for parent in ["cancelled", "attached"] {
+            assert!(soon(engine.get_run::<String, Error>(parent).cancel("enough")).await.unwrap());
+            becomes(&engine, parent, Status::Cancelled).await;
+        }
+        becomes(&engine, "own too", Status::Cancelled).await;
+        lab.open_gate("a");
+        lab.open_gate("b");
+        assert_eq!(soon(engine.get_run::<String, Error>("owns")).await.unwrap(), "b");
+        assert_eq!(soon(engine.get_run::<String, Error>("there")).await.unwrap(), "a");
+        assert_eq!(engine.get_run::<String, Error>("owns").children().await.unwrap(), ["own"]);
+    }
+
+    async fn a_child_whose_start_is_sent_again_is_its_parents_own(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let lost = Arc::new(AtomicUsize::new(0));
+        let counted = lost.clone();
+        faulty.plan(move |group| {
+            let starts = group.iter().any(|write| match write {
+                Write::Turn(turn) => turn.effects.as_ref().is_some_and(|effects| !effects.children.is_empty()),
+                Write::Create(new) => new.effects.as_ref().is_some_and(|effects| !effects.children.is_empty()),
+                _ => false,
+            });
+            (starts && counted.fetch_add(1, Ordering::SeqCst) == 0).then_some(When::CommittedButInDoubt)
+        });
+        let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
+        let run = engine.start(asks, ("c".into(), "a".into())).id("p").await.unwrap();
+        lab.executed("a", 1).await;
+        assert!(lost.load(Ordering::SeqCst) > 1, "it was sent again");
+        assert_eq!(run.children().await.unwrap(), ["c"]);
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        becomes(&engine, "c", Status::Cancelled).await;
+        assert_eq!(lab.count("a"), 1);
+    }
+
+    async fn a_detached_run_with_an_id_is_started_once_and_goes_on(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let first = engine.start(sends_off, ("c".into(), "a".into())).await.unwrap();
+        let run = soon(&first).await.unwrap();
+        assert_eq!((run.id(), first.children().await.unwrap()), ("c", vec!["c".to_owned()]));
+        let second = engine.start(sends_off_and_waits, ("c".into(), "a".into())).id("second").await.unwrap();
+        soon(async {
+            while engine.resume_hook("go on", &()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(second.children().await.unwrap().is_empty());
+        lab.executed("a", 1).await;
+        assert_eq!(place.store().run("c").await.unwrap().unwrap().depth, 0);
+        lab.open_gate("a");
+        assert_eq!(soon(second).await.unwrap(), "a");
+        assert_eq!(lab.count("a"), 1);
+        // Nothing is left to be told.
+        assert_eq!((place.inbox("second").await, place.inbox(first.id()).await), (0, 0));
+    }
+
+    async fn a_retry_takes_up_the_child_that_the_run_has_started_before(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        let run = engine.start(asks_what_is_mended, ("c".into(), "a".into())).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().to_string(), "not yet");
+        engine.get_run::<(), Error>("c").retry().await.unwrap();
+        lab.executed("a", 2).await;
+        run.retry().await.unwrap();
+        becomes(&engine, run.id(), Status::Suspended).await;
+        assert!(soon(run.cancel("enough")).await.unwrap());
+        becomes(&engine, "c", Status::Cancelled).await;
+        assert_eq!(run.children().await.unwrap(), ["c"]);
+    }
+
+    async fn a_run_that_cannot_be_replayed_is_cancelled_with_its_own_child_alone(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        engine.start(patient, "a".into()).id("there").await.unwrap();
+        engine.start(asks, ("own".into(), "b".into())).id("owns").await.unwrap();
+        engine.start(asks, ("there".into(), "a".into())).id("attached").await.unwrap();
+        lab.executed("b", 1).await;
+        becomes(&engine, "attached", Status::Suspended).await;
+        drop(engine);
+        let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
+        for parent in ["owns", "attached"] {
+            assert!(soon(engine.get_run::<String, Error>(parent).cancel("hopeless")).await.unwrap());
+            becomes(&engine, parent, Status::Cancelled).await;
+        }
+        becomes(&engine, "own", Status::Cancelled).await;
+        lab.open_gate("a");
+        let there: Run<String> = engine.get_run("there");
+        let end = async {
+            loop {
+                match (&there).await {
+                    // It has died too often as well.
+                    Err(error) if error.code() == Code::Stuck => there.retry().await.unwrap(),
+                    end => break end,
+                }
+            }
+        };
+        assert_eq!(soon(end).await.unwrap(), "a");
+    }
+
+    async fn children_are_found_by_the_attributes_that_their_parent_has_given_them(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(labels, "7".into()).await.unwrap();
+        soon(&run).await.unwrap();
+        assert_eq!(found(&engine, "order", "7").await, 3);
+        assert_eq!(found(&engine, "kind", "plain").await, 1);
+        let named = engine.get_run::<String, Error>("with-id").attributes().await.unwrap();
+        let named: Vec<_> = named.iter().map(|(key, value)| (&**key, &**value)).collect();
+        assert_eq!(named, [("kind", "named"), ("order", "7")]);
+        assert!(run.attributes().await.unwrap().is_empty());
+        // A call that waits for a run that exists gives it nothing.
+        soon(engine.start(labels, "8".into()).await.unwrap()).await.unwrap();
+        assert_eq!((found(&engine, "order", "7").await, found(&engine, "order", "8").await), (3, 1));
+    }
+
+    async fn what_cannot_be_an_id_or_an_attribute_of_a_child_is_refused(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        for many in [false, true] {
+            let run = engine.start(labels_too_much, many).await.unwrap();
+            assert_eq!(soon(&run).await.unwrap(), "limit");
+            assert!(run.children().await.unwrap().is_empty());
+        }
+        for id in [String::new(), "a\n".to_owned(), "x".repeat(513)] {
+            assert_eq!(soon(engine.start(asks_badly, id).await.unwrap()).await.unwrap(), "invalid_name");
+        }
+        let run = engine.start(continues_with_attributes, ()).await.unwrap();
+        assert_eq!(soon(run).await.unwrap_err().code(), Code::InvalidContinuation);
+    }
+}
+
+case! {
+    #[threads]
+    async fn a_replay_with_another_id_or_attribute_is_not_the_run_that_was_recorded() {
+        let place = Place::sqlite();
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        engine.start(changes, ()).id("p").await.unwrap();
+        lab.executed("changing", 1).await;
+        engine.shutdown().await.unwrap();
+        for variant in [1, 2, 3] {
+            VARIANT.store(variant, Ordering::SeqCst);
+            let engine = place.open(&lab).await;
+            let run: Run<String> = engine.get_run("p");
+            // It is stuck since the variant before, or waits for its child out of memory.
+            let _ = run.retry().await;
+            let _ = run.wake_up().await;
+            let error = soon(&run).await.unwrap_err();
+            assert_eq!(run.status().await.unwrap(), Status::Stuck);
+            assert!(format!("{error:?}").contains("with the id `first`"), "{error:?}");
+            engine.shutdown().await.unwrap();
+        }
+        VARIANT.store(0, Ordering::SeqCst);
+        lab.open_gate("changing");
+        let engine = place.open(&lab).await;
+        let run: Run<String> = engine.get_run("p");
+        let _ = run.retry().await;
+        assert_eq!(soon(&run).await.unwrap(), "changing");
+    }
+}
