@@ -150,7 +150,7 @@ on_each_store! {
         assert!(format!("{error:?}").contains(&format!("an index from {first}")), "{error:?}");
 
         let called = |event: &&RunEvent| matches!(event.kind, RunEventKind::StepStarted { .. });
-        let call = kept.iter().filter(called).next_back().unwrap().index;
+        let call = kept.iter().rfind(called).unwrap().index;
         // At the very beginning of what is kept, and in the middle of the last generation.
         for (at, id, chunks, steps) in [(first, "first", 6, ["step 3", "step 4"]), (call, "call", 9, ["step 4", "step 4"])] {
             let before: Vec<usize> = steps.iter().map(|step| lab.count(step)).collect();

@@ -73,8 +73,8 @@ impl Inner {
         };
         let source = &request.definition.source;
         let args_digest = digest(&request.input);
-        let set = |(key, value): (&Box<str>, &Box<str>)| (Arc::from(&**key), Some(Arc::from(&**value)));
-        let effects = Effects { attributes: attributes.iter().map(set).collect(), ..Effects::default() };
+        let set = attributes.iter().map(|(key, value)| (Arc::from(&**key), Some(Arc::from(&**value)))).collect();
+        let effects = Effects { attributes: set, ..Effects::default() };
         let new = NewRun {
             id: run.clone(),
             workflow: Arc::from(source.id),

@@ -145,15 +145,16 @@ impl Inner {
             }
             for command in &mut delivery.commands {
                 match command {
-                    Command::Child { op, own: Some(own), .. } if !closed.contains(op) => {
+                    Command::Child { op, run, own, .. } if !closed.contains(op) => match own {
                         // What the run has started itself is still its own when it goes on.
-                        if *identity.run != *was {
+                        Some(own) if *identity.run != *was => {
                             *own = Uuid::from_u128(identity.child_token(&seed, *op));
                         }
-                    }
-                    Command::Child { op, run, .. } if !closed.contains(op) && !children.contains(op) => {
-                        *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
-                    }
+                        None if !children.contains(op) => {
+                            *run = Cow::Owned(identity.child_id(&seed, *op).to_string());
+                        }
+                        Some(_) | None => {}
+                    },
                     Command::Step { op, run, key, .. } if !closed.contains(op) => {
                         *key = Some(bases.get(op).copied().unwrap_or(reopening.base));
                         if run.is_some() && !children.contains(op) {
