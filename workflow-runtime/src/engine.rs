@@ -1,7 +1,7 @@
 //! The engine: it owns runs, takes their turns, executes their steps.
 //!
-//! A run in memory is a `live::Live`: a mailbox and a seat. What happens to it (an attempt ended, a timer is due) is put
-//! into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
+//! A run in memory is an `active_run::ActiveRun`: a mailbox, and the state of its driver. What happens to it (an attempt ended, a
+//! timer is due) is put into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
 //! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, whose code is in a `scope`;
 //! `timers`). `claims` takes up the runs that the store says are due, by replay (`load`). What comes from outside
 //! (`letters`: payloads, cancels, wake-ups) goes by way of the store, and so does what runs do to one another (`effects`).
@@ -9,6 +9,8 @@
 //! claim that serve it (`queues`). What a run tells while it goes on are its `streams`. What is not kept any longer is
 //! removed by `removal`. A run that waits for long leaves memory (`eviction`). What others watch it by is its `telemetry`.
 
+mod activations;
+mod active_run;
 mod ambient;
 mod attempt;
 mod batcher;
@@ -25,7 +27,6 @@ mod history;
 mod home;
 mod letters;
 mod lifecycle;
-mod live;
 mod load;
 mod output;
 mod permit;
@@ -37,7 +38,6 @@ mod replays;
 mod scope;
 mod streams;
 mod suspended;
-mod taking;
 mod telemetry;
 mod timers;
 #[cfg(feature = "postgres")]
@@ -72,18 +72,18 @@ pub(crate) use self::streams::AttemptWriter;
 pub(crate) use self::suspended::Which;
 pub use crate::environment::{Environment, System};
 
+use self::activations::Activations;
+use self::active_run::{ActiveRun, DriverState};
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
 use self::clock::Clock;
 use self::home::Home;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
-use self::live::{Live, Seat};
 use self::output::Outputs;
 use self::queues::Queues;
 use self::removal::Cleaning;
 use self::replays::Replays;
-use self::taking::Taking;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
@@ -174,10 +174,10 @@ pub(crate) struct Inner {
     workflows: Arc<[&'static str]>,
     /// Whether this engine has the right to execute.
     executing: AtomicBool,
-    live: Mutex<BTreeMap<RunKey, Arc<Live>>>,
+    live: Mutex<BTreeMap<RunKey, Arc<ActiveRun>>>,
     /// The ids of `live`, for those who wait for one.
     live_ids: Mutex<HashSet<Arc<str>>>,
-    taking: Taking,
+    activations: Activations,
     news: News,
     notices: Notices,
     cleaning: Cleaning,
@@ -298,7 +298,7 @@ impl Inner {
     }
 
     /// Whether the right lasts under which a run was taken into memory.
-    fn holds(&self, live: &Live) -> bool {
+    fn holds(&self, live: &ActiveRun) -> bool {
         let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner);
         live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
     }
@@ -335,7 +335,7 @@ impl Inner {
         Ok(())
     }
 
-    fn live_runs(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunKey, Arc<Live>>> {
+    fn live_runs(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunKey, Arc<ActiveRun>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -344,28 +344,28 @@ impl Inner {
     }
 
     /// Knows a run that is in memory from now on.
-    fn remember(&self, live: &Arc<Live>) {
+    fn remember(&self, live: &Arc<ActiveRun>) {
         self.live_runs().insert(live.key, live.clone());
         self.live_ids().insert(live.id.clone());
     }
 
     /// Forgets a run that ended, got stuck or is somebody else's.
-    fn forget(&self, live: &Arc<Live>, seat: &Seat) {
+    fn forget(&self, live: &Arc<ActiveRun>, driver: &DriverState) {
         live.abort_attempts();
-        for (op, deadline) in &seat.armed {
+        for (op, deadline) in &driver.armed {
             self.timers.disarm(live.key, *op, *deadline);
         }
         self.remove(live);
     }
 
     /// Takes a run out of memory that is not forgotten by its driver: another claim of it is.
-    fn retire(&self, live: &Arc<Live>) {
+    fn retire(&self, live: &Arc<ActiveRun>) {
         live.abort_attempts();
         live.close();
         self.remove(live);
     }
 
-    fn remove(&self, live: &Arc<Live>) {
+    fn remove(&self, live: &Arc<ActiveRun>) {
         let mut runs = self.live_runs();
         // Another claim of the run may be here already.
         if runs.get(&live.key).is_some_and(|here| Arc::ptr_eq(here, live)) {
@@ -389,7 +389,7 @@ impl Inner {
         self.timers.clear();
         drop(self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.waiters.wake_all();
-        self.taking.miss();
+        self.activations.miss();
     }
 
     /// The end of the engine, without waiting for anything.

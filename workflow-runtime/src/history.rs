@@ -3,17 +3,17 @@
 //! A journal holds the events that were delivered and, behind each, what the workflow asked for. Told in order, each of them is
 //! an event of the run's history, whose number is the same whoever reads it and whenever.
 
+mod reader;
 mod steps;
-mod teller;
 
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::reader::HistoryReader;
 pub(crate) use self::steps::Steps;
 pub use self::steps::{StepOutcome, StepStatus};
-pub(crate) use self::teller::Teller;
 use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::replay::End;

@@ -36,7 +36,7 @@ pub use self::migrations::Migration;
 pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactions};
 #[cfg(feature = "postgres")]
 pub(crate) use self::postgres::{Recorded, refusal};
-pub use self::removal::{Ended, Expired, Portion};
+pub use self::removal::{Budget, Ended, Expired};
 pub use self::requests::{
     AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Post, Release,
     RemoveGenerations, Reopen, Replace, ReturnNotice, Unstick, UnstickRun,

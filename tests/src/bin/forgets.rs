@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use workflow_runtime::store::{
-    Answer, Clean, CleanAnswer, Expired, Portion, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
+    Answer, Budget, Clean, CleanAnswer, Expired, PostgresStore, SqliteStore, Status, Store, Synchronous, Write,
 };
 use workflow_runtime::{Code, Engine, Error, Result};
 use workflow_tests::Log;
 use workflow_tests::brief::brief;
 
 /// Less than a run has, so that it goes in several parts.
-const PART: Portion = Portion { rows: 4, bytes: 1 << 20 };
+const PART: Budget = Budget { rows: 4, bytes: 1 << 20 };
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {

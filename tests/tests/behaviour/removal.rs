@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
-use workflow_runtime::store::{Answer, Clean, CleanAnswer, Portion, Write};
+use workflow_runtime::store::{Answer, Budget, Clean, CleanAnswer, Write};
 use workflow_runtime::{
     Code, Engine, Error, Result, Retention, Run, RunInfo, Status, hook, set_attribute, set_state, step, workflow,
     writer,
@@ -238,7 +238,7 @@ on_each_store! {
         soon(&run).await.unwrap();
         run.delete().await.unwrap();
         // Asks whether there is more, and removes nothing.
-        let nothing = Portion { rows: 0, bytes: 0 };
+        let nothing = Budget { rows: 0, bytes: 0 };
         let ask = [Write::Clean(Clean { expired: Vec::new(), now: 0, letters_before: 0, runs: 1, most: nothing })];
         let store = place.store();
         soon(async {

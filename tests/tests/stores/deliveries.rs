@@ -1,8 +1,8 @@
 //! What is known of deliveries: `Write::Deliver` under a key, `Store::delivery` and `Write::Clean`.
 
 use workflow_runtime::store::{
-    Answer, Asked, Clean, CleanAnswer, Close, Dedupe, DeleteAnswer, Deliver, DeliverAnswer, DeliveryRow, Effects,
-    First, Keep, Letter, NewRun, NextGeneration, Open, Portion, PostAnswer, Reopen, ReopenAnswer, RowChange, RunKey,
+    Answer, Asked, Budget, Clean, CleanAnswer, Close, Dedupe, DeleteAnswer, Deliver, DeliverAnswer, DeliveryRow,
+    Effects, First, Keep, Letter, NewRun, NextGeneration, Open, PostAnswer, Reopen, ReopenAnswer, RowChange, RunKey,
     Status, TokenLabel, TokenState, Turn, TurnAnswer, Write,
 };
 
@@ -39,7 +39,7 @@ async fn send(fx: &Fixture, delivery: &Deliver) -> DeliverAnswer {
 }
 
 fn clean(now: u64, letters_before: u64, rows: usize) -> Clean {
-    let most = Portion { rows, ..ALL };
+    let most = Budget { rows, ..ALL };
     Clean { expired: Vec::new(), now, letters_before, runs: 10, most }
 }
 

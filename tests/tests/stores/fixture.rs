@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 use workflow_runtime::store::{
-    Claim, ClaimAnswer, CreateAnswer, Dedupe, Delete, Deliver, Fence, First, InboxRow, JournalRow, Keep, Letter,
-    MemoryStore, NewRun, Ownership, Portion, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request,
+    Budget, Claim, ClaimAnswer, CreateAnswer, Dedupe, Delete, Deliver, Fence, First, InboxRow, JournalRow, Keep,
+    Letter, MemoryStore, NewRun, Ownership, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request,
     RowChange, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
@@ -275,8 +275,8 @@ pub fn turn(run: RunKey) -> Turn {
 
 /// Deletes a run at once.
 pub fn delete(run: RunKey) -> Delete {
-    Delete { run, most: ALL, farewell: letter("farewell") }
+    Delete { run, most: ALL, deletion_message: letter("deletion_message") }
 }
 
 /// As much as there is.
-pub const ALL: Portion = Portion { rows: usize::MAX >> 1, bytes: usize::MAX >> 1 };
+pub const ALL: Budget = Budget { rows: usize::MAX >> 1, bytes: usize::MAX >> 1 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use workflow_runtime::store::{
-    ClaimNotices, ClaimNoticesAnswer, Clean, Effects, Notice, Noticed, Portion, ReturnNotice, Status, Turn,
+    Budget, ClaimNotices, ClaimNoticesAnswer, Clean, Effects, Notice, Noticed, ReturnNotice, Status, Turn,
 };
 
 use crate::fixture::*;
@@ -121,7 +121,7 @@ pub async fn notices_that_nobody_claims_are_dropped_after_seven_days(fx: Fixture
         now,
         letters_before: 0,
         runs: 10,
-        most: Portion { rows: 100, bytes: 1 << 20 },
+        most: Budget { rows: 100, bytes: 1 << 20 },
     };
     let left = async || {
         let notices = fx.store.notices(&[Status::Completed], 0, 10).await.unwrap();

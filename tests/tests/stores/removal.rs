@@ -1,10 +1,10 @@
 //! `Write::Delete` and `Write::Clean`.
 
 use workflow_runtime::store::{
-    About, Answer, AppendChunk, AppendChunkAnswer, Child, Clean, CleanAnswer, Close, Continuation, CreateAnswer,
-    Delete, DeleteAnswer, Deliver, DeliverAnswer, Effects, Ended, Execution, Expired, Fence, Filter, First, NewChunk,
-    NewRun, Noticed, Open, Portion, PostAnswer, Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer,
-    RowChange, RunKey, Settle, Status, TokenLabel, Turn, TurnAnswer, Watch, Write,
+    About, Answer, AppendChunk, AppendChunkAnswer, Budget, Child, Clean, CleanAnswer, Close, Continuation,
+    CreateAnswer, Delete, DeleteAnswer, Deliver, DeliverAnswer, Effects, Ended, Execution, Expired, Fence, Filter,
+    First, NewChunk, NewRun, Noticed, Open, PostAnswer, Release, ReleaseAnswer, RemoveGenerations,
+    RemoveGenerationsAnswer, RowChange, RunKey, Settle, Status, TokenLabel, Turn, TurnAnswer, Watch, Write,
 };
 
 use crate::fixture::*;
@@ -55,7 +55,7 @@ async fn unstarted(fx: &Fixture, id: &str, effects: Option<Box<Effects>>) -> Run
     fx.create(NewRun { effects, ..new_run(id, first) }).await
 }
 
-fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Portion) -> Clean {
+fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Budget) -> Clean {
     Clean { expired, now, letters_before: 0, runs, most }
 }
 
@@ -157,7 +157,7 @@ pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx
     let waits = fx.create(NewRun { effects: doing, ..new_run("waits", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     let told = fx.inbox(waits).await;
-    assert_eq!((told.len(), &*told[0].body, &told[0].about), (1, &b"farewell"[..], &Some(About::Ended(4))));
+    assert_eq!((told.len(), &*told[0].body, &told[0].about), (1, &b"deletion_message"[..], &Some(About::Ended(4))));
     assert_eq!(fx.run("waits").await.wake_at, Some(0), "it is due");
     fx.turn(Turn { delivered: vec![told[0].sequence], ..end(waits, Status::Completed, 1) }).await;
     assert_eq!(fx.commit(delete(waits)).await, DeleteAnswer::Committed);
@@ -273,8 +273,11 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
         fx.post("r", keyed(MARK, &format!("{MARK} {number}"))).await;
     }
     fx.turn(end(key, Status::Completed, 1)).await;
-    let most = Portion { rows: 10, bytes: 1 << 20 };
-    assert_eq!(fx.commit(Delete { run: key, most, farewell: letter("farewell") }).await, DeleteAnswer::Committed);
+    let most = Budget { rows: 10, bytes: 1 << 20 };
+    assert_eq!(
+        fx.commit(Delete { run: key, most, deletion_message: letter("deletion_message") }).await,
+        DeleteAnswer::Committed
+    );
     assert_eq!(fx.store.run("r").await.unwrap(), None);
     assert!(fx.store.chunks(key, MARK, 0, 10).await.unwrap().gone);
     // Its id may have another one by then, which keeps what it has.
@@ -289,9 +292,9 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
     assert_eq!(fx.store.chunks(again, MARK, 0, 10).await.unwrap().length, 1);
     fx.turn(end(again, Status::Completed, 1)).await;
     // Few bytes at a time are at least a row.
-    let small = Portion { rows: 1_000, bytes: 1 };
+    let small = Budget { rows: 1_000, bytes: 1 };
     assert_eq!(
-        fx.commit(Delete { run: again, most: small, farewell: letter("farewell") }).await,
+        fx.commit(Delete { run: again, most: small, deletion_message: letter("deletion_message") }).await,
         DeleteAnswer::Committed
     );
     while fx.commit(clean(Vec::new(), 0, 5, small)).await == (CleanAnswer { more: true }) {}
@@ -414,7 +417,7 @@ async fn continued(fx: &Fixture, turn: Turn, index: u64) -> Fence {
     fx.claim(ADA, 1_000).await[0].fence
 }
 
-fn old(run: RunKey, from: u64, until: u64, most: Portion) -> RemoveGenerations {
+fn old(run: RunKey, from: u64, until: u64, most: Budget) -> RemoveGenerations {
     RemoveGenerations { run, from, until, first_event: 10 * until, continuations: until - from, most }
 }
 
@@ -474,7 +477,7 @@ pub async fn the_oldest_generations_of_a_run_are_removed_and_the_others_stay(fx:
 pub async fn a_long_generation_goes_little_by_little_and_with_its_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let before = fx.rows(MARK).await;
-    let most = Portion { rows: 10, bytes: 1 << 20 };
+    let most = Budget { rows: 10, bytes: 1 << 20 };
     let mut runs = Vec::new();
     for id in ["goes on", "is deleted"] {
         let key = fx.create(new_run(id, taken_by(ADA))).await;
@@ -494,7 +497,10 @@ pub async fn a_long_generation_goes_little_by_little_and_with_its_run(fx: Fixtur
         ..end(run, Status::Completed, 5)
     };
     fx.turn(last(runs[1])).await;
-    assert_eq!(fx.commit(Delete { run: runs[1].0, most, farewell: letter("farewell") }).await, DeleteAnswer::Committed);
+    assert_eq!(
+        fx.commit(Delete { run: runs[1].0, most, deletion_message: letter("deletion_message") }).await,
+        DeleteAnswer::Committed
+    );
     let mut parts = 0;
     while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use super::Inner;
-use super::live::{Arrival, Live, Seat, What};
+use super::active_run::{ActiveRun, Arrival, DriverState, What};
 use super::permit::Permit;
 use super::queues::Slot;
 use super::scope::{Alive, Calls, Life, Scope};
@@ -117,11 +117,17 @@ pub(super) enum Begin {
 
 /// Starts the next attempt of an operation, unless it was dropped or the engine is ending. What an attempt gives that
 /// ends at once; otherwise it is posted.
-pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u64, begin: Begin) -> Option<Arrival> {
+pub(super) fn dispatch(
+    engine: &Arc<Inner>,
+    live: &Arc<ActiveRun>,
+    driver: &DriverState,
+    op: u64,
+    begin: Begin,
+) -> Option<Arrival> {
     if engine.draining.is_cancelled() || !engine.holds(live) {
         return None;
     }
-    let run = seat.core.shared();
+    let run = driver.core.shared();
     let step = run.with_open(op, |kind| match kind {
         Kind::Step(step) => {
             let (definition, input) = (step.definition, step.input.clone());
@@ -162,7 +168,7 @@ pub(super) fn dispatch(engine: &Arc<Inner>, live: &Arc<Live>, seat: &Seat, op: u
     }
     // The user's conversions run in it as well, and one that panics must not leave the step without an end.
     let scheduled = engine.metrics.scheduled(step, work.queue());
-    let slot = seat.slot.clone();
+    let slot = driver.slot.clone();
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled, slot)).catch_unwind();
     let executing = engine.clone();
     let attempt = attempt.map(move |ended| {

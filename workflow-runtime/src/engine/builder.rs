@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::activations::Activations;
 use super::batcher::Batcher;
 use super::client::Handle;
 use super::clock::Clock;
@@ -20,7 +21,6 @@ use super::output::Outputs;
 use super::queues::Queues;
 use super::removal::{self, Cleaning};
 use super::replays::Replays;
-use super::taking::Taking;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
@@ -391,7 +391,7 @@ impl Builder {
             executing: AtomicBool::new(false),
             live: Mutex::new(BTreeMap::new()),
             live_ids: Mutex::default(),
-            taking: Taking::default(),
+            activations: Activations::default(),
             news: News::default(),
             notices: Notices::default(),
             cleaning: Cleaning::default(),

@@ -97,7 +97,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             biased;
             () = engine.draining.cancelled() => return,
             () = engine.clock.sleep_until(until) => {}
-            () = engine.taking.missing() => {}
+            () = engine.activations.missing() => {}
             () = engine.news.recounting() => {}
             () = engine.queues.freed() => {}
             () = engine.replays.room() => {}
@@ -180,31 +180,31 @@ async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: 
         now: after(engine, CLAIM_AHEAD),
         workflows,
         limit,
-        again: engine.taking.missed(),
+        again: engine.activations.missed(),
     };
     let rows = match engine.batcher.send(claim).await {
         Ok(ClaimAnswer::Claimed(rows)) => rows,
         Ok(ClaimAnswer::Fenced) => Vec::new(),
         Err(failed) => {
-            engine.taking.miss_until_next_claim();
+            engine.activations.miss_until_next_claim();
             return Err(failed.error);
         }
     };
     let claimed = rows.len();
     for row in rows {
         // A claim that was in doubt names everything that this engine holds.
-        let Some(taking) = engine.taking.begin_if_free(&row.id) else { continue };
+        let Some(activation) = engine.activations.begin_if_free(&row.id) else { continue };
         let here = engine.live_runs().get(&row.key).cloned();
         match here {
             Some(live) if live.fence == row.fence => {
-                taking.settle();
+                activation.settle();
                 continue;
             }
             // It is about to leave, and does not know yet that the run came back.
             Some(live) => engine.retire(&live),
             None => {}
         }
-        replays::queue(engine, row, taking);
+        replays::queue(engine, row, activation);
     }
     Ok(claimed)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::live::{InboxRead, Live, Seat, run_span};
+use super::active_run::{ActiveRun, DriverState, InboxRead, run_span};
 use super::output::Output;
 use super::queries::not_found;
 use super::removal::CLEANING;
@@ -209,7 +209,7 @@ impl Inner {
         let first = First::Letter(self.letter(new)?);
         let answer = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
         // It may be this engine by now, which does not see its own letter as somebody's change.
-        self.taking.miss();
+        self.activations.miss();
         Ok(answer)
     }
 
@@ -296,7 +296,7 @@ impl Inner {
                 Err(error.run(id).into_fatal())
             }
             CreateAnswer::Created(key) => {
-                self.taking.miss();
+                self.activations.miss();
                 output.keep(key);
                 Ok(())
             }
@@ -321,13 +321,13 @@ impl Inner {
         };
         let begun = self.batcher.send(run).await;
         let begun = begun.map_err(|failed| failed.explain("the run", "cancelled", "cancel it again").run(&row.id))?;
-        self.taking.miss();
+        self.activations.miss();
         Ok(matches!(begun, CreateAnswer::Created(_)))
     }
 
     /// Takes the first turn and creates the run with it. Nothing if this engine must not.
     async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<CreateAnswer>> {
-        let taking = self.taking.begin(&new.id);
+        let activation = self.activations.begin(&new.id);
         let identity = Identity { run: new.id.clone(), workflow: new.definition.source.id, generation: 0 };
         let mut core = Core::new(new.definition, identity, self.host.clone());
         let span = run_span(&new.id, new.definition);
@@ -336,11 +336,11 @@ impl Inner {
             Ok(record) => record,
             // The run is stuck then, as by any other turn: it has begun, and another build may be able to go on.
             Err(_) if core.shared().is_over_limit() => {
-                taking.settle();
+                activation.settle();
                 return Ok(None);
             }
             Err(error) => {
-                taking.settle();
+                activation.settle();
                 return Err(error.run(&new.id).context("the run was not started"));
             }
         };
@@ -350,7 +350,7 @@ impl Inner {
         let row = match turn::journal_row(self, 0, &record) {
             Ok(row) => row,
             Err(error) => {
-                taking.settle();
+                activation.settle();
                 return if error.code() == Code::Limit { Ok(None) } else { Err(error.run(&new.id)) };
             }
         };
@@ -371,8 +371,8 @@ impl Inner {
             let mut spans = self.settings.telemetry.spans(&new.id, 0, false);
             spans.recorded(&record, ended);
             if !ended {
-                let seat = Seat::new(core, 1, change.status, change.wake_at, spans);
-                self.live_from_start(seat, key, owner, new, span);
+                let driver = DriverState::new(core, 1, change.status, change.wake_at, spans);
+                self.live_from_start(driver, key, owner, new, span);
             }
         }
         if ended {
@@ -381,7 +381,7 @@ impl Inner {
         if may_have_news {
             self.news.posted();
         }
-        taking.settle();
+        activation.settle();
         Ok(Some(answer).filter(|answer| *answer != CreateAnswer::Fenced))
     }
 
@@ -395,11 +395,11 @@ impl Inner {
         Ok(record)
     }
 
-    fn live_from_start(self: &Arc<Self>, seat: Seat, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
+    fn live_from_start(self: &Arc<Self>, driver: DriverState, key: RunKey, owner: u64, new: &New, span: tracing::Span) {
         let fence = Fence { owner, epoch: FIRST_EPOCH };
-        let actions = seat.core.shared().take_actions();
-        let live = Live::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
-        turn::take_up(self, &live, seat, actions, Vec::new());
+        let actions = driver.core.shared().take_actions();
+        let live = ActiveRun::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
+        turn::activate(self, &live, driver, actions, Vec::new());
     }
 
     async fn send(

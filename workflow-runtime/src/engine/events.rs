@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::Inner;
-use super::live::{Live, Parting, Seat};
+use super::active_run::{ActiveRun, DriverState, Parting};
 use crate::definition::{AttemptFailure, AttemptResult, Policy, adopted};
 use crate::error::{Code, Error};
 use crate::registry;
 use crate::replay::{Event, Heir, Kind, Suspension};
 
 /// Whether the run still waits for what a letter brings; `first` if nothing was ever delivered to it.
-pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
+pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
     match event {
         Event::Started { .. } => first,
-        Event::Cancel { .. } => !seat.core.shared().is_unwinding(),
+        Event::Cancel { .. } => !driver.core.shared().is_unwinding(),
         Event::WakeUp | Event::Reopened { .. } => true,
         Event::Conflict { op, .. } => {
             let waits = |kind: &Kind| match kind {
@@ -21,10 +21,10 @@ pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
                 Kind::Step(step) => step.suspension().is_some(),
                 _ => false,
             };
-            seat.core.shared().with_open(*op, waits) == Some(true)
+            driver.core.shared().with_open(*op, waits) == Some(true)
         }
         Event::Payload { op, value } => {
-            let check = seat.core.shared().with_open(*op, |kind| match kind {
+            let check = driver.core.shared().with_open(*op, |kind| match kind {
                 Kind::Hook(hook) => Some(Ok(hook.check)),
                 Kind::Step(step) => step.suspension().map(|suspension| Err(suspension.type_name.clone())),
                 _ => None,
@@ -34,13 +34,13 @@ pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
                 Ok(check) => check(value),
                 Err(type_name) => registry::check_payload(&type_name, value),
             });
-            let fits = fits.or_else(|| match seat.core.shared().heir(*op)? {
+            let fits = fits.or_else(|| match driver.core.shared().heir(*op)? {
                 Heir::Hook(check) => Some(check(value)),
                 Heir::Next => None,
             });
             let Some(fits) = fits else { return false };
             if let Err(error) = &fits {
-                tracing::warn!(run = %seat.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
+                tracing::warn!(run = %driver.core.shared().run_id(), ?error, "a payload does not fit its hook, and stays unread");
             }
             fits.is_ok()
         }
@@ -51,14 +51,14 @@ pub(super) fn wanted(seat: &Seat, first: bool, event: &Event) -> bool {
         | Event::Finished { op, .. }
         | Event::Timer { op }
         | Event::Woken { op }
-        | Event::Ended { op, .. } => seat.core.shared().with_open(*op, |_| ()).is_some(),
+        | Event::Ended { op, .. } => driver.core.shared().with_open(*op, |_| ()).is_some(),
     }
 }
 
 /// A step that cannot wait, since the label is another one's, has failed.
-pub(super) fn refused_step(seat: &Seat, event: Event) -> Event {
+pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
     let Event::Conflict { op, owner } = &event else { return event };
-    let adopt = seat.core.shared().with_open(*op, |kind| match kind {
+    let adopt = driver.core.shared().with_open(*op, |kind| match kind {
         Kind::Step(step) => Some((step.definition.adopt, step.suspension()?.label.clone())),
         _ => None,
     });
@@ -70,8 +70,8 @@ pub(super) fn refused_step(seat: &Seat, event: Event) -> Event {
 }
 
 /// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
-pub(super) fn parted(seat: &Seat, op: u64, parting: Parting) -> Option<Event> {
-    seat.core.shared().with_open(op, |_| ())?;
+pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<Event> {
+    driver.core.shared().with_open(op, |_| ())?;
     Some(match parting {
         Parting::Suspended(Suspension { label, payload, type_name }) => {
             Event::Suspended { op, label, payload, type_name: (*type_name).into() }
@@ -81,8 +81,14 @@ pub(super) fn parted(seat: &Seat, op: u64, parting: Parting) -> Option<Event> {
 }
 
 /// What the end of an attempt is to the run. Nothing if the run has dropped the step.
-pub(super) fn attempt(engine: &Inner, live: &Live, seat: &Seat, op: u64, result: AttemptResult) -> Option<Event> {
-    let (attempt, counted, policy, step) = seat.core.shared().with_open(op, |kind| match kind {
+pub(super) fn attempt(
+    engine: &Inner,
+    live: &ActiveRun,
+    driver: &DriverState,
+    op: u64,
+    result: AttemptResult,
+) -> Option<Event> {
+    let (attempt, counted, policy, step) = driver.core.shared().with_open(op, |kind| match kind {
         Kind::Step(request) => {
             let (counted, policy) = (request.counted(), Some(request.policy.clone()));
             (request.attempt, counted, policy, request.definition.source.id)
@@ -95,7 +101,7 @@ pub(super) fn attempt(engine: &Inner, live: &Live, seat: &Seat, op: u64, result:
         Ok(value) => return Some(Event::Completed { op, value }),
         Err(failure) => failure,
     };
-    let last = failure.fatal || seat.core.shared().is_last_attempt(op);
+    let last = failure.fatal || driver.core.shared().is_last_attempt(op);
     let retry = policy.filter(|policy| !last && counted <= policy.retries);
     let Some(policy) = retry else {
         tracing::debug!(run = %live.id, step, attempt, error = ?failure.error, "the step failed");

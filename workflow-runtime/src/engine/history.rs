@@ -7,7 +7,7 @@ use super::Inner;
 use super::queries::{events_removed, not_found};
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
-use crate::history::{RunEvent, Teller};
+use crate::history::{HistoryReader, RunEvent};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Trace;
 use crate::replay::{Event, TurnRecord};
@@ -21,7 +21,7 @@ pub(crate) struct Place {
     /// The next row of its journal.
     row: u64,
     page: usize,
-    teller: Teller,
+    reader: HistoryReader,
     /// What was read and not taken yet.
     events: VecDeque<RunEvent>,
     /// As its first event has it.
@@ -36,7 +36,7 @@ impl Place {
 
     /// Whether a reader can begin at this event: those before the first that is kept were removed.
     pub fn check(&self, event: u64) -> Result<()> {
-        match self.teller.next() {
+        match self.reader.next() {
             first if event < first => Err(events_removed(&self.run, event, first)),
             _ => Ok(()),
         }
@@ -44,20 +44,20 @@ impl Place {
 
     /// The index of the next event that is read.
     pub fn next(&self) -> u64 {
-        self.teller.next()
+        self.reader.next()
     }
 
     /// Goes on with the next generation, or with the first that is kept if nothing of those that were removed is missing.
     fn go_on(&mut self, row: &RunRow) -> Result<()> {
         self.generation = match row.first_generation > self.generation {
-            true if self.teller.next() < row.first_event => {
-                return Err(events_removed(&self.run, self.teller.next(), row.first_event));
+            true if self.reader.next() < row.first_event => {
+                return Err(events_removed(&self.run, self.reader.next(), row.first_event));
             }
             true => row.first_generation,
             false => self.generation + 1,
         };
         self.row = 0;
-        self.teller.begin_generation(self.generation);
+        self.reader.begin_generation(self.generation);
         Ok(())
     }
 }
@@ -107,7 +107,7 @@ impl Inner {
             generation: row.first_generation,
             row: 0,
             page: JOURNAL_FIRST_PAGE_ROWS,
-            teller: Teller::new(&row),
+            reader: HistoryReader::new(&row),
             events: VecDeque::new(),
             trace: None,
         })
@@ -161,7 +161,7 @@ impl Inner {
                 {
                     place.trace = carried.inherited.as_ref().and_then(|inherited| inherited.trace.clone());
                 }
-                place.teller.tell(delivery, &mut place.events)?;
+                place.reader.tell(delivery, &mut place.events)?;
             }
             place.row = row.index + 1;
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Inner;
+use super::active_run::{ActiveRun, Arrival, What};
 use super::end::Finished;
-use super::live::{Arrival, Live, What};
 use super::queries::not_found;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
@@ -164,7 +164,7 @@ impl Inner {
         let mut failed = None;
         for run in unread {
             // In this order: a run that is on its way when this is asked may be here when it is looked for.
-            let nobody_is_coming = self.taking.is_idle();
+            let nobody_is_coming = self.activations.is_idle();
             let live = self.live_runs().get(&run).cloned();
             match live {
                 Some(live) => {
@@ -182,7 +182,7 @@ impl Inner {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn fetch(self: &Arc<Self>, live: &Arc<Live>) -> Result<()> {
+    async fn fetch(self: &Arc<Self>, live: &Arc<ActiveRun>) -> Result<()> {
         let (inbox_seq, letters) = match self.store.inbox(live.key).await {
             Ok(inbox) => inbox,
             Err(error) if error.code() == Code::Damaged => {

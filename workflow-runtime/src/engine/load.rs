@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::Inner;
-use super::live::{Arrival, InboxRead, Live, Seat, What, run_span};
+use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
 use super::queues::Slot;
 use super::telemetry::Spans;
 use super::wait::Done;
@@ -116,9 +116,9 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
             .help("restore the database from a backup");
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    let mut seat = Seat::new(core, next_index, row.status, row.wake_at, spans);
-    seat.slot = slot.map(Arc::new);
-    install(&engine, &row, definition, seat, inbox, letters);
+    let mut driver = DriverState::new(core, next_index, row.status, row.wake_at, spans);
+    driver.slot = slot.map(Arc::new);
+    install(&engine, &row, definition, driver, inbox, letters);
 }
 
 /// Whether a letter that is unread waits for the next hook with its token.
@@ -143,7 +143,7 @@ fn install(
     engine: &Arc<Inner>,
     row: &RunRow,
     definition: &'static WorkflowDefinition,
-    seat: Seat,
+    driver: DriverState,
     inbox: InboxRead,
     letters: Vec<Arrival>,
 ) {
@@ -151,9 +151,9 @@ fn install(
     let is_cancelled =
         letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
     // One that is being unwound takes no notice of it.
-    let is_cancelled = is_cancelled && !seat.core.shared().is_unwinding();
+    let is_cancelled = is_cancelled && !driver.core.shared().is_unwinding();
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
-    let run = seat.core.shared();
+    let run = driver.core.shared();
     let actions: Vec<Action> = run
         .resume_actions(engine.clock.now())
         .into_iter()
@@ -170,8 +170,8 @@ fn install(
         })
         .collect();
     let span = run_span(&row.id, definition);
-    let live = Live::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
-    turn::take_up(engine, &live, seat, actions, letters);
+    let live = ActiveRun::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
+    turn::activate(engine, &live, driver, actions, letters);
 }
 
 fn answers(what: &What) -> Option<u64> {
@@ -287,7 +287,7 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
                     inbox_seq = row.inbox_seq;
                 }
             }
-            Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => return engine.taking.miss(),
+            Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => return engine.activations.miss(),
             Err(failed) => tracing::warn!(run = %row.id, error = ?failed.error, "the run could not be given back"),
         }
     }

@@ -12,19 +12,19 @@ use super::letters::milliseconds;
 use super::queries::not_found;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
-use crate::history::Teller;
+use crate::history::HistoryReader;
 use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, JOURNAL_PAGE_ROWS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
-    Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, Portion, RemoveGenerations,
+    Budget, Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, RemoveGenerations,
     RemoveGenerationsAnswer, Request, RunKey, RunRow,
 };
 use crate::text::excerpt;
 
 /// What is told to who waits for a run that was deleted before it was started.
-const FAREWELL: &str = "it was deleted before it was started";
+const DELETION_REASON: &str = "it was deleted before it was started";
 
-pub(super) const CLEANING: Portion = Portion { rows: 5_000, bytes: 16 << 20 };
+pub(super) const CLEANING: Budget = Budget { rows: 5_000, bytes: 16 << 20 };
 
 const DELETE_AGAIN: &str = "delete it again; if it was deleted, that fails with `Code::RunNotFound`";
 
@@ -36,7 +36,7 @@ impl Inner {
     pub(crate) async fn delete(&self, id: &Arc<str>) -> Result<()> {
         self.check_open()?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
-        let delete = Delete { run: row.key, most: CLEANING, farewell: self.farewell()? };
+        let delete = Delete { run: row.key, most: CLEANING, deletion_message: self.deletion_message()? };
         match self
             .batcher
             .send(delete)
@@ -68,9 +68,10 @@ impl Inner {
     }
 
     /// As the last row of the journal of a run that has none.
-    fn farewell(&self) -> Result<Letter> {
+    fn deletion_message(&self) -> Result<Letter> {
         let at = self.clock.now();
-        let (event, end) = (Event::Cancel { reason: FAREWELL.into() }, Some(End::Cancelled(FAREWELL.into())));
+        let (event, end) =
+            (Event::Cancel { reason: DELETION_REASON.into() }, Some(End::Cancelled(DELETION_REASON.into())));
         let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
         let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
         Ok(Letter { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
@@ -166,10 +167,10 @@ impl Inner {
     /// The oldest generations of a run, as many as have continued as new so often, or fewer if they are large. A generation that was
     /// retried is kept for as long as those that go on with it.
     async fn oldest_generations(&self, row: &RunRow, continuations: u64) -> Result<Option<RemoveGenerations>> {
-        let (mut teller, mut left) = (Teller::new(row), CLEANING);
+        let (mut reader, mut left) = (HistoryReader::new(row), CLEANING);
         let (mut found, mut continued) = (None, 0);
         for generation in row.first_generation..row.generation {
-            teller.begin_generation(generation);
+            reader.begin_generation(generation);
             let (mut next, mut is_continued) = (0, false);
             loop {
                 let rows = self.store.journal(row.key, generation, next, JOURNAL_PAGE_ROWS).await?;
@@ -178,7 +179,7 @@ impl Inner {
                 for row in rows {
                     let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
                     for delivery in &turn.deliveries {
-                        teller.tell(delivery, &mut Vec::new())?;
+                        reader.tell(delivery, &mut Vec::new())?;
                         is_continued = matches!(delivery.end, Some(End::Continued(_)));
                     }
                     left = left.less(1, row.body.len());
@@ -190,7 +191,7 @@ impl Inner {
                     run: row.key,
                     from: row.first_generation,
                     until: generation + 1,
-                    first_event: teller.next(),
+                    first_event: reader.next(),
                     continuations: continued,
                     most: CLEANING,
                 });

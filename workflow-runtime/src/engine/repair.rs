@@ -16,7 +16,7 @@ use super::create::not_created;
 use super::queries::{events_removed, not_found};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
-use crate::history::{RunEventKind, Teller};
+use crate::history::{HistoryReader, RunEventKind};
 use crate::limits::{CHUNK_PAGE_ROWS, JOURNAL_PAGE_ROWS};
 use crate::model::Status;
 use crate::names;
@@ -68,7 +68,7 @@ impl Inner {
             Status::Failed | Status::Cancelled => self.reopen(row).await?,
             status => return Err(not_retried(id, status)),
         }
-        self.taking.miss();
+        self.activations.miss();
         Ok(())
     }
 
@@ -145,7 +145,7 @@ impl Inner {
                 Err(Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id))
             }
             CreateAnswer::Created(_) => {
-                self.taking.miss();
+                self.activations.miss();
                 Ok(id)
             }
             CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&id)),
@@ -171,15 +171,15 @@ impl Inner {
         if event < row.first_event {
             return Err(events_removed(&row.id, event, row.first_event));
         }
-        let (mut teller, mut earlier) = (Teller::new(row), Vec::new());
+        let (mut reader, mut earlier) = (HistoryReader::new(row), Vec::new());
         for generation in row.first_generation..=row.generation {
-            teller.begin_generation(generation);
+            reader.begin_generation(generation);
             let deliveries = self.deliveries(row.key, generation).await?;
             for (at, (_, delivery)) in deliveries.iter().enumerate() {
-                let begins = teller.next();
+                let begins = reader.next();
                 let mut told = Vec::new();
-                teller.tell(delivery, &mut told)?;
-                if event >= teller.next() {
+                reader.tell(delivery, &mut told)?;
+                if event >= reader.next() {
                     continue;
                 }
                 let named = told.into_iter().find(|told| told.index == event).map(|told| told.kind);
@@ -192,7 +192,7 @@ impl Inner {
             earlier.push(deliveries);
         }
         Err(Error::coded(Code::NotRepairable, format!("the run has no event {event} (yet)"))
-            .expected(format!("less than {}", teller.next()))
+            .expected(format!("less than {}", reader.next()))
             .help("`run.events().so_far()` gives its events, each with its index")
             .into_fatal())
     }

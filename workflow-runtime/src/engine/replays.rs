@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Inner, load, taking};
+use super::{Inner, activations, load};
 use crate::limits::{CLAIM_RUNS, REPLAY_IS_LONG_AFTER, REPLAYS_CONCURRENT, REPLAYS_LONG};
 use crate::store::{Release, RunRow};
 
@@ -71,7 +71,7 @@ impl Replays {
 }
 
 /// Replays a claimed run, in its turn.
-pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, taking: taking::Guard) {
+pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, activation: activations::Guard) {
     engine.replays.queued.fetch_add(1, Ordering::AcqRel);
     let queued = Queued(engine.clone());
     let slot = engine.queues.take(&row.workflow);
@@ -87,7 +87,7 @@ pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, taking: taking::Guard) {
                 if let Err(failed) = engine.batcher.send(release).await {
                     tracing::debug!(run = %row.id, error = ?failed.error, "a claimed run could not be given back");
                 }
-                return taking.settle();
+                return activation.settle();
             }
         };
         drop(queued);
@@ -107,7 +107,7 @@ pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, taking: taking::Guard) {
             };
             load.await;
         }
-        taking.settle();
+        activation.settle();
     };
     engine.drivers.spawn_on(replay, &engine.runtime);
 }

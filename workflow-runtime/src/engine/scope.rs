@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
+use super::active_run::{ActiveRun, Parting};
 use super::client::Handle;
-use super::live::{Live, Parting};
 use super::permit::Held;
 use super::streams::AttemptWriter;
 use super::{Client, output};
@@ -58,7 +58,7 @@ pub(super) struct Scope {
     pub step: &'static str,
     /// The step that is an operation of the run: `step`, or the one that it was called in.
     pub outer: &'static str,
-    pub live: Arc<Live>,
+    pub live: Arc<ActiveRun>,
     pub inherited: Option<Arc<Inherited>>,
     /// Of a step inside a step: what its key has behind that of the operation.
     pub path: String,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::live::Live;
+use super::active_run::ActiveRun;
 use super::queries::not_found;
 use super::scope::Life;
 use super::wait::{Awaited, Done, Look, Seen};
@@ -17,7 +17,7 @@ use crate::store::{AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Failed,
 #[derive(Clone)]
 pub(crate) struct AttemptWriter {
     pub(super) engine: Weak<Handle>,
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<ActiveRun>,
     pub(super) life: Arc<Life>,
     /// The run whose streams it writes to, if it is not its own.
     pub(super) into: Option<Arc<str>>,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Inner;
-use super::live::{Arrival, IDLE, Live, What};
+use super::active_run::{ActiveRun, Arrival, IDLE, What};
 use crate::store::RunKey;
 
 /// When something is due, in milliseconds of one of the engine's [clocks](super::clock).
@@ -26,7 +26,7 @@ pub(super) enum Deadline {
 type Key = (u64, RunKey, u64);
 
 /// The run, and the time in its journal that the deadline stands for.
-type Of = (Arc<Live>, u64);
+type Of = (Arc<ActiveRun>, u64);
 
 type Armed = BTreeMap<Key, Of>;
 
@@ -59,7 +59,7 @@ impl Timers {
     }
 
     /// Posts at `deadline` that an operation is due, as of the recorded time `at`.
-    pub fn arm(&self, live: &Arc<Live>, op: u64, deadline: Deadline, at: u64) {
+    pub fn arm(&self, live: &Arc<ActiveRun>, op: u64, deadline: Deadline, at: u64) {
         let mut wheels = self.wheels();
         let (armed, due) = wheels.of(deadline);
         let key = (due, live.key, op);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Inner;
+use super::active_run::ActiveRun;
 use super::letters::letter;
-use super::live::Live;
 use crate::definition::{AttemptFailure, AttemptResult, Transactional};
 use crate::error::{Code, Error};
 use crate::keys;
@@ -14,7 +14,7 @@ use crate::store::{Dedupe, Recorded};
 /// Which operation of which run it is.
 pub(super) struct At {
     pub engine: Arc<Inner>,
-    pub live: Arc<Live>,
+    pub live: Arc<ActiveRun>,
     pub op: u64,
 }
 

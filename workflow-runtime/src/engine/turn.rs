@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::Inner;
+use super::active_run::{ActiveRun, Arrival, DriverState, IDLE, What};
 use super::attempt::{self, Begin};
 use super::end::Finished;
-use super::live::{Arrival, IDLE, Live, Seat, What};
 use super::load::{self, Replay, Stuck};
 use super::telemetry::Spans;
 use super::timers::Deadline;
@@ -24,27 +24,27 @@ use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, 
 use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Turn, TurnAnswer};
 
 /// Takes turns until nothing is left in the mailbox.
-pub(super) async fn drive(engine: Arc<Inner>, live: Arc<Live>) {
-    while let Some((mut seat, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
-        let stays = AssertUnwindSafe(turn(&engine, &live, &mut seat, arrivals)).catch_unwind().await;
+pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
+    while let Some((mut driver, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
+        let stays = AssertUnwindSafe(turn(&engine, &live, &mut driver, arrivals)).catch_unwind().await;
         if matches!(stays, Ok(true)) {
-            live.put(seat);
+            live.put(driver);
         } else {
             let panic = stays.err();
             live.close();
-            engine.forget(&live, &seat);
+            engine.forget(&live, &driver);
             // Not before it is forgotten, or a claim would take it for one that is here.
             live.let_go();
-            let end = seat.end.take();
+            let end = driver.end.take();
             if let Some(panic) = panic {
                 // What it has done is not committed, and its letters are still there.
                 let text = format!("the run's turn panicked: {}", panic_text(&*panic));
                 let error = Error::coded(Code::Panic, text);
                 load::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
-            } else if seat.status == Status::Stuck {
+            } else if driver.status == Status::Stuck {
                 load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
-            drop(seat);
+            drop(driver);
             engine.waiters.wake(&live.id, Done::Left(end.and_then(Finished::of)));
         }
     }
@@ -70,13 +70,13 @@ struct Draft {
 }
 
 /// One turn. Whether the run stays in memory.
-async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: Vec<Arrival>) -> bool {
-    let mut draft = deliver(engine, live, seat, arrivals);
+async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, arrivals: Vec<Arrival>) -> bool {
+    let mut draft = deliver(engine, live, driver, arrivals);
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
         verify(engine, live, &mut draft).await;
     }
     engine.find_children(&mut draft.effects.children).await;
-    let (row, effects) = match encode(engine, seat.next_index, &draft) {
+    let (row, effects) = match encode(engine, driver.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {
             reject(engine, &mut draft, error);
@@ -84,18 +84,18 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         }
     };
     if draft.fault.is_some() {
-        keep_what_comes_no_more(engine, live, seat, &mut draft);
+        keep_what_comes_no_more(engine, live, driver, &mut draft);
     }
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let over = end.is_some() || draft.fault.is_some();
-    let change = row_change(engine, seat, &draft, end.as_ref());
+    let change = row_change(engine, driver, &draft, end.as_ref());
     let mut effects = effects;
     engine.notify(&mut effects, change.as_ref().filter(|_| over));
     let notify = effects.as_ref().is_some_and(|effects| effects.notify.is_some());
     let idle = draft.idle && row.is_none() && draft.delivered.is_empty();
     let recorded = row.is_some() || change.is_some();
     if recorded || !draft.delivered.is_empty() || !draft.unread.is_empty() || !draft.settles.is_empty() {
-        seat.next_index += u64::from(row.is_some());
+        driver.next_index += u64::from(row.is_some());
         let may_have_news = effects::may_have_news(effects.as_deref());
         let may_be_read = !draft.chunks.is_empty();
         let turn = Turn {
@@ -113,7 +113,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
         };
         let Some(told) = commit(engine, &live.id, turn).await else { return false };
         // Before anybody hears of it: the run's own span is told after those of its parts.
-        seat.spans.recorded(&draft.record, end.is_some());
+        driver.spans.recorded(&draft.record, end.is_some());
         if may_have_news || told {
             engine.news.posted();
         }
@@ -126,24 +126,24 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, arrivals: 
             engine.waiters.wake(&live.id, Done::Row);
         }
         if let Some(change) = change {
-            (seat.status, seat.wake_at) = (change.status, change.wake_at);
+            (driver.status, driver.wake_at) = (change.status, change.wake_at);
         }
         if begins(&draft.record, live.generation) {
             engine.metrics.started(live.definition.source.id);
         }
     }
     if over {
-        let status = seat.status;
+        let status = driver.status;
         engine.metrics.ended(live.definition.source.id, status);
         tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
-        seat.end = end;
+        driver.end = end;
         return false;
     }
-    if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, seat) && eviction::evict(engine, live).await {
+    if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, driver) && eviction::evict(engine, live).await {
         return false;
     }
-    act(engine, live, seat, draft.due);
-    eviction::doze(engine, live, seat);
+    act(engine, live, driver, draft.due);
+    eviction::doze(engine, live, driver);
     true
 }
 
@@ -167,8 +167,8 @@ fn encode(
     Ok((row, engine.effects(&draft.effects)?))
 }
 
-fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>) -> Draft {
-    let span = tracing::debug_span!(parent: &live.span, "turn", index = seat.next_index);
+fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals: Vec<Arrival>) -> Draft {
+    let span = tracing::debug_span!(parent: &live.span, "turn", index = driver.next_index);
     let _entered = span.enter();
     let mut draft = Draft {
         record: TurnRecord::default(),
@@ -189,7 +189,7 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         let Some(arrival) = arrivals.next() else { break };
         let (event, letter) = match arrival.what {
             What::Alarm => {
-                draft.fault = seat.core.shared().take_fault();
+                draft.fault = driver.core.shared().take_fault();
                 if draft.fault.is_some() {
                     break;
                 }
@@ -201,44 +201,44 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
             }
             What::Letter { sequence, event: Event::WakeUp } => {
                 // Each sleep on its own: an event ends one operation.
-                seat.wake_at = Some(0);
+                driver.wake_at = Some(0);
                 draft.delivered.push(sequence);
                 let at = arrival.at;
-                let sleeps = seat.core.shared().sleeps().into_iter();
+                let sleeps = driver.core.shared().sleeps().into_iter();
                 let woken: Vec<_> =
                     sleeps.map(|op| Arrival { at, what: What::Woken { op, letter: sequence } }).collect();
                 arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
                 continue;
             }
             What::Woken { op, letter } => {
-                let sleeps = seat.core.shared().with_open(op, |_| ()).is_some();
+                let sleeps = driver.core.shared().with_open(op, |_| ()).is_some();
                 (sleeps.then_some(Event::Woken { op }), Some(letter))
             }
             What::Idle => {
-                seat.armed.remove(&IDLE);
+                driver.armed.remove(&IDLE);
                 draft.idle = true;
                 continue;
             }
             What::Letter { sequence, event } => {
                 // It has pulled the time in the row forward; this turn puts it right.
-                seat.wake_at = Some(0);
+                driver.wake_at = Some(0);
                 // An attempt that was recorded by its own transaction.
                 if let Event::Completed { op, .. } = &event {
                     live.attempt_ended(*op);
                     draft.settles.extend(live.settle(*op, true));
                 }
                 if let Event::Payload { op, .. } = &event
-                    && matches!(seat.core.shared().heir(*op), Some(Heir::Next))
+                    && matches!(driver.core.shared().heir(*op), Some(Heir::Next))
                 {
                     draft.unread.push(sequence);
-                    seat.surplus.push(Arrival { at: arrival.at, what: What::Letter { sequence, event } });
+                    driver.surplus.push(Arrival { at: arrival.at, what: What::Letter { sequence, event } });
                     continue;
                 }
-                let first = seat.next_index == 0 && draft.record.deliveries.is_empty();
-                let wanted = events::wanted(seat, first, &event);
+                let first = driver.next_index == 0 && draft.record.deliveries.is_empty();
+                let wanted = events::wanted(driver, first, &event);
                 if !wanted
                     && matches!(event, Event::Payload { .. } | Event::Cancel { .. })
-                    && seat.core.shared().is_continuing()
+                    && driver.core.shared().is_continuing()
                 {
                     // It stays where it is, for the next generation.
                     continue;
@@ -248,31 +248,31 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
                     (false, Event::Payload { op, .. }) => {
                         draft.unread.push(sequence);
                         // One that did not fit has closed the token of a hook that takes one only.
-                        draft.effects.opened.extend(seat.core.shared().opening_once(*op));
+                        draft.effects.opened.extend(driver.core.shared().opening_once(*op));
                     }
                     _ => draft.delivered.push(sequence),
                 }
-                (wanted.then(|| events::refused_step(seat, event)), Some(sequence))
+                (wanted.then(|| events::refused_step(driver, event)), Some(sequence))
             }
             What::Parted { op, parting } => {
                 live.attempt_ended(op);
                 draft.settles.extend(live.settle(op, false));
-                (events::parted(seat, op, parting), None)
+                (events::parted(driver, op, parting), None)
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
-                let event = events::attempt(engine, live, seat, op, result);
+                let event = events::attempt(engine, live, driver, op, result);
                 if let Some(Event::Attempt { not_before, .. }) = &event {
                     let delay = not_before.saturating_sub(engine.clock.now());
-                    seat.backoffs.insert(op, engine.clock.monotonic().saturating_add(delay));
+                    driver.backoffs.insert(op, engine.clock.monotonic().saturating_add(delay));
                 }
                 draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
                 (event, None)
             }
             What::Due { op } => {
-                seat.armed.remove(&op);
+                driver.armed.remove(&op);
                 // A later attempt may have been recorded since this time was noted.
-                let due = seat.core.shared().with_open(op, |kind| match kind {
+                let due = driver.core.shared().with_open(op, |kind| match kind {
                     Kind::Timer { .. } => true,
                     Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => false,
                     Kind::Step(request) if request.not_before > arrival.at => false,
@@ -286,24 +286,24 @@ fn deliver(engine: &Inner, live: &Live, seat: &mut Seat, arrivals: Vec<Arrival>)
         };
         let Some(event) = event else { continue };
         bytes += event.bytes();
-        match seat.core.deliver(engine.clock.now(), event.clone()) {
+        match driver.core.deliver(engine.clock.now(), event.clone()) {
             Ok(delivery) => {
                 let ended = delivery.end.is_some();
                 let goes_on = matches!(delivery.end, Some(End::Continued(_)));
-                draft.effects.then(seat.core.shared().take_effects());
-                draft.chunks.extend(seat.core.shared().take_chunks());
+                draft.effects.then(driver.core.shared().take_effects());
+                draft.chunks.extend(driver.core.shared().take_chunks());
                 for command in &delivery.commands {
                     // One that can be undone goes on.
                     if let Command::Cancel { op } = command
-                        && seat.core.shared().with_open(*op, |_| ()).is_none()
+                        && driver.core.shared().with_open(*op, |_| ()).is_none()
                     {
                         draft.settles.extend(live.settle(*op, false));
                     }
                 }
-                if !seat.surplus.is_empty()
+                if !driver.surplus.is_empty()
                     && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
                 {
-                    let surplus = std::mem::take(&mut seat.surplus).into_iter();
+                    let surplus = std::mem::take(&mut driver.surplus).into_iter();
                     arrivals = surplus.chain(arrivals).collect::<Vec<_>>().into_iter();
                 }
                 draft.record.deliveries.push(delivery);
@@ -338,13 +338,13 @@ fn spent(arrival: Arrival) -> Option<u64> {
 
 /// Rule 10: what the run did not come to is kept for the time when it goes on. Its letters are still in the inbox, and
 /// timers come again by themselves.
-fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut Draft) {
+fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
         let (op, result) = match arrival.what {
             What::Attempt { op, result } => (op, result),
             What::Parted { op, parting } => {
                 draft.settles.extend(live.settle(op, false));
-                if let Some(event) = events::parted(seat, op, parting) {
+                if let Some(event) = events::parted(driver, op, parting) {
                     give_back(engine, draft, event, None);
                 }
                 continue;
@@ -354,7 +354,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &Live, seat: &Seat, draft: &mut
         let event = match result {
             // Also if the panic has unwound the operation: the code that goes on will have it again.
             Ok(value) => Some(Event::Completed { op, value }),
-            failed => events::attempt(engine, live, seat, op, failed),
+            failed => events::attempt(engine, live, driver, op, failed),
         };
         draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
         if let Some(event) = event {
@@ -377,14 +377,14 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
 }
 
 /// How the run's row differs after the turn, if it does.
-fn row_change(engine: &Inner, seat: &Seat, draft: &Draft, end: Option<&End>) -> Option<RowChange> {
+fn row_change(engine: &Inner, driver: &DriverState, draft: &Draft, end: Option<&End>) -> Option<RowChange> {
     if let Some(fault) = &draft.fault {
-        tracing::error!(run = %seat.core.shared().run_id(), error = ?fault, "the run is stuck");
-        return Some(Stuck::park(fault.clone().run(seat.core.shared().run_id()), engine.build()));
+        tracing::error!(run = %driver.core.shared().run_id(), error = ?fault, "the run is stuck");
+        return Some(Stuck::park(fault.clone().run(driver.core.shared().run_id()), engine.build()));
     }
-    let first = seat.next_index == 0;
-    let change = row_after(seat.core.shared(), end, first);
-    let same = !first && end.is_none() && (change.status, change.wake_at) == (seat.status, seat.wake_at);
+    let first = driver.next_index == 0;
+    let change = row_after(driver.core.shared(), end, first);
+    let same = !first && end.is_none() && (change.status, change.wake_at) == (driver.status, driver.wake_at);
     (!same).then_some(change)
 }
 
@@ -435,7 +435,7 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
             Ok(TurnAnswer::Fenced) => {
                 tracing::warn!(run = id, "the run is another engine's now");
                 // Or this one's, under a later claim.
-                engine.taking.miss();
+                engine.activations.miss();
                 return None;
             }
             Err(failed) => {
@@ -463,7 +463,7 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
 }
 
 /// Replays the run as it is stored, and this turn; one that does something else comes to nothing but a fault.
-async fn verify(engine: &Arc<Inner>, live: &Live, draft: &mut Draft) {
+async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     let mut spans = Spans::default();
     let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
         Ok((mut core, _)) => replay_again(&mut core, &draft.record),
@@ -505,62 +505,62 @@ pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) 
 }
 
 /// Does what the committed turn asks for.
-fn act(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, due: Vec<u64>) {
-    let mut actions = seat.core.shared().take_actions();
+fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, due: Vec<u64>) {
+    let mut actions = driver.core.shared().take_actions();
     // One whose time came in the turn by which the run began to be unwound has not begun.
-    actions.extend(due.into_iter().map(|op| match seat.core.shared().is_last_attempt(op) {
+    actions.extend(due.into_iter().map(|op| match driver.core.shared().is_last_attempt(op) {
         true => Action::Decline(op),
         false => Action::Dispatch(op),
     }));
     let mut arrivals = Vec::new();
     if let [Action::Dispatch(op)] = actions[..] {
         // Nothing else is to be done: the attempt begins here, and often ends here.
-        arrivals.extend(attempt::dispatch(engine, live, seat, op, Begin::Here));
+        arrivals.extend(attempt::dispatch(engine, live, driver, op, Begin::Here));
     } else {
-        arrivals = perform(engine, live, seat, actions);
+        arrivals = perform(engine, live, driver, actions);
     }
     live.post(engine, arrivals);
 }
 
 /// Dispatches, arms and aborts. The timers that are due already.
-fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<Action>) -> Vec<Arrival> {
+fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, actions: Vec<Action>) -> Vec<Arrival> {
     let mut overdue = Vec::new();
     for action in actions {
         match action {
-            Action::Dispatch(op) => overdue.extend(attempt::dispatch(engine, live, seat, op, Begin::Elsewhere)),
-            Action::Repeat(op) => overdue.extend(attempt::dispatch(engine, live, seat, op, Begin::Again)),
+            Action::Dispatch(op) => overdue.extend(attempt::dispatch(engine, live, driver, op, Begin::Elsewhere)),
+            Action::Repeat(op) => overdue.extend(attempt::dispatch(engine, live, driver, op, Begin::Again)),
             Action::Arm { op, at } => {
-                if seat.core.shared().with_open(op, |_| ()).is_none() {
+                if driver.core.shared().with_open(op, |_| ()).is_none() {
                     continue;
                 }
-                if seat.core.shared().is_last_attempt(op) {
-                    overdue.extend(given_up(engine, seat, op));
+                if driver.core.shared().is_last_attempt(op) {
+                    overdue.extend(given_up(engine, driver, op));
                 } else if engine.draining.is_cancelled() {
                     // The next engine's.
                 } else if at != NEVER {
-                    let deadline = deadline(engine, seat, op, at);
+                    let deadline = deadline(engine, driver, op, at);
                     if engine.clock.has_come(deadline) {
                         overdue.push(Arrival { at, what: What::Due { op } });
                     } else {
-                        seat.armed.insert(op, deadline);
+                        driver.armed.insert(op, deadline);
                         engine.timers.arm(live, op, deadline, at);
                     }
                 }
             }
             Action::GiveUp(op) => {
-                let armed = seat.armed.remove(&op);
+                let armed = driver.armed.remove(&op);
                 if let Some(deadline) = armed {
                     engine.timers.disarm(live.key, op, deadline);
                 }
-                if armed.is_some() || (seat.core.shared().is_failing() && live.give_up_attempt(op)) {
-                    overdue.extend(given_up(engine, seat, op));
+                if armed.is_some() || (driver.core.shared().is_failing() && live.give_up_attempt(op)) {
+                    overdue.extend(given_up(engine, driver, op));
                 }
             }
-            Action::Decline(op) => overdue.extend(given_up(engine, seat, op)),
+            Action::Decline(op) => overdue.extend(given_up(engine, driver, op)),
             Action::Abort(op) => {
                 live.abort_attempt(op);
-                seat.backoffs.remove(&op);
-                if let Some(deadline) = seat.armed.remove(&op) {
+                driver.backoffs.remove(&op);
+                if let Some(deadline) = driver.armed.remove(&op) {
                     engine.timers.disarm(live.key, op, deadline);
                 }
             }
@@ -570,11 +570,11 @@ fn perform(engine: &Arc<Inner>, live: &Arc<Live>, seat: &mut Seat, actions: Vec<
 }
 
 /// When an operation is due for which `at` is recorded.
-fn deadline(engine: &Inner, seat: &mut Seat, op: u64, at: u64) -> Deadline {
-    if let Some(monotonic) = seat.backoffs.remove(&op) {
+fn deadline(engine: &Inner, driver: &mut DriverState, op: u64, at: u64) -> Deadline {
+    if let Some(monotonic) = driver.backoffs.remove(&op) {
         return Deadline::Monotonic(monotonic);
     }
-    let since = seat.core.shared().with_open(op, |kind| match kind {
+    let since = driver.core.shared().with_open(op, |kind| match kind {
         Kind::Timer { since, .. } => *since,
         _ => None,
     });
@@ -590,9 +590,9 @@ fn deadline(engine: &Inner, seat: &mut Seat, op: u64, at: u64) -> Deadline {
 }
 
 /// A step of which no attempt was under way when the run began to be unwound has failed.
-fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
+fn given_up(engine: &Inner, driver: &DriverState, op: u64) -> Option<Arrival> {
     let error = Error::coded(Code::Cancelled, "the run is being rolled back; the step is not attempted any more");
-    let adopt = seat.core.shared().with_open(op, |kind| match kind {
+    let adopt = driver.core.shared().with_open(op, |kind| match kind {
         Kind::Step(step) => Some(step.definition.adopt),
         _ => None,
     })??;
@@ -603,15 +603,15 @@ fn given_up(engine: &Inner, seat: &Seat, op: u64) -> Option<Arrival> {
 
 /// Makes a run that was replayed or created live: `actions` are performed, and what is overdue is delivered together
 /// with its letters, in their order.
-pub(super) fn take_up(
+pub(super) fn activate(
     engine: &Arc<Inner>,
-    live: &Arc<Live>,
-    mut seat: Seat,
+    live: &Arc<ActiveRun>,
+    mut driver: DriverState,
     actions: Vec<Action>,
     letters: Vec<Arrival>,
 ) {
     let alarmed = (Arc::downgrade(engine), Arc::downgrade(live));
-    seat.core.shared().on_alarm(move || {
+    driver.core.shared().on_alarm(move || {
         if let (Some(engine), Some(live)) = (alarmed.0.upgrade(), alarmed.1.upgrade()) {
             let at = engine.clock.now();
             live.post(&engine, [Arrival { at, what: What::Alarm }]);
@@ -619,13 +619,13 @@ pub(super) fn take_up(
     });
     engine.remember(live);
     engine.news.run_is_here(live.key);
-    let alarm = seat.core.shared().has_fault().then(|| Arrival { at: engine.clock.now(), what: What::Alarm });
-    let mut arrivals = perform(engine, live, &mut seat, actions);
-    eviction::doze(engine, live, &mut seat);
+    let alarm = driver.core.shared().has_fault().then(|| Arrival { at: engine.clock.now(), what: What::Alarm });
+    let mut arrivals = perform(engine, live, &mut driver, actions);
+    eviction::doze(engine, live, &mut driver);
     arrivals.extend(letters);
     // A wake that came before anybody listened.
     arrivals.extend(alarm);
-    live.start(engine, Box::new(seat), arrivals);
+    live.start(engine, Box::new(driver), arrivals);
     if engine.stopped.is_cancelled() || !engine.holds(live) {
         engine.retire(live);
     }

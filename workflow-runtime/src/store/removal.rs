@@ -4,14 +4,14 @@ use super::{RunKey, Status};
 
 /// How much is removed in one transaction, so that the commits of others do not wait for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Portion {
+pub struct Budget {
     /// Rows, at the most.
     pub rows: usize,
     /// Bytes in them, about.
     pub bytes: usize,
 }
 
-impl Portion {
+impl Budget {
     /// Whether nothing more goes into it.
     pub(crate) fn is_spent(self) -> bool {
         self.rows == 0 || self.bytes == 0
@@ -19,13 +19,13 @@ impl Portion {
 
     /// Whether something was removed, and `left` of it is not enough to remove more. A portion of nothing only asks whether
     /// there is more.
-    pub(crate) fn was_spent(self, left: Portion) -> bool {
+    pub(crate) fn was_spent(self, left: Budget) -> bool {
         !self.is_spent() && left.is_spent()
     }
 
     /// What is left of it without these.
     pub(crate) fn less(self, rows: usize, bytes: usize) -> Self {
-        Portion { rows: self.rows.saturating_sub(rows), bytes: self.bytes.saturating_sub(bytes) }
+        Budget { rows: self.rows.saturating_sub(rows), bytes: self.bytes.saturating_sub(bytes) }
     }
 }
 

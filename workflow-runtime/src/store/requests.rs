@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Execution, Expired, Fence, JournalRow, Letter, NewChunk, NewRun, Portion, RunKey, Status};
+use super::{Budget, Execution, Expired, Fence, JournalRow, Letter, NewChunk, NewRun, RunKey, Status};
 
 /// Puts a letter into a run's inbox, raises `inbox_seq` and pulls `wake_at` to 0, unless the run has none:
 /// [`Committed`](super::PostAnswer::Committed), or [`Unknown`](super::PostAnswer::Unknown) if there is no such run.
@@ -196,7 +196,7 @@ pub struct Replace {
     /// The run that goes.
     pub run: RunKey,
     /// How much of what it leaves is removed at the most.
-    pub most: Portion,
+    pub most: Budget,
     /// The run that comes, which does not [begin](super::First::Begin) one that is there.
     pub new: NewRun,
 }
@@ -210,9 +210,9 @@ pub struct Delete {
     /// The run.
     pub run: RunKey,
     /// How much is removed at the most.
-    pub most: Portion,
+    pub most: Budget,
     /// What those are told, as of the end of a run, that wait for one that was never due.
-    pub farewell: Letter,
+    pub deletion_message: Letter,
 }
 
 /// Removes a part of what nobody keeps: a [`CleanAnswer`](super::CleanAnswer). It is what deleted runs and [removed
@@ -231,7 +231,7 @@ pub struct Clean {
     /// How many runs at the most.
     pub runs: usize,
     /// How much of what they have left, and how many of other rows.
-    pub most: Portion,
+    pub most: Budget,
 }
 
 /// Removes the journals of a run's oldest generations: a [`RemoveGenerationsAnswer`](super::RemoveGenerationsAnswer). From then on
@@ -250,7 +250,7 @@ pub struct RemoveGenerations {
     /// How many of the removed generations have continued as new.
     pub continuations: u64,
     /// How much is removed at once.
-    pub most: Portion,
+    pub most: Budget,
 }
 
 /// Makes stuck runs due whose `stuck` text does not contain `build`. They become nobody's,

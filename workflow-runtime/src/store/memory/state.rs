@@ -301,7 +301,7 @@ impl State {
                 self.notices.remove(sequence);
                 Answer::Noticed
             }
-            Write::Delete(Delete { run, farewell, .. }) => self.delete(*run, farewell).into(),
+            Write::Delete(Delete { run, deletion_message, .. }) => self.delete(*run, deletion_message).into(),
             Write::Clean(Clean { expired, now, letters_before, runs, .. }) => {
                 self.clean(expired, *now, *letters_before, *runs).into()
             }

@@ -474,7 +474,9 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
             let writer = streams::Writer { run: *run, owner: *owner, execution };
             streams::append(work, &writer, into.as_deref(), chunk, *most).await?.into()
         }
-        Write::Delete(Delete { run, most, farewell }) => removal::delete(work, *run, *most, farewell).await?.into(),
+        Write::Delete(Delete { run, most, deletion_message }) => {
+            removal::delete(work, *run, *most, deletion_message).await?.into()
+        }
         Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
             removal::clean(work, expired, *now, *letters_before, *runs, *most).await?.into()
         }

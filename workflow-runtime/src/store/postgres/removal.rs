@@ -8,7 +8,7 @@ use super::{deliveries, notices, time, tokens};
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
-    About, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, Portion, RemoveGenerations, RemoveGenerationsAnswer,
+    About, Budget, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, RemoveGenerations, RemoveGenerationsAnswer,
     RunKey,
 };
 
@@ -117,8 +117,8 @@ const CLEAR_OLD: &str = remove!("@journal", "pg_column_size(body)", "run = $1 AN
 pub(super) async fn delete(
     work: &mut Work<'_, '_>,
     run: RunKey,
-    most: Portion,
-    farewell: &Letter,
+    most: Budget,
+    deletion_message: &Letter,
 ) -> Result<DeleteAnswer> {
     let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(DeleteAnswer::Unknown) };
     if !get::<bool>(&row, 0)? {
@@ -132,7 +132,7 @@ pub(super) async fn delete(
         .query("SELECT watcher, op FROM @watchers WHERE run = $1 ORDER BY watcher", args![INT8: run])
         .await?;
     for row in watchers {
-        work.receive(get(&row, 0)?, farewell, Some(&About::Ended(number(&row, 1)?))).await?;
+        work.receive(get(&row, 0)?, deletion_message, Some(&About::Ended(number(&row, 1)?))).await?;
     }
     remove(work.session, &[run]).await?;
     clear(work.session, &[run], most).await?;
@@ -146,7 +146,7 @@ pub(super) async fn remove(session: &Session<'_>, runs: &[RunKey]) -> Result<()>
 }
 
 /// Removes what runs have left that were removed: what is left of the portion, and nothing of it if that was not enough.
-pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Portion) -> Result<Portion> {
+pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Budget) -> Result<Budget> {
     let mut left = most;
     for sql in CLEAR {
         if left.is_spent() {
@@ -182,7 +182,7 @@ pub(super) async fn remove_generations(
 }
 
 /// Removes the journals of a run before a generation: what is left of the portion, and nothing of it if that was not enough.
-async fn clear_old(session: &Session<'_>, run: RunKey, before: i64, most: Portion) -> Result<Portion> {
+async fn clear_old(session: &Session<'_>, run: RunKey, before: i64, most: Budget) -> Result<Budget> {
     if most.is_spent() {
         return Ok(most);
     }
@@ -208,7 +208,7 @@ pub(super) async fn clean(
     now: u64,
     letters_before: u64,
     runs: usize,
-    most: Portion,
+    most: Budget,
 ) -> Result<CleanAnswer> {
     let session = work.session;
     let name = format!("workflow cleaning {}", session.db.options.schema);

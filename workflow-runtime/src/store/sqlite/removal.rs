@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row};
 use super::letters::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
-use crate::store::{About, Ended, Expired, Letter, NEVER, Portion, RemoveGenerations, RunKey};
+use crate::store::{About, Budget, Ended, Expired, Letter, NEVER, RemoveGenerations, RunKey};
 
 /// Those whose end is yet to be told stay.
 const EXPIRED: &str = "
@@ -84,14 +84,14 @@ pub(super) fn standing(connection: &Connection, run: RunKey) -> Result<Option<St
 }
 
 /// Tells those who wait for the end of a run that there will be none.
-pub(super) fn tell(connection: &Connection, run: RunKey, farewell: &Letter) -> Result<()> {
+pub(super) fn tell(connection: &Connection, run: RunKey, deletion_message: &Letter) -> Result<()> {
     let watchers: Vec<(RunKey, i64)> = connection
         .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
-    watchers
-        .into_iter()
-        .try_for_each(|(watcher, op)| receive(connection, watcher, farewell, Some(&About::Ended(op.cast_unsigned()))))
+    watchers.into_iter().try_for_each(|(watcher, op)| {
+        receive(connection, watcher, deletion_message, Some(&About::Ended(op.cast_unsigned())))
+    })
 }
 
 /// Removes a run that can be deleted, with all that is known of it by its id. What it leaves is to be [cleared](clear).
@@ -119,7 +119,7 @@ pub(super) fn remove_generations(connection: &Connection, remove: &RemoveGenerat
 
 /// Removes what a run has left that was removed, or its journals `before` a generation: what is left of the portion, and
 /// nothing of it if that was not enough.
-pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, most: Portion) -> Result<Portion> {
+pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, most: Budget) -> Result<Budget> {
     let mut left = most;
     let old_rows = [(OLD_ROWS, REMAINS[0].1)];
     for (rows, remove) in if before.is_some() { &old_rows[..] } else { &REMAINS[..] } {
@@ -149,7 +149,7 @@ pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, m
 }
 
 /// Removes what runs have left that were removed: whether that is all.
-pub(super) fn clear_all(connection: &Connection, most: Portion) -> Result<bool> {
+pub(super) fn clear_all(connection: &Connection, most: Budget) -> Result<bool> {
     let mut left = most;
     loop {
         let next: Option<(RunKey, Option<i64>)> = connection

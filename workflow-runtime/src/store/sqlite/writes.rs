@@ -9,8 +9,8 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
-    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Portion, Post, PostAnswer,
+    Answer, AppendChunk, Budget, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer,
+    Effects, Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer,
     Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange,
     RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
@@ -108,7 +108,7 @@ impl<'c> Group<'c> {
                 let writer = streams::Writer { run: *run, owner: *owner, execution };
                 streams::append(self.connection, &writer, into.as_deref(), chunk, *most)?.into()
             }
-            Write::Delete(Delete { run, most, farewell }) => self.delete(*run, *most, farewell)?.into(),
+            Write::Delete(Delete { run, most, deletion_message }) => self.delete(*run, *most, deletion_message)?.into(),
             Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
                 self.clean(expired, *now, *letters_before, *runs, *most)?.into()
             }
@@ -177,7 +177,7 @@ impl<'c> Group<'c> {
         Ok(CreateAnswer::Created(key))
     }
 
-    fn replace(&mut self, run: RunKey, most: Portion, new: &NewRun) -> Result<CreateAnswer> {
+    fn replace(&mut self, run: RunKey, most: Budget, new: &NewRun) -> Result<CreateAnswer> {
         let owner = match &new.first {
             First::Turn { owner, row, .. } if row.index == 0 => Some(owner.cast_signed()),
             First::Turn { .. } | First::Begin(_) => return self.create(new),
@@ -344,19 +344,19 @@ impl<'c> Group<'c> {
         Ok(PostAnswer::Committed)
     }
 
-    fn delete(&mut self, run: RunKey, most: Portion, farewell: &Letter) -> Result<DeleteAnswer> {
+    fn delete(&mut self, run: RunKey, most: Budget, deletion_message: &Letter) -> Result<DeleteAnswer> {
         match removal::standing(self.connection, run)? {
             None => Ok(DeleteAnswer::Unknown),
             Some(removal::Standing::Unended) => Ok(DeleteAnswer::Unended),
             Some(removal::Standing::Ended) => {
-                removal::tell(self.connection, run, farewell)?;
+                removal::tell(self.connection, run, deletion_message)?;
                 self.remove(run, most)?;
                 Ok(DeleteAnswer::Committed)
             }
         }
     }
 
-    fn remove(&mut self, run: RunKey, most: Portion) -> Result<()> {
+    fn remove(&mut self, run: RunKey, most: Budget) -> Result<()> {
         self.heads.forget(run);
         removal::remove(self.connection, run)?;
         removal::clear(self.connection, run, None, most).map(drop)
@@ -376,7 +376,7 @@ impl<'c> Group<'c> {
         now: u64,
         letters_before: u64,
         runs: usize,
-        most: Portion,
+        most: Budget,
     ) -> Result<CleanAnswer> {
         let dropped = notices::drop_old(self.connection, now, most.rows)?;
         let expired = removal::expired(self.connection, expired, runs)?;

@@ -7,14 +7,14 @@ use crate::store::{
 };
 
 impl State {
-    pub(super) fn delete(&mut self, key: RunKey, farewell: &Letter) -> DeleteAnswer {
+    pub(super) fn delete(&mut self, key: RunKey, deletion_message: &Letter) -> DeleteAnswer {
         let Some(run) = self.runs.get(&key) else { return DeleteAnswer::Unknown };
         let never_due = run.row.status == Status::Pending && run.row.wake_at.is_none();
         if !run.row.status.is_terminal() && !never_due {
             return DeleteAnswer::Unended;
         }
         for watcher in run.watchers.clone() {
-            self.tell_end(watcher, farewell);
+            self.tell_end(watcher, deletion_message);
         }
         self.remove(key);
         DeleteAnswer::Committed

@@ -17,16 +17,16 @@ enum Waits {
 }
 
 /// Tells journals, generation by generation.
-pub(crate) struct Teller {
+pub(crate) struct HistoryReader {
     next: u64,
     generation: u64,
     operations: HashMap<u64, Waits>,
 }
 
-impl Teller {
+impl HistoryReader {
     /// From the beginning of what is kept of a run.
     pub fn new(run: &RunRow) -> Self {
-        Teller { next: run.first_event, generation: run.first_generation, operations: HashMap::new() }
+        HistoryReader { next: run.first_event, generation: run.first_generation, operations: HashMap::new() }
     }
 
     pub fn begin_generation(&mut self, generation: u64) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// See the module.
 #[derive(Clone, Default)]
-pub(super) struct Taking(Arc<Inner>);
+pub(super) struct Activations(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -30,9 +30,9 @@ struct Taken {
     turned_away: bool,
 }
 
-/// One taking, until it is dropped, which is after the run is in memory.
+/// One activation, until it is dropped, which is after the run is in memory.
 pub(super) struct Guard {
-    taking: Taking,
+    activations: Activations,
     run: Arc<str>,
     /// Whether it is known what became of the run.
     settled: bool,
@@ -46,14 +46,14 @@ impl Guard {
     }
 }
 
-impl Taking {
+impl Activations {
     fn runs(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Taken>> {
         self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn begin(&self, run: &Arc<str>) -> Guard {
         self.runs().entry(run.clone()).or_default().by += 1;
-        Guard { taking: self.clone(), run: run.clone(), settled: false }
+        Guard { activations: self.clone(), run: run.clone(), settled: false }
     }
 
     /// Nothing if somebody is at it; what the store holds is then asked for again once that is over.
@@ -64,7 +64,7 @@ impl Taking {
             return None;
         }
         runs.insert(run.clone(), Taken { by: 1, turned_away: false });
-        Some(Guard { taking: self.clone(), run: run.clone(), settled: false })
+        Some(Guard { activations: self.clone(), run: run.clone(), settled: false })
     }
 
     /// Whether no run is on its way into memory.
@@ -78,7 +78,7 @@ impl Taking {
         self.0.missed_now.notify_one();
     }
 
-    /// As [`miss`](Taking::miss), but without asking the claims to hurry.
+    /// As [`miss`](Activations::miss), but without asking the claims to hurry.
     pub fn miss_until_next_claim(&self) {
         self.0.missed.store(true, Ordering::Release);
     }
@@ -96,13 +96,13 @@ impl Taking {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut runs = self.taking.runs();
+        let mut runs = self.activations.runs();
         let Some(taken) = runs.get_mut(&self.run) else { return };
         taken.by -= 1;
         taken.turned_away |= !self.settled;
         if taken.by == 0 && runs.remove(&self.run).is_some_and(|taken| taken.turned_away) {
             drop(runs);
-            self.taking.miss();
+            self.activations.miss();
         }
     }
 }

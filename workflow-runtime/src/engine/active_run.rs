@@ -9,7 +9,7 @@ use super::queues::Slot;
 use super::scope::Life;
 use super::telemetry::Spans;
 use super::timers::Deadline;
-use super::{Inner, taking, turn};
+use super::{Inner, activations, turn};
 use crate::codec::Payload;
 use crate::definition::{AttemptResult, WorkflowDefinition};
 use crate::error::Error;
@@ -68,7 +68,7 @@ impl Arrival {
 pub(super) const IDLE: u64 = u64::MAX;
 
 /// What a driver works on; nobody else touches it.
-pub(super) struct Seat {
+pub(super) struct DriverState {
     pub core: Core,
     pub next_index: u64,
     /// The run's row as it is stored.
@@ -88,9 +88,9 @@ pub(super) struct Seat {
     pub spans: Spans,
 }
 
-impl Seat {
+impl DriverState {
     pub fn new(core: Core, next_index: u64, status: Status, wake_at: Option<u64>, spans: Spans) -> Self {
-        Seat {
+        DriverState {
             core,
             next_index,
             status,
@@ -109,7 +109,7 @@ struct Mailbox {
     arrivals: Vec<Arrival>,
     /// Whether a driver is at work, or about to be.
     driven: bool,
-    seat: Option<Box<Seat>>,
+    driver: Option<Box<DriverState>>,
     closed: bool,
     inbox: InboxRead,
 }
@@ -144,7 +144,7 @@ pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Sp
 }
 
 /// See the module.
-pub(crate) struct Live {
+pub(crate) struct ActiveRun {
     pub(super) key: RunKey,
     pub(super) id: Arc<str>,
     pub(super) definition: &'static WorkflowDefinition,
@@ -157,11 +157,11 @@ pub(crate) struct Live {
     /// Which attempts of which operations have written to streams and are not settled.
     writers: Mutex<BTreeMap<u64, u32>>,
     /// Held from the moment at which the run was given back, while it leaves memory.
-    leaving: Mutex<Option<taking::Guard>>,
+    leaving: Mutex<Option<activations::Guard>>,
 }
 
-impl Live {
-    /// A run that is in memory from now on. It takes arrivals at once and delivers them from its [`start`](Live::start).
+impl ActiveRun {
+    /// A run that is in memory from now on. It takes arrivals at once and delivers them from its [`start`](ActiveRun::start).
     pub fn new(
         key: RunKey,
         id: Arc<str>,
@@ -171,8 +171,8 @@ impl Live {
         span: tracing::Span,
         inbox: InboxRead,
     ) -> Arc<Self> {
-        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, seat: None, closed: false, inbox };
-        Arc::new(Live {
+        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, driver: None, closed: false, inbox };
+        Arc::new(ActiveRun {
             key,
             id,
             definition,
@@ -186,11 +186,11 @@ impl Live {
         })
     }
 
-    /// Gives the run its seat and begins to deliver.
-    pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, seat: Box<Seat>, arrivals: Vec<Arrival>) {
+    /// Gives the run the state of its driver, and begins to deliver.
+    pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, driver: Box<DriverState>, arrivals: Vec<Arrival>) {
         {
             let mut mailbox = self.mailbox();
-            mailbox.seat = Some(seat);
+            mailbox.driver = Some(driver);
             mailbox.driven = false;
         }
         self.post(engine, arrivals);
@@ -243,8 +243,8 @@ impl Live {
         self.post(engine, []);
     }
 
-    /// What has arrived, with the seat to deliver it to. Nothing ends the driver; the next arrival starts another.
-    pub fn take(&self, most: usize) -> Option<(Box<Seat>, Vec<Arrival>)> {
+    /// What has arrived, with the state to deliver it to. Nothing ends the driver; the next arrival starts another.
+    pub fn take(&self, most: usize) -> Option<(Box<DriverState>, Vec<Arrival>)> {
         let mut mailbox = self.mailbox();
         if mailbox.closed || mailbox.arrivals.is_empty() {
             mailbox.driven = false;
@@ -253,14 +253,14 @@ impl Live {
         mailbox.arrivals.sort_by_key(Arrival::order);
         let rest = if mailbox.arrivals.len() > most { mailbox.arrivals.split_off(most) } else { Vec::new() };
         let arrivals = std::mem::replace(&mut mailbox.arrivals, rest);
-        Some((mailbox.seat.take()?, arrivals))
+        Some((mailbox.driver.take()?, arrivals))
     }
 
-    /// Gives the seat back after a turn.
-    pub fn put(&self, seat: Box<Seat>) {
+    /// Gives the state back after a turn.
+    pub fn put(&self, driver: Box<DriverState>) {
         let mut mailbox = self.mailbox();
         if !mailbox.closed {
-            mailbox.seat = Some(seat);
+            mailbox.driver = Some(driver);
         }
     }
 
@@ -271,15 +271,15 @@ impl Live {
     }
 
     /// The run was given back and is about to leave memory.
-    pub fn evicted(&self, taking: taking::Guard) {
-        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(taking);
+    pub fn evicted(&self, activation: activations::Guard) {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(activation);
     }
 
     /// The run is forgotten.
     pub fn let_go(&self) {
         let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(taking) = leaving {
-            taking.settle();
+        if let Some(activation) = leaving {
+            activation.settle();
         }
     }
 
@@ -295,15 +295,15 @@ impl Live {
         std::mem::take(&mut mailbox.arrivals)
     }
 
-    /// Takes nothing any more. The `inbox_seq` last seen, unless a driver has the seat.
+    /// Takes nothing any more. The `inbox_seq` last seen, unless a driver has the state.
     pub fn close(&self) -> Option<u64> {
-        let (seat, inbox_seq) = {
+        let (driver, inbox_seq) = {
             let mut mailbox = self.mailbox();
             mailbox.closed = true;
             mailbox.arrivals.clear();
-            (mailbox.seat.take(), mailbox.inbox.inbox_seq)
+            (mailbox.driver.take(), mailbox.inbox.inbox_seq)
         };
-        seat.map(|_| inbox_seq)
+        driver.map(|_| inbox_seq)
     }
 
     /// An attempt writes to a stream.
