@@ -140,8 +140,8 @@ impl<W: Workflow> Invocation<W> {
     /// [`continue_as_new`](Invocation::continue_as_new). Two calls of one run with the same id wait for one child, which is
     /// cancelled with the first of them.
     ///
-    /// A [retry](Run::retry) of this run takes up the child that it has started before, as it is: one that has failed or was
-    /// cancelled has to be retried first.
+    /// A [retry](Run::retry) of this run reopens the child that it has started before, if that has failed or was cancelled, as it
+    /// does other children. A run that this one has not started stays as it is.
     ///
     /// Which run it is is recorded with the call. A replay that gives another id does something else than the journal records.
     ///
