@@ -1,1 +1,69 @@
-//! To be written.
+//! What a run may have at the same time.
+
+use std::task::Poll;
+
+use futures_util::future::join_all;
+
+use super::support::*;
+use crate::error::Code;
+use crate::limits::{BRANCHES_MAX, OUTSTANDING_MAX};
+
+#[test]
+fn a_run_has_only_so_many_operations_outstanding() {
+    let of = |body: Body| Driven::try_start(body, Setting::default());
+    let error = of(|_| {
+        run(async {
+            join_all((0..=OUTSTANDING_MAX as u64).map(sleep_until)).await;
+            Ok(json(1))
+        })
+    });
+    let error = error.map(drop).unwrap_err();
+    assert_eq!(error.code(), Code::Limit);
+    assert!(format!("{error:?}").contains(&format!("at most {OUTSTANDING_MAX}")), "{error:?}");
+}
+
+#[test]
+fn a_run_has_only_so_many_branches() {
+    let error = Driven::try_start(
+        |_| {
+            run(async {
+                for _ in 0..=BRANCHES_MAX {
+                    drop(spawn(std::future::pending::<()>()));
+                }
+                step("work", 1).await
+            })
+        },
+        Setting::default(),
+    );
+    let error = error.map(drop).unwrap_err();
+    assert_eq!(error.code(), Code::Limit);
+    assert!(format!("{error:?}").contains(&format!("at most {BRANCHES_MAX}")), "{error:?}");
+}
+
+#[test]
+fn branches_that_have_ended_do_not_count() {
+    let driven = Driven::start(|_| {
+        run(async {
+            for _ in 0..3 {
+                let branches: Vec<_> = (0..BRANCHES_MAX / 2).map(|_| spawn(async {})).collect();
+                join_all(branches).await;
+            }
+            Ok(json("over"))
+        })
+    });
+    assert_eq!(driven.end(), r#"Completed("over")"#);
+}
+
+#[test]
+fn a_workflow_does_not_wake_itself_for_ever() {
+    let error = Driven::try_start(
+        |_| {
+            run(std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }))
+        },
+        Setting::default(),
+    );
+    assert_eq!(error.map(drop).unwrap_err().code(), Code::Limit);
+}
