@@ -198,8 +198,7 @@ fn replayed_token(kind: &crate::replay::Kind) -> Option<u128> {
 
 #[test]
 fn a_detached_child_with_an_id_is_awaited_until_it_is_started() {
-    let body: Body =
-        |_| run(async { Ok(json(child(ChildRequest { detached: true, ..with_id() }).await)) });
+    let body: Body = |_| run(async { Ok(json(child(ChildRequest { detached: true, ..with_id() }).await)) });
     let mut driven = Driven::start(body);
     driven.deliver(completed(0, ()));
     assert_eq!(driven.end(), r#"Completed("Completed(null)")"#);

@@ -15,7 +15,8 @@ use crate::replay::{Carried, Chunk, Command, End, Event, Operation};
 
 /// Goes on as a run of a workflow; the code of the error, if that is refused.
 fn continue_as(id: &'static str, args: u32) -> impl Future<Output = Encoded> + Send + Unpin {
-    let definition: &'static WorkflowDefinition = Box::leak(Box::new(workflow(id, |_| unreachable!("the core begins no generation"))));
+    let definition: &'static WorkflowDefinition =
+        Box::leak(Box::new(workflow(id, |_| unreachable!("the core begins no generation"))));
     let mut operation = Operation::new(Location::caller()).expect("a run is polled");
     let mut args = Some(json(args));
     poll_fn(move |_| match operation.continue_as_new(definition, &mut args) {
@@ -166,10 +167,7 @@ fn a_step_may_end_the_run() {
 
 #[test]
 fn a_run_does_not_end_with_what_is_no_result_of_its_workflow() {
-    let definition = |body| WorkflowDefinition {
-        recode_output: codec::recode::<u32>,
-        ..workflow(WORKFLOW, body)
-    };
+    let definition = |body| WorkflowDefinition { recode_output: codec::recode::<u32>, ..workflow(WORKFLOW, body) };
     let mut driven = Driven::start_of(definition(|_| run(step("work", 1))), Setting::default()).unwrap();
     let error = driven.refuse(Event::Finished { op: 0, value: json("text") });
     assert_eq!(error.code(), Code::Payload);

@@ -98,8 +98,11 @@ fn attributes_are_set_and_taken_away() {
             step("work", 1).await
         })
     });
-    let attributes =
-        [attribute_command("colour", Some("red")), attribute_command("size", Some("xl")), attribute_command("colour", None)];
+    let attributes = [
+        attribute_command("colour", Some("red")),
+        attribute_command("size", Some("xl")),
+        attribute_command("colour", None),
+    ];
     assert_eq!(driven.commands()[..3], attributes);
     let shown = driven.effects().attributes;
     assert_eq!(shown, BTreeMap::from([("colour".into(), None), ("size".into(), Some("xl".into()))]));

@@ -22,8 +22,8 @@ use crate::definition::{
 use crate::error::Error;
 use crate::replay::{
     Action, Carried, ChildRequest, Command, Completion, Core, Delivery, Effects, End, Event, HookRequest, Host,
-    Identity, Kind, Operation, Outstanding, Place, Received, Rollback, Shared, StepRequest, Target, TurnRecord, current,
-    outstanding,
+    Identity, Kind, Operation, Outstanding, Place, Received, Rollback, Shared, StepRequest, Target, TurnRecord,
+    current, outstanding,
 };
 
 pub(super) const RUN: &str = "run-1";
@@ -56,11 +56,14 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
         accept: |_, args| Ok(json(args)),
         described: Described::NOTHING,
         recode_output: codec::recode::<Value>,
-        rollback_failed: |error, failure| Some(json(format!("{}, and {failure}", error.as_str().trim_matches('"')))),
+        rollback_failed: |error, failure| {
+            let error: String = codec::decode("the error", error).expect("it is a text");
+            Some(json(format!("{error}, and {failure}")))
+        },
     }
 }
 
-struct AnyStep;
+pub(super) struct AnyStep;
 
 impl Step for AnyStep {
     type Args = Value;
@@ -251,10 +254,6 @@ pub(super) fn spawn<T: Send + 'static>(
 }
 
 // Events.
-
-pub(super) fn started(args: impl Serialize, carried: Carried) -> Event {
-    Event::Started { seed: SEED.into(), args: json(args), carried: carried.some().map(Box::new) }
-}
 
 pub(super) fn completed(op: u64, value: impl Serialize) -> Event {
     Event::Completed { op, value: json(value) }
@@ -474,7 +473,16 @@ impl Driven {
 
     /// Turns that are repeated by some code, as they are stored.
     pub fn replayed_as(&self, body: Body, setting: Setting, turns: Vec<Delivery>) -> Result<Driven, Error> {
-        let mut driven = Self::before_start(Box::leak(Box::new(workflow(WORKFLOW, body))), setting);
+        self.replayed_of(workflow(WORKFLOW, body), setting, turns)
+    }
+
+    pub fn replayed_of(
+        &self,
+        definition: WorkflowDefinition,
+        setting: Setting,
+        turns: Vec<Delivery>,
+    ) -> Result<Driven, Error> {
+        let mut driven = Self::before_start(Box::leak(Box::new(definition)), setting);
         for delivery in stored(turns.clone()) {
             driven.core.replay(delivery)?;
             driven.told.push(told(&driven.core));

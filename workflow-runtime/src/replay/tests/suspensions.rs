@@ -28,7 +28,8 @@ fn a_suspended_step_waits_for_a_payload_and_is_attempted_again() {
     let resumed = driven.shared().with_open(0, |kind| match kind {
         Kind::Step(step) => {
             let suspensions = step.suspensions.as_ref().expect("it was suspended");
-            let resumed: Vec<_> = suspensions.resumed.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
+            let resumed: Vec<_> =
+                suspensions.resumed.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
             (step.attempt, step.counted(), resumed, suspensions.last_payload.clone())
         }
         _ => unreachable!("it is a step"),
