@@ -5,6 +5,7 @@ mod branches;
 mod cancel;
 mod children;
 mod continuation;
+mod effects;
 mod hooks;
 mod limits;
 mod nondeterminism;

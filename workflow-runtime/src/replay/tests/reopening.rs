@@ -1,10 +1,11 @@
 //! Runs that go on with a journal that was an earlier generation's or another run's.
 
+use futures_util::future::select;
 use rand::Rng;
 
 use super::support::*;
 use crate::keys::KeyBase;
-use crate::replay::{Command, Delivery, Event, HookRequest, Kind, Reopening};
+use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening};
 
 /// The turns, and behind them the event with which they are taken up.
 fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
@@ -114,6 +115,41 @@ fn random_numbers_are_others_from_then_on() {
     let (before, after) = (numbers(&driven), numbers(&run));
     assert_eq!(before[0], after[0], "it was drawn before");
     assert_ne!(before[1], after[1]);
+}
+
+#[test]
+fn a_child_keeps_the_id_that_an_earlier_generation_has_given_it() {
+    let body: Body = |_| {
+        run(async {
+            let first = child(child_request("tests::child", 7)).await;
+            Ok(json([first, child(child_request("tests::child", 8)).await]))
+        })
+    };
+    let driven = Driven::start(body);
+    let id = driven.shared().child_id(0);
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, retry())).unwrap();
+    assert_eq!(run.shared().child_id(0), id);
+    let other = run.shared().child_id(1);
+    run.deliver(ended(0, End::Completed(json(1))));
+    assert_ne!(other, driven.shared().child_id(1), "the next one is this generation's");
+    assert_eq!(run.commands()[0].child(), Some(&*other));
+}
+
+#[test]
+fn a_fork_does_not_wait_for_children_that_its_source_has_dropped() {
+    let body: Body = |_| {
+        run(async {
+            drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
+            step("tell", 3).await
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(due(1));
+    let after = |reopening| {
+        let mut run = driven.replayed_as(body, next(), reopened(&driven, reopening)).unwrap();
+        run.deliver(failed(2, "no")).len()
+    };
+    assert_eq!((after(retry()), after(fork())), (1, 0));
 }
 
 /// The event as the engine delivers it: for the first time.
