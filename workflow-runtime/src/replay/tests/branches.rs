@@ -171,3 +171,66 @@ fn a_panic_of_a_branch_is_an_error_of_the_run() {
     );
     assert_eq!(error.map(drop).unwrap_err().code(), Code::Panic);
 }
+
+#[test]
+fn a_branch_that_is_woken_twice_is_polled_once() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let log = Log::default();
+            let (send_a, receive_a) = tokio::sync::oneshot::channel::<()>();
+            let (send_b, receive_b) = tokio::sync::oneshot::channel::<()>();
+            let branch = spawn({
+                let log = log.clone();
+                let mut both = Box::pin(async { join(receive_a, receive_b).await });
+                std::future::poll_fn(move |context| {
+                    log.add("polled");
+                    both.as_mut().poll(context)
+                })
+            });
+            step("go", 1).await?;
+            send_a.send(()).expect("somebody waits");
+            send_b.send(()).expect("somebody waits");
+            let (a, b) = branch.await;
+            assert!(a.is_ok() && b.is_ok());
+            Ok(json(log.all()))
+        })
+    });
+    driven.deliver(completed(0, 1));
+    assert_eq!(driven.end(), r#"Completed(["polled","polled"])"#);
+}
+
+#[test]
+fn an_operation_wakes_the_branch_that_has_polled_it_last() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let mut work = step("work", 1);
+            assert!(futures_util::poll!(&mut work).is_pending());
+            spawn(work).await
+        })
+    });
+    driven.deliver(completed(0, "over"));
+    assert_eq!(driven.end(), r#"Completed("over")"#);
+}
+
+thread_local! {
+    static POLLED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[test]
+fn no_branch_is_polled_any_more_after_the_run_has_diverged() {
+    let driven = Driven::start(|_| {
+        run(async {
+            let branch = spawn(step("branch", 1));
+            step("root", 2).await?;
+            branch.await
+        })
+    });
+    let replayed = driven.replayed_by(|_| {
+        run(async {
+            drop(spawn(async { POLLED.set(true) }));
+            step("other", 2).await
+        })
+    });
+    assert_eq!(replayed.map(drop).unwrap_err().code(), Code::Nondeterminism);
+    assert!(!POLLED.get());
+}

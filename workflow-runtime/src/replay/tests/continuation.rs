@@ -204,3 +204,18 @@ fn the_end_of_a_generation_is_compared_on_a_replay() {
     }
     assert!(matches!(driven.last().end, Some(End::Continued(_))));
 }
+
+#[test]
+fn a_conflict_is_not_handed_on() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let _hook = open("a");
+            step("work", 1).await?;
+            continue_as(WORKFLOW, 2).await
+        })
+    });
+    driven.deliver(payload(0, "first"));
+    driven.deliver(conflict(0, "run-2"));
+    driven.deliver(completed(1, 1));
+    assert_eq!(driven.effects().continued.expect("it goes on").payloads, [("a".into(), json("first"))]);
+}

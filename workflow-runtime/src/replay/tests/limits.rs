@@ -10,32 +10,32 @@ use crate::limits::{BRANCHES_MAX, OUTSTANDING_MAX};
 
 #[test]
 fn a_run_has_only_so_many_operations_outstanding() {
-    let of = |body: Body| Driven::try_start(body, Setting::default());
-    let error = of(|_| {
+    let mut driven = Driven::start(|_| {
         run(async {
+            step("work", 1).await?;
             join_all((0..=OUTSTANDING_MAX as u64).map(sleep_until)).await;
             Ok(json(1))
         })
     });
-    let error = error.map(drop).unwrap_err();
+    let error = driven.refuse(completed(0, 1));
+    assert!(driven.shared().is_over_limit());
     assert_eq!(error.code(), Code::Limit);
     assert!(format!("{error:?}").contains(&format!("at most {OUTSTANDING_MAX}")), "{error:?}");
 }
 
 #[test]
 fn a_run_has_only_so_many_branches() {
-    let error = Driven::try_start(
-        |_| {
-            run(async {
-                for _ in 0..=BRANCHES_MAX {
-                    drop(spawn(std::future::pending::<()>()));
-                }
-                step("work", 1).await
-            })
-        },
-        Setting::default(),
-    );
-    let error = error.map(drop).unwrap_err();
+    let mut driven = Driven::start(|_| {
+        run(async {
+            step("work", 1).await?;
+            for _ in 0..=BRANCHES_MAX {
+                drop(spawn(std::future::pending::<()>()));
+            }
+            step("work", 2).await
+        })
+    });
+    let error = driven.refuse(completed(0, 1));
+    assert!(driven.shared().is_over_limit());
     assert_eq!(error.code(), Code::Limit);
     assert!(format!("{error:?}").contains(&format!("at most {BRANCHES_MAX}")), "{error:?}");
 }

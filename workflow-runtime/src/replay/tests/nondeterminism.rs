@@ -9,7 +9,7 @@ use super::support::*;
 use crate::codec;
 use crate::definition::{StepDefinition, WorkflowDefinition};
 use crate::error::Code;
-use crate::replay::{Chunk, HookRequest, StepRequest};
+use crate::replay::{ChildRequest, Chunk, HookRequest, Named, StepRequest};
 
 /// What is recorded: of each kind of operation one, and a second turn.
 const RECORDED: Body = |_| {
@@ -256,6 +256,23 @@ fn another_token_another_child_another_run() {
     diverges(&Driven::start(one), other, "a child run of workflow `tests::one`", "workflow `tests::other`");
     let input: Body = |_| run(async { Ok(json(child(child_request("tests::one", 2)).await)) });
     diverges(&Driven::start(one), input, "with 1", "with 2");
+    let named: Body = |_| {
+        run(async {
+            let named = Some(Named { id: "child-1".into(), token: 0 });
+            Ok(json(child(ChildRequest { named, ..child_request("tests::one", 1) }).await))
+        })
+    };
+    let named_otherwise: Body = |_| {
+        run(async {
+            let named = Some(Named { id: "child-2".into(), token: 0 });
+            Ok(json(child(ChildRequest { named, ..child_request("tests::one", 1) }).await))
+        })
+    };
+    diverges(&Driven::start(named), named_otherwise, "with the id `child-1`", "with the id `child-2`");
+    diverges(&Driven::start(named), one, "with the id `child-1`", "a child run of workflow `tests::one` with 1");
+    let abandoned: Body =
+        |_| run(async { Ok(json(child(ChildRequest { abandoned: true, ..child_request("tests::one", 1) }).await)) });
+    diverges(&Driven::start(one), abandoned, "a child run of workflow", "a child run of workflow");
     let run_2: Body = |_| run(async { Ok(json(watch("run-2").await)) });
     let run_3: Body = |_| run(async { Ok(json(watch("run-3").await)) });
     diverges(&Driven::start(run_2), run_3, "waiting for run `run-2`", "waiting for run `run-3`");

@@ -1,11 +1,11 @@
 //! Runs that go on with a journal that was an earlier generation's or another run's.
 
-use futures_util::future::select;
+use futures_util::future::{join, select};
 use rand::Rng;
 
 use super::support::*;
 use crate::keys::KeyBase;
-use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening};
+use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
 
 /// The turns, and behind them the event with which they are taken up.
 fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
@@ -192,4 +192,25 @@ fn a_suspension_that_has_its_payload_is_not_opened_again() {
     let reopening = fork();
     run.deliver(Event::Reopened { seed: "another seed".to_owned(), reopening });
     assert!(run.effects().opened.is_empty());
+}
+
+#[test]
+fn a_step_of_a_queue_and_a_suspended_step_are_asked_for_again() {
+    let body: Body = |_| {
+        run(async {
+            let queued = call(StepRequest { place: queue(), ..step_request("queued", 7) });
+            let (queued, approved) = join(queued, step("approve", 8)).await;
+            Ok(json([queued?, approved?]))
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(suspended(1, "boss", "please"));
+    let before = driven.effects();
+    let mut run = driven.replayed_by(body).unwrap();
+    run.deliver(Event::Reopened { seed: "another seed".to_owned(), reopening: fork() });
+    let after = run.effects();
+    assert_eq!(format!("{:?}", after.opened), format!("{:?}", before.opened));
+    assert_eq!((after.opened.len(), after.children.len()), (1, 1));
+    assert_eq!(after.children[0].run, before.children[0].run);
+    assert_eq!(after.children[0].request.input, before.children[0].request.input);
 }

@@ -8,7 +8,8 @@ use futures_util::future::{join, pending, select};
 use super::support::*;
 use crate::error::{Code, Error};
 use crate::replay::{
-    Action, ChildRequest, Command, End, Event, Named, Origin, Rollback, StepRequest, TurnRecord, owes_rollback,
+    Action, ChildRequest, Command, Delivery, End, Event, Named, Origin, Reopening, Rollback, StepRequest, TurnRecord,
+    owes_rollback,
 };
 
 const TWO: Body = |_| {
@@ -126,7 +127,66 @@ fn what_the_last_event_has_asked_for_was_not_begun() {
     });
     driven.actions();
     assert_eq!(driven.deliver(completed(0, 1)), [undoable_command(1, "charge", 1), dropped(1)]);
+    assert_eq!(driven.actions(), [Action::Dispatch(1), Action::Abort(1)]);
     assert_eq!(driven.end(), r#"Failed("no")"#);
+}
+
+#[test]
+fn what_the_last_event_has_asked_for_is_not_waited_for() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            undoable("first", 1, "undo first").await?;
+            // It is still there when the workflow has returned.
+            let charge = Box::leak(Box::new(undoable("charge", 2, "refund")));
+            assert!(futures_util::poll!(charge).is_pending());
+            Err(json("no"))
+        })
+    });
+    driven.actions();
+    let commands = driven.deliver(completed(0, "first"));
+    assert_eq!(commands, [undoable_command(1, "charge", 2), step_command(2, "undo first", "first")]);
+    assert_eq!(driven.actions(), [Action::Abort(1), Action::Dispatch(2)]);
+    driven.deliver(completed(2, ()));
+    assert_eq!(driven.end(), r#"Failed("no")"#);
+}
+
+#[test]
+fn a_run_that_succeeds_does_not_wait_for_children_that_it_has_dropped() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
+            drop(select(undoable("charge", 1, "refund"), sleep_until(3_000)).await);
+            Ok(json("over"))
+        })
+    });
+    driven.deliver(due(1));
+    assert_eq!(driven.deliver(due(3)), [dropped(2)]);
+    assert_eq!(driven.deliver(completed(2, "receipt")), [step_command(4, "refund", "receipt")]);
+    driven.deliver(completed(4, ()));
+    assert_eq!(driven.end(), r#"Completed("over")"#);
+}
+
+#[test]
+fn what_destructors_ask_for_when_a_run_begins_to_be_undone_is_nothing() {
+    struct Asks;
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            shared().continue_as_new(json("again"));
+            shared().finish_with(json("early"));
+        }
+    }
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let _asks = Asks;
+            undoable("charge", 1, "refund").await?;
+            step("tell", 3).await
+        })
+    });
+    driven.deliver(completed(0, "receipt"));
+    assert_eq!(driven.deliver(cancel("it is late")), [step_command(2, "refund", "receipt")]);
+    assert_eq!(driven.end(), "");
+    driven.deliver(completed(2, ()));
+    assert_eq!(driven.end(), r#"Cancelled("it is late")"#);
 }
 
 #[test]
@@ -435,6 +495,20 @@ fn the_journal_alone_tells_what_is_to_be_undone() {
     assert_eq!(owes(&driven, &mut owed), [(0, true), (2, false)].into());
     driven.deliver(cancel("it is late"));
     assert_eq!((owes(&driven, &mut owed), &driven.last().undoes[..]), ([(0, true), (2, false)].into(), &[0][..]));
+
+    let reopened = |reopening: Reopening| {
+        let mut owed = owed.clone();
+        let event = Event::Reopened { seed: SEED.to_owned(), reopening };
+        let delivery =
+            Delivery { event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), ..driven.last().clone() };
+        owes_rollback(&mut owed, &TurnRecord { deliveries: vec![delivery] });
+        owed
+    };
+    let fork = || Reopening { source: Some("run-0".to_owned()), ..Reopening::default() };
+    assert_eq!(reopened(Reopening::default()), [(0, true), (2, false)].into());
+    assert_eq!(reopened(fork()), [(2, false)].into(), "what was done is the source's to undo");
+    assert_eq!(reopened(Reopening { again: Some(2), ..fork() }), BTreeMap::new());
+    assert_eq!(reopened(Reopening { undo_inherited: true, ..fork() }), [(0, true), (2, false)].into());
 }
 
 #[test]

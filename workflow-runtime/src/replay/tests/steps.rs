@@ -326,3 +326,17 @@ fn an_operation_cannot_be_polled_outside_its_run() {
     assert_eq!(error.code(), Code::OutsideRun);
     assert!(Operation::new(Location::caller()).is_none(), "no run is polled");
 }
+
+#[test]
+fn the_end_of_the_run_gives_up_its_steps_of_queues() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            drop(spawn(call(StepRequest { place: queue(), ..step_request("queued", 7) })));
+            step("end", 1).await
+        })
+    });
+    driven.effects();
+    assert_eq!(driven.deliver(completed(0, "over")), []);
+    assert_eq!(driven.effects().given_up, [(1, driven.shared().child_id(1).into())]);
+    assert_eq!(driven.end(), r#"Completed("over")"#);
+}

@@ -218,3 +218,42 @@ fn a_generation_after_the_next_gets_what_that_has_not_taken() {
     let continued = driven.effects().continued.expect("it goes on");
     assert_eq!(continued.carried.surplus, BTreeMap::from([("a".into(), vec![json(2)])]));
 }
+
+#[test]
+fn a_hook_whose_token_is_anothers_takes_nothing_over() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let mut first = open("a");
+            let one = first.next().await;
+            drop(first);
+            let mut second = open("a");
+            step("work", 1).await?;
+            let two = second.next().await;
+            drop(second);
+            let mut third = open("a");
+            Ok(json([one, two, third.next().await]))
+        })
+    });
+    driven.deliver(payload(0, 1));
+    driven.deliver(conflict(1, "run-2"));
+    assert!(matches!(driven.shared().heir(0), Some(Heir::Next)));
+    driven.deliver(payload(0, 2));
+    driven.deliver(completed(2, 1));
+    assert_eq!(driven.end(), r#"Completed(["1","conflict with run-2","2"])"#);
+}
+
+#[test]
+fn nothing_is_left_to_hooks_of_a_run_that_is_being_undone() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            let mut first = open("a");
+            first.next().await;
+            drop(first);
+            undoable("charge", 1, "refund").await
+        })
+    });
+    driven.deliver(payload(0, 1));
+    assert!(matches!(driven.shared().heir(0), Some(Heir::Next)));
+    driven.deliver(cancel("it is late"));
+    assert!(driven.shared().heir(0).is_none());
+}
