@@ -179,23 +179,28 @@ fn a_branch_that_is_woken_twice_is_polled_once() {
             let log = Log::default();
             let (send_a, receive_a) = tokio::sync::oneshot::channel::<()>();
             let (send_b, receive_b) = tokio::sync::oneshot::channel::<()>();
+            let (send_c, receive_c) = tokio::sync::oneshot::channel::<()>();
             let branch = spawn({
                 let log = log.clone();
-                let mut both = Box::pin(async { join(receive_a, receive_b).await });
+                let mut all = Box::pin(async { futures_util::join!(receive_a, receive_b, receive_c) });
                 std::future::poll_fn(move |context| {
                     log.add("polled");
-                    both.as_mut().poll(context)
+                    all.as_mut().poll(context)
                 })
             });
             step("go", 1).await?;
             send_a.send(()).expect("somebody waits");
             send_b.send(()).expect("somebody waits");
-            let (a, b) = branch.await;
-            assert!(a.is_ok() && b.is_ok());
-            Ok(json(log.all()))
+            step("go", 2).await?;
+            let so_far = log.all();
+            send_c.send(()).expect("somebody waits");
+            let (a, b, c) = branch.await;
+            assert!(a.is_ok() && b.is_ok() && c.is_ok());
+            Ok(json(so_far))
         })
     });
     driven.deliver(completed(0, 1));
+    driven.deliver(completed(1, 1));
     assert_eq!(driven.end(), r#"Completed(["polled","polled"])"#);
 }
 

@@ -267,6 +267,20 @@ fn a_run_waits_for_a_dropped_step_before_it_succeeds() {
 }
 
 #[test]
+fn a_dropped_step_is_not_attempted_again_after_the_run_has_succeeded() {
+    let mut driven = Driven::start(|_| {
+        run(async {
+            drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
+            Ok(json("over"))
+        })
+    });
+    driven.deliver(attempt_failed(0, 1, 9_000));
+    driven.actions();
+    assert_eq!(driven.deliver(due(1)), [dropped(0)]);
+    assert_eq!(driven.actions(), [Action::GiveUp(0)]);
+}
+
+#[test]
 fn a_dropped_result_is_undone_too() {
     let mut driven = Driven::start(|_| {
         run(async {
