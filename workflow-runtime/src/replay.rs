@@ -9,6 +9,8 @@ mod format;
 mod journal;
 mod operation;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod unawaited;
 mod waker;
 

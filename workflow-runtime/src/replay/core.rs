@@ -92,6 +92,8 @@ impl Core {
         let ended = self.turn(&delivery.event)?;
         let (unwinds, end) = self.settle(ended)?;
         self.shared.finish(end.as_ref())?;
+        // They are recorded: the next delivery is not to record them again.
+        self.shared.take_undoes();
         let same = |found: &Option<End>, recorded: &Option<End>| match (found, recorded) {
             (None, None) => true,
             (Some(End::Completed(found)), Some(End::Completed(recorded)))

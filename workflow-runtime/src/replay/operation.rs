@@ -273,6 +273,11 @@ pub(crate) struct HookRequest {
 }
 
 impl HookRequest {
+    /// Whether it takes one payload only, and that has come.
+    pub fn is_answered(&self) -> bool {
+        self.once && (self.yielded || !self.received.is_empty())
+    }
+
     pub fn opening(&self, op: u64, own: &Identity) -> Opening {
         Opening {
             op,

@@ -260,6 +260,9 @@ impl Shared {
         open.sort_unstable();
         for op in open {
             let Some(slot) = state.ops.get_mut(&op) else { continue };
+            if matches!(&slot.kind, Kind::Hook(hook) if hook.is_answered()) {
+                continue;
+            }
             if let Kind::Step(step) = &mut slot.kind {
                 if let Some(opening) = step.opening(op, &self.identity) {
                     state.effects.opened.push(opening);

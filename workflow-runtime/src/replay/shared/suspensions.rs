@@ -49,7 +49,7 @@ impl Shared {
     /// The token of an operation that takes one payload and is still to get it.
     pub(crate) fn opening_once(&self, op: u64) -> Option<Opening> {
         let opening = self.with_open(op, |kind| match kind {
-            Kind::Hook(hook) if hook.once && hook.received.is_empty() => Some(hook.opening(op, &self.identity)),
+            Kind::Hook(hook) if hook.once && !hook.is_answered() => Some(hook.opening(op, &self.identity)),
             Kind::Step(step) => step.opening(op, &self.identity),
             _ => None,
         });

@@ -1,0 +1,22 @@
+//! The core by itself: it is given events and the commands that it gives are compared. Nothing is executed, stored or waited
+//! for. Each run that a test drives is also replayed, from each of its turns: see `support::Driven`.
+
+mod branches;
+mod cancel;
+mod children;
+mod continuation;
+mod effects;
+mod hooks;
+mod limits;
+mod nondeterminism;
+mod random;
+mod reopening;
+mod rollbacks;
+mod state;
+mod steps;
+mod streams;
+mod support;
+mod surplus;
+mod suspensions;
+mod timers;
+mod watches;

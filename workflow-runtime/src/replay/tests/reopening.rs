@@ -1,0 +1,216 @@
+//! Runs that go on with a journal that was an earlier generation's or another run's.
+
+use futures_util::future::{join, select};
+use rand::Rng;
+
+use super::support::*;
+use crate::keys::KeyBase;
+use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
+
+/// The turns, and behind them the event with which they are taken up.
+fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
+    let event = Event::Reopened { seed: "another seed".to_owned(), reopening };
+    let (commands, unwinds, undoes, end) = (Vec::new(), None, Vec::new(), None);
+    [driven.turns(), &[Delivery { at: driven.last().at, event, commands, unwinds, undoes, end }]].concat()
+}
+
+fn retry() -> Reopening {
+    Reopening { base: KeyBase { generation: 0, unwindings: 1 }, ..Reopening::default() }
+}
+
+fn fork() -> Reopening {
+    Reopening { source: Some("run-0".to_owned()), ..Reopening::default() }
+}
+
+fn next() -> Setting {
+    Setting { generation: 1, ..Setting::default() }
+}
+
+const TWO: Body = |_| {
+    run(async {
+        undoable("charge", 1, "refund").await?;
+        undoable("ship", 2, "return").await
+    })
+};
+
+#[test]
+fn what_is_issued_from_then_on_has_the_new_base_of_its_keys() {
+    let mut driven = Driven::start(TWO);
+    driven.deliver(completed(0, "receipt"));
+    let mut run = driven.replayed_as(TWO, next(), reopened(&driven, retry())).unwrap();
+    assert_eq!(run.shared().key_base(1), KeyBase { generation: 1, unwindings: 0 }, "it was issued before");
+    assert_eq!(run.deliver(failed(1, "no van")), [step_command(2, "refund", "receipt")]);
+    assert_eq!(run.shared().key_base(2), KeyBase { generation: 0, unwindings: 1 });
+}
+
+#[test]
+fn an_operation_under_way_keeps_the_base_that_is_in_its_command() {
+    let driven = Driven::start(TWO);
+    let mut turns = reopened(&driven, retry());
+    let base = KeyBase { generation: 0, unwindings: 4 };
+    let Command::Step { key, .. } = &mut turns[0].commands[0] else { panic!("it is a step") };
+    *key = Some(base);
+    let run = driven.replayed_as(TWO, next(), turns).unwrap();
+    assert_eq!(run.shared().key_base(0), base);
+}
+
+#[test]
+fn a_step_is_executed_with_what_somebody_has_given_it() {
+    let driven = Driven::start(TWO);
+    let mut turns = driven.turns().to_vec();
+    let Command::Step { given, .. } = &mut turns[0].commands[0] else { panic!("it is a step") };
+    *given = Some(json("other"));
+    let run = driven.replayed_as(TWO, Setting::default(), turns).unwrap();
+    let input = run.shared().with_open(0, |kind| match kind {
+        Kind::Step(step) => step.input.clone(),
+        _ => unreachable!("it is a step"),
+    });
+    assert_eq!(input, Some(json("other")));
+}
+
+#[test]
+fn a_retry_undoes_what_was_done_before_and_a_fork_does_not() {
+    let mut driven = Driven::start(TWO);
+    driven.deliver(completed(0, "receipt"));
+    let undoes = |reopening: Reopening| {
+        let mut run = driven.replayed_as(TWO, next(), reopened(&driven, reopening)).unwrap();
+        run.deliver(failed(1, "no van"));
+        (run.last().undoes.clone(), run.end())
+    };
+    assert_eq!(undoes(retry()), (vec![0], String::new()));
+    assert_eq!(undoes(fork()), (vec![], r#"Failed("no van")"#.to_owned()));
+    assert_eq!(undoes(Reopening { undo_inherited: true, ..fork() }), (vec![0], String::new()));
+}
+
+#[test]
+fn a_result_that_comes_once_more_is_not_undone_by_a_fork() {
+    let mut driven = Driven::start(TWO);
+    let again = Reopening { again: Some(0), ..fork() };
+    let turns = reopened(&driven, again);
+    let mut run = driven.replayed_as(TWO, next(), turns).unwrap();
+    run.deliver(completed(0, "receipt"));
+    run.deliver(failed(1, "no van"));
+    assert_eq!(run.end(), r#"Failed("no van")"#);
+    driven.deliver(completed(0, "receipt"));
+}
+
+#[test]
+fn random_numbers_are_others_from_then_on() {
+    let body: Body = |_| {
+        run(async {
+            let draw = || shared().with_rng(|rng| rng.next_u32());
+            let first = draw();
+            step("work", 1).await?;
+            Ok(json([first, draw()]))
+        })
+    };
+    let mut driven = Driven::start(body);
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, retry())).unwrap();
+    driven.deliver(completed(0, 1));
+    run.deliver(completed(0, 1));
+    let numbers = |driven: &Driven| -> Vec<u32> {
+        let end = driven.end();
+        serde_json::from_str(end.trim_start_matches("Completed(").trim_end_matches(')')).unwrap()
+    };
+    let (before, after) = (numbers(&driven), numbers(&run));
+    assert_eq!(before[0], after[0], "it was drawn before");
+    assert_ne!(before[1], after[1]);
+}
+
+#[test]
+fn a_child_keeps_the_id_that_an_earlier_generation_has_given_it() {
+    let body: Body = |_| {
+        run(async {
+            let first = child(child_request("tests::child", 7)).await;
+            Ok(json([first, child(child_request("tests::child", 8)).await]))
+        })
+    };
+    let driven = Driven::start(body);
+    let id = driven.shared().child_id(0);
+    let mut run = driven.replayed_as(body, next(), reopened(&driven, retry())).unwrap();
+    assert_eq!(run.shared().child_id(0), id);
+    let other = run.shared().child_id(1);
+    run.deliver(ended(0, End::Completed(json(1))));
+    assert_ne!(other, driven.shared().child_id(1), "the next one is this generation's");
+    assert_eq!(run.commands()[0].child(), Some(&*other));
+}
+
+#[test]
+fn a_fork_does_not_wait_for_children_that_its_source_has_dropped() {
+    let body: Body = |_| {
+        run(async {
+            drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
+            step("tell", 3).await
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(due(1));
+    let after = |reopening| {
+        let mut run = driven.replayed_as(body, next(), reopened(&driven, reopening)).unwrap();
+        run.deliver(failed(2, "no")).len()
+    };
+    assert_eq!((after(retry()), after(fork())), (1, 0));
+}
+
+/// The event as the engine delivers it: for the first time.
+#[test]
+fn what_is_open_is_asked_for_again() {
+    let body: Body = |_| {
+        run(async {
+            let _hook = open("a");
+            drop(spawn(child(child_request("tests::child", 7))));
+            drop(spawn(watch("run-2")));
+            shared().set_value(json("state"), std::panic::Location::caller());
+            step("work", 1).await
+        })
+    };
+    let driven = Driven::start(body);
+    let before = driven.effects();
+    let mut run = driven.replayed_by(body).unwrap();
+    let event = Event::Reopened { seed: "another seed".to_owned(), reopening: fork() };
+    assert_eq!(run.deliver(event), []);
+    let after = run.effects();
+    assert_eq!(format!("{:?}", after.opened), format!("{:?}", before.opened));
+    assert_eq!(after.children.len(), 1);
+    assert_eq!(after.children[0].run, before.children[0].run);
+    assert_eq!(after.watches, before.watches);
+    assert_eq!(after.state, Some(json("state")));
+}
+
+#[test]
+fn a_suspension_that_has_its_payload_is_not_opened_again() {
+    let body: Body = |_| {
+        run(async {
+            let mut hook = open_as(HookRequest { once: true, ..hook_request("suspended/run-1/ok") });
+            step("work", 1).await?;
+            Ok(json(hook.next().await))
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(payload(0, true));
+    let mut run = driven.replayed_by(body).unwrap();
+    let reopening = fork();
+    run.deliver(Event::Reopened { seed: "another seed".to_owned(), reopening });
+    assert!(run.effects().opened.is_empty());
+}
+
+#[test]
+fn a_step_of_a_queue_and_a_suspended_step_are_asked_for_again() {
+    let body: Body = |_| {
+        run(async {
+            let queued = call(StepRequest { place: queue(), ..step_request("queued", 7) });
+            let (queued, approved) = join(queued, step("approve", 8)).await;
+            Ok(json([queued?, approved?]))
+        })
+    };
+    let mut driven = Driven::start(body);
+    driven.deliver(suspended(1, "boss", "please"));
+    let before = driven.effects();
+    let mut run = driven.replayed_by(body).unwrap();
+    run.deliver(Event::Reopened { seed: "another seed".to_owned(), reopening: fork() });
+    let after = run.effects();
+    assert_eq!(format!("{:?}", after.opened), format!("{:?}", before.opened));
+    assert_eq!((after.opened.len(), after.children.len()), (1, 1));
+    assert_eq!(after.children[0].run, before.children[0].run);
+    assert_eq!(after.children[0].request.input, before.children[0].request.input);
+}
