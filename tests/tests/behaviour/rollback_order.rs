@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use workflow_runtime::{Code, Error, Result, Run, cancellation, sleep, spawn, step, workflow};
+use workflow_runtime::{Code, Error, Result, Run, cancellation, finish, sleep, spawn, step, suspend, workflow};
 
 use crate::support::{Lab, Place, recorded, soon};
 
@@ -65,6 +65,24 @@ async fn reserves_and_is_charging(by_a_queue: bool) -> Result<()> {
         true => queued("charge".into()).rollback(undoes).await?,
         false => gated("charge".into()).rollback(undoes).await?,
     };
+    Ok(())
+}
+
+/// Ends the run, or suspends it, once its gate is open.
+#[step(retries = 0)]
+async fn parts(#[resource] lab: &Lab, how: String) -> Result<String> {
+    lab.note(&format!("begins {how}"));
+    lab.pass_gate(&how).await;
+    match &*how {
+        "finish" => finish(()).await.map(|()| how),
+        _ => suspend::<String>(&how).await,
+    }
+}
+
+#[workflow]
+async fn reserves_and_parts(how: String) -> Result<()> {
+    does("reserve".into()).rollback(undoes).await?;
+    parts(how).rollback(undoes).await?;
     Ok(())
 }
 
@@ -225,6 +243,24 @@ on_each_store! {
             assert!(soon(cancel).await.unwrap().unwrap());
         }
         assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
+    }
+
+    async fn a_step_that_ends_or_suspends_a_run_that_is_undone_has_failed(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        open_gates(&lab, &["undo of reserve"]);
+        for (number, how) in ["finish", "suspend"].into_iter().enumerate() {
+            let run = engine.start(reserves_and_parts, how.into()).id(how).await.unwrap();
+            soon(lab.executed(&format!("begins {how}"), 1)).await;
+            let cancels = cancel_twice(&run);
+            recorded(&place, how, "unwinds").await;
+            lab.open_gate(how);
+            for cancel in cancels {
+                assert!(soon(cancel).await.unwrap().unwrap(), "{how}");
+            }
+            assert_eq!(soon(run).await.unwrap_err().code(), Code::Cancelled, "{how}");
+            assert_eq!(lab.count("undoes reserve"), number + 1, "{how}");
+        }
     }
 
     async fn a_step_with_a_rollback_is_asked_to_end_by_its_cancellation(place: Place) {

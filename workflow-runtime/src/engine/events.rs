@@ -71,7 +71,22 @@ pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
 
 /// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
 pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<Event> {
-    driver.core.shared().with_open(op, |_| ())?;
+    let run = driver.core.shared();
+    let adopt = run.with_open(op, |kind| match kind {
+        Kind::Step(step) => Some(step.definition.adopt),
+        _ => None,
+    })?;
+    // A step cannot end a run that is being undone. One that was under way when that began is not attempted again, so it
+    // cannot wait either.
+    let is_refused = match &parting {
+        Parting::Finished(_) => run.is_unwinding(),
+        Parting::Suspended(_) => run.is_last_attempt(op),
+    };
+    if let (true, Some(adopt)) = (is_refused, adopt) {
+        let error =
+            Error::coded(Code::Cancelled, "the run is being rolled back: its steps can neither end it nor suspend it");
+        return Some(Event::Failed { op, error: adopted(adopt, error.into_fatal()).error });
+    }
     Some(match parting {
         Parting::Suspended(Suspension { label, payload, type_name }) => {
             Event::Suspended { op, label, payload, type_name: (*type_name).into() }

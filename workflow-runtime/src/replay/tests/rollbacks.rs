@@ -562,22 +562,3 @@ fn other_rollbacks_are_found_on_a_replay() {
         assert_eq!(driven.replayed_by(body).map(drop).unwrap_err().code(), Code::Nondeterminism);
     }
 }
-
-#[test]
-#[ignore = "a fault of the core and the engine: the run ends, and the rollbacks that are still to come are never executed"]
-fn a_step_cannot_end_a_run_that_is_being_undone() {
-    let mut driven = Driven::start(TWO);
-    driven.deliver(completed(0, "receipt"));
-    driven.deliver(cancel("it is late"));
-    driven.deliver(Event::Finished { op: 1, value: json("early") });
-    assert_eq!(driven.end(), "", "the first step is still to be undone");
-}
-
-#[test]
-#[ignore = "a fault of the core and the engine: the run stays cancelled and open until somebody resumes the step"]
-fn a_step_that_suspends_itself_while_its_run_is_being_undone_has_done_nothing() {
-    let mut driven = Driven::start(TWO);
-    driven.deliver(completed(0, "receipt"));
-    driven.deliver(cancel("it is late"));
-    assert_eq!(driven.deliver(suspended(1, "boss", 1)), [step_command(2, "refund", "receipt")]);
-}
