@@ -91,7 +91,8 @@ fn what_is_woken_first_is_polled_first() {
             wake_first.send(()).expect("somebody waits");
             log.add("root goes on");
             let (first, second) = join(first, second).await;
-            (first?, second?);
+            first?;
+            second?;
             Ok(json(log.all()))
         })
     });

@@ -185,7 +185,7 @@ fn a_replay_keeps_the_token_that_was_recorded() {
     let Command::Child { own, .. } = &mut turns[0].commands[0] else { panic!("it is a child") };
     *own = Some(Uuid::from_u128(42));
     let replayed = driven.replayed_as(body, Setting::default(), turns).unwrap();
-    let token = replayed.shared().with_open(0, |kind| replayed_token(kind));
+    let token = replayed.shared().with_open(0, replayed_token);
     assert_eq!(token, Some(Some(42)));
 }
 
