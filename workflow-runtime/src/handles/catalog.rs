@@ -95,7 +95,7 @@ fn info(definition: &'static WorkflowDefinition) -> WorkflowInfo {
 ///
 /// # Errors
 ///
-/// [`Code::NotRegistered`] if there is no such workflow in this build; [`Code::InvalidArguments`] if the arguments do not fit,
+/// [`Code::NotRegistered`](crate::Code::NotRegistered) if there is no such workflow in this build; [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the arguments do not fit,
 /// with the path to what does not, or are refused by the workflow's own check: nothing is written then; and as for
 /// [`start`](crate::start()).
 ///

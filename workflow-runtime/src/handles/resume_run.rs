@@ -14,9 +14,9 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// [`Code::NotSuspended`] if nothing of the run is suspended under the label or id (any more: it may have been given up, as by a
-/// timeout), or, without one, if not exactly one thing is; [`Code::AlreadyResumed`] if it was resumed before; [`Code::Payload`] if the data does not fit, as far as this process knows the
-/// type; [`Code::RunNotFound`]; or if the store refuses.
+/// [`Code::NotSuspended`](crate::Code::NotSuspended) if nothing of the run is suspended under the label or id (any more: it may have been given up, as by a
+/// timeout), or, without one, if not exactly one thing is; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if it was resumed before; [`Code::Payload`](crate::Code::Payload) if the data does not fit, as far as this process knows the
+/// type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -51,12 +51,12 @@ impl Resume {
         self
     }
 
-    /// Which suspension, by its [id](Suspended::id): this one and no later one, so that a second answer to one question is
+    /// Which suspension, by its [id](crate::Suspended::id): this one and no later one, so that a second answer to one question is
     /// never taken for the answer to the next. It takes the place of a label.
     ///
     /// The same id with the same value again is accepted, and resumes nothing: it can be repeated until there is an answer, as long
     /// as [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) says. With another value, and for a suspension that
-    /// was resumed by somebody else, it is [`Code::AlreadyResumed`].
+    /// was resumed by somebody else, it is [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.which = Which::Id(id.into());
         self

@@ -1,6 +1,6 @@
 //! What is known of a hook.
 
-/// What is known of a hook: see [`get_hook`].
+/// What is known of a hook: see [`get_hook`](crate::get_hook).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HookInfo {

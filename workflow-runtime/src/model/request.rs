@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::names;
 
 /// Values by key that belong to a request rather than to the arguments of a workflow: who asks, for which tenant, in which
-/// language. Given to [`Start::request_context`](crate::Start::request_context), and read by [`request_context`] in the
+/// language. Given to [`Start::request_context`](crate::Start::request_context), and read by [`request_context`](crate::request_context) in the
 /// workflow, in its steps and in every run that it starts as its child, also after a crash, an eviction or a continuation
 /// as new. It does not change while the run goes on.
 ///

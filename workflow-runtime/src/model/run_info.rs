@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Status;
 
-/// What is known of a run: see [`Run::info`].
+/// What is known of a run: see [`Run::info`](crate::Run::info).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {

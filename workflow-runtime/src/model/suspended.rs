@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub struct Suspended {
     /// Names this suspension among all that its run ever has: generation, operation and a number, with dots between them.
-    /// It is what [`Resume::of`] takes.
+    /// It is what [`Resume::of`](crate::Resume::of) takes.
     pub id: String,
     /// The label that it was given: another suspension of the run may have it later.
     pub label: String,
