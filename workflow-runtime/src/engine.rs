@@ -4,10 +4,10 @@
 //! attempt ended, a timer is due) becomes an arrival in the mailbox. The first arrival starts a driver (`turn`), which
 //! delivers arrivals, polls the workflow, commits the turn through the `batcher`, and then performs its actions (`attempt`,
 //! whose code runs in a `scope`; `timers`). `claims` claims the runs that are due in the store; `load` replays them. Input
-//! from outside (`letters`: payloads, cancels, wake-ups) and effects of runs on other runs (`effects`) pass through the store.
-//! `lifecycle` calls the completion callbacks. A step of a queue is a run of its own, which an engine that serves the queue
-//! claims (`queues`). `streams` stores the chunks that a run writes. `removal` deletes runs whose retention has passed.
-//! `eviction` removes a run that waits for long from memory. `telemetry` exports metrics and the spans of runs.
+//! from outside (`letters`: payloads, cancels, wake-ups) and effects of runs on other runs (`effects`) pass through the
+//! store. `lifecycle` calls the completion callbacks. A step of a queue is a run of its own, which an engine that serves
+//! the queue claims (`queues`). `streams` stores the chunks that a run writes. `removal` deletes runs whose retention has
+//! passed. `eviction` removes a run that waits for long from memory. `telemetry` exports metrics and the spans of runs.
 
 mod activations;
 mod active_run;
@@ -202,8 +202,8 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:` for
-    /// tests. The engine claims unfinished runs at once.
+    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:`,
+    /// for tests. The engine claims unfinished runs at once.
     ///
     /// # Errors
     ///

@@ -108,8 +108,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The URL of the store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Defaults to the environment variable
-    /// `WORKFLOW_URL`, and if that is not set, to `sqlite:.workflow/workflow.db`.
+    /// The URL of the store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Defaults to the
+    /// environment variable `WORKFLOW_URL`, and if that is not set, to `sqlite:.workflow/workflow.db`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.place = Place::Url(url.into());
         self
@@ -134,26 +134,26 @@ impl Builder {
         self
     }
 
-    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1. An attempt that waits for another
-    /// run (for its end, its events or its streams) does not count while it waits, and resumes when a permit is free. Tasks
-    /// that a step spawns are not counted.
+    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1. An
+    /// attempt that waits for another run (for its end, its events or its streams) does not count
+    /// while it waits, and resumes when a permit is free. Tasks that a step spawns are not counted.
     pub fn concurrency(mut self, steps: usize) -> Self {
         self.steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How many attempts of blocking steps run at the same time: 64 unless set, at least 1. An attempt that waits for another
-    /// run does not count while it waits.
+    /// How many attempts of blocking steps run at the same time: 64 unless set, at
+    /// least 1. An attempt that waits for another run does not count while it waits.
     pub fn blocking_concurrency(mut self, steps: usize) -> Self {
         self.blocking_steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Serves a queue: this engine executes its steps, `#[step(queue = "gpu")]`, even if another process has the calling run;
-    /// at most `concurrency` at a time, at least 1. A step that is suspended, or waits for its next attempt, frees its slot. When
-    /// it is resumed, or its next attempt is due, it queues again, behind the steps that were due before. A blocking step that
-    /// was given up keeps its slot until its function returns. Without this call the engine executes no step of a queue. Can be
-    /// called more than once.
+    /// Serves a queue: this engine executes its steps, `#[step(queue = "gpu")]`, even if another process has the calling
+    /// run; at most `concurrency` at a time, at least 1. A step that is suspended, or waits for its next attempt, frees its
+    /// slot. When it is resumed, or its next attempt is due, it queues again, behind the steps that were due before. A blocking
+    /// step that was given up keeps its slot until its function returns. An engine without this call executes no step of a
+    /// queue. Can be called more than once.
     pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
         self.queues.insert(name.into(), concurrency.clamp(1, Semaphore::MAX_PERMITS));
         self
@@ -167,31 +167,31 @@ impl Builder {
         self
     }
 
-    /// How long a run waits in memory, for a time or a hook, before it is evicted: 60 seconds unless set. An evicted run only
-    /// costs its rows, and is replayed when a message arrives or a timer is due. A run that wakes soon stays. `Duration::MAX`
-    /// disables eviction.
+    /// How long a run waits in memory, for a time or a hook, before it is evicted: 60 seconds
+    /// unless set. An evicted run only costs its rows, and is replayed when a message arrives
+    /// or a timer is due. A run that wakes soon stays. `Duration::MAX` disables eviction.
     pub fn evict_after(mut self, idle: Duration) -> Self {
         self.settings.evict_after = u64::try_from(idle.as_millis()).ok();
         self
     }
 
-    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested) returns `true`, because
-    /// the journal is long: 10,000 unless set.
+    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested)
+    /// returns `true`, because the journal is long: 10,000 unless set.
     pub fn suggest_continuing_after(mut self, events: u64) -> Self {
         self.settings.long_after = events;
         self
     }
 
-    /// Calls a function when a run has completed: at least once, even if the process dies, and exactly once if nothing fails.
-    /// Can be called more than once.
+    /// Calls a function when a run has completed: at least once, even if the process
+    /// dies, and exactly once if nothing fails. Can be called more than once.
     ///
-    /// The function runs outside the run. One of the engines that execute and have a function for the status calls all of
-    /// its functions. So all engines of a store should have the same functions; if several processes have to see the end, read
-    /// [`Run::events`](crate::Run::events). If a process dies before the functions have returned, the next engine that has
-    /// functions calls them, after 60 seconds at the latest.
+    /// The function runs outside the run. One of the engines that execute and have a function for the status
+    /// calls all of its functions. So all engines of a store should have the same functions; if several
+    /// processes have to see the end, read [`Run::events`](crate::Run::events). If a process dies before the
+    /// functions have returned, the next engine that has functions calls them, after 60 seconds at the latest.
     ///
-    /// The functions for the end of one run have 45 seconds together. If a function takes longer, fails or panics, the
-    /// engine calls all of them again: after half a second at first, later after up to a minute, without a limit of attempts.
+    /// The functions for the end of one run have 45 seconds together. If one takes longer, fails or panics, the engine
+    /// calls all of them again: after half a second at first, later after up to a minute, without a limit of attempts.
     /// [`Engine::shutdown`] waits for functions that are running. Work that must be done once belongs in a step.
     ///
     /// A run is kept until its functions were called, whatever [`retain`](Builder::retain) says. If for seven days no engine
@@ -257,16 +257,16 @@ impl Builder {
         self
     }
 
-    /// Exports the spans of runs to OpenTelemetry. All spans of a run are in one trace, even if several processes execute it.
-    /// Spans of steps, attempts, waits and children are exported as they end, the span of the run when it has ended: a trace
-    /// grows while its run continues. See [the feature](crate#opentelemetry) for the attributes.
+    /// Exports the spans of runs to OpenTelemetry. All spans of a run are in one trace, even if several processes
+    /// execute it. Spans of steps, attempts, waits and children are exported as they end, the span of the run when it
+    /// has ended: a trace grows while its run continues. See [the feature](crate#opentelemetry) for the attributes.
     ///
-    /// `processor` is any processor that a tracer provider accepts, such as a `BatchSpanProcessor` with an exporter for OTLP;
-    /// the caller sets its resource. [`Engine::shutdown`] flushes it. The engine calls it synchronously: a processor that
-    /// exports each span at once delays the runs.
+    /// `processor` is any processor that a tracer provider accepts, such as a `BatchSpanProcessor`
+    /// with an exporter for OTLP; the caller sets its resource. [`Engine::shutdown`] flushes it. The
+    /// engine calls it synchronously: a processor that exports each span at once delays the runs.
     ///
-    /// The id of a span is derived from its subject. A process that dies may lose spans: the next engine exports the spans of
-    /// the runs that the dead process had in memory again, with the same ids.
+    /// The id of a span is derived from its subject. A process that dies may lose spans: the next engine
+    /// exports the spans of the runs that the dead process had in memory again, with the same ids.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn span_processor(mut self, processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static) -> Self {
@@ -318,10 +318,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder does not have (except
-    /// for the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
-    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps outside
-    /// tests share an id, and the engine executes; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] for the store.
+    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder lacks (except for
+    /// steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
+    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps outside tests
+    /// share an id, and it executes; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }

@@ -32,8 +32,8 @@ pub(super) struct Clock {
 }
 
 struct Measured {
-    /// Each offset since the engine was opened, with the elapsed time from which it is valid. A new offset is added each time
-    /// the clock is set forward.
+    /// Each offset since the engine was opened, with the elapsed time from which
+    /// it is valid. A new offset is added each time the clock is set forward.
     offsets: Vec<(u64, i64)>,
     /// How far a clock was behind that was set back, when that was last reported.
     reported: i64,

@@ -1,9 +1,9 @@
 //! Output functions: they receive what the steps of a run write, in the process that has started the run.
 //!
-//! Each stream of a run has a pump: a task that runs while there are chunks to pass on. It reads the stream from the first chunk
-//! that the function has not received, and calls the function with one chunk after the other. So a function receives a stream
-//! in order, a slow stream delays no other stream, and user code runs under no lock, and in no attempt that could be
-//! aborted in the middle of it.
+//! Each stream of a run has a pump: a task that runs while there are chunks to pass on. It reads the
+//! stream from the first chunk that the function has not received, and calls the function with one chunk
+//! after the other. So a function receives a stream in order, a slow stream delays no other stream, and
+//! user code runs under no lock, and in no attempt that could be aborted in the middle of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;

@@ -32,13 +32,13 @@ pub struct StepInfo {
     /// old keys to the undone calls. A [fork](crate::Run::fork) has its own keys, and so has each generation of a run that
     /// continues as new. A step of a queue has the key of its call.
     ///
-    /// A step that is called inside a step has the key of the outer step, the id of its own definition, and the number of
-    /// the call among the calls of the same step in that attempt. Calls of different steps may be made in any order; calls of
-    /// one step must be made in the same order in each attempt. A task that a step
-    /// [spawns](crate::spawn()) has its own counters.
+    /// A step that is called inside a step has the key of the outer step, the id of its own
+    /// definition, and the number of the call among the calls of the same step in that attempt.
+    /// Calls of different steps may be made in any order; calls of one step must be made in the same
+    /// order in each attempt. A task that a step [spawns](crate::spawn()) has its own counters.
     ///
-    /// The format does not change: `run/generation/unwindings/operation`, with `/step/number` for each step inside, where `%`
-    /// and `/` in ids are `%25` and `%2F`.
+    /// The format does not change: `run/generation/unwindings/operation`, with `/step/number` for each step inside, where
+    /// `%` and `/` in ids are `%25` and `%2F`.
     pub idempotency_key: String,
     /// Counts from 1.
     pub attempt: u32,
