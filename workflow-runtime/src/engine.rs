@@ -153,7 +153,7 @@ pub(crate) struct Inner {
     /// The random number under which this engine writes; replaced each time the engine loses the right to execute.
     owner: AtomicU64,
     random: Arc<Random>,
-    /// The functions and settings that the replay core calls.
+    /// The functions and settings that the replay core uses.
     host: Host,
     environment: Arc<dyn Environment>,
     clock: Clock,

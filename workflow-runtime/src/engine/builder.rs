@@ -151,7 +151,7 @@ impl Builder {
 
     /// Serves a queue: this engine executes its steps, `#[step(queue = "gpu")]`, even if another process has the calling
     /// run; at most `concurrency` at a time, at least 1. A step that is suspended, or waits for its next attempt, frees its
-    /// slot. When it is resumed, or its next attempt is due, it queues again, behind the steps that were due before. A blocking
+    /// slot. When it is resumed, or its next attempt is due, it queues again, behind steps that were due before. A blocking
     /// step that was given up keeps its slot until its function returns. An engine without this call executes no step of a
     /// queue. Can be called more than once.
     pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
@@ -320,8 +320,8 @@ impl Builder {
     ///
     /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder lacks (except for
     /// steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
-    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps outside tests
-    /// share an id, and it executes; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] if the store cannot be used.
+    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps outside
+    /// tests share an id, and it executes; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] for an unusable store.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }

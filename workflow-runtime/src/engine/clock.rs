@@ -35,7 +35,7 @@ struct Measured {
     /// Each offset since the engine was opened, with the elapsed time from which
     /// it is valid. A new offset is added each time the clock is set forward.
     offsets: Vec<(u64, i64)>,
-    /// How far a clock was behind that was set back, when that was last reported.
+    /// How much a clock lacked that was set back, when that was last reported.
     reported: i64,
 }
 

@@ -56,7 +56,7 @@ impl News {
         self.due.notified().await;
     }
 
-    /// Called when a run came into memory.
+    /// Called when a run was activated.
     pub fn run_is_here(&self, run: RunKey) {
         if self.unread().contains(&run) {
             self.hint();

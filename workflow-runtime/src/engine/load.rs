@@ -157,7 +157,7 @@ fn install(
     let actions: Vec<Action> = run
         .resume_actions(engine.clock.now())
         .into_iter()
-        // If the run is about to be cancelled, only operations that may have to be rolled back are executed.
+        // If a cancel of the run is in the inbox, only operations that may have to be rolled back are executed.
         .filter(|action| match action {
             Action::Dispatch(op) | Action::Repeat(op) | Action::Arm { op, .. } => {
                 !is_cancelled || run.can_be_undone(*op)

@@ -137,7 +137,7 @@ impl Output {
 
     /// Resolves once the function has received the chunks of a stream that are stored by now, or never will.
     pub async fn given(self: &Arc<Self>, engine: &Arc<Inner>, run: &Arc<str>, stream: &Arc<str>) {
-        // The engine has stopped if no answer comes.
+        // An error means that the engine has stopped.
         let _ = self.ask(engine, run, stream).await;
     }
 
