@@ -72,7 +72,7 @@ impl Inner {
         self.settings.telemetry.is_on()
     }
 
-    /// Records a notice with the change, if there are callbacks for it.
+    /// Adds a notice to the effects of the change, if there are callbacks for its status, or spans to export.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
             && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))

@@ -139,7 +139,7 @@ impl Inner {
             Ok(())
         };
         for (row, mut delivery) in kept {
-            // A step that is attempted again has all its attempts.
+            // A step that is attempted again gets its full number of attempts: its failed attempts are left out.
             if failed_attempt(&delivery.event).is_some_and(|op| !ended.contains(&op)) {
                 continue;
             }

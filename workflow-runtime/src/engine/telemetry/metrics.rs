@@ -86,7 +86,7 @@ impl Metrics {
         }
     }
 
-    /// An attempt could begin now.
+    /// Marks the time from which an attempt could begin.
     pub fn scheduled(&self, step: &'static str, queue: Option<&'static str>) -> Scheduled {
         Scheduled { of: Of { step, queue }, at: Instant::now() }
     }
