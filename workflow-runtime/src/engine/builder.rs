@@ -319,9 +319,9 @@ impl Builder {
     /// # Errors
     ///
     /// [`Code::MissingResource`] with each resource that a step declares and the builder lacks (except for steps of queues
-    /// that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a [retention](Builder::retain) of
-    /// runs that have not ended; [`Code::DuplicateId`] if the engine executes, and two workflows or steps outside tests share
-    /// an id; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    /// that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a [retention](Builder::retain)
+    /// of runs that have not ended; [`Code::DuplicateId`] if the engine executes, and two workflows or steps outside tests
+    /// share an id; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }
