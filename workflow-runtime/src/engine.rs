@@ -1,13 +1,13 @@
-//! The engine: it owns runs, takes their turns, executes their steps.
+//! The engine: it owns runs, executes their turns, and executes their steps.
 //!
-//! A run in memory is an `active_run::ActiveRun`: a mailbox, and the state of its driver. What happens to it (an attempt ended, a
-//! timer is due) is put into its mailbox; the first to put something there starts its driver (`turn`), which delivers what has arrived, polls
-//! the workflow, commits the turn through the `batcher` and then acts on it (`attempt`, whose code is in a `scope`;
-//! `timers`). `claims` takes up the runs that the store says are due, by replay (`load`). What comes from outside
-//! (`letters`: payloads, cancels, wake-ups) goes by way of the store, and so does what runs do to one another (`effects`).
-//! Who wants to be told of the end of runs is by `lifecycle`. Steps that have a queue are runs of their own, which engines
-//! claim that serve it (`queues`). What a run tells while it goes on are its `streams`. What is not kept any longer is
-//! removed by `removal`. A run that waits for long leaves memory (`eviction`). What others watch it by is its `telemetry`.
+//! A run in memory is an `active_run::ActiveRun`: a mailbox, and the state of its driver. What happens to the run (an
+//! attempt ended, a timer is due) becomes an arrival in the mailbox. The first arrival starts a driver (`turn`), which
+//! delivers arrivals, polls the workflow, commits the turn through the `batcher`, and then performs its actions (`attempt`,
+//! whose code runs in a `scope`; `timers`). `claims` claims the runs that are due in the store; `load` replays them. Input
+//! from outside (`letters`: payloads, cancels, wake-ups) and effects of runs on other runs (`effects`) pass through the
+//! store. `lifecycle` calls the completion callbacks. A step of a queue is a run of its own, which an engine that serves
+//! the queue claims (`queues`). `streams` stores the chunks that a run writes. `removal` deletes runs whose retention has
+//! passed. `eviction` removes a run that waits for long from memory. `telemetry` exports metrics and the spans of runs.
 
 mod activations;
 mod active_run;
@@ -95,15 +95,15 @@ use crate::registry::registry;
 use crate::replay::Host;
 use crate::store::{Ownership, Release, RunKey, Store};
 
-/// A [`Client`] that also executes workflows. Cheap to clone; all clones are one engine.
+/// A [`Client`] that also executes workflows. Cheap to clone; all clones share one engine.
 ///
-/// When the last clone (and the last [`Run`](crate::Run) handle) is dropped it stops at once, as if the process had been killed:
-/// nothing is lost, and what was under way is attempted again by the next engine. [`Engine::shutdown`] lets steps that
-/// are under way end first.
+/// When the last clone (and the last [`Run`](crate::Run) handle) is dropped, it stops at once, like a killed process:
+/// no data is lost, and the next engine repeats the attempts that were running. [`Engine::shutdown`] first waits for running
+/// steps to end.
 ///
 /// Several engines may be open on one SQLite file, in one process or in several: one of them executes, the others start
-/// runs and wait for results, and one of those takes over when the first is gone. On one PostgreSQL database any number of
-/// engines execute: each has a lease, and the runs of one that cannot renew it go on in the others.
+/// runs and wait for results. When the executing engine is gone, another takes over. On one PostgreSQL database any number
+/// of engines execute: each has a lease, and if an engine cannot renew its lease, other engines continue its runs.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -131,13 +131,13 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// How the builder was set.
+/// The settings of the builder.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Whether it is more than a client.
+    /// Whether the engine executes runs; if not, it is only a client.
     executes: bool,
     recoveries_max: u32,
-    /// In milliseconds; never, if it is nothing.
+    /// In milliseconds; `None` disables eviction.
     evict_after: Option<u64>,
     /// In events.
     long_after: u64,
@@ -148,12 +148,12 @@ pub(crate) struct Settings {
     keep_deliveries: Duration,
 }
 
-/// What the engine's tasks share.
+/// The state that the engine's tasks share.
 pub(crate) struct Inner {
-    /// The random number under which this engine writes; another one after each time that it lost the right to execute.
+    /// The random number under which this engine writes; replaced each time the engine loses the right to execute.
     owner: AtomicU64,
     random: Arc<Random>,
-    /// What its runs ask of it.
+    /// The functions and settings that the replay core uses.
     host: Host,
     environment: Arc<dyn Environment>,
     clock: Clock,
@@ -162,20 +162,20 @@ pub(crate) struct Inner {
     ownership: OwnershipSlot,
     /// Why the engine is closed, if it closed itself.
     failed: OnceLock<Error>,
-    /// The right to execute in a store that was replaced. It is kept until the engine is gone: nobody is to execute beside
-    /// what is left of it.
+    /// The right to execute in a store that was replaced. Kept until the engine is gone, so that no other engine executes
+    /// while parts of this one still run.
     kept: Mutex<Option<Box<dyn Ownership>>>,
     resources: Resources,
     settings: Settings,
     metrics: Metrics,
     runtime: tokio::runtime::Handle,
     home: Arc<Home>,
-    /// The ids of the workflows that this build has.
+    /// The ids of the workflows in this build.
     workflows: Arc<[&'static str]>,
     /// Whether this engine has the right to execute.
     executing: AtomicBool,
     live: Mutex<BTreeMap<RunKey, Arc<ActiveRun>>>,
-    /// The ids of `live`, for those who wait for one.
+    /// The ids of the runs in `live`, for callers that wait for a run.
     live_ids: Mutex<HashSet<Arc<str>>>,
     activations: Activations,
     news: News,
@@ -185,48 +185,48 @@ pub(crate) struct Inner {
     replays: Replays,
     timers: Timers,
     waiters: Waiters,
-    /// What takes the output of runs that were started here.
+    /// The output functions of runs that were started here.
     outputs: Outputs,
     async_permits: Arc<Semaphore>,
     blocking_permits: Arc<Semaphore>,
-    /// Attempts of steps that run.
+    /// Attempts of steps that are running.
     attempts: TaskTracker,
-    /// Drivers that take turns.
+    /// Drivers that execute turns.
     drivers: TaskTracker,
-    /// Cancelled when no step is to be dispatched any more.
+    /// Cancelled when no further step may be dispatched.
     draining: CancellationToken,
-    /// Cancelled when the engine is over.
+    /// Cancelled when the engine has ended.
     stopped: CancellationToken,
-    /// The handle that users have, for what is called inside steps.
+    /// The handle that users have; needed by functions that are called inside steps.
     handle: OnceLock<Weak<Handle>>,
 }
 
 impl Engine {
-    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:` for
-    /// tests. Unfinished runs are taken up at once.
+    /// Opens an engine on `sqlite:PATH`, on `postgres://USER@HOST/DATABASE` (with the feature `postgres`), or on `memory:`,
+    /// for tests. The engine claims unfinished runs at once.
     ///
     /// # Errors
     ///
     /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used, and
-    /// [`Code::MissingResource`] if a step of this build declares a resource: give it with [`Engine::builder`].
+    /// [`Code::MissingResource`] if a step of this build declares a resource: pass it to [`Engine::builder`].
     pub async fn open(url: &str) -> Result<Engine> {
         Engine::builder().url(url).open().await
     }
 
-    /// An engine with settings and resources.
+    /// Returns a builder, to set options and resources.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers do this once, at their
-    /// start, so that unfinished runs are taken up by a restart and not by the first call.
+    /// Makes this the engine behind the free functions, such as [`start`](crate::start). Servers call this once, when they
+    /// start, so that unfinished runs resume at the restart and not at the first call.
     ///
-    /// There is one such engine in a process. Without an installed one the first free function opens an engine from
+    /// A process has one such engine. Without an installed one, the first free function opens an engine from
     /// `WORKFLOW_URL`, in the tokio runtime of its caller, and all others use it, whatever runtime they run in. When that
-    /// runtime has ended the engine has ended with it: whoever still waits for it gets [`Code::Closed`], and the next call of
-    /// a free function opens another engine in its own runtime. In the place of an *installed* engine that has ended nothing
-    /// is opened, since it could be on another store: the free functions return [`Code::Closed`] until another engine is
-    /// installed. Tests, each of which has a runtime of its own, therefore call the methods of an engine of their own:
+    /// runtime ends, the engine ends with it: callers that still wait for it get [`Code::Closed`], and the next call of
+    /// a free function opens another engine in its own runtime. An *installed* engine that has ended is not replaced in
+    /// this way, since the new one could be on another store: the free functions return [`Code::Closed`] until another is
+    /// installed. Each test has a runtime of its own, so tests should call the methods of an engine of their own:
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, workflow};
@@ -244,20 +244,20 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::Closed`] if another engine or client that is still open has that place; the error names the thread that
-    /// opened that one.
+    /// [`Code::Closed`] if another engine or client is installed and still open; the error names the thread that
+    /// opened it.
     pub fn install(self) -> Result<Engine> {
         ambient::install(self.client.clone())?;
         Ok(self)
     }
 
-    /// Stops the engine: it takes up nothing new, lets the attempts of steps that run end (for up to ten seconds, then
-    /// it stops them), records their results, and gives its runs back to the store. Runs that are unfinished go on with
-    /// the next engine. Calling it again, or after the engine was dropped, does nothing.
+    /// Stops the engine: it claims no more runs, waits for running attempts of steps (for up to ten seconds, then
+    /// it aborts them), records their results, and releases its runs to the store. The next engine continues unfinished
+    /// runs. Calling it again, or after the engine was dropped, does nothing.
     ///
     /// # Errors
     ///
-    /// If the store does not take what is left. Nothing that was recorded is lost by that.
+    /// If the store does not accept the remaining writes. Nothing that was recorded is lost.
     pub async fn shutdown(&self) -> Result<()> {
         self.inner().shutdown().await
     }
@@ -278,7 +278,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Inner {
-    /// What must be another for a stuck run to be tried again: the build, or how often it may die.
+    /// A stuck run is tried again when this text changes: it holds the build and the limit of recoveries.
     fn build(&self) -> String {
         format!("{}/{};", registry().build, self.settings.recoveries_max)
     }
@@ -297,13 +297,13 @@ impl Inner {
         self.owner.load(Ordering::Acquire)
     }
 
-    /// Whether the right lasts under which a run was taken into memory.
+    /// Whether the right to execute under which the run was activated still holds.
     fn holds(&self, live: &ActiveRun) -> bool {
         let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner);
         live.fence.owner == self.owner() && right.as_ref().is_some_and(|right| right.lasts())
     }
 
-    /// The error for what is asked of an engine that is closed.
+    /// The error of a call on an engine that is closed.
     fn closed(&self, what: &str, help: &str) -> Error {
         match self.failed.get() {
             Some(error) => error.clone().context(what),
@@ -311,7 +311,7 @@ impl Inner {
         }
     }
 
-    /// Closes the engine for good, if this is an error after which nothing can be written any more: whether it is.
+    /// Closes the engine for good if no write can succeed after this error. Returns whether it does.
     fn fail(&self, error: &Error) -> bool {
         if error.code() != Code::StoreReplaced {
             return false;
@@ -327,7 +327,7 @@ impl Inner {
     }
 
     fn check_open(&self) -> Result<()> {
-        // A step that is still allowed to end is allowed to start runs as well.
+        // A step that may still end during the shutdown may also start runs.
         let in_step = scope::is_current();
         if self.stopped.is_cancelled() || (self.draining.is_cancelled() && !in_step) {
             return Err(self.closed("the engine is shut down", "open another one"));
@@ -343,13 +343,13 @@ impl Inner {
         self.live_ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Knows a run that is in memory from now on.
+    /// Registers a run in memory.
     fn remember(&self, live: &Arc<ActiveRun>) {
         self.live_runs().insert(live.key, live.clone());
         self.live_ids().insert(live.id.clone());
     }
 
-    /// Forgets a run that ended, got stuck or is somebody else's.
+    /// Removes a run from memory that ended, got stuck or belongs to another engine.
     fn forget(&self, live: &Arc<ActiveRun>, driver: &DriverState) {
         live.abort_attempts();
         for (op, deadline) in &driver.armed {
@@ -358,7 +358,7 @@ impl Inner {
         self.remove(live);
     }
 
-    /// Takes a run out of memory that is not forgotten by its driver: another claim of it is.
+    /// Removes a run from memory that its driver does not forget, because a later claim replaces it.
     fn retire(&self, live: &Arc<ActiveRun>) {
         live.abort_attempts();
         live.close();
@@ -367,18 +367,18 @@ impl Inner {
 
     fn remove(&self, live: &Arc<ActiveRun>) {
         let mut runs = self.live_runs();
-        // Another claim of the run may be here already.
+        // A later claim of the run may be in memory already.
         if runs.get(&live.key).is_some_and(|here| Arc::ptr_eq(here, live)) {
             runs.remove(&live.key);
             self.live_ids().remove(&live.id);
         }
     }
 
-    /// The right to execute is lost: whatever was done under it is left as it is, for whoever takes it up, and no more is
-    /// done.
+    /// The right to execute is lost: the engine leaves its runs unchanged for the next owner, and does no more
+    /// work on them.
     fn lose(&self) {
         self.executing.store(false, Ordering::Release);
-        // First: what is on its way into memory, or about to execute something, sees it.
+        // First, so that an activation, or an attempt that starts now, sees the new owner number.
         self.owner.store(builder::new_owner(&self.random), Ordering::Release);
         let runs = std::mem::take(&mut *self.live_runs()).into_values();
         self.live_ids().clear();
@@ -392,7 +392,7 @@ impl Inner {
         self.activations.miss();
     }
 
-    /// The end of the engine, without waiting for anything.
+    /// Ends the engine without waiting for any task.
     fn stop(&self) {
         self.draining.cancel();
         self.stopped.cancel();
@@ -408,7 +408,7 @@ impl Inner {
     }
 
     async fn shutdown(self: &Arc<Self>) -> Result<()> {
-        // Also if the caller does not wait for the end of this.
+        // Stops the engine also if the caller drops this future.
         let _stop = StopOnDrop(self.clone());
         self.draining.cancel();
         self.async_permits.close();
@@ -422,7 +422,7 @@ impl Inner {
                 for live in self.live_runs().values() {
                     live.abort_attempts();
                 }
-                // One that never yields cannot be stopped; its result will be refused.
+                // An attempt that never yields cannot be aborted; its result will be refused.
                 tokio::select! {
                     biased;
                     () = self.attempts.wait() => {}
@@ -430,10 +430,10 @@ impl Inner {
                 }
             }
         }
-        // Drivers end when their mailboxes are empty, and nothing fills them any more but timers.
+        // A driver ends when its mailbox is empty. Only timers could still add arrivals.
         self.timers.clear();
         self.drivers.close();
-        // A step that computes for long before its first await is polled by its run's driver. Its result will be refused.
+        // The run's driver polls a step that computes for long before its first await. Its result will be refused.
         tokio::select! {
             biased;
             () = self.drivers.wait() => {}

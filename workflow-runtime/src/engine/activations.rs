@@ -1,7 +1,7 @@
-//! Runs that are on their way into memory: being created, or claimed and being replayed.
+//! Runs that are being activated: created, or claimed and replayed.
 //!
-//! The store knows them as this engine's before the engine has them, so whoever asks the store what it holds would take
-//! them a second time.
+//! The store lists them as this engine's before they are in its memory, so a claim of all runs that this engine owns
+//! would activate them a second time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,30 +17,30 @@ pub(super) struct Activations(Arc<Inner>);
 struct Inner {
     /// By the run's id.
     runs: Mutex<BTreeMap<Arc<str>, Taken>>,
-    /// Whether the store may know runs as this engine's that nobody takes.
+    /// Whether the store may list runs as this engine's that are neither in memory nor being activated.
     missed: AtomicBool,
     missed_now: Notify,
 }
 
 #[derive(Default)]
 struct Taken {
-    /// Two starts may want the same run.
+    /// The number of activations in progress: two starts may want the same run.
     by: usize,
-    /// Whether a claim came upon it meanwhile. A start that does not create the run does not take it either.
+    /// Whether a claim was refused meanwhile. A start that does not create the run does not activate it either.
     turned_away: bool,
 }
 
-/// One activation, until it is dropped, which is after the run is in memory.
+/// One activation in progress, until it is dropped, which is after the run is in memory.
 pub(super) struct Guard {
     activations: Activations,
     run: Arc<str>,
-    /// Whether it is known what became of the run.
+    /// Whether the outcome of the activation is known.
     settled: bool,
 }
 
 impl Guard {
-    /// What became of the run is known: it is in memory, or not to be taken. A guard that is dropped without this, as
-    /// when somebody stops waiting for a start, leaves the run to the claims.
+    /// The outcome is known: the run is in memory, or must not be. A guard that is dropped without this call, as when
+    /// the caller of a start drops its future, leaves the run to the claims.
     pub fn settle(mut self) {
         self.settled = true;
     }
@@ -56,7 +56,7 @@ impl Activations {
         Guard { activations: self.clone(), run: run.clone(), settled: false }
     }
 
-    /// Nothing if somebody is at it; what the store holds is then asked for again once that is over.
+    /// `None` if the run is being activated; the claims then ask again for all runs of this engine once that is over.
     pub fn begin_if_free(&self, run: &Arc<str>) -> Option<Guard> {
         let mut runs = self.runs();
         if let Some(taken) = runs.get_mut(run) {
@@ -67,28 +67,28 @@ impl Activations {
         Some(Guard { activations: self.clone(), run: run.clone(), settled: false })
     }
 
-    /// Whether no run is on its way into memory.
+    /// Whether no run is being activated.
     pub fn is_idle(&self) -> bool {
         self.runs().is_empty()
     }
 
-    /// The store may know a run as this engine's that nobody takes: the claims are to ask for all that it holds.
+    /// The store may list a run as this engine's that is not in memory: makes the claims ask for all runs that it owns.
     pub fn miss(&self) {
         self.miss_until_next_claim();
         self.0.missed_now.notify_one();
     }
 
-    /// As [`miss`](Activations::miss), but without asking the claims to hurry.
+    /// Like [`miss`](Activations::miss), but without waking the claims.
     pub fn miss_until_next_claim(&self) {
         self.0.missed.store(true, Ordering::Release);
     }
 
-    /// Whether something was missed since this was last asked.
+    /// Whether a run was missed since the last call of this function.
     pub fn missed(&self) -> bool {
         self.0.missed.swap(false, Ordering::AcqRel)
     }
 
-    /// Resolves when something is missed.
+    /// Resolves when a run is missed.
     pub async fn missing(&self) {
         self.0.missed_now.notified().await;
     }

@@ -17,9 +17,9 @@ use crate::model::Status;
 use crate::replay::{Core, End, Event, Suspension};
 use crate::store::{Fence, RunKey, Settle};
 
-/// Something that happened to a run and is not delivered yet.
+/// An event of the run that is not delivered yet.
 pub(super) struct Arrival {
-    /// When: of a timer its deadline, in milliseconds since 1970.
+    /// When it happened; of a timer, its deadline. In milliseconds since 1970.
     pub at: u64,
     pub what: What,
 }
@@ -27,36 +27,36 @@ pub(super) struct Arrival {
 pub(super) enum What {
     /// An attempt of a step ended.
     Attempt { op: u64, result: AttemptResult },
-    /// An attempt of a step ended by what it has asked for, whatever its result.
+    /// An attempt of a step ended by a request (see [`Parting`]), whatever its result.
     Parted { op: u64, parting: Parting },
-    /// A timer is due, or the time of a step's next attempt has come.
+    /// A timer is due, or the next attempt of a step is due.
     Due { op: u64 },
-    /// Somebody wakes a sleep.
+    /// A message of the inbox wakes a sleep.
     Woken { op: u64, letter: u64 },
-    /// It has waited for as long as a run may wait in memory.
+    /// The run has waited for as long as a run may wait in memory.
     Idle,
-    /// A letter of the inbox.
+    /// A message of the inbox.
     Letter { sequence: u64, event: Event },
-    /// Something outside the run woke it.
+    /// The waker of the workflow was called from outside the run.
     Alarm,
-    /// What came for it cannot be read.
+    /// A message of the inbox cannot be read.
     Fault(Error),
 }
 
-/// What an attempt of a step asks for beside its result.
+/// What an attempt of a step requests besides its result.
 pub(super) enum Parting {
-    /// To be attempted again once somebody has resumed it.
+    /// To be attempted again after it was resumed.
     Suspended(Suspension),
-    /// That the run ends with this result.
+    /// To end the run with this result.
     Finished(Payload),
 }
 
 impl Arrival {
-    /// By time; on a tie an answer comes before the timer that would have given up on it. A run begins with its start,
-    /// whatever the clocks say of those who sent something else.
+    /// By time; on a tie, a result precedes the timeout of its operation. The start of a run is first,
+    /// whatever the clocks of the other senders say.
     pub fn order(&self) -> (u64, bool) {
         match self.what {
-            // Also before a cancel, since what is undone then depends on it.
+            // It also precedes a cancel, since it decides what is rolled back.
             What::Letter { event: Event::Reopened { .. }, .. } => (0, false),
             What::Letter { event: Event::Started { .. }, .. } => (1, false),
             _ => (self.at, matches!(self.what, What::Due { .. })),
@@ -64,27 +64,27 @@ impl Arrival {
     }
 }
 
-/// Stands for an operation in the timers: the time at which a run that waits is to leave memory.
+/// The operation number of the eviction timer: the time at which a waiting run leaves memory.
 pub(super) const IDLE: u64 = u64::MAX;
 
-/// What a driver works on; nobody else touches it.
+/// The state that a driver works on; only the driver accesses it.
 pub(super) struct DriverState {
     pub core: Core,
     pub next_index: u64,
     /// The run's row as it is stored.
     pub status: Status,
     pub wake_at: Option<u64>,
-    /// How the workflow ended, once that is committed.
+    /// How the workflow ended; set once the end is committed.
     pub end: Option<End>,
-    /// Deadlines that the timers hold for it, by operation.
+    /// The deadlines that the timers hold for the run, by operation.
     pub armed: BTreeMap<u64, Deadline>,
-    /// The monotonic times before which steps are not attempted again, until the timers hold them.
+    /// The monotonic time of the next attempt of each step, until the timers hold it.
     pub backoffs: BTreeMap<u64, u64>,
-    /// Of a step that is executed for a queue.
+    /// The slot of a step that is executed for a queue.
     pub slot: Option<Arc<Slot>>,
-    /// Payloads for the next hook with their token, which the run has not opened. They are unread until then.
+    /// Payloads for the next hook with the same token, which the run has not opened yet. They stay unread until then.
     pub surplus: Vec<Arrival>,
-    /// Its spans, as far as it has come.
+    /// The spans of the run, up to its latest turn.
     pub spans: Spans,
 }
 
@@ -107,26 +107,26 @@ impl DriverState {
 
 struct Mailbox {
     arrivals: Vec<Arrival>,
-    /// Whether a driver is at work, or about to be.
+    /// Whether a driver is running, or will start.
     driven: bool,
     driver: Option<Box<DriverState>>,
     closed: bool,
     inbox: InboxRead,
 }
 
-/// How far an inbox was read.
+/// How far the inbox was read.
 #[derive(Clone, Copy, Default)]
 pub(super) struct InboxRead {
-    /// [`RunRow::inbox_seq`](crate::store::RunRow::inbox_seq) as it was then.
+    /// [`RunRow::inbox_seq`](crate::store::RunRow::inbox_seq) when the inbox was read.
     pub inbox_seq: u64,
-    /// The last letter.
+    /// The sequence of the last message.
     pub sequence: u64,
-    /// The latest time at which one arrived.
+    /// The latest arrival time of the messages so far.
     pub at: u64,
 }
 
 impl InboxRead {
-    /// Reads letters in the order of the inbox. They keep it, whatever the clocks say of those who sent them.
+    /// Reads messages in the order of the inbox. They keep this order, whatever the clocks of their senders say.
     pub fn read(&mut self, letters: &mut [Arrival]) {
         for letter in letters {
             if let What::Letter { sequence, .. } = letter.what {
@@ -138,7 +138,7 @@ impl InboxRead {
     }
 }
 
-/// The span of a run, for as long as it is in memory.
+/// The span of a run, while it is in memory.
 pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
     tracing::info_span!(parent: None, "run", run = id, workflow = definition.source.id)
 }
@@ -150,18 +150,18 @@ pub(crate) struct ActiveRun {
     pub(super) definition: &'static WorkflowDefinition,
     pub(super) generation: u64,
     pub(super) fence: Fence,
-    /// The parent of the spans of its turns and steps, as long as it is in memory.
+    /// The parent of the spans of its turns and steps, while the run is in memory.
     pub(super) span: tracing::Span,
     mailbox: Mutex<Mailbox>,
     attempts: Mutex<BTreeMap<u64, (AbortHandle, Arc<Life>)>>,
-    /// Which attempts of which operations have written to streams and are not settled.
+    /// The attempt of each operation that has written to streams and is not settled.
     writers: Mutex<BTreeMap<u64, u32>>,
-    /// Held from the moment at which the run was given back, while it leaves memory.
+    /// The activation guard, held from the release of the run until it has left memory.
     leaving: Mutex<Option<activations::Guard>>,
 }
 
 impl ActiveRun {
-    /// A run that is in memory from now on. It takes arrivals at once and delivers them from its [`start`](ActiveRun::start).
+    /// A run that is in memory from now on. It accepts arrivals at once and delivers them after [`start`](ActiveRun::start).
     pub fn new(
         key: RunKey,
         id: Arc<str>,
@@ -186,7 +186,7 @@ impl ActiveRun {
         })
     }
 
-    /// Gives the run the state of its driver, and begins to deliver.
+    /// Sets the state of the driver, and starts to deliver.
     pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, driver: Box<DriverState>, arrivals: Vec<Arrival>) {
         {
             let mut mailbox = self.mailbox();
@@ -204,7 +204,7 @@ impl ActiveRun {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts arrivals into the mailbox and sees that a driver takes them out.
+    /// Adds arrivals to the mailbox and starts a driver if none is running.
     pub fn post(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
         {
             let mut mailbox = self.mailbox();
@@ -212,7 +212,7 @@ impl ActiveRun {
                 return;
             }
             mailbox.arrivals.extend(arrivals);
-            // Empty arrivals matter too: others may have come before the start.
+            // An empty list matters too: arrivals may have been added before the start.
             if mailbox.driven || mailbox.arrivals.is_empty() {
                 return;
             }
@@ -222,10 +222,10 @@ impl ActiveRun {
         engine.drivers.spawn_on(driver, &engine.runtime);
     }
 
-    /// Puts those letters into the mailbox that it has not had.
+    /// Adds the messages to the mailbox that it has not received before.
     pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, letters: Vec<Arrival>) {
         {
-            // Under one lock: a run that is asked to leave has either the letters or an older `inbox_seq`.
+            // Under one lock: a run that is to be evicted has either the messages or an older `inbox_seq`.
             let mut mailbox = self.mailbox();
             if mailbox.closed {
                 return;
@@ -243,7 +243,7 @@ impl ActiveRun {
         self.post(engine, []);
     }
 
-    /// What has arrived, with the state to deliver it to. Nothing ends the driver; the next arrival starts another.
+    /// Takes the arrivals, with the state to deliver them to. `None` ends the driver; the next arrival starts another.
     pub fn take(&self, most: usize) -> Option<(Box<DriverState>, Vec<Arrival>)> {
         let mut mailbox = self.mailbox();
         if mailbox.closed || mailbox.arrivals.is_empty() {
@@ -256,7 +256,7 @@ impl ActiveRun {
         Some((mailbox.driver.take()?, arrivals))
     }
 
-    /// Gives the state back after a turn.
+    /// Returns the state after a turn.
     pub fn put(&self, driver: Box<DriverState>) {
         let mut mailbox = self.mailbox();
         if !mailbox.closed {
@@ -264,18 +264,18 @@ impl ActiveRun {
         }
     }
 
-    /// How far the inbox was read, if nothing has arrived.
+    /// The `inbox_seq` up to which the inbox was read, if the mailbox is empty.
     pub fn inbox_if_idle(&self) -> Option<u64> {
         let mailbox = self.mailbox();
         (!mailbox.closed && mailbox.arrivals.is_empty()).then_some(mailbox.inbox.inbox_seq)
     }
 
-    /// The run was given back and is about to leave memory.
+    /// The run was released and leaves memory: keeps the guard of its activation until then.
     pub fn evicted(&self, activation: activations::Guard) {
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some(activation);
     }
 
-    /// The run is forgotten.
+    /// The run was removed from memory.
     pub fn let_go(&self) {
         let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(activation) = leaving {
@@ -283,19 +283,19 @@ impl ActiveRun {
         }
     }
 
-    /// Puts arrivals back that were not come to.
+    /// Returns arrivals to the mailbox that were not delivered.
     pub fn put_back(&self, arrivals: Vec<Arrival>) {
         self.mailbox().arrivals.extend(arrivals);
     }
 
-    /// Takes nothing any more; what is there is given out.
+    /// Closes the mailbox and returns its arrivals.
     pub fn close_and_drain(&self) -> Vec<Arrival> {
         let mut mailbox = self.mailbox();
         mailbox.closed = true;
         std::mem::take(&mut mailbox.arrivals)
     }
 
-    /// Takes nothing any more. The `inbox_seq` last seen, unless a driver has the state.
+    /// Closes the mailbox. Returns the last `inbox_seq`, unless a driver has the state.
     pub fn close(&self) -> Option<u64> {
         let (driver, inbox_seq) = {
             let mut mailbox = self.mailbox();
@@ -306,12 +306,12 @@ impl ActiveRun {
         driver.map(|_| inbox_seq)
     }
 
-    /// An attempt writes to a stream.
+    /// Records that an attempt writes to a stream.
     pub fn attempt_writes(&self, op: u64, attempt: u32) {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(op, attempt);
     }
 
-    /// How the operation's attempt has ended, if it has written to streams.
+    /// The settlement of the operation's attempt, if it has written to streams.
     pub fn settle(&self, op: u64, succeeded: bool) -> Option<Settle> {
         let attempt = self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(&op)?;
         Some(Settle { op, attempt, succeeded })
@@ -321,7 +321,7 @@ impl ActiveRun {
         self.attempts().insert(op, (handle, life));
     }
 
-    /// Stops an attempt that has not begun: whether there was one. Asks one that has begun to end.
+    /// Aborts an attempt that has not begun, and returns whether there was one. Asks an attempt that has begun to end.
     pub fn give_up_attempt(&self, op: u64) -> bool {
         let mut attempts = self.attempts();
         match attempts.get(&op) {

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use super::{Client, Engine};
 use crate::error::{Code, Error, Result};
 
-/// What the free functions use.
+/// The engine of the free functions.
 struct Ambient {
     client: Client,
-    /// Whether the program installed it. Otherwise the first free function opened it, and another one may do so again.
+    /// Whether the program installed it. Otherwise the first free function opened it, and a later one may open another.
     installed: bool,
 }
 
@@ -16,14 +16,14 @@ static AMBIENT: Mutex<Option<Ambient>> = Mutex::new(None);
 /// Held while the engine is being opened, so that two first uses open one.
 static OPENING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The engine that is there; nothing if one may be opened.
+/// The present engine; `None` if one may be opened.
 fn present() -> Option<Result<Client>> {
     let place = AMBIENT.lock().unwrap_or_else(PoisonError::into_inner);
     let Ambient { client, installed } = place.as_ref()?;
     if client.is_open() {
         return Some(Ok(client.clone()));
     }
-    // Another one from `WORKFLOW_URL` could be on another store, and start there what nobody executes.
+    // Another engine from `WORKFLOW_URL` could use another store, and start runs there that no engine executes.
     installed.then(|| {
         Err(client
             .inner()
@@ -33,7 +33,7 @@ fn present() -> Option<Result<Client>> {
     })
 }
 
-/// The installed engine, else one that is opened now from `WORKFLOW_URL`, else on a file under `.workflow/`.
+/// The installed engine, else one that is opened now from `WORKFLOW_URL`, else one on a file under `.workflow/`.
 pub(crate) async fn ambient() -> Result<Client> {
     if let Some(engine) = super::current() {
         return engine;
@@ -46,7 +46,7 @@ pub(crate) async fn ambient() -> Result<Client> {
         Some(engine) => engine,
         None => {
             let engine = Engine::builder().open().await?;
-            // The program may have installed another one meanwhile: that one counts.
+            // The program may have installed another engine meanwhile: that one is used.
             put(engine.client, false).or_else(|error| present().unwrap_or(Err(error)))
         }
     }
@@ -69,7 +69,7 @@ fn put(client: Client, installed: bool) -> Result<Client> {
              the methods of an engine of the test's own, `Engine::open(\"memory:\").await?`",
         ));
     }
-    // What was there is dropped outside the lock.
+    // The previous engine is dropped outside the lock.
     let before = place.replace(Ambient { client: client.clone(), installed });
     drop(place);
     drop(before);

@@ -26,7 +26,7 @@ use crate::panics::panic_text;
 use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest};
 
 /// Executes a step outside any run, or inside another step: once, unrecorded.
-/// `path` is what the key has of a call that was made in a step.
+/// `path` is the part of the key for a call that was made in a step.
 pub(crate) async fn plain_attempt(request: StepRequest, path: Option<String>) -> AttemptResult {
     let scope = Scope::of_inner(request.definition.source.id, path);
     let adopt = request.definition.adopt;
@@ -81,14 +81,14 @@ fn timed_out(step: &str, timeout: Duration) -> Error {
     Error::coded(Code::Timeout, format!("an attempt of step `{step}` took longer than {timeout:?}"))
 }
 
-/// What is to be executed.
+/// The code that an attempt executes.
 enum Work {
     Step { definition: &'static StepDefinition, input: Payload, limits: Limits },
     Local(LocalFuture),
 }
 
 impl Work {
-    /// The queue whose workers execute it.
+    /// The queue of the step, if it has one.
     fn queue(&self) -> Option<&'static str> {
         match self {
             Work::Step { definition, .. } => definition.queue,
@@ -97,7 +97,7 @@ impl Work {
     }
 }
 
-/// How long an attempt may take, and how long it may be silent.
+/// How long an attempt may take, and how long it may go without a heartbeat.
 #[derive(Clone, Copy, Default)]
 struct Limits {
     timeout: Option<Duration>,
@@ -107,16 +107,16 @@ struct Limits {
 /// Where an attempt is polled for the first time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// By the caller, who has nothing else to do. If it has ended then, two switches of tasks are saved.
+    /// By the caller, which has no other action to perform. If the attempt ends in this poll, two task switches are saved.
     Here,
-    /// In a task of its own, beside others.
+    /// In a task of its own, in parallel with others.
     Elsewhere,
-    /// As [`Elsewhere`](Begin::Elsewhere), after an attempt of another process that may have done what the step does.
+    /// Like [`Elsewhere`](Begin::Elsewhere), after an attempt in another process that may have had the effect of the step.
     Again,
 }
 
-/// Starts the next attempt of an operation, unless it was dropped or the engine is ending. What an attempt gives that
-/// ends at once; otherwise it is posted.
+/// Starts the next attempt of an operation, unless it was dropped or the engine is ending. Returns the arrival of an attempt
+/// that ends at once; otherwise the attempt posts it.
 pub(super) fn dispatch(
     engine: &Arc<Inner>,
     live: &Arc<ActiveRun>,
@@ -166,7 +166,7 @@ pub(super) fn dispatch(
     if begin == Begin::Again {
         life.repeats();
     }
-    // The user's conversions run in it as well, and one that panics must not leave the step without an end.
+    // The user's conversions run inside it as well; if one panics, the step must still end.
     let scheduled = engine.metrics.scheduled(step, work.queue());
     let slot = driver.slot.clone();
     let attempt = AssertUnwindSafe(execute(engine.clone(), work, scope, scheduled, slot)).catch_unwind();
@@ -196,16 +196,16 @@ pub(super) fn dispatch(
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();
     live.attempt_started(op, handle, begun);
-    // A stop that came in between has not seen it, nor has a loss of the right.
+    // A stop, or a loss of the right to execute, may have happened before the attempt was registered.
     if engine.stopped.is_cancelled() || !engine.holds(live) {
         live.abort_attempt(op);
     }
     None
 }
 
-/// The right to run an attempt. Nothing if the engine ends before there is one.
+/// Acquires a permit to run an attempt. `None` if the engine ends before one is free.
 async fn permit(permits: &Arc<Semaphore>, metrics: &Metrics, attempt: &Scheduled) -> Option<OwnedSemaphorePermit> {
-    // Nearly always there is one, and to queue for it costs more than to take it.
+    // A permit is usually free, and to queue for one costs more than to take it.
     match permits.clone().try_acquire_owned() {
         Ok(permit) => Some(permit),
         Err(_) => {
@@ -215,9 +215,9 @@ async fn permit(permits: &Arc<Semaphore>, metrics: &Metrics, attempt: &Scheduled
     }
 }
 
-/// Resolves when an attempt takes too long, or is silent for too long.
+/// Resolves when an attempt has timed out, or has given no heartbeat for too long.
 async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u64) -> Error {
-    // Monotonic time: an attempt gets as long as it was given, whatever becomes of the time of day.
+    // Monotonic time: a change of the wall clock does not change the timeout.
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let end = limits.timeout.map_or(u64::MAX, |timeout| begun.saturating_add(milliseconds(timeout)));
     loop {
@@ -235,13 +235,13 @@ async fn late(engine: &Inner, life: &Life, step: &str, limits: Limits, begun: u6
     }
 }
 
-/// What a future comes to that has the scope of an attempt, and a permit until its end.
+/// The outcome of a future that runs in the scope of an attempt, and holds a permit until its end.
 fn alone<F: Future>(future: F, scope: Scope, permit: Permit) -> impl Future<Output = std::thread::Result<F::Output>> {
     let attempt = AssertUnwindSafe(scope.enter(future)).catch_unwind();
     attempt.inspect(move |_| drop(permit))
 }
 
-/// One attempt. Nothing if the engine ends before it began.
+/// Executes one attempt. `None` if the engine ends before it began.
 #[allow(
     clippy::manual_async_fn,
     reason = "an `async fn` keeps its arguments twice, and this is allocated for each attempt"
@@ -284,7 +284,7 @@ fn execute(
             Execution::Blocking(function) => {
                 let span = tracing::Span::current();
                 let blocking = move || {
-                    // Held to the function's end, also when nobody waits for it any more.
+                    // Held until the function ends, even if no task waits for it any more.
                     let _held = (permit, slot);
                     let function = || span.in_scope(|| scope.enter_sync(function));
                     std::panic::catch_unwind(AssertUnwindSafe(function))

@@ -1,4 +1,4 @@
-//! Group commit: everything that is waiting to be written is one commit, at once when the store is idle, never after a
+//! Group commit: all waiting writes are committed together, at once when the store is idle, never after a
 //! fixed delay.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::store::{Answer, Claim, DeleteAnswer, Failed, Ownership, Request, Store, Turn, TurnAnswer, Write};
 
-/// The right to execute, held as long as something may be written under it.
+/// The right to execute, held while a write may be made under it.
 pub(super) type OwnershipSlot = Arc<Mutex<Option<Box<dyn Ownership>>>>;
 
 struct Queued {
@@ -37,7 +37,7 @@ impl Ticket {
         Ticket(in_flight.clone())
     }
 
-    /// If there is no other.
+    /// A ticket, if there is no other.
     fn only(in_flight: &Arc<AtomicUsize>) -> Option<Self> {
         in_flight.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| Ticket(in_flight.clone()))
     }
@@ -49,7 +49,7 @@ impl Drop for Ticket {
     }
 }
 
-/// What to do about a write whose engine stopped.
+/// The help for a write whose engine stopped.
 const AGAIN: &str = "open another engine and repeat the call there: the write may have been made";
 
 /// The queue in front of the store.
@@ -57,9 +57,9 @@ pub(super) struct Batcher {
     queue: Mutex<Option<mpsc::UnboundedSender<Queued>>>,
     ended: watch::Receiver<()>,
     in_flight: Arc<AtomicUsize>,
-    /// Bytes that may be queued by those who wait for room.
+    /// The bytes that may be queued by callers that wait for room.
     room: Semaphore,
-    /// The store, if a driver may commit by itself.
+    /// The store, if a driver may commit directly.
     direct: Option<Arc<dyn Store>>,
     metrics: Metrics,
     home: Arc<Home>,
@@ -82,7 +82,7 @@ impl Batcher {
         let counted = metrics.clone();
         let batches = async move {
             commit_batches(store, environment, receiver, counted).await;
-            // Not before the last write: the next owner would find a run changed behind its back.
+            // Only after the last write: otherwise the next owner could read a run that still changes.
             let right = ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(right) = right {
                 right.give_up().await;
@@ -104,14 +104,14 @@ impl Batcher {
         Ok(Batcher { queue: Mutex::new(Some(queue)), ended, in_flight: Arc::default(), room, direct, metrics, home })
     }
 
-    /// Waits until a write of this size has room in the queue. The room is held until the permit is dropped, which is to be
-    /// once the store has answered. At a closed batcher there is nothing to wait for.
+    /// Waits until a write of this size has room in the queue. The permit holds the room; drop it once the store has
+    /// answered. A closed batcher returns `None` at once.
     pub async fn room(&self, payload_bytes: usize) -> Option<SemaphorePermit<'_>> {
         let bytes = payload_bytes.min(QUEUE_BYTES_MAX);
         self.room.acquire_many(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
     }
 
-    /// Queues a write of a user's once the queue has room for it.
+    /// Queues a write of a user once the queue has room for it.
     pub async fn send_when_room<R: Request>(&self, request: R) -> Result<R::Answer, Failed> {
         let write = request.into();
         let _room = self.room(write.payload_bytes()).await;
@@ -125,7 +125,7 @@ impl Batcher {
         let (reply, answer) = oneshot::channel();
         let home = self.home.clone();
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // A queue that is closed drops the reply, which is the answer.
+        // A closed queue drops the sender of the reply, which ends the wait.
         let queued = queue
             .as_ref()
             .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
@@ -138,8 +138,8 @@ impl Batcher {
         }
     }
 
-    /// Commits a run's turn; called by its driver only. A turn that is alone is committed here: the way to the batches and
-    /// back would take a third of the time that a commit takes. As soon as there are others the turns are queued, to be one
+    /// Commits a run's turn; only its driver calls this. A turn that is alone is committed in this task: the detour over the
+    /// batches would take a third of the time of a commit. As soon as there are others, the turns are queued, to be one
     /// commit.
     pub async fn turn(&self, turn: &Turn) -> Result<TurnAnswer, Failed> {
         if let Some(store) = &self.direct
@@ -157,27 +157,27 @@ impl Batcher {
                 self.metrics.committed(1);
                 return Turn::answer(answer).ok_or_else(misanswered);
             }
-            // Sent again below, as after any doubt: a turn that was committed after all is recognised.
+            // Sent again below, as after any doubt: the store recognises a turn that was committed after all.
             return self.send(turn.clone()).await.map(notified_after_all);
         }
         self.send(turn.clone()).await
     }
 
-    /// Takes no more writes; those that are queued are committed.
+    /// Accepts no more writes; queued writes are committed.
     pub fn close(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.room.close();
     }
 
-    /// Resolves when the last write is through.
+    /// Resolves when the last write is answered.
     pub async fn closed(&self) {
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
     }
 }
 
-/// Commits what is queued, group by group. On a store that does not block a second group of writes that depend on nothing
-/// is under way beside a first one, so that neither the store nor who waits for the answers has to wait for the other.
+/// Commits the queued writes, group by group. On a store that does not block, a second group of independent writes may
+/// run beside the first, so that neither the store nor the callers wait for each other.
 async fn commit_batches(
     store: Arc<dyn Store>,
     environment: Arc<dyn Environment>,
@@ -197,7 +197,7 @@ async fn commit_batches(
                 received = next;
             }
         }
-        // With all that is there by now.
+        // Adds all writes that are queued by now.
         while queued.len() < WRITES_PER_GROUP_MAX
             && bytes < GROUP_BYTES_MAX
             && let Some(next) = received.take().or_else(|| queue.try_recv().ok())
@@ -215,7 +215,7 @@ async fn commit_batches(
     }
 }
 
-/// Whether a write concerns one run alone, and nothing that could be sent before its answer: any order with others will do.
+/// Whether a write concerns one run only, and no later write depends on it: it may be committed in any order.
 fn is_independent(write: &Write) -> bool {
     match write {
         Write::Turn(turn) => {
@@ -226,8 +226,8 @@ fn is_independent(write: &Write) -> bool {
     }
 }
 
-/// Commits one group and answers those who have sent it. One that is refused for what is in it is sent again in halves, so that
-/// a write which the store does not take is not an error of all that came with it.
+/// Commits one group and answers its senders. A group that is refused for its content is sent again in halves, so that
+/// a write which the store refuses does not fail the other writes of its group.
 async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec<Queued>, metrics: &Metrics) {
     let (mut parts, mut refusals) = (vec![group], 0);
     while let Some(part) = parts.pop() {
@@ -262,8 +262,8 @@ async fn send_group(store: &dyn Store, environment: &dyn Environment, group: Vec
     }
 }
 
-/// Commits a group. One that is in doubt is sent again, which the store recognises: what had been committed is then
-/// answered as committed. Only a claim has to ask for what it took before.
+/// Commits a group. A group in doubt is sent again; the store recognises the writes that were committed, and answers them as
+/// committed. Only a claim has to ask again for the runs that it took before.
 async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [Write]) -> Result<Vec<Answer>, Failed> {
     let mut doubt = false;
     for delay in RESEND_DELAYS {
@@ -286,8 +286,8 @@ async fn commit(store: &dyn Store, environment: &dyn Environment, group: &mut [W
     Ok(after_all(answers))
 }
 
-/// What a group comes to that was sent again. The answer to a turn that was committed before does not say whether it notified
-/// others, and a run that was deleted before is not there.
+/// The answers of a group that was sent again. The answer to a turn that was committed before does not say whether it
+/// notified other runs, and a run that was deleted before is unknown.
 fn after_all(answers: Vec<Answer>) -> Vec<Answer> {
     let after_all = |answer| match answer {
         Answer::Turn(answer) => Answer::Turn(notified_after_all(answer)),
@@ -297,7 +297,7 @@ fn after_all(answers: Vec<Answer>) -> Vec<Answer> {
     answers.into_iter().map(after_all).collect()
 }
 
-/// The answer to a turn that was sent again: it may have notified others when it was committed.
+/// The answer to a turn that was sent again: it may have notified other runs when it was committed.
 fn notified_after_all(answer: TurnAnswer) -> TurnAnswer {
     match answer {
         TurnAnswer::Committed | TurnAnswer::CommittedAndNotified => TurnAnswer::CommittedAndNotified,
@@ -305,7 +305,7 @@ fn notified_after_all(answer: TurnAnswer) -> TurnAnswer {
     }
 }
 
-/// The store has answered a write with the answer of another kind. Whether the write was committed is not known.
+/// The error if the store answers a write with the answer of another kind. Whether the write was committed is not known.
 pub(super) fn misanswered() -> Failed {
     let error = Error::coded(Code::Store, "the store answered a write with the answer of another kind")
         .help("this is a fault of the store's implementation; report it");

@@ -1,4 +1,4 @@
-//! How an engine is made.
+//! The builder of an engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,94 +108,94 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Where the runs are: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Without it the environment variable
-    /// `WORKFLOW_URL` says so, and without that it is `sqlite:.workflow/workflow.db`.
+    /// The URL of the store: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` or `memory:`. Defaults to the
+    /// environment variable `WORKFLOW_URL`, and if that is not set, to `sqlite:.workflow/workflow.db`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.place = Place::Url(url.into());
         self
     }
 
-    /// A store in place of a URL: one that is shared by several engines in memory, or one's own.
+    /// A store in place of a URL: one in memory that several engines share, or a custom one.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.place = Place::Store(store);
         self
     }
 
-    /// How much SQLite waits for the disk. The default loses nothing, whatever happens.
+    /// How SQLite syncs commits to disk. The default loses no commit, even if the machine loses power.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
         self
     }
 
-    /// Gives the steps a value that they declare with `#[resource]`: one for each type. A second of the same type
+    /// Passes a value to the steps that declare it with `#[resource]`: one for each type. A second value of the same type
     /// replaces the first.
     pub fn resource<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.resources.insert(value);
         self
     }
 
-    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1. One that waits for another run (by
-    /// its end, its events or its streams) is not counted meanwhile, and goes on when there is room again; what a step has
-    /// spawned as a task of its own is not seen by this.
+    /// How many attempts of async steps run at the same time: 1,024 unless set, at least 1. An
+    /// attempt that waits for another run (for its end, its events or its streams) does not count
+    /// while it waits, and resumes when a permit is free. Tasks that a step spawns are not counted.
     pub fn concurrency(mut self, steps: usize) -> Self {
         self.steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How many attempts of blocking steps run at the same time: 64 unless set, at least 1. One that waits for another run is
-    /// not counted meanwhile.
+    /// How many attempts of blocking steps run at the same time: 64 unless set, at
+    /// least 1. An attempt that waits for another run does not count while it waits.
     pub fn blocking_concurrency(mut self, steps: usize) -> Self {
         self.blocking_steps = steps.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Serves a queue: executes its steps, `#[step(queue = "gpu")]`, whichever process has the runs that call them; at most
-    /// so many at a time, at least 1. A step that is suspended, or waits for its next attempt, leaves its place to others: when it
-    /// is resumed, or its time has come, it queues again, behind those that were due before. A blocking one that was given
-    /// up keeps it until its function has returned. Without this the engine executes no step that has a queue. May be said
-    /// several times.
+    /// Serves a queue: this engine executes its steps, `#[step(queue = "gpu")]`, even if another process has the calling
+    /// run; at most `concurrency` at a time, at least 1. A step that is suspended, or waits for its next attempt, frees its
+    /// slot. When it is resumed, or its next attempt is due, it queues again, behind steps that were due before. A blocking
+    /// step that was given up keeps its slot until its function returns. An engine without this call executes no step of a
+    /// queue. Can be called more than once.
     pub fn queue(mut self, name: impl Into<String>, concurrency: usize) -> Self {
         self.queues.insert(name.into(), concurrency.clamp(1, Semaphore::MAX_PERMITS));
         self
     }
 
-    /// How often a run may be taken up after its process died, without having made progress in between, before it is
-    /// stuck: 5 times unless set. It keeps a step that kills the process from doing so for ever. An engine that is opened
-    /// with another number tries the stuck runs again.
+    /// How often a run may be recovered after its process died, without progress between the recoveries, before it is
+    /// stuck: 5 times unless set. This stops a step that kills the process from doing so for ever. An engine that is opened
+    /// with another number retries the stuck runs.
     pub fn recoveries(mut self, most: u32) -> Self {
         self.settings.recoveries_max = most;
         self
     }
 
-    /// How long a run waits in memory, for a time or a hook, before it leaves it: 60 seconds unless set. Then it costs only
-    /// its rows, and comes back by replay when something comes for it. One that is about to wake stays. `Duration::MAX`
-    /// keeps all.
+    /// How long a run waits in memory, for a time or a hook, before it is evicted: 60 seconds
+    /// unless set. An evicted run only costs its rows, and is replayed when a message arrives
+    /// or a timer is due. A run that wakes soon stays. `Duration::MAX` disables eviction.
     pub fn evict_after(mut self, idle: Duration) -> Self {
         self.settings.evict_after = u64::try_from(idle.as_millis()).ok();
         self
     }
 
-    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested) says that its journal
-    /// is long: 10,000 unless set.
+    /// After how many events of a run [`continue_as_new_suggested`](crate::continue_as_new_suggested)
+    /// returns `true`, because the journal is long: 10,000 unless set.
     pub fn suggest_continuing_after(mut self, events: u64) -> Self {
         self.settings.long_after = events;
         self
     }
 
-    /// Calls a function when a run has completed: at least once, also if the process dies, and once if nothing fails. May be said
-    /// several times.
+    /// Calls a function when a run has completed: at least once, even if the process
+    /// dies, and exactly once if nothing fails. Can be called more than once.
     ///
-    /// It is called beside the runs, by one of the engines that execute and have a function for the status: that one calls all of
-    /// its functions for it. So all engines of a store should be given the same; what several processes want to see is in
-    /// [`Run::events`](crate::Run::events). A process that dies before the functions have returned leaves them to the next engine
-    /// that has any, after 60 seconds at the latest.
+    /// The function runs outside the run. One of the engines that execute and have a function for the status
+    /// calls all of its functions. So all engines of a store should have the same functions; if several
+    /// processes have to see the end, read [`Run::events`](crate::Run::events). If a process dies before the
+    /// functions have returned, the next engine that has functions calls them, after 60 seconds at the latest.
     ///
-    /// The functions for the end of one run have 45 seconds together. What takes longer is dropped and called again, and so is
-    /// what fails or panics: all of them, after half a second at first and later after up to a minute, again and again.
-    /// [`Engine::shutdown`] waits for those that are being called. What must be done once belongs into a step.
+    /// The functions for the end of one run have 45 seconds together. If one takes longer, fails or panics, the engine
+    /// calls all of them again: after half a second at first, later after up to a minute, without a limit of attempts.
+    /// [`Engine::shutdown`] waits for functions that are running. Work that must be done once belongs in a step.
     ///
-    /// A run is kept until the functions were called, whatever [`retain`](Builder::retain) says. If for seven days no engine
-    /// that executes has a function for its status, it is not waited for any longer, with a warning in the log.
+    /// A run is kept until its functions were called, whatever [`retain`](Builder::retain) says. If for seven days no engine
+    /// that executes has a function for its status, the run is no longer kept for them, and a warning is logged.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, workflow};
@@ -221,7 +221,7 @@ impl Builder {
         self.on(Status::Completed, callback)
     }
 
-    /// As [`on_completed`](Builder::on_completed), when a run has failed.
+    /// Like [`on_completed`](Builder::on_completed), when a run has failed.
     pub fn on_failed<F, U>(self, callback: F) -> Self
     where
         F: Fn(RunInfo) -> U + Send + Sync + 'static,
@@ -230,7 +230,7 @@ impl Builder {
         self.on(Status::Failed, callback)
     }
 
-    /// As [`on_completed`](Builder::on_completed), when a run was cancelled.
+    /// Like [`on_completed`](Builder::on_completed), when a run was cancelled.
     pub fn on_cancelled<F, U>(self, callback: F) -> Self
     where
         F: Fn(RunInfo) -> U + Send + Sync + 'static,
@@ -239,7 +239,7 @@ impl Builder {
         self.on(Status::Cancelled, callback)
     }
 
-    /// As [`on_completed`](Builder::on_completed), when a run got stuck and needs a person or a deploy.
+    /// Like [`on_completed`](Builder::on_completed), when a run got stuck and needs a person or a deploy.
     pub fn on_stuck<F, U>(self, callback: F) -> Self
     where
         F: Fn(RunInfo) -> U + Send + Sync + 'static,
@@ -257,16 +257,16 @@ impl Builder {
         self
     }
 
-    /// Gives the spans of runs to OpenTelemetry, all of one trace, whatever happens to the processes that execute it. Those of
-    /// steps, their attempts, waits and children are told as they end, that of the run when it has ended: a trace grows while
-    /// its run goes on. See [the feature](crate#opentelemetry) for what they say.
+    /// Exports the spans of runs to OpenTelemetry. All spans of a run are in one trace, even if several processes
+    /// execute it. Spans of steps, attempts, waits and children are exported as they end, the span of the run when it
+    /// has ended: a trace grows while its run continues. See [the feature](crate#opentelemetry) for the attributes.
     ///
-    /// `processor` is what a tracer provider is given as well, such as a `BatchSpanProcessor` with an exporter for OTLP; its
-    /// resource is the caller's to set. [`Engine::shutdown`] flushes it. It is called beside the runs: one that exports each span
-    /// at once holds them up.
+    /// `processor` is any processor that a tracer provider accepts, such as a `BatchSpanProcessor`
+    /// with an exporter for OTLP; the caller sets its resource. [`Engine::shutdown`] flushes it. The
+    /// engine calls it synchronously: a processor that exports each span at once delays the runs.
     ///
-    /// The id of a span follows from what it is about. After a process has died, and may have taken spans with it, those of the
-    /// runs that it had in memory are told again, with the same ids.
+    /// The id of a span is derived from its subject. A process that dies may lose spans: the next engine
+    /// exports the spans of the runs that the dead process had in memory again, with the same ids.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn span_processor(mut self, processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static) -> Self {
@@ -274,7 +274,7 @@ impl Builder {
         self
     }
 
-    /// How long runs that have ended are kept, and how many generations of each run: for ever and all, unless set.
+    /// How long ended runs are kept, and how many generations of each run: for ever and all, unless set.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -292,41 +292,41 @@ impl Builder {
         self
     }
 
-    /// How long after a run's end the idempotency keys are known of what was delivered to it, by
+    /// How long after a run's end the idempotency keys of its deliveries are kept, those of
     /// [`resume_hook`](crate::resume_hook) and [`Run::resume`](crate::Run::resume): 7 days unless set. A delivery that is
-    /// repeated within that time is accepted and goes nowhere, also if the run was deleted meanwhile. It is what this
-    /// engine or client sends that is kept so; give all of a store the same.
+    /// repeated within that time is accepted and has no effect, even if the run was deleted meanwhile. The time applies to
+    /// what this engine or client sends; use the same value for all engines and clients of a store.
     pub fn keep_deliveries(mut self, time: Duration) -> Self {
         self.settings.keep_deliveries = time;
         self
     }
 
-    /// Replays each run from its journal after every turn, so that code which would differ on a replay is `stuck` at once
-    /// and not after the first crash. For tests: it takes time in the square of a run's length.
+    /// Replays each run from its journal after every turn, so that code whose replay would differ gets stuck at once
+    /// and not after the first crash. For tests: its cost is quadratic in the length of a run.
     pub fn replay_every_turn(mut self) -> Self {
         self.settings.replay_every_turn = true;
         self
     }
 
-    /// Where time and randomness come from: [`System`], unless set.
+    /// The source of time and randomness: [`System`], unless set.
     pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
         self.environment = environment;
         self
     }
 
-    /// Opens the engine on the current tokio runtime. Unfinished runs are taken up at once.
+    /// Opens the engine on the current tokio runtime. It claims unfinished runs at once.
     ///
     /// # Errors
     ///
-    /// [`Code::MissingResource`] with every resource that a step of this build declares and the builder was not given (but for
-    /// the steps of queues that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a
-    /// [retention](Builder::retain) of runs that have not ended; [`Code::DuplicateId`] if two workflows or steps that were
-    /// compiled outside tests have the same id, and the engine executes runs; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    /// [`Code::MissingResource`] with each resource that a step declares and the builder lacks (except for steps of queues
+    /// that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a [retention](Builder::retain)
+    /// of runs that have not ended; [`Code::DuplicateId`] if the engine executes, and two workflows or steps outside tests
+    /// share an id; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }
 
-    /// Opens what executes nothing: a [`Client`]. What is said of executing does not matter to it.
+    /// Opens a [`Client`], which executes nothing. Settings of the execution have no effect on it.
     ///
     /// # Errors
     ///
@@ -424,7 +424,7 @@ impl Builder {
     }
 }
 
-/// A number that no other engine has.
+/// A random number, so that no other engine has it.
 pub(super) fn new_owner(random: &Random) -> u64 {
     (random.number() as u64).clamp(1, u64::MAX - 1)
 }
@@ -434,7 +434,7 @@ fn executed(queues: &Queues) -> impl Iterator<Item = &'static StepDefinition> {
     registry().steps().filter(|step| step.queue.is_none_or(|queue| queues.serves(queue)))
 }
 
-/// Looks for a store in which the steps can have their transactions.
+/// Checks that the store supports the transactions of the steps.
 #[cfg(feature = "postgres")]
 fn check_transactions(store: &dyn Store, queues: &Queues) -> Result<()> {
     let transactional = executed(queues).filter(|step| step.transaction).map(|step| step.source.id);
@@ -450,7 +450,7 @@ fn check_transactions(_: &dyn Store, _: &Queues) -> Result<()> {
     Ok(())
 }
 
-/// Looks for what the steps need that this engine executes.
+/// Checks that the resources of the executed steps are present.
 fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for step in executed(queues) {
@@ -478,8 +478,8 @@ async fn open_postgres(_: &str) -> Result<Arc<dyn Store>> {
         .help("enable the feature `postgres` of workflow-runtime"))
 }
 
-/// The error for a URL of something else. What follows the scheme may hold a password, in whatever form: it is not shown, nor
-/// is what cannot be a scheme.
+/// The error for a URL that is not of a store. The part after the scheme may hold a password, so the error does not show
+/// it, nor a prefix that cannot be a scheme.
 fn no_store(scheme: &str) -> Error {
     const SCHEME_BYTES_MAX: usize = 20;
     let is_scheme =

@@ -1,4 +1,4 @@
-//! Takes up the runs that are due and that nobody holds.
+//! Claims the runs that are due and that no engine owns.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -14,26 +14,26 @@ use crate::limits::{
 use crate::registry::queue;
 use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
 
-/// Becomes the engine that executes in this store, or one of them, if it can.
+/// Acquires the right to execute in this store, if it is available.
 pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     if !engine.settings.executes {
         return Ok(());
     }
     let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
     let lost = ownership.lost();
-    // Another build may be able to go on where the last one could not. If this fails the right is given up, to be asked
-    // for again.
+    // Another build may be able to continue runs that are stuck. If this fails, the right is given up, and requested
+    // again later.
     let unstick = engine.batcher.send(Unstick { build: engine.build() });
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
     if engine.stopped.is_cancelled() {
-        // The batcher may have ended before, and would not give it up.
+        // The batcher may have ended before, and would not give the right up.
         drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
         return Ok(());
     }
     engine.executing.store(true, Ordering::Release);
     engine.notices.hint();
-    // A task of its own: whatever else waits for the store, this must not.
+    // A task of its own: it must not wait behind other accesses to the store.
     let losing = engine.clone();
     engine.runtime.spawn(async move {
         tokio::select! {
@@ -48,7 +48,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     Ok(())
 }
 
-/// As [`try_to_execute`] when the engine is opened, which began then: a store that cannot be reached is tried again.
+/// Like [`try_to_execute`], while the engine opens, since `begun`: retries a store that cannot be reached.
 pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Result<()> {
     loop {
         match try_to_execute(engine).await {
@@ -61,7 +61,7 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
     }
 }
 
-/// Claims what is due, until the engine stops.
+/// Claims due runs, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     let (mut warned, mut pause) = (HashSet::new(), OWNERSHIP_INTERVAL);
     loop {
@@ -76,7 +76,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 }
             }
         } else {
-            // A database that is away is not to be rushed by all its workers when it is about to come back.
+            // Backs off, so that the workers do not overload a database that has just come back.
             pause = match try_to_execute(&engine).await {
                 Ok(()) => OWNERSHIP_INTERVAL,
                 Err(error) if engine.fail(&error) => return,
@@ -85,14 +85,14 @@ pub(super) async fn run(engine: Arc<Inner>) {
                     (pause * 2).min(OWNERSHIP_RETRY_INTERVAL_MAX)
                 }
             };
-            // After it: what the last owner has written before its end is seen by this look or by none.
+            // After it: once this engine executes, no later look finds what the previous owner has written before its end.
             engine.wake_followers(false);
             if engine.is_executing() {
                 continue;
             }
             after(&engine, pause)
         };
-        // Biased, here and elsewhere: a branch picked at random could not be simulated.
+        // Biased, here and elsewhere: a simulation could not reproduce a branch that is picked at random.
         tokio::select! {
             biased;
             () = engine.draining.cancelled() => return,
@@ -111,22 +111,22 @@ fn after(engine: &Inner, pause: Duration) -> u64 {
 }
 
 impl Inner {
-    /// Wakes those who wait for what others may have done.
+    /// Wakes the waiters of runs that other engines may have changed.
     fn wake_followers(&self, executing: bool) {
         match self.store.followed() {
             Followed::Runs(runs) => runs.iter().for_each(|run| self.waiters.wake(run, Done::Left(None))),
-            // Whoever executes alone does it all itself.
+            // An engine that executes alone makes all changes itself.
             Followed::Unsaid if executing => {}
             Followed::Unsaid | Followed::Any => self.waiters.wake_all(),
         }
     }
 }
 
-/// Claims until nothing is due. When to look again.
+/// Claims until no run is due. Returns when to look again.
 async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
     let mut room = true;
     loop {
-        // Others may have written; and this may take a while.
+        // Other engines may have written messages, and the claims may take a while.
         engine.news.hint();
         let mut full = false;
         let all = std::iter::once((engine.workflows.clone(), CLAIM_RUNS));
@@ -137,7 +137,7 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
                 break;
             }
             let claimed = claim_some(engine, workflows, most).await?;
-            // What is left of a queue has to wait for a slot.
+            // Further steps of a queue have to wait for a free slot.
             full |= claimed >= most && (most < limit || limit == CLAIM_RUNS);
         }
         if !full || !room {
@@ -172,11 +172,11 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
     Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
 }
 
-/// Claims once: how many.
+/// Claims once, and returns the number of claimed runs.
 async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: usize) -> Result<usize> {
     let claim = Claim {
         owner: engine.owner(),
-        // A clockwork in memory is more exact than a claim and a replay, whatever else the machine does.
+        // Timers in memory are more exact than a claim and a replay, whatever else the machine does.
         now: after(engine, CLAIM_AHEAD),
         workflows,
         limit,
@@ -192,7 +192,7 @@ async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: 
     };
     let claimed = rows.len();
     for row in rows {
-        // A claim that was in doubt names everything that this engine holds.
+        // A claim that was in doubt returns all runs that this engine owns.
         let Some(activation) = engine.activations.begin_if_free(&row.id) else { continue };
         let here = engine.live_runs().get(&row.key).cloned();
         match here {
@@ -200,7 +200,7 @@ async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: 
                 activation.settle();
                 continue;
             }
-            // It is about to leave, and does not know yet that the run came back.
+            // The run is leaving memory, and does not know yet that it was claimed again.
             Some(live) => engine.retire(&live),
             None => {}
         }

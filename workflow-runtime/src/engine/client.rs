@@ -1,14 +1,14 @@
-//! Starting runs, waiting for them and sending to them, without executing any.
+//! A client: it starts runs, waits for them and sends to them, and executes none.
 
 use std::sync::Arc;
 
 use super::{Builder, Inner, ambient};
 use crate::error::Result;
 
-/// Starts runs, waits for them, sends to them and reads what they tell, and executes none: an [`Engine`](super::Engine)
-/// somewhere else on the same store does. For a web server beside its workers. Cheap to clone.
+/// Starts runs, waits for them, sends to them and reads their data, but executes none: an [`Engine`](super::Engine)
+/// elsewhere on the same store executes them. For a web server beside its workers. Cheap to clone.
 ///
-/// It needs no resources, and has the workflows of its build only to know their types.
+/// It needs no resources. It uses the workflows of its build only for their types.
 ///
 /// ```
 /// # use workflow_runtime::{Client, Engine, Result, workflow};
@@ -31,7 +31,7 @@ pub struct Client {
     pub(super) handle: Arc<Handle>,
 }
 
-/// Stops the engine when the last user of it is gone; the engine's own tasks hold [`Inner`] only.
+/// Stops the engine when its last user has dropped it; the engine's own tasks hold only [`Inner`].
 pub(super) struct Handle {
     pub inner: Arc<Inner>,
 }
@@ -57,7 +57,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If another engine or client that is still open has that place.
+    /// If another engine or client is installed and still open.
     pub fn install(self) -> Result<Client> {
         ambient::install(self.clone())?;
         Ok(self)

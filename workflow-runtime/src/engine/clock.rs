@@ -1,7 +1,7 @@
 //! The engine's three clocks: see [`Environment`].
 //!
-//! Store time is elapsed time plus an offset. The offset is measured against the clock that the store goes by whenever a
-//! second has passed since that was last done, so that reading the time costs one reading of the monotonic clock.
+//! Store time is elapsed time plus an offset. The engine measures the offset against the clock of the store when a second
+//! has passed since the last measurement, so that reading the time costs one reading of the monotonic clock.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -12,30 +12,30 @@ use crate::environment::Environment;
 use crate::limits::{CLOCK_CHECK_INTERVAL, CLOCK_SET_MIN, PAUSED_CHECK_INTERVAL};
 use crate::store::Store;
 
-/// How far apart two readings around that of another clock may be. It is read again otherwise, so many times.
+/// The most time between the readings before and after that of another clock. If it took longer, it is read again.
 const READING_MS: u64 = 2;
 const READINGS: u32 = 4;
-/// How many offsets are remembered.
+/// How many offsets are kept.
 const OFFSETS_MAX: usize = 16;
 
 pub(super) struct Clock {
     environment: Arc<dyn Environment>,
     store: Arc<dyn Store>,
-    /// The monotonic time of the last measurement, and what it found.
+    /// The monotonic time of the last measurement, and its results.
     measured_at: AtomicU64,
     suspended: AtomicU64,
     offset: AtomicI64,
-    /// The latest store time that was given out.
+    /// The latest store time that was returned.
     latest: AtomicU64,
-    /// Held by who measures.
+    /// Held while the offset is measured.
     measured: Mutex<Measured>,
 }
 
 struct Measured {
-    /// Each offset since the engine was opened, with the elapsed time from which on it was right. A new one for each time that
-    /// the clock was set.
+    /// Each offset since the engine was opened, with the elapsed time from which
+    /// it is valid. A new offset is added each time the clock is set forward.
     offsets: Vec<(u64, i64)>,
-    /// What a clock lacked that was set back, when that was last reported.
+    /// How much a clock lacked that was set back, when that was last reported.
     reported: i64,
 }
 
@@ -66,7 +66,7 @@ impl Clock {
         self.environment.monotonic()
     }
 
-    /// Elapsed time: monotonic time plus that of suspends.
+    /// Elapsed time: monotonic time plus the time of system suspends.
     pub fn elapsed(&self) -> u64 {
         let monotonic = self.environment.monotonic();
         let since = monotonic.checked_sub(self.measured_at.load(Ordering::Acquire));
@@ -84,7 +84,7 @@ impl Clock {
             let elapsed = time.checked_add_signed(offset.checked_neg()?);
             match elapsed {
                 Some(elapsed) if elapsed >= *begin => at = Some(elapsed),
-                // The clock was set forward over it.
+                // The clock was set forward past this time.
                 _ if at.is_some() => at = at.map(|at: u64| at.min(*begin)),
                 _ => {}
             }
@@ -101,10 +101,10 @@ impl Clock {
         }
     }
 
-    /// Resolves once store time is `time`, at once if it is.
+    /// Resolves once store time has reached `time`.
     pub async fn sleep_until(&self, time: u64) {
         loop {
-            // First: time that passes after it makes the next look come too early, and none too late.
+            // Read first: time that passes after this makes the next look too early, never too late.
             let monotonic = self.environment.monotonic();
             let left = time.saturating_sub(self.now());
             if left == 0 {
@@ -115,17 +115,17 @@ impl Clock {
         }
     }
 
-    /// How long nobody looks whether a clock was set.
+    /// The longest time between two checks whether a clock was set.
     pub fn check_interval(&self) -> Duration {
         if self.environment.is_paused() { PAUSED_CHECK_INTERVAL } else { CLOCK_CHECK_INTERVAL }
     }
 
-    /// An interval of the engine's own, which a paused clock would pass again and again.
+    /// Lengthens an interval of the engine on a paused clock, which would pass it again and again.
     pub fn interval(&self, interval: Duration) -> Duration {
         if self.environment.is_paused() { interval.max(PAUSED_CHECK_INTERVAL) } else { interval }
     }
 
-    /// Measures the offset, unless somebody is about it.
+    /// Measures the offset, unless another thread is measuring it.
     fn measure(&self) {
         let mut measured = match self.measured.try_lock() {
             Ok(measured) => measured,
@@ -151,8 +151,8 @@ impl Clock {
 }
 
 impl Measured {
-    /// Follows a clock that was set forward, and one that deviates a little. One that was set back is not followed: store
-    /// time goes on as if it had not been.
+    /// Follows a clock that was set forward, or that drifts a little. A clock that was set back is not followed: store
+    /// time continues as if it had not been.
     fn take(&mut self, elapsed: u64, found: i64) {
         let set = i64::try_from(CLOCK_SET_MIN.as_millis()).unwrap_or(i64::MAX);
         let Some((_, offset)) = self.offsets.last_mut() else {
@@ -167,7 +167,7 @@ impl Measured {
             );
             self.offsets.push((elapsed, found));
             if self.offsets.len() > OFFSETS_MAX {
-                // The first stays: it says when the engine was opened.
+                // The first offset stays: it holds the time at which the engine was opened.
                 self.offsets.remove(1);
             }
             self.reported = 0;

@@ -27,7 +27,7 @@ const FIRST_EPOCH: u64 = 1;
 
 const START_AGAIN: &str = "start it again with the same id: `start(..).id(..)` gives the existing run if there is one";
 
-/// A run that is to be.
+/// A run that is being created.
 struct New {
     id: Arc<str>,
     /// Whether the user has chosen the id.
@@ -35,13 +35,13 @@ struct New {
     definition: &'static WorkflowDefinition,
     args: Payload,
     args_digest: [u8; 32],
-    /// Also the time of its first event, if that is delivered here.
+    /// Also the time of its first event, if this engine delivers it.
     created_at: u64,
     token: u128,
     carried: Carried,
-    /// What is done ahead of its first turn.
+    /// The effects that precede its first turn.
     ahead: Option<Box<Effects>>,
-    /// The run that has failed under its id and goes.
+    /// The failed run with the same id, which this run replaces.
     replaced: Option<RunKey>,
 }
 
@@ -61,18 +61,18 @@ impl New {
             )))
     }
 
-    /// The event that begins it.
+    /// The event that starts the run.
     fn started(&self, random: &Random) -> Event {
         started(random, &self.args, self.carried.clone().some())
     }
 }
 
-/// What is asked of a start beside its workflow and its arguments.
+/// The options of a start, besides its workflow and its arguments.
 #[derive(Default)]
 pub(crate) struct Asked {
     pub id: Option<String>,
     pub if_exists: IfExists,
-    /// Tokens that it takes payloads by before it has come to their hooks.
+    /// Tokens that accept payloads for the run before it has reached their hooks.
     pub opens: Vec<String>,
     pub attributes: BTreeMap<String, String>,
     pub state: Option<Payload>,
@@ -82,7 +82,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// What the run has when it begins.
+    /// The data that the run has at its start.
     fn carried(&self, trace: Option<Trace>) -> Carried {
         let inherited = Inherited { context: self.context.clone(), trace, depth: 0 };
         Carried {
@@ -93,7 +93,7 @@ impl Asked {
         }
     }
 
-    /// What is done ahead of its first turn.
+    /// The effects that precede its first turn.
     fn effects(self, now: u64) -> Result<Option<Box<Effects>>> {
         if self.opens.is_empty() && self.attributes.is_empty() && self.state.is_none() {
             return Ok(None);
@@ -116,13 +116,13 @@ fn exists(row: &RunRow) -> Error {
     Error::coded(Code::RunExists, format!("there is a run `{}` already", row.id)).run(&row.id)
 }
 
-/// The event that begins a run or its next generation.
+/// The event that starts a run or its next generation.
 pub(super) fn started(random: &Random, args: &Payload, carried: Option<Carried>) -> Event {
     let seed = random.number().to_le_bytes();
     Event::Started { seed: Cow::Owned(hex(&seed)), args: args.clone(), carried: carried.map(Box::new) }
 }
 
-/// The writer of a run that is being started; taken away again unless it is kept.
+/// The output function of a run that is being started; removed on drop unless it is kept.
 struct TakesOutput {
     engine: Arc<Inner>,
     run: Arc<str>,
@@ -147,14 +147,14 @@ impl Drop for TakesOutput {
     }
 }
 
-/// The store has refused a run for a reason that does not apply to one without a first turn.
+/// The store has refused a run for a reason that does not apply to a run without a first turn.
 pub(super) fn not_created(id: &Arc<str>) -> Error {
     Error::coded(Code::Store, "the store refused the run without naming another one that has its id")
         .run(id)
         .help("start it again; if it is refused again, the fault is the store's")
 }
 
-/// What is done ahead of a turn and by it.
+/// Merges the effects that precede a turn with those of the turn.
 fn both(ahead: Option<Box<Effects>>, turn: Option<Box<Effects>>) -> Option<Box<Effects>> {
     let (Some(mut both), Some(turn)) = (ahead.clone(), turn.clone()) else { return ahead.or(turn) };
     both.opens.extend(turn.opens);
@@ -164,7 +164,7 @@ fn both(ahead: Option<Box<Effects>>, turn: Option<Box<Effects>>) -> Option<Box<E
 }
 
 impl Inner {
-    /// Creates a run, or finds the one that has this id already: its id.
+    /// Creates a run, or finds the run that has this id already. Returns its id.
     pub(crate) async fn create(
         self: &Arc<Self>,
         definition: &'static WorkflowDefinition,
@@ -175,7 +175,7 @@ impl Inner {
         registry().workflow(definition.source.id)?;
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
         let mut new = self.new_run(definition, args, id, asked)?;
-        // Before the workflow is polled: what it does at its beginning is no concern of a run that is there.
+        // Before the workflow is polled: a run that exists must not execute the beginning of the workflow again.
         if new.is_named
             && let Some(row) = self.row(&new.id).await?
         {
@@ -205,15 +205,15 @@ impl Inner {
         {
             return Ok(answer);
         }
-        // Another engine executes in this store: it finds the arguments in the run's inbox.
+        // Another engine executes in this store: it reads the arguments from the run's inbox.
         let first = First::Letter(self.letter(new)?);
         let answer = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
-        // It may be this engine by now, which does not see its own letter as somebody's change.
+        // This engine may execute by now, and does not see its own message as a change by another engine.
         self.activations.miss();
         Ok(answer)
     }
 
-    /// Lets a writer take what the run writes from its very beginning, unless it comes to nothing.
+    /// Registers an output function before the run is created, and removes it unless the start succeeds.
     fn takes_output(self: &Arc<Self>, run: &Arc<str>, writer: Option<OutputWriter>) -> TakesOutput {
         let output = writer.map(|writer| Arc::new(Output::new(writer)));
         if let Some(output) = &output {
@@ -252,7 +252,7 @@ impl Inner {
         })
     }
 
-    /// Creates a run that is started later, or finds the one of this workflow that has this id already: its id.
+    /// Creates a run that is started later, or finds the run of this workflow that has this id already. Returns its id.
     pub(crate) async fn create_for_later(
         &self,
         definition: &'static WorkflowDefinition,
@@ -303,7 +303,7 @@ impl Inner {
         }
     }
 
-    /// Cancels a run that was created for later: whether that is what it was.
+    /// Cancels a run that was created for later. Returns whether it had not been started.
     pub(super) async fn cancel_for_later(&self, row: &RunRow, reason: &str) -> Result<bool> {
         let now = self.clock.now();
         let cancel = letters::letter(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
@@ -325,7 +325,7 @@ impl Inner {
         Ok(matches!(begun, CreateAnswer::Created(_)))
     }
 
-    /// Takes the first turn and creates the run with it. Nothing if this engine must not.
+    /// Executes the first turn and creates the run with it. `None` if this engine must not.
     async fn create_here(self: &Arc<Self>, new: &New) -> Result<Option<CreateAnswer>> {
         let activation = self.activations.begin(&new.id);
         let identity = Identity { run: new.id.clone(), workflow: new.definition.source.id, generation: 0 };
@@ -334,7 +334,7 @@ impl Inner {
         let first = span.in_scope(|| self.first_turn(&mut core, new));
         let record = match first {
             Ok(record) => record,
-            // The run is stuck then, as by any other turn: it has begun, and another build may be able to go on.
+            // The run gets stuck, as after any other turn: it has begun, and another build may be able to continue it.
             Err(_) if core.shared().is_over_limit() => {
                 activation.settle();
                 return Ok(None);
@@ -428,7 +428,7 @@ impl Inner {
         sent.map_err(|failed| failed.explain("the run", "started", START_AGAIN).run(&new.id))
     }
 
-    /// The id of the run that was there, if it is what was asked for.
+    /// The id of the run that exists, if it matches the request.
     async fn settle(&self, row: Box<RunRow>, new: &New, if_exists: IfExists) -> Result<Arc<str>> {
         new.is_of(&row)?;
         let status = row.status;
@@ -481,7 +481,7 @@ impl Inner {
         letters::letter(&new.started(&self.random), new.created_at, None)
     }
 
-    /// A UUID of version 7: ids that are made one after the other are neighbours in the store's index.
+    /// A UUID of version 7: ids that are created in sequence are neighbours in the store's index.
     pub(super) fn new_id(&self) -> String {
         let mut random = [0; 10];
         self.random.fill(&mut random);

@@ -1,4 +1,4 @@
-//! What a turn does beside its run's own journal, as the store takes it.
+//! The effects of a turn on other runs and tables, in the form that the store accepts.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::store::{
 };
 use crate::text::excerpt;
 
-/// Why a child is cancelled that nobody waits for any more.
+/// The reason of the cancel of a child whose parent no longer waits for it.
 const GIVEN_UP: &str = "its parent has ended or has given it up";
 
 impl Inner {
-    /// What a run asks for. Nothing if that is nothing.
+    /// The effects of a turn. `None` if there are none.
     pub(super) fn effects(&self, effects: &replay::Effects) -> Result<Option<Box<Effects>>> {
         let replay::Effects {
             opened,
@@ -117,12 +117,12 @@ impl Inner {
         })
     }
 
-    /// Looks for the runs whose ids a workflow has chosen for children: the arguments of one that exists may be the same in
-    /// another order, which is not found out by their digests.
+    /// Looks up the runs whose ids a workflow has chosen for children: the arguments of an existing run may be the same in
+    /// another order, which their digests do not show.
     pub(super) async fn find_children(&self, children: &mut [StartedChild]) {
         for child in children.iter_mut().filter(|child| child.request.named.is_some()) {
             let (request, digest) = (&child.request, digest(&child.request.input));
-            // What cannot be read now is compared by the digests.
+            // A run that cannot be read now is compared by the digests.
             let Ok(Some(row)) = self.row(&child.run).await else { continue };
             if row.args_digest == digest || row.has_not_begun() {
                 continue;
@@ -150,7 +150,7 @@ impl Inner {
         })
     }
 
-    /// The cancel of a child that its parent gives up.
+    /// The cancel message to a child that its parent gives up.
     pub(super) fn cancel_message(&self, child: &Target, now: u64) -> Result<Message> {
         let cancel = Event::Cancel { reason: GIVEN_UP.to_owned() };
         let Target { run, token } = child;
@@ -162,7 +162,7 @@ fn digest(args: &Payload) -> [u8; 32] {
     Sha256::digest(args.as_str().as_bytes()).into()
 }
 
-/// Tells an operation that it failed.
+/// The message that fails an operation.
 fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
     letters::letter(&Event::Failed { op, error: failure.error }, now, None)
 }
@@ -189,7 +189,7 @@ fn forward(forward: &replay::Forward) -> Forward {
     Forward { op: forward.op, token: forward.address.clone(), to: forward.to }
 }
 
-/// Whether the store may have put something into the run's own inbox, or made another run due.
+/// Whether the store may have put a message into the run's own inbox, or made another run due.
 pub(super) fn may_have_news(effects: Option<&Effects>) -> bool {
     effects.is_some_and(|effects| {
         !effects.opens.is_empty()

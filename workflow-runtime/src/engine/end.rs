@@ -1,4 +1,4 @@
-//! The end of a run, as those who wait for it are given it.
+//! The end of a run, as its waiters receive it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::model::Status;
 use crate::replay::End;
 use crate::store::{Follow, RunRow};
 
-/// How a run ended, its value encoded.
+/// How a run ended, with its encoded value.
 #[derive(Clone)]
 pub(crate) enum Finished {
     Completed(Payload),
@@ -21,7 +21,7 @@ pub(crate) enum Finished {
 }
 
 impl Finished {
-    /// Nothing if the run goes on as a new generation.
+    /// `None` if the run continues as a new generation.
     pub fn of(end: End) -> Option<Self> {
         match end {
             End::Completed(value) => Some(Finished::Completed(value)),
@@ -32,7 +32,7 @@ impl Finished {
     }
 }
 
-/// That a run awaits its own end.
+/// The error if a run awaits its own end.
 pub(crate) fn awaits_itself(run: &str) -> Error {
     Error::coded(Code::AwaitsItself, "the run awaits its own end, which cannot come before that of what awaits it")
         .run(run)
@@ -60,7 +60,7 @@ impl Awaited for TheEnd<'_> {
         if let Some(end) = seen.end {
             return Ok(Look::Found(end));
         }
-        // Its end will come with the wake: no need to read the store.
+        // The wake will pass the end: no need to read the store.
         if seen.is_here {
             return Ok(Look::Nothing { run: None, may_vanish: false });
         }
@@ -88,7 +88,7 @@ impl Inner {
         let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
         let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;
         let Some(last) = last else {
-            // It may have been deleted since.
+            // The run may have been deleted meanwhile.
             if self.row(&row.id).await?.is_none_or(|now| now.key != row.key) {
                 return Err(not_found(&row.id));
             }

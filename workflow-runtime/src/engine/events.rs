@@ -1,4 +1,4 @@
-//! What arrives at a run, as the event that it is to it.
+//! Converts arrivals at a run to events.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::error::{Code, Error};
 use crate::registry;
 use crate::replay::{Event, Heir, Kind, Suspension};
 
-/// Whether the run still waits for what a letter brings; `first` if nothing was ever delivered to it.
+/// Whether the run still waits for the event of a message; `first` if no event was ever delivered to it.
 pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
     match event {
         Event::Started { .. } => first,
@@ -29,7 +29,7 @@ pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
                 Kind::Step(step) => step.suspension().map(|suspension| Err(suspension.type_name.clone())),
                 _ => None,
             });
-            // Outside the run's lock: it is code of the user's type.
+            // Outside the run's lock: this calls code of the user's type.
             let fits = check.flatten().map(|check| match check {
                 Ok(check) => check(value),
                 Err(type_name) => registry::check_payload(&type_name, value),
@@ -55,7 +55,7 @@ pub(super) fn wanted(driver: &DriverState, first: bool, event: &Event) -> bool {
     }
 }
 
-/// A step that cannot wait, since the label is another one's, has failed.
+/// Fails a step that cannot suspend, since its label is in use.
 pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
     let Event::Conflict { op, owner } = &event else { return event };
     let adopt = driver.core.shared().with_open(*op, |kind| match kind {
@@ -69,15 +69,15 @@ pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
     Event::Failed { op: *op, error: adopted(adopt, error.into_fatal()).error }
 }
 
-/// What an attempt is to the run that has ended by more than its result. Nothing if the run has dropped the step.
+/// The event for an attempt that has ended by a request. `None` if the run has dropped the step.
 pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<Event> {
     let run = driver.core.shared();
     let adopt = run.with_open(op, |kind| match kind {
         Kind::Step(step) => Some(step.definition.adopt),
         _ => None,
     })?;
-    // A step cannot end a run that is being undone. One that was under way when that began is not attempted again, so it
-    // cannot wait either.
+    // A step cannot end a run that is being rolled back. A step that was running when that began is not attempted again, so
+    // it cannot suspend either.
     let is_refused = match &parting {
         Parting::Finished(_) => run.is_unwinding(),
         Parting::Suspended(_) => run.is_last_attempt(op),
@@ -95,7 +95,7 @@ pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<
     })
 }
 
-/// What the end of an attempt is to the run. Nothing if the run has dropped the step.
+/// The event for the end of an attempt. `None` if the run has dropped the step.
 pub(super) fn attempt(
     engine: &Inner,
     live: &ActiveRun,

@@ -1,4 +1,4 @@
-//! Runs that wait for long leave memory: they cost only their rows then, and come back by replay.
+//! Evicts runs that wait for long from memory: they then cost only their rows, and are activated by replay.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use super::timers::Deadline;
 use crate::limits::CLAIM_AHEAD;
 use crate::store::{Release, ReleaseAnswer};
 
-/// Whether it is not worth while to leave memory.
+/// Whether the run wakes so soon that an eviction is not worthwhile.
 pub(super) fn wakes_soon(engine: &Inner, driver: &DriverState) -> bool {
     let run = driver.core.shared();
-    // A step that is suspended, or waits for its next attempt, leaves its place in the queue to others. It queues again
-    // when it goes on, as a run that is due.
+    // A step of a queue that is suspended, or waits for its next attempt, frees its slot. It queues again, as a run that
+    // is due, when it resumes.
     if driver.slot.is_some() {
         let next = engine.clock.now().saturating_add(CLAIM_AHEAD.as_millis() as u64);
         return run.wake_at().is_some_and(|at| at <= next);
     }
     let Some(idle) = engine.settings.evict_after else { return true };
-    // One that would be claimed again at once has no reason to leave.
+    // A run that would be claimed again at once stays.
     let next = engine.clock.now().saturating_add(idle.max(CLAIM_AHEAD.as_millis() as u64));
     run.has_steps() || run.wake_at().is_some_and(|at| at <= next)
 }
 
-/// Sees that a run which waits is asked to leave memory after a while.
+/// Arms the timer that evicts a waiting run, if it is to be evicted.
 pub(super) fn doze(engine: &Inner, live: &Arc<ActiveRun>, driver: &mut DriverState) {
     if let Some(deadline) = driver.armed.remove(&IDLE) {
         engine.timers.disarm(live.key, IDLE, deadline);
@@ -39,10 +39,10 @@ pub(super) fn doze(engine: &Inner, live: &Arc<ActiveRun>, driver: &mut DriverSta
     }
 }
 
-/// Gives a run back that waits: whether it is out of memory. It comes back by replay when it is due.
+/// Releases a waiting run. Returns whether it is out of memory; it is replayed when it is due.
 pub(super) async fn evict(engine: &Arc<Inner>, live: &Arc<ActiveRun>) -> bool {
     let Some(inbox_seq) = live.inbox_if_idle() else { return false };
-    // A claim that comes before the run is forgotten is to come again.
+    // A claim that arrives before the run is removed from memory has to be repeated.
     let activation = engine.activations.begin(&live.id);
     let release = Release { run: live.key, fence: live.fence, inbox_seq };
     match engine.batcher.send(release).await {

@@ -1,4 +1,4 @@
-//! Reads what has happened to a run, as far as it has come and as it goes on.
+//! Reads the history of a run: its past events, and new events as they are recorded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use crate::model::Trace;
 use crate::replay::{Event, TurnRecord};
 use crate::store::{Follow, RunKey, RunRow};
 
-/// How far somebody has read the history of a run.
+/// A position in the history of a run.
 pub(crate) struct Place {
     run: Arc<str>,
     key: RunKey,
     generation: u64,
-    /// The next row of its journal.
+    /// The next row of the journal.
     row: u64,
     page: usize,
     reader: HistoryReader,
-    /// What was read and not taken yet.
+    /// Events that were read and not taken yet.
     events: VecDeque<RunEvent>,
-    /// As its first event has it.
+    /// The trace of the run, from its first event.
     trace: Option<Trace>,
 }
 
 impl Place {
-    /// The trace that the run belongs to, once its beginning was read.
+    /// The trace that the run belongs to, once its first event was read.
     pub fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }
 
-    /// Whether a reader can begin at this event: those before the first that is kept were removed.
+    /// Whether a reader can begin at this event: the events before the first kept one were removed.
     pub fn check(&self, event: u64) -> Result<()> {
         match self.reader.next() {
             first if event < first => Err(events_removed(&self.run, event, first)),
@@ -42,12 +42,12 @@ impl Place {
         }
     }
 
-    /// The index of the next event that is read.
+    /// The index of the next event to read.
     pub fn next(&self) -> u64 {
         self.reader.next()
     }
 
-    /// Goes on with the next generation, or with the first that is kept if nothing of those that were removed is missing.
+    /// Moves to the next generation, or to the first kept one if the reader has read all events that were removed.
     fn go_on(&mut self, row: &RunRow) -> Result<()> {
         self.generation = match row.first_generation > self.generation {
             true if self.reader.next() < row.first_event => {
@@ -62,19 +62,19 @@ impl Place {
     }
 }
 
-/// What comes next in a history.
+/// The result of a read of the next event.
 pub(crate) enum Next {
     Event(RunEvent),
-    /// Nothing yet.
+    /// Not recorded yet.
     Nothing {
         /// Whether the run was started.
         has_begun: bool,
     },
-    /// Nothing any more.
+    /// The history has ended.
     End,
 }
 
-/// Waits for the next event of a run; nothing at its end.
+/// Waits for the next event of a run; `None` at its end.
 struct NextEvent<'a>(&'a mut Place);
 
 impl Awaited for NextEvent<'_> {
@@ -98,7 +98,7 @@ impl Awaited for NextEvent<'_> {
 }
 
 impl Inner {
-    /// The beginning of a run's history, as far as it is kept.
+    /// The beginning of a run's history, as far as it was kept.
     pub(crate) async fn history(&self, run: &Arc<str>) -> Result<Place> {
         let row = self.row(run).await?.ok_or_else(|| not_found(run))?;
         Ok(Place {
@@ -113,7 +113,7 @@ impl Inner {
         })
     }
 
-    /// The next event, if it is there.
+    /// The next event, if it is recorded.
     pub(crate) async fn next_event(&self, place: &mut Place) -> Result<Next> {
         loop {
             if let Some(event) = place.events.pop_front() {
@@ -124,14 +124,14 @@ impl Inner {
             if !place.events.is_empty() {
                 continue;
             }
-            // The row is read before the end of its journal is looked for again.
+            // The row is read before the end of the journal is looked up again.
             let row = self.row(&run).await?.ok_or_else(|| not_found(&run))?;
             self.read_history(place).await.map_err(|error| error.run(&run).context("its history cannot be read"))?;
             if !place.events.is_empty() {
                 continue;
             }
             if row.generation > place.generation {
-                // Rows that were not there may have been removed: that is so by now if it was.
+                // The missing rows may have been removed: if so, the row that is read now shows it.
                 place.go_on(&self.row(&run).await?.ok_or_else(|| not_found(&run))?)?;
                 continue;
             }
@@ -168,7 +168,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The next event, once it is there; nothing at the end.
+    /// Waits for the next event; `None` at the end.
     pub(crate) async fn following_event(&self, place: &mut Place) -> Result<Option<RunEvent>> {
         self.until(NextEvent(place)).await
     }

@@ -1,4 +1,4 @@
-//! The tokio runtime that an engine lives in, and what its users learn once that has ended.
+//! The tokio runtime of an engine, and the error for its users once that runtime has ended.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Code, Error};
 
-/// Where an engine was opened, and whether that place is still there.
+/// The runtime that an engine was opened in, and whether it has ended.
 pub(super) struct Home {
     /// The thread that opened it. Test harnesses name it after the test.
     thread: String,
-    /// Cancelled when the engine is over.
+    /// Cancelled when the engine has ended.
     stopped: CancellationToken,
-    /// The runtime ended before the engine did.
+    /// Whether the runtime ended before the engine did.
     gone: AtomicBool,
 }
 
 impl Home {
-    /// The runtime and the thread that this code runs on.
+    /// The current runtime and thread.
     pub fn here(stopped: CancellationToken) -> Arc<Self> {
         let thread = std::thread::current();
         let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), |name| format!("`{name}`"));
@@ -34,13 +34,13 @@ impl Home {
         &self.thread
     }
 
-    /// Watches for the end of the runtime by a task of it: the task's future is dropped then.
+    /// Detects the end of the runtime with one of its tasks: the runtime then drops the future of the task.
     pub fn watch(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) -> Watched {
         Watched { _home: Leaving(self.clone()), task: Box::pin(task) }
     }
 
-    /// The error of a call that the engine cannot serve any more. `shut_down` is its text if the engine was shut down,
-    /// and `help` what to do then.
+    /// The error of a call on an engine that has ended. `shut_down` is its text if the engine was shut down,
+    /// and `help` the advice in that case.
     pub fn closed(&self, shut_down: &str, help: &str) -> Error {
         if !self.gone.load(Ordering::SeqCst) {
             return Error::coded(Code::Closed, shut_down.to_owned()).help(help.to_owned());
@@ -57,7 +57,7 @@ impl Home {
     }
 }
 
-/// Notes, when it is dropped, that the runtime ended before the engine.
+/// Records on drop that the runtime ended before the engine, if it did.
 struct Leaving(Arc<Home>);
 
 impl Drop for Leaving {
@@ -70,7 +70,7 @@ impl Drop for Leaving {
 
 /// A task of the engine, which ends when the engine has stopped: see [`Home::watch`].
 pub(super) struct Watched {
-    // Dropped first: who sees that the task is gone finds the reason.
+    // Dropped first: code that sees the end of the task then finds the reason.
     _home: Leaving,
     task: BoxFuture<'static, ()>,
 }

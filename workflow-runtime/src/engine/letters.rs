@@ -1,7 +1,7 @@
-//! Letters: what comes for a run from outside, by way of its inbox.
+//! Letters: messages that reach a run from outside, through its inbox.
 //!
-//! A run that is not in memory finds its letters when it is loaded. For one that is, the store tells that there is
-//! [news](crate::store::Store::news), and the letters are put into its mailbox.
+//! A run that is not in memory reads its messages when it is loaded. For a run in memory, the store reports
+//! [news](crate::store::Store::news), and the engine puts the messages into its mailbox.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ use crate::text::excerpt;
 
 #[derive(Default)]
 pub(super) struct News {
-    /// Runs with letters that could not be fetched yet.
+    /// Runs with messages that could not be fetched yet.
     unread: Mutex<BTreeSet<RunKey>>,
     arrived: Notify,
     due: Notify,
@@ -40,36 +40,36 @@ impl News {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There may be letters for runs in memory.
+    /// Signals that there may be messages for runs in memory.
     pub fn hint(&self) {
         self.arrived.notify_one();
     }
 
-    /// This engine has posted something itself, or given a run back: there may be letters, and something may be due.
+    /// This engine has posted something itself, or released a run: there may be messages, and a run may be due.
     pub fn posted(&self) {
         self.arrived.notify_one();
         self.due.notify_one();
     }
 
-    /// Resolves when something may be due that was not before.
+    /// Resolves when a run may be due that was not before.
     pub async fn recounting(&self) {
         self.due.notified().await;
     }
 
-    /// A run came into memory.
+    /// Called when a run was activated.
     pub fn run_is_here(&self, run: RunKey) {
         if self.unread().contains(&run) {
             self.hint();
         }
     }
 
-    /// Resolves when there may be news.
+    /// Resolves when there may be messages.
     pub async fn arriving(&self) {
         self.arrived.notified().await;
     }
 }
 
-/// Fetches letters for as long as the engine takes any.
+/// Fetches messages until the engine drains.
 pub(super) async fn run(engine: Arc<Inner>) {
     loop {
         tokio::select! {
@@ -93,7 +93,7 @@ pub(super) fn not_sent(failed: Failed) -> Error {
     failed.explain("it", "sent", "send it again; a payload with the same idempotency key arrives once")
 }
 
-/// What a letter is known by that may be sent again after a doubt.
+/// The deduplication key of a message that may be sent again after a commit in doubt.
 pub(super) fn for_resending(key: String) -> Option<Dedupe> {
     Some(Dedupe { key, lasts: false })
 }
@@ -109,24 +109,24 @@ fn key_reused(token: &str, key: &str) -> Error {
         .into_fatal()
 }
 
-/// An event as a letter.
+/// Encodes an event as a message.
 pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Letter> {
     let Encoded { format, checksum, body } = event.encode()?;
     Ok(Letter { dedupe, arrived_at, format, checksum, body: body.into() })
 }
 
-/// A token that a run opens before it has come to the hook.
+/// The opening of a token before the run has reached its hook.
 pub(super) fn promise(token: String, now: u64) -> Result<Open> {
     let refusal = letter(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
     names::check_own(TOKEN, &token)?;
     Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), scope: None, refusal })
 }
 
-/// The operation of an event that belongs to none: one of an older generation, or a payload whose token is to say which hook
-/// gets it.
+/// The operation of an event that belongs to none: an event of an older generation, or a payload whose token determines the
+/// hook that receives it.
 pub(super) const NO_OPERATION: u64 = u64::MAX;
 
-/// A letter as an arrival at a generation of its run. What was for an operation of another one finds none.
+/// Decodes a message as an arrival at a generation of its run. One for an operation of another generation matches none.
 pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
     let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
     let event = match letter.about {
@@ -144,26 +144,26 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
     Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
 }
 
-/// A payload for a hook.
+/// A payload that is sent to a hook.
 pub(crate) struct HookPayload {
     pub token: String,
     pub value: Result<Payload>,
     pub idempotency_key: Option<String>,
-    /// What tells it from another delivery under its key, if not the payload.
+    /// The digest that distinguishes it from another delivery under its key; that of the payload, if it is `None`.
     pub content: Option<[u8; 32]>,
-    /// How long it is kept for a hook that is opened later.
+    /// How long it is held for a hook that is opened later.
     pub hold_for: Option<Duration>,
 }
 
 impl Inner {
-    /// Fetches the letters that came for runs in memory. What could not be fetched is for the next time.
+    /// Fetches the messages for runs in memory. Those that cannot be fetched are left for the next call.
     async fn fetch_news(self: &Arc<Self>) -> Result<()> {
         let news = self.store.news(self.owner()).await?;
         self.news.unread().extend(news);
         let unread: Vec<RunKey> = self.news.unread().iter().copied().collect();
         let mut failed = None;
         for run in unread {
-            // In this order: a run that is on its way when this is asked may be here when it is looked for.
+            // In this order: a run that is being activated at this check may be in memory at the next line.
             let nobody_is_coming = self.activations.is_idle();
             let live = self.live_runs().get(&run).cloned();
             match live {
@@ -173,7 +173,7 @@ impl Inner {
                         continue;
                     }
                 }
-                // It may be on its way into memory, with an inbox that was read before.
+                // The run may be being activated, with an inbox that was read before.
                 None if !nobody_is_coming => continue,
                 None => {}
             }
@@ -199,12 +199,12 @@ impl Inner {
         Ok(())
     }
 
-    /// A key that no other letter has: a letter that is sent again after a doubt is then the same one.
+    /// A key that no other message has: a message that is sent again after a doubt is recognised as the same.
     pub(super) fn letter_key(&self) -> String {
         keys::letter(self.random.number())
     }
 
-    /// Puts an event into a run's inbox. Once this returns it is durable.
+    /// Puts an event into a run's inbox. The event is durable once this returns.
     async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
         self.check_open()?;
         let letter = letter(event, self.clock.now(), for_resending(self.letter_key()))?;
@@ -218,12 +218,12 @@ impl Inner {
         }
     }
 
-    /// Ends what a run sleeps.
+    /// Ends the current sleeps of a run.
     pub(crate) async fn wake_up(&self, id: &Arc<str>) -> Result<()> {
         self.post(id, &Event::WakeUp, false).await
     }
 
-    /// Asks a run to end, and waits for its end: whether it is cancelled.
+    /// Asks a run to end, and waits for its end. Returns whether it is cancelled.
     pub(crate) async fn cancel(&self, id: &Arc<str>, reason: String) -> Result<bool> {
         if reason.len() > NAME_BYTES_MAX {
             return Err(Error::coded(Code::Limit, "the reason to cancel the run is too long")
@@ -243,7 +243,7 @@ impl Inner {
             self.post(id, &Event::Cancel { reason: reason.clone() }, true).await?;
             match self.wait(id).await {
                 Ok(finished) => return Ok(matches!(finished, Finished::Cancelled(_))),
-                // It got stuck before it had come to the letter.
+                // The run got stuck before it received the message.
                 Err(error) if error.code() == Code::Stuck => {
                     stuck = Some(error);
                     self.environment.sleep(delay).await;
@@ -258,12 +258,12 @@ impl Inner {
         Err(error.context("the run is to be cancelled, and what it has done cannot be undone by this build"))
     }
 
-    /// How long the key of a delivery is known that the sender has given it.
+    /// How long the store keeps the idempotency key that a sender chose for a delivery.
     pub(super) fn keep_deliveries(&self) -> Keep {
         Keep::FromEnd(milliseconds(self.settings.keep_deliveries))
     }
 
-    /// Sends a payload to a hook. Once this returns it is durable.
+    /// Sends a payload to a hook. The payload is durable once this returns.
     pub(crate) async fn resume_hook(&self, sent: HookPayload) -> Result<()> {
         let HookPayload { token, value, idempotency_key, content, hold_for } = sent;
         self.check_open()?;
@@ -280,7 +280,7 @@ impl Inner {
         if let Some(row) = self.store.token(&token).await?
             && let Err(error) = registry::check_payload(&row.label.type_name, &value)
         {
-            // It may have been delivered before, to a hook of another type.
+            // The payload may have been delivered before, to a hook of another type.
             let before = self.store.delivery(&token, &key, now).await?;
             return if before.is_some_and(|before| before.digest == digest) { Ok(()) } else { Err(error) };
         }

@@ -1,8 +1,8 @@
-//! Callbacks: functions of the user's that are called when a run has ended, or is stuck.
+//! Callbacks: user functions that are called when a run has ended, or is stuck.
 //!
-//! A notice is recorded with the run's end and taken away when all callbacks for it have returned: so they are called at least
-//! once, also if the process dies in between. An engine claims a notice before it calls them, so that of several engines one
-//! does, and all of its callbacks are called again if one has failed.
+//! A notice is recorded with the run's end and removed when all its callbacks have returned: so they are called at least
+//! once, even if the process dies in between. An engine claims a notice before it calls them, so that only one of several
+//! engines does, and calls all of its callbacks again if one has failed.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -25,7 +25,7 @@ use crate::store::{ClaimNotices, ClaimNoticesAnswer, Effects, Notice, Noticed, R
 
 type Callback = Arc<dyn Fn(RunInfo) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// What is called when a run comes to a status.
+/// The functions to call when a run reaches a status.
 #[derive(Clone, Default)]
 pub(super) struct Callbacks(Vec<(Status, Callback)>);
 
@@ -51,28 +51,28 @@ impl Callbacks {
 pub(super) struct Notices(Notify);
 
 impl Notices {
-    /// There may be a notice to claim.
+    /// Signals that there may be a notice to claim.
     pub fn hint(&self) {
         self.0.notify_one();
     }
 }
 
-/// How much later than it is free a notice is looked for.
+/// How long after its release a notice is looked for.
 const RETRY_MARGIN: Duration = Duration::from_millis(5);
 
-/// How long the callbacks for a notice are not called again that was claimed so often.
+/// The delay before the next call for a notice that was claimed `tries` times.
 fn retry_delay(tries: u32) -> Duration {
     let (first, longest) = NOTICE_RETRY;
     first.saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1))).min(longest)
 }
 
 impl Inner {
-    /// Whether spans are told of runs that end.
+    /// Whether spans of ended runs are exported.
     pub(super) fn traces(&self) -> bool {
         self.settings.telemetry.is_on()
     }
 
-    /// Records a notice with the change, if there are callbacks for it.
+    /// Adds a notice to the effects of the change, if there are callbacks for its status, or spans to export.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
             && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))
@@ -81,7 +81,7 @@ impl Inner {
         }
     }
 
-    /// The statuses for which this engine has something to call.
+    /// The statuses for which this engine has a function to call.
     fn noticed_statuses(&self) -> Arc<[Status]> {
         let mut statuses = self.settings.callbacks.statuses();
         if self.traces() {
@@ -92,9 +92,9 @@ impl Inner {
 
     /// Calls all callbacks for a notice, one after the other.
     async fn call(&self, notice: &Notice) -> Result<()> {
-        // The run may have come to another status since.
+        // The run may have another status by now.
         let run = RunInfo { status: notice.status, ..self.told(notice.run.clone()) };
-        // What executes a step is no run of the user's.
+        // A run that executes a step of a queue is internal: no callback is called for it.
         let is_step = queue::parse_id(&run.workflow).is_some();
         let calls = async {
             if notice.status.is_terminal() {
@@ -118,7 +118,7 @@ impl Inner {
         called.map_err(|error| error.run(&notice.run.id))
     }
 
-    /// Calls the callbacks for a notice that was claimed, and settles it: after which time it is free again if one has failed.
+    /// Calls the callbacks for a claimed notice, and settles it. Returns the delay of the next call if one has failed.
     async fn call_and_settle(&self, owner: u64, notice: Notice) -> Option<Duration> {
         let sequence = notice.sequence;
         let Err(error) = self.call(&notice).await else {
@@ -133,8 +133,8 @@ impl Inner {
         Some(delay)
     }
 
-    /// Sent until the store takes it: otherwise the callbacks would be called again when the claim is over, as they are if this
-    /// process dies now.
+    /// Sends the write until the store accepts it: otherwise the callbacks are called again when the claim expires, as after
+    /// a crash of this process.
     async fn settle_notice<R: Request + Clone>(&self, settled: R) {
         let mut warned = false;
         while let Err(failed) = self.batcher.send(settled.clone()).await {
@@ -159,17 +159,17 @@ impl Inner {
     }
 }
 
-/// Calls callbacks for as long as the engine is open. Those that have failed hold up no others.
+/// Calls callbacks while the engine is open. A failed callback does not block the others.
 pub(super) async fn run(engine: Arc<Inner>) {
     let statuses = engine.noticed_statuses();
     if statuses.is_empty() || !engine.settings.executes {
         return;
     }
     let after = |time: Duration| engine.environment.monotonic().saturating_add(time.as_millis() as u64);
-    // On a paused clock there is no other process that could leave something, and time would pass in steps of the interval.
+    // On a paused clock no other process can leave a notice, and time would pass in steps of the interval.
     let regularly = || if engine.environment.is_paused() { u64::MAX } else { after(NOTICES_INTERVAL) };
     let mut calls = FuturesUnordered::new();
-    // Whether a notice may be free; when those are free again whose callbacks have failed; and the time of the last claim.
+    // Whether a notice may be free; when the notices of failed callbacks are free again; and the time of the last claim.
     let (mut look, mut retries, mut last) = (true, BTreeSet::new(), 0);
     let mut next = 0;
     loop {
@@ -178,7 +178,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             next = retries.first().map_or_else(regularly, |at| regularly().min(*at));
             if engine.is_executing() {
                 let (owner, limit) = (engine.owner(), NOTICES_CONCURRENT - calls.len());
-                // Each claim has a time of its own.
+                // Each claim has a distinct time.
                 last = engine.clock.now().max(last + 1);
                 match engine.claim_notices(owner, last, &statuses, limit).await {
                     Ok(claimed) => {
@@ -198,7 +198,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             biased;
             () = engine.draining.cancelled() => break,
             Some(again_after) = calls.next(), if !calls.is_empty() => {
-                // A little later: the store counts in milliseconds of another clock.
+                // A little later, since the store measures milliseconds on another clock.
                 let again_at = again_after.map(|delay| after(delay + RETRY_MARGIN));
                 retries.extend(again_at);
                 next = again_at.unwrap_or(next).min(next);
@@ -207,7 +207,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             () = engine.environment.sleep_until(next), if calls.len() < NOTICES_CONCURRENT => look = true,
         }
     }
-    // A shutdown waits for what is being called; what is stopped otherwise is as if the process had been killed.
+    // A shutdown waits for running callbacks; otherwise they are dropped, as if the process had been killed.
     loop {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! Takes a claimed run into memory: replays its journal, or parks it as stuck.
+//! Activates a claimed run: replays its journal, or parks it as stuck.
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -30,7 +30,7 @@ use crate::store::{
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Stuck {
     pub error: Error,
-    /// The build that could not go on; another one tries again.
+    /// The build that could not continue the run; another build tries again.
     pub build: String,
 }
 
@@ -49,7 +49,7 @@ impl Stuck {
         }
     }
 
-    /// The error that a stuck run's row tells.
+    /// The error in a stuck run's row.
     pub fn error(row: &RunRow) -> Error {
         let stuck = row.stuck.as_deref().and_then(|stuck| serde_json::from_str::<Stuck>(stuck).ok());
         let error = stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error);
@@ -75,7 +75,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         let error = too_many_recoveries(&engine, &row).await;
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
-    // What the process that died had told of it may have died with it.
+    // Spans that the dead process had exported may have been lost with it.
     let mut spans = engine.settings.telemetry.spans(&row.id, row.generation, row.recoveries > 0);
     let replayed = match replay(&engine, definition, &row.id, row.key, row.generation, &mut spans).await {
         Ok(replayed) => replayed,
@@ -96,7 +96,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         }
         Err(error) => return give_back(&engine, &row, error).await,
     };
-    // Also what is unread was read.
+    // Unread messages count as read, too.
     let last = letters.last().map_or(0, |letter| letter.sequence);
     let letters = letters.into_iter().filter(|letter| !letter.unread || is_surplus(&core, letter));
     let mut letters = match letters.map(|letter| letters::open(letter, row.generation)).collect::<Result<Vec<_>>>() {
@@ -107,7 +107,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     inbox.read(&mut letters);
     inbox.sequence = last;
     let letters: Vec<Arrival> = letters.into_iter().map(cancel_first).collect();
-    // One that is cancelled before it was started has no start.
+    // A run that was cancelled before it was started has no start.
     let starts = |letter: &Arrival| {
         matches!(letter.what, What::Letter { event: Event::Started { .. } | Event::Cancel { .. }, .. })
     };
@@ -121,7 +121,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     install(&engine, &row, definition, driver, inbox, letters);
 }
 
-/// Whether a letter that is unread waits for the next hook with its token.
+/// Whether an unread message waits for the next hook with its token.
 fn is_surplus(core: &Core, letter: &InboxRow) -> bool {
     match letter.about {
         Some(About::Operation(op)) if letter.generation == core.shared().identity().generation => {
@@ -131,7 +131,7 @@ fn is_surplus(core: &Core, letter: &InboxRow) -> bool {
     }
 }
 
-/// Before what the run may have got stuck at and would again, be it its start.
+/// Moves a cancel before the event at which the run may have got stuck and would again, even before its start.
 fn cancel_first(letter: Arrival) -> Arrival {
     match letter.what {
         What::Letter { event: Event::Cancel { .. }, .. } => Arrival { at: 0, ..letter },
@@ -147,17 +147,17 @@ fn install(
     inbox: InboxRead,
     letters: Vec<Arrival>,
 ) {
-    // What has its answer in the inbox is not to be executed again.
+    // An operation whose result is in the inbox is not executed again.
     let is_cancelled =
         letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
-    // One that is being unwound takes no notice of it.
+    // A run that is being rolled back ignores the cancel.
     let is_cancelled = is_cancelled && !driver.core.shared().is_unwinding();
     let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
     let run = driver.core.shared();
     let actions: Vec<Action> = run
         .resume_actions(engine.clock.now())
         .into_iter()
-        // Nor is anything, if the run is about to end, but for what may have to be undone.
+        // If a cancel of the run is in the inbox, only operations that may have to be rolled back are executed.
         .filter(|action| match action {
             Action::Dispatch(op) | Action::Repeat(op) | Action::Arm { op, .. } => {
                 !is_cancelled || run.can_be_undone(*op)
@@ -176,22 +176,22 @@ fn install(
 
 fn answers(what: &What) -> Option<u64> {
     match what {
-        // The step goes on elsewhere, or it is still to get what it waits for.
+        // The step continues elsewhere, or has yet to receive what it waits for.
         What::Letter { event: Event::Payload { .. } | Event::Conflict { .. }, .. } => None,
         What::Letter { event, .. } => event.op(),
         _ => None,
     }
 }
 
-/// Why a replay did not give a run.
+/// Why a replay failed.
 pub(super) enum Replay {
-    /// The journal could not be read now.
+    /// The journal could not be read this time.
     Store(Error),
-    /// The run cannot go on with this build.
+    /// The run cannot continue with this build.
     Fault(Error),
 }
 
-/// Replays a journal: the core and the index of the next row. The spans follow.
+/// Replays a journal, and updates the spans. Returns the core and the index of the next row.
 pub(super) async fn replay(
     engine: &Inner,
     definition: &'static WorkflowDefinition,
@@ -216,11 +216,11 @@ pub(super) async fn replay(
         // The next page is read while this one is replayed.
         let following = (!last_page).then(|| AbortOnDrop(engine.runtime.spawn(read(next + rows.len() as u64, page))));
         for (part, rows) in rows.chunks(JOURNAL_FIRST_PAGE_ROWS).enumerate() {
-            // A long journal must not keep others from the thread.
+            // A long journal must not block other tasks of the thread.
             if part > 0 {
                 tokio::task::yield_now().await;
             }
-            // What the workflow logs was logged when it happened.
+            // The logs of the workflow are suppressed: they were written when it was first executed.
             tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
                 for row in rows {
                     replay_row(&mut core, spans, next, row).map_err(|error| Replay::Fault(error.run(id)))?;
@@ -237,7 +237,7 @@ pub(super) async fn replay(
     }
 }
 
-/// A task that is of no use to anybody else.
+/// A task that is aborted on drop: only the holder of this handle needs its result.
 struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -274,7 +274,7 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
         .help("find out whether one of these steps kills the process (memory, stack, abort); the run goes on with another build, or when Engine::builder().recoveries(..) allows for more")
 }
 
-/// The run goes back to the store, to be claimed again.
+/// Releases the run to the store, to be claimed again.
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
     let mut inbox_seq = row.inbox_seq;
@@ -293,7 +293,7 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     }
 }
 
-/// Parks a run that is not in memory, or ends it if that is what somebody asks for.
+/// Parks a run that is not in memory, or ends it if it was cancelled.
 pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
     if end_if_cancelled(engine, run, generation, fence, id).await {
         return;
@@ -305,8 +305,8 @@ pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fe
     end_if_cancelled(engine, run, generation, fence, id).await;
 }
 
-/// Ends a run that cannot go on if somebody has cancelled it: whether somebody has. Asked also after it was parked: a
-/// cancel that came just before made nothing due.
+/// Ends a run that cannot continue if it was cancelled, and returns whether it was. Also called after the run was parked:
+/// a cancel that arrived just before that made no run due.
 pub(super) async fn end_if_cancelled(
     engine: &Inner,
     run: RunKey,
@@ -327,7 +327,7 @@ pub(super) async fn end_if_cancelled(
     }
 }
 
-/// Commits the turn after which a run that is not in memory is stuck or over.
+/// Commits the turn after which a run that is not in memory is stuck or has ended.
 async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
     engine.notify(&mut turn.effects, turn.change.as_ref());
@@ -371,7 +371,7 @@ impl Last {
     }
 }
 
-/// Reads its journal without running its code: what it waits for, and the steps that may have to be undone.
+/// Reads the journal without running the workflow: the open operations, and the steps that may have to be rolled back.
 async fn open_operations(
     engine: &Inner,
     run: RunKey,
@@ -388,7 +388,7 @@ async fn open_operations(
                     outstanding(&mut open, &turn);
                     owes_rollback(&mut owed, &turn);
                 }
-                // Another build can read it, and may have to undo what it says.
+                // Another build can read the row, and may have to roll back its steps.
                 Err(error) if error.code() == Code::NewerFormat => return Err(error),
                 Err(_) => {}
             }
@@ -396,7 +396,7 @@ async fn open_operations(
     }
 }
 
-/// How a run that cannot be replayed ends if somebody has cancelled it.
+/// The last turn of a run that cannot be replayed, if the run was cancelled.
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
     let (_, letters) = engine.store.inbox(run).await?;
     let (mut cancel, mut reopened) = (None, None);
@@ -416,7 +416,7 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
         reopening.disarm(&mut owed);
     }
     if !owed.is_empty() {
-        // Ending it would leave undone what is to be undone: it waits for code that can.
+        // Ending the run would skip its rollbacks: it waits for a build that can execute them.
         return Ok(None);
     }
     let now = engine.clock.now();

@@ -1,9 +1,9 @@
-//! Functions that take what the steps of a run write, in the process that has started it.
+//! Output functions: they receive what the steps of a run write, in the process that has started the run.
 //!
-//! Each stream of a run has a pump: a task, for as long as there is something to be given, that reads the stream behind what
-//! the function was given last and calls the function with one chunk after the other. So a function gets a stream in its
-//! order, a slow stream delays no other one, and the user's code runs under no lock and in no attempt that could be
-//! stopped in the middle of it.
+//! Each stream of a run has a pump: a task that runs while there are chunks to pass on. It reads the
+//! stream from the first chunk that the function has not received, and calls the function with one chunk
+//! after the other. So a function receives a stream in order, a slow stream delays no other stream, and
+//! user code runs under no lock, and in no attempt that could be aborted in the middle of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -23,39 +23,39 @@ use crate::panics::panic_text;
 use crate::replay;
 use crate::store::{ChunkRow, Follow, RunKey};
 
-/// The writers, by the ids of their runs.
+/// The output functions, by the ids of their runs.
 #[derive(Default)]
 pub(super) struct Outputs(Mutex<HashMap<Arc<str>, Arc<Output>>>);
 
-/// The function that takes what one run writes, and how far it has come.
+/// The output function of one run, and its progress.
 pub(super) struct Output {
     writer: OutputWriter,
     pumps: Mutex<HashMap<Arc<str>, Pump>>,
 }
 
-/// How far the function has come in one stream.
+/// The progress of the function in one stream.
 #[derive(Default)]
 struct Pump {
-    /// The first chunk that it was not given.
+    /// The first chunk that the function has not received.
     next: u64,
-    /// Whether its task is there.
+    /// Whether the task of the pump runs.
     runs: bool,
-    /// Who waits until the function has been given what is stored by now.
+    /// Notified once the function has received the chunks that were stored at the request.
     asked: Vec<oneshot::Sender<()>>,
-    /// By chunk: the attempts of this process that write, for what the function writes in its turn.
+    /// By chunk: the attempt of this process that writes it, for chunks that the function writes in response.
     attempts: BTreeMap<u128, AttemptWriter>,
-    /// Chunks that the function has written itself, which it is not given.
+    /// Chunks that the function itself has written; it does not receive them.
     own: BTreeSet<u128>,
 }
 
 tokio::task_local! {
-    /// The attempt whose chunk the function is given that this code is part of.
+    /// The attempt whose chunk the running function has received.
     static TAKES: AttemptWriter;
 }
 
-/// The attempt whose chunk the function takes that this code is part of.
+/// The attempt whose chunk the running function has received.
 pub(super) fn taken_from() -> Option<AttemptWriter> {
-    // Not of a workflow whose first turn is taken by the function that starts it.
+    // Not in a workflow whose first turn is polled by the function that starts it.
     replay::current().is_none().then(|| TAKES.try_with(Clone::clone).ok())?
 }
 
@@ -68,14 +68,14 @@ impl Outputs {
         self.lock().get(run).cloned()
     }
 
-    /// Adds a writer for a run that is about to be started, unless another start of the same id is at it.
+    /// Adds the function of a run before its start, unless another start of the same id has added one.
     pub fn add(&self, run: &Arc<str>, output: &Arc<Output>) {
         self.lock().entry(run.clone()).or_insert_with(|| output.clone());
     }
 
-    /// Puts the writer of the start that has succeeded in the place of any other.
+    /// Replaces any other function by that of the start that has succeeded.
     pub fn keep(&self, run: &Arc<str>, output: Arc<Output>) {
-        // Dropped outside the lock: it is the user's.
+        // Dropped outside the lock: it is user code.
         let _other = self.lock().insert(run.clone(), output);
     }
 
@@ -90,7 +90,7 @@ impl Outputs {
     }
 }
 
-/// A chunk that is being written: forgotten unless it is stored.
+/// A chunk that is being written: removed again unless it is stored.
 pub(super) struct Writing<'a> {
     output: &'a Output,
     stream: &'a Arc<str>,
@@ -124,7 +124,7 @@ impl Output {
         self.pumps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes who writes a chunk, before it is there.
+    /// Registers the writer of a chunk, before the chunk is stored.
     pub fn writes<'a>(&'a self, stream: &'a Arc<str>, chunk: u128, by: &AttemptWriter) -> Writing<'a> {
         let mut pumps = self.pumps();
         let pump = pumps.entry(stream.clone()).or_default();
@@ -135,13 +135,13 @@ impl Output {
         Writing { output: self, stream, chunk: Some(chunk) }
     }
 
-    /// Resolves once the function has been given what is stored of a stream by now, or never will be.
+    /// Resolves once the function has received the chunks of a stream that are stored by now, or never will.
     pub async fn given(self: &Arc<Self>, engine: &Arc<Inner>, run: &Arc<str>, stream: &Arc<str>) {
-        // The engine has stopped if nobody answers.
+        // An error means that the engine has stopped.
         let _ = self.ask(engine, run, stream).await;
     }
 
-    /// Has the function given what is stored of a stream by now.
+    /// Requests that the function receives the chunks of a stream that are stored by now.
     fn ask(self: &Arc<Self>, engine: &Arc<Inner>, run: &Arc<str>, stream: &Arc<str>) -> oneshot::Receiver<()> {
         let (asks, given) = oneshot::channel();
         let starts = {
@@ -163,7 +163,7 @@ impl Output {
         given
     }
 
-    /// Gives the function what is stored of a stream, until nobody asks any more.
+    /// Passes the stored chunks of a stream to the function, until no request is left.
     async fn pump(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>) {
         loop {
             let (asked, next) = {
@@ -175,19 +175,19 @@ impl Output {
                 }
                 (std::mem::take(&mut pump.asked), pump.next)
             };
-            // However long the store is away: what is stored is neither lost to the function nor written again.
+            // Retries for as long as the store is unavailable: a stored chunk is neither skipped nor written again.
             while let Err(error) = self.give_all(engine, run, stream, next).await {
                 tracing::warn!(%run, stream = &**stream, ?error, "what steps have written could not be read; trying again");
                 engine.environment.sleep(TURN_RETRY_INTERVAL).await;
             }
             for asks in asked {
-                // Whoever has asked may wait no more.
+                // The caller may no longer wait.
                 let _ = asks.send(());
             }
         }
     }
 
-    /// Gives the function what is stored of a stream when this begins.
+    /// Passes the chunks of a stream to the function that are stored when this begins.
     async fn give_all(&self, engine: &Inner, run: &Arc<str>, stream: &Arc<str>, from: u64) -> Result<()> {
         let key = engine.run_key(run).await?;
         let (mut next, mut end) = (from, None);
@@ -204,7 +204,7 @@ impl Output {
         }
     }
 
-    /// Gives the function a chunk, once: what it makes of it is not the business of the step that has written.
+    /// Passes a chunk to the function once. An error of the function does not affect the step that wrote the chunk.
     async fn give(&self, run: &Arc<str>, stream: &Arc<str>, row: ChunkRow) {
         let (attempt, is_own) = {
             let mut pumps = self.pumps();
@@ -233,7 +233,7 @@ impl Output {
     }
 
     async fn take(&self, chunk: OutputChunk, attempt: Option<AttemptWriter>) -> Result<()> {
-        // The user's closure may panic before it has made a future.
+        // The user's closure may panic before it returns a future.
         let writer = self.writer.clone();
         let taking = async move { writer(chunk).await };
         let taking = match attempt {
@@ -247,7 +247,7 @@ impl Output {
 }
 
 impl Inner {
-    /// Gives the writer of a run what is written elsewhere, until the run has ended.
+    /// Passes chunks that other processes write to the function of a run, until the run has ended.
     pub(super) async fn tail_output(self: Arc<Self>, run: Arc<str>, key: RunKey, output: Arc<Output>) {
         while let Err(error) = self.until(WholeOutput { engine: &self, run: &run, key, output: &output }).await {
             if self.stopped.is_cancelled() {
@@ -263,19 +263,19 @@ impl Inner {
         self.outputs.remove(&run, &output);
     }
 
-    /// Whether the run has ended.
+    /// Starts the pumps of all streams of a run. Returns whether the run has ended.
     async fn take_output(self: &Arc<Self>, output: &Arc<Output>, run: &Arc<str>, key: RunKey) -> Result<bool> {
-        // Before its streams are read: nothing is written after its end.
+        // Read before the streams: no chunk is written after the end of a run.
         let ended = self.row(run).await?.is_none_or(|row| row.status.is_terminal());
         for stream in self.store.streams(key).await? {
-            // Nobody waits for it here: each stream goes on by itself.
+            // Not awaited here: the pump of each stream is independent.
             drop(output.ask(self, run, &stream));
         }
         Ok(ended)
     }
 }
 
-/// Waits for the end of a run, and gives its writer what is written until then.
+/// Waits for the end of a run, and passes its chunks to the function until then.
 struct WholeOutput<'a> {
     engine: &'a Arc<Inner>,
     run: &'a Arc<str>,

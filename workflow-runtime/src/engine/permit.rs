@@ -1,7 +1,7 @@
-//! The permit by which an attempt runs, and how the attempt lends it while it waits for another run.
+//! The permit of an attempt, and how the attempt lends it while it waits for another run.
 //!
-//! What the attempt waits for may itself need a permit, and there may be no other one. So an attempt that waits for a run
-//! holds none: it takes one again before it goes on.
+//! The awaited run may itself need a permit, and there may be no other. So an attempt that waits for a run
+//! holds none: it acquires one again before it continues.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,18 +10,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::scope::{Life, of_attempt};
 
-/// What an attempt holds.
+/// The permit that an attempt holds.
 #[derive(Default)]
 pub(super) struct Held(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     permit: Option<OwnedSemaphorePermit>,
-    /// Where a permit that was lent came from.
+    /// The semaphore of a permit that was lent.
     permits: Option<Arc<Semaphore>>,
-    /// How many parts of the attempt wait for runs.
+    /// The number of parts of the attempt that wait for runs.
     waiting: usize,
-    /// Whether the attempt has ended, and takes no permit any more.
+    /// Whether the attempt has ended, and needs no further permit.
     over: bool,
 }
 
@@ -30,10 +30,10 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a permit that was waited for, unless it is not needed any more.
+    /// Stores a permit that was acquired again, unless it is no longer needed.
     fn give(&self, permit: OwnedSemaphorePermit) {
         let mut state = self.lock();
-        // Else it is dropped, outside the lock.
+        // Otherwise it is dropped, outside the lock.
         let _rest = match state.over || state.waiting > 0 || state.permit.is_some() {
             true => Some(permit),
             false => state.permit.replace(permit),
@@ -41,7 +41,7 @@ impl Held {
         drop(state);
     }
 
-    /// Where to take a permit again, if one is needed.
+    /// The semaphore to acquire a permit from, if the attempt needs one.
     fn owed(&self) -> Option<Arc<Semaphore>> {
         let state = self.lock();
         let owes = !state.over && state.waiting == 0 && state.permit.is_none();
@@ -49,7 +49,7 @@ impl Held {
     }
 }
 
-/// The permit of an attempt, until this is dropped.
+/// The permit of an attempt; dropping it releases the permit.
 pub(super) struct Permit(Arc<Life>);
 
 impl Permit {
@@ -69,7 +69,7 @@ impl Drop for Permit {
     }
 }
 
-/// A permit that is lent.
+/// A permit that the attempt has lent while it waits.
 struct Lent {
     life: Arc<Life>,
     stage: Stage,
@@ -95,7 +95,7 @@ impl Lent {
         Lent { life, stage: Stage::Waits }
     }
 
-    /// Takes a permit again, unless another part of the attempt still waits.
+    /// Acquires a permit again, unless another part of the attempt still waits.
     async fn take_again(mut self) {
         self.life.held.lock().waiting -= 1;
         self.stage = Stage::TakesAgain;
@@ -121,7 +121,7 @@ impl Drop for Lent {
     }
 }
 
-/// An attempt that has given up waiting goes on at once, and has a permit again as soon as there is one.
+/// An attempt that has stopped waiting continues at once, and gets a permit as soon as one is free.
 fn take_later(life: &Arc<Life>) {
     let Some(permits) = life.held.owed() else { return };
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -134,7 +134,7 @@ fn take_later(life: &Arc<Life>) {
     });
 }
 
-/// Waits for what another run is to do, without the permit of the attempt that this code is part of, if it is part of one.
+/// Waits for another run, without the permit of the current attempt, if there is one.
 pub(super) async fn lending<F: Future>(wait: F) -> F::Output {
     let Some(life) = of_attempt(|scope| scope.life.clone()) else { return wait.await };
     let lent = Lent::new(life);

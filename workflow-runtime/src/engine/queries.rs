@@ -1,4 +1,4 @@
-//! What can be asked of runs.
+//! Queries of runs.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::store::{Counts, Filter, NEVER, Position, RunRow};
 use crate::text::excerpt;
 
 impl Inner {
-    /// The run's row.
+    /// Reads the run's row.
     pub(crate) async fn row(&self, id: &str) -> Result<Option<RunRow>> {
         self.store.run(id).await.map_err(|error| error.run(id))
     }
 
-    /// What the row says to a user.
+    /// The public information of a run.
     pub(crate) async fn info(&self, id: &str) -> Result<RunInfo> {
         Ok(self.told(self.row(id).await?.ok_or_else(|| not_found(id))?))
     }
 
-    /// A page of runs, and where the next one begins, if there is one.
+    /// A page of runs, and the position of the next page, if there is one.
     pub(crate) async fn list(
         &self,
         filter: &Filter,
@@ -38,7 +38,7 @@ impl Inner {
         Ok((rows.into_iter().map(|row| self.told(row)).collect(), next))
     }
 
-    /// How many runs fit a filter.
+    /// The number of runs that match a filter.
     pub(crate) async fn counts(&self, filter: &Filter) -> Result<Counts> {
         self.store.counts(filter).await
     }

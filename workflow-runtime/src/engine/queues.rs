@@ -1,4 +1,4 @@
-//! The queues that this engine serves: which steps it executes for runs that may be anywhere, and how many at a time.
+//! The queues that this engine serves: the steps that it executes for runs of any engine, and how many at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ pub(super) struct Queues {
 
 struct Queue {
     name: String,
-    /// Those that execute its steps.
+    /// The workflows that execute its steps.
     workflows: Arc<[&'static str]>,
     slots: Arc<Semaphore>,
 }
 
-/// The right to have a step of a queue in memory.
+/// The slot of a step of a queue that is in memory.
 pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     freed: Arc<Notify>,
@@ -37,7 +37,7 @@ impl Drop for Slot {
 }
 
 impl Queues {
-    /// Those of these names, each with how many of its steps are executed at a time.
+    /// The queues with these names, each with the number of its steps that are executed at a time.
     pub fn new(queues: BTreeMap<String, usize>) -> Result<Self> {
         let served = queues.into_iter().map(|(name, concurrency)| {
             let workflows: Arc<[&'static str]> = registry().queued_in(&name).collect();
@@ -55,13 +55,13 @@ impl Queues {
         self.served.iter().any(|served| served.name == queue)
     }
 
-    /// The queues by their names, each with the workflows that execute its steps.
+    /// The queues by name, each with the workflows that execute its steps.
     #[cfg(feature = "otel")]
     pub fn served(&self) -> impl Iterator<Item = (&str, &[&'static str])> {
         self.served.iter().map(|queue| (&*queue.name, &*queue.workflows))
     }
 
-    /// The workflows of the queues with free slots, each queue with how many it has.
+    /// The workflows of the queues with free slots, each queue with the number of its free slots.
     pub fn free(&self) -> impl Iterator<Item = (Arc<[&'static str]>, usize)> {
         self.served.iter().filter_map(|queue| {
             let free = queue.slots.available_permits().min(CLAIM_RUNS);
@@ -69,12 +69,12 @@ impl Queues {
         })
     }
 
-    /// These workflows and those of the queues.
+    /// These workflows and those of the served queues.
     pub fn with(&self, workflows: &Arc<[&'static str]>) -> Arc<[&'static str]> {
         joined(workflows, self.served.iter().map(|queue| queue.workflows.clone()))
     }
 
-    /// These workflows and those of the queues with free slots.
+    /// These workflows and those of the served queues with free slots.
     pub fn with_free(&self, workflows: &Arc<[&'static str]>) -> Arc<[&'static str]> {
         joined(workflows, self.free().map(|(workflows, _)| workflows))
     }
@@ -83,7 +83,7 @@ impl Queues {
     pub fn take(&self, workflow: &str) -> Option<Slot> {
         let (name, _) = queue::parse_id(workflow)?;
         let queue = self.served.iter().find(|queue| queue.name == name)?;
-        // One more than there are slots comes only if it was this engine's before, and nobody knew.
+        // No slot is free only for a run that this engine owned before without having it in memory.
         let permit = queue.slots.clone().try_acquire_owned().ok();
         Some(Slot { permit, freed: self.freed.clone() })
     }

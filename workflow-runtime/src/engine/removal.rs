@@ -1,4 +1,4 @@
-//! Deleting runs, and removing what is not kept any longer.
+//! Deletes runs, and removes data whose retention has passed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::store::{
 };
 use crate::text::excerpt;
 
-/// What is told to who waits for a run that was deleted before it was started.
+/// The reason that waiters get for a run that was deleted before it was started.
 const DELETION_REASON: &str = "it was deleted before it was started";
 
 pub(super) const CLEANING: Budget = Budget { rows: 5_000, bytes: 16 << 20 };
@@ -59,15 +59,15 @@ impl Inner {
         }
     }
 
-    /// A run with this id is gone.
+    /// Called after a run with this id was deleted.
     pub(super) fn has_deleted(&self, id: &Arc<str>) {
         self.waiters.wake(id, Done::Left(None));
-        // Somebody may have been told, here or elsewhere; and it may have left something.
+        // The delete may have sent messages to waiting runs, here or elsewhere, and may have left rows to remove.
         self.news.posted();
         self.cleaning.0.notify_one();
     }
 
-    /// As the last row of the journal of a run that has none.
+    /// The last journal row for watchers of a run that has no journal.
     fn deletion_message(&self) -> Result<Letter> {
         let at = self.clock.now();
         let (event, end) =
@@ -77,7 +77,7 @@ impl Inner {
         Ok(Letter { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
     }
 
-    /// Up to which run those of each status are not kept any longer.
+    /// For each status, the last ended run whose retention has passed.
     async fn expired(&self, now: u64) -> Result<Vec<Expired>> {
         let mut until = BTreeMap::new();
         for rule in self.settings.retention.rules() {
@@ -94,7 +94,7 @@ impl Inner {
         Ok(until.into_iter().map(|(status, until)| Expired { status, until }).collect())
     }
 
-    /// Removes all that is not kept any longer.
+    /// Removes all data whose retention has passed.
     async fn clean(&self) -> Result<()> {
         if let Some(kept) = self.settings.retention.kept_generations() {
             self.clean_generations(kept).await?;
@@ -113,7 +113,7 @@ impl Inner {
         }
     }
 
-    /// Where commits do not wait for one another a write of the cleaning is not to be in a group with those of the runs.
+    /// If commits do not wait for one another, a write of the cleaning must not share a group with writes of runs.
     async fn commit_apart<R: Request>(&self, request: R) -> Result<R::Answer> {
         if self.store.blocks() {
             return self.batcher.send(request).await.map_err(|failed| failed.error);
@@ -122,7 +122,7 @@ impl Inner {
         answers.into_iter().next().and_then(R::answer).ok_or_else(|| misanswered().error)
     }
 
-    /// Removes the journals of the generations of all runs that are not kept any longer.
+    /// Removes the journals of old generations of all runs, except for the `kept` latest.
     async fn clean_generations(&self, kept: u64) -> Result<()> {
         let mut after = None;
         loop {
@@ -147,7 +147,7 @@ impl Inner {
         }
     }
 
-    /// Removes the journals of the oldest generations of a run, a part at a time.
+    /// Removes the journals of the oldest generations of a run, in parts.
     async fn clean_generations_of(&self, row: &RunRow, kept: u64) -> Result<()> {
         let mut row = row.clone();
         while row.continuations >= kept && !self.draining.is_cancelled() {
@@ -164,8 +164,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The oldest generations of a run, as many as have continued as new so often, or fewer if they are large. A generation that was
-    /// retried is kept for as long as those that go on with it.
+    /// The oldest generations of a run, up to so many that continued as new, or fewer if they are large. A generation that
+    /// was retried is kept as long as the generation that continues it.
     async fn oldest_generations(&self, row: &RunRow, continuations: u64) -> Result<Option<RemoveGenerations>> {
         let (mut reader, mut left) = (HistoryReader::new(row), CLEANING);
         let (mut found, mut continued) = (None, 0);
@@ -203,7 +203,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// Several workers are not to come at the same moment again and again.
+    /// A random interval, so that several workers do not clean at the same moment each time.
     fn until_next_cleaning(&self) -> Duration {
         let share = (self.random.number() % 1_000) as u32;
         let interval = self.clock.interval(CLEANING_INTERVAL);
@@ -211,7 +211,7 @@ impl Inner {
     }
 }
 
-/// Removes what is not kept any longer, for as long as the engine is open.
+/// Removes data whose retention has passed, while the engine is open.
 pub(super) async fn run(engine: Arc<Inner>) {
     let mut at_once = !engine.settings.retention.is_empty();
     loop {

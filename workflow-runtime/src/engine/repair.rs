@@ -1,4 +1,4 @@
-//! Lets runs go on that have ended, and others begin where they have come to.
+//! Retries runs that have ended, and forks new runs from their history.
 
 mod point;
 mod rewrite;
@@ -29,33 +29,33 @@ const RETRY_AGAIN: &str = "look at the run's status, and retry it again if it ha
 const FORK_AGAIN: &str =
     "fork it again with the same id: `.fork(event).id(..)` gives the existing fork if there is one";
 
-/// Where a run is forked.
+/// The point at which a run is forked.
 pub(crate) struct At {
-    /// The index of the first event that is not kept, but for the call of a step, which is.
+    /// The index of the first event that is not kept; the call of a step is kept.
     pub event: u64,
-    /// What the step that is called there is given instead.
+    /// The input that replaces that of the step called there.
     pub input: Option<Payload>,
     /// The id of the new run.
     pub id: Option<String>,
-    /// Whether what is kept is undone as well if the new run does not succeed.
+    /// Whether the kept steps are rolled back as well if the new run does not succeed.
     pub undo_inherited: bool,
 }
 
 /// A part of a run's history.
 struct Cut {
     kept: Deliveries,
-    /// The event that is to come again, if one is.
+    /// The event that is delivered again, if there is one.
     again: Option<Event>,
-    /// The generations before.
+    /// The generations before that.
     earlier: Vec<Deliveries>,
-    /// The event that it was cut at.
+    /// The event at which the history was cut.
     named: RunEventKind,
-    /// The event that the generation began with.
+    /// The first event of the generation.
     first: Option<Event>,
 }
 
 impl Inner {
-    /// Lets a run go on that has failed, was cancelled or is stuck.
+    /// Continues a run that has failed, was cancelled or is stuck.
     pub(crate) async fn retry(&self, id: &Arc<str>) -> Result<()> {
         self.check_open()?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
@@ -72,7 +72,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Starts a run that begins where another one has come to: its id.
+    /// Starts a run from the history of another one. Returns its id.
     pub(crate) async fn fork(&self, source: &Arc<str>, at: At) -> Result<Arc<str>> {
         self.check_open()?;
         let mut row = self.row(source).await?.ok_or_else(|| not_found(source))?;
@@ -82,7 +82,7 @@ impl Inner {
         };
         let not_forked = |error: Error| error.run(source).context("the run was not forked");
         let asked = digest_of_fork(&row, &at);
-        // One that was made before, whatever has become of its source since.
+        // The fork exists already, whatever has happened to its source since.
         if at.id.is_some() && self.row(&id).await?.is_some_and(|row| row.args_digest == asked) {
             return Ok(id);
         }
@@ -92,7 +92,7 @@ impl Inner {
             if now.first_generation == row.first_generation {
                 break cut?;
             }
-            // A part of what was read may have been removed meanwhile.
+            // A part of the rows that were read may have been removed meanwhile.
             row = now;
         };
         if let Some(input) = at.input {
@@ -166,7 +166,7 @@ impl Inner {
         }
     }
 
-    /// What is kept of a run's history up to an event.
+    /// The kept part of a run's history, up to an event.
     async fn cut(&self, row: &RunRow, event: u64) -> Result<Cut> {
         if event < row.first_event {
             return Err(events_removed(&row.id, event, row.first_event));
@@ -197,7 +197,7 @@ impl Inner {
             .into_fatal())
     }
 
-    /// The event that begins a run anew: the first of its journal, or that in its inbox if it was cancelled ahead of it.
+    /// The event that starts a run anew: the first of its journal, or that in its inbox if it was cancelled before it began.
     async fn start_of(&self, key: RunKey, first: Option<Event>) -> Result<Option<Event>> {
         if let Some(Event::Started { .. }) = &first {
             return Ok(first);
@@ -207,7 +207,7 @@ impl Inner {
         Ok(events.find_map(|event| event.ok().filter(|event| matches!(event, Event::Started { .. }))))
     }
 
-    /// Refuses to undo in a fork what a run has done that undoes it itself, has undone it, or keeps it.
+    /// Refuses to roll back in a fork the steps of a run that rolls them back itself, has rolled them back, or keeps them.
     async fn check_undoes(&self, row: &RunRow) -> Result<()> {
         let refused = |why: &str| {
             Err(Error::coded(Code::NotRepairable, format!("a fork cannot undo what the run has done: {why}"))
@@ -227,7 +227,7 @@ impl Inner {
         }
     }
 
-    /// What a run has shown of itself by then: its attributes, and the chunks that its workflow has written.
+    /// The visible data of a run at that point: its attributes, and the chunks that its workflow has written.
     async fn shown(
         &self,
         row: &RunRow,
@@ -238,7 +238,7 @@ impl Inner {
         let mut attributes = BTreeMap::new();
         let events = earlier.iter().flatten().chain(kept).map(|(_, delivery)| &delivery.event);
         let mut chunks = match events.chain(again).next() {
-            // The first generation that is kept says how much the workflow had written by then.
+            // The first kept generation records how many chunks the workflow had written by then.
             Some(Event::Started { carried: Some(carried), .. }) if row.first_generation > 0 => {
                 self.written_before(row.key, carried).await?
             }
@@ -249,7 +249,7 @@ impl Inner {
             chunks.push(NewChunk { stream: stream.into(), id: self.random.number(), value });
         };
         let now = self.store.attributes(&row.id).await.map_err(|error| error.run(&row.id))?;
-        // The start has given those that no command tells of.
+        // The start has set the attributes that no command has set.
         let given = |event: &Event, attributes: &mut BTreeMap<Arc<str>, Arc<str>>| {
             if let Event::Started { carried: Some(carried), .. } = event {
                 for (key, value) in now.iter().filter(|(key, _)| carried.attributes.contains(&**key)) {
@@ -277,7 +277,7 @@ impl Inner {
         Ok((attributes, chunks))
     }
 
-    /// The chunks that the workflow of a run has written in generations that were removed: they are in its streams.
+    /// The chunks that the workflow of a run has written in removed generations: they are in its streams.
     async fn written_before(&self, run: RunKey, carried: &Carried) -> Result<Vec<NewChunk>> {
         let mut written = Vec::new();
         for (stream, (number, is_closed)) in &carried.streams {
@@ -312,7 +312,7 @@ fn not_retried(id: &Arc<str>, status: Status) -> Error {
         .into_fatal()
 }
 
-/// What a fork has in the place of the digest of its arguments, so that one that is asked for again is known. A start that
+/// The value that a fork has as the digest of its arguments, so that a repeated request finds it. A start that
 /// finds the fork under its id compares the arguments themselves.
 fn digest_of_fork(source: &RunRow, at: &At) -> [u8; 32] {
     let At { event, input, undo_inherited, .. } = at;
@@ -321,7 +321,7 @@ fn digest_of_fork(source: &RunRow, at: &At) -> [u8; 32] {
     Sha256::digest(format!("fork {} {event} {undoes}{input}", source.key)).into()
 }
 
-/// Gives the step that is called at an event another input.
+/// Replaces the input of the step that is called at an event.
 fn give(kept: &mut Deliveries, named: &RunEventKind, event: u64, input: Payload) -> Result<()> {
     let help = "give the index of the event at which the step was called: `StepOutcome::event`";
     let RunEventKind::StepStarted { operation, step, .. } = named else {

@@ -1,7 +1,7 @@
-//! The queue of claimed runs that are to be replayed.
+//! The queue of claimed runs that wait for their replay.
 //!
-//! Claiming never waits for a replay: while too many runs are queued it claims none, and whoever else executes in the store
-//! takes them. A replay that takes long makes room for others, so a few long journals delay no short one.
+//! Claiming never waits for a replay: while too many runs are queued, the engine claims none, and other engines of the store
+//! claim them. A long replay frees its permit for others, so a few long journals do not delay short ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +14,13 @@ use crate::store::{Release, RunRow};
 
 /// See the module.
 pub(super) struct Replays {
-    /// Of those that have not taken long yet.
+    /// Permits of replays that have not taken long yet.
     short: Semaphore,
-    /// Of those that have.
+    /// Permits of replays that have taken long.
     long: Semaphore,
-    /// How many are claimed and wait for their replay.
+    /// The number of claimed runs that wait for their replay.
     queued: AtomicUsize,
-    /// Whether a claim was left out since there was no room.
+    /// Whether a claim was skipped since the queue was full.
     skipped: AtomicUsize,
     room: Notify,
 }
@@ -37,7 +37,7 @@ impl Default for Replays {
     }
 }
 
-/// A run in the queue.
+/// A run in the queue; dropping it frees its place.
 struct Queued(Arc<Inner>);
 
 impl Drop for Queued {
@@ -51,26 +51,26 @@ impl Drop for Queued {
 }
 
 impl Replays {
-    /// How many runs may be claimed now. If it is none, [`room`](Replays::room) resolves when it is some.
+    /// The number of runs that may be claimed now. If it is zero, [`room`](Replays::room) resolves when it is not.
     pub fn free(&self) -> usize {
         let free = || CLAIM_RUNS.saturating_sub(self.queued.load(Ordering::Acquire));
         match free() {
             0 => {
                 self.skipped.store(1, Ordering::Release);
-                // Some may have left the queue before they could see that.
+                // Runs may have left the queue before they could see `skipped`.
                 free()
             }
             free => free,
         }
     }
 
-    /// Resolves when there is room again after there was none.
+    /// Resolves when the queue has room again after it was full.
     pub async fn room(&self) {
         self.room.notified().await;
     }
 }
 
-/// Replays a claimed run, in its turn.
+/// Queues a claimed run, and replays it when a permit is free.
 pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, activation: activations::Guard) {
     engine.replays.queued.fetch_add(1, Ordering::AcqRel);
     let queued = Queued(engine.clone());
@@ -82,7 +82,7 @@ pub(super) fn queue(engine: &Arc<Inner>, row: RunRow, activation: activations::G
             biased;
             permit = engine.replays.short.acquire() => permit,
             () = engine.draining.cancelled() => {
-                // The next engine's. If this does not reach the store that takes it when this one is gone.
+                // Left to the next engine. If this write fails, the store releases the run once this engine is gone.
                 let release = Release { run: row.key, fence: row.fence, inbox_seq: row.inbox_seq };
                 if let Err(failed) = engine.batcher.send(release).await {
                     tracing::debug!(run = %row.id, error = ?failed.error, "a claimed run could not be given back");

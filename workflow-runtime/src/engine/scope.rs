@@ -1,4 +1,4 @@
-//! What code in a step can know and ask for of the attempt that it is part of.
+//! The attempt that runs the current code: what a step can read of it and request from it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -18,27 +18,27 @@ use crate::keys::{self, KeyBase};
 use crate::model::span_id;
 use crate::replay::{self, Inherited, Origin, Suspension};
 
-/// What a step can know of the attempt that it is: see [`step_info`].
+/// What a step can read about its current attempt: see [`step_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StepInfo {
     /// The id of the step's definition.
     pub step: String,
-    /// The same for every attempt of this call, and for no other call: what to give to a service that deduplicates.
+    /// The same for every attempt of this call, and different for every other call: send it to a service that deduplicates.
     ///
-    /// A call keeps it for as long as it may have taken effect: over restarts, and over [`Run::retry`](crate::Run::retry),
-    /// so that a charge which timed out and was made all the same is not made again. Once rollbacks have undone a part of
-    /// the run, what was undone and all that followed has new keys when it is executed again, since a service would take the
-    /// old ones for what was undone. A [fork](crate::Run::fork) has keys of its own, and so has each generation of a run that
+    /// A call keeps its key as long as it may have taken effect: over restarts, and over [`Run::retry`](crate::Run::retry),
+    /// so that a charge which timed out but succeeded is not repeated. After rollbacks have undone a part of the run, the
+    /// undone calls and all later calls get new keys when they are executed again, since a service would match the
+    /// old keys to the undone calls. A [fork](crate::Run::fork) has its own keys, and so has each generation of a run that
     /// continues as new. A step of a queue has the key of its call.
     ///
-    /// A step that is called inside a step has the key of that step, the id of its own definition, and the number of the call
-    /// among those of this step in that attempt, counted as they are made: the calls of different steps may be made in any
-    /// order, those of one step must be made in the same order in each attempt. A task that a step
-    /// [spawns](crate::spawn()) counts for itself.
+    /// A step that is called inside a step has the key of the outer step, the id of its own
+    /// definition, and the number of the call among the calls of the same step in that attempt.
+    /// Calls of different steps may be made in any order; calls of one step must be made in the same
+    /// order in each attempt. A task that a step [spawns](crate::spawn()) has its own counters.
     ///
-    /// The format does not change: `run/generation/unwindings/operation`, with `/step/number` for each step inside, where `%`
-    /// and `/` in ids are `%25` and `%2F`.
+    /// The format does not change: `run/generation/unwindings/operation`, with `/step/number` for each step inside, where
+    /// `%` and `/` in ids are `%25` and `%2F`.
     pub idempotency_key: String,
     /// Counts from 1.
     pub attempt: u32,
@@ -46,13 +46,13 @@ pub struct StepInfo {
     pub run: String,
 }
 
-/// The attempt that code is part of.
+/// The attempt that the current code is part of.
 pub(super) struct Scope {
     pub engine: Weak<Handle>,
-    /// If it is executed for another run: the call.
+    /// The calling operation, if the step is executed for another run.
     pub origin: Option<Origin>,
     pub op: u64,
-    /// Of the operation's idempotency key.
+    /// The base of the operation's idempotency key.
     pub base: KeyBase,
     pub attempt: u32,
     pub step: &'static str,
@@ -60,12 +60,12 @@ pub(super) struct Scope {
     pub outer: &'static str,
     pub live: Arc<ActiveRun>,
     pub inherited: Option<Arc<Inherited>>,
-    /// Of a step inside a step: what its key has behind that of the operation.
+    /// For a step inside a step: the part of its key after the key of the operation.
     pub path: String,
-    /// How often it has called each step so far.
+    /// How often it has called each step.
     pub inner: Calls,
     pub life: Arc<Life>,
-    /// What earlier attempts were resumed with, by label.
+    /// The values that resumed earlier suspensions, by label.
     pub resumed: Option<Arc<BTreeMap<Box<str>, Payload>>>,
     /// The payload of the last suspension that was resumed.
     pub last_payload: Option<Payload>,
@@ -75,26 +75,26 @@ pub(super) struct Scope {
 const WAITS: u8 = 0;
 const BEGUN: u8 = 1;
 const GIVEN_UP: u8 = 2;
-/// It follows one that may have done what the step does, so only its result says whether that is to be undone.
+/// An earlier attempt may have had the effect of the step, so only the result of this one decides whether to roll it back.
 const REPEATS: u8 = 3;
 
-/// Whether an attempt is still wanted.
+/// The state of an attempt, and whether it is still needed.
 #[derive(Default)]
 pub(super) struct Life {
     over: AtomicBool,
-    /// Whether it has begun, or was given up before: the first of the two counts.
+    /// Whether it has begun, or was given up before that: the first change wins.
     stage: AtomicU8,
-    /// Whether it is asked to end.
+    /// Whether it was asked to end.
     unwanted: AtomicBool,
-    /// When it last said that it goes on, in milliseconds of monotonic time.
+    /// The last heartbeat, in milliseconds of monotonic time.
     pub beat: AtomicU64,
-    /// Held while it ends, and while something is done that must come before its end.
+    /// Locked while the attempt ends, and while an action runs that must precede its end.
     ending: Mutex<()>,
-    /// Made when somebody asks for it.
+    /// Created at the first call of `cancellation`.
     token: OnceLock<CancellationToken>,
     /// Its permit.
     pub held: Held,
-    /// The first that it has asked for.
+    /// The first request of the attempt.
     parting: OnceLock<Mutex<Option<Parting>>>,
 }
 
@@ -107,7 +107,7 @@ impl Life {
         token
     }
 
-    /// The attempt follows one that may have done what the step does.
+    /// Marks that an earlier attempt may have had the effect of the step.
     pub fn repeats(&self) {
         self.stage.store(REPEATS, Ordering::SeqCst);
     }
@@ -120,7 +120,7 @@ impl Life {
         }
     }
 
-    /// Whether the attempt will never begin. One that has begun is asked to end.
+    /// Whether the attempt will never begin. An attempt that has begun is asked to end.
     pub fn give_up(&self) -> bool {
         match self.stage.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
@@ -139,7 +139,7 @@ impl Life {
         self.parting.get_or_init(|| Mutex::new(Some(parting)));
     }
 
-    /// Whether it ends by what it has asked for.
+    /// Whether it ends by a request.
     pub fn parts(&self) -> bool {
         self.parting.get().is_some()
     }
@@ -148,14 +148,14 @@ impl Life {
         self.parting.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Does something before the attempt ends, if it has not.
+    /// Calls `act` before the attempt ends, if it has not ended.
     pub fn before_its_end<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
         let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
         (!self.over.load(Ordering::SeqCst)).then(act)
     }
 }
 
-/// Ends the life of an attempt with its future, whether that has come to its end or was dropped.
+/// Marks an attempt as over when its future is dropped, whether that has completed or not.
 pub(super) struct Alive(pub Arc<Life>);
 
 impl Drop for Alive {
@@ -174,10 +174,10 @@ tokio::task_local! {
     static SCOPE: Scope;
 }
 
-/// Lets a function look at the attempt that this code is part of. Nothing outside a step, and nothing in a workflow: a
-/// step that starts a run polls its first turn, and that run is no part of the step; its replays are polled outside.
+/// Calls a function with the scope of the current attempt. `None` outside a step, and in a workflow: a
+/// step that starts a run polls its first turn, and that run is not part of the step; its replays are polled outside.
 ///
-/// Everything that reads the scope does it here, so that no function sees in a first turn what a replay does not.
+/// All reads of the scope use this function, so that a first turn and a replay see the same.
 pub(super) fn of_attempt<T>(look: impl FnOnce(&Scope) -> T) -> Option<T> {
     if replay::current().is_some() {
         return None;
@@ -185,7 +185,7 @@ pub(super) fn of_attempt<T>(look: impl FnOnce(&Scope) -> T) -> Option<T> {
     SCOPE.try_with(look).ok()
 }
 
-/// The attempt that this code is part of. Nothing outside a step, and in a step that was called outside any run.
+/// The attempt that the current code is part of. `None` outside a step, and in a step that was called outside any run.
 ///
 /// ```
 /// # use workflow_runtime::{Result, step, step_info};
@@ -208,8 +208,8 @@ pub fn step_info() -> Option<StepInfo> {
     })
 }
 
-/// The header `traceparent` of W3C Trace Context for what the step that this code is part of asks of others: their spans are
-/// then parts of its attempt. Nothing outside a step, and if the run belongs to no trace.
+/// The W3C Trace Context header `traceparent` for requests of the current step to other services: their spans become
+/// children of its attempt. `None` outside a step, and if the run belongs to no trace.
 ///
 /// ```
 /// # use workflow_runtime::{Result, step, traceparent};
@@ -230,8 +230,8 @@ pub fn traceparent() -> Option<String> {
     .flatten()
 }
 
-/// Says that the attempt which this code is part of goes on: one whose step has a `heartbeat` counts as failed when it has
-/// not done so for that long. Outside a step it does nothing.
+/// Reports that the current attempt makes progress: an attempt whose step has a `heartbeat` fails when it has
+/// not called this for that long. Outside a step it does nothing.
 ///
 /// ```
 /// # use workflow_runtime::{Result, heartbeat, step};
@@ -254,7 +254,7 @@ pub fn heartbeat() {
     of_attempt(beat);
 }
 
-/// Makes a future part of the step that this code is part of, if it is part of one.
+/// Makes a future part of the current step, if there is one.
 pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Output> {
     match of_attempt(|scope| scope.inside(scope.step, scope.path_of(None))) {
         Some(scope) => Either::Left(SCOPE.scope(scope, future)),
@@ -262,14 +262,14 @@ pub(crate) fn in_this_step<F: Future>(future: F) -> impl Future<Output = F::Outp
     }
 }
 
-/// A token that is cancelled when the attempt that this code is part of is given up: the run has failed or was cancelled,
-/// the workflow dropped the step, the attempt took too long, the engine stops. Also when it has ended.
+/// A token that is cancelled when the current attempt is given up: the run has failed or was cancelled,
+/// the workflow dropped the step, the attempt timed out, or the engine stops. It is also cancelled when the attempt ends.
 ///
-/// The run waits for an attempt of a step with a rollback, which is not stopped: the token asks it to end soon. If it
-/// returns an error it has done nothing that were to be undone.
+/// An attempt of a step with a rollback is not stopped, and the run waits for it: the token asks it to end soon. If it
+/// returns an error, no effect of it is rolled back.
 ///
-/// An async step is stopped at its next await anyhow; what it has spawned, and a blocking step, can watch this. Outside a
-/// step it is a token that nobody cancels.
+/// An async step is stopped at its next await in any case; its spawned tasks, and a blocking step, can watch this token.
+/// Outside a step the token is never cancelled.
 ///
 /// ```
 /// # use workflow_runtime::{Error, Result, cancellation, step};
@@ -288,7 +288,7 @@ pub fn cancellation() -> CancellationToken {
     of_attempt(|scope| scope.life.token()).unwrap_or_default()
 }
 
-/// The engine that executes the step which this code is part of, if it is part of one.
+/// The engine that executes the current step, if there is one.
 pub(crate) fn current() -> Option<Result<Client, Error>> {
     let engine = of_attempt(|scope| scope.engine.upgrade());
     let engine = engine.or_else(|| Some(output::taken_from()?.engine.upgrade()))?;
@@ -297,7 +297,7 @@ pub(crate) fn current() -> Option<Result<Client, Error>> {
     }))
 }
 
-/// The attempt that this code is part of, as one that writes to streams.
+/// The current attempt, as a writer of streams.
 pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     of_attempt(|scope| AttemptWriter {
         engine: scope.engine.clone(),
@@ -312,21 +312,21 @@ pub(crate) fn attempt_writer() -> Option<AttemptWriter> {
     .or_else(output::taken_from)
 }
 
-/// What the run of the step which this code is part of has in common with its children.
+/// The data that the run of the current step shares with its children.
 pub(crate) fn inherited() -> Option<Arc<Inherited>> {
     of_attempt(|scope| scope.inherited.clone()).flatten()
 }
 
-/// What an attempt of a step gets when it suspends itself.
+/// The outcome of a suspension inside an attempt of a step.
 pub(crate) enum InStep {
-    /// What it was resumed with.
+    /// The value that it was resumed with.
     Resumed(Payload),
-    /// It is to end.
+    /// The attempt has to end.
     Suspended,
 }
 
-/// Suspends the attempt that this code is part of, if it is part of one, unless it was resumed. The label is the step's
-/// name if there is none.
+/// Suspends the current attempt, if there is one, unless it was resumed. The label defaults to the step's
+/// name.
 pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static str) -> Option<InStep> {
     of_attempt(|scope| {
         let own = scope.outer.rsplit("::").next().unwrap_or(scope.outer);
@@ -340,16 +340,16 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
     })
 }
 
-/// The payload of the last suspension of the step that this code is part of, if it was resumed since.
+/// The payload of the last suspension of the current step, if it was resumed since.
 pub(crate) fn last_payload() -> Option<Payload> {
-    // As for `step_info`.
+    // Like `step_info`, not in a workflow.
     if replay::current().is_some() {
         return None;
     }
     SCOPE.try_with(|scope| scope.last_payload.clone()).ok().flatten()
 }
 
-/// Lets the run of the step which this code is part of end with a result. Nothing outside a step, and an error in a step
+/// Ends the run of the current step with a result. `None` outside a step, and an error in a step
 /// that is executed for another run.
 pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
     of_attempt(|scope| match &scope.origin {
@@ -363,18 +363,18 @@ pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
     })
 }
 
-/// Whether this code is part of a step of this run.
+/// Whether the current code is part of a step of this run.
 pub(super) fn is_of_run(run: &str) -> bool {
     of_attempt(|scope| *scope.live.id == *run || scope.origin.as_ref().is_some_and(|origin| *origin.run == *run))
         .unwrap_or(false)
 }
 
-/// Whether this code is part of a step that an engine executes.
+/// Whether the current code is part of a step that an engine executes.
 pub(super) fn is_current() -> bool {
     of_attempt(|_| ()).is_some()
 }
 
-/// Counts the calls of steps inside a step, by step. The tasks that it spawns count as calls of nothing.
+/// Counts the calls of steps inside a step, by step. Tasks that it spawns count under `None`.
 #[derive(Default)]
 pub(super) struct Calls(Mutex<Vec<(Option<&'static str>, u32)>>);
 
@@ -395,7 +395,7 @@ impl Calls {
     }
 }
 
-/// What the key of a call of a step that is made here has behind that of the operation, if this is part of a step.
+/// The part of the key, after that of the operation, for a call of a step made here; `None` outside a step.
 pub(crate) fn path_of_call(step: &'static str) -> Option<String> {
     of_attempt(|scope| scope.path_of(Some(step)))
 }
@@ -411,19 +411,19 @@ impl Scope {
         SCOPE.sync_scope(self, function)
     }
 
-    /// Counts a call of a step, or a task.
+    /// Counts a call of a step, or a spawned task, and returns its path.
     fn path_of(&self, callee: Option<&'static str>) -> String {
         let number = self.inner.next(callee);
         self.path.clone() + &keys::nested(callee, number)
     }
 
-    /// That of a step which is called in the attempt that this code is part of, if it is part of one. A call that was made
-    /// outside, and handed to the step, is counted where it is executed.
+    /// The scope of a step which is called in the current attempt, if there is one. A call that was created
+    /// outside, and passed to the step, is counted where it is executed.
     pub fn of_inner(step: &'static str, path: Option<String>) -> Option<Scope> {
         of_attempt(|outer| outer.inside(step, path.unwrap_or_else(|| outer.path_of(Some(step)))))
     }
 
-    /// That of a step which is called inside this one, or of a task.
+    /// The scope of a step which is called inside this one, or of a task.
     pub fn inside(&self, step: &'static str, path: String) -> Scope {
         Scope {
             engine: self.engine.clone(),

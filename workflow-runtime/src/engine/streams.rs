@@ -1,4 +1,4 @@
-//! Streams: what attempts write, and what readers are given.
+//! Streams: writes by attempts, and reads of chunks.
 
 use std::sync::{Arc, Weak};
 
@@ -19,17 +19,17 @@ pub(crate) struct AttemptWriter {
     pub(super) engine: Weak<Handle>,
     pub(super) live: Arc<ActiveRun>,
     pub(super) life: Arc<Life>,
-    /// The run whose streams it writes to, if it is not its own.
+    /// The run whose streams it writes to, if that is another run.
     pub(super) into: Option<Arc<str>>,
     pub(super) op: u64,
     pub(super) attempt: u32,
     pub(super) step: &'static str,
-    /// Whether it is the run's output writer that writes, for the attempt whose chunk it takes.
+    /// Whether the run's output function writes, for the attempt whose chunk it has received.
     pub(super) takes: bool,
 }
 
 impl AttemptWriter {
-    /// Writes a chunk. Once this returns it is durable, and the run's output writer has had it.
+    /// Writes a chunk. Once this returns, the chunk is durable, and the run's output function has received it.
     pub async fn write(self, chunk: Chunk) -> Result<()> {
         let closed = || {
             Error::coded(Code::Closed, "the engine that executes this step is gone").help("the step is attempted again")
@@ -60,7 +60,7 @@ impl AttemptWriter {
         let writing = output.writes(&stream, id, &self);
         self.written(&engine, run, &stream, write).await?;
         writing.stored();
-        // What the function writes itself cannot wait for the function.
+        // A write of the output function cannot wait for that function.
         if !self.takes {
             output.given(&engine, run, &stream).await;
         }
@@ -74,7 +74,7 @@ impl AttemptWriter {
                 .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
                 .help("write before the step returns; nobody waits for what an attempt does that was given up")
         };
-        // Sent again, unchanged, until the store takes it, as turns are: a database that is away is no failure of the step.
+        // Sent again, unchanged, until the store accepts it, like a turn: an unavailable database does not fail the step.
         let mut warned = false;
         let bytes = write.chunk.value.as_ref().map_or(0, |value| value.len());
         let answer = loop {
@@ -121,18 +121,18 @@ fn not_written(failed: Failed) -> Error {
 }
 
 impl Inner {
-    /// A chunk as it is stored.
+    /// Converts a chunk to its stored form.
     pub(super) fn new_chunk(&self, chunk: Chunk) -> NewChunk {
         let value = chunk.value.map(|value| Arc::from(value.as_str()));
         NewChunk { stream: chunk.stream, id: self.random.number(), value }
     }
 
-    /// The store's number for a run.
+    /// The store's key of a run.
     pub(crate) async fn run_key(&self, run: &str) -> Result<RunKey> {
         Ok(self.row(run).await?.ok_or_else(|| not_found(run))?.key)
     }
 
-    /// How long a stream is, and whether it is at its end.
+    /// The length of a stream, and whether it has ended.
     pub(crate) async fn stream_length(&self, run: &str, stream: &str) -> Result<ChunkPage> {
         let key = self.run_key(run).await?;
         self.store.chunks(key, stream, 0, 0).await.map_err(|error| error.run(run))
@@ -144,7 +144,7 @@ impl Inner {
         self.store.streams(key).await.map_err(|error| error.run(run))
     }
 
-    /// The chunks of a stream from an index on, once there are any; none if the stream ends before.
+    /// Waits for chunks of a stream from an index on; returns none if the stream ends before.
     pub(crate) async fn next_chunks(&self, run: &Arc<str>, key: RunKey, stream: &str, from: u64) -> Result<ChunkPage> {
         self.until(NextChunks { run, key, stream, from }).await
     }
@@ -171,7 +171,7 @@ impl Awaited for NextChunks<'_> {
         self.run
     }
 
-    /// A step that has a queue writes to the streams of the run that has called it.
+    /// A step of a queue writes to the streams of the run that has called it.
     fn comes_from_elsewhere(&self, _: &Inner) -> bool {
         registry().has_queues()
     }
@@ -185,7 +185,7 @@ impl Awaited for NextChunks<'_> {
         if !page.rows.is_empty() || page.ended {
             return Ok(Look::Found(page));
         }
-        // Without a chunk the run may not have been started.
+        // If the stream has no chunk, the run may not have been started.
         Ok(Look::Nothing { run: Some(self.key), may_vanish: page.length == 0 })
     }
 }

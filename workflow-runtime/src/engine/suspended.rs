@@ -1,4 +1,4 @@
-//! What runs are suspended for, and resuming them.
+//! The suspensions of runs, and their resumption.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::replay::{Event, Suspension};
 use crate::store::{Deliver, DeliverAnswer, RunRow, TokenRow, TokenState};
 use crate::text::excerpt;
 
-/// How often a resumption looks again for what it resumes, if that has given way to another suspension meanwhile.
+/// How often a resumption looks again, if its suspension was replaced by another one meanwhile.
 const LOOKS: u32 = 8;
 
-/// Something that is suspended, as it can be resumed.
+/// A suspension, with the data to resume it.
 struct Waiting {
     suspended: Suspended,
     token: Arc<str>,
-    /// Of the value.
+    /// The type of the value.
     type_name: Arc<str>,
 }
 
-/// Which suspension of a run is to be resumed.
+/// Which suspension of a run to resume.
 pub(crate) enum Which {
     Only,
     Label(String),
@@ -32,7 +32,7 @@ pub(crate) enum Which {
 }
 
 impl Inner {
-    /// What a run and the runs that it has started are suspended for: its own suspensions come first.
+    /// The suspensions of a run and of the runs that it has started: its own come first.
     pub(crate) async fn suspended(&self, id: &Arc<str>) -> Result<Vec<Suspended>> {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         let waiting = self.waiting(&row).await?;
@@ -58,7 +58,7 @@ impl Inner {
         Ok(waiting)
     }
 
-    /// The run that is suspended, and the label: a step of a queue, which is a run of its own, suspends the one that calls it.
+    /// The suspended run, and the label: a step of a queue, which is a run of its own, suspends the run that calls it.
     async fn named(&self, id: &Arc<str>, token: &str, row: &TokenRow) -> Result<Option<(Arc<str>, String)>> {
         let of = |run: &Arc<str>| Suspension::label(run, token).map(|label| (run.clone(), label.to_owned()));
         let Some(executes) = &row.run else { return Ok(None) };
@@ -69,7 +69,7 @@ impl Inner {
         Ok(caller.as_ref().and_then(of))
     }
 
-    /// Resumes a run. Once this returns it is durable.
+    /// Resumes a run. The resumption is durable once this returns.
     pub(crate) async fn resume(&self, id: &Arc<str>, which: Which, value: Payload) -> Result<()> {
         self.check_open()?;
         let digest = value.digest();
@@ -112,7 +112,7 @@ impl Inner {
         Err(self.not_suspended(id, &which).await)
     }
 
-    /// What becomes of a resumption that finds nothing to resume.
+    /// The outcome of a resumption that finds no suspension.
     async fn not_waiting(&self, row: &RunRow, which: &Which, digest: [u8; 32]) -> Result<()> {
         let (id, now) = (&row.id, self.clock.now());
         match which {

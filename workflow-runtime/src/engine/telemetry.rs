@@ -1,8 +1,8 @@
-//! What OpenTelemetry is told: the spans of runs, and what is counted and measured. Nothing without the feature `otel`.
+//! Telemetry for OpenTelemetry: the spans of runs, and metrics. Without the feature `otel` it does nothing.
 //!
-//! The spans of a run are made of its journal, row by row as they are recorded (`spans`), and its own span once it has ended
-//! (`export`). Their ids follow from what they are about: a span that is told twice, since a process died in between, is
-//! the same span. What is counted (`metrics`) is of this process; how much waits in a queue (`depth`) is asked of the store.
+//! The spans of a run are derived from its journal, row by row as they are recorded (`spans`), and its own span once it has
+//! ended (`export`). The id of a span is derived from its subject: a span that is exported again after a crash has the
+//! same id. The counters (`metrics`) are those of this process; the depth of a queue (`depth`) is read from the store.
 
 #[cfg(feature = "otel")]
 mod depth;
@@ -24,6 +24,6 @@ pub(super) use self::off::{Metrics, Scheduled, Spans, Telemetry};
 #[cfg(feature = "otel")]
 pub(super) use self::spans::Spans;
 
-/// What tells it.
+/// The name of the instrumentation scope.
 #[cfg(feature = "otel")]
 const SCOPE: &str = "workflow_runtime";

@@ -1,6 +1,6 @@
-//! One clockwork for all deadlines of the runs in memory.
+//! One set of timers for all deadlines of the runs in memory.
 //!
-//! It is rebuilt from the journals; nothing of it is stored but the earliest deadline of each run, in its row.
+//! It is rebuilt from the journals; only the earliest deadline of each run is stored, in its row.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,21 +11,21 @@ use super::Inner;
 use super::active_run::{ActiveRun, Arrival, IDLE, What};
 use crate::store::RunKey;
 
-/// When something is due, in milliseconds of one of the engine's [clocks](super::clock).
+/// The time at which a timer is due, in milliseconds of one of the engine's [clocks](super::clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadline {
-    /// Of a `sleep_until`, and of whatever was recorded before the engine was opened.
+    /// For a `sleep_until`, and for all deadlines that were recorded before the engine was opened.
     Store(u64),
-    /// Of a `sleep` or `timeout` that was called since: a clock that is set does not end it, nor hold it up.
+    /// For a `sleep` or `timeout` that was called since: setting a clock neither ends nor delays it.
     Elapsed(u64),
-    /// Of the backoff after an attempt of this engine, and of a run's stay in memory.
+    /// For the backoff after an attempt of this engine, and for the time until a run is evicted.
     Monotonic(u64),
 }
 
 /// Deadline, run, operation.
 type Key = (u64, RunKey, u64);
 
-/// The run, and the time in its journal that the deadline stands for.
+/// The run, and the recorded time of the deadline.
 type Of = (Arc<ActiveRun>, u64);
 
 type Armed = BTreeMap<Key, Of>;
@@ -58,7 +58,7 @@ impl Timers {
         self.wheels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Posts at `deadline` that an operation is due, as of the recorded time `at`.
+    /// Posts at `deadline` that an operation is due, with the recorded time `at`.
     pub fn arm(&self, live: &Arc<ActiveRun>, op: u64, deadline: Deadline, at: u64) {
         let mut wheels = self.wheels();
         let (armed, due) = wheels.of(deadline);
@@ -83,14 +83,14 @@ impl Timers {
         drop(wheels);
     }
 
-    /// What is due, and the monotonic time at which to look again.
+    /// The timers that are due, and the monotonic time at which to look again.
     fn due(&self, engine: &Inner) -> (Vec<(Key, Of)>, u64) {
         let clock = &engine.clock;
         let mut wheels = self.wheels();
         let Wheels { store, elapsed, monotonic } = &mut *wheels;
-        // Not longer at once, so that a clock that was set, and a suspend, are noticed.
+        // The wait is limited, so that a clock that was set, and a suspend of the system, are noticed.
         let check = u64::try_from(clock.check_interval().as_millis()).unwrap_or(u64::MAX);
-        // First: time that passes after it makes the next look come too early, and none too late.
+        // Read first: time that passes after this makes the next look too early, never too late.
         let monotonic_now = clock.monotonic();
         let (mut due, mut wait) = (Vec::new(), check);
         let times = [clock.now(), clock.elapsed(), monotonic_now];
@@ -100,13 +100,13 @@ impl Timers {
             let left = armed.first_key_value().map(|((at, ..), _)| at.saturating_sub(now));
             wait = left.unwrap_or(wait).min(wait);
         }
-        // As of their recorded times, whichever clock they went by.
+        // In the order of their recorded times, whichever clock they used.
         due.sort_by_key(|((_, run, op), (_, at))| (*at, *run, *op));
         (due, monotonic_now.saturating_add(wait))
     }
 }
 
-/// Posts to each run what is due for it, until the engine stops.
+/// Posts to each run its due timers, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     loop {
         let (due, next) = engine.timers.due(&engine);

@@ -11,15 +11,15 @@ use crate::keys;
 use crate::replay::Event;
 use crate::store::{Dedupe, Recorded};
 
-/// Which operation of which run it is.
+/// The operation that an attempt belongs to, and its run.
 pub(super) struct At {
     pub engine: Arc<Inner>,
     pub live: Arc<ActiveRun>,
     pub op: u64,
 }
 
-/// One attempt. Its success comes to the run as a letter that was committed with what the step has done; here it is
-/// nothing, as if the attempt was given up.
+/// Executes one attempt. The run receives its success as a message of the inbox, committed with the SQL of the step; this
+/// function then returns `None`, as if the attempt was given up.
 pub(super) async fn attempt(
     at: At,
     attempt: Transactional<AttemptResult>,
@@ -40,7 +40,7 @@ pub(super) async fn attempt(
         Ok(value) => value,
         failed => return Some(failed),
     };
-    // The same for all attempts of the call: of two that both come so far one is recorded.
+    // The same for all attempts of the call: if two of them get here, only one is recorded.
     let dedupe = Dedupe { key: keys::transaction(live.generation, op), lasts: true };
     let letter = match letter(&Event::Completed { op, value }, engine.clock.now(), Some(dedupe)) {
         Ok(letter) => letter,

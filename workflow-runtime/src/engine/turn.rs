@@ -23,7 +23,7 @@ use crate::panics::panic_text;
 use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord};
 use crate::store::{self, JournalRow, Letter, NEVER, RowChange, Settle, Turn, TurnAnswer};
 
-/// Takes turns until nothing is left in the mailbox.
+/// Executes turns until the mailbox is empty.
 pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
     while let Some((mut driver, arrivals)) = live.take(EVENTS_PER_TURN_MAX) {
         let stays = AssertUnwindSafe(turn(&engine, &live, &mut driver, arrivals)).catch_unwind().await;
@@ -33,11 +33,11 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
             let panic = stays.err();
             live.close();
             engine.forget(&live, &driver);
-            // Not before it is forgotten, or a claim would take it for one that is here.
+            // Only after `forget`, or a claim would find the run still in memory.
             live.let_go();
             let end = driver.end.take();
             if let Some(panic) = panic {
-                // What it has done is not committed, and its letters are still there.
+                // The panicked turn is not committed, and its inbox messages are still stored.
                 let text = format!("the run's turn panicked: {}", panic_text(&*panic));
                 let error = Error::coded(Code::Panic, text);
                 load::park(&engine, live.key, live.generation, live.fence, &live.id, error).await;
@@ -50,26 +50,26 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
     }
 }
 
-/// What a turn has come to before it is committed.
+/// The content of a turn before its commit.
 struct Draft {
     record: TurnRecord,
-    /// Which of the recorded events came from letters, by their sequences.
+    /// The sequence of the inbox message behind each recorded event, if there is one.
     letters: Vec<Option<u64>>,
-    /// The sequences of the letters that are done with.
+    /// The sequences of the inbox messages that can be deleted.
     delivered: Vec<u64>,
     unread: Vec<u64>,
     returned: Vec<Letter>,
     effects: Effects,
     chunks: Vec<Chunk>,
     settles: Vec<Settle>,
-    /// Steps whose next attempt is due: nothing to record.
+    /// Steps whose next attempt is due: these are not recorded.
     due: Vec<u64>,
-    /// It has waited for so long that it may leave memory.
+    /// The run has waited for so long that it may leave memory.
     idle: bool,
     fault: Option<Error>,
 }
 
-/// One turn. Whether the run stays in memory.
+/// Executes one turn. Returns whether the run stays in memory.
 async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, arrivals: Vec<Arrival>) -> bool {
     let mut draft = deliver(engine, live, driver, arrivals);
     if engine.settings.replay_every_turn && draft.fault.is_none() && !draft.record.deliveries.is_empty() {
@@ -112,7 +112,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
             settles: draft.settles,
         };
         let Some(told) = commit(engine, &live.id, turn).await else { return false };
-        // Before anybody hears of it: the run's own span is told after those of its parts.
+        // Before any waiter is woken: the run's own span is exported after the spans of its parts.
         driver.spans.recorded(&draft.record, end.is_some());
         if may_have_news || told {
             engine.news.posted();
@@ -147,7 +147,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
     true
 }
 
-/// Whether the run began by that, or goes on again after its end.
+/// Whether the run began in this turn, or was reopened after its end.
 fn begins(record: &TurnRecord, generation: u64) -> bool {
     record.deliveries.iter().any(|delivery| match delivery.event {
         Event::Started { .. } => generation == 0,
@@ -156,7 +156,7 @@ fn begins(record: &TurnRecord, generation: u64) -> bool {
     })
 }
 
-/// The journal's row, if anything was delivered, and what else the turn does.
+/// The journal's row, if any event was delivered, and the effects of the turn.
 fn encode(
     engine: &Inner,
     index: u64,
@@ -200,7 +200,7 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
                 break;
             }
             What::Letter { sequence, event: Event::WakeUp } => {
-                // Each sleep on its own: an event ends one operation.
+                // One event for each sleep: an event ends one operation.
                 driver.wake_at = Some(0);
                 draft.delivered.push(sequence);
                 let at = arrival.at;
@@ -220,9 +220,9 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
                 continue;
             }
             What::Letter { sequence, event } => {
-                // It has pulled the time in the row forward; this turn puts it right.
+                // The message has moved `wake_at` of the stored row forward; this turn corrects it.
                 driver.wake_at = Some(0);
-                // An attempt that was recorded by its own transaction.
+                // The message of an attempt that was recorded by its own transaction.
                 if let Event::Completed { op, .. } = &event {
                     live.attempt_ended(*op);
                     draft.settles.extend(live.settle(*op, true));
@@ -240,14 +240,14 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
                     && matches!(event, Event::Payload { .. } | Event::Cancel { .. })
                     && driver.core.shared().is_continuing()
                 {
-                    // It stays where it is, for the next generation.
+                    // The message stays in the inbox, for the next generation.
                     continue;
                 }
                 // A payload whose hook was dropped stays in the inbox, unread.
                 match (wanted, &event) {
                     (false, Event::Payload { op, .. }) => {
                         draft.unread.push(sequence);
-                        // One that did not fit has closed the token of a hook that takes one only.
+                        // A payload that does not fit has closed the token of a hook that takes only one; reopen it.
                         draft.effects.opened.extend(driver.core.shared().opening_once(*op));
                     }
                     _ => draft.delivered.push(sequence),
@@ -271,7 +271,7 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
             }
             What::Due { op } => {
                 driver.armed.remove(&op);
-                // A later attempt may have been recorded since this time was noted.
+                // A later attempt may have been recorded after this timer was armed.
                 let due = driver.core.shared().with_open(op, |kind| match kind {
                     Kind::Timer { .. } => true,
                     Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => false,
@@ -293,7 +293,7 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
                 draft.effects.then(driver.core.shared().take_effects());
                 draft.chunks.extend(driver.core.shared().take_chunks());
                 for command in &delivery.commands {
-                    // One that can be undone goes on.
+                    // A step that can be rolled back continues.
                     if let Command::Cancel { op } = command
                         && driver.core.shared().with_open(*op, |_| ()).is_none()
                     {
@@ -326,8 +326,8 @@ fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals:
     draft
 }
 
-/// The letter of an arrival that is of no use to a run which has ended. A payload stays, unread, and so does the start of a run
-/// that was cancelled ahead of it: a retry begins with that.
+/// The inbox message of an arrival that an ended run does not need. A payload stays unread, and so does the start of a run
+/// that was cancelled before it: a retry begins with that start.
 fn spent(arrival: Arrival) -> Option<u64> {
     match arrival.what {
         What::Letter { event: Event::Payload { .. } | Event::Started { .. }, .. } => None,
@@ -336,8 +336,8 @@ fn spent(arrival: Arrival) -> Option<u64> {
     }
 }
 
-/// Rule 10: what the run did not come to is kept for the time when it goes on. Its letters are still in the inbox, and
-/// timers come again by themselves.
+/// Rule 10: keeps undelivered results for the time when the run resumes. Its messages are still in the inbox, and
+/// its timers are armed again by the replay.
 fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
     for arrival in live.close_and_drain() {
         let (op, result) = match arrival.what {
@@ -352,7 +352,7 @@ fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverStat
             _ => continue,
         };
         let event = match result {
-            // Also if the panic has unwound the operation: the code that goes on will have it again.
+            // Also if the panic has dropped the operation: the code that resumes will issue it again.
             Ok(value) => Some(Event::Completed { op, value }),
             failed => events::attempt(engine, live, driver, op, failed),
         };
@@ -363,12 +363,12 @@ fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverStat
     }
 }
 
-/// Keeps an event that could not be delivered. A timer's comes again by itself.
+/// Keeps an event that could not be delivered. A timer event is not kept: its timer becomes due again.
 fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
     if let Some(letter) = letter {
         draft.delivered.retain(|delivered| *delivered != letter);
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
-        // A turn that is sent again must not keep it twice.
+        // The key prevents that a turn which is sent again stores the message twice.
         && let dedupe = keys::returned(engine.random.number())
         && let Ok(letter) = letters::letter(&event, engine.clock.now(), letters::for_resending(dedupe))
     {
@@ -376,7 +376,7 @@ fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64
     }
 }
 
-/// How the run's row differs after the turn, if it does.
+/// The change of the run's row by the turn, if there is one.
 fn row_change(engine: &Inner, driver: &DriverState, draft: &Draft, end: Option<&End>) -> Option<RowChange> {
     if let Some(fault) = &draft.fault {
         tracing::error!(run = %driver.core.shared().run_id(), error = ?fault, "the run is stuck");
@@ -390,7 +390,7 @@ fn row_change(engine: &Inner, driver: &DriverState, draft: &Draft, end: Option<&
 
 /// The run's row after a turn.
 pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: bool) -> RowChange {
-    // The event's, so that a run has begun no earlier than it was created, and ends no earlier than it began.
+    // The time of the event, so that a run does not begin before its creation, and does not end before its beginning.
     let now = run.now();
     let (status, wake_at) = match end {
         Some(End::Completed(_)) => (Status::Completed, None),
@@ -409,7 +409,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
     }
 }
 
-/// The journal's row for what was delivered.
+/// The journal's row of the delivered events.
 pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Result<JournalRow, Error> {
     let Encoded { format, checksum, body } = record.encode()?;
     if body.len() > ROW_BYTES_MAX {
@@ -424,8 +424,8 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
     Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body: body.into() })
 }
 
-/// Commits a turn, however long that takes: it is sent again, unchanged, until the store takes it. Nothing if the
-/// run is not this engine's any more, else whether others may have got letters by its end.
+/// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if
+/// another claim owns the run, else whether other runs may have received inbox messages.
 pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool> {
     let mut warned = false;
     loop {
@@ -434,17 +434,17 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
             Ok(TurnAnswer::CommittedAndNotified) => return Some(true),
             Ok(TurnAnswer::Fenced) => {
                 tracing::warn!(run = id, "the run is another engine's now");
-                // Or this one's, under a later claim.
+                // Or this engine's, under a later claim.
                 engine.activations.miss();
                 return None;
             }
             Err(failed) => {
-                // What is not written while shutting down is attempted again by the next engine.
+                // During a shutdown the turn is not sent again; the next engine repeats it.
                 if engine.fail(&failed.error) || engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
                     tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
                     return None;
                 }
-                // Whoever takes the run up finds it as it was, or with this turn.
+                // The next owner finds the run as it was before this turn, or with this turn.
                 if turn.fence.owner != engine.owner() {
                     tracing::warn!(run = id, error = ?failed.error, "the right to execute the run was lost before its turn was recorded");
                     return None;
@@ -462,7 +462,7 @@ pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool>
     }
 }
 
-/// Replays the run as it is stored, and this turn; one that does something else comes to nothing but a fault.
+/// Replays the stored run and then this turn; if the replay differs, the turn becomes a fault only.
 async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     let mut spans = Spans::default();
     let replayed = match load::replay(engine, live.definition, &live.id, live.key, live.generation, &mut spans).await {
@@ -475,9 +475,9 @@ async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
     }
 }
 
-/// Makes the turn come to nothing but a fault.
+/// Discards the content of the turn and records a fault.
 fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
-    // The letters stay in the inbox, everything else goes there.
+    // The inbox messages stay in the inbox; all other events are added to it.
     draft.delivered.clear();
     draft.unread.clear();
     draft.effects = Effects::default();
@@ -504,17 +504,17 @@ pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) 
     })
 }
 
-/// Does what the committed turn asks for.
+/// Performs the actions of the committed turn.
 fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, due: Vec<u64>) {
     let mut actions = driver.core.shared().take_actions();
-    // One whose time came in the turn by which the run began to be unwound has not begun.
+    // An attempt that became due in the turn that began the rollback has not started: decline it.
     actions.extend(due.into_iter().map(|op| match driver.core.shared().is_last_attempt(op) {
         true => Action::Decline(op),
         false => Action::Dispatch(op),
     }));
     let mut arrivals = Vec::new();
     if let [Action::Dispatch(op)] = actions[..] {
-        // Nothing else is to be done: the attempt begins here, and often ends here.
+        // The only action: the attempt starts in this task, and often ends in it.
         arrivals.extend(attempt::dispatch(engine, live, driver, op, Begin::Here));
     } else {
         arrivals = perform(engine, live, driver, actions);
@@ -522,7 +522,7 @@ fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, due
     live.post(engine, arrivals);
 }
 
-/// Dispatches, arms and aborts. The timers that are due already.
+/// Dispatches, arms and aborts. Returns the timers that are due already.
 fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState, actions: Vec<Action>) -> Vec<Arrival> {
     let mut overdue = Vec::new();
     for action in actions {
@@ -536,7 +536,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState,
                 if driver.core.shared().is_last_attempt(op) {
                     overdue.extend(given_up(engine, driver, op));
                 } else if engine.draining.is_cancelled() {
-                    // The next engine's.
+                    // The next engine arms it.
                 } else if at != NEVER {
                     let deadline = deadline(engine, driver, op, at);
                     if engine.clock.has_come(deadline) {
@@ -569,7 +569,7 @@ fn perform(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverState,
     overdue
 }
 
-/// When an operation is due for which `at` is recorded.
+/// The deadline of an operation for which `at` is recorded.
 fn deadline(engine: &Inner, driver: &mut DriverState, op: u64, at: u64) -> Deadline {
     if let Some(monotonic) = driver.backoffs.remove(&op) {
         return Deadline::Monotonic(monotonic);
@@ -578,10 +578,10 @@ fn deadline(engine: &Inner, driver: &mut DriverState, op: u64, at: u64) -> Deadl
         Kind::Timer { since, .. } => *since,
         _ => None,
     });
-    // Of one that was called before this engine was opened no other clock is known.
+    // For an operation that was issued before this engine was opened, only the store time is known.
     let called = since.flatten().and_then(|since| Some((since, engine.clock.elapsed_at(since)?)));
     match called {
-        // A run whose last event came from a clock that was ahead may have called it in the future.
+        // A run whose last event came from a clock that was ahead may have issued it in the future.
         Some((since, elapsed)) => {
             Deadline::Elapsed(elapsed.min(engine.clock.elapsed()).saturating_add(at.saturating_sub(since)))
         }
@@ -589,7 +589,7 @@ fn deadline(engine: &Inner, driver: &mut DriverState, op: u64, at: u64) -> Deadl
     }
 }
 
-/// A step of which no attempt was under way when the run began to be unwound has failed.
+/// Fails a step that had no running attempt when the rollback of the run began.
 fn given_up(engine: &Inner, driver: &DriverState, op: u64) -> Option<Arrival> {
     let error = Error::coded(Code::Cancelled, "the run is being rolled back; the step is not attempted any more");
     let adopt = driver.core.shared().with_open(op, |kind| match kind {
@@ -601,8 +601,8 @@ fn given_up(engine: &Inner, driver: &DriverState, op: u64) -> Option<Arrival> {
     Some(Arrival { at: engine.clock.now(), what: What::Attempt { op, result } })
 }
 
-/// Makes a run that was replayed or created live: `actions` are performed, and what is overdue is delivered together
-/// with its letters, in their order.
+/// Activates a run that was replayed or created: performs `actions`, and delivers overdue timers together
+/// with its inbox messages, in their order.
 pub(super) fn activate(
     engine: &Arc<Inner>,
     live: &Arc<ActiveRun>,
@@ -623,7 +623,7 @@ pub(super) fn activate(
     let mut arrivals = perform(engine, live, &mut driver, actions);
     eviction::doze(engine, live, &mut driver);
     arrivals.extend(letters);
-    // A wake that came before anybody listened.
+    // An alarm that was raised before `on_alarm` was set.
     arrivals.extend(alarm);
     live.start(engine, Box::new(driver), arrivals);
     if engine.stopped.is_cancelled() || !engine.holds(live) {

@@ -1,8 +1,8 @@
-//! Waiting until something has happened to a run, in this process or in another.
+//! Waiting for changes of a run, in this process or in another.
 //!
-//! Everything that waits for a run goes this way: it registers, looks, and looks again whenever something may have happened.
-//! What this engine does to a run wakes those who wait for it. What another process does is reported by the store, which hears
-//! of it or looks for it: see [`Store::follow`](crate::store::Store::follow).
+//! All waits for a run use one loop: register, look, and look again whenever the run may have changed.
+//! Changes by this engine wake the waiters of the run. The store reports changes by other processes: it is notified of
+//! them or polls for them, see [`Store::follow`](crate::store::Store::follow).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,11 +16,11 @@ use crate::error::Result;
 use crate::limits::UNSTARTED_CHECK_INTERVAL;
 use crate::store::{Follow, RunKey};
 
-/// Who waits for which run.
+/// The registered waiters, by run.
 #[derive(Default)]
 pub(super) struct Waiters {
     waiting: Mutex<Waiting>,
-    /// How many wait for rows of journals: most turns concern nobody.
+    /// The number of waiters for rows of journals: usually zero, so that a turn need not look for them.
     tailing: AtomicUsize,
 }
 
@@ -36,7 +36,7 @@ struct Registered {
     wake: oneshot::Sender<Option<Finished>>,
 }
 
-/// A registration, until it is dropped.
+/// A registration; dropping it ends it.
 struct Waiter<'a> {
     waiters: &'a Waiters,
     key: (Arc<str>, u64),
@@ -53,13 +53,13 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// What this engine has done to a run.
+/// A change that this engine has made to a run.
 pub(super) enum Done {
-    /// It has appended to the run's journal.
+    /// The engine has appended to the run's journal.
     Row,
-    /// It has appended to a stream of the run, and perhaps to its journal.
+    /// The engine has appended to a stream of the run, and perhaps to its journal.
     Chunk,
-    /// The run has ended, is stuck or deleted, or is not in memory here any more; with its end if that is known.
+    /// The run has ended, is stuck or deleted, or is no longer in memory here; with its end if that is known.
     Left(Option<Finished>),
 }
 
@@ -78,7 +78,7 @@ impl Waiters {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registered by this call, so that nothing is missed between it and a look.
+    /// Registers a waiter at once, so that no change between the registration and a look is missed.
     fn register(&self, run: &Arc<str>, what: Follow) -> Waiter<'_> {
         let (wake, woken) = oneshot::channel();
         if what == Follow::Journal {
@@ -91,12 +91,12 @@ impl Waiters {
         Waiter { waiters: self, key, what, woken }
     }
 
-    /// Whether anybody waits for rows of journals.
+    /// Whether any waiter waits for rows of journals.
     pub fn any_tails(&self) -> bool {
         self.tailing.load(Ordering::SeqCst) > 0
     }
 
-    /// Wakes those whom it concerns. They are woken outside the lock, since they may look at once.
+    /// Wakes the waiters that the change concerns. They are woken outside the lock, since they may look at once.
     pub fn wake(&self, run: &Arc<str>, done: Done) {
         let woken: Vec<_> = {
             let mut waiting = self.lock();
@@ -111,7 +111,7 @@ impl Waiters {
         }
     }
 
-    /// Something may have happened to any run.
+    /// Wakes all waiters, since any run may have changed.
     pub fn wake_all(&self) {
         let woken = std::mem::take(&mut self.lock().waiters);
         for waiter in woken.into_values() {
@@ -120,53 +120,53 @@ impl Waiters {
     }
 }
 
-/// What somebody waits for of a run.
+/// A condition of a run that a caller waits for.
 pub(super) trait Awaited: Send {
-    /// What it comes to.
+    /// The value that the wait returns.
     type Value;
 
-    /// Which changes may bring it.
+    /// The kind of change that may fulfil the condition.
     const WHAT: Follow;
 
-    /// What to say if the engine is shut down before it comes, and what to do then.
+    /// The text and the help of the error if the engine is shut down before that.
     const CLOSED: (&'static str, &'static str);
 
     fn run(&self) -> &Arc<str>;
 
-    /// Whether another process may bring it although this engine has the run in memory.
+    /// Whether another process may fulfil it although this engine has the run in memory.
     fn comes_from_elsewhere(&self, engine: &Inner) -> bool {
         let _ = engine;
         false
     }
 
-    /// Looks for it.
+    /// Checks the condition.
     fn look(&mut self, engine: &Inner, seen: Seen) -> impl Future<Output = Result<Look<Self::Value>>> + Send;
 }
 
-/// What is known ahead of a look.
+/// What is known before a look.
 pub(super) struct Seen {
-    /// The run is in memory here: this engine wakes those who wait for its end.
+    /// Whether the run is in memory here, so that this engine wakes the waiters for its end.
     pub is_here: bool,
-    /// The end of the run, if it was what woke this wait.
+    /// The end of the run, if it woke this wait.
     pub end: Option<Finished>,
 }
 
-/// What a look has found.
+/// The result of a look.
 pub(super) enum Look<T> {
     Found(T),
-    /// Nothing yet of the run with this key; no key if this engine wakes who waits, whatever happens.
+    /// Not yet for the run with this key; no key if this engine wakes the waiter in all cases.
     Nothing {
         run: Option<RunKey>,
-        /// The run has not begun: another process may delete it, and an engine that executes alone does not hear of that.
+        /// The run has not begun: another process may delete it, without notice to an engine that executes alone.
         may_vanish: bool,
     },
 }
 
 impl Inner {
-    /// Waits until a look finds what is waited for.
+    /// Waits until a look returns a value.
     pub(super) async fn until<A: Awaited>(&self, mut awaited: A) -> Result<A::Value> {
         let run = awaited.run().clone();
-        // One subscription is kept until the next one has taken its place.
+        // A subscription is kept until the next one has replaced it.
         let (mut subscription, mut is_fresh, mut end) = (None, false, None);
         loop {
             let waiter = self.waiters.register(&run, A::WHAT);
@@ -182,20 +182,20 @@ impl Inner {
             if let Some(key) = key.filter(|_| !is_fresh && (!is_here || awaited.comes_from_elsewhere(self)))
                 && let Some(new) = self.store.follow(key, &run, A::WHAT).await.map_err(|error| error.run(&run))?
             {
-                // What came before it is seen by another look.
+                // Another look sees the changes before the subscription.
                 drop(subscription.replace(new));
                 is_fresh = true;
                 continue;
             }
             is_fresh = false;
-            // A step lends its permit to others meanwhile.
+            // A step lends its permit to other attempts meanwhile.
             end = permit::lending(self.woken(waiter, may_vanish && !is_here)).await;
         }
     }
 
-    /// Resolves when another look may find something.
+    /// Resolves when another look may return a value.
     async fn woken(&self, mut waiter: Waiter<'_>, may_vanish: bool) -> Option<Finished> {
-        // A registration that was taken away is a wake like any other.
+        // A registration that was removed counts as a wake.
         if !may_vanish {
             return (&mut waiter.woken).await.ok().flatten();
         }

@@ -17,7 +17,7 @@ struct Hands {
 }
 
 impl Hands {
-    /// Real time passes.
+    /// Advances both clocks, as real time does.
     fn pass(&self, milliseconds: u64) {
         self.wall.fetch_add(milliseconds, Ordering::SeqCst);
         self.monotonic.fetch_add(milliseconds, Ordering::SeqCst);
@@ -76,7 +76,7 @@ fn store_time_goes_on_when_the_clock_is_set_back() {
         hands.pass(1_000);
         assert_eq!(clock.now(), START + second * 1_000);
     }
-    // And does not jump when it is set right again.
+    // Nor does it jump when the clock is corrected.
     hands.wall.fetch_add(2 * HOUR, Ordering::SeqCst);
     hands.pass(1_000);
     assert_eq!(clock.now(), START + 5_000);

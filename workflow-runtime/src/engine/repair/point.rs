@@ -1,4 +1,4 @@
-//! Up to where a history is kept by a run that goes on with it.
+//! The point up to which a run that continues from a history keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub(super) fn succeeds(event: &Event) -> Option<u64> {
     }
 }
 
-/// Whether the next attempt of what has ended so may end otherwise.
+/// Whether this end is a failure, so that the next attempt may end differently.
 fn is_failure(event: &Event) -> bool {
     matches!(
         event,
@@ -33,23 +33,23 @@ fn is_failure(event: &Event) -> bool {
     )
 }
 
-/// Whether an event by which a run ended is given to it once more. A timer comes by itself.
+/// Whether an event that ended a run is delivered to it again. A timer becomes due again by itself.
 fn comes_again(event: &Event) -> bool {
     !is_failure(event) && !matches!(event, Event::Cancel { .. } | Event::Timer { .. } | Event::Finished { .. })
 }
 
-/// How a generation came to its end, as far as it has.
+/// The end of a generation, as far as it has been reached.
 pub(super) struct Ending {
-    /// The delivery by which the workflow ended.
+    /// The delivery with which the workflow ended.
     at: usize,
-    /// The operations that were undone, or are to be.
+    /// The operations that were rolled back, or will be.
     undone: BTreeSet<u64>,
-    /// The first delivery that brought the result of one.
+    /// The first delivery with the result of such an operation.
     first_undone: Option<usize>,
 }
 
 impl Ending {
-    /// Nothing while the workflow goes on.
+    /// `None` while the workflow has not ended.
     pub fn of(deliveries: &Deliveries) -> Option<Self> {
         let at = deliveries.iter().position(|(_, delivery)| delivery.unwinds.is_some() || delivery.end.is_some())?;
         let last = &deliveries[at].1;
@@ -57,7 +57,7 @@ impl Ending {
         let mut undone = BTreeSet::new();
         if unwound {
             undone.extend(&last.undoes);
-            // Those that were under way then, and have succeeded since.
+            // Operations that were running at that time, and have succeeded since.
             let undoable: BTreeSet<u64> =
                 deliveries[..=at].iter().flat_map(|(_, delivery)| undoable(delivery)).collect();
             let late = deliveries[at + 1..].iter().filter_map(|(_, delivery)| succeeds(&delivery.event));
@@ -68,13 +68,13 @@ impl Ending {
         Some(Ending { at, undone, first_undone })
     }
 
-    /// Whether rollbacks have undone something, or are about to.
+    /// Whether rollbacks have undone an operation, or will.
     pub fn undoes(&self) -> bool {
         !self.undone.is_empty()
     }
 }
 
-/// The steps that a delivery has asked for and that can be undone.
+/// The steps that a delivery has issued and that have a rollback.
 fn undoable(delivery: &Delivery) -> impl Iterator<Item = u64> {
     delivery.commands.iter().filter_map(|command| match command {
         Command::Step { op, rollback: true, .. } => Some(*op),
@@ -85,18 +85,18 @@ fn undoable(delivery: &Delivery) -> impl Iterator<Item = u64> {
 /// The last good point of a generation.
 pub(super) struct LastGood {
     pub kept: Deliveries,
-    /// The event that is to come again, if one is.
+    /// The event that is delivered again, if there is one.
     pub again: Option<Event>,
-    /// What changes for the run.
+    /// The changes of the run.
     pub reopening: Reopening,
-    /// What the keys of the steps begin with that are executed again.
+    /// The bases of the keys of the steps that are executed again.
     pub bases: BTreeMap<u64, KeyBase>,
-    /// Those of them whose keys are new.
+    /// The steps among them that have new keys.
     pub renewed: BTreeSet<u64>,
 }
 
-/// The last good point of a generation that has failed or was cancelled. What was undone is not taken for done: it and all
-/// that followed has keys of its own when it is executed again. What was not undone keeps its key.
+/// The last good point of a generation that has failed or was cancelled. Operations that were rolled back do not count as
+/// done: they and all later ones get new keys when they are executed again. Other operations keep their keys.
 pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> LastGood {
     let (mut bases, base) = bases(&deliveries, generation);
     let (mut reopening, mut renewed) = (Reopening { base, ..Reopening::default() }, BTreeSet::new());
@@ -123,7 +123,7 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
         }
     }
     let last = deliveries.drain(ending.at..).next().map(|(_, delivery)| delivery.event);
-    // Failures that the workflow has only taken note of, as `join_all` does, belong to the one by which it ended.
+    // Failures without a command after them (as in `join_all`) belong to the failure with which the workflow ended.
     let acted = deliveries.iter().rposition(|(_, delivery)| !delivery.commands.is_empty()).unwrap_or(0);
     let mut at = 0;
     deliveries.retain(|(_, delivery)| {
@@ -133,7 +133,7 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
     LastGood { kept: deliveries, again: last.filter(comes_again), reopening, bases, renewed }
 }
 
-/// What the idempotency keys of the steps of a generation begin with, and what they have come to begin with.
+/// The bases of the idempotency keys of the steps of a generation, and the latest base.
 fn bases(deliveries: &Deliveries, generation: u64) -> (BTreeMap<u64, KeyBase>, KeyBase) {
     let (mut bases, mut base) = (BTreeMap::new(), KeyBase { generation, unwindings: 0 });
     for (_, delivery) in deliveries {
@@ -149,14 +149,14 @@ fn bases(deliveries: &Deliveries, generation: u64) -> (BTreeMap<u64, KeyBase>, K
     (bases, base)
 }
 
-/// Where a generation is cut for a fork: just before an event of its delivery `at`, which is `first` among those.
+/// Where a generation is cut for a fork: before an event of its delivery `at`; `first` if that is its first event.
 pub(super) struct ForkPoint {
     pub at: usize,
     pub first: bool,
 }
 
-/// What is kept of a generation for a fork, and the event that is to come again, if one is. What was undone must not be taken
-/// for done, and rollbacks are not forked.
+/// The part of a generation that a fork keeps, and the event that is delivered again, if there is one. An operation that was
+/// rolled back must not count as done, and rollbacks are not forked.
 pub(super) fn forked(mut deliveries: Deliveries, point: &ForkPoint) -> Result<(Deliveries, Option<Event>), Error> {
     let ending = Ending::of(&deliveries);
     if let Some(ending) = &ending {
@@ -174,9 +174,9 @@ pub(super) fn forked(mut deliveries: Deliveries, point: &ForkPoint) -> Result<(D
             .into_fatal());
         }
     }
-    // What was asked for behind an event cannot be kept in part.
+    // The commands after one event cannot be kept in part.
     deliveries.truncate(if point.first { point.at } else { point.at + 1 });
-    // The event by which it ended comes once more.
+    // The event with which the workflow ended is delivered again.
     let again = match ending {
         Some(ending) if ending.at < deliveries.len() => deliveries.pop(),
         _ => None,
@@ -184,7 +184,7 @@ pub(super) fn forked(mut deliveries: Deliveries, point: &ForkPoint) -> Result<(D
     Ok((deliveries, again.map(|(_, delivery)| delivery.event).filter(comes_again)))
 }
 
-/// The refusal of a fork that would take for done what was undone.
+/// The error of a fork that would count an operation as done which was rolled back.
 fn refused_undone(deliveries: &Deliveries, at: usize) -> Error {
     let undone = deliveries.get(at).and_then(|(_, delivery)| succeeds(&delivery.event));
     let mut commands = deliveries.iter().flat_map(|(_, delivery)| &delivery.commands);

@@ -1,4 +1,4 @@
-//! The journal that a run begins with which goes on from another one, or from its own.
+//! The journal with which a run begins that continues from another run, or from its own history.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,23 +17,23 @@ use crate::replay::{Carried, Command, Delivery, Encoded, Event, Identity, Reopen
 use crate::store::{JournalRow, Letter};
 use crate::text::hex;
 
-/// What a run begins with that goes on from a journal.
+/// The first rows and messages of a run that continues from a journal.
 pub(super) struct Beginning {
     pub rows: Vec<JournalRow>,
     pub letters: Vec<Letter>,
 }
 
-/// What changes for a run that goes on from a journal.
+/// The changes of a run that continues from a journal.
 #[derive(Default)]
 pub(super) struct Changes {
     pub reopening: Reopening,
-    /// What the keys of the steps under way begin with, if not as those that follow.
+    /// The bases of the keys of open steps, if they differ from those of later steps.
     pub bases: BTreeMap<u64, KeyBase>,
-    /// The operations that wait for the very runs which they have started.
+    /// The operations that wait for runs which they have started and which they keep.
     pub children: BTreeSet<u64>,
 }
 
-/// The step whose attempts an event is about, if it has failed one.
+/// The step of which an event is a failed attempt.
 fn failed_attempt(event: &Event) -> Option<u64> {
     match event {
         Event::Attempt { op, .. } => Some(*op),
@@ -41,14 +41,14 @@ fn failed_attempt(event: &Event) -> Option<u64> {
     }
 }
 
-/// The operations that are not the run's any more: they have ended, are not waited for, or were dropped.
+/// The operations that are no longer open: they have ended, are detached, or were dropped.
 fn closed(kept: &Deliveries) -> BTreeSet<u64> {
     let mut closed: BTreeSet<u64> = kept.iter().filter_map(|(_, delivery)| ends(&delivery.event)).collect();
     let mut goes_on = BTreeSet::new();
     for (_, Delivery { commands, .. }) in kept {
         for command in commands {
             match command {
-                // What comes of it when it is dropped later may have to be undone.
+                // If such a step is dropped later, its result may have to be rolled back.
                 Command::Step { op, rollback: true, .. }
                     if !commands
                         .iter()
@@ -65,8 +65,8 @@ fn closed(kept: &Deliveries) -> BTreeSet<u64> {
     closed
 }
 
-/// The runs that a run goes on waiting for, and that it has started as its children, by operation. Steps with new keys are
-/// executed by other ones.
+/// The runs that a run still waits for and has started as its children, by operation. Steps with new keys are
+/// executed by other runs.
 pub(super) fn awaited_children(kept: &Deliveries, renewed: &BTreeSet<u64>) -> Vec<(u64, Arc<str>)> {
     let closed = closed(kept);
     let awaited = |command: &Command| match command {
@@ -79,7 +79,7 @@ pub(super) fn awaited_children(kept: &Deliveries, renewed: &BTreeSet<u64>) -> Ve
 }
 
 impl Inner {
-    /// The journal and the letters of a run that goes on from what is kept of another one, or of itself.
+    /// The journal and the messages of a run that continues from the kept history of another run, or of its own.
     pub(super) fn beginning(
         &self,
         kept: Deliveries,
@@ -92,7 +92,7 @@ impl Inner {
         let key = || letters::for_resending(keys::reopened(identity.generation, self.random.number()));
         let letter = |event: &Event| letters::letter(event, now, key());
         if kept.is_empty() {
-            // It begins anew, and draws other random numbers.
+            // The run begins anew, with another random seed.
             let event = match again {
                 Some(Event::Started { args, carried, .. }) => {
                     started(&self.random, &args, carried.map(|carried| Carried { ..*carried }))
@@ -117,7 +117,7 @@ impl Inner {
         Ok(Beginning { rows, letters })
     }
 
-    /// Rows that say the same of another run: what is open is that one's own.
+    /// The kept rows, rewritten for another run: open operations get the ids and keys of that run.
     fn rewritten(
         &self,
         kept: Deliveries,
@@ -139,14 +139,14 @@ impl Inner {
             Ok(())
         };
         for (row, mut delivery) in kept {
-            // A step that is attempted again has all its attempts.
+            // A step that is attempted again gets its full number of attempts: its failed attempts are left out.
             if failed_attempt(&delivery.event).is_some_and(|op| !ended.contains(&op)) {
                 continue;
             }
             for command in &mut delivery.commands {
                 match command {
                     Command::Child { op, run, own, .. } if !closed.contains(op) => match own {
-                        // What the run has started itself is still its own when it goes on.
+                        // A child that the run itself has started stays its own when it continues.
                         Some(own) if *identity.run != *was => {
                             *own = Uuid::from_u128(identity.child_token(&seed, *op));
                         }
@@ -161,7 +161,7 @@ impl Inner {
                             *run = Some(Cow::Owned(identity.child_id(&seed, *op).to_string()));
                         }
                     }
-                    // A suspension is named after its run.
+                    // The token of a suspension contains the id of its run.
                     Command::Hook { token, .. } => {
                         if let Some(label) = Suspension::label(was, token) {
                             *token = Cow::Owned(Suspension::token(&identity.run, label).to_string());

@@ -1,4 +1,4 @@
-//! What is retried with a run: the children that it goes on waiting for and that have failed, and theirs.
+//! The runs that are retried with a run: the failed children that it still waits for, and their failed children.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn has_failed(row: &RunRow) -> bool {
 }
 
 impl Inner {
-    /// Lets a run go on that has failed or was cancelled, with its children, in one write.
+    /// Continues a run that has failed or was cancelled, with its children, in one write.
     pub(super) async fn reopen(&self, row: RunRow) -> Result<()> {
         let id = row.id.clone();
         for _ in 0..RETRY_LOOKS_MAX {
@@ -32,7 +32,7 @@ impl Inner {
                     let status = self.row(&id).await?.map_or(row.status, |row| row.status);
                     return Err(not_retried(&id, status).help("it was retried by another call meanwhile"));
                 }
-                // Another call has retried or deleted one of its children: what is to be done is looked at again.
+                // Another call has retried or deleted one of its children: looks again.
                 ReopenAnswer::Changed => {}
             }
         }
@@ -45,7 +45,7 @@ impl Inner {
         .help("retry it once nothing else retries or deletes its children"))
     }
 
-    /// The next generations of a run and of those below it that have failed. Nothing if one of these has changed meanwhile.
+    /// The next generations of a run and of the failed runs below it. `None` if one of these has changed meanwhile.
     async fn tree(&self, top: &RunRow) -> Result<Option<Reopen>> {
         let (mut found, mut below) = (VecDeque::new(), Vec::new());
         let run = self.next_generation(top, &mut found).await.map_err(|error| error.run(&top.id))?;
@@ -66,12 +66,12 @@ impl Inner {
                 },
             }
         }
-        // Each was found by the one that waits for it.
+        // Each run was found by the run that waits for it.
         below.reverse();
         Ok(Some(Reopen { run, below }))
     }
 
-    /// How a run goes on that has failed. Its children that are to go on as well are put to those that are found.
+    /// The next generation of a run that has failed. Adds its children that have to continue as well to `found`.
     async fn next_generation(&self, row: &RunRow, found: &mut VecDeque<RunRow>) -> Result<NextGeneration> {
         let deliveries = self.deliveries(row.key, row.generation).await?;
         let LastGood { kept, again, reopening, bases, renewed } = last_good_point(deliveries, row.generation);
@@ -81,7 +81,7 @@ impl Inner {
         };
         let mut children = BTreeSet::new();
         for (op, id) in awaited_children(&kept, &renewed) {
-            // One that is gone, or that the source of a fork has started, is started anew.
+            // A child that was deleted, or that the source of a fork has started, is started anew.
             let Some(child) = self.row(&id).await?.filter(|child| child.parent.as_ref() == Some(&row.id)) else {
                 continue;
             };

@@ -1,7 +1,7 @@
-//! How many steps wait in the queues that the engine serves.
+//! The number of steps that wait in the queues that the engine serves.
 //!
-//! They are in the store, whoever has called them and whoever will execute them: so it is the store that is asked, each time
-//! that somebody collects the metrics, and told at the next time. A callback of a meter cannot wait for a database.
+//! The steps are in the store, whichever engine has called or will execute them. So each collection of the metrics starts a
+//! query of the store, and the next collection reports its result: a callback of a meter cannot wait for a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ const UNKNOWN: u64 = u64::MAX;
 
 struct Depth {
     queue: String,
-    /// What waits in it.
+    /// Selects the steps that wait in the queue.
     waiting: Filter,
     steps: AtomicU64,
 }
@@ -30,7 +30,7 @@ struct Depths {
 }
 
 impl Inner {
-    /// Tells how deep the queues are that this engine serves, for as long as it is open.
+    /// Reports the depth of the queues that this engine serves, while it is open.
     pub(in crate::engine) fn watch_queues(self: &Arc<Self>) {
         let depth = |(queue, workflows): (&str, &[&'static str])| Depth {
             queue: queue.to_owned(),
@@ -83,7 +83,7 @@ async fn count(engine: Arc<Inner>, depths: Arc<Depths>) {
             depth.steps.store(steps, Ordering::Relaxed);
         }
     }
-    // The meter keeps the callback.
+    // The meter keeps the callback after the engine has ended.
     for depth in &depths.queues {
         depth.steps.store(UNKNOWN, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Where spans go, and the span of a run that has ended.
+//! The export of spans, and the span of a run that has ended.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,14 +19,14 @@ use crate::error::Result;
 use crate::model::{RunInfo, Trace, span_id, time};
 use crate::replay::{End, Event, TurnRecord};
 
-/// Whoever is told of spans, if anybody is.
+/// The exporter of spans, if one is set.
 #[derive(Clone, Default)]
 pub struct Telemetry(Option<Arc<Exporter>>);
 
 pub struct Exporter {
     processor: Box<dyn SpanProcessor>,
     scope: InstrumentationScope,
-    /// How long steps take.
+    /// The durations of steps.
     pub steps: Histogram<f64>,
 }
 
@@ -46,16 +46,16 @@ impl Telemetry {
         self.0.is_some()
     }
 
-    /// The spans of a generation of a run, from its beginning; `again` if those that a replay comes to are told, since they
-    /// may have been lost with the process that had told them.
+    /// The spans of a generation of a run, from its beginning. With `again`, a replay exports its spans again, since they
+    /// may have been lost with the process that had exported them.
     pub fn spans(&self, run: &Arc<str>, generation: u64, again: bool) -> Spans {
         Spans::new(self.0.as_ref(), run, generation, again)
     }
 
-    /// Sees that what was told leaves the process.
+    /// Flushes the span processor.
     pub async fn flush(&self) {
         let Some(exporter) = self.0.clone() else { return };
-        // It blocks.
+        // The flush blocks.
         match tokio::task::spawn_blocking(move || exporter.processor.force_flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "spans could not be exported"),
@@ -64,7 +64,7 @@ impl Telemetry {
     }
 }
 
-/// What a span tells.
+/// The data of a span.
 pub struct Told {
     pub name: String,
     /// In milliseconds since 1970.
@@ -72,7 +72,7 @@ pub struct Told {
     /// In milliseconds since 1970.
     pub ended: u64,
     pub attributes: Vec<KeyValue>,
-    /// What it came to; nothing if it was cut off.
+    /// The result; `None` if the operation was cut off.
     pub status: Option<Result<(), String>>,
 }
 
@@ -114,7 +114,7 @@ impl Exporter {
     }
 }
 
-/// What an error says, which is JSON, and the event that the conventions have for it.
+/// The message of an error, which is JSON, and the event that the conventions define for it.
 fn exception(at: SystemTime, error: &str) -> (String, SpanEvent) {
     let error = serde_json::from_str(error).unwrap_or_else(|_| Value::from(error));
     let message = error.get("message").map_or_else(|| text(&error), text);
@@ -132,7 +132,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// What is told of a run's end, and its error as JSON.
+/// The status of a run's end, with its error as JSON.
 fn status(end: &End) -> Result<(), String> {
     match end {
         End::Failed(error) => Err(error.as_str().to_owned()),
@@ -142,7 +142,7 @@ fn status(end: &End) -> Result<(), String> {
 }
 
 impl Inner {
-    /// Tells the span of a run that has ended.
+    /// Exports the span of a run that has ended.
     pub(in crate::engine) async fn export(&self, run: &RunInfo) -> Result<()> {
         let Some(exporter) = &self.settings.telemetry.0 else { return Ok(()) };
         let Some(row) = self.row(&run.id).await? else { return Ok(()) };
@@ -152,7 +152,7 @@ impl Inner {
         let first = TurnRecord::decode(first.format, first.checksum, &first.body)?;
         let last = TurnRecord::decode(last.format, last.checksum, &last.body)?;
         let (Some(first), Some(last)) = (first.deliveries.first(), last.deliveries.last()) else { return Ok(()) };
-        // One that was cancelled before it was started has no trace.
+        // A run that was cancelled before it was started has no trace.
         let Event::Started { args, carried: Some(carried), .. } = &first.event else { return Ok(()) };
         let Some(trace) = carried.inherited.as_ref().and_then(|inherited| inherited.trace.as_ref()) else {
             return Ok(());

@@ -1,6 +1,6 @@
-//! What is counted and measured, by the global meter provider.
+//! Counters and histograms, of the global meter provider.
 //!
-//! On the way of every step: what is recorded here costs no allocation, but for a failure's.
+//! Every step passes through this code: recording allocates nothing, except for a failure.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -70,7 +70,7 @@ impl Metrics {
         }
     }
 
-    /// The run came to a status in which it is left alone; to any other one nothing is counted.
+    /// The run ended or got stuck; other statuses are not counted.
     pub fn ended(&self, workflow: impl Into<Cow<'static, str>>, status: Status) {
         let workflow = workflow.into();
         if !is_users(&workflow) {
@@ -86,12 +86,12 @@ impl Metrics {
         }
     }
 
-    /// An attempt could begin now.
+    /// Marks the time from which an attempt could begin.
     pub fn scheduled(&self, step: &'static str, queue: Option<&'static str>) -> Scheduled {
         Scheduled { of: Of { step, queue }, at: Instant::now() }
     }
 
-    /// The attempt waits until this is dropped.
+    /// Counts the attempt as waiting until the result is dropped.
     pub fn waits(&self, attempt: &Scheduled) -> Counted<'_> {
         Counted::new(&self.waiting, attempt.of)
     }
@@ -103,18 +103,18 @@ impl Metrics {
         Active { metrics: self, began: now, counted: Counted::new(&self.active, of) }
     }
 
-    /// Writes were committed as one group.
+    /// A group of writes was committed.
     pub fn committed(&self, writes: usize) {
         self.commits.record(writes as u64, &[]);
     }
 }
 
-/// What executes a step is no run of the user's.
+/// A run that executes a step of a queue is internal, not a run of the user.
 fn is_users(workflow: &str) -> bool {
     queue::parse_id(workflow).is_none()
 }
 
-/// Which step.
+/// The step that is measured.
 #[derive(Clone, Copy)]
 struct Of {
     step: &'static str,
@@ -134,13 +134,13 @@ impl Of {
     }
 }
 
-/// An attempt that is to begin.
+/// An attempt that has not begun.
 pub struct Scheduled {
     of: Of,
     at: Instant,
 }
 
-/// Something that is counted for as long as this is there.
+/// Adds one to a counter while this exists.
 pub struct Counted<'a> {
     counter: &'a UpDownCounter<i64>,
     of: Of,
@@ -159,7 +159,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// An attempt that runs.
+/// An attempt that is running.
 pub struct Active<'a> {
     metrics: &'a Metrics,
     began: Instant,
@@ -167,7 +167,7 @@ pub struct Active<'a> {
 }
 
 impl Active<'_> {
-    /// It was not given up.
+    /// Records the end of an attempt that was not given up.
     pub fn ended(self, error: Option<&Payload>) {
         let took = self.began.elapsed().as_secs_f64();
         let error = error.map(|error| error_type(error.as_str()).into_owned());
@@ -175,7 +175,7 @@ impl Active<'_> {
     }
 }
 
-/// What kind of error that is, for `error.type`: the code that it tells, if it does.
+/// The kind of an error, for `error.type`: its code, if it has one.
 pub(super) fn error_type(error: &str) -> Cow<'_, str> {
     #[derive(Deserialize)]
     struct Coded<'a> {
@@ -186,7 +186,7 @@ pub(super) fn error_type(error: &str) -> Cow<'_, str> {
 }
 
 impl Inner {
-    /// Counts the end of a run that was not in memory, or that it got stuck.
+    /// Counts the end of a run that was not in memory, or that such a run got stuck.
     pub(in crate::engine) async fn count_end(&self, run: &str, status: Status) {
         if let Ok(Some(row)) = self.row(run).await {
             self.metrics.ended(row.workflow.to_string(), status);

@@ -1,4 +1,4 @@
-//! Without the feature `otel` nothing is told.
+//! Without the feature `otel`, all of this does nothing.
 
 use std::borrow::Cow;
 use std::sync::Arc;

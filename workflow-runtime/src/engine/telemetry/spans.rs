@@ -1,6 +1,6 @@
-//! The spans of the operations of a run, told as they end.
+//! The spans of the operations of a run, exported as they end.
 //!
-//! They follow from the journal alone, whether its rows are recorded here or were by another process.
+//! They are derived from the journal alone, whether this process or another has recorded its rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::codec::Payload;
 use crate::model::{Trace, span_id};
 use crate::replay::{Command, Delivery, End, Event, Identity, TurnRecord};
 
-/// See the module. Nothing if nobody is told.
+/// See the module. `None` without an exporter.
 #[derive(Default)]
 pub struct Spans(Option<Box<Followed>>);
 
@@ -29,7 +29,7 @@ impl Spans {
         Spans(exporter.map(followed))
     }
 
-    /// What the run has recorded; whether it has `ended`, or its generation has.
+    /// Exports the spans that end in a recorded turn; `ended` if the run has ended, or its generation.
     pub fn recorded(&mut self, record: &TurnRecord, ended: bool) {
         let Some(followed) = &mut self.0 else { return };
         followed.telling = Telling::News;
@@ -39,7 +39,7 @@ impl Spans {
         }
     }
 
-    /// What was recorded before.
+    /// Follows a delivery that was recorded before.
     pub fn replayed(&mut self, delivery: &Delivery) {
         if let Some(followed) = &mut self.0 {
             followed.follow(delivery);
@@ -47,11 +47,11 @@ impl Spans {
     }
 }
 
-/// Whether spans that end are told.
+/// Whether spans that end are exported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Telling {
     News,
-    /// Those that were told before, as far as anybody knows.
+    /// Spans that were exported before, but may have been lost.
     Again,
     Nothing,
 }
@@ -59,7 +59,7 @@ enum Telling {
 struct Followed {
     exporter: Arc<Exporter>,
     identity: Identity,
-    /// Of the run; nothing if it belongs to none.
+    /// The trace of the run; `None` if it belongs to none.
     trace: Option<Trace>,
     open: BTreeMap<u64, Open>,
     telling: Telling,
@@ -71,19 +71,19 @@ struct Open {
     name: String,
     began: u64,
     attributes: Vec<KeyValue>,
-    /// What a step is at.
+    /// The current part of a step.
     part: Option<Part>,
     /// The id of the step.
     step: Option<String>,
-    /// How many payloads a hook has had.
+    /// The number of payloads that a hook has received.
     payloads: u64,
 }
 
-/// A part of a step. They are numbered by attempts.
+/// A part of a step: an attempt or a suspension. Parts are numbered by attempts.
 struct Part {
     number: u32,
     began: u64,
-    /// That it waits for somebody who resumes it, by this label, and is no attempt.
+    /// The label, if the part is a suspension and no attempt.
     waits: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Part {
     }
 }
 
-/// How something ends.
+/// How an operation or a part of it ends.
 #[derive(Clone, Copy)]
 enum How<'a> {
     Done,
@@ -165,7 +165,7 @@ impl Followed {
                 let name = name.as_deref().unwrap_or_else(|| short(step));
                 let open = self.begin(at, *op, "step", name, attributes);
                 open.step = Some(step.to_string());
-                // Those of a step of a queue are told by the run that executes it.
+                // The attempts of a step of a queue are exported by the run that executes it.
                 open.part = run.is_none().then(|| Part::attempt(1, at));
             }
             Command::Timer { op, until } => {
@@ -205,7 +205,7 @@ impl Followed {
         self.open.get(&op).and_then(|open| open.part.as_ref()).map_or(0, |part| part.number)
     }
 
-    /// Ends what a step is at, and begins the next part of it.
+    /// Ends the current part of a step, and begins the next one.
     fn part(&mut self, at: u64, op: u64, next: Option<Part>, how: How<'_>) {
         let Some(open) = self.open.get_mut(&op) else { return };
         let Some(part) = std::mem::replace(&mut open.part, next) else { return };
@@ -223,7 +223,7 @@ impl Followed {
         self.tell(&id, &span_id(&["op", &key]), told);
     }
 
-    /// A payload came for a step that has suspended itself, or for a hook, which then waits for the next one.
+    /// A payload arrived for a suspended step, or for a hook, which then waits for the next one.
     fn payload(&mut self, at: u64, op: u64) {
         let Some(open) = self.open.get_mut(&op) else { return };
         match &open.part {
@@ -246,7 +246,7 @@ impl Followed {
         self.part(at, op, None, how);
         let Some(open) = self.open.remove(&op) else { return };
         let Open { kind, name, began, mut attributes, step, payloads, .. } = open;
-        // A hook that waits for nothing more.
+        // A hook that received its payloads before and waits for no more.
         if payloads > 0 && matches!(how, How::CutOff) {
             return;
         }
@@ -269,13 +269,13 @@ impl Followed {
         self.tell_operation(op, payloads + 1, told);
     }
 
-    /// The end of the run, or of its generation, is that of all that is under way.
+    /// The end of the run, or of its generation, ends all open operations.
     fn cut_off(&mut self, at: u64) {
         let open: Vec<u64> = self.open.keys().copied().collect();
         open.into_iter().for_each(|op| self.end(at, op, How::CutOff));
     }
 
-    /// `number` counts the times that an operation ends, which hooks do several times.
+    /// `number` counts the ends of an operation; a hook can end several times.
     fn tell_operation(&self, op: u64, number: u64, told: Told) {
         let key = self.identity.key(op);
         let id = match number {
