@@ -124,7 +124,7 @@ pub enum Followed {
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
     /// Commits a group of writes in one transaction and returns an answer for each, in order. Several writes of a group can
-    /// concern the same run: they take effect in order. Groups that do not depend on each other can be committed in parallel.
+    /// concern the same run: they take effect in order. Groups that are independent of each other can commit in parallel.
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>>;
 
     /// Whether [`commit`](Store::commit) blocks its thread; if so, the engine runs it on a dedicated thread.
