@@ -134,8 +134,8 @@ pub struct ClaimNotices {
     pub limit: usize,
 }
 
-/// Returns a claimed [notice](super::Store::notices) because its callbacks have failed. Does nothing if another engine has
-/// claimed it since.
+/// Returns a claimed [notice](super::Store::notices) because its callbacks have failed. Does nothing if `owner` no longer
+/// has the claim.
 #[derive(Clone, Debug)]
 pub struct ReturnNotice {
     /// Its sequence.
@@ -156,7 +156,7 @@ pub struct Noticed {
 /// Restarts a run that has failed or was cancelled as a new generation, together with other such runs, all or none:
 /// [`Committed`](super::ReopenAnswer::Committed), also if its inbox has received these messages before;
 /// [`Fenced`](super::ReopenAnswer::Fenced) if it has not ended so in this generation;
-/// [`Unknown`](super::ReopenAnswer::Unknown); [`Changed`](super::ReopenAnswer::Changed) if another has not, or is gone.
+/// [`Unknown`](super::ReopenAnswer::Unknown); or [`Changed`](super::ReopenAnswer::Changed) if another of them has not.
 ///
 /// Each run becomes `running`, due at once and without an owner. The journals of earlier generations are kept. Unread
 /// messages move to the next generation, whose operations have the same numbers; messages that arrived too late for the
@@ -190,7 +190,7 @@ pub struct UnstickRun {
 }
 
 /// Replaces a run that has failed or was cancelled by a new run with the same id: [deletes](Delete) the old run and creates
-/// the new one, both or neither. If the old run is gone or has not ended so, this is the same as the [`NewRun`] alone.
+/// the new one, both or neither. If the old run is missing or has not ended so, this is the same as the [`NewRun`] alone.
 #[derive(Clone, Debug)]
 pub struct Replace {
     /// The run to delete.

@@ -18,35 +18,35 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TAB
 /// Unsigned 64-bit numbers are stored as signed numbers with the same bits, 128-bit numbers as 16 bytes.
 ///
 /// - `meta` has the executing engine, the [`Version`](crate::store::migrations::Version) of the tables, a random number of
-/// the store, and a count that grows with the commits; the last two detect a file that replaced this one.
+///   the store, and a count that grows with the commits; the last two detect a file that replaced this one.
 /// - `workers` has the processes that have the file open: the engine that executes.
 /// - The keys of `runs` are never reused: a write under the fence of a deleted run must not match another run.
-/// `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which retention removes runs.
+///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which retention removes them.
 /// - `runs_due` contains only runs that can become due, by owner: a claim never scans the live runs of the executing engine
-/// or the runs that are parked for later. The workflow and the deployment that a run is pinned to precede the time, so that
-/// a claim skips due runs that the engine cannot execute, however many, as one range.
+///   or the parked runs. The workflow and the deployment that a run is pinned to precede the time in the index, so that
+///   a claim skips due runs that the engine cannot execute, however many, as one range.
 /// - A start and an end write to as few indexes as possible: partial indexes on columns that are `NULL` in most rows omit
-/// these rows, and `runs_workflows` finds the runs of a status, with a range for each workflow.
+///   these rows, and `runs_workflows` finds the runs of a status, with a range for each workflow.
 /// - `first_generation` is the first generation whose journal is kept, and `first_event` the number of its first event, if
-/// earlier generations were removed. `continuations` counts the continuations as new since that generation began; it is
-/// `NULL` if there are none: `runs_continued` has the runs that keep more than one generation.
+///   earlier generations were removed. `continuations` counts the continuations as new since that generation began; it is
+///   `NULL` if there are none: `runs_continued` has the runs that keep more than one generation.
 /// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
-/// would dirty a separate page for each run in a group.
+///   would dirty a separate page for each run in a group.
 /// - The sequences of `inbox` are never reused, so that a turn that is sent again cannot delete a newer message.
 /// - `remains` has deleted runs with remaining rows, and existing runs whose journal rows of generations before `before` are
-/// to be removed.
+///   to be removed.
 /// - `notices` can be claimed from `until` on; `holder` is the engine that has claimed one, or 0; `tries` counts claims.
 /// - `limits`, `tickets`, `rates`, `debounces`, `schedules`, `ticks` and `asks` have no rows yet.
 /// - `tokens` keeps closed tokens, to distinguish them from unknown tokens; `run` is `NULL` if payloads are `held` for a
-/// run that does not exist yet. `asked` is the id of the suspension that waits for it, `step` the id of the suspended step,
-/// if any.
+///   run that does not exist yet. `asked` is the id of the suspension that waits for it, `step` the id of the step that
+///   is suspended, if any.
 /// - `deliveries` has the payloads that tokens have accepted. A record is kept until `until`, and while `run` has not ended;
-/// after that end it is kept for `keep` milliseconds. `held` has the key of a delivery whose run does not exist yet.
+///   after that end it is kept for `keep` milliseconds. `held` has the key of a delivery whose run does not exist yet.
 /// - `dedupe` has the keys of messages, each with its time `at`; keys that last have the greatest possible time.
 /// - `watchers` has the operations that wait for the end of another run.
 /// - `streams` has the length of each stream, so that an append need not count; `closer` is `NULL` if the workflow has
-/// closed it. `executions` contains only attempts that have written to a stream, once for each run with such streams: the
-/// `target`, with which the rows are removed.
+///   closed it. `executions` contains only attempts that have written to a stream, once for each run with such streams: the
+///   `target`, with which the rows are removed.
 /// - `attributes` have the creation time of their run, which orders the runs that a query for attributes finds.
 /// - `recovered_at` is the position of the last journal row when `recoveries` was last incremented.
 pub(super) const TABLES: &str = "

@@ -216,7 +216,7 @@ fn texts(ops: &[u64]) -> String {
     format!("[{}]", texts.join(","))
 }
 
-/// Finishes the tokens of a run that has ended. Its inbox receives the payloads that were held for it, as unread.
+/// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
 pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
     let open: Vec<String> = connection
         .prepare_cached("SELECT token FROM tokens WHERE run = ?1 AND state = 'open'")?

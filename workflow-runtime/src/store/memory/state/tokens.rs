@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// Finishes the tokens of a run that has ended. Its inbox receives the payloads that were held for it, as unread.
+    /// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
     pub(super) fn end_tokens(&mut self, run: RunKey) {
         let mut unread = Vec::new();
         for token in self.tokens.values_mut() {
