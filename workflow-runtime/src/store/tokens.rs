@@ -60,7 +60,7 @@ pub(super) enum Decision {
     Deliver { run: RunKey, op: u64, takes: bool },
     /// Holds it for a run that has not reached its operation; `takes` as above.
     Keep { run: RunKey, takes: bool },
-    /// Holds it until then for the run that will open the token, which has no owner.
+    /// Holds it until then for the run that will open the token; no run owns the token now.
     Hold { until: u64 },
 }
 

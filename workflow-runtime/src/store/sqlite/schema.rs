@@ -21,7 +21,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TAB
 ///   the store, and a count that grows with the commits; the last two detect a file that replaced this one.
 /// - `workers` has the processes that have the file open: the engine that executes.
 /// - The keys of `runs` are never reused: a write under the fence of a deleted run must not match another run.
-///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which retention removes them.
+///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which runs expire.
 /// - `runs_due` contains only runs that can become due, by owner: a claim never scans the live runs of the executing engine
 ///   or the parked runs. The workflow and the deployment that a run is pinned to precede the time in the index, so that
 ///   a claim skips due runs that the engine cannot execute, however many, as one range.
