@@ -1,7 +1,7 @@
-//! What the engine needs of a database.
+//! The interface between the engine and a database.
 //!
-//! Everything that is written goes through [`Store::commit`], a group of independent writes at a time; the rest reads.
-//! A store knows rows and their fences, and no workflow: journal bodies are bytes to it.
+//! All writes pass through [`Store::commit`], which takes a group of independent writes; all other methods only read.
+//! A store manages rows and their fences and knows nothing of workflows: it treats journal bodies as opaque bytes.
 
 mod answers;
 mod listing;
@@ -54,16 +54,16 @@ use crate::environment::Environment;
 use crate::error::Error;
 pub use crate::model::Status;
 
-/// `wake_at` of a run that only its inbox can wake. (Terminal and stuck runs, and those that have not begun, have none at all.)
+/// `wake_at` of a run that only an inbox message can wake. (Terminal, stuck and not yet begun runs have no `wake_at`.)
 pub const NEVER: u64 = i64::MAX as u64;
 
-/// [`Fence::owner`] of a run whose engine died; no engine has this number.
+/// [`Fence::owner`] of a run whose engine died; no engine uses this number.
 const DEAD: u64 = u64::MAX;
 
 /// A run's number inside one store.
 pub type RunKey = i64;
 
-/// Notices were dropped that kept their runs.
+/// Logs that cleaning dropped notices that had kept their runs from being removed.
 fn log_dropped_notices(number: usize) {
     if number > 0 {
         tracing::warn!(
@@ -73,79 +73,79 @@ fn log_dropped_notices(number: usize) {
     }
 }
 
-/// Two numbers are no engine's: a run that is held under one of them would be claimed from under it.
+/// Rejects the two reserved owner numbers: another engine could claim a run whose owner is one of them while it executes.
 fn assert_engine(owner: u64) {
     assert!(owner != 0 && owner != DEAD, "0 and u64::MAX are not the number of an engine");
 }
 
-/// The right to execute runs in a store. Dropping it gives the right to the next engine that asks.
+/// The right to execute runs in a store. When it is dropped, the next engine that asks can acquire it.
 pub trait Ownership: Send + Sync {
-    /// Resolves when the right is lost, or is about to be: from then on nothing is to be executed under it. Never, where a
-    /// right ends with its process only.
+    /// Resolves when the right is lost or will be lost shortly: the engine must not execute anything under it afterwards.
+    /// Never resolves if the right lasts until its process ends.
     fn lost(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::pending())
     }
 
-    /// Whether the right lasts at this moment. Asked before anything is executed under it: a process that was stopped for a
-    /// while has not seen yet that it is [lost](Ownership::lost).
+    /// Whether the right is valid at this moment. The engine checks it before it executes anything: a process that was
+    /// paused for a while may not have observed yet that the right is [lost](Ownership::lost).
     fn lasts(&self) -> bool {
         true
     }
 
-    /// Drops it, and resolves once the next engine can have it.
+    /// Gives up the right, and resolves once another engine can acquire it.
     fn give_up(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// What somebody waits for of a run.
+/// What a subscription to a run reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
-    /// Its end.
+    /// The end of the run.
     End,
-    /// Chunks of its streams as well.
+    /// Also new chunks of its streams.
     Chunks,
-    /// Rows of its journal as well.
+    /// Also new rows of its journal.
     Journal,
 }
 
-/// That a run is [followed](Store::follow): as long as this is not dropped.
+/// A subscription to a run, made by [`follow`](Store::follow): it lasts until it is dropped.
 pub trait Following: Send + Sync {}
 
-/// Runs that are [followed](Store::follow), and to which something has happened.
+/// The runs under [subscription](Store::follow) that may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
-    /// The store does not say; it may be any, unless this engine is the only one that executes.
+    /// The store does not report which; any run may have changed, unless this engine is the only one that executes.
     Unsaid,
-    /// It may be any.
+    /// Any of them.
     Any,
-    /// It is these, by their ids.
+    /// These runs, by their ids.
     Runs(Vec<Arc<str>>),
 }
 
 /// A database of runs. Implementations pass the conformance suite in `tests`.
 pub trait Store: Send + Sync + 'static {
-    /// Commits a group of writes at once, and answers each, in order and with the answer of its kind. Several writes of one group may
-    /// concern one run: they take effect in order. While a group is being committed another one may be, that does not depend on it.
+    /// Commits a group of writes in one transaction and returns an answer for each, in order. Several writes of a group can
+    /// concern the same run: they take effect in order. Groups that are independent of each other can commit in parallel.
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>>;
 
-    /// Whether [`commit`](Store::commit) blocks its thread; the engine then gives it a thread of its own.
+    /// Whether [`commit`](Store::commit) blocks its thread; if so, the engine runs it on a dedicated thread.
     fn blocks(&self) -> bool {
         false
     }
 
-    /// Asks for the right to execute runs here as `owner`. On success every run that another engine held is an orphan:
-    /// due when it was due, or at once if letters wait for it, claimed as from a dead owner. From then on the writes of the
-    /// engine that held it are refused. Nothing if a live engine has the right; asking again and again is cheap.
+    /// Requests the right to execute runs in this store as `owner`. On success every run that another engine owned is
+    /// orphaned: its `wake_at` stays, or becomes 0 if inbox messages are pending, and its next claim counts as a recovery.
+    /// Further writes of the former owner are refused. Returns `None` if a live engine has the right; polling it is cheap.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
 
-    /// How long an engine that is being opened tries again while the store cannot be reached.
+    /// How long an engine retries while it is being opened and the store cannot be reached.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// A run by its id.
+    /// Reads a run by its id.
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>>;
 
-    /// Rows of a journal from an index on, at most `limit`.
+    /// Reads at most `limit` rows of a journal, starting at an index.
     fn journal(
         &self,
         run: RunKey,
@@ -154,19 +154,19 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<JournalRow>, Error>>;
 
-    /// The last row of a journal.
+    /// Reads the last row of a journal.
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>>;
 
-    /// A run's letters, oldest first, and the `inbox_seq` that they belong to.
+    /// Reads the inbox messages of a run, oldest first, with the `inbox_seq` as of the same moment.
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
 
-    /// The state of a run, as JSON: what its last committed turn left.
+    /// Reads the state of a run as JSON, as of its last committed turn.
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>>;
 
-    /// The attributes of a run, by key.
+    /// Reads the attributes of a run, ordered by key.
     fn attributes<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Attributes, Error>>;
 
-    /// The runs that fit a filter and stand behind a position, the latest first, at most `limit`: as of one moment.
+    /// Lists at most `limit` runs that match a filter and follow a position, newest first, from one snapshot.
     fn list<'a>(
         &'a self,
         filter: &'a Filter,
@@ -174,14 +174,14 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
 
-    /// How many runs fit a filter, by their status, as of one moment; statuses without any are left out.
+    /// Counts the runs that match a filter, by status, from one snapshot; statuses without runs are omitted.
     fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>>;
 
-    /// The latest end of a run that came to this terminal status, the latest `most` not counted.
+    /// The latest ended run of this terminal status, after the `most` latest ones are skipped.
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;
 
-    /// The runs that have [continued as new](RunRow::continuations) at least so often (but once at the least) since the first
-    /// generation whose journal is kept, at most `limit`: in the order of these numbers and of their keys, behind a place in it.
+    /// Lists at most `limit` runs that have [continued as new](RunRow::continuations) at least `least` times (at least once)
+    /// since the first generation whose journal is kept, ordered by the number of continuations, then by key, after `after`.
     fn continued(
         &self,
         least: u64,
@@ -189,8 +189,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<RunRow>, Error>>;
 
-    /// The notices of runs that came to these statuses, behind a sequence, at most `limit`: those for which callbacks were not called
-    /// yet, whoever has [claimed](ClaimNotices) them.
+    /// Lists at most `limit` notices of runs that reached these statuses, with a sequence greater than `after`: those whose
+    /// callbacks were not called yet, whether an engine has [claimed](ClaimNotices) them or not.
     fn notices<'a>(
         &'a self,
         statuses: &'a [Status],
@@ -198,14 +198,14 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Notice>, Error>>;
 
-    /// The ids of the runs that a run has started as its children, in their order; also those of a run of the same id that
-    /// was deleted.
+    /// Lists the ids of the child runs that a run has started, in order; includes the children of a deleted run that
+    /// had the same id.
     fn children<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Vec<Arc<str>>, Error>>;
 
-    /// The open tokens of a run and of its descendants by way of runs that have not ended, by their names.
+    /// Lists the open tokens of a run and of its descendants (through runs that have not ended), ordered by name.
     fn open_tokens(&self, run: RunKey) -> BoxFuture<'_, Result<OpenTokens, Error>>;
 
-    /// A delivery that was [accepted](Write::Deliver) by a token under a key, if that is still known at this time.
+    /// Reads the delivery that a token [accepted](Write::Deliver) under a key, if the key is still known at `now`.
     fn delivery<'a>(
         &'a self,
         token: &'a str,
@@ -213,11 +213,11 @@ pub trait Store: Send + Sync + 'static {
         now: u64,
     ) -> BoxFuture<'a, Result<Option<DeliveryRow>, Error>>;
 
-    /// A token.
+    /// Reads a token.
     fn token<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<TokenRow>, Error>>;
 
-    /// Chunks of a stream from an index on: at most `limit`, and fewer if they are large (but at least one, if there is
-    /// one).
+    /// Reads at most `limit` chunks of a stream, starting at an index; fewer if they are large (but at least one, if there
+    /// is one).
     fn chunks<'a>(
         &'a self,
         run: RunKey,
@@ -226,20 +226,20 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<ChunkPage, Error>>;
 
-    /// The names of a run's streams, in the order of their first chunks.
+    /// Lists the names of a run's streams, in the order of their first chunks.
     fn streams(&self, run: RunKey) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
-    /// Runs that this engine holds and whose inboxes have got letters since it last asked, each once. An error has told
-    /// nothing, and neither has a future that was dropped: what they would have told is told later. For one caller at a
-    /// time.
+    /// Lists each run that this engine owns and whose inbox has received messages since the previous call, once. If the call
+    /// fails, or its future is dropped, nothing is lost: a later call reports the same runs. Only one caller at a time may
+    /// use it.
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>>;
 
-    /// The workflows of the runs that a claim could take, now or later, each with the earliest `wake_at` of these.
+    /// The workflows of all runs that can be claimed now or later, each with the earliest `wake_at` of its runs.
     fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>>;
 
-    /// Subscribes to a run that another engine may hold, for stores whose [`changed`](Store::changed) does not report such a
-    /// run otherwise: it does from then on, until the subscription is dropped. What happened before has to be looked for once
-    /// more. Nothing if this store needs no subscriptions.
+    /// Subscribes to a run that another engine may own, for stores whose [`changed`](Store::changed) does not report such
+    /// runs otherwise. Reports changes from the subscription until it is dropped; the caller must read the run once after
+    /// subscribing to see earlier changes. Returns `None` if this store needs no subscriptions.
     fn follow<'a>(
         &'a self,
         run: RunKey,
@@ -250,27 +250,27 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// For which runs that are [followed](Store::follow) [`changed`](Store::changed) has resolved since this was last asked.
+    /// The runs under [subscription](Store::follow) for which [`changed`](Store::changed) has resolved since the last call.
     fn followed(&self) -> Followed {
         Followed::Unsaid
     }
 
-    /// The time by the clock of the database's server, in milliseconds since 1970, if the store has a server: what all
-    /// engines on it go by, whatever their own clocks show. It costs no round trip: it is known from answers that were given
-    /// before. It may jump as any clock; the engine sees to it that no run notices. Without one the engine's
-    /// [`Environment`] says the time.
+    /// The clock of the database server, in milliseconds since 1970, if the store has a server. All engines on the store use
+    /// this clock instead of their own. The call costs no round trip: the time derives from earlier answers of the server.
+    /// The clock may jump like any clock; the engine hides that from runs. Without a server the engine uses the clock of its
+    /// [`Environment`].
     fn server_time(&self) -> Option<u64> {
         None
     }
 
-    /// What begins the transactions of steps, if the store has such.
+    /// Begins the transactions of steps, if the store supports them.
     #[cfg(feature = "postgres")]
     fn transactions(&self) -> Option<Transactions> {
         None
     }
 
-    /// Resolves when somebody other than this store's own [`commit`](Store::commit) has changed something that concerns
-    /// others, or may have, since it last did. For one caller at a time; dropping it loses nothing. A right that has become free (see
-    /// [`acquire`](Store::acquire)) need not show here: its holder may have died without a word.
+    /// Resolves when a writer other than this store's own [`commit`](Store::commit) has, or may have, changed something that
+    /// concerns other engines since it last resolved. Only one caller at a time; dropping the future loses nothing. A
+    /// right that becomes free (see [`acquire`](Store::acquire)) may go unreported: its owner may have crashed.
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()>;
 }

@@ -1,4 +1,4 @@
-//! What a store answers to its writes: a type for each kind of write.
+//! The answers of a store to its writes: one type for each kind of write.
 
 use super::{
     AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release,
@@ -7,41 +7,41 @@ use super::{
 
 /// A write whose answer has a type of its own.
 pub trait Request: Into<Write> {
-    /// What the store can answer to it.
+    /// The type of the answer.
     type Answer;
 
-    /// The answer to this kind of write; nothing if it is the answer to another kind, which is a fault of the store.
+    /// Converts the answer to this kind of write; `None` if it answers another kind, which is a fault of the store.
     fn answer(answer: Answer) -> Option<Self::Answer>;
 }
 
 /// The answer to a [`Write::Create`] or a [`Write::Replace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateAnswer {
-    /// The run is created, or was by this very write before.
+    /// The run is created, or this same write created it before.
     Created(RunKey),
     /// There is a run with this id.
     Exists(Box<RunRow>),
-    /// The engine that is to take its first turn has not the right to execute.
+    /// The engine that would take the first turn does not have the right to execute.
     Fenced,
-    /// There is no run that could begin.
+    /// There is no run to begin.
     Unknown,
 }
 
 /// The answer to a [`Write::Turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnAnswer {
-    /// It is durable.
+    /// The turn is durable.
     Committed,
-    /// It is durable, the run has ended, and the runs that waited for its end have got messages.
+    /// The turn is durable, the run has ended, and the runs that waited for its end have received messages.
     CommittedAndNotified,
-    /// The run is not, or no longer, the writer's.
+    /// The writer does not own the run, or no longer owns it.
     Fenced,
 }
 
 /// The answer to a [`Write::Post`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostAnswer {
-    /// It is durable.
+    /// The message is durable.
     Committed,
     /// There is no such run.
     Unknown,
@@ -50,13 +50,13 @@ pub enum PostAnswer {
 /// The answer to a [`Write::Deliver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliverAnswer {
-    /// It is durable.
+    /// The payload is durable.
     Committed,
     /// There is no such token.
     Unknown,
     /// The hook of the token was dropped.
     Disposed,
-    /// The hook of the token has got the only payload that it takes.
+    /// The hook of the token has already received the only payload that it takes.
     Taken,
     /// The token waits for the answer to another suspension.
     Stale,
@@ -69,55 +69,55 @@ pub enum DeliverAnswer {
 /// The answer to a [`Write::Release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseAnswer {
-    /// The run is nobody's.
+    /// The run has no owner.
     Committed,
-    /// A message came that the owner has not seen: the run stays with it.
+    /// A message arrived that the owner has not seen: the owner keeps the run.
     Unread,
-    /// The run is not, or no longer, the writer's.
+    /// The writer does not own the run, or no longer owns it.
     Fenced,
 }
 
 /// The answer to a [`Write::Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimAnswer {
-    /// The claimed runs, as they are now.
+    /// The claimed runs, as of the claim.
     Claimed(Vec<RunRow>),
-    /// The engine has not the right to execute.
+    /// The engine does not have the right to execute.
     Fenced,
 }
 
 /// The answer to a [`Write::AppendChunk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendChunkAnswer {
-    /// It is durable.
+    /// The chunk is durable.
     Committed,
-    /// The run is not, or no longer, the writer's, or the attempt has ended.
+    /// The writer does not own the run, or no longer owns it, or the attempt has ended.
     Fenced,
-    /// The run has ended that writes, or the one whose stream it is.
+    /// The writing run has ended, or the run that the stream belongs to.
     Finished,
     /// The stream was closed.
     Closed,
-    /// The stream has as many chunks as it may have.
+    /// The stream has reached its maximum number of chunks.
     Full,
 }
 
 /// The answer to a [`Write::Reopen`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReopenAnswer {
-    /// It is durable.
+    /// The new generations are durable.
     Committed,
     /// The run has not failed, and was not cancelled, in this generation.
     Fenced,
     /// There is no such run.
     Unknown,
-    /// One of the runs below it is not as it was seen.
+    /// One of the runs below it has changed since the caller read it.
     Changed,
 }
 
 /// The answer to a [`Write::UnstickRun`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnstickRunAnswer {
-    /// The run is not stuck (any more).
+    /// The run is not stuck (or no longer stuck).
     Committed,
     /// There is no such run.
     Unknown,
@@ -137,29 +137,29 @@ pub enum DeleteAnswer {
 /// The answer to a [`Write::ClaimNotices`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimNoticesAnswer {
-    /// The notices that the engine holds now.
+    /// The notices that the engine has claimed.
     Claimed(Vec<Notice>),
-    /// The engine does not execute in this store.
+    /// The engine does not have the right to execute in this store.
     Fenced,
 }
 
 /// The answer to a [`Write::Clean`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CleanAnswer {
-    /// Whether there is more to be removed.
+    /// Whether more remains to be removed.
     pub more: bool,
 }
 
 /// The answer to a [`Write::RemoveGenerations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveGenerationsAnswer {
-    /// It is durable.
+    /// The removal is durable.
     Committed,
-    /// There is no such run (any more), or the first generation whose journal is kept is another one.
+    /// There is no such run (any more), or the first generation whose journal is kept is not the expected one.
     Unknown,
 }
 
-/// One answer of a group, in the place of its write.
+/// One answer of a group, at the position of its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To a [`Write::Create`] or a [`Write::Replace`].
@@ -196,7 +196,7 @@ pub enum Answer {
     Unstick,
 }
 
-/// What makes a write a [`Request`], and its answer an [`Answer`].
+/// Makes a write a [`Request`], and its answer type an [`Answer`].
 macro_rules! requests {
     ($($kind:ident($request:ty) -> $answer:ty;)*) => {
         $(
@@ -226,7 +226,7 @@ macro_rules! requests {
     };
 }
 
-/// The same for a write that is always done.
+/// The same for a write that is never refused.
 macro_rules! unconditional_requests {
     ($($kind:ident($request:ty);)*) => {
         $(
@@ -283,7 +283,7 @@ impl Request for Replace {
     }
 }
 
-/// Of any kind: the answer is as the store gives it.
+/// A write of any kind: its answer stays an [`Answer`].
 impl Request for Write {
     type Answer = Answer;
 

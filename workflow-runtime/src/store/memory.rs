@@ -1,4 +1,4 @@
-//! A store in memory, for tests and for work that need not outlive the process.
+//! An in-memory store, for tests and for runs that need not outlive the process.
 
 mod state;
 
@@ -17,9 +17,9 @@ use super::{
 use crate::environment::Environment;
 use crate::error::Error;
 
-/// Runs in memory: everything that a store does, except outliving the process.
+/// Stores runs in memory: implements everything that a store does, without durability beyond the process.
 ///
-/// A clone is the same store, as another process's connection would be: give each engine a clone of its own.
+/// A clone shares the data, like a connection of another process: give each engine a clone of its own.
 ///
 /// ```
 /// use workflow_runtime::store::MemoryStore;
@@ -32,22 +32,22 @@ pub struct MemoryStore {
     shared: Arc<Shared>,
     /// The version up to which this clone's [`changed`](Store::changed) has reported.
     seen: AtomicU64,
-    /// The letter up to which this clone's [`news`](Store::news) has reported.
+    /// The sequence of the last inbox message that this clone's [`news`](Store::news) has reported.
     read: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Counts what may concern another engine.
+    /// Counts changes that may concern another engine.
     version: AtomicU64,
-    /// Not a `watch`, whose receivers wake in an order that is drawn by lot: a simulation could not repeat it.
+    /// Not a `watch`: the receivers of a `watch` wake in random order, which a simulation could not repeat.
     changed: Notify,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No write leaves the state half done by panicking, so a poisoned one is whole.
+        // No write leaves the state half changed if it panics, so a poisoned state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -96,8 +96,8 @@ impl Store for MemoryStore {
             let mut state = self.shared.lock();
             let outcomes: Vec<_> = group.iter().map(|write| state.apply(write)).collect();
             drop(state);
-            // The committing engine is woken as well. Telling it from the others would take an identity for each, and
-            // a wake for nothing costs a look into memory.
+            // Wakes the committing engine as well. To exclude it would require an identity for each clone, and a spurious
+            // wake-up only costs a read of memory.
             if group.iter().zip(&outcomes).any(|(write, outcome)| state::concerns_others(write, outcome)) {
                 self.shared.announce();
             }
@@ -230,7 +230,7 @@ impl Store for MemoryStore {
     fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             loop {
-                // Waits from here on, so that nothing is missed between the look and the wait.
+                // Registers before the version check, so that no change between the check and the wait is missed.
                 let mut changed = std::pin::pin!(self.shared.changed.notified());
                 changed.as_mut().enable();
                 let version = self.shared.version.load(Ordering::Acquire);

@@ -1,9 +1,9 @@
-//! How the tables of a database came to be what they are, and which builds can use them.
+//! The version of a database's tables, and which builds can use them.
 //!
-//! The steps of a schema are numbered from 1, and a database keeps the number of the last one that was applied: its
-//! `version`. Builds of one application that differ in their number of steps must be able to share a database while they
-//! are deployed one after another, or a rolled-back deploy could not open it. So a database also keeps `readable_from`, the
-//! least version that a build must know in order to use it: an additive step leaves it as it is, any other step raises it.
+//! A database stores the number of the last applied step of its schema, counted from 1, as its `version`. Builds of one
+//! application that differ in their number of steps must be able to share a database during a rolling deployment, and after
+//! a rollback. A database therefore also stores `readable_from`, the lowest version that a build must know to use it: an
+//! additive step does not change it, any other step raises it.
 
 use std::fmt::Display;
 
@@ -24,32 +24,32 @@ pub struct Migration {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Migrations {
     steps: &'static [Migration],
-    /// Those of a build that does not exist yet. For tests.
+    /// The steps of a build that does not exist yet. For tests.
     later: &'static [Migration],
 }
 
-/// What a database says of its tables.
+/// The version that a database stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     pub version: i32,
     pub readable_from: i32,
 }
 
-/// How tables and a build go together.
+/// The compatibility of a build with existing tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     /// The build can use them.
     Usable,
-    /// Steps are missing that leave the tables usable for the builds that could use them before.
+    /// Steps are missing, and applying them keeps the tables usable for every build that can use them now.
     Additive,
-    /// Steps are missing that take the tables from builds that do not know them.
+    /// Steps are missing, and applying them makes the tables unusable for builds that do not know them.
     Breaking,
-    /// The tables are of a newer build, and not readable for this one.
+    /// A newer build made the tables, and this build cannot read them.
     Newer,
 }
 
 impl Version {
-    /// Of a database without tables.
+    /// The version of a database without tables.
     pub const NONE: Version = Version { version: 0, readable_from: 0 };
 }
 
@@ -58,7 +58,7 @@ impl Migrations {
         Migrations { steps, later: &[] }
     }
 
-    /// With the steps of a later build. For tests.
+    /// Adds the steps of a later build. For tests.
     pub const fn and(self, later: &'static [Migration]) -> Self {
         Migrations { later, ..self }
     }
@@ -67,7 +67,7 @@ impl Migrations {
         (1..).zip(self.steps.iter().chain(self.later))
     }
 
-    /// After all steps.
+    /// The version after all steps.
     pub fn newest(self) -> Version {
         let breaking = self.iter().filter(|(_, step)| !step.is_additive);
         Version {
@@ -76,7 +76,7 @@ impl Migrations {
         }
     }
 
-    /// The statements of the steps behind a version.
+    /// The statements of the steps after a version.
     pub fn missing(self, version: i32) -> impl Iterator<Item = &'static str> {
         self.iter().filter(move |(number, _)| *number > version).map(|(_, step)| step.sql)
     }
@@ -102,7 +102,7 @@ impl Migrations {
             .help("update this program; nothing in the database has been changed")
     }
 
-    /// The error of an opener that may not migrate.
+    /// The error for a caller that opens the database without the permission to migrate it.
     pub fn older(self, place: impl Display, there: Version) -> Error {
         Error::coded(Code::Store, format!("the database {place} was written by an older version of this library"))
             .expected(format!("tables of version {}", self.newest().version))
@@ -111,7 +111,7 @@ impl Migrations {
     }
 }
 
-/// The error for tables that no release has made.
+/// The error for tables that a pre-release build made.
 pub(super) fn pre_release(place: impl Display, found: impl Display) -> Error {
     Error::coded(Code::Store, format!("the database {place} was written by a pre-release build of this library"))
         .expected("tables of a release")

@@ -1,4 +1,4 @@
-//! What a store gives to read.
+//! The rows that a store returns.
 
 use std::sync::Arc;
 
@@ -6,48 +6,48 @@ use super::RunKey;
 
 use crate::model::Status;
 
-/// Who may write a run: the engine that holds it, under the epoch of its claim. A write under another pair is refused.
+/// The right to write a run: its owner, and the epoch of the claim. A store refuses writes under any other pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The engine's random number; never 0, which stands for "nobody", nor [`u64::MAX`], "an engine that died".
+    /// The engine's random number; never 0 ("no owner") nor [`u64::MAX`] ("the owner died").
     pub owner: u64,
-    /// Counts the claims of the run.
+    /// Number of claims of the run.
     pub epoch: u64,
 }
 
 /// A run's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRow {
-    /// The store's number for it.
+    /// The store's number of the run.
     pub key: RunKey,
-    /// The id that the user knows.
+    /// The id that the user sees.
     pub id: Arc<str>,
-    /// The id of its workflow, as it was at the start.
+    /// The id of its workflow at the start.
     pub workflow: Arc<str>,
     /// The workflow's fingerprint at the start.
     pub fingerprint: Arc<str>,
     /// SHA-256 of the arguments.
     pub args_digest: [u8; 32],
-    /// The id of the run that started it as its child; that one may have been deleted since.
+    /// The id of the run that started it as a child; the parent may have been deleted since.
     pub parent: Option<Arc<str>>,
-    /// How many runs waited for it when it was started, each for the next one.
+    /// Length of the chain of runs that waited for it when it was started.
     pub depth: u32,
-    /// Counts continuations as new.
+    /// Number of continuations as new and retries.
     pub generation: u64,
-    /// Where it is.
+    /// The status.
     pub status: Status,
-    /// Who holds it; owner 0 is nobody.
+    /// The owner and its epoch; owner 0 means no owner.
     pub fence: Fence,
-    /// When it is to be claimed at the latest, in milliseconds since 1970: 0 at once, [`NEVER`](super::NEVER) by its inbox only, and
-    /// nothing if it is terminal or stuck or has not begun.
+    /// When it must be claimed, in milliseconds since 1970: 0 at once, [`NEVER`](super::NEVER) only after an inbox message,
+    /// and `None` if it is terminal or stuck or has not begun.
     pub wake_at: Option<u64>,
-    /// Counts the letters that ever came.
+    /// Number of messages that its inbox has ever received.
     pub inbox_seq: u64,
-    /// How often it was claimed from a dead owner since its journal last grew.
+    /// Number of claims from dead owners since its journal last grew.
     pub recoveries: u32,
     /// When it was started, in milliseconds since 1970.
     pub created_at: u64,
-    /// When its first turn was taken.
+    /// When it took its first turn.
     pub started_at: Option<u64>,
     /// When it ended.
     pub completed_at: Option<u64>,
@@ -62,7 +62,7 @@ pub struct RunRow {
 }
 
 impl RunRow {
-    /// Whether it was created and not started yet.
+    /// Whether it was created and has not been started yet.
     pub fn has_not_begun(&self) -> bool {
         self.status == Status::Pending && self.wake_at.is_none()
     }
@@ -71,9 +71,9 @@ impl RunRow {
 /// One row of a run's journal: a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalRow {
-    /// Dense from 0 within the run and generation.
+    /// Contiguous from 0 within the run and generation.
     pub index: u64,
-    /// Random; tells a turn that was sent again from another one in its place.
+    /// Random; distinguishes a turn that is sent again from another turn at the same index.
     pub turn: u128,
     /// The version of the body's format.
     pub format: u32,
@@ -83,7 +83,7 @@ pub struct JournalRow {
     pub body: Arc<[u8]>,
 }
 
-/// One row of a run's inbox: an event that waits to be delivered.
+/// One row of a run's inbox: an event that waits for its delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxRow {
     /// Ascending within a store; gaps are possible.
@@ -96,60 +96,60 @@ pub struct InboxRow {
     pub checksum: u32,
     /// The event, encoded.
     pub body: Arc<[u8]>,
-    /// Whether it was met and nobody wanted it: it stays as what the run has not read.
+    /// Whether the run met the message and no operation took it: the message stays in the inbox as unread.
     pub unread: bool,
-    /// The run's generation that it is meant for, if it is meant for an operation.
+    /// The generation of the run that the message is meant for, if it is meant for an operation.
     pub generation: u64,
-    /// What the store knows of it.
+    /// What the store adds to the message.
     pub about: Option<About>,
 }
 
-/// What a store knows of a letter that no writer could have written into it.
+/// Information about a message that its writer could not know, added by the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
-    /// It came by the token of this operation.
+    /// The message was sent to the token of this operation.
     Operation(u64),
-    /// It is a refusal; this is the id of the run that has what was asked for.
+    /// The message is a refusal; this is the id of the run that has the requested token.
     Owner(Arc<str>),
-    /// The run has ended that this operation waits for; the body is the last row of that run's journal.
+    /// The run that this operation waits for has ended; the body is the last row of that run's journal.
     Ended(u64),
 }
 
-/// What a token is for, and whose it is.
+/// A token: its purpose and its run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRow {
-    /// The id of its run; nothing if payloads are held for a run that is not there yet.
+    /// The id of its run; `None` if payloads are held for a run that does not exist yet.
     pub run: Option<Arc<str>>,
-    /// The operation that takes its payloads; nothing if the run has not come to it yet.
+    /// The operation that takes its payloads; `None` if the run has not reached it yet.
     pub op: Option<u64>,
-    /// What it was opened with.
+    /// The label that it was opened with.
     pub label: TokenLabel,
-    /// Where it is in its life.
+    /// The state.
     pub state: TokenState,
 }
 
-/// Open tokens, by their names.
+/// Open tokens, ordered by name.
 pub type OpenTokens = Vec<(Arc<str>, TokenRow)>;
 
-/// What a token says of itself.
+/// The description of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenLabel {
     /// The name of the type of its payloads.
     pub type_name: Arc<str>,
-    /// JSON that the workflow gave it.
+    /// JSON metadata from the workflow.
     pub metadata: Option<Arc<str>>,
     /// Whether it takes one payload only.
     pub once: bool,
-    /// Which suspension waits for it, if one does.
+    /// The suspension that waits for it, if one does.
     pub asked: Option<Asked>,
 }
 
 /// A suspension that waits for a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The run's name for it: no other suspension of the run has it.
+    /// The id of the suspension, unique within the run.
     pub id: Arc<str>,
-    /// The id of the step that is suspended; nothing if it is the workflow.
+    /// The id of the suspended step; `None` if the workflow itself is suspended.
     pub step: Option<Arc<str>>,
 }
 
@@ -162,14 +162,14 @@ pub struct DeliveryRow {
     pub at: u64,
 }
 
-/// Where a token is in its life.
+/// The state of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// It takes payloads.
+    /// It accepts payloads.
     Open,
     /// Its hook was dropped.
     Disposed,
-    /// Its hook has got the only payload that it takes.
+    /// Its hook has received the only payload that it takes.
     Taken,
     /// Its run has ended.
     Finished,
@@ -178,7 +178,7 @@ pub enum TokenState {
 /// The attributes of a run, by key.
 pub type Attributes = Vec<(Arc<str>, Arc<str>)>;
 
-/// An attempt of a step, as one engine executes it.
+/// One execution of an attempt of a step by an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
     /// The generation of the run.
@@ -189,48 +189,48 @@ pub struct Execution {
     pub step: Arc<str>,
     /// Counts from 1.
     pub attempt: u32,
-    /// [`Fence::epoch`]: an attempt that died with its process is executed again under the same number and another epoch.
+    /// [`Fence::epoch`]: an attempt whose process died is executed again under the same number and another epoch.
     pub epoch: u64,
 }
 
 /// A chunk of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkRow {
-    /// Dense from 0 within the stream.
+    /// Contiguous from 0 within the stream.
     pub index: u64,
-    /// [`NewChunk::id`](super::NewChunk::id), by which the writer knows its chunk again.
+    /// [`NewChunk::id`](super::NewChunk::id), by which the writer recognises its chunk.
     pub id: u128,
     /// JSON.
     pub value: Arc<str>,
-    /// The attempt that wrote it; nothing if the workflow did.
+    /// The attempt that wrote it; `None` if the workflow did.
     pub writer: Option<Execution>,
-    /// Whether that attempt did not succeed: it was settled so, or was not settled before the run ended, was claimed again
-    /// or came to another generation.
+    /// Whether that attempt did not succeed: it was settled so, or it was not settled before the run ended, was claimed
+    /// again or reached another generation.
     pub discarded: bool,
 }
 
-/// A part of a stream, and how the stream is, as of one moment.
+/// A part of a stream, and the state of the stream at the same moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChunkPage {
     /// The chunks, in order.
     pub rows: Vec<ChunkRow>,
-    /// How many the stream has; 0 if there is no such stream (yet).
+    /// Number of chunks in the stream; 0 if there is no such stream (yet).
     pub length: u64,
-    /// Whether no more will come: it was closed, or its run has ended.
+    /// Whether the stream is complete: it was closed, or its run has ended.
     pub ended: bool,
-    /// Whether there is no such run, or none any more.
+    /// Whether the run does not exist (any more).
     pub gone: bool,
 }
 
-/// That a run came to a status, until the callbacks for it were called.
+/// A record that a run reached a status, kept until its callbacks were called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Ascending, from 1, and not used again.
+    /// Ascending, from 1, and never reused.
     pub sequence: u64,
     /// The status.
     pub status: Status,
-    /// How often it was claimed.
+    /// How often engines have claimed it.
     pub tries: u32,
-    /// The run as it is now.
+    /// The current row of the run.
     pub run: RunRow,
 }

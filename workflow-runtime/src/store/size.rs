@@ -1,4 +1,4 @@
-//! How large a write is: what bounds a group of writes, and the queue in front of the store.
+//! The size of a write, which limits a group of writes and the queue in front of the store.
 
 use super::{
     AppendChunk, Deliver, Effects, First, JournalRow, Letter, NewChunk, NewRun, NextGeneration, Post, Reopen, Replace,
@@ -6,7 +6,7 @@ use super::{
 };
 
 impl Write {
-    /// The bytes of the payloads that it holds. Names, ids and numbers are not counted: each has a limit of its own.
+    /// The bytes of the payloads in the write. Names, ids and numbers do not count: each has a limit of its own.
     pub(crate) fn payload_bytes(&self) -> usize {
         match self {
             Write::Create(new) | Write::Replace(Replace { new, .. }) => of_run(new),

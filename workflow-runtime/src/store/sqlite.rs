@@ -1,9 +1,9 @@
 //! A store in a SQLite file: the embedded default.
 //!
-//! [`writer`] has the one connection that writes, where a group of [`writes`] is one transaction, and [`heads`] spare it
-//! look-ups; [`readers`] have their own. Who executes is settled by a lock of the operating system ([`ownership`]); what it
-//! then takes up is in [`claims`]. Where payloads go is settled by their [`tokens`]; what runs tell while they go on is in
-//! their [`streams`]; what else turns do is in [`effects`]. Runs are found by [`listing`], and go by [`removal`].
+//! [`writer`] owns the only writing connection, which commits a group of [`writes`] as one transaction and caches
+//! [`heads`]; [`readers`] have their own. A lock of the operating system grants the right to execute ([`ownership`]), and
+//! [`claims`] claims runs. [`tokens`] routes payloads; [`streams`] stores the chunks that runs write; [`effects`] applies
+//! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them.
 
 mod access;
 mod claims;
@@ -49,15 +49,15 @@ use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::limits;
 
-/// When a commit of a [`SqliteStore`] counts as done.
+/// The durability of a commit of a [`SqliteStore`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Synchronous {
-    /// When the disk has it (`PRAGMA synchronous = FULL`).
+    /// A commit waits until the data is on the disk (`PRAGMA synchronous = FULL`).
     #[default]
     Full,
-    /// When the operating system has it (`PRAGMA synchronous = NORMAL`): faster by the wait for the disk. After a power
-    /// loss or a crash of the operating system the last commits may be missing, so that steps which had ended run again
-    /// and runs which had been started are unknown. A crash of the process loses nothing, and the file stays whole.
+    /// A commit waits for the operating system only (`PRAGMA synchronous = NORMAL`): faster by the wait for the disk. After
+    /// a power loss or a crash of the operating system the last commits may be missing: completed steps run again, and
+    /// started runs are unknown. A crash of the process loses nothing, and the file stays intact.
     Normal,
 }
 
@@ -70,16 +70,16 @@ impl Synchronous {
     }
 }
 
-/// Runs in a SQLite file.
+/// Stores runs in a SQLite file.
 ///
-/// Beside the file SQLite keeps two more while it is open (`-wal`, `-shm`), and the lock that settles which engine
-/// executes is on a fourth, `.lock`. The file belongs on a local disk: network file systems do not have what WAL mode
-/// needs. Files and directories that are created are for the user alone that runs the program (0600, 0700); those that are
-/// there keep their rights.
+/// While the file is open, SQLite keeps two more beside it (`-wal`, `-shm`); a fourth, `.lock`, carries the lock that
+/// grants the right to execute. The file belongs on a local disk: network file systems lack what WAL mode requires.
+/// New files and directories are accessible only to the user that runs the program (0600, 0700); existing ones keep their
+/// permissions.
 ///
-/// The file must not be moved, replaced, removed or restored while it is open. If it is, that is noticed before anything more
-/// is acknowledged: it is [`Code::StoreReplaced`](crate::Code::StoreReplaced), and the engine stays closed until it is opened
-/// again. `VACUUM INTO`, `.backup` and whatever else only reads may be used at any time.
+/// The file must not be moved, replaced, removed or restored while it is open. The store detects this before it acknowledges
+/// further writes and fails with [`Code::StoreReplaced`](crate::Code::StoreReplaced); the engine stays closed until it is
+/// opened again. `VACUUM INTO`, `.backup` and other readers may be used at any time.
 ///
 /// ```no_run
 /// use workflow_runtime::store::{SqliteStore, Synchronous};
@@ -92,29 +92,29 @@ pub struct SqliteStore {
     lock_file: PathBuf,
     writer: Arc<Mutex<Writer>>,
     readers: Arc<Readers>,
-    /// The watcher found the writer busy, and asks it to look for changes of others itself.
+    /// Set by the watcher when the writer is busy: asks the writer to check for changes of other connections itself.
     look: AtomicBool,
-    /// It did, and there was one.
+    /// Set when that check found a change.
     noticed: AtomicBool,
-    /// The letter up to which [`news`](Store::news) has reported.
+    /// The sequence of the last inbox message that [`news`](Store::news) has reported.
     read: AtomicI64,
 }
 
 impl SqliteStore {
-    /// Opens a database, and creates it with its directories if there is none. Blocks on the disk.
+    /// Opens a database; creates it, with its directories, if it does not exist. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`Code::Store`](crate::Code::Store): the path cannot be used, the file is no database or another program's, it
+    /// [`Code::Store`](crate::Code::Store): the path cannot be used, the file is no database or is another program's, it
     /// cannot be written, the disk is full, or another program keeps it locked for more than five seconds.
     /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has changed its tables so that this
-    /// one cannot use them. A file of an older version is brought up to date; if that version could not use it any more and
-    /// a process of it executes, it is [`Code::Store`](crate::Code::Store), naming the process.
+    /// one cannot use them. Opening migrates the file of an older version; if that version could not use it afterwards and a
+    /// process of it executes, the error is [`Code::Store`](crate::Code::Store) and names the process.
     pub fn open(path: impl AsRef<Path>, synchronous: Synchronous) -> Result<Self, Error> {
         Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
     }
 
-    /// [`open`](SqliteStore::open), and how long to wait for another program's lock, then and later. For tests.
+    /// Like [`open`](SqliteStore::open), with a timeout for the locks of other programs, then and later. For tests.
     #[doc(hidden)]
     pub fn open_waiting(
         path: impl AsRef<Path>,
@@ -124,7 +124,7 @@ impl SqliteStore {
         Self::open_as(path.as_ref(), Opening::new(synchronous, busy_timeout))
     }
 
-    /// [`open`](SqliteStore::open), as a later build does that has these steps of the schema as well. For tests.
+    /// Like [`open`](SqliteStore::open) in a later build whose schema has these additional steps. For tests.
     #[doc(hidden)]
     pub fn open_migrating(path: impl AsRef<Path>, later: &'static [Migration]) -> Result<Self, Error> {
         let opening = Opening::new(Synchronous::Full, limits::BUSY_TIMEOUT);
@@ -146,12 +146,12 @@ impl SqliteStore {
         })
     }
 
-    /// The database file.
+    /// The path of the database file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether another connection has committed since this was last asked, or the file was found to be another one; never
+    /// Whether another connection has committed since the previous call, or the file was replaced by another one; never
     /// waits for a commit.
     fn foreign_change(&self) -> bool {
         if self.noticed.swap(false, Ordering::AcqRel) {
@@ -173,7 +173,7 @@ impl SqliteStore {
 }
 
 fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
-    // A transaction that a panic has left has no connection any more; the next one opens it anew.
+    // A panic during a transaction drops the connection; the next transaction opens a new one.
     writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -189,7 +189,7 @@ impl Store for SqliteStore {
             let mut writer = lock(&self.writer);
             let outcomes = writer.commit(group);
             if outcomes.as_ref().is_err_and(|failed| failed.error.code() == Code::StoreReplaced) {
-                // Whoever waits for a change learns of it as well.
+                // Also wakes the callers that wait for a change.
                 self.noticed.store(true, Ordering::Release);
             }
             if self.look.swap(false, Ordering::AcqRel) && writer.foreign_change() {

@@ -1,7 +1,7 @@
-//! What becomes of a payload that is sent to a token, and of a token that a run opens: decided here for every store.
+//! The effect of a payload that is sent to a token, and of a token that a run opens: decided here for every store.
 //!
-//! A store reads the token's row and the record of the delivery under locks that keep both as they are until its
-//! transaction ends, and does what the decision says. It reads and writes no more than that, and decides nothing itself.
+//! A store reads the token's row and the record of the delivery under locks that keep both unchanged until its
+//! transaction ends, and executes the decision. It reads and writes nothing else for it, and makes no decision itself.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use super::{Deliver, DeliverAnswer, Open, RunKey, TokenState};
 /// A token's row.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// Whose it is; nothing if payloads are held for whoever opens it.
+    /// The run of the token; `None` if payloads are held for the run that will open it.
     pub run: Option<RunKey>,
-    /// Whether that run has ended; nothing if it was deleted.
+    /// Whether that run has ended; `None` if it was deleted.
     pub ended: Option<bool>,
     pub op: Option<u64>,
     pub state: TokenState,
@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The run that has it. A run that was deleted has nothing, though its rows may still be there.
+    /// The run that owns the token. A deleted run owns nothing, even if rows of it remain.
     fn owner(&self) -> Option<RunKey> {
         self.run.filter(|_| self.ended.is_some())
     }
@@ -32,41 +32,41 @@ impl Found {
     }
 }
 
-/// What is recorded of a delivery.
+/// The record of a delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Before {
     pub digest: [u8; 32],
     /// When it was accepted.
     pub at: u64,
-    /// Until when it is known.
+    /// Until when it is kept.
     pub until: u64,
-    /// Whether the run that has got it is there and has not ended: it is known for longer then.
+    /// Whether the run that received it exists and has not ended: its record is kept longer then.
     pub is_live: bool,
 }
 
 impl Before {
-    /// Whether it is still known at this time.
+    /// Whether the record still counts at this time.
     pub fn is_known(&self, now: u64) -> bool {
         self.is_live || self.until >= now
     }
 }
 
-/// What becomes of a payload.
+/// What to do with a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nothing is written.
+    /// Writes nothing and returns this answer.
     Answer(DeliverAnswer),
-    /// It goes into the inbox of a run, about an operation; `takes` says whether the token has got the only one that it takes.
+    /// Puts it into the inbox of a run, about an operation; `takes`: the token takes one payload only, and this is it.
     Deliver { run: RunKey, op: u64, takes: bool },
-    /// It is held for a run that has not come to its operation.
+    /// Holds it for a run that has not reached its operation; `takes` as above.
     Keep { run: RunKey, takes: bool },
-    /// It is held until then for whoever opens the token, which nobody has.
+    /// Holds it until then for the run that will open the token; no run owns the token now.
     Hold { until: u64 },
 }
 
 /// Decides about a payload.
 pub(super) fn decide(delivery: &Deliver, found: Option<&Found>, before: Option<&Before>) -> Decision {
-    // A run that has the id of a deleted one is another run: what its suspensions were given is not known to this one.
+    // A run that reuses the id of a deleted run is another run: answers to suspensions of the deleted run do not count.
     let before = before.filter(|before| before.is_known(delivery.now) && before.at >= delivery.since);
     if let Some(before) = before {
         let same = before.digest == delivery.digest;
@@ -94,14 +94,14 @@ pub(super) fn decide(delivery: &Deliver, found: Option<&Found>, before: Option<&
     }
 }
 
-/// What becomes of a token that a run opens.
+/// What to do with a token that a run opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
-    /// It is the run's. `again` says that the same suspension waits again, since it could not use what it had got.
+    /// The run owns the token. `again`: the same suspension waits again, because it could not use the payload it received.
     Opened { again: bool },
-    /// It stays this run's, which has opened it before.
+    /// The run with this key has opened the token before, and keeps it.
     Refused(RunKey),
-    /// It stays what it is, without a word.
+    /// The token is unchanged, and the run receives no refusal.
     Left,
 }
 

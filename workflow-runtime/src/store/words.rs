@@ -1,4 +1,4 @@
-//! Small values as the databases store them.
+//! Text forms of small values in the databases.
 
 use super::{About, TokenState};
 
@@ -15,7 +15,7 @@ impl About {
         }
     }
 
-    /// Nothing if the text is damaged.
+    /// `None` if the text is damaged.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(owner) = text.strip_prefix(OWNER) {
             Some(About::Owner(owner.into()))

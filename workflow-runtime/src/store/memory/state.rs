@@ -1,4 +1,4 @@
-//! The rows, and what each write does to them.
+//! The rows of the store, and how each write changes them.
 
 mod deliveries;
 mod effects;
@@ -26,22 +26,22 @@ use crate::store::{
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// In order, so that a simulation with the same seed meets them in the same order.
+    /// Ordered, so that a simulation with the same seed visits the runs in the same order.
     runs: BTreeMap<RunKey, Run>,
-    /// The last key; none is used twice.
+    /// The last assigned key; no key is used twice.
     last: RunKey,
     ids: HashMap<Arc<str>, RunKey>,
-    /// By the id of their parent.
+    /// Indexed by the id of the parent.
     children: HashMap<Arc<str>, BTreeSet<RunKey>>,
-    /// The runs that a claim could take: of each workflow by when they are due.
+    /// The runs that can be claimed: for each workflow, ordered by their `wake_at`.
     claimable: Claimable,
-    /// The engine that executes, or that did last.
+    /// The engine that executes, or that executed last.
     executing: u64,
-    /// Whether its guard lives.
+    /// Whether the guard of that engine exists.
     held: bool,
     letters: Letters,
     notices: BTreeMap<u64, Noted>,
-    /// The last of them.
+    /// The last assigned sequence of a notice.
     noticed: u64,
     tokens: HashMap<Arc<str>, Token>,
     deliveries: HashMap<Name, Delivered>,
@@ -69,7 +69,7 @@ impl Claimable {
         }
     }
 
-    /// What is due: the longest overdue of each workflow, then the next of each.
+    /// The due runs: the longest overdue of each workflow, then the next of each.
     fn due(&self, now: u64, workflows: &[&str], limit: usize) -> Vec<RunKey> {
         let known = self.0.iter().filter(|(workflow, _)| workflows.contains(&&***workflow));
         let mut due: Vec<_> = known
@@ -81,7 +81,7 @@ impl Claimable {
     }
 }
 
-/// The letters of all inboxes, by their sequences.
+/// The messages of all inboxes, by their sequences.
 #[derive(Debug, Default)]
 struct Letters {
     last: u64,
@@ -94,13 +94,13 @@ struct Run {
     token: u128,
     journals: BTreeMap<u64, Vec<JournalRow>>,
     inbox: BTreeMap<u64, InboxRow>,
-    /// Since when each key of a letter is known; nothing if it lasts.
+    /// When the dedupe key of each message was recorded; `None` if the key lasts.
     dedupe: HashMap<String, Option<u64>>,
-    /// The deliveries that it has got.
+    /// The deliveries that the run has received.
     delivered: Vec<Name>,
-    /// How long the journal of this generation was when `recoveries` was last raised.
+    /// The length of the journal of this generation when `recoveries` was last incremented.
     recovered_at: Option<usize>,
-    /// The operations that wait for its end.
+    /// The operations that wait for the end of this run.
     watchers: Vec<Watcher>,
     state: Option<Arc<str>>,
     attributes: BTreeMap<Arc<str>, Arc<str>>,
@@ -114,7 +114,7 @@ struct Watcher {
     op: u64,
 }
 
-/// Whether an engine other than the writer may have to act on it.
+/// Whether an engine other than the writer may have to react to the write.
 pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
     match (write, answer) {
         (Write::Replace(_), Answer::Create(CreateAnswer::Created(_))) => true,
@@ -144,7 +144,7 @@ pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
     }
 }
 
-/// Whether it is news for who awaits the run.
+/// Whether callers that wait for the run must learn of the status.
 fn ends(status: Status) -> bool {
     status.is_terminal() || status == Status::Stuck
 }
@@ -212,7 +212,7 @@ impl Run {
         self.row.stuck.clone_from(&change.stuck);
     }
 
-    /// Whether it is new.
+    /// Puts a message into the inbox; returns whether it is new.
     fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) -> bool {
         if let Some(dedupe) = &letter.dedupe {
             if self.dedupe.contains_key(&dedupe.key) {
@@ -236,7 +236,7 @@ impl Run {
         true
     }
 
-    /// Takes a letter, if it is new, and becomes due.
+    /// Puts a message into the inbox, if it is new, and makes the run due.
     fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) {
         if self.put(letters, letter, about) {
             self.row.inbox_seq += 1;
@@ -260,7 +260,7 @@ impl Run {
         self.recovered_at = None;
     }
 
-    /// What a turn comes to: nothing if it can be taken.
+    /// The answer that refuses a turn; `None` if the turn can be appended.
     fn refuse(&self, turn: &Turn) -> Option<TurnAnswer> {
         let journal = self.journals.get(&turn.generation).map_or(&[][..], Vec::as_slice);
         if let Some(row) = &turn.row {
@@ -316,7 +316,7 @@ impl State {
         }
     }
 
-    /// Changes a run and keeps `claimable` true.
+    /// Changes a run and keeps the index `claimable` up to date.
     fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut Letters) -> T) -> Option<T> {
         let run = self.runs.get_mut(&key)?;
         self.claimable.remove(run);
@@ -428,7 +428,7 @@ impl State {
             Some(Some(refused)) => refused,
             Some(None) => {
                 self.affect(turn.run, turn.effects.as_deref());
-                // What a step has closed is open again if that step has failed.
+                // First settles the attempts: a stream that a failed step has closed is open again.
                 self.settle(turn);
                 self.write(turn.run, &turn.chunks);
                 match self.end(turn.run, turn.change.as_ref()) {
@@ -532,7 +532,7 @@ impl State {
 
     fn go_on(&mut self, next: &NextGeneration) {
         self.edit(next.run, |run, letters| {
-            // Its operations keep their numbers. What came too late for the generation that has ended stays that one's.
+            // The operations keep their numbers. Messages that arrived too late for the ended generation stay with it.
             for letter in run.inbox.values_mut() {
                 let is_taken_over = std::mem::replace(&mut letter.unread, true) && letter.generation == next.generation;
                 letter.generation += u64::from(is_taken_over);
@@ -598,7 +598,7 @@ impl State {
         self.runs.get(&run).map(|run| (run.row.inbox_seq, run.inbox.values().cloned().collect())).unwrap_or_default()
     }
 
-    /// The runs of an engine with letters behind this one, and the last letter.
+    /// The runs of an engine with inbox messages after this sequence, and the last sequence.
     pub(super) fn news(&self, owner: u64, after: u64) -> (Vec<RunKey>, u64) {
         let held = |key: &&RunKey| self.runs.get(key).is_some_and(|run| run.row.fence.owner == owner);
         let news: BTreeSet<RunKey> =

@@ -1,22 +1,22 @@
-//! Who may use the files of a store: what this library creates is for its own user alone.
+//! Permissions of the files of a store: files that this library creates are accessible only to its own user.
 //!
-//! The runs are in it, with all that they were given; and whoever can open the file of the lock for reading can hold the
-//! lock, and so keep all engines from executing. What is there already is left as it is: somebody may share it on purpose.
-//! SQLite gives the files beside the database the rights of that.
+//! The database contains the runs with all their inputs; and a user that can open the lock file for reading can hold the
+//! lock, and so prevent all engines from executing. Permissions of existing files stay: they may be shared on purpose.
+//! SQLite gives the files beside the database the permissions of the database.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// For files: the user reads and writes.
+/// For files: the user can read and write.
 #[cfg(unix)]
 const FILE_MODE: u32 = 0o600;
 
-/// For directories: the user lists, creates and passes.
+/// For directories: the user can list, create and traverse.
 #[cfg(unix)]
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// For a file that is created if it is not there.
+/// The options for a file that is created if it does not exist.
 pub(super) fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -25,19 +25,19 @@ pub(super) fn options() -> OpenOptions {
     options
 }
 
-/// Creates the file, empty, if there is none.
+/// Creates an empty file, if it does not exist.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     match options().create_new(true).open(path) {
-        // Nobody else has it open yet whose locks the closing of it could drop.
+        // The file is new, so closing it cannot drop the locks of another handle in this process.
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // SQLite says more.
+        // SQLite reports a more precise error.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Creates a directory, with all above it that are missing.
+/// Creates a directory, with all missing parents.
 pub(super) fn create_directories(directory: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
@@ -45,7 +45,7 @@ pub(super) fn create_directories(directory: &Path) -> io::Result<()> {
     builder.recursive(true).create(directory)
 }
 
-/// Warns of a file that others than its owner can use.
+/// Warns about a file that users other than its owner can access.
 pub(super) fn warn_if_open_to_others(path: &Path) {
     #[cfg(unix)]
     if let Ok(metadata) = std::fs::metadata(path) {

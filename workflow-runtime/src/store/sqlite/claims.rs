@@ -1,4 +1,4 @@
-//! Who executes what: orphans, claims, and what is due.
+//! Claims of runs: orphans, due runs, and the engine that executes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use crate::environment::{Environment, System};
 use crate::host;
 use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
 
-/// The holders whose runs can be claimed.
+/// The owners whose runs can be claimed.
 const FREE: [i64; 2] = [0, DEAD.cast_signed()];
 
-/// Walks the live runs of dead engines only: two ranges of the index, around 0 and -1 ([`FREE`]). Letters that came after
-/// the dead engine last looked have pulled `wake_at` forward, and its own later turns may have put it back.
+/// Visits the live runs of dead engines only: two ranges of the index, around 0 and -1 ([`FREE`]). `wake_at` becomes 0 if
+/// messages are pending: they had set it to 0 when they arrived, but a later turn of the dead engine may have changed it.
 const ADOPT: [&str; 2] = [
     "UPDATE runs SET owner = -1, wake_at = CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key AND unread = 0) THEN 0 ELSE wake_at END
      WHERE wake_at IS NOT NULL AND owner < -1 AND owner <> ?1",
@@ -31,7 +31,7 @@ const HELD: &str = "SELECT key FROM runs WHERE owner = ?1 AND wake_at IS NOT NUL
 const CLAIM: &str = "
 UPDATE runs SET owner = ?2, epoch = epoch + 1 WHERE key = ?1 AND owner = 0";
 
-/// The assignments see the row as it was.
+/// The assignments read the values of the row before the update.
 const CLAIM_ORPHAN: &str = "
 UPDATE runs SET
     recoveries = CASE WHEN recovered_at IS (
@@ -52,7 +52,7 @@ const UNSTICK_ONE: &str = "
 UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
 WHERE key = ?1 AND status = 'stuck'";
 
-/// Hops from each workflow with parked runs to the next one, and past all of their runs.
+/// Skips from each workflow with parked runs to the next workflow, past all runs between them.
 const PARKED_WORKFLOWS: &str = "
 WITH RECURSIVE parked (workflow) AS (
     SELECT min(workflow) FROM runs WHERE owner = ?1 AND wake_at IS NOT NULL
@@ -69,7 +69,7 @@ SELECT workflow, wake_at FROM (
 
 pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     connection.prepare_cached("UPDATE meta SET owner = ?1")?.execute((owner.cast_signed(),))?;
-    // There is one that executes: whoever is written down here has ended.
+    // Only one engine executes: all engines in this table have ended.
     connection.prepare_cached("DELETE FROM workers WHERE kind = 'engine'")?.execute(())?;
     connection
         .prepare_cached("INSERT INTO workers (owner, kind, host, pid, started_at) VALUES (?1, 'engine', ?2, ?3, ?4)")?
@@ -80,8 +80,8 @@ pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     notices::free_all(connection, owner)
 }
 
-/// Two look-ups in the index for each workflow that the engine has, and the cost of what it takes: runs that are held,
-/// not due, or of other workflows are not met, however many there are.
+/// Costs two index look-ups for each workflow of the engine, plus the claimed runs: it does not visit runs that are owned,
+/// not due, or of other workflows, however many there are.
 pub(super) fn claim(
     connection: &Connection,
     owner: u64,
@@ -113,8 +113,8 @@ pub(super) fn claim(
     Ok(ClaimAnswer::Claimed(claimed))
 }
 
-/// A run that was claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
-/// again, and keeps nobody else from being claimed.
+/// Reads a claimed run. A run whose row is damaged stays claimed and is omitted from the answer: this way it does not
+/// become due again and again, and does not block the claims of other runs.
 fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
     match read::run_by_key(connection, key) {
         Err(fault) if fault::is_damage(&fault) => {
@@ -125,7 +125,7 @@ fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
     }
 }
 
-/// The runs that are due: the longest overdue of each workflow, then the next of each.
+/// The due runs: the longest overdue of each workflow, then the next of each.
 fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> Result<Vec<RunKey>> {
     let now = now.min(NEVER).cast_signed();
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::store::sqlite::schema;
 
-    /// What a million parked or live runs cost is decided by the plans.
+    /// The query plans determine the cost with a million parked or live runs.
     #[test]
     fn nothing_walks_through_the_runs() {
         let connection = Connection::open_in_memory().unwrap();

@@ -1,4 +1,4 @@
-//! What is known of deliveries: it outlives the runs that have got them.
+//! Records of deliveries, which outlive the runs that received them.
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -13,7 +13,7 @@ SELECT digest, at, until, EXISTS (
     SELECT 1 FROM runs WHERE runs.key = deliveries.run AND status NOT IN ('completed', 'failed', 'cancelled')
 ) FROM deliveries WHERE token = ?1 AND key = ?2";
 
-/// The row says that the run was alive when it was last looked at.
+/// Prolongs the record of a run that cleaning found alive.
 const PROLONG: &str = "UPDATE deliveries SET until = ?3 + keep WHERE token = ?1 AND key = ?2";
 
 const LATE: &str = "
@@ -77,17 +77,17 @@ pub(super) fn forget(connection: &Connection, token: &str, key: &str) -> Result<
     connection.prepare_cached(sql)?.execute((token, key)).map(drop)
 }
 
-/// What is held for a token has come to a run.
+/// A run has taken the payloads that were held for a token.
 pub(super) fn delivered_to(connection: &Connection, token: &str, run: RunKey, now: u64) -> Result<()> {
     connection.prepare_cached(DELIVERED_TO)?.execute((token, run, time(now))).map(drop)
 }
 
-/// The run has ended: from now on what it got is known for a while.
+/// The run has ended: the records of its deliveries expire from now on.
 pub(super) fn end(connection: &Connection, run: RunKey, at: u64) -> Result<()> {
     connection.prepare_cached(END)?.execute((run, time(at))).map(drop)
 }
 
-/// Removes deliveries that are not known any longer: how many rows were looked at.
+/// Removes expired records; returns the number of examined rows.
 pub(super) fn clean(connection: &Connection, now: u64, most: usize) -> Result<usize> {
     let rows = i64::try_from(most).unwrap_or(i64::MAX);
     let late: Vec<(String, String, bool)> = connection
@@ -103,7 +103,7 @@ pub(super) fn clean(connection: &Connection, now: u64, most: usize) -> Result<us
     Ok(late.len())
 }
 
-/// Removes keys of letters that are not known any longer: how many.
+/// Removes expired dedupe keys of messages; returns their number.
 pub(super) fn clean_letters(connection: &Connection, before: u64, most: usize) -> Result<usize> {
     let rows = i64::try_from(most).unwrap_or(i64::MAX);
     let late: Vec<(RunKey, String)> = connection
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::store::sqlite::schema;
 
-    /// What it costs to clean among a million rows, and to end a run, is decided by the plans.
+    /// The query plans determine the cost of cleaning among a million rows, and of the end of a run.
     #[test]
     fn nothing_walks_through_what_stays() {
         let connection = Connection::open_in_memory().unwrap();

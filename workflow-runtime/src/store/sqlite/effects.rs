@@ -1,4 +1,4 @@
-//! What turns do beside their runs' journals and rows.
+//! The effects of turns beside their runs' journals and rows.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{notices, read, tokens};
 use crate::model::Status;
 use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch};
 
-/// Makes a run the child of another one.
+/// Makes a run the child of another run.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
     connection
         .prepare_cached("UPDATE runs SET parent = (SELECT id FROM runs WHERE key = ?2) WHERE key = ?1")?
@@ -17,7 +17,7 @@ pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: 
     op.map_or(Ok(()), |op| add_watcher(connection, child, parent, op))
 }
 
-/// Whether a run is a child of another one.
+/// Whether a run is a child of another run.
 pub(super) fn is_parent(connection: &Connection, parent: RunKey, child: &RunRow) -> Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM runs WHERE key = ?1 AND id = ?2")?
@@ -34,7 +34,7 @@ fn add_watcher(connection: &Connection, run: RunKey, watcher: RunKey, op: u64) -
         .map(drop)
 }
 
-/// `token` is that of the run that is meant, if there is one that is not.
+/// If `token` is set, only a run with this token counts.
 fn status(connection: &Connection, id: &str, token: Option<u128>) -> Result<Option<(RunKey, u64, bool)>> {
     connection
         .prepare_cached("SELECT key, generation, status FROM runs WHERE id = ?1 AND token = coalesce(?2, token)")?
@@ -66,7 +66,7 @@ fn tell(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u6
     receive(connection, run, &letter, Some(&About::Ended(op)))
 }
 
-/// Tells the operations that wait for the end of a run how it has ended: whether there are any.
+/// Sends the end of a run to the operations that wait for it; returns whether there are any.
 pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &JournalRow, at: u64) -> Result<bool> {
     let watchers: Vec<(RunKey, i64)> = connection
         .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
@@ -138,7 +138,7 @@ pub(super) fn attributes(connection: &Connection, run: &str) -> Result<Attribute
         .collect()
 }
 
-/// Lets an operation wait for a run no more.
+/// Removes the watch of an operation on a run.
 pub(super) fn unwatch(connection: &Connection, watcher: RunKey, run: &str, op: u64) -> Result<()> {
     connection
         .prepare_cached(
@@ -149,7 +149,7 @@ pub(super) fn unwatch(connection: &Connection, watcher: RunKey, run: &str, op: u
         .map(drop)
 }
 
-/// A run that has ended, or goes on as a new generation, waits for nothing any more.
+/// Removes all watches of a run that has ended or that continues as a new generation.
 pub(super) fn unwatch_all(connection: &Connection, watcher: RunKey) -> Result<()> {
     connection.prepare_cached("DELETE FROM watchers WHERE watcher = ?1")?.execute((watcher,)).map(drop)
 }

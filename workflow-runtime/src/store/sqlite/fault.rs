@@ -1,4 +1,4 @@
-//! What SQLite says, in words for the person who has to mend it.
+//! Converts errors of SQLite to errors that help an operator to fix the cause.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use rusqlite::ErrorCode;
 
 use crate::error::{Code, Error};
 
-/// Whether a failed COMMIT certainly committed nothing. In WAL mode a transaction counts once its last frame is written
-/// whole. Without the room for it (`SQLITE_FULL`) or without the lock it is not; after a failed sync it may be.
+/// Whether a failed COMMIT certainly committed nothing. In WAL mode a transaction is committed once its last frame is fully
+/// written. Without space (`SQLITE_FULL`) or without the lock it is not; after a failed sync it may be.
 pub(super) fn nothing_committed(fault: &rusqlite::Error) -> bool {
     matches!(
         fault.sqlite_error_code(),
@@ -22,7 +22,7 @@ pub(super) fn nothing_committed(fault: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether the connection is not to be used again: the kernel reports a failed sync once, and the next one on the same
+/// Whether the connection must not be used again: the kernel reports a failed sync once, and the next one on the same
 /// handle succeeds without having written anything.
 pub(super) fn spoils(fault: &rusqlite::Error) -> bool {
     !nothing_committed(fault)
@@ -32,7 +32,7 @@ pub(super) fn is_busy(fault: &rusqlite::Error) -> bool {
     matches!(fault.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Whether it is not the database that fails but what is in a row.
+/// Whether the content of a row is the cause, and not the database.
 pub(super) fn is_damage(fault: &rusqlite::Error) -> bool {
     matches!(
         fault,

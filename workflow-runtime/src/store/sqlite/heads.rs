@@ -1,8 +1,8 @@
-//! Where the journals of live runs end and who holds the runs, as the last commits left them.
+//! A cache of the ends of the journals of live runs and of their fences, as of the last commits.
 //!
-//! A step is one row, and to look up before each whether its run is still the writer's would cost as much as to write it.
-//! Only this connection changes these runs while nobody else commits, and that somebody did shows in `PRAGMA
-//! data_version`: then, after a rollback, and on another connection nothing is known, and it is looked up again.
+//! A step appends one row; to check before each row whether the writer still owns the run would cost as much as the
+//! write. Only this connection changes these runs, unless another connection commits, which changes `PRAGMA data_version`.
+//! The cache is cleared then, after a rollback, and for a new connection.
 
 use rusqlite::{Connection, Result};
 use rustc_hash::FxHashMap;
@@ -25,7 +25,7 @@ pub(super) struct Head {
 }
 
 impl Heads {
-    /// Called inside each transaction, before anything else: whether others may have committed.
+    /// Called inside each transaction, before anything else. Returns whether another connection may have committed.
     pub fn begin(&mut self, connection: &Connection) -> Result<bool> {
         let version = connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
         let changed = self.version.replace(version) != Some(version);
@@ -35,24 +35,24 @@ impl Heads {
         Ok(changed)
     }
 
-    /// Nothing is known any more.
+    /// Clears the cache.
     pub fn clear(&mut self) {
         self.runs.clear();
     }
 
-    /// The run may be somebody else's now.
+    /// Drops the head of one run, whose owner may have changed.
     pub fn forget(&mut self, run: RunKey) {
         self.runs.remove(&run);
     }
 
-    /// Whether it is known that this is the run's head.
+    /// Whether the cache has this head for the run.
     pub fn is_at(&self, run: RunKey, head: Head) -> bool {
         self.runs.get(&run) == Some(&head)
     }
 
-    /// A row was appended at this head, with this change of the run's row.
+    /// Records that a row was appended at this head, with this change of the run's row.
     pub fn appended(&mut self, run: RunKey, head: Head, change: Option<&RowChange>) {
-        // One that has ended or is stuck gets no more of them.
+        // A run that has ended or is stuck appends no more rows.
         if change.is_some_and(|change| change.wake_at.is_none()) {
             self.runs.remove(&run);
         } else {

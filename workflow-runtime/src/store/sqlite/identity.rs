@@ -1,9 +1,9 @@
-//! Whether the file that is open is still the one at its path.
+//! Checks whether the open file is still the one at its path.
 //!
-//! SQLite writes to the file that it has opened, wherever that is now: what is committed to one that was removed, renamed or
-//! replaced is gone with it. A look at the path after each commit finds that. A file that was overwritten in place, as `cp`
-//! does it, is the same to the system. But the database file itself is only written by checkpoints, and those never take its
-//! count of commits back: so whenever the file was written, its count is looked at, past the write-ahead log.
+//! SQLite writes to the file that it has opened, even if that file was moved: commits to a removed, renamed or replaced file
+//! are lost with it. A check of the path after each commit detects that. An overwrite in place, as by `cp`, does not change
+//! the file's number. But only checkpoints write the database file itself, and they never decrease its commit count: so
+//! whenever the file was written, the check reads its count, bypassing the write-ahead log.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,25 +14,25 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::error::{Code, Error};
 
-/// Between two looks at a path that seems to lead to another file: some file systems do not always give a file the same
-/// number.
+/// The pause between two checks of a path that seems to lead to another file: some file systems do not always report the
+/// same number for a file.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// How often a path is looked at that gives another answer each time.
+/// How often a path is checked that gives a different result each time.
 const SETTLES: usize = 10;
 
-/// Between two looks into a file that cannot be read: it may be being overwritten.
+/// The pause between two attempts to read a file that cannot be read: another program may be overwriting it.
 const REREAD: Duration = Duration::from_millis(50);
 const REREADS: usize = 20;
 
-/// What the system says of a file.
+/// The system's metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     file: File,
     content: Content,
 }
 
-/// Which file it is.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct File {
     device: u64,
@@ -40,7 +40,7 @@ struct File {
     links: u64,
 }
 
-/// When it was written, and its size.
+/// The time of its last write, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Content {
     seconds: i64,
@@ -59,14 +59,14 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     })
 }
 
-/// The system keeps a file that is open from being removed or replaced.
+/// The system prevents an open file from being removed or replaced.
 #[cfg(not(unix))]
 fn stamp(_: &Path) -> io::Result<Stamp> {
     let file = File { device: 0, inode: 0, links: 1 };
     Ok(Stamp { file, content: Content { seconds: 0, nanoseconds: 0, bytes: 0 } })
 }
 
-/// What a database file has in itself, without its write-ahead log.
+/// The content of a database file itself, without its write-ahead log.
 #[derive(Debug)]
 struct Inside {
     store: Vec<u8>,
@@ -77,23 +77,23 @@ struct Inside {
 pub(super) struct Identity {
     path: PathBuf,
     file: File,
-    /// As it was when it was last looked into.
+    /// The metadata when the content was last read.
     content: Content,
     store: Vec<u8>,
-    /// The count that was last found in the file, if there was one.
+    /// The commit count that was last read from the file, if it had one.
     commits: Option<i64>,
 }
 
 impl Identity {
-    /// Of the file that was just opened, and has its tables.
+    /// The identity of a file that was just opened and has its tables.
     pub fn new(path: &Path, connection: &Connection) -> Result<Self, Error> {
         let explain = |fault| super::fault::explain(path, "open", &fault);
         let missing = |error: io::Error| replaced(path, &error);
         let store = connection.query_row("SELECT store FROM meta", (), |row| row.get(0)).map_err(explain)?;
         let Stamp { file, .. } = stamp(path).map_err(missing)?;
         if inside(path).ok().flatten().is_none() {
-            // A new file has nothing in itself yet.
-            // If that fails, the disk may be full, it has nothing in itself for a while longer.
+            // The tables of a new file are still in the write-ahead log.
+            // If the checkpoint fails, for example on a full disk, they stay there for a while longer.
             let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
         }
         let Stamp { content, .. } = stamp(path).map_err(missing)?;
@@ -101,7 +101,7 @@ impl Identity {
         Ok(Identity { path: path.to_owned(), file, content, store, commits })
     }
 
-    /// That what was written is in the file at the path. Costs one call of the system, unless the file was written.
+    /// Checks that the writes are in the file at the path. Costs one system call, unless the file was written.
     pub fn check(&mut self) -> Result<(), Error> {
         match stamp(&self.path) {
             Ok(Stamp { file, content }) if file == self.file => match content == self.content {
@@ -112,7 +112,7 @@ impl Identity {
         }
     }
 
-    /// Looks again, until two looks in a row say the same.
+    /// Checks again, until two consecutive checks agree.
     #[cold]
     fn settle(&mut self, first: Result<Stamp, io::ErrorKind>) -> Result<(), Error> {
         let mut before = first.map(|stamp| stamp.file);
@@ -136,7 +136,7 @@ impl Identity {
         Ok(())
     }
 
-    /// The file was written: by a checkpoint, or by somebody else.
+    /// Checks a file that was written, by a checkpoint or by another program.
     #[cold]
     fn look_inside(&mut self, content: Content) -> Result<(), Error> {
         for _ in 0..REREADS {
@@ -162,8 +162,8 @@ impl Identity {
     }
 }
 
-/// That a file which is to be opened has one name: SQLite keeps a write-ahead log beside each of them, and two logs of one
-/// file are its end.
+/// Checks that a file to be opened has one name only: SQLite keeps a write-ahead log beside each name, and two logs for
+/// one file would damage it.
 pub(super) fn check_links(path: &Path) -> Result<(), Error> {
     match stamp(path) {
         Ok(Stamp { file: File { links, .. }, .. }) if links > 1 => Err(Error::coded(
@@ -177,12 +177,12 @@ pub(super) fn check_links(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What the file itself has: nothing if its tables are all in the write-ahead log still. Through SQLite, because closing the
-/// file by other means would drop the locks of the connections that this process has.
+/// Reads the content of the file itself; `None` if its tables are still in the write-ahead log. Reads through SQLite,
+/// because closing the file by other means would drop the locks of the other connections of this process.
 fn inside(path: &Path) -> rusqlite::Result<Option<Inside>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(past_the_log(path), flags)?;
-    // Else a file is refused as damaged that is shorter than it says, as during a checkpoint.
+    // Otherwise SQLite rejects a file as damaged that is shorter than its header says, as during a checkpoint.
     connection.pragma_update(None, "writable_schema", true)?;
     if !connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'")?.exists(())? {
         return Ok(None);
@@ -192,7 +192,7 @@ fn inside(path: &Path) -> rusqlite::Result<Option<Inside>> {
         .optional()
 }
 
-/// A URI by which SQLite takes the file for one that nobody writes.
+/// A URI that makes SQLite treat the file as immutable, and so ignore the write-ahead log.
 fn past_the_log(path: &Path) -> OsString {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {

@@ -1,4 +1,4 @@
-//! Letters, and how they come into an inbox.
+//! Inbox messages, and how the store puts them into an inbox.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ UPDATE runs SET inbox_seq = inbox_seq + 1,
     wake_at = CASE WHEN wake_at IS NOT NULL THEN 0 END
 WHERE key = ?1";
 
-/// Puts a letter into a run's inbox without waking the run: whether it is new.
+/// Puts a message into a run's inbox without waking the run; returns whether it is new.
 pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<bool> {
     if let Some(dedupe) = &letter.dedupe {
         let new = connection
@@ -31,7 +31,7 @@ pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: 
     Ok(true)
 }
 
-/// Puts a letter into a run's inbox, if it is new, and makes the run due.
+/// Puts a message into a run's inbox, if it is new, and makes the run due.
 pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
     if put(connection, run, letter, about)? {
         connection.prepare_cached(POSTED)?.execute((run,))?;
@@ -39,7 +39,7 @@ pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, abo
     Ok(())
 }
 
-/// Whether the run has had a letter with its key.
+/// Whether the run has already received a message with this dedupe key.
 pub(super) fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
     let Some(dedupe) = &letter.dedupe else { return Ok(false) };
     connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, &dedupe.key))

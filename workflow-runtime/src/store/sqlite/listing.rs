@@ -1,9 +1,9 @@
-//! Runs, found by what is asked for.
+//! Queries for runs.
 //!
-//! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
-//! does not have is looked at row by row. Where no workflow is named there is a range for each: an index without the
-//! workflow before the status would cost every run more than it would save those who list. So a page costs what it has in
-//! it, unless a text in ids or a second attribute is asked for that few have.
+//! A filter maps to one or several ranges of an index, each in the order of creation; conditions that the index does not
+//! cover are checked row by row. Without a workflow in the filter there is a range for each workflow: an index that starts
+//! with the status would cost every run more than it would save the queries. A page thus costs as much as it contains,
+//! unless the filter has a text in ids or a second attribute that few runs match.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params_from_iter};
@@ -12,11 +12,11 @@ use super::read;
 use crate::model::Status;
 use crate::store::{Counts, Filter, Position, RunKey, RunRow};
 
-/// A range of an index, with the conditions behind it.
+/// A range of an index, with further conditions.
 struct Range {
     sql: String,
     values: Vec<Value>,
-    /// What tells the place of a run in it.
+    /// The columns with the position of a run in the range.
     at: &'static str,
     key: &'static str,
 }
@@ -48,7 +48,7 @@ fn text(text: &str) -> Value {
     Value::from(text.to_owned())
 }
 
-/// The ids of all workflows that have runs: hops from each to the next one, past all of its runs.
+/// The ids of all workflows that have runs: skips from each to the next one, past all of its runs.
 const WORKFLOWS: &str = "
 WITH RECURSIVE there (workflow) AS (
     SELECT min(workflow) FROM runs
@@ -57,7 +57,7 @@ WITH RECURSIVE there (workflow) AS (
 )
 SELECT workflow FROM there WHERE workflow IS NOT NULL";
 
-/// The ranges that have the runs of a filter between them.
+/// The ranges that together contain the runs of a filter.
 fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) -> Result<Vec<Range>> {
     let mut every = Vec::new();
     if filter.workflows.is_empty() && filter.attributes.is_empty() && filter.parent.is_none() {
@@ -69,7 +69,7 @@ fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) 
     Ok(ranges(filter, &every, after))
 }
 
-/// The same; `every` workflow has to be there only for a filter that names none, nor a parent, nor an attribute.
+/// The same; `every` workflow is needed only for a filter that names no workflow, no parent and no attribute.
 fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Range> {
     let (statuses, workflows) = (filter.each_status(), filter.each_workflow());
     let words = || statuses.iter().map(|status| text(status.as_str()));
@@ -112,7 +112,7 @@ fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Ran
     ranges
 }
 
-/// In one transaction: a run that comes to another status meanwhile would be met twice, or not at all.
+/// Reads in one transaction: otherwise a run whose status changes meanwhile could be listed twice, or not at all.
 pub(super) fn list(
     connection: &Connection,
     filter: &Filter,
@@ -136,7 +136,7 @@ pub(super) fn list(
     found.into_iter().filter_map(|(_, key)| read::run_by_key(&snapshot, key).transpose()).collect()
 }
 
-/// In one transaction, as the list is.
+/// Reads in one transaction, as `list` does.
 pub(super) fn counts(connection: &Connection, filter: &Filter) -> Result<Counts> {
     let snapshot = connection.unchecked_transaction()?;
     let mut counts = Counts::new();
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::store::sqlite::schema;
 
-    /// What a page costs among a million runs is decided by the plans.
+    /// The query plans determine the cost of a page among a million runs.
     #[test]
     fn every_filter_is_ranges_of_an_index_in_their_order() {
         let connection = Connection::open_in_memory().unwrap();

@@ -1,4 +1,4 @@
-//! Notices of runs that came to a status, for callbacks.
+//! Notices of runs that reached a status, for callbacks.
 
 use rusqlite::{Connection, Result};
 
@@ -10,7 +10,7 @@ use crate::store::{ClaimNotices, ClaimNoticesAnswer, NEVER, Notice, ReturnNotice
 const FREE: &str = "
 SELECT until, sequence FROM notices WHERE status = ?1 AND until <= ?2 ORDER BY until, sequence LIMIT ?3";
 
-/// What a claim has got whose answer was lost.
+/// The notices of a claim whose answer was lost.
 const CLAIMED: &str =
     "SELECT until, sequence FROM notices WHERE holder = ?1 AND holder <> 0 AND until = ?2 ORDER BY sequence";
 
@@ -19,7 +19,7 @@ UPDATE notices SET holder = ?2, until = ?3, tries = tries + 1 WHERE sequence = ?
 
 const RETURN: &str = "UPDATE notices SET holder = 0, until = ?3 WHERE sequence = ?1 AND holder = ?2";
 
-/// It is free again since it was claimed.
+/// Frees notices as of the time of their claim.
 const FREE_ALL: &str = "
 UPDATE notices SET holder = 0, until = max(until - ?2, 0) WHERE holder <> 0 AND holder <> ?1";
 
@@ -101,7 +101,7 @@ pub(super) fn give_back(connection: &Connection, returned: &ReturnNotice) -> Res
     connection.prepare_cached(RETURN)?.execute((sequence.cast_signed(), owner.cast_signed(), time(*until))).map(drop)
 }
 
-/// What another engine has claimed is free.
+/// Frees the notices that another engine has claimed.
 pub(super) fn free_all(connection: &Connection, owner: u64) -> Result<()> {
     connection.prepare_cached(FREE_ALL)?.execute((owner.cast_signed(), NOTICE_CLAIM_MS.cast_signed())).map(drop)
 }
@@ -110,7 +110,7 @@ pub(super) fn noticed(connection: &Connection, sequence: u64) -> Result<()> {
     connection.prepare_cached("DELETE FROM notices WHERE sequence = ?1")?.execute((sequence.cast_signed(),)).map(drop)
 }
 
-/// Drops those that nobody claims: how many.
+/// Drops notices that no engine has claimed for too long; returns their number.
 pub(super) fn drop_old(connection: &Connection, now: u64, limit: usize) -> Result<usize> {
     let kept_since = time(now.saturating_sub(NOTICE_KEPT_MS));
     let mut dropped = 0;
@@ -134,7 +134,7 @@ mod tests {
         for sql in [FREE, CLAIMED, CLAIM, RETURN, FREE_ALL, DROP] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let plan: Vec<String> = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_>>().unwrap();
-            // The index has those only that somebody holds.
+            // The index contains only claimed notices.
             let walks = |line: &String| {
                 (line.starts_with("SCAN") && !line.contains("notices_held"))
                     || line.contains("TEMP B-TREE FOR ORDER BY")

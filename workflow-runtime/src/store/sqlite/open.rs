@@ -1,4 +1,4 @@
-//! Opening a database: whose it is, which version it has, and that it can be written.
+//! Opens a database: checks which program it belongs to, its version, and that it can be written.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,24 +14,24 @@ use crate::error::{Code, Error};
 use crate::limits::WAL_BYTES_KEPT;
 use crate::store::migrations::{Fit, Migrations, Version, pre_release};
 
-/// How the connections of one store are made.
+/// How to open the connections of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
-    /// Absolute and without symbolic links, so that all who open the file agree on the one beside it that is locked.
+    /// Absolute and without symbolic links, so that all processes that open the file use the same lock file beside it.
     pub(super) path: PathBuf,
     opening: Opening,
 }
 
-/// How a database is opened.
+/// The options for opening a database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
     pub synchronous: Synchronous,
-    /// How long to wait for another program's lock, then and later.
+    /// How long to wait for the locks of other programs, then and later.
     pub busy_timeout: Duration,
-    /// What this build knows of the tables.
+    /// The schema steps that this build knows.
     pub migrations: Migrations,
-    /// Whether tables are made and brought up to date. Otherwise those of an older build are refused, and a file that is
-    /// not there.
+    /// Whether tables are created and migrated. Otherwise the tables of an older build are refused, and so is a missing
+    /// file.
     pub may_migrate: bool,
 }
 
@@ -41,7 +41,7 @@ impl Opening {
     }
 }
 
-/// Opens the database, and creates it with its directories if there is none.
+/// Opens the database, and creates it with its directories if it does not exist.
 pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection), Error> {
     if path.as_os_str().is_empty() || path == Path::new(":memory:") {
         return Err(Error::coded(
@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
         )
         .help("give the path of a file, or use `MemoryStore` (\"memory:\") for runs that need not be kept"));
     }
-    // Absolute, because SQLite gives a meaning to some relative names.
+    // Absolute, because SQLite treats some relative names specially.
     let path = std::path::absolute(path).map_err(|error| unusable(path, &error))?;
     if path.is_dir() {
         return Err(Error::coded(Code::Store, format!("could not open the database {}", path.display()))
@@ -69,10 +69,10 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
     let explain = |fault| fault::explain(&path, "open", &fault);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(explain)?;
     connection.busy_timeout(opening.busy_timeout).map_err(explain)?;
-    // First look, then touch: another program's file stays as it is.
+    // Checks before it writes: a file of another program stays unchanged.
     let there = check(&path, &connection, opening.migrations)?;
     if there == Version::NONE {
-        // It has to be said before anything is written: else the file never gets smaller.
+        // Must be set before the first write: otherwise the file can never shrink.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(explain)?;
     }
     if connection.is_readonly("main").map_err(explain)? {
@@ -96,14 +96,14 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
 }
 
 impl Address {
-    /// Another connection for writing. It does not create the file: one that is gone must not come back empty.
+    /// Opens another connection for writing. Does not create the file: a removed file must not reappear empty.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
         let connection = self.connect()?;
         self.prepare_writer(&connection)?;
         Ok(connection)
     }
 
-    /// Another connection for reading.
+    /// Opens another connection for reading.
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
         let connection = self.connect()?;
         connection.pragma_update(None, "query_only", true)?;
@@ -124,10 +124,10 @@ impl Address {
         connection.pragma_update(None, "synchronous", self.opening.synchronous.as_pragma())
     }
 
-    /// Makes the tables, or applies the steps that are missing.
+    /// Creates the tables, or applies the missing steps.
     ///
-    /// A step that takes the tables from older builds is applied only under the right to execute: the engine that has it is
-    /// of such a build. Its clients notice with their next commit: see [`Writer`](super::writer::Writer).
+    /// A step that makes the tables unusable for older builds requires the right to execute: an engine that has it is such a
+    /// build. Clients of older builds fail at their next commit: see [`Writer`](super::writer::Writer).
     fn migrate(&self, connection: &mut Connection) -> Result<(), Error> {
         let Opening { migrations, may_migrate, .. } = self.opening;
         let there = check(&self.path, connection, migrations)?;
@@ -135,7 +135,7 @@ impl Address {
         let _right = match fit {
             Fit::Usable | Fit::Newer => return Ok(()),
             Fit::Additive | Fit::Breaking if !may_migrate => return Err(migrations.older(self.path.display(), there)),
-            // Nobody executes yet.
+            // No engine executes yet.
             Fit::Breaking if there == Version::NONE => None,
             Fit::Additive => None,
             Fit::Breaking => match Lock::take(&self.lock_file())? {
@@ -145,7 +145,7 @@ impl Address {
         };
         let explain = |fault| fault::explain(&self.path, "create tables in", &fault);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
-        // Another process may have been faster.
+        // Another process may have migrated meanwhile.
         let there = check(&self.path, &transaction, migrations)?;
         let apply = || {
             migrations.missing(there.version).try_for_each(|sql| transaction.execute_batch(sql))?;
@@ -161,7 +161,7 @@ impl Address {
         transaction.commit().map_err(explain)
     }
 
-    /// The error of a build that has to take the tables from the one that executes.
+    /// The error of a build whose steps would make the tables unusable for the engine that executes.
     fn older_executor(&self, connection: &Connection, there: Version) -> Error {
         let sql = "SELECT pid FROM workers WHERE owner = (SELECT owner FROM meta)";
         let process = match connection.query_row(sql, (), |row| row.get::<_, i64>(0)) {
@@ -178,7 +178,7 @@ impl Address {
             .help(format!("stop {process}, and open the database again"))
     }
 
-    /// The error of a commit if a newer build has meanwhile taken the tables from this one.
+    /// The error of a commit after a newer build has made the tables unusable for this one.
     pub(super) fn check_floor(&self, connection: &Connection) -> rusqlite::Result<Option<Error>> {
         let (there, migrations) = (version(connection)?, self.opening.migrations);
         Ok((migrations.fit(there) == Fit::Newer).then(|| {
@@ -195,7 +195,7 @@ impl Address {
     }
 }
 
-/// Statements are prepared once. Without the stable plans SQLite would look at the values that are bound to some of them
+/// Statements are prepared once. Without stable query plans (QPSG) SQLite would inspect the values bound to some statements
 /// and prepare those again at every use.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
@@ -208,8 +208,8 @@ fn unusable(path: &Path, error: &io::Error) -> Error {
         .help("give a path whose directory exists, or can be created and written by the user that runs this program")
 }
 
-/// Creates what is missing, and makes sure that a power loss does not take the new directories away with the database
-/// in them: SQLite syncs the directory of its files, and none above it.
+/// Creates the missing directories, and syncs them so that a power loss does not remove them together with the database:
+/// SQLite syncs the directory of its files, and no directory above it.
 fn create_directories(directory: &Path) -> io::Result<()> {
     let missing = directory.ancestors().take_while(|ancestor| !ancestor.is_dir()).count();
     if missing == 0 {
@@ -224,13 +224,13 @@ fn create_directories(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whose a file is.
+/// The program that a file belongs to.
 enum Owned {
     Nobody,
     Ours(Version),
-    /// A pre-release build of this library has made it.
+    /// A pre-release build of this library created it.
     PreRelease,
-    /// A build has made it that keeps its version in another place.
+    /// A build created it that stores its version in another place.
     NewerLayout(i32),
     Others {
         application_id: i32,
@@ -239,7 +239,7 @@ enum Owned {
 }
 
 fn identify(connection: &Connection) -> rusqlite::Result<Owned> {
-    // One snapshot: else tables that another process is just creating are seen without the id that they come with.
+    // One snapshot: otherwise it could see tables that another process is just creating, without the id set with them.
     let _snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
     let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let layout: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -260,14 +260,14 @@ fn identify(connection: &Connection) -> rusqlite::Result<Owned> {
     })
 }
 
-/// The version of the tables of a file of ours.
+/// The version of the tables of a file of this library.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<Version> {
     connection
         .prepare_cached("SELECT version, readable_from FROM meta")?
         .query_row((), |row| Ok(Version { version: row.get(0)?, readable_from: row.get(1)? }))
 }
 
-/// The version of the tables, if this build can use them or bring them up to date.
+/// The version of the tables, if this build can use or migrate them.
 fn check(path: &Path, connection: &Connection, migrations: Migrations) -> Result<Version, Error> {
     let owned = identify(connection).map_err(|fault| fault::explain(path, "open", &fault))?;
     let path = path.display();

@@ -1,4 +1,4 @@
-//! The right to execute, as a lock of the operating system: it is free the moment its holder dies, however it dies.
+//! The right to execute, as a file lock of the operating system, which releases the lock when the owner's process dies.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::access;
 use crate::error::{Code, Error};
 use crate::store::Ownership;
 
-/// The lock, until it is dropped.
+/// The lock; dropping it releases the lock.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
@@ -21,7 +21,7 @@ impl Ownership for Lock {
 }
 
 impl Lock {
-    /// Nothing if somebody has it, be it in this process.
+    /// `None` if the lock is taken, in this process or another one.
     pub(super) fn take(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |error: std::io::Error| {
             Error::coded(Code::Store, format!("could not lock {}", path.display())).because(error).help(
@@ -29,7 +29,7 @@ impl Lock {
                  put the database on a local disk",
             )
         };
-        // The file stays where it is for good: if it were deleted, two processes could hold locks on two files of its name.
+        // The file is never deleted: otherwise two processes could hold locks on two files of the same name.
         let file = access::options().create(true).truncate(false).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock(file))),
@@ -41,8 +41,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough if a process that this one has forked shares the handle. An error leaves it to
-        // that.
+        // Closing the file is not enough if a forked child process shares the handle. If unlocking fails, closing the file
+        // has to suffice.
         let _ = self.0.unlock();
     }
 }

@@ -1,4 +1,4 @@
-//! Rows, as they are read.
+//! Reads rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::letters;
 use crate::model::Status;
 use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow};
 
-/// A raise of `recoveries` counts for as long as the journal has not grown since.
+/// The stored `recoveries` count only if the journal has not grown since they were last incremented.
 macro_rules! select_run {
     ($condition:literal) => {
         concat!(
@@ -40,7 +40,7 @@ pub(super) fn run_by_key(connection: &Connection, key: RunKey) -> Result<Option<
     connection.prepare_cached(select_run!("key = ?1"))?.query_row((key,), run_row).optional()
 }
 
-/// Runs that have continued as new so often since the first generation that is kept.
+/// The runs that have continued as new at least `least` times since the first generation that is kept.
 pub(super) fn continued(
     connection: &Connection,
     least: u64,
@@ -134,7 +134,7 @@ fn journal_row(row: &Row<'_>) -> Result<JournalRow> {
     })
 }
 
-/// In one transaction, so that the letters are those that the number counts.
+/// Reads in one transaction, so that the messages match `inbox_seq`.
 pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<InboxRow>)> {
     let snapshot = connection.unchecked_transaction()?;
     let inbox_seq = snapshot
@@ -162,7 +162,7 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
     Ok((inbox_seq.unwrap_or_default().cast_unsigned(), letters))
 }
 
-/// The runs of an engine with letters behind this one, and the last letter.
+/// The runs of an engine with inbox messages after this sequence, and the last sequence.
 pub(super) fn news(connection: &Connection, owner: u64, after: i64) -> Result<(Vec<RunKey>, i64)> {
     let mut statement = connection.prepare_cached(
         "SELECT inbox.sequence, inbox.run, runs.owner = ?2 FROM inbox JOIN runs ON runs.key = inbox.run

@@ -1,4 +1,4 @@
-//! The connections that read, off the threads of the async runtime.
+//! The connections that read, on blocking threads outside of the async runtime.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,14 +11,14 @@ use super::open::Address;
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 
-/// Reads under way at the same time: more would queue for the same disk and hold threads meanwhile.
+/// Maximum number of concurrent reads: more would queue for the same disk and occupy threads meanwhile.
 const READERS_MAX: usize = 4;
 
 pub(super) struct Readers {
     address: Address,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
-    /// The file is another one: see [`Writer`](super::writer::Writer).
+    /// Set once the file was replaced: see [`Writer`](super::writer::Writer).
     replaced: Arc<OnceLock<Error>>,
 }
 
@@ -28,7 +28,7 @@ impl Readers {
         Arc::new(Readers { address, idle: Mutex::default(), permits, replaced })
     }
 
-    /// `what` completes "could not read .. from".
+    /// Runs a read on an idle connection, on a blocking thread. `what` completes "could not read .. from".
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         what: &'static str,
@@ -57,13 +57,13 @@ impl Readers {
             None => self.address.reader()?,
         };
         let outcome = work(&connection)?;
-        // One that met a fault does not get here, and is closed.
+        // A connection that met a fault does not get here, and is closed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(outcome)
     }
 }
 
-/// Does it on a thread that may block.
+/// Runs `work` on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
         Ok(panic) => resume_unwind(panic),

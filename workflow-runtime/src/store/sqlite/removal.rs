@@ -1,4 +1,4 @@
-//! How runs go: their rows at once, what they leave a part at a time.
+//! Removal of runs: their own rows at once, their remaining rows in portions.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
@@ -8,7 +8,7 @@ use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
 use crate::store::{About, Budget, Ended, Expired, Letter, NEVER, RemoveGenerations, RunKey};
 
-/// Those whose end is yet to be told stay.
+/// Excludes the runs with pending notices.
 const EXPIRED: &str = "
 SELECT key FROM runs WHERE status = ?1 AND completed_at IS NOT NULL AND (completed_at, key) <= (?2, ?3)
     AND NOT EXISTS (SELECT 1 FROM notices WHERE notices.run = runs.key)
@@ -18,7 +18,7 @@ const ENDED_BEFORE: &str = "
 SELECT completed_at, key FROM runs WHERE status = ?1 AND completed_at IS NOT NULL
 ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?2";
 
-/// What there is of a run at once, of which there is not much: what is told of it, and what it takes part in.
+/// The rows of a run that are removed at once, which are few: notices, attributes, open tokens, watchers and the like.
 const REMOVE: [&str; 9] = [
     "INSERT OR REPLACE INTO remains (run) VALUES (?1)",
     "DELETE FROM held WHERE token IN (SELECT token FROM tokens WHERE run = ?1 AND state = 'open')",
@@ -31,8 +31,8 @@ const REMOVE: [&str; 9] = [
     "DELETE FROM runs WHERE key = ?1",
 ];
 
-/// What it leaves: rows with their sizes, and how such a row is removed. Chunks go before their streams, and these before the
-/// attempts that have written to them.
+/// The remaining rows: queries for rows with their sizes, and statements that delete such a row. Chunks precede their
+/// streams, and streams precede the attempts that have written to them.
 const REMAINS: [(&str, &str); 7] = [
     (
         "SELECT position, length(body) FROM journal WHERE run = ?1 LIMIT ?2",
@@ -56,7 +56,7 @@ const REMAINS: [(&str, &str); 7] = [
     ),
 ];
 
-/// What is left of generations that were removed, as in [`REMAINS`].
+/// The remaining rows of removed generations, as in [`REMAINS`].
 const OLD_ROWS: &str = "
 SELECT position, length(body) FROM journal WHERE run = ?1 AND generation < ?3 LIMIT ?2";
 
@@ -67,12 +67,12 @@ WHERE key = ?1 AND coalesce(first_generation, 0) = ?2 AND generation >= ?3";
 /// Whether a run can be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It has ended, or was created and never due.
+    /// It has ended, or was created and was never due.
     Ended,
     Unended,
 }
 
-/// Nothing if there is no such run.
+/// `None` if there is no such run.
 pub(super) fn standing(connection: &Connection, run: RunKey) -> Result<Option<Standing>> {
     connection
         .prepare_cached(
@@ -83,7 +83,7 @@ pub(super) fn standing(connection: &Connection, run: RunKey) -> Result<Option<St
         .optional()
 }
 
-/// Tells those who wait for the end of a run that there will be none.
+/// Notifies the operations that wait for the end of a run that it was deleted.
 pub(super) fn tell(connection: &Connection, run: RunKey, deletion_message: &Letter) -> Result<()> {
     let watchers: Vec<(RunKey, i64)> = connection
         .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
@@ -94,12 +94,12 @@ pub(super) fn tell(connection: &Connection, run: RunKey, deletion_message: &Lett
     })
 }
 
-/// Removes a run that can be deleted, with all that is known of it by its id. What it leaves is to be [cleared](clear).
+/// Removes a run that can be deleted, with all rows that its id leads to. [`clear`] removes the remaining rows.
 pub(super) fn remove(connection: &Connection, run: RunKey) -> Result<()> {
     REMOVE.iter().try_for_each(|sql| connection.prepare_cached(sql)?.execute((run,)).map(drop))
 }
 
-/// Has the rows of a run say which journals are kept: whether they are those that were kept so far.
+/// Changes the first generation whose journal is kept in the run's row; returns false if it was not the expected one.
 pub(super) fn remove_generations(connection: &Connection, remove: &RemoveGenerations) -> Result<bool> {
     let until = remove.until.cast_signed();
     let changed = connection.prepare_cached(REMOVE_GENERATIONS)?.execute((
@@ -117,8 +117,8 @@ pub(super) fn remove_generations(connection: &Connection, remove: &RemoveGenerat
     Ok(changed > 0)
 }
 
-/// Removes what a run has left that was removed, or its journals `before` a generation: what is left of the portion, and
-/// nothing of it if that was not enough.
+/// Removes the remaining rows of a removed run, or its journals `before` a generation. Returns the rest of the budget,
+/// which is spent if more rows may remain.
 pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, most: Budget) -> Result<Budget> {
     let mut left = most;
     let old_rows = [(OLD_ROWS, REMAINS[0].1)];
@@ -148,7 +148,7 @@ pub(super) fn clear(connection: &Connection, run: RunKey, before: Option<u64>, m
     Ok(left)
 }
 
-/// Removes what runs have left that were removed: whether that is all.
+/// Removes the remaining rows of removed runs; returns whether all are removed.
 pub(super) fn clear_all(connection: &Connection, most: Budget) -> Result<bool> {
     let mut left = most;
     loop {
@@ -164,7 +164,7 @@ pub(super) fn clear_all(connection: &Connection, most: Budget) -> Result<bool> {
     }
 }
 
-/// Runs that are not kept any longer, those that ended first of each status.
+/// The runs whose retention has passed, of each status those first that ended first.
 pub(super) fn expired(connection: &Connection, expired: &[Expired], limit: usize) -> Result<Vec<RunKey>> {
     let mut found = Vec::new();
     for Expired { status, until } in expired {
@@ -185,8 +185,8 @@ pub(super) fn ended_before(connection: &Connection, status: Status, most: u64) -
     connection.prepare_cached(ENDED_BEFORE)?.query_row((status.as_str(), most), ended).optional()
 }
 
-/// Gives free pages back to the file system, some at a time, if the file has many: whether it has no more than it keeps. A
-/// file that was made without the map that this takes stays as large as it is.
+/// Returns free pages to the file system, in portions, if the file has many. Returns whether no excess remains. A file that
+/// was created without `auto_vacuum` never shrinks.
 pub(super) fn shrink(connection: &Connection) -> Result<bool> {
     let number = |pragma: &str| connection.prepare_cached(pragma)?.query_row((), |row| row.get::<_, i64>(0));
     let kept = FREE_PAGES_KEPT.max(number("PRAGMA page_count")? / 4);
@@ -196,13 +196,13 @@ pub(super) fn shrink(connection: &Connection) -> Result<bool> {
     }
     let pages = excess.min(FREE_PAGES_PER_CLEANING);
     let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
-    // One page with each step.
+    // Each step frees one page.
     let mut steps = vacuum.query(())?;
     while steps.next()?.is_some() {}
     Ok(excess <= pages)
 }
 
-/// What `PRAGMA auto_vacuum` says of a file that can be made smaller.
+/// The value of `PRAGMA auto_vacuum` for a file that can shrink.
 const INCREMENTAL: i64 = 2;
 
 #[cfg(test)]
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::store::sqlite::{read, schema};
 
-    /// What it costs to delete among a million runs is decided by the plans.
+    /// The query plans determine the cost of a removal among a million runs.
     #[test]
     fn nothing_walks_through_what_stays() {
         let connection = Connection::open_in_memory().unwrap();

@@ -1,54 +1,54 @@
-//! The tables.
+//! The schema.
 
 use crate::store::migrations::{Migration, Migrations};
 
-/// `PRAGMA application_id`: "WFLW". Tells our files from those of other programs.
+/// `PRAGMA application_id`: "WFLW". Distinguishes files of this library from those of other programs.
 pub(super) const APPLICATION_ID: i32 = 0x5746_4C57;
 
-/// `PRAGMA user_version`: where the version of the tables is. It is in `meta`. Pre-release builds had the number 1, and
-/// refuse a file that has another one.
+/// `PRAGMA user_version`: identifies where the version of the tables is stored, which is `meta`. Pre-release builds used the
+/// number 1, and refuse a file with another number.
 pub(super) const LAYOUT: i32 = 2;
 
-/// That of the files of pre-release builds.
+/// The `user_version` of pre-release builds.
 pub(super) const PRE_RELEASE: i32 = 1;
 
-/// How the tables came to be what they are.
+/// The schema steps.
 pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TABLES, is_additive: false }]);
 
-/// Unsigned 64-bit numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
+/// Unsigned 64-bit numbers are stored as signed numbers with the same bits, 128-bit numbers as 16 bytes.
 ///
-/// - `meta` has who executes, what the tables are ([`Version`](crate::store::migrations::Version)), a random number of the
-///   store, and a count that grows with the commits, by which a file is recognised that was put in the place of this one.
+/// - `meta` has the executing engine, the [`Version`](crate::store::migrations::Version) of the tables, a random number of
+///   the store, and a count that grows with the commits; the last two detect a file that replaced this one.
 /// - `workers` has the processes that have the file open: the engine that executes.
-/// - The keys of `runs` are never used twice: a write under the fence of a run that was deleted must not find another one.
-///   `parent` is an id, which stays when that run is deleted. `runs_ended` has the order in which runs go that are not kept.
-/// - `runs_due` holds only runs that can become due, by holder: what is live in the executing engine, and what is parked
-///   for later, is never walked through by a claim. The workflow and the deployment that a run is pinned to come before the
-///   time so that due runs that an engine cannot take, however many, are stepped over as a whole.
-/// - A start and an end write to as few indexes as possible: those on columns that are empty in most rows leave these rows
-///   out, and runs of one status are found by `runs_workflows`, a range for each workflow.
-/// - `first_generation` is the first generation whose journal is kept, and `first_event` the number of its first event, where
-///   those of earlier generations were removed. `continuations` counts how often the run has continued as new since that
-///   generation began, if it has: `runs_continued` has the runs that keep more generations than one.
+/// - The keys of `runs` are never reused: a write under the fence of a deleted run must not match another run.
+///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which runs expire.
+/// - `runs_due` contains only runs that can become due, by owner: a claim never scans the live runs of the executing engine
+///   or the parked runs. The workflow and the deployment that a run is pinned to precede the time in the index, so that
+///   a claim skips due runs that the engine cannot execute, however many, as one range.
+/// - A start and an end write to as few indexes as possible: partial indexes on columns that are `NULL` in most rows omit
+///   these rows, and `runs_workflows` finds the runs of a status, with a range for each workflow.
+/// - `first_generation` is the first generation whose journal is kept, and `first_event` the number of its first event, if
+///   earlier generations were removed. `continuations` counts the continuations as new since that generation began; it is
+///   `NULL` if there are none: `runs_continued` has the runs that keep more than one generation.
 /// - `journal` is appended in the order of its positions, and a small index finds the rows of a run. Clustering it by run
-///   would dirty a page of its own for each run in a group.
-/// - The sequences of `inbox` are never used twice, so that a turn which is sent again cannot delete a newer letter.
-/// - `remains` has deleted runs that have left rows; and runs that are there, of which the rows of the journals of generations
-///   before `before` are to be removed.
-/// - `notices` are free from `until` on; `holder` is the engine that has claimed one, 0 if nobody has, and `tries` counts the claims.
+///   would dirty a separate page for each run in a group.
+/// - The sequences of `inbox` are never reused, so that a turn that is sent again cannot delete a newer message.
+/// - `remains` has deleted runs with remaining rows, and existing runs whose journal rows of generations before `before` are
+///   to be removed.
+/// - `notices` can be claimed from `until` on; `holder` is the engine that has claimed one, or 0; `tries` counts claims.
 /// - `limits`, `tickets`, `rates`, `debounces`, `schedules`, `ticks` and `asks` have no rows yet.
-/// - `tokens` keeps what was disposed of, so that it can be told from what never was; `run` is empty where payloads are
-///   `held` for a run that is not there yet. `asked` is the id of the suspension that waits for it, of the step `step` if it
-///   is a step's.
-/// - `deliveries` knows what tokens have accepted until `until`, and for as long as `run` has not ended; from the end of
-///   that it is known for `keep` milliseconds. `held` has the key of a delivery whose run is not there yet.
-/// - `dedupe` has the keys of letters, each from the time `at` on; those that last are from the end of all times.
-/// - `watchers` has the operations of other runs that wait for the end of a run.
-/// - `streams` knows how long each is, so that an append need not count; `closer` is empty where the workflow has closed
-///   it. `executions` holds those attempts only that have written to a stream, once for each run that has such streams: its
-///   `target`, with which they go.
-/// - `attributes` know when their run was created, which is the order in which it is found by them.
-/// - `recovered_at` is the position of the last journal row when `recoveries` was last raised.
+/// - `tokens` keeps closed tokens, to distinguish them from unknown tokens; `run` is `NULL` if payloads are `held` for a
+///   run that does not exist yet. `asked` is the id of the suspension that waits for it, `step` the id of the step that
+///   is suspended, if any.
+/// - `deliveries` has the payloads that tokens have accepted. A record is kept until `until`, and while `run` has not ended;
+///   after that end it is kept for `keep` milliseconds. `held` has the key of a delivery whose run does not exist yet.
+/// - `dedupe` has the keys of messages, each with its time `at`; keys that last have the greatest possible time.
+/// - `watchers` has the operations that wait for the end of another run.
+/// - `streams` has the length of each stream, so that an append need not count; `closer` is `NULL` if the workflow has
+///   closed it. `executions` contains only attempts that have written to a stream, once for each run with such streams: the
+///   `target`, with which the rows are removed.
+/// - `attributes` have the creation time of their run, which orders the runs that a query for attributes finds.
+/// - `recovered_at` is the position of the last journal row when `recoveries` was last incremented.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),

@@ -1,4 +1,4 @@
-//! Streams: chunks in their order, and what became of the attempts that wrote them.
+//! Streams: ordered chunks, and the outcome of the attempts that wrote them.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use crate::limits::CHUNK_PAGE_BYTES;
 use crate::model::Status;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
-/// A stream, as an append finds it.
+/// The state of a stream before an append.
 struct Stream {
     key: i64,
     length: u64,
-    /// Whether it is closed, by an attempt of which it is not known that it failed.
+    /// Whether it is closed, by the workflow or by an attempt that is not known to have failed.
     closed: bool,
     closer: Option<i64>,
 }
 
-/// Whether an attempt is known not to have succeeded; one that was not settled before its run was deleted is. Without an
-/// attempt it is false.
+/// Whether an attempt did not succeed, including one that was not settled before its run was deleted. False if there is no
+/// attempt.
 const DISCARDED: &str = "coalesce(executions.succeeded = 0, executions.epoch != writers.epoch
     OR executions.generation != writers.generation OR writers.status IN ('completed', 'failed', 'cancelled'),
     executions.key IS NOT NULL)";
 
-/// An attempt that writes, and under which engine.
+/// An attempt that writes, and its engine.
 pub(super) struct Writer<'a> {
     pub run: RunKey,
     pub owner: u64,
@@ -45,7 +45,7 @@ fn find(connection: &Connection, run: RunKey, name: &str) -> Result<Option<Strea
         .optional()
 }
 
-/// An attempt that has written: its number, if it has written to a stream of this run, and whether it was settled.
+/// An attempt that has written: its key, if it has written to a stream of this run, and whether it was settled.
 fn execution(
     connection: &Connection,
     run: RunKey,
@@ -70,7 +70,7 @@ fn execution(
         )
 }
 
-/// Appends what a step writes.
+/// Appends a chunk of a step.
 pub(super) fn append(
     connection: &Connection,
     writer: &Writer<'_>,
@@ -129,7 +129,7 @@ fn has(connection: &Connection, stream: i64, id: u128) -> Result<bool> {
     connection.prepare_cached("SELECT 1 FROM chunks WHERE stream = ?1 AND id = ?2")?.exists((stream, id.to_be_bytes()))
 }
 
-/// Why nothing can be written under this fence, if so.
+/// The answer if the fence does not allow the write; `None` if it does.
 fn refuse(connection: &Connection, writer: &Writer<'_>) -> Result<Option<AppendChunkAnswer>> {
     let row = connection
         .prepare_cached("SELECT owner, epoch, generation, status FROM runs WHERE key = ?1")?
@@ -168,7 +168,7 @@ fn insert_execution(connection: &Connection, run: RunKey, writer: &Execution, ta
     Ok(connection.last_insert_rowid())
 }
 
-/// Appends what a workflow writes.
+/// Appends the chunks of a workflow.
 pub(super) fn write(connection: &Connection, run: RunKey, chunks: &[NewChunk]) -> Result<()> {
     for chunk in chunks {
         let stream = find(connection, run, &chunk.stream)?;
@@ -179,7 +179,7 @@ pub(super) fn write(connection: &Connection, run: RunKey, chunks: &[NewChunk]) -
     Ok(())
 }
 
-/// Appends a chunk, or the end.
+/// Appends a chunk, or closes the stream.
 fn put(
     connection: &Connection,
     run: RunKey,
@@ -230,7 +230,7 @@ pub(super) fn settle(connection: &Connection, turn: &Turn) -> Result<()> {
     Ok(())
 }
 
-/// In one transaction, so that what is said of the stream is true of its chunks.
+/// Reads in one transaction, so that the state of the stream and its chunks are consistent.
 pub(super) fn page(connection: &Connection, run: RunKey, name: &str, from: u64, limit: usize) -> Result<ChunkPage> {
     let snapshot = connection.unchecked_transaction()?;
     let status: Option<String> = snapshot

@@ -1,4 +1,4 @@
-//! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
+//! Tokens: which run receives the payloads that are sent to them, and the payloads that are held.
 
 use std::sync::Arc;
 
@@ -125,7 +125,7 @@ fn take(connection: &Connection, run: RunKey, open: &Open) -> Result<()> {
         }
         return Ok(());
     }
-    // They have come to their run, and wait for it as long as it takes.
+    // The payloads belong to the run now, and are held without a time limit.
     connection
         .prepare_cached("UPDATE held SET until = ?2, key = NULL WHERE token = ?1 AND until >= ?3")?
         .execute((token, NEVER.cast_signed(), now.min(NEVER).cast_signed()))
@@ -136,7 +136,7 @@ fn taken(connection: &Connection, token: &str) -> Result<()> {
     connection.prepare_cached("UPDATE tokens SET state = 'taken' WHERE token = ?1")?.execute((token,)).map(drop)
 }
 
-/// Puts what is held for a token into a run's inbox: how many letters.
+/// Puts the payloads that are held for a token into a run's inbox; returns their number.
 fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<usize> {
     let held: Vec<(Letter, u64)> = connection
         .prepare_cached(
@@ -168,7 +168,7 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
     Ok(())
 }
 
-/// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+/// Clears the operations of a run's open tokens; the tokens hold the messages for these that were not taken.
 pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
     let open: Vec<(String, i64)> = connection
         .prepare_cached("SELECT token, op FROM tokens WHERE run = ?1 AND state = 'open' AND op IS NOT NULL")?
@@ -210,13 +210,13 @@ pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Conti
     Ok(())
 }
 
-/// What letters are about, as a JSON array of texts that need no escapes.
+/// The `about` texts of operations as a JSON array; the texts need no escapes.
 fn texts(ops: &[u64]) -> String {
     let texts: Vec<String> = ops.iter().map(|op| format!("\"{}\"", About::Operation(*op).to_text())).collect();
     format!("[{}]", texts.join(","))
 }
 
-/// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+/// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
 pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
     let open: Vec<String> = connection
         .prepare_cached("SELECT token FROM tokens WHERE run = ?1 AND state = 'open'")?
@@ -261,7 +261,7 @@ pub(super) fn deliver(connection: &Connection, delivery: &Deliver) -> Result<Del
     Ok(DeliverAnswer::Committed)
 }
 
-/// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about.
+/// Removes payloads that were held until now, and tokens without a run and payloads; returns the number of payloads.
 pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<usize> {
     let rows = i64::try_from(most).unwrap_or(i64::MAX);
     let late: Vec<(i64, String)> = connection
@@ -280,7 +280,7 @@ pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<u
     Ok(late.len())
 }
 
-/// Keeps a letter; with the key of its delivery, if that is known for as long as the run that gets it.
+/// Holds a payload; with the key of its delivery, if the record is kept until after the end of the run that receives it.
 fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64, key: Option<&str>) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?

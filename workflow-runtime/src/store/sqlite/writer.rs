@@ -1,4 +1,4 @@
-//! The one connection that writes: a group of writes is a transaction.
+//! The only connection that writes: a group of writes is a transaction.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -17,19 +17,19 @@ use crate::store::{Answer, Failed, Write};
 
 pub(super) struct Writer {
     address: Address,
-    /// Nothing after a fault that spoils it, until the next use.
+    /// `None` after a fault that makes it unusable, until the next use.
     connection: Option<Connection>,
-    /// `PRAGMA data_version` as last seen; it changes with the commits of others only.
+    /// `PRAGMA data_version` as last read; only commits of other connections change it.
     version: Option<i64>,
     heads: Heads,
-    /// A commit failed whose outcome is not known, and no group has been committed since. Until then no failure is certain to mean
-    /// "not committed": it may be of the same group, sent again.
+    /// A commit failed whose outcome is unknown, and no group has been committed since. Until then no failure certainly
+    /// means "not committed": it may concern the same group, sent again.
     in_doubt: bool,
-    /// Of the file that is open.
+    /// The identity of the open file.
     identity: Identity,
-    /// When its count of commits was last raised.
+    /// When the commit count in the file was last incremented.
     counted: Option<Instant>,
-    /// The file is not that one any more: nothing is written, for good. Shared with those who read.
+    /// Set once the file was replaced: nothing is written any more. Shared with the readers.
     replaced: Arc<OnceLock<Error>>,
 }
 
@@ -49,12 +49,12 @@ impl Writer {
         writer
     }
 
-    /// Why nothing is written or read any more.
+    /// The error, once set, with which all writes and reads fail.
     pub(super) fn replaced(&self) -> Arc<OnceLock<Error>> {
         Arc::clone(&self.replaced)
     }
 
-    /// That the file is the one that was opened.
+    /// Checks that the file at the path is still the opened one.
     pub(super) fn check_identity(&mut self) -> Result<(), Error> {
         if let Some(error) = self.replaced.get() {
             return Err(error.clone());
@@ -83,7 +83,7 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Not with each of them: the row would be another page for the disk. Nor with what an idle engine does.
+    /// Not every commit is counted, since the row costs another page on the disk; writes of an idle engine never are.
     fn is_to_be_counted(&mut self, group: &[Write]) -> bool {
         let is_idle = |write: &Write| matches!(write, Write::Claim(_) | Write::Clean(_));
         if group.iter().all(is_idle) {
@@ -97,7 +97,7 @@ impl Writer {
         is_due
     }
 
-    /// Makes `owner` the engine that executes, and orphans of the runs that another one held.
+    /// Makes `owner` the engine that executes, and orphans the runs of the previous engine.
     pub(super) fn adopt(&mut self, owner: u64) -> Result<(), Error> {
         self.transaction(|connection, heads| {
             heads.clear();
@@ -106,18 +106,18 @@ impl Writer {
         .map_err(|failed| failed.error)
     }
 
-    /// Whether another connection has committed since this was last asked.
+    /// Whether another connection has committed since the previous call.
     pub(super) fn foreign_change(&mut self) -> bool {
         let Some(connection) = &self.connection else { return false };
         let version = connection
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row((), |row| row.get::<_, i64>(0)));
-        // A fault shows in the next commit, which can tell somebody.
+        // A fault recurs in the next commit, which can report it.
         let Ok(version) = version else { return false };
         self.version.replace(version).is_some_and(|seen| seen != version)
     }
 
-    /// All of it is committed, or nothing is, and afterwards no transaction is open.
+    /// Commits everything or nothing; no transaction is open afterwards.
     fn transaction<T>(
         &mut self,
         work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
@@ -144,14 +144,14 @@ impl Writer {
         match outcome {
             Ok(value) => {
                 self.connection = Some(connection);
-                // Before anybody is told: what was written to a file that is not at its path is not durable.
+                // Before the answer: a write to a file that is no longer at its path is not durable.
                 match self.check_identity() {
                     Ok(()) => Ok(value),
                     Err(error) => Err(Failed { error, in_doubt: false, refused: false }),
                 }
             }
             Err(Fault::Refused(error)) => {
-                // It is looked at again with the next one.
+                // The next transaction checks the version again.
                 self.heads = Heads::default();
                 if connection.execute_batch("ROLLBACK").is_ok() {
                     self.connection = Some(connection);
@@ -161,12 +161,12 @@ impl Writer {
             Err(Fault::Sqlite(fault)) => {
                 self.heads.clear();
                 self.in_doubt |= committing && !fault::nothing_committed(&fault);
-                // Also after a fault that has rolled back by itself, which then fails and does not matter.
+                // Also after a fault that has rolled back by itself: the statement then fails, which does no harm.
                 let _ = connection.execute_batch("ROLLBACK");
                 if connection.is_autocommit() && !fault::spoils(&fault) {
                     self.connection = Some(connection);
                 }
-                // A file that was overwritten looks damaged.
+                // An overwritten file looks damaged.
                 if let Err(error) = self.check_identity() {
                     return Err(Failed { error, in_doubt: false, refused: false });
                 }
@@ -186,8 +186,8 @@ impl Writer {
         let open = || {
             let connection = self.address.writer()?;
             if self.in_doubt {
-                // What is read back as committed may be in the system's cache only, if a sync failed. A checkpoint
-                // writes it once more, into the database itself.
+                // After a failed sync, what is read back as committed may exist only in the system's cache. A checkpoint
+                // writes it again, into the database itself.
                 connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
             }
             Ok(connection)
@@ -199,7 +199,7 @@ impl Writer {
 /// Why a transaction was not committed.
 enum Fault {
     Sqlite(rusqlite::Error),
-    /// The store does not take it.
+    /// This build must not write the tables.
     Refused(Error),
 }
 
@@ -209,7 +209,7 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
-/// The outcome, and whether it is that of the COMMIT.
+/// Returns the outcome, and whether it is the outcome of the COMMIT.
 fn attempt<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> (Result<T, Fault>, bool) {
     hit("sqlite: before a transaction");
     let worked = execute(connection, "BEGIN IMMEDIATE").map_err(Fault::from).and_then(|()| work(connection));

@@ -1,7 +1,7 @@
-//! What each write does to the rows.
+//! The effects of each write on the rows.
 //!
-//! The statement that comes first carries the conditions; what they refuse has changed nothing. So a refusal leaves its
-//! group alone without a savepoint, and a turn of one row, which is what nearly every step comes to, is one statement.
+//! The first statement of a write carries its conditions; if it refuses the write, nothing has changed. A refusal thus needs
+//! no savepoint in its group, and a turn of one row, the usual outcome of a step, is a single statement.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
@@ -15,16 +15,16 @@ use crate::store::{
     RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
-/// `NULL` in the column `run`, which is then refused and ignored, stands for a fence that does not hold or for a gap. A
-/// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite then copies each row
-/// through a temporary table.
+/// `NULL` in the column `run`, which is then refused and ignored, represents a fence that does not match or a gap. A
+/// `SELECT` with the same conditions as its source would read the table that it writes, and SQLite would then copy each
+/// row through a temporary table.
 const APPEND_CHECKED: &str = "
 INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, body) VALUES (
     (SELECT key FROM runs WHERE key = ?1 AND owner = ?8 AND epoch = ?9 AND generation = ?2
      AND (?3 = 0 OR EXISTS (SELECT 1 FROM journal WHERE run = ?1 AND generation = ?2 AND idx = ?3 - 1))),
     ?2, ?3, ?4, ?5, ?6, ?7)";
 
-/// A row of a run whose head is known. The index of the table still refuses another row in its place.
+/// Appends a row to a run whose head is cached. The index of the table still refuses a second row at the same index.
 const APPEND: &str = "
 INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
@@ -57,15 +57,15 @@ UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake
     recoveries = 0, recovered_at = NULL
 WHERE key = ?1";
 
-/// Its operations keep their numbers, and so letters that were unread are the next generation's. What came too late for the one
-/// that has ended, such as a cancel, is not.
+/// The operations keep their numbers, so unread messages move to the next generation. Messages that arrived too late for the
+/// ended generation, such as a cancel, do not.
 const LEAVE_LETTERS: &str = "
 UPDATE inbox SET generation = CASE WHEN unread = 1 AND generation = ?2 THEN generation + 1 ELSE generation END, unread = 1
 WHERE run = ?1";
 
 const CAN_GO_ON: &str = "SELECT 1 FROM runs WHERE key = ?1 AND generation = ?2 AND status IN ('failed', 'cancelled')";
 
-/// The first turn of a run is its engine's only if that is the one which executes.
+/// An engine can take the first turn of the new run only if it is the engine that executes.
 const CAN_BE_REPLACED: &str = "
 SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelled')
     AND (?3 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE owner = ?3))";
@@ -78,7 +78,7 @@ WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 pub(super) struct Group<'c> {
     connection: &'c Connection,
     heads: &'c mut Heads,
-    /// For [`APPEND`]: looking it up for each row would take a tenth of the time that the row takes.
+    /// The statement of [`APPEND`]: to look it up in the cache for each row would take a tenth of the time of the append.
     append: CachedStatement<'c>,
 }
 
@@ -166,7 +166,7 @@ impl<'c> Group<'c> {
         }
         if let Some(effects) = &new.effects {
             self.affect(key, effects)?;
-            // Nobody but the run itself can have opened anything for it.
+            // A new run without effects has opened no tokens and no watches, so its end changes no other rows.
             if let First::Turn { row, change, .. } = &new.first
                 && change.status.is_terminal()
             {
@@ -262,7 +262,7 @@ impl<'c> Group<'c> {
         if let Some(effects) = &turn.effects {
             self.affect(turn.run, effects)?;
         }
-        // What a step has closed is open again if that step has failed.
+        // First settles the attempts: a stream that a failed step has closed is open again.
         streams::settle(self.connection, turn)?;
         streams::write(self.connection, turn.run, &turn.chunks)?;
         if let (Some(row), Some(change)) = (&turn.row, &turn.change)
@@ -320,7 +320,7 @@ impl<'c> Group<'c> {
         answer.map_or(Ok(()), |answer| receive(self.connection, run, answer, None))
     }
 
-    /// A run has ended: whether somebody waits for that.
+    /// Ends a run: finishes its tokens and notifies its watchers. Returns whether it has any watchers.
     fn end(&self, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
         let at = change.completed_at.unwrap_or_default();
         tokens::end(self.connection, run)?;
@@ -406,7 +406,7 @@ impl<'c> Group<'c> {
     }
 }
 
-/// How many rows: one, or none if its id is there or its owner is not the one that executes.
+/// The number of inserted rows: 0 if the id exists, or if the owner is not the engine that executes.
 fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
     let (id, workflow, fingerprint) = (&*new.id, &*new.workflow, &*new.fingerprint);
     let (digest, token, created_at) = (new.args_digest, new.token.to_be_bytes(), new.created_at.cast_signed());
@@ -458,7 +458,7 @@ fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
     connection.prepare_cached("SELECT key FROM runs WHERE id = ?1")?.query_row((run,), |row| row.get(0)).optional()
 }
 
-/// Makes a run due that was created for later.
+/// Makes a run due that was created with [`First::Later`].
 fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
     connection
         .prepare_cached(BEGIN)?
@@ -481,7 +481,7 @@ fn not_created(connection: &Connection, new: &NewRun) -> Result<CreateAnswer> {
     })
 }
 
-/// How many rows: one, or none.
+/// The number of appended rows: 0 or 1.
 fn append_checked(connection: &Connection, run: RunKey, head: Head, row: &JournalRow) -> Result<usize> {
     connection.prepare_cached(APPEND_CHECKED)?.execute(params![
         run,

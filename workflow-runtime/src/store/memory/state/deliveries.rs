@@ -1,4 +1,4 @@
-//! What is known of deliveries: it outlives the runs that have got them.
+//! Records of deliveries, which outlive the runs that received them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct Delivered {
     digest: [u8; 32],
     at: u64,
     until: u64,
-    /// How long after the end of its run it is known.
+    /// How long after the end of its run the record is kept.
     keep: u64,
     run: Option<RunKey>,
 }
@@ -41,7 +41,7 @@ impl State {
         self.deliveries.insert(name, Delivered { digest, at, until: until.min(NEVER), keep, run });
     }
 
-    /// What was held has come to a run.
+    /// A run has taken a payload that was held.
     pub(super) fn delivered_to(&mut self, run: RunKey, name: Name, now: u64) {
         let Some(delivered) = self.deliveries.get_mut(&name) else { return };
         delivered.run = Some(run);
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    /// The run has ended: from now on what it got is known for a while.
+    /// The run has ended: the records of its deliveries expire from now on.
     pub(super) fn end_deliveries(&mut self, run: RunKey, at: u64) {
         let names = self.runs.get(&run).map_or(&[][..], |run| &run.delivered);
         for name in names {
@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    /// Forgets deliveries that are not known any longer. In memory that is no work to be done in parts.
+    /// Removes expired records, all at once: in memory there is no need for a budget.
     pub(super) fn clean_deliveries(&mut self, now: u64) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         deliveries.retain(|_, delivered| delivered.until >= now || self.is_live(delivered.run));

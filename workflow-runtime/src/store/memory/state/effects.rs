@@ -1,4 +1,4 @@
-//! What turns do beside their runs' journals and rows.
+//! The effects of turns beside their runs' journals and rows.
 
 use std::sync::Arc;
 
@@ -101,14 +101,14 @@ impl State {
         }
     }
 
-    /// Tells an operation how the run has ended that it waits for.
+    /// Sends an operation the end of the run that it waits for.
     fn tell(&mut self, watcher: Watcher, last: Option<&JournalRow>, at: u64) {
         let Some(last) = last else { return };
         let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
         self.tell_end(watcher, &Letter { dedupe: None, arrived_at: at, format, checksum, body });
     }
 
-    /// Puts a letter that tells the end of a run into the inbox of one that waits for it.
+    /// Puts a message about the end of a run into the inbox of a run that waits for it.
     pub(super) fn tell_end(&mut self, watcher: Watcher, letter: &Letter) {
         self.edit(watcher.run, |run, letters| {
             if run.row.generation == watcher.generation && !run.row.status.is_terminal() {
@@ -117,7 +117,7 @@ impl State {
         });
     }
 
-    /// If a run has ended: its tokens, and who waits for it. Whether somebody does.
+    /// If the run has ended: ends its tokens and notifies its watchers. Returns whether it has any.
     pub(super) fn end(&mut self, run: RunKey, change: Option<&RowChange>) -> bool {
         let Some(change) = change.filter(|change| change.status.is_terminal()) else { return false };
         self.end_tokens(run);

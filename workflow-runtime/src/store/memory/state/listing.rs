@@ -1,4 +1,4 @@
-//! Runs, found by what is asked for.
+//! Queries for runs.
 
 use super::{Run, State};
 use crate::model::Status;
@@ -32,7 +32,7 @@ impl State {
         counts
     }
 
-    /// The ends of runs that came to this status, the first to have ended first.
+    /// The ends of runs with this status, earliest first.
     pub(super) fn ends(&self, status: Status) -> Vec<Ended> {
         let of_status = self.runs.values().filter(|run| run.row.status == status);
         let mut ends: Vec<Ended> =

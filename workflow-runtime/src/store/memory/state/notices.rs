@@ -1,16 +1,16 @@
-//! Notices of runs that came to a status, for callbacks.
+//! Notices of runs that reached a status, for callbacks.
 
 use super::State;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
 use crate::model::Status;
 use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
 
-/// A notice. It is free from `until` on.
+/// A notice. It can be claimed from `until` on.
 #[derive(Debug)]
 pub(super) struct Noted {
     pub run: RunKey,
     status: Status,
-    /// The engine that has claimed it last; 0 if nobody has, or if it was given back.
+    /// The engine that last claimed it; 0 if no engine has, or if the engine returned it.
     holder: u64,
     until: u64,
     tries: u32,
@@ -64,14 +64,14 @@ impl State {
         }
     }
 
-    /// What another engine has claimed is free again since then.
+    /// Frees the notices that another engine has claimed, as of the time of its claim.
     pub(super) fn free_notices(&mut self, owner: u64) {
         for noted in self.notices.values_mut().filter(|noted| ![0, owner].contains(&noted.holder)) {
             (noted.holder, noted.until) = (0, noted.until.saturating_sub(NOTICE_CLAIM_MS));
         }
     }
 
-    /// Drops those that nobody claims.
+    /// Drops notices that no engine has claimed for too long.
     pub(super) fn drop_notices(&mut self, now: u64) {
         let before = self.notices.len();
         let kept_since = now.saturating_sub(NOTICE_KEPT_MS);

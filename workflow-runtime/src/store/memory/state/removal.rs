@@ -1,4 +1,4 @@
-//! How runs go.
+//! Removal of runs.
 
 use super::{Run, State};
 use crate::model::Status;
@@ -20,7 +20,7 @@ impl State {
         DeleteAnswer::Committed
     }
 
-    /// Removes a run that can be deleted. In memory that is no work to be done in parts.
+    /// Removes a run that can be deleted, all at once: in memory there is no need for a budget.
     pub(super) fn remove(&mut self, key: RunKey) {
         let Some(run) = self.runs.remove(&key) else { return };
         self.claimable.remove(&run);
@@ -41,7 +41,7 @@ impl State {
         }
     }
 
-    /// In memory that is no work to be done in parts.
+    /// Removes old generations, all at once: in memory there is no need for a budget.
     pub(super) fn remove_generations(&mut self, remove: &RemoveGenerations) -> RemoveGenerationsAnswer {
         let Some(run) = self.runs.get_mut(&remove.run) else { return RemoveGenerationsAnswer::Unknown };
         if run.row.first_generation != remove.from || run.row.generation < remove.until {

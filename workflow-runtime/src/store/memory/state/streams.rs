@@ -1,4 +1,4 @@
-//! Streams: chunks in their order, and what became of the attempts that wrote them.
+//! Streams: ordered chunks, and the outcome of the attempts that wrote them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, 
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    /// Of each run in the order of their first chunks.
+    /// The streams of each run, in the order of their first chunks.
     streams: BTreeMap<RunKey, Vec<Stream>>,
-    /// Attempts that have written.
+    /// The attempts that have written chunks.
     attempts: BTreeMap<Attempt, Known>,
 }
 
@@ -30,7 +30,7 @@ struct Chunk {
     writer: Option<Writer>,
 }
 
-/// An attempt that writes, maybe to a stream of another run.
+/// An attempt that writes, possibly to a stream of another run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Writer {
     pub run: RunKey,
@@ -46,7 +46,7 @@ struct Attempt {
     epoch: u64,
 }
 
-/// What is known of an attempt.
+/// The outcome of an attempt, and where it has written.
 #[derive(Debug)]
 struct Known {
     settled: Settled,
@@ -87,13 +87,13 @@ impl Streams {
         }
     }
 
-    /// Removes the streams of a run. What is known of an attempt goes with the last stream that it has written to.
+    /// Removes the streams of a run. The record of an attempt is removed with the last stream that it has written to.
     pub(super) fn remove(&mut self, run: RunKey) {
         self.streams.remove(&run);
         self.attempts.retain(|_, known| !known.targets.remove(&run) || !known.targets.is_empty());
     }
 
-    /// Whether nothing more is appended to it.
+    /// Whether the stream accepts no more chunks.
     fn is_closed(&self, runs: &BTreeMap<RunKey, Run>, stream: &Stream) -> bool {
         match &stream.closed {
             None => false,
@@ -121,7 +121,7 @@ impl Streams {
 }
 
 impl State {
-    /// Appends what a step writes.
+    /// Appends a chunk of a step.
     pub(super) fn chunk(
         &mut self,
         writer: &Writer,
@@ -164,7 +164,7 @@ impl State {
         AppendChunkAnswer::Committed
     }
 
-    /// Appends what a workflow writes.
+    /// Appends the chunks of a workflow.
     pub(super) fn write(&mut self, key: RunKey, chunks: &[NewChunk]) {
         for chunk in chunks {
             let stream = self.streams.find(key, &chunk.stream);

@@ -1,4 +1,4 @@
-//! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
+//! Tokens: which run receives the payloads that are sent to them, and the payloads that are held.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) struct Token {
     op: Option<u64>,
     label: TokenLabel,
     state: TokenState,
-    /// What waits for its run to come to it.
+    /// The payloads that wait for the run to reach its operation.
     held: Vec<Held>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Token {
 struct Held {
     letter: Letter,
     until: u64,
-    /// The key of its delivery, if that is known for as long as the run that gets it.
+    /// The key of its delivery, if the record is kept until after the end of the run that receives it.
     key: Option<Arc<str>>,
 }
 
@@ -82,7 +82,7 @@ impl State {
                 self.edit(run, |run, letters| run.receive(letters, &held.letter, Some(About::Operation(op))));
             }
         } else {
-            // They have come to their run, and wait for it as long as it takes.
+            // The payloads belong to the run now, and are held without a time limit.
             token.held = held.into_iter().map(|held| Held { until: NEVER, key: None, ..held }).collect();
         }
         self.tokens.insert(Arc::clone(&open.token), token);
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+    /// Clears the operations of a run's open tokens; the tokens hold the messages for these that were not taken.
     pub(super) fn hand_on(&mut self, run: RunKey, continuation: &Continuation) {
         let Some(from) = self.runs.get_mut(&run) else { return };
         let generation = from.row.generation;
@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+    /// Finishes the tokens of a run that has ended. Its inbox receives the payloads held for it, which the run never reads.
     pub(super) fn end_tokens(&mut self, run: RunKey) {
         let mut unread = Vec::new();
         for token in self.tokens.values_mut() {
@@ -141,12 +141,12 @@ impl State {
         }
     }
 
-    /// Forgets the tokens of a run, with what is held for it.
+    /// Removes the tokens of a run, with the payloads that are held for it.
     pub(super) fn forget_tokens(&mut self, run: RunKey) {
         self.tokens.retain(|_, token| token.run != Some(run));
     }
 
-    /// Forgets what was held until now, and the tokens that nobody has any more.
+    /// Removes payloads that were held until now, and the tokens that have neither a run nor payloads.
     pub(super) fn let_go(&mut self, now: u64) {
         self.tokens.retain(|_, token| {
             token.held.retain(|held| held.until >= now);
