@@ -24,7 +24,7 @@ use crate::store::{
     Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
-/// How often a transaction is sent that the database rolls back because of other transactions.
+/// How often, at most, a transaction is sent that the database rolls back because of other transactions.
 const ATTEMPTS: u32 = 8;
 
 /// The store that commits.
@@ -215,7 +215,7 @@ async fn plain_turns(
         .map_err(|undone| Undone { in_doubt: true, ..undone })
 }
 
-/// What a failed statement leaves that was a transaction by itself.
+/// The result of a failed statement that was a transaction by itself.
 fn unanswered(session: &Session<'_>, fault: Fault) -> Undone {
     if fault.spoils() {
         session.spoil();
@@ -321,7 +321,7 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                 Write::Release(Release { run, .. }) | Write::RemoveGenerations(RemoveGenerations { run, .. }) => {
                     keys.insert(*run);
                 }
-                // Also the watchers of the run, if it was never due.
+                // With the watchers of the run: a run that was never due can have some.
                 Write::Delete(Delete { run, .. }) => {
                     keys.insert(*run);
                     ended.insert(*run);

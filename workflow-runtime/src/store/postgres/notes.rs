@@ -6,7 +6,7 @@ use super::db::{Session, args};
 use super::fault::Result;
 use crate::store::{DEAD, RunKey};
 
-/// Most names in a notification (PostgreSQL allows 8,000 bytes); with more, it says that anything may have changed.
+/// The most names in a notification (PostgreSQL allows 8,000 bytes); with more, it says that anything may have changed.
 const NAMED_MAX: usize = 300;
 
 /// What other processes must learn of a commit.
@@ -29,7 +29,7 @@ impl Notes {
         }
     }
 
-    /// The text of the notification, if there is one to send to owners other than `ours`.
+    /// The text of the notification, if there is one to send. Leaves out the holders in `ours`.
     fn text(&self, tag: &str, ours: &[i64]) -> Option<String> {
         let holders: Vec<_> = self.holders.iter().filter(|holder| !ours.contains(holder)).collect();
         if !self.due && holders.is_empty() && self.awaited.is_empty() {
