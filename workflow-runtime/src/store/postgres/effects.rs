@@ -115,7 +115,7 @@ async fn takes(session: &Session<'_>, run: RunKey, child: &Child, answer: &Creat
     Ok(child.takes(answer, |_| is_own))
 }
 
-/// Whether a run is a child of another one.
+/// Whether `child` is a child of the run `parent`.
 async fn is_parent(session: &Session<'_>, parent: RunKey, child: &RunRow) -> Result<bool> {
     let Some(id) = &child.parent else { return Ok(false) };
     let sql = "SELECT 1 FROM @runs WHERE key = $1 AND id = $2";
@@ -183,7 +183,7 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
     Ok(!watchers.is_empty())
 }
 
-/// Sets the state and the attributes of a run.
+/// Sets the state and the attributes of a run, and adds the notice of its status.
 async fn set(session: &Session<'_>, run: RunKey, effects: &Effects) -> Result<()> {
     if let Some(state) = &effects.state {
         session

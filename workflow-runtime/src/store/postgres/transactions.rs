@@ -27,8 +27,8 @@ SELECT 1 FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 AND generation 
 
 const WAIT: &str = "SELECT 1 FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
 
-/// The transaction in which a `#[step(transaction)]` runs its SQL: in the database of the store, on a connection of its own, at
-/// the isolation level `READ COMMITTED` unless its first statement sets another one.
+/// The transaction in which a `#[step(transaction)]` runs its SQL. It is in the database of the store, on a connection of
+/// its own, at the isolation level `READ COMMITTED` unless its first statement sets another one.
 ///
 /// The engine commits it together with the record of the step's success when the step returns `Ok`. It is rolled back when
 /// the step returns `Err`, panics or is stopped, or when another worker owns the run by then. Do not end it yourself: a
