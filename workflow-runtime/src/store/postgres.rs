@@ -1,9 +1,9 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
-//! [`db`] has the [connections](connection); [`commit`] makes transactions of groups of writes, cut into [`segments`], by way of [`turns`],
-//! [`standing`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`], [`claims`] and [`removal`]. Runs are found by
-//! [`listing`]. Who executes is settled by leases ([`workers`]). What others are told of a commit is in [`notes`], and [`listen`] hears it. The tables are made by
-//! [`schema`].
+//! [`db`] has the [connections](connection). [`commit`] cuts groups of writes into [`segments`] and sends them as statements
+//! and transactions, with [`turns`], [`standing`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`],
+//! [`claims`] and [`removal`]. [`listing`] finds runs. [`workers`] manages leases, which decide who executes. [`notes`]
+//! notifies other processes of a commit, and [`listen`] receives that. [`schema`] creates the tables.
 
 mod claims;
 mod clock;
@@ -57,12 +57,12 @@ use super::{
 use crate::environment::{Environment, System};
 use crate::error::Error;
 
-/// Between two attempts to open a database that is not there.
+/// The pause between two attempts to open a database that cannot be reached.
 const OPEN_PAUSE: Duration = Duration::from_millis(500);
 
 const NEWS: &str = "SELECT run, sequence FROM @inbox WHERE holder = $1 AND holder <> 0 AND NOT unread";
 
-/// Its owner is told that rows are waited for: it does not look for each of them.
+/// Notifies the run's owner if the follower waits for journal rows: the owner does not check for followers at each row.
 const FOLLOW: &str = "
 WITH marked AS (
     UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
@@ -72,10 +72,10 @@ WITH marked AS (
 )
 SELECT pg_notify($4, $5 || ' t' || key || '.' || owner)::text FROM marked WHERE $3";
 
-/// Runs in a PostgreSQL database, in a schema of their own.
+/// A store of runs in a PostgreSQL database, in a schema of its own.
 ///
-/// Any number of processes may have it open: each of them executes, and none needs to know of the others. One that stops
-/// answering loses its runs to the others when its lease has ended.
+/// Any number of processes can have it open: each of them executes runs, and needs no knowledge of the others. When the
+/// lease of a process that no longer answers has ended, the other processes take over its runs.
 ///
 /// ```no_run
 /// use workflow_runtime::store::PostgresStore;
@@ -91,15 +91,15 @@ pub struct PostgresStore {
 
 struct Shared {
     db: Db,
-    /// Begins what this store tells the others.
+    /// The prefix of this store's notifications, by which it recognises its own.
     tag: Arc<str>,
-    /// Under which numbers its user executes.
+    /// The owner numbers of the workers that are registered through this store.
     owners: Mutex<Arc<[i64]>>,
     standing: Arc<Standing>,
     signals: Signals,
-    /// The letters that [`news`](Store::news) has told of, as far as they are still there.
+    /// The sequences of the inbox messages that [`news`](Store::news) has reported and that still exist.
     told: Mutex<HashSet<i64>>,
-    /// The database has lately not answered to a lease: that others are late as well does not tell that they are dead.
+    /// Whether the database failed to answer a lease request: workers that are late as well are then not presumed dead.
     interrupted: AtomicBool,
     /// Leases that are being given up.
     giving_up: Mutex<Vec<JoinHandle<()>>>,
@@ -122,7 +122,7 @@ impl Shared {
         self.giving_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when the leases are given up that were dropped before.
+    /// Resolves when the leases that were dropped before have been given up.
     async fn given_up(&self) {
         let giving_up = std::mem::take(&mut *self.giving_up());
         for lease in giving_up {
@@ -145,32 +145,32 @@ impl Drop for Shared {
 }
 
 impl PostgresStore {
-    /// Opens a database by its URL: see [`PostgresOptions`]. The schema and its tables are created if there are none, and
-    /// brought up to date. A database that is not up, or has no connection left, is tried again for the URL's
-    /// `connect_timeout`.
+    /// Opens a database by its URL: see [`PostgresOptions`]. Creates the schema and its tables if they do not exist, and
+    /// migrates the tables of an older version. While the database is down or has no free connection, it retries for the
+    /// URL's `connect_timeout`.
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl); [`Code::Store`](crate::Code::Store): the database cannot be reached
-    /// in time, does not let the user in, lacks a right, or the schema is something else's;
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl); [`Code::Store`](crate::Code::Store): the database cannot be reached in
+    /// time or rejects the login, the user lacks a privilege, or the schema belongs to another application;
     /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has changed the tables so that this
-    /// one cannot use them. Tables of an older version are brought up to date; if that version could not use them any more,
-    /// its workers lose their leases.
+    /// version cannot use them. Tables of an older version are migrated; if that version can no longer use the tables, its
+    /// workers lose their leases.
     pub async fn open(url: &str) -> Result<Self, Error> {
         Self::open_with(PostgresOptions::new(url)?).await
     }
 
-    /// Opens a database: see [`open`](PostgresStore::open).
+    /// Opens a database with these options: see [`open`](PostgresStore::open).
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`open`](PostgresStore::open).
     pub async fn open_with(options: PostgresOptions) -> Result<Self, Error> {
         let db = Db::new(options)?;
         let begun = Instant::now();
         let mut late = false;
         while let Err((fault, what)) = prepare(&db).await {
-            // What comes too late may have been lost with the connection, or somebody has locked the tables.
+            // One timeout is retried: the connection may have been lost, or another session may have locked the tables.
             let again = fault.may_pass() && !(matches!(fault, Fault::Late) && std::mem::replace(&mut late, true));
             if !again || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
                 return Err(db.explain(fault, what));
@@ -202,7 +202,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-/// Connects, and sees to the schema. What could not be done, and why.
+/// Connects and prepares the schema. On failure, returns the fault and what could not be done.
 async fn prepare(db: &Db) -> Result<(), (Fault, &'static str)> {
     let session = db.connect().await.map_err(|fault| (fault, "open the store"))?;
     schema::prepare(&session, true).await.map_err(|fault| {
@@ -224,7 +224,7 @@ impl Store for PostgresStore {
         Box::pin(async move { commit::commit(&self.shared.db, &self.shared.ours(), group).await })
     }
 
-    /// Any number of engines have the right.
+    /// Any number of engines can hold the right to execute.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
         assert_engine(owner);
         Box::pin(async move {
@@ -333,8 +333,8 @@ impl Store for PostgresStore {
         Box::pin(streams::names(&self.shared.db, run))
     }
 
-    /// What is undelivered of the letters that came under this holder, less what was told before: no order of commits can
-    /// hide a letter.
+    /// Reads all undelivered inbox messages that arrived under this holder, and leaves out those that were reported before:
+    /// the order of commits cannot hide a message.
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>> {
         Box::pin(async move {
             let row = |row: &_| Ok((read::get(row, 0)?, read::get(row, 1)?));
@@ -364,7 +364,7 @@ impl Store for PostgresStore {
             let (shared, id, tag) = (&self.shared, Text(id), &*self.shared.tag);
             let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag];
             shared.db.read("follow a run", FOLLOW, args).await?;
-            // What this store says it does not hear.
+            // This store ignores its own notifications, so it forgets the run here.
             if rows {
                 shared.standing.forget(run).await;
             }

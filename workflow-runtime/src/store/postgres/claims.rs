@@ -1,4 +1,4 @@
-//! Who executes what: claims, and what is due.
+//! Claims and releases of runs, and what is due.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ const HELD: &str = concat!(
     " FROM @runs AS runs WHERE owner = $1 AND wake_at IS NOT NULL ORDER BY runs.key"
 );
 
-/// Each workflow has its turn: the longest overdue run of each, then the next of each. Twice as many candidates as are
-/// wanted are looked at for each, so that a claim which meets another one still finds enough behind what that has locked.
-/// The order within the index begins with a column that is the same in all of them, because the database does not see that.
-/// Only what is taken is locked; and the worker, so that nobody takes it for dead meanwhile. It has a row if it is alive, of
-/// nothing if it takes nothing.
+/// Takes the longest overdue run of each workflow, then the next one of each. Considers twice as many candidates per
+/// workflow as are wanted, so that a claim still finds enough behind the rows that a concurrent claim has locked. The order
+/// within the index starts with a column that is the same in all candidates, because the planner does not infer that. Locks
+/// only the runs that it takes, and the worker's row, so that no other worker presumes it dead meanwhile. A living worker
+/// always gets a row, which is empty if nothing was claimed.
 macro_rules! claim {
     ($lock:literal) => {
         concat!(
@@ -66,7 +66,7 @@ SELECT ",
 
 const CLAIM: &str = claim!("ORDER BY place, wake_at, runs.key LIMIT $4 FOR NO KEY UPDATE OF runs SKIP LOCKED");
 
-/// Locks in the order of the keys, as all do that wait.
+/// Locks in the order of the keys, as every statement that waits for locks does.
 const CLAIM_WAITING: &str = claim!(
     "AND runs.key IN (SELECT key FROM candidates ORDER BY place, key LIMIT $4) ORDER BY runs.key FOR NO KEY UPDATE OF runs"
 );
@@ -91,7 +91,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM held) = 1, (SELECT count(*) FROM released) = 1, (SELECT wake_at FROM released)";
 
-/// Hops from each workflow with parked runs to the next one, and past all of their runs.
+/// Skips from each workflow with parked runs to the next one, without scanning its runs.
 const PARKED_WORKFLOWS: &str = "
 WITH RECURSIVE parked (owner, workflow) AS (
     SELECT free.owner, (
@@ -121,7 +121,7 @@ pub(super) async fn claim(
 ) -> Result<ClaimAnswer> {
     let owner = owner.cast_signed();
     let mut claimed = Vec::new();
-    // One whose answer was lost was of an earlier round: it is through, or takes nothing.
+    // A claim whose answer was lost belongs to an earlier round: it has completed, or it has no effect.
     if again {
         claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
     }
@@ -142,8 +142,8 @@ pub(super) async fn claim(
     Ok(ClaimAnswer::Claimed(claimed))
 }
 
-/// Runs that were claimed. One whose row is damaged stays claimed and out of the answer: so it is not due again and
-/// again, and keeps nobody else from being claimed.
+/// Reads the runs that were claimed. A run whose row is damaged stays claimed and is left out of the answer: so it does not
+/// become due again and again, and does not block the claims of other runs.
 fn readable(rows: &[tokio_postgres::Row]) -> Vec<RunRow> {
     let readable = |row| match run_row(row) {
         Ok(run) => Some(run),

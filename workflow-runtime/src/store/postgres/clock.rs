@@ -1,7 +1,7 @@
-//! The server's clock, as answers tell it that are given anyway.
+//! The server's clock, estimated from answers that the server sends anyway.
 //!
-//! The server read its clock at some moment between the question and the answer: most likely in the middle, and wrong by half
-//! the round trip at the most. So the answer with the smallest round trip says it best, until it is so old that the two clocks
+//! The server reads its clock at some moment between request and answer. The estimate is the middle, with an error of at
+//! most half the round trip. So the answer with the smallest round trip is the best, until it is so old that the two clocks
 //! may have drifted apart by more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,16 +12,16 @@ use super::fault::Result;
 use super::read::get;
 use crate::boottime;
 
-/// How fast two clocks drift apart at the most: by one part in so many.
+/// The fastest drift between two clocks: one part in this many.
 const DRIFT: u32 = 5_000;
-/// After which nothing was heard for so long that the server is asked. A worker's renewals come much more often.
+/// After this time without a sample the server is asked. The renewals of a worker are much more frequent.
 const STALE: Duration = Duration::from_secs(60);
 
 const ASK: &str = "SELECT clock_timestamp()";
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    /// By the local clock that counts suspends: the middle between the question and the answer.
+    /// The middle between request and answer, by the local clock that counts suspends.
     at: Duration,
     /// The server's time then, since 1970.
     server: Duration,
@@ -29,7 +29,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// The server's time now, and by how much it may be wrong.
+    /// The server's time at `now`, and the greatest possible error.
     fn at(&self, now: Duration) -> (Duration, Duration) {
         let age = now.saturating_sub(self.at);
         (self.server + age, self.round_trip / 2 + age / DRIFT)
@@ -70,7 +70,7 @@ impl ServerClock {
         heard.last = answered;
         let better = heard.best.is_none_or(|best| {
             let ((known, doubt), (said, new_doubt)) = (best.at(answered), new.at(answered));
-            // Both cannot be right: the server's clock was set, or it is another server.
+            // The two contradict each other: the server's clock was set, or it is another server.
             new_doubt <= doubt || known.abs_diff(said) > doubt + new_doubt
         });
         if better {
@@ -78,7 +78,7 @@ impl ServerClock {
         }
     }
 
-    /// Asks the server, if nothing was heard of its clock for long: by who holds no lease, and writes.
+    /// Asks for the server's time if it was not learned for long, as by a process that writes but holds no lease.
     pub async fn refresh(&self, session: &Session<'_>) -> Result<()> {
         if boottime::elapsed().saturating_sub(self.heard().last) < STALE {
             return Ok(());

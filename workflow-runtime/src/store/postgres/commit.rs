@@ -1,8 +1,8 @@
 //! Groups of writes: how they become statements and transactions.
 //!
-//! A group is cut into [segments](Segment): writes of one kind over different runs, each of which is one statement. A
-//! group that is a single such statement is sent as it is; any other is a transaction, that first locks all runs which are
-//! concerned, in the order of their keys.
+//! A group is cut into [segments](Segment): writes of one kind to different runs, each of which is one statement. A group
+//! that is a single such statement is sent as it is. Any other group is a transaction, which first locks all runs that it
+//! concerns, in the order of their keys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,19 +24,19 @@ use crate::store::{
     Unstick, UnstickRun, UnstickRunAnswer, Write,
 };
 
-/// How often a transaction is sent again that the database has rolled back for the sake of others.
+/// How often, at most, a transaction is sent that the database rolls back because of other transactions.
 const ATTEMPTS: u32 = 8;
 
-/// Who commits.
+/// The store that commits.
 pub(super) struct Ours {
-    /// Stands at the beginning of what others are told, so that one knows its own.
+    /// The prefix of this store's notifications, by which it recognises its own.
     pub tag: Arc<str>,
-    /// Under which numbers this store's user executes.
+    /// The owner numbers of the workers that are registered through this store.
     pub owners: Arc<[i64]>,
     pub standing: Arc<Standing>,
 }
 
-/// A transaction under way.
+/// A transaction in progress.
 pub(super) struct Work<'w, 'd> {
     pub session: &'w Session<'d>,
     pub ours: &'w Ours,
@@ -44,7 +44,7 @@ pub(super) struct Work<'w, 'd> {
 }
 
 impl Work<'_, '_> {
-    /// Puts a letter into a run's inbox, if it is new, and makes the run due.
+    /// Puts a message into a run's inbox, unless its dedupe key is known, and makes the run due.
     pub async fn receive(&mut self, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
         letters::receive(self.session, self.ours, &mut self.notes, run, letter, about).await
     }
@@ -80,7 +80,7 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
             Err(undone) => undone,
         };
         if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
-            // What the database says of what it was sent; not of itself, or of the way to it.
+            // Whether the database rejected the statement, and did not report a failure of itself or of the connection.
             let refused = undone.fault.state().is_some() && !undone.fault.is_outage();
             let error = db.explain(undone.fault, "commit");
             return Err(Failed { error, in_doubt: undone.in_doubt, refused });
@@ -100,7 +100,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undo
     let session = db.connect().await.map_err(Undone::certain)?;
     let refreshed = db.clock.refresh(&session).await;
     refreshed.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
-    // Outside a transaction, which may be rolled back.
+    // Outside a transaction, which could be rolled back.
     let settled = ours.standing.settle(&session, &ours.owners).await;
     settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     hit("a group is about to be sent");
@@ -113,7 +113,7 @@ async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undo
     answered.ok_or_else(|| Undone { fault: unanswered_write(), in_doubt: true })
 }
 
-/// A segment as one statement.
+/// Sends a segment as one statement.
 async fn plain(
     session: &Session<'_>,
     ours: &Ours,
@@ -156,7 +156,7 @@ async fn alone(
     Ok(())
 }
 
-/// Turns as one statement; as two in one breath, if some are rows of runs that stand and some are not.
+/// Sends turns as one statement, or as two pipelined ones if some are rows of runs that stand and some are not.
 async fn plain_turns(
     session: &Session<'_>,
     ours: &Ours,
@@ -178,7 +178,7 @@ async fn plain_turns(
     let (appended, taken) = tokio::join!(biased; ours.standing.append(session, &rows), take);
     let (appended, taken) = match (appended, taken) {
         (Ok(appended), Ok(taken)) => (appended, taken),
-        // What was refused beside what was not is tried again by itself.
+        // If only the other turns were refused, they are tried again by themselves.
         (Ok(true), Err(fault)) if fault.nothing_done() && !fault.spoils() && !rows.turns.is_empty() => {
             (true, vec![Taken::Tied; others.len()])
         }
@@ -208,14 +208,14 @@ async fn plain_turns(
     if left.is_empty() {
         return Ok(());
     }
-    // What is left is another commit: from here on a failure leaves a part of the group committed.
+    // The remaining turns are another commit: from here on a failure leaves a part of the group committed.
     hit("a part of a group is committed");
     Box::pin(transaction(session, ours, &[Segment::Turns(left)], answers))
         .await
         .map_err(|undone| Undone { in_doubt: true, ..undone })
 }
 
-/// What a failed statement leaves, which was a transaction by itself.
+/// The result of a failed statement that was a transaction by itself.
 fn unanswered(session: &Session<'_>, fault: Fault) -> Undone {
     if fault.spoils() {
         session.spoil();
@@ -264,7 +264,7 @@ async fn transaction(
     })
 }
 
-/// Locks the runs that a transaction concerns, with those that wait for the end of one.
+/// Locks the runs that a transaction concerns, and the watchers of the runs that it ends.
 const LOCK: &str = "
 SELECT key FROM @runs WHERE key IN (
     SELECT unnest($1)
@@ -273,11 +273,11 @@ SELECT key FROM @runs WHERE key IN (
     UNION ALL SELECT watcher FROM @watchers WHERE run = ANY ($4)
 ) ORDER BY key FOR NO KEY UPDATE";
 
-/// The runs that effects concern beside their own.
+/// The ids of the other runs that the effects of a run concern.
 fn others(effects: Option<&Effects>) -> impl Iterator<Item = &str> {
     let watched = effects.into_iter().flat_map(|effects| effects.watches.iter().map(|watch| &*watch.run));
     let unwatched = effects.into_iter().flat_map(|effects| effects.unwatches.iter().map(|(run, _)| &**run));
-    // Those that may exist.
+    // Children that may exist already.
     let attached = effects
         .into_iter()
         .flat_map(|effects| effects.children.iter().filter(|child| child.attach.is_some()).map(|child| &*child.new.id));
@@ -321,7 +321,7 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                 Write::Release(Release { run, .. }) | Write::RemoveGenerations(RemoveGenerations { run, .. }) => {
                     keys.insert(*run);
                 }
-                // With those that wait for the end of one that was never due.
+                // With the watchers of the run: a run that was never due can have some.
                 Write::Delete(Delete { run, .. }) => {
                     keys.insert(*run);
                     ended.insert(*run);
@@ -334,7 +334,7 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
             },
         }
     }
-    // A statement that locks what it concerns by itself, and nothing else, needs no other before it.
+    // A single statement that itself locks all that it concerns needs no other statement before it.
     let alone = segments.len() == 1 && ids.is_empty() && tokens.is_empty() && ended.is_empty();
     if alone || (keys.is_empty() && ids.is_empty() && tokens.is_empty()) {
         return Ok(());
@@ -395,7 +395,7 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
     }
 }
 
-/// What comes with new runs beside their rows, if it was this write that made them.
+/// Writes what new runs have beside their rows, if this write has created them.
 async fn created_runs(
     work: &mut Work<'_, '_>,
     runs: &[(usize, &NewRun)],
@@ -408,7 +408,7 @@ async fn created_runs(
         {
             if let Some(effects) = &new.effects {
                 effects::affect(work, key, effects).await?;
-                // Nobody but the run itself can have opened anything for it.
+                // Only the run itself can have opened a token for it.
                 if let First::Turn { row, change, .. } = &new.first {
                     end(work, key, row, change).await?;
                 }
@@ -420,7 +420,7 @@ async fn created_runs(
     Ok(())
 }
 
-/// What a turn does beside its row, its change and its letters.
+/// Writes what a turn has beside its row, its change and its delivered messages.
 async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool, tells: bool) -> Result<TurnAnswer> {
     let session = work.session;
     if !turn.unread.is_empty() {
@@ -434,7 +434,7 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
     if let Some(effects) = &turn.effects {
         effects::affect(work, turn.run, effects).await?;
     }
-    // What a step has closed is open again if that step has failed.
+    // Settles before it writes: a stream that a failed attempt had closed is open again.
     streams::settle(session, turn).await?;
     streams::write(session, turn.run, &turn.chunks).await?;
     let ends = turn.change.as_ref().is_some_and(|change| turns::ends(change.status));
@@ -447,7 +447,7 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
     }
 }
 
-/// If a run has ended: its tokens, and who waits for it. Whether somebody does.
+/// If the run has ended, ends its tokens and notifies its watchers. Returns whether it had any.
 async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &RowChange) -> Result<bool> {
     if !change.status.is_terminal() {
         return Ok(false);
@@ -460,7 +460,7 @@ async fn end(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, change: &R
 
 async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
     Ok(match write {
-        // They are written elsewhere.
+        // `apply` writes these.
         Write::Create(_) | Write::Replace(_) | Write::Turn(_) => return Err(unanswered_write()),
         Write::Post(Post { run, letter, unstick }) => work.post(run, letter, *unstick).await?.into(),
         Write::Deliver(deliver) => tokens::deliver(work, deliver).await?.into(),
@@ -508,7 +508,7 @@ async fn unstick_run(work: &mut Work<'_, '_>, run: &str) -> Result<UnstickRunAns
     Ok(UnstickRunAnswer::Committed)
 }
 
-/// A fault of this library, not of the database: never to be taken for an answer.
+/// A bug of this library, not a fault of the database: it must never pass for an answer.
 fn unanswered_write() -> Fault {
     Fault::Told(Error::coded(Code::Store, "a write was left without an answer: a fault of this library"))
 }

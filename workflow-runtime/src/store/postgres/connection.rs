@@ -1,4 +1,4 @@
-//! Connections, each with the statements that it knows.
+//! Connections, each with its prepared statements.
 
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -16,7 +16,7 @@ pub(super) type Object = managed::Object<Manager>;
 /// A connection.
 pub(super) struct Connection {
     client: ClientWrapper,
-    /// By the addresses of their texts: to look for the text itself would take longer than to send it.
+    /// Keyed by the addresses of their texts: a look-up by the text would take longer than to send the text.
     statements: Mutex<HashMap<(usize, usize), Statement, FxBuildHasher>>,
 }
 
@@ -29,7 +29,7 @@ impl Deref for Connection {
 }
 
 impl Connection {
-    /// The statement that `sql` stands for, with that text and these types, if it is known here.
+    /// The prepared statement for `sql`, with that text and these types, if this connection has one.
     pub fn known(&self, sql: &'static str) -> Option<Statement> {
         self.statements().get(&key(sql)).cloned()
     }
@@ -49,7 +49,7 @@ fn key(sql: &'static str) -> (usize, usize) {
     (sql.as_ptr() as usize, sql.len())
 }
 
-/// Makes them.
+/// Creates connections.
 pub(super) struct Manager(pub deadpool_postgres::Manager);
 
 impl managed::Manager for Manager {

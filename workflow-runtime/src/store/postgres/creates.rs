@@ -1,4 +1,4 @@
-//! New runs: any number in one statement.
+//! New runs, any number in one statement.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
 };
 
-/// Rows of a journal that are sent in one statement.
+/// The most journal rows that are sent in one statement.
 const ROWS_AT_ONCE: usize = 1_000;
 
-/// With their first turns. The worker's row is locked so that it is not taken for dead meanwhile: who does that next finds
-/// these runs.
+/// Creates runs with their first turns. Locks the worker's row, so that no other worker presumes it dead meanwhile; one that
+/// does so afterwards finds these runs.
 const CREATE: &str = "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE
@@ -39,7 +39,7 @@ WITH alive AS MATERIALIZED (
 )
 SELECT id, key, @server() FROM created";
 
-/// For whoever takes them.
+/// Creates runs for any worker to claim.
 const START: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -62,7 +62,7 @@ WITH input AS MATERIALIZED (
 )
 SELECT id, key, (SELECT told FROM told) FROM created";
 
-/// For nobody yet.
+/// Creates a run that no worker can claim yet.
 const CREATE_FOR_LATER: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, inbox_seq,
     recoveries, depth)
@@ -88,7 +88,7 @@ SELECT key, generation, status IN ('failed', 'cancelled') FROM @runs WHERE key =
 const CAN_BE_REPLACED: &str = "
 SELECT awaited OR followed FROM @runs WHERE key = $1 AND id = $2 AND status IN ('failed', 'cancelled') FOR UPDATE";
 
-/// As [`CREATE`] asks for it, which then gives the same answer: it is locked.
+/// Checks and locks the worker as [`CREATE`] does, which then gives the same answer.
 const ALIVE: &str = "SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE";
 
 const REOPEN: &str = "
@@ -96,7 +96,7 @@ UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wak
     recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = ANY ($1)";
 
-/// As in SQLite.
+/// As `LEAVE_LETTERS` of the SQLite store.
 const LEAVE_LETTERS: &str = "
 UPDATE @inbox AS inbox SET unread = true, holder = 0,
     generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
@@ -109,19 +109,19 @@ RETURNING key";
 
 const NOT_CREATED: &str = "SELECT key, token FROM @runs WHERE id = $1";
 
-/// Whether a new run is all in its row and its first turn or letter.
+/// Whether a new run consists only of its row and its first turn or message.
 pub(super) fn is_plain(new: &NewRun) -> bool {
     new.effects.is_none() && new.chunks.is_empty()
 }
 
-/// What became of a new run.
+/// The outcome of the creation of a run.
 pub(super) struct Made {
     pub answer: CreateAnswer,
-    /// Whether it was not there before.
+    /// Whether it did not exist before.
     pub new: bool,
 }
 
-/// The columns that both statements have.
+/// The columns that `CREATE` and `START` share.
 struct Columns<'n> {
     ids: Vec<Text<'n>>,
     workflows: Vec<Text<'n>>,
@@ -150,7 +150,7 @@ impl<'n> Columns<'n> {
     }
 }
 
-/// Creates runs with different ids and their first turns, all of one owner; `alone` is outside a transaction.
+/// Creates runs with different ids and their first turns, all of one owner; `alone` means outside a transaction.
 pub(super) async fn create(
     session: &Session<'_>,
     ours: &Ours,
@@ -202,11 +202,11 @@ pub(super) async fn create(
     Ok(made)
 }
 
-/// Creates runs with different ids for others; `tell` says whether those are told by the same statement.
+/// Creates runs with different ids for any worker. With `tell`, the same statement notifies other processes.
 pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
     let mut started = try_to_start(session, ours, runs, tell).await?;
     for (new, made) in runs.iter().zip(&mut started) {
-        // There was a run with its id, and there is none any more.
+        // A run with this id existed, and has been removed since.
         while made.answer == CreateAnswer::Fenced {
             let Some(again) = try_to_start(session, ours, &[new], tell).await?.pop() else { break };
             *made = again;
@@ -259,7 +259,7 @@ async fn outcomes(session: &Session<'_>, runs: &[&NewRun], created: &[tokio_post
     Ok(outcomes)
 }
 
-/// Creates a run for later, or begins one.
+/// Creates a run that starts later or has a journal already, or begins a run that was created for later.
 pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Result<Made> {
     let (session, token) = (work.session, new.token.to_be_bytes());
     let (id, fingerprint) = (Text(&new.id), Text(&new.fingerprint));
@@ -297,7 +297,7 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     Ok(Made { answer: CreateAnswer::Created(key), new: true })
 }
 
-/// The beginning of a journal.
+/// Appends the first rows of a journal.
 async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[JournalRow]) -> Result<()> {
     for rows in rows.chunks(ROWS_AT_ONCE) {
         let indexes: Vec<i64> = rows.iter().map(|row| row.index.cast_signed()).collect();
@@ -319,7 +319,7 @@ async fn append(session: &Session<'_>, run: RunKey, generation: u64, rows: &[Jou
     Ok(())
 }
 
-/// Creates a run in the place of one that has failed.
+/// Creates a run in place of a failed or cancelled one.
 pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Result<Made> {
     let (Replace { run, most, new }, session) = (replace, work.session);
     let comes = match &new.first {
@@ -357,7 +357,7 @@ pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Resul
     }
 }
 
-/// Lets runs that have ended go on as new generations.
+/// Continues failed or cancelled runs as new generations.
 pub(super) async fn reopen(
     work: &mut Work<'_, '_>,
     run: &NextGeneration,

@@ -21,7 +21,7 @@ use super::fault::{Fault, Result};
 use super::options::PostgresOptions;
 use crate::error::Error;
 
-/// A value for a statement, and its type there: so a statement can be sent without being prepared.
+/// A value for a statement, with its type there, so that the statement can be sent without being prepared.
 pub(super) type Arg<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Values with their types: `args![INT8: key, TEXT: word]`.
@@ -32,7 +32,7 @@ macro_rules! args {
 }
 pub(super) use args;
 
-/// A user's text. PostgreSQL has no NUL in a text: it stands there as two characters.
+/// A user's text. A text of PostgreSQL cannot contain NUL, which is stored as two characters.
 #[derive(Debug)]
 pub(super) struct Text<'a>(pub &'a str);
 
@@ -58,7 +58,7 @@ impl ToSql for Text<'_> {
     to_sql_checked!();
 }
 
-/// As it was before it was a [`Text`].
+/// The original of a stored [`Text`].
 #[derive(Debug)]
 pub(super) struct Plain(pub Arc<str>);
 
@@ -97,34 +97,34 @@ const READ_PAUSES: [Duration; 7] = [
     Duration::from_secs(4),
 ];
 
-/// As long as this is what it was, nothing is lost that the database has acknowledged; nothing where that can be lost any time.
-/// Not every database knows it that is compatible with PostgreSQL: it is asked for only where one can listen.
+/// Identifies the server: while it is unchanged, no acknowledged write is lost. NULL where acknowledged writes can be lost.
+/// Not every database that is compatible with PostgreSQL supports it, so only stores that listen ask for it.
 const SERVER: &str =
     "CASE current_setting('synchronous_commit') WHEN 'off' THEN NULL ELSE pg_postmaster_start_time() END";
 
-/// How long a connection may have been idle that is used again: what stands between may forget it sooner than it tells.
+/// The longest idle time of a connection that is reused: a device on the way may drop it earlier, without notice.
 const IDLE_CONNECTION: Duration = Duration::from_secs(120);
 
-/// One database, as all parts of a store use it.
+/// One database, shared by all parts of a store.
 pub(super) struct Db {
     pub options: PostgresOptions,
     pub clock: ServerClock,
     /// For groups of writes and for reads.
     pool: Pool,
-    /// For the lease alone: it must not wait for anything else. The second one is for when the first does not answer.
+    /// For the lease alone, which must not wait for other work. The second one is used when the first does not answer.
     lease: Pool,
-    /// For the transactions of steps, which may take long: nothing else is to wait for them.
+    /// For the transactions of steps, which may take long: no other work waits for them.
     transactions: Pool,
-    /// What the user's texts call the database; without a password.
+    /// The name of the database in messages to users; without a password.
     pub place: String,
     /// The schema, quoted.
     pub schema: String,
-    /// How a transaction begins. A process that falls silent inside one, stopped or cut off, would keep the runs locked that
-    /// others are to take over: the database ends it, at the latest with the lease.
+    /// How a transaction begins. A process that stops responding inside one would keep runs locked that other workers must
+    /// take over: so the database ends the transaction, at the latest with the lease.
     begin: String,
-    /// How one begins that a step uses for as long as it takes.
+    /// How the transaction of a step begins, which may outlast the lease.
     pub begin_long: String,
-    /// The statements with the schema in them.
+    /// The statements, with the schema filled in.
     statements: RwLock<FxHashMap<(usize, usize), Arc<str>>>,
 }
 
@@ -139,7 +139,7 @@ impl Db {
             let times = Timeouts {
                 wait: Some(options.timeout),
                 create: Some(options.connect_timeout),
-                // That asks nobody.
+                // The check does not contact the server.
                 recycle: None,
             };
             let fresh = |_: &mut _, metrics: &Metrics| match metrics.last_used() < IDLE_CONNECTION {
@@ -153,9 +153,9 @@ impl Db {
         };
         Ok(Db {
             clock: ServerClock::default(),
-            // The one that was used last has what it needs in the caches of its process.
+            // The connection that was used last has warm caches in its server process.
             pool: pool(options.connections, QueueMode::Lifo)?,
-            // Each is used from time to time, and so seen to be there.
+            // Rotates, so that each connection is used, and thereby checked, from time to time.
             lease: pool(2, QueueMode::Fifo)?,
             transactions: pool(options.connections, QueueMode::Lifo)?,
             place: options.place(),
@@ -188,7 +188,7 @@ impl Db {
         Ok(Session { db: self, client: Some(self.lease.get().await?), open: AtomicBool::new(false) })
     }
 
-    /// A statement with the schema in the place of each `@`, and what is asked of the server in that of `@server()`.
+    /// A statement with `@server()` replaced by the expression for the server, and each other `@` by the schema.
     fn statement(&self, sql: &'static str) -> Arc<str> {
         let key = (sql.as_ptr() as usize, sql.len());
         if let Some(there) = self.statements.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -208,13 +208,13 @@ impl Db {
         fault.explain(&self.place, what)
     }
 
-    /// One statement that reads, sent again while the database is restarting or cannot be reached, for a while.
+    /// Sends a statement that reads, and for a while sends it again if the database is restarting or cannot be reached.
     pub async fn read(&self, what: &str, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, Error> {
         let (mut pauses, mut late) = (READ_PAUSES.into_iter(), false);
         let rows = loop {
             let read = async { self.connect().await?.query(sql, args).await };
             match (read.await, pauses.next()) {
-                // It may have been the connection alone.
+                // Perhaps only the connection was lost.
                 (Err(Fault::Late), Some(_)) if !late => late = true,
                 (Err(fault), Some(pause)) if fault.is_transient() || fault.is_outage() => {
                     if !pause.is_zero() {
@@ -233,22 +233,22 @@ fn values<'a>(args: &'a [Arg<'a>]) -> impl ExactSizeIterator<Item = &'a (dyn ToS
     args.iter().map(|(value, _)| *value)
 }
 
-/// As the database's settings take it.
+/// A time as the database's settings take it.
 fn milliseconds(time: Duration) -> i32 {
     i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// An SQL identifier.
+/// Quotes an SQL identifier.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A connection in use. One that is dropped inside a transaction, or after a fault that spoils it, is closed: the
+/// A connection in use. Dropping it inside a transaction, or after a fault that spoils it, closes the connection: the
 /// database then rolls back.
 pub(super) struct Session<'d> {
     pub db: &'d Db,
     pub client: Option<Object>,
-    /// Whether a transaction is open, or something else that the next user must not find.
+    /// Whether a transaction is open, or the connection has other state that the next user must not find.
     pub open: AtomicBool,
 }
 
@@ -257,24 +257,24 @@ impl Session<'_> {
         self.client.as_ref().ok_or(Fault::Unconnected)
     }
 
-    /// What is done, unless it takes too long. It stays where it is: a future that is handed on is copied each time.
+    /// Awaits `work` within the time limit. `work` is pinned by the caller: a future passed by value is copied each time.
     async fn in_time<T>(&self, work: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>) -> Result<T> {
         match tokio::time::timeout(self.db.options.timeout, work).await {
             Ok(done) => Ok(done?),
             Err(_) => {
                 self.spoil();
-                // Those that are idle may have fallen silent with it, and each would have to be waited for.
+                // Idle connections may be lost as well, and each of them would have to time out.
                 self.db.pool.retain(|_, _| false);
                 Err(Fault::Late)
             }
         }
     }
 
-    /// A statement and its rows.
+    /// Sends a statement and returns its rows.
     ///
-    /// PostgreSQL plans a prepared statement anew for each execution as long as it takes the values' plan for cheaper than one
-    /// for all values, and planning takes longer than writing a row. Of an array it knows the length, and takes fewer rows for
-    /// cheaper: behind a subquery, `(SELECT $1)`, it does not look, and one plan is kept.
+    /// PostgreSQL plans a prepared statement anew for each execution while it estimates the plan for the values to be
+    /// cheaper than one for all values, and planning takes longer than writing a row. It knows the length of an array, and
+    /// estimates fewer rows to be cheaper. It does not look behind a subquery, `(SELECT $1)`, and keeps one plan.
     pub async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>> {
         let client = self.client()?;
         let rows = pin!(async {
@@ -287,7 +287,7 @@ impl Session<'_> {
         self.in_time(rows).await
     }
 
-    /// A statement without rows: how many it has changed.
+    /// Sends a statement without rows. Returns the number of rows that it has changed.
     pub async fn execute(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64> {
         let client = self.client()?;
         let changed = pin!(async {
@@ -300,7 +300,7 @@ impl Session<'_> {
         self.in_time(changed).await
     }
 
-    /// A statement as the connection knows it.
+    /// The prepared statement of a connection. Prepares it at its first use.
     async fn prepared(
         &self,
         connection: &Object,
@@ -314,17 +314,17 @@ impl Session<'_> {
         Box::pin(connection.learn(sql, &self.db.statement(sql), &types)).await
     }
 
-    /// A statement, and the first of its rows.
+    /// Sends a statement and returns the first of its rows.
     pub async fn query_opt(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>> {
         Ok(self.query(sql, args).await?.into_iter().next())
     }
 
-    /// A statement without values, or several; of the schema's own text.
+    /// Sends one or more statements without values; `sql` is sent as it is.
     pub async fn batch(&self, sql: &str) -> Result<()> {
         self.in_time(pin!(self.client()?.batch_execute(sql))).await
     }
 
-    /// Begins a transaction. What is sent in the same breath is part of it.
+    /// Begins a transaction. Statements that are pipelined with it are part of it.
     pub async fn begin(&self) -> Result<()> {
         self.open.store(true, Ordering::Release);
         self.batch(&self.db.begin).await
@@ -342,14 +342,14 @@ impl Session<'_> {
         }
     }
 
-    /// The connection is not to be used again, unless it is [kept](Session::keep).
+    /// Marks the connection as not to be used again, unless it is [kept](Session::keep).
     pub fn spoil(&self) {
         self.open.store(true, Ordering::Release);
     }
 }
 
 impl Session<'_> {
-    /// The connection is as it was.
+    /// Marks the connection as fit to be used again.
     pub fn keep(&self) {
         self.open.store(false, Ordering::Release);
     }

@@ -1,7 +1,7 @@
-//! What is known of deliveries: it outlives the runs that have got them.
+//! Records of deliveries, which outlive the runs that have received the payloads.
 //!
-//! The row of a delivery is written under the lock of the token that it was sent to, so that of two with one key one is
-//! recorded.
+//! The row of a delivery is written under the lock of the token that it was sent to: of two deliveries with one key, only
+//! one is recorded.
 
 use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
@@ -26,7 +26,7 @@ UPDATE @deliveries SET run = $2, until = $3 + keep WHERE token = $1 AND key IN (
     SELECT held.key FROM @held AS held WHERE held.token = $1 AND held.key IS NOT NULL AND held.until >= $3
 )";
 
-/// Those whose run goes on are known for longer; the others go.
+/// Prolongs the expired records of deliveries to live runs, and deletes the others.
 const CLEAN: &str = "
 WITH late AS MATERIALIZED (
     SELECT token, key, EXISTS (
@@ -95,18 +95,18 @@ pub(super) async fn forget(session: &Session<'_>, token: &str, key: &str) -> Res
     Ok(())
 }
 
-/// What is held for a token has come to a run.
+/// Records that a run has received the payloads held for a token.
 pub(super) async fn delivered_to(session: &Session<'_>, token: &str, run: RunKey, now: u64) -> Result<()> {
     session.query(DELIVERED_TO, args![TEXT: Text(token), INT8: run, INT8: time(now)]).await?;
     Ok(())
 }
 
-/// Removes deliveries that are not known any longer: how many rows were looked at.
+/// Removes expired records of deliveries. Returns the number of rows examined.
 pub(super) async fn clean(session: &Session<'_>, now: u64, most: usize) -> Result<usize> {
     count(session, CLEAN, now, most).await
 }
 
-/// Removes keys of letters that are not known any longer: how many.
+/// Removes expired dedupe keys of inbox messages. Returns how many.
 pub(super) async fn clean_letters(session: &Session<'_>, before: u64, most: usize) -> Result<usize> {
     count(session, CLEAN_LETTERS, before, most).await
 }

@@ -1,4 +1,4 @@
-//! What turns do beside their runs' journals and rows.
+//! The effects of turns beside their runs' journals and rows.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::store::{
     About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch,
 };
 
-/// Of the run that is meant, if there is one that is not.
+/// Reads the status of the run with this id and, if a token is given, with this token.
 const STATUS: &str =
     "SELECT key, generation, status FROM @runs WHERE id = $1 AND token = coalesce($2, token) FOR NO KEY UPDATE";
 
@@ -62,7 +62,7 @@ pub(super) async fn affect(work: &mut Work<'_, '_>, run: RunKey, effects: &Effec
     }
 }
 
-/// Begins the next generation of a run. What it still had in its inbox is nobody's news.
+/// Begins the next generation of a run. Messages that are left in its inbox are no longer news to a worker.
 async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Continuation) -> Result<()> {
     tokens::hand_on(work.session, run, continuation).await?;
     work.session.query("UPDATE @inbox SET holder = 0 WHERE run = $1 AND holder <> 0", args![INT8: run]).await?;
@@ -92,7 +92,7 @@ async fn start_child(work: &mut Work<'_, '_>, run: RunKey, child: &Child) -> Res
     }
 }
 
-/// A child is a run for others: nothing comes with it but its attributes.
+/// Makes a new run the child of a run. Any worker can claim it; of its effects only those of `set` apply.
 async fn adopt(work: &mut Work<'_, '_>, run: RunKey, key: RunKey, child: &Child) -> Result<()> {
     work.notes.due = true;
     if let Some(effects) = &child.new.effects {
@@ -106,7 +106,7 @@ async fn adopt(work: &mut Work<'_, '_>, run: RunKey, key: RunKey, child: &Child)
     }
 }
 
-/// Whether an operation of a run takes the run that existed when a child was to be created.
+/// Whether an operation accepts the existing run in place of the child that was to be created.
 async fn takes(session: &Session<'_>, run: RunKey, child: &Child, answer: &CreateAnswer) -> Result<bool> {
     let is_own = match answer {
         CreateAnswer::Exists(there) => is_parent(session, run, there).await?,
@@ -115,7 +115,7 @@ async fn takes(session: &Session<'_>, run: RunKey, child: &Child, answer: &Creat
     Ok(child.takes(answer, |_| is_own))
 }
 
-/// Whether a run is a child of another one.
+/// Whether `child` is a child of the run `parent`.
 async fn is_parent(session: &Session<'_>, parent: RunKey, child: &RunRow) -> Result<bool> {
     let Some(id) = &child.parent else { return Ok(false) };
     let sql = "SELECT 1 FROM @runs WHERE key = $1 AND id = $2";
@@ -161,7 +161,7 @@ async fn tell(work: &mut Work<'_, '_>, run: RunKey, op: u64, last: &JournalRow, 
     work.receive(run, &letter, Some(&About::Ended(op))).await
 }
 
-/// Tells the operations that wait for the end of a run how it has ended: whether there are any.
+/// Sends the outcome of an ended run to the operations that wait for it. Returns whether there are any.
 pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &JournalRow, at: u64) -> Result<bool> {
     let watchers = work
         .session
@@ -175,7 +175,7 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
         )
         .await?;
     for row in &watchers {
-        // One that has ended, or is of a generation before, waits no more.
+        // A watcher that has ended, or is of an earlier generation, no longer waits.
         if get::<Option<bool>>(row, 2)? == Some(true) {
             tell(work, get(row, 0)?, number(row, 1)?, last, at).await?;
         }
@@ -183,7 +183,7 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
     Ok(!watchers.is_empty())
 }
 
-/// Sets the state and the attributes of a run.
+/// Sets the state and the attributes of a run, and adds the notice of its status.
 async fn set(session: &Session<'_>, run: RunKey, effects: &Effects) -> Result<()> {
     if let Some(state) = &effects.state {
         session
@@ -224,7 +224,7 @@ pub(super) async fn attributes(db: &Db, run: &str) -> Result<Attributes, Error> 
     db.rows("read attributes", sql, args![TEXT: Text(run)], |row| Ok((text(row, 0)?, text(row, 1)?))).await
 }
 
-/// A run that has ended, or goes on as a new generation, waits for nothing any more.
+/// Removes all watches of a run that has ended or continues as a new generation.
 pub(super) async fn unwatch_all(session: &Session<'_>, watcher: RunKey) -> Result<()> {
     session.query("DELETE FROM @watchers WHERE watcher = $1", args![INT8: watcher]).await?;
     Ok(())

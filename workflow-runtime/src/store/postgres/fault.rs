@@ -1,4 +1,4 @@
-//! What can go wrong between here and the database, and what to tell of it.
+//! Faults of the database and of the connections to it, and how they are explained to users.
 
 use std::error::Error as _;
 use std::fmt;
@@ -8,23 +8,23 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Code, Error};
 
-/// Why something was not done.
+/// Why an operation was not done.
 pub(super) enum Fault {
-    /// The database or the way to it says so.
+    /// The database or the connection has reported it.
     Postgres(tokio_postgres::Error),
-    /// It took longer than it may.
+    /// It took longer than allowed.
     Late,
-    /// No connection became free or was made in time.
+    /// No connection became free or could be made in time.
     Unconnected,
     /// A row is not as it was written.
     Damaged(String),
-    /// Anything else, explained already.
+    /// Any other error, which is explained already.
     Told(Error),
 }
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
-/// As the log has it: one line.
+/// In the form that the log has: one line.
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {
@@ -74,19 +74,19 @@ impl Fault {
         }
     }
 
-    /// Whether the database has rolled the transaction back for the sake of others, or could not begin it: it is worth
-    /// another attempt at once.
+    /// Whether the database has rolled the transaction back because of other transactions, or could not begin it: an
+    /// immediate retry may succeed.
     pub fn is_transient(&self) -> bool {
         let states = [
             &SqlState::T_R_SERIALIZATION_FAILURE,
             &SqlState::T_R_DEADLOCK_DETECTED,
-            // A pooler has given the statement to another connection than the one that knows it.
+            // A pooler has sent the statement to another connection than the one that has prepared it.
             &SqlState::INVALID_SQL_STATEMENT_NAME,
         ];
         self.state().is_some_and(|state| states.contains(&state))
     }
 
-    /// Whether the database is not there just now: it is restarting, has no connection left, or the connection is gone.
+    /// Whether the database is unavailable: it is restarting, has no connection left, or the connection is lost.
     pub fn is_outage(&self) -> bool {
         let states = [
             &SqlState::ADMIN_SHUTDOWN,
@@ -103,18 +103,18 @@ impl Fault {
         }
     }
 
-    /// Whether another attempt may succeed although nothing is done about it: the database, or a connection to it, was not there
-    /// just now, or was busy.
+    /// Whether another attempt may succeed without any intervention: the database, or a connection to it, was unavailable or
+    /// busy.
     pub fn may_pass(&self) -> bool {
         self.is_outage() || self.is_transient() || matches!(self, Fault::Late | Fault::Unconnected)
     }
 
-    /// Whether the statement it is about has certainly changed nothing. What the database answers with an error it has
-    /// rolled back; without an answer nobody knows.
+    /// Whether the statement has certainly changed nothing. The database has rolled back what it answers with an error;
+    /// without an answer the outcome is unknown.
     pub fn nothing_done(&self) -> bool {
         match self {
             Fault::Postgres(error) => error.as_db_error().is_some_and(|error| {
-                // What these say of a statement under way they say after it may have been committed.
+                // The database or a pooler may report these after the statement was committed.
                 let doubtful = [
                     &SqlState::ADMIN_SHUTDOWN,
                     &SqlState::CRASH_SHUTDOWN,
@@ -128,7 +128,7 @@ impl Fault {
         }
     }
 
-    /// Whether the connection is of no use any more.
+    /// Whether the connection can no longer be used.
     pub fn spoils(&self) -> bool {
         !matches!(self, Fault::Postgres(error) if error.as_db_error().is_some())
             || self
@@ -136,7 +136,7 @@ impl Fault {
                 .is_some_and(|state| *state == SqlState::INVALID_SQL_STATEMENT_NAME || is_about_the_connection(state))
     }
 
-    /// As it is told to a user; `place` is the database, `what` such as "read a run".
+    /// The error that a user sees. `place` is the database, `what` the action, such as "read a run".
     pub fn explain(self, place: &str, what: &str) -> Error {
         let may_pass = self.may_pass();
         let error = self.explained(place, what);
@@ -161,7 +161,7 @@ impl Fault {
             Fault::Postgres(error) => error,
         };
         let mut told = failed(Code::Store);
-        // What the database says is behind a "db error".
+        // The database's message is the source of a "db error".
         let mut cause: Option<&dyn std::error::Error> = match error.as_db_error() {
             Some(_) => error.source(),
             None => Some(&error),
@@ -177,12 +177,12 @@ impl Fault {
     }
 }
 
-/// Class 08. A pooler says so when its own connection to the database breaks, at whatever moment.
+/// Class 08. A pooler reports it when its own connection to the database breaks, at any moment.
 fn is_about_the_connection(state: &SqlState) -> bool {
     state.code().starts_with("08")
 }
 
-/// Not what TLS makes of what it has read, a certificate for one: that will be the same the next time.
+/// Excludes TLS errors about data that was read, such as a certificate: another attempt would have the same result.
 fn is_of_the_network(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() != std::io::ErrorKind::InvalidData)
 }

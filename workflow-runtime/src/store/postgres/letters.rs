@@ -1,4 +1,4 @@
-//! Letters, and how they come into inboxes.
+//! Inbox messages, and how they are put into inboxes.
 
 use super::commit::Ours;
 use super::db::{Session, Text, args};
@@ -7,8 +7,8 @@ use super::notes::Notes;
 use super::read::{self, get};
 use crate::store::{About, Letter, PostAnswer, RunKey};
 
-/// Letters for different runs, each by its id or its key, that make their runs due. A sequence is drawn after the locks,
-/// which the order sees to: so those of a run ascend.
+/// Puts messages into the inboxes of different runs, given by ids or by keys, and makes the runs due. Sequences are drawn
+/// after the locks are taken, which the order ensures: so the sequences of a run ascend.
 macro_rules! receive {
     ($by:literal, $type:literal) => {
         concat!(
@@ -55,7 +55,7 @@ WITH fresh AS (
 INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
 SELECT key, 0, $3, $4, $5, $6, generation FROM @runs WHERE key = $1 AND ($2 IS NULL OR EXISTS (SELECT 1 FROM fresh))";
 
-/// The columns of letters.
+/// The columns of messages.
 struct Columns<'l> {
     dedupes: Vec<Option<Text<'l>>>,
     known: Vec<Option<i64>>,
@@ -65,7 +65,7 @@ struct Columns<'l> {
     bodies: Vec<&'l [u8]>,
 }
 
-/// What a letter is known by.
+/// The dedupe key of a message.
 fn key(letter: &Letter) -> Option<Text<'_>> {
     letter.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))
 }
@@ -87,7 +87,7 @@ impl<'l> Columns<'l> {
     }
 }
 
-/// Posts letters to different runs; with `notes` who is concerned is noted there, without they are told at once.
+/// Posts messages to different runs. Records in `notes` whom to notify; without `notes`, the statement notifies them.
 pub(super) async fn post(
     session: &Session<'_>,
     ours: &Ours,
@@ -136,7 +136,7 @@ fn note(rows: &[tokio_postgres::Row], notes: &mut Notes) -> Result<()> {
     Ok(())
 }
 
-/// Puts a letter into a run's inbox, if it is new, and makes the run due.
+/// Puts a message into a run's inbox, unless its dedupe key is known, and makes the run due.
 pub(super) async fn receive(
     session: &Session<'_>,
     ours: &Ours,
@@ -162,7 +162,7 @@ pub(super) async fn receive(
     note(&rows, notes)
 }
 
-/// Puts a letter into a run's inbox without waking the run.
+/// Puts a message into a run's inbox without making the run due.
 pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<()> {
     let dedupe = key(letter);
     session
@@ -177,7 +177,7 @@ pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> 
     Ok(())
 }
 
-/// Whether the run has had a letter with its key.
+/// Whether the run has received a message with the same dedupe key.
 pub(super) async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
     let Some(key) = key(letter) else { return Ok(false) };
     let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";

@@ -1,4 +1,4 @@
-//! What other processes change: heard by LISTEN, or looked for.
+//! Changes that other processes make: received by LISTEN, or polled for.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -18,34 +18,34 @@ use super::read::get;
 use crate::store as runs;
 use crate::store::{Following, RunKey};
 
-/// How long one's own voice may take to be heard.
+/// How long the store waits to receive its own notification.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
-/// The pauses between attempts to listen again.
+/// The first and the longest pause between attempts to listen again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// What has been heard and not been asked for.
+/// Notifications that were received and not yet asked for.
 #[derive(Default)]
 pub(super) struct Signals {
     changed: AtomicBool,
     waking: Notify,
     listening: AtomicBool,
     followed: Arc<Mutex<Followed>>,
-    /// When changes are to be looked for that cannot be heard. It is kept here because those who wait for a change do so for a
-    /// short time, again and again: each would begin the interval anew.
+    /// When to poll next while notifications cannot be received. It is stored here because callers wait for a change for
+    /// short times, again and again: each wait would restart the interval.
     next_look: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Followed {
-    /// With how many subscriptions each has.
+    /// The followed runs, each with its id and its number of subscriptions.
     runs: HashMap<RunKey, (Arc<str>, usize)>,
-    /// Those of which something was heard.
+    /// The followed runs for which a notification was received.
     heard: BTreeSet<Arc<str>>,
-    /// Something may have happened to any of them.
+    /// Whether any of the followed runs may have changed.
     all: bool,
 }
 
-/// A subscription to what is heard of a run.
+/// A subscription to the notifications of a run.
 pub(super) struct Subscription {
     followed: Arc<Mutex<Followed>>,
     run: RunKey,
@@ -70,7 +70,7 @@ impl Signals {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something may have changed.
+    /// Records that something may have changed.
     pub fn changed(&self) {
         self.changed.store(true, Ordering::Release);
         self.waking.notify_one();
@@ -87,7 +87,7 @@ impl Signals {
         Subscription { followed: self.followed.clone(), run }
     }
 
-    /// When changes are to be looked for; nothing while they can be heard.
+    /// When to poll next; `None` while notifications can be received.
     fn next_look(&self, poll: Duration) -> Option<Instant> {
         if self.listening.load(Ordering::Acquire) {
             return None;
@@ -96,7 +96,7 @@ impl Signals {
         Some(*next.get_or_insert_with(|| Instant::now() + poll))
     }
 
-    /// Looks for changes if it is time to.
+    /// Polls if it is time: reports that anything may have changed.
     fn look_in_time(&self, poll: Duration) {
         if self.next_look(poll).is_some_and(|next| next <= Instant::now()) {
             *self.next_look.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + poll);
@@ -104,9 +104,9 @@ impl Signals {
         }
     }
 
-    /// The followed runs to which something happened since this was last asked.
+    /// Returns the followed runs that may have changed since the last call.
     pub fn take_followed(&self, poll: Duration) -> runs::Followed {
-        // Also if nobody comes to wait for a change, since there is always something else to do.
+        // Polls here too: a caller that always has other work never waits in `changing`.
         self.look_in_time(poll);
         let mut followed = self.followed();
         let heard = std::mem::take(&mut followed.heard);
@@ -134,7 +134,7 @@ impl Signals {
         }
     }
 
-    /// What another store has said.
+    /// Handles a notification of another store.
     fn hear(&self, words: &str, ours: impl Fn(i64) -> bool) {
         let mut concerns = false;
         for word in words.split(' ') {
@@ -149,7 +149,7 @@ impl Signals {
                         concerns = true;
                     }
                 }
-                // Another store that looks whether it hears itself, or what is not for followers.
+                // The echo test of another store, or a word that is not for followers.
                 Some(b't' | b'?') => {}
                 _ => self.anything(),
             }
@@ -162,10 +162,10 @@ impl Signals {
 
 /// A connection that listens.
 struct Ear {
-    /// It closes the connection when it is dropped.
+    /// Closes the connection when it is dropped.
     client: Client,
     heard: mpsc::UnboundedReceiver<String>,
-    /// Which server it listens to.
+    /// Identifies the server that it listens to.
     server: Option<SystemTime>,
 }
 
@@ -194,8 +194,8 @@ async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
     Ok(Ear { client, heard, server })
 }
 
-/// Whether a connection on which nothing was heard could still be heard: one that was cut off on the way looks as one does
-/// on which nobody has anything to say.
+/// Whether a silent connection still works: one that was cut off looks like one on which no process sends any
+/// notification.
 async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
     let answer = tokio::time::timeout(shared.db.options.connect_timeout, ear.client.simple_query(""));
     match answer.await {
@@ -208,7 +208,7 @@ async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
     }
 }
 
-/// Whether this store hears what it says itself: behind a pooler nobody hears anything.
+/// Whether this store receives its own notification: behind a pooler no notification arrives.
 async fn hears(shared: &Arc<Shared>, ear: &mut Ear) -> Result<bool> {
     let (channel, word) = (&shared.db.options.schema, format!("{} ?", shared.tag));
     shared.db.connect().await?.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: word]).await?;
@@ -239,7 +239,7 @@ fn hear(shared: &Arc<Shared>, words: &str) {
     }
 }
 
-/// Tells those who follow runs that there may be rows, once those are through that were appended without a word.
+/// Notifies followers that there may be rows, after the rows that were being appended without a notification.
 async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, word: String) {
     appended.await;
     let mut pause = PAUSES.0;
@@ -257,7 +257,7 @@ async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, wo
     }
 }
 
-/// Begins to listen, and goes on for as long as the store is open. What cannot be heard is looked for.
+/// Starts to listen, and listens as long as the store is open. Polls for changes that cannot be received.
 pub(super) async fn start(shared: &Arc<Shared>) {
     let Some(config) = shared.db.options.listen.clone() else { return };
     let first = listening(shared, &config).await;
@@ -321,7 +321,7 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
         pause = (pause * 2).min(PAUSES.1);
         let Some(shared) = shared.upgrade() else { return };
         ear = listening(&shared, &config).await;
-        // What was said meanwhile was not heard.
+        // Notifications that were sent meanwhile were not received.
         shared.signals.anything();
     }
 }
@@ -359,7 +359,7 @@ mod tests {
         let looks = async { while soon().await.is_err() {} };
         tokio::time::timeout(Duration::from_secs(30), looks).await.expect("it is looked for changes");
         assert_eq!(signals.take_followed(poll), runs::Followed::Any);
-        // It does not depend on who waits at all.
+        // Polling does not require that a caller waits for changes.
         let looks = async {
             while signals.take_followed(poll) != runs::Followed::Any {
                 tokio::task::yield_now().await;

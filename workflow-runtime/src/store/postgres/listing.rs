@@ -1,10 +1,10 @@
-//! Runs, found by what is asked for.
+//! Lists and counts runs by a filter.
 //!
-//! What a filter asks for is one or several ranges of an index, each of which is in the order of creation; what the index
-//! does not have is looked at row by row. Where no workflow is named there is a range for each. So a page costs what it has in it, unless a text in ids or a second attribute
-//! is asked for that few have. All statements take the same values: `$1` statuses, `$2` workflows or nothing, `$3` the
-//! parent or nothing, `$4` a part of the id or nothing, `$5` and `$6` attributes, `$7` the first time, `$8` and `$9` the
-//! place before which the runs stand, `$10` how many.
+//! A filter selects one or several ranges of an index, each of which is in the order of creation; conditions that the index
+//! does not cover are checked row by row. If no workflow is named there is a range for each. So the cost of a page depends
+//! on its content, unless the filter has a part of an id or a second attribute that few runs have. All statements take the
+//! same values: `$1` statuses, `$2` workflows or nothing, `$3` the parent or nothing, `$4` a part of the id or nothing, `$5`
+//! and `$6` attributes, `$7` the earliest time, `$8` and `$9` the place before which the runs stand, `$10` how many.
 
 use tokio_postgres::types::{ToSql, Type};
 
@@ -13,7 +13,7 @@ use super::read::{self, number, run_columns, run_row};
 use crate::error::Error;
 use crate::store::{Counts, Filter, Position, RunRow};
 
-/// What is looked at in the rows of the runs. All attributes but the first.
+/// The conditions that are checked in the rows of the runs, with all attributes but the first.
 macro_rules! conditions {
     () => {
         "($4 IS NULL OR position($4 in runs.id) > 0) AND (cardinality($5) < 2 OR NOT EXISTS (
@@ -30,7 +30,7 @@ macro_rules! created {
     };
 }
 
-/// What is not settled by the index, where that is not by status.
+/// The conditions that an index without the status does not cover.
 macro_rules! statuses_and_workflows {
     () => {
         "runs.status = ANY ($1) AND ($2 IS NULL OR runs.workflow = ANY ($2))"
@@ -75,7 +75,7 @@ macro_rules! by_attribute {
     };
 }
 
-/// The workflows that have runs: hops from each to the next one, past all of its runs.
+/// The workflows that have runs. Skips from each to the next one, without scanning its runs.
 macro_rules! every_workflow {
     () => {
         "(WITH RECURSIVE hop (workflow) AS (
@@ -87,7 +87,7 @@ macro_rules! every_workflow {
     };
 }
 
-/// Each status of each workflow that is there.
+/// Each wanted status of each workflow that is there.
 macro_rules! wanted {
     () => {
         ", unnest($1) AS wanted_status (status),
@@ -95,7 +95,7 @@ macro_rules! wanted {
     };
 }
 
-/// The latest of several ranges.
+/// The latest runs of several ranges.
 macro_rules! list_ranges {
     ($workflows:expr, $range:expr) => {
         concat!(
@@ -136,7 +136,7 @@ const LIST_BY_ATTRIBUTE: &str = concat!(
     " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
 );
 
-/// Several ranges, each counted by itself: joined with the rows of the runs they would walk through all of these.
+/// Several ranges, each counted by itself: a join with the rows of the runs would scan all of these.
 macro_rules! count_ranges {
     ($workflows:expr, $range:expr) => {
         concat!(
@@ -150,7 +150,7 @@ macro_rules! count_ranges {
     };
 }
 
-/// In these `$10` is not asked for.
+/// These do not use `$10`.
 const COUNT_ALL: &str = count_ranges!(every_workflow!(), by_workflow!());
 
 const COUNT_BY_WORKFLOW: &str = count_ranges!("unnest($2) AS there (workflow)", by_workflow!());
@@ -160,7 +160,7 @@ const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_p
 const COUNT_BY_ATTRIBUTE: &str =
     concat!("SELECT runs.status, count(*) FROM ", by_attribute!(), " GROUP BY runs.status");
 
-/// The statement for a filter: by the index that leaves the least to be looked at.
+/// Chooses the statement for a filter: by the index that leaves the fewest rows to check.
 fn choose(filter: &Filter, statements: [&'static str; 4]) -> &'static str {
     let [all, by_workflow, by_parent, by_attribute] = statements;
     if !filter.attributes.is_empty() {

@@ -1,4 +1,4 @@
-//! What others are told of a commit, in one notification at the most.
+//! The notification of a commit to other processes, one at most.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use super::db::{Session, args};
 use super::fault::Result;
 use crate::store::{DEAD, RunKey};
 
-/// Longer ones PostgreSQL refuses (8,000 bytes). One that would be longer says that anything may have changed.
+/// The most names in a notification (PostgreSQL allows 8,000 bytes); with more, it says that anything may have changed.
 const NAMED_MAX: usize = 300;
 
-/// Who has to act.
+/// What other processes must learn of a commit.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// A run is due that nobody holds, or will be sooner than was known.
+    /// A run without a holder is due, or becomes due sooner than was known.
     pub due: bool,
-    /// The holders of runs that have got letters.
+    /// The holders of runs that have received messages.
     pub holders: BTreeSet<i64>,
-    /// Runs whose end, or whose chunks, somebody waits for.
+    /// Runs whose end, chunks or rows another process waits for.
     pub awaited: BTreeSet<RunKey>,
 }
 
 impl Notes {
-    /// A letter has come for a run with this holder.
+    /// Records that a run with this holder has received a message.
     pub fn letter(&mut self, holder: i64) {
         match holder {
             0 | FREE => self.due = true,
@@ -29,7 +29,7 @@ impl Notes {
         }
     }
 
-    /// The text, if there is anything to tell to others than `ours`.
+    /// The text of the notification, if there is one to send. Leaves out the holders in `ours`.
     fn text(&self, tag: &str, ours: &[i64]) -> Option<String> {
         let holders: Vec<_> = self.holders.iter().filter(|holder| !ours.contains(holder)).collect();
         if !self.due && holders.is_empty() && self.awaited.is_empty() {
@@ -47,7 +47,7 @@ impl Notes {
         Some(text)
     }
 
-    /// Tells it when the transaction commits.
+    /// Sends the notification, which the database delivers when the transaction commits.
     pub async fn send(&self, session: &Session<'_>, tag: &str, ours: &[i64]) -> Result<()> {
         if let Some(text) = self.text(tag, ours) {
             let channel = &session.db.options.schema;

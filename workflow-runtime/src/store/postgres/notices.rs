@@ -1,4 +1,4 @@
-//! Notices of runs that came to a status, for callbacks.
+//! Notices of runs that have reached a status, for callbacks.
 
 use super::commit::Ours;
 use super::db::{Db, Session, args};
@@ -21,9 +21,9 @@ const NOTICES: &str = concat!(
      ) AS notices JOIN @runs AS runs ON runs.key = noticed_run ORDER BY noticed"
 );
 
-/// Of each status the first that are free, twice as many as are wanted: others may be claiming some of them. And what this very
-/// claim has got already, if its answer was lost. The worker is locked, so that nobody takes it for dead meanwhile, as by a claim
-/// of runs.
+/// For each status, considers twice as many free notices as are wanted, since other workers may be claiming some of them.
+/// Also returns what this same claim took before, if its answer was lost. Locks the worker's row, so that no other worker
+/// presumes it dead meanwhile, as a claim of runs does.
 macro_rules! claim {
     ($lock:literal) => {
         concat!(
@@ -57,12 +57,12 @@ FROM alive LEFT JOIN claimed ON true LEFT JOIN @runs AS runs ON runs.key = notic
 
 const CLAIM: &str = claim!("ORDER BY until, notices.sequence LIMIT $4 FOR NO KEY UPDATE OF notices SKIP LOCKED");
 
-/// Locks in one order, as all do that wait.
+/// Locks in one fixed order, as every statement that waits for locks does.
 const CLAIM_WAITING: &str = claim!("ORDER BY notices.sequence LIMIT $4 FOR NO KEY UPDATE OF notices");
 
 const RETURN: &str = "UPDATE @notices SET holder = 0, until = $3 WHERE sequence = $1 AND holder = $2";
 
-/// They are free again since they were claimed.
+/// Frees notices as of the time at which they were claimed.
 const FREE_ALL: &str = "
 UPDATE @notices SET holder = 0, until = greatest(until - $2, 0) WHERE holder = ANY ($1) AND holder <> 0";
 
@@ -108,7 +108,7 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &ClaimNotic
     if rows.is_empty() {
         return Ok(ClaimNoticesAnswer::Fenced);
     }
-    // Nothing was claimed.
+    // Drops the row that stands for a claim of nothing.
     rows.retain(|row| !matches!(get::<Option<RunKey>>(row, 0), Ok(None)));
     Ok(ClaimNoticesAnswer::Claimed(rows.iter().map(notice).collect::<Result<_>>()?))
 }
@@ -119,7 +119,7 @@ pub(super) async fn give_back(session: &Session<'_>, returned: &ReturnNotice) ->
     session.query(RETURN, args![INT8: sequence, INT8: owner, INT8: time(*until)]).await.map(drop)
 }
 
-/// What workers have claimed is free whose leases are over.
+/// Frees the notices that were claimed by workers whose leases are over.
 pub(super) async fn free_all(session: &Session<'_>, owners: &[i64]) -> Result<()> {
     session.query(FREE_ALL, args![INT8_ARRAY: owners, INT8: NOTICE_CLAIM_MS.cast_signed()]).await.map(drop)
 }
@@ -128,7 +128,7 @@ pub(super) async fn noticed(session: &Session<'_>, sequence: u64) -> Result<()> 
     session.query("DELETE FROM @notices WHERE sequence = $1", args![INT8: sequence.cast_signed()]).await.map(drop)
 }
 
-/// Drops those that nobody claims: how many.
+/// Drops notices that have stayed unclaimed for too long. Returns how many.
 pub(super) async fn drop_old(session: &Session<'_>, now: u64, limit: usize) -> Result<usize> {
     let statuses = words(&[Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck]);
     let kept_since = time(now.saturating_sub(NOTICE_KEPT_MS));

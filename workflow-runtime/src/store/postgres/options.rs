@@ -1,4 +1,4 @@
-//! Which database, and how it is used.
+//! Which database is used, and how.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,24 +13,24 @@ use crate::error::{Code, Error};
 use crate::store::Migration;
 use crate::store::migrations::Migrations;
 
-/// How a [`PostgresStore`](super::PostgresStore) is opened: what its URL says.
+/// How a [`PostgresStore`](super::PostgresStore) is opened: the options that its URL gives.
 ///
-/// A URL is of the usual form, `postgres://user:password@host:port/database?parameters`, with the parameters that
-/// PostgreSQL's own programs know (`sslmode`, `sslrootcert`, `connect_timeout`, `options`, ..) and these:
+/// A URL has the usual form, `postgres://user:password@host:port/database?parameters`, with the parameters of PostgreSQL's
+/// own programs (`sslmode`, `sslrootcert`, `connect_timeout`, `options`, ..) and these:
 ///
 /// | parameter | unless given | |
 /// |---|---|---|
 /// | `schema` | `workflow` | where the tables are; it is created |
 /// | `lease` | `5s` | how long a worker that does not answer keeps its runs |
-/// | `connections` | `8` | how many are used at the most, beside one for the lease and one that listens |
+/// | `connections` | `8` | the most for runs, and again for transactions of steps; also two for leases, one to listen |
 /// | `timeout` | `30s` | how long one statement may take |
-/// | `listen` | `on` | `off`: changes of other processes are looked for instead of listened for, and each step costs the database about twice as much |
-/// | `poll` | `5s` | how often they are looked for when nothing can be heard; after so long a silence it is checked whether something could be |
+/// | `listen` | `on` | `off`: polls for other processes' changes instead; each step costs the database about twice as much |
+/// | `poll` | `5s` | how often to poll if it cannot listen; also the silence after which it checks that it can |
 /// | `skip_locked` | `on` | `off`: claims wait for one another, for databases without `SKIP LOCKED` |
 /// | `prepared` | `on` | `off`: statements are not prepared, for poolers that do not keep them |
 ///
-/// A pooler that gives connections away after each transaction needs `prepared=off` unless it keeps prepared statements,
-/// and gives nothing to those who listen: set [`listen_at`](PostgresOptions::listen_at), or `listen=off`.
+/// A pooler that assigns connections per transaction needs `prepared=off` unless it keeps prepared statements, and does not
+/// pass notifications on: set [`listen_at`](PostgresOptions::listen_at), or `listen=off`.
 ///
 /// ```
 /// use workflow_runtime::store::PostgresOptions;
@@ -56,11 +56,11 @@ pub struct PostgresOptions {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// PostgreSQL cuts longer names off.
+/// PostgreSQL truncates longer names.
 const SCHEMA_BYTES_MAX: usize = 63;
 
 impl PostgresOptions {
-    /// What a URL says.
+    /// Reads the options from a URL.
     ///
     /// # Errors
     ///
@@ -134,22 +134,22 @@ impl PostgresOptions {
         if !(1..=SCHEMA_BYTES_MAX).contains(&bytes) || options.schema.chars().any(char::is_control) {
             return Err(invalid(format!("`{}` cannot be the name of a schema", options.schema), "at most 63 bytes"));
         }
-        // As libpq does: a certificate that is named is one to check by.
+        // As in libpq: if a root certificate is named, the server's certificate is checked by it.
         if options.root.is_some() && options.verify == Verify::Nothing {
             options.verify = Verify::Authority;
         }
         Ok(options)
     }
 
-    /// How long a worker that does not answer keeps its runs: 5 seconds unless set. Another takes them over after that
-    /// time and a third of it.
+    /// How long a worker that does not answer keeps its runs: 5 seconds by default. Another worker takes them over within
+    /// that time and a third of it.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Listens for changes by this URL, of the same database: where the store's own goes to a pooler.
+    /// Listens for changes at this URL of the same database. For stores whose own URL is that of a pooler.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// As a later build opens it, which has these steps of the schema as well. For tests.
+    /// Opens the store as a later build would that has these migrations as well. For tests.
     #[doc(hidden)]
     #[must_use]
     pub fn migrating(mut self, later: &'static [Migration]) -> Self {
@@ -174,7 +174,7 @@ impl PostgresOptions {
         }
     }
 
-    /// What a user's text calls the database.
+    /// The name of the database in messages to users.
     pub(super) fn place(&self) -> String {
         let host = match self.config.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
@@ -225,7 +225,7 @@ fn config(url: &str) -> Result<Config, Error> {
 
 const FORM: &str = "postgres://user:password@host:port/database";
 
-/// The URL with its scheme as the library beneath knows it, which takes everything else for words of another form.
+/// The URL with the scheme that `tokio_postgres` knows: it would read any other text as a list of keys and values.
 fn with_scheme(base: &str) -> Result<String, Error> {
     let rest = base
         .split_once("://")
@@ -236,7 +236,7 @@ fn with_scheme(base: &str) -> Result<String, Error> {
     }
 }
 
-/// Whether the `?` is one of the password: what follows it would be taken for parameters, and be shown.
+/// Whether the `?` belongs to the password: the text after it would be read as parameters, and be shown.
 fn is_cut(base: &str, query: &str) -> bool {
     let keys = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key));
     let port = base.rsplit(':').next().filter(|port| !port.contains('/'));
@@ -244,13 +244,13 @@ fn is_cut(base: &str, query: &str) -> bool {
     !base.contains('@') && (keys.into_iter().any(|key| key.contains('@')) || (is_no_port && query.contains('@')))
 }
 
-/// The error for a password that ends where it was not meant to. What is behind it is not shown.
+/// The error for a password that an unescaped character has cut. The rest of the password is not shown.
 fn unescaped(letter: char) -> Error {
     invalid(format!("the URL has a `{letter}` in its user or its password"), FORM)
         .help(format!("write it as %{:02X}", u32::from(letter)))
 }
 
-/// Whether a text of the library beneath names no more than a parameter: else it may hold a part of the password.
+/// Whether a message of `tokio_postgres` quotes only the name of a parameter: any other may quote a part of the password.
 fn says_nothing_of_the_url(cause: &str) -> bool {
     let mut quoted = cause.split('`').skip(1).step_by(2);
     quoted.all(|word| word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
@@ -281,7 +281,7 @@ fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// What `%41` stands for.
+/// Decodes escapes such as `%41`.
 fn decode(value: &str) -> String {
     let bytes = value.as_bytes();
     let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
@@ -309,7 +309,7 @@ mod tests {
         assert!(!format!("{options:?}").contains("secret"));
     }
 
-    /// Whatever form it has, and wherever the URL is wrong.
+    /// For every form of URL, and wherever the URL is wrong.
     #[test]
     fn a_password_is_never_shown() {
         for url in [

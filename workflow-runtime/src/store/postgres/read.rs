@@ -1,4 +1,4 @@
-//! Rows, as they are read.
+//! Reads rows of the tables.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::model::Status;
 use crate::store::{About, Fence, InboxRow, JournalRow, RunKey, RunRow};
 
-/// What a run's row has to be selected by. A raise of `recoveries` counts for as long as the journal has not grown since.
+/// The columns to select for a run. `recoveries` counts only while the journal has not grown since it was last raised.
 macro_rules! run_columns {
     () => {
         "runs.key, runs.id, workflow, fingerprint, args_digest, runs.generation, status, owner, epoch, wake_at, inbox_seq,
@@ -43,12 +43,12 @@ const LAST: &str = "
 SELECT idx, turn, format, checksum, body FROM @journal
 WHERE run = $1 AND generation = $2 ORDER BY idx DESC LIMIT 1";
 
-/// In one statement, so that the letters are those that the number counts.
+/// One statement, so that `inbox_seq` and the messages are of the same moment.
 const INBOX: &str = "
 SELECT inbox_seq, sequence, arrived_at, format, checksum, body, about, unread, inbox.generation
 FROM @runs AS runs LEFT JOIN @inbox AS inbox ON inbox.run = runs.key WHERE runs.key = $1 ORDER BY sequence";
 
-/// A column, or what is wrong with it.
+/// Reads a column, or returns what is wrong with it.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
     row.try_get(column).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -147,7 +147,7 @@ fn inbox_row(row: &Row) -> Result<InboxRow> {
 }
 
 impl Db {
-    /// Rows, each made of one of the database's.
+    /// Reads rows, and converts each with `row`.
     pub async fn rows<T>(
         &self,
         what: &str,
@@ -164,7 +164,7 @@ pub(super) async fn run(db: &Db, id: &str) -> Result<Option<RunRow>, Error> {
     Ok(db.rows("read a run", RUN, args![TEXT: Text(id)], run_row).await?.pop())
 }
 
-/// Runs that have continued as new so often since the first generation that is kept.
+/// Returns runs that have continued as new at least `least` times since the first generation that is kept.
 pub(super) async fn continued(
     db: &Db,
     least: u64,
@@ -176,7 +176,7 @@ pub(super) async fn continued(
     db.rows("read runs", CONTINUED, args![INT8: least, INT8: behind, INT8: rows(limit)], run_row).await
 }
 
-/// The same inside a transaction.
+/// Reads a run inside a transaction.
 pub(super) async fn run_in(session: &Session<'_>, id: &str) -> Result<Option<RunRow>> {
     session.query_opt(RUN, args![TEXT: Text(id)]).await?.as_ref().map(run_row).transpose()
 }
@@ -217,7 +217,7 @@ pub(super) async fn inbox(db: &Db, run: RunKey) -> Result<(u64, Vec<InboxRow>), 
     Ok((inbox_seq, letters.into_iter().flatten().collect()))
 }
 
-/// How many rows, as the database takes it.
+/// A number of rows, as the database takes it.
 pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! How runs go: their rows at once, what they leave a part at a time.
+//! Removal of runs: their own rows at once, the rows that they leave behind in portions.
 
 use super::commit::Work;
 use super::db::{Db, Session, Text, args};
@@ -16,7 +16,7 @@ const STANDING: &str = "
 SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
 FROM @runs WHERE key = $1 FOR UPDATE";
 
-/// Those whose end is yet to be told stay. One that somebody else is about to change is looked at the next time.
+/// Keeps runs with a pending end notice. Skips a run that another transaction has locked until the next cleaning.
 const EXPIRED: &str = "
 SELECT key FROM @runs AS runs WHERE status = $1 AND completed_at IS NOT NULL AND (completed_at, key) <= ($2, $3)
     AND NOT EXISTS (SELECT 1 FROM @notices AS notices WHERE notices.run = runs.key)
@@ -33,11 +33,11 @@ const ENDED_BEFORE: &str = "
 SELECT completed_at, key FROM @runs WHERE status = $1 AND completed_at IS NOT NULL
 ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET $2";
 
-/// One worker is enough for it.
+/// Only one worker cleans at a time.
 const ALONE: &str = "SELECT pg_try_advisory_xact_lock(hashtext($1))";
 
-/// What there is of runs at once, of which there is not much: what is told of them, and what they take part in. They are
-/// locked.
+/// Deletes the rows of runs, which are locked, and the few rows that belong to them: open tokens, held payloads, watchers,
+/// notices, states and attributes. Records the runs in `remains`, for the removal of the other rows.
 const REMOVE: &str = "
 WITH tokens AS (
     DELETE FROM @tokens WHERE run = ANY ($1) AND state = 'open' RETURNING token
@@ -71,8 +71,8 @@ WITH kept AS (
 INSERT INTO @remains (run, before) SELECT key, $3 FROM kept
 ON CONFLICT (run) DO UPDATE SET before = excluded.before RETURNING run";
 
-/// Removes rows of runs that are gone, which nobody else touches: `$2` rows, and no more behind `$3` bytes. How many, and how
-/// large they were.
+/// Removes rows of deleted runs, which no other write touches: at most `$2` rows, and no further row once `$3` bytes are
+/// reached. Returns their number and their total size.
 macro_rules! remove {
     ($table:literal, $bytes:literal, $condition:literal) => {
         concat!(
@@ -99,7 +99,7 @@ macro_rules! remove {
     };
 }
 
-/// Chunks go before their streams, and these before the attempts that have written to them.
+/// Chunks are removed before their streams, and streams before the attempts that have written to them.
 const CLEAR: [&str; 7] = [
     remove!("@journal", "pg_column_size(body)", "run = ANY ($1)"),
     remove!("@inbox", "pg_column_size(body)", "run = ANY ($1)"),
@@ -110,7 +110,7 @@ const CLEAR: [&str; 7] = [
     remove!("@executions", "0", "target = ANY ($1)"),
 ];
 
-/// What is left of generations that were removed.
+/// Removes the journal rows of removed generations.
 const CLEAR_OLD: &str = remove!("@journal", "pg_column_size(body)", "run = $1 AND generation < $4");
 
 /// Deletes a run.
@@ -139,13 +139,13 @@ pub(super) async fn delete(
     Ok(DeleteAnswer::Committed)
 }
 
-/// Removes runs that can be deleted and that are locked, with all that is known of them by their ids. What they leave is to
-/// be [cleared](clear).
+/// Removes runs that may be deleted and are locked, with everything that can be looked up by their ids. The caller must then
+/// [clear](clear) the rows that they leave behind.
 pub(super) async fn remove(session: &Session<'_>, runs: &[RunKey]) -> Result<()> {
     session.query(REMOVE, args![INT8_ARRAY: runs]).await.map(drop)
 }
 
-/// Removes what runs have left that were removed: what is left of the portion, and nothing of it if that was not enough.
+/// Removes the remaining rows of deleted runs. Returns the unused budget, which is spent if more rows may remain.
 pub(super) async fn clear(session: &Session<'_>, runs: &[RunKey], most: Budget) -> Result<Budget> {
     let mut left = most;
     for sql in CLEAR {
@@ -181,7 +181,7 @@ pub(super) async fn remove_generations(
     Ok(RemoveGenerationsAnswer::Committed)
 }
 
-/// Removes the journals of a run before a generation: what is left of the portion, and nothing of it if that was not enough.
+/// Removes a run's journals before a generation. Returns the unused budget, which is spent if more rows may remain.
 async fn clear_old(session: &Session<'_>, run: RunKey, before: i64, most: Budget) -> Result<Budget> {
     if most.is_spent() {
         return Ok(most);
@@ -194,14 +194,14 @@ async fn clear_old(session: &Session<'_>, run: RunKey, before: i64, most: Budget
         left = left.less(usize::try_from(rows).unwrap_or(usize::MAX), usize::try_from(bytes).unwrap_or(usize::MAX));
     }
     if !left.is_spent() {
-        // The run may have been deleted meanwhile, and have left more.
+        // The run may have been deleted meanwhile, and then more rows remain.
         let sql = "DELETE FROM @remains WHERE run = $1 AND before = $2";
         session.query(sql, args![INT8: run, INT8: before]).await?;
     }
     Ok(left)
 }
 
-/// Removes a part of what nobody keeps.
+/// Removes one portion of the rows whose retention is over.
 pub(super) async fn clean(
     work: &mut Work<'_, '_>,
     expired: &[Expired],
@@ -246,7 +246,7 @@ pub(super) async fn clean(
     }
 }
 
-/// Runs that are not kept any longer, locked: those that ended first of each status.
+/// Finds and locks runs whose retention is over: of each status, those that ended first.
 async fn find_expired(session: &Session<'_>, expired: &[Expired], limit: usize) -> Result<Vec<RunKey>> {
     let sql = if session.db.options.skip_locked { EXPIRED } else { EXPIRED_WAITING };
     let mut found: Vec<RunKey> = Vec::new();

@@ -1,4 +1,4 @@
-//! The tables, and how they come to be.
+//! The tables, and their migrations.
 
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
@@ -6,31 +6,31 @@ use crate::environment::{Environment, System};
 use crate::error::{Code, Error};
 use crate::store::migrations::{Fit, Migration, Migrations, Version, pre_release};
 
-/// Who has made the schema.
+/// The application that has created the schema.
 const APPLICATION: &str = "workflow-runtime";
 
-/// The first step.
+/// The first migration.
 ///
 /// Unsigned numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
 ///
-/// - `workers` has who executes, and until when each can be trusted to be alive. A statement of an earlier `round`
-///   does nothing, nor does any of a worker whose runs have been taken from it: see [`standing`](super::standing).
-/// - `meta` has what the tables are ([`Version`](crate::store::migrations::Version)), and a random number of the store.
-/// - Which indexes a start and an end write, what `deliveries` and `notices` have, and which tables have no rows yet: as in
-///   SQLite.
-/// - `runs_due` holds only runs that can become due, by holder, as in SQLite. A run is `tied` if it has ever opened a token
-///   or been watched, so that its end concerns other rows; `awaited` if a process that does not hold it waits for its end,
-///   `followed` if one reads its streams, and `traced` if one reads its journal: they are columns of the row because a statement that has waited for the row's
-///   lock sees those as they are, and everything else as it was before.
-/// - `parent` is an id, which stays when that run is deleted. `runs_ended` has the order in which runs go that are not kept;
+/// - `workers` has the workers, and until when each is presumed alive. A statement of an earlier `round` has no effect, nor
+///   has any statement of a worker whose runs were taken from it: see [`standing`](super::standing).
+/// - `meta` has the version of the tables ([`Version`](crate::store::migrations::Version)), and a random id of the store.
+/// - Which indexes a start and an end write, the columns of `deliveries` and `notices`, and which tables have no rows yet:
+///   as in SQLite.
+/// - `runs_due` holds only runs that can become due, by holder, as in SQLite. A run is `tied` once it has opened a token or
+///   been watched: its end concerns other rows. It is `awaited` if a process that does not hold it waits for its end,
+///   `followed` if one reads its streams, and `traced` if one reads its journal. These are columns of `runs` because a
+///   statement that has waited for a row's lock sees that row as it is, and everything else as it was before.
+/// - `parent` is an id, which stays when that run is deleted. `runs_ended` has the order in which expired runs are removed;
 ///   `remains` has deleted runs that have left rows, and removed generations: as in SQLite.
 /// - `first_generation`, `first_event` and `continuations` are as in SQLite.
-/// - `executions` holds those attempts only that have written to a stream, once for each run that has such streams: its
-///   `target`, with which they go.
-/// - `attributes` know when their run was created, which is the order in which it is found by them.
+/// - `executions` holds only attempts that have written to a stream, once for each run with such streams: its `target`, with
+///   which they are removed.
+/// - `attributes` store when their run was created: runs that are found by attributes are in this order.
 /// - `recovered_generation` and `recovered_idx` are those of the last journal row when `recoveries` was last raised.
-/// - The sequences of `inbox` are drawn under the lock of the run's row, so that a run's ascend. `holder` is who held the
-///   run when the letter came, and nobody once the run has ended: it is by this that a worker finds its news.
+/// - The sequences of `inbox` are drawn under the lock of the run's row, so that they ascend within a run. `holder` is who
+///   held the run when the message arrived, and 0 once the run has ended: a worker finds its news by it.
 const TABLES: &str = "
 CREATE TABLE @workers (
     owner      bigint      NOT NULL PRIMARY KEY,
@@ -326,7 +326,7 @@ CREATE TABLE @asks (
 );
 ";
 
-/// How the tables came to be what they are.
+/// The migrations of the tables.
 pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TABLES, is_additive: false }]);
 
 const META: &str = "
@@ -339,12 +339,12 @@ CREATE TABLE @meta (
 );
 ";
 
-/// How long another process may take with the tables.
+/// How long a migration waits for locks that other processes hold.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '20s'";
 
-/// Takes all runs from all workers: none of them may write under tables that it does not know. What they are executing is
-/// to end before it is executed again: they notice before their leases end. Whoever registers meanwhile has a row here that is
-/// locked, or waits for the new floor: see [`check_floor`].
+/// Takes all runs from all workers: none of them may write to tables that it does not know. What they are executing must end
+/// before it is executed again: the workers notice before their leases end. A worker that registers meanwhile has its row
+/// locked here, or waits for the new floor: see [`check_floor`].
 const CONDEMN: [&str; 3] = [
     "SELECT 1 FROM @workers ORDER BY owner FOR UPDATE",
     "UPDATE @workers SET round = 9223372036854775807",
@@ -354,11 +354,11 @@ const CONDEMN: [&str; 3] = [
     ) FROM @workers AS workers WHERE runs.owner = workers.owner AND wake_at IS NOT NULL",
 ];
 
-/// Workers that go on meanwhile can be in the way of a migration, and it in theirs.
+/// The most deadlocks of a migration with workers that continue meanwhile.
 const DEADLOCKS_MAX: usize = 10;
 
-/// Makes the tables, or checks that they are ours and not newer than this library. First it looks, then it touches: what
-/// is something else's stays as it is.
+/// Creates or migrates the tables, or checks that they are ours and not newer than this library. Reads before it writes: the
+/// tables of another application stay as they are.
 pub(super) async fn prepare(session: &Session<'_>, may_migrate: bool) -> Result<()> {
     let migrations = session.db.options.migrations;
     let there = version(session).await?;
@@ -386,7 +386,7 @@ pub(super) async fn prepare(session: &Session<'_>, may_migrate: bool) -> Result<
     }
 }
 
-/// One process at a time, and all in one transaction: who dies half way leaves nothing.
+/// One process migrates at a time, in one transaction: a process that dies half way leaves nothing behind.
 async fn migrate(session: &Session<'_>) -> Result<()> {
     let migrations = session.db.options.migrations;
     session.batch(LOCK_TIMEOUT).await?;
@@ -395,7 +395,7 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     let there = version(session).await?;
     let fit = migrations.fit(there);
     match fit {
-        // Another process was faster.
+        // Another process has migrated the tables meanwhile.
         Fit::Usable => return Ok(()),
         Fit::Newer => return Err(Fault::Told(migrations.newer(&session.db.place, there))),
         Fit::Additive | Fit::Breaking => {}
@@ -412,7 +412,7 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
         session.query(sql, args![TEXT: APPLICATION, BYTEA: store.as_slice()]).await?;
     }
     let Version { version, readable_from } = migrations.newest();
-    // First of all: see `check_floor`.
+    // Before anything else: see `check_floor`.
     let sql = "UPDATE @meta SET version = $1, readable_from = greatest(readable_from, $2)";
     session.query(sql, args![INT4: version, INT4: readable_from]).await?;
     if fit == Fit::Breaking && there != Version::NONE {
@@ -426,8 +426,8 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// That a worker may still use the tables, which is about to be registered. A migration that takes them from it waits for
-/// the end of this transaction, and condemns the worker then; or this waits for the end of the migration.
+/// Checks that the worker that is being registered may still use the tables. A migration that excludes the worker waits for
+/// the end of this transaction, and condemns it then; or this transaction waits for the end of the migration.
 pub(super) async fn check_floor(session: &Session<'_>) -> Result<()> {
     let sql = "SELECT version, readable_from FROM @meta FOR SHARE";
     let row = session.query_opt(sql, args![]).await?;

@@ -1,4 +1,4 @@
-//! How a group of writes is cut into statements.
+//! Cuts a group of writes into statements.
 
 use rustc_hash::FxHashSet;
 
@@ -7,12 +7,12 @@ use crate::store::{Claim, First, Letter, NewRun, Post, RunKey, Turn, Write};
 
 /// Writes that one statement can do, with their places in the group.
 pub(super) enum Segment<'g> {
-    /// With their first turns, of one owner.
+    /// Runs with their first turns, of one owner.
     Creates(u64, Vec<(usize, &'g NewRun)>),
     Starts(Vec<(usize, &'g NewRun)>),
     Turns(Vec<(usize, &'g Turn)>),
     Posts(Vec<(usize, &'g str, &'g Letter)>),
-    /// Any other.
+    /// Any other write.
     Single(usize, &'g Write),
 }
 
@@ -31,7 +31,7 @@ impl<'g> Segment<'g> {
         }
     }
 
-    /// The run that the only write of it is about.
+    /// The run that the segment's only write concerns.
     fn run(&self) -> Option<Run<'g>> {
         Some(match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => Run::Id(&runs.first()?.1.id),
@@ -51,7 +51,7 @@ impl<'g> Segment<'g> {
         }
     }
 
-    /// Whether it is the same which of the two comes first: a run that is being created has no turn yet.
+    /// Whether the order of the two does not matter: a run that is being created has no turn yet.
     fn commutes(&self, next: &Self) -> bool {
         let creates = |segment: &Self| matches!(segment, Segment::Creates(..) | Segment::Starts(_));
         let turns = |segment: &Self| matches!(segment, Segment::Turns(_));
@@ -69,8 +69,8 @@ impl<'g> Segment<'g> {
         }
     }
 
-    /// Whether that one statement does all of it, also if it is executed late, when nobody waits for its answer any more.
-    /// A claim must not hold its worker for long: with nothing to skip it may have to wait.
+    /// Whether one statement does all of it, and may be executed late, when no caller waits for its answer any more. A claim
+    /// must not lock its worker's row for long: without `SKIP LOCKED` it may have to wait.
     pub fn is_plain(&self, skips_locked: bool) -> bool {
         match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => runs.iter().all(|(_, new)| creates::is_plain(new)),

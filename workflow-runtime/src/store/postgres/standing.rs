@@ -1,16 +1,16 @@
-//! What a store knows of the runs that it executes, so that their rows need not be checked run by run.
+//! What a store knows about the runs that it executes, so that it need not check their rows one by one.
 //!
-//! That a run is this worker's, that its journal is as long as its owner believes, and that nobody wants to be told of its
-//! rows: all that is looked up with the first row that this store appends. From then on the run *stands*, and one look at
-//! the worker's own row does for all runs that stand. What could change it ends it:
+//! The first row that this store appends for a run checks three things: the run is this worker's, its journal is as long as
+//! its owner believes, and no follower waits for its rows. From then on the run *stands*, and one check of the worker's own
+//! row covers all runs that stand. These events end it:
 //!
-//! - The store itself ends the run or gives it away, or is in doubt of what became of a statement. After a doubt it begins
-//!   another round, and a statement of an earlier one does nothing, should it be executed late.
-//! - The worker is taken for dead, and its runs are taken from it. Its row then says so, and is locked by each statement.
-//! - The database has lost what it had acknowledged. That is another server, which began at another time, or one that does
-//!   not wait for its disk: each statement looks.
-//! - Somebody begins to follow the run's journal, which is heard. Rows that were appended before that are then told of. A store
-//!   that does not hear anything any more tells that there may have been rows, and has no runs that stand.
+//! - The store itself ends the run or releases it, or the outcome of a statement is unknown. After an unknown outcome the
+//!   store begins another round, and a statement of an earlier round has no effect if it is executed late.
+//! - Another worker presumes this one dead and takes its runs. This worker's row then says so; each statement locks it.
+//! - The database has lost what it had acknowledged. It is then another server, with another start time, or one that does
+//!   not wait for its disk: each statement checks this.
+//! - A process begins to follow the run's journal and notifies this store, which then notifies it of rows appended before. A
+//!   store that receives no notifications reports that there may have been rows, and has no runs that stand.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -25,12 +25,12 @@ use super::fault::{Fault, Result};
 use super::turns;
 use crate::store::{Fence, Release, RunKey, Turn, Write};
 
-/// Waits for those of an earlier round that are being executed.
+/// Waits for the statements of an earlier round that are being executed.
 const BEGIN_ROUND: &str = "
 WITH mine AS MATERIALIZED (SELECT owner FROM @workers WHERE owner = ANY ($1) ORDER BY owner FOR UPDATE)
 UPDATE @workers AS workers SET round = $2 FROM mine WHERE workers.owner = mine.owner AND round < $2";
 
-/// All or none.
+/// Appends all rows or none.
 const APPEND: &str = "
 INSERT INTO @journal (run, generation, idx, turn, format, checksum, body)
 SELECT run, generation, idx, turn, format, checksum, body
@@ -53,20 +53,20 @@ pub(super) struct Standing {
 
 #[derive(Default)]
 struct Known {
-    /// The server that tells who begins to follow a run: they stand there.
+    /// The server on which this store is notified of new followers: runs stand only there.
     heard: Option<SystemTime>,
     runs: FxHashMap<RunKey, Place>,
-    /// Raised by whatever may end it for a run whose look-up is under way.
+    /// Raised by each event that may end the standing of a run whose look-up is in progress.
     changes: u64,
-    /// The rows that are being appended, and those of them that somebody waits for.
+    /// The rows that are being appended, and earlier ones that a caller waits for.
     appending: TaskTracker,
     before: Vec<TaskTracker>,
-    /// In which statements are sent, and in which they are to be sent.
+    /// The round in which statements are sent, and the round in which the next ones are to be sent.
     round: i64,
     next_round: i64,
 }
 
-/// Where a run stands: what its next row must have.
+/// The position of a run that stands: what its next row must have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub fence: Fence,
@@ -75,7 +75,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The place after a turn that is in the journal, if that has a row.
+    /// The place after a turn that is in the journal, if the turn has a row.
     pub fn after(turn: &Turn) -> Option<(RunKey, Self)> {
         let index = turn.row.as_ref()?.index + 1;
         Some((turn.run, Place { fence: turn.fence, generation: turn.generation, index }))
@@ -88,7 +88,7 @@ impl Known {
         self.changes += 1;
     }
 
-    /// Resolves when the rows are through that are being appended now. Others do not wait for it.
+    /// Resolves when all rows that are being appended now have been executed. Does not wait for later rows.
     fn appended(&mut self) -> impl Future<Output = ()> + use<> {
         let current = std::mem::take(&mut self.appending);
         current.close();
@@ -108,19 +108,19 @@ impl Standing {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker begins, for whom nothing stands yet: in which round.
+    /// Begins a worker for which no run stands yet. Returns its round.
     pub fn begin(&self) -> i64 {
         let mut known = self.known();
         known.forget_all();
         known.round
     }
 
-    /// The round of what is sent now.
+    /// The round of statements that are sent now.
     pub fn round(&self) -> i64 {
         self.known().round
     }
 
-    /// Which server is heard if somebody begins to follow a run. Resolves when nothing is being appended any more to what stood.
+    /// Sets the server that reports new followers. Resolves when no row is being appended to a run that stood.
     pub fn set_heard(&self, server: Option<SystemTime>) -> impl Future<Output = ()> + use<> {
         let mut known = self.known();
         known.forget_all();
@@ -128,19 +128,19 @@ impl Standing {
         known.appended()
     }
 
-    /// A statement may be executed later.
+    /// Records that a statement may still be executed later.
     fn doubt(&self) {
         self.known().forget_all();
         self.end_round();
     }
 
-    /// What was sent until now is to be through, or to do nothing, before anything else is sent.
+    /// Requires that earlier statements are executed or lose their effect before anything else is sent.
     pub fn end_round(&self) {
         let mut known = self.known();
         known.next_round = known.round + 1;
     }
 
-    /// Sees to it that nothing is executed any more that was in doubt.
+    /// Ensures that no statement with an unknown outcome can still be executed.
     pub async fn settle(&self, session: &Session<'_>, owners: &[i64]) -> Result<()> {
         let next = {
             let known = self.known();
@@ -156,7 +156,7 @@ impl Standing {
         Ok(())
     }
 
-    /// A run that somebody follows. Resolves when nothing is being appended to it any more without a word.
+    /// Forgets a run that is followed. Resolves when no row is being appended to it without a notification.
     pub fn forget(&self, run: RunKey) -> impl Future<Output = ()> + use<> {
         let mut known = self.known();
         known.changes += 1;
@@ -164,7 +164,7 @@ impl Standing {
         known.appended()
     }
 
-    /// Forgets those to which a group does more than to append rows: it may end them or give them away.
+    /// Forgets the runs for which a group does more than append rows: it may end or release them.
     pub fn leave(&self, group: &[Write]) {
         let mut left = group.iter().filter_map(|write| match write {
             Write::Turn(turn) => (!turns::is_row(turn)).then_some(turn.run),
@@ -179,12 +179,12 @@ impl Standing {
         }
     }
 
-    /// To be asked for before runs are looked up that are to [stand](Standing::stand).
+    /// To be called before the look-up of runs that are to [stand](Standing::stand).
     pub fn changes(&self) -> u64 {
         self.known().changes
     }
 
-    /// These runs were looked up on that server, if nothing has changed since.
+    /// Records that these runs stand if they were looked up on that server and nothing has changed since.
     pub fn stand(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
         let mut known = self.known();
         if known.changes == changes && server.is_some() && server == known.heard {
@@ -192,8 +192,8 @@ impl Standing {
         }
     }
 
-    /// Parts the next rows of runs that stand, all of one owner, from other turns. They stand behind them then: if they cannot
-    /// be appended, all is forgotten.
+    /// Separates the next rows of runs that stand, all of one owner, from the other turns. The places then advance past
+    /// these rows: if the rows cannot be appended, all runs are forgotten.
     pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> (Rows<'g>, Placed<'g>) {
         let mut known = self.known();
         let mut owner = None;
@@ -210,7 +210,7 @@ impl Standing {
         (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
-    /// Appends rows of runs that stand: whether they are there now. If not, none is.
+    /// Appends rows of runs that stand. Returns whether they are in the journal; if not, none of them is.
     pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<bool> {
         if rows.turns.is_empty() {
             return Ok(true);
@@ -235,7 +235,7 @@ impl Standing {
     }
 }
 
-/// Rows of runs that stand, and under what.
+/// Rows of runs that stand, with the owner, round and server that they depend on.
 pub(super) struct Rows<'g> {
     pub turns: Placed<'g>,
     owner: u64,
@@ -273,7 +273,7 @@ impl Rows<'_> {
     }
 }
 
-/// Doubt, unless it is settled.
+/// Records an unknown outcome when it is dropped, unless the outcome was settled.
 struct Doubt<'s>(Option<&'s Standing>);
 
 impl Drop for Doubt<'_> {

@@ -1,4 +1,4 @@
-//! Streams: chunks in their order, and what became of the attempts that wrote them.
+//! Streams: chunks in their order, and the outcome of the attempts that have written them.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
-/// Whether an attempt is known not to have succeeded; one that was not settled before its run was deleted is. Without an
-/// attempt it is false.
+/// Whether an attempt is known not to have succeeded, which includes an attempt that was not settled before its run was
+/// deleted. Without an attempt it is false.
 macro_rules! discarded {
     ($execution:literal, $run:literal) => {
         concat!(
@@ -34,14 +34,14 @@ macro_rules! discarded {
     };
 }
 
-/// An attempt that writes, and under which engine.
+/// An attempt that writes, and the engine that executes it.
 pub(super) struct Writer<'a> {
     pub run: RunKey,
     pub owner: u64,
     pub execution: &'a Execution,
 }
 
-/// The run's row is locked already, or by this: of a stream's chunks one is appended at a time.
+/// The caller has locked the run's row, so that chunks are appended to a stream one at a time.
 const FIND: &str = concat!(
     "SELECT streams.key, length, closed AND NOT ",
     discarded!("closer", "closers"),
@@ -77,7 +77,7 @@ FROM unnest($4, $5, $6) AS settled (op, attempt, succeeded)
 WHERE run = $1 AND generation = $2 AND epoch = $3 AND executions.op = settled.op
     AND executions.attempt = settled.attempt AND executions.succeeded IS NULL";
 
-/// In one statement, so that what is said of the stream is true of its chunks.
+/// One statement, so that the state of the stream matches its chunks.
 const PAGE: &str = concat!(
     "SELECT runs.status IN ('completed', 'failed', 'cancelled'), coalesce(length, 0),
         coalesce(closed AND NOT ",
@@ -104,7 +104,7 @@ const PAGE: &str = concat!(
 struct Stream {
     key: i64,
     length: u64,
-    /// Whether it is closed, by an attempt of which it is not known that it failed.
+    /// Whether it is closed, except by an attempt that is known not to have succeeded.
     closed: bool,
     closer: Option<i64>,
 }
@@ -117,7 +117,7 @@ async fn find(session: &Session<'_>, run: RunKey, name: &str) -> Result<Option<S
     .transpose()
 }
 
-/// An attempt that has written: its number, if it has written to a stream of this run, and whether it was settled.
+/// Finds an attempt that has written: its key, if it has written to a stream of `target`, and whether it was settled.
 async fn attempt(
     session: &Session<'_>,
     run: RunKey,
@@ -136,7 +136,7 @@ async fn attempt(
     row.map_or(Ok((None, false)), |row| Ok((get(&row, 0)?, get(&row, 1)?)))
 }
 
-/// Appends what a step writes.
+/// Appends a chunk that a step writes, or closes the stream.
 pub(super) async fn append(
     work: &mut Work<'_, '_>,
     writer: &Writer<'_>,
@@ -200,7 +200,7 @@ async fn has(session: &Session<'_>, stream: i64, id: u128) -> Result<bool> {
         .is_some())
 }
 
-/// The database's number for what it has just inserted.
+/// The key that the database has given to an inserted row.
 fn inserted(row: Option<tokio_postgres::Row>) -> Result<i64> {
     row.map_or_else(|| Err(super::fault::Fault::Damaged("an insert gave no row".to_owned())), |row| get(&row, 0))
 }
@@ -220,7 +220,7 @@ async fn insert_execution(session: &Session<'_>, run: RunKey, writer: &Execution
     )
 }
 
-/// Appends what a workflow writes.
+/// Appends chunks that a workflow writes.
 pub(super) async fn write(session: &Session<'_>, run: RunKey, chunks: &[NewChunk]) -> Result<()> {
     for chunk in chunks {
         let stream = find(session, run, &chunk.stream).await?;
@@ -231,7 +231,7 @@ pub(super) async fn write(session: &Session<'_>, run: RunKey, chunks: &[NewChunk
     Ok(())
 }
 
-/// Appends a chunk, or the end.
+/// Appends a chunk, or closes the stream.
 async fn put(
     session: &Session<'_>,
     run: RunKey,

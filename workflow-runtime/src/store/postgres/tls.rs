@@ -1,4 +1,4 @@
-//! TLS as `sslmode` asks for it.
+//! TLS as `sslmode` requires it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::error::{Code, Error};
 /// How the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verify {
-    /// Not at all: against who listens only.
+    /// Not at all: TLS then protects only against eavesdropping.
     Nothing,
-    /// Somebody who is trusted has signed it.
+    /// A trusted authority has signed it.
     Authority,
-    /// And it is that of the host.
+    /// Also, it is the certificate of the host.
     Full,
 }
 
@@ -30,7 +30,7 @@ fn failed(text: impl Into<String>) -> Error {
     Error::coded(Code::Store, text)
 }
 
-/// For `sslmode=disable`, which never comes to it.
+/// For `sslmode=disable`, which never uses TLS.
 pub(super) fn unused() -> Result<Tls, Error> {
     connector(Verify::Nothing, None)
 }
@@ -74,7 +74,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
     }
 }
 
-/// Checks less than it could: not the host's name, or nothing at all.
+/// Skips the check of the host's name, or every check.
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,

@@ -1,7 +1,7 @@
-//! Tokens: who takes the payloads that are sent to them, and what is held until somebody does.
+//! Tokens: the runs that take the payloads sent to them, and the payloads that are held until a run takes them.
 //!
-//! A token's row is locked before anything is decided by it. One that is not there yet is inserted; if another transaction was
-//! faster, what that one has made of it is looked at again.
+//! Every decision about a token is made under the lock of its row. A missing row is inserted; if another transaction has
+//! inserted it first, the decision is made again with that row.
 
 use std::sync::Arc;
 
@@ -56,13 +56,13 @@ fn state(row: &tokio_postgres::Row, column: usize) -> Result<TokenState> {
     TokenState::parse(word).ok_or_else(|| Fault::Damaged(format!("a token has the state {word:?}")))
 }
 
-/// Locks a token: whether it is there.
+/// Locks a token. Returns whether it exists.
 async fn lock(session: &Session<'_>, token: &str) -> Result<bool> {
     Ok(session.query_opt(LOCK, args![TEXT: Text(token)]).await?.is_some())
 }
 
-/// A token's row. It is to be locked before, by another statement: one that has waited for the lock sees everything but the row
-/// as it was before.
+/// Reads a token's row. The caller must lock the row before, by another statement: a statement that has waited for the lock
+/// sees everything but the locked row as it was before.
 async fn found(session: &Session<'_>, token: &str) -> Result<Option<Found>> {
     let row = session.query_opt(FOUND, args![TEXT: Text(token)]).await?;
     let found = |row: &tokio_postgres::Row| {
@@ -78,7 +78,7 @@ async fn found(session: &Session<'_>, token: &str) -> Result<Option<Found>> {
     row.as_ref().map(found).transpose()
 }
 
-/// Makes it this run's, unless it is there: whether it was not.
+/// Writes a token's row with `statement`. Returns whether it did: an insert does nothing if the row exists.
 async fn set(
     session: &Session<'_>,
     statement: &'static str,
@@ -108,7 +108,7 @@ pub(super) async fn open(work: &mut Work<'_, '_>, run: RunKey, opens: &[Open]) -
     }
     work.session.query(TIE, args![INT8: run]).await?;
     for open in opens {
-        // Most tokens are new.
+        // Tries the insert first: most tokens are new.
         let there = loop {
             if set(work.session, INSERT, &open.token, Some(run), open.op, &open.label).await? {
                 break None;
@@ -134,7 +134,7 @@ pub(super) async fn open(work: &mut Work<'_, '_>, run: RunKey, opens: &[Open]) -
     Ok(())
 }
 
-/// Gives a run what was held for a token that was there before it.
+/// Gives a run the payloads that were held for a token before the run opened it.
 async fn take(work: &mut Work<'_, '_>, run: RunKey, open: &Open) -> Result<()> {
     let (token, now) = (&*open.token, open.refusal.arrived_at);
     let sql = "SELECT 1 FROM @held WHERE token = $1 LIMIT 1";
@@ -149,7 +149,7 @@ async fn take(work: &mut Work<'_, '_>, run: RunKey, open: &Open) -> Result<()> {
         }
         return Ok(());
     }
-    // They have come to their run, and wait for it as long as it takes.
+    // The payloads now belong to the run, and are kept for it without a time limit.
     let sql = "UPDATE @held SET until = $2, key = NULL WHERE token = $1 AND until >= $3";
     work.session.query(sql, args![TEXT: Text(token), INT8: NEVER.cast_signed(), INT8: time(now)]).await?;
     Ok(())
@@ -166,7 +166,7 @@ async fn taken(session: &Session<'_>, token: &str) -> Result<()> {
     Ok(())
 }
 
-/// Puts what is held for a token into a run's inbox: how many letters.
+/// Moves the payloads that are held for a token into a run's inbox. Returns the number of messages.
 async fn hand_over(
     work: &mut Work<'_, '_>,
     token: &str,
@@ -231,7 +231,7 @@ UPDATE @inbox AS inbox SET about = t.onto, generation = inbox.generation + 1, un
 FROM unnest($2, $3) AS t (about, onto)
 WHERE run = $1 AND inbox.about = t.about AND generation = (SELECT generation FROM @runs WHERE key = $1)";
 
-/// Takes the operations from a run's open tokens; what came for these and was not taken is held.
+/// Detaches the operations from a run's open tokens. Holds the payloads that these operations have not taken.
 pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, continuation: &Continuation) -> Result<()> {
     let sql =
         "SELECT token, op FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
@@ -262,14 +262,14 @@ pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, continuation: &C
     Ok(())
 }
 
-/// Deliveries that the run has got are known for a while from now on.
+/// Deliveries that the run has received stay known for their `keep` time from now on.
 const END: &str = "
 WITH known AS (
     UPDATE @deliveries SET until = greatest(at, $2) + keep WHERE run = $1
 )
 UPDATE @tokens SET state = 'finished' WHERE run = $1 AND state = 'open' RETURNING token";
 
-/// Ends the tokens of a run that has ended. What was held for it is its own, unread.
+/// Ends the tokens of a run that has ended. Moves the payloads that are held for them into its inbox, unread.
 pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey, at: u64) -> Result<()> {
     for row in work.session.query(END, args![INT8: run, INT8: time(at)]).await? {
         hand_over(work, &text(&row, 0)?, run, None, 0).await?;
@@ -280,7 +280,7 @@ pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey, at: u64) -> Result
 pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Result<DeliverAnswer> {
     let Deliver { token, letter, key, keep, now, .. } = delivery;
     let (there, decision) = loop {
-        // Under the token's lock: another delivery under the key is recorded by now, or comes later.
+        // Under the token's lock: another delivery with the same key is recorded already, or is decided later.
         let session = work.session;
         let locked = lock(session, token).await?;
         let (there, before) =
@@ -325,8 +325,8 @@ pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Resu
     Ok(DeliverAnswer::Committed)
 }
 
-/// Removes payloads that were held until now, and the tokens that nobody has any more: how many rows, about. Who has locked
-/// a token may be about to hold something for it.
+/// Removes held payloads that have expired, and tokens without a run that hold nothing. Returns the approximate number of
+/// rows. Locks these tokens first: a transaction that has locked one may be adding a payload to it.
 pub(super) async fn let_go(session: &Session<'_>, now: u64, most: usize) -> Result<usize> {
     let late = session
         .query(
@@ -356,7 +356,7 @@ pub(super) async fn let_go(session: &Session<'_>, now: u64, most: usize) -> Resu
     Ok(late.len())
 }
 
-/// Keeps a letter; with the key of its delivery, if that is known for as long as the run that gets it.
+/// Holds a message; with the key of its delivery, if the delivery is known for as long as the run that receives it.
 async fn hold(
     session: &Session<'_>,
     token: &str,

@@ -1,4 +1,4 @@
-//! Transactions in which a step changes the user's own tables, and is recorded.
+//! Transactions in which a step changes the user's own tables and its success is recorded.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,27 +17,27 @@ use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{Fence, Letter, RunKey};
 
-/// Between two attempts to learn what came of a commit.
+/// The pause between two attempts to find out whether a commit succeeded.
 const READ_BACK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A run as it is now, if it is still its owner's; locked until the transaction ends.
+/// Locks a live run until the transaction ends, if its owner, epoch and generation are those of the writer.
 const HOLD: &str = "
 SELECT 1 FROM @runs WHERE key = $1 AND owner = $2 AND epoch = $3 AND generation = $4
     AND status NOT IN ('completed', 'failed', 'cancelled') FOR NO KEY UPDATE";
 
 const WAIT: &str = "SELECT 1 FROM @runs WHERE key = $1 FOR NO KEY UPDATE";
 
-/// The transaction in which a `#[step(transaction)]` runs its SQL: in the database of the store, on a connection of its own, at
-/// the isolation level `READ COMMITTED` unless its first statement sets another one.
+/// The transaction in which a `#[step(transaction)]` runs its SQL. It is in the database of the store, on a connection of
+/// its own, at the isolation level `READ COMMITTED` unless its first statement sets another one.
 ///
-/// It is committed together with the record that the step has succeeded, when the step returns `Ok`; it is rolled back when the
-/// step returns `Err`, panics, is stopped, or its run is another worker's by then. Do not end it yourself: what `COMMIT` has
-/// made durable is not undone by a failure that comes later.
+/// The engine commits it together with the record of the step's success when the step returns `Ok`. It is rolled back when
+/// the step returns `Err`, panics or is stopped, or when another worker owns the run by then. Do not end it yourself: a
+/// later failure does not undo what `COMMIT` has made durable.
 ///
-/// A statement takes at most the time that the store is given for one (`?timeout=30s`). Behind a pooler, where there are no
-/// prepared statements, use [`query_typed`](Transaction::query_typed) and [`execute_typed`](Transaction::execute_typed).
+/// A statement may take as long as any statement of the store (`?timeout=30s`). Behind a pooler without prepared statements,
+/// use [`query_typed`](Transaction::query_typed) and [`execute_typed`](Transaction::execute_typed).
 pub struct Transaction {
-    /// Gone once it has ended.
+    /// `None` once the transaction has ended.
     client: Option<Object>,
 }
 
@@ -49,7 +49,7 @@ impl Transaction {
         }
     }
 
-    /// Executes a statement: how many rows it has changed.
+    /// Executes a statement and returns the number of rows that it has changed.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Transaction {
         self.client().execute(sql, values).await
     }
 
-    /// Executes a statement, without preparing it: how many rows it has changed.
+    /// Executes a statement without preparing it, and returns the number of rows that it has changed.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Transaction {
         self.client().execute_typed(sql, values).await
     }
 
-    /// Executes a statement, and gives its rows.
+    /// Executes a statement and returns its rows.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Transaction {
         self.client().query(sql, values).await
     }
 
-    /// Executes a statement, without preparing it, and gives its rows.
+    /// Executes a statement without preparing it, and returns its rows.
     ///
     /// # Errors
     ///
@@ -89,20 +89,20 @@ impl Transaction {
         self.client().query_typed(sql, values).await
     }
 
-    /// Executes a statement that gives one row.
+    /// Executes a statement that returns exactly one row.
     ///
     /// # Errors
     ///
-    /// Those of the database and of the connection to it; also if it gives none or several.
+    /// Those of the database and of the connection to it; also if the statement returns no row or several.
     pub async fn query_one(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Row, SqlError> {
         self.client().query_one(sql, values).await
     }
 
-    /// Executes a statement that gives one row at the most.
+    /// Executes a statement that returns at most one row.
     ///
     /// # Errors
     ///
-    /// Those of the database and of the connection to it; also if it gives several.
+    /// Those of the database and of the connection to it; also if the statement returns several rows.
     pub async fn query_opt(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, SqlError> {
         self.client().query_opt(sql, values).await
     }
@@ -126,22 +126,22 @@ impl std::fmt::Debug for Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            // The connection is closed, and the database rolls back.
+            // Closing the connection makes the database roll back.
             drop(Object::take(client));
         }
     }
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// It is committed with the letter, or one with its key was before.
+    /// It is committed with the message, or a message with the same key was committed before.
     Committed,
-    /// It is rolled back: the run is not, or no longer, the writer's.
+    /// It is rolled back: the writer does not own the run, or no longer does.
     Fenced,
 }
 
-/// Begins transactions in a store that has them.
+/// Begins transactions in a store that supports them.
 #[derive(Clone)]
 pub struct Transactions(pub(super) Arc<Shared>);
 
@@ -157,8 +157,8 @@ impl Transactions {
         begun.await.map_err(|fault| db.explain(fault, "begin the transaction of a step"))
     }
 
-    /// Commits a transaction together with a letter to its run, if the run is still the owner's. An error has committed
-    /// nothing: where that is in doubt it is read back, however long that takes.
+    /// Commits a transaction together with a message to its run, if the owner still holds the run. After an error nothing is
+    /// committed: if the outcome of the commit is unknown, it is read back, however long that takes.
     pub(crate) async fn commit(
         &self,
         mut transaction: Transaction,
@@ -216,7 +216,7 @@ impl Transactions {
     }
 }
 
-/// Puts the letter into the transaction: whether the run is the owner's, and has had no such letter.
+/// Adds the message to the transaction. Returns `false` if the run is not the owner's or has had this message before.
 async fn record(
     shared: &Shared,
     session: &Session<'_>,
@@ -243,13 +243,13 @@ async fn record(
     Ok(true)
 }
 
-/// Whether a transaction whose commit was not answered was committed.
+/// Finds out whether a transaction whose commit was not answered was committed.
 async fn read_back(shared: &Shared, run: RunKey, letter: &Letter) -> bool {
     loop {
         let look = async {
             let session = shared.db.connect().await?;
             session.begin().await?;
-            // If it is still being committed it has the run locked.
+            // A commit that is still in progress has the run locked.
             session.query(WAIT, args![INT8: run]).await?;
             let known = letters::is_known(&session, run, letter).await?;
             session.rollback().await;
@@ -265,7 +265,7 @@ async fn read_back(shared: &Shared, run: RunKey, letter: &Letter) -> bool {
     }
 }
 
-/// A store without transactions of the user's refuses the steps that need them.
+/// The error for steps that need transactions in a store that has none.
 pub(crate) fn refusal(steps: &[&str]) -> Error {
     Error::coded(Code::Unsupported, "the store has no transactions for steps")
         .found(format!("steps with `transaction`: {}", steps.join(", ")))

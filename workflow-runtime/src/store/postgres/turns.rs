@@ -1,4 +1,4 @@
-//! Turns: any number of different runs' in one statement.
+//! Turns of any number of different runs, in one statement.
 
 use std::collections::HashMap;
 
@@ -14,15 +14,15 @@ use super::time;
 use crate::model::Status;
 use crate::store::{RunKey, Turn, TurnAnswer};
 
-/// A statement that appends to journals. That a row is there already is rare, as after a commit whose answer was lost, and to
-/// be ready for it costs a sixth of the statement: `strict` is not, and fails.
+/// A statement that appends to journals. A row rarely exists already, as after a commit whose answer was lost, and handling
+/// that costs a sixth of the statement: `strict` does not handle it, and fails.
 struct Strict {
     strict: &'static str,
     lenient: &'static str,
 }
 
 impl Strict {
-    /// Inside a transaction nothing may fail.
+    /// Inside a transaction no statement may fail, so only `lenient` is sent.
     async fn query(&self, session: &Session<'_>, columns: &[Arg<'_>], inside: bool) -> Result<Vec<Row>> {
         if !inside {
             match session.query(self.strict, columns).await {
@@ -34,14 +34,14 @@ impl Strict {
     }
 }
 
-/// The database takes the parts for smaller than they are: a join of two would be each row of one against each of the other,
-/// and is a hash where it stands as `IN`. That the row before is there is a subquery of one value, so that it is looked up for
-/// each turn: of an `EXISTS` the database may make a join, or a hash of the whole journal.
+/// The database underestimates the size of the parts: it would join two of them row by row, but makes a hash of one that
+/// stands in `IN`. A subquery of one value checks that the row before exists, so that it is looked up for each turn: of an
+/// `EXISTS` the database may make a join, or a hash of the whole journal.
 ///
-/// The rows are locked in the order of their keys, so that two such statements do not wait for one another. What is
-/// compared is the row as it is under the lock; the journal's row before has been written under the same fence, and what
-/// a turn that is sent again finds in its place is looked up by the next statement. The end of a run that is `tied`
-/// concerns more rows: `$17` says whether it is taken all the same.
+/// Locks the rows in the order of their keys, so that two such statements cannot deadlock. Compares the row as it is under
+/// the lock. The journal's row before was written under the same fence, and if a turn is sent again, the next statement
+/// looks up what is in its place. The end of a run that is `tied` concerns more rows: `$17` says whether the turn is taken
+/// all the same.
 macro_rules! turns {
     ($conflict:literal) => {
         concat!(
@@ -102,10 +102,10 @@ const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest((SELECT $1), $2, $3) AS t (run, generation, idx)
     USING (run, generation, idx)";
 
-/// What became of a turn.
+/// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is written; whether somebody elsewhere waits for the run's end, its chunks or its rows.
+    /// It is written. The flags say whether another process waits for the run's end, its chunks or its rows.
     Written { awaited: bool, followed: bool, traced: bool },
     /// It ends a run that is tied, and is not written.
     Tied,
@@ -124,8 +124,8 @@ impl Taken {
     }
 }
 
-/// Whether a turn is all in its row, its change and what it has delivered. A change without a row could not be told from
-/// a later one if it was executed late, so it is not.
+/// Whether a turn consists of its row, its change and its delivered messages. A change without a row does not qualify: if it
+/// was executed late, it could not be distinguished from a later one.
 pub(super) fn is_plain(turn: &Turn) -> bool {
     (turn.row.is_some() || turn.change.is_none())
         && turn.effects.is_none()
@@ -135,13 +135,13 @@ pub(super) fn is_plain(turn: &Turn) -> bool {
         && turn.settles.is_empty()
 }
 
-/// Whether a turn is its row.
+/// Whether a turn has a row, and neither a change nor delivered messages.
 pub(super) fn is_row(turn: &Turn) -> bool {
     turn.row.is_some() && turn.change.is_none() && turn.delivered.is_empty()
 }
 
-/// Takes turns of different runs, each of which is looked up: the plain part of each. With `tied`, inside a transaction, also
-/// those that end tied runs, and nobody is told; the caller then does the rest.
+/// Takes the plain part of turns of different runs, and looks each run up. With `tied`, inside a transaction, also takes
+/// turns that end tied runs, and notifies no process; the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
     let looked_up = ours.standing.changes();
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
@@ -188,7 +188,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         };
         outcomes.insert(get(row, 0)?, outcome);
     }
-    // Inside a transaction it may be undone still.
+    // Inside a transaction the turns may still be rolled back.
     if let (Some(row), false) = (taken.first(), tied) {
         let untraced = |turn: &&&Turn| matches!(outcomes.get(&turn.run), Some(Taken::Written { traced: false, .. }));
         let goes_on = |turn: &&&Turn| turn.change.as_ref().is_none_or(|change| !self::ends(change.status));
@@ -198,7 +198,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     settled(session, turns, outcomes).await
 }
 
-/// What became of each turn, once it is known of those that were not written whether they had been before.
+/// The outcome of each turn, after a check whether the turns that were not written now had been written before.
 async fn settled(session: &Session<'_>, turns: &[&Turn], mut outcomes: HashMap<RunKey, Taken>) -> Result<Vec<Taken>> {
     let refused: Vec<&Turn> = turns
         .iter()
@@ -211,7 +211,7 @@ async fn settled(session: &Session<'_>, turns: &[&Turn], mut outcomes: HashMap<R
     Ok(turns.iter().map(|turn| outcomes.get(&turn.run).copied().unwrap_or(Taken::Refused)).collect())
 }
 
-/// Finds those that were written before.
+/// Finds turns that were written before.
 async fn before(session: &Session<'_>, turns: &[&Turn], outcomes: &mut HashMap<RunKey, Taken>) -> Result<()> {
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
     let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
@@ -227,7 +227,7 @@ async fn before(session: &Session<'_>, turns: &[&Turn], outcomes: &mut HashMap<R
     Ok(())
 }
 
-/// Whether a run has ended for those who wait for it.
+/// Whether a run with this status has ended for the callers that wait for it.
 pub(super) fn ends(status: Status) -> bool {
     status.is_terminal() || status == Status::Stuck
 }

@@ -1,5 +1,5 @@
-//! Who executes: leases, by the database's clock to others, and to their holders by one that counts suspends: to the others a
-//! machine that sleeps is late.
+//! Leases, which decide who executes. Other workers measure a lease by the database's clock, its holder by a local clock
+//! that also runs while the machine is suspended: to the others a suspended machine is late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,21 +28,21 @@ INSERT INTO @workers (owner, expires_at, round, host, pid)
 VALUES ($1, now() + $2 * interval '1 millisecond', $3, $4, $5)
 ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, round = excluded.round";
 
-/// All that an idle worker writes. How many others are late, and the time, are told by the way.
+/// All that an idle worker writes. Also returns the number of other workers that are late, and the server's time.
 const RENEW: &str = "
 UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1 AND round < 9223372036854775807
 RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1), clock_timestamp()";
 
-/// The workers that are late. One under whose right something is being created or claimed comes later.
+/// Finds workers whose leases have expired. Skips a worker whose row a create or a claim has locked.
 const LATE: &str = "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 FOR UPDATE SKIP LOCKED";
 
 const LATE_WAITING: &str =
     "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 ORDER BY owner FOR UPDATE";
 
-/// Whatever they send does nothing from then on.
+/// From then on, statements that these workers send have no effect.
 const CONDEMN: &str = "UPDATE @workers SET round = 9223372036854775807 WHERE owner = ANY ($1)";
 
-/// They are gone when nothing is theirs any more.
+/// Deletes workers that no longer own a run that can become due.
 const BURY: &str = "
 DELETE FROM @workers AS workers WHERE owner = ANY ($1)
     AND NOT EXISTS (SELECT 1 FROM @runs AS runs WHERE runs.owner = workers.owner AND wake_at IS NOT NULL)
@@ -50,8 +50,8 @@ RETURNING owner";
 
 const GIVE_UP: &str = "DELETE FROM @workers WHERE owner = $1 RETURNING owner";
 
-/// The runs become those of a worker that died, or of nobody. Letters that came after it last looked have pulled `wake_at` forward, and
-/// its own later turns may have put it back.
+/// Gives the runs to `$2`: the owner of the runs of dead workers, or no owner. A message that arrived after the worker last
+/// looked has set `wake_at` to 0, and a later turn of the worker may have overwritten that.
 macro_rules! adopt {
     ($lock:literal) => {
         concat!(
@@ -71,13 +71,13 @@ FROM orphans WHERE runs.key = orphans.key RETURNING runs.key"
 
 const ADOPT_WAITING: &str = adopt!("");
 
-/// Without those that somebody has locked, who may have fallen silent: the others do not wait for it.
+/// Skips locked runs: the session that has locked them may not respond any more, and the other runs do not wait for it.
 const ADOPT: &str = adopt!(" SKIP LOCKED");
 
-/// After which it is looked again for what was locked.
+/// The pauses before another attempt to take over what was locked.
 const REAP_PAUSES: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(300)];
 
-/// A worker's lease, until it is dropped.
+/// A worker's lease, which is given up when it is dropped.
 pub(super) struct Lease {
     shared: Arc<Shared>,
     owner: u64,
@@ -87,7 +87,7 @@ pub(super) struct Lease {
     given_up: bool,
 }
 
-/// Until when a lease is trusted: in milliseconds of the clock that counts suspends.
+/// The time until which a lease is trusted, in milliseconds of the clock that counts suspends.
 struct Term(AtomicU64);
 
 impl Term {
@@ -106,7 +106,7 @@ impl Term {
     }
 }
 
-/// When something was sent, by the clock that timers go by and by the one that counts suspends.
+/// When a request was sent, by the clock of timers and by the clock that counts suspends.
 #[derive(Clone, Copy)]
 struct Sent {
     at: Instant,
@@ -119,17 +119,17 @@ impl Sent {
     }
 }
 
-/// How long before its end a lease is not trusted any more.
+/// How long before its end a lease is no longer trusted.
 fn margin(lease: Duration) -> Duration {
     lease / 10
 }
 
-/// Registers a worker, and takes the runs of those that are late from them.
+/// Registers a worker, and takes over the runs of workers that are late.
 pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, Error> {
     shared.given_up().await;
     let explain = |fault| shared.db.explain(fault, "register this worker");
     let session = shared.db.connect_for_lease().await.map_err(explain)?;
-    // Before it is sent: the database counts from later on.
+    // Read before the request is sent: the database counts from a later moment.
     let sent = Sent::now();
     let registered = async {
         session.begin().await?;
@@ -161,7 +161,7 @@ fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX >> 16)
 }
 
-/// Whether all is taken over from all that are late.
+/// Takes over the runs of all workers that are late. Returns whether nothing is left to take over.
 async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool> {
     let (late, adopt) = match shared.db.options.skip_locked {
         true => (LATE, ADOPT),
@@ -178,7 +178,7 @@ async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool
     Ok(session.query(BURY, args![INT8_ARRAY: late]).await?.len() == late.len())
 }
 
-/// Who was interrupted as well does not take others for dead that are late: the database has kept them all from renewing.
+/// After an interruption, late workers are not presumed dead: the database has kept all of them from renewing.
 async fn take_over(shared: &Shared, session: &Session<'_>, adopt: &'static str, owners: &[i64]) -> Result<()> {
     notices::free_all(session, owners).await?;
     let holder = if shared.interrupted.load(Ordering::Acquire) { 0 } else { FREE };
@@ -216,7 +216,7 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Sent, term: Arc<Term>, los
                 if late == 0 {
                     shared.interrupted.store(false, Ordering::Release);
                 } else if reaping.as_ref().is_none_or(JoinHandle::is_finished) {
-                    // Beside the renewals, however long it takes.
+                    // Runs beside the renewals, however long it takes.
                     reaping = Some(tokio::spawn(see_to_the_late(shared.clone(), owner)));
                 }
             }
@@ -232,8 +232,8 @@ async fn renew(shared: Arc<Shared>, owner: u64, sent: Sent, term: Arc<Term>, los
     lost.send_replace(true);
 }
 
-/// Renews the lease, and if that is not answered soon, once more on another connection: one that has fallen silent must not
-/// cost it, and one that is merely slow must not be given up. When it was sent, and what came of it.
+/// Renews the lease. If no answer arrives soon, also tries another connection: a dead connection must not cost the lease,
+/// and a slow one must not be abandoned. Returns when the request was sent, and its result.
 async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Sent, Result<Option<i64>>) {
     let (sent, mut first) = (Sent::now(), std::pin::pin!(renew_once(shared, owner)));
     if let Ok(renewed) = tokio::time::timeout(soon, &mut first).await {
@@ -256,10 +256,10 @@ async fn renew_soon(shared: &Shared, owner: u64, soon: Duration) -> (Sent, Resul
     }
 }
 
-/// How many other workers are late, if the lease is still there.
+/// Renews the lease. Returns how many other workers are late, or nothing if the lease is gone.
 async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     let session = shared.db.connect_for_lease().await?;
-    // A renewal that is given up leaves its answer under way.
+    // Until the answer arrives: a renewal that is cancelled leaves its answer on the connection.
     session.spoil();
     let sent = boottime::elapsed();
     let row =
@@ -273,8 +273,8 @@ async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     }))
 }
 
-/// Takes the runs of workers that are late from them. What was locked for a moment is looked for again at once, and else
-/// by the next renewal.
+/// Takes over the runs of workers that are late. What was locked is tried again after short pauses, and then by the next
+/// renewal.
 async fn see_to_the_late(shared: Arc<Shared>, owner: u64) {
     for pause in REAP_PAUSES {
         let reaped = async {
@@ -335,7 +335,7 @@ impl Ownership for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
-        // Without a runtime, at the end of a process, the lease ends by itself.
+        // Without a runtime, at the end of a process, the lease expires.
         if !self.given_up
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
