@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error};
 
-/// Calls code of a user's type where a panic would be nobody's.
+/// Calls code of a user's type, and converts its panic into an error.
 pub(crate) fn caught<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
         .map_err(|panic| Error::coded(Code::Panic, format!("{what} panicked: {}", panic_text(&*panic))).into_fatal())

@@ -1,4 +1,4 @@
-//! The JSON of `serde_json`, without the values that it writes as others.
+//! The JSON of `serde_json`, without the values that it would change.
 
 mod key;
 #[cfg(test)]
