@@ -1,8 +1,8 @@
-//! The attributes of `workflow-runtime`: use them from there.
+//! The attributes of `workflow-runtime`, which re-exports them.
 //!
-//! Every entry is a function from tokens to tokens that can be tested without a compiler (see `golden.rs`). What is
-//! generated is thin: calls into the versioned module `workflow_runtime::__private::v1`, so that a change of the runtime
-//! does not have to be a change of the expansion.
+//! Every entry is a function from tokens to tokens that can be tested without a compiler (see
+//! `golden.rs`). The generated code is thin: calls into the versioned module
+//! `workflow_runtime::__private::v1`, so that a change of the runtime rarely changes the expansion.
 
 #![forbid(unsafe_code)]
 

@@ -39,7 +39,7 @@ pub trait Environment: Send + Sync + 'static {
     }
 
     /// The time that the machine was suspended since any fixed moment, in milliseconds, which
-    /// [`monotonic`](Environment::monotonic) does not count. It never decreases. It distinguishes a suspend from a set clock.
+    /// [`monotonic`](Environment::monotonic) does not count. It never decreases. It tells a suspend from a set clock apart.
     fn suspended(&self) -> u64 {
         0
     }

@@ -227,7 +227,7 @@ pub enum Ending {
     },
     /// It was cancelled.
     Cancelled {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// It continues as a new generation.

@@ -8,7 +8,7 @@ pub(crate) fn caught<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Error
         .map_err(|panic| Error::coded(Code::Panic, format!("{what} panicked: {}", panic_text(&*panic))).into_fatal())
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())

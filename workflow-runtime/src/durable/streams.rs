@@ -105,7 +105,7 @@ impl<S: DurableStream + TryStream<Ok: Durable + TryFuture>> DurableStream for Tr
 impl<S: DurableStream + TryStream<Ok: Durable + TryFuture>> DurableStream for TryBufferUnordered<S> where Self: Stream {}
 impl<S: DurableStream + TryStream<Ok: DurableStream + TryStream>> DurableStream for TryFlatten<S> where Self: Stream {}
 
-/// The futures that take items out of a stream.
+/// The futures that consume items of a stream.
 macro_rules! consumer {
     ($($name:ident<$($lifetime:lifetime,)? S $(, $all:ident)*> $(with $part:ident)?;)*) => {$(
         impl<$($lifetime,)? S: DurableStream $(, $all)*> Durable for $name<$($lifetime,)? S $(, $all)*>
