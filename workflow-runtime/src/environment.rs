@@ -39,7 +39,7 @@ pub trait Environment: Send + Sync + 'static {
     }
 
     /// The time that the machine was suspended since any fixed moment, in milliseconds, which
-    /// [`monotonic`](Environment::monotonic) does not count. It never decreases. It tells a suspend from a set clock apart.
+    /// [`monotonic`](Environment::monotonic) does not count. It never decreases, and distinguishes suspends from set clocks.
     fn suspended(&self) -> u64 {
         0
     }
@@ -110,7 +110,7 @@ fn milliseconds(time: Duration) -> u64 {
 impl Environment for System {
     fn now(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A paused clock differs from the system's by what it has skipped, or not followed; any other is the system's.
+        // A paused clock differs from the system's by the time that it has skipped or missed; a running one is the system's.
         let (tokio, real) = (tokio::time::Instant::now().into_std(), Instant::now());
         let skipped = tokio.saturating_duration_since(real);
         let missed = real.saturating_duration_since(tokio);

@@ -33,7 +33,7 @@ pub enum Code {
     Stuck,
     /// The code issued another operation than the journal records.
     Nondeterminism,
-    /// The workflow awaits a future that is no durable operation.
+    /// The workflow awaits a future that is not a durable operation.
     ForeignFuture,
     /// A durable operation was polled outside the turn of its own run.
     OutsideRun,

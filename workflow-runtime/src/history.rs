@@ -56,7 +56,7 @@ pub enum RunEventKind {
         operation: u64,
         /// The id of the step.
         step: String,
-        /// The name of the call, if it was given one.
+        /// The name of the call, if it has one.
         name: Option<String>,
         /// The arguments, in the form that `start` takes those of a workflow:
         /// `null` for none, the argument itself for one, an array for several.

@@ -102,7 +102,7 @@ pub(crate) const CLAIM_RUNS: usize = 256;
 pub(crate) const CLAIM_AHEAD: Duration = Duration::from_millis(50);
 /// Runs that are loaded and replayed at the same time, not counting long replays.
 pub(crate) const REPLAYS_CONCURRENT: usize = 16;
-/// The time after which a replay is long, and the number of long replays that give up their place to others.
+/// The time after which a replay is long, and the number of long replays that yield their slot to others.
 pub(crate) const REPLAY_IS_LONG_AFTER: Duration = Duration::from_millis(100);
 pub(crate) const REPLAYS_LONG: usize = 256;
 /// Attempts of async steps that run at the same time in one engine, unless the builder sets it.

@@ -41,7 +41,7 @@ pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     }
     let source = source(&mut iteration.expr);
     let place = match &mut *source {
-        // The iterator's type hides its map's hasher, so the map itself is checked. Its method is known, so its type is known.
+        // The iterator's type hides its map's hasher, so the map itself is checked. Its method is known, and so is its type.
         Expr::MethodCall(call) if is_source(call) => match is_place(&call.receiver) {
             true => (*call.receiver).clone(),
             false => return by_value(rewriter, &mut call.receiver),

@@ -10,7 +10,7 @@ pub(crate) struct Spec {
     pub(crate) name: &'static str,
     /// The option as users write it.
     pub(crate) example: &'static str,
-    /// Whether it may be given more than once.
+    /// Whether it may occur more than once.
     pub(crate) repeats: bool,
     /// Reads the value.
     pub(crate) read: fn(&mut Options, &Spec, ParseStream<'_>) -> syn::Result<()>,

@@ -67,7 +67,7 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// Outside a workflow, if what was spawned has panicked.
+    /// Outside a workflow, if the spawned future has panicked.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let slot = match &mut self.0 {
             Inner::Branch(slot) => slot,

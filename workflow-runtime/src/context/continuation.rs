@@ -63,10 +63,10 @@ impl<W: Workflow> Durable for ContinueAsNew<W> {
     }
 }
 
-/// Whether the journal of this run is so long that the run should [continue as
-/// new](crate::Invocation::continue_as_new): each recovery replays the journal. Returns `true` after 10,000
-/// events ([`Builder::suggest_continuing_after`](crate::engine::Builder::suggest_continuing_after)); a
-/// replay returns the recorded answer. Outside a workflow it is `false`.
+/// Whether the journal of this run is so long that the run should
+/// [continue as new](crate::Invocation::continue_as_new): each recovery replays the journal. Returns `true` after 10,000
+/// events ([`Builder::suggest_continuing_after`](crate::engine::Builder::suggest_continuing_after));
+/// a replay returns the recorded answer. Outside a workflow it is `false`.
 #[track_caller]
 pub fn continue_as_new_suggested() -> bool {
     let site = Location::caller();

@@ -138,7 +138,7 @@ impl<W: Workflow> Invocation<W> {
     /// the call is dropped or when this run ends, rollbacks do not wait for it, it keeps its attributes, and it is
     /// not among the [children](Run::children) of this run. The same applies to a [fork](Run::fork) of this run,
     /// and to its next generation after [`continue_as_new`](Invocation::continue_as_new). Two calls of one run
-    /// with the same id wait for one child, which is cancelled when the first of them is dropped.
+    /// with the same id wait for one child, which is cancelled with the first of these calls.
     ///
     /// A [retry](Run::retry) of this run reopens a failed or cancelled child that it started, as it
     /// does other children. Runs that this run has not started do not change.
@@ -247,8 +247,8 @@ impl<W: Workflow> Invocation<W> {
     /// The next generation keeps the run's id, handles, state, attributes and streams. Payloads for open hooks
     /// that were not taken are kept for it: it receives them once it has opened a hook with the same token. Other
     /// operations in progress end as at the end of the run: steps are aborted and children cancelled (except
-    /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and pending rollbacks are not
-    /// executed. A caller that awaits the run waits for the end of the last generation. The journals of earlier
+    /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and steps with rollbacks are not
+    /// undone. A caller that awaits the run waits for the end of the last generation. The journals of earlier
     /// generations are kept, unless [`Retention::generations`](crate::Retention::generations) limits how many.
     ///
     /// # Errors

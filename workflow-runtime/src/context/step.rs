@@ -260,7 +260,7 @@ impl<R> Future for StepCall<R> {
     }
 }
 
-/// Converts an error of a user's type into an [`Error`].
+/// Converts an error of a user's type into an error of the engine.
 fn plain_error<E: Failure>(error: &E) -> Error {
     match codec::encode("the error", error) {
         Ok(json) => codec::decode("the error", &json).unwrap_or_else(|_| Error::new(json.as_str())),

@@ -1,4 +1,4 @@
-//! Where a definition is in the source, and what the attributes register.
+//! The source location of a definition, and the items that the attributes register.
 
 use super::step::StepDefinition;
 use super::workflow::WorkflowDefinition;

@@ -35,7 +35,7 @@ pub type Transactional<R> =
 pub trait Step: 'static {
     /// The arguments, always as a tuple, without the resources.
     type Args: Stored;
-    /// What the function returns: a `Result`.
+    /// The return type of the function: a `Result`.
     type Output: Fallible;
 
     /// The resources that the signature declares.

@@ -22,7 +22,7 @@ use crate::panics::caught;
 pub trait Workflow: Sized + Send + 'static {
     /// The arguments: `()` for none, the argument itself where there is one, a tuple where there are several.
     type Args: Stored;
-    /// What the function returns: a `Result`.
+    /// The return type of the function: a `Result`.
     type Output: Fallible;
 
     /// The definition that the engine finds by its id.
@@ -41,8 +41,8 @@ pub trait Workflow: Sized + Send + 'static {
     fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 }
 
-/// The bounds of arguments and results: `Serialize + DeserializeOwned + Send +
-/// 'static`, as one trait so that a type that lacks several of these causes one error.
+/// The bounds of arguments and results: `Serialize + DeserializeOwned + Send + 'static`, as one trait so that a type that
+/// lacks several of these causes one error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
     label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",

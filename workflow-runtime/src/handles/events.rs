@@ -23,9 +23,9 @@ use crate::history::RunEvent;
 ///
 /// # Errors
 ///
-/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if what is to be read
-/// next was removed, by [`Retention::generations`](crate::Retention::generations), before it was read; [`Code::Damaged`](crate::Code::Damaged);
-/// [`Code::Closed`](crate::Code::Closed) once the engine is shut down; or if the store cannot be read.
+/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if
+/// [`Retention::generations`](crate::Retention::generations) has removed the next event;
+/// [`Code::Damaged`](crate::Code::Damaged); [`Code::Closed`](crate::Code::Closed) after a shutdown; or if the store fails.
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     engine: Option<Client>,

@@ -31,7 +31,7 @@ pub enum StepStatus {
 pub struct StepOutcome {
     /// The id of the step, or of the child's workflow.
     pub step: String,
-    /// The name of the call, if it was given one.
+    /// The name of the call, if it has one.
     pub name: Option<String>,
     /// The number of the operation in its generation, from 0.
     pub operation: u64,

@@ -47,10 +47,10 @@ impl WebhookBuilder {
         self
     }
 
-    /// Lets a step (or the workflow) answer with [`Request::answer`], in whichever process it is executed.
-    /// The client waits for the answer, for up to 30 seconds unless [set
-    /// otherwise](super::WebhookSettings::answer_within), and then receives `202 Accepted`, as when the run
-    /// ends without an answer: the request is durable, and an error would make the client send it again.
+    /// Lets a step (or the workflow) answer with [`Request::answer`], in whichever process it is executed. The
+    /// client waits for the answer, for up to 30 seconds unless
+    /// [set otherwise](super::WebhookSettings::answer_within), and then receives `202 Accepted`, as when the run ends
+    /// without an answer: the request is durable, and an error would make the client send it again.
     pub fn answered_by_step(mut self) -> Self {
         self.answering = Answering::Run;
         self

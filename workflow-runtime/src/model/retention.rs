@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::Status;
 
 /// How long ended runs are kept, by status, and how many generations of each run: see
-/// [`Builder::retain`](crate::Builder::retain). What is not set is kept for ever.
+/// [`Builder::retain`](crate::Builder::retain). Everything without a rule is kept for ever.
 ///
 /// Expired runs are removed as by [`Run::delete`](crate::Run::delete), by an engine that executes runs, in the
 /// background and in small parts; one engine at a time, about once in a minute. This includes

@@ -47,7 +47,7 @@ struct Call {
     run: String,
     /// The key of the call.
     key: String,
-    /// Whether the calling run undoes the step if that run does not succeed.
+    /// Whether the calling run undoes the step if the calling run fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     undoable: bool,
     /// The generation of the run and the operation.

@@ -49,7 +49,7 @@ pub(crate) enum Event {
         /// 128 random bits in hex, from which `random()` and `uuid()` come.
         seed: Cow<'static, str>,
         args: Payload,
-        /// The data that the run starts with: from its start, or from the previous generation.
+        /// The initial data of the run: from its start, or from the previous generation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Box<Carried>>,
     },
@@ -274,7 +274,7 @@ pub(crate) enum End {
     Failed(Payload),
     /// It was cancelled, and is not polled any more.
     Cancelled(String),
-    /// It goes on as a new generation, with these arguments.
+    /// It continues as a new generation, with these arguments.
     Continued(Payload),
 }
 

@@ -407,8 +407,8 @@ impl Shared {
         }
     }
 
-    /// Whether the workflow itself drops something now, executed for the first time, and not the engine or an
-    /// error.
+    /// Whether a drop now is made by the workflow itself, executed for
+    /// the first time, and not by the engine or because of an error.
     pub(super) fn counts_as_dropped(&self) -> bool {
         let state = self.state();
         state.phase == Phase::Polling
