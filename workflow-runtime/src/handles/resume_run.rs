@@ -55,7 +55,7 @@ impl Resume {
     /// answer to one question is never used as the answer to the next. It overrides a label.
     ///
     /// Repeating the same id with the same value is accepted and has no effect: the call can be repeated until
-    /// there is an answer, for as long as [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) is set.
+    /// there is an answer, for the time that [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets.
     /// With another value, and for a suspension that another caller resumed, it is [`Code::AlreadyResumed`].
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.which = Which::Id(id.into());

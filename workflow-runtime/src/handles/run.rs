@@ -246,7 +246,7 @@ impl<T, E> Run<T, E> {
 
     /// Starts a new run from the history of this one up to just before an [event](Run::events), given by
     /// its index. If the event is the call of a step, the new run keeps that call and executes the step;
-    /// it also keeps all other operations that the workflow requested at the same time. Index 0 starts
+    /// it also keeps all other operations that the workflow issued at the same time. Index 0 starts
     /// from the beginning, with the same arguments. This run does not change, and may still be executing.
     ///
     /// Results recorded before the event are not executed again. Operations in progress belong to the new run: it executes

@@ -34,7 +34,7 @@ use crate::registry;
 ///
 /// Nothing is started if the arguments do not survive JSON, if another run has the id, or if the store rejects the write.
 /// With [`Code::InDoubt`](crate::Code::InDoubt) it is unknown whether the run was started. A workflow that requests more
-/// operations or branches than a run may have is started, and becomes [stuck](crate::Status::Stuck).
+/// operations or branches than a run may have is started, and becomes [stuck](crate::Status::Stuck), in whichever turn.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, start, workflow};

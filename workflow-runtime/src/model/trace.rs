@@ -141,7 +141,7 @@ impl TracingOptions {
         }
     }
 
-    /// Sets the parent of the run's span to the current span of OpenTelemetry; no effect if there is none.
+    /// Sets the parent of the run's span to the span of an OpenTelemetry context; no effect if it has none.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn context(self, context: &opentelemetry::Context) -> Self {
