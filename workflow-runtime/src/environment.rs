@@ -20,11 +20,11 @@ use crate::boottime;
 /// - **Elapsed time**, monotonic time plus [`suspended`](Environment::suspended): the end of a `sleep(d)` and of a
 ///   `timeout(d, ..)` that was called in this process.
 /// - **Store time**: the time that is recorded, and that other and later processes use. `sleep_until`, deadlines after a
-/// restart, a backoff after a restart, retention, and how long payloads are held. On PostgreSQL it is the
-/// server's clock ([`Store::server_time`](crate::store::Store::server_time)), else
-/// [`now`](Environment::now). It is read at least once a second; between two readings the engine adds
-/// elapsed time. It never goes back while an engine is open: if its clock is set forward, store time
-/// follows; if it is set back, store time continues from its last value, until the engine is opened again.
+///   restart, a backoff after a restart, retention, and how long payloads are held. On PostgreSQL it is the
+///   server's clock ([`Store::server_time`](crate::store::Store::server_time)), else
+///   [`now`](Environment::now). It is read at least once a second; between two readings the engine adds
+///   elapsed time. It never goes back while an engine is open: if its clock is set forward, store time
+///   follows; if it is set back, store time continues from its last value, until the engine is opened again.
 ///
 /// All times are in milliseconds. An implementation whose `now` never jumps only implements `now`, `sleep_until` and `fill`,
 /// and has one clock: by default `monotonic` is `now`, and the machine is never suspended.
