@@ -16,7 +16,7 @@
 //! | workflow that executes a step of a queue | `queue:QUEUE/STEP`, the step as it is | `queue:gpu/shop::draw` |
 //! | key of a delivery that its sender names, beside the token | `key/KEY`, the key as it is | `key/mail-7` |
 //! | dedupe key of the result of a step with a transaction | `transaction/GENERATION/OPERATION` | `transaction/0/5` |
-//! | dedupe keys of the engine's events | `letter/RANDOM`, `returned/RANDOM`, `reopened/GENERATION/RANDOM` | `letter/00..2a` |
+//! | dedupe keys of engine events | `letter/RANDOM`, `returned/RANDOM`, `reopened/GENERATION/RANDOM` | `letter/00..2a` |
 //!
 //! A text of the user's in front of a slash (`RUN`, `STEP`) is escaped: `%` is `%25` and `/` is `%2F`. Numbers are
 //! decimal, the random ones 32 hexadecimal digits. So each part ends where the next slash is, and no two things share a key,

@@ -81,7 +81,7 @@
 //! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | call to end, if spans are exported |
 //! | `workflow.attempt.duration` | histogram, `s` | `workflow.step.id`, `workflow.queue.name`, `error.type` | attempts that were not given up |
 //! | `workflow.attempt.delay` | histogram, `s` | `workflow.step.id`, `workflow.queue.name` | from the time when an attempt could begin to its beginning |
-//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts running |
+//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | running ones |
 //! | `workflow.attempts.waiting` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that wait since as many run as may: [`Builder::concurrency`] |
 //! | `workflow.queue.depth` | gauge, `{step}` | `workflow.queue.name` | steps of a queue that no process has begun, as of the collection before |
 //! | `workflow.commit.writes` | histogram, `{write}` | | turns, starts and other writes of one group commit |

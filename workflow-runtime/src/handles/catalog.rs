@@ -95,9 +95,9 @@ fn info(definition: &'static WorkflowDefinition) -> WorkflowInfo {
 ///
 /// # Errors
 ///
-/// [`Code::NotRegistered`] if this build has no such workflow; [`Code::InvalidArguments`] if the arguments do not fit,
-/// with the path to the mismatch, or if the workflow's own check rejects them: in both cases nothing is written; and as for
-/// [`start`](crate::start()).
+/// [`Code::NotRegistered`](crate::Code::NotRegistered) if this build has no such workflow;
+/// [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the arguments do not fit, with the path to the mismatch,
+/// or if the workflow's own check rejects them: in both cases nothing is written; and as for [`start`](crate::start()).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};

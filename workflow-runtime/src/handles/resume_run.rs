@@ -14,9 +14,9 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// [`Code::NotSuspended`] if no suspension of the run has the label or id (any more: a timeout may have dropped it), or,
-/// without either, if the run does not have exactly one; [`Code::AlreadyResumed`] if it was already resumed;
-/// [`Code::Payload`] if this process knows the type and the data does not fit; [`Code::RunNotFound`]; or if the store fails.
+/// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is not
+/// exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if resumed before; [`Code::Payload`](crate::Code::Payload)
+/// if the data does not fit its known type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -51,12 +51,12 @@ impl Resume {
         self
     }
 
-    /// Selects a suspension by its [id](Suspended::id): this one and no later one, so that a second
+    /// Selects a suspension by its [id](crate::Suspended::id): this one and no later one, so that a second
     /// answer to one question is never used as the answer to the next. It overrides a label.
     ///
-    /// Repeating the same id with the same value is accepted and has no effect: the call can be repeated until
-    /// there is an answer, for the time that [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets.
-    /// With another value, and for a suspension that another caller resumed, it is [`Code::AlreadyResumed`].
+    /// Repeating the same id with the same value is accepted and has no effect: the call can be repeated until there is
+    /// an answer, for the time that [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets. With another
+    /// value, or after another caller's resumption, it is [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.which = Which::Id(id.into());
         self

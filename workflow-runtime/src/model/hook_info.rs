@@ -1,6 +1,6 @@
 //! The metadata of a hook.
 
-/// The metadata of a hook: see [`get_hook`].
+/// The metadata of a hook: see [`get_hook`](crate::get_hook).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HookInfo {

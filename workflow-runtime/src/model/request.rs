@@ -9,10 +9,10 @@ use crate::codec::{self, Payload};
 use crate::error::Result;
 use crate::names;
 
-/// Values by key that belong to a request rather than to the arguments of a workflow: the user, the tenant, the
-/// language. Pass them to [`Start::request_context`](crate::Start::request_context); [`request_context`] reads them in the
-/// workflow, in its steps and in every child run, also after a crash, an eviction or a continuation
-/// as new. They do not change during the run.
+/// Values by key that belong to a request rather than to the arguments of a workflow: the user, the
+/// tenant, the language. Set by [`Start::request_context`](crate::Start::request_context);
+/// [`request_context`](crate::request_context) reads them in the workflow, in its steps and in every child
+/// run, also after a crash, an eviction or a continuation as new. They do not change during the run.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, RequestContext, Result, request_context, step, workflow};

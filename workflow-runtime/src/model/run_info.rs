@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Status;
 
-/// The metadata of a run: see [`Run::info`].
+/// The metadata of a run: see [`Run::info`](crate::Run::info).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunInfo {

@@ -4,8 +4,8 @@
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Suspended {
-    /// Identifies this suspension among all past and future ones of its run: generation,
-    /// operation and a number, joined by dots. [`Resume::of`] takes this id.
+    /// Identifies this suspension among all past and future ones of its run: generation, operation and a number, joined by
+    /// dots. [`Resume::of`](crate::Resume::of) takes this id.
     pub id: String,
     /// The label of the suspension; a later suspension of the run may have the same label.
     pub label: String,
