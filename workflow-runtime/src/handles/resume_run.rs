@@ -15,7 +15,7 @@ use crate::error::Result;
 /// # Errors
 ///
 /// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is not
-/// exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if resumed before; [`Code::Payload`](crate::Code::Payload)
+/// exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if resumed; [`Code::Payload`](crate::Code::Payload)
 /// if the data does not fit its known type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
 ///
 /// ```no_run
