@@ -1,9 +1,9 @@
-//! Calls that would give another answer on a replay.
+//! Calls whose results would differ on a replay.
 //!
-//! A call that is spelled out from its crate is refused here. Otherwise only the compiler knows what a name stands for:
-//! the callee is passed through a probe of the runtime, beside the function that it must not be. An import under another
-//! name is caught then, and a function of the user's own with the same name is not. What is only suspicious is left to
-//! the run-time checks, so that no good program is refused.
+//! A call whose path is written out from its crate is refused here. Otherwise only the compiler can resolve the name:
+//! the generated code passes the callee through a probe of the runtime, together with the forbidden function. This finds an
+//! import under another name, and does not refuse a user's function with the same name. Merely suspicious calls are left to
+//! the run-time checks, so that no correct program is refused.
 
 mod items;
 mod list;
@@ -20,25 +20,25 @@ pub(crate) use self::names::Names;
 pub(crate) use self::order::check_loop;
 use crate::durable::Rewriter;
 
-/// Whether an identifier may be a call that is looked at here.
+/// Whether an identifier may be a call that is checked here.
 pub(crate) fn is_candidate(name: &str) -> bool {
     BY_NAME.contains(&name)
         || KNOWN.iter().any(|known| last_of(known.path) == name)
         || SPELLED.iter().any(|(path, _)| last_of(path) == name || path.ends_with("::*") && path.starts_with(name))
 }
 
-/// Whether it is `nondeterministic(..)`: the result of what is in it is recorded, whatever it does.
+/// Whether it is `nondeterministic(..)`: its result is recorded, so its argument may do anything.
 pub(crate) fn is_way_out(call: &ExprCall) -> bool {
     matches!(&*call.func, Expr::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "nondeterministic"))
 }
 
-/// Whether it is a call that is refused as it is spelled.
+/// Whether it is a call that is refused by its written path.
 pub(crate) fn is_refused(expr: &Expr) -> bool {
     let Expr::Call(call) = expr else { return false };
     matches!(&*call.func, Expr::Path(callee) if segments(callee).is_some_and(|segments| spelled(&segments).is_some()))
 }
 
-/// Looks at a call whose parts have been rewritten already.
+/// Checks a call whose parts have already been rewritten.
 pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Call(call) = expr else { return };
     let Expr::Path(callee) = &*call.func else { return };
@@ -65,20 +65,20 @@ pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     check_returned(rewriter, expr, &segments, span);
 }
 
-/// The function, compared with all that it must not be.
+/// The function, compared with all forbidden functions.
 fn compared(rewriter: &mut Rewriter<'_>, mut probed: TokenStream, known: &[&Known], span: Span) -> TokenStream {
     for known in known {
         let function = function(rewriter, known, span);
         probed = probe(rewriter, known.why, &probed, &function, span);
     }
     if known.is_empty() {
-        // Nothing to compare with: only its full name is looked at, when it is called.
+        // There is no function to compare with: the runtime checks the full name when it is called.
         probed = probe(rewriter, Why::Random, &probed, &quote_spanned!(span=> ()), span);
     }
     probed
 }
 
-/// Looks at a function that is not called but used as a value, as in `keys.map(std::env::var)` and `let c = Instant::now;`.
+/// Checks a function that is not called but used as a value, as in `keys.map(std::env::var)` and `let c = Instant::now;`.
 pub(crate) fn check_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Path(path) = &*expr else { return };
     let Some(segments) = segments(path) else { return };
@@ -92,8 +92,8 @@ pub(crate) fn check_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     }
 }
 
-/// The same for a name of one segment, where its value is moved in any case: as an argument, or as what is assigned. It is
-/// no variable: a probe would move one that is only borrowed again there.
+/// The same for a name of one segment, where its value is moved in any case: as an argument, or in an assignment. The name
+/// must not be a variable: a probe would move a variable that is otherwise only reborrowed.
 pub(crate) fn check_moved_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Path(path) = &*expr else { return };
     let Some(name) = path.qself.is_none().then(|| is_name(&path.path)).flatten() else { return };
@@ -116,7 +116,7 @@ fn compare_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr, parent: Option<&S
     *expr = Expr::Verbatim(probed);
 }
 
-/// `Utc::now()` and `Uuid::new_v4()`: told by the type that they return, since their crates cannot be named here.
+/// `Utc::now()` and `Uuid::new_v4()`: recognised by their return type, since their crates cannot be named here.
 fn check_returned(rewriter: &mut Rewriter<'_>, expr: &mut Expr, segments: &[String], span: Span) {
     let [.., ty, last] = segments else { return };
     let is_clock = last.starts_with("now") && CLOCK_TYPES.contains(&ty.as_str());
@@ -151,18 +151,18 @@ pub(crate) fn check_method(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let (v1, probe, by_value) = (rewriter.v1(span), Ident::new(probe, span), Ident::new(by_value, span));
     let (receiver, method) = (&call.receiver, &call.method);
     *expr = Expr::Verbatim(if may_be_place(receiver) {
-        // Passing it through the probe would move what stands there. In a branch that is never taken, and never left,
-        // it is only typed.
+        // The probe would move the place. In a branch that is never executed, and that diverges,
+        // it is only type-checked.
         quote_spanned! {span=>
             #v1::second(if false { #v1::#probe(&#receiver).pass(); ::core::unreachable!() }, #receiver.#method())
         }
     } else {
-        // A value: the method borrows or takes what comes out of the probe as it would have taken the value itself.
+        // A value: the method borrows or takes the output of the probe as it would have taken the value itself.
         quote_spanned!(span=> #v1::#by_value(#receiver).pass().#method())
     });
 }
 
-/// `second(Probe(&place).pass(), expr)`: looks at a place, then evaluates the expression as it was.
+/// `second(Probe(&place).pass(), expr)`: checks a place, then evaluates the unchanged expression.
 fn beforehand(rewriter: &mut Rewriter<'_>, probe: &str, place: &Expr, expr: &Expr, span: Span) -> Expr {
     rewriter.probes = true;
     rewriter.changes += 1;
@@ -222,7 +222,7 @@ fn spelled(segments: &[String]) -> Option<Why> {
     listed.map(|(_, why)| *why).or_else(|| known().map(|known| known.why))
 }
 
-/// The segments of a path; those of the type and of its function for `<Type>::function`. Nothing for a function of a trait,
+/// The segments of a path; for `<Type>::function` those of the type and of its function. `None` for a function of a trait,
 /// or of a type that has no path.
 fn segments(path: &ExprPath) -> Option<Vec<String>> {
     let own = path.path.segments.iter().map(|segment| segment.ident.to_string());
@@ -244,7 +244,7 @@ fn last_of(path: &str) -> &str {
     path.rsplit("::").next().unwrap_or(path)
 }
 
-/// Whether an expression may stand for a place in memory, and not for a value of its own.
+/// Whether an expression may be a place in memory, and not a value of its own.
 fn may_be_place(expr: &Expr) -> bool {
     match expr {
         Expr::Path(_) | Expr::Field(_) | Expr::Index(_) | Expr::Macro(_) => true,

@@ -1,8 +1,8 @@
-//! The rewriting of a body that is replayed.
+//! Rewrites a body that is replayed.
 //!
-//! Every operand of `.await` goes through `durable(..)`, which asks for `trait Durable`; every `async` block becomes a
-//! `DurableBlock`, which is one because its own awaits were checked. Which calls may stand in the body is the matter of
-//! `determinism`, what stands in macros that of `macros` and `select`.
+//! Every operand of `.await` is passed to `durable(..)`, which requires `trait Durable`; every `async` block becomes a
+//! `DurableBlock`, which is durable because its own awaits were checked. `determinism` decides which calls the body may
+//! contain; `macros` and `select` handle the contents of macros.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -37,41 +37,41 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) names: Names,
     /// Which of the body's own items it uses.
     pub(crate) used: Used,
-    /// How much was rewritten so far: a macro in which nothing was keeps its tokens.
+    /// The number of rewrites so far: a macro without rewrites keeps its tokens.
     pub(crate) changes: usize,
     /// Whether a probe was placed, which needs its trait in scope.
     pub(crate) probes: bool,
-    /// Whether probes by resolution may be placed: not in macros that are unknown, which may do anything with a name.
+    /// Whether probes by resolution may be placed: not in unknown macros, which may transform a name in any way.
     pub(crate) probing: bool,
-    /// Whether this is an item that the body uses: probes are placed, and what it awaits is its own affair.
+    /// Whether this is an item that the body uses: probes are placed, and its awaits are not checked.
     pub(crate) in_item: bool,
 }
 
 impl Rewriter<'_> {
-    /// The runtime's private module, to be blamed on `span`.
+    /// The runtime's private module; errors are reported at `span`.
     pub(crate) fn v1(&self, span: Span) -> TokenStream {
         self.options.v1(span)
     }
 
-    /// An operand that is awaited: it has to be durable. The callee's span is on the token that awaits.
+    /// An awaited operand: it must be durable. The callee's span is on the token that awaits.
     pub(crate) fn awaited(&mut self, operand: &Expr, awaits: Span) -> Expr {
         self.changes += 1;
         if determinism::is_refused(operand) {
-            // One mistake is one error.
+            // Report one mistake as one error.
             return operand.clone();
         }
-        // Around an argument they would be a warning: `(&mut future).await` needs them, `durable((&mut future))` does not.
+        // Parentheses around an argument would warn: `(&mut future).await` needs them, `durable((&mut future))` does not.
         let mut inner = operand;
         while let Expr::Paren(paren) = inner {
             inner = &paren.expr;
         }
         let v1 = self.v1(awaits);
-        // The parentheses make the whole begin where the operand does: what is said of an unused result points there.
+        // The parentheses make the whole begin at the operand: a warning about an unused result points there.
         let call = quote_spanned!(awaits=> #v1::durable(#inner));
         Expr::Verbatim(quote_spanned!(operand.span()=> (#call)))
     }
 
-    /// What may or may not be a future: it has to be durable if it is one.
+    /// An operand that may or may not be a future: it must be durable if it is one.
     pub(crate) fn awaited_if_future(&mut self, operand: &Expr) -> Expr {
         self.changes += 1;
         self.probes = true;
@@ -80,14 +80,14 @@ impl Rewriter<'_> {
         Expr::Verbatim(quote_spanned!(span=> #v1::Operand(#operand).pass()))
     }
 
-    /// Visits what is inside an item of the body.
+    /// Visits the contents of an item of the body.
     pub(crate) fn in_item(&mut self, names: Names, visit: impl FnOnce(&mut Self)) {
         let outer = (std::mem::replace(&mut self.names, names), std::mem::replace(&mut self.in_item, true));
         visit(self);
         (self.names, self.in_item) = outer;
     }
 
-    /// `Unawaited(expr).pass()`: refuses a value that is thrown away if it is an operation.
+    /// `Unawaited(expr).pass()`: refuses a discarded value if it is an operation.
     fn thrown_away(&mut self, expr: &mut Expr) {
         self.probes = true;
         self.changes += 1;
@@ -178,7 +178,7 @@ impl VisitMut for Rewriter<'_> {
                 self.visit_arguments(&mut call.args);
                 determinism::check_method(self, expr);
             }
-            // The short form of a field is no expression that something can be put around.
+            // The short form of a field is not an expression that can be wrapped.
             Expr::Struct(literal) => {
                 for field in literal.fields.iter_mut().filter(|field| field.colon_token.is_some()) {
                     self.visit_expr_mut(&mut field.expr);
@@ -241,7 +241,7 @@ impl VisitMut for Rewriter<'_> {
         }
     }
 
-    // An item in the body is its own affair, like one beside it; types and attributes await nothing.
+    // An item in the body is separate, like one beside it; types and attributes await nothing.
     fn visit_item_mut(&mut self, _: &mut syn::Item) {}
     fn visit_type_mut(&mut self, _: &mut syn::Type) {}
     fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut syn::AngleBracketedGenericArguments) {}
@@ -249,10 +249,10 @@ impl VisitMut for Rewriter<'_> {
     fn visit_attribute_mut(&mut self, _: &mut syn::Attribute) {}
 }
 
-/// A block around `expr` that first runs `before`.
+/// A block that runs `before` and then evaluates `expr`.
 pub(crate) fn after(before: TokenStream, expr: &Expr) -> Expr {
     if before.is_empty() { expr.clone() } else { Expr::Verbatim(quote!({ #before #expr })) }
 }
 
-/// The comma of the operands that are printed again.
+/// The operands with their commas, as they are printed again.
 pub(crate) type Operands = syn::punctuated::Punctuated<Expr, Token![,]>;

@@ -1,8 +1,8 @@
-//! Errors are collected, not raised one by one: a user sees all of them in one build.
+//! Errors are collected, not raised one by one, so that a user sees all of them in one build.
 
 use proc_macro2::{Span, TokenStream};
 
-/// What was found wrong so far.
+/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Option<syn::Error>);
 
@@ -24,7 +24,7 @@ impl Errors {
         }
     }
 
-    /// The errors as `compile_error!`s; nothing if there are none.
+    /// The errors as `compile_error!`s; no tokens if there are none.
     pub(crate) fn tokens(&self) -> TokenStream {
         self.0.as_ref().map(syn::Error::to_compile_error).unwrap_or_default()
     }

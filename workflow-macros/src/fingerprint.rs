@@ -1,4 +1,4 @@
-//! What a definition looked like when it was compiled.
+//! The fingerprint of a definition at compile time.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 over the tokens, in hex.
 ///
-/// The tokens are walked, not printed: how a stream prints (its spaces) differs between compilers.
+/// The tokens are walked, not printed: the printed form (its spaces) differs between compilers.
 pub(crate) fn of(parts: &[&dyn ToTokens]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -18,7 +18,7 @@ pub(crate) fn of(parts: &[&dyn ToTokens]) -> String {
 fn feed(hash: &mut Sha256, tokens: TokenStream) {
     for token in tokens {
         match token {
-            // Invisible groups come and go with the macro that a token passed through.
+            // Invisible groups depend on the macro that a token passed through.
             TokenTree::Group(group) if group.delimiter() == Delimiter::None => feed(hash, group.stream()),
             TokenTree::Group(group) => {
                 let (open, close) = match group.delimiter() {

@@ -1,7 +1,7 @@
-//! Names of the expansion that the user's function does not have.
+//! Names for the expansion that the user's function does not use.
 //!
-//! The body and the signature are written into the same scope as the generated items, and items have no hygiene: a
-//! generated item would hide one of the user's with the same name, or an argument would hide the generated item.
+//! The body and the signature share a scope with the generated items, and items have no hygiene: a
+//! generated item would shadow a user's item with the same name, or an argument would shadow the generated item.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ impl Fresh {
         Fresh(names)
     }
 
-    /// A name that is used nowhere in the item and is no keyword: `name`, with as many underscores behind it as it needs.
+    /// A name that is not used in the item and is no keyword: `name`, followed by as many underscores as needed.
     pub(crate) fn name(&self, name: &str, span: Span) -> Ident {
         let mut name = name.to_owned();
         while self.0.contains(&name) || syn::parse_str::<Ident>(&name).is_err() {

@@ -1,6 +1,6 @@
-//! The expansions, as formatted text beside their input: a change of what is generated is seen as a difference.
+//! The expansions, as formatted text beside their input, so that a change of the generated code shows as a difference.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p workflow-macros` writes them anew.
+//! `UPDATE_GOLDEN=1 cargo test -p workflow-macros` writes them again.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{Attribute, Item, Meta};
 
-/// Expands the outermost attribute of ours on each item, as the compiler would.
+/// Expands the outermost attribute of this crate on each item, as the compiler would.
 fn expand(item: Item) -> TokenStream {
     let Item::Fn(mut function) = item else { return item.into_token_stream() };
     let Some(at) = function.attrs.iter().position(|attribute| expander(attribute).is_some()) else {

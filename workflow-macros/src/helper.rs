@@ -23,7 +23,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     };
     let expandable = check(&function, &mut errors);
     let block = match function.block() {
-        // Without its braces: around a single expression the compiler calls them superfluous.
+        // Without its braces: around a single expression the compiler warns that they are unnecessary.
         Ok(block) => block.map(|block| {
             let stmts = durable::rewrite(&options, &function.sig, block, &mut errors).stmts;
             quote!(#(#stmts)*)
@@ -73,7 +73,7 @@ fn signature(options: &Options, function: &Function, block: Option<TokenStream>)
     let impl_token = Ident::new("impl", Span::mixed_site());
 
     let Some(block) = block else {
-        // In the declaration of a trait's method nothing else could tell that the future may cross threads.
+        // In the declaration of a trait's method, only the bound can say that the future is `Send`.
         let inputs = &sig.inputs;
         return quote_spanned! {span=>
             #(#attrs)*
@@ -96,13 +96,13 @@ fn signature(options: &Options, function: &Function, block: Option<TokenStream>)
                     Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
                     _ => function.fresh(&format!("argument{index}"), pat.span()),
                 };
-                // The pattern stands inside, where its names are used; every argument is moved in, as in an async fn.
+                // The pattern is inside, where its names are used; every argument is moved in, as in an async fn.
                 bindings.push(quote_spanned!(pat.span()=> #(#others)* #(#lints)* let #pat = #outer;));
                 inputs.push(quote_spanned!(pat.span()=> #(#others)* #outer: #ty));
             }
         }
     }
-    // The output is named, since `?` and `return` need it before the body is typed; `impl Trait` cannot be.
+    // The output is named, since `?` and `return` need it before the body is type-checked; `impl Trait` cannot be named.
     let hint = match &sig.output {
         ReturnType::Type(_, ty) if mentions_impl(ty.to_token_stream()) => quote_spanned!(span=> _),
         _ => output.clone(),
@@ -115,7 +115,7 @@ fn signature(options: &Options, function: &Function, block: Option<TokenStream>)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
-    // Items at the top of the body come behind the arguments' bindings.
+    // Items at the top of the body follow the bindings of the arguments.
     let items = (!bindings.is_empty()).then(|| quote!(#[allow(clippy::items_after_statements)]));
     quote_spanned! {span=>
         #[deny(unused_must_use)]

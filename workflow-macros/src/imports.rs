@@ -1,7 +1,7 @@
-//! What a macro's name of one segment stands for, as far as the imports say.
+//! The origin of a macro's name of one segment, as far as the imports show it.
 //!
 //! A name cannot be resolved here. `tokio::select!` and `futures::select!` need different rewritings, so the `use` items of
-//! the file that the call is in are read. That decides only which error is reported: a file that cannot be read, or whose
+//! the file of the call are read. This decides only which error is reported: a file that cannot be read, or whose
 //! imports do not decide it, is treated as if nothing were imported.
 
 use std::path::Path;
@@ -23,7 +23,7 @@ fn are_of_futures(roots: &[String]) -> bool {
 
 fn roots_in(file: &Path, name: &str) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(file).ok()?;
-    // Parsing takes its time, and most files have nothing of it.
+    // Parsing is slow, and most files do not mention it.
     text.contains("futures").then(|| roots(&text, name)).flatten()
 }
 
@@ -57,7 +57,7 @@ impl Collector<'_> {
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.tree(tree, before)),
             UseTree::Name(name) if name.ident == self.name => self.roots.extend(before.first().cloned()),
             UseTree::Rename(rename) if rename.rename == self.name => self.roots.extend(before.first().cloned()),
-            // Of its root alone: the macro is there, and not in its modules.
+            // Only of the crate root: the macro is there, and not in its modules.
             UseTree::Glob(_) if matches!(before, [root] if root.starts_with("futures")) => {
                 self.roots.extend(before.first().cloned());
             }

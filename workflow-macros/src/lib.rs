@@ -1,8 +1,8 @@
-//! The attributes of `workflow-runtime`: use them from there.
+//! The attributes of `workflow-runtime`, which re-exports them.
 //!
-//! Every entry is a function from tokens to tokens that can be tested without a compiler (see `golden.rs`). What is
-//! generated is thin: calls into the versioned module `workflow_runtime::__private::v1`, so that a change of the runtime
-//! does not have to be a change of the expansion.
+//! Every entry is a function from tokens to tokens that can be tested without a compiler (see
+//! `golden.rs`). The generated code is thin: calls into the versioned module
+//! `workflow_runtime::__private::v1`, so that a change of the runtime rarely changes the expansion.
 
 #![forbid(unsafe_code)]
 
@@ -26,15 +26,15 @@ mod workflow;
 
 use proc_macro::TokenStream;
 
-/// Makes an async function a workflow: a function that goes on where it was after a crash.
+/// Makes an async function a workflow: a function that resumes at its last recorded operation after a crash.
 ///
 /// The function takes owned, serializable arguments, at most twelve, and returns a `Result`. It is started by
 /// `start(checkout, arguments)`; calling it runs nothing.
 ///
-/// What the compiler checks in the body: everything that is awaited is durable, and nothing is called that would give
-/// another answer on a replay (clocks, randomness, the environment, files, threads, the order of a hash map). Such calls
+/// The compiler checks in the body that every awaited future is durable, and that no call would give
+/// another result on a replay (clocks, randomness, the environment, files, threads, the order of a hash map). Such calls
 /// belong in a `#[step]`, or have a replacement that is recorded: `now()`, `random()`, `uuid()`, `sleep()`, `spawn()`.
-/// `tokio::select!` and `tokio::join!` are made `biased;`, since a branch picked at random is another one on a replay.
+/// `tokio::select!` and `tokio::join!` are made `biased;`, since a random choice of a branch would differ on a replay.
 ///
 #[doc = workflow_options!()]
 #[proc_macro_attribute]
@@ -44,10 +44,10 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes a function a step: it may do anything, is retried when it fails, and its result is recorded once.
 ///
-/// A call gives a `StepCall`, a future that can be configured before it is awaited: `charge(order).retries(1).await`. A
+/// A call returns a `StepCall`, a future that can be configured before it is awaited: `charge(order).retries(1).await`. A
 /// function that is not `async` runs on the blocking pool.
 ///
-/// A `#[resource]` argument is a reference to what the engine was given at its opening; callers leave it out.
+/// A `#[resource]` argument is a reference to a value that the engine received when it was opened; callers omit it.
 ///
 #[doc = step_options!()]
 ///
@@ -59,10 +59,10 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an async function one that workflows can await: a helper that calls steps, with the same checks as a workflow.
 ///
-/// Unlike a workflow it is no unit of its own: it runs as a part of the workflow that awaits it. It may be generic, a
+/// Unlike a workflow it has no run of its own: it runs as a part of the workflow that awaits it. It may be generic, a
 /// method, a method of a trait, borrow its arguments, and call itself through `Box::pin`.
 ///
-/// A trait that declares such a method is not dyn-compatible, since the method returns a type that only its body decides. For
+/// A trait that declares such a method is not dyn-compatible, since the return type depends on the method's body. For
 /// a trait object declare a method that returns a boxed future, and box the future of a `#[durable]` function in it:
 ///
 /// ```ignore

@@ -1,7 +1,7 @@
-//! What is awaited inside macros.
+//! Awaits inside macros.
 //!
-//! A macro's tokens are the macro's own: only what reads as an expression is rewritten, and if nothing had to be, the
-//! tokens stay as they are. What cannot be read is left to the run-time check, so that no good program is refused.
+//! A macro defines the meaning of its tokens: only tokens that parse as an expression are rewritten, and without rewrites
+//! the tokens do not change. Tokens that do not parse are left to the run-time check, so that no correct program is refused.
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
@@ -13,7 +13,7 @@ use syn::{Expr, Macro, Token};
 use crate::durable::{Operands, Rewriter};
 use crate::{determinism, select};
 
-/// Macros whose arguments are evaluated as expressions, once each or never, and are not otherwise looked at.
+/// Macros whose arguments are evaluated as expressions, once each or never, and are not otherwise inspected.
 const EXPRESSION_LIKE: [&str; 38] = [
     "format",
     "format_args",
@@ -55,7 +55,7 @@ const EXPRESSION_LIKE: [&str; 38] = [
     "error_span",
 ];
 
-/// The crates of the macros that join and select, as far as a path says.
+/// The crates of the macros that join and select, as far as a path shows.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Family {
     Tokio,
@@ -72,7 +72,7 @@ fn family(mac: &Macro) -> Family {
     }
 }
 
-/// Rewrites the tokens of a macro in place, or answers what replaces the whole macro.
+/// Rewrites the tokens of a macro in place, or returns the expression that replaces the whole macro.
 pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro) -> Option<Expr> {
     let name = mac.path.segments.last()?.ident.to_string();
     let family = family(mac);
@@ -114,7 +114,7 @@ fn is_interesting(tokens: TokenStream) -> bool {
     })
 }
 
-/// Expressions between separators, and tokens that are none.
+/// Expressions between separators, and tokens that are not expressions.
 fn sequence(rewriter: &mut Rewriter<'_>, input: ParseStream<'_>) -> syn::Result<TokenStream> {
     let mut output = TokenStream::new();
     let mut may_start = true;
@@ -130,7 +130,7 @@ fn sequence(rewriter: &mut Rewriter<'_>, input: ParseStream<'_>) -> syn::Result<
             may_start = false;
             continue;
         }
-        // `name = value`, `%value` and `key => value` have an expression behind the punctuation.
+        // `name = value`, `%value` and `key => value` have an expression after the punctuation.
         let token: TokenTree = input.parse()?;
         may_start = matches!(&token, TokenTree::Punct(punct) if ",;=%?:>".contains(punct.as_char()));
         output.extend([match token {
@@ -148,7 +148,7 @@ fn sequence(rewriter: &mut Rewriter<'_>, input: ParseStream<'_>) -> syn::Result<
 
 /// `join!` and `try_join!`: every operand is awaited.
 ///
-/// Tokio's poll their branches in rotation; `biased;` polls them in the order that is written.
+/// Tokio's macros poll their branches in rotation; with `biased;` they poll in the written order.
 fn join(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Family) {
     let parser = |input: ParseStream<'_>| {
         let biased = select::biased(input)?;
@@ -159,8 +159,8 @@ fn join(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Family) {
         rewriter.visit_expr_mut(operand);
         let span = syn::spanned::Spanned::span(operand);
         *operand = match family {
-            // It may be a macro of the user's, whose operands are no futures.
-            // A literal is no future, and a macro of the user's own may ask for one.
+            // It may be a user's macro, whose operands are not futures.
+            // A literal is not a future, and a user's own macro may require one.
             Family::Unknown if biased.is_none() && matches!(operand, Expr::Lit(_)) => operand.clone(),
             Family::Unknown if biased.is_none() => rewriter.awaited_if_future(operand),
             _ => rewriter.awaited(operand, span),

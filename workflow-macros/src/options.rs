@@ -1,4 +1,4 @@
-//! What stands in the parentheses of an attribute.
+//! The options in the parentheses of an attribute.
 
 #[macro_use]
 mod table;
@@ -14,7 +14,7 @@ use syn::{Ident, LitInt, LitStr, Path, Token};
 
 use crate::errors::Errors;
 
-/// Which attribute it is: what it is called and what may stand in it.
+/// The kind of the attribute: its name and its options.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Workflow,
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The attribute, as it is written.
+    /// The attribute, as users write it.
     pub(crate) fn attribute(self) -> &'static str {
         match self {
             Kind::Workflow => "#[workflow]",
@@ -32,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// What a function with the attribute is, with its article.
+    /// The noun for a function with the attribute, with its article.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Kind::Workflow => "a workflow",
@@ -42,7 +42,7 @@ impl Kind {
     }
 }
 
-/// The options that were given.
+/// The given options.
 #[derive(Default)]
 pub(crate) struct Options {
     root: Option<Path>,
@@ -58,7 +58,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads the options; what cannot be read is reported and left at its default.
+    /// Reads the options; an invalid option is reported and keeps its default.
     pub(crate) fn parse(kind: Kind, tokens: TokenStream, errors: &mut Errors) -> Self {
         let parser = |input: ParseStream<'_>| {
             let mut options = Options::default();
@@ -129,7 +129,7 @@ impl Options {
         Err(input.error(format!("unexpected after the value of `{}`: `{}` is the form", spec.name, spec.example)))
     }
 
-    /// The runtime's private module, with the given span: what is generated is to be blamed on a token of the user's.
+    /// The runtime's private module, with the given span: errors in the generated code are reported at a user's token.
     pub(crate) fn v1(&self, span: Span) -> TokenStream {
         match &self.root {
             None => quote_spanned!(span=> ::workflow_runtime::__private::v1),
@@ -162,7 +162,7 @@ fn skip_to_comma(input: ParseStream<'_>) {
     }
 }
 
-/// The option that was probably meant.
+/// The option that the user probably meant.
 fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
     let near = known.iter().map(|known| (distance(name, known), *known)).min()?;
     let prefix = known.iter().find(|known| name.len() >= 3 && known.starts_with(name) || name.starts_with(**known));
@@ -170,7 +170,7 @@ fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
     if near.0 <= limit && near.0 < name.len() { Some(near.1) } else { prefix.copied() }
 }
 
-/// How many letters are to be added, removed or replaced to make one of the other.
+/// The number of letters to add, remove or replace to convert one into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

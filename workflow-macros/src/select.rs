@@ -1,4 +1,4 @@
-//! `select!`: the branches are durable, and the first that is ready wins, not one at random.
+//! `select!`: the branches are durable, and the first ready one in the written order wins, not a random one.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -20,10 +20,10 @@ enum Branch {
     Keyword { keyword: Ident, handler: Box<Expr> },
 }
 
-/// Rewrites a `select!`, or answers what replaces the whole macro.
+/// Rewrites a `select!`, or returns the expression that replaces the whole macro.
 pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Family) -> Option<Expr> {
     let parser = |input: ParseStream<'_>| Ok((biased(input)?, branches(input)?));
-    // What does not read as a `select!` is another macro, or its own to complain about.
+    // Tokens that do not parse as a `select!` are another macro, or the macro itself reports the error.
     let (given, mut branches) = parser.parse2(mac.tokens.clone()).ok()?;
     let (is_imported, last) = (mac.path.segments.len() == 1, mac.path.segments.last_mut()?);
     if is_imported && last.ident == "select" && imports::is_of_futures("select", last.ident.span()) {
@@ -49,7 +49,7 @@ pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Fami
                 rewriter.visit_expr_mut(future);
                 let span = future.span();
                 if is_futures && let Expr::Path(path) = &**future {
-                    // The macro polls a name in place. To wrap it would move it, so it is looked at beforehand.
+                    // The macro polls a name in place. Wrapping would move it, so it is checked beforehand.
                     let v1 = rewriter.v1(span);
                     checks.extend(quote_spanned!(span=> #v1::is_durable(&#path);));
                 } else {
@@ -73,7 +73,7 @@ pub(crate) fn rewrite(rewriter: &mut Rewriter<'_>, mac: &mut Macro, family: Fami
     (!checks.is_empty()).then(|| after(checks, &whole))
 }
 
-/// `biased;`, if it stands there.
+/// `biased;`, if present.
 pub(crate) fn biased(input: ParseStream<'_>) -> syn::Result<Option<TokenStream>> {
     if !(input.peek(Ident) && input.peek2(Token![;])) || input.fork().parse::<Ident>()? != "biased" {
         return Ok(None);
@@ -111,7 +111,7 @@ fn branches(input: ParseStream<'_>) -> syn::Result<Vec<Branch>> {
     Ok(branches)
 }
 
-/// A handler ends with its block, as a match arm does, or else at a comma.
+/// A handler ends with its block, as a match arm does, or otherwise at a comma.
 fn handler(input: ParseStream<'_>) -> syn::Result<Box<Expr>> {
     let handler = Expr::parse_with_earlier_boundary_rule(input)?;
     if input.peek(Token![,]) {

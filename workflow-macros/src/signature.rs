@@ -1,4 +1,4 @@
-//! The annotated function: reading it, and what its signature may be.
+//! The annotated function: parsing it, and the rules for its signature.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,7 +12,7 @@ use crate::errors::Errors;
 use crate::fresh::Fresh;
 use crate::options::Kind;
 
-/// Serde's tuples and `WorkflowFn` go up to here at least.
+/// Serde's tuples and `WorkflowFn` support at least this number.
 const ARGUMENTS_MAX: usize = 12;
 
 /// A function as it was annotated.
@@ -20,7 +20,7 @@ pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// The braces and what is in them; none in the declaration of a trait's method.
+    /// The braces and their contents; `None` in the declaration of a trait's method.
     pub(crate) body: Option<Group>,
     names: Fresh,
 }
@@ -30,7 +30,7 @@ impl Parse for Function {
         let mut attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         let sig = input.parse()?;
-        // The body is parsed apart from the signature: a mistake in it is then one error, and callers still resolve.
+        // The body is parsed separately from the signature: a mistake in it is then one error, and callers still resolve.
         let body = if input.peek(Token![;]) {
             input.parse::<Token![;]>()?;
             None
@@ -46,7 +46,7 @@ impl Parse for Function {
     }
 }
 
-/// What is in an invisible group: a body that a `macro_rules!` passes on as `$body:block` is in one, or in several.
+/// The contents of an invisible group: a body that a `macro_rules!` passes on as `$body:block` is in one, or in several.
 fn visible(token: TokenTree) -> TokenTree {
     if let TokenTree::Group(group) = &token
         && group.delimiter() == Delimiter::None
@@ -59,8 +59,8 @@ fn visible(token: TokenTree) -> TokenTree {
     token
 }
 
-/// Turns `#![allow(..)]` at the beginning of a body into an attribute of the function: it means the same there, and the
-/// body may come to stand where no inner attribute is allowed.
+/// Turns `#![allow(..)]` at the beginning of a body into an attribute of the function: the meaning
+/// is the same there, and the body may be moved to a place where no inner attribute is allowed.
 fn without_inner_attributes(body: Group, attrs: &mut Vec<Attribute>) -> Group {
     let split = |input: ParseStream<'_>| Ok((input.call(Attribute::parse_inner)?, input.parse::<TokenStream>()?));
     match split.parse2(body.stream()) {
@@ -75,7 +75,7 @@ fn without_inner_attributes(body: Group, attrs: &mut Vec<Attribute>) -> Group {
 }
 
 impl Function {
-    /// Reads the annotated item, which has to be a function.
+    /// Reads the annotated item, which must be a function.
     pub(crate) fn read(kind: Kind, item: TokenStream) -> syn::Result<Self> {
         // `#[step] $item`, where `$item:item` is an argument of a `macro_rules!`.
         let mut tokens = item.clone().into_iter();
@@ -96,12 +96,12 @@ impl Function {
         })
     }
 
-    /// The name of a generated item or argument, to be blamed on `span`: it is none that the user has used.
+    /// The name of a generated item or argument, with errors reported at `span`; the user does not use this name.
     pub(crate) fn fresh(&self, name: &str, span: Span) -> Ident {
         self.names.name(name, span)
     }
 
-    /// The name of an argument in generated code, which uses it: not one that says it is unused.
+    /// The name of an argument in generated code, which uses it: without the prefix that marks it as unused.
     pub(crate) fn used(&self, name: &Ident) -> Ident {
         let text = name.to_string();
         let rest = text.trim_start_matches('_');
@@ -119,13 +119,13 @@ impl Function {
         Ok(Some(Block { brace_token: syn::token::Brace { span: body.delim_span() }, stmts }))
     }
 
-    /// The item for when it cannot be expanded, with what is wrong with it. Callers get no errors of their own for it.
+    /// The item if it cannot be expanded, with its errors. Callers get no errors of their own for it.
     ///
-    /// The errors are in a module, since the compiler says nothing about a type that is missing in a module in which a macro
-    /// has failed, and nothing about what is made of such a type: the function returns one. It is also there as it was
-    /// written, without our attributes, which the compiler does not know: what it uses counts as used.
+    /// The errors are in a module, since the compiler reports nothing about a missing type in a module in which a macro
+    /// has failed, and nothing about values of such a type: the function returns one. The original function is also kept,
+    /// without the attributes of this crate, which the compiler does not know: the items that it uses count as used.
     ///
-    /// A function with `self` or `Self` is in an `impl`, where there can be no module. It returns what can be awaited.
+    /// A function with `self` or `Self` is in an `impl`, which cannot contain a module. It returns an awaitable type.
     pub(crate) fn refused(&self, v1: &TokenStream, errors: &Errors) -> TokenStream {
         let Function { vis, sig, body, .. } = self;
         let (attrs, inner_attrs) = self.split_attributes();
@@ -172,8 +172,8 @@ impl Function {
         }
     }
 
-    /// What stands in for a body that cannot be read. The compiler's own parser says what is wrong with it; should it find
-    /// nothing, the constant stops the build, since a body that was not rewritten must not run.
+    /// Replaces a body that does not parse. The compiler's own parser reports the error; if it finds
+    /// none, the constant stops the build, since a body that was not rewritten must not run.
     pub(crate) fn unreadable(&self, error: &syn::Error) -> TokenStream {
         let span = self.sig.ident.span();
         let message = format!("the body cannot be read: {error}");
@@ -184,10 +184,10 @@ impl Function {
         })
     }
 
-    /// The attributes that belong on what callers see, and those that belong on the body.
+    /// The attributes for the outer function that callers see, and those for the body.
     ///
-    /// What is about the item (documentation, `cfg`, lints) stays outside, where it covers the body too. An attribute
-    /// that is unknown here, such as `#[tracing::instrument]`, wants an async function and finds one inside.
+    /// Attributes of the item (documentation, `cfg`, lints) stay outside, where they cover the body too. An unknown
+    /// attribute, such as `#[tracing::instrument]`, expects an async function and finds one inside.
     pub(crate) fn split_attributes(&self) -> (Vec<&Attribute>, Vec<&Attribute>) {
         const OUTER: [&str; 16] = [
             "doc",
@@ -216,9 +216,9 @@ impl Function {
 
 /// An argument of a workflow or a step.
 pub(crate) struct Argument {
-    /// As the user wrote it, without our attributes: how the body takes it.
+    /// As the user wrote it, without the attributes of this crate: the body receives it in this form.
     pub(crate) inner: PatType,
-    /// What the outer function calls it.
+    /// Its name in the outer function.
     pub(crate) name: Ident,
     /// The type behind the reference, if it is a resource.
     pub(crate) resource: Option<Type>,
@@ -226,12 +226,12 @@ pub(crate) struct Argument {
     pub(crate) is_transaction: bool,
 }
 
-/// What became of the signature of a workflow or a step.
+/// The result of checking the signature of a workflow or a step.
 pub(crate) struct Checked {
     pub(crate) arguments: Vec<Argument>,
-    /// Whether it can be expanded in spite of what is wrong with it. If not, the item is left as the user wrote it.
+    /// Whether it can be expanded in spite of its errors. If not, the item is left as the user wrote it.
     pub(crate) expandable: bool,
-    /// Whether its body can still mean something.
+    /// Whether its body can still be used.
     pub(crate) body_usable: bool,
 }
 
@@ -241,13 +241,13 @@ impl Checked {
         self.arguments.iter().filter(|argument| argument.resource.is_none() && !argument.is_transaction)
     }
 
-    /// The types of arguments that may turn out not to be storable.
+    /// The types of arguments that may not be storable.
     pub(crate) fn suspects(&self) -> Vec<&Type> {
         self.passed().map(|argument| &*argument.inner.ty).filter(|ty| !is_storable(ty)).collect()
     }
 
-    /// Where the tuple of all arguments is said to stand: what is wrong with one of them is reported for the tuple, so the
-    /// one that may be wrong is the best place.
+    /// The span of the tuple of all arguments: the compiler reports an error of one argument for the tuple, so the
+    /// argument that may be wrong is the best place.
     pub(crate) fn tuple_span(&self, sig: &Signature) -> Span {
         match self.suspects()[..] {
             [] => sig.ident.span(),
@@ -257,7 +257,7 @@ impl Checked {
     }
 }
 
-/// Whether it is a type that everyone knows to be storable.
+/// Whether the type is known to be storable.
 fn is_storable(ty: &Type) -> bool {
     const KNOWN: [&str; 18] = [
         "bool", "char", "String", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
@@ -463,7 +463,7 @@ fn check_argument(
     checked.arguments.push(Argument { inner, name, resource, is_transaction: false });
 }
 
-/// Finds what no stored type can have in it.
+/// Finds parts that a stored type cannot have.
 struct Types<'a> {
     noun: &'static str,
     place: &'static str,
@@ -508,7 +508,7 @@ impl<'ast> Visit<'ast> for Types<'_> {
         );
     }
 
-    // What stands in a function pointer is its own affair; that it cannot be stored is serde's to say.
+    // Types in a function pointer are not checked; serde reports that it cannot be stored.
     fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
 }
 
@@ -529,7 +529,7 @@ fn first_self_type(function: &Function) -> Option<Span> {
                 self.0.get_or_insert(ident.span());
             }
         }
-        // An `impl` in the body has a `Self` of its own.
+        // An `impl` in the body has its own `Self`.
         fn visit_item(&mut self, _: &'ast syn::Item) {}
     }
     let mut finder = Finder::default();

@@ -31,7 +31,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#errors #outer)
 }
 
-/// The user's own braces: in a step everything may be called.
+/// The user's own braces: a step may call anything.
 fn body(function: &Function, checked: &Checked, errors: &mut Errors) -> TokenStream {
     let span = function.sig.ident.span();
     match &function.body {
@@ -107,10 +107,10 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     }
 }
 
-/// `Step::execute`: takes the arguments apart, fetches the resources, and makes the attempt.
+/// `Step::execute`: destructures the arguments, fetches the resources, and makes the attempt.
 fn execute(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, is_async: bool) -> TokenStream {
     let span = run.span();
-    // None of these is a name of the user's: another hygiene keeps them apart from theirs.
+    // None of these conflicts with a user's name: hygiene separates them.
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let (args, resources, transaction) = (local("args"), local("resources"), local("transaction"));
     let mut passed = Vec::new();

@@ -1,11 +1,11 @@
-//! Values that a body throws away with `let _ = ..;`: one that is an operation was meant to be awaited.
+//! Values that a body discards with `let _ = ..;`: an operation among them should have been awaited.
 //!
-//! The runtime's probe decides by the type. It is placed only where the compiler knows the type by then: a probe of a type
-//! that is still open (`let _ = stack.remove(0);`) would decide it.
+//! The runtime's probe decides by the type. It is placed only where the compiler already knows the type: a probe of an
+//! open type (`let _ = stack.remove(0);`) would determine it.
 
 use syn::Expr;
 
-/// What gives back a value of the type that it is given, which may be open.
+/// Functions that return a value of the type that they receive, which may be open.
 const PASSING_ON: [&str; 8] = ["default", "from", "identity", "into", "max", "min", "replace", "take"];
 
 /// The methods of operations and of their builders.
@@ -43,7 +43,7 @@ const OF_OPERATIONS: [&str; 31] = [
     "create_run",
 ];
 
-/// Whether an expression may be an operation, and has a type that is known.
+/// Whether an expression may be an operation, and has a known type.
 pub(crate) fn may_be_operation(expr: &Expr) -> bool {
     match expr {
         Expr::Paren(inner) => may_be_operation(&inner.expr),

@@ -32,7 +32,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     quote!(#errors #outer)
 }
 
-/// The braces of the rewritten body; a body that cannot be read diverges, so that it has every type.
+/// The braces of the rewritten body; a body that does not parse diverges, so that it has every type.
 fn body(options: &Options, function: &Function, checked: &Checked, errors: &mut Errors) -> TokenStream {
     let span = function.sig.ident.span();
     let block = match function.block() {
@@ -70,7 +70,7 @@ fn outer(
     let (workflow, definition) = (function.fresh("__Workflow", span), function.fresh("__DEFINITION", span));
     let (run, lints) = (function.fresh("__body", span), body_lints());
 
-    // The argument itself where there is one, so that `start(greet, name)` reads as the call does.
+    // The argument itself for a single one, so that `start(greet, name)` reads as the call does.
     let (args, pattern) = match (&types[..], &names[..]) {
         ([ty], [name]) => (quote!(#ty), quote!(#name)),
         _ => {
@@ -83,7 +83,7 @@ fn outer(
     let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
     let described = described(v1, &output, &described_names, &types);
-    // `args` is not a name of the user's: another hygiene keeps it apart from theirs.
+    // `args` does not conflict with a user's name: hygiene separates them.
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
     let contents = quote_spanned! {span=>
         #[doc(hidden)]
@@ -129,8 +129,8 @@ fn outer(
     }
 }
 
-/// What the attributes ask of a function, and clippy would not have: owned arguments, as many as it needs, a `Result` in any
-/// case, and `async` also where nothing is awaited.
+/// The lints that the requirements of the attributes violate: owned arguments, any number of them, a `Result` in any
+/// case, and `async` even without an await.
 pub(crate) fn body_lints() -> TokenStream {
     quote! {
         #[allow(
@@ -142,7 +142,7 @@ pub(crate) fn body_lints() -> TokenStream {
     }
 }
 
-/// What others can be told of the workflow.
+/// The description of the workflow for other programs.
 fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], types: &[&syn::Type]) -> TokenStream {
     let names = names.iter().map(|name| syn::ext::IdentExt::unraw(*name).to_string());
     quote! {
@@ -162,7 +162,7 @@ fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], type
     }
 }
 
-/// The check of the arguments that the user has named; it is given references.
+/// The check of the arguments that the user has named; it receives references.
 fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &[syn::Ident]) -> TokenStream {
     let Some(path) = &options.validate else { return TokenStream::new() };
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
@@ -174,7 +174,7 @@ fn validate(v1: &TokenStream, options: &Options, pattern: &TokenStream, names: &
     }
 }
 
-/// Asks for what each argument has to be, at its own type, where the error for the tuple of all would not tell which one.
+/// Checks the bounds of each argument at its own type, since the error for the tuple of all would not say which one.
 pub(crate) fn checks(v1: &TokenStream, suspects: &[&syn::Type]) -> TokenStream {
     if suspects.len() < 2 {
         return TokenStream::new();
@@ -197,7 +197,7 @@ fn respan(tokens: &TokenStream, span: proc_macro2::Span) -> TokenStream {
         .collect()
 }
 
-/// The type that the function returns; if it says none, which is reported, the one that it is to have.
+/// The return type of the function; if it is missing, which is reported, the required type.
 pub(crate) fn output(v1: &TokenStream, function: &Function) -> TokenStream {
     match &function.sig.output {
         ReturnType::Type(_, ty) => quote!(#ty),

@@ -1,17 +1,17 @@
-//! The clock that goes on while the machine is suspended.
+//! A clock that advances while the machine is suspended.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Since a fixed moment, the time during which the machine was suspended included. On systems where no such clock is known:
-/// nothing.
+/// The time since a fixed moment, including suspends. On systems without such a clock:
+/// `None`.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn counting_suspend() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
 
     #[cfg(not(target_vendor = "apple"))]
     const CLOCK: ClockId = ClockId::Boottime;
-    // Apple's goes on while the machine sleeps; what `Instant` reads there does not.
+    // Apple's clock advances while the machine sleeps; the clock that `Instant` reads there does not.
     #[cfg(target_vendor = "apple")]
     const CLOCK: ClockId = ClockId::Monotonic;
 
@@ -24,7 +24,7 @@ fn counting_suspend() -> Option<Duration> {
     None
 }
 
-/// What both clocks showed at first: their difference since then is the time of suspends.
+/// The first readings of both clocks: the change of their difference since then is the time of suspends.
 struct Origin {
     counting: Option<Duration>,
     monotonic: Instant,
@@ -33,10 +33,10 @@ struct Origin {
 static ORIGIN: std::sync::LazyLock<Origin> =
     std::sync::LazyLock::new(|| Origin { counting: counting_suspend(), monotonic: Instant::now() });
 
-/// The most that was seen, in nanoseconds: the two clocks cannot be read at the same moment.
+/// The largest value so far, in nanoseconds: the two clocks cannot be read at the same moment.
 static SUSPENDED: AtomicU64 = AtomicU64::new(0);
 
-/// For how long the machine was suspended since this was first asked. It never decreases.
+/// How long the machine was suspended since the first call. It never decreases.
 pub(crate) fn suspended() -> Duration {
     let origin = &*ORIGIN;
     let counting = counting_suspend().zip(origin.counting).map(|(now, then)| now.saturating_sub(then));
@@ -45,7 +45,7 @@ pub(crate) fn suspended() -> Duration {
     Duration::from_nanos(SUSPENDED.fetch_max(nanoseconds, Ordering::Relaxed).max(nanoseconds))
 }
 
-/// The time since a fixed moment, suspends included.
+/// The time since a fixed moment, including suspends.
 #[cfg(feature = "postgres")]
 pub(crate) fn elapsed() -> Duration {
     let origin = &*ORIGIN;

@@ -1,7 +1,7 @@
-//! Values to JSON and back, so that what is stored is what was given or the value is refused.
+//! Converts values to JSON and back. A value that JSON would change is refused.
 //!
-//! `serde_json` writes some values as others: NaN becomes `null`, `Some(None)` becomes `None`. A replay would then see
-//! another value than the first execution, so [`encode`] refuses them, naming the path inside the value.
+//! `serde_json` changes some values: NaN becomes `null`, `Some(None)` becomes `None`. A replay would then see
+//! another value than the first execution, so [`encode`] refuses them and names the path inside the value.
 
 mod strict;
 
@@ -33,7 +33,7 @@ impl Payload {
         Payload(Arc::from(RawValue::NULL.to_owned()))
     }
 
-    /// SHA-256 of the value, whatever the order of the keys in its objects.
+    /// SHA-256 of the value, regardless of the order of the keys in its objects.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         match Node::of(self.as_str()) {
@@ -43,10 +43,10 @@ impl Payload {
         hash.finalize().into()
     }
 
-    /// Whether both are the same value, whatever the order of the keys in their objects and of the elements of a set: hash
-    /// maps and hash sets are iterated in another order by every process. Nor does it matter if the type has changed since
-    /// one was recorded, as long as that one is read as this: a field that has a default may be new. `recode` is of the
-    /// type that they encode.
+    /// Whether both are the same value, regardless of the order of the keys in their objects and
+    /// of the elements of a set: hash maps and hash sets are iterated in another order by every
+    /// process. The type may have changed since one was recorded, if the recorded value decodes
+    /// as this one: a new field may have a default. `recode` recodes the type of both values.
     pub(crate) fn same_value(&self, recorded: &Payload, recode: Recode) -> bool {
         if self == recorded {
             return true;
@@ -60,9 +60,9 @@ impl Payload {
 }
 
 impl Payload {
-    /// Whether both are what the same code may show to others: its state, a chunk, metadata. Nothing that the run does
-    /// later depends on such a value, and its type need not be one that can be read back, so only the JSON is compared:
-    /// whatever the order of keys and elements, and whatever fields only one of them has, as long as they share some. A
+    /// Whether both may be published by the same code: as a state, a chunk, metadata. Nothing that the run does
+    /// later depends on such a value, and its type need not be decodable, so only the JSON is compared:
+    /// regardless of the order of keys and elements, and of fields that only one of them has, provided they share some. A
     /// deploy may add fields to a state and remove others.
     pub(crate) fn resembles(&self, recorded: &Payload) -> bool {
         if self == recorded {
@@ -75,7 +75,7 @@ impl Payload {
     }
 }
 
-/// Decodes a value and encodes it again. Nothing if it does not decode.
+/// Decodes a value and encodes it again. `None` if it does not decode.
 pub(crate) type Recode = fn(&Payload) -> Option<Payload>;
 
 /// The recoding of values of type `T`.
@@ -83,15 +83,15 @@ pub(crate) fn recode<T: Serialize + DeserializeOwned>(payload: &Payload) -> Opti
     encode("a value", &decode::<T>("a value", payload).ok()?).ok()
 }
 
-/// Whether the elements of some array come in another order each time that the value is encoded. A set is an array in
-/// JSON, and nothing else tells it from a list.
+/// Whether the elements of some array change their order each time that the value is encoded. A set is an array in
+/// JSON, and nothing else distinguishes it from a list.
 fn has_sets(payload: &Payload, value: &Node, recode: Recode) -> bool {
     // A set of two elements keeps its order by chance every other time.
     const TRIES: usize = 16;
     (0..TRIES).any(|_| recode(payload).and_then(|again| Node::of(again.as_str())).is_some_and(|again| again != *value))
 }
 
-/// A JSON value whose numbers are texts: as floats, large ones would be equal that are not.
+/// A JSON value whose numbers are kept as text: as floats, different large numbers would be equal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Node {
     Leaf(Box<str>),
@@ -115,7 +115,7 @@ impl Node {
         })
     }
 
-    /// The same but for fields that only one of them has.
+    /// Whether both are equal, ignoring fields that only one of them has.
     fn resembles(&self, other: &Node) -> bool {
         match (self, other) {
             (Node::Leaf(one), Node::Leaf(other)) => one == other,
@@ -132,7 +132,7 @@ impl Node {
         }
     }
 
-    /// Each text is preceded by its length and each list by its number, so that no two values are the same bytes.
+    /// Each text is preceded by its length and each list by its count, so that no two values have the same bytes.
     fn hash(&self, hash: &mut Sha256) {
         let number = |hash: &mut Sha256, kind: u8, number: usize| {
             hash.update([kind]);
@@ -158,7 +158,7 @@ impl Node {
         }
     }
 
-    /// With every array in order.
+    /// The value with every array sorted.
     fn sorted(self) -> Node {
         match self {
             Node::Array(elements) => {
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// Encodes a value, or says at which path it holds something that would not come back as it was.
+/// Encodes a value, or returns an error with the path at which the value would not survive.
 pub(crate) fn encode<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Payload, Error> {
     let json = strict::to_json(value).map_err(|refused| {
         Error::coded(Code::Payload, format!("{what} cannot be stored: {refused}"))
@@ -221,7 +221,7 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &Payload) -> Resu
     decode_text(what, payload.as_str())
 }
 
-/// Decodes a value that is stored as it is.
+/// Decodes a value from text.
 pub(crate) fn decode_text<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Error> {
     serde_json::from_str(json).map_err(|error| {
         Error::coded(

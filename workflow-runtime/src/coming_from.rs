@@ -1,5 +1,5 @@
-//! Where the parts of other systems are here, name by name: each form of control flow as the plain Rust that it is, and what
-//! their functions, parameters and results are called.
+//! Equivalents of other systems' features, name by name: each form of control flow as plain Rust, and the names of
+//! functions, parameters and results.
 
 #[doc = include_str!("coming_from/mastra.md")]
 pub mod mastra {}

@@ -1,4 +1,4 @@
-//! What a workflow calls besides its steps. Outside a workflow each is the plain function of its name.
+//! The functions that a workflow calls besides its steps. Outside a workflow each acts like the plain function of its name.
 
 mod branch;
 mod continuation;

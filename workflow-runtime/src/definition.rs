@@ -1,4 +1,4 @@
-//! What the attributes define and register: workflows, steps, their policies and resources.
+//! The definitions that the attributes make and register: workflows, steps, their policies and resources.
 
 mod described;
 mod outcome;

@@ -1,8 +1,8 @@
-//! What a workflow may await.
+//! The futures that a workflow may await.
 //!
-//! A replay takes a workflow up again by polling its body with the recorded results in the recorded order. That works
-//! for the operations of this crate, and for what is only composed of such: `trait Durable` says which futures those
-//! are, and the attributes ask for it at each `.await`. Combinators of `futures` are durable if their parts are.
+//! A replay resumes a workflow by polling its body with the recorded results in the recorded order. That works
+//! for the operations of this crate, and for futures that are composed only of them: `trait Durable` marks these
+//! futures, and the attributes require it at each `.await`. Combinators of `futures` are durable if their parts are.
 
 mod block;
 mod ext;
@@ -16,12 +16,12 @@ pub use block::DurableBlock;
 pub use ext::DurableExt;
 pub use streams::DurableStream;
 
-/// A future that a replay can take up again: every operation of this crate, and what is composed of such.
+/// A future that a replay can resume: every operation of this crate, and every composition of such operations.
 ///
-/// `#[workflow]` and `#[durable]` ask for it at each `.await`. To await something else, move it into a `#[step]`, or
+/// `#[workflow]` and `#[durable]` require it at each `.await`. To await something else, move it into a `#[step]`, or
 /// wrap it with [`nondeterministic`](crate::nondeterministic).
 ///
-/// Behind a pointer it is `Pin<Box<dyn Durable<Output = T> + Send>>`, which [`DurableExt::boxed`] makes.
+/// As a trait object it is `Pin<Box<dyn Durable<Output = T> + Send>>`, which [`DurableExt::boxed`] makes.
 #[diagnostic::on_unimplemented(
     message = "a workflow can only await durable operations, and `{Self}` is none: after a crash it could not be taken up again",
     label = "not durable",
@@ -30,13 +30,13 @@ pub use streams::DurableStream;
     note = "`workflow_runtime::nondeterministic(future)` runs any future once and records its result"
 )]
 pub trait Durable: Future {
-    /// Says that it is handed to something that will poll it, or not if that is decided before: dropping it unpolled is no
-    /// mistake then.
+    /// Marks the future as passed to a combinator, which polls it unless the
+    /// outcome is decided before: dropping it unpolled is then not a mistake.
     #[doc(hidden)]
     fn hand_over(&mut self) {}
 }
 
-/// Where the attributes pass each operand of `.await` through.
+/// The attributes pass each operand of `.await` through this function.
 #[doc(hidden)]
 pub fn durable<F>(future: F) -> F::IntoFuture
 where
@@ -48,6 +48,6 @@ where
     future
 }
 
-/// Where the attributes look at a future that `select!` polls in place, and that cannot be passed through anything.
+/// The attributes check with this function a future that `select!` polls in place, and that cannot be passed by value.
 #[doc(hidden)]
 pub fn is_durable<F: Durable + ?Sized>(_: &F) {}

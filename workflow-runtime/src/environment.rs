@@ -1,4 +1,4 @@
-//! Time and randomness as the engine is given them: the system's, or a simulation's.
+//! The sources of time and randomness of the engine: the system's, or a simulation's.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,43 +9,43 @@ use rand::{Rng, SeedableRng};
 
 use crate::boottime;
 
-/// Where the engine takes time and randomness from. [`System`] is the real one; a test gives its own to run engines on
-/// clocks and a seed of its choice.
+/// The sources of time and randomness of the engine. [`System`] is the real one;
+/// a test can supply its own to run engines with chosen clocks and a chosen seed.
 ///
-/// The engine has three clocks, and takes them from here:
+/// The engine uses three clocks, all from this trait:
 ///
 /// - **Monotonic time**, [`monotonic`](Environment::monotonic): the timeout and the heartbeat of an attempt, the backoff before
-///   the next one while the run stays in this process, and all waits of the engine itself. No set clock and no suspend of
-///   the machine changes them.
+///   the next one while the run stays in this process, and all waits of the engine itself. Setting a clock or suspending
+///   the machine does not affect them.
 /// - **Elapsed time**, monotonic time plus [`suspended`](Environment::suspended): the end of a `sleep(d)` and of a
 ///   `timeout(d, ..)` that was called in this process.
-/// - **Store time**: what is recorded, and what other processes and later ones go by. `sleep_until`, deadlines after a
-///   restart, a backoff after a restart, retention, and how long payloads are held. On PostgreSQL it is the server's clock
-///   ([`Store::server_time`](crate::store::Store::server_time)), else [`now`](Environment::now). It is read at least once a
-///   second; between two readings elapsed time carries it on. It never goes back while an engine is open: when its clock was
-///   set forward it follows, and when that was set back it goes on counting from where it was, until the engine is opened
-///   again.
+/// - **Store time**: the time that is recorded, and that other and later processes use. `sleep_until`, deadlines after a
+///   restart, a backoff after a restart, retention, and how long payloads are held. On PostgreSQL it is the
+///   server's clock ([`Store::server_time`](crate::store::Store::server_time)), else
+///   [`now`](Environment::now). It is read at least once a second; between two readings the engine adds
+///   elapsed time. It never goes back while an engine is open: if its clock is set forward, store time
+///   follows; if it is set back, store time continues from its last value, until the engine is opened again.
 ///
-/// All times are in milliseconds. An implementation whose `now` never jumps gives `now`, `sleep_until` and `fill`, and has
-/// one clock: by default `monotonic` is `now`, and the machine is never suspended.
+/// All times are in milliseconds. An implementation whose `now` never jumps only implements `now`, `sleep_until` and `fill`,
+/// and has one clock: by default `monotonic` is `now`, and the machine is never suspended.
 pub trait Environment: Send + Sync + 'static {
-    /// The time of day, in milliseconds since 1970. It may jump in both directions, as a system's clock does that is set.
+    /// The time of day, in milliseconds since 1970. It may jump in both directions, as a system's clock does when it is set.
     fn now(&self) -> u64;
 
-    /// Milliseconds since any fixed moment. They pass at the pace of real (or simulated) time: no jump of
-    /// [`now`](Environment::now) shows here, nor does the time during which the machine is suspended.
+    /// Milliseconds since any fixed moment, at the pace of real (or simulated) time: jumps of
+    /// [`now`](Environment::now) and the time during which the machine is suspended do not affect it.
     fn monotonic(&self) -> u64 {
         self.now()
     }
 
-    /// For how many milliseconds the machine was suspended since any fixed moment: what
-    /// [`monotonic`](Environment::monotonic) lacks. It never decreases. This tells a suspend from a clock that was set.
+    /// The time that the machine was suspended since any fixed moment, in milliseconds, which
+    /// [`monotonic`](Environment::monotonic) does not count. It never decreases, and distinguishes suspends from set clocks.
     fn suspended(&self) -> u64 {
         0
     }
 
-    /// Resolves once [`monotonic`](Environment::monotonic) is `time` or later, at once if it is. A time that is more than thirty
-    /// years away may be cut short: the engine looks at the clock again.
+    /// Resolves once [`monotonic`](Environment::monotonic) is `time` or later, at once if it already
+    /// is. A wait of more than thirty years may be cut short: the engine checks the clock again.
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()>;
 
     /// Resolves once `duration` has passed on the [monotonic](Environment::monotonic) clock, rounded up to a millisecond.
@@ -54,14 +54,14 @@ pub trait Environment: Send + Sync + 'static {
         self.sleep_until(self.monotonic().saturating_add(milliseconds))
     }
 
-    /// Whether time passes only by jumps to the next moment that something [sleeps](Environment::sleep_until) for, as on
-    /// tokio's paused clock. The engine then does not wake up every second to look whether a clock was set: a year would
-    /// be passed in steps of seconds.
+    /// Whether time passes only by jumps to the next [sleep](Environment::sleep_until) deadline, as on
+    /// tokio's paused clock. The engine then does not wake up every second to check whether a clock was set: a year would
+    /// otherwise pass in steps of seconds.
     fn is_paused(&self) -> bool {
         false
     }
 
-    /// Fills the bytes with randomness that nobody can guess.
+    /// Fills the bytes with unpredictable randomness.
     fn fill(&self, bytes: &mut [u8]);
 }
 
@@ -88,19 +88,19 @@ pub trait Environment: Send + Sync + 'static {
 /// }
 /// ```
 ///
-/// The time that the machine was suspended is known on Linux and Android (`CLOCK_BOOTTIME`) and on Apple's systems; elsewhere
-/// a suspend looks like a clock that was set forward: a sleep that is in memory then takes longer by the time of the suspend,
-/// where the system's monotonic clock does not count that.
+/// The time during which the machine was suspended is known on Linux, Android (`CLOCK_BOOTTIME`) and
+/// Apple's systems; elsewhere a suspend looks like a clock that was set forward: a sleep in memory
+/// is then prolonged by the time of the suspend, if the system's monotonic clock does not count it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
-/// Where monotonic time begins: before any runtime's clock was paused.
+/// The origin of monotonic time, before any runtime's clock was paused.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
     let now = Instant::now();
     now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
 });
 
-/// The longest time that is slept at once: some thirty years, which no addition to an [`Instant`] overflows.
+/// The longest single sleep: some thirty years, which cannot overflow an [`Instant`].
 const SLEEP_MS_MAX: u64 = 1_000_000_000_000;
 
 fn milliseconds(time: Duration) -> u64 {
@@ -110,7 +110,7 @@ fn milliseconds(time: Duration) -> u64 {
 impl Environment for System {
     fn now(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A paused clock differs from the system's by what it has skipped, or not followed; any other is the system's.
+        // A paused clock differs from the system's by the time that it has skipped or missed; a running one is the system's.
         let (tokio, real) = (tokio::time::Instant::now().into_std(), Instant::now());
         let skipped = tokio.saturating_duration_since(real);
         let missed = real.saturating_duration_since(tokio);
@@ -131,7 +131,7 @@ impl Environment for System {
     }
 
     fn is_paused(&self) -> bool {
-        // A clock that runs has gone on when the system's has.
+        // Waits until the system's clock advances: a running tokio clock has then advanced too.
         let (before, real) = (tokio::time::Instant::now(), Instant::now());
         while Instant::now() == real {
             std::hint::spin_loop();
@@ -145,7 +145,7 @@ impl Environment for System {
     }
 }
 
-/// Random numbers from one seed of the environment: asking the system for each would cost more than a turn does.
+/// Random numbers from one seed of the environment: requesting each number from the system would cost more than a turn.
 pub(crate) struct Random(Mutex<ChaCha12Rng>);
 
 impl Random {

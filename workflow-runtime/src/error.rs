@@ -1,4 +1,4 @@
-//! The one error type: what happened, where, and what to do.
+//! The error type of the library: what happened, where, and how to fix it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::printable;
 
-/// What steps and workflows return: any `Result`, with [`Error`] unless another type is named.
+/// The result of steps and workflows: any `Result`, with [`Error`] unless another type is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a stable code to match on. The text of an error may change; its code does not.
+/// The kind of an error, as a stable code to match on. The text of an error may change; its code does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -23,21 +23,21 @@ pub enum Code {
     Panic,
     /// An attempt of a step took longer than its timeout.
     Timeout,
-    /// A value does not survive the round trip through JSON, or stored JSON does not fit the type that is asked for.
+    /// A value does not survive the round trip through JSON, or stored JSON does not fit the requested type.
     Payload,
     /// A payload is larger than the limit.
     PayloadTooLarge,
     /// A resource that a step declares was not given to the engine.
     MissingResource,
-    /// The run awaits a person or a deploy: see the error's text. It goes on once what stopped it is mended.
+    /// The run needs a person or a deploy: see the error's text. It resumes once the cause is fixed.
     Stuck,
     /// The code issued another operation than the journal records.
     Nondeterminism,
-    /// The workflow awaits something that is no durable operation.
+    /// The workflow awaits a future that is not a durable operation.
     ForeignFuture,
     /// A durable operation was polled outside the turn of its own run.
     OutsideRun,
-    /// A run cannot continue as this workflow, or not now.
+    /// A run cannot continue as this workflow, or not at this point.
     InvalidContinuation,
     /// The run was cancelled.
     Cancelled,
@@ -51,62 +51,62 @@ pub enum Code {
     HookConflict,
     /// Another payload was delivered to the token under this idempotency key.
     KeyReused,
-    /// Nothing of the run is suspended under this label or id, or not any more.
+    /// No suspension of the run has this label or id, or it has none any more.
     NotSuspended,
-    /// It was resumed before.
+    /// The suspension was already resumed.
     AlreadyResumed,
-    /// An attempt of a step that has suspended itself or has ended its run is to return this.
+    /// The error that a step returns after it has suspended itself or has ended its run.
     Suspended,
-    /// What is asked for cannot be done here.
+    /// The operation is not supported here.
     Unsupported,
     /// The stream was closed, or its run has ended.
     StreamClosed,
-    /// The attempt of a step that writes is over, or its run is another engine's now.
+    /// The attempt of the step that writes is over, or another engine now owns its run.
     AttemptOver,
-    /// A workflow, or a step of it, awaits the end of the run that it is part of, which would never come.
+    /// A workflow, or a step of it, awaits the end of its own run, which could never occur.
     AwaitsItself,
-    /// There is no run with this id.
+    /// No run has this id.
     RunNotFound,
-    /// There is a run with this id, but of other arguments or another workflow, or it is not to be used again.
+    /// A run with this id exists, but with other arguments or of another workflow, or the start may not reuse it.
     RunExists,
-    /// A run that was created was started before.
+    /// A run that was created has already been started.
     AlreadyStarted,
-    /// The workflow's own check refuses the arguments.
+    /// The workflow's own check rejected the arguments.
     InvalidArguments,
-    /// The run is not one that can be retried or forked so.
+    /// The run cannot be retried or forked in this way.
     NotRepairable,
-    /// The run has not ended.
+    /// The run has not ended yet.
     NotEnded,
-    /// The events that are asked for were removed with the journals of old generations: the error names the first that is kept.
+    /// The requested events were removed with the journals of old generations: the error names the first event that is kept.
     EventsRemoved,
-    /// No workflow or step with this id is in this build.
+    /// No workflow or step with this id is registered in this build.
     NotRegistered,
     /// Two definitions have the same id.
     DuplicateId,
-    /// A name or an id that cannot be used.
+    /// A name or an id is not valid.
     InvalidName,
-    /// The text is no cursor that a page of runs has given.
+    /// The text is not a cursor that a page of runs returned.
     InvalidCursor,
-    /// The URL of a store that cannot be used.
+    /// The URL of a store is not valid.
     InvalidUrl,
     /// A stored row is damaged.
     Damaged,
-    /// A stored row was written by a newer build, in a format that this one does not know. A run that has one waits for such
-    /// a build, stuck.
+    /// A stored row was written by a newer build, in a format that this one does not know.
+    /// A run that has such a row is stuck until an engine of such a build executes it.
     NewerFormat,
-    /// The store could not do it: full, read-only, locked, unreachable, no database.
+    /// The store failed: full, read-only, locked, unreachable, or not a database.
     Store,
-    /// The store belongs to a newer version of this library, which has changed its tables so that this one cannot use them.
+    /// A newer version of this library has changed the tables of the store, so that this version cannot use them.
     NewerStore,
-    /// The database file that is open was removed, renamed, replaced, restored from a copy, or linked under another name.
+    /// The open database file was removed, renamed, replaced, restored from a copy, or linked under another name.
     StoreReplaced,
-    /// It is not known whether the write took place.
+    /// It is unknown whether the write took place.
     InDoubt,
     /// The engine is shut down.
     Closed,
-    /// A limit of the engine was passed.
+    /// A limit of the engine was exceeded.
     Limit,
-    /// The process died too often while the run was in it.
+    /// The process died too often while it executed the run.
     Recoveries,
     /// A stored error has a code that this build does not know: a newer build wrote it.
     #[serde(other)]
@@ -175,11 +175,11 @@ impl fmt::Display for Code {
 
 /// An error of a step, a workflow or the engine.
 ///
-/// Every `std::error::Error` becomes one by `?`, with its chain of causes; for an error of `anyhow` or a boxed one there is
-/// [`Error::boxed`]. It can be stored and read back; the original
-/// value, for [`Error::downcast_ref`], is there only in the process in which it arose.
+/// `?` converts every `std::error::Error` into one, with its chain of causes; for an error of `anyhow` or a boxed one use
+/// [`Error::boxed`]. An error can be stored and read back; the original
+/// value, for [`Error::downcast_ref`], exists only in the process in which the error occurred.
 ///
-/// Like `anyhow::Error` it does not implement `std::error::Error` itself, since that would forbid the conversion from
+/// Like `anyhow::Error` it does not implement `std::error::Error` itself, since that would rule out the conversion from
 /// every error; it converts into `Box<dyn std::error::Error + Send + Sync>`.
 ///
 /// ```
@@ -221,13 +221,13 @@ struct Inner {
     help: Option<String>,
     #[serde(skip)]
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// Whether the store could not be reached just now: another attempt may succeed.
+    /// Whether the store was unreachable: another attempt may succeed.
     #[serde(skip)]
     outage: bool,
 }
 
 impl Error {
-    /// An error of the user's own from a text or any error; a failed attempt with it is retried.
+    /// An error of the user's own, from a text or any error; an attempt that fails with it is retried.
     pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         match cause.into().downcast::<Standard>() {
             Ok(ours) => ours.0,
@@ -235,8 +235,8 @@ impl Error {
         }
     }
 
-    /// An error of `anyhow`, or a boxed one, as an error of this crate: `.map_err(Error::boxed)?`. Neither implements
-    /// `std::error::Error`, so `?` alone cannot convert them. The chain of causes is kept.
+    /// Converts an error of `anyhow`, or a boxed one, into an error of this crate: `.map_err(Error::boxed)?`.
+    /// Neither implements `std::error::Error`, so `?` alone cannot convert them. The chain of causes is kept.
     ///
     /// ```
     /// use workflow_runtime::{Error, Result};
@@ -254,14 +254,14 @@ impl Error {
         Self::new(cause)
     }
 
-    /// An error that is not worth another attempt: the step fails with it at once.
+    /// An error that is not retried: the step fails with it at once.
     pub fn fatal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let mut error = Self::new(cause);
         error.0.fatal = true;
         error
     }
 
-    /// An error after which the next attempt is to wait for `delay`, in place of the step's backoff. Attempts are
+    /// An error after which the next attempt waits for `delay`, in place of the step's backoff. Attempts are
     /// counted as for any other error.
     pub fn retry_after(delay: Duration) -> Self {
         let mut error = Self::coded(Code::User, format!("to be tried again after {delay:?}"));
@@ -269,7 +269,7 @@ impl Error {
         error
     }
 
-    /// Puts `message` in front; what was the message becomes the first cause.
+    /// Prepends `message`; the previous message becomes the first cause.
     #[must_use]
     pub fn context(mut self, message: impl fmt::Display) -> Self {
         let cause = std::mem::replace(&mut self.0.message, message.to_string());
@@ -310,14 +310,14 @@ impl Error {
         self
     }
 
-    /// It says that the store could not be reached just now.
+    /// Marks the error as an outage: the store was unreachable.
     #[cfg(feature = "postgres")]
     pub(crate) fn outage(mut self) -> Self {
         self.0.outage = true;
         self
     }
 
-    /// Whether the store could not be reached just now, so that another attempt may succeed.
+    /// Whether the store was unreachable, so that another attempt may succeed.
     pub(crate) fn is_outage(&self) -> bool {
         self.0.outage
     }
@@ -362,33 +362,33 @@ impl Error {
         self.0.code
     }
 
-    /// What happened, without the causes.
+    /// The message, without the causes.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What lies beneath, the nearest cause first.
+    /// The causes, the nearest one first.
     pub fn causes(&self) -> &[String] {
         &self.0.causes
     }
 
-    /// The id of the run that it happened in, where it is known.
+    /// The id of the run in which the error occurred, if known.
     pub fn run_id(&self) -> Option<&str> {
         self.0.run.as_deref()
     }
 
-    /// Whether a step that returns it is not attempted again.
+    /// Whether a step that returns this error is not retried.
     pub fn is_fatal(&self) -> bool {
         self.0.fatal
     }
 
-    /// The delay that [`Error::retry_after`] asks for.
+    /// The delay that was given to [`Error::retry_after`].
     pub fn delay(&self) -> Option<Duration> {
         self.0.delay_ms.map(Duration::from_millis)
     }
 
-    /// The original error, if it is a `T` and arose in this process: an error that was read from the journal has its
-    /// texts only.
+    /// The original error, if it is a `T` and occurred in this process: an error that was read from the journal has only
+    /// its texts.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.0.source.as_ref()?.downcast_ref()
     }
@@ -404,7 +404,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Everything that is known, a line each: what `fn main() -> Result<()>` prints.
+/// All fields that are known, one per line: the output of `fn main() -> Result<()>`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &self.0;
@@ -431,10 +431,10 @@ impl fmt::Debug for Error {
     }
 }
 
-/// What becomes an [`Error`] by `?`: every `std::error::Error` that can be sent between threads.
+/// The types that `?` converts into an [`Error`]: every `std::error::Error` that can be sent between threads.
 ///
-/// It exists for its message: errors of `anyhow` and boxed ones do not implement `std::error::Error`, and are converted by
-/// [`Error::boxed`].
+/// The trait exists for its compile error: errors of `anyhow` and boxed ones
+/// do not implement `std::error::Error`; convert them by [`Error::boxed`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not become a `workflow_runtime::Error` by `?`",
     label = "convert it with `.map_err(workflow_runtime::Error::boxed)?`",
@@ -470,7 +470,7 @@ impl From<Error> for Box<dyn StdError> {
     }
 }
 
-/// [`Error`] in the clothes of `std::error::Error`.
+/// A wrapper of [`Error`] that implements `std::error::Error`.
 struct Standard(Error);
 
 impl fmt::Debug for Standard {
@@ -491,10 +491,10 @@ impl StdError for Standard {
     }
 }
 
-/// The error type of a step or a workflow: [`Error`], or a type of the user's own that says here how the engine is to
-/// treat it.
+/// The error type of a step or a workflow: [`Error`], or a type of the user's own, whose implementation says how the engine
+/// treats it.
 ///
-/// `From<Error>` is what carries the engine's own failures (a panic, a timeout, a value that does not encode) into it.
+/// `From<Error>` converts the engine's own failures (a panic, a timeout, a value that does not encode) into the type.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -517,18 +517,18 @@ impl StdError for Standard {
     note = "use `workflow_runtime::Error`, or `#[derive(Serialize, Deserialize)]`, `impl From<workflow_runtime::Error> for {Self}` and `impl workflow_runtime::Failure for {Self} {{}}`"
 )]
 pub trait Failure: Serialize + serde::de::DeserializeOwned + From<Error> + Send + 'static {
-    /// Whether the step is not to be attempted again.
+    /// Whether a step that fails with this error is not retried.
     fn is_fatal(&self) -> bool {
         false
     }
 
-    /// How long the next attempt is to wait, in place of the step's backoff.
+    /// The delay before the next attempt, in place of the step's backoff.
     fn retry_after(&self) -> Option<Duration> {
         None
     }
 
-    /// What the error of a run becomes when one of its [rollbacks](crate::StepCall::rollback) fails as well. Unless this
-    /// says otherwise it stays as it is; the failure is logged in any case.
+    /// Combines the error of a run with the error of one of its [rollbacks](crate::StepCall::rollback) that has failed. By
+    /// default the error of the run does not change; the failure is logged in any case.
     #[must_use]
     fn rollback_failed(self, rollback: &Error) -> Self {
         let _ = rollback;

@@ -1,8 +1,8 @@
 //! Points in a store at which a crash test kills the process.
 //!
-//! Without the feature `failpoints` they are nothing at all.
+//! Without the feature `failpoints` they compile to nothing.
 
-/// Counts; the hit whose number `WORKFLOW_FAIL_POINT` names, from 1, is the process's last. `name` is for the reader.
+/// Counts hits; the hit with the number in `WORKFLOW_FAIL_POINT`, from 1, kills the process. `name` is for the reader only.
 #[cfg(feature = "failpoints")]
 pub(crate) fn hit(name: &'static str) {
     use std::sync::OnceLock;
@@ -14,7 +14,7 @@ pub(crate) fn hit(name: &'static str) {
     let Some(fatal) = FATAL.get_or_init(|| std::env::var("WORKFLOW_FAIL_POINT").ok()?.parse().ok()) else { return };
     if HITS.fetch_add(1, Ordering::SeqCst) + 1 == *fatal {
         eprintln!("killed at fail point {fatal}: {name}");
-        // SIGKILL, as a power switch: an abort would still run a handler that the program has set.
+        // SIGKILL acts like a power failure: an abort would still run a handler that the program has set.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
@@ -22,7 +22,7 @@ pub(crate) fn hit(name: &'static str) {
     }
 }
 
-/// Nothing, without the feature.
+/// Does nothing without the feature.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn hit(_: &'static str) {}

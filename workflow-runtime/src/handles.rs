@@ -1,4 +1,4 @@
-//! What a program has in its hands: starts, runs, lists of runs, readers, resumptions.
+//! The API of programs that use an engine: starts, runs, lists of runs, stream readers, resumptions.
 
 pub(crate) mod catalog;
 mod client;

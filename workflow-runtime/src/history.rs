@@ -1,7 +1,7 @@
-//! What has happened to a run, told from its journal.
+//! The history of a run, derived from its journal.
 //!
-//! A journal holds the events that were delivered and, behind each, what the workflow asked for. Told in order, each of them is
-//! an event of the run's history, whose number is the same whoever reads it and whenever.
+//! A journal holds the events that were delivered and, after each, the commands of the workflow. In order, each of them is
+//! an event of the run's history, whose index is the same for every reader at any time.
 
 mod reader;
 mod steps;
@@ -18,34 +18,34 @@ use crate::codec::Payload;
 use crate::error::{Code, Error};
 use crate::replay::End;
 
-/// Something that has happened to a run: see [`Run::events`](crate::Run::events).
+/// An event of a run's history: see [`Run::events`](crate::Run::events).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunEvent {
-    /// Its place in the history of the run: from 0, without gaps, the same for every reader, also once events before it
-    /// were [removed](crate::Retention::generations).
+    /// The index of the event in the history of the run: from 0, without gaps, the same for
+    /// every reader, even after earlier events were [removed](crate::Retention::generations).
     pub index: u64,
-    /// How often the run had [continued as new](crate::Invocation::continue_as_new) before.
+    /// How many times the run had [continued as new](crate::Invocation::continue_as_new) before.
     pub generation: u64,
     /// When it happened, by the run's own clock.
     pub at: SystemTime,
-    /// What it is.
+    /// The kind of the event.
     #[serde(flatten)]
     pub kind: RunEventKind,
 }
 
-/// What has happened. Operations are numbered from 0 within a generation, in the order in which the workflow asked for them.
+/// The kind of an event. Operations are numbered from 0 within a generation, in the order in which the workflow issued them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RunEventKind {
     /// The run, or a generation of it, began.
     Started {
-        /// The arguments of its workflow.
+        /// The arguments of the workflow.
         input: Value,
     },
-    /// The run goes on with what is told before, which has happened in another run or before the run had ended: it was
-    /// [forked](crate::Run::fork) or is [retried](crate::Run::retry).
+    /// The run continues from the events before, which occurred in another run or before the run had ended: it was
+    /// [forked](crate::Run::fork) or [retried](crate::Run::retry).
     Reopened {
         /// The id of the run that it was forked from.
         source: Option<String>,
@@ -56,15 +56,15 @@ pub enum RunEventKind {
         operation: u64,
         /// The id of the step.
         step: String,
-        /// The name of the call, if it was given one.
+        /// The name of the call, if it has one.
         name: Option<String>,
-        /// The arguments, as `start` takes those of a workflow: `null` for none, the argument itself where there is one, an
-        /// array where there are several.
+        /// The arguments, in the form that `start` takes those of a workflow:
+        /// `null` for none, the argument itself for one, an array for several.
         input: Value,
         /// The id of the run that executes it, if it is executed for a queue.
         run: Option<String>,
     },
-    /// An attempt of a step failed, and there is another one.
+    /// An attempt of a step failed, and will be retried.
     StepRetrying {
         /// The number of the operation.
         operation: u64,
@@ -72,33 +72,33 @@ pub enum RunEventKind {
         attempt: u32,
         /// Its error.
         error: Value,
-        /// When the next attempt begins at the earliest.
+        /// The earliest time of the next attempt.
         next_at: SystemTime,
     },
     /// An attempt of a step [suspended](crate::suspend) itself.
     StepSuspended {
         /// The number of the operation.
         operation: u64,
-        /// What it is resumed by.
+        /// The label of the suspension.
         label: String,
-        /// What it told.
+        /// The payload that was passed to `suspend`.
         payload: Value,
     },
     /// A step that had suspended itself was resumed: its next attempt begins.
     StepResumed {
         /// The number of the operation.
         operation: u64,
-        /// What it was resumed with.
+        /// The value that it was resumed with.
         value: Value,
     },
     /// A step succeeded.
     StepCompleted {
         /// The number of the operation.
         operation: u64,
-        /// What it returned.
+        /// The value that it returned.
         output: Value,
     },
-    /// A step failed for good.
+    /// A step failed permanently.
     StepFailed {
         /// The number of the operation.
         operation: u64,
@@ -109,14 +109,14 @@ pub enum RunEventKind {
     Sleeping {
         /// The number of the operation.
         operation: u64,
-        /// Until when.
+        /// The deadline.
         until: SystemTime,
     },
     /// A sleep or a timeout ended.
     Awake {
         /// The number of the operation.
         operation: u64,
-        /// Whether somebody [ended it early](crate::Run::wake_up).
+        /// Whether it was [ended early](crate::Run::wake_up).
         early: bool,
     },
     /// The workflow opened a hook, or suspended itself.
@@ -125,21 +125,21 @@ pub enum RunEventKind {
         operation: u64,
         /// The token.
         token: String,
-        /// What the workflow gave it.
+        /// The metadata that the workflow gave it.
         metadata: Option<Value>,
     },
-    /// A payload came for a hook.
+    /// A hook received a payload.
     HookReceived {
         /// The number of the operation.
         operation: u64,
         /// The payload.
         value: Value,
     },
-    /// The token of a hook, or the label of a suspension, is somebody else's.
+    /// The token of a hook, or the label of a suspension, belongs to another one.
     HookRefused {
         /// The number of the operation.
         operation: u64,
-        /// The id of the run that has it.
+        /// The id of the run that owns it.
         owner: String,
     },
     /// The workflow started a child run.
@@ -155,18 +155,18 @@ pub enum RunEventKind {
         /// Whether the workflow does not wait for it.
         detached: bool,
     },
-    /// The workflow waits for the end of a run that it has not started.
+    /// The workflow waits for the end of a run that it did not start.
     WaitingForRun {
         /// The number of the operation.
         operation: u64,
         /// The id of the run.
         run: String,
     },
-    /// A run ended that the workflow waited for.
+    /// A run that the workflow waited for ended.
     RunEnded {
         /// The number of the operation.
         operation: u64,
-        /// How.
+        /// How the run ended.
         end: Ending,
     },
     /// The workflow dropped an operation before its end.
@@ -179,14 +179,14 @@ pub enum RunEventKind {
         /// The state.
         value: Value,
     },
-    /// The workflow set an attribute, or took it away.
+    /// The workflow set or removed an attribute.
     Attribute {
         /// The key.
         key: String,
-        /// The value; nothing if it was taken away.
+        /// The value; `None` if the attribute was removed.
         value: Option<String>,
     },
-    /// The workflow wrote to a stream. What steps write is in the streams only.
+    /// The workflow wrote to a stream. Chunks that steps write are only in the streams.
     Output {
         /// The name of the stream.
         stream: String,
@@ -198,14 +198,14 @@ pub enum RunEventKind {
         /// The name of the stream.
         stream: String,
     },
-    /// The workflow ended, and what its steps did is undone before the run does.
+    /// The workflow ended, and its steps are rolled back before the run ends.
     RollingBack {
-        /// How it ended.
+        /// How the workflow ended.
         end: Ending,
     },
-    /// The run ended, or its generation did.
+    /// The run, or its generation, ended.
     Ended {
-        /// How.
+        /// How it ended.
         end: Ending,
     },
 }
@@ -227,12 +227,12 @@ pub enum Ending {
     },
     /// It was cancelled.
     Cancelled {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It goes on as a new generation.
+    /// It continues as a new generation.
     Continued {
-        /// The arguments of that.
+        /// The arguments of the new generation.
         input: Value,
     },
 }
@@ -242,7 +242,7 @@ fn value(payload: &Payload) -> Result<Value, Error> {
         .map_err(|error| Error::coded(Code::Damaged, "a value of the journal is no JSON").because(error))
 }
 
-/// The arguments of a step, whose journal always has an array, as those of a workflow are told.
+/// Converts the arguments of a step, which are always an array in the journal, into the form of a workflow's arguments.
 pub(crate) fn arguments(args: Value) -> Value {
     match args {
         Value::Array(mut args) if args.len() == 1 => args.remove(0),

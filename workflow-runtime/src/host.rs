@@ -1,13 +1,13 @@
 //! The machine on which this process runs.
 
-/// Its name, if the system has one.
+/// Its name, if the system provides one.
 #[cfg(unix)]
 pub(crate) fn name() -> Option<String> {
     let system = rustix::system::uname();
     system.nodename().to_str().ok().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-/// Not known on this system.
+/// This system provides no name.
 #[cfg(not(unix))]
 pub(crate) fn name() -> Option<String> {
     None

@@ -1,7 +1,7 @@
 //! Workflows and HTTP: webhooks, and streams as server-sent events. Needs the feature `http`.
 //!
-//! Both are routers to be nested in an axum application of one's own, each behind the layers that it needs: a webhook is
-//! protected by its token, which nobody can guess; a stream is open to everybody whom the application lets through.
+//! Both are routers to nest in an axum application, each behind the layers that it needs: a webhook is
+//! protected by its token, which cannot be guessed; a stream is open to every client that the application admits.
 //!
 //! ```
 //! use workflow_runtime::http::{self, webhook};

@@ -1,6 +1,6 @@
-//! The keys and names that the engine makes: one format for each, written down here. **They do not change.** Idempotency
-//! keys are known to other services, tokens and the ids of children are in journals and compared on a replay, and the rest is
-//! in the rows of stores that later builds open.
+//! The keys and names that the engine generates: one format for each, documented here. **They do not
+//! change.** Idempotency keys are known to other services, tokens and the ids of children are in
+//! journals and compared on a replay, and the rest is in the rows of stores that later builds open.
 //!
 //! | what | format | example |
 //! |---|---|---|
@@ -16,7 +16,7 @@
 //! | workflow that executes a step of a queue | `queue:QUEUE/STEP`, the step as it is | `queue:gpu/shop::draw` |
 //! | key of a delivery that its sender names, beside the token | `key/KEY`, the key as it is | `key/mail-7` |
 //! | dedupe key of the result of a step with a transaction | `transaction/GENERATION/OPERATION` | `transaction/0/5` |
-//! | dedupe keys of what the engine sends by itself | `letter/RANDOM`, `returned/RANDOM`, `reopened/GENERATION/RANDOM` | `letter/00..2a` |
+//! | dedupe keys of engine events | `letter/RANDOM`, `returned/RANDOM`, `reopened/GENERATION/RANDOM` | `letter/00..2a` |
 //!
 //! A text of the user's in front of a slash (`RUN`, `STEP`) is escaped: `%` is `%25` and `/` is `%2F`. Numbers are
 //! decimal, the random ones 32 hexadecimal digits. So each part ends where the next slash is, and no two things share a key,
@@ -25,29 +25,29 @@
 //! `GENERATION` and `UNWINDINGS` of an idempotency key are a [`KeyBase`]: they stay what they are through a retry, unless the
 //! operation was undone.
 //!
-//! Names that begin with one of [`RESERVED`] are refused where a user can choose a name that could be taken for one of these.
+//! Names with one of the prefixes in [`RESERVED`] are refused where a user's name could be confused with one of these.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What no token, label, stream or id of a definition that a user chooses begins with.
+/// The prefixes that tokens, labels, streams and ids of definitions of users must not have.
 pub(crate) const RESERVED: [&str; 3] = [QUEUE, SUSPENDED, WEBHOOK];
 
 const QUEUE: &str = "queue:";
 const SUSPENDED: &str = "suspended/";
 const WEBHOOK: &str = "webhook/";
 
-/// What the idempotency keys of a run's operations begin with, behind the run's id.
+/// The base of the idempotency keys of a run's operations, after the run's id.
 ///
-/// A retry begins another generation of the run in the store, whose operations keep their keys. Those that rollbacks have
-/// undone get other ones, or a service would take the next charge for the one that was refunded.
+/// A retry begins another generation of the run in the store, whose operations keep their keys. Operations that
+/// rollbacks have undone get other keys, or a service would confuse the next charge with the refunded one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyBase {
-    /// The generation that the operations were first issued in: that of the run's start, or of its latest `continue_as_new`.
+    /// The generation in which the operations were first issued: that of the run's start or of its last `continue_as_new`.
     pub generation: u64,
-    /// How often rollbacks have undone a part of that generation.
+    /// How many times rollbacks have undone a part of that generation.
     pub unwindings: u64,
 }
 
@@ -65,25 +65,25 @@ pub(crate) fn operation(run: &str, base: KeyBase, op: u64) -> String {
     format!("{}/{generation}/{unwindings}/{op}", escaped(run))
 }
 
-/// What the idempotency key of a step that another step calls has behind that step's key: it is the caller's call with this
-/// number of that step. Without a callee it is the caller's task with this number.
+/// The suffix of the idempotency key of a step that another step calls, after that step's key: the
+/// number of the caller's call of that callee. Without a callee it is the number of the caller's task.
 pub(crate) fn nested(callee: Option<&str>, number: u32) -> String {
     format!("/{}/{number}", escaped(callee.unwrap_or_default()))
 }
 
-/// The key of an execution of an operation: another one after a retry, but for a child that goes on, which keeps its id.
+/// The key of an execution of an operation: it changes with a retry, except for a child that continues, which keeps its id.
 pub(crate) fn execution(run: &str, generation: u64, op: u64) -> String {
     format!("{}/{generation}/{op}", escaped(run))
 }
 
-/// The id of the run that an operation starts: of the same length however deep it is, and another one in another run of the
+/// The id of the run that an operation starts: of the same length at any depth, and different in another run of the
 /// same id, since children stay when their parent is deleted. `seed` is that of the parent's first event.
 pub(crate) fn child(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> String {
     uuid::Builder::from_custom_bytes(child_digest(seed, run, generation, op)).into_uuid().to_string()
 }
 
-/// The token of a run that an operation starts under an id of the workflow's choice. The row of the run has it, so that the
-/// operation can distinguish the run that it has started from one that existed before.
+/// The token of a run that an operation starts under an id of the workflow's choice. The row of the run
+/// stores it, so that the operation can distinguish the run that it has started from one that existed before.
 pub(crate) fn child_token(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> u128 {
     u128::from_be_bytes(child_digest(seed, run, generation, op))
 }
@@ -95,7 +95,7 @@ fn child_digest(seed: &[u8; 32], run: &str, generation: u64, op: u64) -> [u8; 16
     bytes
 }
 
-/// The token by which a run is resumed that is suspended under this label.
+/// The token by which the suspension with this label is resumed.
 pub(crate) fn suspension(run: &str, label: &str) -> String {
     format!("{SUSPENDED}{}/{label}", escaped(run))
 }
@@ -105,7 +105,7 @@ pub(crate) fn suspension_label<'t>(run: &str, token: &'t str) -> Option<&'t str>
     token.strip_prefix(SUSPENDED)?.strip_prefix(&*escaped(run))?.strip_prefix('/')
 }
 
-/// The token of a webhook, by a digest of what its path has.
+/// The token of a webhook, from a digest of the token in its path.
 #[cfg(feature = "http")]
 pub(crate) fn webhook(digest: &str) -> String {
     format!("{WEBHOOK}{digest}")
@@ -127,7 +127,7 @@ pub(crate) fn parse_queue_workflow(workflow: &str) -> Option<(&str, &str)> {
     workflow.strip_prefix(QUEUE)?.split_once('/')
 }
 
-/// The key of a delivery that its sender names, beside the token.
+/// The key of a delivery that its sender sets, beside the token.
 pub(crate) fn delivery(key: &str) -> String {
     format!("key/{key}")
 }
@@ -138,17 +138,17 @@ pub(crate) fn transaction(generation: u64, op: u64) -> String {
     format!("transaction/{generation}/{op}")
 }
 
-/// The dedupe key of a letter, so that one which is sent again after a doubt is the same one.
+/// The dedupe key of an inbox message, so that a resend after a write in doubt is recognised.
 pub(crate) fn letter(random: u128) -> String {
     format!("letter/{random:032x}")
 }
 
-/// The dedupe key of an event that a turn gives back.
+/// The dedupe key of an event that a turn returns to the inbox.
 pub(crate) fn returned(random: u128) -> String {
     format!("returned/{random:032x}")
 }
 
-/// The dedupe key of a letter with which a run goes on as this generation.
+/// The dedupe key of the inbox message that resumes a run as this generation.
 pub(crate) fn reopened(generation: u64, random: u128) -> String {
     format!("reopened/{generation}/{random:032x}")
 }

@@ -1,4 +1,4 @@
-//! Durable workflows: annotate ordinary async functions, start them, and no crash makes the work stop, repeat or go wrong.
+//! Durable workflows: annotate ordinary async functions and start them; a crash does not stop, repeat or corrupt the work.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,8 +26,8 @@
 //! ```
 //!
 //! A **workflow** is executed by replay: after a crash it runs again from its beginning, and each operation that has a
-//! recorded result gives that result instead of being executed. So a workflow must do the same again, and its
-//! attribute refuses what would not: it can only await [`Durable`] operations, and calls such as `SystemTime::now()` are
+//! recorded result returns that result instead of being executed. So a workflow must be deterministic, and its
+//! attribute rejects code that is not: it can only await [`Durable`] operations, and calls such as `SystemTime::now()` are
 //! compile errors that name the replacement. A **step** is where everything else happens. It runs at least once, and
 //! never again once its result is recorded.
 //!
@@ -35,64 +35,64 @@
 //! |---|---|
 //! | execute a side effect | a [`#[step]`](macro@step) |
 //! | wait for a time | [`sleep`], [`sleep_until`], [`timeout`] |
-//! | know the time, roll dice, make an id | [`now`], [`random`], [`uuid`](uuid()) |
-//! | do things at the same time | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
-//! | wait for what somebody sends | [`hook`], [`resume_hook`] |
+//! | get the time, random values, ids | [`now`], [`random`], [`uuid`](uuid()) |
+//! | run operations concurrently | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
+//! | wait for a payload from outside | [`hook`], [`resume_hook`] |
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
-//! | show where it is | [`set_state`], [`set_attribute`] |
-//! | take requests by HTTP, show streams to browsers | the module `http` (with the feature `http`) |
-//! | tell what is going on | [`writer`], read by [`Run::stream`] |
+//! | publish progress | [`set_state`], [`set_attribute`] |
+//! | accept HTTP requests, show streams to browsers | the module `http` (with the feature `http`) |
+//! | stream output | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
-//! | watch what is going on | [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
+//! | monitor runs | [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
 //!
-//! Who knows other systems finds their names in [`coming_from`]: parallel, branch, loops, foreach and nesting are plain Rust.
+//! [`coming_from`] maps the names of other systems to this library: parallel, branch, loops and nesting are plain Rust.
 //!
 //! # OpenTelemetry
 //!
-//! With the feature `otel`, `Builder::span_processor` gives spans to OpenTelemetry, and [`TracingOptions`] say which trace a run
-//! belongs to. A trace is kept over suspensions, crashes and processes, and children are parts of their parent's.
+//! With the feature `otel`, `Builder::span_processor` exports spans to OpenTelemetry; [`TracingOptions`] set the trace of a
+//! run. A run keeps its trace over suspensions, crashes and processes; spans of children are part of their parent's trace.
 //!
 //! | span | of | parent |
 //! |---|---|---|
-//! | `workflow NAME` | a run, once it has ended | what its start says |
+//! | `workflow NAME` | a run, once it has ended | as given at its start |
 //! | `step NAME` | a call of a step, retries included | the run |
-//! | `attempt NUMBER of NAME` | an attempt of it: what [`traceparent`] tells others | the step |
+//! | `attempt NUMBER of NAME` | an attempt of it: [`traceparent`] passes this span to other services | the step |
 //! | `wait LABEL` | a step that has suspended itself | the step |
-//! | `wait sleep`, `wait hook`, `wait run` | a time; each payload of a hook; another run | the run |
+//! | `wait sleep`, `wait hook`, `wait run` | a sleep; each payload of a hook; another run | the run |
 //! | `child NAME` | a child, which is the parent of the child's own span | the run |
 //!
-//! Every span has `workflow.run.id` and the metadata of its start, `workflow.metadata.KEY`. Those that have failed have an event
+//! Every span has `workflow.run.id` and the metadata of its start, `workflow.metadata.KEY`. A failed span has an event
 //! `exception` and `error.type`, the [`Code`] of the error. Other attributes are `workflow.name`, `workflow.status`,
-//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.wait.seconds`,
-//! `workflow.wait.run` and `workflow.child.run.id`. What a run waits for when it ends has no status. A run that got stuck and is
-//! then cancelled has its own span, and none for what it was in the midst of.
+//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.tags`,
+//! `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.wait.seconds`,
+//! `workflow.wait.run` and `workflow.child.run.id`. A wait that is still open when the run ends has no status.
 //!
-//! Metrics are recorded by the global meter provider that there is when the engine is opened. They are of this process, but for
-//! the depth of queues, which is of the store: whoever serves a queue tells it.
+//! Metrics are recorded by the global meter provider that is set when the engine is opened. They cover this
+//! process, except for the depth of queues, which covers the store: any engine that serves a queue reports it.
 //!
 //! | metric | kind, unit | attributes | counts or measures |
 //! |---|---|---|---|
-//! | `workflow.runs.started` | counter, `{run}` | `workflow.name` | runs that have begun, or go on again after their end |
+//! | `workflow.runs.started` | counter, `{run}` | `workflow.name` | runs that have begun, or were resumed after their end |
 //! | `workflow.runs.ended` | counter, `{run}` | `workflow.name`, `workflow.status` | `completed`, `failed` and `cancelled` runs |
-//! | `workflow.runs.stuck` | counter, `{run}` | `workflow.name` | each time that a run got stuck |
-//! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | from a step's call to its end; where spans are told |
+//! | `workflow.runs.stuck` | counter, `{run}` | `workflow.name` | each time that a run becomes stuck |
+//! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | call to end, if spans are exported |
 //! | `workflow.attempt.duration` | histogram, `s` | `workflow.step.id`, `workflow.queue.name`, `error.type` | attempts that were not given up |
 //! | `workflow.attempt.delay` | histogram, `s` | `workflow.step.id`, `workflow.queue.name` | from the time when an attempt could begin to its beginning |
-//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that run |
+//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | running ones |
 //! | `workflow.attempts.waiting` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that wait since as many run as may: [`Builder::concurrency`] |
 //! | `workflow.queue.depth` | gauge, `{step}` | `workflow.queue.name` | steps of a queue that no process has begun, as of the collection before |
 //! | `workflow.commit.writes` | histogram, `{write}` | | turns, starts and other writes of one group commit |
 //!
-//! `workflow.name` and `workflow.step.id` are ids of definitions, `error.type` is there when something failed, and
-//! `workflow.queue.name` when a step has a queue. The runs that execute steps of queues are not counted as runs.
+//! `workflow.name` and `workflow.step.id` are ids of definitions; `error.type` is present on failures, and
+//! `workflow.queue.name` if a step has a queue. Runs that execute steps of queues are not counted as runs.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// What imports what: see the floors in ARCHITECTURE.md.
+// Which module may import which: see the floors in ARCHITECTURE.md.
 mod boottime;
 mod codec;
 mod context;
@@ -121,16 +121,16 @@ mod text;
 
 pub mod coming_from;
 
-/// The types of SQL and of its errors, as a [`Transaction`] has them.
+/// The SQL types and errors of a [`Transaction`].
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use ::tokio_postgres;
-/// What [`cancellation`] gives.
+/// The token that [`cancellation`] returns.
 pub use ::tokio_util::sync::CancellationToken;
-/// What [`uuid()`] gives.
+/// The id that [`uuid()`] returns.
 pub use ::uuid::Uuid;
 
-// The examples of the attributes stand here, where they can be compiled.
+// The examples of the attributes are here, because only here they can be compiled.
 /// ```
 /// # use workflow_runtime::{Result, durable, step, workflow};
 /// # #[step] async fn charge(order: u64) -> Result<u32> { Ok(order as u32) }
@@ -212,7 +212,7 @@ pub use self::model::{
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use self::store::Transaction;
 
-/// What the attributes generate calls to. Not part of the API: it changes without notice.
+/// The items that code generated by the attributes uses. Not part of the API: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
     /// The first version.

@@ -1,4 +1,4 @@
-//! Plain data that the engine is given and answers with.
+//! Plain data types of the engine's parameters and results.
 
 mod hook_info;
 mod if_exists;

@@ -5,7 +5,7 @@ use crate::keys::RESERVED;
 use crate::limits::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, NAME_BYTES_MAX};
 use crate::text::excerpt;
 
-/// What the token of a hook is called.
+/// The noun for the token of a hook in error messages.
 pub(crate) const TOKEN: &str = "the token of a hook";
 
 /// Refuses a text that cannot be `what`, such as "the id of a run".
@@ -22,13 +22,13 @@ pub(crate) fn check(what: &str, name: &str) -> Result<()> {
     Err(refused(what, name, &wrong))
 }
 
-/// [`check`] for what must not be taken for a name that the engine makes.
+/// [`check`], which also refuses names that are reserved for the engine.
 pub(crate) fn check_own(what: &str, name: &str) -> Result<()> {
     check(what, name)?;
     not_reserved(what, name)
 }
 
-/// Refuses a name that begins like one that the engine makes.
+/// Refuses a name with a prefix that is reserved for the engine.
 pub(crate) fn not_reserved(what: &str, name: &str) -> Result<()> {
     match RESERVED.into_iter().find(|prefix| name.starts_with(prefix)) {
         None => Ok(()),
@@ -54,7 +54,7 @@ pub(crate) fn check_attributes(count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what cannot be an attribute.
+/// Refuses an invalid attribute.
 pub(crate) fn check_attribute(key: &str, value: &str) -> Result<()> {
     check("the key of an attribute", key)?;
     let bytes = key.len() + value.len();

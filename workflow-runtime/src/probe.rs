@@ -1,8 +1,8 @@
-//! How the attributes tell a call or a value that has no place in a workflow, by what it is and not by its name.
+//! The probes by which the attributes find a forbidden call or value in a workflow, by its type and not by its name.
 //!
-//! Each probe is a struct with two methods named `pass`: an inherent one for what is refused, whose bound cannot be met,
-//! and that of the trait [`Pass`] for everything else. The compiler prefers the inherent one where it fits, and then
-//! says the message of the bound's trait. Those inherent methods are written out, one by one: the compiler shows them
+//! Each probe is a struct with two methods named `pass`: an inherent one for refused types, whose bound cannot be met,
+//! and that of the trait [`Pass`] for everything else. The compiler prefers the inherent one where it applies, and then
+//! prints the message of the bound's trait. Those inherent methods are written out one by one: the compiler shows them
 //! below its message, and would show the macro as well.
 
 mod callee;
@@ -19,24 +19,24 @@ pub use self::value::*;
 use crate::definition::Stored;
 use crate::durable::Durable;
 
-/// What lets everything pass that no inherent method of its probe catches.
+/// Accepts everything that no inherent method of its probe refuses.
 pub trait Pass {
-    /// What was probed.
+    /// The probed value's type.
     type Probed;
 
-    /// Answers what was probed.
+    /// Returns the probed value.
     fn pass(self) -> Self::Probed;
 }
 
-/// What an argument of a workflow or a step has to be. The attributes ask for it at each argument's own type, where the error
-/// for the tuple of all would not name the one that is wrong.
+/// The bound of an argument of a workflow or a step. The attributes check it at each argument's own type, where the error
+/// for the tuple of all arguments would not name the wrong one.
 pub const fn argument<T: Stored>() {}
 
-/// The operand of a macro named like one that awaits: durable if it is a future at all.
+/// The operand of a macro with the name of one that awaits: durable if it is a future at all.
 pub struct Operand<T>(pub T);
 
 impl<F: IntoFuture> Operand<F> {
-    /// Lets a durable future pass.
+    /// Accepts a durable future.
     pub fn pass(self) -> F::IntoFuture
     where
         F::IntoFuture: Durable,
@@ -53,7 +53,7 @@ impl<T> Pass for Operand<T> {
     }
 }
 
-/// Answers its second argument: the first was evaluated for a probe.
+/// Returns its second argument: the first was evaluated for a probe.
 pub fn second<T>(_probed: (), value: T) -> T {
     value
 }

@@ -1,7 +1,7 @@
 //! The workflows and steps of this build, collected at link time.
 //!
-//! `inventory` sees every definition in every crate that is linked into the program, wherever it stands: private, in a
-//! nested module, in a function, in a test. It does not see a crate that no path of the program mentions, since that
+//! `inventory` finds every definition in every crate that is linked into the program, wherever it is defined: private, in a
+//! nested module, in a function, in a test. It does not find a crate that no path of the program mentions, since that
 //! crate is not linked: `use that_crate as _;` mentions it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,7 +22,7 @@ pub use self::payloads::payload_key;
 pub(crate) use self::payloads::{check_payload, payload_type};
 
 impl StepDefinition {
-    /// Refuses a step whose id another step has too.
+    /// Refuses a step whose id another step also has.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let look_up = || {
             names::not_reserved("the id of a step", self.source.id).map_err(Error::into_fatal)?;
@@ -48,7 +48,7 @@ pub(crate) struct Registry {
     pub(crate) build: String,
 }
 
-/// The registry, made at its first use.
+/// The registry, built at its first use.
 pub(crate) fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(Registry::collect)
@@ -86,7 +86,7 @@ impl Registry {
             hash.update(source.id);
             hash.update(source.fingerprint);
         }
-        // Helpers and constants have no fingerprint: the file tells that they may have changed.
+        // Helpers and constants have no fingerprint: the program's file shows that they may have changed.
         if let Ok(program) = std::env::current_exe().and_then(std::fs::metadata) {
             hash.update(program.len().to_le_bytes());
             let modified = program.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
@@ -104,7 +104,7 @@ impl Registry {
         }
     }
 
-    /// The workflow with this id, now or formerly.
+    /// The workflow with this id, current or former.
     pub(crate) fn workflow(&self, id: &str) -> Result<&'static WorkflowDefinition, Error> {
         let found = self.workflows.get(id).map(Vec::as_slice).unwrap_or_default();
         if !found.is_empty() {
@@ -121,7 +121,7 @@ impl Registry {
     }
 
     /// Refuses a build in which two definitions have one id, unless all of them are parts of tests: there a local function
-    /// is often named as one of another test, and it is an error only to use it.
+    /// often has the name of one of another test, and only its use is an error.
     pub(crate) fn check_ids(&self) -> Result<(), Error> {
         let workflows = self.workflows.iter().map(|(id, all)| ("workflows", *id, sources(all, |it| it.source)));
         let steps = self.steps.iter().map(|(id, all)| ("steps", *id, sources(all, |it| it.source)));
@@ -133,7 +133,7 @@ impl Registry {
         }
     }
 
-    /// Every workflow, by its present id.
+    /// Every workflow, by its current id.
     pub(crate) fn workflows(&self) -> impl Iterator<Item = &'static WorkflowDefinition> {
         let definitions =
             self.workflows.iter().flat_map(|(id, definitions)| definitions.iter().map(move |it| (id, it)));
@@ -207,7 +207,7 @@ fn unknown(kind: &str, id: &str, known: impl Iterator<Item = &'static str>) -> E
     let near = near.join(", ");
     let error = Error::coded(Code::NotRegistered, format!("no {kind} with the id `{}` is in this build", excerpt(id)));
     if let Some(elsewhere) = elsewhere {
-        // A module that two programs include is a part of two crates.
+        // A module that two programs include is part of two crates.
         error.found(near).help(format!(
             "an id begins with the crate, so a function of a module that two programs share has an id in each: put it into \
              a library, or pin its id with `id = \"…\"` in both; `was = \"{id}\"` lets `{elsewhere}` continue its runs"

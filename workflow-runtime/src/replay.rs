@@ -1,7 +1,7 @@
-//! The core that matches events to futures.
+//! The replay core, which matches events to futures.
 //!
-//! It does no I/O and knows no clock and no store: a [`Core`] is given events and gives the commands that the workflow
-//! issues after each. Giving it the same events again makes the same workflow, which is all there is to recovery.
+//! It does no I/O and uses no clock and no store: a [`Core`] receives events and returns the commands that the workflow
+//! issues after each. The same events produce the same workflow again, and recovery consists of nothing else.
 
 mod core;
 mod event;

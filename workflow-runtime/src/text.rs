@@ -1,4 +1,4 @@
-//! Texts as they are shown: shortened, without control characters, in hex.
+//! Texts for display: shortened, without control characters, in hex.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ pub(crate) fn excerpt(text: &str) -> String {
     }
 }
 
-/// A text without control characters, which could pass for lines of a log or change what a terminal shows: they are written
+/// A text without control characters, which could imitate lines of a log or change the state of a terminal: they are written
 /// as escapes.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {

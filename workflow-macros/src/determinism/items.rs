@@ -1,6 +1,6 @@
 //! Items inside a body: functions, methods, constants.
 //!
-//! They are not rewritten, since they are no part of what is replayed, unless the body calls them. One that is only used in
+//! They are not rewritten, since they are not replayed, unless the body calls them. An item that is only used in
 //! `nondeterministic(..)`, or by a step beside it, may do anything.
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use syn::{Attribute, Block, Expr, ImplItem, Item, Path, Signature, Stmt, Type};
 use super::{Names, is_way_out};
 use crate::durable::Rewriter;
 
-/// The names that a body uses, also by way of its own items.
+/// The names that a body uses, directly or through its own items.
 #[derive(Default)]
 pub(crate) struct Used(HashSet<String>);
 
@@ -29,7 +29,7 @@ impl Used {
         let mut uses = Uses::default();
         uses.visit_block(block);
         let mut used = uses.0;
-        // What is used by what is used.
+        // Names that are used by used items.
         loop {
             let before = used.len();
             for (name, more) in &items.0 {
@@ -48,7 +48,7 @@ impl Used {
     }
 }
 
-/// Each item of the body by its name, with what it uses.
+/// Each item of the body by its name, with the names it uses.
 #[derive(Default)]
 struct Items(Vec<(String, HashSet<String>)>);
 
@@ -83,7 +83,7 @@ impl<'ast> Visit<'ast> for Items {
     }
 }
 
-/// Names in expressions, but for those in `nondeterministic(..)` and in items.
+/// Names in expressions, except for those in `nondeterministic(..)` and in items.
 #[derive(Default)]
 struct Uses(HashSet<String>);
 
@@ -135,8 +135,8 @@ impl<'ast> Visit<'ast> for Uses {
     fn visit_item(&mut self, _: &'ast Item) {}
 }
 
-/// A function that is what it says: not async, which a workflow cannot await, not `const`, where no probe can stand, and
-/// without attributes that may make something else of it.
+/// A function whose source is what the compiler sees: not async, which a workflow cannot await, not `const`, which cannot
+/// contain a probe, and without attributes that may transform it.
 fn is_plain(attrs: &[Attribute], sig: &Signature) -> bool {
     const HARMLESS: [&str; 11] =
         ["allow", "cfg", "cold", "deny", "doc", "expect", "forbid", "inline", "must_use", "track_caller", "warn"];
@@ -145,7 +145,7 @@ fn is_plain(attrs: &[Attribute], sig: &Signature) -> bool {
         && attrs.iter().all(|attribute| HARMLESS.iter().any(|name| attribute.path().is_ident(name)))
 }
 
-/// Looks at the items of a block that its body uses, and at their own.
+/// Checks the items of a block that its body uses, and their own items.
 pub(crate) fn check(rewriter: &mut Rewriter<'_>, block: &mut Block) {
     let mut beside = Vec::new();
     for (index, stmt) in block.stmts.iter_mut().enumerate() {
@@ -183,7 +183,7 @@ fn check_function(rewriter: &mut Rewriter<'_>, sig: &Signature, block: &mut Bloc
     rewriter.in_item(names, |rewriter| rewriter.visit_block_mut(block));
 }
 
-/// A probe cannot stand in a constant, so it stands in a function beside it, which nothing calls.
+/// A constant cannot contain a probe, so the probe is in a function beside it, which is never called.
 fn check_initializer(rewriter: &mut Rewriter<'_>, ty: &Type, expr: &Expr) -> Option<Stmt> {
     let mut probed = expr.clone();
     let before = rewriter.changes;

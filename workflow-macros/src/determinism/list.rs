@@ -1,8 +1,8 @@
-//! Functions, not modules, that give another answer on a replay or act on the world: `env::consts` and a seeded generator
-//! are as good in a workflow as anywhere.
+//! Functions, not modules, whose results differ on a replay or that have side effects: `env::consts` and a seeded generator
+//! are allowed in a workflow.
 
-/// Why a function has no place in a workflow. The name is that of the trait in the runtime's `probe`, whose message is
-/// the same as here.
+/// Why a function is forbidden in a workflow. The name is that of the trait in the runtime's `probe`, with
+/// the same message as here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Why {
     Clock,
@@ -17,7 +17,7 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    /// What is wrong with the call.
+    /// The reason and the replacement.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Why::Clock => "the clock gives another answer on a replay: use `workflow_runtime::now()`",
@@ -56,11 +56,11 @@ impl Why {
     }
 }
 
-/// A function that can be named wherever the macro is used, and so is recognised under every name.
+/// A function that can be named wherever the macro is used, and so is recognised under any name.
 pub(crate) struct Known {
     /// Its path; `tokio` is the runtime's own.
     pub(crate) path: &'static str,
-    /// Type arguments that make it one function.
+    /// Type arguments that select one function.
     pub(crate) generics: &'static str,
     pub(crate) why: Why,
 }
@@ -69,7 +69,7 @@ const fn known(path: &'static str, generics: &'static str, why: Why) -> Known {
     Known { path, generics, why }
 }
 
-/// Recognised by resolution.
+/// Recognised by name resolution.
 pub(crate) const KNOWN: &[Known] = &[
     known("std::time::SystemTime::now", "", Why::Clock),
     known("std::time::Instant::now", "", Why::Clock),
@@ -156,14 +156,14 @@ pub(crate) const KNOWN: &[Known] = &[
     known("std::hash::RandomState::new", "", Why::Hashing),
 ];
 
-/// Last segments that are too common to look at unless the segment before is this one too.
+/// Last segments that are too common to check unless the segment before matches too.
 pub(crate) const COMMON: &[(&str, &[&str])] = &[
     ("new", &["Builder", "Command", "DirBuilder", "JoinSet", "LocalSet", "OpenOptions", "RandomState", "Runtime"]),
     ("options", &["File"]),
     ("elapsed", &["Instant", "SystemTime"]),
 ];
 
-/// Recognised when spelled out from the crate on; the last segment `*` stands for every function there.
+/// Recognised by a path written out from the crate on; the last segment `*` matches every function there.
 pub(crate) const SPELLED: &[(&str, Why)] = &[
     ("chrono::Local::now", Why::Clock),
     ("chrono::Utc::now", Why::Clock),
@@ -219,7 +219,7 @@ pub(crate) const SPELLED: &[(&str, Why)] = &[
     ("std::collections::hash_map::RandomState::new", Why::Hashing),
 ];
 
-/// Functions of crates that cannot be named here. The runtime looks at their full names when they are called.
+/// Functions of crates that cannot be named here. The runtime checks their full names when they are called.
 pub(crate) const BY_NAME: &[&str] = &[
     "block_on",
     "from_entropy",
@@ -238,5 +238,5 @@ pub(crate) const BY_NAME: &[&str] = &[
     "thread_rng",
 ];
 
-/// Types whose clock is told by what their function returns: a time that is made from the system's and can be printed.
+/// Types whose clock is recognised by the return type of their function: made from the system's time and printable.
 pub(crate) const CLOCK_TYPES: &[&str] = &["Local", "OffsetDateTime", "Timestamp", "Utc", "UtcDateTime", "Zoned"];

@@ -1,4 +1,4 @@
-//! What is known of the body's variables without types.
+//! Facts about the body's variables without type information.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,11 +7,11 @@ use quote::ToTokens;
 use syn::visit::{self, Visit};
 use syn::{Block, Expr, ExprClosure, Pat, Signature, Type};
 
-/// What the body calls its variables.
+/// The variables of the body.
 pub(crate) struct Names {
-    /// Every name that is bound somewhere, and how often: calling one may call a closure, which must not be moved.
+    /// Every bound name, and how often it is bound: calling one may call a closure, which must not be moved.
     bound: HashMap<String, usize>,
-    /// Every name that stands in a macro, which may bind it.
+    /// Every name in a macro call, which may bind it.
     in_macros: HashSet<String>,
     /// Names that are bound once, to a value whose type the compiler knows from there on.
     typed: HashSet<String>,
@@ -25,14 +25,14 @@ impl Names {
         collector.names()
     }
 
-    /// What the initializer of a constant calls its variables.
+    /// The variables of the initializer of a constant.
     pub(crate) fn of_expr(expr: &Expr) -> Self {
         let mut collector = Collector::default();
         collector.visit_expr(expr);
         collector.names()
     }
 
-    /// Whether a name that is not called may be a variable's.
+    /// Whether a name that is not called may be a variable.
     pub(crate) fn may_be_variable(&self, name: &str) -> bool {
         self.is_local(name) || self.in_macros.contains(name)
     }
@@ -41,8 +41,8 @@ impl Names {
         self.bound.contains_key(name)
     }
 
-    /// A variable of the body that the closure uses and does not bind itself, as far as its tokens say. A name that might be
-    /// one counts as one.
+    /// A variable of the body that the closure uses and does not bind itself, judged by its tokens. A possible variable
+    /// counts as one.
     pub(crate) fn captured(&self, closure: &ExprClosure) -> Option<String> {
         let mut arguments = Collector::default();
         closure.inputs.iter().for_each(|input| arguments.visit_pat(input));
@@ -60,7 +60,7 @@ impl Names {
     }
 }
 
-/// The first identifier for which `matches` holds and that may stand for a variable: not a field, a method or a path.
+/// The first identifier for which `matches` holds and that may be a variable: not a field, a method or a path.
 fn used(tokens: TokenStream, matches: &dyn Fn(&str) -> bool) -> Option<String> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is = |at: Option<usize>, c: char| matches!(at.and_then(|at| tokens.get(at)), Some(TokenTree::Punct(punct)) if punct.as_char() == c);
@@ -143,7 +143,7 @@ impl<'ast> Visit<'ast> for Collector {
     fn visit_item(&mut self, _: &'ast syn::Item) {}
 }
 
-/// Whether the type's own head is left to inference.
+/// Whether the type is left to inference at its head.
 fn has_inferred(ty: &Type) -> bool {
     match ty {
         Type::Infer(_) => true,

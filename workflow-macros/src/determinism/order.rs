@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use super::{beforehand, is_name, is_place};
 use crate::durable::Rewriter;
 
-/// What makes an iterator of another one, and keeps its order.
+/// Methods that make an iterator from another one, and keep its order.
 const ADAPTERS: [&str; 21] = [
     "by_ref",
     "chain",
@@ -33,7 +33,7 @@ const ADAPTERS: [&str; 21] = [
     "zip",
 ];
 
-/// Looks at what a loop iterates, if its body awaits.
+/// Checks what a loop iterates, if its body awaits.
 pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::ForLoop(iteration) = expr else { return };
     if !rewriter.probing || !awaits(iteration.body.to_token_stream()) {
@@ -41,7 +41,7 @@ pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     }
     let source = source(&mut iteration.expr);
     let place = match &mut *source {
-        // The iterator does not say how its map hashes, so the map itself is looked at. Its method is known, so its type is.
+        // The iterator's type hides its map's hasher, so the map itself is checked. Its method is known, and so is its type.
         Expr::MethodCall(call) if is_source(call) => match is_place(&call.receiver) {
             true => (*call.receiver).clone(),
             false => return by_value(rewriter, &mut call.receiver),
@@ -61,7 +61,7 @@ pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     *source = beforehand(rewriter, "OrderOf", &place, source, span);
 }
 
-/// Looks at what was returned, whose type is known: by a call, also of a step that was awaited.
+/// Checks a returned value, whose type is known: of a call, also of a step that was awaited.
 fn by_value(rewriter: &mut Rewriter<'_>, value: &mut Expr) {
     let mut called = &*value;
     loop {
@@ -77,7 +77,7 @@ fn by_value(rewriter: &mut Rewriter<'_>, value: &mut Expr) {
     rewriter.changes += 1;
     let span = value.span();
     let (v1, probe) = (rewriter.v1(span), Ident::new("OrderOfValue", span));
-    // What is inside is rewritten after this, so it stays an expression that can be visited.
+    // The inner part is rewritten after this, so it stays an expression that can be visited.
     let inner = value.clone();
     let mut call: syn::ExprMethodCall = syn::parse_quote_spanned!(span=> #v1::#probe(()).pass());
     if let Expr::Call(wrapped) = &mut *call.receiver
@@ -88,7 +88,7 @@ fn by_value(rewriter: &mut Rewriter<'_>, value: &mut Expr) {
     *value = Expr::MethodCall(call);
 }
 
-/// What makes the iterator, below the adapters that keep its order.
+/// The expression that makes the iterator, below the adapters that keep its order.
 fn source(expr: &mut Expr) -> &mut Expr {
     let mut depth = 0;
     let mut below = &*expr;
@@ -98,7 +98,7 @@ fn source(expr: &mut Expr) -> &mut Expr {
         below = &call.receiver;
         depth += 1;
     }
-    // Adapters of anything else are left alone: what they are called on may be no iterator at all.
+    // Adapters of anything else are not checked: their receiver may not be an iterator at all.
     if !matches!(below, Expr::MethodCall(call) if is_source(call)) {
         return expr;
     }
@@ -112,8 +112,8 @@ fn source(expr: &mut Expr) -> &mut Expr {
     source
 }
 
-/// Whether it is a method by which a hash map or set gives its items in its own order. Others, like `get` and `remove`, or one
-/// that a trait of the user's adds, give what they give in an order of their own.
+/// Whether it is a method by which a hash map or set yields its items in its own order. Others, like `get` and `remove`, or
+/// one of a user's trait, have an order of their own.
 fn is_source(call: &syn::ExprMethodCall) -> bool {
     let of_all = [
         "clone",
@@ -136,7 +136,7 @@ fn is_source(call: &syn::ExprMethodCall) -> bool {
     }
 }
 
-/// A place whose type the compiler knows already. A probe of one that it does not know yet would decide it.
+/// A place whose type the compiler already knows. A probe of a place with an open type would determine the type.
 fn is_known_place(rewriter: &Rewriter<'_>, place: &Expr) -> bool {
     match place {
         Expr::Path(path) => is_name(&path.path).is_some_and(|name| rewriter.names.is_typed(&name)),

@@ -1,5 +1,5 @@
-//! Every option of every attribute, once: the parser, the suggestions for misspelled names and the documentation of the
-//! attributes read this table.
+//! Every option of every attribute, defined once: the parser, the suggestions
+//! for misspelled names and the documentation of the attributes read this table.
 
 use syn::parse::ParseStream;
 
@@ -8,9 +8,9 @@ use super::{Kind, Options, values};
 /// An option of an attribute.
 pub(crate) struct Spec {
     pub(crate) name: &'static str,
-    /// How it is written.
+    /// The option as users write it.
     pub(crate) example: &'static str,
-    /// Whether it may be given more than once.
+    /// Whether it may occur more than once.
     pub(crate) repeats: bool,
     /// Reads the value.
     pub(crate) read: fn(&mut Options, &Spec, ParseStream<'_>) -> syn::Result<()>,

@@ -7,7 +7,7 @@ use syn::{LitInt, LitStr};
 
 use super::table::Spec;
 
-/// A value of one kind of token; if it is of another kind, the error shows the form.
+/// A value of one kind of token; for another kind, the error shows the expected form.
 pub(super) fn given<T: Parse>(input: ParseStream<'_>, spec: &Spec) -> syn::Result<T> {
     let span = input.span();
     input.parse().map_err(|_| syn::Error::new(span, format!("`{}` takes another value: `{}`", spec.name, spec.example)))
@@ -28,7 +28,7 @@ pub(super) fn id(literal: LitStr) -> syn::Result<LitStr> {
             "an id is a text of 1 to 512 bytes without spaces and control characters",
         ));
     }
-    // As the runtime's module `keys` has them.
+    // The same prefixes as in the runtime's module `keys`.
     if let Some(prefix) =
         ["queue:", "suspended/", "webhook/", "workflow_runtime::"].into_iter().find(|prefix| text.starts_with(prefix))
     {

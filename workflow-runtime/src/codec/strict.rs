@@ -1,4 +1,4 @@
-//! The JSON of `serde_json`, without the values that it writes as others.
+//! The JSON of `serde_json`, without the values that it would change.
 
 mod key;
 #[cfg(test)]
@@ -10,11 +10,11 @@ use serde::ser::{self, Serialize, Serializer};
 
 use self::key::KeyWriter;
 
-/// Arrays and objects inside one another that `serde_json` reads back: it counts 128 down and refuses at 0, so that a
+/// The nesting depth of arrays and objects that `serde_json` reads back: it counts 128 down and refuses at 0, so that a
 /// deep value does not overflow its stack. An enum's variant with data is an object of its own.
 const DEPTH_MAX: usize = 127;
 
-/// How `serde_json` asks its own serializer to take a text as it is.
+/// The names by which `serde_json` requests its own serializer to write a text verbatim.
 const VERBATIM: [&str; 2] = ["$serde_json::private::RawValue", "$serde_json::private::Number"];
 
 /// Why a value cannot be stored, and where inside it.
@@ -53,17 +53,17 @@ pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Refuse
     let text = value.serialize(&mut writer).and_then(|()| {
         String::from_utf8(std::mem::take(&mut writer.out)).map_err(|_| Refused::because("its JSON is no UTF-8"))
     });
-    // Nothing is taken off the path when an error passes by, so it still shows where the error arose. The error itself
-    // cannot know: a `Serialize` impl makes one without seeing the writer.
+    // When an error propagates, the path is not popped, so it still shows where the error occurred. The error itself
+    // has no path: a `Serialize` impl creates it without access to the writer.
     text.map_err(|refused| Refused { path: writer.rendered_path(), ..refused })
 }
 
-/// One step from a value into it; there is one for each array or object that is open.
+/// One step of the path into a value; there is one for each open array or object.
 #[derive(Clone, Copy)]
 enum Segment {
     Index(usize),
     Name(&'static str),
-    /// A map's key, as the range of the output where its JSON stands.
+    /// A map's key, as the range of its JSON in the output.
     Key(usize, usize),
     /// A map, before its first key.
     Map,
@@ -72,7 +72,7 @@ enum Segment {
 struct Writer {
     out: Vec<u8>,
     path: Vec<Segment>,
-    /// For what has only a `Display` and must be escaped: kept, so that it is allocated once.
+    /// A buffer for values that only implement `Display` and must be escaped: kept, so that it is allocated once.
     scratch: String,
 }
 
@@ -194,7 +194,7 @@ impl<'a> Serializer for &'a mut Writer {
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
         if self.path.len() >= DEPTH_MAX {
-            // An array like any other to the decoder; `open` says so.
+            // To the decoder this is an array like any other; `open` reports the depth error.
             return self.open(b'[', Segment::Index(0));
         }
         self.scalar(value)
@@ -207,7 +207,7 @@ impl<'a> Serializer for &'a mut Writer {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
         let start = self.out.len();
         value.serialize(&mut *self)?;
-        // Whatever stands inside: `()`, a unit struct, `None`, or one of them in a newtype or in a `serde_json::Value`.
+        // Applies to any inner value: `()`, a unit struct, `None`, or one of them in a newtype or in a `serde_json::Value`.
         if self.out.get(start..) == Some(b"null") {
             return Err(Refused::because("`Some` of a value that is null in JSON (it would come back as None)"));
         }
@@ -307,7 +307,7 @@ enum Form {
     Verbatim,
 }
 
-/// An array or an object that is open.
+/// An open array or object.
 struct Compound<'a> {
     writer: &'a mut Writer,
     elements: usize,

@@ -1,4 +1,4 @@
-//! Branches of a run that are polled beside its root.
+//! Branches of a run, which are polled beside its root future.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use crate::replay::current;
 
 /// Runs a durable future beside the workflow, in the same run.
 ///
-/// Dropping the handle lets it run on; the end of the run drops it, which cancels what it waits for. A panic in it is a
-/// panic of the workflow. It is polled in a fixed order, so a replay repeats it. Outside a workflow it is `tokio::spawn`.
+/// Dropping the handle does not stop the branch; the end of the run drops it, which cancels the operations it awaits. A
+/// panic in it is a panic of the workflow. It is polled in a fixed order, so a replay repeats it. Elsewhere: `tokio::spawn`.
 ///
 /// ```
 /// # use workflow_runtime::{Result, spawn, step, workflow};
@@ -53,7 +53,7 @@ struct Slot<T> {
     waker: Option<Waker>,
 }
 
-/// Gives the output of a spawned branch: see [`spawn`].
+/// Returns the output of a spawned branch: see [`spawn`].
 pub struct JoinHandle<T>(Inner<T>);
 
 enum Inner<T> {
@@ -67,7 +67,7 @@ impl<T> Future for JoinHandle<T> {
 
     /// # Panics
     ///
-    /// Outside a workflow, if what was spawned has panicked.
+    /// Outside a workflow, if the spawned future has panicked.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let slot = match &mut self.0 {
             Inner::Branch(slot) => slot,
@@ -76,7 +76,7 @@ impl<T> Future for JoinHandle<T> {
                     Ok(output) => Poll::Ready(output),
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
-                        // The runtime is going down, and who waits with it.
+                        // The runtime is shutting down, and the waiting task with it.
                         Err(_) => Poll::Pending,
                     },
                 };

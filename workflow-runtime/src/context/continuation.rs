@@ -1,4 +1,4 @@
-//! Going on with a journal that begins anew.
+//! Continuing a run as a new generation with an empty journal.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -48,7 +48,7 @@ impl<W: Workflow> Future for ContinueAsNew<W> {
 
 impl<W: Workflow> Drop for ContinueAsNew<W> {
     fn drop(&mut self) {
-        // One that lost a race in the poll that asked for it.
+        // Withdraws the request if the future is dropped in the poll that made it, such as by a `select!`.
         if let Ok((operation, None)) = &self.state {
             operation.stay();
         }
@@ -63,10 +63,10 @@ impl<W: Workflow> Durable for ContinueAsNew<W> {
     }
 }
 
-/// Whether the journal of this run has become so long that the run had better
-/// [continue as new](crate::Invocation::continue_as_new): each recovery replays it. It says so after 10,000 events
-/// ([`Builder::suggest_continuing_after`](crate::engine::Builder::suggest_continuing_after)), and a replay hears what was
-/// said then. Outside a workflow it is `false`.
+/// Whether the journal of this run is so long that the run should
+/// [continue as new](crate::Invocation::continue_as_new): each recovery replays the journal. Returns `true` after 10,000
+/// events ([`Builder::suggest_continuing_after`](crate::engine::Builder::suggest_continuing_after));
+/// a replay returns the recorded answer. Outside a workflow it is `false`.
 #[track_caller]
 pub fn continue_as_new_suggested() -> bool {
     let site = Location::caller();

@@ -1,9 +1,9 @@
-//! Which run this is.
+//! The id of the current run.
 
 use crate::engine::step_info;
 use crate::replay::current;
 
-/// The id of the run that this code is part of, in a workflow and in its steps. Nothing elsewhere.
+/// The id of the run that this code is part of, in a workflow and in its steps. `None` elsewhere.
 ///
 /// ```
 /// # use workflow_runtime::{Result, run_id, workflow};

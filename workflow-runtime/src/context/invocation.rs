@@ -1,4 +1,4 @@
-//! A call of a workflow inside a workflow: a child run.
+//! Calling a workflow inside a workflow: a child run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,18 +20,18 @@ use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
 use crate::replay::{ChildRequest, Completion, Kind, Named, Operation};
 
-/// What calling a `#[workflow]` function gives.
+/// The return type of a call of a `#[workflow]` function.
 ///
-/// Awaited in a workflow it is a child run: with a journal and an id of its own, executed beside its parent, which waits
-/// for it without holding anything but its rows. Its result and its typed error come back as those of a step do; a child
-/// that was cancelled gives an error with [`Code::Cancelled`](crate::Code::Cancelled). Dropping it cancels the child, and
-/// so does the end of the parent, unless it is [abandoned](Invocation::abandon). A child that is stuck keeps its parent
-/// waiting. A child of a child may have children in its turn, 10,000 deep; the call that would go deeper is an error with
-/// [`Code::Limit`](crate::Code::Limit). A [detached](Invocation::detach) run, which nobody waits for, begins anew. The child
-/// has an id that is made for it, unless the workflow chooses [one](Invocation::id), and may have
-/// [attributes](Invocation::attribute).
+/// Awaited in a workflow, it is a child run: with its own journal and id, executed beside its parent, which
+/// waits for it and occupies only its rows in the store. Its result and its typed error are returned as those
+/// of a step are; a child that was cancelled returns an error with [`Code::Cancelled`](crate::Code::Cancelled).
+/// Dropping the call cancels the child, and so does the end of the parent, unless the child is
+/// [abandoned](Invocation::abandon). A stuck child keeps its parent waiting. Children may have children of
+/// their own, 10,000 levels deep; a deeper call is an error with [`Code::Limit`](crate::Code::Limit). A
+/// [detached](Invocation::detach) run, which is not awaited, starts from level 0. The child has a generated id,
+/// unless the workflow chooses [one](Invocation::id), and may have [attributes](Invocation::attribute).
 ///
-/// Elsewhere the call runs nothing: pass the function to [`start`](crate::start).
+/// Elsewhere the call executes nothing: pass the function to [`start`](crate::start).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -76,7 +76,7 @@ impl State {
     }
 }
 
-/// That a call that was refused is polled once more.
+/// The error of a refused call that is polled again.
 fn polled_again() -> Error {
     Error::coded(Code::OutsideRun, "polled after its end")
 }
@@ -95,7 +95,7 @@ impl<W: Workflow> Invocation<W> {
             );
         };
         if let Err(error) = registry().workflow(definition.source.id) {
-            // A mistake of the build: the run waits for another one instead of failing.
+            // The build is faulty: the run waits for another build instead of failing.
             operation.hand_over();
             operation.run().fail(error.clone());
             return refused(error);
@@ -120,9 +120,9 @@ impl<W: Workflow> Invocation<W> {
         }
     }
 
-    /// Lets the child go on if its parent is cancelled, or ends while a [`spawn`](crate::spawn)ed branch waits for it. Dropping
-    /// the call cancels it all the same, and a local variable is dropped when the workflow returns:
-    /// [`detach`](Invocation::detach) what is to go on then.
+    /// Lets the child continue if its parent is cancelled, or ends while a [`spawn`](crate::spawn)ed
+    /// branch waits for it. Dropping the call still cancels the child, and a local variable is
+    /// dropped when the workflow returns: in that case use [`detach`](Invocation::detach).
     pub fn abandon(mut self) -> Self {
         if let Some(request) = self.state.request() {
             request.abandoned = true;
@@ -130,20 +130,20 @@ impl<W: Workflow> Invocation<W> {
         self
     }
 
-    /// Gives the child an id of one's own, such as `invoice-1001`, as [`Start::id`](crate::Start::id) does: at most 512 bytes,
-    /// without control characters. If no run has the id, the call starts the child under it, and the child is this run's.
+    /// Sets the id of the child, such as `invoice-1001`, as [`Start::id`](crate::Start::id) does: at most 512 bytes,
+    /// without control characters. If no run has the id, the call starts the child under it, and this run owns the child.
     ///
-    /// If a run with the id exists, of the same workflow and the same arguments, the call waits for that one instead, whoever
-    /// has started it and whether it has ended or not. This run does not own it: it is not cancelled when the call is dropped or
-    /// when this run ends, rollbacks do not wait for it, it keeps its attributes, and it is not among the
-    /// [children](Run::children) of this run. So does a [fork](Run::fork) of this run, and a next generation of it after
-    /// [`continue_as_new`](Invocation::continue_as_new). Two calls of one run with the same id wait for one child, which is
-    /// cancelled with the first of them.
+    /// If a run with the id, the same workflow and the same arguments exists, the call waits for that run instead,
+    /// regardless of who started it and whether it has ended. This run does not own it: it is not cancelled when
+    /// the call is dropped or when this run ends, rollbacks do not wait for it, it keeps its attributes, and it is
+    /// not among the [children](Run::children) of this run. The same applies to a [fork](Run::fork) of this run,
+    /// and to its next generation after [`continue_as_new`](Invocation::continue_as_new). Two calls of one run
+    /// with the same id wait for one child, which is cancelled with the first of these calls.
     ///
-    /// A [retry](Run::retry) of this run reopens the child that it has started before, if that has failed or was cancelled, as it
-    /// does other children. A run that this one has not started stays as it is.
+    /// A [retry](Run::retry) of this run reopens a failed or cancelled child that it started, as it
+    /// does other children. Runs that this run has not started do not change.
     ///
-    /// Which run it is is recorded with the call. A replay that gives another id does something else than the journal records.
+    /// The id is recorded with the call. A replay that passes another id does not match the journal.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl<W: Workflow> Invocation<W> {
         match names::check("the id of a run", &id) {
             Ok(()) => {
                 if let Some(request) = self.state.request() {
-                    // The token follows from the operation, which is not issued yet.
+                    // The token depends on the operation, which is not issued yet.
                     request.named = Some(Named { id: id.clone(), token: 0 });
                 }
             }
@@ -192,14 +192,14 @@ impl<W: Workflow> Invocation<W> {
         ChildWithId { call: self, id }
     }
 
-    /// Gives the child an attribute, by which it is found: [`Runs::attribute`](crate::Runs::attribute). May be said several times;
-    /// at most 64 attributes of at most 512 bytes, key and value together, as for [`Start::attribute`](crate::Start::attribute).
-    /// They are recorded with the call, and a replay has to give the same ones.
+    /// Adds an attribute, by which the child can be found: [`Runs::attribute`](crate::Runs::attribute). Can be called more
+    /// than once; at most 64 attributes of at most 512 bytes, key and value together, as for
+    /// [`Start::attribute`](crate::Start::attribute). They are recorded with the call, and a replay must pass the same ones.
     ///
     /// # Errors
     ///
-    /// The call is an error with [`Code::Limit`](crate::Code::Limit) for too many attributes or too long ones, and with
-    /// [`Code::InvalidName`](crate::Code::InvalidName) for a key that is none.
+    /// The call is an error with [`Code::Limit`](crate::Code::Limit) for too many or too long attributes, and with
+    /// [`Code::InvalidName`](crate::Code::InvalidName) for an invalid key.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, Status, workflow};
@@ -232,7 +232,7 @@ impl<W: Workflow> Invocation<W> {
         self
     }
 
-    /// Lets the call be an error, unless it is one already.
+    /// Makes the call return this error, unless it already returns another.
     fn refuse(&mut self, error: Error) {
         if let State::Run { operation, .. } = &mut self.state {
             operation.hand_over();
@@ -240,21 +240,21 @@ impl<W: Workflow> Invocation<W> {
         }
     }
 
-    /// Lets this run go on as a new one when it is awaited: the workflow starts anew with these arguments, under the same
-    /// id, and with a journal that begins anew. For a workflow that goes on for very long: what a run has in its journal is
-    /// replayed each time it comes back into memory.
+    /// Continues this run as a new generation when it is awaited: the workflow restarts with
+    /// these arguments, under the same id, with an empty journal. For a workflow that runs for
+    /// a very long time: each time a run comes back into memory, its whole journal is replayed.
     ///
-    /// The next generation keeps the run's id, its handles, its state, its attributes and streams. Payloads that came for
-    /// hooks which are open, and were not taken, are kept for it: it finds them once it has opened a hook with the same
-    /// token. What else is under way ends as by the end of the run: steps are aborted and children cancelled (but for
-    /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and what could be rolled back stays done.
-    /// Whoever awaits the run waits for the end of the last generation. The journals of the earlier ones are kept, unless
-    /// [`Retention::generations`](crate::Retention::generations) says of how many.
+    /// The next generation keeps the run's id, handles, state, attributes and streams. Payloads for open hooks
+    /// that were not taken are kept for it: it receives them once it has opened a hook with the same token. Other
+    /// operations in progress end as at the end of the run: steps are aborted and children cancelled (except
+    /// [abandoned](Invocation::abandon) and [detached](Invocation::detach) ones), and steps with rollbacks are not
+    /// undone. A caller that awaits the run waits for the end of the last generation. The journals of earlier
+    /// generations are kept, unless [`Retention::generations`](crate::Retention::generations) limits how many.
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is not the one that runs, or if it was given
-    /// an [attribute](Invocation::attribute).
+    /// [`Code::InvalidContinuation`](crate::Code::InvalidContinuation) if the workflow is
+    /// not the one of this run, or if the call has an [attribute](Invocation::attribute).
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, step, workflow};
@@ -293,8 +293,8 @@ impl<W: Workflow> Invocation<W> {
         }
     }
 
-    /// Starts the child without waiting for it: from the end of this turn on it is there, and goes on whatever becomes of
-    /// its parent. The handle can be awaited later, or passed on.
+    /// Starts the child without waiting for it: the child exists from the end of this turn on,
+    /// and continues independently of its parent. The handle can be awaited later, or passed on.
     ///
     /// # Errors
     ///
@@ -347,10 +347,10 @@ impl<W: Workflow> Durable for Invocation<W> {
     }
 }
 
-/// A call of a workflow as a child with an id of one's own: see [`Invocation::id`].
+/// A call of a workflow as a child with a chosen id: see [`Invocation::id`].
 ///
-/// It is awaited like the call without an id, and gives the same errors. Dropping it cancels the child that it has started, and
-/// no other run.
+/// It is awaited like the call without an id, and returns the same errors.
+/// Dropping it cancels the child that it has started, and no other run.
 #[must_use = "nothing is started unless it is awaited: add `.await`"]
 pub struct ChildWithId<W: Workflow> {
     call: Invocation<W>,
@@ -358,7 +358,7 @@ pub struct ChildWithId<W: Workflow> {
 }
 
 impl<W: Workflow> ChildWithId<W> {
-    /// As [`Invocation::attribute`]. A run that exists keeps the attributes that it has.
+    /// As [`Invocation::attribute`]. An existing run keeps its attributes.
     pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         ChildWithId { call: self.call.attribute(key, value), ..self }
     }
@@ -368,11 +368,11 @@ impl<W: Workflow> ChildWithId<W> {
         ChildWithId { call: self.call.abandon(), ..self }
     }
 
-    /// Starts the child without waiting for its end, as [`Invocation::detach`] does. It is awaited all the same: the id may be
-    /// that of another run, and that is known once the store has answered. If a run with the id exists, of the same workflow
-    /// and the same arguments, the handle is that of this run.
+    /// Starts the child without waiting for its end, as [`Invocation::detach`] does. It must still be awaited: the id may be
+    /// that of another run, which is known only once the store has answered. If a run with the id, the same workflow
+    /// and the same arguments exists, the handle is that of this run.
     ///
-    /// Dropping it once it was polled leaves the child as it is.
+    /// Dropping it after it was polled does not affect the child.
     ///
     /// # Errors
     ///
@@ -423,7 +423,7 @@ impl<W: Workflow> fmt::Debug for ChildWithId<W> {
     }
 }
 
-/// The start of a child that is not waited for: see [`ChildWithId::detach`].
+/// A pending start of a child that is not awaited: see [`ChildWithId::detach`].
 #[must_use = "nothing is started unless it is awaited: add `.await`"]
 pub struct Detach<W: Workflow>(ChildWithId<W>);
 
@@ -446,7 +446,7 @@ impl<W: Workflow> Future for Detach<W> {
         };
         match codec::decode::<Error>("the error", &refused) {
             Ok(error) => Poll::Ready(Err(error)),
-            // No error to go on with. The run waits for a build that can read it.
+            // The error cannot be decoded, so there is no value to return. The run waits for a build that can read it.
             Err(error) => {
                 operation.run().fail(error);
                 Poll::Pending

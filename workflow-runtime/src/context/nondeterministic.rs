@@ -1,4 +1,4 @@
-//! The named way out: any future, run once, its result recorded.
+//! The explicit exception to determinism: any future, executed once, its result recorded.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -15,12 +15,12 @@ use crate::durable::Durable;
 use crate::error::{Error, Result};
 use crate::replay::{Completion, Kind, LocalFuture, NONDETERMINISTIC, Operation};
 
-/// Runs a future that is not durable as a step without a name and without retries: its output is recorded, and a replay
-/// gives the recorded one.
+/// Executes a future that is not durable as a step without a name and without retries: its output is recorded, and a replay
+/// returns the recorded one.
 ///
-/// It runs outside the workflow, as a task; after a crash before it was recorded it runs again, made anew by the replay.
-/// An output that does not survive JSON, and a panic, are the error. Dropping it stops it at its next await. Outside a
-/// workflow it is just the future.
+/// It is executed outside the workflow, as a task; after a crash before its output was recorded, the replay
+/// makes the future again and executes it again. If the output does not survive JSON, or the future panics,
+/// the result is an error. Dropping it stops it at its next await. Outside a workflow it is just the future.
 ///
 /// ```
 /// # use workflow_runtime::{Result, nondeterministic, workflow};
@@ -68,7 +68,7 @@ impl<T: DeserializeOwned> Future for Nondeterministic<T> {
                 Poll::Ready(Err(codec::decode::<Error>("the recorded error", &error).unwrap_or_else(|error| error)))
             }
             Ok(value) => match (codec::decode("the recorded output", &value), &this.operation) {
-                // It was readable when it was recorded: the type has changed since. No value to go on with.
+                // The output was readable when it was recorded, so the type has changed since. There is no value to return.
                 (Err(error), Some(operation)) => {
                     operation.run().fail(error);
                     Poll::Pending

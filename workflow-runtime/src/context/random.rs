@@ -22,7 +22,7 @@ fn with_rng<T>(f: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
 /// to 1, `bool`, `char`, tuples and arrays of such.
 ///
 /// In a workflow it comes from the run's own seed, and so is the same on each replay; elsewhere from the system. Not for
-/// secrets: whoever reads the journal knows the seed.
+/// secrets: anyone who can read the journal knows the seed.
 ///
 /// ```
 /// # use workflow_runtime::{Result, random, workflow};

@@ -1,4 +1,4 @@
-//! What a run shows of itself while it goes on: its state and its attributes.
+//! What a run publishes while it is in progress: its state and its attributes.
 
 use std::panic::Location;
 
@@ -19,11 +19,11 @@ fn run(what: &str, site: &Location<'_>) -> Result<std::sync::Arc<Shared>> {
     })
 }
 
-/// Sets the state of the run, for those who look at it from outside: [`Run::state`](crate::Run::state). It takes the place
-/// of the one before.
+/// Sets the state of the run, which other processes can read: [`Run::state`](crate::Run::state). It replaces
+/// the previous state.
 ///
-/// It is recorded with the turn that sets it, so what is seen from outside is always the state of a committed turn. Any value
-/// that can be serialized will do: `set_state("charging")`, a struct that borrows.
+/// It is recorded with the turn that sets it, so readers always see the state of a committed turn. Any value
+/// that can be serialized is allowed: `set_state("charging")`, a struct that borrows.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub fn set_state<S: Serialize + ?Sized>(state: &S) -> Result<()> {
     Ok(())
 }
 
-/// The state of the run as it was last [set](set_state); nothing if it was not.
+/// The state of the run as it was last [set](set_state); `None` if it was not set.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub fn state<S: DeserializeOwned>() -> Result<Option<S>> {
     run.value().map(|state| codec::decode("the run's state", &state)).transpose()
 }
 
-/// Sets an attribute of the run, by which it is found from outside: [`Runs::attribute`](crate::Runs::attribute). Recorded with the
+/// Sets an attribute of the run, by which it can be found: [`Runs::attribute`](crate::Runs::attribute). Recorded with the
 /// turn that sets it.
 ///
 /// # Errors
@@ -111,7 +111,7 @@ pub fn set_attribute(key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes an attribute of the run away; nothing happens if it has none of this key.
+/// Removes an attribute of the run; nothing happens if the run has no attribute with this key.
 ///
 /// # Errors
 ///

@@ -23,9 +23,9 @@ use crate::replay::{Completion, Kind, Operation, Place, Rollback, StepRequest};
 
 /// A call of a `#[step]` function.
 ///
-/// In a workflow it is executed once its first poll is recorded; awaiting it gives the recorded result. Dropping it
-/// before that cancels it: the attempt that runs is stopped at its next await, retries end. Outside any run it simply
-/// runs, once and unrecorded, and so it does inside another step.
+/// In a workflow it is executed once its first poll is recorded; awaiting it returns the recorded result. Dropping it
+/// before that cancels it: the running attempt is stopped at its next await, and retries end. Outside any run, and inside
+/// another step, it is executed directly, once and unrecorded.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -43,18 +43,18 @@ use crate::replay::{Completion, Kind, Operation, Place, Rollback, StepRequest};
 #[must_use = "a step does nothing unless it is awaited: add `.await`"]
 pub struct StepCall<R> {
     state: State,
-    /// Makes what the call gives. It is held here, and the type of a call asks nothing of `R`, so that a result that cannot be
-    /// stored is an error of the step and of none of its callers.
+    /// Decodes the result of the call. It is stored here, so that the type of a call has no bound on `R`,
+    /// and a result that cannot be stored is a compile error of the step and of none of its callers.
     returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
 }
 
 enum State {
-    /// Of a run.
+    /// In a workflow.
     Run { operation: Operation, step: &'static str, request: Option<Box<StepRequest>> },
     /// Outside any run, or in another step.
     Plain {
         request: Box<StepRequest>,
-        /// What its key has of the call, in another step.
+        /// The part of its idempotency key that identifies the call, inside another step.
         path: Option<String>,
         attempt: Option<BoxFuture<'static, AttemptResult>>,
     },
@@ -93,7 +93,7 @@ impl State {
         match (checked, input) {
             (Err(error), _) => {
                 let error = refused(error);
-                // A mistake of the build: the run waits for another one instead of failing.
+                // The build is faulty: the run waits for another build instead of failing.
                 if let Some(operation) = operation {
                     operation.run().fail(error.clone());
                 }
@@ -135,39 +135,39 @@ impl<R> StepCall<R> {
         self.request(|request| change(request.policy.to_mut()))
     }
 
-    /// How many attempts may follow the first one.
+    /// The maximum number of attempts after the first one.
     pub fn retries(self, retries: u32) -> Self {
         self.policy(|policy| policy.retries = retries)
     }
 
-    /// The upper bound of the delay before the first retry, and the largest one: it doubles with each retry. The delay is
+    /// The upper bound of the delay before the first retry, and the largest bound: it doubles with each retry. The delay is
     /// drawn uniformly from 0 to the bound.
     pub fn backoff(self, bounds: Range<Duration>) -> Self {
         self.policy(|policy| (policy.backoff_min, policy.backoff_max) = (bounds.start, bounds.end.max(bounds.start)))
     }
 
-    /// How long one attempt may take, by a monotonic clock that no suspend of the machine advances. One that takes longer is
-    /// stopped and counts as failed; a blocking one cannot be stopped, and its late result is ignored.
+    /// The time limit of one attempt, by a monotonic clock that does not advance while the machine is suspended. An attempt
+    /// that takes longer is stopped and counts as failed; a blocking one cannot be stopped, and its late result is ignored.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.policy(|policy| policy.timeout = Some(timeout))
     }
 
-    /// How long an attempt may go on without calling [`heartbeat`](crate::heartbeat), before it counts as failed.
+    /// The maximum time between two calls of [`heartbeat`](crate::heartbeat) by an attempt, before it counts as failed.
     pub fn heartbeat(self, heartbeat: Duration) -> Self {
         self.policy(|policy| policy.heartbeat = Some(heartbeat))
     }
 
-    /// How the step is undone. If the run fails or is cancelled after the step has succeeded, `undo` is given its result;
-    /// the rollbacks of a run run one after the other, in the reverse order of the results in its journal, each with steps
-    /// and retries of its own, and then the run ends. One that fails is logged and added to the run's error, and the others
-    /// still run. A crash at any moment continues them, and a second cancel changes nothing.
+    /// Sets how the step is undone. If the run fails or is cancelled after the step has succeeded, `undo` receives its
+    /// result; rollbacks are executed one after the other, in the reverse order of the results in the journal, each with
+    /// its own steps and retries, and then the run ends. A rollback that fails is logged and added to the run's error,
+    /// and the others are still executed. After a crash at any moment they continue, and a second cancel changes nothing.
     ///
-    /// Nothing is undone before everything has ended that may have to be undone first. A step with a rollback is not stopped
-    /// when the workflow drops it or ends: the run waits for an attempt that is under way, whose timeout still applies and
-    /// whose [`cancellation`](crate::cancellation) is set; one that waits for a permit, for its place in a queue, or for
-    /// its next attempt is not begun any more. A run that fails or is cancelled also waits for the ends of the children
-    /// that it has cancelled, and so for their rollbacks. A step that the workflow has dropped and that succeeds late is
-    /// undone too, at the end of the run, whatever that is. Outside a workflow this does nothing.
+    /// No rollback begins before everything has ended that may have to be undone first. A step with a rollback is not
+    /// stopped when the workflow drops it or ends: the run waits for an attempt in progress, whose timeout still applies
+    /// and whose [`cancellation`](crate::cancellation) is set; an attempt that waits for a permit, for its place in a
+    /// queue, or for its backoff is not begun any more. A run that fails or is cancelled also waits for the ends of the
+    /// children that it has cancelled, and so for their rollbacks. A step that the workflow has dropped and that
+    /// succeeds late is undone too, at the end of the run, however the run ends. Outside a workflow this does nothing.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Error, Result, step, workflow};
@@ -197,7 +197,7 @@ impl<R> StepCall<R> {
         })
     }
 
-    /// A name for this call, for logs and the journal. At most 512 bytes; what is longer is cut.
+    /// Sets a name of this call, for logs and the journal. At most 512 bytes; longer names are truncated.
     pub fn name(self, name: &str) -> Self {
         let end = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limits::NAME_BYTES_MAX);
         let name = &name[..end.last().unwrap_or(0)];
@@ -206,7 +206,7 @@ impl<R> StepCall<R> {
 }
 
 impl State {
-    /// What the step gave, once it has; an error if it was not executed at all.
+    /// The encoded result of the step, once there is one; an error if it was not executed at all.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Encoded, Error>> {
         match self {
             State::Refused(error) => {
@@ -230,10 +230,10 @@ impl State {
         }
     }
 
-    /// What was recorded is no result of the step.
+    /// Handles a recorded value that is not a result of the step.
     fn unreadable(&self, error: Error) -> Result<(), Error> {
         match self {
-            // A result that was readable when it was recorded: the type has changed since. No value to go on with.
+            // The result was readable when it was recorded, so the type has changed since. There is no value to return.
             State::Run { operation, step, .. } => {
                 operation.run().fail(error.operation(format!("step `{step}`")));
                 Ok(())
@@ -260,7 +260,7 @@ impl<R> Future for StepCall<R> {
     }
 }
 
-/// An error of a user's type as one of ours.
+/// Converts an error of a user's type into an error of the engine.
 fn plain_error<E: Failure>(error: &E) -> Error {
     match codec::encode("the error", error) {
         Ok(json) => codec::decode("the error", &json).unwrap_or_else(|_| Error::new(json.as_str())),

@@ -1,4 +1,4 @@
-//! Suspending a run until somebody resumes it, and ending it early.
+//! Suspending a run until it is resumed, and ending it early.
 
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -19,20 +19,20 @@ use crate::names;
 use crate::registry;
 use crate::replay::{Operation, current};
 
-/// Suspends the run until somebody resumes it with a value of type `R`: an approval, a correction, an answer. The payload
-/// tells those who look what it waits for: [`Run::suspended`](crate::Run::suspended). [`Run::resume`](crate::Run::resume)
+/// Suspends the run until a caller resumes it with a value of type `R`: an approval, a correction, an answer. The payload
+/// describes the suspension to callers of [`Run::suspended`](crate::Run::suspended). [`Run::resume`](crate::Run::resume)
 /// resumes it, once.
 ///
-/// In a **workflow** it waits, and costs nothing but its rows. In a **step** it ends the attempt: it gives an error, which the
-/// step is to return (whatever it returns, the attempt counts as suspended from this call on, and not as one of its
-/// retries). Once it is resumed the step is attempted again, and this call gives the value. Chunks that the ended attempt
-/// wrote to streams are [discarded](crate::Chunk::discarded).
+/// In a **workflow** it waits, and occupies only its rows in the store. In a **step** it ends the attempt: it
+/// returns an error, which the step should return (whatever the step returns, the attempt counts as suspended from
+/// this call on, and not as one of its retries). Once it is resumed, the step is attempted again, and this call
+/// returns the value. Chunks that the ended attempt wrote to streams are [discarded](crate::Chunk::discarded).
 ///
-/// Dropping it, or the step, takes it back; so does the end of the run.
+/// Dropping it, or the step, withdraws the suspension; so does the end of the run.
 ///
 /// # Errors
 ///
-/// [`Code::Suspended`] in a step that is to end; [`Code::HookConflict`] if something else of the run is suspended under the
+/// [`Code::Suspended`] in a step, to end the attempt; [`Code::HookConflict`] if another suspension of the run has the
 /// label; [`Code::Payload`] if the payload does not survive JSON; [`Code::OutsideRun`] outside a run. A value that does not
 /// fit the type resumes nothing.
 ///
@@ -72,7 +72,7 @@ where
     Suspend { label: None, payload: codec::encode("the payload of a suspension", payload), hook }
 }
 
-/// A suspension that is not made yet: see [`suspend`].
+/// A pending suspension, executed when it is awaited: see [`suspend`].
 #[must_use = "nothing is suspended unless it is awaited: add `.await`"]
 pub struct Suspend<R> {
     label: Option<String>,
@@ -81,9 +81,9 @@ pub struct Suspend<R> {
 }
 
 impl<R> Suspend<R> {
-    /// What it is resumed by, and told from others of the run by. Without it: the name of the step, or of the workflow. At
-    /// most 512 bytes, without control characters, and not beginning with `queue:`, `suspended/` or `webhook/`, which are
-    /// reserved.
+    /// The label, which identifies the suspension within the run and by which it is resumed. By
+    /// default the name of the step, or of the workflow. At most 512 bytes, without control
+    /// characters, and not beginning with `queue:`, `suspended/` or `webhook/`, which are reserved.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -127,7 +127,7 @@ where
     }
 }
 
-/// Waits to be resumed: see [`suspend`].
+/// Waits for the resumption: see [`suspend`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Suspending<R>(State<R>);
 
@@ -154,18 +154,18 @@ impl<R: DeserializeOwned> Future for Suspending<R> {
 
 impl<R: DeserializeOwned> Durable for Suspending<R> {}
 
-/// Ends the run with a result, early, from anywhere in its workflow: from a function that it calls, a branch, or a step. It
-/// is as if the workflow returned it: what is under way is stopped, and nothing is rolled back. The value is of the type that
-/// the workflow returns.
+/// Ends the run with a result, early, from anywhere in its workflow: from a function that it calls,
+/// a branch, or a step. The effect is as if the workflow returned the value: operations in progress
+/// are stopped, and nothing is rolled back. The value has the type that the workflow returns.
 ///
-/// In a **workflow** it never returns. In a **step** it gives an error, which the step is to return; whatever it returns, the
-/// run ends. A child run ends itself alone.
+/// In a **workflow** it never returns. In a **step** it returns an error, which the
+/// step should return; whatever it returns, the run ends. A child run ends only itself.
 ///
 /// # Errors
 ///
-/// [`Code::Suspended`] in a step; [`Code::Unsupported`] in a step of a queue; [`Code::Payload`] if the value does not survive
-/// JSON; [`Code::OutsideRun`] outside a run. A value that is no result of the workflow leaves the run
-/// [stuck](crate::Status::Stuck).
+/// [`Code::Suspended`] in a step; [`Code::Unsupported`] in a step of a queue;
+/// [`Code::Payload`] if the value does not survive JSON; [`Code::OutsideRun`] outside a run.
+/// A value that is not a result of the workflow makes the run [stuck](crate::Status::Stuck).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, finish, step, workflow};
@@ -258,8 +258,8 @@ impl<T> Durable for Finish<T> {
     }
 }
 
-/// In a step that was resumed: the payload that it gave to [`suspend`] when it last suspended itself. Nothing in a step that was
-/// not resumed, in a workflow, and outside a run.
+/// In a step that was resumed: the payload that it passed to [`suspend`] when it last
+/// suspended itself. `None` in a step that was not resumed, in a workflow, and outside a run.
 ///
 /// # Errors
 ///

@@ -10,9 +10,9 @@ use crate::durable::Durable;
 use crate::replay::{Kind, Operation, current};
 use crate::store::NEVER;
 
-/// The time: in a workflow that of the event which it is handling, and so the same on each replay; elsewhere the system's.
+/// The current time: in a workflow, the time of the event it is handling, the same on each replay; elsewhere the system's.
 ///
-/// In a workflow it has a resolution of a millisecond, never goes back, and stands still between two awaits.
+/// In a workflow it has a resolution of a millisecond, never goes back, and does not change between two awaits.
 ///
 /// ```
 /// # use workflow_runtime::{Result, now, workflow};
@@ -31,20 +31,20 @@ pub fn now() -> SystemTime {
 
 /// Waits for `duration`, counted from this call, across crashes and restarts.
 ///
-/// The deadline is recorded; a run that was down when it passed goes on as soon as it is up. Code that is changed to wait
-/// longer or shorter changes nothing for a sleep that has begun: its recorded deadline applies. [`Run::wake_up`](crate::Run::wake_up) ends it
-/// before its time. Rounded up to a millisecond.
-/// Dropping it takes it back. Outside a workflow it is tokio's sleep.
+/// The deadline is recorded; a run that was down at the deadline resumes as soon as it is up. Changing the duration in the
+/// code does not change a sleep that has begun: the recorded deadline applies. [`Run::wake_up`](crate::Run::wake_up) ends it
+/// early. Rounded up to a millisecond.
+/// Dropping it cancels it. Outside a workflow it is tokio's sleep.
 ///
-/// While the engine is open in which it was called, a system's clock that is set neither ends it early nor holds it up; the time
-/// during which the machine is suspended counts. After a restart the recorded deadline is compared with the clock that the
-/// store goes by: the server's on PostgreSQL, else the system's.
+/// While the engine in which it was called is open, setting the system's clock neither shortens nor prolongs it; time
+/// during which the machine is suspended counts. After a restart the recorded deadline is compared with the clock of the
+/// store: the server's on PostgreSQL, otherwise the system's.
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     wait(duration, false)
 }
 
-/// A sleep, or the bound of something else: a run that is woken by hand goes on with the first only.
+/// A sleep, or the timer of a timeout (`bounds`): waking a run early ends sleeps only.
 #[track_caller]
 pub(super) fn wait(duration: Duration, bounds: bool) -> Sleep {
     let operation = Operation::new(Location::caller());
@@ -61,10 +61,10 @@ pub(super) fn wait(duration: Duration, bounds: bool) -> Sleep {
 
 /// Waits until `deadline`, across crashes and restarts; a deadline that has passed is due at once.
 ///
-/// It is a time of day, by the clock that the store goes by: the server's on PostgreSQL, else the system's. If that is set
-/// forward it ends accordingly; if it is set back the engine counts on from the time that it had, until it is opened again.
+/// It is a time of day, by the clock of the store: the server's on PostgreSQL, otherwise the system's. If that clock is set
+/// forward, the sleep ends accordingly; if it is set back, the engine continues from the earlier time until it is reopened.
 ///
-/// Rounded up to a millisecond. Dropping it takes it back. Outside a workflow it is tokio's sleep.
+/// Rounded up to a millisecond. Dropping it cancels it. Outside a workflow it is tokio's sleep.
 #[track_caller]
 pub fn sleep_until(deadline: SystemTime) -> Sleep {
     let operation = Operation::new(Location::caller());
@@ -95,7 +95,7 @@ impl Future for Sleep {
 
     /// # Panics
     ///
-    /// If it was made in a workflow and is polled elsewhere.
+    /// If it was created in a workflow and is polled elsewhere.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Inner::Run { operation, until, bounds, since } => {

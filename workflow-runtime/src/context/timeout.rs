@@ -1,4 +1,4 @@
-//! A bound on how long an operation may take.
+//! A time limit for an operation.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::time::{Sleep, wait};
 use crate::durable::Durable;
 
-/// The time was up: see [`timeout`].
+/// The time limit has passed: see [`timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elapsed;
 
@@ -23,12 +23,12 @@ impl fmt::Display for Elapsed {
 
 impl std::error::Error for Elapsed {}
 
-/// Waits for an operation, but no longer than `duration`, counted from this call, across crashes and restarts.
+/// Waits for an operation, but at most for `duration`, counted from this call, across crashes and restarts.
 ///
-/// The time is that of a [`sleep`](crate::sleep): a clock that is set does not change it while the engine is open.
+/// The time limit works like a [`sleep`](crate::sleep): setting the clock does not change it while the engine is open.
 ///
-/// When the time is up the operation is dropped, and so cancelled. A result that came before the deadline wins, also
-/// when both are seen together after the process was down.
+/// When the time limit passes, the operation is dropped, and so cancelled. A result that arrived before the deadline wins,
+/// even if both are processed together after the process was down.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -45,12 +45,12 @@ impl std::error::Error for Elapsed {}
 #[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::IntoFuture> {
     let mut bound = wait(duration, true);
-    // What is ready at once leaves its bound unpolled.
+    // If the operation is ready at once, the sleep is dropped without being polled, which is not a mistake.
     bound.hand_over();
     Timeout { both: Some((Box::pin(operation.into_future()), bound)) }
 }
 
-/// Waits for an operation or a time: see [`timeout`].
+/// Waits for an operation or a time limit: see [`timeout`].
 #[must_use = "a timeout does nothing unless it is awaited: add `.await`"]
 pub struct Timeout<F> {
     both: Option<(Pin<Box<F>>, Sleep)>,

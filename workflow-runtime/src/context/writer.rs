@@ -1,4 +1,4 @@
-//! Streams: what a run tells while it goes on.
+//! Streams: output that a run writes while it is in progress.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -18,18 +18,18 @@ use crate::limits::CHUNK_BYTES_MAX;
 use crate::names;
 use crate::replay::{self, Shared, Unawaited};
 
-/// Writes to a stream of the run that this code is part of: chunks in their order, which anybody can read with
-/// [`Run::stream`](crate::Run::stream) while the run goes on and after it has ended.
+/// Writes to a stream of the run that this code is part of: chunks in order, which any process can read with
+/// [`Run::stream`](crate::Run::stream) while the run is in progress and after it has ended.
 ///
-/// In a step a write is durable once awaiting it has returned: whoever awaits each write is never ahead of the store. It
-/// belongs to the attempt. What an attempt wrote that fails, or dies with its process, stays in the stream, followed by
-/// what the next attempt writes; [`Chunk`](crate::Chunk) tells them apart. A step that is called in a step writes as the
-/// outer one. A writer can be moved into a task that the step has spawned, and writes for as long as the attempt goes on.
+/// In a step, a write is durable once awaiting it has returned: a step that awaits each write is never ahead of the store.
+/// A write belongs to the attempt. Chunks of an attempt that fails, or dies with its process, stay in the stream, followed
+/// by those of the next attempt; [`Chunk`](crate::Chunk) tells them apart. A step that is called in a step writes as the
+/// outer one. A writer can be moved into a task that the step has spawned, and can write until the attempt ends.
 ///
-/// In a workflow a write is ready at once. It is stored with the turn that it is part of, so exactly once, and a replay
-/// writes nothing again. If a step has closed the stream it is dropped.
+/// In a workflow, a write is ready at once. It is stored with the turn that it is part of, so exactly once, and a replay
+/// writes nothing again. If a step has closed the stream, the write is discarded.
 ///
-/// A stream is made by its first chunk. Its name has at most 512 bytes, without control characters, and is the run's own.
+/// The first chunk creates the stream. Its name has at most 512 bytes, without control characters, and is local to the run.
 ///
 /// ```
 /// # use futures_util::TryStreamExt;
@@ -69,7 +69,7 @@ where
 #[must_use = "a writer writes nothing by itself: call `.write(&value).await`"]
 pub struct Writer<T: ?Sized> {
     name: Result<Arc<str>>,
-    /// The attempt in which it was made: its tasks are part of it, and do not know.
+    /// The attempt in which the writer was made: tasks that the attempt spawns are part of it, but cannot look it up.
     attempt: Option<AttemptWriter>,
     value: PhantomData<fn(&T)>,
 }
@@ -79,26 +79,26 @@ impl<T: Serialize + ?Sized> Writer<T> {
         Writer { name, attempt: attempt_writer(), value: PhantomData }
     }
 
-    /// Writes to a stream whose name the engine has made.
+    /// Writes to a stream whose name the engine generated.
     #[cfg(feature = "http")]
     pub(crate) fn ours(stream: String) -> Self {
         Self::to(Ok(stream.into()))
     }
 
-    /// Appends a chunk. In a step, `Ok` means that it is stored, and that the
-    /// [output writer](crate::Start::output_writer) of the run, if there is one in this process, has had it, whatever that has
-    /// made of it. A chunk that is stored is never an error, and never written again.
+    /// Appends a chunk. In a step, `Ok` means that the chunk is stored, and that the
+    /// [output writer](crate::Start::output_writer) of the run, if there is one in this process, has handled it, with or
+    /// without success. A write whose chunk is stored is never an error, and the chunk is never written again.
     ///
-    /// A future that is dropped before it has returned may have written or not.
+    /// If the future is dropped before it has returned, the chunk may or may not have been written.
     ///
     /// # Errors
     ///
     /// [`Code::StreamClosed`] if the stream was closed or the run has ended, [`Code::AttemptOver`] if the attempt that
-    /// writes was given up or its run is another engine's now, [`Code::OutsideRun`] outside any run,
+    /// writes was abandoned or another engine now owns its run, [`Code::OutsideRun`] outside any run,
     /// [`Code::InvalidName`], [`Code::Payload`] if the value does not survive JSON, [`Code::PayloadTooLarge`] if it takes
-    /// more than a megabyte, [`Code::Limit`] if the stream has ten million chunks. While the store does not take it a step
+    /// more than a megabyte, [`Code::Limit`] if the stream has ten million chunks. While the store is unavailable, a step
     /// waits, and the chunk is sent again; only if the engine is shut down meanwhile is it [`Code::Store`], or
-    /// [`Code::InDoubt`] if it is not known whether it was written.
+    /// [`Code::InDoubt`] if it is unknown whether the chunk was written.
     #[track_caller]
     pub fn write(&self, value: &T) -> WriteChunk {
         let encoded = codec::encode("the chunk", value).and_then(|value| match value.as_str().len() {
@@ -114,9 +114,9 @@ impl<T: Serialize + ?Sized> Writer<T> {
         }
     }
 
-    /// Says that nothing more will be written: readers come to their end. Closing a stream that is closed is an error
-    /// like a write to it. A stream that an attempt closed which then fails is open again for the next attempt, but not
-    /// for readers who have met its end.
+    /// Closes the stream: nothing more can be written, and readers reach its end. Closing a closed stream is an error
+    /// like a write to it. If the attempt that closed a stream fails, the stream is open again for the next attempt, but not
+    /// for readers that have already reached its end.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl<T: ?Sized> Clone for Writer<T> {
     }
 }
 
-/// A chunk that is written when this is awaited: see [`Writer::write`].
+/// A pending write of a chunk, executed when it is awaited: see [`Writer::write`].
 #[must_use = "nothing is written unless it is awaited: add `.await`"]
 pub struct WriteChunk(State);
 

@@ -1,4 +1,4 @@
-//! How a workflow is described to people and other programs, and the check of arguments that come as JSON.
+//! The description of a workflow for people and other programs, and the check of JSON arguments.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::text::excerpt;
 
-/// How a workflow is described.
+/// The description of a workflow.
 #[derive(Clone, Copy)]
 pub struct Described {
     /// The names of its arguments.
     pub arguments: &'static [&'static str],
-    /// The JSON Schemas of their types, as far as there are any.
+    /// The JSON Schemas of their types, if they have any.
     pub argument_schemas: fn() -> Vec<Option<Value>>,
-    /// That of its result.
+    /// The JSON Schema of its result.
     pub result_schema: fn() -> Option<Value>,
 }
 
@@ -23,7 +23,7 @@ impl Described {
         Described { arguments: &[], argument_schemas: Vec::new, result_schema: || None };
 }
 
-/// What JSON comes to as the arguments of a workflow.
+/// Converts JSON to the arguments of a workflow.
 pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) -> Result<Payload> {
     let names = definition.described.arguments;
     let invalid = |path: &str, what: String| {
@@ -35,7 +35,7 @@ pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) 
         Value::Object(mut given) if names.len() > 1 => {
             let mut array = Vec::with_capacity(names.len());
             for name in names {
-                // One that may be missing has a default for it.
+                // A missing argument becomes `null`, which decodes if its type allows that.
                 array.push(given.remove(*name).unwrap_or(Value::Null));
             }
             if let Some(unknown) = given.keys().next() {
@@ -54,7 +54,7 @@ pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) 
     codec::encode("the workflow's arguments", &args)
 }
 
-/// A path into an array of arguments, as one into an object.
+/// Replaces the index of an argument in a path by the argument's name.
 fn named(path: &str, names: &[&str]) -> String {
     let indexed = path.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let name = indexed.and_then(|(index, rest)| Some((names.get(index.parse::<usize>().ok()?)?, rest)));
@@ -75,7 +75,7 @@ pub fn schema<T: schemars::JsonSchema>() -> Value {
 pub struct SchemaOf<T>(std::marker::PhantomData<fn() -> T>);
 
 impl<T> SchemaOf<T> {
-    /// Of this type.
+    /// A finder for this type.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         SchemaOf(std::marker::PhantomData)
@@ -90,11 +90,11 @@ impl<T: schemars::JsonSchema> SchemaOf<T> {
     }
 }
 
-/// Finds the schema of what a function returns if all is well, if that has one.
+/// Finds the schema of the success value of a function's return type, if it has one.
 pub struct ResultSchemaOf<R>(std::marker::PhantomData<fn() -> R>);
 
 impl<R> ResultSchemaOf<R> {
-    /// Of this type, which is no `Result` if the user made a mistake: that is told elsewhere.
+    /// A finder for this type. If the type is not a `Result`, another check reports the user's mistake.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         ResultSchemaOf(std::marker::PhantomData)
@@ -109,9 +109,9 @@ impl<T: schemars::JsonSchema, E> ResultSchemaOf<std::result::Result<T, E>> {
     }
 }
 
-/// Of a type that has no schema.
+/// A type that has no schema.
 pub trait NoSchema {
-    /// Nothing.
+    /// Returns `None`.
     fn find(&self) -> Option<Value> {
         None
     }

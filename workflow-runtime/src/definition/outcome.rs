@@ -1,4 +1,4 @@
-//! How workflows and attempts of steps end, encoded.
+//! The outcomes of workflows and attempts of steps, encoded.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ pub(crate) type Encoded = Result<Payload, Payload>;
 /// A workflow's future, whose output is encoded.
 pub(crate) type RunFuture = Pin<Box<dyn Future<Output = Encoded> + Send>>;
 
-/// How an attempt failed: what the engine has to know of the error, beside the error itself.
+/// The failure of an attempt: the encoded error and the parts of it that the engine needs.
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptFailure {
     /// The typed error, encoded.
@@ -24,10 +24,10 @@ pub(crate) struct AttemptFailure {
     pub retry_after: Option<Duration>,
 }
 
-/// What an attempt gave.
+/// The result of an attempt.
 pub(crate) type AttemptResult = Result<Payload, AttemptFailure>;
 
-/// Encodes an outcome. What does not encode is an error of the type's own, made from ours.
+/// Encodes an outcome. If the outcome does not encode, encodes that error, converted to the error type.
 pub(super) fn encode_outcome<R: Fallible>(what: &str, outcome: R) -> Encoded {
     let failed = |error: Error| -> Payload {
         let typed = <R::Err as From<Error>>::from(error.into_fatal());
@@ -41,21 +41,21 @@ pub(super) fn encode_outcome<R: Fallible>(what: &str, outcome: R) -> Encoded {
     }
 }
 
-/// Encodes an error, and makes sure that it can be read again.
+/// Encodes an error, and verifies that it decodes.
 fn encode_error<E: Failure>(what: &str, error: &E) -> Result<Payload, Error> {
     let payload = codec::encode(what, error)?;
     codec::decode::<E>(what, &payload)?;
     Ok(payload)
 }
 
-/// Stands for an error whose own type refuses to be encoded twice over.
+/// A substitute for an error whose own type fails to encode twice.
 fn never_encodes() -> Payload {
     codec::encode("a text", "an error that cannot be encoded").unwrap_or_else(|_| unreachable!("a text encodes"))
 }
 
 pub(crate) fn attempt_result<R: Fallible>(step: &'static str, outcome: R) -> AttemptResult {
     match outcome.into_result() {
-        // Decoded at once, so that what the journal holds is known to be readable before it is recorded.
+        // Decoded at once, to verify that the result is readable before the journal records it.
         Ok(value) => codec::encode("the step's result", &value)
             .and_then(|payload| codec::decode::<R::Ok>("the step's result", &payload).map(|_| payload))
             .map_err(|error| adopt::<R::Err>(error.operation(format!("step `{step}`")).into_fatal())),
@@ -71,7 +71,7 @@ fn failure<E: Failure>(error: E) -> AttemptFailure {
     }
 }
 
-/// An error of ours as that of a step, whatever the step's type does.
+/// Converts an error of the engine into an error of a step, even if the conversion of the step's type panics.
 pub(crate) fn adopted(adopt: fn(Error) -> AttemptFailure, error: Error) -> AttemptFailure {
     caught("the error's type", || adopt(error.clone()))
         .unwrap_or_else(|panic| self::adopt::<Error>(error.because(panic)))

@@ -1,4 +1,4 @@
-//! What steps need and the engine is given: connection pools, clients, configuration.
+//! The resources that steps use and the engine provides: connection pools, clients, configuration.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Code, Error};
 
-/// Values by their type, given to the engine's builder and handed to the steps that declare them.
+/// Values by their type, given to the engine's builder and passed to the steps that declare them.
 #[derive(Clone, Default)]
 pub struct Resources(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 

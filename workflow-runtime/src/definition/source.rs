@@ -1,9 +1,9 @@
-//! Where a definition is in the source, and what the attributes register.
+//! The source location of a definition, and the items that the attributes register.
 
 use super::step::StepDefinition;
 use super::workflow::WorkflowDefinition;
 
-/// Where a definition stands and what it looked like when it was compiled.
+/// Where a definition is in the source, and its fingerprint at compile time.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
     /// The id: the module's path and the function's name, or the pinned one.
@@ -18,7 +18,7 @@ pub struct Source {
     pub test: bool,
 }
 
-/// What the attributes submit.
+/// The items that the attributes register.
 pub enum Item {
     /// A workflow.
     Workflow(&'static WorkflowDefinition),
@@ -31,10 +31,10 @@ pub enum Item {
 
 inventory::collect!(Item);
 
-/// A type of payloads, and how it is described.
+/// A type of payloads and its schema.
 #[cfg(feature = "schema")]
 pub struct PayloadDefinition {
-    /// The key of the type. Asking for it lets payloads be checked where they are sent.
+    /// The key of the type. Requesting it enables the check of payloads when they are sent.
     pub key: fn() -> &'static str,
     /// Its JSON Schema.
     pub schema: fn() -> serde_json::Value,

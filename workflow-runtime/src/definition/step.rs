@@ -15,13 +15,13 @@ use crate::panics::caught;
 #[cfg(feature = "postgres")]
 use crate::store::Transaction;
 
-/// How an attempt runs.
+/// How an attempt is executed.
 pub enum Execution<R> {
     /// As a future on the runtime.
     Async(Pin<Box<dyn Future<Output = R> + Send>>),
     /// As a function on the blocking pool.
     Blocking(Box<dyn FnOnce() -> R + Send>),
-    /// As a future on the runtime, in a transaction of the store, which it gives back.
+    /// As a future on the runtime, in a transaction of the store, which it returns.
     #[cfg(feature = "postgres")]
     Transaction(Transactional<R>),
 }
@@ -31,17 +31,17 @@ pub enum Execution<R> {
 pub type Transactional<R> =
     Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
 
-/// A step: the hidden type behind each `#[step]` function. It is implemented by the attribute alone.
+/// A step: the hidden type behind each `#[step]` function. Only the attribute implements it.
 pub trait Step: 'static {
     /// The arguments, always as a tuple, without the resources.
     type Args: Stored;
-    /// What the function returns: a `Result`.
+    /// The return type of the function: a `Result`.
     type Output: Fallible;
 
     /// The resources that the signature declares.
     fn requires() -> Vec<Requirement>;
 
-    /// One attempt.
+    /// Makes one attempt.
     fn execute(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
 }
 
@@ -56,14 +56,14 @@ pub struct StepDefinition {
     pub(crate) policy: Policy,
     pub(crate) requires: fn() -> Vec<Requirement>,
     pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
-    /// Turns an error of the engine's into the step's own type.
+    /// Converts an error of the engine into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
     pub(crate) recode_args: Recode,
-    /// Whether a payload is its arguments.
+    /// Checks that a payload decodes as the arguments.
     pub(crate) check_args: fn(&Payload) -> Result<(), Error>,
     /// The type of its arguments, for an error message.
     pub(crate) args_name: fn() -> &'static str,
-    /// Whether another step has the id, looked up once.
+    /// The cached check that no other step has the id.
     pub(crate) unique: OnceLock<Result<(), Error>>,
 }
 

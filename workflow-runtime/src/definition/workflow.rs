@@ -13,7 +13,7 @@ use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::panics::caught;
 
-/// A workflow: the hidden type behind each `#[workflow]` function. It is implemented by the attribute alone.
+/// A workflow: the hidden type behind each `#[workflow]` function. Only the attribute implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no workflow",
     label = "expected a function with `#[workflow]`",
@@ -22,14 +22,14 @@ use crate::panics::caught;
 pub trait Workflow: Sized + Send + 'static {
     /// The arguments: `()` for none, the argument itself where there is one, a tuple where there are several.
     type Args: Stored;
-    /// What the function returns: a `Result`.
+    /// The return type of the function: a `Result`.
     type Output: Fallible;
 
     /// The definition that the engine finds by its id.
     #[doc(hidden)]
     const DEFINITION: &'static WorkflowDefinition;
 
-    /// What the workflow asks of its arguments beyond their types.
+    /// Checks the arguments beyond their types.
     #[doc(hidden)]
     fn validate(args: &Self::Args) -> Result<(), Error> {
         let _ = args;
@@ -41,8 +41,8 @@ pub trait Workflow: Sized + Send + 'static {
     fn run(args: Self::Args) -> Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 }
 
-/// What arguments and results are: `Serialize + DeserializeOwned + Send + 'static`, in one name so that a type that lacks
-/// several of these is one error.
+/// The bounds of arguments and results: `Serialize + DeserializeOwned + Send + 'static`, as one trait so that a type that
+/// lacks several of these causes one error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored, as arguments and results of workflows and steps are",
     label = "this has to be `Serialize`, `DeserializeOwned`, `Send` and `'static`",
@@ -52,12 +52,12 @@ pub trait Workflow: Sized + Send + 'static {
 )]
 pub trait Stored: Serialize + DeserializeOwned + Send + 'static {}
 
-// Else the compiler would report each bound by itself.
+// Otherwise the compiler would report each bound separately.
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + Send + 'static> Stored for T {}
 
-/// What steps and workflows return: `Result<T, E>`, where `T` can be stored and `E` is a [`Failure`]. It is a trait so
-/// that an alias of `Result` is one too.
+/// The return type of steps and workflows: `Result<T, E>`, where `T` can be stored and
+/// `E` is a [`Failure`]. It is a trait so that an alias of `Result` implements it too.
 #[diagnostic::on_unimplemented(
     message = "a step or a workflow returns `Result<T, E>` of storable types, not `{Self}`",
     label = "expected a `Result`",
@@ -101,7 +101,7 @@ where
     note = "annotate the function with `#[workflow]` and pass it by name: `start(my_workflow, arguments)`"
 )]
 pub trait WorkflowFn<P> {
-    /// The workflow that the function stands for.
+    /// The workflow of the function.
     type Workflow: Workflow;
 }
 
@@ -111,12 +111,12 @@ pub struct WorkflowDefinition {
     pub(crate) was: &'static [&'static str],
     pub(crate) body: fn(&Payload) -> Result<RunFuture, Error>,
     pub(crate) recode_args: Recode,
-    /// What JSON from elsewhere comes to as arguments.
+    /// Converts JSON to the arguments.
     pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
     pub(crate) described: Described,
-    /// Of the value of success.
+    /// Recodes the success value.
     pub(crate) recode_output: Recode,
-    /// What an encoded error becomes when a rollback fails as well.
+    /// Combines an encoded error with the error of a rollback that failed.
     pub(crate) rollback_failed: fn(&Payload, &Error) -> Option<Payload>,
 }
 
@@ -155,7 +155,7 @@ fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
     Ok(Box::pin(async move { encode_outcome("the workflow's result", future.await) }))
 }
 
-/// Asks the workflow's own check.
+/// Runs the workflow's own check of the arguments.
 pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<(), Error> {
     let checked = caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
     checked.map_err(|error| {

@@ -9,8 +9,8 @@ use super::Durable;
 
 /// An async block of a workflow or of a `#[durable]` function: durable, since the attribute has checked its awaits.
 ///
-/// It is boxed, so that it can be moved while it is polled: `select`, `FuturesUnordered` and `&mut` take it as it is, and
-/// a recursive function needs no box of its own. One allocation is nothing against the commit that a step costs.
+/// It is boxed, so that it can be moved while it is polled: `select`, `FuturesUnordered` and `&mut` accept it directly, and
+/// a recursive function needs no box of its own. One allocation is negligible beside the commit that a step costs.
 #[must_use = "an async block does nothing unless it is awaited: add `.await`"]
 pub struct DurableBlock<F>(Pin<Box<F>>);
 
@@ -22,7 +22,7 @@ impl<F: Future> DurableBlock<F> {
 }
 
 impl DurableBlock<()> {
-    /// Names the output first, so that `return` and `?` in the block know it.
+    /// Names the output type first, so that type inference of `return` and `?` in the block has it.
     #[doc(hidden)]
     pub fn returning<T, F: Future<Output = T>>(block: F) -> DurableBlock<F> {
         DurableBlock::new(block)

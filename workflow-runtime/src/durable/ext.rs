@@ -1,10 +1,10 @@
-//! Erasing the type of a durable future, and keeping that it is one.
+//! Erases the type of a durable future while keeping it durable.
 
 use std::pin::Pin;
 
 use super::Durable;
 
-/// What the futures of a workflow have beside `futures::FutureExt`.
+/// Methods for the futures of a workflow, in addition to `futures::FutureExt`.
 ///
 /// ```
 /// use std::pin::Pin;
@@ -20,10 +20,10 @@ use super::Durable;
 /// }
 /// ```
 pub trait DurableExt: Durable {
-    /// The future behind a pointer, its type erased but for its output.
+    /// The future as a trait object.
     ///
-    /// It takes the place of `futures::FutureExt::boxed`, behind which a workflow could no longer see that the future is
-    /// durable. If both traits are in scope, name this one: `DurableExt::boxed(future)`.
+    /// It replaces `futures::FutureExt::boxed`, whose trait object a workflow does not accept, since it is not
+    /// durable. If both traits are in scope, call this one as `DurableExt::boxed(future)`.
     fn boxed<'a>(self) -> Pin<Box<dyn Durable<Output = Self::Output> + Send + 'a>>
     where
         Self: Sized + Send + 'a,

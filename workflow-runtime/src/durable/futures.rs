@@ -1,7 +1,7 @@
-//! The combinators of `futures`: durable if what they are made of is.
+//! The combinators of `futures`: durable if their parts are.
 //!
-//! They poll in an order that is the same in every process. What is not here polls by other rules (`PollFn`) or takes
-//! its result from elsewhere (`RemoteHandle`, channels).
+//! Their order of polls is the same in every process. Missing here are futures that poll by other rules (`PollFn`) or take
+//! their result from elsewhere (`RemoteHandle`, channels).
 
 use futures_util::future::*;
 
@@ -65,7 +65,7 @@ durable! {
     JoinAll<A> with A;
 }
 
-/// The same for structs that ask for `TryFuture` themselves.
+/// The same for structs that require `TryFuture` themselves.
 macro_rules! try_durable {
     ($($name:ident<$($part:ident),*>;)*) => {$(
         impl<$($part: Durable + TryFuture),*> Durable for $name<$($part),*> where Self: Future {}

@@ -1,4 +1,4 @@
-//! Streams of `futures`: durable if what they are made of is.
+//! Streams of `futures`: durable if their parts are.
 
 use futures_util::Stream;
 use futures_util::future::TryFuture;
@@ -6,7 +6,7 @@ use futures_util::stream::*;
 
 use super::Durable;
 
-/// A stream that a replay can take up again; [`Durable`] for each of its items.
+/// A stream that a replay can resume; [`Durable`] for each of its items.
 #[diagnostic::on_unimplemented(
     message = "a workflow can only await durable streams, and `{Self}` is none: after a crash it could not be taken up again",
     label = "not durable",
@@ -70,7 +70,7 @@ stream! {
     Then<S, A, F> of S, with A;
 }
 
-/// The same for structs that ask for `Stream` or `TryStream` themselves.
+/// The same for structs that require `Stream` or `TryStream` themselves.
 macro_rules! try_stream {
     ($($name:ident<S $(, $all:ident)*> $(with $part:ident)?;)*) => {$(
         impl<S: DurableStream + TryStream $(, $all)*> DurableStream for $name<S $(, $all)*>
@@ -105,7 +105,7 @@ impl<S: DurableStream + TryStream<Ok: Durable + TryFuture>> DurableStream for Tr
 impl<S: DurableStream + TryStream<Ok: Durable + TryFuture>> DurableStream for TryBufferUnordered<S> where Self: Stream {}
 impl<S: DurableStream + TryStream<Ok: DurableStream + TryStream>> DurableStream for TryFlatten<S> where Self: Stream {}
 
-/// The futures that take items out of a stream.
+/// The futures that consume items of a stream.
 macro_rules! consumer {
     ($($name:ident<$($lifetime:lifetime,)? S $(, $all:ident)*> $(with $part:ident)?;)*) => {$(
         impl<$($lifetime,)? S: DurableStream $(, $all)*> Durable for $name<$($lifetime,)? S $(, $all)*>

@@ -1,4 +1,4 @@
-//! What workflows there are, told to others, and starting them by their ids.
+//! The catalog of the workflows of this build, and starting them by their ids.
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::registry::registry;
 pub struct WorkflowInfo {
     /// Its id.
     pub id: String,
-    /// The file that it stands in, as the compiler names it.
+    /// The file in which it is defined, as the compiler names it.
     pub file: &'static str,
     /// The line of its name.
     pub line: u32,
@@ -39,7 +39,7 @@ pub struct ArgumentInfo {
 }
 
 impl WorkflowInfo {
-    /// The JSON Schema of what [`start_by_id`] takes as the arguments. Nothing if the type of one has no schema.
+    /// The JSON Schema of the arguments that [`start_by_id`] takes. `None` if the type of an argument has no schema.
     pub fn arguments_schema(&self) -> Option<Value> {
         let schemas: Vec<(&str, Value)> = self
             .arguments
@@ -61,7 +61,7 @@ impl WorkflowInfo {
     }
 }
 
-/// The workflows of this build, by their ids: those that are linked into the program, whatever crate they are of.
+/// The workflows of this build, sorted by id: all that are linked into the program, from any crate.
 ///
 /// ```
 /// # use workflow_runtime::{Result, workflow, workflows};
@@ -89,15 +89,15 @@ fn info(definition: &'static WorkflowDefinition) -> WorkflowInfo {
     }
 }
 
-/// Starts a run of the workflow with this id: as [`start`](crate::start()) does, where the workflow is known only when the
-/// program runs. The arguments are JSON: `null` for none, the argument itself where there is one, and where there are
-/// several an object with their names, or an array.
+/// Starts a run of the workflow with this id: like [`start`](crate::start()), for workflows that are known only at run
+/// time. The arguments are JSON: `null` for none, the argument itself for one, and for several
+/// an object with their names, or an array.
 ///
 /// # Errors
 ///
-/// [`Code::NotRegistered`](crate::Code::NotRegistered) if there is no such workflow in this build; [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the arguments do not fit,
-/// with the path to what does not, or are refused by the workflow's own check: nothing is written then; and as for
-/// [`start`](crate::start()).
+/// [`Code::NotRegistered`](crate::Code::NotRegistered) if this build has no such workflow;
+/// [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the arguments do not fit, with the path to the mismatch,
+/// or if the workflow's own check rejects them: in both cases nothing is written; and as for [`start`](crate::start()).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -120,7 +120,7 @@ pub fn start_by_id(workflow: &str, args: Value) -> Start<AnyWorkflow> {
     Start::by_id(None, workflow, args)
 }
 
-/// Stands for the workflow of a run that was started by its id.
+/// The type of the workflow of a run that was started by its id.
 pub enum AnyWorkflow {}
 
 static ANY: WorkflowDefinition = WorkflowDefinition::new::<AnyWorkflow>(
@@ -138,7 +138,7 @@ impl Workflow for AnyWorkflow {
     }
 }
 
-/// The error of a workflow or a step, whatever its type: as it is stored.
+/// The error of a workflow or a step of any type, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonError(pub Value);
@@ -160,12 +160,12 @@ impl From<Error> for JsonError {
     }
 }
 
-// It is none that a user would name.
+// Users do not name this type, so the compiler should not suggest it.
 #[diagnostic::do_not_recommend]
 impl Failure for JsonError {}
 
-/// Says what the payloads of a type look like: [`HookInfo::schema`](crate::HookInfo::schema) has its JSON Schema then, and what
-/// does not fit is refused where it is sent, in every process of this build. Once for each type, beside it.
+/// Registers a type of payloads: [`HookInfo::schema`](crate::HookInfo::schema) then has its JSON Schema, and a payload that
+/// does not fit is refused when it is sent, in every process of this build. Call it once for each type, beside the type.
 ///
 /// ```
 /// # use schemars::JsonSchema;

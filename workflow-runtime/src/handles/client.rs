@@ -1,4 +1,4 @@
-//! The methods of a [`Client`] that give handles.
+//! The methods of a [`Client`] that return handles.
 
 use std::sync::Arc;
 
@@ -47,12 +47,12 @@ impl Client {
         ResumeHook::new(Some(self.clone()), token.into(), payload)
     }
 
-    /// The runs that there are, to be filtered, listed and counted: see [`runs`](crate::runs()).
+    /// A query for runs, to filter, list and count them: see [`runs`](crate::runs()).
     pub fn runs(&self) -> Runs {
         Runs::new(Some(self.clone()))
     }
 
-    /// Looks a hook up by its token: see [`get_hook`](crate::get_hook).
+    /// Looks up a hook by its token: see [`get_hook`](crate::get_hook).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Reading the history of a run, from any process that has its store.
+//! Reading the history of a run, from any process that uses its store.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,20 +12,20 @@ use crate::engine::{self, Client, Next};
 use crate::error::Result;
 use crate::history::RunEvent;
 
-/// Reads what has happened to a run, and what happens: see [`Run::events`](crate::Run::events).
+/// Reads the past and future events of a run: see [`Run::events`](crate::Run::events).
 ///
-/// As a [`Stream`] it gives every event and waits for those to come. It ends behind the end of the run, and after an error. A
-/// run that is stuck has not ended. Nothing is held for a reader: dropping it costs nothing, and another one goes on
+/// As a [`Stream`] it yields every event, and waits for new ones. It ends after the end of the run, and after an error. A
+/// stuck run has not ended. The store keeps no state for a reader: dropping it costs nothing, and another one can continue
 /// [`from`](Events::from) any index, also in another process and after the run has ended.
 ///
-/// What steps write is no event, but in the [streams](crate::Run::stream) of the run, with indexes of their own: `select` of both
-/// gives them as one.
+/// Chunks that steps write are not events; they are in the [streams](crate::Run::stream)
+/// of the run, with their own indexes: `select` merges both.
 ///
 /// # Errors
 ///
-/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if what is to be read
-/// next was removed, by [`Retention::generations`](crate::Retention::generations), before it was read; [`Code::Damaged`](crate::Code::Damaged);
-/// [`Code::Closed`](crate::Code::Closed) once the engine is shut down; or if the store cannot be read.
+/// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if
+/// [`Retention::generations`](crate::Retention::generations) has removed the next event;
+/// [`Code::Damaged`](crate::Code::Damaged); [`Code::Closed`](crate::Code::Closed) after a shutdown; or if the store fails.
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     engine: Option<Client>,
@@ -40,19 +40,19 @@ impl Events {
         Events { engine, run, from: None, waits: true, events: None }
     }
 
-    /// Where to begin: at the event with this index, or, if it is negative, counted from those that are there by then (-1
-    /// is the last one; a number that reaches further back than to the first event begins with that). Without it a reader begins
-    /// with the first event that is kept.
+    /// Where to begin: at the event with this index, or, if negative, counted from the end of the existing events (-1
+    /// is the last one; a position before the first event is the first). The default is
+    /// the first event that is kept.
     ///
-    /// An event that was [removed](crate::Retention::generations) is an error: one that reads on from an index would miss what
-    /// was removed. The error names the first index that is kept.
+    /// An event that was [removed](crate::Retention::generations) is an error: a reader that continues
+    /// from an index would miss what was removed. The error names the first index that is kept.
     pub fn from(mut self, index: i64) -> Self {
         self.from = Some(index);
         self.events = None;
         self
     }
 
-    /// Ends behind what has happened by now, instead of waiting.
+    /// Ends after the events that exist now, instead of waiting.
     pub fn so_far(mut self) -> Self {
         self.waits = false;
         self.events = None;

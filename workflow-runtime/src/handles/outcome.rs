@@ -1,4 +1,4 @@
-//! How a run has ended, with all that it did.
+//! The outcome of a run: how it ended, and what it executed.
 
 use std::future::IntoFuture;
 
@@ -12,33 +12,33 @@ use crate::handles::run::Run;
 use crate::history::{StepOutcome, Steps};
 use crate::model::{Status, span_id};
 
-/// How a run has ended: see [`Run::outcome`](crate::Run::outcome).
+/// The outcome of a run: see [`Run::outcome`](crate::Run::outcome).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome<T, E> {
     /// The id of the run.
     pub run_id: String,
     /// [`Completed`](Status::Completed), [`Failed`](Status::Failed), [`Cancelled`](Status::Cancelled), or
-    /// [`Stuck`](Status::Stuck) if it cannot go on for now.
+    /// [`Stuck`](Status::Stuck) if it cannot proceed for now.
     pub status: Status,
-    /// What awaiting the run gives.
+    /// The result, as awaiting the run returns it.
     pub result: Result<T, E>,
-    /// The arguments of its workflow, as [`start`](crate::start()) takes them: `null` for none, the argument itself where there
-    /// is one, an array where there are several. Those of [its steps](StepOutcome::input) are told in the same way. Of a run whose first
-    /// generations were [removed](crate::Retention::generations) they are those of the first generation that is kept.
+    /// The arguments of the workflow, as [`start`](crate::start()) takes them: `null` for none, the argument itself for
+    /// one, an array for several. The inputs of [its steps](StepOutcome::input) have the same form. If the run's first
+    /// generations were [removed](crate::Retention::generations), they are those of the first generation that is kept.
     pub input: Value,
-    /// Its steps and the children that it has called, in the order in which they were called, over all generations that are kept.
+    /// The steps and the children that the run has called, in the order of the calls, over all generations that are kept.
     pub steps: Vec<StepOutcome>,
-    /// The trace that it belongs to: 32 hexadecimal digits. Nothing if it was started without [tracing](crate::Start::tracing) by
-    /// an engine that tells no spans.
+    /// The trace of the run: 32 hexadecimal digits. `None` if it was started without [tracing](crate::Start::tracing) by
+    /// an engine that exports no spans.
     pub trace_id: Option<String>,
-    /// Its own span in it: 16 hexadecimal digits.
+    /// The run's own span in the trace: 16 hexadecimal digits.
     pub span_id: Option<String>,
-    /// Its state, if that was asked for and it has one.
+    /// The state of the run, if it was requested and the run has one.
     pub state: Option<Value>,
 }
 
-/// An outcome that is not looked up yet: see [`Run::outcome`](crate::Run::outcome).
+/// A pending look-up of an outcome, executed when it is awaited: see [`Run::outcome`](crate::Run::outcome).
 #[must_use = "nothing waits unless it is awaited: add `.await`"]
 pub struct GetOutcome<T, E> {
     run: Run<T, E>,
@@ -50,7 +50,7 @@ impl<T, E> GetOutcome<T, E> {
         GetOutcome { run, with_state }
     }
 
-    /// With the run's [state](crate::set_state).
+    /// Includes the run's [state](crate::set_state).
     pub fn include_state(mut self) -> Self {
         self.with_state = true;
         self
@@ -80,7 +80,7 @@ where
     }
 }
 
-/// The steps of a run, as far as it has come, and the trace that it belongs to.
+/// The steps of a run so far, and the trace that it belongs to.
 pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<(Steps, Option<String>)> {
     let engine = run.engine().await?;
     'anew: loop {
@@ -92,7 +92,7 @@ pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<(Steps, Option<String
                 Ok(Next::Nothing { .. } | Next::End) => {
                     return Ok((steps, place.trace().map(|trace| trace.trace_id.to_string())));
                 }
-                // What is told is what is kept, from its beginning.
+                // Generations were removed while this was reading: read again what is kept, from its beginning.
                 Err(error) if error.code() == Code::EventsRemoved => continue 'anew,
                 Err(error) => return Err(error),
             }

@@ -11,7 +11,7 @@ use crate::engine::{self, At, Client};
 use crate::error::Result;
 use crate::handles::run::Run;
 
-/// A fork that is not made yet: see [`Run::fork`](crate::Run::fork).
+/// A pending fork, executed when it is awaited: see [`Run::fork`](crate::Run::fork).
 #[must_use = "nothing is forked unless it is awaited: add `.await`"]
 pub struct Fork<T, E> {
     engine: Option<Client>,
@@ -27,8 +27,8 @@ impl<T, E> Fork<T, E> {
         Fork { engine, run, event, id: None, input: None, undo_inherited: false }
     }
 
-    /// Gives the new run an id of one's own. If there is a run with this id that was forked from this run, at the same event
-    /// and with the same [input](Fork::input), the fork gives that one, so it can be asked for again when the answer was lost.
+    /// Sets the id of the new run. If a run with this id was forked from this run, at the same event and with the same
+    /// [input](Fork::input), the fork returns that run, so the call can be repeated when its answer was lost.
     ///
     /// At most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
@@ -36,23 +36,23 @@ impl<T, E> Fork<T, E> {
         self
     }
 
-    /// Executes the step that is called at the event with other arguments: a tuple of them, also of one. The workflow's own
-    /// are compared with its history as before. Of several steps that were called at the same time, by `join!` say, each call is
-    /// an event: the others have the arguments that they had.
+    /// Executes the step that is called at the event with other arguments: a tuple, even for a single argument.
+    /// The arguments that the workflow passes are still compared with its history. If several steps were called
+    /// at the same time, e.g. by `join!`, each call is an event of its own: the other steps keep their arguments.
     ///
-    /// What is no such tuple is [`Code::InvalidArguments`](crate::Code::InvalidArguments), which says what the step takes; an
-    /// event that is no call of a step (a child run is none) is [`Code::NotRepairable`](crate::Code::NotRepairable). The step
-    /// must be in this build.
+    /// Any other value is [`Code::InvalidArguments`](crate::Code::InvalidArguments), whose text names
+    /// the arguments of the step; an event that is no call of a step (e.g. the call of a child run) is
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable). The step must be registered in this build.
     pub fn input<A: Serialize>(mut self, args: &A) -> Self {
         self.input = Some(codec::encode("the arguments of the step", args));
         self
     }
 
-    /// Lets the new run undo, if it fails or is cancelled, also the [rollbacks](crate::StepCall::rollback) of the steps that it
-    /// inherits. Without it they are the original's to undo, and the new run undoes what it has executed itself.
+    /// Makes the new run, if it fails or is cancelled, also execute the [rollbacks](crate::StepCall::rollback) of the steps
+    /// it inherits. Without it the original run undoes these; the new run undoes only the steps that it has executed.
     ///
-    /// Only a run that has failed or was cancelled without having been rolled back can leave that to a fork: its generation
-    /// before it continued as new, say. Of one that has completed, has not ended, or has rolled back it is
+    /// The original must have failed or been cancelled without having been rolled back, for example in a generation
+    /// before it continued as new. For a run that has completed, has not ended, or has rolled back this is
     /// [`Code::NotRepairable`](crate::Code::NotRepairable).
     pub fn undo_inherited(mut self) -> Self {
         self.undo_inherited = true;

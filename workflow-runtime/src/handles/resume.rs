@@ -1,4 +1,4 @@
-//! Sending to a hook.
+//! Sending payloads to a hook.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::error::Result;
 use crate::model::HookInfo;
 use crate::names::{self, TOKEN};
 
-/// Sends a payload to the [hook](crate::hook) with this token, from any process that has the store.
+/// Sends a payload to the [hook](crate::hook) with this token, from any process that uses the store.
 ///
-/// Once awaiting it has returned the payload is durable: it is delivered, or stays with the run, unread, if the run drops
+/// The payload is durable once awaiting this has returned: it is delivered, or stays with the run, unread, if the run drops
 /// the hook or ends first.
 ///
 /// # Errors
 ///
-/// [`Code::HookNotFound`](crate::Code::HookNotFound) if there is no such token (yet),
+/// [`Code::HookNotFound`](crate::Code::HookNotFound) if the token does not exist (yet),
 /// [`Code::HookDisposed`](crate::Code::HookDisposed) if its hook was dropped,
-/// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended,
-/// [`Code::KeyReused`](crate::Code::KeyReused) if another payload was delivered to it under the key. A payload that does not fit the hook's type is
-/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process; sent from another
-/// one it is accepted, and the process that executes the run leaves it unread and logs why. The hook stays open.
+/// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended, [`Code::KeyReused`](crate::Code::KeyReused) if
+/// another payload was delivered under the key. A payload that does not fit the hook's type is
+/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process. Sent from another
+/// process, it is accepted, and the process that executes the run leaves it unread and logs the reason. The hook stays open.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, resume_hook};
@@ -37,12 +37,12 @@ pub fn resume_hook<T: Serialize + ?Sized>(token: impl Into<String>, payload: &T)
     ResumeHook::new(None, token.into(), payload)
 }
 
-/// A payload that is not sent yet: see [`resume_hook`].
+/// A pending send of a payload, executed when it is awaited: see [`resume_hook`].
 #[must_use = "nothing is sent unless it is awaited: add `.await`"]
 pub struct ResumeHook {
     engine: Option<Client>,
     payload: HookPayload,
-    /// Whether the token is one that the engine has made.
+    /// Whether the engine generated the token.
     is_ours: bool,
 }
 
@@ -53,14 +53,14 @@ impl ResumeHook {
         ResumeHook { engine, payload, is_ours: false }
     }
 
-    /// Sends to a token that the engine has made, which no user can name.
+    /// Sends to a token that the engine generated, which users cannot name.
     #[cfg(feature = "http")]
     pub(crate) fn ours(mut self) -> Self {
         self.is_ours = true;
         self
     }
 
-    /// As a delivery under a key, whose content is what came with the request.
+    /// Sends a delivery under a key; `content` identifies the request that carried the payload.
     #[cfg(feature = "http")]
     pub(crate) fn delivery(mut self, key: &str, content: [u8; 32]) -> Self {
         self.payload.idempotency_key = Some(key.to_owned());
@@ -68,20 +68,20 @@ impl ResumeHook {
         self
     }
 
-    /// Names this delivery to the token: sent again it is accepted and delivers nothing, whichever hook or run has the token by
-    /// then. So it can be repeated until there is an answer. A key is known until 7 days after the end of the run that got the
-    /// payload ([`Builder::keep_deliveries`](crate::Builder::keep_deliveries)), also if that run is deleted; of a payload that
-    /// is [held](ResumeHook::hold_for) and that no hook has taken, as long as it is held. A delivery that is refused leaves its
-    /// key unused.
+    /// Sets an idempotency key for this delivery to the token: a repeated delivery is accepted but not delivered
+    /// again, even if another hook or run has the token by then. So it can be repeated until there is an answer. The
+    /// store keeps a key until 7 days ([`Builder::keep_deliveries`](crate::Builder::keep_deliveries)) after the end
+    /// of the run that received it, even if that run is deleted; for a payload that is [held](ResumeHook::hold_for)
+    /// and not taken by a hook, as long as it is held. A refused delivery does not use up its key.
     ///
-    /// Another payload under the same key is [`Code::KeyReused`](crate::Code::KeyReused). The order of the keys of JSON objects
-    /// does not count, that of the elements of arrays does, and so does that of a `HashSet`.
+    /// Another payload under the same key is [`Code::KeyReused`](crate::Code::KeyReused). Payloads are compared regardless
+    /// of the order of keys of JSON objects; the order of elements of arrays counts, and so does that of a `HashSet`.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.payload.idempotency_key = Some(key.into());
         self
     }
 
-    /// If no hook has the token, keeps the payload for one that is opened within this time.
+    /// If no hook has the token, holds the payload for a hook that is opened within this time.
     pub fn hold_for(mut self, time: Duration) -> Self {
         self.payload.hold_for = Some(time);
         self
@@ -106,7 +106,7 @@ impl IntoFuture for ResumeHook {
     }
 }
 
-/// Looks a hook up by its token, from any process that has the store.
+/// Looks up a hook by its token, from any process that uses the store.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Resuming a run that is suspended.
+//! Resuming a suspended run.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::codec::{self, Payload};
 use crate::engine::{self, Client, Which};
 use crate::error::Result;
 
-/// A resumption that is not made yet. It is durable once awaiting it has returned.
+/// A pending resumption, executed when it is awaited. It is durable once awaiting it has returned.
 ///
 /// # Errors
 ///
-/// [`Code::NotSuspended`](crate::Code::NotSuspended) if nothing of the run is suspended under the label or id (any more: it may have been given up, as by a
-/// timeout), or, without one, if not exactly one thing is; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if it was resumed before; [`Code::Payload`](crate::Code::Payload) if the data does not fit, as far as this process knows the
-/// type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses.
+/// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is not
+/// exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if resumed; [`Code::Payload`](crate::Code::Payload)
+/// if the data does not fit its known type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -44,19 +44,19 @@ impl Resume {
         Resume { engine, run, which: Which::Only, data: codec::encode("what is resumed with", data) }
     }
 
-    /// Which suspension: the one that has this label now, whatever had it when it was looked at. Without it, and without
-    /// [`of`](Resume::of): the only one that the run has.
+    /// Selects the suspension that has this label now, which may be a later one than the caller
+    /// has seen. Without a label and without [`of`](Resume::of): the only suspension of the run.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.which = Which::Label(label.into());
         self
     }
 
-    /// Which suspension, by its [id](crate::Suspended::id): this one and no later one, so that a second answer to one question is
-    /// never taken for the answer to the next. It takes the place of a label.
+    /// Selects a suspension by its [id](crate::Suspended::id): this one and no later one, so that a second
+    /// answer to one question is never used as the answer to the next. It overrides a label.
     ///
-    /// The same id with the same value again is accepted, and resumes nothing: it can be repeated until there is an answer, as long
-    /// as [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) says. With another value, and for a suspension that
-    /// was resumed by somebody else, it is [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
+    /// Repeating the same id with the same value is accepted and has no effect: the call can be repeated until there is
+    /// an answer, for the time that [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets. With another
+    /// value, or after another caller's resumption, it is [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.which = Which::Id(id.into());
         self

@@ -27,32 +27,32 @@ use crate::history::StepOutcome;
 use crate::model::{RunInfo, Status, Suspended};
 use crate::replay::{Completion, Kind, Operation};
 
-/// A handle on a run that gives `Result<T, E>`. Cheap to clone; dropping it does nothing to the run.
+/// A handle on a run whose result is `Result<T, E>`. Cheap to clone; dropping a handle does not affect the run.
 ///
-/// Awaiting it, by value or by reference and any number of times, waits for the run's result, in whichever process it
-/// is executed. The error is the workflow's own, or made from ours ([`Code::RunNotFound`](crate::Code::RunNotFound),
-/// [`Code::Stuck`](crate::Code::Stuck), ..): a run that is stuck gives its error at once, and can be awaited again. A workflow
-/// or a step that awaits the run which it is part of gets [`Code::AwaitsItself`](crate::Code::AwaitsItself) at once.
+/// Awaiting a handle, by value or by reference, any number of times, waits for the run's result, in whichever process it
+/// is executed. The error is the workflow's own, or one of the engine ([`Code::RunNotFound`](crate::Code::RunNotFound),
+/// [`Code::Stuck`](crate::Code::Stuck), ..). A stuck run returns its error at once and can be awaited again. A workflow
+/// or step that awaits the run it is part of gets [`Code::AwaitsItself`](crate::Code::AwaitsItself) at once.
 ///
-/// A step that waits for another run, by this or in any other way, lends the permit by which it runs to others meanwhile:
-/// steps that wait for what other steps are to do are not counted as running.
+/// A step that waits for another run, through this handle or in any other way, releases its concurrency
+/// permit while it waits: steps that wait for the work of other steps do not count as running.
 ///
-/// It can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it waits
-/// durably, without holding anything but its rows; a run that is stuck then keeps it waiting.
+/// A handle can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it
+/// waits durably, and occupies only its rows in the store. If the awaited run is stuck, the workflow keeps waiting.
 pub struct Run<T, E = Error> {
     engine: Option<Client>,
     id: Arc<str>,
-    /// Whether its outcome has its state in it.
+    /// Whether the outcome includes the run's state.
     with_state: bool,
     output: PhantomData<fn() -> (T, E)>,
 }
 
-/// The handle on a run of a workflow.
+/// The handle on a run of the workflow `W`.
 pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workflow>::Output as Fallible>::Err>;
 
-/// A handle on a run by its id, from any process that has the store. It looks nothing up: see [`Run::exists`].
+/// A handle on a run by its id, in any process that uses the store. This does not look up the run: see [`Run::exists`].
 ///
-/// The type of the result is the caller's to name; one that does not fit gives an error when the run is awaited.
+/// The caller chooses the type of the result. If the stored result does not fit the type, awaiting the run returns an error.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -79,7 +79,7 @@ impl<T, E> Run<T, E> {
         &self.id
     }
 
-    /// Its id: the one that it was given, else a UUID.
+    /// The id of the run: the id that was given at its start, or else a UUID.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -91,7 +91,7 @@ impl<T, E> Run<T, E> {
         }
     }
 
-    /// Whether there is such a run.
+    /// Whether the run exists.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl<T, E> Run<T, E> {
         Ok(self.engine().await?.inner().row(&self.id).await?.is_some())
     }
 
-    /// Where it is in its life.
+    /// The current status of the run.
     ///
     /// # Errors
     ///
@@ -109,34 +109,34 @@ impl<T, E> Run<T, E> {
         Ok(self.info().await?.status)
     }
 
-    /// Ends every [`sleep`](crate::sleep()) that the run waits for now, before its time. The run's clock does not jump:
-    /// [`now`](crate::now) is the time at which it was woken. Timeouts stay as they are. A run that does not sleep, or
-    /// that has ended, is not changed.
+    /// Ends every [`sleep`](crate::sleep()) that the run currently waits for, before its deadline.
+    /// The run's clock does not jump: [`now`](crate::now) returns the time of this wake-up.
+    /// Timeouts are not affected. A run that does not sleep, or that has ended, does not change.
     ///
-    /// It is durable once this returns.
+    /// The wake-up is durable once this returns.
     ///
     /// # Errors
     ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store refuses.
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store rejects the write.
     pub async fn wake_up(&self) -> Result<()> {
         self.engine().await?.inner().wake_up(&self.id).await
     }
 
-    /// Ends the run, wherever it is executed, and waits for its end: whether it is cancelled. If it had ended in another
-    /// way before, that stays as it is and the answer is `false`.
+    /// Cancels the run, in whichever process it is executed, and waits for its end. Returns whether the run
+    /// was cancelled: if it had already ended in another way, it does not change and the result is `false`.
     ///
-    /// Its steps are stopped at their next await (see [`cancellation`](crate::cancellation)), its sleeps and retries end, and its
-    /// children are cancelled. It ends once they have ended and everything is undone that has a
-    /// [rollback](crate::StepCall::rollback); a second cancel meanwhile changes nothing of that.
-    /// The workflow is not polled any more: it cannot refuse. If no process that has the workflow is there, this waits for
-    /// one. The request is durable before this waits, so dropping the
-    /// future does not take it back. A run that is stuck can be cancelled too.
+    /// The engine stops the run's steps at their next await (see [`cancellation`](crate::cancellation)),
+    /// ends its sleeps and retries, and cancels its children. The run ends once all of these have ended and
+    /// every [rollback](crate::StepCall::rollback) has been executed; a second cancel in the meantime has
+    /// no effect on this. The engine does not poll the workflow again, so the workflow cannot refuse. If no
+    /// process with the workflow is running, this waits for one. The request is durable before this starts
+    /// to wait, so dropping the future does not withdraw the request. A stuck run can be cancelled too.
     ///
     /// # Errors
     ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Limit`](crate::Code::Limit) if the reason has more than
-    /// 512 bytes, [`Code::AwaitsItself`](crate::Code::AwaitsItself) in a step of the run itself, where
-    /// the request is recorded and this does not wait, or if the store refuses.
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Limit`](crate::Code::Limit) if the reason has more than
+    /// 512 bytes; [`Code::AwaitsItself`](crate::Code::AwaitsItself) in a step of the run itself, where
+    /// the request is recorded but this does not wait; or if the store rejects the write.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result, sleep, workflow};
@@ -155,7 +155,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
     }
 
-    /// Its steps so far, and the children that it has called, in the order in which they were called.
+    /// The steps and the child runs that the run has called so far, in the order of the calls.
     ///
     /// # Errors
     ///
@@ -164,8 +164,8 @@ impl<T, E> Run<T, E> {
         outcome::steps(self).await.map(|(steps, _)| steps.into_steps())
     }
 
-    /// What has happened to it, and what happens, from its beginning, or from the first event that is
-    /// [kept](crate::Retention::generations): a stream. See [`Events`].
+    /// A stream of the run's events, past and future, from its beginning, or from the first event that is
+    /// [kept](crate::Retention::generations). See [`Events`].
     ///
     /// ```
     /// # use futures_util::TryStreamExt;
@@ -189,35 +189,35 @@ impl<T, E> Run<T, E> {
         Events::new(self.engine.clone(), self.id.clone())
     }
 
-    /// Lets a run go on that has failed, was cancelled or is stuck, from its last good point: under the same id, and wherever
-    /// its workflow is executed. Nothing is to be done for a run whose process has died: it goes on by itself.
+    /// Resumes a run that has failed, was cancelled or is stuck, from its last good point: under the same id, and in any
+    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it automatically.
     ///
-    /// One that is **stuck** is tried again at once, as with another build. One that has **failed** or was **cancelled** gets
-    /// another [generation](RunInfo::generation) with the journal of the one before, which stays as it is: steps that have
-    /// succeeded are not executed again; those by which it failed are, with all their attempts and with the
-    /// [idempotency keys](crate::StepInfo::idempotency_key) that they had. If the workflow has failed by
-    /// itself it is given the last event once more, for the build that has been mended. What rollbacks have undone must not be
-    /// taken for done: if there were any, everything is executed again from the first result on that was undone, and has new
-    /// keys. One that was cancelled before its first turn begins with its arguments. Its state and attributes stay as they
-    /// are until they are set again.
+    /// A **stuck** run is tried again at once, as a new build would. A **failed** or **cancelled** run gets
+    /// another [generation](RunInfo::generation) with the journal of the previous one, which does not change.
+    /// Steps that have succeeded are not executed again. The steps that made the run fail are executed again,
+    /// with all their attempts and with the [idempotency keys](crate::StepInfo::idempotency_key) that they had.
+    /// If the workflow itself returned the error, it receives the last event once more, so that a corrected build
+    /// can handle it. Results that rollbacks have undone are not reused: if there were rollbacks, everything from
+    /// the first undone result on is executed again, with new keys. A run that was cancelled before its first
+    /// turn starts from its arguments. Its state and attributes keep their values until they are set again.
     ///
-    /// The **children** by which it failed go on as well, and those that were cancelled because it had ended: each under its id
-    /// and from its own last good point, and so do the children of these. The result of such a child comes in as if it had never
-    /// failed. A child that was retried before is waited for, or its result is taken if it has ended meanwhile; one that was
-    /// deleted is started anew, and so is one that was called behind a result which rollbacks of this run have undone. A failure
-    /// of a child that the workflow has handled, and has gone on after, stays what it is. Runs that are not waited for as children
-    /// are not retried: those that were detached, and those that are awaited by their handles. Retry such a run before this
-    /// one.
+    /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
+    /// had ended: each under its id and from its own last good point, and likewise their children. The result of
+    /// such a child arrives as if it had never failed. If a child was already retried, the run waits for it, or
+    /// takes its result if it has ended meanwhile. A child that was deleted is started anew, and so is one that
+    /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
+    /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
+    /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
     ///
-    /// Who has been told of the failure, such as a parent, is not told again. It is durable once this returns, for all of these
-    /// runs at once: before that none of them has changed.
+    /// A parent or another waiter that has already received the failure is not notified again. The retry
+    /// is durable once this returns, for all of these runs at once: before that none of them has changed.
     ///
     /// # Errors
     ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, if another
-    /// call retried it first, or if it was cancelled before it had arguments; [`Code::Limit`](crate::Code::Limit) if more than
-    /// 1,000 runs would have to go on at once (retry its children first); [`Code::RunNotFound`](crate::Code::RunNotFound); or
-    /// if the store refuses.
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, if
+    /// another call retried it first, or if it was cancelled before it had arguments;
+    /// [`Code::Limit`](crate::Code::Limit) if more than 1,000 runs would have to be retried at once (retry its
+    /// children first); [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store rejects the write.
     ///
     /// ```
     /// # use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,28 +244,28 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().retry(&self.id).await
     }
 
-    /// Starts another run that begins where this one had come to just before an [event](Run::events), by its index. If the
-    /// event is the call of a step that call is kept, and the step is executed; of other operations that the workflow asked
-    /// for at the same time nothing is left out. Index 0 begins anew, with the same arguments. This run is not
-    /// changed, and may still go on.
+    /// Starts a new run from the history of this one up to just before an [event](Run::events), given by
+    /// its index. If the event is the call of a step, the new run keeps that call and executes the step;
+    /// it also keeps all other operations that the workflow issued at the same time. Index 0 starts
+    /// from the beginning, with the same arguments. This run does not change, and may still be executing.
     ///
-    /// What was recorded by then is not executed again. What was under way is the new run's own: its steps are executed, its
-    /// children started, its hooks opened (a token that this run still has gives a conflict), its sleeps end when they would
-    /// have. Idempotency keys, and the random numbers from there on, are others. Children of this run stay as they are.
+    /// Results recorded before the event are not executed again. Operations in progress belong to the new run: it executes
+    /// their steps, starts their children and opens their hooks (a token that this run still has is a conflict); sleeps
+    /// keep their deadlines. From there on, idempotency keys and random numbers differ. Children of this run do not change.
     ///
-    /// What [rollbacks](crate::StepCall::rollback) of this run have undone, or are about to undo, cannot be kept: such a run is
-    /// forked at the first result that was undone, or at an event before it. If the new run fails it undoes what it has executed
-    /// itself; what it has inherited is this run's to undo, unless [`undo_inherited`](Fork::undo_inherited) says otherwise.
+    /// Results that [rollbacks](crate::StepCall::rollback) of this run have undone, or will undo, cannot be kept: fork it
+    /// at the first result that was undone, or at an event before it. If the new run fails, it undoes only the steps that
+    /// it has executed itself; this run undoes the inherited ones, unless [`undo_inherited`](Fork::undo_inherited) is set.
     ///
     /// # Errors
     ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if there is no such event, if a step that had succeeded by then was
-    /// undone (the error names it), if the run was cancelled before it had arguments, or if no step is called there that could be
-    /// given an [input](Fork::input); [`Code::EventsRemoved`](crate::Code::EventsRemoved) if the event was
-    /// [removed](crate::Retention::generations) (the error names the first that is kept); [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step;
-    /// [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id);
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store refuses. If the code that is there now does not fit the
-    /// history, the new run is stuck.
+    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the event does not exist, if a step that had succeeded by
+    /// then was undone (the error names it), if the run was cancelled before it had arguments, or if an
+    /// [input](Fork::input) is given and no step is called there; [`Code::EventsRemoved`](crate::Code::EventsRemoved)
+    /// if the event was [removed](crate::Retention::generations) (the error names the first kept one); or if the store
+    /// rejects the write. [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step.
+    /// [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id).
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound). If this build does not match the history, the new run is stuck.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, step, workflow};
@@ -292,9 +292,9 @@ impl<T, E> Run<T, E> {
         Fork::new(self.engine.clone(), self.clone(), event)
     }
 
-    /// What the run is [suspended](crate::suspend) for: what its workflow waits for and what its steps do, those that are
-    /// executed for a queue included; and then what the runs are suspended for that it has started as its children, and these
-    /// as theirs, unless they have ended. Those are resumed by themselves: `get_run(suspended.run).resume(&data).of(suspended.id)`.
+    /// The [suspensions](crate::suspend) of the run: those of its workflow and of its steps, including steps executed
+    /// for a queue; then the suspensions of the child runs that it has started, and of their children in turn, unless these
+    /// have ended. Resume a suspension through its own run: `get_run(suspended.run).resume(&data).of(suspended.id)`.
     ///
     /// # Errors
     ///
@@ -303,24 +303,24 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().suspended(&self.id).await
     }
 
-    /// Resumes what is [suspended](crate::suspend), from any process that has the store: see [`Resume`].
+    /// Resumes a [suspension](crate::suspend) of the run, from any process that uses the store: see [`Resume`].
     pub fn resume<R: Serialize + ?Sized>(&self, data: &R) -> Resume {
         Resume::new(self.engine.clone(), self.id.clone(), data)
     }
 
-    /// Deletes the run with all that belongs to it: its journal, its state and attributes, its streams, tokens and letters.
-    /// It must have ended, or never have been started. From then on there is no such run, and its id is free.
+    /// Deletes the run with all its data: journal, state, attributes, streams, tokens and inbox messages.
+    /// It must have ended, or never have been started. From then on the run does not exist, and its id is free.
     ///
-    /// It is durable once this returns; what a very long run leaves is removed little by little by an engine that
-    /// executes. Its children stay, and name it as their parent. Who has waited for its end before has it; who asks later
-    /// gets [`Code::RunNotFound`](crate::Code::RunNotFound), and so does a reader of its streams that was not at the end.
-    /// One that waits for a run which was never started is told that it was cancelled. A run that is started anew under
-    /// the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
+    /// The deletion is durable once this returns; an engine that executes runs removes the data of a very long run in
+    /// small parts. Children of the run stay, and keep its id as their parent. Waiters that were waiting for its end
+    /// have already received it; later calls get [`Code::RunNotFound`](crate::Code::RunNotFound), and so does a reader
+    /// that has not read its stream to the end. A waiter of a run that was never started receives a cancellation. A
+    /// run that is started anew under the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
     ///
     /// # Errors
     ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::NotEnded`](crate::Code::NotEnded), and nothing is changed:
-    /// [`cancel`](Run::cancel) it before; or if the store refuses.
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::NotEnded`](crate::Code::NotEnded), in which
+    /// case nothing changes: [`cancel`](Run::cancel) the run before; or if the store rejects the write.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result, workflow};
@@ -339,7 +339,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().delete(&self.id).await
     }
 
-    /// The state that its workflow has [set](crate::set_state), as of its last committed turn; nothing if it has set
+    /// The state that the workflow has [set](crate::set_state), as of the last committed turn; `None` if it has set
     /// none.
     ///
     /// # Errors
@@ -350,7 +350,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().state_of(&self.id).await
     }
 
-    /// Its attributes, as of its last committed turn: see [`set_attribute`](crate::set_attribute).
+    /// The attributes of the run, as of its last committed turn: see [`set_attribute`](crate::set_attribute).
     ///
     /// # Errors
     ///
@@ -359,7 +359,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().attributes_of(&self.id).await
     }
 
-    /// The ids of the runs that its workflow has started by calling workflows, in their order; also those of a run of the
+    /// The ids of the child runs that the workflow has started, in the order of the calls; including those of a run of the
     /// same id that was [deleted](Run::delete).
     ///
     /// # Errors
@@ -369,7 +369,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().children_of(&self.id).await
     }
 
-    /// Reads a stream that the run or its steps [write](crate::writer), from its beginning, from any process that has the
+    /// Reads a stream that the run or its steps [write](crate::writer), from its beginning, in any process that uses the
     /// store. See [`Reader`].
     ///
     /// ```no_run
@@ -388,7 +388,7 @@ impl<T, E> Run<T, E> {
         Reader::new(self.engine.clone(), self.id.clone(), name.into())
     }
 
-    /// The names of the streams that there are by now, in the order of their first chunks.
+    /// The names of the streams that exist so far, in the order of their first chunks.
     ///
     /// # Errors
     ///
@@ -398,7 +398,7 @@ impl<T, E> Run<T, E> {
         Ok(names.iter().map(|name| name.to_string()).collect())
     }
 
-    /// Everything that is known of it, as of one moment.
+    /// A snapshot of the run's metadata.
     ///
     /// # Errors
     ///
@@ -408,7 +408,7 @@ impl<T, E> Run<T, E> {
     }
 }
 
-/// What a run's end is to those who wait for it.
+/// Decodes the end of a run as the result of a waiter.
 fn result<T: DeserializeOwned, E: Failure>(finished: &Finished) -> Result<Result<T, E>> {
     Ok(match finished {
         Finished::Completed(value) => Ok(codec::decode("the run's result", value)?),
@@ -420,7 +420,7 @@ fn result<T: DeserializeOwned, E: Failure>(finished: &Finished) -> Result<Result
     })
 }
 
-/// Waits inside a workflow for the end of the run that an operation starts, or that is there.
+/// Waits inside a workflow for the end of a run: one that the operation starts, or an existing one.
 pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
     operation: &mut Operation,
     context: &mut Context<'_>,
@@ -431,14 +431,14 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
             Some(finished) => result(&finished),
             None => Err(Error::coded(Code::Damaged, "the end of a run that goes on was recorded")),
         },
-        // There is no such run.
+        // The run does not exist.
         Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
         Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),
         Err(error) => Ok(Err(error.into())),
     };
     match end {
         Ok(result) => Poll::Ready(result),
-        // No value of the type to go on with. The run waits for a build that can read it.
+        // The result cannot be decoded as `T`, so there is no value to return. The run waits for a build that can decode it.
         Err(error) => {
             operation.run().fail(error);
             Poll::Pending
@@ -494,8 +494,8 @@ where
     T: DeserializeOwned,
     E: Failure,
 {
-    /// Waits for its end, and gives all that it did: a failed or a cancelled run is an outcome like any other, and so is one
-    /// that is stuck. See [`Outcome`](crate::Outcome).
+    /// Waits for the end of the run, and returns a report of everything that it did: a failed, cancelled or stuck run is an
+    /// outcome like any other. See [`Outcome`](crate::Outcome).
     ///
     /// # Errors
     ///
@@ -521,7 +521,7 @@ where
         GetOutcome::new(self.clone(), self.with_state)
     }
 
-    /// Its end, once it has ended or is stuck; an error if that is not known.
+    /// The result of the run, once it has ended or is stuck; an error if the result cannot be determined.
     pub(crate) async fn ended(self) -> Result<Result<T, E>> {
         let engine = self.engine().await?;
         let named = |error: Error| error.run(&self.id);
@@ -575,7 +575,7 @@ where
     }
 }
 
-/// As the id of the run.
+/// Serialized as the id of the run.
 impl<T, E> Serialize for Run<T, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.id)

@@ -18,8 +18,8 @@ use crate::model::{RunInfo, Status};
 use crate::store::{Filter, Position};
 use crate::text::excerpt;
 
-/// The runs that there are, the latest first: to be filtered, and then listed page by page, as a stream, or counted. Awaiting
-/// it gives a [`Page`].
+/// A query for runs, latest first: filter it, then list it page by page, read it as a stream, or count it. Awaiting
+/// it returns a [`Page`].
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, Status, workflow};
@@ -43,10 +43,10 @@ pub fn runs() -> Runs {
     Runs::new(None)
 }
 
-/// Which runs are asked for: see [`runs`](runs()). A run must fit everything that is said.
+/// A query for runs: see [`runs`](runs()). A run must match all filters.
 ///
-/// Where millions of runs are kept, a status, workflows, attributes, a parent and times are found by an index; a text in
-/// ids, and a second attribute that few have, may have to look at all that fit the rest.
+/// With millions of runs, the filters by status, workflow, attribute, parent and time use an index. A filter by a text in
+/// ids, and a second attribute that few runs have, may have to scan all runs that match the other filters.
 ///
 /// A step that has a queue is a run of its own, whose workflow is `queue:NAME/STEP`.
 #[derive(Clone, Debug)]
@@ -58,19 +58,19 @@ pub struct Runs {
     limit: usize,
 }
 
-/// Some of the runs that were asked for.
+/// A page of the runs that match a query.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
-    /// They, the latest first, as of one moment.
+    /// The runs, latest first, as of one moment.
     pub runs: Vec<RunInfo>,
-    /// Where the next page begins, for [`Runs::after`]; nothing if this is the last one.
+    /// Where the next page begins, for [`Runs::after`]; `None` if this is the last page.
     pub next: Option<Cursor>,
 }
 
-/// A place in the list of all runs, behind a run. It stays where it is while runs are started and deleted, also that one.
+/// A position in the list of all runs, after a run. It stays valid while runs are started and deleted, including that run.
 ///
-/// Its text goes into a URL as it is.
+/// Its text can be part of a URL without escaping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor(Position);
 
@@ -104,19 +104,19 @@ impl Runs {
         Runs { engine, filter: Filter::default(), after: None, limit: PAGE_RUNS }
     }
 
-    /// With this status; said several times, with any of these.
+    /// Filters by this status. Can be called more than once: matches runs with any of these.
     pub fn status(mut self, status: Status) -> Self {
         self.filter.statuses.push(status);
         self
     }
 
-    /// Of the workflow with this id, as it was when they were started; said several times, of any of these.
+    /// Filters by the workflow id that the runs were started with. Can be called more than once: matches any of these.
     pub fn workflow(mut self, id: impl Into<String>) -> Self {
         self.filter.workflows.push(id.into().into());
         self
     }
 
-    /// Of this workflow, also under ids that it had before (`was`); said several times, of any of these.
+    /// Filters by this workflow, including its former ids (`was`). Can be called more than once: matches any of these.
     pub fn of<F, P>(mut self, _workflow: F) -> Self
     where
         F: WorkflowFn<P>,
@@ -127,49 +127,49 @@ impl Runs {
         self
     }
 
-    /// Started at this time or later, to the millisecond.
+    /// Filters runs that were started at this time or later, to the millisecond.
     pub fn created_after(mut self, time: SystemTime) -> Self {
         self.filter.created_from = milliseconds(time);
         self
     }
 
-    /// Started before this time, to the millisecond.
+    /// Filters runs that were started before this time, to the millisecond.
     pub fn created_before(mut self, time: SystemTime) -> Self {
         self.filter.created_before = Some(milliseconds(time));
         self
     }
 
-    /// With this [attribute](crate::set_attribute); said several times, with all of these.
+    /// Filters by this [attribute](crate::set_attribute). Can be called more than once: matches runs with all of these.
     pub fn attribute(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.filter.attributes.push((key.into().into(), value.into().into()));
         self
     }
 
-    /// Started as a child by the run with this id; that one may have been deleted since.
+    /// Filters children of the run with this id, which may have been deleted since.
     pub fn parent(mut self, run: impl Into<String>) -> Self {
         self.filter.parent = Some(run.into().into());
         self
     }
 
-    /// With this text in their ids.
+    /// Filters runs whose id contains this text.
     pub fn id_contains(mut self, text: impl Into<String>) -> Self {
         self.filter.id_contains = Some(text.into().into());
         self
     }
 
-    /// How many runs a page has at the most: 100 unless set, from 1 to 1,000.
+    /// The maximum number of runs of a page: 100 by default, from 1 to 1,000.
     pub fn limit(mut self, runs: usize) -> Self {
         self.limit = runs.clamp(1, PAGE_RUNS_MAX);
         self
     }
 
-    /// Behind this place, as the page before has given it.
+    /// Begins after this position, which the previous page returned.
     pub fn after(mut self, cursor: Cursor) -> Self {
         self.after = Some(cursor.0);
         self
     }
 
-    /// All of them, page by page as they are read.
+    /// Reads all matching runs, page by page.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Runs {
         pages.try_flatten().boxed()
     }
 
-    /// How many they are, by their status, over all pages; statuses without any are left out.
+    /// Counts the matching runs by status, over all pages; statuses without runs are left out.
     ///
     /// # Errors
     ///
@@ -228,7 +228,7 @@ impl IntoFuture for Runs {
     }
 }
 
-/// As it is stored; what is before 1970 is then.
+/// The time as it is stored, in milliseconds; times before 1970 become 0.
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -21,20 +21,20 @@ use crate::model::{IfExists, OutputChunk, RequestContext, TracingOptions, output
 use crate::panics::caught;
 use crate::registry;
 
-/// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` gives a [`Run`], and the run is durable.
+/// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` returns a [`Run`], and the run is durable.
 ///
-/// The arguments are those of the function: `()` for none, the argument itself where there is one, a tuple where there
-/// are several. Awaiting it never waits for the workflow, only for the store. Without [`id`](Start::id) each call starts
+/// The arguments are those of the function: `()` for none, the argument itself for one, a tuple for
+/// several. Awaiting this never waits for the workflow, only for the store. Without [`id`](Start::id) each call starts
 /// another run.
 ///
-/// Inside a step it uses that step's engine; elsewhere the one that was [installed](crate::Engine::install), else one that is
-/// opened at the first use: on the store that `WORKFLOW_URL` names, else on `sqlite:.workflow/workflow.db`.
+/// Inside a step this uses that step's engine; elsewhere the engine that was [installed](crate::Engine::install), or else
+/// one that is opened at the first use: on the store that `WORKFLOW_URL` names, or else on `sqlite:.workflow/workflow.db`.
 ///
 /// # Errors
 ///
-/// Nothing is started if the arguments do not survive JSON, if another run has the id, or if the store refuses. With
-/// [`Code::InDoubt`](crate::Code::InDoubt) it is not known whether the run was started. A workflow that asks for more
-/// operations or branches than a run may have is started, and [stuck](crate::Status::Stuck), whichever turn it does so in.
+/// Nothing is started if the arguments do not survive JSON, if another run has the id, or if the store rejects the write.
+/// With [`Code::InDoubt`](crate::Code::InDoubt) it is unknown whether the run was started. A workflow that requests more
+/// operations or branches than a run may have is started, and becomes [stuck](crate::Status::Stuck), in whichever turn.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, start, workflow};
@@ -52,15 +52,15 @@ where
     Start::new(None, args)
 }
 
-/// Creates a run that is started later: it has an id, is listed as `pending`, and can be awaited, cancelled and found by
-/// others, while its arguments are not there yet.
+/// Creates a run that is started later. It has an id, is listed as `pending`, and can be awaited, cancelled and looked up
+/// before its arguments exist.
 ///
-/// Without [`id`](CreateRun::id) each call creates another one. With it, a run of this workflow that has the id is given
-/// instead, whether it was started or not; so any process can make the handle that starts it.
+/// Without [`id`](CreateRun::id) each call creates another run. With it, an existing run of this workflow with the id is
+/// returned, whether it was started or not; so any process can make the handle that starts the run.
 ///
 /// # Errors
 ///
-/// [`Code::RunExists`](crate::Code::RunExists) if a run of another workflow has the id, or if the store refuses.
+/// [`Code::RunExists`](crate::Code::RunExists) if a run of another workflow has the id, or if the store rejects the write.
 ///
 /// ```
 /// # use workflow_runtime::{Code, Engine, Result, Status, workflow};
@@ -84,7 +84,7 @@ where
     CreateRun::new(None)
 }
 
-/// A run that is not created yet: see [`create_run`].
+/// A pending creation of a run, executed when it is awaited: see [`create_run`].
 #[must_use = "nothing is created unless it is awaited: add `.await`"]
 pub struct CreateRun<W> {
     engine: Option<Client>,
@@ -97,7 +97,7 @@ impl<W: Workflow> CreateRun<W> {
         CreateRun { engine, id: None, workflow: PhantomData }
     }
 
-    /// Gives the run an id of one's own: at most 512 bytes, without control characters.
+    /// Sets the id of the run: at most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
@@ -117,8 +117,8 @@ impl<W: Workflow> IntoFuture for CreateRun<W> {
     }
 }
 
-/// A run that was created and is started by [`start`](CreatedRun::start): see [`create_run`]. Dropping it leaves the run as
-/// it is.
+/// A run that was created and that [`start`](CreatedRun::start)
+/// starts: see [`create_run`]. Dropping this does not affect the run.
 pub struct CreatedRun<W> {
     engine: Client,
     id: Arc<str>,
@@ -126,22 +126,22 @@ pub struct CreatedRun<W> {
 }
 
 impl<W: Workflow> CreatedRun<W> {
-    /// Its id.
+    /// The id of the run.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The handle on the run: to look at it, to wait for its end (which may be before it is started), to cancel it.
+    /// The handle on the run: to query it, to wait for its end (which may be before it is started), to cancel it.
     pub fn run(&self) -> RunOf<W> {
         Run::new(Some(self.engine.clone()), self.id.clone())
     }
 
-    /// Starts the run with its arguments, once: it is executed by whichever engine has its workflow. If arguments are
-    /// refused nothing was started, and it can be started with others.
+    /// Starts the run with its arguments, once: any engine that has the workflow executes it. If the arguments are
+    /// refused, nothing was started, and the run can be started with others.
     ///
     /// # Errors
     ///
-    /// [`Code::AlreadyStarted`](crate::Code::AlreadyStarted) if it was started before, by whomever, which changes nothing;
+    /// [`Code::AlreadyStarted`](crate::Code::AlreadyStarted) if any process started it before; that run does not change;
     /// [`Code::Cancelled`](crate::Code::Cancelled) if it was cancelled first;
     /// [`Code::RunNotFound`](crate::Code::RunNotFound) if it was deleted; and as for [`start()`].
     pub fn start(&self, args: W::Args) -> Start<W> {
@@ -168,13 +168,13 @@ async fn opened(engine: Option<Client>) -> Result<Client> {
     }
 }
 
-/// A start that is not made yet: see [`start()`].
+/// A pending start of a run, executed when it is awaited: see [`start()`].
 #[must_use = "nothing is started unless it is awaited: add `.await`"]
 pub struct Start<W> {
     engine: Option<Client>,
     definition: Result<&'static WorkflowDefinition>,
     args: Result<Payload>,
-    /// The run that was created for it.
+    /// The id of the run that [`create_run`] created, if this starts one.
     created: Option<Arc<str>>,
     asked: Result<Asked>,
     with_state: bool,
@@ -199,17 +199,17 @@ impl<W: Workflow> Start<W> {
         self
     }
 
-    /// Gives the run an id of one's own, such as `order-1001`. If there is a run with this id, of the same workflow and
-    /// the same arguments, the start gives that one: a program that is run again continues instead of starting twice.
-    /// With other arguments or another workflow it is an error. [`if_exists`](Start::if_exists) chooses otherwise. A run that
-    /// was [created](create_run) has its id already.
+    /// Sets the id of the run, such as `order-1001`. If a run with this id, the same workflow and the same
+    /// arguments exists, the start returns that run: a program that is executed again continues instead of
+    /// starting twice. With other arguments or another workflow the start is an error.
+    /// [`if_exists`](Start::if_exists) changes this. A run that was [created](create_run) already has its id.
     ///
     /// At most 512 bytes, without control characters.
     pub fn id(self, id: impl Into<String>) -> Self {
         self.ask(|asked| asked.id = Some(id.into()))
     }
 
-    /// What the start comes to if there is a run with its [`id`](Start::id) already.
+    /// Sets the behaviour of the start if a run with its [`id`](Start::id) already exists.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, IfExists, Result, workflow};
@@ -228,21 +228,21 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.if_exists = policy)
     }
 
-    /// Opens a token with the run: what is sent to it from then on is kept until the workflow has come to its
-    /// [`hook`](crate::hook) with this token. May be said several times.
+    /// Opens a token together with the run: the store keeps payloads that are sent to it until the workflow opens its
+    /// [`hook`](crate::hook) with this token. Can be called more than once.
     ///
-    /// A token that is another run's stays with that one; the hook then tells so.
+    /// If another run has the token, that run keeps it, and awaiting the hook returns the conflict.
     pub fn opens(self, token: impl Into<String>) -> Self {
         self.ask(|asked| asked.opens.push(token.into()))
     }
 
-    /// Gives the run an attribute, by which it is found: [`Runs::attribute`](crate::Runs::attribute). May be said several times; at
-    /// most 64 attributes of at most 512 bytes, key and value together.
+    /// Adds an attribute, by which the run can be found: [`Runs::attribute`](crate::Runs::attribute).
+    /// Can be called more than once; at most 64 attributes of at most 512 bytes, key and value together.
     pub fn attribute(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.ask(|asked| drop(asked.attributes.insert(key.into(), value.into())))
     }
 
-    /// The [state](crate::state) that the run begins with.
+    /// Sets the initial [state](crate::state) of the run.
     ///
     /// # Errors
     ///
@@ -257,39 +257,39 @@ impl<W: Workflow> Start<W> {
         }
     }
 
-    /// Lets the [outcome](Run::outcome) of the handle that this gives have the run's state in it.
+    /// Includes the run's state in the [outcome](Run::outcome) of the handle that this start returns.
     pub fn include_state(mut self) -> Self {
         self.with_state = true;
         self
     }
 
-    /// What the traces of others are told of the run: see [`TracingOptions`]. It is recorded with the run, so its trace stays
-    /// the same over suspensions, crashes and children. The spans themselves are told with the feature `otel`.
+    /// Sets the trace of the run: see [`TracingOptions`]. It is recorded with the run, so the trace stays
+    /// the same over suspensions, crashes and children. The spans themselves are exported only with the feature `otel`.
     ///
     /// # Errors
     ///
-    /// The start is refused with [`Code::InvalidName`](crate::Code::InvalidName) for an id of a trace or a span that is none.
+    /// The start is refused with [`Code::InvalidName`](crate::Code::InvalidName) for an invalid id of a trace or a span.
     pub fn tracing(self, tracing: TracingOptions) -> Self {
         self.ask(|asked| asked.tracing = Some(tracing))
     }
 
-    /// Lets a function take what the steps of the run write to its streams, in this process: each chunk once, in the order of
-    /// its stream, and never two of one stream at the same time. What is written in other processes (by steps of a queue,
-    /// or by another worker) is read from there. Chunks of attempts that fail are given like all others.
+    /// Sets a function that receives, in this process, the chunks that the run's steps write to its streams: each chunk
+    /// once, in the order of its stream, never two of one stream at the same time. Chunks that other processes write (steps
+    /// of a queue, or another worker) are read from the store. The function also receives chunks of failed attempts.
     ///
-    /// The function is given chunks that are stored. A [`write`](crate::Writer::write) in a step waits until the function has
-    /// had the chunk, so a function that takes its time slows down the steps that write to that stream, and no others. What
-    /// the function makes of a chunk is not the step's business: if it returns an error or panics that is logged as an
-    /// error, the chunk stays stored and is not given again, and the write is `Ok`. It goes on when an attempt is given up that
-    /// waits for it, and is dropped when the engine stops.
+    /// The function receives chunks that are already stored. A [`write`](crate::Writer::write) in a step waits until the
+    /// function has returned for the chunk, so a slow function slows down the steps that write to that stream, and no
+    /// others. A failure of the function does not affect the step: if it returns an error or panics, the engine logs this
+    /// as an error, the chunk stays stored and is not passed again, and the write is `Ok`. If an attempt that waits for
+    /// the function is abandoned, the function still runs to its end; when the engine stops, the function is dropped.
     ///
-    /// It may write to streams of the run itself, by a [`writer`](crate::writer) that is made in it, while it takes what an
-    /// attempt in this process has written: that belongs to the same attempt, resolves once it is stored, and is not given
-    /// to the function.
+    /// The function may write to streams of the run itself, with a [`writer`](crate::writer) that
+    /// it makes while it handles a chunk of an attempt in this process: such a write belongs to
+    /// the same attempt, resolves once it is stored, and is not passed to the function.
     ///
-    /// It belongs to this start: not to a run that was there before, and after a restart of the process the streams remain,
-    /// and nobody takes from them. What the workflow itself writes is not given, nor what its child runs write: their streams
-    /// are read by [`Run::stream`].
+    /// The function belongs to this start: it is not added to a run that already existed, and after a
+    /// restart of the process the streams remain, but no function receives their chunks. Chunks that
+    /// the workflow itself or its child runs write are not passed: read them by [`Run::stream`].
     ///
     /// ```
     /// # use std::sync::{Arc, Mutex};
@@ -325,7 +325,7 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.output = Some(output_writer(take)))
     }
 
-    /// Values that the workflow, its steps and its children can read: see [`RequestContext`].
+    /// Sets values that the workflow, its steps and its children can read: see [`RequestContext`].
     pub fn request_context(self, context: RequestContext) -> Self {
         self.ask(|asked| asked.context = context.values)
     }
@@ -360,7 +360,7 @@ impl<W: Workflow> IntoFuture for Start<W> {
     }
 }
 
-/// A start that is under way: see [`start()`].
+/// A start in progress: see [`start()`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Starting<W: Workflow>(BoxFuture<'static, <Start<W> as IntoFuture>::Output>);
 
@@ -378,7 +378,7 @@ impl<W: Workflow> fmt::Debug for Starting<W> {
     }
 }
 
-/// Never implemented: its message is the error of a start that is awaited in a workflow.
+/// Never implemented: its message is the compile error for awaiting a start in a workflow.
 #[diagnostic::on_unimplemented(
     message = "a workflow does not start another one with `start`: each replay would start it again",
     label = "call the workflow itself",

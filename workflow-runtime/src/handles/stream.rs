@@ -1,4 +1,4 @@
-//! Reading the streams of runs, from any process that has their store.
+//! Reading the streams of runs, from any process that uses their store.
 
 use std::fmt;
 use std::future::Future;
@@ -20,15 +20,15 @@ use crate::text::excerpt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Chunk<T> {
-    /// Its place in the stream, from 0 and without gaps.
+    /// The index of the chunk in the stream, from 0 and without gaps.
     pub index: u64,
-    /// What was written.
+    /// The value that was written.
     pub value: T,
-    /// The attempt that wrote it; nothing if the workflow did, which writes exactly once.
+    /// The attempt that wrote it; `None` if the workflow wrote it, which writes exactly once.
     pub writer: Option<ChunkWriter>,
-    /// Whether it is known by now that the attempt which wrote it did not succeed: it failed, was given up, or died with
-    /// its process. Another attempt may have written the same again, behind it. A chunk that is read early may be found
-    /// discarded later.
+    /// Whether the attempt that wrote it is known not to have succeeded: it failed, was
+    /// abandoned, or died with its process. A later attempt may have written the same value
+    /// again, at a higher index. A chunk that is read early may be marked as discarded later.
     pub discarded: bool,
 }
 
@@ -36,22 +36,22 @@ pub struct Chunk<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChunkWriter {
-    /// The number of the operation in its run, from 0: calls of one step differ in it.
+    /// The number of the operation in its run, from 0: each call of a step has its own.
     pub operation: u64,
     /// The id of the step's definition.
     pub step: String,
     /// Counts from 1.
     pub attempt: u32,
-    /// Which time the run was taken up by an engine, from 1: an attempt that died with its process is executed again with
+    /// How many times an engine had claimed the run, from 1: an attempt that died with its process is executed again with
     /// the same number, under another epoch.
     pub epoch: u64,
 }
 
 /// Reads a stream of a run: see [`Run::stream`](crate::Run::stream).
 ///
-/// As a [`Stream`] it gives every chunk and waits for those to come. It ends when the stream was closed, or the run has
-/// ended, and everything was read; and after an error. A run that is stuck has not ended. Nothing is held for a reader:
-/// dropping it costs nothing, and another one goes on [`from`](Reader::from) any index.
+/// As a [`Stream`] it yields every chunk, and waits for new ones. It ends once the stream is closed, or the run has
+/// ended, and everything was read; and after an error. A stuck run has not ended. The store keeps no state for a reader:
+/// dropping it costs nothing, and another reader can continue [`from`](Reader::from) any index.
 ///
 /// # Errors
 ///
@@ -87,21 +87,21 @@ impl<T> Reader<T> {
         Reader { source, from: 0, chunks: None, value: PhantomData }
     }
 
-    /// Where to begin: at the chunk with this index, or, if it is negative, counted from those that are there by then (-1
-    /// is the last one; before the first is the first). Without it reading begins at the first.
+    /// Where to begin: at the chunk with this index, or, if negative, counted from the end of the existing chunks (-1
+    /// is the last one; a position before the first chunk is the first). The default is the first chunk.
     pub fn from(mut self, index: i64) -> Self {
         self.from = index;
         self.chunks = None;
         self
     }
 
-    /// The index of the last chunk; nothing if there is none yet.
+    /// The index of the last chunk; `None` if there is none yet.
     ///
     /// # Errors
     ///
     /// [`Code::RunNotFound`], or if the store cannot be read.
     pub fn tail(&self) -> impl Future<Output = Result<Option<u64>>> + Send + use<T> {
-        // Not a borrow of the reader: what it reads by can be sent to another thread, and not be shared with one.
+        // This does not borrow the reader: its stream is `Send` but not `Sync`, so a reference to it could not be sent.
         let source = self.source.clone();
         async move {
             let engine = source.engine().await?;
@@ -111,7 +111,7 @@ impl<T> Reader<T> {
     }
 }
 
-/// How far a reader has come.
+/// The position of a reader.
 struct Place {
     source: Source,
     engine: Client,
@@ -134,7 +134,7 @@ impl Place {
         Ok(Place { source, engine, run, next })
     }
 
-    /// The next chunks; nothing at the end.
+    /// The next chunks; `None` at the end.
     async fn page(mut self) -> Result<Option<(Vec<Result<ChunkRow>>, Place)>> {
         let Source { run, stream, .. } = &self.source;
         let rows = self.engine.inner().next_chunks(run, self.run, stream, self.next).await?.rows;

@@ -1,4 +1,4 @@
-//! Tells a journal as events.
+//! Converts a journal to events.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use crate::model::time;
 use crate::replay::{Command, Delivery, End, Event};
 use crate::store::RunRow;
 
-/// What an operation is whose events are not told apart by themselves.
+/// Kinds of operations that share journal events.
 enum Waits {
     Step,
-    /// A step that has suspended itself.
+    /// A step that is suspended.
     SuspendedStep,
     Run,
 }
 
-/// Tells journals, generation by generation.
+/// Converts journals to events, generation by generation.
 pub(crate) struct HistoryReader {
     next: u64,
     generation: u64,
@@ -24,7 +24,7 @@ pub(crate) struct HistoryReader {
 }
 
 impl HistoryReader {
-    /// From the beginning of what is kept of a run.
+    /// A reader that begins with the first event that is kept of a run.
     pub fn new(run: &RunRow) -> Self {
         HistoryReader { next: run.first_event, generation: run.first_generation, operations: HashMap::new() }
     }
@@ -34,12 +34,12 @@ impl HistoryReader {
         self.operations.clear();
     }
 
-    /// The number of the next event.
+    /// The index of the next event.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// What a delivery tells, in order.
+    /// The events of a delivery, in order.
     pub fn tell(&mut self, delivery: &Delivery, events: &mut impl Extend<RunEvent>) -> Result<(), Error> {
         let event = self.event(&delivery.event)?;
         let commands = delivery.commands.iter().map(|command| self.command(command)).collect::<Result<Vec<_>, _>>()?;
@@ -61,12 +61,12 @@ impl HistoryReader {
     fn event(&mut self, event: &Event) -> Result<Option<RunEventKind>, Error> {
         Ok(Some(match event {
             Event::Started { args, .. } => RunEventKind::Started { input: value(args)? },
-            // A detached run was started under the id that was chosen for it.
+            // A detached run was started under the chosen id.
             Event::Completed { op, .. } if matches!(self.operations.get(op), Some(Waits::Run)) => return Ok(None),
             Event::Completed { op, value: output } => {
                 RunEventKind::StepCompleted { operation: *op, output: value(output)? }
             }
-            // A run that is waited for and is not there ends so as well.
+            // The awaited run does not exist: this ends the wait as well.
             Event::Failed { op, error } if matches!(self.operations.get(op), Some(Waits::Run)) => {
                 RunEventKind::RunEnded { operation: *op, end: Ending::Failed { error: value(error)? } }
             }
@@ -104,7 +104,7 @@ impl HistoryReader {
                 (_, end) => RunEventKind::RunEnded { operation: *op, end: Ending::of(end)? },
             },
             Event::Reopened { reopening, .. } => RunEventKind::Reopened { source: reopening.source.clone() },
-            // What comes of them is told behind them.
+            // The events that result from these follow.
             Event::Cancel { .. } | Event::WakeUp => return Ok(None),
         }))
     }

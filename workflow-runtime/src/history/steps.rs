@@ -1,4 +1,4 @@
-//! The steps of a run, as its history tells of them.
+//! The steps of a run, collected from its history.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use super::{Ending, RunEvent, RunEventKind};
 
-/// Where a step is.
+/// The status of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepStatus {
-    /// It is executed, or is to be.
+    /// It is being executed, or is due.
     Running,
     /// It has [suspended](crate::suspend) itself.
     Suspended,
     /// It succeeded.
     Completed,
-    /// It failed for good.
+    /// It failed permanently.
     Failed,
-    /// The workflow dropped it, or ended before it.
+    /// The workflow dropped it, or ended before it did.
     Cancelled,
 }
 
@@ -31,34 +31,34 @@ pub enum StepStatus {
 pub struct StepOutcome {
     /// The id of the step, or of the child's workflow.
     pub step: String,
-    /// The name of the call, if it was given one.
+    /// The name of the call, if it has one.
     pub name: Option<String>,
     /// The number of the operation in its generation, from 0.
     pub operation: u64,
-    /// How often the run had continued as new before.
+    /// How many times the run had continued as new before.
     pub generation: u64,
     /// The index of the [event](crate::Run::events) at which it was called.
     pub event: u64,
-    /// The id of the run that executes it: of a child, or of a step of a queue.
+    /// The id of the run that executes it: a child, or a step of a queue.
     pub run: Option<String>,
-    /// Where it is.
+    /// The status of the step.
     pub status: StepStatus,
-    /// How many attempts have begun. Those of a step of a queue are told by the run that executes it.
+    /// How many attempts have begun. For a step of a queue, see the run that executes it.
     pub attempts: u32,
-    /// The arguments, as [`Outcome::input`](crate::Outcome::input) has them: `null` for none, the argument itself where there
-    /// is one, an array where there are several.
+    /// The arguments, in the form of [`Outcome::input`](crate::Outcome::input): `null` for none, the argument itself for
+    /// one, an array for several.
     pub input: Value,
-    /// What it returned.
+    /// The value that it returned.
     pub output: Option<Value>,
     /// Its error, or that of its latest attempt.
     pub error: Option<Value>,
-    /// What it told when it suspended itself last.
+    /// The payload of its latest suspension.
     pub suspended: Option<Value>,
-    /// When that was.
+    /// When it was last suspended.
     pub suspended_at: Option<SystemTime>,
-    /// What it was resumed with last.
+    /// The value that it was last resumed with.
     pub resumed: Option<Value>,
-    /// When that was.
+    /// When it was last resumed.
     pub resumed_at: Option<SystemTime>,
     /// When the workflow called it.
     pub started_at: SystemTime,
@@ -66,13 +66,13 @@ pub struct StepOutcome {
     pub ended_at: Option<SystemTime>,
 }
 
-/// The steps that a history tells of.
+/// The steps of a history.
 #[derive(Default)]
 pub(crate) struct Steps {
     steps: Vec<StepOutcome>,
-    /// Where the open ones of this generation are in it.
+    /// The indexes in `steps` of the open steps of this generation.
     open: HashMap<u64, usize>,
-    /// The arguments of the first generation that it tells of.
+    /// The arguments of the first generation in the history.
     pub input: Option<Value>,
 }
 
@@ -104,7 +104,7 @@ impl Steps {
         });
     }
 
-    /// Finds the open steps of a generation again.
+    /// Rebuilds the index of the open steps of a generation.
     fn reindex(&mut self, generation: u64) {
         let open = |(at, step): (usize, &StepOutcome)| {
             let is_open = step.generation == generation && self.open.contains_key(&step.operation);
@@ -131,7 +131,7 @@ impl Steps {
     pub fn add(&mut self, event: RunEvent) {
         match event.kind.clone() {
             RunEventKind::Started { input } if self.input.is_none() => self.input = Some(input),
-            // It has the steps of the generation before that it goes on with.
+            // A retry continues with the steps of the previous generation.
             RunEventKind::Reopened { source: None } => {
                 self.steps.retain(|step| step.generation + 1 != event.generation);
                 self.reindex(event.generation);
@@ -174,7 +174,7 @@ impl Steps {
             | RunEventKind::Dropped { operation } => {
                 self.end(&event, operation, StepStatus::Cancelled, |_| ());
             }
-            // What is under way ends with the workflow.
+            // Operations in progress end with the workflow.
             RunEventKind::Ended { .. } => {
                 for at in std::mem::take(&mut self.open).into_values() {
                     if let Some(step) = self.steps.get_mut(at) {

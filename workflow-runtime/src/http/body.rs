@@ -1,4 +1,4 @@
-//! Bytes in JSON: as text if they are UTF-8, else in base 64.
+//! Bytes in JSON: as text if they are UTF-8, otherwise in base 64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

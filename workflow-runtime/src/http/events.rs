@@ -22,14 +22,14 @@ use crate::limits::KEEP_ALIVE_INTERVAL;
 ///
 /// Each chunk is an event whose id is its index and whose data is its JSON; one that is known to be
 /// [discarded](Chunk::discarded) has the type `discarded`, others have none. `from` is as for
-/// [`Reader::from`](crate::Reader::from). A client that comes again with `Last-Event-ID`, as browsers do by themselves, is
-/// given what it has missed. The last event has the type `end` and the data `null`: a client should close then, and one that comes again all the
-/// same is told `204 No Content`, which ends it. If the engine is shut down or the store fails, the connection ends without
-/// it. A comment every 15 seconds keeps silent connections open.
+/// [`Reader::from`](crate::Reader::from). A client that reconnects with `Last-Event-ID`, as browsers do
+/// automatically, receives what it has missed. The last event has the type `end` and the data `null`: the client
+/// should then close. If it reconnects, it receives `204 No Content`, which stops it. If the engine is shut down
+/// or the store fails, the connection ends without `end`. A comment every 15 seconds keeps idle connections open.
 ///
-/// A run that is not there is `404 Not Found`; a stream that is not there may be to come. Who may read is for the
-/// application to say, with a layer around this router. It nests into a router with any state. The engine stays open for
-/// as long as the router is there.
+/// An unknown run is `404 Not Found`; an unknown stream may be created later. The application decides who may read,
+/// with a layer around this router. It nests into a router with any state. The engine stays open for
+/// as long as the router exists.
 pub fn streams<S: Clone + Send + Sync + 'static>(client: &Client) -> Router<S> {
     Router::new().route("/{run}/{stream}", get(events)).with_state(client.clone())
 }
@@ -49,7 +49,7 @@ async fn events(
     headers: HeaderMap,
 ) -> Response {
     let last = headers.get("last-event-id").filter(|id| !id.is_empty());
-    // It has had the last event, and comes again all the same.
+    // The client has received the last event, and reconnects all the same.
     if last.is_some_and(|id| id.as_bytes() == END.as_bytes()) {
         return StatusCode::NO_CONTENT.into_response();
     }
@@ -73,10 +73,10 @@ async fn events(
     }
     let from = next.or(begin.from).unwrap_or_default();
     let chunks = Reader::<Box<RawValue>>::new(Some(engine), run.into(), name).from(from);
-    // With data, since browsers drop an event that has none.
+    // With data, since browsers drop an event without data.
     let end = stream::once(future::ready(Ok(Event::default().id(END).event("end").data("null"))));
     let events = chunks.map(|chunk| chunk.map(|chunk| event(&chunk))).chain(end);
-    // An end without the last event has the client come again.
+    // If the connection ends without the last event, the client reconnects.
     let events = events.take_while(|event| {
         if let Err(error) = event {
             tracing::warn!(?error, "a stream could not be read to its end");
@@ -88,7 +88,7 @@ async fn events(
 }
 
 fn event(chunk: &Chunk<Box<RawValue>>) -> Event {
-    // A return between the parts of a JSON text means nothing, and an event cannot hold one.
+    // A carriage return between the tokens of a JSON text has no meaning, and an event cannot contain one.
     let data = chunk.value.get().replace('\r', " ");
     let event = Event::default().id(chunk.index.to_string()).data(data);
     if chunk.discarded { event.event("discarded") } else { event }

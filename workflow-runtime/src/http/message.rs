@@ -1,4 +1,4 @@
-//! What comes by a webhook, and what goes back.
+//! The requests to a webhook, and the answers.
 
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header, request};
@@ -13,16 +13,16 @@ use crate::error::{Code, Error, Result};
 use crate::keys;
 use crate::text::excerpt;
 
-/// A request that came by a [`webhook`](super::webhook).
+/// A request to a [`webhook`](super::webhook).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Request {
     id: String,
     /// `GET`, `POST`, ..
     pub method: String,
-    /// The path and the query, as the router saw them: without what it is nested under.
+    /// The path and the query, as the router received them: without the path that it is nested under.
     pub uri: String,
-    /// The headers in their order, their names in lower case. What is no UTF-8 in a value is replaced.
+    /// The headers in their order, their names in lower case. Invalid UTF-8 in a value is replaced.
     pub headers: Vec<(String, String)>,
     body: Body,
 }
@@ -39,12 +39,12 @@ impl Request {
         }
     }
 
-    /// What stands behind the `?` of its address.
+    /// The part of the URI after the `?`.
     pub fn query(&self) -> Option<&str> {
         self.uri.split_once('?').map(|(_, query)| query)
     }
 
-    /// The first header of this name, in whatever case.
+    /// The first header with this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -63,7 +63,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`Code::Payload`] if it is no such JSON; a step that returns it is not attempted again.
+    /// [`Code::Payload`] if the body is not JSON of this type; a step that returns it is not attempted again.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body.0).map_err(|error| {
             Error::coded(Code::Payload, "the body of the request is not the JSON that is asked for")
@@ -73,10 +73,10 @@ impl Request {
         })
     }
 
-    /// Answers it, if its webhook was opened with
-    /// [`answered_by_step`](super::WebhookBuilder::answered_by_step): in a step, or in the workflow itself. The first
-    /// answer is given; whoever has asked may have gone by then. It is kept in the run's stream `webhook/` and the request's
-    /// own id.
+    /// Answers the request, if its webhook was opened with
+    /// [`answered_by_step`](super::WebhookBuilder::answered_by_step): in a step, or in
+    /// the workflow itself. The first answer is sent; the client may have disconnected
+    /// by then. It is stored in the run's stream `webhook/` and the request's own id.
     ///
     /// # Errors
     ///
@@ -92,11 +92,11 @@ pub(super) fn answers(id: &str) -> String {
     keys::webhook_answers(id)
 }
 
-/// What a webhook answers.
+/// The answer of a webhook.
 ///
-/// The server frames the message, whatever the answer was copied from: headers of the connection (`content-length`,
-/// `transfer-encoding`, `connection`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `upgrade`) are left out when it is
-/// sent, and so is the body of a status that has none (204, 205, 304).
+/// The server frames the message, so headers of the connection (`content-length`,
+/// `transfer-encoding`, `connection`, `keep-alive`, `proxy-connection`, `te`, `trailer`, `upgrade`) are left out when the
+/// answer is sent, and so is the body of a status that has none (204, 205, 304).
 ///
 /// ```
 /// use workflow_runtime::http::Answer;
@@ -112,8 +112,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An empty answer with this status, from 200 to 999. What is no final status, or no valid header below, becomes 500
-    /// when it is sent.
+    /// An empty answer with this status, from 200 to 999. A status that is not final, or an invalid header, becomes 500
+    /// when the answer is sent.
     pub fn new(status: u16) -> Self {
         Answer { status, headers: Vec::new(), body: Body::default() }
     }
@@ -133,14 +133,14 @@ impl Answer {
     }
 
     fn response(&self) -> Option<Response> {
-        // An informational status is not the end of a response: the client would go on waiting.
+        // An informational status does not end a response: the client would keep waiting.
         let status = StatusCode::from_u16(self.status).ok().filter(|status| !status.is_informational())?;
         let mut response = match status {
             StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => ().into_response(),
             _ => self.body.0.clone().into_response(),
         };
         *response.status_mut() = status;
-        // Bytes have a type of their own, which nobody asked for.
+        // A body of bytes sets a default content type, which was not requested.
         response.headers_mut().clear();
         for (name, value) in &self.headers {
             let (name, value) = (HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?);
@@ -152,7 +152,7 @@ impl Answer {
     }
 }
 
-/// Whether a header says how this connection carries the message: the server writes those itself, and a second opinion
+/// Whether a header describes how this connection carries the message: the server writes those itself, and a second value
 /// (a length that is not the body's, a coding that was not applied) breaks the connection.
 fn is_of_connection(name: &HeaderName) -> bool {
     const OF_CONNECTION: [HeaderName; 6] = [

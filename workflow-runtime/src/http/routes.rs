@@ -21,16 +21,16 @@ use crate::limits::{WEBHOOK_ANSWER_WAIT, WEBHOOK_BODY_BYTES, WEBHOOK_BODY_WAIT};
 use crate::text::hex;
 use crate::uuid;
 
-/// As the IETF's draft of the header of this name says.
+/// The header of the IETF draft of the same name.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Routes requests to [webhooks](super::webhook): `POST` and `PUT` on `/{token}`, unless
-/// [other methods](WebhookSettings::methods) are named.
+/// [other methods](WebhookSettings::methods) are set.
 ///
-/// A request is durable before it is answered. One with the header `Idempotency-Key` is delivered once: sent again, with the
-/// same method, path, query and body, it gets the answer that the first one got and delivers nothing, also after the webhook
-/// was dropped, for as long as [`ResumeHook::idempotency_key`](crate::ResumeHook::idempotency_key) says. These answers deliver
-/// nothing:
+/// A request is durable before it is answered. A request with the header `Idempotency-Key` is delivered once: a
+/// repeated one, with the same method, path, query and body, gets the answer to the first one and delivers
+/// nothing, even after the webhook was dropped, for as long as
+/// [`ResumeHook::idempotency_key`](crate::ResumeHook::idempotency_key) keeps keys. These answers deliver nothing:
 ///
 /// | answer | when |
 /// |---|---|
@@ -42,7 +42,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// | `422 Unprocessable Content` | another request was delivered under the idempotency key |
 /// | `503 Service Unavailable` | the store failed; the request may be sent again |
 ///
-/// It nests into a router with any state. The engine stays open for as long as the router is there.
+/// It nests into a router with any state. The engine stays open for as long as the router exists.
 pub fn webhooks<S: Clone + Send + Sync + 'static>(client: &Client) -> Router<S> {
     webhooks_with(client, WebhookSettings::default())
 }
@@ -55,7 +55,7 @@ pub fn webhooks_with<S: Clone + Send + Sync + 'static>(client: &Client, settings
         .with_state((client.clone(), settings))
 }
 
-/// How requests to webhooks are taken.
+/// The settings for requests to webhooks.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,7 +83,7 @@ impl Default for WebhookSettings {
 }
 
 impl WebhookSettings {
-    /// The methods that deliver: `POST` and `PUT` unless set. A request with any other method is answered with
+    /// Sets the methods that deliver: `POST` and `PUT` by default. A request with any other method is answered with
     /// `405 Method Not Allowed` and delivers nothing. `GET` does not include `HEAD` here.
     ///
     /// ```
@@ -98,14 +98,14 @@ impl WebhookSettings {
         self
     }
 
-    /// How many bytes a body may have: 1,048,576 unless set.
+    /// Sets the maximum size of a body, in bytes: 1,048,576 by default.
     #[must_use]
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_bytes = bytes;
         self
     }
 
-    /// How long the body of a request may take to arrive: 30 seconds unless set. A slower one is answered with
+    /// Sets the time limit for the body of a request to arrive: 30 seconds by default. A slower one is answered with
     /// `408 Request Timeout`, delivers nothing, and its connection is closed.
     #[must_use]
     pub fn body_within(mut self, time: Duration) -> Self {
@@ -113,7 +113,7 @@ impl WebhookSettings {
         self
     }
 
-    /// How long a request waits for an answer that a step gives: 30 seconds unless set.
+    /// Sets how long a request waits for an answer from a step: 30 seconds by default.
     #[must_use]
     pub fn answer_within(mut self, time: Duration) -> Self {
         self.answer_within = time;
@@ -130,13 +130,13 @@ async fn receive(
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed(&settings.methods))]).into_response();
     }
     let (parts, body) = request.into_parts();
-    // The limit of the body is in the extensions of its request.
+    // The limit of the body is in the extensions of the request.
     let request = extract::Request::from_parts(parts.clone(), body);
     let body =
         match select(Box::pin(Bytes::from_request(request, &())), client.inner().pause(settings.body_within)).await {
             Either::Left((Ok(body), _)) => body,
             Either::Left((Err(rejection), _)) => return rejection.into_response(),
-            // What is left of the body would be read as the next request.
+            // The rest of the body would be read as the next request.
             Either::Right(_) => return (StatusCode::REQUEST_TIMEOUT, [(header::CONNECTION, "close")]).into_response(),
         };
     match accept(&client, &settings, &token, &parts, &body).await {
@@ -145,13 +145,13 @@ async fn receive(
     }
 }
 
-/// The value of the header `Allow`. Methods are tokens, so they are always a valid one.
+/// The value of the header `Allow`. Methods are tokens, so the value is always valid.
 fn allowed(methods: &[Method]) -> HeaderValue {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     HeaderValue::try_from(names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Whatever the token is, up to its refusal the same is done for it, and the look-up is of a digest: see [`address`].
+/// For any token, the work up to the refusal is the same, and the store looks up a digest: see [`address`].
 async fn accept(
     client: &Client,
     settings: &WebhookSettings,
@@ -163,7 +163,7 @@ async fn accept(
     let key = parts.headers.get(IDEMPOTENCY_KEY).map(|key| key.to_str()).transpose().map_err(|error| {
         Error::coded(Code::InvalidName, "the header `Idempotency-Key` is no visible ASCII text").because(error)
     })?;
-    // A request that is sent again is given the answer to the first one.
+    // A repeated request gets the answer to the first one.
     let id = key.map_or_else(|| uuid().simple().to_string(), |key| digest(&[&address, key])[..32].to_owned());
     let request = Request::new(id.clone(), parts, body);
     let content = content(parts, body);
@@ -179,7 +179,7 @@ async fn accept(
             None => resume.await?,
         }
     } else {
-        // Not by way of a write, which would take longer than for a token that never was.
+        // This is not a write, which would take longer than for an unknown token.
         let before = match key {
             Some(key) => client.inner().was_delivered(&address, key, content).await?,
             None => false,
@@ -207,7 +207,7 @@ async fn accept(
     }
 }
 
-/// What tells a request from another one under its key: not its headers, which say when and by whom it was sent.
+/// A digest of the request for comparison under its key: without headers, which vary with the time and the sender.
 fn content(parts: &request::Parts, body: &Bytes) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), body] {

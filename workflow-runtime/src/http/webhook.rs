@@ -1,4 +1,4 @@
-//! The workflow's side of a webhook: a hook that takes requests.
+//! The workflow's side of a webhook: a hook that receives requests.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use crate::keys;
 use crate::probe::Operation;
 use crate::text::hex;
 
-/// Waits for a request by HTTP: a [`hook`](crate::hook()) with a token that nobody can guess, and that
-/// [`webhooks`](super::webhooks) routes requests to. There is no token of one's own: whoever knows it can send.
+/// Waits for an HTTP request: a [`hook`](crate::hook()) with a token that cannot be guessed, to which
+/// [`webhooks`](super::webhooks) routes requests. The token cannot be chosen, since anyone who knows it can send.
 ///
-/// A request is durable before it is answered, with an empty `202 Accepted` unless it is said otherwise.
+/// A request is durable before it is answered, by default with an empty `202 Accepted`.
 pub fn webhook() -> WebhookBuilder {
     WebhookBuilder { answering: Answering::Fixed(Answer::new(202)) }
 }
@@ -32,7 +32,7 @@ pub struct WebhookBuilder {
     answering: Answering,
 }
 
-/// Who answers.
+/// The source of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answering {
@@ -41,22 +41,22 @@ pub(super) enum Answering {
 }
 
 impl WebhookBuilder {
-    /// Answers every request so, as soon as it is durable.
+    /// Sets the answer to every request, sent as soon as the request is durable.
     pub fn answer(mut self, answer: Answer) -> Self {
         self.answering = Answering::Fixed(answer);
         self
     }
 
-    /// Leaves the answer to a step (or to the workflow): [`Request::answer`], in whichever process it is executed. Whoever
-    /// has asked waits for it, for up to 30 seconds unless
-    /// [set otherwise](super::WebhookSettings::answer_within), and is then told `202 Accepted`, as when the run ends without
-    /// an answer: the request is durable, and an error would have it sent again.
+    /// Lets a step (or the workflow) answer with [`Request::answer`], in whichever process it is executed. The
+    /// client waits for the answer, for up to 30 seconds unless
+    /// [set otherwise](super::WebhookSettings::answer_within), and then receives `202 Accepted`, as when the run ends
+    /// without an answer: the request is durable, and an error would make the client send it again.
     pub fn answered_by_step(mut self) -> Self {
         self.answering = Answering::Run;
         self
     }
 
-    /// Opens it: from the end of this turn on it takes requests.
+    /// Opens the webhook: from the end of this turn on it accepts requests.
     #[track_caller]
     pub fn open(self) -> Webhook {
         let hook = hook::<Request>().metadata(&self.answering).open_at(|token| address(token));
@@ -75,18 +75,18 @@ impl IntoFuture for WebhookBuilder {
     }
 }
 
-/// What stands for a webhook's token in the store.
+/// The address of a webhook in the store, in place of its token.
 ///
-/// The store compares keys byte by byte, and how long that takes tells how much of a key is right. Of a digest that is of no
-/// use: who guesses tokens cannot choose it. It also keeps the tokens of plain hooks, which may be easy to guess, out of
-/// the routes' reach, and tokens out of the store's index.
+/// The store compares keys byte by byte, and the time of that reveals how much of a key is right. For a digest this is
+/// useless: an attacker cannot choose the digest of a token. It also keeps the tokens of plain hooks, which may be easy to
+/// guess, out of the routes' reach, and tokens out of the store's index.
 pub(super) fn address(token: &str) -> Arc<str> {
     keys::webhook(&hex(&Sha256::digest(token.as_bytes()))).into()
 }
 
-/// An open webhook: a future of the next request, and a stream of all. See [`webhook`].
+/// An open webhook: a future of the next request, and a stream of all requests. See [`webhook`].
 ///
-/// Dropping it closes it: its address is not found any more.
+/// Dropping it closes it: its address is then unknown.
 #[must_use = "a webhook that is dropped is closed"]
 pub struct Webhook {
     hook: Hook<Request>,
@@ -94,8 +94,8 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Its path below the place where [`webhooks`](super::webhooks) is nested, with a slash in front: what makes
-    /// `https://shop.example/webhooks` its address. Who knows it can send.
+    /// Its path below the path where [`webhooks`](super::webhooks) is nested, with a leading slash: append it to
+    /// `https://shop.example/webhooks` for the address. Anyone who knows it can send.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -1,4 +1,4 @@
-//! What a start is given to take what steps write.
+//! The chunks that an output writer receives.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::error::{Code, Error, Result};
 pub struct OutputChunk {
     /// The name of the stream.
     pub stream: String,
-    /// Its place in the stream.
+    /// The index of the chunk in the stream.
     pub index: u64,
-    /// What was written.
+    /// The value that was written.
     pub value: Value,
     /// The id of the step.
     pub step: String,
-    /// Which attempt of it has written, from 1.
+    /// The attempt of the step that wrote it, from 1.
     pub attempt: u32,
 }
 
 impl OutputChunk {
-    /// What was written, as a value of a type.
+    /// Decodes the value as a type.
     ///
     /// # Errors
     ///
-    /// [`Code::Payload`] if it is no such value.
+    /// [`Code::Payload`] if the value does not fit the type.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_value(self.value.clone()).map_err(|error| {
             let text = format!("a chunk is no {}: {error}", std::any::type_name::<T>());
@@ -40,7 +40,7 @@ impl OutputChunk {
     }
 }
 
-/// A user's writer.
+/// A user's output writer.
 pub(crate) type OutputWriter = Arc<dyn Fn(OutputChunk) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 pub(crate) fn writer<F, R>(take: F) -> OutputWriter

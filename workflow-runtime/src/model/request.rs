@@ -9,10 +9,10 @@ use crate::codec::{self, Payload};
 use crate::error::Result;
 use crate::names;
 
-/// Values by key that belong to a request rather than to the arguments of a workflow: who asks, for which tenant, in which
-/// language. Given to [`Start::request_context`](crate::Start::request_context), and read by [`request_context`](crate::request_context) in the
-/// workflow, in its steps and in every run that it starts as its child, also after a crash, an eviction or a continuation
-/// as new. It does not change while the run goes on.
+/// Values by key that belong to a request rather than to the arguments of a workflow: the user, the
+/// tenant, the language. Set by [`Start::request_context`](crate::Start::request_context);
+/// [`request_context`](crate::request_context) reads them in the workflow, in its steps and in every child
+/// run, also after a crash, an eviction or a continuation as new. They do not change during the run.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, RequestContext, Result, request_context, step, workflow};
@@ -45,12 +45,12 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Without values.
+    /// An empty context.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets a value; it takes the place of one with the same key.
+    /// Sets a value, replacing a value with the same key.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl RequestContext {
         Ok(())
     }
 
-    /// The value of a key; nothing if there is none.
+    /// The value of a key; `None` if there is none.
     ///
     /// # Errors
     ///

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::error::{Code, Error, Result};
 use crate::model::Status;
 
-/// How long runs that have ended are kept, by how they ended, and how many generations of each run: see
-/// [`Builder::retain`](crate::Builder::retain). What is not set is kept for ever.
+/// How long ended runs are kept, by status, and how many generations of each run: see
+/// [`Builder::retain`](crate::Builder::retain). Everything without a rule is kept for ever.
 ///
-/// A run that is not kept any longer is removed as by [`Run::delete`](crate::Run::delete), by an engine that executes, in the
-/// background and in small parts; of several engines one at a time. They look about once in a minute. Removed are also
-/// runs for whose results somebody might have asked later, such as a child that its parent has yet to await: choose ages
-/// that are longer than that. A run whose end is yet to be told to a function such as
-/// [`on_completed`](crate::Builder::on_completed) stays until it was.
+/// Expired runs are removed as by [`Run::delete`](crate::Run::delete), by an engine that executes runs, in the
+/// background and in small parts; one engine at a time, about once in a minute. This includes
+/// runs whose results may still be requested, such as a child that its parent has yet to await: choose ages
+/// that are longer than that. A run whose end notice has yet to be delivered to a callback such as
+/// [`on_completed`](crate::Builder::on_completed) stays until the delivery.
 #[derive(Clone, Debug, Default)]
 #[must_use = "it is to be given to `Engine::builder().retain(..)`"]
 pub struct Retention {
@@ -21,7 +21,7 @@ pub struct Retention {
     generations: Option<u64>,
 }
 
-/// Of one status.
+/// The rule for one status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rule {
     pub status: Status,
@@ -37,39 +37,39 @@ impl Retention {
         Self::default()
     }
 
-    /// How long after their end runs are kept that have completed.
+    /// Sets how long completed runs are kept after their end.
     pub fn completed(self, age: Duration) -> Self {
         self.with(Status::Completed, |rule| rule.age = Some(age))
     }
 
-    /// How long after their end runs are kept that have failed.
+    /// Sets how long failed runs are kept after their end.
     pub fn failed(self, age: Duration) -> Self {
         self.with(Status::Failed, |rule| rule.age = Some(age))
     }
 
-    /// How long after their end runs are kept that were cancelled.
+    /// Sets how long cancelled runs are kept after their end.
     pub fn cancelled(self, age: Duration) -> Self {
         self.with(Status::Cancelled, |rule| rule.age = Some(age))
     }
 
-    /// How many runs are kept that have ended with this status: the latest to have ended. With an age as well a run goes
-    /// when either says so. For a status that is no end the engine does not open.
+    /// Sets how many ended runs with this status are kept: the latest to have ended. Combined with an age, a run is removed
+    /// if either limit applies. If the status is not terminal, opening the engine is an error.
     pub fn most(self, status: Status, runs: u64) -> Self {
         self.with(status, |rule| rule.most = Some(runs))
     }
 
-    /// How many generations of a run keep their journals, whether it has ended or not: the newest, of which the current one
-    /// is the first. For runs that [continue as new](crate::Invocation::continue_as_new) for ever, whose journals would fill
-    /// the store. With 0 the engine does not open.
+    /// Sets how many generations of a run keep their journals, whether it has ended or not: the newest,
+    /// including the current one. For runs that [continue as new](crate::Invocation::continue_as_new)
+    /// for ever, whose journals would fill the store. With 0, opening the engine is an error.
     ///
-    /// Counted is what has continued as new. A [retry](crate::Run::retry) does not count: what it goes on with is kept as long
-    /// as it is itself. What a run has is kept: its state, its attributes and its streams, and what is delivered to it.
+    /// Only generations made by continuing as new count. A [retry](crate::Run::retry) does not count: the journal it
+    /// continues is kept as long as its own. The run's current data is kept: its state, attributes, streams and deliveries.
     ///
-    /// The [events](crate::Run::events) of a generation that was removed are gone, and those of the others keep their indexes:
-    /// a reader without an index begins with the first event that is kept, and one that asks for an earlier one gets
-    /// [`Code::EventsRemoved`], as does a [fork](crate::Run::fork) there. [`Run::steps`](crate::Run::steps) and
-    /// [`Run::outcome`](crate::Run::outcome) tell of what is kept. A fork has of the removed generations the chunks that their
-    /// workflow has written, and the attributes that they have set, with the values that these have by now.
+    /// The [events](crate::Run::events) of a removed generation are deleted, and those of the others keep their
+    /// indexes: a reader without an index begins with the first event that is kept; a reader that requests an earlier
+    /// one gets [`Code::EventsRemoved`], as does a [fork](crate::Run::fork) there. [`Run::steps`](crate::Run::steps)
+    /// and [`Run::outcome`](crate::Run::outcome) cover what is kept. A fork inherits from the removed generations the
+    /// chunks that their workflow has written, and the attributes that they have set, with their current values.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, Retention, step, workflow};

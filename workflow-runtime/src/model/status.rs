@@ -1,14 +1,14 @@
 //! The status of a run.
 
-/// Where a run is in its life.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// Started, and no engine has taken its first turn yet.
+    /// Started, but no engine has executed its first turn yet.
     Pending,
-    /// A step is being executed, or is to be.
+    /// A step is being executed, or is due.
     Running,
-    /// It waits for a time or an answer.
+    /// It waits for a time or a payload.
     Suspended,
     /// It returned `Ok`.
     Completed,
@@ -16,7 +16,7 @@ pub enum Status {
     Failed,
     /// It was cancelled.
     Cancelled,
-    /// It needs a person or a deploy; it never counts as failed, and goes on once what stopped it is mended.
+    /// It needs a person or a deploy; it never counts as failed, and resumes once the cause is fixed.
     Stuck,
 }
 
@@ -31,12 +31,12 @@ impl Status {
         Status::Stuck,
     ];
 
-    /// Whether nothing will change it any more.
+    /// Whether the run has ended.
     pub fn is_terminal(self) -> bool {
         matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
     }
 
-    /// The word for it.
+    /// The status as text, as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Pending => "pending",
@@ -49,7 +49,7 @@ impl Status {
         }
     }
 
-    /// The status that [`as_str`](Status::as_str) gives this word.
+    /// Parses the text that [`as_str`](Status::as_str) returns.
     pub fn parse(word: &str) -> Option<Self> {
         Status::ALL.into_iter().find(|status| status.as_str() == word)
     }

@@ -1,19 +1,19 @@
-//! What a run waits for that is suspended.
+//! The suspensions of a run.
 
-/// What a run waits for: see [`Run::suspended`](crate::Run::suspended).
+/// A suspension of a run: see [`Run::suspended`](crate::Run::suspended).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Suspended {
-    /// Names this suspension among all that its run ever has: generation, operation and a number, with dots between them.
-    /// It is what [`Resume::of`](crate::Resume::of) takes.
+    /// Identifies this suspension among all past and future ones of its run: generation, operation and a number, joined by
+    /// dots. [`Resume::of`](crate::Resume::of) takes this id.
     pub id: String,
-    /// The label that it was given: another suspension of the run may have it later.
+    /// The label of the suspension; a later suspension of the run may have the same label.
     pub label: String,
-    /// What it told when it was suspended.
+    /// The payload that was passed to `suspend`.
     pub payload: serde_json::Value,
-    /// The id of the step that is suspended; nothing if it is the workflow itself.
+    /// The id of the suspended step; `None` if the workflow itself is suspended.
     pub step: Option<String>,
-    /// The id of the run that is suspended and can be resumed: the one that was asked, or one that this has started as its
-    /// child.
+    /// The id of the run to resume: the run that was queried, or one of its
+    /// children.
     pub run: String,
 }

@@ -1,4 +1,4 @@
-//! How a run appears in the traces of others: which trace it belongs to, and what its spans say.
+//! The trace of a run in distributed tracing: which trace it belongs to, and the attributes of its spans.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,19 +15,19 @@ use crate::text::{excerpt, hex};
 pub(crate) struct Trace {
     /// 32 hexadecimal digits.
     pub trace_id: Box<str>,
-    /// Of the span that it is a part of: 16 hexadecimal digits.
+    /// The parent span: 16 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_span_id: Option<Box<str>>,
-    /// Of the run's own span.
+    /// The name of the run's own span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
-    /// On the run's own span.
+    /// Tags of the run's own span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Box<str>>,
-    /// On every span.
+    /// Metadata of every span.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
-    /// Whether those who began the trace have decided that nobody sees it.
+    /// Whether the caller's trace is not sampled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsampled: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -37,7 +37,7 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// One that is nothing but its number.
+    /// A trace with this number and defaults.
     pub fn new(number: u128) -> Self {
         Trace {
             trace_id: format!("{:032x}", number.max(1)).into(),
@@ -51,7 +51,7 @@ impl Trace {
         }
     }
 
-    /// That of a child, which is a part of the span of an operation.
+    /// The trace of a child, whose parent is the span of an operation.
     pub fn of_child(&self, key: &str) -> Self {
         Trace {
             trace_id: self.trace_id.clone(),
@@ -64,7 +64,7 @@ impl Trace {
     }
 }
 
-/// The id of the span of something: the same whoever tells of it, and how often.
+/// The id of a span, derived from its parts: the same in every process and on each export.
 pub(crate) fn span_id(of: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in of {
@@ -74,7 +74,7 @@ pub(crate) fn span_id(of: &[&str]) -> String {
     hex(&hash.finalize()[..8])
 }
 
-/// What a start says of the trace of its run: see [`Start::tracing`](crate::Start::tracing).
+/// The trace options of a start: see [`Start::tracing`](crate::Start::tracing).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, TracingOptions, workflow};
@@ -110,26 +110,26 @@ pub struct TracingOptions {
 }
 
 impl TracingOptions {
-    /// Nothing but defaults.
+    /// The defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The trace that the run belongs to: 1 to 32 hexadecimal digits, not all of them 0. Without it, that of
-    /// [`traceparent`](TracingOptions::traceparent), else one of its own.
+    /// Sets the trace of the run: 1 to 32 hexadecimal digits, not all of them 0. The default is that of
+    /// [`traceparent`](TracingOptions::traceparent), or else a new trace.
     pub fn trace_id(mut self, id: impl Into<String>) -> Self {
         self.trace_id = Some(id.into());
         self
     }
 
-    /// The span that the run's span is a part of: 1 to 16 hexadecimal digits, not all of them 0.
+    /// Sets the parent of the run's span: 1 to 16 hexadecimal digits, not all of them 0.
     pub fn parent_span_id(mut self, id: impl Into<String>) -> Self {
         self.parent_span_id = Some(id.into());
         self
     }
 
-    /// The trace and the span that the run is a part of, as the header `traceparent` of W3C Trace Context says them. If it says
-    /// that the trace is not sampled, nothing is told of the run. What is no such header is an error of the start.
+    /// Sets the trace and the parent span from a `traceparent` header of W3C Trace Context. If the header says
+    /// that the trace is not sampled, no spans of the run are exported. An invalid header is an error of the start.
     pub fn traceparent(self, header: &str) -> Self {
         let parts: Vec<&str> = header.trim().split('-').collect();
         match parts[..] {
@@ -141,7 +141,7 @@ impl TracingOptions {
         }
     }
 
-    /// The span that is current in OpenTelemetry, which the run's span is a part of; nothing if there is none.
+    /// Sets the parent of the run's span to the span of an OpenTelemetry context; no effect if it has none.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn context(self, context: &opentelemetry::Context) -> Self {
@@ -156,8 +156,8 @@ impl TracingOptions {
         }
     }
 
-    /// Something that all spans of the run, of its steps and of its children say. What does not survive JSON is an error of
-    /// the start.
+    /// Adds metadata to all spans of the run, of its steps and of its
+    /// children. A value that does not survive JSON is an error of the start.
     pub fn metadata<T: Serialize + ?Sized>(mut self, key: impl Into<String>, value: &T) -> Self {
         let value = codec::encode("the metadata of a trace", value);
         let value = value.and_then(|value| codec::decode_text("the metadata of a trace", value.as_str()));
@@ -165,38 +165,38 @@ impl TracingOptions {
         self
     }
 
-    /// Lets the spans say a value of the [`RequestContext`](crate::RequestContext) as metadata: by its key, or by a path into
-    /// it such as `user.id`, which is rebuilt: `{"user": {"id": ..}}`. One that is not there is left out.
+    /// Adds a value of the [`RequestContext`](crate::RequestContext) to the spans as metadata: by its key, or by a path into
+    /// it such as `user.id`, which is rebuilt: `{"user": {"id": ..}}`. A missing value is left out.
     pub fn request_context_key(mut self, path: impl Into<String>) -> Self {
         self.context_keys.push(path.into());
         self
     }
 
-    /// A label of the run's span.
+    /// Adds a tag to the run's span.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// The name of the run's span, in place of that of its workflow.
+    /// Sets the name of the run's span, in place of that of its workflow.
     pub fn root_span_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Leaves arguments out of all spans.
+    /// Omits arguments from all spans.
     pub fn hide_input(mut self) -> Self {
         self.hide_input = true;
         self
     }
 
-    /// Leaves results out of all spans.
+    /// Omits results from all spans.
     pub fn hide_output(mut self) -> Self {
         self.hide_output = true;
         self
     }
 
-    /// What is recorded of it. `number` is that of a trace of its own.
+    /// The trace as it is recorded. `number` is the id of a new trace.
     pub(crate) fn trace(self, number: u128, context: &RequestContext) -> Result<Trace> {
         let mut metadata = Map::new();
         for path in &self.context_keys {
@@ -221,7 +221,7 @@ impl TracingOptions {
     }
 }
 
-/// Adds a value of the context to the metadata, where its path says.
+/// Adds a value of the context to the metadata, at its path.
 fn pick(context: &RequestContext, path: &str, metadata: &mut Map<String, Value>) -> Result<()> {
     let mut keys = path.split('.');
     let first = keys.next().unwrap_or(path);

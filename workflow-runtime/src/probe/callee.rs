@@ -1,4 +1,4 @@
-//! Functions that a workflow must not call: a callee is compared with them as a type, which has one name only.
+//! Functions that a workflow must not call: a callee is compared with them by type, since each function has its own type.
 
 use std::any::type_name;
 
@@ -64,7 +64,7 @@ pub trait Process {}
 )]
 pub trait Hashing {}
 
-/// The struct of a probe, which holds two callees, and what it does if they differ.
+/// The struct of a probe, which holds two callees, and its behaviour if they differ.
 macro_rules! same {
     ($($probe:ident)*) => {$(
         /// Two callees.
@@ -94,7 +94,7 @@ same! {
 }
 
 impl<A> SameClock<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Clock,
@@ -104,7 +104,7 @@ impl<A> SameClock<A, A> {
 }
 
 impl<A> SameRandom<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Random,
@@ -114,7 +114,7 @@ impl<A> SameRandom<A, A> {
 }
 
 impl<A> SameIdentifier<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Identifier,
@@ -124,7 +124,7 @@ impl<A> SameIdentifier<A, A> {
 }
 
 impl<A> SameEnvironment<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Environment,
@@ -134,7 +134,7 @@ impl<A> SameEnvironment<A, A> {
 }
 
 impl<A> SameWorld<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: World,
@@ -144,7 +144,7 @@ impl<A> SameWorld<A, A> {
 }
 
 impl<A> SameTask<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Task,
@@ -154,7 +154,7 @@ impl<A> SameTask<A, A> {
 }
 
 impl<A> SameWaiting<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Waiting,
@@ -164,7 +164,7 @@ impl<A> SameWaiting<A, A> {
 }
 
 impl<A> SameProcess<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Process,
@@ -174,7 +174,7 @@ impl<A> SameProcess<A, A> {
 }
 
 impl<A> SameHashing<A, A> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> A
     where
         A: Hashing,
@@ -183,15 +183,15 @@ impl<A> SameHashing<A, A> {
     }
 }
 
-/// Refuses functions of crates that cannot be named here, under whatever name they were imported.
+/// Refuses functions of crates that cannot be named here, under any name that they were imported by.
 ///
-/// It compares the full name of a function that is called, which the compiler knows: in a release build nothing of it
-/// is left for functions that pass.
+/// It compares the full name of a called function, which the compiler knows: in a release build this leaves no code
+/// for functions that pass.
 fn refuse_by_name(function: &str) {
     let path = function.split('<').find(|part| !part.is_empty()).unwrap_or_default();
     let Some((krate, _)) = path.split_once("::") else { return };
     let last = path.rsplit("::").next().unwrap_or_default();
-    // A function of a trait, such as that of a generator which the workflow has seeded itself.
+    // A function of a trait, such as that of a generator that the workflow has seeded itself.
     let of_trait = function.starts_with('<') || path.contains("Rng::") || path.contains("RngExt::");
     let (reason, instead) = match krate {
         "chrono" | "time" | "jiff" if function.contains("::now") => ("the clock", "`workflow_runtime::now()`"),

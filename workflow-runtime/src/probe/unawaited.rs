@@ -1,4 +1,4 @@
-//! Operations whose value a workflow throws away: `let _ = charge(1);` executes nothing.
+//! Operations whose value a workflow discards: `let _ = charge(1);` executes nothing.
 
 use super::Pass;
 use crate::context::invocation::{ChildWithId, Detach, Invocation};
@@ -23,7 +23,7 @@ pub trait Awaited {}
 pub struct Unawaited<T>(pub T);
 
 impl<T: Operation> Unawaited<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: Awaited,
@@ -40,7 +40,7 @@ impl<T> Pass for Unawaited<T> {
     }
 }
 
-/// What does nothing unless it is awaited. Not the handles: dropping a `JoinHandle` lets its branch run on.
+/// A value that does nothing unless it is awaited. Handles are excluded: dropping a `JoinHandle` does not stop its branch.
 pub trait Operation {}
 impl<R> Operation for StepCall<R> {}
 impl<W: Workflow> Operation for Invocation<W> {}

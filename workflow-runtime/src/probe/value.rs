@@ -1,4 +1,4 @@
-//! Values that a workflow must not take: what foreign clocks and generators return, and what reads the world.
+//! Values that a workflow must not use: results of foreign clocks and generators, and values that read the outside world.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -18,11 +18,11 @@ use super::callee::{Clock, Identifier, World};
 )]
 pub trait Order {}
 
-/// What a clock of another crate returned.
+/// The result of a clock of another crate.
 pub struct TimeOf<T>(pub T);
 
 impl<T: WallTime> TimeOf<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: Clock,
@@ -39,11 +39,11 @@ impl<T> Pass for TimeOf<T> {
     }
 }
 
-/// What a generator of ids returned.
+/// The result of a generator of ids.
 pub struct IdentifierOf<T>(pub T);
 
 impl<T: RandomId> IdentifierOf<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: Identifier,
@@ -60,11 +60,11 @@ impl<T> Pass for IdentifierOf<T> {
     }
 }
 
-/// A variable that is asked what has elapsed since.
+/// A variable on which `elapsed()` is called.
 pub struct ElapsedOf<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Elapses + ?Sized> ElapsedOf<'_, T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self)
     where
         T: Clock,
@@ -78,11 +78,11 @@ impl<T: ?Sized> Pass for ElapsedOf<'_, T> {
     fn pass(self) {}
 }
 
-/// A value that is asked what has elapsed since.
+/// A value on which `elapsed()` is called.
 pub struct ElapsedBy<T>(pub T);
 
 impl<T: Elapses> ElapsedBy<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: Clock,
@@ -99,11 +99,11 @@ impl<T> Pass for ElapsedBy<T> {
     }
 }
 
-/// A variable that is asked about the file system.
+/// A variable on which a method of the file system is called.
 pub struct PathOf<'a, T: ?Sized>(pub &'a T);
 
 impl<T: OnDisk + ?Sized> PathOf<'_, T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self)
     where
         T: World,
@@ -117,11 +117,11 @@ impl<T: ?Sized> Pass for PathOf<'_, T> {
     fn pass(self) {}
 }
 
-/// A value that is asked about the file system.
+/// A value on which a method of the file system is called.
 pub struct PathBy<T>(pub T);
 
 impl<T: OnDisk> PathBy<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: World,
@@ -142,7 +142,7 @@ impl<T> Pass for PathBy<T> {
 pub struct OrderOf<'a, T: ?Sized>(pub &'a T);
 
 impl<T: HashOrdered + ?Sized> OrderOf<'_, T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self)
     where
         T: Order,
@@ -156,11 +156,11 @@ impl<T: ?Sized> Pass for OrderOf<'_, T> {
     fn pass(self) {}
 }
 
-/// A value that is iterated as it is returned, or that an iterator is made of.
+/// A value that is iterated when it is returned, or from which an iterator is made.
 pub struct OrderOfValue<T>(pub T);
 
 impl<T: HashOrdered> OrderOfValue<T> {
-    /// Lets nothing pass.
+    /// Refuses everything.
     pub fn pass(self) -> T
     where
         T: Order,
@@ -177,7 +177,7 @@ impl<T> Pass for OrderOfValue<T> {
     }
 }
 
-/// A time of another crate. `SystemTime`, which [`now`](crate::now) returns, is none: it cannot be displayed.
+/// A time of another crate. `SystemTime`, which [`now`](crate::now) returns, is excluded: it does not implement `Display`.
 pub trait WallTime {}
 impl<T: TryFrom<SystemTime> + Display> WallTime for T {}
 
@@ -185,20 +185,20 @@ impl<T: TryFrom<SystemTime> + Display> WallTime for T {}
 pub trait RandomId {}
 impl RandomId for uuid::Uuid {}
 
-/// A time that is compared with the clock by `elapsed()`.
+/// A time that `elapsed()` compares with the clock.
 pub trait Elapses {}
 impl Elapses for SystemTime {}
 impl Elapses for Instant {}
 impl Elapses for tokio::time::Instant {}
 impl<T: Elapses> Elapses for &T {}
 
-/// A path, whose methods ask the file system.
+/// A path, whose methods query the file system.
 pub trait OnDisk {}
 impl OnDisk for Path {}
 impl OnDisk for PathBuf {}
 impl<T: OnDisk + ?Sized> OnDisk for &T {}
 
-/// A map or set whose order is that of hashes with a random seed; another hasher may be the same in every process.
+/// A map or set in the order of hashes with a random seed; another hasher may have the same order in every process.
 pub trait HashOrdered {}
 impl<K, V> HashOrdered for HashMap<K, V, RandomState> {}
 impl<T> HashOrdered for HashSet<T, RandomState> {}

@@ -1,9 +1,9 @@
-//! The types of payloads: what is sent to a hook or a suspension is checked against the type that waits for it.
+//! The types of payloads: a payload for a hook or a suspension is checked against the type that is expected.
 //!
-//! What waits stores a key of its type, and whoever sends looks the key up among the types that its process knows. The
-//! name alone is no key: two blocks of one function, or two versions of a crate, may have types of one name. The key is
-//! the name and a digest of the `TypeId`, which is the same in every process of a build. A sender of another build may not
-//! know the key: then nothing is checked, and what does not fit is found where it is received.
+//! A hook or suspension stores a key of its type, and a sender looks up the key among the types that its process knows.
+//! The name alone is not a key: two blocks of one function, or two versions of a crate, may have types with the same
+//! name. The key is the name and a digest of the `TypeId`, which is the same in every process of a build. A sender of
+//! another build may not know the key: then nothing is checked at the sender, and a mismatch is found at the receiver.
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
@@ -28,14 +28,14 @@ struct Types {
 /// The types that this process knows.
 static TYPES: LazyLock<Mutex<Types>> = LazyLock::new(Mutex::default);
 
-/// The key of a type of payloads, and how they are checked. Remembers the type.
+/// The key of a type of payloads, and its check. Registers the type.
 pub(crate) fn payload_type<T: DeserializeOwned + 'static>() -> (&'static str, Check) {
     let check: Check = |payload| {
         let fits = caught("the payload's type", || codec::decode::<T>("the payload", payload).map(drop));
         fits.and_then(|fits| fits).map_err(|error| error.help("send what the hook takes; the hook stays open"))
     };
     let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
-    // Leaked once for each type that the program has.
+    // Leaked once for each type in the program.
     let key = *types.keys.entry(TypeId::of::<T>()).or_insert_with(|| key::<T>().leak());
     types.checks.entry(key).or_insert(check);
     (key, check)
@@ -53,7 +53,7 @@ pub(crate) fn check_payload(key: &str, payload: &Payload) -> Result<(), Error> {
     check.map_or(Ok(()), |check| check(payload))
 }
 
-/// The key of a type of payloads, which are checked where they are sent from then on.
+/// The key of a type of payloads; from then on, payloads of the type are checked when they are sent.
 #[cfg(feature = "schema")]
 pub fn payload_key<T: serde::de::DeserializeOwned + 'static>() -> &'static str {
     payload_type::<T>().0

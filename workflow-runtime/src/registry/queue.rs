@@ -1,7 +1,7 @@
 //! Steps that are executed by the workers of a queue: each is a run of its own, the child of the run that calls it.
 //!
-//! So its attempts, its retries and what becomes of it when a worker is lost are those of any run, and its result comes
-//! back as the end of a child does.
+//! So its attempts, its retries and the recovery from a lost worker are those of any run, and its result is
+//! delivered as the end of a child is.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(crate) use crate::keys::{parse_queue_workflow as parse_id, queue_workflow as
 use crate::registry::registry;
 use crate::replay::{ChildRequest, Completion, Identity, Kind, Operation, Origin, Place, StepRequest};
 
-/// The workflow that executes a step, if that is done by the workers of a queue. Made once for each such step.
+/// The workflow that executes a step, if the workers of a queue execute the step. Made once for each such step.
 pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinition> {
     let id = workflow_id(step.queue?, step.source.id);
     Some(Box::leak(Box::new(WorkflowDefinition {
@@ -35,7 +35,7 @@ pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinit
     })))
 }
 
-/// What such a workflow is given.
+/// The arguments of such a workflow.
 #[derive(Serialize, Deserialize)]
 struct Call {
     step: String,
@@ -47,7 +47,7 @@ struct Call {
     run: String,
     /// The key of the call.
     key: String,
-    /// Whether the run that calls it undoes it if it does not succeed.
+    /// Whether the calling run undoes the step if the calling run fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     undoable: bool,
     /// The generation of the run and the operation.

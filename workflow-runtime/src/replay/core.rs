@@ -1,4 +1,4 @@
-//! Delivers events to a workflow's future and polls it until it waits.
+//! Delivers events to a workflow's future and polls it until it is pending.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::panics::panic_text;
 use crate::text::excerpt;
 
 struct Branch<F> {
-    // Tokio's cooperative budget would make a poll depend on what the thread did before it.
+    // Tokio's cooperative budget would make a poll depend on earlier work of the thread.
     future: Unconstrained<F>,
     queued: Arc<BranchWaker>,
     waker: Waker,
@@ -43,7 +43,7 @@ impl<F: Future + Unpin> Branch<F> {
     }
 }
 
-/// A run in memory: its workflow's future and what that waits for.
+/// A run in memory: its workflow's future and the operations it waits for.
 pub(crate) struct Core {
     definition: &'static WorkflowDefinition,
     shared: Arc<Shared>,
@@ -71,7 +71,7 @@ impl Core {
         &self.shared
     }
 
-    /// Delivers an event for the first time: what is to be recorded. After an error the core is of no more use.
+    /// Delivers an event for the first time, and returns the delivery to record. After an error the core is unusable.
     pub fn deliver(&mut self, at: u64, event: Event) -> Result<Delivery, Error> {
         self.shared.begin(at, None);
         let ended = self.turn(&event)?;
@@ -86,13 +86,13 @@ impl Core {
         Ok(delivery)
     }
 
-    /// Delivers an event again, and compares what the workflow does with what is recorded.
+    /// Delivers an event again, and compares the commands of the workflow with the recorded ones.
     pub fn replay(&mut self, delivery: Delivery) -> Result<(), Error> {
         self.shared.begin(delivery.at, Some(delivery.commands));
         let ended = self.turn(&delivery.event)?;
         let (unwinds, end) = self.settle(ended)?;
         self.shared.finish(end.as_ref())?;
-        // They are recorded: the next delivery is not to record them again.
+        // These are already recorded: the next delivery must not record them again.
         self.shared.take_undoes();
         let same = |found: &Option<End>, recorded: &Option<End>| match (found, recorded) {
             (None, None) => true,
@@ -129,7 +129,7 @@ impl Core {
     fn turn(&mut self, event: &Event) -> Result<Option<End>, Error> {
         let waker = match event {
             Event::Cancel { .. } if self.shared.is_unwinding() => None,
-            // The workflow is not asked: it could not refuse.
+            // The workflow is not polled, so it cannot refuse.
             Event::Cancel { reason } => return Ok(Some(End::Cancelled(reason.clone()))),
             Event::Started { seed, args, carried } => {
                 self.shared.seed(seed, carried.as_deref());
@@ -168,8 +168,8 @@ impl Core {
         })
     }
 
-    /// What the end of the workflow, or of its rollbacks, comes to: how the workflow ended, if rollbacks follow, and how
-    /// the run ends.
+    /// The consequences of the end of the workflow, or of its rollbacks:
+    /// how the workflow ended, if rollbacks follow, and how the run ends.
     fn settle(&mut self, ended: Option<End>) -> Result<(Option<End>, Option<End>), Error> {
         let Some(end) = ended else { return Ok((None, None)) };
         if self.shared.is_unwinding() {
@@ -202,7 +202,7 @@ impl Core {
         Ok((Some(end), last))
     }
 
-    /// How a run ends whose rollbacks are through.
+    /// The end of a run whose rollbacks have finished.
     fn unwound(&self, end: End) -> End {
         let (end, failures) = self.shared.unwound().unwrap_or((end, Vec::new()));
         failures.iter().fold(end, |end, failure| match end {
@@ -224,7 +224,7 @@ impl Core {
         Ok(waker)
     }
 
-    /// Polls what is woken, first woken first, until nothing is.
+    /// Polls the woken branches, first woken first, until none is woken.
     fn poll(&mut self) -> Result<Option<End>, Error> {
         let mut polls = 0;
         while let Some(id) = self.shared.next_woken() {
@@ -265,7 +265,7 @@ impl Core {
         Ok(None)
     }
 
-    /// The end of a run that is told its result before its workflow returns.
+    /// The end of a run that receives its result before its workflow returns.
     fn finish(&self, value: Payload) -> Result<End, Error> {
         if (self.definition.recode_output)(&value).is_none() {
             let id = self.definition.source.id;
@@ -280,7 +280,7 @@ impl Core {
         Ok(End::Completed(value))
     }
 
-    /// Drops the futures without that counting as cancelling anything.
+    /// Drops the futures without recording cancellations.
     fn discard(&mut self) {
         self.shared.discard();
         let slots = self.shared.clear();
@@ -289,13 +289,13 @@ impl Core {
 
     fn drop_futures(&mut self, slots: impl Sized) {
         let (root, branches) = (self.root.take(), std::mem::take(&mut self.branches));
-        // Inside the run: what destructors call is the run's then, and does nothing.
+        // Inside the run, so that calls of destructors belong to this run, and have no effect.
         self.drop_in_run(root);
         self.drop_in_run(branches);
         self.drop_in_run(slots);
     }
 
-    /// Drops what the user's code has made.
+    /// Drops values that the user's code has created.
     fn drop_in_run(&self, dropped: impl Sized) {
         if let Err(panic) = self.shared.enter(|| catch_unwind(AssertUnwindSafe(|| drop(dropped)))) {
             tracing::warn!(run = %self.shared.run_id(), "a destructor panicked: {}", panic_text(&*panic));

@@ -1,20 +1,20 @@
-//! What each event is about. Each question is one exhaustive match, so that a new event has to answer all of them.
+//! The classification of events. Each function is one exhaustive match, so that a new event must be classified.
 
 use super::journal::Event;
 
-/// What an event does to the operation that it is about.
+/// The effect of an event on its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// It is about the run, and about no operation of it.
+    /// The event concerns the run, and no operation.
     OfRun,
-    /// The operation goes on.
+    /// The operation continues.
     Progress(u64),
     /// The operation has its result.
     Result(u64),
 }
 
 impl Event {
-    /// The operation that it is about.
+    /// The operation of the event.
     pub fn op(&self) -> Option<u64> {
         match self.class() {
             Class::OfRun => None,
@@ -22,7 +22,7 @@ impl Event {
         }
     }
 
-    /// What it does to its operation.
+    /// The effect of the event on its operation.
     pub fn class(&self) -> Class {
         match self {
             Event::Started { .. } | Event::WakeUp | Event::Cancel { .. } | Event::Reopened { .. } => Class::OfRun,
@@ -39,7 +39,7 @@ impl Event {
         }
     }
 
-    /// The same event about another operation. One that is about the run stays as it is.
+    /// The same event for another operation. An event that concerns the run does not change.
     pub fn with_op(mut self, other: u64) -> Self {
         match &mut self {
             Event::Started { .. } | Event::WakeUp | Event::Cancel { .. } | Event::Reopened { .. } => {}

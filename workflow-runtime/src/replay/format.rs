@@ -1,14 +1,14 @@
 //! The formats of stored rows: the turns of a journal and the events of an inbox.
 //!
-//! A row is JSON with the number of its format and a checksum beside it. Its format is the lowest that can hold what is in
-//! the row, so a build reads everything that a newer one has written without using anything new. What a build does not know:
+//! A row is JSON with the number of its format and a checksum beside it. Its format is the lowest that can represent its
+//! contents, so a build reads every row of a newer build that uses nothing new. An unreadable row is one of two kinds:
 //!
-//! - A row of a higher format was written by a newer build. Nothing is wrong with it; its run waits for such a build.
+//! - A row of a higher format was written by a newer build. It is intact; its run waits for such a build.
 //! - A row of a known format that does not decode is damaged.
 //!
-//! So every variant of [`Event`], [`Command`] and [`End`] has the number of the format that brought it. A new variant gets a
-//! new number, and so does a row with a new field that changes what the row means: a build that does not know the field
-//! would read over it.
+//! So every variant of [`Event`], [`Command`] and [`End`] has the number of the format that
+//! introduced it. A new variant gets a new number, and so does a row with a new field that
+//! changes the meaning of the row: a build that does not know the field would ignore it.
 
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ fn end(end: &End) -> u32 {
 }
 
 fn encode<T: Serialize>(value: &T, format: u32) -> Result<Encoded, Error> {
-    // Enough for a step with a small result: it need not grow.
+    // Enough for a step with a small result, so that the buffer need not grow.
     let mut body = Vec::with_capacity(256);
     serde_json::to_writer(&mut body, value)
         .map_err(|error| Error::coded(Code::Payload, "a journal row did not encode").because(error))?;

@@ -1,4 +1,4 @@
-//! What a run's journal says: the events that were delivered and, behind each, the commands that the workflow issued.
+//! The contents of a run's journal: the events that were delivered and, after each, the commands that the workflow issued.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ pub(crate) struct TurnRecord {
     pub deliveries: Vec<Delivery>,
 }
 
-/// One event and what the workflow did with it.
+/// One event and the reaction of the workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
-    /// The event's time, in milliseconds since 1970: what `now()` says until the next event.
+    /// The event's time, in milliseconds since 1970: `now()` returns it until the next event.
     pub at: u64,
     pub event: Event,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -32,7 +32,7 @@ pub(crate) struct Delivery {
     /// How the workflow ended, if rollbacks follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwinds: Option<End>,
-    /// The operations that are to be undone then, in the order of their results. Those that are under way and succeed later
+    /// The operations to undo in that case, in the order of their results. Those in progress that succeed later
     /// are undone too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undoes: Vec<u64>,
@@ -40,7 +40,7 @@ pub(crate) struct Delivery {
     pub end: Option<End>,
 }
 
-/// Something that happened to a run.
+/// An event of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
@@ -49,15 +49,15 @@ pub(crate) enum Event {
         /// 128 random bits in hex, from which `random()` and `uuid()` come.
         seed: Cow<'static, str>,
         args: Payload,
-        /// What the run has already: from its start, or from the generation before.
+        /// The initial data of the run: from its start, or from the previous generation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         carried: Option<Box<Carried>>,
     },
     /// A step succeeded.
     Completed { op: u64, value: Payload },
-    /// A step failed for good.
+    /// A step failed permanently.
     Failed { op: u64, error: Payload },
-    /// An attempt of a step failed, and there will be another one.
+    /// An attempt of a step failed, and will be retried.
     Attempt {
         op: u64,
         /// Counts from 1.
@@ -72,50 +72,50 @@ pub(crate) enum Event {
     Finished { op: u64, value: Payload },
     /// A timer is due.
     Timer { op: u64 },
-    /// Somebody woke a sleep before its time.
+    /// A sleep was woken before its deadline.
     Woken { op: u64 },
-    /// Somebody wakes whatever sleeps. Never in a journal: what comes of it is.
+    /// Wakes all current sleeps. Never in a journal, which records the resulting events.
     WakeUp,
-    /// A payload came for a hook.
+    /// A hook received a payload.
     Payload { op: u64, value: Payload },
     /// The token of a hook belongs to another run, or to another hook of this one.
     Conflict { op: u64, owner: String },
-    /// Another run has ended that the operation waits for.
+    /// Another run that the operation waits for has ended.
     Ended { op: u64, end: End },
-    /// Somebody cancelled the run.
+    /// The run was cancelled.
     Cancel { reason: String },
-    /// The run goes on from here with what is in its journal so far, which was another run's or an earlier generation's.
+    /// The run continues from here with its journal so far, which was another run's or an earlier generation's.
     Reopened {
-        /// As in `Started`, for what comes from now on.
+        /// As in `Started`, for the random numbers from now on.
         seed: String,
         #[serde(flatten)]
         reopening: Reopening,
     },
 }
 
-/// What changes for a run that goes on with a journal that was another run's or an earlier generation's.
+/// The changes for a run that continues with a journal that was another run's or an earlier generation's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reopening {
-    /// The id of the run that it was forked from; nothing if it is a retry.
+    /// The id of the run that it was forked from; `None` if it is a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Of the idempotency keys of the operations that are issued from now on. Those under way have theirs in their commands.
+    /// The base of the idempotency keys of operations issued from now on. Outstanding ones have theirs in their commands.
     pub base: KeyBase,
-    /// The operation whose result was the source's and comes once more, if one does.
+    /// The operation whose result was recorded by the source and is delivered once more, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<u64>,
-    /// Whether a fork undoes also what its source has done.
+    /// Whether a fork also undoes the steps of its source.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo_inherited: bool,
 }
 
 impl Reopening {
-    /// Whether what was done before is another run's to undo.
+    /// Whether another run undoes the steps that were executed before.
     pub fn disarms(&self) -> bool {
         self.source.is_some() && !self.undo_inherited
     }
 
-    /// Takes away what is owed no more.
+    /// Removes the rollbacks that this run no longer owes.
     pub fn disarm(&self, owed: &mut BTreeMap<u64, bool>) {
         if self.disarms() {
             owed.retain(|op, succeeded| !*succeeded && self.again != Some(*op));
@@ -123,7 +123,7 @@ impl Reopening {
     }
 }
 
-/// What a run has when it begins, or when it goes on as a new generation.
+/// The data that a run has when it begins, or when it continues as a new generation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Carried {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,20 +131,20 @@ pub(crate) struct Carried {
     /// The keys of its attributes.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub attributes: BTreeSet<Box<str>>,
-    /// By stream: how many chunks the workflow has written, and whether it has closed it.
+    /// By stream: the number of chunks that the workflow has written, and whether it has closed the stream.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub streams: BTreeMap<Box<str>, (u64, bool)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherited: Option<Inherited>,
-    /// Payloads for the next hook with a token, by the token's address: the hook before it was dropped.
+    /// Payloads for the next hook with a token, by the token's address: the previous hook was dropped.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub surplus: BTreeMap<Box<str>, Vec<Payload>>,
-    /// What stands for hooks of the generation before for which letters may be in the inbox, with their addresses.
+    /// Placeholders for hooks of the previous generation, for which the inbox may hold messages, with their addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub forwards: BTreeMap<u64, Box<str>>,
 }
 
-/// What a run has in common with all runs that it starts as its children.
+/// The data that a run shares with all its child runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Inherited {
     /// The values of the request.
@@ -152,7 +152,7 @@ pub(crate) struct Inherited {
     pub context: BTreeMap<Box<str>, Payload>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
-    /// How many runs wait for it, each for the next one: 0 if it is no child, or one that is not waited for.
+    /// How many runs wait for it, each for the next one: 0 if it is not a child, or not awaited.
     #[serde(default, skip_serializing_if = "is_none")]
     pub depth: u32,
 }
@@ -162,19 +162,19 @@ fn is_none(depth: &u32) -> bool {
 }
 
 impl Inherited {
-    /// That of a run at some depth that an operation starts, by the operation's key.
+    /// The data of a child at some depth, by the key of the operation that starts it.
     pub fn of_child(&self, key: &str, depth: u32) -> Self {
         Inherited { context: self.context.clone(), trace: self.trace.as_ref().map(|trace| trace.of_child(key)), depth }
     }
 
-    /// Nothing if there is nothing in it.
+    /// `None` if it is empty.
     pub fn some(self) -> Option<Self> {
         (self != Inherited::default()).then_some(self)
     }
 }
 
 impl Carried {
-    /// Nothing if there is nothing in it.
+    /// `None` if it is empty.
     pub fn some(self) -> Option<Self> {
         let is_empty = self.state.is_none()
             && self.attributes.is_empty()
@@ -191,7 +191,7 @@ impl Carried {
     }
 }
 
-/// Something that a workflow asks for. Operations are numbered from 0 in the order in which they are issued.
+/// A command of a workflow. Operations are numbered from 0 in the order in which they are issued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
@@ -205,31 +205,31 @@ pub(crate) enum Command {
         /// Whether its success is undone if the run does not succeed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rollback: bool,
-        /// The run that executes it, if it is not executed where its own run is.
+        /// The run that executes it, if it is not executed by its own run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<Cow<'static, str>>,
-        /// What it is executed with instead of its input: somebody has said so.
+        /// The arguments that a fork sets in place of its input.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         given: Option<Payload>,
-        /// Of its idempotency key, if that is not what the run's was when the step was issued: of one that was under way
-        /// when its run was retried or forked.
+        /// The base of its idempotency key, if it differs from the run's base when the step
+        /// was issued: for a step that was in progress when its run was retried or forked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<KeyBase>,
     },
     /// Wake the workflow at a time, in milliseconds since 1970.
     Timer { op: u64, until: u64 },
-    /// Take payloads that are sent to a token.
+    /// Accept payloads that are sent to a token.
     Hook {
         op: u64,
         token: Cow<'static, str>,
-        /// Whether the token was drawn at random, and so is another one each time that the code runs.
+        /// Whether the token was drawn at random, and so differs each time that the code runs.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         drawn: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Payload>,
     },
-    /// Start a run of another workflow, and wait for it unless it is detached. A detached run whose id the workflow has chosen
-    /// is waited for until the store has started it.
+    /// Start a run of another workflow, and wait for it unless it is detached. For a detached run whose id the workflow has
+    /// chosen, the operation waits until the store has started it.
     Child {
         op: u64,
         workflow: Cow<'static, str>,
@@ -239,30 +239,30 @@ pub(crate) enum Command {
         detached: bool,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         abandoned: bool,
-        /// If the workflow has chosen the id: the token of the run, if this operation has started it.
+        /// If the workflow has chosen the id: the token that the run has if this operation has started it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         own: Option<Uuid>,
-        /// The attributes that it begins with.
+        /// The initial attributes.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         attributes: BTreeMap<Box<str>, Box<str>>,
     },
-    /// Wait for a run that is there.
+    /// Wait for an existing run.
     Watch { op: u64, run: Cow<'static, str> },
-    /// Let this be the run's state.
+    /// Set the run's state.
     State { value: Payload },
-    /// Set an attribute, or take it away.
+    /// Set or remove an attribute.
     Attribute {
         key: Cow<'static, str>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         value: Option<Cow<'static, str>>,
     },
-    /// The workflow was told that its journal is long.
+    /// `continue_as_new_suggested` returned true to the workflow.
     Suggested,
     /// The workflow dropped the operation.
     Cancel { op: u64 },
-    /// Append a chunk to a stream. No operation: nothing comes of it.
+    /// Append a chunk to a stream. Not an operation: it has no result.
     Write { stream: Cow<'static, str>, value: Payload },
-    /// Append nothing more to a stream.
+    /// Close a stream.
     CloseStream { stream: Cow<'static, str> },
 }
 
@@ -274,12 +274,12 @@ pub(crate) enum End {
     Failed(Payload),
     /// It was cancelled, and is not polled any more.
     Cancelled(String),
-    /// It goes on as a new generation, with these arguments.
+    /// It continues as a new generation, with these arguments.
     Continued(Payload),
 }
 
 impl Command {
-    /// Whether a replay that issues `self` is still the run that recorded `recorded`.
+    /// Whether a replay that issues `self` matches the recorded command.
     pub fn matches(&self, recorded: &Command, recode: Recode) -> bool {
         match (self, recorded) {
             (
@@ -301,7 +301,7 @@ impl Command {
             ) => {
                 (op, workflow, attributes) == (op_then, workflow_then, attributes_then)
                     && (detached, abandoned) == (detached_then, abandoned_then)
-                    // An id that the workflow has not chosen follows from the run and the operation.
+                    // An id that the workflow has not chosen is derived from the run and the operation.
                     && own.is_some() == own_then.is_some()
                     && (own.is_none() || run == run_then)
                     && input.same_value(input_then, recode)
@@ -317,7 +317,7 @@ impl Command {
                         (found, recorded) => found == recorded,
                     }
             }
-            // Not the deadline: the recorded one applies, so that code can be changed to wait for another time.
+            // The deadline is not compared: the recorded one applies, so that code can be changed to wait for another time.
             (Command::Timer { op, .. }, Command::Timer { op: op_then, .. }) => op == op_then,
             (Command::Write { stream, value }, Command::Write { stream: recorded_stream, value: recorded_value }) => {
                 stream == recorded_stream && value.resembles(recorded_value)
@@ -326,7 +326,7 @@ impl Command {
         }
     }
 
-    /// The id of the run that it starts.
+    /// The id of the run that the command starts.
     pub fn child(&self) -> Option<&str> {
         match self {
             Command::Child { run, .. } | Command::Step { run: Some(run), .. } => Some(run),
@@ -334,7 +334,7 @@ impl Command {
         }
     }
 
-    /// The command in words, for an error message.
+    /// A description of the command, for an error message.
     pub fn describe(&self) -> String {
         match self {
             Command::Step { op, step, input, .. } => {
@@ -370,7 +370,7 @@ impl Command {
 }
 
 impl Event {
-    /// How large what it brings is.
+    /// The size of the event's payload.
     pub fn bytes(&self) -> usize {
         match self {
             Event::Started { args, carried, .. } => {
@@ -392,13 +392,13 @@ impl Event {
 /// An operation without a result.
 #[derive(Debug)]
 pub(crate) struct Outstanding {
-    /// In words.
+    /// A description.
     pub what: String,
     /// The child run that is cancelled with it.
     pub child: Option<Target>,
 }
 
-/// The steps of a turn whose success is to be undone if the run does not succeed, each with whether it has succeeded.
+/// Adds the steps of a turn whose success must be undone if the run does not succeed, each with whether it has succeeded.
 pub(crate) fn owes_rollback(owed: &mut BTreeMap<u64, bool>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
         match &delivery.event {
@@ -410,7 +410,7 @@ pub(crate) fn owes_rollback(owed: &mut BTreeMap<u64, bool>, turn: &TurnRecord) {
                     *succeeded = true;
                 }
             }
-            // What the source of a fork has done is its source's to undo.
+            // The source of a fork undoes the steps that the source has executed.
             Event::Reopened { reopening, .. } => reopening.disarm(owed),
             _ => {}
         }
@@ -435,7 +435,7 @@ impl End {
         }
     }
 
-    /// The end that the last row of a run's journal tells.
+    /// The end in the last row of a run's journal.
     pub fn of(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
         let turn = TurnRecord::decode(format, checksum, body)?;
         let last = turn.deliveries.into_iter().next_back();
@@ -444,7 +444,7 @@ impl End {
     }
 }
 
-/// Adds a turn to the operations that are outstanding: what a run waited for, told without running its code.
+/// Adds a turn to the outstanding operations: this finds what a run waits for without executing its code.
 pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnRecord) {
     for delivery in &turn.deliveries {
         if let Class::Result(op) = delivery.event.class() {

@@ -1,4 +1,4 @@
-//! One durable operation, as a future holds it.
+//! One durable operation, as the core of a future.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,62 +19,62 @@ use crate::definition::{AttemptFailure, AttemptResult, Policy, StepDefinition, W
 use crate::error::{Code, Error};
 use crate::keys;
 
-/// A future that an operation brings with it, since no definition can make it again.
+/// A future that belongs to one operation, since no definition can make it again.
 pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;
 
-/// The id under which the journal knows futures that were wrapped with `nondeterministic`.
+/// The id of futures wrapped with `nondeterministic` in the journal.
 pub(crate) const NONDETERMINISTIC: &str = "workflow_runtime::nondeterministic";
 
-/// A step to be executed.
+/// A step to execute.
 #[derive(Clone)]
 pub(crate) struct StepRequest {
     pub definition: &'static StepDefinition,
     pub input: Payload,
     pub policy: Cow<'static, Policy>,
     pub name: Option<Arc<str>>,
-    /// The attempt that is to come, from 1.
+    /// The next attempt, from 1.
     pub attempt: u32,
-    /// Its earliest time, in milliseconds since 1970; 0 for at once.
+    /// The earliest time of the attempt, in milliseconds since 1970; 0 for at once.
     pub not_before: u64,
     /// How its success is undone.
     pub rollback: Option<Rollback>,
     pub place: Place,
     /// If it is executed for another run: the call.
     pub origin: Option<Origin>,
-    /// What its attempts have suspended themselves for, if any has.
+    /// The suspensions of its attempts, if there were any.
     pub suspensions: Option<Box<Suspensions>>,
 }
 
-/// How a step has suspended itself.
+/// The suspensions of a step.
 #[derive(Clone, Default)]
 pub(crate) struct Suspensions {
-    /// What it waits for before its next attempt.
+    /// The suspension that must be resumed before its next attempt.
     pub waits: Option<Suspension>,
-    /// What it was resumed with, by label.
+    /// The values that it was resumed with, by label.
     pub resumed: Arc<BTreeMap<Box<str>, Payload>>,
     /// The payload of its last suspension that was resumed.
     pub last_payload: Option<Payload>,
-    /// How many attempts have ended so: they count for nothing.
+    /// The number of attempts that ended in a suspension: they do not count for the policy.
     pub attempts: u32,
 }
 
-/// What a suspended step waits for.
+/// A suspension of a step.
 #[derive(Clone, Debug)]
 pub(crate) struct Suspension {
     pub label: Box<str>,
-    /// What it has told.
+    /// The payload that was passed to `suspend`.
     pub payload: Payload,
-    /// The key of the type that it is to be resumed with, as the registry has it.
+    /// The key of the type that it is resumed with, from the registry.
     pub type_name: Arc<str>,
 }
 
 impl Suspension {
-    /// The token in the store by which a run is resumed.
+    /// The token in the store by which the suspension is resumed.
     pub fn token(run: &str, label: &str) -> Arc<str> {
         keys::suspension(run, label).into()
     }
 
-    /// Under which the answers to suspensions of a run are known: no suspension has this token, since none has an empty label.
+    /// The scope in which the store records answers to suspensions of a run. No suspension has this token: no label is "".
     pub fn scope(run: &str) -> Arc<str> {
         Suspension::token(run, "")
     }
@@ -88,7 +88,7 @@ impl Suspension {
 /// Where a step is executed.
 #[derive(Clone, Copy)]
 pub(crate) enum Place {
-    /// Where the run is.
+    /// By the run's own engine.
     Here,
     /// As a run of its own, of this workflow.
     Queue(&'static WorkflowDefinition),
@@ -99,11 +99,11 @@ pub(crate) enum Place {
 /// The call of a step that is executed as a run of its own.
 #[derive(Clone)]
 pub(crate) struct Origin {
-    /// The run that calls it.
+    /// The run that calls the step.
     pub run: Arc<str>,
     /// The key of the call.
     pub key: Arc<str>,
-    /// Whether that run undoes it if it does not succeed.
+    /// Whether that run undoes the step if that run does not succeed.
     pub undoable: bool,
     /// The generation of that run and the operation.
     pub place: (u64, u64),
@@ -114,22 +114,22 @@ impl StepRequest {
         matches!(self.place, Place::Here)
     }
 
-    /// What it waits for, if it has suspended itself.
+    /// The suspension that the step waits for, if it is suspended.
     pub fn suspension(&self) -> Option<&Suspension> {
         self.suspensions.as_ref()?.waits.as_ref()
     }
 
-    /// How many attempts are counted, with the one that is to come.
+    /// The number of attempts that count for the policy, including the next one.
     pub fn counted(&self) -> u32 {
         self.attempt - self.suspensions.as_ref().map_or(0, |suspensions| suspensions.attempts)
     }
 
-    /// The run that the user knows it to be a step of.
+    /// The run that the user knows as the run of the step.
     fn run<'r>(&'r self, own: &'r Arc<str>) -> &'r Arc<str> {
         self.origin.as_ref().map_or(own, |origin| &origin.run)
     }
 
-    /// The token that it waits for, if it has suspended itself.
+    /// The token that the step waits for, if it is suspended.
     pub fn opening(&self, op: u64, own: &Identity) -> Option<Opening> {
         let Suspension { label, payload, type_name } = self.suspension()?;
         let place = self.origin.as_ref().map_or((own.generation, op), |origin| origin.place);
@@ -146,7 +146,7 @@ impl StepRequest {
     }
 }
 
-/// Undoes a step of which it is given the result.
+/// Undoes a step, given the result of the step.
 #[derive(Clone)]
 pub(crate) struct Rollback(Arc<Mutex<Option<Undo>>>);
 
@@ -159,21 +159,21 @@ impl Rollback {
         Rollback(Arc::new(Mutex::new(Some(Box::new(undo)))))
     }
 
-    /// Begins it; nothing the second time.
+    /// Begins the rollback; `None` the second time.
     pub fn begin(&self, value: &Payload) -> Option<Result<UndoFuture, Error>> {
         let undo = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         undo.map(|undo| undo(value))
     }
 }
 
-/// What an operation is.
+/// The kind of an operation.
 pub(crate) enum Kind {
     Step(Box<StepRequest>),
     Timer {
         until: u64,
-        /// Whether it is the bound of something else, and no sleep.
+        /// Whether it is the timer of a timeout, and not a sleep.
         bounds: bool,
-        /// When it was called, if it lasts for a duration from then on.
+        /// The time of the call, if it lasts for a duration from then on.
         since: Option<u64>,
     },
     Local(Option<LocalFuture>),
@@ -188,21 +188,21 @@ pub(crate) enum Kind {
 pub(crate) struct ChildRequest {
     pub definition: &'static WorkflowDefinition,
     pub input: Payload,
-    /// Whether it goes on when its parent ends before it.
+    /// Whether it continues when its parent ends before it.
     pub abandoned: bool,
     /// Whether the parent does not wait for its end.
     pub detached: bool,
-    /// The id that the workflow has chosen for it, if it has.
+    /// The id that the workflow has chosen, if any.
     pub named: Option<Named>,
-    /// The attributes that it begins with.
+    /// The initial attributes.
     pub attributes: BTreeMap<Box<str>, Box<str>>,
-    /// Turns an error of the engine's into that of who waits for it.
+    /// Converts an error of the engine into the error type of the waiting operation.
     pub adopt: fn(Error) -> AttemptFailure,
 }
 
 impl ChildRequest {
-    /// Whether the operation has a result: the end of the child, or, of a detached one, that it was started. One whose id the
-    /// workflow has not chosen is started in any case.
+    /// Whether the operation has a result: the end of the child, or, of a detached one, its
+    /// start. A detached child whose id the workflow has not chosen is started in any case.
     pub fn has_result(&self) -> bool {
         !self.detached || self.named.is_some()
     }
@@ -222,15 +222,15 @@ impl ChildRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub id: Arc<str>,
-    /// Of the run that the operation starts, if there is none with the id. One that exists has another token.
+    /// The token of the run that the operation starts, if no run has the id. An existing run has another token.
     pub token: u128,
 }
 
-/// A run that is waited for, or that is cancelled by its parent.
+/// A run to wait for, or to cancel with its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub run: Arc<str>,
-    /// If set, a run with this id and another token is not meant: the operation has not started it.
+    /// If set, a run with this id and another token is ignored: the operation has not started it.
     pub token: Option<u128>,
 }
 
@@ -247,33 +247,33 @@ pub(crate) struct StartedChild {
     pub run: Arc<str>,
     pub request: ChildRequest,
     pub inherited: Option<Arc<Inherited>>,
-    /// Whether the workflow has chosen the id of the run that it is.
+    /// Whether the chosen id is that of the parent run itself.
     pub is_itself: bool,
-    /// The digest of the arguments of a run that has its id, if they are the same in another order.
+    /// The digest of the arguments of an existing run with its id, if they are the same in another order.
     pub known_digest: Option<[u8; 32]>,
 }
 
-/// A hook to be opened, and what has come by it.
+/// A hook to open, and its received payloads.
 pub(crate) struct HookRequest {
     pub token: Arc<str>,
-    /// What payloads are sent to: the token, or what stands for it in the store.
+    /// The address that payloads are sent to: the token, or its replacement in the store.
     pub address: Arc<str>,
     pub drawn: bool,
     pub metadata: Option<Payload>,
-    /// The key of the payloads' type, as the registry has it.
+    /// The key of the payloads' type, from the registry.
     pub type_name: &'static str,
-    /// Whether a payload is one.
+    /// Checks that a payload has the type.
     pub check: fn(&Payload) -> Result<(), Error>,
-    /// Whether it takes one payload only.
+    /// Whether it accepts one payload only.
     pub once: bool,
-    /// What was delivered and not taken yet.
+    /// Payloads that were delivered and not yet taken.
     pub received: VecDeque<Received>,
-    /// Whether it has given a payload.
+    /// Whether it has yielded a payload.
     pub yielded: bool,
 }
 
 impl HookRequest {
-    /// Whether it takes one payload only, and that has come.
+    /// Whether it accepts one payload only, and has received it.
     pub fn is_answered(&self) -> bool {
         self.once && (self.yielded || !self.received.is_empty())
     }
@@ -290,11 +290,11 @@ impl HookRequest {
     }
 }
 
-/// What a hook gives.
+/// An item that a hook yields.
 #[derive(Clone, Debug)]
 pub(crate) enum Received {
     Payload(Payload),
-    /// The token is this run's.
+    /// The run that owns the token.
     Conflict(Arc<str>),
 }
 
@@ -306,11 +306,11 @@ pub(crate) struct Opening {
     pub metadata: Option<Payload>,
     pub type_name: Arc<str>,
     pub once: bool,
-    /// The suspension that waits for it, if one does.
+    /// The suspension that waits for it, if any.
     pub asked: Option<Asking>,
 }
 
-/// A suspension, as it is told from the others of its run.
+/// The identity of a suspension within its run.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
     pub id: Arc<str>,
@@ -320,7 +320,7 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// `place` is the generation and the operation, `number` counts the suspensions of that from 1.
+    /// `place` is the generation and the operation; `number` counts the suspensions of the operation from 1.
     fn new(run: &str, place: (u64, u64), number: u32, step: Option<&'static str>) -> Self {
         Asking { id: format!("{}.{}.{number}", place.0, place.1).into(), step, scope: Suspension::scope(run) }
     }
@@ -332,14 +332,14 @@ pub(crate) enum Completion {
     Completed(Payload),
     Failed(Payload),
     Due,
-    /// Before its time.
+    /// A sleep ended before its deadline.
     Woken,
     /// Another run has ended.
     Ended(End),
 }
 
 impl Kind {
-    /// Whether its end comes from elsewhere: nothing is done for it where the run is.
+    /// Whether its result comes from elsewhere: this engine does not execute the operation.
     pub(super) fn is_elsewhere(&self) -> bool {
         match self {
             Kind::Step(step) => !step.is_here() || step.suspension().is_some(),
@@ -348,7 +348,7 @@ impl Kind {
         }
     }
 
-    /// How the input is decoded and encoded again.
+    /// How the input is recoded.
     pub(super) fn recode(&self) -> Recode {
         match self {
             Kind::Step(step) => step.definition.recode_args,
@@ -385,7 +385,7 @@ impl Kind {
                 op,
                 token: Cow::Owned(hook.token.to_string()),
                 drawn: hook.drawn,
-                // A `null` is read back as nothing.
+                // A `null` is read back as `None`.
                 metadata: hook.metadata.clone().filter(|metadata| metadata.as_str() != "null"),
             },
             Kind::Local(_) => Command::Step {
@@ -408,12 +408,12 @@ pub(crate) struct Operation {
     site: &'static Location<'static>,
     op: Option<u64>,
     taken: bool,
-    /// Whether anything has polled it, or it was handed to what will.
+    /// Whether the operation was polled, or passed to a combinator that will poll it.
     awaited: bool,
 }
 
 impl Operation {
-    /// An operation of the run that is being polled, if one is.
+    /// An operation of the run that this thread is polling, if any.
     pub fn new(site: &'static Location<'static>) -> Option<Self> {
         Some(Operation { run: current()?, site, op: None, taken: false, awaited: false })
     }
@@ -422,12 +422,12 @@ impl Operation {
         &self.run
     }
 
-    /// Where the workflow has called it.
+    /// The location of the call in the workflow.
     pub fn site(&self) -> &'static Location<'static> {
         self.site
     }
 
-    /// Says that dropping it unpolled is no mistake: it is in the hands of what polls it, or is refused.
+    /// Marks that dropping it unpolled is not a mistake: a combinator polls it, or it was refused.
     pub fn hand_over(&mut self) {
         self.awaited = true;
     }
@@ -465,16 +465,16 @@ impl Operation {
 }
 
 impl Operation {
-    /// Issues a hook: unlike other operations at once, so that it is there before anybody waits for it.
+    /// Issues a hook: unlike other operations at once, so that it is open before it is awaited.
     pub fn open(site: &'static Location<'static>, hook: HookRequest) -> Option<Self> {
         let mut operation = Operation::new(site)?;
-        // It takes payloads from now on, awaited or not.
+        // It accepts payloads from now on, awaited or not.
         operation.awaited = true;
         operation.op = operation.run.issue(Kind::Hook(Box::new(hook)), site, None);
         Some(operation)
     }
 
-    /// Starts a child run that is not waited for: its id.
+    /// Starts a child run that is not awaited, and returns its id.
     pub fn detach(mut self, child: ChildRequest) -> Result<Option<Arc<str>>, Error> {
         self.awaited = true;
         self.run.check_turn(self.site)?;
@@ -504,12 +504,12 @@ impl Operation {
         Ok(())
     }
 
-    /// Takes back what [`continue_as_new`](Operation::continue_as_new) has asked for in this poll.
+    /// Withdraws the request of [`continue_as_new`](Operation::continue_as_new) in this poll.
     pub fn stay(&self) {
         let _args = self.run.take_continued();
     }
 
-    /// What a hook has received. An error means that it was polled outside its run.
+    /// The next item that a hook has received. An error means that it was polled outside its run.
     pub fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, Error>> {
         if let Err(error) = self.run.check_turn(self.site) {
             return Poll::Ready(Err(error));

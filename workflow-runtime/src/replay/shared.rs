@@ -1,4 +1,4 @@
-//! What a run's futures and its core share: the operations, their results, the commands issued since the last event.
+//! The state shared by a run's futures and its core: the operations, their results, the commands since the last event.
 
 mod continuation;
 mod effects;
@@ -39,32 +39,32 @@ use crate::keys::{self, KeyBase};
 use crate::limits;
 use crate::replay::{ChildRequest, StepRequest};
 
-/// A spawned branch; its output goes where its handle looks.
+/// A spawned branch; it writes its output to the slot of its handle.
 pub(crate) type BranchFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What the engine has to do once the turn is committed.
+/// The actions of the engine once the turn is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Execute the step.
     Dispatch(u64),
-    /// Execute the step, of which an attempt may have been under way in another process.
+    /// Execute the step, of which an attempt may have been in progress in another process.
     Repeat(u64),
     /// Deliver the operation's event (or attempt it again) at this time.
     Arm { op: u64, at: u64 },
-    /// Stop what is under way for the operation, and forget its time.
+    /// Stop the work in progress for the operation, and forget its deadline.
     Abort(u64),
-    /// Let the step have failed if no attempt of it is under way, and ask the attempt to end if one is.
+    /// Fail the step if no attempt of it is in progress; otherwise request the attempt to end.
     GiveUp(u64),
-    /// Let the step have failed, of which no attempt is under way.
+    /// Fail the step, of which no attempt is in progress.
     Decline(u64),
 }
 
-/// What the run is doing just now.
+/// The current activity of the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
     Polling,
-    /// The engine drops the futures. Nothing that their destructors do counts.
+    /// The engine drops the futures. Calls of their destructors have no effect.
     Discarding,
 }
 
@@ -73,11 +73,11 @@ struct Slot {
     kind: Kind,
     waker: Option<Waker>,
     completion: Option<Completion>,
-    /// Its future is gone; what comes of it may have to be undone.
+    /// Its future was dropped; its result may have to be undone.
     dropped: bool,
-    /// The number of the event behind which it was issued.
+    /// The number of the event after which it was issued.
     event: u64,
-    /// Of its idempotency key.
+    /// The base of its idempotency key.
     base: KeyBase,
 }
 
@@ -86,7 +86,7 @@ struct State {
     now: u64,
     rng: Option<Box<ChaCha12Rng>>,
     next_op: u64,
-    /// Of the idempotency keys of the operations that it issues.
+    /// The base of the idempotency keys of the operations that it issues.
     base: KeyBase,
     /// Counts the events.
     event: u64,
@@ -100,17 +100,17 @@ struct State {
     streams: Streams,
     rollbacks: Rollbacks,
     continuation: Continuation,
-    /// What hooks have left that were dropped.
+    /// Payloads left by hooks that were dropped.
     surplus: Option<Box<Surplus>>,
-    /// What the workflow has set as the run's state.
+    /// The run's state, as the workflow has set it.
     value: Option<Payload>,
-    /// The keys of the attributes that it has set.
+    /// The keys of the attributes that the workflow has set.
     keys: BTreeSet<Box<str>>,
     inherited: Option<Arc<Inherited>>,
-    /// While replaying: the commands that the journal has behind this event, yet to be issued.
+    /// While replaying: the recorded commands of this event that are not issued yet.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
-    /// Whether the workflow has asked for more than a run may have.
+    /// Whether the workflow has requested more operations or branches than a run may have.
     is_over_limit: bool,
     woken: VecDeque<BranchId>,
     spawned: Vec<(BranchId, Unconstrained<BranchFuture>)>,
@@ -122,25 +122,25 @@ struct State {
 /// Called when something outside the run wakes it.
 type Alarm = Box<dyn Fn() + Send + Sync>;
 
-/// A source of numbers that nobody can guess.
+/// A source of unpredictable numbers.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
 /// Makes the run that executes a call of a step of a queue: of the step's workflow, for an operation of a run, under a key.
 pub(crate) type QueueCall =
     fn(&'static WorkflowDefinition, &StepRequest, &Identity, u64, String) -> Result<ChildRequest, Error>;
 
-/// What a run asks of where it lives.
+/// The functions and settings that the engine provides to a run.
 #[derive(Clone)]
 pub(crate) struct Host {
     pub draw: Draw,
-    /// The workflow that executes a step of a queue, and the run of it that a call asks for.
+    /// The workflow that executes a step of a queue, and the request of its run for a call.
     pub queued: fn(&StepDefinition) -> Option<&'static WorkflowDefinition>,
     pub queue_call: QueueCall,
-    /// The events after which it is told that its journal is long.
+    /// The number of events after which `continue_as_new_suggested` returns true.
     pub long_after: u64,
 }
 
-/// Which run it is.
+/// The identity of a run.
 #[derive(Clone)]
 pub(crate) struct Identity {
     pub run: Arc<str>,
@@ -169,11 +169,11 @@ impl Identity {
 /// See the module.
 pub(crate) struct Shared {
     identity: Identity,
-    /// What is random in it comes from this; it is known from its first event on.
+    /// The seed of its random values; known from its first event on.
     seed: OnceLock<[u8; 32]>,
     state: Mutex<State>,
-    /// The ids of children that are not what this generation would give them: an earlier one has started them. Locked under
-    /// the state, and nothing under it.
+    /// The ids of children that differ from those of this generation: an earlier one has started them.
+    /// This lock is taken while the state is locked, and no other lock is taken while this one is held.
     earlier_children: Mutex<FxHashMap<u64, Arc<str>>>,
     alarm: OnceLock<Alarm>,
     host: Host,
@@ -183,7 +183,7 @@ tokio::task_local! {
     static CURRENT: Arc<Shared>;
 }
 
-/// The run that is being polled by this thread.
+/// The run that this thread is polling.
 pub(crate) fn current() -> Option<Arc<Shared>> {
     CURRENT.try_with(Arc::clone).ok()
 }
@@ -228,7 +228,7 @@ impl Shared {
         })
     }
 
-    /// A panic inside the lock would be ours, not the user's: user code never runs under it.
+    /// A panic inside the lock would be a bug of the library: user code never runs under it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,7 +253,7 @@ impl Shared {
         &self.identity.run
     }
 
-    // What futures ask for.
+    // Requests of futures.
 
     /// The time of the event that is being delivered.
     pub(crate) fn now(&self) -> u64 {
@@ -262,7 +262,7 @@ impl Shared {
 
     /// Bytes of the run's own random sequence.
     pub(crate) fn with_rng<T>(&self, f: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
-        // Taken out, so that a caller's code never runs under the lock.
+        // Taken out of the state, so that a caller's code never runs under the lock.
         let rng = self.state().rng.take();
         let mut rng = rng.unwrap_or_else(|| Box::new(ChaCha12Rng::from_seed(self.own_seed())));
         let value = f(&mut rng);
@@ -270,7 +270,7 @@ impl Shared {
         value
     }
 
-    /// Whether an operation may be polled now: by its own run, in its turn.
+    /// Checks that an operation may be polled now: by its own run, in its turn.
     pub(super) fn check_turn(&self, site: &Location<'_>) -> Result<(), Error> {
         if self.is_current() {
             return Ok(());
@@ -282,7 +282,7 @@ impl Shared {
             .into_fatal())
     }
 
-    /// Issues an operation. Nothing if the run has diverged: the caller then waits for its end.
+    /// Issues an operation. `None` if the run has diverged: the caller then waits for its end.
     pub(super) fn issue(&self, kind: Kind, site: &'static Location<'static>, waker: Option<&Waker>) -> Option<u64> {
         let mut kind = kind;
         let mut state = self.state();
@@ -347,7 +347,7 @@ impl Shared {
         Some(op)
     }
 
-    /// The operation's result, or the promise to wake `waker` when it is there.
+    /// The operation's result; otherwise registers `waker` for it.
     pub(super) fn take(&self, op: u64, waker: &Waker) -> Option<Completion> {
         let (completion, _dropped) = {
             let mut state = self.state();
@@ -365,9 +365,9 @@ impl Shared {
         completion
     }
 
-    /// The operation's future was dropped before it took the result.
+    /// Handles that the operation's future was dropped before it took the result.
     pub(super) fn drop_operation(&self, op: u64) {
-        // The slot may hold a user's future: it is dropped after the lock.
+        // The slot may hold a user's future: it is dropped after the lock is released.
         let (slot, counts) = {
             let mut state = self.state();
             if state.phase != Phase::Polling || !self.is_current() {
@@ -407,8 +407,8 @@ impl Shared {
         }
     }
 
-    /// Whether what is dropped now is dropped by the workflow, executed for the first time, and not by the engine or because
-    /// of an error.
+    /// Whether a drop now is made by the workflow itself, executed for
+    /// the first time, and not by the engine or because of an error.
     pub(super) fn counts_as_dropped(&self) -> bool {
         let state = self.state();
         state.phase == Phase::Polling
@@ -418,7 +418,7 @@ impl Shared {
             && !std::thread::panicking()
     }
 
-    /// Notes a command, or compares it with what the journal has in its place: whether the run can go on.
+    /// Records a command, or compares it with the recorded one: returns whether the run can continue.
     fn record(&self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
         let recorded = {
             let mut state = self.state();
@@ -445,7 +445,7 @@ impl Shared {
         false
     }
 
-    /// Adds a branch, polled for the first time after those that were woken before it.
+    /// Adds a branch. Its first poll comes after the branches that were woken before.
     pub(crate) fn spawn(&self, future: BranchFuture) {
         let future = tokio::task::unconstrained(future);
         let mut state = self.state();
@@ -467,12 +467,12 @@ impl Shared {
         state.spawned.push((branch, future));
     }
 
-    /// Ends the run's turn with an error that the workflow is not to see.
+    /// Ends the run's turn with an error that the workflow does not receive.
     pub(crate) fn fail(&self, error: Error) {
         self.state().fault.get_or_insert(error);
     }
 
-    // What wakers say.
+    // Calls of wakers.
 
     pub(super) fn queue(&self, branch: BranchId) {
         self.state().woken.push_back(branch);
@@ -503,9 +503,9 @@ impl Shared {
         }
     }
 
-    // What the core does.
+    // Calls of the core.
 
-    /// Sets what is called (outside every lock) when something outside the run wakes it.
+    /// Sets the callback (called outside every lock) for a wake from outside the run.
     pub(crate) fn on_alarm(&self, alarm: impl Fn() + Send + Sync + 'static) {
         let _ = self.alarm.set(Box::new(alarm));
     }
@@ -520,7 +520,7 @@ impl Shared {
     }
 
     pub(super) fn seed(&self, seed: &str, carried: Option<&Carried>) {
-        // A second first event is refused elsewhere.
+        // Another check refuses a second first event.
         let _ = self.seed.set(Sha256::digest(seed.as_bytes()).into());
         if let Some(carried) = carried {
             self.state().take_over(carried);
@@ -531,9 +531,9 @@ impl Shared {
         self.seed.get().copied().unwrap_or_default()
     }
 
-    /// Gives an operation its result: its waker, or an error if there is no such operation without a result.
+    /// Sets the result of an operation, and returns its waker, or an error if no such operation is outstanding.
     pub(super) fn complete(&self, op: u64, completion: Completion) -> Result<Option<Waker>, Error> {
-        // Dropped after the lock.
+        // Dropped after the lock is released.
         let _gone;
         let mut state = self.state();
         let now = state.now;
@@ -559,7 +559,7 @@ impl Shared {
         }
     }
 
-    /// What the end of another run is to the operation that waits for it.
+    /// Converts the end of another run into the result of the operation that waits for it.
     pub(super) fn ended(&self, op: u64, end: End) -> Completion {
         let adopt = self.with_open(op, |kind| match kind {
             Kind::Step(step) => Some(step.definition.adopt),
@@ -580,7 +580,7 @@ impl Shared {
         }
     }
 
-    /// Notes that an attempt failed and when the next one may start.
+    /// Records that an attempt failed, and the earliest time of the next one.
     pub(super) fn attempt_failed(&self, op: u64, attempt: u32, not_before: u64) -> Result<(), Error> {
         let mut state = self.state();
         let site = state.last_site;
@@ -612,7 +612,7 @@ impl Shared {
         self.state().branches -= 1;
     }
 
-    /// Whether the workflow has asked for more operations or branches than a run may have.
+    /// Whether the workflow has requested more operations or branches than a run may have.
     pub(crate) fn is_over_limit(&self) -> bool {
         self.state().is_over_limit
     }
@@ -621,7 +621,7 @@ impl Shared {
         self.state().fault.is_some()
     }
 
-    /// Ends the delivery of one event: the commands issued, or why the run cannot go on.
+    /// Ends the delivery of one event: returns the issued commands, or the reason why the run cannot continue.
     pub(super) fn finish(&self, end: Option<&End>) -> Result<Vec<Command>, Error> {
         let mut state = self.state();
         state.phase = Phase::Idle;
@@ -648,25 +648,25 @@ impl Shared {
         self.state().phase = Phase::Discarding;
     }
 
-    /// After a part of the run was discarded.
+    /// Ends the discarding of a part of the run.
     pub(super) fn undiscard(&self) {
         self.state().phase = Phase::Polling;
     }
 
-    /// The slots, given out so that their contents are dropped outside the lock.
+    /// Removes the slots and returns them, so that their contents are dropped outside the lock.
     pub(super) fn clear(&self) -> impl Sized + use<> {
         let mut state = self.state();
         state.woken.clear();
         (std::mem::take(&mut state.ops), std::mem::take(&mut state.spawned), state.disarm())
     }
 
-    // What the engine asks.
+    // Calls of the engine.
 
     pub(crate) fn take_actions(&self) -> Vec<Action> {
         std::mem::take(&mut self.state().actions)
     }
 
-    /// What a run that was replayed has to take up again, in the order in which it was issued.
+    /// The actions that resume a replayed run, in the order in which its operations were issued.
     pub(crate) fn resume_actions(&self, now: u64) -> Vec<Action> {
         let state = self.state();
         let mut open: Vec<u64> =
@@ -675,7 +675,7 @@ impl Shared {
         let action = |op: u64| match &state.ops[&op].kind {
             Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
             kind if kind.is_elsewhere() => None,
-            // One that is not attempted any more was under way if its time had come, and then it may have to be undone.
+            // A step without further attempts was in progress if its time had passed, and then it may have to be undone.
             Kind::Step(step) if step.not_before > now || (step.not_before > 0 && !state.is_in_flight(op)) => {
                 Some(Action::Arm { op, at: step.not_before })
             }
@@ -695,19 +695,19 @@ impl Shared {
         sleeps
     }
 
-    /// Looks at an operation without a result.
+    /// Reads an operation without a result.
     pub(crate) fn with_open<T>(&self, op: u64, f: impl FnOnce(&Kind) -> T) -> Option<T> {
         let state = self.state();
         state.ops.get(&op).filter(|slot| slot.completion.is_none()).map(|slot| f(&slot.kind))
     }
 
-    /// What the idempotency key of an operation without a result begins with.
+    /// The base of the idempotency key of an operation without a result.
     pub(crate) fn key_base(&self, op: u64) -> KeyBase {
         let state = self.state();
         state.ops.get(&op).map_or(state.base, |slot| slot.base)
     }
 
-    /// Takes the future that an operation brought with it.
+    /// Takes the future of an operation.
     pub(crate) fn take_local(&self, op: u64) -> Option<LocalFuture> {
         match self.state().ops.get_mut(&op) {
             Some(Slot { kind: Kind::Local(future), completion: None, .. }) => future.take(),
@@ -715,7 +715,7 @@ impl Shared {
         }
     }
 
-    /// When the run has something to do: 0 while a step is to be executed, else the earliest deadline, if there is one.
+    /// When the run has work: 0 while a step is to be executed, else the earliest deadline, if any.
     pub(crate) fn wake_at(&self) -> Option<u64> {
         let state = self.state();
         let mut earliest = None;
@@ -735,14 +735,14 @@ impl Shared {
         earliest
     }
 
-    /// Whether a step is under way or to be attempted again.
+    /// Whether a step is in progress or will be attempted again.
     pub(crate) fn has_steps(&self) -> bool {
         let state = self.state();
         let here = |slot: &Slot| !slot.kind.is_elsewhere() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_));
         state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
     }
 
-    /// The fault that something outside the run's turns has caused.
+    /// Takes the fault that was caused outside the run's turns.
     pub(crate) fn take_fault(&self) -> Option<Error> {
         self.state().fault.take()
     }

@@ -1,7 +1,7 @@
-//! Operations that are dropped before anything has polled them: they were never executed.
+//! Operations that are dropped before their first poll: they were never executed.
 //!
-//! That is legal (an early `?`, the loser of a race), and more often a mistake: `drop(charge(1))`, `.map(charge).count()`,
-//! a step that a destructor calls. So it is logged, once for each source line.
+//! This is legal (an early `?`, the loser of a race), and more often a mistake: `drop(charge(1))`, `.map(charge).count()`,
+//! a step that a destructor calls. So the core logs it, once for each source line.
 
 use std::collections::BTreeSet;
 use std::panic::Location;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::shared::{Shared, current};
 
-/// The lines that were logged by this process.
+/// The lines that this process has logged.
 static LOGGED: Mutex<BTreeSet<(&str, u32)>> = Mutex::new(BTreeSet::new());
 
 /// Logs that an operation was dropped unpolled, unless its line was logged before.
@@ -25,16 +25,16 @@ pub(super) fn log(run: &Shared, site: &'static Location<'static>) {
     }
 }
 
-/// Part of a builder that is no operation yet: logs that it was dropped before it became one.
+/// Part of a builder that has not issued an operation yet: logs if it is dropped before that.
 pub(crate) struct Unawaited(Option<(Arc<Shared>, &'static Location<'static>)>);
 
 impl Unawaited {
-    /// Of a builder that is made now: outside a run it does nothing.
+    /// The guard of a builder that is created now: outside a run it does nothing.
     pub fn new(site: &'static Location<'static>) -> Self {
         Unawaited(current().map(|run| (run, site)))
     }
 
-    /// The builder has become an operation, or is refused.
+    /// The builder has issued an operation, or was refused.
     pub fn disarm(&mut self) {
         self.0 = None;
     }

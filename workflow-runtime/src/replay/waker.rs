@@ -1,7 +1,7 @@
 //! The wakers of a run's branches: its root and its spawned ones.
 //!
 //! A wake counts only while the run is being polled, on the thread that polls it. Then the order of wakes is the order
-//! of polls, and a replay repeats both. Any other wake comes from a future that the journal knows nothing of.
+//! of polls, and a replay repeats both. Any other wake comes from a future that the journal does not record.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};

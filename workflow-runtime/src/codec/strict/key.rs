@@ -1,4 +1,4 @@
-//! What stands where JSON allows one string only: the key of a map.
+//! Serializes the key of a map, which JSON allows to be a string only.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::ser::{Impossible, Serialize, Serializer};
 
 use super::{Refused, Writer, finite};
 
-/// Takes the keys that `serde_json` both writes and reads back, and refuses the others.
+/// Accepts the keys that `serde_json` both writes and reads back, and refuses the others.
 pub(super) struct KeyWriter<'a> {
     writer: &'a mut Writer,
     verbatim: bool,
 }
 
 impl<'a> KeyWriter<'a> {
-    /// For a map's key: numbers and booleans are put in quotes.
+    /// A writer for a map's key: numbers and booleans are put in quotes.
     pub(super) fn quoted(writer: &'a mut Writer) -> Self {
         KeyWriter { writer, verbatim: false }
     }
 
-    /// For text that is JSON already: written as it is.
+    /// A writer for text that is already JSON: it is written unchanged.
     pub(super) fn verbatim(writer: &'a mut Writer) -> Self {
         KeyWriter { writer, verbatim: true }
     }

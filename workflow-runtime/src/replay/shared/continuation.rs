@@ -1,4 +1,4 @@
-//! Going on as a new generation: with a journal that begins anew.
+//! Continuing as a new generation, with an empty journal.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use crate::codec::Payload;
 use crate::replay::journal::{Carried, Command, End, Inherited};
 use crate::replay::operation::{Kind, Received};
 
-/// What a run hands to its next generation.
+/// The data that a run passes to its next generation.
 #[derive(Clone, Debug)]
 pub(crate) struct Continued {
     pub args: Payload,
     pub carried: Carried,
-    /// What came by hooks that are open, and was not taken: in its order, with where it was sent to.
+    /// Payloads of open hooks that were not taken: in order, with the addresses that they were sent to.
     pub payloads: Vec<(Arc<str>, Payload)>,
-    /// Letters that may be in the inbox for hooks that were dropped.
+    /// Inbox messages that may exist for hooks that were dropped.
     pub forwards: Vec<Forward>,
 }
 
 #[derive(Default)]
 pub(super) struct Continuation {
-    /// The arguments with which the workflow has just asked to go on.
+    /// The arguments of a `continue_as_new` in this poll.
     args: Option<Payload>,
-    /// The result with which the workflow has just asked to end.
+    /// The result of a `finish` in this poll.
     finished: Option<Payload>,
     /// As in [`Continued`], once the workflow has ended.
     payloads: Vec<(Arc<str>, Payload)>,
-    /// Whether the workflow was told that its journal is long.
+    /// Whether `continue_as_new_suggested` has returned true.
     suggested: bool,
 }
 
 impl State {
-    /// The run has ended: what its next generation gets, if there is one.
+    /// Collects the data for the next generation, if the run continues.
     pub(super) fn hand_on(&mut self, end: &End) {
         if let End::Continued(args) = end
             && self.expected.is_none()
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    /// Begins with what the generation before has left.
+    /// Restores the data of the previous generation.
     pub(super) fn take_over(&mut self, carried: &Carried) {
         self.value.clone_from(&carried.state);
         self.keys.clone_from(&carried.attributes);
@@ -67,12 +67,12 @@ impl Shared {
         self.state().inherited.as_ref().map_or(0, |inherited| inherited.depth)
     }
 
-    /// What the run hands to its children.
+    /// The data that the run passes to its children.
     pub(crate) fn inherited(&self) -> Option<Arc<Inherited>> {
         self.state().inherited.clone()
     }
 
-    /// Asks to go on as a new generation once this poll is over.
+    /// Requests a new generation after this poll.
     pub(crate) fn continue_as_new(&self, args: Payload) {
         let mut state = self.state();
         if state.phase == super::Phase::Polling {
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// Asks to end with a result once this poll is over.
+    /// Requests the end of the run with a result after this poll.
     pub(crate) fn finish_with(&self, value: Payload) {
         let mut state = self.state();
         if state.phase == super::Phase::Polling {
@@ -92,12 +92,12 @@ impl Shared {
         self.state().continuation.finished.take()
     }
 
-    /// The arguments with which the workflow has asked to go on.
+    /// Takes the arguments of a requested continuation.
     pub(in crate::replay) fn take_continued(&self) -> Option<Payload> {
         self.state().continuation.args.take()
     }
 
-    /// Notes what the next generation gets, before the hooks are given up.
+    /// Collects the data for the next generation, before the hooks are dropped.
     pub(in crate::replay) fn carry(&self) {
         let mut state = self.state();
         let mut hooks: Vec<_> = state
@@ -118,13 +118,13 @@ impl Shared {
         state.continuation.payloads = payloads.collect();
     }
 
-    /// Whether what comes for the run's hooks, or to cancel it, is its next generation's.
+    /// Whether messages for the run's hooks, or its cancellation, belong to its next generation.
     pub(crate) fn is_continuing(&self) -> bool {
         matches!(self.unwinds_to(), Some(End::Continued(_)))
     }
 
-    /// Whether the journal has become so long that the workflow had better go on as a new generation. What it was told is
-    /// part of its history.
+    /// Whether the journal is so long that the workflow should continue as a new generation. The answer is
+    /// recorded in the journal.
     pub(crate) fn suggests_continuing(&self, site: &'static Location<'static>) -> bool {
         {
             let state = self.state();

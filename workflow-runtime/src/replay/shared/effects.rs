@@ -1,4 +1,4 @@
-//! What a run asks the store for beside its journal: tokens, children, state.
+//! The requests of a run to the store beside its journal: tokens, children, state.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,30 +17,30 @@ use crate::limits;
 use crate::replay::journal::{Command, Inherited, Reopening};
 use crate::replay::operation::{Kind, Opening, Place, StartedChild, Target};
 
-/// What a run has asked for since the engine last took it.
+/// The requests of a run since the engine last took them.
 #[derive(Default)]
 pub(crate) struct Effects {
     pub opened: Vec<Opening>,
-    /// Tokens that it disposes of, by operation.
+    /// Tokens that it closes, by operation.
     pub closed: Vec<(u64, Arc<str>)>,
     pub children: Vec<StartedChild>,
-    /// Children to be cancelled, by operation.
+    /// Children to cancel, by operation.
     pub given_up: Vec<(u64, Target)>,
-    /// Children, and runs of steps, to be cancelled whose ends the run waits for. One that was started in the same turn is
-    /// started all the same, since nothing else would end it.
+    /// Children, and runs of steps, to cancel, whose ends the run waits for. A child of the same turn is
+    /// still started, since otherwise it would never end.
     pub stopped: Vec<Target>,
     /// Runs that operations wait for.
     pub watches: Vec<(u64, Target)>,
-    /// Runs that operations do not wait for any more.
+    /// Runs that operations no longer wait for.
     pub unwatched: Vec<(u64, Arc<str>)>,
     pub state: Option<Payload>,
     pub attributes: BTreeMap<Arc<str>, Option<Arc<str>>>,
-    /// Set if the run goes on as a new generation.
+    /// Set if the run continues as a new generation.
     pub continued: Option<Continued>,
 }
 
 impl Effects {
-    /// These, and then the later ones. What has come and gone is not known to anybody.
+    /// Appends later requests. Requests that cancel each other out are removed.
     pub fn then(&mut self, later: Effects) {
         for (op, token) in later.closed {
             self.close(op, token);
@@ -81,7 +81,7 @@ impl Effects {
         }
     }
 
-    /// What issuing an operation asks for.
+    /// Adds the requests of issuing an operation.
     pub(super) fn issued(
         &mut self,
         op: u64,
@@ -105,7 +105,7 @@ impl Effects {
                     is_itself: request.named.as_ref().is_some_and(|named| named.id == run.identity.run),
                     known_digest: None,
                     request: (**request).clone(),
-                    // One that nobody waits for begins anew: what goes on for ever in this way is no recursion.
+                    // A run that is not awaited starts at depth 0: an endless chain of such runs is no recursion.
                     inherited: inherited(if request.detached { 0 } else { own.saturating_add(1) }),
                 });
             }
@@ -129,12 +129,12 @@ impl Effects {
         Ok(())
     }
 
-    /// What giving an operation up asks for.
+    /// Adds the requests of dropping an operation.
     pub(super) fn dropped(&mut self, op: u64, kind: &Kind, run: &Shared) {
         match kind {
             Kind::Hook(hook) => self.close(op, hook.address.clone()),
             Kind::Child(child) if child.is_bound() => self.give_up(op, run.target(op, kind)),
-            // It goes on, or is started all the same.
+            // It continues, or is still started.
             Kind::Child(_) => {}
             Kind::Step(step) if !step.is_here() => self.give_up(op, run.target(op, kind)),
             Kind::Step(step) => {
@@ -149,8 +149,8 @@ impl Effects {
 }
 
 impl State {
-    /// What the journal decides and not the code, however that was changed since: a step is executed where it was when it was
-    /// recorded, and a timer has the deadline that was recorded.
+    /// Applies recorded decisions, which override the code, even if it was changed since: a step
+    /// is executed where it was when it was recorded, and a timer has the recorded deadline.
     pub(super) fn as_recorded(&self, kind: &mut Kind) {
         let recorded = self.expected.as_ref().and_then(|expected| expected.as_slice().first());
         match (kind, recorded) {
@@ -167,13 +167,13 @@ impl State {
         }
     }
 
-    /// The id of the child in the place of which the operation that is about to be issued would start another one.
+    /// The recorded id of a child, if the operation that is issued next would start another one.
     pub(super) fn earlier_child(&self, issued: &Command) -> Option<Arc<str>> {
         let recorded = self.expected.as_ref()?.as_slice().first()?.child()?;
         (issued.child() != Some(recorded)).then(|| recorded.into())
     }
 
-    /// What the idempotency key of the operation that is about to be issued begins with.
+    /// The base of the idempotency key of the operation that is issued next.
     pub(super) fn key_base(&self) -> KeyBase {
         match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
             Some(Command::Step { key: Some(key), .. }) => *key,
@@ -181,7 +181,7 @@ impl State {
         }
     }
 
-    /// What a step is executed with, if that is not what the workflow has given it.
+    /// The arguments of a step, if a fork has replaced those of the workflow.
     pub(super) fn given(&self) -> Option<Payload> {
         match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
             Some(Command::Step { given, .. }) => given.clone(),
@@ -189,7 +189,7 @@ impl State {
         }
     }
 
-    /// The end of the run gives up the children that it still waits for, unless they are to go on.
+    /// At the end of the run, cancels the children that it still waits for, unless they were abandoned.
     pub(super) fn give_up_children(&mut self, run: &Shared) {
         let waits = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
             Kind::Child(child) if slot.completion.is_none() && child.is_own() => {
@@ -207,7 +207,7 @@ impl State {
 }
 
 impl Shared {
-    /// The id of the child that an operation starts, or that it has started in an earlier generation.
+    /// The id of the child that an operation starts, or has started in an earlier generation.
     pub(crate) fn child_id(&self, op: u64) -> Arc<str> {
         if let Some(child) = self.earlier_children().get(&op) {
             return child.clone();
@@ -232,22 +232,22 @@ impl Shared {
         keys::child_token(&self.own_seed(), &self.identity.run, base.generation, op)
     }
 
-    /// Goes on from what was another run's or an earlier generation's: what that has asked of others is asked for again. A child
-    /// that an earlier generation has started, and that is there, is only waited for: see [`store::Child`](crate::store::Child).
-    /// What is given out is to be dropped outside every lock.
+    /// Continues from the journal of another run or an earlier generation: requests to the store are
+    /// repeated. An existing child that an earlier generation has started is only awaited: see
+    /// [`store::Child`](crate::store::Child). The caller must drop the returned value outside every lock.
     pub(in crate::replay) fn reopen(&self, seed: &str, reopening: &Reopening) -> impl Sized + use<> {
         let mut state = self.state();
         let state = &mut *state;
         state.rng = Some(Box::new(ChaCha12Rng::from_seed(Sha256::digest(seed.as_bytes()).into())));
         state.base = reopening.base;
-        // What its source has done is its source's to undo.
+        // The source undoes the steps that the source has executed.
         let disarmed = reopening.disarms().then(|| {
             let again = reopening.again.and_then(|op| state.ops.get_mut(&op));
             let again = again.and_then(|slot| match &mut slot.kind {
                 Kind::Step(step) => step.rollback.take(),
                 _ => None,
             });
-            // Nor does it wait for what its source has dropped.
+            // The fork does not wait for children that its source has dropped.
             state.rollbacks.forget_dropped_children();
             (again, state.disarm())
         });
@@ -278,7 +278,7 @@ impl Shared {
         disarmed
     }
 
-    /// What the run has asked for.
+    /// Takes the requests of the run.
     pub(crate) fn take_effects(&self) -> Effects {
         std::mem::take(&mut self.state().effects)
     }
@@ -299,7 +299,7 @@ impl Shared {
         }
     }
 
-    /// Whether the run may have this one too.
+    /// Sets or removes an attribute: returns whether the run may have it.
     pub(crate) fn set_attribute(&self, key: &str, value: Option<&str>, site: &'static Location<'static>) -> bool {
         {
             let keys = &self.state().keys;

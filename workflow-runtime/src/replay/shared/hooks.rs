@@ -1,4 +1,4 @@
-//! What a run's hooks share with its core: their tokens, and what came by them.
+//! The state that a run's hooks share with its core: their tokens and received payloads.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -9,7 +9,7 @@ use crate::replay::journal::Command;
 use crate::replay::operation::{Kind, Received};
 
 impl Shared {
-    /// The token for a hook which is about to be issued: the one that the journal has, if this is a replay.
+    /// The token for a hook that is issued next: in a replay, the recorded one.
     pub(crate) fn drawn_token(&self) -> Arc<str> {
         let recorded = match self.state().expected.as_ref().and_then(|expected| expected.as_slice().first()) {
             Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
@@ -18,13 +18,13 @@ impl Shared {
         recorded.unwrap_or_else(|| format!("{:032x}", (self.host.draw)()).into())
     }
 
-    /// What came by a hook, or the promise to wake `waker` when something has.
+    /// The next item of a hook; otherwise registers `waker` for it.
     pub(in crate::replay) fn take_received(&self, op: u64, waker: &Waker) -> Option<Received> {
         let mut state = self.state();
         let slot = state.ops.get_mut(&op)?;
         let Kind::Hook(hook) = &mut slot.kind else { return None };
         let received = match hook.received.front() {
-            // What it gives from now on.
+            // It yields the conflict from now on.
             Some(Received::Conflict(owner)) => Some(Received::Conflict(owner.clone())),
             Some(Received::Payload(_)) => {
                 hook.yielded = true;
@@ -38,7 +38,7 @@ impl Shared {
         received
     }
 
-    /// Gives a hook something: the waker of who waits for it, or an error if there is no such hook.
+    /// Delivers an item to a hook: returns the waker of its waiter, or an error if there is no such hook.
     pub(in crate::replay) fn receive(&self, op: u64, received: Received) -> Result<Option<Waker>, Error> {
         let mut state = self.state();
         let site = state.last_site;

@@ -1,10 +1,10 @@
-//! How what a run has done is undone: when it fails or is cancelled, and what came of steps that it had dropped.
+//! Rollbacks: undoing steps when a run fails or is cancelled, and steps that succeeded after the workflow had dropped them.
 //!
-//! A step with a rollback is never aborted, for it may have done what it does. Its result arms the rollback. When the
-//! workflow has ended its future is dropped and a second root, made of the rollbacks, takes its place on the same journal.
-//! It first waits for everything whose end can still add something to be undone: the attempts of steps with rollbacks that
-//! are under way, and the children that it has cancelled, whose own rollbacks come before those of the run. Then it undoes
-//! in the reverse order of the results. All that it waits for ends by an event of the journal, so a replay waits for the same.
+//! A step with a rollback is never aborted, since it may already have taken effect. Its result arms the rollback. After
+//! the workflow has ended, its future is dropped and a second root, made of the rollbacks, replaces it on the same
+//! journal. It first waits for everything whose end can add a rollback: the attempts in progress of steps with
+//! rollbacks, and the cancelled children, whose own rollbacks come before those of the run. Then it undoes in the
+//! reverse order of the results. Each of these waits ends with an event of the journal, so a replay waits for the same.
 
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
@@ -20,14 +20,14 @@ use crate::error::Error;
 use crate::replay::journal::End;
 use crate::replay::operation::{Completion, Kind, Operation, Rollback, Target};
 
-/// What the rollbacks of a run are about.
+/// The state of the rollbacks of a run.
 #[derive(Default)]
 pub(super) struct Rollbacks {
-    /// Of steps that have succeeded, in the order of their results.
+    /// The rollbacks of steps that have succeeded, in the order of their results.
     armed: Vec<Armed>,
     /// Children that the workflow has dropped: cancelled, and perhaps not ended yet.
     dropped_children: Vec<Target>,
-    /// What was armed when the run began to be unwound, to be recorded.
+    /// The operations whose rollbacks were armed when unwinding began, to be recorded.
     undoes: Vec<u64>,
     unwinding: Option<Unwinding>,
 }
@@ -50,13 +50,13 @@ impl Rollbacks {
 struct Unwinding {
     /// How the workflow ended.
     end: End,
-    /// What was under way when it did and has not ended: steps that may have to be undone, and children.
+    /// Operations that were in progress then and have not ended: steps that may have to be undone, and children.
     in_flight: BTreeSet<u64>,
     waker: Option<Waker>,
     failures: Vec<Error>,
 }
 
-/// How a step can be undone, if it can. One that has suspended itself has not done what it does.
+/// The rollback of a step, if it has one. A suspended step has not taken effect.
 fn rollback(slot: &Slot) -> Option<&Rollback> {
     match &slot.kind {
         Kind::Step(step) if step.suspension().is_none() => step.rollback.as_ref(),
@@ -64,8 +64,8 @@ fn rollback(slot: &Slot) -> Option<&Rollback> {
     }
 }
 
-/// Whether the end of a run waits for the end of an operation: of a step that may have to be undone, here or by the run
-/// that has called it.
+/// Whether the end of a run waits for the end of an operation: of a step that may have to be undone, by this run or by the
+/// run that has called it.
 fn is_kept(slot: &Slot) -> bool {
     rollback(slot).is_some() || is_for_caller(slot)
 }
@@ -84,8 +84,8 @@ fn is_own_child(slot: &Slot) -> bool {
 }
 
 impl State {
-    /// Arms the rollback of a step that has a result: who is to be woken by that, if the run is being unwound, and the
-    /// slot if nobody will take it. That is to be dropped outside the lock: it may hold what the user's code has captured.
+    /// Arms the rollback of a step that has a result. Returns the waker to call, if the run is being unwound, and the slot
+    /// if no future takes it. The caller drops the slot outside the lock: it may hold captured values of the user's code.
     pub(super) fn arm(&mut self, op: u64) -> (Option<Waker>, Option<Slot>) {
         let Some(slot) = self.ops.get(&op) else { return (None, None) };
         let dropped = slot.dropped;
@@ -100,11 +100,11 @@ impl State {
             self.rollbacks.armed.extend(armed);
             return (None, if dropped { self.ops.remove(&op) } else { None });
         };
-        // What the rollbacks themselves do is not undone.
+        // Steps of the rollbacks themselves are not undone.
         if !unwinding.in_flight.remove(&op) {
             return (None, None);
         }
-        // The run that has called the step is to undo it, and so has to be given its result.
+        // The run that called the step undoes it, and so needs its result.
         if let Some(Completion::Completed(value)) = &slot.completion
             && is_for_caller(slot)
         {
@@ -115,29 +115,29 @@ impl State {
         (waker, self.ops.remove(&op))
     }
 
-    /// Gives out what is armed: it holds what the user's code has captured.
+    /// Removes the armed rollbacks and returns them: they hold captured values of the user's code.
     pub(super) fn disarm(&mut self) -> impl Sized + use<> {
         std::mem::take(&mut self.rollbacks.armed)
     }
 
-    /// The workflow dropped a child, which is cancelled by that. If the run fails it waits for the child's end.
+    /// Records that the workflow dropped a child, which cancels it. If the run fails, it waits for the child's end.
     pub(super) fn dropped_child(&mut self, child: Target) {
         self.rollbacks.dropped_children.push(child);
     }
 
-    /// Whether a step was under way when the run began to be unwound.
+    /// Whether a step was in progress when unwinding began.
     pub(super) fn is_in_flight(&self, op: u64) -> bool {
         self.rollbacks.unwinding.as_ref().is_some_and(|unwinding| unwinding.in_flight.contains(&op))
     }
 
-    /// The workflow dropped a step: whether that has to stay, since it may have to be undone.
+    /// Handles that the workflow dropped a step: returns whether the slot must stay, since the step may have to be undone.
     pub(super) fn keeps_dropped(&mut self, op: u64) -> bool {
         for armed in self.rollbacks.armed.iter_mut().filter(|armed| armed.op == op) {
             armed.dropped = true;
         }
         let event = self.event;
         match self.ops.get_mut(&op) {
-            // One that this very event has asked for is not begun.
+            // A step that this same event has issued was not begun.
             Some(slot) if slot.completion.is_none() && is_kept(slot) && slot.event < event => {
                 slot.dropped = true;
                 true
@@ -148,11 +148,11 @@ impl State {
 }
 
 impl Shared {
-    /// Whether the run has to wait for something, or to undo something, after the end of the workflow.
+    /// Whether the run must wait for or undo something after the end of the workflow.
     pub(in crate::replay) fn owes(&self, end: &End) -> bool {
         let state = self.state();
         let fails = matches!(end, End::Failed(_) | End::Cancelled(_));
-        // What this very event has asked for is not begun.
+        // Operations that this same event has issued were not begun.
         let in_flight = |slot: &Slot| {
             slot.completion.is_none() && slot.event < state.event && (is_kept(slot) || (fails && is_own_child(slot)))
         };
@@ -164,7 +164,7 @@ impl Shared {
             }
     }
 
-    /// Begins to unwind: stops everything but what the run has to wait for. What was dropped is given out, to be dropped
+    /// Begins to unwind: stops everything but what the run must wait for. Returns the dropped values, which the caller drops
     /// outside the lock.
     pub(in crate::replay) fn unwind(&self, end: End) -> impl Sized + use<> {
         let mut state = self.state();
@@ -216,7 +216,7 @@ impl Shared {
                         in_flight.insert(op);
                         continue;
                     }
-                    // One that the operation has not started is not cancelled, and not waited for.
+                    // A run that the operation has not started is not cancelled, and not awaited.
                     if live {
                         state.effects.unwatch(op, target.run.clone());
                     }
@@ -239,7 +239,7 @@ impl Shared {
             state.rollbacks.dropped_children.clear();
         }
         let (mut kept, gone): (Vec<_>, Vec<_>) = state.ops.drain().partition(|(op, _)| in_flight.contains(op));
-        // They wake the rollbacks from now on, and not what is no more.
+        // From now on they wake the rollbacks, and not dropped futures.
         let wakers: Vec<Option<Waker>> = kept.iter_mut().map(|(_, slot)| slot.waker.take()).collect();
         state.ops.extend(kept);
         state.woken.clear();
@@ -248,7 +248,7 @@ impl Shared {
         (gone, disarmed, wakers, std::mem::take(&mut state.spawned))
     }
 
-    /// The second root: waits until everything has ended that may have to be undone, and undoes the last first.
+    /// The second root: waits until everything has ended that may have to be undone, and then undoes, latest first.
     pub(in crate::replay) async fn roll_back(self: Arc<Self>) {
         self.dropped_children_ended().await;
         poll_fn(|context| match &mut self.state().rollbacks.unwinding {
@@ -265,7 +265,7 @@ impl Shared {
             let undone = match armed.rollback.begin(&armed.value) {
                 None => Ok(()),
                 Some(Ok(undo)) => undo.await,
-                // What the step gave cannot be read: the run waits for a build that can.
+                // The step's result cannot be read: the run waits for a build that can read it.
                 Some(Err(error)) => {
                     self.fail(error);
                     return std::future::pending().await;
@@ -280,7 +280,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the ends of children that the workflow had dropped. One that was never started, or is deleted, has ended.
+    /// Waits for the ends of children that the workflow had dropped. A child that was never started, or was deleted, counts.
     fn dropped_children_ended(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
         let dropped = std::mem::take(&mut self.state().rollbacks.dropped_children);
         let ends = dropped.into_iter().filter_map(|child| {
@@ -297,18 +297,18 @@ impl Shared {
         }
     }
 
-    /// Whether an operation is a step with a rollback, and under way.
+    /// Whether an operation is a step with a rollback, and in progress.
     pub(crate) fn can_be_undone(&self, op: u64) -> bool {
         let state = self.state();
         state.ops.get(&op).is_some_and(|slot| slot.completion.is_none() && is_kept(slot))
     }
 
-    /// Whether the run is being unwound since it has failed or was cancelled.
+    /// Whether the run is being unwound because it failed or was cancelled.
     pub(crate) fn is_failing(&self) -> bool {
         matches!(self.unwinds_to(), Some(End::Failed(_) | End::Cancelled(_)))
     }
 
-    /// What is to be undone, if the run has just begun to be unwound.
+    /// Takes the operations to undo, if unwinding has just begun.
     pub(in crate::replay) fn take_undoes(&self) -> Vec<u64> {
         std::mem::take(&mut self.state().rollbacks.undoes)
     }
@@ -323,12 +323,12 @@ impl Shared {
         self.state().rollbacks.unwinding.as_ref().map(|unwinding| unwinding.end.clone())
     }
 
-    /// Whether a step was under way when the run began to be unwound: it is not attempted again.
+    /// Whether a step was in progress when unwinding began: it is not attempted again.
     pub(crate) fn is_last_attempt(&self, op: u64) -> bool {
         self.state().is_in_flight(op)
     }
 
-    /// How the workflow had ended, and which rollbacks failed.
+    /// How the workflow had ended, and the errors of failed rollbacks.
     pub(in crate::replay) fn unwound(&self) -> Option<(End, Vec<Error>)> {
         self.state()
             .rollbacks

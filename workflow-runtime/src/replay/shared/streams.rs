@@ -1,4 +1,4 @@
-//! What a workflow writes to streams.
+//! The chunks that a workflow writes to streams.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,20 +16,20 @@ use crate::replay::journal::Command;
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub stream: Arc<str>,
-    /// Nothing closes the stream.
+    /// `None` closes the stream.
     pub value: Option<Payload>,
 }
 
 #[derive(Default)]
 pub(super) struct Streams {
-    /// Since the engine last asked.
+    /// The chunks since the engine last took them.
     chunks: Vec<Chunk>,
-    /// By stream: how many chunks the workflow has written, and whether it has closed it.
+    /// By stream: the number of chunks that the workflow has written, and whether it has closed the stream.
     pub written: BTreeMap<Box<str>, (u64, bool)>,
 }
 
 impl Shared {
-    /// Notes a chunk, or compares it with what the journal has in its place. An error is the same on each replay; pending
+    /// Records a chunk, or compares it with the recorded one. An error is the same on each replay; pending
     /// if the run has diverged, or is being dropped: the caller then waits for its end.
     pub(crate) fn write(&self, chunk: &Chunk, site: &'static Location<'static>) -> Poll<Result<(), Error>> {
         if let Err(error) = self.check_turn(site) {
@@ -69,20 +69,20 @@ impl Shared {
         Poll::Ready(Ok(()))
     }
 
-    /// What it has written.
+    /// Takes the written chunks.
     pub(crate) fn take_chunks(&self) -> Vec<Chunk> {
         std::mem::take(&mut self.state().streams.chunks)
     }
 }
 
-/// The error of a write to a stream that was closed before.
+/// The error of a write to a closed stream.
 pub(crate) fn closed_already(run: &str, stream: &str) -> Error {
     Error::coded(Code::StreamClosed, format!("the stream `{stream}` is closed"))
         .run(run)
         .help("write before `close()`, or to a stream of another name")
 }
 
-/// The error of a write to a stream that has as many chunks as it may have.
+/// The error of a write to a stream that has the maximum number of chunks.
 pub(crate) fn full(run: &str, stream: &str) -> Error {
     Error::coded(Code::Limit, format!("the stream `{stream}` is full"))
         .run(run)

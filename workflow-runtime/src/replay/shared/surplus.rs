@@ -1,8 +1,8 @@
-//! What a hook leaves to the next hook with its token.
+//! The payloads that a hook leaves to the next hook with its token.
 //!
-//! A hook that has given a payload may be dropped while others wait for it: they were accepted for this token, and belong to
-//! the next hook that the run opens with it. A hook that was dropped before it gave anything leaves nothing, since who gave it
-//! up did not ask for more.
+//! A hook that has yielded a payload may be dropped while others are queued for it: they were
+//! accepted for this token, and belong to the next hook that the run opens with it. A hook that was
+//! dropped before it yielded anything leaves nothing, since the workflow gave up waiting for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,46 +13,46 @@ use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::operation::{HookRequest, Kind, Received};
 
-/// The first number that stands for an operation of the generation before. Numbers of operations never come near it.
+/// The first placeholder number for operations of the previous generation. Numbers of operations never reach it.
 const INHERITED: u64 = u64::MAX - 1;
 
 /// See the module. Most runs have none.
 #[derive(Default)]
 pub(super) struct Surplus {
-    /// What no hook has taken over yet, by the address to which it was sent.
+    /// Payloads that no hook has taken yet, by the address to which they were sent.
     payloads: BTreeMap<Arc<str>, Vec<Payload>>,
-    /// Hooks for which the inbox may still hold letters, in the order in which they were dropped.
+    /// Hooks for which the inbox may still hold messages, in the order in which they were dropped.
     dropped: VecDeque<Dropped>,
 }
 
 struct Dropped {
     op: u64,
     address: Arc<str>,
-    /// The number of the next operation when it was dropped: hooks from there on come after it.
+    /// The number of the next operation when it was dropped: hooks from this number on are later.
     next: u64,
 }
 
-/// Letters for a dropped hook that go on to the next generation of the run.
+/// Messages for a dropped hook that are forwarded to the next generation of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Forward {
     /// The operation in this generation.
     pub op: u64,
-    /// Where they were sent to.
+    /// The address that they were sent to.
     pub address: Arc<str>,
-    /// What stands for the operation in the next generation.
+    /// The placeholder for the operation in the next generation.
     pub to: u64,
 }
 
-/// Where a payload goes whose hook was dropped.
+/// The recipient of a payload whose hook was dropped.
 pub(crate) enum Heir {
-    /// To another hook, if it fits its type.
+    /// Another hook, if the payload fits its type.
     Hook(fn(&Payload) -> Result<(), Error>),
-    /// To the next hook with the token.
+    /// The next hook with the token.
     Next,
 }
 
 impl State {
-    /// A hook was dropped: what it has not given is left to the next one, if it has given anything.
+    /// Leaves the payloads that a dropped hook has not yielded to the next one, if it has yielded any.
     pub(super) fn leave(&mut self, op: u64, hook: &mut HookRequest) {
         if hook.once || !hook.yielded {
             return;
@@ -74,7 +74,7 @@ impl State {
         self.surplus.as_ref()?.dropped.iter().find(|dropped| dropped.op == op)
     }
 
-    /// The open hook to which a dropped one has left its payloads.
+    /// The open hook that receives the payloads of a dropped one.
     fn heir(&self, dropped: &Dropped) -> Option<u64> {
         let takes = |(op, slot): (&u64, &super::Slot)| match &slot.kind {
             Kind::Hook(hook) if *op >= dropped.next && hook.address == dropped.address && !hook.once => {
@@ -85,7 +85,7 @@ impl State {
         self.ops.iter().filter_map(takes).min()
     }
 
-    /// Gives a payload to whom a dropped hook has left it: its waker, or nothing if the hook has left nothing.
+    /// Passes a payload to the recipient of a dropped hook: returns its waker, or `None` if the hook has left nothing.
     pub(super) fn pass_on(&mut self, op: u64, payload: Payload) -> Option<Option<Waker>> {
         let dropped = self.dropped(op)?;
         let (address, heir) = (dropped.address.clone(), self.heir(dropped));
@@ -99,8 +99,8 @@ impl State {
         Some(None)
     }
 
-    /// Letters come in their order: behind one for an operation there is none for a hook that was dropped before that was
-    /// issued.
+    /// Inbox messages arrive in order: after one for an operation, there is
+    /// none for a hook that was dropped before that operation was issued.
     pub(super) fn prune_dropped(&mut self, op: u64) {
         let Some(surplus) = &mut self.surplus else { return };
         if is_inherited(op) {
@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    /// What the next generation gets: payloads that no hook has taken over, and letters that have not come yet.
+    /// The data for the next generation: payloads that no hook has taken, and messages that have not arrived yet.
     pub(super) fn bequeath(&mut self) -> (BTreeMap<Box<str>, Vec<Payload>>, Vec<Forward>) {
         let Some(Surplus { payloads, dropped }) = self.surplus.take().map(|surplus| *surplus) else {
             return (BTreeMap::new(), Vec::new());
@@ -122,7 +122,7 @@ impl State {
         (payloads, dropped.into_iter().zip(numbers).map(forward).collect())
     }
 
-    /// Begins with what the generation before has left.
+    /// Restores the payloads and placeholders of the previous generation.
     pub(super) fn inherit(&mut self, payloads: &BTreeMap<Box<str>, Vec<Payload>>, forwards: &BTreeMap<u64, Box<str>>) {
         if payloads.is_empty() && forwards.is_empty() {
             return;
@@ -140,7 +140,7 @@ fn is_inherited(op: u64) -> bool {
 }
 
 impl Shared {
-    /// Where a payload goes whose hook was dropped. Nothing if nobody takes it.
+    /// The recipient of a payload whose hook was dropped. `None` if there is no recipient.
     pub(crate) fn heir(&self, op: u64) -> Option<Heir> {
         if self.is_unwinding() {
             return None;
@@ -153,7 +153,7 @@ impl Shared {
         })
     }
 
-    /// Gives a hook that is about to be issued what the one before has left.
+    /// Moves the payloads of the previous hook to a hook that is issued next.
     pub(super) fn take_surplus(&self, hook: &mut HookRequest) {
         if hook.once {
             return;
@@ -165,7 +165,7 @@ impl Shared {
             let Some(left) = surplus.payloads.remove(&hook.address) else { return };
             (left, live)
         };
-        // Outside the lock: it is code of the user's type.
+        // Outside the lock: the check runs code of the user's type.
         for payload in left {
             match (hook.check)(&payload) {
                 Ok(()) => hook.received.push_back(Received::Payload(payload)),

@@ -1,4 +1,4 @@
-//! Steps that suspend themselves: their next attempt waits for somebody.
+//! Suspended steps: their next attempt waits for a resumption.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::replay::operation::{Kind, Opening, Suspension};
 
 impl Shared {
-    /// Notes that an attempt has ended by suspending itself.
+    /// Records that an attempt has ended by suspending itself.
     pub(in crate::replay) fn suspended(&self, op: u64, suspension: Suspension) -> Result<(), Error> {
         let mut state = self.state();
         let state = &mut *state;
@@ -32,7 +32,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets a step that has suspended itself be attempted again: whether it is one.
+    /// Resumes a suspended step: returns whether the operation is one.
     pub(in crate::replay) fn resumed(&self, op: u64, value: &Payload) -> bool {
         let mut state = self.state();
         let Some(Slot { kind: Kind::Step(step), completion: None, .. }) = state.ops.get_mut(&op) else { return false };
@@ -46,7 +46,7 @@ impl Shared {
         true
     }
 
-    /// The token of an operation that takes one payload and is still to get it.
+    /// The token of an operation that accepts one payload and has not received it.
     pub(crate) fn opening_once(&self, op: u64) -> Option<Opening> {
         let opening = self.with_open(op, |kind| match kind {
             Kind::Hook(hook) if hook.once && !hook.is_answered() => Some(hook.opening(op, &self.identity)),
