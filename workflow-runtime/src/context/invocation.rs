@@ -391,6 +391,7 @@ impl<W: Workflow> ChildWithId<W> {
     /// let engine = Engine::open("memory:").await?;
     /// let invoice = engine.start(ship, 7).await?.await?;
     /// assert_eq!(invoice.id(), "invoice-7");
+    /// let invoice: Run<String> = engine.get_run(invoice.id()); // not by the engine of the free functions
     /// assert_eq!(invoice.await?, "sent");
     /// # Ok(())
     /// # }
