@@ -21,7 +21,7 @@ async fn main() -> Result<()> {
         let noted = OpenOptions::new().append(true).create(true).open(&called);
         let noted = noted.and_then(|mut file| file.write_all(format!("{}\n", run.id).as_bytes()));
         if dies {
-            // As a kill: nothing is told to the engine, and nothing is cleared away.
+            // Like a kill: the process ends without a shutdown of the engine.
             std::process::abort();
         }
         std::future::ready(noted.map_err(Error::from))

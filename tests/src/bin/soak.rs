@@ -279,7 +279,7 @@ async fn left_over(tables: &Tables) -> Result<Vec<String>> {
     if matches!(tables, Tables::Postgres(_)) {
         let followed = tables.number("SELECT count(*) FROM runs WHERE awaited OR followed OR traced").await?;
         if followed > 0 {
-            left.push(format!("{followed} runs that somebody is said to wait for"));
+            left.push(format!("{followed} runs with subscriptions that have no subscriber"));
         }
     }
     Ok(left)
@@ -298,7 +298,7 @@ async fn main() -> Result<()> {
     let retention = Retention::new().most(Status::Completed, COMPLETED).most(Status::Cancelled, CANCELLED);
     let builder = Engine::builder().url(&url).retain(retention.generations(GENERATIONS));
     let engine = builder.keep_deliveries(Duration::from_secs(1)).open().await?;
-    // What waits here for runs is told by the store.
+    // A second client: its subscriptions to runs go through the store.
     let client = Engine::builder().url(&url).keep_deliveries(Duration::from_secs(1)).connect().await?;
     let tables = Tables::open(&url).await?;
     let names = tables.names().await?;
