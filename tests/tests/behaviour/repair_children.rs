@@ -113,6 +113,27 @@ async fn queues(name: String) -> Result<usize> {
     works_elsewhere(name).await
 }
 
+#[step(queue = "repair_children", retries = 0)]
+async fn occupies(#[resource] lab: &Lab) -> Result<()> {
+    lab.note("occupies");
+    lab.pass_gate("queue").await;
+    Ok(())
+}
+
+#[workflow]
+async fn occupies_the_queue() -> Result<()> {
+    occupies().await
+}
+
+#[workflow]
+async fn fails_beside_a_queued_step() -> Result<String> {
+    let fails = async {
+        hook::<String>().token("fail").await?;
+        works("broken".into()).await
+    };
+    tokio::try_join!(works_elsewhere("queued".into()), fails).map(|(queued, own)| format!("{queued}, {own}"))
+}
+
 #[workflow]
 async fn breaks(number: usize) -> Result<String> {
     works(format!("broken {}", number.min(1))).await
@@ -237,7 +258,9 @@ on_each_store! {
         let children = run.children().await.unwrap();
         let mut statuses = Vec::new();
         for child in &children {
-            statuses.push(engine.get_run::<String, Error>(child.clone()).status().await.unwrap());
+            let child: Run<String> = engine.get_run(child.clone());
+            soon(&child).await.unwrap_err();
+            statuses.push(child.status().await.unwrap());
         }
         statuses.sort_unstable();
         assert_eq!(statuses, [Status::Failed, Status::Cancelled, Status::Cancelled]);
@@ -251,6 +274,31 @@ on_each_store! {
             ["early a 1, broken 2", "early b 1, late b 1", "early c 1, late c 1"]
         );
         assert_eq!(run.children().await.unwrap(), children);
+    }
+
+    async fn a_queued_step_that_is_being_cancelled_ends_before_it_is_retried(place: Place) {
+        let lab = Lab::new();
+        let engine = place.builder(&lab).queue("repair_children", 1).open().await.unwrap();
+        let occupied = engine.start(occupies_the_queue, ()).await.unwrap();
+        soon(lab.executed("occupies", 1)).await;
+        mend(&lab, "queued");
+        let run = engine.start(fails_beside_a_queued_step, ()).await.unwrap();
+        until_hook(&engine, "fail").await;
+        answer(&engine, "fail", "now").await;
+        assert!(soon(&run).await.is_err());
+        mend(&lab, "broken");
+        {
+            let mut retry = std::pin::pin!(run.retry());
+            for _ in 0..50 {
+                assert!(retry.as_mut().now_or_never().is_none(), "the step waits for the queue, with its cancel");
+                engine.get_run::<(), Error>("nobody").status().await.unwrap_err();
+            }
+            lab.open_gate("queue");
+            soon(retry).await.unwrap();
+        }
+        assert_eq!(soon(&run).await.unwrap(), "1, broken 2");
+        soon(&occupied).await.unwrap();
+        engine.shutdown().await.unwrap();
     }
 
     async fn a_child_that_was_retried_before_is_waited_for(place: Place) {
@@ -278,7 +326,9 @@ on_each_store! {
         assert!(soon(&run).await.is_err());
         mend(&lab, "broken");
         for child in run.children().await.unwrap() {
-            engine.get_run::<String, Error>(child).retry().await.unwrap();
+            let child: Run<String> = engine.get_run(child);
+            soon(&child).await.unwrap_err();
+            child.retry().await.unwrap();
         }
         // One has its hook again, and one may have ended.
         answer(&engine, "b", "late b").await;

@@ -208,6 +208,7 @@ impl<T, E> Run<T, E> {
     /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
     /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
     /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
+    /// The retry waits for the end of children, and of steps in queues, that are still being cancelled.
     ///
     /// A parent or another waiter that has already received the failure is not notified again. The retry
     /// is durable once this returns, for all of these runs at once: before that none of them has changed.

@@ -3,15 +3,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::Inner;
+use super::super::active_run::What;
 use super::super::queries::not_found;
+use super::super::{Inner, letters};
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
 use super::{RETRY_AGAIN, not_retried};
 use crate::error::{Code, Error, Result};
 use crate::limits::{RETRY_LOOKS_MAX, RETRY_RUNS_MAX};
 use crate::model::Status;
-use crate::replay::Identity;
+use crate::replay::{Event, Identity};
 use crate::store::{NextGeneration, Reopen, ReopenAnswer, RunRow};
 
 fn has_failed(row: &RunRow) -> bool {
@@ -82,9 +83,7 @@ impl Inner {
         let mut children = BTreeSet::new();
         for (op, id) in awaited_children(&kept, &renewed) {
             // A child that was deleted, or that the source of a fork has started, is started anew.
-            let Some(child) = self.row(&id).await?.filter(|child| child.parent.as_ref() == Some(&row.id)) else {
-                continue;
-            };
+            let Some(child) = self.child_to_continue(row, &id).await? else { continue };
             children.insert(op);
             if has_failed(&child) {
                 found.push_back(child);
@@ -97,6 +96,36 @@ impl Inner {
         let changes = Changes { reopening, bases, children };
         let Beginning { rows, letters } = self.beginning(kept, again, &identity, &row.id, changes)?;
         Ok(NextGeneration { run: row.key, generation: row.generation, rows, letters })
+    }
+
+    /// A child that a run waits for and owns, if it exists. The end of a run cancels its children: a child that is being
+    /// cancelled ends before it continues.
+    async fn child_to_continue(&self, parent: &RunRow, id: &Arc<str>) -> Result<Option<RunRow>> {
+        let owned = |child: &RunRow| child.parent.as_ref() == Some(&parent.id);
+        let Some(child) = self.row(id).await?.filter(owned) else { return Ok(None) };
+        if child.status.is_terminal() || !self.is_being_cancelled(&child).await? {
+            return Ok(Some(child));
+        }
+        match self.wait(id).await {
+            Err(error) if error.code() != Code::RunNotFound => Err(error.context(format!(
+                "run `{}` can be retried once its child, which is being cancelled, has ended",
+                parent.id
+            ))),
+            _ => Ok(self.row(id).await?.filter(owned)),
+        }
+    }
+
+    /// Whether a run that has not ended has received a cancel, or has it in its inbox.
+    async fn is_being_cancelled(&self, row: &RunRow) -> Result<bool> {
+        let (_, inbox) = self.store.inbox(row.key).await?;
+        for letter in inbox {
+            if matches!(letters::open(letter, row.generation)?.what, What::Letter { event: Event::Cancel { .. }, .. }) {
+                return Ok(true);
+            }
+        }
+        // The inbox was read first: a message that was taken out of it meanwhile is in the journal.
+        let deliveries = self.deliveries(row.key, row.generation).await?;
+        Ok(deliveries.iter().any(|(_, delivery)| matches!(delivery.event, Event::Cancel { .. })))
     }
 }
 
