@@ -10,6 +10,8 @@ mod random;
 mod request;
 mod state;
 pub(crate) mod step;
+#[cfg(feature = "testing")]
+pub(crate) mod step_fn;
 pub(crate) mod suspend;
 mod time;
 mod timeout;

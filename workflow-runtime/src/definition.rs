@@ -1,5 +1,6 @@
 //! The definitions that the attributes make and register: workflows, steps, their policies and resources.
 
+mod bodies;
 mod described;
 mod outcome;
 mod policy;
@@ -8,9 +9,14 @@ mod source;
 mod step;
 mod workflow;
 
+pub(crate) use self::bodies::Bodies;
+#[cfg(feature = "testing")]
+pub(crate) use self::bodies::Replace;
 #[cfg(feature = "schema")]
 pub use self::described::schema;
 pub use self::described::{Described, NoSchema, ResultSchemaOf, SchemaOf};
+#[cfg(feature = "testing")]
+pub(crate) use self::outcome::encode_outcome;
 pub(crate) use self::outcome::{AttemptFailure, AttemptResult, Encoded, RunFuture, adopt, adopted, attempt_result};
 pub use self::policy::Policy;
 pub use self::resources::{Requirement, Resources};

@@ -87,7 +87,7 @@ use self::replays::Replays;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
-use crate::definition::Resources;
+use crate::definition::{Bodies, Resources};
 use crate::environment::Random;
 use crate::error::{Code, Error, Result};
 use crate::model::Retention;
@@ -146,6 +146,7 @@ pub(crate) struct Settings {
     telemetry: Telemetry,
     retention: Retention,
     keep_deliveries: Duration,
+    bodies: Bodies,
 }
 
 /// The state that the engine's tasks share.

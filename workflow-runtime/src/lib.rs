@@ -117,6 +117,9 @@ mod probe;
 mod registry;
 mod replay;
 pub mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod text;
 
 pub mod coming_from;

@@ -153,3 +153,12 @@ pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600
 pub(crate) const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
 /// How often an idle engine looks for due runs.
 pub(crate) const CLAIM_INTERVAL: Duration = Duration::from_secs(30);
+/// How long, in real time, a step without a mock may execute in a test engine, whose clock does not move meanwhile.
+#[cfg(feature = "testing")]
+pub(crate) const TEST_STEP_MAX: Duration = Duration::from_secs(10);
+/// How many steps of each queue a test engine executes at the same time.
+#[cfg(feature = "testing")]
+pub(crate) const TEST_QUEUE_CONCURRENT: usize = 64;
+/// How many snapshots an exploration continues from.
+#[cfg(feature = "testing")]
+pub(crate) const CRASHES_MAX: usize = 1_000;

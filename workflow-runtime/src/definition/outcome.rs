@@ -28,7 +28,7 @@ pub(crate) struct AttemptFailure {
 pub(crate) type AttemptResult = Result<Payload, AttemptFailure>;
 
 /// Encodes an outcome. If the outcome does not encode, encodes that error, converted to the error type.
-pub(super) fn encode_outcome<R: Fallible>(what: &str, outcome: R) -> Encoded {
+pub(crate) fn encode_outcome<R: Fallible>(what: &str, outcome: R) -> Encoded {
     let failed = |error: Error| -> Payload {
         let typed = <R::Err as From<Error>>::from(error.into_fatal());
         codec::encode("the error", &typed).unwrap_or_else(|_| never_encodes())

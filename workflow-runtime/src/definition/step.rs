@@ -63,6 +63,9 @@ pub struct StepDefinition {
     pub(crate) check_args: fn(&Payload) -> Result<(), Error>,
     /// The type of its arguments, for an error message.
     pub(crate) args_name: fn() -> &'static str,
+    /// The name of the hidden type that the attribute has made inside the function.
+    #[cfg(feature = "testing")]
+    pub(crate) type_name: fn() -> &'static str,
     /// The cached check that no other step has the id.
     pub(crate) unique: OnceLock<Result<(), Error>>,
 }
@@ -85,6 +88,8 @@ impl StepDefinition {
                 caught("the type of an argument", fits).and_then(|fits| fits)
             },
             args_name: std::any::type_name::<S::Args>,
+            #[cfg(feature = "testing")]
+            type_name: std::any::type_name::<S>,
             unique: OnceLock::new(),
         }
     }

@@ -11,7 +11,6 @@ use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState, What};
 use super::permit::Permit;
 use super::queues::Slot;
@@ -19,8 +18,9 @@ use super::scope::{Alive, Calls, Life, Scope};
 use super::telemetry::{Metrics, Scheduled};
 #[cfg(feature = "postgres")]
 use super::transaction;
+use super::{Client, Inner};
 use crate::codec::Payload;
-use crate::definition::{AttemptFailure, AttemptResult, Execution, Resources, StepDefinition, adopt};
+use crate::definition::{AttemptFailure, AttemptResult, Bodies, Execution, Resources, StepDefinition, adopt};
 use crate::error::{Code, Error};
 use crate::panics::panic_text;
 use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest};
@@ -28,15 +28,21 @@ use crate::replay::{Kind, LocalFuture, NONDETERMINISTIC, StepRequest};
 /// Executes a step outside any run, or inside another step: once, unrecorded.
 /// `path` is the part of the key for a call that was made in a step.
 pub(crate) async fn plain_attempt(request: StepRequest, path: Option<String>) -> AttemptResult {
-    let scope = Scope::of_inner(request.definition.source.id, path);
-    let adopt = request.definition.adopt;
-    let needs_none = (request.definition.requires)().is_empty();
-    let engine = if needs_none { Ok(None) } else { super::ambient().await.map(Some) };
-    let resources =
-        engine.map(|engine| engine.map_or_else(Resources::default, |engine| engine.inner().resources.clone()));
-    let execution = match resources
-        .and_then(|resources| (request.definition.execute)(request.definition.source.id, &request.input, &resources))
-    {
+    let definition = request.definition;
+    let scope = Scope::of_inner(definition.source.id, path);
+    let adopt = definition.adopt;
+    let engine = match (definition.requires)().is_empty() {
+        true => Ok(super::current().and_then(Result::ok)),
+        false => super::ambient().await.map(Some),
+    };
+    let attempt = |engine: Option<Client>| match &engine {
+        Some(engine) => {
+            let engine = engine.inner();
+            engine.settings.bodies.attempt(definition, &request.input, &engine.resources)
+        }
+        None => Bodies::default().attempt(definition, &request.input, &Resources::default()),
+    };
+    let execution = match engine.and_then(attempt) {
         Ok(execution) => execution,
         Err(error) => return Err(adopt(error)),
     };
@@ -258,10 +264,12 @@ fn execute(
         let (step, life) = (scope.step, scope.life.clone());
         let (execution, adopt, limits): (_, fn(Error) -> AttemptFailure, _) = match work {
             Work::Local(future) => (Execution::Async(future), adopt::<Error>, Limits::default()),
-            Work::Step { definition, input, limits } => match (definition.execute)(step, &input, &engine.resources) {
-                Ok(execution) => (execution, definition.adopt, limits),
-                Err(error) => return Some(Err((definition.adopt)(error))),
-            },
+            Work::Step { definition, input, limits } => {
+                match engine.settings.bodies.attempt(definition, &input, &engine.resources) {
+                    Ok(execution) => (execution, definition.adopt, limits),
+                    Err(error) => return Some(Err((definition.adopt)(error))),
+                }
+            }
         };
         let permits = match &execution {
             Execution::Blocking(_) => &engine.blocking_permits,

@@ -25,7 +25,7 @@ use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
 use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
-use crate::definition::{Resources, StepDefinition};
+use crate::definition::{Bodies, Resources, StepDefinition};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
 use crate::limits;
@@ -98,6 +98,7 @@ impl Default for Builder {
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
                 keep_deliveries: limits::DELIVERIES_KEPT,
+                bodies: Bodies::default(),
             },
             steps: limits::STEPS_CONCURRENT,
             blocking_steps: limits::BLOCKING_STEPS_CONCURRENT,
@@ -314,6 +315,13 @@ impl Builder {
         self
     }
 
+    /// Executes other bodies than those of the definitions, and demands no resources for them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn bodies(mut self, bodies: Bodies) -> Self {
+        self.settings.bodies = bodies;
+        self
+    }
+
     /// Opens the engine on the current tokio runtime. It claims unfinished runs at once.
     ///
     /// # Errors
@@ -350,12 +358,14 @@ impl Builder {
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
             registry().check_ids()?;
-            check_resources(&self.resources, &queues)?;
+            if !self.settings.bodies.are_replaced() {
+                check_resources(&self.resources, &queues)?;
+            }
             self.settings.retention.check()?;
         }
         let begun = Instant::now();
         let store = open_store(self.place, self.synchronous).await?;
-        if self.settings.executes {
+        if self.settings.executes && !self.settings.bodies.are_replaced() {
             check_transactions(&*store, &queues)?;
         }
         let ownership = Arc::new(Mutex::new(None));
@@ -373,6 +383,7 @@ impl Builder {
                 draw: Arc::new(move || drawn.number()),
                 queued: |step| registry().queued(step),
                 queue_call: registry::queue::request,
+                bodies: self.settings.bodies.clone(),
                 long_after: self.settings.long_after,
             },
             clock: Clock::new(self.environment.clone(), store.clone()),

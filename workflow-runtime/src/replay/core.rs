@@ -214,10 +214,11 @@ impl Core {
 
     fn start(&mut self, args: &Payload) -> Result<Waker, Error> {
         let shared = self.shared.clone();
-        let body = self.definition.body;
-        let future = shared
-            .enter(|| catch_unwind(AssertUnwindSafe(|| body(args))))
-            .map_err(|panic| Error::coded(Code::Panic, format!("the workflow panicked: {}", panic_text(&*panic))))??;
+        let definition = self.definition;
+        let future =
+            shared.enter(|| catch_unwind(AssertUnwindSafe(|| shared.host().bodies.run(definition, args)))).map_err(
+                |panic| Error::coded(Code::Panic, format!("the workflow panicked: {}", panic_text(&*panic))),
+            )??;
         let root = Branch::new(&shared, ROOT, tokio::task::unconstrained(future));
         let waker = root.waker.clone();
         self.root = Some(root);

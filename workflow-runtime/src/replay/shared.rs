@@ -33,7 +33,7 @@ use super::journal::{Carried, Command, End, Inherited};
 use super::operation::{Completion, Kind, LocalFuture};
 use super::waker::BranchId;
 use crate::codec::{Payload, Recode};
-use crate::definition::{StepDefinition, WorkflowDefinition};
+use crate::definition::{Bodies, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::keys::{self, KeyBase};
 use crate::limits;
@@ -136,6 +136,7 @@ pub(crate) struct Host {
     /// The workflow that executes a step of a queue, and the request of its run for a call.
     pub queued: fn(&StepDefinition) -> Option<&'static WorkflowDefinition>,
     pub queue_call: QueueCall,
+    pub bodies: Bodies,
     /// The number of events after which `continue_as_new_suggested` returns true.
     pub long_after: u64,
 }
@@ -189,6 +190,10 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
 }
 
 impl Shared {
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
     pub(super) fn new(identity: Identity, host: Host) -> Arc<Self> {
         let base = KeyBase { generation: identity.generation, unwindings: 0 };
         Arc::new(Shared {

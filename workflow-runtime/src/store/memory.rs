@@ -1,5 +1,7 @@
 //! An in-memory store, for tests and for runs that need not outlive the process.
 
+#[cfg(feature = "testing")]
+mod snapshots;
 mod state;
 
 use std::collections::BTreeMap;
@@ -9,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
+#[cfg(feature = "testing")]
+use self::snapshots::Snapshots;
 use self::state::State;
 use super::{
     Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Notice,
@@ -41,6 +45,8 @@ struct Shared {
     state: Mutex<State>,
     /// Counts changes that may concern another engine.
     version: AtomicU64,
+    #[cfg(feature = "testing")]
+    snapshots: Mutex<Option<Snapshots>>,
     /// Not a `watch`: the receivers of a `watch` wake in random order, which a simulation could not repeat.
     changed: Notify,
 }
@@ -95,6 +101,8 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let mut state = self.shared.lock();
             let outcomes: Vec<_> = group.iter().map(|write| state.apply(write)).collect();
+            #[cfg(feature = "testing")]
+            self.shared.keep(&state);
             drop(state);
             // Wakes the committing engine as well. To exclude it would require an identity for each clone, and a spurious
             // wake-up only costs a read of memory.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::codec::{self, Payload};
 use crate::definition::{
-    Described, Encoded, Execution, Policy, Requirement, Resources, RunFuture, Source, Step, StepDefinition,
+    Bodies, Described, Encoded, Execution, Policy, Requirement, Resources, RunFuture, Source, Step, StepDefinition,
     WorkflowDefinition, adopt,
 };
 use crate::error::Error;
@@ -348,6 +348,7 @@ impl Setting {
     fn core(&self, definition: &'static WorkflowDefinition) -> Core {
         let draw = self.draw;
         let host = Host {
+            bodies: Bodies::default(),
             draw: Arc::new(move || draw),
             queued: |step| (step.source.id == "queued").then(queue_workflow),
             queue_call: |definition, step, _, _, key| {

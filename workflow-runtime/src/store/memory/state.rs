@@ -24,7 +24,7 @@ use crate::store::{
     UnstickRun, UnstickRunAnswer, Write, assert_engine,
 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     /// Ordered, so that a simulation with the same seed visits the runs in the same order.
     runs: BTreeMap<RunKey, Run>,
@@ -48,7 +48,7 @@ pub(super) struct State {
     streams: Streams,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Claimable(BTreeMap<Arc<str>, BTreeSet<(u64, RunKey)>>);
 
 impl Claimable {
@@ -82,13 +82,13 @@ impl Claimable {
 }
 
 /// The messages of all inboxes, by their sequences.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Letters {
     last: u64,
     runs: BTreeMap<u64, RunKey>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     row: RunRow,
     token: u128,

@@ -9,7 +9,7 @@ use crate::store::{Deliver, DeliveryRow, Keep, NEVER, RunKey};
 /// A token and the key of a delivery to it.
 pub(super) type Name = (Arc<str>, Arc<str>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Delivered {
     digest: [u8; 32],
     at: u64,

@@ -6,7 +6,7 @@ use crate::model::Status;
 use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
 
 /// A notice. It can be claimed from `until` on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Noted {
     pub run: RunKey,
     status: Status,

@@ -7,7 +7,7 @@ use super::{Run, State};
 use crate::limits::CHUNK_PAGE_BYTES;
 use crate::store::{AppendChunkAnswer, ChunkPage, ChunkRow, Execution, NewChunk, RunKey, Turn};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Streams {
     /// The streams of each run, in the order of their first chunks.
     streams: BTreeMap<RunKey, Vec<Stream>>,
@@ -15,7 +15,7 @@ pub(super) struct Streams {
     attempts: BTreeMap<Attempt, Known>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stream {
     name: Arc<str>,
     chunks: Vec<Chunk>,
@@ -23,7 +23,7 @@ struct Stream {
     closed: Option<Option<Writer>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Chunk {
     id: u128,
     value: Arc<str>,
@@ -47,7 +47,7 @@ struct Attempt {
 }
 
 /// The outcome of an attempt, and where it has written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     settled: Settled,
     /// The runs to whose streams it has written.

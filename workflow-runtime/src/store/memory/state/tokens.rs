@@ -10,7 +10,7 @@ use crate::store::{
     TokenRow, TokenState,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Token {
     run: Option<RunKey>,
     op: Option<u64>,
