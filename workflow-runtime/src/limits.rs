@@ -148,7 +148,7 @@ pub(crate) const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// or a suspend.
 pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same, and the shortest interval of other checks, on a paused clock that jumps from one deadline to the next.
-pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A clock that deviates by more has been set.
 pub(crate) const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
 /// How often an idle engine looks for due runs.
