@@ -86,7 +86,7 @@ async fn in_time(kind: String) -> Result<String> {
     let begun = now();
     let result = slow(kind).await;
     let days = now().duration_since(begun).unwrap_or_default().as_secs() / DAY.as_secs();
-    Ok(format!("{} after {days} days", result.map_or_else(|error| error.code().to_string(), |kind| kind)))
+    Ok(format!("{} after {days} days", result.unwrap_or_else(|error| error.code().to_string())))
 }
 
 #[workflow]
