@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt;
 use workflow_runtime::testing::{TestEngine, Variation, explore, fail_first};
-use workflow_runtime::{
-    Code, Error, Result, StepStatus, hook, now, random, sleep, step, step_info, timeout, workflow,
-};
+use workflow_runtime::{Code, Error, Result, StepStatus, hook, now, random, sleep, step, step_info, timeout, workflow};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

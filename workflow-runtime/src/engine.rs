@@ -458,7 +458,7 @@ impl Inner {
         drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.settings.telemetry.flush().await;
         failed.map_or(Ok(()), |error| {
-            Err(error.context("some runs could not be given back; they are taken up all the same"))
+            Err(error.context("some runs could not be released; the next engine recovers them"))
         })
     }
 }

@@ -183,7 +183,7 @@ case! {
         let results = site.results(&ids).await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         assert_warned(&site, "worker", &["too many clients"]);
-        assert_warned(&site, "another", &["the database is not there; trying again"]);
+        assert_warned(&site, "another", &["the database cannot be reached; trying again"]);
         blocking(|| another.wait_for("open"));
         for worker in [&mut worker, &mut another] {
             worker.close();
@@ -210,7 +210,7 @@ case! {
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         let warnings = site.warnings("worker");
         assert!((1..20).contains(&warnings.len()), "{warnings:#?}");
-        assert_warned(&site, "worker", &["the database is not there; trying again"]);
+        assert_warned(&site, "worker", &["the database cannot be reached; trying again"]);
         worker.close();
         blocking(|| worker.end_well());
     }

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::replay::{Operation, current};
 
 /// Ends the run's generation when it is awaited: see [`Invocation::continue_as_new`](crate::Invocation::continue_as_new).
-#[must_use = "the run goes on as it is unless this is awaited: `return workflow(args).continue_as_new().await`"]
+#[must_use = "the run continues unchanged unless this is awaited: `return workflow(args).continue_as_new().await`"]
 pub struct ContinueAsNew<W: Workflow> {
     state: Result<(Operation, Option<Payload>), Option<Error>>,
     workflow: PhantomData<fn() -> W>,

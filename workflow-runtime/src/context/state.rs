@@ -69,7 +69,7 @@ pub fn set_state<S: Serialize + ?Sized>(state: &S) -> Result<()> {
 /// [`Code::Payload`] if it is of another type, [`Code::OutsideRun`] outside a workflow.
 #[track_caller]
 pub fn state<S: DeserializeOwned>() -> Result<Option<S>> {
-    let run = run("a state is asked for", Location::caller())?;
+    let run = run("a state is read", Location::caller())?;
     run.value().map(|state| codec::decode("the run's state", &state)).transpose()
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
             biased;
             () = losing.stopped.cancelled() => {}
             () = lost => {
-                tracing::error!("the right to execute is lost; its runs are left to others, and it is asked for again");
+                tracing::error!("the engine lost the right to execute; it releases its runs and requests the right again");
                 losing.lose();
             }
         }
@@ -53,7 +53,7 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
     loop {
         match try_to_execute(engine).await {
             Err(error) if error.is_outage() && begun.elapsed() + TURN_RETRY_INTERVAL <= engine.store.patience() => {
-                tracing::warn!(?error, "the right to execute could not be asked for; trying again");
+                tracing::warn!(?error, "the right to execute could not be requested; trying again");
                 engine.environment.sleep(TURN_RETRY_INTERVAL).await;
             }
             decided => return decided,
@@ -81,7 +81,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
                 Ok(()) => OWNERSHIP_INTERVAL,
                 Err(error) if engine.fail(&error) => return,
                 Err(error) => {
-                    tracing::warn!(?error, "the right to execute could not be asked for; trying again");
+                    tracing::warn!(?error, "the right to execute could not be requested; trying again");
                     (pause * 2).min(OWNERSHIP_RETRY_INTERVAL_MAX)
                 }
             };

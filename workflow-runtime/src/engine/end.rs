@@ -49,7 +49,7 @@ impl Awaited for TheEnd<'_> {
     const WHAT: Follow = Follow::End;
     const CLOSED: (&'static str, &'static str) = (
         "the engine was shut down before the run had ended",
-        "the run is unfinished and goes on with the next engine; wait for it there by its id",
+        "the run is unfinished, and the next engine continues it; wait for it there by its id",
     );
 
     fn run(&self) -> &Arc<str> {

@@ -81,8 +81,10 @@ impl Awaited for NextEvent<'_> {
     type Value = Option<RunEvent>;
 
     const WHAT: Follow = Follow::Journal;
-    const CLOSED: (&'static str, &'static str) =
-        ("the engine was shut down before the run had ended", "go on reading from the same index with another engine");
+    const CLOSED: (&'static str, &'static str) = (
+        "the engine was shut down before the run had ended",
+        "continue reading from the same index with another engine",
+    );
 
     fn run(&self) -> &Arc<str> {
         &self.0.run

@@ -320,7 +320,7 @@ impl Inner {
             ));
         }
         let error =
-            error.help("the workflow has gone on without it: nothing to do if this was a late or a second answer");
+            error.help("the workflow no longer waits for it: nothing to do if this was a late or a second answer");
         Err(match self.store.token(&token).await?.and_then(|row| row.run) {
             Some(run) => error.run(run),
             None => error,

@@ -271,7 +271,7 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
         .run(&row.id)
         .expected(format!("a commit of the run after at most {} recoveries", engine.settings.recoveries_max))
         .found(format!("{} recoveries without one; outstanding: {}", row.recoveries, open.join(", ")))
-        .help("find out whether one of these steps kills the process (memory, stack, abort); the run goes on with another build, or when Engine::builder().recoveries(..) allows for more")
+        .help("find out whether one of these steps kills the process (memory, stack, abort); the run continues with another build, or with a larger Engine::builder().recoveries(..)")
 }
 
 /// Releases the run to the store, to be claimed again.

@@ -72,7 +72,7 @@ impl AttemptWriter {
             Error::coded(Code::AttemptOver, "the attempt that writes to a stream is over")
                 .run(run)
                 .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
-                .help("write before the step returns; nobody waits for what an attempt does that was given up")
+                .help("write before the step returns; what an abandoned attempt writes is not recorded")
         };
         // Sent again, unchanged, until the store accepts it, like a turn: an unavailable database does not fail the step.
         let mut warned = false;
@@ -164,7 +164,7 @@ impl Awaited for NextChunks<'_> {
     const WHAT: Follow = Follow::Chunks;
     const CLOSED: (&'static str, &'static str) = (
         "the engine was shut down before the stream had ended",
-        "go on reading from the same index with another engine",
+        "continue reading from the same index with another engine",
     );
 
     fn run(&self) -> &Arc<str> {

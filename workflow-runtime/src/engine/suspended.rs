@@ -142,7 +142,7 @@ impl Inner {
         };
         let (own, others): (Vec<_>, Vec<_>) = suspended.into_iter().partition(|suspended| *suspended.run == **id);
         let not_suspended = |text: String| Error::coded(Code::NotSuspended, text);
-        let given_up = "it was given up before it was resumed, as by a timeout, or it never was";
+        let given_up = "the workflow or a timeout dropped it before it was resumed, or it never existed";
         let error = match which {
             Which::Label(label) => {
                 let label = excerpt(label);
@@ -170,7 +170,9 @@ impl Inner {
 }
 
 fn already_resumed(id: &Arc<str>, what: &str) -> Error {
-    let text =
-        format!("what was suspended as `{}` was resumed before, with another value or by somebody else", excerpt(what));
+    let text = format!(
+        "what was suspended as `{}` was resumed before, with another value or by another caller",
+        excerpt(what)
+    );
     Error::coded(Code::AlreadyResumed, text).run(id).into_fatal()
 }

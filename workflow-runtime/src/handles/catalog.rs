@@ -134,7 +134,9 @@ impl Workflow for AnyWorkflow {
     const DEFINITION: &'static WorkflowDefinition = &ANY;
 
     fn run(_: Value) -> Pin<Box<dyn Future<Output = Self::Output> + Send>> {
-        Box::pin(std::future::ready(Err(JsonError(Value::from("it stands for a workflow, and is none")))))
+        Box::pin(std::future::ready(Err(JsonError(Value::from(
+            "this type represents any workflow and cannot be executed itself",
+        )))))
     }
 }
 

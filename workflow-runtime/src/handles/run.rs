@@ -430,7 +430,7 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
     let end = match ready!(operation.poll(context, kind)) {
         Ok(Completion::Ended(end)) => match Finished::of(end) {
             Some(finished) => result(&finished),
-            None => Err(Error::coded(Code::Damaged, "the end of a run that goes on was recorded")),
+            None => Err(Error::coded(Code::Damaged, "a continuation was recorded as the end of a run")),
         },
         // The run does not exist.
         Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),

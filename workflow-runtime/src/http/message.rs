@@ -66,7 +66,7 @@ impl Request {
     /// [`Code::Payload`] if the body is not JSON of this type; a step that returns it is not attempted again.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body.0).map_err(|error| {
-            Error::coded(Code::Payload, "the body of the request is not the JSON that is asked for")
+            Error::coded(Code::Payload, "the body of the request is not JSON of the requested type")
                 .because(error)
                 .found(excerpt(&String::from_utf8_lossy(&self.body.0)))
                 .into_fatal()

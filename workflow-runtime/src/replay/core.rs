@@ -38,7 +38,7 @@ impl<F: Future + Unpin> Branch<F> {
         let mut context = Context::from_waker(&self.waker);
         catch_unwind(AssertUnwindSafe(|| Pin::new(&mut self.future).poll(&mut context))).map_err(|panic| {
             Error::coded(Code::Panic, format!("the workflow panicked: {}", panic_text(&*panic)))
-                .help("mend the code and deploy it: the run then goes on from before the panic")
+                .help("fix the code and deploy it: the run then continues from before the panic")
         })
     }
 }
@@ -117,7 +117,7 @@ impl Core {
             return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
                 .expected(words(delivery.unwinds.as_ref().or(delivery.end.as_ref())))
                 .found(words(unwinds.as_ref().or(end.as_ref())))
-                .help("deploy code that does what the unfinished runs did; the run then goes on by itself"));
+                .help("deploy code that does what the unfinished runs did; the run then continues"));
         }
         if end.is_some() {
             self.ended = true;
@@ -276,7 +276,7 @@ impl Core {
             )
             .run(self.shared.run_id())
             .found(excerpt(value.as_str()))
-            .help("give it a value of the type that the workflow returns; mend the code and deploy it"));
+            .help("give it a value of the type that the workflow returns; fix the code and deploy it"));
         }
         Ok(End::Completed(value))
     }

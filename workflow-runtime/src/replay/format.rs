@@ -113,11 +113,11 @@ fn decode<T: for<'de> Deserialize<'de>>(format: u32, checksum: u32, body: &[u8])
     if format > NEWEST {
         return Err(Error::coded(
             Code::NewerFormat,
-            "a newer build has written the row, in a format that this one does not know",
+            "a newer build has written the row, in a format that this build cannot read",
         )
         .expected(format!("a format up to {NEWEST}"))
         .found(format!("format {format}"))
-        .help("run the build that wrote it, or a newer one: the run goes on there by itself"));
+        .help("run the build that wrote it, or a newer one: that build continues the run"));
     }
     serde_json::from_slice(body).map_err(|error| {
         Error::coded(Code::Damaged, "the row does not decode")

@@ -359,7 +359,7 @@ impl Command {
                 format!("setting the attribute `{}` to `{}`", excerpt(key), excerpt(value))
             }
             Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
-            Command::Suggested => "being told that its journal is long".to_owned(),
+            Command::Suggested => "reading that its journal is long".to_owned(),
             Command::Cancel { op } => format!("dropping operation {op}"),
             Command::Write { stream, value } => {
                 format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))

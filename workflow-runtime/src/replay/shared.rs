@@ -579,7 +579,7 @@ impl Shared {
                 Completion::Failed(adopt(error.into_fatal()).error)
             }
             (Some(adopt), End::Continued(_)) => {
-                let error = Error::coded(Code::Damaged, "the end of a step that goes on was recorded");
+                let error = Error::coded(Code::Damaged, "a continuation was recorded as the end of a step");
                 Completion::Failed(adopt(error.into_fatal()).error)
             }
         }
@@ -758,7 +758,7 @@ fn nondeterminism(expected: String, found: String, site: Option<&'static Locatio
         .expected(format!("as recorded, {expected}"))
         .found(format!("with this code, {found}"))
         .help(
-            "deploy code that does what the unfinished runs did (the run then goes on by itself); move what differs \
+            "deploy code that does what the unfinished runs did (the run then continues); move what differs \
              between two executions into a #[step]",
         );
     match site {

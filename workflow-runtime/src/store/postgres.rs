@@ -175,7 +175,7 @@ impl PostgresStore {
             if !again || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
                 return Err(db.explain(fault, what));
             }
-            tracing::warn!(place = db.place, ?fault, "the database is not there; trying again");
+            tracing::warn!(place = db.place, ?fault, "the database cannot be reached; trying again");
             tokio::time::sleep(OPEN_PAUSE).await;
         }
         let mut tag = [0; 8];

@@ -60,7 +60,7 @@ impl Inner {
                     Some(now) if (now.key, now.generation, now.status) == (row.key, row.generation, row.status) => {
                         return Err(error
                             .run(&row.id)
-                            .context(format!("run `{}` cannot go on from where its child had come to", top.id))
+                            .context(format!("run `{}` cannot continue with its child", top.id))
                             .help("delete the child: it is then started anew"));
                     }
                     _ => return Ok(None),

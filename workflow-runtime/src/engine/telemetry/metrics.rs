@@ -48,7 +48,7 @@ impl Metrics {
             meter.i64_up_down_counter(name).with_unit("{attempt}").with_description(description).build()
         };
         Metrics {
-            started: runs("workflow.runs.started", "Runs that have begun, or go on again after their end"),
+            started: runs("workflow.runs.started", "Runs that were started or retried"),
             ended: runs("workflow.runs.ended", "Runs that have ended, by status"),
             stuck: runs("workflow.runs.stuck", "Runs that got stuck and need a person or a deploy"),
             durations: seconds("workflow.attempt.duration", "How long attempts of steps take"),

@@ -272,7 +272,7 @@ impl Shared {
                 }
             };
             if let Err(error) = undone {
-                tracing::error!(run = %self.run_id(), op = armed.op, ?error, "a rollback failed; the others go on");
+                tracing::error!(run = %self.run_id(), op = armed.op, ?error, "a rollback failed; the other rollbacks are still executed");
                 if let Some(unwinding) = &mut self.state().rollbacks.unwinding {
                     unwinding.failures.push(error);
                 }

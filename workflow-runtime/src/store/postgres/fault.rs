@@ -154,9 +154,9 @@ impl Fault {
                     .help("check its load and the network; the time it is given is the URL's `timeout`");
             }
             Fault::Unconnected => {
-                return failed(Code::Store)
-                    .because("no connection was free or could be made in time")
-                    .help("check that it is up and takes connections; the URL's `connections` says how many are used");
+                return failed(Code::Store).because("no connection was free or could be made in time").help(
+                    "check that it is running and accepts connections; the URL's `connections` says how many are used",
+                );
             }
             Fault::Postgres(error) => error,
         };

@@ -250,7 +250,7 @@ async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, wo
             session.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: words]).await
         };
         let Err(fault) = told.await else { return };
-        tracing::warn!(?fault, "those who follow runs could not be told of rows; trying again");
+        tracing::warn!(?fault, "the followers of runs could not be notified of rows; trying again");
         drop(shared);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

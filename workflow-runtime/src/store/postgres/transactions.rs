@@ -45,7 +45,7 @@ impl Transaction {
     fn client(&self) -> &Object {
         match &self.client {
             Some(client) => client,
-            None => unreachable!("the connection is there until the transaction has ended, and nobody has it then"),
+            None => unreachable!("the connection exists until the transaction has ended"),
         }
     }
 

@@ -307,7 +307,7 @@ async fn give_up(shared: Arc<Shared>, owner: u64) {
     shared.change_owners(|owners| _ = owners.remove(&owner.cast_signed()));
     match given_up {
         Ok(Ok(())) => shared.signals.changed(),
-        late => tracing::warn!(?late, "the lease of this worker could not be given up; it ends by itself"),
+        late => tracing::warn!(?late, "the lease of this worker could not be released; it expires"),
     }
 }
 
