@@ -39,6 +39,26 @@ impl Event {
         }
     }
 
+    /// The number of the row format that introduced it.
+    pub fn format(&self) -> u32 {
+        match self {
+            Event::Ended { end: of, .. } => of.format(),
+            Event::Started { .. }
+            | Event::Completed { .. }
+            | Event::Failed { .. }
+            | Event::Attempt { .. }
+            | Event::Suspended { .. }
+            | Event::Finished { .. }
+            | Event::Timer { .. }
+            | Event::Woken { .. }
+            | Event::WakeUp
+            | Event::Payload { .. }
+            | Event::Conflict { .. }
+            | Event::Cancel { .. }
+            | Event::Reopened { .. } => 1,
+        }
+    }
+
     /// The same event for another operation. An event that concerns the run does not change.
     pub fn with_op(mut self, other: u64) -> Self {
         match &mut self {

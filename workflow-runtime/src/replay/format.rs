@@ -7,7 +7,7 @@
 //! - A row of a known format that does not decode is damaged.
 //!
 //! So every variant of [`Event`], [`Command`] and [`End`] has the number of the format that
-//! introduced it. A new variant gets a new number, and so does a row with a new field that
+//! introduced it, which its `format` returns. A new variant gets a new number, and so does a row with a new field that
 //! changes the meaning of the row: a build that does not know the field would ignore it.
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ impl TurnRecord {
 
 impl Event {
     pub fn encode(&self) -> Result<Encoded, Error> {
-        encode(self, event(self))
+        encode(self, self.format())
     }
 
     pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
@@ -49,49 +49,8 @@ impl Event {
 }
 
 fn delivery(delivery: &Delivery) -> u32 {
-    let ends = delivery.unwinds.iter().chain(&delivery.end).map(end);
-    ends.chain(delivery.commands.iter().map(command)).fold(event(&delivery.event), u32::max)
-}
-
-fn event(event: &Event) -> u32 {
-    match event {
-        Event::Ended { end: of, .. } => end(of),
-        Event::Started { .. }
-        | Event::Completed { .. }
-        | Event::Failed { .. }
-        | Event::Attempt { .. }
-        | Event::Suspended { .. }
-        | Event::Finished { .. }
-        | Event::Timer { .. }
-        | Event::Woken { .. }
-        | Event::WakeUp
-        | Event::Payload { .. }
-        | Event::Conflict { .. }
-        | Event::Cancel { .. }
-        | Event::Reopened { .. } => 1,
-    }
-}
-
-fn command(command: &Command) -> u32 {
-    match command {
-        Command::Step { .. }
-        | Command::Timer { .. }
-        | Command::Hook { .. }
-        | Command::Child { .. }
-        | Command::Watch { .. }
-        | Command::State { .. }
-        | Command::Attribute { .. }
-        | Command::Suggested
-        | Command::Cancel { .. }
-        | Command::Write { .. }
-        | Command::CloseStream { .. } => 1,
-    }
-}
-
-fn end(end: &End) -> u32 {
-    match end {
-        End::Completed(_) | End::Failed(_) | End::Cancelled(_) | End::Continued(_) => 1,
-    }
+    let ends = delivery.unwinds.iter().chain(&delivery.end).map(End::format);
+    ends.chain(delivery.commands.iter().map(Command::format)).fold(delivery.event.format(), u32::max)
 }
 
 fn encode<T: Serialize>(value: &T, format: u32) -> Result<Encoded, Error> {

@@ -279,6 +279,23 @@ pub(crate) enum End {
 }
 
 impl Command {
+    /// The number of the row format that introduced it.
+    pub fn format(&self) -> u32 {
+        match self {
+            Command::Step { .. }
+            | Command::Timer { .. }
+            | Command::Hook { .. }
+            | Command::Child { .. }
+            | Command::Watch { .. }
+            | Command::State { .. }
+            | Command::Attribute { .. }
+            | Command::Suggested
+            | Command::Cancel { .. }
+            | Command::Write { .. }
+            | Command::CloseStream { .. } => 1,
+        }
+    }
+
     /// Whether a replay that issues `self` matches the recorded command.
     pub fn matches(&self, recorded: &Command, recode: Recode) -> bool {
         match (self, recorded) {
@@ -428,6 +445,13 @@ impl Outstanding {
 }
 
 impl End {
+    /// The number of the row format that introduced it.
+    pub fn format(&self) -> u32 {
+        match self {
+            End::Completed(_) | End::Failed(_) | End::Cancelled(_) | End::Continued(_) => 1,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => payload.as_str().len(),
