@@ -19,8 +19,9 @@ struct Case {
 }
 
 impl Case {
-    /// An engine that executes a run which waits, on a file of which there is an old copy. `gate` is of this test alone.
-    async fn new(gate: &'static str) -> Self {
+    /// An engine that executes a run which waits, and has committed more since a copy of its file was made. No checkpoint has
+    /// happened since it was opened. `gate` is of this test alone.
+    async fn without_checkpoint(gate: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let engine = engine(&directory.path().join("workflow.db")).await;
         let case = Case { directory, engine, gate };
@@ -28,6 +29,13 @@ impl Case {
         came(gate, 1).await;
         let copy = format!("VACUUM INTO '{}'", case.at("copy.db").display());
         case.connection().execute(&copy, ()).expect("a copy is made");
+        case.start().await.expect("it starts");
+        case
+    }
+
+    /// An engine that executes a run which waits, on a file of which there is an old copy. `gate` is of this test alone.
+    async fn new(gate: &'static str) -> Self {
+        let case = Self::without_checkpoint(gate).await;
         let of_copy = commits(&Connection::open(case.at("copy.db")).expect("the copy opens"));
         // Until the file can be told from its copy.
         while commits(&case.connection()) == of_copy {
@@ -81,6 +89,35 @@ async fn closes(gate: &'static str, change: impl FnOnce(&Path, &Path)) -> Case {
     case
 }
 
+/// As [`closes`], before any checkpoint.
+async fn closes_without_checkpoint(gate: &'static str, change: impl FnOnce(&Path, &Path)) -> Case {
+    let case = Case::without_checkpoint(gate).await;
+    change(&case.at("workflow.db"), &case.at("copy.db"));
+    case.is_closed().await;
+    case
+}
+
+/// Asserts that the file does not open with the log beside it, which is not its own, and that it opens as it was copied once
+/// the log was moved away.
+async fn opens_without_the_log_only(case: Case) {
+    let Case { directory, engine: closed, .. } = case;
+    let at = |name: &str| directory.path().join(name);
+    closed.shutdown().await.expect("it gives the right up");
+    drop(closed);
+    let restored = fs::read(at("workflow.db")).expect("it is readable");
+    let error = Engine::open(&format!("sqlite:{}", at("workflow.db").display())).await.expect_err("the log is not its own");
+    assert_error(&error, Code::StoreReplaced, &["workflow.db-wal", "does not belong", "help:", "-shm"]);
+    assert!(fs::read(at("workflow.db")).expect("it is readable") == restored, "the restored file is left as it is");
+    fs::rename(at("workflow.db-wal"), at("kept-wal")).expect("it is moved");
+    let _ = fs::remove_file(at("workflow.db-shm"));
+    let engine = engine(&at("workflow.db")).await;
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let connection = Connection::open(at("workflow.db")).expect("it opens");
+    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("it is whole");
+    assert_eq!(runs, 1, "it is as it was copied");
+    assert_eq!(engine.start(quick, 2).await.expect("it starts").await.expect("it completes"), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_removed_closes_the_engine() {
     closes("removed", |file, _| fs::remove_file(file).expect("it is removed")).await;
@@ -110,6 +147,55 @@ async fn a_file_that_another_one_is_moved_over_closes_the_engine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_an_earlier_copy_is_written_over_closes_the_engine() {
     closes("restored", |file, copy| _ = fs::copy(copy, file).expect("it is restored")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_copy_is_written_over_before_any_checkpoint_closes_the_engine_and_keeps_the_copy() {
+    let write_over = |file: &Path, copy: &Path| _ = fs::copy(copy, file).expect("it is restored");
+    opens_without_the_log_only(closes_without_checkpoint("restored early", write_over).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_a_copy_is_moved_over_before_any_checkpoint_closes_the_engine_and_keeps_the_copy() {
+    let move_over = |file: &Path, copy: &Path| fs::rename(copy, file).expect("it is moved");
+    opens_without_the_log_only(closes_without_checkpoint("moved early", move_over).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_removed_closes_the_engine() {
+    closes_without_checkpoint("log", |file, _| fs::remove_file(file.with_extension("db-wal")).expect("it is removed"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_the_log_that_is_removed_closes_the_engine() {
+    closes_without_checkpoint("index", |file, _| fs::remove_file(file.with_extension("db-shm")).expect("it is removed"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_engine_notices_that_its_log_is_removed() {
+    let case = Case::without_checkpoint("idle log").await;
+    fs::remove_file(case.at("workflow.db-wal")).expect("it is removed");
+    let waits = case.engine.get_run::<String, Error>("waits");
+    let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("it is not awaited for ever");
+    assert_eq!(end.expect_err("the engine is closed").code(), Code::StoreReplaced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_program_vacuums_or_changes_is_not_taken_for_a_replacement() {
+    let case = Case::without_checkpoint("vacuumed").await;
+    for number in 0..3 {
+        case.connection().execute("VACUUM", ()).expect("it is vacuumed");
+        case.start().await.expect("nothing happened to the file");
+        case.connection().execute("VACUUM", ()).expect("it is vacuumed");
+        case.checkpoint();
+        case.start().await.expect("nothing happened to the file");
+        let index = format!("CREATE INDEX of_another_{number} ON runs (created_at)");
+        case.connection().execute(&index, ()).expect("it is created");
+        case.checkpoint();
+        case.start().await.expect("nothing happened to the file");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,7 @@ mod refusals;
 mod remains;
 mod removal;
 mod restarts;
+mod restored;
 mod rolling;
 mod silent;
 mod snapshot;

@@ -14,6 +14,7 @@ mod heads;
 mod identity;
 mod letters;
 mod listing;
+mod mark;
 mod notices;
 mod open;
 mod ownership;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use self::identity::Identity;
+use self::mark::Mark;
 use self::open::Opening;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
@@ -133,7 +135,7 @@ impl SqliteStore {
 
     fn open_as(path: &Path, opening: Opening) -> Result<Self, Error> {
         let (address, connection) = open::open(path, opening)?;
-        let identity = Identity::new(&address.path, &connection)?;
+        let identity = Identity::new(&address.path, &connection, Mark::open(&address.lock_file()))?;
         let writer = Writer::new(address.clone(), connection, identity);
         Ok(SqliteStore {
             path: address.path.clone(),

@@ -1,17 +1,24 @@
-//! Checks whether the open file is still the one at its path.
+//! Checks whether the open files are still those at their paths.
 //!
-//! SQLite writes to the file that it has opened, even if that file was moved: commits to a removed, renamed or replaced file
-//! are lost with it. A check of the path after each commit detects that. An overwrite in place, as by `cp`, does not change
-//! the file's number. But only checkpoints write the database file itself, and they never decrease its commit count: so
-//! whenever the file was written, the check reads its count, bypassing the write-ahead log.
+//! SQLite writes to the files that it has opened, even if they were moved: commits to a removed, renamed or replaced database
+//! or write-ahead log are lost with it. A check of the paths after each commit detects that. An overwrite in place, as by
+//! `cp`, does not change the file's number. But only checkpoints write the database file itself, and they never decrease its
+//! commit count, nor write a schema version that was not committed before: so whenever the file was written, the check reads
+//! both, bypassing the write-ahead log. `VACUUM INTO` gives each copy the next schema version.
+//!
+//! A database that was replaced while no process had it open may have the write-ahead log of its predecessor beside it, if
+//! that was not closed properly. SQLite would apply the log to it, and damage it. The same numbers show it: see
+//! [`check_log`].
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::mark::Mark;
 use crate::error::{Code, Error};
 
 /// The pause between two checks of a path that seems to lead to another file: some file systems do not always report the
@@ -30,6 +37,14 @@ const REREADS: usize = 20;
 struct Stamp {
     file: File,
     content: Content,
+}
+
+/// The identities of the database and of the two files beside it, if they exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Files {
+    database: File,
+    log: Option<(u64, u64)>,
+    index: Option<(u64, u64)>,
 }
 
 /// The identity of a file.
@@ -66,86 +81,172 @@ fn stamp(_: &Path) -> io::Result<Stamp> {
     Ok(Stamp { file, content: Content { seconds: 0, nanoseconds: 0, bytes: 0 } })
 }
 
-/// The content of a database file itself, without its write-ahead log.
-#[derive(Debug)]
+/// What a database says of itself: with its write-ahead log, or the file alone.
+#[derive(Debug, PartialEq, Eq)]
 struct Inside {
     store: Vec<u8>,
     commits: i64,
+    schema: i64,
+}
+
+/// The paths of a database and of the files beside it.
+#[derive(Debug)]
+struct Paths {
+    database: PathBuf,
+    log: PathBuf,
+    index: PathBuf,
+}
+
+impl Paths {
+    fn of(database: &Path) -> Self {
+        Paths { log: beside(database, "-wal"), index: beside(database, "-shm"), database: database.to_owned() }
+    }
+
+    fn look(&self) -> io::Result<(Files, Content)> {
+        let number = |path| stamp(path).ok().map(|Stamp { file, .. }| (file.device, file.inode));
+        let Stamp { file, content } = stamp(&self.database)?;
+        Ok((Files { database: file, log: number(&self.log), index: number(&self.index) }, content))
+    }
+}
+
+/// The path of a file beside a database.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[derive(Debug)]
 pub(super) struct Identity {
-    path: PathBuf,
-    file: File,
-    /// The metadata when the content was last read.
+    paths: Paths,
+    files: Files,
+    /// The metadata of the database when its content was last read.
     content: Content,
     store: Vec<u8>,
     /// The commit count that was last read from the file, if it had one.
     commits: Option<i64>,
+    /// The schema version, and the `PRAGMA data_version` at which it was read: only other processes change both.
+    schema: i64,
+    version: Option<i64>,
+    mark: Mark,
 }
 
 impl Identity {
-    /// The identity of a file that was just opened and has its tables.
-    pub fn new(path: &Path, connection: &Connection) -> Result<Self, Error> {
+    /// The identity of a file that was just opened and has its tables. `mark` is where its commits are remembered.
+    pub fn new(path: &Path, connection: &Connection, mark: Mark) -> Result<Self, Error> {
         let explain = |fault| super::fault::explain(path, "open", &fault);
         let missing = |error: io::Error| replaced(path, &error);
-        let store = connection.query_row("SELECT store FROM meta", (), |row| row.get(0)).map_err(explain)?;
-        let Stamp { file, .. } = stamp(path).map_err(missing)?;
+        let paths = Paths::of(path);
+        // The read makes SQLite open the files beside the database.
+        let Inside { store, commits: all, schema } = view(connection).map_err(explain)?;
+        let (files, _) = paths.look().map_err(missing)?;
         if inside(path).ok().flatten().is_none() {
             // The tables of a new file are still in the write-ahead log.
             // If the checkpoint fails, for example on a full disk, they stay there for a while longer.
             let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
         }
-        let Stamp { content, .. } = stamp(path).map_err(missing)?;
+        let (_, content) = paths.look().map_err(missing)?;
         let commits = inside(path).ok().flatten().map(|inside| inside.commits);
-        Ok(Identity { path: path.to_owned(), file, content, store, commits })
+        let mut identity = Identity { paths, files, content, store, commits, schema, version: None, mark };
+        identity.mark.compare(path, &identity.store, all);
+        identity.counted(all);
+        Ok(identity)
     }
 
-    /// Checks that the writes are in the file at the path. Costs one system call, unless the file was written.
-    pub fn check(&mut self) -> Result<(), Error> {
-        match stamp(&self.path) {
-            Ok(Stamp { file, content }) if file == self.file => match content == self.content {
+    /// Reads the schema version again if another process has committed since.
+    pub fn refresh(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let version = connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?;
+        if self.version != Some(version) {
+            self.schema = connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+            self.version = Some(version);
+        }
+        Ok(())
+    }
+
+    /// Records the files beside the database after all connections were closed: SQLite then creates new ones.
+    pub fn reopened(&mut self) {
+        self.version = None;
+        if let Ok((files, _)) = self.paths.look() {
+            self.files = Files { database: self.files.database, ..files };
+        }
+    }
+
+    /// Records the commit count, for the next process that opens the database.
+    pub fn counted(&mut self, commits: i64) {
+        self.mark.set(&self.store, commits, &self.paths.log, self.commits.unwrap_or(0));
+    }
+
+    /// Checks that the writes of this connection are in the files at the paths. Costs three system calls, unless the database
+    /// was written.
+    pub fn check(&mut self, connection: Option<&Connection>) -> Result<(), Error> {
+        match self.paths.look() {
+            Ok((files, content)) if files == self.files => match content == self.content {
                 true => Ok(()),
-                false => self.look_inside(content),
+                false => self.look_inside(content, connection),
             },
-            other => self.settle(other.map_err(|error| error.kind())),
+            other => self.settle(other.map_err(|error| error.kind()), connection),
         }
     }
 
     /// Checks again, until two consecutive checks agree.
     #[cold]
-    fn settle(&mut self, first: Result<Stamp, io::ErrorKind>) -> Result<(), Error> {
-        let mut before = first.map(|stamp| stamp.file);
+    fn settle(
+        &mut self,
+        first: Result<(Files, Content), io::ErrorKind>,
+        connection: Option<&Connection>,
+    ) -> Result<(), Error> {
+        let mut before = first.map(|(files, _)| files);
         for _ in 0..SETTLES {
             std::thread::sleep(SETTLE);
-            let now = stamp(&self.path);
+            let now = self.paths.look();
             match &now {
-                Ok(Stamp { file, content }) if *file == self.file => return self.look_inside(*content),
-                Err(error) if before == Err(error.kind()) => return Err(replaced(&self.path, error)),
-                Ok(Stamp { file, .. }) if before == Ok(*file) && file.links != self.file.links => {
-                    return Err(replaced(&self.path, "it has another name now (a hard link)"));
-                }
-                Ok(Stamp { file, .. }) if before == Ok(*file) => {
-                    return Err(replaced(&self.path, "there is another file at its path"));
+                Ok((files, content)) if *files == self.files => return self.look_inside(*content, connection),
+                Err(error) if before == Err(error.kind()) => return Err(replaced(&self.paths.database, error)),
+                Ok((files, _)) if before == Ok(*files) => {
+                    return Err(replaced(&self.paths.database, self.difference(*files)));
                 }
                 _ => {}
             }
-            before = now.map(|stamp| stamp.file).map_err(|error| error.kind());
+            before = now.map(|(files, _)| files).map_err(|error| error.kind());
         }
-        tracing::warn!(path = %self.path.display(), "the file system gives the database another number again and again");
+        tracing::warn!(
+            path = %self.paths.database.display(),
+            "the file system gives the database another number again and again"
+        );
         Ok(())
+    }
+
+    fn difference(&self, now: Files) -> &'static str {
+        let then = self.files;
+        let number = |file: File| (file.device, file.inode);
+        if number(now.database) != number(then.database) {
+            "there is another file at its path"
+        } else if now.database != then.database {
+            "it has another name now (a hard link)"
+        } else if now.log != then.log {
+            "its write-ahead log (-wal) was removed or replaced"
+        } else {
+            "the index of its write-ahead log (-shm) was removed or replaced"
+        }
     }
 
     /// Checks a file that was written, by a checkpoint or by another program.
     #[cold]
-    fn look_inside(&mut self, content: Content) -> Result<(), Error> {
+    fn look_inside(&mut self, content: Content, connection: Option<&Connection>) -> Result<(), Error> {
         for _ in 0..REREADS {
-            match inside(&self.path) {
+            let there = inside(&self.paths.database);
+            // Without a connection, or after a fault, the schema version is not compared.
+            let knows_schema = connection.is_some_and(|connection| self.refresh(connection).is_ok());
+            let path = &self.paths.database;
+            match there {
                 Ok(Some(inside)) if inside.store != self.store => {
-                    return Err(replaced(&self.path, "another store was written over it"));
+                    return Err(replaced(path, "another store was written over it"));
                 }
                 Ok(Some(inside)) if self.commits.is_some_and(|commits| inside.commits < commits) => {
-                    return Err(replaced(&self.path, "an earlier copy of it was written over it"));
+                    return Err(replaced(path, "an earlier copy of it was written over it"));
+                }
+                Ok(Some(inside)) if knows_schema && inside.schema > self.schema => {
+                    return Err(replaced(path, "a copy of it was written over it"));
                 }
                 Ok(Some(inside)) => {
                     (self.commits, self.content) = (Some(inside.commits), content);
@@ -158,7 +259,7 @@ impl Identity {
                 Ok(None) | Err(_) => std::thread::sleep(REREAD),
             }
         }
-        Err(replaced(&self.path, "something else was written over it"))
+        Err(replaced(&self.paths.database, "something else was written over it"))
     }
 }
 
@@ -177,6 +278,61 @@ pub(super) fn check_links(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Checks that the write-ahead log beside a database was written for it, before anything is written. If not, the log stays
+/// as it is.
+///
+/// The log has what was committed after the file was last written, so that the file alone is never ahead of both.
+pub(super) fn check_log(path: &Path, connection: &Connection, mark: &Mark) -> Result<(), Error> {
+    let log = beside(path, "-wal");
+    // First the file: what another process commits meanwhile must not be missing from the view.
+    let Ok(Some(file)) = inside(path) else { return Ok(()) };
+    let both = view(connection).map_err(|fault| super::fault::explain(path, "open", &fault))?;
+    let is_ahead = file.commits > both.commits || file.schema > both.schema;
+    let fits = file.store == both.store && !is_ahead && !mark.is_later(&log, &file.store, file.commits);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::coded(Code::StoreReplaced, format!("the log {} does not belong to the database beside it", log.display()))
+        .because(
+            "the database was restored or replaced, and the log, which its last process did not fold into it, has \
+             commits of the previous file",
+        )
+        .help(
+            "to use the database as it was restored, move the log and the -shm beside it away; to keep what was committed \
+             last, put the previous file back. Nothing has been changed",
+        ))
+}
+
+/// Checks that no write-ahead log is left of a database that was removed: SQLite would delete it.
+pub(super) fn check_left_log(path: &Path) -> Result<(), Error> {
+    let log = beside(path, "-wal");
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if bytes(path) > 0 || bytes(&log) == 0 {
+        return Ok(());
+    }
+    Err(Error::coded(Code::StoreReplaced, format!("the database {} is gone, but not its log", path.display()))
+        .because(format!("{} has commits that its last process did not fold into the database", log.display()))
+        .help(
+            "put the database back, or restore a copy; to begin with an empty database, move the log and the -shm beside it \
+             away. Nothing has been changed",
+        ))
+}
+
+/// Whether SQLite leaves the write-ahead log as it is when the connection is closed. Otherwise it may write a log over a
+/// database that it does not belong to.
+pub(super) fn leave_log(connection: &Connection, leaves: bool) {
+    // If it fails, the log is written as usual.
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leaves);
+}
+
+/// Reads the content of a database, with its write-ahead log.
+fn view(connection: &Connection) -> rusqlite::Result<Inside> {
+    let schema = connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+    connection.query_row("SELECT store, commits FROM meta", (), |row| {
+        Ok(Inside { store: row.get(0)?, commits: row.get(1)?, schema })
+    })
+}
+
 /// Reads the content of the file itself; `None` if its tables are still in the write-ahead log. Reads through SQLite,
 /// because closing the file by other means would drop the locks of the other connections of this process.
 fn inside(path: &Path) -> rusqlite::Result<Option<Inside>> {
@@ -187,9 +343,7 @@ fn inside(path: &Path) -> rusqlite::Result<Option<Inside>> {
     if !connection.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'meta'")?.exists(())? {
         return Ok(None);
     }
-    connection
-        .query_row("SELECT store, commits FROM meta", (), |row| Ok(Inside { store: row.get(0)?, commits: row.get(1)? }))
-        .optional()
+    view(&connection).optional()
 }
 
 /// A URI that makes SQLite treat the file as immutable, and so ignore the write-ahead log.
@@ -213,7 +367,7 @@ fn replaced(path: &Path, why: impl std::fmt::Display) -> Error {
     .because(why)
     .help(
         "nothing is written any more, and what was committed shortly before may be in the old file only. Stop all processes \
-         that have the database open before it is moved, restored or removed, then start them again; copies are made by \
-         `VACUUM INTO` or `.backup`",
+         that have the database open before it is moved, restored or removed, and remove the -wal and -shm beside a file that \
+         is replaced, then start them again; copies are made by `VACUUM INTO` or `.backup`",
     )
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::identity::beside;
+use super::mark::Mark;
 use super::ownership::Lock;
 use super::{Synchronous, access, fault, identity, schema};
 use crate::error::{Code, Error};
@@ -57,6 +59,9 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
             .because("it is a directory")
             .help("give the path of a file in it"));
     }
+    // Without symbolic links: SQLite puts its files beside the file itself.
+    let own = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    identity::check_left_log(&own(&path))?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if opening.may_migrate {
         if let Some(directory) = path.parent() {
@@ -69,8 +74,15 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
     let explain = |fault| fault::explain(&path, "open", &fault);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(explain)?;
     connection.busy_timeout(opening.busy_timeout).map_err(explain)?;
-    // Checks before it writes: a file of another program stays unchanged.
+    // Checks before it writes: a file of another program stays unchanged, and a log that is not this file's is not written
+    // into it.
+    identity::leave_log(&connection, true);
     let there = check(&path, &connection, opening.migrations)?;
+    if there != Version::NONE {
+        let own = own(&path);
+        identity::check_log(&own, &connection, &Mark::look(&beside(&own, ".lock")))?;
+    }
+    identity::leave_log(&connection, false);
     if there == Version::NONE {
         // Must be set before the first write: otherwise the file can never shrink.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(explain)?;
@@ -189,9 +201,7 @@ impl Address {
     /// The file whose lock is the right to execute. It is not the database itself: closing any handle of a file drops
     /// the POSIX locks that SQLite has on it.
     pub(super) fn lock_file(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".lock");
-        name.into()
+        beside(&self.path, ".lock")
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::fault;
 use super::open::Address;
+use super::{fault, identity};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 
@@ -60,6 +60,15 @@ impl Readers {
         // A connection that met a fault does not get here, and is closed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(outcome)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        if self.replaced.get().is_some() {
+            let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+            idle.iter().for_each(|connection| identity::leave_log(connection, true));
+        }
     }
 }
 

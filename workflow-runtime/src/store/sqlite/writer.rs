@@ -6,10 +6,10 @@ use std::time::Instant;
 use rusqlite::{Connection, ErrorCode};
 
 use super::heads::Heads;
-use super::identity::Identity;
+use super::identity::{Identity, leave_log};
 use super::open::Address;
 use super::writes::Group;
-use super::{claims, fault};
+use super::{claims, fault, schema};
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::limits::COUNT_INTERVAL;
@@ -59,27 +59,29 @@ impl Writer {
         if let Some(error) = self.replaced.get() {
             return Err(error.clone());
         }
-        self.identity.check().inspect_err(|error| {
+        self.identity.check(self.connection.as_ref()).inspect_err(|error| {
             tracing::error!(?error, "the database file was replaced while it was open");
             let _ = self.replaced.set(error.clone());
         })
     }
 
     pub(super) fn commit(&mut self, group: &[Write]) -> Result<Vec<Answer>, Failed> {
-        let count = self.is_to_be_counted(group);
-        let outcomes = self.transaction(|connection, heads| {
-            if count {
-                connection.prepare_cached("UPDATE meta SET commits = commits + 1")?.execute(())?;
-            }
+        let is_counted = self.is_to_be_counted(group);
+        let (outcomes, count) = self.transaction(|connection, heads| {
+            let count = is_counted.then(|| raise_count(connection)).transpose()?;
             let mut writes = Group::new(connection, heads)?;
             let apply = |write| {
                 let outcome = writes.apply(write);
                 hit("sqlite: after a write, before the commit");
                 outcome
             };
-            group.iter().map(apply).collect()
+            let outcomes = group.iter().map(apply).collect::<rusqlite::Result<_>>()?;
+            Ok((outcomes, count))
         })?;
         self.in_doubt = false;
+        if let Some(count) = count {
+            self.identity.counted(count);
+        }
         Ok(outcomes)
     }
 
@@ -132,12 +134,13 @@ impl Writer {
                 self.reopen()?
             }
         };
-        let (heads, address) = (&mut self.heads, &self.address);
+        let (heads, address, identity) = (&mut self.heads, &self.address, &mut self.identity);
         let (outcome, committing) = attempt(&connection, |connection| {
-            if heads.begin(connection)?
-                && let Some(error) = address.check_floor(connection)?
-            {
-                return Err(Fault::Refused(error));
+            if heads.begin(connection)? {
+                if let Some(error) = address.check_floor(connection)? {
+                    return Err(Fault::Refused(error));
+                }
+                identity.refresh(connection)?;
             }
             Ok(work(connection, heads)?)
         });
@@ -163,12 +166,14 @@ impl Writer {
                 self.in_doubt |= committing && !fault::nothing_committed(&fault);
                 // Also after a fault that has rolled back by itself: the statement then fails, which does no harm.
                 let _ = connection.execute_batch("ROLLBACK");
-                if connection.is_autocommit() && !fault::spoils(&fault) {
-                    self.connection = Some(connection);
-                }
+                let is_usable = connection.is_autocommit() && !fault::spoils(&fault);
+                self.connection = Some(connection);
                 // An overwritten file looks damaged.
                 if let Err(error) = self.check_identity() {
                     return Err(Failed { error, in_doubt: false, refused: false });
+                }
+                if !is_usable {
+                    self.connection = None;
                 }
                 Err(self.failed(&fault))
             }
@@ -192,8 +197,26 @@ impl Writer {
             }
             Ok(connection)
         };
-        open().map_err(|fault: rusqlite::Error| self.failed(&fault))
+        let opened = open();
+        self.identity.reopened();
+        opened.map_err(|fault: rusqlite::Error| self.failed(&fault))
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let (Some(connection), Some(_)) = (&self.connection, self.replaced.get()) {
+            leave_log(connection, true);
+        }
+    }
+}
+
+/// Raises the commit count. Also writes the first page: a write-ahead log that has it shows the schema version of the file
+/// that it belongs to.
+fn raise_count(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached(&format!("PRAGMA user_version = {}", schema::LAYOUT))?.execute(())?;
+    let sql = "UPDATE meta SET commits = commits + 1 RETURNING commits";
+    connection.prepare_cached(sql)?.query_row((), |row| row.get(0))
 }
 
 /// Why a transaction was not committed.
@@ -228,6 +251,7 @@ fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::error::Code;
+    use crate::store::sqlite::mark::Mark;
     use crate::store::sqlite::{Synchronous, open};
     use crate::store::{CreateAnswer, First, Letter, NewRun};
 
@@ -251,7 +275,7 @@ mod tests {
         let path = directory.path().join("runs.db");
         let opening = open::Opening::new(Synchronous::Full, std::time::Duration::ZERO);
         let (address, connection) = open::open(&path, opening).unwrap();
-        let identity = Identity::new(&address.path, &connection).unwrap();
+        let identity = Identity::new(&address.path, &connection, Mark::open(&address.lock_file())).unwrap();
         Writer::new(address, connection, identity)
     }
 

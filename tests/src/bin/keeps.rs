@@ -1,0 +1,35 @@
+//! Starts a run for each line of its standard input, which is its id, and says what it was answered: `keeps URL WARNINGS`. What
+//! it warns of it adds to the file `WARNINGS`. If the store cannot be opened, it says why.
+
+use std::path::PathBuf;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use workflow_runtime::{Engine, Error, Result, workflow};
+use workflow_tests::warnings;
+
+#[workflow]
+async fn kept() -> Result<u64> {
+    Ok(1)
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut next = || args.next().ok_or_else(|| Error::new("keeps URL WARNINGS"));
+    let url = next()?;
+    warnings::write_to(&PathBuf::from(next()?));
+    let engine = match Engine::open(&url).await {
+        Ok(engine) => engine,
+        Err(error) => {
+            println!("refused {} {}", error.code(), format!("{error:?}").replace('\n', " "));
+            return Ok(());
+        }
+    };
+    println!("open");
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(id) = lines.next_line().await? {
+        let started = engine.start(kept, ()).id(id).await;
+        println!("answer {}", started.map_or_else(|error| error.code().as_str().to_owned(), |run| run.id().to_owned()));
+    }
+    engine.shutdown().await
+}

@@ -1,0 +1,185 @@
+//! A SQLite file whose process was killed or ended, and that was removed, replaced or restored before the next one starts.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::child::{Child, command};
+
+/// Where the file is.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Files(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn spawn(&self) -> Child {
+        let url = format!("sqlite:{}", self.at("workflow.db").display());
+        Child::spawn(command(env!("CARGO_BIN_EXE_keeps"), [url, self.at("warnings").display().to_string()]))
+    }
+
+    /// A process that has the store open and has started these runs.
+    fn life(&self, ids: &[&str]) -> Child {
+        let mut child = self.spawn();
+        child.wait_for("open");
+        for id in ids {
+            child.tell(id);
+            assert_eq!(child.wait_for("answer"), *id);
+        }
+        child
+    }
+
+    fn lives_and_ends(&self, ids: &[&str]) {
+        let mut child = self.life(ids);
+        child.close();
+        child.end_well();
+    }
+
+    fn lives_and_is_killed(&self, ids: &[&str]) {
+        self.life(ids).kill();
+        assert!(self.at("workflow.db-wal").metadata().expect("the log is left").len() > 0);
+    }
+
+    /// Why the store does not open.
+    fn refused(&self) -> String {
+        let mut child = self.spawn();
+        let refused = child.wait_for("refused");
+        child.end_well();
+        refused
+    }
+
+    fn back_up(&self) {
+        let copy = format!("VACUUM INTO '{}'", self.at("backup.db").display());
+        Connection::open(self.at("workflow.db")).expect("it opens").execute(&copy, ()).expect("a copy is made");
+    }
+
+    fn restore(&self) {
+        fs::copy(self.at("backup.db"), self.at("workflow.db")).expect("it is restored");
+    }
+
+    fn remove(&self, names: &[&str]) {
+        names.iter().for_each(|name| fs::remove_file(self.at(name)).expect("it is removed"));
+    }
+
+    fn runs(&self) -> Vec<String> {
+        let connection = Connection::open(self.at("workflow.db")).expect("it opens");
+        let mut runs = connection.prepare("SELECT id FROM runs ORDER BY id").expect("it is a store");
+        runs.query_map((), |row| row.get(0)).expect("it is readable").collect::<Result<_, _>>().expect("it is whole")
+    }
+
+    fn warned(&self, of: &str) -> bool {
+        fs::read_to_string(self.at("warnings")).unwrap_or_default().contains(of)
+    }
+
+    fn nothing_was_warned(&self) {
+        assert_eq!(fs::read_to_string(self.at("warnings")).expect("it is there"), "");
+    }
+
+    /// Asserts that the store does not open as long as the log is there, that nothing is changed, and that it opens without.
+    fn opens_without_the_log_only(&self, runs: &[&str]) {
+        let before = fs::read(self.at("workflow.db")).expect("it is readable");
+        for _ in 0..2 {
+            let refused = self.refused();
+            assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
+        }
+        assert!(fs::read(self.at("workflow.db")).expect("it is readable") == before, "it was changed");
+        fs::rename(self.at("workflow.db-wal"), self.at("kept-wal")).expect("it is moved");
+        let _ = fs::remove_file(self.at("workflow.db-shm"));
+        self.lives_and_ends(&["z"]);
+        assert_eq!(self.runs(), [runs, &["z"]].concat());
+        assert!(self.warned("commits are missing"));
+    }
+}
+
+case! {
+    fn a_killed_process_leaves_all_that_was_acknowledged() {
+        let files = Files::new();
+        files.lives_and_is_killed(&["a", "b"]);
+        files.lives_and_is_killed(&["c"]);
+        files.lives_and_ends(&["d"]);
+        assert_eq!(files.runs(), ["a", "b", "c", "d"]);
+        files.nothing_was_warned();
+    }
+}
+
+case! {
+    fn a_copy_is_restored_after_an_end_by_copying_it() {
+        let files = Files::new();
+        files.lives_and_ends(&["a"]);
+        files.back_up();
+        files.lives_and_ends(&["b"]);
+        files.restore();
+        files.lives_and_ends(&["c"]);
+        assert_eq!(files.runs(), ["a", "c"]);
+        assert!(files.warned("commits are missing"), "runs that were acknowledged are gone");
+    }
+}
+
+case! {
+    fn a_copy_that_is_restored_after_a_kill_opens_without_the_old_log_only() {
+        let files = Files::new();
+        let mut child = files.life(&["a"]);
+        files.back_up();
+        child.tell("b");
+        assert_eq!(child.wait_for("answer"), "b");
+        child.kill();
+        files.restore();
+        files.opens_without_the_log_only(&["a"]);
+    }
+}
+
+case! {
+    fn an_old_file_that_is_restored_after_a_kill_opens_without_the_old_log_only() {
+        let files = Files::new();
+        files.lives_and_ends(&["a"]);
+        fs::copy(files.at("workflow.db"), files.at("backup.db")).expect("it is copied");
+        files.lives_and_ends(&["b"]);
+        files.lives_and_is_killed(&["c"]);
+        files.restore();
+        files.opens_without_the_log_only(&["a"]);
+    }
+}
+
+case! {
+    fn a_file_that_is_removed_after_a_kill_is_not_created_anew_beside_its_log() {
+        let files = Files::new();
+        files.lives_and_is_killed(&["a"]);
+        fs::rename(files.at("workflow.db"), files.at("kept.db")).expect("it is moved");
+        for _ in 0..2 {
+            let refused = files.refused();
+            assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
+        }
+        fs::rename(files.at("kept.db"), files.at("workflow.db")).expect("it is moved back");
+        files.lives_and_ends(&["b"]);
+        assert_eq!(files.runs(), ["a", "b"]);
+    }
+}
+
+case! {
+    fn a_log_that_is_removed_after_a_kill_is_warned_of() {
+        let files = Files::new();
+        files.lives_and_is_killed(&["a"]);
+        files.remove(&["workflow.db-wal", "workflow.db-shm"]);
+        files.lives_and_ends(&["b"]);
+        assert_eq!(files.runs(), ["b"]);
+        assert!(files.warned("commits are missing"), "a run that was acknowledged is gone");
+    }
+}
+
+case! {
+    fn a_store_that_is_removed_is_warned_of_when_it_is_created_anew() {
+        let files = Files::new();
+        files.lives_and_is_killed(&["a"]);
+        files.remove(&["workflow.db", "workflow.db-wal", "workflow.db-shm"]);
+        files.lives_and_ends(&["b"]);
+        assert_eq!(files.runs(), ["b"]);
+        assert!(files.warned("another database at the path"), "a run that was acknowledged is gone");
+    }
+}
