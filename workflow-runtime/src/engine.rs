@@ -314,13 +314,15 @@ impl Inner {
 
     /// Closes the engine for good if no write can succeed after this error. Returns whether it does.
     fn fail(&self, error: &Error) -> bool {
-        if error.code() != Code::StoreReplaced {
+        if !matches!(error.code(), Code::StoreReplaced | Code::NewerStore) {
             return false;
         }
         if self.failed.set(error.clone()).is_ok() {
             tracing::error!(?error, "the engine closes; open another one");
             self.executing.store(false, Ordering::Release);
             let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Another engine must not execute on a file that was replaced, but a newer build is to execute.
+            let right = right.filter(|_| error.code() == Code::StoreReplaced);
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = right;
             self.stop();
         }

@@ -105,7 +105,8 @@ async fn opens_without_the_log_only(case: Case) {
     closed.shutdown().await.expect("it gives the right up");
     drop(closed);
     let restored = fs::read(at("workflow.db")).expect("it is readable");
-    let error = Engine::open(&format!("sqlite:{}", at("workflow.db").display())).await.expect_err("the log is not its own");
+    let error =
+        Engine::open(&format!("sqlite:{}", at("workflow.db").display())).await.expect_err("the log is not its own");
     assert_error(&error, Code::StoreReplaced, &["workflow.db-wal", "does not belong", "help:", "-shm"]);
     assert!(fs::read(at("workflow.db")).expect("it is readable") == restored, "the restored file is left as it is");
     fs::rename(at("workflow.db-wal"), at("kept-wal")).expect("it is moved");
@@ -169,8 +170,10 @@ async fn a_log_that_is_removed_closes_the_engine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_of_the_log_that_is_removed_closes_the_engine() {
-    closes_without_checkpoint("index", |file, _| fs::remove_file(file.with_extension("db-shm")).expect("it is removed"))
-        .await;
+    closes_without_checkpoint("index", |file, _| {
+        fs::remove_file(file.with_extension("db-shm")).expect("it is removed")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use workflow_runtime::store::{
-    ClaimAnswer, CreateAnswer, First, Migration, NewRun, PostgresOptions, PostgresStore, SqliteStore, Store,
+    ClaimAnswer, CreateAnswer, First, Migration, NewRun, Post, PostgresOptions, PostgresStore, SqliteStore, Store,
     Synchronous, Turn, TurnAnswer, Write,
 };
-use workflow_runtime::{Code, Error};
+use workflow_runtime::{Client, Code, Engine, Error, hook, workflow};
 
 use crate::fixture::*;
 
@@ -45,6 +47,32 @@ async fn schema_version(fx: &Fixture) -> (i32, i32) {
 async fn open_migrating(fx: &Fixture, later: &'static [Migration]) -> Result<PostgresStore, Error> {
     let options = PostgresOptions::new(fx.url.as_deref().unwrap()).unwrap();
     PostgresStore::open_with(options.migrating(later)).await
+}
+
+#[workflow]
+async fn waits_for_mail() -> Result<u32, Error> {
+    hook::<u32>().token("mail").open().await
+}
+
+/// Asserts that an engine and a client that have a store open write nothing any more after `raise`, which sets the version
+/// from which on builds can use the tables, and that who waits for the engine learns of it.
+async fn neither_writes_after(url: &str, raise: impl AsyncFnOnce()) {
+    let engine = Engine::open(url).await.unwrap();
+    let client = Client::connect(url).await.unwrap();
+    let waits = engine.start(waits_for_mail, ()).id("waits").await.unwrap();
+    raise().await;
+    let words = ["version 99", "while this process had it open", "update this program"];
+    let error = client.start(waits_for_mail, ()).id("new").await.map(drop).unwrap_err();
+    says(&error, Code::NewerStore, &words);
+    let error = client.resume_hook("mail", &1u32).await.unwrap_err();
+    says(&error, Code::NewerStore, &words);
+    // In whatever way it learns of it.
+    let _ = engine.start(waits_for_mail, ()).id("newer").await;
+    let end =
+        tokio::time::timeout(Duration::from_secs(30), waits.into_future()).await.expect("it is not awaited for ever");
+    says(&end.unwrap_err(), Code::NewerStore, &words);
+    let error = engine.start(waits_for_mail, ()).id("newest").await.map(drop).unwrap_err();
+    says(&error, Code::NewerStore, &words);
 }
 
 fn for_others(id: &str) -> NewRun {
@@ -173,6 +201,71 @@ case! {
             }
         });
         assert_eq!(claimed.await.expect("in time")[0].key, key);
+    }
+}
+
+case! {
+    async fn an_engine_and_a_client_write_no_file_that_a_newer_build_has_changed() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("runs.db");
+        let raise = async || {
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.busy_timeout(Duration::from_secs(5)).unwrap();
+            connection.execute("UPDATE meta SET version = 99, readable_from = 99", ()).unwrap();
+        };
+        neither_writes_after(&format!("sqlite:{}", path.display()), raise).await;
+        let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(connection.query_row("SELECT count(*) FROM runs", (), count).unwrap(), 1);
+        assert_eq!(connection.query_row("SELECT count(*) FROM inbox", (), count).unwrap(), 0);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn an_engine_and_a_client_write_no_schema_that_a_newer_build_has_changed() {
+        let fx = Fixture::postgres_with("&lease=1500ms");
+        let database = fx.database().await;
+        let raise = async || {
+            database.execute("UPDATE meta SET version = 99, readable_from = 99", &[]).await.unwrap();
+        };
+        neither_writes_after(fx.url.as_deref().unwrap(), raise).await;
+        let sql = "SELECT count(*) FILTER (WHERE id = 'new'), (SELECT count(*) FROM inbox) FROM runs";
+        let row = database.query_one(sql, &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 0));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn no_write_of_an_older_build_gets_into_a_schema_that_a_newer_one_has_changed() {
+        let fx = Fixture::postgres();
+        let right = fx.execute(ADA).await;
+        fx.create(new_run("r", taken_by(ADA))).await;
+        let (client, database) = (fx.another(), fx.database().await);
+        let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA, BREAKS_IN_SCHEMA]).await.unwrap();
+        let post = || Write::Post(Post { run: "r".into(), letter: letter("old"), unstick: false });
+        let for_later = || Write::Create(new_run("later", First::Later));
+        let groups = [
+            vec![Write::Create(for_others("old"))],
+            vec![Write::Create(for_others("old")), Write::Create(for_others("older"))],
+            vec![post()],
+            vec![for_later()],
+            vec![Write::Create(for_others("old")), post(), for_later()],
+        ];
+        for group in groups {
+            for older in [&client, &fx.store] {
+                let failed = older.commit(&group).await.unwrap_err();
+                assert!(!failed.in_doubt, "{failed:?}");
+                says(&failed.error, Code::NewerStore, &["while this process had it open", "usable from version 3 on"]);
+            }
+        }
+        let created = fx.store.commit(&[Write::Create(new_run("own", taken_by(ADA)))]).await;
+        assert!(matches!(created.as_deref(), Ok([workflow_runtime::store::Answer::Create(CreateAnswer::Fenced)]) | Err(_)), "{created:?}");
+        let runs: i64 = database.query_one("SELECT count(*) FROM runs", &[]).await.unwrap().get(0);
+        let letters: i64 = database.query_one("SELECT count(*) FROM inbox", &[]).await.unwrap().get(0);
+        assert_eq!((runs, letters), (1, 0));
+        drop((right, newer));
     }
 }
 

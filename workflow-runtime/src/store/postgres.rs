@@ -67,7 +67,7 @@ const FOLLOW: &str = "
 WITH marked AS (
     UPDATE @runs SET awaited = true, followed = followed OR $2, traced = traced OR $3
     WHERE id = $1 AND status NOT IN ('completed', 'failed', 'cancelled')
-        AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3))
+        AND NOT (awaited AND (followed OR NOT $2) AND (traced OR NOT $3)) AND (SELECT readable_from FROM @meta) <= $6
     RETURNING key, owner
 )
 SELECT pg_notify($4, $5 || ' t' || key || '.' || owner)::text FROM marked WHERE $3";
@@ -362,7 +362,9 @@ impl Store for PostgresStore {
             let following = self.shared.signals.follow(run, id);
             let (chunks, rows) = (what == Follow::Chunks, what == Follow::Journal);
             let (shared, id, tag) = (&self.shared, Text(id), &*self.shared.tag);
-            let args = args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag];
+            let build = schema::build(&shared.db);
+            let args =
+                args![TEXT: id, BOOL: chunks, BOOL: rows, TEXT: shared.db.options.schema, TEXT: tag, INT4: build];
             shared.db.read("follow a run", FOLLOW, args).await?;
             // This store ignores its own notifications, so it forgets the run here.
             if rows {

@@ -79,9 +79,10 @@ impl Synchronous {
 /// New files and directories are accessible only to the user that runs the program (0600, 0700); existing ones keep their
 /// permissions.
 ///
-/// The file must not be moved, replaced, removed or restored while it is open. The store detects this before it acknowledges
-/// further writes and fails with [`Code::StoreReplaced`](crate::Code::StoreReplaced); the engine stays closed until it is
-/// opened again. `VACUUM INTO`, `.backup` and other readers may be used at any time.
+/// The file, and those beside it, must not be moved, replaced, removed or restored while it is open. The store detects this
+/// before it acknowledges further writes and fails with [`Code::StoreReplaced`](crate::Code::StoreReplaced); the engine stays
+/// closed until it is opened again. `VACUUM INTO`, `.backup` and other readers may be used at any time. A file that is restored
+/// after its process was killed must not have the old `-wal` and `-shm` beside it.
 ///
 /// ```no_run
 /// use workflow_runtime::store::{SqliteStore, Synchronous};
@@ -109,6 +110,7 @@ impl SqliteStore {
     ///
     /// [`Code::Store`](crate::Code::Store): the path cannot be used, the file is no database or is another program's, it
     /// cannot be written, the disk is full, or another program keeps it locked for more than five seconds.
+    /// [`Code::StoreReplaced`](crate::Code::StoreReplaced): the `-wal` beside it belongs to another file, or to one that is gone.
     /// [`Code::NewerStore`](crate::Code::NewerStore): a newer version of this library has changed its tables so that this
     /// one cannot use them. Opening migrates the file of an older version; if that version could not use it afterwards and a
     /// process of it executes, the error is [`Code::Store`](crate::Code::Store) and names the process.

@@ -15,7 +15,7 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::standing::Standing;
 use super::turns::{self, Taken};
-use super::{claims, creates, effects, letters, notices, removal, streams, tokens};
+use super::{claims, creates, effects, letters, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
@@ -82,7 +82,7 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
         if undone.in_doubt || !undone.fault.is_transient() || attempt == ATTEMPTS {
             // Whether the database rejected the statement, and did not report a failure of itself or of the connection.
             let refused = undone.fault.state().is_some() && !undone.fault.is_outage();
-            let error = db.explain(undone.fault, "commit");
+            let error = db.explain(schema::explained(db, undone.fault).await, "commit");
             return Err(Failed { error, in_doubt: undone.in_doubt, refused });
         }
         tracing::debug!(attempt, fault = ?undone.fault, "the database has rolled a commit back; trying again");
@@ -239,9 +239,11 @@ async fn transaction(
     segments: &[Segment<'_>],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
-    let (begun, locked) = tokio::join!(biased; session.begin(), lock(session, segments));
+    let (begun, known, locked) =
+        tokio::join!(biased; session.begin(), schema::check_floor(session), lock(session, segments));
     let worked = async {
         begun?;
+        known?;
         locked?;
         let mut work = Work { session, ours, notes: Notes::default() };
         for segment in segments {

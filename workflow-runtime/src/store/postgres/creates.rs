@@ -8,7 +8,7 @@ use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
 use super::standing::Place;
-use super::{letters, removal, time, turns};
+use super::{letters, removal, schema, time, turns};
 use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
 };
@@ -20,7 +20,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 /// does so afterwards finds these runs.
 const CREATE: &str = "
 WITH alive AS MATERIALIZED (
-    SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE
+    SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
 ), input AS MATERIALIZED (
     SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
         AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, status, wake_at, started_at, completed_at,
@@ -48,7 +48,7 @@ WITH input AS MATERIALIZED (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
         inbox_seq, recoveries, depth)
     SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0, depth
-    FROM input ORDER BY id
+    FROM input WHERE (SELECT readable_from FROM @meta) <= $16 ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
 ), letters AS (
@@ -89,7 +89,8 @@ const CAN_BE_REPLACED: &str = "
 SELECT awaited OR followed FROM @runs WHERE key = $1 AND id = $2 AND status IN ('failed', 'cancelled') FOR UPDATE";
 
 /// Checks and locks the worker as [`CREATE`] does, which then gives the same answer.
-const ALIVE: &str = "SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() FOR KEY SHARE";
+const ALIVE: &str = "
+SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE";
 
 const REOPEN: &str = "
 UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
@@ -238,6 +239,7 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
                 INT4_ARRAY: columns.depths, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: tell,
+                INT4: schema::build(session.db),
             ],
         )
         .await?;
@@ -248,6 +250,9 @@ async fn outcomes(session: &Session<'_>, runs: &[&NewRun], created: &[tokio_post
     let mut keys: HashMap<Arc<str>, RunKey> = HashMap::with_capacity(created.len());
     for row in created {
         keys.insert(text(row, 0)?, get(row, 1)?);
+    }
+    if keys.len() < runs.len() {
+        schema::check_floor(session).await?;
     }
     let mut outcomes = Vec::with_capacity(runs.len());
     for new in runs {

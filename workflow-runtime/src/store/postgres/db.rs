@@ -19,6 +19,7 @@ use super::clock::ServerClock;
 use super::connection::{Manager, Object, Pool};
 use super::fault::{Fault, Result};
 use super::options::PostgresOptions;
+use super::schema;
 use crate::error::Error;
 
 /// A value for a statement, with its type there, so that the statement can be sent without being prepared.
@@ -225,7 +226,10 @@ impl Db {
                 (decided, _) => break decided,
             }
         };
-        rows.map_err(|fault| self.explain(fault, what))
+        match rows {
+            Ok(rows) => Ok(rows),
+            Err(fault) => Err(self.explain(schema::explained(self, fault).await, what)),
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::notes::Notes;
 use super::read::{self, get};
+use super::schema;
 use crate::store::{About, Letter, PostAnswer, RunKey};
 
 /// Puts messages into the inboxes of different runs, given by ids or by keys, and makes the runs due. Sequences are drawn
 /// after the locks are taken, which the order ensures: so the sequences of a run ascend.
 macro_rules! receive {
-    ($by:literal, $type:literal) => {
+    ($by:literal, $type:literal, $known:literal) => {
         concat!(
             "
 WITH input AS MATERIALIZED (
@@ -18,7 +19,7 @@ WITH input AS MATERIALIZED (
         AS t (", $by, ", dedupe, arrived_at, format, checksum, body, about, known_from)
 ), locked AS MATERIALIZED (
     SELECT key, id, owner, generation, status IN ('completed', 'failed', 'cancelled', 'stuck') AS ended FROM @runs
-    WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[]) ORDER BY key FOR NO KEY UPDATE
+    WHERE ", $by, " = ANY ((SELECT $1)::", $type, "[])", $known, " ORDER BY key FOR NO KEY UPDATE
 ), fresh AS MATERIALIZED (
     INSERT INTO @dedupe (run, key, at)
     SELECT key, dedupe, known_from FROM input JOIN locked USING (", $by, ") WHERE dedupe IS NOT NULL
@@ -45,8 +46,9 @@ SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), (SELECT told 
     };
 }
 
-const POST: &str = receive!("id", "text");
-const RECEIVE: &str = receive!("key", "bigint");
+/// Also a transaction by itself.
+const POST: &str = receive!("id", "text", " AND (SELECT readable_from FROM @meta) <= $13");
+const RECEIVE: &str = receive!("key", "bigint", "");
 
 const PUT: &str = "
 WITH fresh AS (
@@ -106,10 +108,13 @@ pub(super) async fn post(
                 TEXT_ARRAY: ids, TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals, INT4_ARRAY: columns.formats,
                 INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies, TEXT_ARRAY: abouts,
                 TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: tell,
-                INT8_ARRAY: columns.known,
+                INT8_ARRAY: columns.known, INT4: schema::build(session.db),
             ],
         )
         .await?;
+    if rows.len() < posts.len() {
+        schema::check_floor(session).await?;
+    }
     if let Some(notes) = notes {
         note(&rows, notes)?;
     }

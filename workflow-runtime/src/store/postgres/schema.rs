@@ -1,6 +1,8 @@
 //! The tables, and their migrations.
 
-use super::db::{Session, args};
+use tokio_postgres::error::SqlState;
+
+use super::db::{Db, Session, args};
 use super::fault::{Fault, Result};
 use crate::environment::{Environment, System};
 use crate::error::{Code, Error};
@@ -342,6 +344,9 @@ CREATE TABLE @meta (
 /// How long a migration waits for locks that other processes hold.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '20s'";
 
+/// Waits for the transactions that have made sure that they know the tables, and has later ones wait: see [`check_floor`].
+const EXCLUDE: &str = "LOCK TABLE @meta IN ACCESS EXCLUSIVE MODE";
+
 /// Takes all runs from all workers: none of them may write to tables that it does not know. What they are executing must end
 /// before it is executed again: the workers notice before their leases end. A worker that registers meanwhile has its row
 /// locked here, or waits for the new floor: see [`check_floor`].
@@ -411,6 +416,9 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
         let sql = "INSERT INTO @meta VALUES (true, $1, 0, 0, $2)";
         session.query(sql, args![TEXT: APPLICATION, BYTEA: store.as_slice()]).await?;
     }
+    if fit == Fit::Breaking && there != Version::NONE {
+        session.query(EXCLUDE, args![]).await?;
+    }
     let Version { version, readable_from } = migrations.newest();
     // Before anything else: see `check_floor`.
     let sql = "UPDATE @meta SET version = $1, readable_from = greatest(readable_from, $2)";
@@ -426,16 +434,45 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the worker that is being registered may still use the tables. A migration that excludes the worker waits for
-/// the end of this transaction, and condemns it then; or this transaction waits for the end of the migration.
+/// Checks that this build may still use the tables. A migration that excludes it waits for the end of this transaction, or this
+/// transaction for the end of the migration: the read locks the table, see [`EXCLUDE`]. So a transaction that begins with this
+/// check writes no tables that it does not know.
+///
+/// A statement that is a transaction by itself has the condition `(SELECT readable_from FROM @meta) <= $n` for it, with
+/// [`build`], and this check follows if it had no effect.
 pub(super) async fn check_floor(session: &Session<'_>) -> Result<()> {
-    let sql = "SELECT version, readable_from FROM @meta FOR SHARE";
-    let row = session.query_opt(sql, args![]).await?;
+    let row = session.query_opt("SELECT version, readable_from FROM @meta", args![]).await?;
     let Some(row) = row else { return Err(Fault::Damaged("the table meta has no row".to_owned())) };
     let there = Version { version: row.try_get(0)?, readable_from: row.try_get(1)? };
-    match session.db.options.migrations.fit(there) {
-        Fit::Newer => Err(Fault::Told(session.db.options.migrations.newer(&session.db.place, there))),
+    let migrations = session.db.options.migrations;
+    match migrations.fit(there) {
+        Fit::Newer => Err(Fault::Told(
+            migrations.newer(&session.db.place, there).because("it was migrated while this process had it open"),
+        )),
         Fit::Usable | Fit::Additive | Fit::Breaking => Ok(()),
+    }
+}
+
+/// The version of the tables that this build knows.
+pub(super) fn build(db: &Db) -> i32 {
+    db.options.migrations.newest().version
+}
+
+/// The explanation of a fault if the reason is that a newer build has migrated the tables.
+pub(super) async fn explained(db: &Db, fault: Fault) -> Fault {
+    let missing = [
+        &SqlState::UNDEFINED_TABLE,
+        &SqlState::UNDEFINED_COLUMN,
+        &SqlState::UNDEFINED_FUNCTION,
+        &SqlState::DATATYPE_MISMATCH,
+    ];
+    if !fault.state().is_some_and(|state| missing.contains(&state)) {
+        return fault;
+    }
+    let checked = async { check_floor(&db.connect().await?).await };
+    match checked.await {
+        Err(told @ Fault::Told(_)) => told,
+        _ => fault,
     }
 }
 

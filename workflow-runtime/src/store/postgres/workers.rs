@@ -28,9 +28,10 @@ INSERT INTO @workers (owner, expires_at, round, host, pid)
 VALUES ($1, now() + $2 * interval '1 millisecond', $3, $4, $5)
 ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at, round = excluded.round";
 
-/// All that an idle worker writes. Also returns the number of other workers that are late, and the server's time.
+/// All that an idle worker writes. A worker that does not know the tables any more loses its lease. Also returns the number of other workers that are late, and the server's time.
 const RENEW: &str = "
 UPDATE @workers SET expires_at = now() + $2 * interval '1 millisecond' WHERE owner = $1 AND round < 9223372036854775807
+    AND (SELECT readable_from FROM @meta) <= $3
 RETURNING (SELECT count(*) FROM @workers WHERE expires_at < now() AND owner <> $1), clock_timestamp()";
 
 /// Finds workers whose leases have expired. Skips a worker whose row a create or a claim has locked.
@@ -262,8 +263,9 @@ async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     // Until the answer arrives: a renewal that is cancelled leaves its answer on the connection.
     session.spoil();
     let sent = boottime::elapsed();
-    let row =
-        session.query_opt(RENEW, args![INT8: owner.cast_signed(), INT8: milliseconds(shared.db.options.lease)]).await?;
+    let lease = milliseconds(shared.db.options.lease);
+    let args = args![INT8: owner.cast_signed(), INT8: lease, INT4: schema::build(&shared.db)];
+    let row = session.query_opt(RENEW, args).await?;
     let read = |row: &_| -> Result<(i64, SystemTime)> { Ok((get(row, 0)?, get(row, 1)?)) };
     let answer = row.as_ref().map(read).transpose()?;
     session.keep();
@@ -280,6 +282,7 @@ async fn see_to_the_late(shared: Arc<Shared>, owner: u64) {
         let reaped = async {
             let session = shared.db.connect().await?;
             session.begin().await?;
+            schema::check_floor(&session).await?;
             let all = reap(&shared, &session, owner).await?;
             session.commit().await?;
             Ok::<_, Fault>(all)
@@ -298,6 +301,7 @@ async fn give_up(shared: Arc<Shared>, owner: u64) {
     let given_up = async {
         let session = shared.db.connect_for_lease().await?;
         session.begin().await?;
+        schema::check_floor(&session).await?;
         if !session.query(GIVE_UP, args![INT8: owner.cast_signed()]).await?.is_empty() {
             take_over(&shared, &session, ADOPT_WAITING, &[owner.cast_signed()]).await?;
         }

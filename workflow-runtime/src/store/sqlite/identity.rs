@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::mark::Mark;
 use crate::error::{Code, Error};
@@ -281,26 +281,41 @@ pub(super) fn check_links(path: &Path) -> Result<(), Error> {
 /// Checks that the write-ahead log beside a database was written for it, before anything is written. If not, the log stays
 /// as it is.
 ///
-/// The log has what was committed after the file was last written, so that the file alone is never ahead of both.
+/// The log has what was committed after the file was last written, so that the file alone is never ahead of both, nor is a file
+/// that is whole unreadable with its log.
 pub(super) fn check_log(path: &Path, connection: &Connection, mark: &Mark) -> Result<(), Error> {
     let log = beside(path, "-wal");
+    if std::fs::metadata(&log).map_or(0, |metadata| metadata.len()) == 0 {
+        return Ok(());
+    }
     // First the file: what another process commits meanwhile must not be missing from the view.
     let Ok(Some(file)) = inside(path) else { return Ok(()) };
-    let both = view(connection).map_err(|fault| super::fault::explain(path, "open", &fault))?;
-    let is_ahead = file.commits > both.commits || file.schema > both.schema;
-    let fits = file.store == both.store && !is_ahead && !mark.is_later(&log, &file.store, file.commits);
+    let fits = match view(connection) {
+        Ok(both) => {
+            let is_ahead = file.commits > both.commits || file.schema > both.schema;
+            file.store == both.store && !is_ahead && !mark.is_later(&log, &file.store, file.commits)
+        }
+        // Others recur, and are explained then.
+        Err(fault) => !matches!(
+            fault.sqlite_error_code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+        ),
+    };
     if fits {
         return Ok(());
     }
-    Err(Error::coded(Code::StoreReplaced, format!("the log {} does not belong to the database beside it", log.display()))
-        .because(
-            "the database was restored or replaced, and the log, which its last process did not fold into it, has \
+    Err(Error::coded(
+        Code::StoreReplaced,
+        format!("the log {} does not belong to the database beside it", log.display()),
+    )
+    .because(
+        "the database was restored or replaced, and the log, which its last process did not fold into it, has \
              commits of the previous file",
-        )
-        .help(
-            "to use the database as it was restored, move the log and the -shm beside it away; to keep what was committed \
+    )
+    .help(
+        "to use the database as it was restored, move the log and the -shm beside it away; to keep what was committed \
              last, put the previous file back. Nothing has been changed",
-        ))
+    ))
 }
 
 /// Checks that no write-ahead log is left of a database that was removed: SQLite would delete it.

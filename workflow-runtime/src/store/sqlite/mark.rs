@@ -65,9 +65,8 @@ impl Mark {
 
     /// Whether the database file had more commits than these when this log was in use.
     pub fn is_later(&self, log: &Path, store: &[u8], commits: i64) -> bool {
-        self.noted.is_some_and(|noted| {
-            noted.store == *store && commits < noted.file_commits && salts(log) == Some(noted.log)
-        })
+        self.noted
+            .is_some_and(|noted| noted.store == *store && commits < noted.file_commits && salts(log) == Some(noted.log))
     }
 
     /// Notes the commit counts of the database, with the log that is in use, and of the database file alone.

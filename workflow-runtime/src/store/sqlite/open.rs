@@ -77,11 +77,9 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
     // Checks before it writes: a file of another program stays unchanged, and a log that is not this file's is not written
     // into it.
     identity::leave_log(&connection, true);
+    let file = own(&path);
+    identity::check_log(&file, &connection, &Mark::look(&beside(&file, ".lock")))?;
     let there = check(&path, &connection, opening.migrations)?;
-    if there != Version::NONE {
-        let own = own(&path);
-        identity::check_log(&own, &connection, &Mark::look(&beside(&own, ".lock")))?;
-    }
     identity::leave_log(&connection, false);
     if there == Version::NONE {
         // Must be set before the first write: otherwise the file can never shrink.
