@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use workflow_runtime::{Engine, Error, Result, workflow};
-use workflow_tests::warnings;
+use workflow_tests::{Log, warnings};
 
 #[workflow]
 async fn kept() -> Result<u64> {
@@ -16,9 +16,11 @@ async fn kept() -> Result<u64> {
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().ok_or_else(|| Error::new("keeps URL WARNINGS"));
-    let url = next()?;
-    warnings::write_to(&PathBuf::from(next()?));
-    let engine = match Engine::open(&url).await {
+    let (url, file) = (next()?, PathBuf::from(next()?));
+    warnings::write_to(&file);
+    // What is linked wants it.
+    let log = Log::file(file.with_extension("log"), "keeps".to_owned());
+    let engine = match Engine::builder().url(url).resource(log).open().await {
         Ok(engine) => engine,
         Err(error) => {
             println!("refused {} {}", error.code(), format!("{error:?}").replace('\n', " "));

@@ -264,8 +264,8 @@ async fn renew_once(shared: &Shared, owner: u64) -> Result<Option<i64>> {
     session.spoil();
     let sent = boottime::elapsed();
     let lease = milliseconds(shared.db.options.lease);
-    let args = args![INT8: owner.cast_signed(), INT8: lease, INT4: schema::build(&shared.db)];
-    let row = session.query_opt(RENEW, args).await?;
+    let (owner, build) = (owner.cast_signed(), schema::build(&shared.db));
+    let row = session.query_opt(RENEW, args![INT8: owner, INT8: lease, INT4: build]).await?;
     let read = |row: &_| -> Result<(i64, SystemTime)> { Ok((get(row, 0)?, get(row, 1)?)) };
     let answer = row.as_ref().map(read).transpose()?;
     session.keep();
