@@ -208,7 +208,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used, and
+    /// [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or [`Code::StoreReplaced`] if the store cannot be used, and
     /// [`Code::MissingResource`] if a step of this build declares a resource: pass it to [`Engine::builder`].
     pub async fn open(url: &str) -> Result<Engine> {
         Engine::builder().url(url).open().await

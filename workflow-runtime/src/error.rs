@@ -98,7 +98,8 @@ pub enum Code {
     Store,
     /// A newer version of this library has changed the tables of the store, so that this version cannot use them.
     NewerStore,
-    /// The open database file was removed, renamed, replaced, restored from a copy, or linked under another name.
+    /// The open database file, or one of those beside it, was removed, renamed, replaced, restored from a copy, or linked under
+    /// another name; or a database is to be opened whose log (`-wal`) belongs to another one.
     StoreReplaced,
     /// It is unknown whether the write took place.
     InDoubt,

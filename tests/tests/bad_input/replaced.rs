@@ -163,9 +163,18 @@ async fn a_file_that_a_copy_is_moved_over_before_any_checkpoint_closes_the_engin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_removed_closes_the_engine() {
-    closes_without_checkpoint("log", |file, _| fs::remove_file(file.with_extension("db-wal")).expect("it is removed"))
-        .await;
+async fn a_log_that_is_removed_closes_the_engine_and_nothing_that_was_acknowledged_is_lost() {
+    let remove = |file: &Path, _: &Path| fs::remove_file(file.with_extension("db-wal")).expect("it is removed");
+    let Case { directory, engine: closed, .. } = closes_without_checkpoint("log", remove).await;
+    closed.shutdown().await.expect("it gives the right up");
+    drop(closed);
+    let path = directory.path().join("workflow.db");
+    let engine = engine(&path).await;
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let connection = Connection::open(&path).expect("it opens");
+    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("it is whole");
+    assert!(runs >= 2, "{runs} runs");
+    assert_eq!(engine.start(quick, 2).await.expect("it starts").await.expect("it completes"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -238,6 +238,25 @@ case! {
 
 case! {
     #[postgres]
+    async fn a_migration_that_older_builds_cannot_read_waits_for_their_transactions() {
+        let fx = Fixture::postgres();
+        let (older, database) = (fx.database().await, fx.database().await);
+        older.batch_execute("BEGIN; SELECT readable_from FROM meta").await.unwrap();
+        let options = PostgresOptions::new(fx.url.as_deref().unwrap()).unwrap();
+        let migrating = PostgresStore::open_with(options.migrating(&[ADDS_IN_SCHEMA, BREAKS_IN_SCHEMA]));
+        let migrating = tokio::spawn(migrating);
+        let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'meta'::regclass AND NOT granted)";
+        while !database.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+            assert!(!migrating.is_finished(), "it does not wait");
+        }
+        older.batch_execute("COMMIT").await.unwrap();
+        migrating.await.unwrap().unwrap();
+        assert_eq!(schema_version(&fx).await, (3, 3));
+    }
+}
+
+case! {
+    #[postgres]
     async fn no_write_of_an_older_build_gets_into_a_schema_that_a_newer_one_has_changed() {
         let fx = Fixture::postgres();
         let right = fx.execute(ADA).await;

@@ -329,7 +329,8 @@ impl Builder {
     /// [`Code::MissingResource`] with each resource that a step declares and the builder lacks (except for steps of queues
     /// that it does not serve); [`Code::InvalidName`] for a queue that no step has, and for a [retention](Builder::retain)
     /// of runs that have not ended; [`Code::DuplicateId`] if the engine executes, and two workflows or steps outside tests
-    /// share an id; [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    /// share an id; [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or
+    /// [`Code::StoreReplaced`] if the store cannot be used.
     pub async fn open(self) -> Result<Engine> {
         Ok(Engine { client: self.start().await? })
     }
@@ -338,7 +339,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], [`Code::Store`] or [`Code::NewerStore`] if the store cannot be used.
+    /// [`Code::InvalidUrl`], [`Code::Store`], [`Code::NewerStore`] or [`Code::StoreReplaced`] if the store cannot be used.
     pub async fn connect(mut self) -> Result<Client> {
         self.settings.executes = false;
         self.queues.clear();

@@ -47,8 +47,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store) or
-    /// [`Code::NewerStore`](crate::Code::NewerStore) if the store cannot be used.
+    /// [`Code::InvalidUrl`](crate::Code::InvalidUrl), [`Code::Store`](crate::Code::Store),
+    /// [`Code::NewerStore`](crate::Code::NewerStore) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be used.
     pub async fn connect(url: &str) -> Result<Client> {
         Builder::default().url(url).connect().await
     }

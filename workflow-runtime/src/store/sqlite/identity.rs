@@ -203,6 +203,9 @@ impl Identity {
                 Ok((files, content)) if *files == self.files => return self.look_inside(*content, connection),
                 Err(error) if before == Err(error.kind()) => return Err(replaced(&self.paths.database, error)),
                 Ok((files, _)) if before == Ok(*files) => {
+                    if let Some(connection) = connection {
+                        self.save_log(*files, connection);
+                    }
                     return Err(replaced(&self.paths.database, self.difference(*files)));
                 }
                 _ => {}
@@ -214,6 +217,14 @@ impl Identity {
             "the file system gives the database another number again and again"
         );
         Ok(())
+    }
+
+    /// Writes a log that was removed into the database, unless another process may have begun a new log.
+    fn save_log(&self, now: Files, connection: &Connection) {
+        if now == (Files { log: None, ..self.files }) {
+            // If it fails, what the log had is lost with it.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(FULL)", (), |_| Ok(()));
+        }
     }
 
     fn difference(&self, now: Files) -> &'static str {
