@@ -28,6 +28,7 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/children.md")]
     pub struct Children;
 
+    #[cfg(feature = "http")]
     #[doc = include_str!("../../docs/src/streams.md")]
     pub struct Streams;
 
@@ -46,6 +47,7 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/operating.md")]
     pub struct Operating;
 
+    #[cfg(feature = "postgres")]
     #[doc = include_str!("../../docs/src/postgresql.md")]
     pub struct PostgreSql;
 
