@@ -13,6 +13,9 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/quickstart.md")]
     pub struct Quickstart;
 
+    #[doc = include_str!("../../docs/src/examples.md")]
+    pub struct Examples;
+
     #[doc = include_str!("../../docs/src/determinism.md")]
     pub struct Determinism;
 
