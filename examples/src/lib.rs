@@ -13,6 +13,9 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/quickstart.md")]
     pub struct Quickstart;
 
+    #[doc = include_str!("../../docs/src/examples.md")]
+    pub struct Examples;
+
     #[doc = include_str!("../../docs/src/determinism.md")]
     pub struct Determinism;
 
@@ -28,6 +31,7 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/children.md")]
     pub struct Children;
 
+    #[cfg(feature = "http")]
     #[doc = include_str!("../../docs/src/streams.md")]
     pub struct Streams;
 
@@ -46,6 +50,7 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/operating.md")]
     pub struct Operating;
 
+    #[cfg(feature = "postgres")]
     #[doc = include_str!("../../docs/src/postgresql.md")]
     pub struct PostgreSql;
 

@@ -56,3 +56,12 @@ fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
     assert!(uses.iter().filter(|tool| *tool == "multiply").count() == 1, "{uses:?}");
     assert!(uses.iter().filter(|tool| *tool == "search").count() <= 2, "{uses:?}");
 }
+
+#[test]
+fn an_agent_without_arguments_approves_itself_and_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let done = output(&mut agent(directory.path(), &[]));
+    let said = text(&done.stdout);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(said.contains("Book a weekend in Ulm for 500?") && said.contains("is booked for 500."), "{said}");
+}

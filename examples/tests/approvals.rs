@@ -1,4 +1,5 @@
 //! `approvals`, over its socket, killed after every request.
+#![cfg(feature = "http")]
 
 mod common;
 

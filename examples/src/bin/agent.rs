@@ -1,34 +1,27 @@
-//! An agent: it thinks, uses tools, asks a person, and answers. Kill it at any moment and start it again: no thought is thought
-//! twice that was recorded, and no tool is used twice.
+//! An agent: it calls a model and tools in a loop, asks a person before it books, and answers.
 //!
 //! ```text
-//! cargo run --bin agent -- ask "a weekend in Ulm"   # begins, or goes on; ends with the answer
-//! cargo run --bin agent -- show                     # from another terminal: what it is doing, and what it waits for
-//! cargo run --bin agent -- approve yes              # from another terminal: answers what it asks
+//! cargo run --bin agent                             # from the task to the answer; the program itself approves
+//! cargo run --bin agent -- ask "a weekend in Ulm"   # the same, but a person approves
+//! cargo run --bin agent -- show                     # from another terminal: what the agent has done, and what it asks
+//! cargo run --bin agent -- approve yes              # from another terminal: the answer
 //! ```
 //!
-//! The model is a stand-in that needs no network and always says the same. Everything else is as with a real one: a loop over
-//! steps, in which each call of the model and of a tool is recorded.
+//! The model is a function that needs no network and always answers the same. The rest is as with a real one: each call of
+//! the model and of a tool is a step. Kill the program at any moment and run it again: no recorded call is made again.
+//! `agent.db` has the run; without it the program begins anew.
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::process::ExitCode;
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
-use workflow_runtime::{
-    Client, Engine, Error, Result, Run, TracingOptions, set_state, step, suspend, workflow, writer,
-};
+use workflow_runtime::{Client, Engine, Error, Result, Run, RunEventKind, set_state, step, suspend, workflow, writer};
 
-const RUN: &str = "agent";
-/// Where the tools write that they were used.
-const LOG: &str = "agent.log";
-
-/// What was said so far, by whomever.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Message {
     Task(String),
-    Tool { name: String, result: String },
+    Tool(String),
     Person(bool),
 }
 
@@ -40,41 +33,31 @@ enum Thought {
     Answer(String),
 }
 
-/// What is shown while it runs.
+/// The state of the run, for `show`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     turn: usize,
     doing: String,
 }
 
-/// The model: it streams what it thinks, word by word.
+fn model(messages: &[Message]) -> Result<(&'static str, Thought)> {
+    use Message::{Person, Task, Tool};
+    use Thought::{Answer, Ask};
+    let call = |tool: &str, input| Thought::Use { tool: tool.into(), input };
+    Ok(match messages {
+        [Task(task)] => ("I look up the price .", call("search", format!("price of {task}"))),
+        [Task(_), Tool(price)] => ("There are two of you .", call("multiply", format!("{price} 2"))),
+        [Task(task), _, Tool(total)] => ("I ask first .", Ask(format!("Book {task} for {total}?"))),
+        [Task(task), _, Tool(total), Person(true)] => ("Good .", Answer(format!("{task} is booked for {total}."))),
+        [Task(task), .., Person(false)] => ("As you like .", Answer(format!("{task} is not booked."))),
+        _ => return Err(Error::fatal(format!("the model has no answer to {messages:?}"))),
+    })
+}
+
+/// Calls the model, and streams its words to whoever follows the run.
 #[step(retries = 5, backoff = "100ms..10s")]
 async fn think(messages: Vec<Message>) -> Result<Thought> {
-    let task = messages.iter().find_map(|message| match message {
-        Message::Task(task) => Some(task.as_str()),
-        _ => None,
-    });
-    let task = task.ok_or_else(|| Error::fatal("there is nothing to think about"))?;
-    let results = messages.iter().filter_map(|message| match message {
-        Message::Tool { result, .. } => Some(result.as_str()),
-        _ => None,
-    });
-    let results: Vec<&str> = results.collect();
-    let person = messages.iter().find_map(|message| match message {
-        Message::Person(said) => Some(*said),
-        _ => None,
-    });
-    let (said, thought) = match (&results[..], person) {
-        ([], _) => {
-            ("I look the prices up .", Thought::Use { tool: "search".into(), input: format!("price of {task}") })
-        }
-        ([price], _) => {
-            ("There are two of you .", Thought::Use { tool: "multiply".into(), input: format!("{price} 2") })
-        }
-        ([_, total, ..], None) => ("I had better ask .", Thought::Ask(format!("Book {task} for {total}?"))),
-        ([_, total, ..], Some(true)) => ("Good .", Thought::Answer(format!("{task} is booked for {total}."))),
-        (_, Some(false)) => ("As you like .", Thought::Answer(format!("{task} is not booked."))),
-    };
+    let (said, thought) = model(&messages)?;
     let words = writer::<String>("thoughts");
     for word in said.split(' ') {
         words.write(&word.to_owned()).await?;
@@ -83,23 +66,16 @@ async fn think(messages: Vec<Message>) -> Result<Thought> {
     Ok(thought)
 }
 
-/// A line for each use, written at once: it survives the kill of this process.
-fn used(tool: &str, input: &str) -> Result<()> {
-    let mut log = OpenOptions::new().create(true).append(true).open(LOG)?;
-    Ok(log.write_all(format!("{tool} {input}\n").as_bytes())?)
-}
-
+/// Calls a tool. Each call is a line in `agent.log`.
 #[step]
-async fn search(query: String) -> Result<String> {
-    used("search", &query)?;
-    Ok((query.len() * 10).to_string())
-}
-
-#[step]
-async fn multiply(input: String) -> Result<String> {
-    used("multiply", &input)?;
-    let numbers = input.split(' ').map(str::parse::<u64>).collect::<Result<Vec<_>, _>>()?;
-    Ok(numbers.iter().product::<u64>().to_string())
+async fn call(tool: String, input: String) -> Result<String> {
+    let mut log = OpenOptions::new().create(true).append(true).open("agent.log")?;
+    writeln!(log, "{tool} {input}")?;
+    match tool.as_str() {
+        "search" => Ok((input.len() * 10).to_string()),
+        "multiply" => Ok(input.split(' ').flat_map(str::parse::<u64>).product::<u64>().to_string()),
+        other => Ok(format!("there is no tool {other}")), // for the model, which may choose another one
+    }
 }
 
 #[workflow(id = "agent")]
@@ -107,64 +83,47 @@ async fn agent(task: String) -> Result<String> {
     let mut messages = vec![Message::Task(task)];
     loop {
         let turn = messages.len();
-        let doing = |doing: &str| set_state(&Progress { turn, doing: doing.to_owned() });
-        doing("thinking")?;
+        let show = |doing: String| set_state(&Progress { turn, doing });
+        show("thinking".into())?;
         let next = match think(messages.clone()).await? {
-            Thought::Answer(answer) => {
-                doing("done")?;
-                return Ok(answer);
-            }
+            Thought::Answer(answer) => return Ok(answer),
             Thought::Ask(question) => {
-                doing("asking")?;
+                show("asking".into())?;
                 Message::Person(suspend(&question).label("approval").await?)
             }
             Thought::Use { tool, input } => {
-                doing(&format!("using {tool}"))?;
-                let result = match tool.as_str() {
-                    "search" => search(input).await?,
-                    "multiply" => multiply(input).await?,
-                    other => format!("there is no tool {other}"),
-                };
-                Message::Tool { name: tool, result }
+                show(format!("using {tool}"))?;
+                Message::Tool(call(tool, input).await?)
             }
         };
         messages.push(next);
     }
 }
 
-async fn ask(url: &str, task: String) -> Result<()> {
+async fn ask(url: &str, task: &str, approves: bool) -> Result<()> {
     let engine = Engine::open(url).await?;
-    let tracing = TracingOptions::new().metadata("program", &"agent").root_span_name("an agent's work");
-    let run = engine.start(agent, task).id(RUN).tracing(tracing).await?;
-    println!("run {} goes on; `agent show` tells how far it is", run.id());
-    let words = async {
-        let mut words = run.stream::<String>("thoughts");
-        while let Some(word) = words.try_next().await? {
-            print!("{} ", word.value);
-            std::io::stdout().flush()?;
-        }
-        Ok::<_, Error>(())
-    };
-    let questions = async {
-        let mut events = run.events();
-        while let Some(event) = events.try_next().await? {
-            if let workflow_runtime::RunEventKind::HookOpened { metadata: Some(question), .. } = event.kind
-                && !run.suspended().await?.is_empty()
-            {
-                println!("\nit asks: {question} (answer with: agent approve yes)");
+    let run = engine.start(agent, task.to_owned()).id("agent").await?;
+    let words = run.stream::<String>("thoughts").try_for_each(async |word| {
+        print!("{} ", word.value);
+        Ok(std::io::stdout().flush()?)
+    });
+    let questions = run.events().try_for_each(async |event| {
+        if let RunEventKind::HookOpened { .. } = event.kind {
+            for question in run.suspended().await? {
+                println!("\nthe agent asks: {} (answer with: agent approve yes)", question.payload);
+                if approves {
+                    run.resume(&true).of(question.id).await?;
+                }
             }
         }
         Ok(())
-    };
+    });
     let (answer, ..) = tokio::try_join!(async { (&run).await }, words, questions)?;
-    let trace = run.outcome().await?.trace_id.unwrap_or_default();
-    println!("\n{answer}\n(trace {trace})");
+    println!("\n{answer}\n(trace {})", run.outcome().await?.trace_id.unwrap_or_default());
     engine.shutdown().await
 }
 
-async fn show(url: &str) -> Result<()> {
-    let client = Client::connect(url).await?;
-    let run: Run<String> = client.get_run(RUN);
+async fn show(run: &Run<String>) -> Result<()> {
     println!("{}: {:?}", run.status().await?, run.state::<Progress>().await?);
     for step in run.steps().await? {
         println!("  {} {:?}: {}", step.step, step.status, step.output.unwrap_or_default());
@@ -175,30 +134,16 @@ async fn show(url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn approve(url: &str, yes: bool) -> Result<()> {
-    let client = Client::connect(url).await?;
-    let run: Run<String> = client.get_run(RUN);
-    run.resume(&yes).label("approval").await?;
-    println!("told");
-    Ok(())
-}
-
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() -> Result<()> {
     let url = std::env::var("WORKFLOW_URL").unwrap_or_else(|_| "sqlite:agent.db".to_owned());
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match words[..] {
-        ["ask", task] => ask(&url, task.to_owned()).await,
-        ["show"] => show(&url).await,
-        ["approve", answer @ ("yes" | "no")] => approve(&url, answer == "yes").await,
-        _ => Err(Error::new("agent ask TASK | show | approve yes | approve no")),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:?}");
-            ExitCode::FAILURE
-        }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let run = async || Ok::<Run<String>, Error>(Client::connect(&url).await?.get_run("agent"));
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => ask(&url, "a weekend in Ulm", true).await,
+        ["ask", task] => ask(&url, task, false).await,
+        ["show"] => show(&run().await?).await,
+        ["approve", answer @ ("yes" | "no")] => run().await?.resume(&(answer == "yes")).label("approval").await,
+        _ => Err(Error::new("usage: agent [ask TASK | show | approve yes | approve no]")),
     }
 }

@@ -53,3 +53,32 @@ pub fn first_line(child: &mut Child) -> String {
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+/// Runs a program until it has printed a line with `text`, then kills it. Returns all its lines.
+pub fn kill_at(command: &mut Command, text: &str) -> Vec<String> {
+    let mut child = spawn(command);
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut lines: Vec<String> = Vec::new();
+    while !lines.last().is_some_and(|line| line.contains(text)) {
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(line) => lines.push(line),
+            Err(error) => {
+                child.kill().unwrap();
+                panic!("it did not print {text:?}: {error}, {lines:?}, {:?}", finish(child));
+            }
+        }
+    }
+    child.kill().unwrap();
+    lines.extend(receiver);
+    finish(child);
+    lines
+}
+
+/// Runs a program to its end, which is a success. Returns its lines.
+pub fn lines(command: &mut Command) -> Vec<String> {
+    let output = output(command);
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}

@@ -73,8 +73,9 @@ pub(super) fn explain(path: &Path, doing: &str, fault: &rusqlite::Error) -> Erro
             Some(ErrorCode::DatabaseCorrupt) => (
                 Code::Store,
                 "the database is damaged",
-                "restore it from a backup, or copy what can be read with `sqlite3 FILE .recover`; keep the damaged file, \
-                 and its -wal beside it, until then",
+                "if the file was just restored: its -wal and -shm are those of the file before; remove all three, and copy \
+                 the backup again. Otherwise restore it from a backup, or copy what can be read with \
+                 `sqlite3 FILE .recover`; keep the damaged file, and its -wal beside it, until then",
             ),
             Some(ErrorCode::SystemIoFailure) => (
                 Code::Store,

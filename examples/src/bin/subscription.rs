@@ -1,0 +1,149 @@
+//! A subscription as a state machine that lives for months or years: it bills every month, and takes signals at any time.
+//!
+//! - active: every month is paid, and the customer can change the plan
+//! - past due: the card was declined; a new card is charged at once, and the third unpaid month cancels
+//! - cancelled: the end, also if the customer wants it
+//!
+//! `cargo run --bin subscription`: ten months in seconds. Kill the program at any moment and run it again: it sends no
+//! recorded bill again. `subscription.db` has the runs; without it the program begins anew.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use workflow_runtime::{
+    Engine, Result, continue_as_new_suggested, durable, hook, set_attribute, set_state, sleep, step, workflow,
+};
+
+/// A month of this demonstration. In production: 30 * 24 * 3600 s, or `sleep_until` the first of the next month.
+const MONTH: Duration = Duration::from_millis(200);
+
+/// All that the next generation of the run needs: its arguments, and the state that other programs read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Subscription {
+    customer: String,
+    cents: u32,
+    card: String,
+    month: u32,
+    unpaid: u32,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Stage {
+    Active,
+    PastDue,
+    Cancelled,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Signal {
+    ChangePlan { cents: u32 },
+    NewCard(String),
+    Cancel,
+}
+
+/// Stands for the payment service. The function `customer` sees each bill.
+struct Bank(mpsc::UnboundedSender<(u32, bool)>);
+
+/// Returns whether the bank has paid. A declined card is an answer, and no error of the step.
+#[step(retries = 10, backoff = "1s..1h", timeout = "30s")]
+async fn charge(#[resource] bank: &Bank, card: String, cents: u32, month: u32) -> Result<bool> {
+    let paid = card != "expired" || month < 4;
+    println!("month {month}: {cents} cents {}", if paid { "paid" } else { "declined" });
+    bank.0.send((month, paid))?;
+    Ok(paid)
+}
+
+#[durable]
+async fn bill(now: &mut Subscription) -> Result<()> {
+    let paid = charge(now.card.clone(), now.cents, now.month).await?;
+    now.unpaid = if paid { 0 } else { now.unpaid + 1 };
+    now.stage = match now.unpaid {
+        0 => Stage::Active,
+        1..=2 => Stage::PastDue,
+        _ => Stage::Cancelled,
+    };
+    show(now)
+}
+
+/// For other programs: the state by `run.state()`, and the stage as an attribute by which they find runs.
+fn show(now: &Subscription) -> Result<()> {
+    set_attribute("stage", &format!("{:?}", now.stage))?;
+    set_state(now)
+}
+
+#[durable]
+async fn take(signal: Signal, now: &mut Subscription) -> Result<()> {
+    match signal {
+        Signal::ChangePlan { cents } => now.cents = cents,
+        Signal::Cancel => now.stage = Stage::Cancelled,
+        Signal::NewCard(card) => {
+            now.card = card;
+            if now.stage == Stage::PastDue {
+                return bill(now).await;
+            }
+        }
+    }
+    show(now)
+}
+
+#[workflow]
+async fn subscription(mut now: Subscription) -> Result<Subscription> {
+    let mut signals = hook::<Signal>().token(format!("subscription-{}", now.customer)).open();
+    loop {
+        bill(&mut now).await?;
+        let mut month = sleep(MONTH);
+        while now.stage != Stage::Cancelled {
+            tokio::select! {
+                signal = &mut signals => take(signal?, &mut now).await?,
+                () = &mut month => break,
+            }
+        }
+        if now.stage == Stage::Cancelled {
+            return Ok(now);
+        }
+        now.month += 1;
+        if continue_as_new_suggested() {
+            return subscription(now).continue_as_new().await; // the journal begins anew, and stays short
+        }
+    }
+}
+
+/// Stands for a customer, who looks at the bills.
+async fn customer(engine: &Engine, mut bills: mpsc::UnboundedReceiver<(u32, bool)>) -> Result<()> {
+    while let Some((month, paid)) = bills.recv().await {
+        let signal = match month {
+            2 => Signal::ChangePlan { cents: 1900 },
+            5.. if !paid => Signal::NewCard("valid".into()),
+            10.. => Signal::Cancel,
+            _ => continue,
+        };
+        println!("  ada: {signal:?}");
+        engine.resume_hook("subscription-ada", &signal).await?;
+    }
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let (bank, bills) = mpsc::unbounded_channel();
+    let engine = Engine::builder().url("sqlite:subscription.db").resource(Bank(bank));
+    let engine = engine.suggest_continuing_after(10).open().await?; // 10,000 events, unless set
+    let first = Subscription {
+        customer: "ada".into(),
+        cents: 900,
+        card: "expired".into(),
+        month: 1,
+        unpaid: 0,
+        stage: Stage::Active,
+    };
+    let run = engine.start(subscription, first).id("subscription-ada").await?;
+    tokio::select! {
+        end = &run => println!("{:?}", end?),
+        ended = customer(&engine, bills) => ended?,
+    }
+    let cancelled = engine.runs().of(subscription).attribute("stage", "Cancelled").await?.runs.len();
+    println!("{cancelled} cancelled; this one in generation {}", run.info().await?.generation);
+    engine.shutdown().await
+}
