@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use super::Inner;
+use super::resend::{self, GivenUp, Sent};
 use crate::error::{Code, Error, Result};
 use crate::failpoint::hit;
 use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
@@ -123,29 +124,26 @@ impl Inner {
         let sequence = notice.sequence;
         let Err(error) = self.call(&notice).await else {
             hit("the callbacks for a notice are called");
-            self.settle_notice(Noticed { sequence }).await;
+            self.settle_notice(&notice.run.id, Noticed { sequence }).await;
             return None;
         };
         let delay = retry_delay(notice.tries);
         tracing::warn!(run = &*notice.run.id, status = %notice.status, ?delay, ?error, "a callback has failed; it is called again");
         let until = self.clock.now().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.settle_notice(ReturnNotice { sequence, owner, until }).await;
+        self.settle_notice(&notice.run.id, ReturnNotice { sequence, owner, until }).await;
         Some(delay)
     }
 
     /// Sends the write until the store accepts it: otherwise the callbacks are called again when the claim expires, as after
     /// a crash of this process.
-    async fn settle_notice<R: Request + Clone>(&self, settled: R) {
-        let mut warned = false;
-        while let Err(failed) = self.batcher.send(settled.clone()).await {
-            if self.draining.is_cancelled() || failed.error.code() == Code::Closed {
-                tracing::warn!(error = ?failed.error, "it is not recorded that callbacks were called; they may be called again");
-                return;
+    async fn settle_notice<R: Request + Clone>(&self, run: &str, settled: R) {
+        // Also after the right to execute was lost: the store takes it from any engine.
+        let sent = Sent { run, what: "the record that callbacks were called", owner: None };
+        match resend::until_taken(self, sent, || self.batcher.send(settled.clone())).await {
+            Ok(_) => {}
+            Err(GivenUp::Closed(failed) | GivenUp::Lost(failed)) => {
+                tracing::warn!(run, error = ?failed.error, "it is not recorded that callbacks were called; they may be called again");
             }
-            if !std::mem::replace(&mut warned, true) {
-                tracing::warn!(error = ?failed.error, "the store does not take that callbacks were called; trying again");
-            }
-            self.environment.sleep(TURN_RETRY_INTERVAL).await;
         }
     }
 

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
 use super::queues::Slot;
+use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::Done;
 use super::{effects, letters, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
+use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Status;
 use crate::panics::panic_text;
 use crate::registry::registry;
@@ -278,17 +279,22 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
     let mut inbox_seq = row.inbox_seq;
-    while !engine.draining.is_cancelled() && row.fence.owner == engine.owner() {
-        engine.environment.sleep(TURN_RETRY_INTERVAL).await;
-        let release = Release { run: row.key, fence: row.fence, inbox_seq };
-        match engine.batcher.send(release).await {
-            Ok(ReleaseAnswer::Unread) => {
+    while !engine.draining.is_cancelled() && engine.is_owner(row.fence.owner) && engine.before_next_attempt().await {
+        let sent = Sent { run: &row.id, what: "the release of the run", owner: Some(row.fence.owner) };
+        let release = || engine.batcher.send(Release { run: row.key, fence: row.fence, inbox_seq });
+        match resend::until_taken(engine, sent, release).await {
+            Ok(Taken { answer: ReleaseAnswer::Unread, .. }) => {
                 if let Ok(Some(row)) = engine.store.run(&row.id).await {
                     inbox_seq = row.inbox_seq;
                 }
             }
-            Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => return engine.activations.miss(),
-            Err(failed) => tracing::warn!(run = %row.id, error = ?failed.error, "the run could not be given back"),
+            Ok(Taken { answer: ReleaseAnswer::Committed | ReleaseAnswer::Fenced, .. }) => {
+                return engine.activations.miss();
+            }
+            // The next owner activates it.
+            Err(GivenUp::Closed(failed) | GivenUp::Lost(failed)) => {
+                return tracing::warn!(run = %row.id, error = ?failed.error, "the run was not given back");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::active_run::{ActiveRun, Arrival, DriverState, IDLE, What};
 use super::attempt::{self, Begin};
 use super::end::Finished;
 use super::load::{self, Replay, Stuck};
+use super::resend::{self, GivenUp, Sent, Taken};
 use super::telemetry::Spans;
 use super::timers::Deadline;
 use super::wait::Done;
@@ -17,7 +18,7 @@ use super::{effects, events, eviction, letters};
 use crate::definition::adopted;
 use crate::error::{Code, Error};
 use crate::keys;
-use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES, TURN_RETRY_INTERVAL};
+use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX, TURN_RESULTS_BYTES};
 use crate::model::Status;
 use crate::panics::panic_text;
 use crate::replay::{Action, Chunk, Command, Effects, Encoded, End, Event, Heir, Kind, TurnRecord};
@@ -424,40 +425,28 @@ pub(super) fn journal_row(engine: &Inner, index: u64, record: &TurnRecord) -> Re
     Ok(JournalRow { index, turn: engine.random.number(), format, checksum, body: body.into() })
 }
 
-/// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if
-/// another claim owns the run, else whether other runs may have received inbox messages.
+/// Commits a turn, however long that takes: sends it again, unchanged, until the store accepts it. `None` if it is not
+/// recorded by this engine, else whether other runs may have received inbox messages.
 pub(super) async fn commit(engine: &Inner, id: &str, turn: Turn) -> Option<bool> {
-    let mut warned = false;
-    loop {
-        match engine.batcher.turn(&turn).await {
-            Ok(TurnAnswer::Committed) => return Some(warned),
-            Ok(TurnAnswer::CommittedAndNotified) => return Some(true),
-            Ok(TurnAnswer::Fenced) => {
-                tracing::warn!(run = id, "the run is another engine's now");
-                // Or this engine's, under a later claim.
-                engine.activations.miss();
-                return None;
-            }
-            Err(failed) => {
-                // During a shutdown the turn is not sent again; the next engine repeats it.
-                if engine.fail(&failed.error) || engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
-                    tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
-                    return None;
-                }
-                // The next owner finds the run as it was before this turn, or with this turn.
-                if turn.fence.owner != engine.owner() {
-                    tracing::warn!(run = id, error = ?failed.error, "the right to execute the run was lost before its turn was recorded");
-                    return None;
-                }
-                if !std::mem::replace(&mut warned, true) {
-                    tracing::error!(run = id, error = ?failed.error, "the store does not take the run's turn; the run waits");
-                }
-                tokio::select! {
-                    biased;
-                    () = engine.stopped.cancelled() => return None,
-                    () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
-                }
-            }
+    let sent = Sent { run: id, what: "the run's turn", owner: Some(turn.fence.owner) };
+    match resend::until_taken(engine, sent, || engine.batcher.turn(&turn)).await {
+        Ok(Taken { answer: TurnAnswer::Committed, again }) => Some(again),
+        Ok(Taken { answer: TurnAnswer::CommittedAndNotified, .. }) => Some(true),
+        Ok(Taken { answer: TurnAnswer::Fenced, .. }) => {
+            tracing::warn!(run = id, "the run is another engine's now");
+            // Or this engine's, under a later claim.
+            engine.activations.miss();
+            None
+        }
+        // The next engine executes the turn again.
+        Err(GivenUp::Closed(failed)) => {
+            tracing::warn!(run = id, error = ?failed.error, "the run's last turn is not recorded");
+            None
+        }
+        // The next owner finds the run as it was before this turn, or with this turn.
+        Err(GivenUp::Lost(failed)) => {
+            tracing::warn!(run = id, error = ?failed.error, "the right to execute the run was lost before its turn was recorded");
+            None
         }
     }
 }
