@@ -235,7 +235,7 @@ impl Inner {
             Some(id) => names::check("the id of a run", &id).map(|()| id)?,
         };
         let (created_at, token) = (self.clock.now(), self.random.number());
-        let tracing = asked.tracing.clone().or_else(|| self.traces().then(TracingOptions::new));
+        let tracing = asked.tracing.clone().or_else(|| self.settings.telemetry.is_on().then(TracingOptions::new));
         let context = RequestContext { values: asked.context.clone() };
         let trace = tracing.map(|tracing| tracing.trace(self.random.number(), &context)).transpose()?;
         Ok(New {
@@ -370,7 +370,9 @@ impl Inner {
             self.metrics.ended(workflow, change.status);
             let mut spans = self.settings.telemetry.spans(&new.id, 0, false);
             spans.recorded(&record, ended);
-            if !ended {
+            if ended {
+                self.export_end(&new.id, 0, change.status);
+            } else {
                 let driver = DriverState::new(core, 1, change.status, change.wake_at, spans);
                 self.live_from_start(driver, key, owner, new, span);
             }

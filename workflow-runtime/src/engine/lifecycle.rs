@@ -39,7 +39,8 @@ impl Callbacks {
         self.0.push((status, Arc::new(move |run| Box::pin(callback(run)))));
     }
 
-    fn statuses(&self) -> Vec<Status> {
+    /// The statuses for which there is a function to call.
+    fn statuses(&self) -> Arc<[Status]> {
         self.0.iter().map(|(status, _)| *status).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -68,27 +69,13 @@ fn retry_delay(tries: u32) -> Duration {
 }
 
 impl Inner {
-    /// Whether spans of ended runs are exported.
-    pub(super) fn traces(&self) -> bool {
-        self.settings.telemetry.is_on()
-    }
-
-    /// Adds a notice to the effects of the change, if there are callbacks for its status, or spans to export.
+    /// Adds a notice to the effects of the change, if there are callbacks for its status.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
-            && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))
+            && self.settings.callbacks.of(*status).next().is_some()
         {
             effects.get_or_insert_default().notify = Some((*status, self.clock.now()));
         }
-    }
-
-    /// The statuses for which this engine has a function to call.
-    fn noticed_statuses(&self) -> Arc<[Status]> {
-        let mut statuses = self.settings.callbacks.statuses();
-        if self.traces() {
-            statuses.extend([Status::Completed, Status::Failed, Status::Cancelled]);
-        }
-        statuses.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Calls all callbacks for a notice, one after the other.
@@ -98,9 +85,6 @@ impl Inner {
         // A run that executes a step of a queue is internal: no callback is called for it.
         let is_step = queue::parse_id(&run.workflow).is_some();
         let calls = async {
-            if notice.status.is_terminal() {
-                self.export(&run).await?;
-            }
             for callback in self.settings.callbacks.of(notice.status).filter(|_| !is_step) {
                 AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind().await.unwrap_or_else(
                     |panic| Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic)))),
@@ -159,7 +143,7 @@ impl Inner {
 
 /// Calls callbacks while the engine is open. A failed callback does not block the others.
 pub(super) async fn run(engine: Arc<Inner>) {
-    let statuses = engine.noticed_statuses();
+    let statuses = engine.settings.callbacks.statuses();
     if statuses.is_empty() || !engine.settings.executes {
         return;
     }

@@ -300,7 +300,7 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
 }
 
 /// Parks a run that is not in memory, or ends it if it was cancelled.
-pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
+pub(super) async fn park(engine: &Arc<Inner>, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
     if end_if_cancelled(engine, run, generation, fence, id).await {
         return;
     }
@@ -314,7 +314,7 @@ pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fe
 /// Ends a run that cannot continue if it was cancelled, and returns whether it was. Also called after the run was parked:
 /// a cancel that arrived just before that made no run due.
 pub(super) async fn end_if_cancelled(
-    engine: &Inner,
+    engine: &Arc<Inner>,
     run: RunKey,
     generation: u64,
     fence: Fence,
@@ -334,8 +334,9 @@ pub(super) async fn end_if_cancelled(
 }
 
 /// Commits the turn after which a run that is not in memory is stuck or has ended.
-async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
+async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
+    let generation = turn.generation;
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     let status = turn.change.as_ref().map(|change| change.status);
@@ -344,6 +345,7 @@ async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
         engine.news.posted();
     }
     if let Some(status) = status.filter(|_| told.is_some()) {
+        engine.export_end(id, generation, status);
         engine.count_end(id, status).await;
     }
     engine.waiters.wake(id, Done::Left(None));

@@ -138,6 +138,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         engine.metrics.ended(live.definition.source.id, status);
         tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
         driver.end = end;
+        engine.export_end(&live.id, live.generation, status);
         return false;
     }
     if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, driver) && eviction::evict(engine, live).await {

@@ -15,8 +15,9 @@ use super::SCOPE;
 use super::metrics::{SECONDS, error_type};
 use super::spans::Spans;
 use crate::engine::Inner;
+use crate::engine::resend::Sender as _;
 use crate::error::Result;
-use crate::model::{RunInfo, Trace, span_id, time};
+use crate::model::{Status, Trace, span_id, time};
 use crate::replay::{End, Event, TurnRecord};
 
 /// The exporter of spans, if one is set.
@@ -142,12 +143,25 @@ fn status(end: &End) -> Result<(), String> {
 }
 
 impl Inner {
-    /// Exports the span of a run that has ended.
-    pub(in crate::engine) async fn export(&self, run: &RunInfo) -> Result<()> {
-        let Some(exporter) = &self.settings.telemetry.0 else { return Ok(()) };
-        let Some(row) = self.row(&run.id).await? else { return Ok(()) };
+    /// Exports the span of a run whose end is recorded in this generation, unless the status is not an end. The span shows
+    /// the run's first and last row, which are read in a task of its own; a shutdown waits for it.
+    pub(in crate::engine) fn export_end(self: &Arc<Self>, run: &Arc<str>, generation: u64, status: Status) {
+        let Some(exporter) = self.settings.telemetry.0.clone().filter(|_| status.is_terminal()) else { return };
+        let (engine, run) = (self.clone(), run.clone());
+        let export = async move {
+            while let Err(error) = engine.export(&exporter, &run, generation, status).await {
+                if !error.is_outage() || engine.draining.is_cancelled() || !engine.before_next_attempt().await {
+                    return tracing::warn!(%run, ?error, "the span of a run that has ended could not be exported");
+                }
+            }
+        };
+        self.drivers.spawn_on(export, &self.runtime);
+    }
+
+    async fn export(&self, exporter: &Exporter, run: &str, generation: u64, ended: Status) -> Result<()> {
+        let Some(row) = self.row(run).await? else { return Ok(()) };
         let first = self.store.journal(row.key, row.first_generation, 0, 1).await?.into_iter().next();
-        let last = self.store.last(row.key, row.generation).await?;
+        let last = self.store.last(row.key, generation).await?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
         let first = TurnRecord::decode(first.format, first.checksum, &first.body)?;
         let last = TurnRecord::decode(last.format, last.checksum, &last.body)?;
@@ -158,8 +172,8 @@ impl Inner {
             return Ok(());
         };
         let mut attributes = vec![
-            KeyValue::new("workflow.status", run.status.as_str()),
-            KeyValue::new("workflow.name", run.workflow.clone()),
+            KeyValue::new("workflow.status", ended.as_str()),
+            KeyValue::new("workflow.name", row.workflow.to_string()),
         ];
         if !trace.hide_input {
             attributes.push(KeyValue::new("workflow.input", args.as_str().to_owned()));
@@ -171,11 +185,11 @@ impl Inner {
         if let Some(End::Completed(output)) = last.end.as_ref().filter(|_| !trace.hide_output) {
             attributes.push(KeyValue::new("workflow.output", output.as_str().to_owned()));
         }
-        let short = run.workflow.rsplit("::").next().unwrap_or(&run.workflow);
+        let short = row.workflow.rsplit("::").next().unwrap_or(&row.workflow);
         let name = trace.name.as_deref().map_or_else(|| format!("workflow {short}"), str::to_owned);
         let status = last.end.as_ref().map(status);
         let told = Told { name, began: first.at, ended: last.at, attributes, status };
-        exporter.tell(trace, &run.id, &span_id(&["run", &run.id]), trace.parent_span_id.as_deref(), told);
+        exporter.tell(trace, run, &span_id(&["run", run]), trace.parent_span_id.as_deref(), told);
         Ok(())
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::Payload;
 use crate::engine::Inner;
-use crate::error::Result;
-use crate::model::{RunInfo, Status};
+use crate::model::Status;
 use crate::replay::{Delivery, TurnRecord};
 
 #[derive(Clone, Default)]
@@ -69,9 +68,7 @@ impl Active {
 }
 
 impl Inner {
-    pub(in crate::engine) async fn export(&self, _run: &RunInfo) -> Result<()> {
-        Ok(())
-    }
+    pub(in crate::engine) fn export_end(self: &Arc<Self>, _run: &Arc<str>, _generation: u64, _status: Status) {}
 
     pub(in crate::engine) async fn count_end(&self, _run: &str, _status: Status) {}
 
