@@ -48,6 +48,12 @@ async fn fails_traced() -> Result<()> {
 }
 
 #[workflow]
+async fn panics_when_asked() -> Result<()> {
+    hook::<()>().token("panic of a span").await?;
+    panic!("on purpose")
+}
+
+#[workflow]
 async fn counts_down(from: u32) -> Result<u32> {
     let mut heard = 0;
     let mut numbers = hook::<u32>().token("numbers").open();
@@ -326,6 +332,17 @@ on_each_store! {
         assert_ne!(soon(other.outcome()).await.unwrap().trace_id, soon(run.outcome()).await.unwrap().trace_id);
         let untold = place.open(&Lab::new()).await;
         drop(untold);
+    }
+
+    async fn the_span_of_a_run_shows_that_it_was_cancelled_while_it_was_stuck(place: Place) {
+        let (engine, exporter) = open(&place, &Lab::new()).await;
+        let run = engine.start(panics_when_asked, ()).await.unwrap();
+        engine.resume_hook("panic of a span", &()).await.unwrap();
+        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
+        assert!(soon(run.cancel("it is stuck")).await.unwrap());
+        let spans = spans(&exporter, run.id()).await;
+        let root = named(&spans, "workflow panics_when_asked");
+        assert_eq!(attribute(root, "workflow.status").as_deref(), Some("cancelled"));
     }
 
     async fn an_id_that_is_none_is_refused(place: Place) {
