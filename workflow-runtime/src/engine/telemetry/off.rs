@@ -1,10 +1,11 @@
 //! Without the feature `otel`, all of this does nothing.
 
+mod engine;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::Payload;
-use crate::engine::Inner;
 use crate::model::Status;
 use crate::replay::{Delivery, TurnRecord};
 
@@ -65,12 +66,4 @@ impl Metrics {
 
 impl Active {
     pub fn ended(self, _error: Option<&Payload>) {}
-}
-
-impl Inner {
-    pub(in crate::engine) fn export_end(self: &Arc<Self>, _run: &Arc<str>, _generation: u64, _status: Status) {}
-
-    pub(in crate::engine) async fn count_end(&self, _run: &str, _status: Status) {}
-
-    pub(in crate::engine) fn watch_queues(self: &Arc<Self>) {}
 }
