@@ -1,6 +1,8 @@
 //! Runs in the traces of others.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -47,10 +49,16 @@ async fn fails_traced() -> Result<()> {
     Err(Error::fatal("broke"))
 }
 
+/// The names of the runs that have begun.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 #[workflow]
-async fn panics_when_asked() -> Result<()> {
-    hook::<()>().token("panic of a span").await?;
-    panic!("on purpose")
+async fn differs(name: String) -> Result<()> {
+    if SEEN.lock().unwrap().insert(name.clone()) {
+        return hook::<()>().token(name).await;
+    }
+    sleep(Duration::from_secs(3_600)).await;
+    Ok(())
 }
 
 #[workflow]
@@ -334,14 +342,18 @@ on_each_store! {
         drop(untold);
     }
 
-    async fn the_span_of_a_run_shows_that_it_was_cancelled_while_it_was_stuck(place: Place) {
-        let (engine, exporter) = open(&place, &Lab::new()).await;
-        let run = engine.start(panics_when_asked, ()).await.unwrap();
-        engine.resume_hook("panic of a span", &()).await.unwrap();
+    async fn a_run_that_is_cancelled_and_cannot_be_replayed_has_its_span(place: Place) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("differs {}", NEXT.fetch_add(1, Ordering::SeqCst));
+        let (first, _) = open(&place, &Lab::new()).await;
+        first.start(differs, name.clone()).id("r").await.unwrap();
+        first.shutdown().await.unwrap();
+        let (second, exporter) = open(&place, &Lab::new()).await;
+        let run: Run<()> = second.get_run("r");
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
         assert!(soon(run.cancel("it is stuck")).await.unwrap());
-        let spans = spans(&exporter, run.id()).await;
-        let root = named(&spans, "workflow panics_when_asked");
+        let spans = spans(&exporter, "r").await;
+        let root = named(&spans, "workflow differs");
         assert_eq!(attribute(root, "workflow.status").as_deref(), Some("cancelled"));
     }
 
