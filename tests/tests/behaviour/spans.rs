@@ -1,8 +1,6 @@
 //! Runs in the traces of others.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -47,18 +45,6 @@ async fn traced_with_a_child() -> Result<u32> {
 #[workflow]
 async fn fails_traced() -> Result<()> {
     Err(Error::fatal("broke"))
-}
-
-/// The names of the runs that have begun.
-static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-#[workflow]
-async fn differs(name: String) -> Result<()> {
-    if SEEN.lock().unwrap().insert(name.clone()) {
-        return hook::<()>().token(name).await;
-    }
-    sleep(Duration::from_secs(3_600)).await;
-    Ok(())
 }
 
 #[workflow]
@@ -340,21 +326,6 @@ on_each_store! {
         assert_ne!(soon(other.outcome()).await.unwrap().trace_id, soon(run.outcome()).await.unwrap().trace_id);
         let untold = place.open(&Lab::new()).await;
         drop(untold);
-    }
-
-    async fn a_run_that_is_cancelled_and_cannot_be_replayed_has_its_span(place: Place) {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("differs {}", NEXT.fetch_add(1, Ordering::SeqCst));
-        let (first, _) = open(&place, &Lab::new()).await;
-        first.start(differs, name.clone()).id("r").await.unwrap();
-        first.shutdown().await.unwrap();
-        let (second, exporter) = open(&place, &Lab::new()).await;
-        let run: Run<()> = second.get_run("r");
-        assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
-        assert!(soon(run.cancel("it is stuck")).await.unwrap());
-        let spans = spans(&exporter, "r").await;
-        let root = named(&spans, "workflow differs");
-        assert_eq!(attribute(root, "workflow.status").as_deref(), Some("cancelled"));
     }
 
     async fn an_id_that_is_none_is_refused(place: Place) {
