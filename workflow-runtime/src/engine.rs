@@ -35,6 +35,7 @@ mod queues;
 mod removal;
 mod repair;
 mod replays;
+mod resend;
 mod scope;
 mod streams;
 mod suspended;
@@ -84,12 +85,14 @@ use self::output::Outputs;
 use self::queues::Queues;
 use self::removal::Cleaning;
 use self::replays::Replays;
+use self::resend::Sender;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
 use crate::definition::{Bodies, Resources};
 use crate::environment::Random;
 use crate::error::{Code, Error, Result};
+use crate::limits::TURN_RETRY_INTERVAL;
 use crate::model::Retention;
 use crate::registry::registry;
 use crate::replay::Host;
@@ -462,5 +465,24 @@ impl Inner {
         failed.map_or(Ok(()), |error| {
             Err(error.context("some runs could not be released; the next engine recovers them"))
         })
+    }
+}
+
+impl Sender for Inner {
+    /// During a shutdown no write is sent again: the next engine makes it.
+    fn gives_up_after(&self, error: &Error) -> bool {
+        self.fail(error) || self.draining.is_cancelled() || error.code() == Code::Closed
+    }
+
+    fn is_owner(&self, owner: u64) -> bool {
+        self.owner() == owner
+    }
+
+    async fn before_next_attempt(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stopped.cancelled() => false,
+            () = self.environment.sleep(TURN_RETRY_INTERVAL) => true,
+        }
     }
 }

@@ -358,6 +358,12 @@ impl Error {
         self
     }
 
+    /// Sets the help, unless the error has one.
+    pub(crate) fn or_help(mut self, help: &str) -> Self {
+        self.0.help.get_or_insert_with(|| help.to_owned());
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::future::join_all;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
 use workflow_runtime::{Builder, Engine, Error, Result, RunInfo, Status, hook, workflow};
 
+use crate::support::spans::{open, spans};
 use crate::support::{Lab, ManualClock, Place, soon};
 
 #[workflow]
@@ -135,6 +137,69 @@ on_each_store! {
         soon(lab.executed("a completed", 1)).await;
         // No engine had a function for this one.
         assert_eq!(lab.count("b completed"), 0);
+    }
+
+    async fn an_engine_that_exports_spans_and_has_no_callbacks_takes_no_notices(place: Place) {
+        let (lab, asked) = (Lab::new(), Lab::new());
+        let noting = asked.clone();
+        let fails = move |_: RunInfo| {
+            noting.note("asked");
+            std::future::ready(Err(Error::new("not now")))
+        };
+        let clock = ManualClock::at(1_000_000);
+        let engine = place.builder_at(&lab, &clock).on_completed(fails).open().await.unwrap();
+        engine.start(ends, 0).id("a").await.unwrap().await.unwrap();
+        soon(asked.executed("asked", 1)).await;
+        engine.shutdown().await.unwrap();
+        // The notice can be claimed again.
+        clock.set(2_000_000);
+        let exporter = InMemorySpanExporter::default();
+        let processor = SimpleSpanProcessor::new(exporter.clone());
+        let engine = place.builder_at(&lab, &clock).span_processor(processor).open().await.unwrap();
+        for id in ["b", "c"] {
+            engine.start(ends, 0).id(id).await.unwrap().await.unwrap();
+            spans(&exporter, id).await;
+        }
+        engine.shutdown().await.unwrap();
+        let engine = told_of_all(place.builder_at(&lab, &clock), &lab).open().await.unwrap();
+        soon(lab.executed("a completed", 1)).await;
+        nothing_is_left(&place).await;
+        engine.shutdown().await.unwrap();
+        assert_eq!(lab.notes(), ["a completed"]);
+    }
+
+    async fn callbacks_are_called_once_beside_an_engine_that_exports_spans(place: Place) {
+        let lab = Lab::new();
+        let noting = lab.clone();
+        let waits = move |run: RunInfo| {
+            let lab = noting.clone();
+            async move {
+                lab.note(&run.id);
+                lab.pass_gate("callbacks").await;
+                Ok(())
+            }
+        };
+        let calls = place.builder(&lab).on_completed(waits).open().await.unwrap();
+        let (exports, exporter) = open(&place, &lab).await;
+        // More than are called at once: some are claimed, and others are not.
+        for number in 0..20 {
+            calls.start(ends, 0).id(format!("r{number}")).await.unwrap().await.unwrap();
+        }
+        // On a database the other engine executes this run; elsewhere it only starts it.
+        exports.start(ends, 0).id("other").await.unwrap().await.unwrap();
+        if matches!(place, Place::Postgres(_)) {
+            spans(&exporter, "other").await;
+        }
+        lab.open_gate("callbacks");
+        for number in 0..20 {
+            soon(lab.executed(&format!("r{number}"), 1)).await;
+        }
+        nothing_is_left(&place).await;
+        calls.shutdown().await.unwrap();
+        exports.shutdown().await.unwrap();
+        for number in 0..20 {
+            assert_eq!(lab.count(&format!("r{number}")), 1);
+        }
     }
 
     async fn what_has_failed_is_called_again_after_a_while_with_the_status_of_then(place: Place) {

@@ -19,6 +19,7 @@ mod concurrency;
 mod continuation;
 mod created;
 mod deliveries;
+mod doubts;
 mod edges;
 mod eviction;
 mod forks;

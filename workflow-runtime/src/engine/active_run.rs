@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::AbortHandle;
 
+use super::clock::Deadline;
 use super::queues::Slot;
 use super::scope::Life;
 use super::telemetry::Spans;
-use super::timers::Deadline;
 use super::{Inner, activations, turn};
 use crate::codec::Payload;
 use crate::definition::{AttemptResult, WorkflowDefinition};

@@ -49,8 +49,9 @@ impl Drop for Ticket {
     }
 }
 
-/// The help for a write whose engine stopped.
+/// The help for a write whose engine stopped after it was queued, and before.
 const AGAIN: &str = "open another engine and repeat the call there: the write may have been made";
+const NOT_QUEUED: &str = "open another engine and repeat the call there";
 
 /// The queue in front of the store.
 pub(super) struct Batcher {
@@ -131,7 +132,10 @@ impl Batcher {
             .is_some_and(|queue| queue.send(Queued { write, reply, ticket: Ticket::new(&self.in_flight) }).is_ok());
         async move {
             let answer = answer.await.unwrap_or_else(|_| {
-                let error = home.closed("the engine stopped before the store had answered", AGAIN);
+                let error = home.closed(
+                    "the engine stopped before the store had answered",
+                    if queued { AGAIN } else { NOT_QUEUED },
+                );
                 Err(Failed { error, in_doubt: queued, refused: false })
             })?;
             R::answer(answer).ok_or_else(misanswered)

@@ -267,7 +267,8 @@ impl Builder {
     /// engine calls it synchronously: a processor that exports each span at once delays the runs.
     ///
     /// The id of a span is derived from its subject. A process that dies may lose spans: the next engine
-    /// exports the spans of the runs that the dead process had in memory again, with the same ids.
+    /// exports the spans of the unfinished runs that the dead process had in memory again, with the same ids. An engine
+    /// exports the spans of the runs whose ends it records, so all engines of a store should have a processor.
     #[cfg(feature = "otel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otel")))]
     pub fn span_processor(mut self, processor: impl opentelemetry_sdk::trace::SpanProcessor + 'static) -> Self {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use super::timers::Deadline;
 use crate::environment::Environment;
 use crate::limits::{CLOCK_CHECK_INTERVAL, CLOCK_SET_MIN, PAUSED_CHECK_INTERVAL};
 use crate::store::Store;
@@ -17,6 +16,17 @@ const READING_MS: u64 = 2;
 const READINGS: u32 = 4;
 /// How many offsets are kept.
 const OFFSETS_MAX: usize = 16;
+
+/// The time at which a timer is due, in milliseconds of one of the engine's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// For a `sleep_until`, and for all deadlines that were recorded before the engine was opened.
+    Store(u64),
+    /// For a `sleep` or `timeout` that was called since: setting a clock neither ends nor delays it.
+    Elapsed(u64),
+    /// For the backoff after an attempt of this engine, and for the time until a run is evicted.
+    Monotonic(u64),
+}
 
 pub(super) struct Clock {
     environment: Arc<dyn Environment>,

@@ -26,6 +26,9 @@ use crate::text::{excerpt, hex};
 const FIRST_EPOCH: u64 = 1;
 
 const START_AGAIN: &str = "start it again with the same id: `start(..).id(..)` gives the existing run if there is one";
+const CREATE_AGAIN: &str =
+    "create it again with the same id: `create_run(..).id(..)` gives the existing run if there is one";
+const BEGIN_AGAIN: &str = "start it again by its handle; if it was started, that fails with `Code::AlreadyStarted`";
 
 /// A run that is being created.
 struct New {
@@ -235,7 +238,7 @@ impl Inner {
             Some(id) => names::check("the id of a run", &id).map(|()| id)?,
         };
         let (created_at, token) = (self.clock.now(), self.random.number());
-        let tracing = asked.tracing.clone().or_else(|| self.traces().then(TracingOptions::new));
+        let tracing = asked.tracing.clone().or_else(|| self.settings.telemetry.is_on().then(TracingOptions::new));
         let context = RequestContext { values: asked.context.clone() };
         let trace = tracing.map(|tracing| tracing.trace(self.random.number(), &context)).transpose()?;
         Ok(New {
@@ -370,7 +373,9 @@ impl Inner {
             self.metrics.ended(workflow, change.status);
             let mut spans = self.settings.telemetry.spans(&new.id, 0, false);
             spans.recorded(&record, ended);
-            if !ended {
+            if ended {
+                self.export_end(&new.id, 0, change.status);
+            } else {
                 let driver = DriverState::new(core, 1, change.status, change.wake_at, spans);
                 self.live_from_start(driver, key, owner, new, span);
             }
@@ -409,6 +414,11 @@ impl Inner {
         effects: Option<Box<Effects>>,
         chunks: Vec<NewChunk>,
     ) -> Result<CreateAnswer> {
+        let (done, again) = match first {
+            First::Later => ("created", CREATE_AGAIN),
+            First::Begin(_) => ("started", BEGIN_AGAIN),
+            First::Turn { .. } | First::Letter(_) | First::Journal { .. } => ("started", START_AGAIN),
+        };
         let run = NewRun {
             id: new.id.clone(),
             workflow: Arc::from(new.definition.source.id),
@@ -425,7 +435,7 @@ impl Inner {
             Some(failed) => self.batcher.send_when_room(Replace { run: failed, most: CLEANING, new: run }).await,
             None => self.batcher.send_when_room(run).await,
         };
-        sent.map_err(|failed| failed.explain("the run", "started", START_AGAIN).run(&new.id))
+        sent.map_err(|failed| failed.explain("the run", done, again).run(&new.id))
     }
 
     /// The id of the run that exists, if it matches the request.

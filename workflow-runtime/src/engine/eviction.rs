@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::active_run::{ActiveRun, DriverState, IDLE};
-use super::timers::Deadline;
+use super::clock::Deadline;
 use crate::limits::CLAIM_AHEAD;
 use crate::store::{Release, ReleaseAnswer};
 

@@ -88,10 +88,9 @@ pub(super) async fn run(engine: Arc<Inner>) {
     }
 }
 
-/// The error of a cancel, a wake-up or a payload that the store did not acknowledge.
-pub(super) fn not_sent(failed: Failed) -> Error {
-    failed.explain("it", "sent", "send it again; a payload with the same idempotency key arrives once")
-}
+const CANCEL_AGAIN: &str = "cancel it again: a second request changes nothing";
+const WAKE_AGAIN: &str = "look whether the run still sleeps, and wake it again if it does";
+const DELIVER_AGAIN: &str = "send it again; a payload with the same idempotency key arrives once";
 
 /// The deduplication key of a message that may be sent again after a commit in doubt.
 pub(super) fn for_resending(key: String) -> Option<Dedupe> {
@@ -204,12 +203,12 @@ impl Inner {
         keys::letter(self.random.number())
     }
 
-    /// Puts an event into a run's inbox. The event is durable once this returns.
-    async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool) -> Result<()> {
+    /// Puts an event into a run's inbox. The event is durable once this returns. `failed` is the error if that is not certain.
+    async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool, failed: impl Fn(Failed) -> Error) -> Result<()> {
         self.check_open()?;
         let letter = letter(event, self.clock.now(), for_resending(self.letter_key()))?;
         let posted = self.batcher.send(Post { run: id.clone(), letter, unstick }).await;
-        match posted.map_err(|failed| not_sent(failed).run(id))? {
+        match posted.map_err(|error| failed(error).run(id))? {
             PostAnswer::Unknown => Err(not_found(id)),
             PostAnswer::Committed => {
                 self.news.posted();
@@ -220,7 +219,8 @@ impl Inner {
 
     /// Ends the current sleeps of a run.
     pub(crate) async fn wake_up(&self, id: &Arc<str>) -> Result<()> {
-        self.post(id, &Event::WakeUp, false).await
+        let failed = |failed: Failed| failed.explain("the request to wake the run", "recorded", WAKE_AGAIN);
+        self.post(id, &Event::WakeUp, false, failed).await
     }
 
     /// Asks a run to end, and waits for its end. Returns whether it is cancelled.
@@ -238,9 +238,10 @@ impl Inner {
         if row.has_not_begun() && self.cancel_for_later(&row, &reason).await? {
             return self.wait(id).await.map(|finished| matches!(finished, Finished::Cancelled(_)));
         }
+        let failed = |failed: Failed| failed.explain("the request to cancel the run", "recorded", CANCEL_AGAIN);
         let mut stuck = None;
         for delay in RESEND_DELAYS {
-            self.post(id, &Event::Cancel { reason: reason.clone() }, true).await?;
+            self.post(id, &Event::Cancel { reason: reason.clone() }, true, failed).await?;
             match self.wait(id).await {
                 Ok(finished) => return Ok(matches!(finished, Finished::Cancelled(_))),
                 // The run got stuck before it received the message.
@@ -298,7 +299,8 @@ impl Inner {
             hold_until,
             now,
         };
-        let (code, what) = match self.batcher.send_when_room(deliver).await.map_err(not_sent)? {
+        let failed = |failed: Failed| failed.explain("the payload", "delivered", DELIVER_AGAIN);
+        let (code, what) = match self.batcher.send_when_room(deliver).await.map_err(failed)? {
             DeliverAnswer::Unknown => (Code::HookNotFound, "no hook has the token"),
             DeliverAnswer::Disposed | DeliverAnswer::Taken | DeliverAnswer::Stale => {
                 (Code::HookDisposed, "the hook was dropped that had the token")

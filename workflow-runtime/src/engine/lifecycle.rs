@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 
 use super::Inner;
+use super::resend::{self, GivenUp, Sent};
 use crate::error::{Code, Error, Result};
 use crate::failpoint::hit;
 use crate::limits::{CALLBACKS_TIMEOUT, NOTICE_RETRY, NOTICES_CONCURRENT, NOTICES_INTERVAL, TURN_RETRY_INTERVAL};
@@ -38,7 +39,8 @@ impl Callbacks {
         self.0.push((status, Arc::new(move |run| Box::pin(callback(run)))));
     }
 
-    fn statuses(&self) -> Vec<Status> {
+    /// The statuses for which there is a function to call.
+    fn statuses(&self) -> Arc<[Status]> {
         self.0.iter().map(|(status, _)| *status).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -67,27 +69,13 @@ fn retry_delay(tries: u32) -> Duration {
 }
 
 impl Inner {
-    /// Whether spans of ended runs are exported.
-    pub(super) fn traces(&self) -> bool {
-        self.settings.telemetry.is_on()
-    }
-
-    /// Adds a notice to the effects of the change, if there are callbacks for its status, or spans to export.
+    /// Adds a notice to the effects of the change, if there are callbacks for its status.
     pub(super) fn notify(&self, effects: &mut Option<Box<Effects>>, change: Option<&RowChange>) {
         if let Some(RowChange { status, .. }) = change
-            && (self.settings.callbacks.of(*status).next().is_some() || (self.traces() && status.is_terminal()))
+            && self.settings.callbacks.of(*status).next().is_some()
         {
             effects.get_or_insert_default().notify = Some((*status, self.clock.now()));
         }
-    }
-
-    /// The statuses for which this engine has a function to call.
-    fn noticed_statuses(&self) -> Arc<[Status]> {
-        let mut statuses = self.settings.callbacks.statuses();
-        if self.traces() {
-            statuses.extend([Status::Completed, Status::Failed, Status::Cancelled]);
-        }
-        statuses.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Calls all callbacks for a notice, one after the other.
@@ -97,9 +85,6 @@ impl Inner {
         // A run that executes a step of a queue is internal: no callback is called for it.
         let is_step = queue::parse_id(&run.workflow).is_some();
         let calls = async {
-            if notice.status.is_terminal() {
-                self.export(&run).await?;
-            }
             for callback in self.settings.callbacks.of(notice.status).filter(|_| !is_step) {
                 AssertUnwindSafe(async { callback(run.clone()).await }).catch_unwind().await.unwrap_or_else(
                     |panic| Err(Error::coded(Code::Panic, format!("it panicked: {}", panic_text(&*panic)))),
@@ -123,29 +108,26 @@ impl Inner {
         let sequence = notice.sequence;
         let Err(error) = self.call(&notice).await else {
             hit("the callbacks for a notice are called");
-            self.settle_notice(Noticed { sequence }).await;
+            self.settle_notice(&notice.run.id, Noticed { sequence }).await;
             return None;
         };
         let delay = retry_delay(notice.tries);
         tracing::warn!(run = &*notice.run.id, status = %notice.status, ?delay, ?error, "a callback has failed; it is called again");
         let until = self.clock.now().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
-        self.settle_notice(ReturnNotice { sequence, owner, until }).await;
+        self.settle_notice(&notice.run.id, ReturnNotice { sequence, owner, until }).await;
         Some(delay)
     }
 
     /// Sends the write until the store accepts it: otherwise the callbacks are called again when the claim expires, as after
     /// a crash of this process.
-    async fn settle_notice<R: Request + Clone>(&self, settled: R) {
-        let mut warned = false;
-        while let Err(failed) = self.batcher.send(settled.clone()).await {
-            if self.draining.is_cancelled() || failed.error.code() == Code::Closed {
-                tracing::warn!(error = ?failed.error, "it is not recorded that callbacks were called; they may be called again");
-                return;
+    async fn settle_notice<R: Request + Clone>(&self, run: &str, settled: R) {
+        // Also after the right to execute was lost: the store takes it from any engine.
+        let sent = Sent { run, what: "the record that callbacks were called", owner: None };
+        match resend::until_taken(self, sent, || self.batcher.send(settled.clone())).await {
+            Ok(_) => {}
+            Err(GivenUp::Closed(failed) | GivenUp::Lost(failed)) => {
+                tracing::warn!(run, error = ?failed.error, "it is not recorded that callbacks were called; they may be called again");
             }
-            if !std::mem::replace(&mut warned, true) {
-                tracing::warn!(error = ?failed.error, "the store does not take that callbacks were called; trying again");
-            }
-            self.environment.sleep(TURN_RETRY_INTERVAL).await;
         }
     }
 
@@ -161,7 +143,7 @@ impl Inner {
 
 /// Calls callbacks while the engine is open. A failed callback does not block the others.
 pub(super) async fn run(engine: Arc<Inner>) {
-    let statuses = engine.noticed_statuses();
+    let statuses = engine.settings.callbacks.statuses();
     if statuses.is_empty() || !engine.settings.executes {
         return;
     }

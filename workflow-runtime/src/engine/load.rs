@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
 use super::queues::Slot;
+use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::Done;
 use super::{effects, letters, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS, TURN_RETRY_INTERVAL};
+use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Status;
 use crate::panics::panic_text;
 use crate::registry::registry;
@@ -278,23 +279,28 @@ async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {
 async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     tracing::warn!(run = %row.id, ?error, "the run's journal could not be read; it is given back");
     let mut inbox_seq = row.inbox_seq;
-    while !engine.draining.is_cancelled() && row.fence.owner == engine.owner() {
-        engine.environment.sleep(TURN_RETRY_INTERVAL).await;
-        let release = Release { run: row.key, fence: row.fence, inbox_seq };
-        match engine.batcher.send(release).await {
-            Ok(ReleaseAnswer::Unread) => {
+    while !engine.draining.is_cancelled() && engine.is_owner(row.fence.owner) && engine.before_next_attempt().await {
+        let sent = Sent { run: &row.id, what: "the release of the run", owner: Some(row.fence.owner) };
+        let release = || engine.batcher.send(Release { run: row.key, fence: row.fence, inbox_seq });
+        match resend::until_taken(engine, sent, release).await {
+            Ok(Taken { answer: ReleaseAnswer::Unread, .. }) => {
                 if let Ok(Some(row)) = engine.store.run(&row.id).await {
                     inbox_seq = row.inbox_seq;
                 }
             }
-            Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => return engine.activations.miss(),
-            Err(failed) => tracing::warn!(run = %row.id, error = ?failed.error, "the run could not be given back"),
+            Ok(Taken { answer: ReleaseAnswer::Committed | ReleaseAnswer::Fenced, .. }) => {
+                return engine.activations.miss();
+            }
+            // The next owner activates it.
+            Err(GivenUp::Closed(failed) | GivenUp::Lost(failed)) => {
+                return tracing::warn!(run = %row.id, error = ?failed.error, "the run was not given back");
+            }
         }
     }
 }
 
 /// Parks a run that is not in memory, or ends it if it was cancelled.
-pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
+pub(super) async fn park(engine: &Arc<Inner>, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
     if end_if_cancelled(engine, run, generation, fence, id).await {
         return;
     }
@@ -308,7 +314,7 @@ pub(super) async fn park(engine: &Inner, run: RunKey, generation: u64, fence: Fe
 /// Ends a run that cannot continue if it was cancelled, and returns whether it was. Also called after the run was parked:
 /// a cancel that arrived just before that made no run due.
 pub(super) async fn end_if_cancelled(
-    engine: &Inner,
+    engine: &Arc<Inner>,
     run: RunKey,
     generation: u64,
     fence: Fence,
@@ -328,8 +334,9 @@ pub(super) async fn end_if_cancelled(
 }
 
 /// Commits the turn after which a run that is not in memory is stuck or has ended.
-async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
+async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
+    let generation = turn.generation;
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     let status = turn.change.as_ref().map(|change| change.status);
@@ -338,6 +345,7 @@ async fn end(engine: &Inner, id: &Arc<str>, turn: Turn) {
         engine.news.posted();
     }
     if let Some(status) = status.filter(|_| told.is_some()) {
+        engine.export_end(id, generation, status);
         engine.count_end(id, status).await;
     }
     engine.waiters.wake(id, Done::Left(None));

@@ -4,11 +4,12 @@ use std::sync::{Arc, Weak};
 
 use super::active_run::ActiveRun;
 use super::queries::not_found;
+use super::resend::{self, GivenUp, Sent};
 use super::scope::Life;
 use super::wait::{Awaited, Done, Look, Seen};
 use super::{Handle, Inner};
 use crate::error::{Code, Error, Result};
-use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX, TURN_RETRY_INTERVAL};
+use crate::limits::{CHUNK_PAGE_ROWS, STREAM_CHUNKS_MAX};
 use crate::registry::registry;
 use crate::replay::{Chunk, closed_already, full};
 use crate::store::{AppendChunk, AppendChunkAnswer, ChunkPage, Execution, Failed, Follow, NewChunk, RunKey};
@@ -74,31 +75,25 @@ impl AttemptWriter {
                 .operation(format!("operation {}: step `{}`, attempt {}", self.op, self.step, self.attempt))
                 .help("write before the step returns; what an abandoned attempt writes is not recorded")
         };
-        // Sent again, unchanged, until the store accepts it, like a turn: an unavailable database does not fail the step.
-        let mut warned = false;
+        // Sent until the store accepts it, like a turn: an unavailable database does not fail the step.
         let bytes = write.chunk.value.as_ref().map_or(0, |value| value.len());
-        let answer = loop {
+        let sent = Sent { run, what: "a chunk of a stream", owner: Some(write.owner) };
+        let sent = resend::until_taken(engine, sent, || async {
             let _room = engine.batcher.room(bytes).await;
             // Queued before the turn that settles the attempt, or not at all.
             let queued = self.life.before_its_end(|| {
                 self.live.attempt_writes(self.op, self.attempt);
                 engine.batcher.send(write.clone())
             });
-            let failed = match queued.ok_or_else(over)?.await {
-                Ok(answer) => break answer,
-                Err(failed) => failed,
-            };
-            if engine.draining.is_cancelled() || failed.error.code() == Code::Closed {
-                return Err(not_written(failed).run(run));
+            match queued {
+                Some(queued) => queued.await.map(Some),
+                None => Ok(None),
             }
-            if !std::mem::replace(&mut warned, true) {
-                tracing::error!(%run, stream = &**stream, error = ?failed.error, "the store does not take a chunk; its step waits");
-            }
-            tokio::select! {
-                biased;
-                () = engine.stopped.cancelled() => return Err(not_written(failed).run(run)),
-                () = engine.environment.sleep(TURN_RETRY_INTERVAL) => {}
-            }
+        });
+        let answer = match sent.await {
+            Ok(sent) => sent.answer.ok_or_else(over)?,
+            Err(GivenUp::Closed(failed)) => return Err(not_written(failed).run(run)),
+            Err(GivenUp::Lost(_)) => return Err(over()),
         };
         match answer {
             AppendChunkAnswer::Committed => {

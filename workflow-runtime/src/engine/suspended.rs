@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::letters::{NO_OPERATION, letter, not_sent};
+use super::letters::{NO_OPERATION, letter};
 use super::queries::not_found;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::model::Suspended;
 use crate::registry;
 use crate::replay::{Event, Suspension};
-use crate::store::{Deliver, DeliverAnswer, RunRow, TokenRow, TokenState};
+use crate::store::{Deliver, DeliverAnswer, Failed, RunRow, TokenRow, TokenState};
 use crate::text::excerpt;
 
 /// How often a resumption looks again, if its suspension was replaced by another one meanwhile.
 const LOOKS: u32 = 8;
+
+const RESUME_AGAIN: &str = "resume it again; with the same `.of(id)` and value that succeeds if it was resumed";
 
 /// A suspension, with the data to resume it.
 struct Waiting {
@@ -100,7 +102,8 @@ impl Inner {
                 hold_until: None,
                 now,
             };
-            match self.batcher.send_when_room(deliver).await.map_err(|failed| not_sent(failed).run(id))? {
+            let failed = |failed: Failed| failed.explain("the run", "resumed", RESUME_AGAIN).run(id);
+            match self.batcher.send_when_room(deliver).await.map_err(failed)? {
                 DeliverAnswer::KeyReused | DeliverAnswer::Taken => return Err(already_resumed(id, &suspended.label)),
                 DeliverAnswer::Disposed | DeliverAnswer::Stale | DeliverAnswer::Unknown | DeliverAnswer::Finished => {}
                 DeliverAnswer::Committed => {

@@ -1,11 +1,13 @@
 //! Telemetry for OpenTelemetry: the spans of runs, and metrics. Without the feature `otel` it does nothing.
 //!
 //! The spans of a run are derived from its journal, row by row as they are recorded (`spans`), and its own span once it has
-//! ended (`export`). The id of a span is derived from its subject: a span that is exported again after a crash has the
+//! ended (`end`). The id of a span is derived from its subject: a span that is exported again after a crash has the
 //! same id. The counters (`metrics`) are those of this process; the depth of a queue (`depth`) is read from the store.
 
 #[cfg(feature = "otel")]
 mod depth;
+#[cfg(feature = "otel")]
+mod end;
 #[cfg(feature = "otel")]
 mod export;
 #[cfg(feature = "otel")]

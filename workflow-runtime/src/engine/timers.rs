@@ -9,18 +9,8 @@ use tokio::sync::Notify;
 
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, IDLE, What};
+use super::clock::Deadline;
 use crate::store::RunKey;
-
-/// The time at which a timer is due, in milliseconds of one of the engine's [clocks](super::clock).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deadline {
-    /// For a `sleep_until`, and for all deadlines that were recorded before the engine was opened.
-    Store(u64),
-    /// For a `sleep` or `timeout` that was called since: setting a clock neither ends nor delays it.
-    Elapsed(u64),
-    /// For the backoff after an attempt of this engine, and for the time until a run is evicted.
-    Monotonic(u64),
-}
 
 /// Deadline, run, operation.
 type Key = (u64, RunKey, u64);

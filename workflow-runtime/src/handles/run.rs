@@ -1,31 +1,27 @@
 //! A handle on a run.
 
+mod end;
+mod repair;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
-use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::codec;
+pub use self::end::RunEnd;
+pub(crate) use self::end::poll_end;
 use crate::definition::{Fallible, Workflow};
-use crate::durable::Durable;
-use crate::engine::{self, Client, Finished};
-use crate::error::{Code, Error, Failure, Result};
+use crate::engine::{self, Client};
+use crate::error::{Error, Result};
 use crate::handles::events::Events;
-use crate::handles::outcome::{self, GetOutcome};
-use crate::handles::repair::Fork;
+use crate::handles::outcome;
 use crate::handles::resume_run::Resume;
 use crate::handles::stream::Reader;
 use crate::history::StepOutcome;
 use crate::model::{RunInfo, Status, Suspended};
-use crate::replay::{Completion, Kind, Operation};
 
 /// A handle on a run whose result is `Result<T, E>`. Cheap to clone; dropping a handle does not affect the run.
 ///
@@ -189,110 +185,6 @@ impl<T, E> Run<T, E> {
         Events::new(self.engine.clone(), self.id.clone())
     }
 
-    /// Resumes a run that has failed, was cancelled or is stuck, from its last good point: under the same id, and in any
-    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it automatically.
-    ///
-    /// A **stuck** run is tried again at once, as a new build would. A **failed** or **cancelled** run gets
-    /// another [generation](RunInfo::generation) with the journal of the previous one, which does not change.
-    /// Steps that have succeeded are not executed again. The steps that made the run fail are executed again,
-    /// with all their attempts and with the [idempotency keys](crate::StepInfo::idempotency_key) that they had.
-    /// If the workflow itself returned the error, it receives the last event once more, so that a corrected build
-    /// can handle it. Results that rollbacks have undone are not reused: if there were rollbacks, everything from
-    /// the first undone result on is executed again, with new keys. A run that was cancelled before its first
-    /// turn starts from its arguments. Its state and attributes keep their values until they are set again.
-    ///
-    /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
-    /// had ended: each under its id and from its own last good point, and likewise their children. The result of
-    /// such a child arrives as if it had never failed. If a child was already retried, the run waits for it, or
-    /// takes its result if it has ended meanwhile. A child that was deleted is started anew, and so is one that
-    /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
-    /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
-    /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
-    /// The retry waits for the end of children, and of steps in queues, that are still being cancelled.
-    ///
-    /// A parent or another waiter that has already received the failure is not notified again. The retry
-    /// is durable once this returns, for all of these runs at once: before that none of them has changed.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the run has completed or has not ended, if
-    /// another call retried it first, or if it was cancelled before it had arguments;
-    /// [`Code::Limit`](crate::Code::Limit) if more than 1,000 runs would have to be retried at once (retry its
-    /// children first); [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store rejects the write.
-    ///
-    /// ```
-    /// # use std::sync::atomic::{AtomicBool, Ordering};
-    /// # use workflow_runtime::{Engine, Error, Result, step, workflow};
-    /// # static MENDED: AtomicBool = AtomicBool::new(false);
-    /// #[step(retries = 0)]
-    /// async fn ship(order: u64) -> Result<u64> {
-    ///     if MENDED.load(Ordering::SeqCst) { Ok(order) } else { Err(Error::new("the carrier is down")) }
-    /// }
-    /// # #[workflow] async fn checkout(order: u64) -> Result<u64> { ship(order).await }
-    ///
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<()> {
-    /// # let engine = Engine::open("memory:").await?;
-    /// let run = engine.start(checkout, 7).await?;
-    /// assert!((&run).await.is_err());
-    /// MENDED.store(true, Ordering::SeqCst);
-    /// run.retry().await?;
-    /// assert_eq!(run.await?, 7);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn retry(&self) -> Result<()> {
-        self.engine().await?.inner().retry(&self.id).await
-    }
-
-    /// Starts a new run from the history of this one up to just before an [event](Run::events), given by
-    /// its index. If the event is the call of a step, the new run keeps that call and executes the step;
-    /// it also keeps all other operations that the workflow issued at the same time. Index 0 starts
-    /// from the beginning, with the same arguments. This run does not change, and may still be executing.
-    ///
-    /// Results recorded before the event are not executed again. Operations in progress belong to the new run: it executes
-    /// their steps, starts their children and opens their hooks (a token that this run still has is a conflict); sleeps
-    /// keep their deadlines. From there on, idempotency keys and random numbers differ. Children of this run do not change.
-    ///
-    /// Results that [rollbacks](crate::StepCall::rollback) of this run have undone, or will undo, cannot be kept: fork it
-    /// at the first result that was undone, or at an event before it. If the new run fails, it undoes only the steps that
-    /// it has executed itself; this run undoes the inherited ones, unless [`undo_inherited`](Fork::undo_inherited) is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable) if the event does not exist, if a step that had succeeded by
-    /// then was undone (the error names it), if the run was cancelled before it had arguments, or if an
-    /// [input](Fork::input) is given and no step is called there; [`Code::EventsRemoved`](crate::Code::EventsRemoved)
-    /// if the event was [removed](crate::Retention::generations) (the error names the first kept one); or if the store
-    /// rejects the write. [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the input does not fit the step.
-    /// [`Code::RunExists`](crate::Code::RunExists) if another run has the [id](Fork::id).
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound). If this build does not match the history, the new run is stuck.
-    ///
-    /// ```
-    /// # use workflow_runtime::{Engine, Result, step, workflow};
-    /// # #[step] async fn draw(prompt: String) -> Result<String> { Ok(format!("picture of {prompt}")) }
-    /// # #[step] async fn frame(picture: String) -> Result<String> { Ok(format!("framed {picture}")) }
-    /// #[workflow]
-    /// async fn poster(prompt: String) -> Result<String> {
-    ///     let picture = draw(prompt).await?;
-    ///     frame(picture).await
-    /// }
-    ///
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<()> {
-    /// # let engine = Engine::open("memory:").await?;
-    /// let run = engine.start(poster, "a cat".to_owned()).await?;
-    /// let outcome = run.outcome().await?;
-    /// let framing = &outcome.steps[1]; // the picture is not drawn again
-    /// let fork = run.fork(framing.event).input(&("another picture",)).await?;
-    /// assert_eq!(fork.await?, "framed another picture");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn fork(&self, event: u64) -> Fork<T, E> {
-        Fork::new(self.engine.clone(), self.clone(), event)
-    }
-
     /// The [suspensions](crate::suspend) of the run: those of its workflow and of its steps, including steps executed
     /// for a queue; then the suspensions of the child runs that it has started, and of their children in turn, unless these
     /// have ended. Resume a suspension through its own run: `get_run(suspended.run).resume(&data).of(suspended.id)`.
@@ -406,173 +298,6 @@ impl<T, E> Run<T, E> {
     /// [`Code::RunNotFound`](crate::Code::RunNotFound), or if the store cannot be read.
     pub async fn info(&self) -> Result<RunInfo> {
         self.engine().await?.inner().info(&self.id).await
-    }
-}
-
-/// Decodes the end of a run as the result of a waiter.
-fn result<T: DeserializeOwned, E: Failure>(finished: &Finished) -> Result<Result<T, E>> {
-    Ok(match finished {
-        Finished::Completed(value) => Ok(codec::decode("the run's result", value)?),
-        Finished::Failed(error) => Err(codec::decode("the run's error", error)?),
-        Finished::Cancelled(reason) => {
-            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
-            Err(error.into_fatal().into())
-        }
-    })
-}
-
-/// Waits inside a workflow for the end of a run: one that the operation starts, or an existing one.
-pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
-    operation: &mut Operation,
-    context: &mut Context<'_>,
-    kind: impl FnOnce() -> Option<Kind>,
-) -> Poll<Result<T, E>> {
-    let end = match ready!(operation.poll(context, kind)) {
-        Ok(Completion::Ended(end)) => match Finished::of(end) {
-            Some(finished) => result(&finished),
-            None => Err(Error::coded(Code::Damaged, "a continuation was recorded as the end of a run")),
-        },
-        // The run does not exist.
-        Ok(Completion::Failed(error)) => codec::decode::<Error>("the error", &error).map(|error| Err(error.into())),
-        Ok(Completion::Completed(_) | Completion::Due | Completion::Woken) => unreachable!("a run is no step or timer"),
-        Err(error) => Ok(Err(error.into())),
-    };
-    match end {
-        Ok(result) => Poll::Ready(result),
-        // The result cannot be decoded as `T`, so there is no value to return. The run waits for a build that can decode it.
-        Err(error) => {
-            operation.run().fail(error);
-            Poll::Pending
-        }
-    }
-}
-
-/// Waits for the end of a run: see [`Run`].
-#[must_use = "nothing waits unless it is awaited: add `.await`"]
-pub struct RunEnd<T, E>(End<T, E>);
-
-enum End<T, E> {
-    /// Outside a workflow.
-    Plain(BoxFuture<'static, Result<T, E>>),
-    Durable {
-        operation: Operation,
-        run: Arc<str>,
-    },
-}
-
-impl<T, E> Future for RunEnd<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
-    type Output = Result<T, E>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
-        match &mut self.0 {
-            End::Plain(result) => result.as_mut().poll(context),
-            End::Durable { operation, run } if operation.run().run_id() == run => {
-                Poll::Ready(Err(engine::awaits_itself(run).into()))
-            }
-            End::Durable { operation, run } => poll_end(operation, context, || Some(Kind::Watch(run.clone().into()))),
-        }
-    }
-}
-
-impl<T, E> Durable for RunEnd<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
-    fn hand_over(&mut self) {
-        if let End::Durable { operation, .. } = &mut self.0 {
-            operation.hand_over();
-        }
-    }
-}
-
-impl<T, E> Run<T, E>
-where
-    T: DeserializeOwned,
-    E: Failure,
-{
-    /// Waits for the end of the run, and returns a report of everything that it did: a failed, cancelled or stuck run is an
-    /// outcome like any other. See [`Outcome`](crate::Outcome).
-    ///
-    /// # Errors
-    ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Closed`](crate::Code::Closed) if the engine is shut down first, or
-    /// if the store cannot be read.
-    ///
-    /// ```
-    /// # use workflow_runtime::{Engine, Error, Result, Status, step, workflow};
-    /// # #[step] async fn charge(order: u64) -> Result<String> { Err(Error::fatal("no credit")) }
-    /// # #[workflow] async fn checkout(order: u64) -> Result<String> { charge(order).await }
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<()> {
-    /// # let engine = Engine::open("memory:").await?;
-    /// let outcome = engine.start(checkout, 1).await?.outcome().await?;
-    /// assert_eq!(outcome.status, Status::Failed);
-    /// for step in &outcome.steps {
-    ///     println!("{} {:?} after {} attempts: {:?}", step.step, step.status, step.attempts, step.error);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn outcome(&self) -> GetOutcome<T, E> {
-        GetOutcome::new(self.clone(), self.with_state)
-    }
-
-    /// The result of the run, once it has ended or is stuck; an error if the result cannot be determined.
-    pub(crate) async fn ended(self) -> Result<Result<T, E>> {
-        let engine = self.engine().await?;
-        let named = |error: Error| error.run(&self.id);
-        match engine.inner().wait(&self.id).await {
-            Ok(finished) => result(&finished).map_err(named),
-            Err(error) if error.code() == Code::Stuck => Ok(Err(error.into())),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn result(self) -> Result<T, E> {
-        let engine = self.engine().await?;
-        let finished = engine.inner().wait(&self.id).await?;
-        let named = |error: Error| error.run(&self.id);
-        if let Finished::Cancelled(reason) = finished {
-            let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
-            return Err(named(error).into_fatal().into());
-        }
-        result(&finished).map_err(named)?
-    }
-}
-
-impl<T, E> IntoFuture for Run<T, E>
-where
-    T: DeserializeOwned + Send + 'static,
-    E: Failure,
-{
-    type Output = Result<T, E>;
-    type IntoFuture = RunEnd<T, E>;
-
-    #[track_caller]
-    fn into_future(self) -> Self::IntoFuture {
-        RunEnd(match Operation::new(Location::caller()) {
-            Some(operation) => End::Durable { operation, run: self.id },
-            None => End::Plain(Box::pin(self.result())),
-        })
-    }
-}
-
-impl<T, E> IntoFuture for &Run<T, E>
-where
-    T: DeserializeOwned + Send + 'static,
-    E: Failure,
-{
-    type Output = Result<T, E>;
-    type IntoFuture = RunEnd<T, E>;
-
-    #[track_caller]
-    fn into_future(self) -> Self::IntoFuture {
-        self.clone().into_future()
     }
 }
 

@@ -387,12 +387,14 @@ pub struct Failed {
 
 impl Failed {
     /// The error of the operation that the write belongs to: `what` (such as "the run") was not `done` (such as "started"),
-    /// or the outcome is unknown. The help applies to an unknown outcome.
+    /// or the outcome is unknown. The help is for an unknown outcome; after the other one, the operation can be repeated.
     pub(crate) fn explain(self, what: &str, done: &str, help_in_doubt: &'static str) -> Error {
         if self.in_doubt {
             let error = self.error.context(format!("it is not known whether {what} was {done}"));
             return error.with_code(Code::InDoubt).help(help_in_doubt);
         }
-        self.error.context(format!("{what} was not {done}"))
+        self.error
+            .context(format!("{what} was not {done}"))
+            .or_help("nothing has changed: repeat the call once the cause is fixed")
     }
 }

@@ -1,4 +1,4 @@
-//! The export of spans, and the span of a run that has ended.
+//! The export of spans.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,21 +7,18 @@ use opentelemetry::metrics::Histogram;
 use opentelemetry::trace::{
     Event as SpanEvent, SpanContext, SpanId, SpanKind, Status as SpanStatus, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value as Attribute, global};
+use opentelemetry::{InstrumentationScope, KeyValue, global};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks, SpanProcessor};
 use serde_json::Value;
 
 use super::SCOPE;
 use super::metrics::{SECONDS, error_type};
 use super::spans::Spans;
-use crate::engine::Inner;
-use crate::error::Result;
-use crate::model::{RunInfo, Trace, span_id, time};
-use crate::replay::{End, Event, TurnRecord};
+use crate::model::{Trace, time};
 
 /// The exporter of spans, if one is set.
 #[derive(Clone, Default)]
-pub struct Telemetry(Option<Arc<Exporter>>);
+pub struct Telemetry(pub(super) Option<Arc<Exporter>>);
 
 pub struct Exporter {
     processor: Box<dyn SpanProcessor>,
@@ -129,53 +126,5 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// The status of a run's end, with its error as JSON.
-fn status(end: &End) -> Result<(), String> {
-    match end {
-        End::Failed(error) => Err(error.as_str().to_owned()),
-        End::Cancelled(reason) => Err(Value::from(reason.as_str()).to_string()),
-        End::Completed(_) | End::Continued(_) => Ok(()),
-    }
-}
-
-impl Inner {
-    /// Exports the span of a run that has ended.
-    pub(in crate::engine) async fn export(&self, run: &RunInfo) -> Result<()> {
-        let Some(exporter) = &self.settings.telemetry.0 else { return Ok(()) };
-        let Some(row) = self.row(&run.id).await? else { return Ok(()) };
-        let first = self.store.journal(row.key, row.first_generation, 0, 1).await?.into_iter().next();
-        let last = self.store.last(row.key, row.generation).await?;
-        let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
-        let first = TurnRecord::decode(first.format, first.checksum, &first.body)?;
-        let last = TurnRecord::decode(last.format, last.checksum, &last.body)?;
-        let (Some(first), Some(last)) = (first.deliveries.first(), last.deliveries.last()) else { return Ok(()) };
-        // A run that was cancelled before it was started has no trace.
-        let Event::Started { args, carried: Some(carried), .. } = &first.event else { return Ok(()) };
-        let Some(trace) = carried.inherited.as_ref().and_then(|inherited| inherited.trace.as_ref()) else {
-            return Ok(());
-        };
-        let mut attributes = vec![
-            KeyValue::new("workflow.status", run.status.as_str()),
-            KeyValue::new("workflow.name", run.workflow.clone()),
-        ];
-        if !trace.hide_input {
-            attributes.push(KeyValue::new("workflow.input", args.as_str().to_owned()));
-        }
-        if !trace.tags.is_empty() {
-            let tags = trace.tags.iter().map(|tag| StringValue::from(tag.to_string())).collect();
-            attributes.push(KeyValue::new("workflow.tags", Attribute::Array(Array::String(tags))));
-        }
-        if let Some(End::Completed(output)) = last.end.as_ref().filter(|_| !trace.hide_output) {
-            attributes.push(KeyValue::new("workflow.output", output.as_str().to_owned()));
-        }
-        let short = run.workflow.rsplit("::").next().unwrap_or(&run.workflow);
-        let name = trace.name.as_deref().map_or_else(|| format!("workflow {short}"), str::to_owned);
-        let status = last.end.as_ref().map(status);
-        let told = Told { name, began: first.at, ended: last.at, attributes, status };
-        exporter.tell(trace, &run.id, &span_id(&["run", &run.id]), trace.parent_span_id.as_deref(), told);
-        Ok(())
     }
 }

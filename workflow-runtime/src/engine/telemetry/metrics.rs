@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::SCOPE;
 use crate::codec::Payload;
-use crate::engine::Inner;
 use crate::model::Status;
 use crate::registry::queue;
 
@@ -183,13 +182,4 @@ pub(super) fn error_type(error: &str) -> Cow<'_, str> {
         code: Cow<'a, str>,
     }
     serde_json::from_str::<Coded<'_>>(error).map_or(Cow::Borrowed("_OTHER"), |coded| coded.code)
-}
-
-impl Inner {
-    /// Counts the end of a run that was not in memory, or that such a run got stuck.
-    pub(in crate::engine) async fn count_end(&self, run: &str, status: Status) {
-        if let Ok(Some(row)) = self.row(run).await {
-            self.metrics.ended(row.workflow.to_string(), status);
-        }
-    }
 }

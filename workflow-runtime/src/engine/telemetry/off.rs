@@ -1,12 +1,12 @@
 //! Without the feature `otel`, all of this does nothing.
 
+mod engine;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::Payload;
-use crate::engine::Inner;
-use crate::error::Result;
-use crate::model::{RunInfo, Status};
+use crate::model::Status;
 use crate::replay::{Delivery, TurnRecord};
 
 #[derive(Clone, Default)]
@@ -66,14 +66,4 @@ impl Metrics {
 
 impl Active {
     pub fn ended(self, _error: Option<&Payload>) {}
-}
-
-impl Inner {
-    pub(in crate::engine) async fn export(&self, _run: &RunInfo) -> Result<()> {
-        Ok(())
-    }
-
-    pub(in crate::engine) async fn count_end(&self, _run: &str, _status: Status) {}
-
-    pub(in crate::engine) fn watch_queues(self: &Arc<Self>) {}
 }

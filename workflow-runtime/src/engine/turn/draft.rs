@@ -1,0 +1,253 @@
+//! The content of a turn before its commit: arrivals are delivered to the run, or kept for later.
+
+use super::super::active_run::{ActiveRun, Arrival, DriverState, IDLE, What};
+use super::super::{Inner, events, letters};
+use crate::error::Error;
+use crate::keys;
+use crate::limits::TURN_RESULTS_BYTES;
+use crate::replay::{Chunk, Command, Effects, End, Event, Heir, Kind, TurnRecord};
+use crate::store::{Letter, Settle};
+
+/// The content of a turn before its commit.
+pub(super) struct Draft {
+    pub record: TurnRecord,
+    /// The sequence of the inbox message behind each recorded event, if there is one.
+    pub letters: Vec<Option<u64>>,
+    /// The sequences of the inbox messages that can be deleted.
+    pub delivered: Vec<u64>,
+    pub unread: Vec<u64>,
+    pub returned: Vec<Letter>,
+    pub effects: Effects,
+    pub chunks: Vec<Chunk>,
+    pub settles: Vec<Settle>,
+    /// Steps whose next attempt is due: these are not recorded.
+    pub due: Vec<u64>,
+    /// The run has waited for so long that it may leave memory.
+    pub idle: bool,
+    pub fault: Option<Error>,
+}
+
+pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState, arrivals: Vec<Arrival>) -> Draft {
+    let span = tracing::debug_span!(parent: &live.span, "turn", index = driver.next_index);
+    let _entered = span.enter();
+    let mut draft = Draft {
+        record: TurnRecord::default(),
+        letters: Vec::new(),
+        delivered: Vec::new(),
+        unread: Vec::new(),
+        returned: Vec::new(),
+        effects: Effects::default(),
+        chunks: Vec::new(),
+        settles: Vec::new(),
+        due: Vec::new(),
+        idle: false,
+        fault: None,
+    };
+    let mut arrivals = arrivals.into_iter();
+    let mut bytes = 0;
+    while bytes < TURN_RESULTS_BYTES {
+        let Some(arrival) = arrivals.next() else { break };
+        let (event, letter) = match arrival.what {
+            What::Alarm => {
+                draft.fault = driver.core.shared().take_fault();
+                if draft.fault.is_some() {
+                    break;
+                }
+                continue;
+            }
+            What::Fault(fault) => {
+                draft.fault = Some(fault);
+                break;
+            }
+            What::Letter { sequence, event: Event::WakeUp } => {
+                // One event for each sleep: an event ends one operation.
+                driver.wake_at = Some(0);
+                draft.delivered.push(sequence);
+                let at = arrival.at;
+                let sleeps = driver.core.shared().sleeps().into_iter();
+                let woken: Vec<_> =
+                    sleeps.map(|op| Arrival { at, what: What::Woken { op, letter: sequence } }).collect();
+                arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
+                continue;
+            }
+            What::Woken { op, letter } => {
+                let sleeps = driver.core.shared().with_open(op, |_| ()).is_some();
+                (sleeps.then_some(Event::Woken { op }), Some(letter))
+            }
+            What::Idle => {
+                driver.armed.remove(&IDLE);
+                draft.idle = true;
+                continue;
+            }
+            What::Letter { sequence, event } => {
+                // The message has moved `wake_at` of the stored row forward; this turn corrects it.
+                driver.wake_at = Some(0);
+                // The message of an attempt that was recorded by its own transaction.
+                if let Event::Completed { op, .. } = &event {
+                    live.attempt_ended(*op);
+                    draft.settles.extend(live.settle(*op, true));
+                }
+                if let Event::Payload { op, .. } = &event
+                    && matches!(driver.core.shared().heir(*op), Some(Heir::Next))
+                {
+                    draft.unread.push(sequence);
+                    driver.surplus.push(Arrival { at: arrival.at, what: What::Letter { sequence, event } });
+                    continue;
+                }
+                let first = driver.next_index == 0 && draft.record.deliveries.is_empty();
+                let wanted = events::wanted(driver, first, &event);
+                if !wanted
+                    && matches!(event, Event::Payload { .. } | Event::Cancel { .. })
+                    && driver.core.shared().is_continuing()
+                {
+                    // The message stays in the inbox, for the next generation.
+                    continue;
+                }
+                // A payload whose hook was dropped stays in the inbox, unread.
+                match (wanted, &event) {
+                    (false, Event::Payload { op, .. }) => {
+                        draft.unread.push(sequence);
+                        // A payload that does not fit has closed the token of a hook that takes only one; reopen it.
+                        draft.effects.opened.extend(driver.core.shared().opening_once(*op));
+                    }
+                    _ => draft.delivered.push(sequence),
+                }
+                (wanted.then(|| events::refused_step(driver, event)), Some(sequence))
+            }
+            What::Parted { op, parting } => {
+                live.attempt_ended(op);
+                draft.settles.extend(live.settle(op, false));
+                (events::parted(driver, op, parting), None)
+            }
+            What::Attempt { op, result } => {
+                live.attempt_ended(op);
+                let event = events::attempt(engine, live, driver, op, result);
+                if let Some(Event::Attempt { not_before, .. }) = &event {
+                    let delay = not_before.saturating_sub(engine.clock.now());
+                    driver.backoffs.insert(op, engine.clock.monotonic().saturating_add(delay));
+                }
+                draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
+                (event, None)
+            }
+            What::Due { op } => {
+                driver.armed.remove(&op);
+                // A later attempt may have been recorded after this timer was armed.
+                let due = driver.core.shared().with_open(op, |kind| match kind {
+                    Kind::Timer { .. } => true,
+                    Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => false,
+                    Kind::Step(request) if request.not_before > arrival.at => false,
+                    Kind::Step(_) | Kind::Local(_) => {
+                        draft.due.push(op);
+                        false
+                    }
+                });
+                (due.unwrap_or(false).then_some(Event::Timer { op }), None)
+            }
+        };
+        let Some(event) = event else { continue };
+        bytes += event.bytes();
+        match driver.core.deliver(engine.clock.now(), event.clone()) {
+            Ok(delivery) => {
+                let ended = delivery.end.is_some();
+                let goes_on = matches!(delivery.end, Some(End::Continued(_)));
+                draft.effects.then(driver.core.shared().take_effects());
+                draft.chunks.extend(driver.core.shared().take_chunks());
+                for command in &delivery.commands {
+                    // A step that can be rolled back continues.
+                    if let Command::Cancel { op } = command
+                        && driver.core.shared().with_open(*op, |_| ()).is_none()
+                    {
+                        draft.settles.extend(live.settle(*op, false));
+                    }
+                }
+                if !driver.surplus.is_empty()
+                    && delivery.commands.iter().any(|command| matches!(command, Command::Hook { .. }))
+                {
+                    let surplus = std::mem::take(&mut driver.surplus).into_iter();
+                    arrivals = surplus.chain(arrivals).collect::<Vec<_>>().into_iter();
+                }
+                draft.record.deliveries.push(delivery);
+                draft.letters.push(letter);
+                if ended {
+                    if !goes_on {
+                        draft.delivered.extend(arrivals.filter_map(spent));
+                    }
+                    return draft;
+                }
+            }
+            Err(fault) => {
+                give_back(engine, &mut draft, event, letter);
+                draft.fault = Some(fault);
+                break;
+            }
+        }
+    }
+    live.put_back(arrivals.collect());
+    draft
+}
+
+/// The inbox message of an arrival that an ended run does not need. A payload stays unread, and so does the start of a run
+/// that was cancelled before it: a retry begins with that start.
+fn spent(arrival: Arrival) -> Option<u64> {
+    match arrival.what {
+        What::Letter { event: Event::Payload { .. } | Event::Started { .. }, .. } => None,
+        What::Letter { sequence, .. } => Some(sequence),
+        _ => None,
+    }
+}
+
+/// Rule 10: keeps undelivered results for the time when the run resumes. Its messages are still in the inbox, and
+/// its timers are armed again by the replay.
+pub(super) fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: &DriverState, draft: &mut Draft) {
+    for arrival in live.close_and_drain() {
+        let (op, result) = match arrival.what {
+            What::Attempt { op, result } => (op, result),
+            What::Parted { op, parting } => {
+                draft.settles.extend(live.settle(op, false));
+                if let Some(event) = events::parted(driver, op, parting) {
+                    give_back(engine, draft, event, None);
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let event = match result {
+            // Also if the panic has dropped the operation: the code that resumes will issue it again.
+            Ok(value) => Some(Event::Completed { op, value }),
+            failed => events::attempt(engine, live, driver, op, failed),
+        };
+        draft.settles.extend(live.settle(op, matches!(event, Some(Event::Completed { .. }))));
+        if let Some(event) = event {
+            give_back(engine, draft, event, None);
+        }
+    }
+}
+
+/// Keeps an event that could not be delivered. A timer event is not kept: its timer becomes due again.
+fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
+    if let Some(letter) = letter {
+        draft.delivered.retain(|delivered| *delivered != letter);
+    } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
+        // The key prevents that a turn which is sent again stores the message twice.
+        && let dedupe = keys::returned(engine.random.number())
+        && let Ok(letter) = letters::letter(&event, engine.clock.now(), letters::for_resending(dedupe))
+    {
+        draft.returned.push(letter);
+    }
+}
+
+/// Discards the content of the turn and records a fault.
+pub(super) fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
+    // The inbox messages stay in the inbox; all other events are added to it.
+    draft.delivered.clear();
+    draft.unread.clear();
+    draft.effects = Effects::default();
+    draft.chunks.clear();
+    let letters = std::mem::take(&mut draft.letters);
+    for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
+        if letter.is_none() {
+            give_back(engine, draft, delivery.event, None);
+        }
+    }
+    draft.fault = Some(fault);
+}

@@ -1,0 +1,93 @@
+//! What the engine asks of a run: its actions, and the operations that have no result.
+
+use super::super::operation::{Kind, LocalFuture};
+use super::{Action, Shared, Slot};
+use crate::error::Error;
+use crate::keys::KeyBase;
+
+impl Shared {
+    pub(crate) fn take_actions(&self) -> Vec<Action> {
+        std::mem::take(&mut self.state().actions)
+    }
+
+    /// The actions that resume a replayed run, in the order in which its operations were issued.
+    pub(crate) fn resume_actions(&self, now: u64) -> Vec<Action> {
+        let state = self.state();
+        let mut open: Vec<u64> =
+            state.ops.iter().filter(|(_, slot)| slot.completion.is_none()).map(|(op, _)| *op).collect();
+        open.sort_unstable();
+        let action = |op: u64| match &state.ops[&op].kind {
+            Kind::Timer { until, .. } => Some(Action::Arm { op, at: *until }),
+            kind if kind.is_elsewhere() => None,
+            // A step without further attempts was in progress if its time had passed, and then it may have to be undone.
+            Kind::Step(step) if step.not_before > now || (step.not_before > 0 && !state.is_in_flight(op)) => {
+                Some(Action::Arm { op, at: step.not_before })
+            }
+            _ => Some(Action::Repeat(op)),
+        };
+        open.into_iter().filter_map(action).collect()
+    }
+
+    /// The sleeps that have not ended, in the order in which they were issued.
+    pub(crate) fn sleeps(&self) -> Vec<u64> {
+        let state = self.state();
+        let sleeps = |(_, slot): &(&u64, &Slot)| {
+            slot.completion.is_none() && matches!(slot.kind, Kind::Timer { bounds: false, .. })
+        };
+        let mut sleeps: Vec<u64> = state.ops.iter().filter(sleeps).map(|(op, _)| *op).collect();
+        sleeps.sort_unstable();
+        sleeps
+    }
+
+    /// Reads an operation without a result.
+    pub(crate) fn with_open<T>(&self, op: u64, f: impl FnOnce(&Kind) -> T) -> Option<T> {
+        let state = self.state();
+        state.ops.get(&op).filter(|slot| slot.completion.is_none()).map(|slot| f(&slot.kind))
+    }
+
+    /// The base of the idempotency key of an operation without a result.
+    pub(crate) fn key_base(&self, op: u64) -> KeyBase {
+        let state = self.state();
+        state.ops.get(&op).map_or(state.base, |slot| slot.base)
+    }
+
+    /// Takes the future of an operation.
+    pub(crate) fn take_local(&self, op: u64) -> Option<LocalFuture> {
+        match self.state().ops.get_mut(&op) {
+            Some(Slot { kind: Kind::Local(future), completion: None, .. }) => future.take(),
+            _ => None,
+        }
+    }
+
+    /// When the run has work: 0 while a step is to be executed, else the earliest deadline, if any.
+    pub(crate) fn wake_at(&self) -> Option<u64> {
+        let state = self.state();
+        let mut earliest = None;
+        for (op, slot) in state.ops.iter().filter(|(_, slot)| slot.completion.is_none()) {
+            let due = match &slot.kind {
+                kind if kind.is_elsewhere() => continue,
+                _ if state.is_in_flight(*op) => 0,
+                Kind::Timer { until, .. } => *until,
+                Kind::Step(step) => step.not_before,
+                _ => 0,
+            };
+            earliest = Some(earliest.map_or(due, |earliest: u64| earliest.min(due)));
+            if earliest == Some(0) {
+                break;
+            }
+        }
+        earliest
+    }
+
+    /// Whether a step is in progress or will be attempted again.
+    pub(crate) fn has_steps(&self) -> bool {
+        let state = self.state();
+        let here = |slot: &Slot| !slot.kind.is_elsewhere() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_));
+        state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
+    }
+
+    /// Takes the fault that was caused outside the run's turns.
+    pub(crate) fn take_fault(&self) -> Option<Error> {
+        self.state().fault.take()
+    }
+}
