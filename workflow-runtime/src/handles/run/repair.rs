@@ -9,7 +9,7 @@ impl<T, E> Run<T, E> {
     /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it automatically.
     ///
     /// A **stuck** run is tried again at once, as a new build would. A **failed** or **cancelled** run gets
-    /// another [generation](RunInfo::generation) with the journal of the previous one, which does not change.
+    /// another [generation](crate::RunInfo::generation) with the journal of the previous one, which does not change.
     /// Steps that have succeeded are not executed again. The steps that made the run fail are executed again,
     /// with all their attempts and with the [idempotency keys](crate::StepInfo::idempotency_key) that they had.
     /// If the workflow itself returned the error, it receives the last event once more, so that a corrected build
