@@ -72,7 +72,7 @@ async fn a_shutdown_tells_who_awaits_and_may_be_repeated() {
     });
     engine.shutdown().await.expect("it shuts down");
     let error = waiting.await.expect("it does not panic").expect_err("the run has not ended");
-    assert_error(&error, Code::Closed, &[sleeping.id(), "goes on with the next engine"]);
+    assert_error(&error, Code::Closed, &[sleeping.id(), "the next engine continues it"]);
     assert_error(&(&sleeping).await.expect_err("nor later"), Code::Closed, &[sleeping.id()]);
     assert_error(&engine.start(quick, 5).await.expect_err("nothing starts"), Code::Closed, &["shut down"]);
     assert_eq!(ended.await.expect("what has ended can still be read"), 5);

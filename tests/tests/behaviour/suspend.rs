@@ -461,7 +461,7 @@ on_each_store! {
         assert_eq!(labels(&run).await, [""; 0]);
         let error = run.resume(&yes()).label("given up").await.unwrap_err();
         assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
-        assert!(format!("{error:?}").contains("given up before it was resumed"), "{error:?}");
+        assert!(format!("{error:?}").contains("dropped it before it was resumed"), "{error:?}");
         engine.resume_hook("after it was given up", &()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "nobody answered");
         assert_eq!(lab.count("given up"), 1);
@@ -509,7 +509,7 @@ on_each_store! {
         soon(async { while run.suspended().await.unwrap().first().is_none_or(|next| next.payload != "second") { tokio::task::yield_now().await } }).await;
         let error = run.resume(&1u32).of(first.id).await.unwrap_err();
         assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
-        assert!(format!("{error:?}").contains("given up before it was resumed"), "{error:?}");
+        assert!(format!("{error:?}").contains("dropped it before it was resumed"), "{error:?}");
         run.resume(&2u32).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), [2]);
     }
