@@ -62,6 +62,8 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()));
     let source = source(&v1, options, function);
     let policy = policy(&v1, options, span);
+    let was = &options.was;
+    let was = (!was.is_empty()).then(|| quote_spanned!(span=> .was(&[#(#was),*])));
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
     let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
     let execute = execute(&v1, options, signature, &run, asyncness.is_some());
@@ -73,7 +75,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #[doc(hidden)]
         struct #step;
 
-        static #definition: #v1::StepDefinition = #v1::StepDefinition::new::<#step>(#source, #policy) #queue #transaction;
+        static #definition: #v1::StepDefinition = #v1::StepDefinition::new::<#step>(#source, #policy) #was #queue #transaction;
 
         impl #v1::Step for #step {
             type Args = #args;

@@ -190,8 +190,8 @@ pub use self::context::step::StepCall;
 pub use self::context::suspend::{Finish, Suspend, Suspending, finish, suspend, suspend_data};
 pub use self::context::{
     ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer,
-    continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute, request_context, run_id,
-    set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
+    continue_as_new_suggested, deprecated_patch, hook, nondeterministic, now, patched, random, remove_attribute,
+    request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::definition::{Fallible, Workflow, WorkflowFn};
 pub use self::durable::{Durable, DurableExt, DurableStream};

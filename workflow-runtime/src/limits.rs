@@ -48,6 +48,9 @@ pub(crate) const RETRY_RUNS_MAX: usize = 1_000;
 pub(crate) const RETRY_LOOKS_MAX: usize = 16;
 /// The depth of children of children: runs of which each waits for the next one.
 pub(crate) const DEPTH_MAX: u32 = 10_000;
+/// Recorded commands that are read ahead, and commands of the code that are kept, to explain how code differs from a journal.
+pub(crate) const EXPLAINED_RECORDED_MAX: usize = 256;
+pub(crate) const EXPLAINED_FOUND_MAX: usize = 16;
 /// Polls of a run's branches after one event; more indicate that two branches wake one another forever.
 pub(crate) const POLLS_PER_EVENT_MAX: usize = 1_000_000;
 /// Events delivered in one turn; the rest waits for the next turn, so that one commit stays small.

@@ -4,6 +4,7 @@
 //! issues after each. The same events produce the same workflow again, and recovery consists of nothing else.
 
 mod core;
+mod divergence;
 mod event;
 mod format;
 mod journal;

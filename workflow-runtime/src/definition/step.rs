@@ -48,6 +48,8 @@ pub trait Step: 'static {
 /// A step of this build.
 pub struct StepDefinition {
     pub(crate) source: Source,
+    /// Former ids.
+    pub(crate) was: &'static [&'static str],
     /// The queue whose workers execute it, if it is not executed where its run is.
     pub(crate) queue: Option<&'static str>,
     /// Whether it runs in a transaction of the store.
@@ -75,6 +77,7 @@ impl StepDefinition {
     pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
         StepDefinition {
             source,
+            was: &[],
             queue: None,
             #[cfg(feature = "postgres")]
             transaction: false,
@@ -96,6 +99,12 @@ impl StepDefinition {
 }
 
 impl StepDefinition {
+    #[doc(hidden)]
+    pub const fn was(mut self, was: &'static [&'static str]) -> Self {
+        self.was = was;
+        self
+    }
+
     #[doc(hidden)]
     pub const fn queue(mut self, queue: &'static str) -> Self {
         self.queue = Some(queue);

@@ -385,6 +385,7 @@ impl Builder {
                 draw: Arc::new(move || drawn.number()),
                 queued: |step| registry().queued(step),
                 queue_call: registry::queue::request,
+                known: registry::known,
                 bodies: self.settings.bodies.clone(),
                 long_after: self.settings.long_after,
             },

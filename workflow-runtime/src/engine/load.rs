@@ -16,12 +16,12 @@ use super::wait::Done;
 use super::{effects, letters, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Status;
 use crate::panics::panic_text;
 use crate::registry::registry;
 use crate::replay::{
-    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Action, Command, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 use crate::store::{
     About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Turn,
@@ -223,8 +223,9 @@ pub(super) async fn replay(
             }
             // The logs of the workflow are suppressed: they were written when it was first executed.
             tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
-                for row in rows {
-                    replay_row(&mut core, spans, next, row).map_err(|error| Replay::Fault(error.run(id)))?;
+                for (at, row) in rows.iter().enumerate() {
+                    let following = &rows[at + 1..];
+                    replay_row(&mut core, spans, next, row, following).map_err(|error| Replay::Fault(error.run(id)))?;
                     next += 1;
                 }
                 Ok(())
@@ -247,7 +248,13 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-fn replay_row(core: &mut Core, spans: &mut Spans, expected: u64, row: &JournalRow) -> Result<()> {
+fn replay_row(
+    core: &mut Core,
+    spans: &mut Spans,
+    expected: u64,
+    row: &JournalRow,
+    following: &[JournalRow],
+) -> Result<()> {
     let index = row.index;
     if index != expected {
         return Err(Error::coded(Code::Damaged, "a row of the run's journal is missing")
@@ -257,12 +264,20 @@ fn replay_row(core: &mut Core, spans: &mut Spans, expected: u64, row: &JournalRo
     }
     let turn = TurnRecord::decode(row.format, row.checksum, &row.body)
         .map_err(|error| error.context(format!("row {index} of the run's journal cannot be read")))?;
-    for (event, delivery) in turn.deliveries.into_iter().enumerate() {
+    let mut deliveries = turn.deliveries.into_iter().enumerate();
+    while let Some((event, delivery)) = deliveries.next() {
         spans.replayed(&delivery);
-        core.replay(delivery)
+        core.replay(delivery, || commands(deliveries.by_ref().map(|(_, delivery)| delivery), following))
             .map_err(|error| error.because(format!("at event {event} of row {index} of its journal")))?;
     }
     Ok(())
+}
+
+/// The first commands of these deliveries and of the rows that follow them.
+fn commands(deliveries: impl Iterator<Item = Delivery>, following: &[JournalRow]) -> Vec<Command> {
+    let rows = following.iter().map_while(|row| TurnRecord::decode(row.format, row.checksum, &row.body).ok());
+    let deliveries = deliveries.chain(rows.flat_map(|turn| turn.deliveries));
+    deliveries.flat_map(|delivery| delivery.commands).take(EXPLAINED_RECORDED_MAX).collect()
 }
 
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {

@@ -242,7 +242,7 @@ async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
 /// Replays a turn that is not committed yet.
 pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) -> Result<(), Error> {
     tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
-        record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone()))
+        record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone(), Vec::new))
     })
     .map_err(|error| {
         error.context("replaying this turn at once did something else, as replay_every_turn() found").help(

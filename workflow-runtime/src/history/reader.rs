@@ -150,7 +150,7 @@ impl HistoryReader {
                 RunEventKind::Output { stream: stream.to_string(), value: value(chunk)? }
             }
             Command::CloseStream { stream } => RunEventKind::OutputClosed { stream: stream.to_string() },
-            Command::Suggested => return Ok(None),
+            Command::Suggested | Command::Patch { .. } => return Ok(None),
         }))
     }
 }

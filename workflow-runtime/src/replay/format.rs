@@ -17,7 +17,7 @@ use crate::error::{Code, Error};
 use crate::text::excerpt;
 
 /// The highest format that this build knows.
-const NEWEST: u32 = 1;
+const NEWEST: u32 = 2;
 
 /// A row as it is stored.
 #[derive(Debug)]
@@ -109,6 +109,16 @@ mod tests {
     fn a_row_that_uses_nothing_new_is_of_the_first_format() {
         assert_eq!(started(1).encode().unwrap().format, 1);
         assert_eq!(Event::WakeUp.encode().unwrap().format, 1);
+    }
+
+    #[test]
+    fn a_row_with_the_marker_of_a_patch_is_of_the_second_format() {
+        let mut turn = started(1);
+        turn.deliveries[0].commands.push(Command::Patch { name: "audit".into(), deprecated: false });
+        let row = turn.encode().unwrap();
+        assert_eq!(row.format, 2);
+        let read = TurnRecord::decode(row.format, row.checksum, &row.body).unwrap();
+        assert_eq!(read.deliveries[0].commands, turn.deliveries[0].commands);
     }
 
     #[test]

@@ -258,6 +258,14 @@ pub(crate) enum Command {
     },
     /// `continue_as_new_suggested` returned true to the workflow.
     Suggested,
+    /// `patched` returned true to the workflow, or the workflow has called `deprecated_patch`. Not an operation: it has no number,
+    /// so that the operations of runs without it keep theirs.
+    Patch {
+        name: Cow<'static, str>,
+        /// Whether code that does not ask for the patch fits too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deprecated: bool,
+    },
     /// The workflow dropped the operation.
     Cancel { op: u64 },
     /// Append a chunk to a stream. Not an operation: it has no result.
@@ -293,6 +301,7 @@ impl Command {
             | Command::Cancel { .. }
             | Command::Write { .. }
             | Command::CloseStream { .. } => 1,
+            Command::Patch { .. } => 2,
         }
     }
 
@@ -343,6 +352,14 @@ impl Command {
         }
     }
 
+    /// The input of its step or workflow.
+    pub fn input(&self) -> Option<&Payload> {
+        match self {
+            Command::Step { input, .. } | Command::Child { input, .. } => Some(input),
+            _ => None,
+        }
+    }
+
     /// The id of the run that the command starts.
     pub fn child(&self) -> Option<&str> {
         match self {
@@ -377,6 +394,8 @@ impl Command {
             }
             Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
             Command::Suggested => "reading that its journal is long".to_owned(),
+            Command::Patch { name, deprecated: false } => format!("taking the new branch of patch `{name}`"),
+            Command::Patch { name, deprecated: true } => format!("passing the deprecated patch `{name}`"),
             Command::Cancel { op } => format!("dropping operation {op}"),
             Command::Write { stream, value } => {
                 format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))
@@ -494,7 +513,8 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Watch { op, run } => {
                     open.insert(*op, Outstanding::new(format!("run `{run}`")));
                 }
-                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } | Command::Suggested => {}
+                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } => {}
+                Command::Suggested | Command::Patch { .. } => {}
                 Command::Cancel { op } => {
                     open.remove(op);
                 }

@@ -9,6 +9,7 @@ mod effects;
 mod hooks;
 mod limits;
 mod nondeterminism;
+mod patches;
 mod random;
 mod reopening;
 mod rollbacks;

@@ -37,7 +37,7 @@ impl Shared {
         }
         {
             let mut state = self.state();
-            if state.fault.is_some() || state.phase == Phase::Discarding {
+            if state.has_stopped() || state.phase == Phase::Discarding {
                 return Poll::Pending;
             }
             state.last_site = Some(site);

@@ -350,6 +350,10 @@ impl Setting {
         let host = Host {
             bodies: Bodies::default(),
             draw: Arc::new(move || draw),
+            known: |command| match command {
+                Command::Step { step, .. } if !step.starts_with("gone") => Some(source("known")),
+                _ => None,
+            },
             queued: |step| (step.source.id == "queued").then(queue_workflow),
             queue_call: |definition, step, _, _, key| {
                 Ok(ChildRequest { definition, input: json((&step.input, key)), ..child_request("unused", ()) })
@@ -485,7 +489,7 @@ impl Driven {
     ) -> Result<Driven, Error> {
         let mut driven = Self::before_start(Box::leak(Box::new(definition)), setting);
         for delivery in stored(turns.clone()) {
-            driven.core.replay(delivery)?;
+            driven.core.replay(delivery, Vec::new)?;
             driven.told.push(told(&driven.core));
         }
         (driven.turns, driven.repeated) = (turns.clone(), turns.len());
@@ -500,7 +504,7 @@ impl Driven {
                 let what = format!("turn {number} of {}, of which {repeated} are repeated", self.turns.len());
                 outstanding(&mut open, &TurnRecord { deliveries: vec![delivery.clone()] });
                 if number < repeated {
-                    core.replay(delivery).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+                    core.replay(delivery, Vec::new).unwrap_or_else(|error| panic!("{what}: {error:?}"));
                     assert!(core.shared().take_actions().is_empty(), "{what}: a replay asks for nothing to be done");
                 } else {
                     let again = core.deliver(delivery.at, delivery.event.clone());
