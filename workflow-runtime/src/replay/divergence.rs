@@ -79,12 +79,10 @@ enum Change<'a> {
     },
     /// The same step or workflow with another input.
     Arguments {
-        r: &'a Command,
         f: &'a Found,
     },
     /// The same kind with other details.
     Details {
-        r: &'a Command,
         f: &'a Found,
     },
     /// The run has dropped an operation that the code keeps.
@@ -119,12 +117,12 @@ impl Divergence {
             (None, Some(f)) => Change::Appended { f },
             (Some(r), Some(f)) if is_same(r, &f.command) => match (r, &f.command) {
                 (Command::Step { input, .. }, Command::Step { input: other, .. }) if input != other => {
-                    Change::Arguments { r, f }
+                    Change::Arguments { f }
                 }
                 (Command::Child { input, .. }, Command::Child { input: other, .. }) if input != other => {
-                    Change::Arguments { r, f }
+                    Change::Arguments { f }
                 }
-                _ => Change::Details { r, f },
+                _ => Change::Details { f },
             },
             (Some(r), Some(f)) => match (is_recorded(f), is_found(r)) {
                 (true, true) => Change::Swapped { r, f },
@@ -161,7 +159,9 @@ impl Divergence {
 impl Change<'_> {
     fn text(&self, of: &Divergence) -> String {
         match self {
-            Change::Inserted { r, f } => format!("{} was inserted before {}", a(&f.command), the(r)),
+            Change::Inserted { r, f } => {
+                format!("{} was inserted before {}, or took its place", a(&f.command), the(r))
+            }
             Change::Appended { f } => {
                 format!("{} was inserted where the run waited or ended", a(&f.command))
             }
@@ -178,9 +178,9 @@ impl Change<'_> {
             Change::Renamed { r, f } => {
                 format!("{} was renamed to {}, or replaced by it", the(r), name(&f.command))
             }
-            Change::Arguments { f, .. } if f.decodes => format!("{} has other arguments", the(&f.command)),
-            Change::Arguments { f, .. } => format!("{} has arguments of another type", the(&f.command)),
-            Change::Details { f, .. } => format!("{} is another one", the(&f.command)),
+            Change::Arguments { f } if f.decodes => format!("{} has other arguments", the(&f.command)),
+            Change::Arguments { f } => format!("{} has arguments of another type", the(&f.command)),
+            Change::Details { f } => format!("{} is another one", the(&f.command)),
             Change::Kept { op } => {
                 format!("operation {op} is not dropped here any more: an arm of a `select!`, or a handle, is kept")
             }
@@ -223,16 +223,16 @@ impl Change<'_> {
                 was(r),
                 either(&format!("{}-for-{}", slug(&f.command), slug(r)), &code(&f.command), &code(r)),
             ),
-            Change::Arguments { f, .. } if f.decodes => format!(
+            Change::Arguments { f } if f.decodes => format!(
                 "`let argument = if patched(\"other-{}\") {{ the new one }} else {{ the old one }};`",
                 slug(&f.command)
             ),
-            Change::Arguments { f, .. } => format!(
+            Change::Arguments { f } => format!(
                 "`#[serde(default)]` at each new field; or leave {} as it was, define another one, and write {}",
                 the(&f.command),
                 either(&format!("{}-2", slug(&f.command)), &code_with(&f.command, "_2"), &code(&f.command)),
             ),
-            Change::Details { f, .. } => either(&format!("other-{}", slug(&f.command)), "the new one", "the old one"),
+            Change::Details { f } => either(&format!("other-{}", slug(&f.command)), "the new one", "the old one"),
             Change::Kept { op } => either(&format!("keep-{op}"), "keep it", "drop it, as before"),
             Change::Dropped { op } => either(&format!("drop-{op}"), "drop it", "keep it, as before"),
             Change::Unasked { name } => {

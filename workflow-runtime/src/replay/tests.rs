@@ -5,6 +5,7 @@ mod branches;
 mod cancel;
 mod children;
 mod continuation;
+mod divergences;
 mod effects;
 mod hooks;
 mod limits;

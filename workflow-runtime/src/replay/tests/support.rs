@@ -488,8 +488,9 @@ impl Driven {
         turns: Vec<Delivery>,
     ) -> Result<Driven, Error> {
         let mut driven = Self::before_start(Box::leak(Box::new(definition)), setting);
-        for delivery in stored(turns.clone()) {
-            driven.core.replay(delivery, Vec::new)?;
+        for (at, delivery) in stored(turns.clone()).into_iter().enumerate() {
+            let later = || turns[at + 1..].iter().flat_map(|turn| turn.commands.clone()).collect();
+            driven.core.replay(delivery, later)?;
             driven.told.push(told(&driven.core));
         }
         (driven.turns, driven.repeated) = (turns.clone(), turns.len());
