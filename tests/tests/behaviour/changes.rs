@@ -311,7 +311,7 @@ async fn changes(id: String, change: String) -> Result<u32> {
         "a foreign future is inserted" => {
             a(i()).await?;
             if new {
-                nondeterministic(async { 7 }).await;
+                let _ = nondeterministic(async { 7 }).await;
             }
             b(i()).await?;
             c(i()).await?;

@@ -197,6 +197,18 @@ async fn fails_then_ends(deployment: String, id: String) -> Result<bool> {
     Ok(new)
 }
 
+/// Asks behind a failure that another branch outlasts.
+#[workflow]
+async fn asks_behind_a_failure(id: String) -> Result<bool> {
+    let first = async {
+        let failed = fails_once(id.clone()).await;
+        let new = patched("new");
+        failed.map(|()| new)
+    };
+    let (first, _) = tokio::join!(first, work(id.clone(), "last".into()));
+    first
+}
+
 const GATES: [&str; 12] =
     ["first", "last", "new", "old", "begin0", "begin1", "old0", "new1", "old-end0", "new-end1", "old1", "old2"];
 
@@ -267,6 +279,18 @@ on_each_store! {
         let before = run.fork(steps[0].event).await.unwrap();
         assert!(soon(&before).await.unwrap(), "the fork comes to the call for the first time");
         assert_eq!(site.executed("run"), "first old old once once once first new once");
+    }
+
+    async fn a_retry_repeats_a_failure_behind_which_only_a_patch_was_asked_for(place: Place) {
+        let site = Deployment::new(place);
+        let engine = site.open(1).await;
+        let run = engine.start(asks_behind_a_failure, "run".to_owned()).id("run").await.unwrap();
+        site.is_in("run", "last").await;
+        crate::support::recorded(&site.place, "run", "patch").await;
+        site.open_gates("run", &["last"]);
+        assert!(soon(&run).await.unwrap_err().to_string().contains("at first"));
+        run.retry().await.unwrap();
+        assert!(soon(&run).await.unwrap());
     }
 
     async fn a_call_outside_a_workflow_or_in_a_step_is_the_new_code(place: Place) {
