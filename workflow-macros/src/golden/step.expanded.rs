@@ -76,15 +76,16 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "blocking"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
-            test: ::core::cfg!(test),
-        },
-        ::workflow_runtime::__private::v1::Policy::DEFAULT,
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "blocking"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
+                test: ::core::cfg!(test),
+            },
+            ::workflow_runtime::__private::v1::Policy::DEFAULT,
+        )
+        .was(&["old::blocking", "older::blocking"]);
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = (PathBuf,);
         type Output = Result<u64>;
