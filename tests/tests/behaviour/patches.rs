@@ -131,7 +131,7 @@ on_each_store! {
         assert!(format!("{error:?}").contains("predates patch `audit`"), "{error:?}");
         start(&site, &engine, "deprecated", &["first", "audit"]).await;
         site.is_in("deprecated", "last").await;
-        drop(engine);
+        drop((engine, run));
 
         // Removed: a marker of the deprecated patch is passed, and one of the patch is not.
         let engine = site.open(3).await;
