@@ -17,7 +17,7 @@ use super::{effects, letters, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
-use crate::model::Status;
+use crate::model::{Status, Waiting};
 use crate::panics::panic_text;
 use crate::registry::registry;
 use crate::replay::{
@@ -50,11 +50,20 @@ impl Stuck {
         }
     }
 
+    /// The reason that a stuck run's row gives.
+    pub fn reason(row: &RunRow) -> Waiting {
+        let error = Stuck::cause(row);
+        Waiting::Stuck { code: error.code().as_str().to_owned(), error: error.to_string() }
+    }
+
     /// The error in a stuck run's row.
     pub fn error(row: &RunRow) -> Error {
+        Stuck::cause(row).context("the run is stuck").with_code(Code::Stuck).run(&row.id)
+    }
+
+    fn cause(row: &RunRow) -> Error {
         let stuck = row.stuck.as_deref().and_then(|stuck| serde_json::from_str::<Stuck>(stuck).ok());
-        let error = stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error);
-        error.context("the run is stuck").with_code(Code::Stuck).run(&row.id)
+        stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error)
     }
 }
 
