@@ -36,6 +36,7 @@ mod removal;
 mod repair;
 mod replays;
 mod resend;
+mod roster;
 mod scope;
 mod streams;
 mod suspended;
@@ -45,6 +46,7 @@ mod timers;
 mod transaction;
 mod turn;
 mod wait;
+mod waiting;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
@@ -86,6 +88,7 @@ use self::queues::Queues;
 use self::removal::Cleaning;
 use self::replays::Replays;
 use self::resend::Sender;
+use self::roster::Entry;
 use self::telemetry::{Metrics, Telemetry};
 use self::timers::Timers;
 use self::wait::Waiters;
@@ -149,6 +152,7 @@ pub(crate) struct Settings {
     telemetry: Telemetry,
     retention: Retention,
     keep_deliveries: Duration,
+    deployment: Arc<str>,
     bodies: Bodies,
 }
 
@@ -176,6 +180,8 @@ pub(crate) struct Inner {
     home: Arc<Home>,
     /// The ids of the workflows in this build.
     workflows: Arc<[&'static str]>,
+    /// This engine in the list of workers.
+    entry: Mutex<Entry>,
     /// Whether this engine has the right to execute.
     executing: AtomicBool,
     live: Mutex<BTreeMap<RunKey, Arc<ActiveRun>>>,
@@ -411,6 +417,7 @@ impl Inner {
         self.timers.clear();
         self.batcher.close();
         self.waiters.wake_all();
+        self.drop_entry();
     }
 
     async fn shutdown(self: &Arc<Self>) -> Result<()> {
@@ -458,6 +465,7 @@ impl Inner {
                 failed = Some(error.error);
             }
         }
+        self.leave().await;
         self.stop();
         self.batcher.closed().await;
         drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());

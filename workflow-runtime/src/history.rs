@@ -3,6 +3,7 @@
 //! A journal holds the events that were delivered and, after each, the commands of the workflow. In order, each of them is
 //! an event of the run's history, whose index is the same for every reader at any time.
 
+mod pending;
 mod reader;
 mod steps;
 
@@ -11,6 +12,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::pending::{Pending, PendingOperations, PendingStep, Work};
 pub(crate) use self::reader::HistoryReader;
 pub(crate) use self::steps::Steps;
 pub use self::steps::{StepOutcome, StepStatus};

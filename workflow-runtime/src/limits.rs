@@ -46,6 +46,8 @@ pub(crate) const BRANCHES_MAX: usize = 10_000;
 pub(crate) const RETRY_RUNS_MAX: usize = 1_000;
 /// How often a retry reads the children of a run again while other callers retry or delete them.
 pub(crate) const RETRY_LOOKS_MAX: usize = 16;
+/// Runs whose journals a look for a cycle of runs that wait for each other reads.
+pub(crate) const CYCLE_RUNS_MAX: u32 = 64;
 /// The depth of children of children: runs of which each waits for the next one.
 pub(crate) const DEPTH_MAX: u32 = 10_000;
 /// Polls of a run's branches after one event; more indicate that two branches wake one another forever.

@@ -12,6 +12,7 @@ mod status;
 mod suspended;
 mod trace;
 mod waiting;
+mod worker_info;
 
 pub use self::hook_info::HookInfo;
 pub use self::if_exists::IfExists;
@@ -28,3 +29,4 @@ pub use self::trace::TracingOptions;
 pub(crate) use self::trace::{Trace, span_id};
 pub use self::waiting::Waiting;
 pub(crate) use self::waiting::error_text;
+pub use self::worker_info::{Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, WorkerInfo};

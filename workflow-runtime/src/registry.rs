@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::names;
 use crate::text::{excerpt, hex};
 
+pub(crate) mod catalogue;
 mod payloads;
 pub(crate) mod queue;
 
@@ -149,6 +150,18 @@ impl Registry {
             let _ = key;
             None
         }
+    }
+
+    /// The schemas of all payloads of this build, by the keys of their types.
+    fn payload_schemas(&self) -> Vec<(String, serde_json::Value)> {
+        #[cfg(feature = "schema")]
+        {
+            let mut schemas: Vec<_> = self.payloads.iter().map(|(key, schema)| ((*key).to_owned(), schema())).collect();
+            schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
+            schemas
+        }
+        #[cfg(not(feature = "schema"))]
+        Vec::new()
     }
 
     /// The ids of all workflows, former ones included.

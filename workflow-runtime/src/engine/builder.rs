@@ -30,11 +30,13 @@ use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::model::{Retention, RunInfo, Status};
+use crate::names;
 use crate::registry::{self, registry};
 use crate::replay::Host;
 use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
 
 const URL_VARIABLE: &str = "WORKFLOW_URL";
+const DEPLOYMENT_VARIABLE: &str = "WORKFLOW_DEPLOYMENT";
 const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
 
 /// Settings of an engine: see [`Engine::builder`].
@@ -98,6 +100,7 @@ impl Default for Builder {
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
                 keep_deliveries: limits::DELIVERIES_KEPT,
+                deployment: "".into(),
                 bodies: Bodies::default(),
             },
             steps: limits::STEPS_CONCURRENT,
@@ -303,6 +306,17 @@ impl Builder {
         self
     }
 
+    /// The id of the deployment, by which [`Client::workers`](super::Client::workers) and
+    /// [`Client::deployments`](super::Client::deployments) name this build: a git commit or an image's tag. Unless set, it is
+    /// the environment variable `WORKFLOW_DEPLOYMENT`, or else derived from the code of the workflows and steps of the build.
+    /// The derived id does not change with helper functions and constants, and differs between two binaries.
+    ///
+    /// A longer id than 512 bytes, or one with control characters, is [`Code::InvalidName`] when the engine opens.
+    pub fn deployment(mut self, id: impl Into<String>) -> Self {
+        self.settings.deployment = id.into().into();
+        self
+    }
+
     /// Replays each run from its journal after every turn, so that code whose replay would differ gets stuck at once
     /// and not after the first crash. For tests: its cost is quadratic in the length of a run.
     pub fn replay_every_turn(mut self) -> Self {
@@ -347,7 +361,7 @@ impl Builder {
         self.start().await
     }
 
-    async fn start(self) -> Result<Client> {
+    async fn start(mut self) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::coded(Code::Closed, "an engine opens inside a tokio runtime only")
                 .because(error)
@@ -359,6 +373,7 @@ impl Builder {
         }
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
+            self.settings.deployment = deployment(&self.settings.deployment)?;
             registry().check_ids()?;
             if !self.settings.bodies.are_replaced() {
                 check_resources(&self.resources, &queues)?;
@@ -401,6 +416,7 @@ impl Builder {
             runtime: runtime.clone(),
             home: home.clone(),
             workflows: registry().workflow_ids().collect(),
+            entry: Mutex::default(),
             executing: AtomicBool::new(false),
             live: Mutex::new(BTreeMap::new()),
             live_ids: Mutex::default(),
@@ -424,6 +440,7 @@ impl Builder {
         let handle = Arc::new(Handle { inner: inner.clone() });
         let _ = inner.handle.set(Arc::downgrade(&handle));
         claims::begin_to_execute(&inner, begun).await?;
+        inner.warn_of_foreign_runs().await;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
@@ -435,6 +452,19 @@ impl Builder {
         runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));
         Ok(Client { handle })
     }
+}
+
+/// The id of the deployment: the one that the builder was given, else that of the environment, else one of the definitions.
+fn deployment(given: &str) -> Result<Arc<str>> {
+    let named = match given {
+        "" => std::env::var(DEPLOYMENT_VARIABLE).unwrap_or_default(),
+        given => given.to_owned(),
+    };
+    if named.is_empty() {
+        return Ok(registry::catalogue::derived_deployment().into());
+    }
+    names::check("the id of a deployment", &named)?;
+    Ok(named.into())
 }
 
 /// A random number, so that no other engine has it.

@@ -19,7 +19,9 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     if !engine.settings.executes {
         return Ok(());
     }
-    let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
+    let ownership = engine.store.acquire(engine.owner()).await?;
+    engine.register().await;
+    let Some(ownership) = ownership else { return Ok(()) };
     let lost = ownership.lost();
     // Another build may be able to continue runs that are stuck. If this fails, the right is given up, and requested
     // again later.

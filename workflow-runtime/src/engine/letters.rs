@@ -127,6 +127,12 @@ pub(super) const NO_OPERATION: u64 = u64::MAX;
 
 /// Decodes a message as an arrival at a generation of its run. One for an operation of another generation matches none.
 pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
+    let (at, sequence) = (letter.arrived_at, letter.sequence);
+    Ok(Arrival { at, what: What::Letter { sequence, event: event(letter, generation)? } })
+}
+
+/// The event of a message. If it is meant for an operation of another generation, it is for no operation.
+pub(super) fn event(letter: InboxRow, generation: u64) -> Result<Event> {
     let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
     let event = match letter.about {
         Some(About::Ended(op)) => {
@@ -139,8 +145,7 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
             (event, _) => event,
         },
     };
-    let event = if letter.generation == generation { event } else { event.with_op(NO_OPERATION) };
-    Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
+    Ok(if letter.generation == generation { event } else { event.with_op(NO_OPERATION) })
 }
 
 /// A payload that is sent to a hook.

@@ -21,7 +21,7 @@ use crate::handles::outcome;
 use crate::handles::resume_run::Resume;
 use crate::handles::stream::Reader;
 use crate::history::StepOutcome;
-use crate::model::{RunInfo, Status, Suspended};
+use crate::model::{RunInfo, Status, Suspended, Waiting};
 
 /// A handle on a run whose result is `Result<T, E>`. Cheap to clone; dropping a handle does not affect the run.
 ///
@@ -289,6 +289,37 @@ impl<T, E> Run<T, E> {
     pub async fn streams(&self) -> Result<Vec<String>> {
         let names = self.engine().await?.inner().stream_names(&self.id).await?;
         Ok(names.iter().map(|name| name.to_string()).collect())
+    }
+
+    /// Why the run does not move: each operation that it waits for, and what keeps it from going on. The reason to look at
+    /// first comes first: stuck, no worker, not begun, a due turn, a step that is executed, a step that is retried, a queue,
+    /// another run, a hook or a suspension, a time. A run that has ended has one reason, that it has.
+    ///
+    /// Any process that has the store can ask, also one whose build does not have the workflow. The journal of the run is
+    /// read, page by page. What is executed is known as of the last commit of the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::NewerFormat`](crate::Code::NewerFormat) if a newer version of
+    /// this library has written the journal, or if the store cannot be read.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use workflow_runtime::{Engine, Result, Waiting, sleep, workflow};
+    /// # #[workflow] async fn year() -> Result<()> { sleep(Duration::from_secs(31_536_000)).await; Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(year, ()).await?;
+    /// for reason in run.waiting().await? {
+    ///     println!("{reason}"); // waiting until 2027-11-29 12:04:07 UTC
+    /// #   assert!(matches!(reason, Waiting::Timer { .. }));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        self.engine().await?.inner().reasons(&self.id).await
     }
 
     /// A snapshot of the run's metadata.

@@ -59,7 +59,9 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     };
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     let bytes = text.as_bytes();
-    if separators.iter().any(|(at, byte)| bytes.get(*at) != Some(byte)) || !matches!(bytes.get(10), Some(b'T' | b't' | b' ')) {
+    if separators.iter().any(|(at, byte)| bytes.get(*at) != Some(byte))
+        || !matches!(bytes.get(10), Some(b'T' | b't' | b' '))
+    {
         return None;
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
@@ -155,8 +157,17 @@ mod tests {
         assert_eq!(parse("1970-01-01T01:00:00+01:00"), Some(at(0)));
         assert_eq!(parse("1969-12-31T23:30:00.5-00:30"), Some(at(500)));
         let bad = [
-            "", "1970-01-01", "1970-02-29T00:00:00Z", "1970-13-01T00:00:00Z", "1970-00-01T00:00:00Z", "1970-01-01T24:00:00Z",
-            "1970-01-01T00:00:00", "1970-01-01T00:00:00.Z", "1969-12-31T00:00:00Z", "+970-01-01T00:00:00Z", "1970-01-01T00:00:00+1:000",
+            "",
+            "1970-01-01",
+            "1970-02-29T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-00-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:00.Z",
+            "1969-12-31T00:00:00Z",
+            "+970-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+1:000",
             "1970-01-01T00:00:0éZ",
         ];
         for text in bad {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rfc3339::{self, shown};
 use super::Status;
+use super::rfc3339::{self, shown};
 use crate::text::excerpt;
 
 /// A reason why a run does not move: see [`Run::waiting`](crate::Run::waiting).
@@ -373,8 +373,10 @@ mod tests {
     fn each() -> Vec<(Waiting, &'static str)> {
         let id = || "order-1".to_owned();
         let child = |status| Waiting::Child { run: id(), workflow: "shop::pay".into(), status };
-        let no_worker =
-            |deployment: Option<&str>| Waiting::NoWorker { workflow: "pay".into(), deployment: deployment.map(Into::into) };
+        let no_worker = |deployment: Option<&str>| Waiting::NoWorker {
+            workflow: "pay".into(),
+            deployment: deployment.map(Into::into),
+        };
         vec![
             (
                 Waiting::Stuck { code: "nondeterminism".into(), error: "expected step `ship`, found a sleep".into() },
@@ -416,10 +418,7 @@ mod tests {
                 Waiting::Run { run: id(), status: Some(Status::Pending) },
                 "waiting for the run `order-1`, which has not begun",
             ),
-            (
-                Waiting::Cycle { runs: vec!["a".into(), "b".into()] },
-                "runs wait for each other: `a` for `b` for `a`",
-            ),
+            (Waiting::Cycle { runs: vec!["a".into(), "b".into()] }, "runs wait for each other: `a` for `b` for `a`"),
             (
                 Waiting::Hook { token: "approval".into(), metadata: Some(json!({ "by": "Ada" })) },
                 "waiting for a payload for the hook `approval`",

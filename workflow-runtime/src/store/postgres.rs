@@ -22,6 +22,7 @@ mod notices;
 mod options;
 mod read;
 mod removal;
+mod roster;
 mod schema;
 mod segments;
 mod standing;
@@ -50,9 +51,9 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, Follow, Followed, Following, InboxRow,
-    JournalRow, NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
-    assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, Follow, Followed,
+    Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey,
+    RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
 use crate::error::Error;
@@ -231,6 +232,19 @@ impl Store for PostgresStore {
             let lease = workers::acquire(&self.shared, owner).await?;
             Ok(Some(Box::new(lease) as Box<dyn Ownership>))
         })
+    }
+
+    /// The registration lasts as long as the lease.
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        Box::pin(async move { roster::register(&self.shared, worker).await.map(|()| None) })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        Box::pin(roster::workers(&self.shared))
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(roster::deployments(&self.shared))
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {

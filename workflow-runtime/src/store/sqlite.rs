@@ -24,6 +24,7 @@ mod removal;
 mod schema;
 mod streams;
 mod tokens;
+mod workers;
 mod writer;
 mod writes;
 
@@ -43,8 +44,9 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice,
-    OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
+    Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store,
+    TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::Environment;
 use crate::error::{Code, Error};
@@ -220,6 +222,24 @@ impl Store for SqliteStore {
             };
             blocking(acquire).await?
         })
+    }
+
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        Box::pin(async move {
+            let (directory, writer, worker) =
+                (workers::directory(&self.path), Arc::clone(&self.writer), worker.clone());
+            let register = move || workers::register(&writer, &directory, &worker);
+            Ok(Some(Box::new(blocking(register).await??) as Box<dyn Registration>))
+        })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        let directory = workers::directory(&self.path);
+        Box::pin(self.readers.read("the workers", move |connection| workers::workers(connection, &directory)))
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(self.readers.read("the catalogues", workers::deployments))
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
