@@ -141,7 +141,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Publishes an engine that executes or is ready to, under the number with which it has requested the right, and what its
     /// build has. Also removes the catalogues of deployments that have no worker and no unfinished run that is bound to them.
-    /// Registering again replaces what was published. Returns `None` if the registration lasts as long as the right.
+    /// Registering again, after the former registration was dropped, replaces what was published. Returns `None` if the
+    /// registration lasts as long as the right.
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
         let _ = worker;
         Box::pin(std::future::ready(Ok(None)))

@@ -37,6 +37,7 @@ mod output;
 mod payload_types;
 mod queues;
 mod races;
+mod reasons;
 mod recursion;
 mod reference;
 mod removal;

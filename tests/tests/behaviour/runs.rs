@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use workflow_runtime::{Code, Result, Run, Status, sleep, step, workflow};
+use workflow_runtime::{Code, Result, Run, Status, Waiting, sleep, step, workflow};
 
 use crate::support::Lab;
 
@@ -66,7 +66,7 @@ on_each_store! {
         let info = run.info().await.unwrap();
         assert_eq!(info.status, Status::Completed);
         assert!(info.completed_at.unwrap() >= info.started_at.unwrap());
-        assert_eq!(info.waits_for, None);
+        assert_eq!(info.reason, Some(Waiting::Ended { status: Status::Completed }));
     }
 
     async fn a_result_can_be_awaited_again_and_by_id(place: Place) {

@@ -53,7 +53,8 @@ impl Stuck {
     /// The reason that a stuck run's row gives.
     pub fn reason(row: &RunRow) -> Waiting {
         let error = Stuck::cause(row);
-        Waiting::Stuck { code: error.code().as_str().to_owned(), error: error.to_string() }
+        let details = format!("{:?}", Stuck::error(row));
+        Waiting::Stuck { code: error.code().as_str().to_owned(), error: error.to_string(), details }
     }
 
     /// The error in a stuck run's row.

@@ -46,6 +46,8 @@ pub enum Waiting {
         code: String,
         /// The error.
         error: String,
+        /// The error with its causes, its place and its help, in several lines.
+        details: String,
     },
     /// No live worker has the workflow of the run.
     NoWorker {
@@ -379,7 +381,11 @@ mod tests {
         };
         vec![
             (
-                Waiting::Stuck { code: "nondeterminism".into(), error: "expected step `ship`, found a sleep".into() },
+                Waiting::Stuck {
+                    code: "nondeterminism".into(),
+                    error: "expected step `ship`, found a sleep".into(),
+                    details: "expected step `ship`, found a sleep\n  help: restore it".into(),
+                },
                 "stuck: expected step `ship`, found a sleep",
             ),
             (no_worker(None), "no live worker has the workflow `pay`"),
