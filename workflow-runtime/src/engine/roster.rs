@@ -9,16 +9,8 @@ use super::Inner;
 use crate::error::Result;
 use crate::model::{Catalogue, DeploymentInfo, Schema, WorkerInfo, time};
 use crate::registry::{catalogue, queue, registry};
-use crate::store::{NewWorker, Registration, WorkerRow};
+use crate::store::{NewWorker, WorkerRow};
 use crate::text::excerpt;
-
-/// This engine's entry in the list of workers.
-#[derive(Default)]
-pub(super) struct Entry {
-    /// The number under which the engine is listed.
-    owner: u64,
-    registration: Option<Box<dyn Registration>>,
-}
 
 /// What a worker executes, as it is published.
 #[derive(Serialize, Deserialize)]
