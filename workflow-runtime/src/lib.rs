@@ -46,7 +46,7 @@
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
-//! | monitor runs | [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
+//! | monitor runs | [`Run::waiting`], [`Client::workers`], [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
 //!
 //! [`coming_from`] maps the names of other systems to this library: parallel, branch, loops and nesting are plain Rust.
 //!

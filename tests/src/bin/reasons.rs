@@ -1,13 +1,21 @@
 //! A program without workflows. `reasons URL RUN` prints why a run does not move: the text of each reason in a line.
-//! `reasons URL` opens an engine, prints `open`, and stays until its input ends.
+//! `reasons URL` opens an engine, prints `open`, and stays until its input ends. Its warnings are in the file of the environment
+//! variable `WARNINGS`.
 
 use std::io::Read;
+use std::path::Path;
 
 use workflow_runtime::{Client, Engine, Error, Result, Run, workflows};
+
+#[path = "../warnings.rs"]
+mod warnings;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     assert_eq!(workflows(), []);
+    if let Some(path) = std::env::var_os("WARNINGS") {
+        warnings::write_to(Path::new(&path));
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [url, id] => {

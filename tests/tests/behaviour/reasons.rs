@@ -193,8 +193,11 @@ struct Bare(Child);
 
 impl Bare {
     async fn open(url: &str) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        Bare::open_by(Command::new(PROGRAM).arg(url)).await
+    }
+
+    async fn open_by(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut program = command.spawn().unwrap();
         let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
         assert_eq!(soon(lines.next_line()).await.unwrap().as_deref(), Some("open"));
@@ -414,6 +417,23 @@ case! {
         place.tells("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
         let workers = executes(engine.workers().await.unwrap());
         assert_eq!((workers.len(), workers[0].1, workers[0].2), (1, true, true));
+    }
+}
+
+case! {
+    async fn a_program_that_can_execute_none_of_the_runs_warns_of_it() {
+        let place = Place::sqlite();
+        let engine = place.open(&Lab::new()).await;
+        engine.start(sleeps, ()).id("run").await.unwrap();
+        engine.shutdown().await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("warnings");
+        let mut command = Command::new(PROGRAM);
+        let _bare = Bare::open_by(command.arg(place.url().unwrap()).env("WARNINGS", &file)).await;
+        let warnings = std::fs::read_to_string(file).unwrap();
+        let (text, workflow) = ("this program can execute none of the unfinished runs of its store", "why.sleeps");
+        assert!(warnings.contains(text) && warnings.contains(workflow), "{warnings}");
+        assert!(warnings.contains("use that_crate as _;"), "{warnings}");
     }
 }
 

@@ -164,7 +164,8 @@ pub enum Waiting {
         label: String,
         /// The id of the suspended step; `None` if the workflow itself is suspended.
         step: Option<String>,
-        /// The run to resume, if the step has a queue: the payload goes to the run that has called it.
+        /// The run that executes the step, if it has a queue; the run to [resume](crate::Run::resume) is the one that has
+        /// called it.
         run: Option<String>,
     },
     /// The run waits for a time: a sleep or a timeout.
@@ -179,14 +180,6 @@ pub enum Waiting {
         to: Status,
         /// What the rollback waits for.
         waits_for: Box<Waiting>,
-    },
-    /// Attempts of its steps fail. Only in lists of runs: see [`RunInfo::reason`](crate::RunInfo::reason).
-    Failing {
-        /// Since when no step of the run has had a result after a failed attempt.
-        #[serde(with = "rfc3339")]
-        since: SystemTime,
-        /// The last error.
-        error: String,
     },
     /// The run has ended.
     Ended {
@@ -208,7 +201,7 @@ impl Waiting {
             Waiting::RollingBack { waits_for, .. } => waits_for.rank(),
             Waiting::Due => 3,
             Waiting::Executing { .. } => 4,
-            Waiting::Retrying { .. } | Waiting::Failing { .. } => 5,
+            Waiting::Retrying { .. } => 5,
             // Between them: limits.
             Waiting::QueueNotServed { .. } => 7,
             Waiting::Queued { .. } => 8,
@@ -317,7 +310,6 @@ impl fmt::Display for Waiting {
                 };
                 write!(f, "rolling back after {after}: {waits_for}")
             }
-            Waiting::Failing { since, error } => write!(f, "failing since {}: {}", shown(*since), excerpt(error)),
             Waiting::Ended { status } => write!(f, "ended: {status}"),
             Waiting::Unknown => f.write_str("waiting for something that this version does not know"),
         }
@@ -438,10 +430,6 @@ mod tests {
             (
                 Waiting::RollingBack { to: Status::Failed, waits_for: Box::new(executing(None)) },
                 "rolling back after a failure: executing step `charge` (attempt 1), dispatched at 2026-11-30 12:04:07 UTC",
-            ),
-            (
-                Waiting::Failing { since: noon(), error: "card declined".into() },
-                "failing since 2026-11-30 12:04:07 UTC: card declined",
             ),
             (Waiting::Ended { status: Status::Completed }, "ended: completed"),
         ]
