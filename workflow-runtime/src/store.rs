@@ -46,7 +46,7 @@ pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
     OpenTokens, RunRow, TokenLabel, TokenRow, TokenState,
 };
-pub use self::sqlite::{SqliteStore, Synchronous};
+pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{DeploymentRow, NewWorker, Registration, WorkerRow};
 pub use self::writes::{
     Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,

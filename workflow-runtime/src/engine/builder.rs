@@ -70,6 +70,8 @@ const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
 pub struct Builder {
     place: Place,
     synchronous: Synchronous,
+    /// Whether the store is neither created nor migrated.
+    must_exist: bool,
     resources: Resources,
     settings: Settings,
     steps: usize,
@@ -89,6 +91,7 @@ impl Default for Builder {
         Builder {
             place: Place::Default,
             synchronous: Synchronous::default(),
+            must_exist: false,
             resources: Resources::default(),
             settings: Settings {
                 executes: true,
@@ -128,6 +131,29 @@ impl Builder {
     /// How SQLite syncs commits to disk. The default loses no commit, even if the machine loses power.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
+        self
+    }
+
+    /// Opens only a store that exists and has the tables of this version: nothing is created or migrated. For tools that look
+    /// at a store which is not theirs, with [`connect`](Builder::connect). A store that was given by
+    /// [`store`](Builder::store) is used as it is.
+    ///
+    /// Without such a store, opening fails with [`Code::Store`]; `memory:` fails with [`Code::InvalidUrl`].
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("workflow.db");
+    /// let opened = Engine::builder().url(format!("sqlite:{}", path.display())).must_exist().connect().await;
+    /// assert_eq!(opened.unwrap_err().code(), Code::Store);
+    /// assert!(!path.exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn must_exist(mut self) -> Self {
+        self.must_exist = true;
         self
     }
 
@@ -381,7 +407,7 @@ impl Builder {
             self.settings.retention.check()?;
         }
         let begun = Instant::now();
-        let store = open_store(self.place, self.synchronous).await?;
+        let store = open_store(self.place, self.synchronous, self.must_exist).await?;
         if self.settings.executes && !self.settings.bodies.are_replaced() {
             check_transactions(&*store, &queues)?;
         }
@@ -511,12 +537,16 @@ fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
 }
 
 #[cfg(feature = "postgres")]
-async fn open_postgres(url: &str) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(crate::store::PostgresStore::open(url).await?))
+async fn open_postgres(url: &str, must_exist: bool) -> Result<Arc<dyn Store>> {
+    use crate::store::PostgresStore;
+    Ok(Arc::new(match must_exist {
+        true => PostgresStore::open_existing(url).await?,
+        false => PostgresStore::open(url).await?,
+    }))
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn open_postgres(_: &str) -> Result<Arc<dyn Store>> {
+async fn open_postgres(_: &str, _: bool) -> Result<Arc<dyn Store>> {
     Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
         .help("enable the feature `postgres` of workflow-runtime"))
 }
@@ -533,7 +563,7 @@ fn no_store(scheme: &str) -> Error {
         .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}"))
 }
 
-async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn Store>> {
+async fn open_store(place: Place, synchronous: Synchronous, must_exist: bool) -> Result<Arc<dyn Store>> {
     let url = match place {
         Place::Store(store) => return Ok(store),
         Place::Url(url) => url,
@@ -541,12 +571,20 @@ async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn St
     };
     let (scheme, rest) = url.split_once(':').unwrap_or(("", &url));
     let path = match scheme.to_ascii_lowercase().as_str() {
+        "memory" if rest.is_empty() && must_exist => {
+            return Err(Error::coded(Code::InvalidUrl, "a store in memory belongs to the process that opened it")
+                .help("give the URL of a store in a file or a database"));
+        }
         "memory" if rest.is_empty() => return Ok(Arc::new(MemoryStore::new())),
-        "postgres" | "postgresql" => return open_postgres(&url).await,
+        "postgres" | "postgresql" => return open_postgres(&url, must_exist).await,
         "sqlite" if !rest.is_empty() => rest.strip_prefix("//").unwrap_or(rest).to_owned(),
         _ => return Err(no_store(scheme)),
     };
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(Path::new(&path), synchronous)).await;
+    let open = move || match must_exist {
+        true => SqliteStore::open_existing(Path::new(&path)),
+        false => SqliteStore::open(Path::new(&path), synchronous),
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     match opened {
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(Error::coded(Code::Closed, "the runtime stopped while the store was opened").because(error)),

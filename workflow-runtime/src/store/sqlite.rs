@@ -3,7 +3,7 @@
 //! [`writer`] owns the only writing connection, which commits a group of [`writes`] as one transaction and caches
 //! [`heads`]; [`readers`] have their own. A lock of the operating system grants the right to execute ([`ownership`]), and
 //! [`claims`] claims runs. [`tokens`] routes payloads; [`streams`] stores the chunks that runs write; [`effects`] applies
-//! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them.
+//! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them. [`maintenance`] copies the file.
 
 mod access;
 mod claims;
@@ -14,6 +14,7 @@ mod heads;
 mod identity;
 mod letters;
 mod listing;
+mod maintenance;
 mod mark;
 mod notices;
 mod open;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use self::identity::Identity;
+pub use self::maintenance::Sizes;
 use self::mark::Mark;
 use self::open::Opening;
 use self::ownership::Lock;
@@ -118,6 +120,18 @@ impl SqliteStore {
     /// process of it executes, the error is [`Code::Store`](crate::Code::Store) and names the process.
     pub fn open(path: impl AsRef<Path>, synchronous: Synchronous) -> Result<Self, Error> {
         Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
+    }
+
+    /// Opens a database that exists and has the tables of this version: creates and migrates nothing. For tools that look
+    /// at a store which is not theirs. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](SqliteStore::open), and [`Code::Store`](crate::Code::Store) if there is no file at the path, or if an
+    /// older version of this library made its tables.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let opening = Opening::new(Synchronous::Full, limits::BUSY_TIMEOUT);
+        Self::open_as(path.as_ref(), Opening { may_migrate: false, ..opening })
     }
 
     /// Like [`open`](SqliteStore::open), with a timeout for the locks of other programs, then and later. For tests.

@@ -132,7 +132,7 @@ impl Writer {
     }
 
     /// Commits everything or nothing; no transaction is open afterwards.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &mut self,
         work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
     ) -> Result<T, Failed> {
