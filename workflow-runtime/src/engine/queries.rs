@@ -64,6 +64,18 @@ impl Inner {
         Ok(children.into_iter().map(|child| child.to_string()).collect())
     }
 
+    /// The time of the store.
+    #[cfg(feature = "cli")]
+    pub(crate) fn store_time(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// For each workflow that has a run without an owner, when the first of them is due.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn claimable(&self) -> Result<BTreeMap<std::sync::Arc<str>, u64>> {
+        self.store.claimable().await
+    }
+
     pub(super) fn told(&self, row: RunRow) -> RunInfo {
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
         let reason = coarse_reason(&row);

@@ -193,6 +193,17 @@ impl Inner {
         }
     }
 
+    /// Resolves when any run may have changed, or after a time: a store that notifies of single runs does not notify of all.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
+        let mut waiter = self.waiters.register(&"".into(), Follow::End);
+        tokio::select! {
+            biased;
+            _ = &mut waiter.woken => {}
+            () = self.environment.sleep(at_most) => {}
+        }
+    }
+
     /// Resolves when another look may return a value.
     async fn woken(&self, mut waiter: Waiter<'_>, may_vanish: bool) -> Option<Finished> {
         // A registration that was removed counts as a wake.

@@ -151,6 +151,35 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
     }
 
+    /// Requests the [cancel](Run::cancel) of the run, in whichever process it is executed, and does not wait for its end.
+    /// Returns whether the run had not ended: if it had, it does not change and the result is `false`.
+    ///
+    /// The request is durable once this returns. The run ends when a process with its workflow executes it; a run that is
+    /// stuck and has rollbacks that this process cannot execute stays stuck. Another request has no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Limit`](crate::Code::Limit) if the reason has more than
+    /// 512 bytes; or if the store rejects the write.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Client, Engine, Result, sleep, workflow};
+    /// # use std::time::Duration;
+    /// # #[workflow] async fn year() -> Result<()> { sleep(Duration::from_secs(31_536_000)).await; Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/workflow.db", directory.path().display());
+    /// let client = Client::connect(&url).await?;
+    /// let run = client.start(year, ()).await?;
+    /// assert!(run.request_cancel("changed our minds").await?); // no worker is needed for this
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn request_cancel(&self, reason: impl Into<String>) -> Result<bool> {
+        self.engine().await?.inner().request_cancel(&self.id, reason.into()).await
+    }
+
     /// The steps and the child runs that the run has called so far, in the order of the calls.
     ///
     /// # Errors
