@@ -114,6 +114,8 @@ pub struct WorkflowDefinition {
     /// Converts JSON to the arguments.
     pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
     pub(crate) described: Described,
+    /// Whether it is known only by what another build has published of it, so that it cannot be executed here.
+    pub(crate) is_published: bool,
     /// Recodes the success value.
     pub(crate) recode_output: Recode,
     /// Combines an encoded error with the error of a rollback that failed.
@@ -130,6 +132,7 @@ impl WorkflowDefinition {
             recode_args: codec::recode::<W::Args>,
             accept: accept::<W>,
             described: Described::NOTHING,
+            is_published: false,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
             rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
         }
