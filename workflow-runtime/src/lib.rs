@@ -41,6 +41,7 @@
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
 //! | publish progress | [`set_state`], [`set_attribute`] |
 //! | accept HTTP requests, show streams to browsers | the module `http` (with the feature `http`) |
+//! | see and steer runs from a terminal | the module `cli` and the binary `workflow` (with the feature `cli`) |
 //! | stream output | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
@@ -94,6 +95,9 @@
 
 // Which module may import which: see the floors in ARCHITECTURE.md.
 mod boottime;
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod cli;
 mod codec;
 mod context;
 mod definition;
