@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use workflow_runtime::{
-    Builder, Engine, Error, Result, durable, hook, set_attribute, set_state, sleep, step, suspend, workflow, writer,
+    Builder, Engine, Error, Result, Status, durable, hook, set_attribute, set_state, sleep, step, suspend, workflow,
+    writer,
 };
 
 use crate::clock::ManualClock;
@@ -83,7 +84,12 @@ pub async fn filled(place: &Place) {
     let _ = soon(engine.start(writes, ()).id("writes-1").await.unwrap()).await;
     soon(engine.get_run::<String, Error>("order-1-again")).await.unwrap();
     soon(async {
-        while engine.get_run::<(), Error>("family-1").children().await.unwrap().len() < 2 {
+        loop {
+            let children = engine.get_run::<(), Error>("family-1").children().await.unwrap().len();
+            let busy = engine.runs().status(Status::Pending).status(Status::Running).count().await.unwrap();
+            if children == 2 && busy.is_empty() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
     })
