@@ -19,6 +19,7 @@ mod exit;
 mod explain;
 mod filter;
 mod fork;
+mod global;
 mod groups;
 mod hooks;
 mod input;

@@ -1,10 +1,10 @@
-//! The commands and the options that all of them have.
+//! The commands.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use super::context::Context;
 use super::exit::{self, Exit};
-use super::output::{Color, Format, Times};
+use super::global::Global;
 use super::report::Outcome;
 use super::{
     actions, backup, completions, doctor, events, explain, fork, hooks, ls, result, resume, send, show, start, steps,
@@ -19,30 +19,6 @@ pub(super) struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// The options of every command.
-#[derive(Args)]
-#[command(next_help_heading = "Global options")]
-pub(super) struct Global {
-    /// The store, as a URL or the path of a SQLite file [default: $WORKFLOW_URL, else the nearest .workflow/workflow.db]
-    #[arg(long, global = true, value_name = "URL|PATH")]
-    pub store: Option<String>,
-    /// The form of what is printed
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    pub output: Format,
-    /// The columns of a table, separated by commas
-    #[arg(long, global = true, value_name = "A,B", value_delimiter = ',')]
-    pub columns: Vec<String>,
-    /// How times are shown in tables [default: relative at a terminal, else iso]
-    #[arg(long, global = true, value_enum)]
-    pub time: Option<Times>,
-    /// Whether tables have colours; NO_COLOR is respected
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
-    pub color: Color,
-    /// Print texts as they are, with their control characters, which can change the state of a terminal
-    #[arg(long, global = true)]
-    pub raw: bool,
 }
 
 #[derive(Subcommand)]

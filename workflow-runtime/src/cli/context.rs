@@ -1,6 +1,6 @@
 //! What commands share: the options, the output, the store.
 
-use super::args::Global;
+use super::global::Global;
 use super::output::Output;
 use super::report::Outcome;
 use super::store;

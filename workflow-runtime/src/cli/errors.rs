@@ -1,11 +1,15 @@
 //! The errors of runs: what lists show of them, and groups of the same error.
 
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use super::report::Outcome;
 use crate::engine::{Client, Finished};
 use crate::error::Code;
 use crate::model::{RunInfo, Status, Waiting, error_text};
+
+/// How many errors are read at the same time.
+const READS: usize = 8;
 
 /// The error of a run that has failed, was cancelled or is stuck.
 pub(super) struct RunError {
@@ -37,6 +41,19 @@ pub(super) async fn of(client: &Client, info: &RunInfo) -> Outcome<Option<RunErr
         Err(error) if error.code() == Code::RunNotFound => None,
         Err(error) => Some(RunError { code: error.code().to_string(), text: error.to_string() }),
     })
+}
+
+/// The runs with their errors.
+pub(super) async fn with_errors(
+    client: &Client,
+    runs: Vec<RunInfo>,
+    reads: bool,
+) -> Outcome<Vec<(RunInfo, Option<RunError>)>> {
+    let read = |info: RunInfo| async move {
+        let error = if reads { of(client, &info).await? } else { None };
+        Ok((info, error))
+    };
+    futures_util::stream::iter(runs).map(read).buffered(READS).try_collect().await
 }
 
 /// An error as a run has recorded it.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use clap::ValueEnum;
 use serde_json::{Map, json};
 
+use super::errors::with_errors;
 use super::filter::Filter;
-use super::ls::with_errors;
 use super::output::{Output, Row, shown};
 use super::report::Outcome;
 use super::text::shortened;

@@ -1,11 +1,10 @@
 //! `ls` and `count`: the runs that match a filter.
 
 use clap::Args;
-use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
-use super::errors::{self, RunError};
+use super::errors::{RunError, with_errors};
 use super::exit::Exit;
 use super::filter::Filter;
 use super::groups::{self, By};
@@ -20,8 +19,6 @@ use crate::model::{RunInfo, Status, Waiting};
 
 /// How many runs are listed unless `--limit` is given; all, if only ids or lines are printed.
 const RUNS: usize = 50;
-/// How many errors are read at the same time.
-const READS: usize = 8;
 const ERROR_CHARACTERS: usize = 200;
 const PAGE: usize = 200;
 /// How many runs a search for a text in errors reads at most.
@@ -140,19 +137,6 @@ impl Ls {
         }
         output.list("runs", &COLUMNS, rows, Map::from_iter([("next".to_owned(), json!(next))]))
     }
-}
-
-/// The runs with their errors.
-pub(super) async fn with_errors(
-    client: &Client,
-    runs: Vec<RunInfo>,
-    reads: bool,
-) -> Outcome<Vec<(RunInfo, Option<RunError>)>> {
-    let read = |info: RunInfo| async move {
-        let error = if reads { errors::of(client, &info).await? } else { None };
-        Ok((info, error))
-    };
-    futures_util::stream::iter(runs).map(read).buffered(READS).try_collect().await
 }
 
 /// The colour of a status.

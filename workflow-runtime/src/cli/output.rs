@@ -3,47 +3,16 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::SystemTime;
 
-use clap::ValueEnum;
 use serde_json::{Map, Value};
 
-use super::args::Global;
+use super::global::Global;
+pub(super) use super::global::{Color, Format, Times};
 use super::report::{Outcome, Stop};
 use super::table::{self, Cell, Style};
 use super::text::safe;
 use super::{json, time};
 use crate::error::{Code, Error};
 use crate::model::rfc3339;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    Table,
-    /// One document.
-    Json,
-    /// One document a line.
-    Jsonl,
-    /// The ids only, one a line.
-    Ids,
-}
-
-impl Format {
-    pub fn is_json(self) -> bool {
-        matches!(self, Format::Json | Format::Jsonl)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Times {
-    Relative,
-    Iso,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Color {
-    Auto,
-    Always,
-    Never,
-}
 
 /// A column of a list: the name for `--columns`, and whether it is shown without that.
 pub(super) struct Column {
