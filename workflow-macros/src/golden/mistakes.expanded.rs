@@ -109,23 +109,17 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = ();
         type Output = Result<()>;
-        fn requires() -> ::std::vec::Vec<
-            ::workflow_runtime::__private::v1::Requirement,
-        > {
-            ::std::vec![]
-        }
         #[allow(unused_variables, clippy::let_unit_value)]
-        fn execute(
-            args: Self::Args,
+        fn attempt(
+            (): Self::Args,
             resources: &::workflow_runtime::__private::v1::Resources,
         ) -> ::core::result::Result<
             ::workflow_runtime::__private::v1::Execution<Self::Output>,
             ::workflow_runtime::__private::v1::Error,
         > {
-            let () = args;
             ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::Async(
-                    ::std::boxed::Box::pin(async move { __body().await }),
+                ::workflow_runtime::__private::v1::Execution::future(
+                    ::std::boxed::Box::new(__body()),
                 ),
             )
         }
@@ -142,7 +136,11 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     async fn __body() -> Result<()> {
         Ok(())
     }
-    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &())
+    ::workflow_runtime::__private::v1::call(
+        &__DEFINITION,
+        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
+        &(),
+    )
 }
 #[doc(hidden)]
 mod __refused_generic {

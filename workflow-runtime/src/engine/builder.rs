@@ -467,8 +467,8 @@ fn check_transactions(_: &dyn Store, _: &Queues) -> Result<()> {
 fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for step in executed(queues) {
-        for requirement in (step.requires)().iter().filter(|requirement| !resources.has(requirement)) {
-            missing.entry(requirement.type_name).or_default().push(step.source.id);
+        for requirement in step.requires.iter().filter(|requirement| !resources.has(requirement)) {
+            missing.entry((requirement.type_name)()).or_default().push(step.source.id);
         }
     }
     if missing.is_empty() {

@@ -183,7 +183,8 @@ pub struct Start<W> {
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
-        let args = validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args));
+        let args = validated(W::DEFINITION, W::validate, &args)
+            .and_then(|()| codec::encode("the workflow's arguments", &args));
         Start::of(engine, Ok(W::DEFINITION), args)
     }
 
@@ -347,28 +348,44 @@ impl<W: Workflow> IntoFuture for Start<W> {
     type IntoFuture = Starting<W>;
 
     fn into_future(self) -> Starting<W> {
-        Starting(Box::pin(async move {
-            let (definition, args, asked) = (self.definition?, self.args?, self.asked?);
-            let engine = opened(self.engine).await?;
-            let id = match self.created {
-                Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
-                None => engine.inner().create(definition, args, asked).await?,
-            };
-            let run = Run::new(Some(engine), id);
-            Ok(if self.with_state { run.with_state() } else { run })
-        }))
+        let Start { engine, definition, args, created, asked, with_state, workflow } = self;
+        Starting { begun: Box::pin(begin(engine, definition, args, created, asked)), with_state, workflow }
     }
+}
+
+/// Without the type of the workflow, so that all starts share it.
+async fn begin(
+    engine: Option<Client>,
+    definition: Result<&'static WorkflowDefinition>,
+    args: Result<Payload>,
+    created: Option<Arc<str>>,
+    asked: Result<Asked>,
+) -> Result<(Client, Arc<str>)> {
+    let (definition, args, asked) = (definition?, args?, asked?);
+    let engine = opened(engine).await?;
+    let id = match created {
+        Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
+        None => engine.inner().create(definition, args, asked).await?,
+    };
+    Ok((engine, id))
 }
 
 /// A start in progress: see [`start()`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Starting<W: Workflow>(BoxFuture<'static, <Start<W> as IntoFuture>::Output>);
+pub struct Starting<W: Workflow> {
+    begun: BoxFuture<'static, Result<(Client, Arc<str>)>>,
+    with_state: bool,
+    workflow: PhantomData<fn() -> W>,
+}
 
 impl<W: Workflow> Future for Starting<W> {
     type Output = <Start<W> as IntoFuture>::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.begun.as_mut().poll(context).map_ok(|(engine, id)| {
+            let run = Run::new(Some(engine), id);
+            if self.with_state { run.with_state() } else { run }
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::codec::{self, Payload};
 use crate::definition::{
-    Bodies, Described, Encoded, Execution, Policy, Requirement, Resources, RunFuture, Source, Step, StepDefinition,
+    Bodies, Described, Encoded, Execution, Policy, Resources, RunFuture, Source, Step, StepDefinition,
     WorkflowDefinition, adopt,
 };
 use crate::error::Error;
@@ -69,11 +69,7 @@ impl Step for AnyStep {
     type Args = Value;
     type Output = Result<Value, Error>;
 
-    fn requires() -> Vec<Requirement> {
-        Vec::new()
-    }
-
-    fn execute(_: Value, _: &Resources) -> Result<Execution<Self::Output>, Error> {
+    fn attempt(_: Value, _: &Resources) -> Result<Execution<Self::Output>, Error> {
         unreachable!("the core executes nothing")
     }
 }
