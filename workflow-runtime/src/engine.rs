@@ -15,6 +15,7 @@ mod ambient;
 mod attempt;
 mod batcher;
 mod builder;
+pub(crate) mod check;
 mod claims;
 mod client;
 mod clock;

@@ -198,7 +198,9 @@ pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
 pub use self::handles::catalog::{AnyWorkflow, ArgumentInfo, JsonError, WorkflowInfo, start_by_id, workflows};
+pub use self::handles::check::{CheckReport, Incompatible};
 pub use self::handles::events::Events;
+pub use self::handles::journal::Journal;
 pub use self::handles::outcome::{GetOutcome, Outcome};
 pub use self::handles::repair::Fork;
 pub use self::handles::resume::{ResumeHook, get_hook, resume_hook};
@@ -240,5 +242,7 @@ pub mod __private {
         pub use crate::registry::payload_key;
         #[cfg(feature = "postgres")]
         pub use crate::store::Transaction;
+        #[cfg(feature = "testing")]
+        pub use crate::testing::corpus::{corpus_is_complete, replay_file};
     }
 }

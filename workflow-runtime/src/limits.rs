@@ -96,6 +96,10 @@ pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often an idle stream of events sends a keep-alive.
 #[cfg(feature = "http")]
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Runs that a check replays at the same time.
+pub(crate) const CHECKS_CONCURRENT: usize = 64;
+/// Incompatible runs whose errors a check keeps.
+pub(crate) const INCOMPATIBLE_KEPT: usize = 1_000;
 /// Runs claimed in one transaction.
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// How long before its deadline a run is claimed, so that it is in memory by then.

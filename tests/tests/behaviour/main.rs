@@ -12,6 +12,7 @@ mod support;
 mod cancel;
 mod catalog;
 mod changed_waits;
+mod check;
 mod child_ids;
 mod children;
 mod clocks;

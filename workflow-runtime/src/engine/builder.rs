@@ -31,7 +31,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::model::{Retention, RunInfo, Status};
 use crate::registry::{self, registry};
-use crate::replay::Host;
+use crate::replay::{Draw, Host};
 use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
 
 const URL_VARIABLE: &str = "WORKFLOW_URL";
@@ -381,13 +381,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             owner: AtomicU64::new(new_owner(&random)),
             random,
-            host: Host {
-                draw: Arc::new(move || drawn.number()),
-                queued: |step| registry().queued(step),
-                queue_call: registry::queue::request,
-                bodies: self.settings.bodies.clone(),
-                long_after: self.settings.long_after,
-            },
+            host: host(Arc::new(move || drawn.number()), self.settings.bodies.clone(), self.settings.long_after),
             clock: Clock::new(self.environment.clone(), store.clone()),
             environment: self.environment,
             store,
@@ -435,6 +429,11 @@ impl Builder {
         runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));
         Ok(Client { handle })
     }
+}
+
+/// What a run needs of this build.
+pub(super) fn host(draw: Draw, bodies: Bodies, long_after: u64) -> Host {
+    Host { draw, queued: |step| registry().queued(step), queue_call: registry::queue::request, bodies, long_after }
 }
 
 /// A random number, so that no other engine has it.

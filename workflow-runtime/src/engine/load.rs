@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
@@ -215,7 +216,8 @@ pub(super) async fn replay(
         let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
         page = (JOURNAL_PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
         // The next page is read while this one is replayed.
-        let following = (!last_page).then(|| AbortOnDrop(engine.runtime.spawn(read(next + rows.len() as u64, page))));
+        let following =
+            (!last_page).then(|| AbortOnDropHandle::new(engine.runtime.spawn(read(next + rows.len() as u64, page))));
         for (part, rows) in rows.chunks(JOURNAL_FIRST_PAGE_ROWS).enumerate() {
             // A long journal must not block other tasks of the thread.
             if part > 0 {
@@ -230,20 +232,11 @@ pub(super) async fn replay(
                 Ok(())
             })?;
         }
-        let Some(mut following) = following else { return Ok((core, next)) };
-        rows = match (&mut following.0).await {
+        let Some(following) = following else { return Ok((core, next)) };
+        rows = match following.await {
             Ok(rows) => rows.map_err(Replay::Store)?,
             Err(error) => return Err(Replay::Store(error.into())),
         };
-    }
-}
-
-/// A task that is aborted on drop: only the holder of this handle needs its result.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -29,8 +29,16 @@ pub(crate) struct Encoded {
 }
 
 impl TurnRecord {
+    /// The highest format that this build reads.
+    pub const NEWEST_FORMAT: u32 = NEWEST;
+
+    /// The lowest format that can represent it.
+    pub fn format(&self) -> u32 {
+        self.deliveries.iter().map(delivery).max().unwrap_or(1)
+    }
+
     pub fn encode(&self) -> Result<Encoded, Error> {
-        encode(self, self.deliveries.iter().map(delivery).max().unwrap_or(1))
+        encode(self, self.format())
     }
 
     pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {

@@ -21,6 +21,21 @@ pub(crate) struct TurnRecord {
     pub deliveries: Vec<Delivery>,
 }
 
+/// A function that may change a payload.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&mut Payload);
+
+impl TurnRecord {
+    /// Visits the payloads of the turn.
+    pub fn each_payload(&mut self, visit: Visit<'_>) {
+        for delivery in &mut self.deliveries {
+            delivery.event.each_payload(visit);
+            delivery.commands.iter_mut().for_each(|command| command.each_payload(visit));
+            let ends = delivery.unwinds.iter_mut().chain(&mut delivery.end);
+            ends.for_each(|end| end.each_payload(visit));
+        }
+    }
+}
+
 /// One event and the reaction of the workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
@@ -185,6 +200,13 @@ impl Carried {
         (!is_empty).then_some(self)
     }
 
+    /// Visits the payloads.
+    pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
+        let context = self.inherited.iter_mut().flat_map(|inherited| inherited.context.values_mut());
+        let payloads = self.state.iter_mut().chain(context).chain(self.surplus.values_mut().flatten());
+        payloads.for_each(visit);
+    }
+
     fn bytes(&self) -> usize {
         let context = self.inherited.iter().flat_map(|inherited| inherited.context.values());
         self.state.iter().chain(context).chain(self.surplus.values().flatten()).map(|value| value.as_str().len()).sum()
@@ -293,6 +315,26 @@ impl Command {
             | Command::Cancel { .. }
             | Command::Write { .. }
             | Command::CloseStream { .. } => 1,
+        }
+    }
+
+    /// Visits the payloads of the command.
+    fn each_payload(&mut self, visit: Visit<'_>) {
+        match self {
+            Command::Step { input, given, .. } => {
+                visit(input);
+                given.iter_mut().for_each(visit);
+            }
+            Command::Hook { metadata, .. } => metadata.iter_mut().for_each(visit),
+            Command::Child { input: payload, .. }
+            | Command::State { value: payload }
+            | Command::Write { value: payload, .. } => visit(payload),
+            Command::Timer { .. }
+            | Command::Watch { .. }
+            | Command::Attribute { .. }
+            | Command::Suggested
+            | Command::Cancel { .. }
+            | Command::CloseStream { .. } => {}
         }
     }
 
@@ -449,6 +491,14 @@ impl End {
     pub fn format(&self) -> u32 {
         match self {
             End::Completed(_) | End::Failed(_) | End::Cancelled(_) | End::Continued(_) => 1,
+        }
+    }
+
+    /// Visits the payload.
+    pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
+        match self {
+            End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => visit(payload),
+            End::Cancelled(_) => {}
         }
     }
 
