@@ -47,6 +47,10 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/changing-code.md")]
     pub struct ChangingCode;
 
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("../../docs/src/command-line.md")]
+    pub struct CommandLine;
+
     #[doc = include_str!("../../docs/src/operating.md")]
     pub struct Operating;
 

@@ -445,3 +445,26 @@ async fn what_a_run_did_can_be_read() -> Result<()> {
     assert!(events.len() > 8);
     Ok(())
 }
+
+#[step(id = "corpus::charge")]
+async fn charges_an_order(order: u64, _cents: u32) -> Result<String> {
+    Ok(format!("receipt-{order}"))
+}
+
+#[workflow(id = "corpus::order")]
+async fn ships_after_three_days(order: u64) -> Result<String> {
+    let receipt = charges_an_order(order, 4200).await?;
+    sleep(Duration::from_secs(3 * 24 * 3600)).await;
+    Ok(receipt)
+}
+
+#[tokio::test]
+async fn the_workflow_of_the_journals_returns_the_receipt() {
+    let engine = TestEngine::open().await.unwrap();
+    assert_eq!(engine.start(ships_after_three_days, 7).await.unwrap().await.unwrap(), "receipt-7");
+}
+
+/// Runs of the workflow above.
+mod journals {
+    workflow_runtime::testing::replay_corpus!("journals/");
+}

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod corpus;
 mod determinism;
 mod durable;
 mod errors;
@@ -81,4 +82,10 @@ pub fn step(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn durable(options: TokenStream, item: TokenStream) -> TokenStream {
     helper::expand(options.into(), item.into()).into()
+}
+
+#[doc(hidden)] // documented where `workflow_runtime::testing` re-exports it
+#[proc_macro]
+pub fn replay_corpus(input: TokenStream) -> TokenStream {
+    corpus::expand(input.into()).into()
 }

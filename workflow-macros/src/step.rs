@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 
 use crate::errors::Errors;
 use crate::options::{Kind, Options};
@@ -59,12 +59,17 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         .arguments
         .iter()
         .filter_map(|argument| argument.resource.as_ref())
-        .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()));
+        .map(|ty| quote_spanned!(span=> #v1::Requirement::of::<#ty>()))
+        .collect::<Vec<_>>();
+    let requires = (!requirements.is_empty()).then(|| quote_spanned!(span=> .requires(&[#(#requirements),*])));
     let source = source(&v1, options, function);
     let policy = policy(&v1, options, span);
+    let was = &options.was;
+    let was = (!was.is_empty()).then(|| quote_spanned!(span=> .was(&[#(#was),*])));
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
     let transaction = options.transaction.map(|span| quote_spanned!(span=> .transaction()));
-    let execute = execute(&v1, options, signature, &run, asyncness.is_some());
+    let made = attempt_of(&v1, options, signature, &run, asyncness.is_some());
+    let (resources, passed) = (local("resources"), passed(signature));
     let checks = checks(&v1, &signature.suspects());
     let tuple = signature.tuple_span(sig);
     let args = quote_spanned!(tuple=> (#(#types,)*));
@@ -73,17 +78,20 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #[doc(hidden)]
         struct #step;
 
-        static #definition: #v1::StepDefinition = #v1::StepDefinition::new::<#step>(#source, #policy) #queue #transaction;
+        static #definition: #v1::StepDefinition =
+            #v1::StepDefinition::new::<#step>(#source, #policy) #was #requires #queue #transaction;
 
         impl #v1::Step for #step {
             type Args = #args;
             type Output = #output;
 
-            fn requires() -> ::std::vec::Vec<#v1::Requirement> {
-                ::std::vec![#(#requirements),*]
+            #[allow(unused_variables, clippy::let_unit_value)]
+            fn attempt(
+                (#(#passed,)*): Self::Args,
+                #resources: &#v1::Resources,
+            ) -> ::core::result::Result<#v1::Execution<Self::Output>, #v1::Error> {
+                #made
             }
-
-            #execute
         }
 
         #v1::inventory::submit! { #v1::Item::Step(&#definition) }
@@ -94,7 +102,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         #lints
         #asyncness fn #run(#(#inner),*) -> #output #body
 
-        #v1::call::<#step>(&#definition, #given)
+        #v1::call(&#definition, <#step as #v1::Step>::CODE, #given)
     };
     let mut braces = Group::new(Delimiter::Brace, contents);
     braces.set_span(function.body.as_ref().map_or(span, Group::span));
@@ -107,26 +115,32 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     }
 }
 
-/// `Step::execute`: destructures the arguments, fetches the resources, and makes the attempt.
-fn execute(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, is_async: bool) -> TokenStream {
+/// A name of the generated code. None of these conflicts with a user's name: hygiene separates them.
+fn local(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
+/// The pattern of the arguments of an attempt.
+fn passed(checked: &Checked) -> Vec<Ident> {
+    let arguments = checked.arguments.iter().enumerate();
+    let passed = arguments.filter(|(_, argument)| argument.resource.is_none() && !argument.is_transaction);
+    passed.map(|(index, _)| local(&format!("argument{index}"))).collect()
+}
+
+/// The body of the function that makes an attempt: fetches the resources and calls the user's function.
+fn attempt_of(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, is_async: bool) -> TokenStream {
     let span = run.span();
-    // None of these conflicts with a user's name: hygiene separates them.
-    let local = |name: &str| Ident::new(name, Span::mixed_site());
-    let (args, resources, transaction) = (local("args"), local("resources"), local("transaction"));
-    let mut passed = Vec::new();
+    let (resources, transaction) = (local("resources"), local("transaction"));
     let mut fetches = Vec::new();
     let mut call = Vec::new();
     for (index, argument) in checked.arguments.iter().enumerate() {
-        let name = format_ident!("argument{index}", span = Span::mixed_site());
+        let name = local(&format!("argument{index}"));
         if argument.is_transaction {
             call.push(quote!(&mut #transaction));
             continue;
         }
         match &argument.resource {
-            None => {
-                call.push(quote!(#name));
-                passed.push(name);
-            }
+            None => call.push(quote!(#name)),
             Some(ty) => {
                 fetches.push(quote_spanned!(span=> let #name = #v1::Resources::get::<#ty>(#resources)?;));
                 call.push(quote!(&#name));
@@ -140,21 +154,17 @@ fn execute(v1: &TokenStream, options: &Options, checked: &Checked, run: &Ident, 
                 (result, #transaction)
             })
         })))
+    } else if is_async && fetches.is_empty() {
+        quote_spanned!(span=> future(::std::boxed::Box::new(#run(#(#call),*))))
     } else if is_async {
-        quote_spanned!(span=> Async(::std::boxed::Box::pin(async move { #run(#(#call),*).await })))
+        // The resources live in the future that borrows them.
+        quote_spanned!(span=> future(::std::boxed::Box::new(async move { #run(#(#call),*).await })))
     } else {
         quote_spanned!(span=> Blocking(::std::boxed::Box::new(move || #run(#(#call),*))))
     };
     quote_spanned! {span=>
-        #[allow(unused_variables, clippy::let_unit_value)]
-        fn execute(
-            #args: Self::Args,
-            #resources: &#v1::Resources,
-        ) -> ::core::result::Result<#v1::Execution<Self::Output>, #v1::Error> {
-            let (#(#passed,)*) = #args;
-            #(#fetches)*
-            ::core::result::Result::Ok(#v1::Execution::#attempt)
-        }
+        #(#fetches)*
+        ::core::result::Result::Ok(#v1::Execution::#attempt)
     }
 }
 

@@ -33,6 +33,14 @@ impl Payload {
         Payload(Arc::from(RawValue::NULL.to_owned()))
     }
 
+    /// Changes the value.
+    pub(crate) fn change(&mut self, change: &mut dyn FnMut(&mut serde_json::Value)) -> Result<(), Error> {
+        let mut value = decode("the payload", self)?;
+        change(&mut value);
+        *self = encode("the payload", &value)?;
+        Ok(())
+    }
+
     /// SHA-256 of the value, regardless of the order of the keys in its objects.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

@@ -25,6 +25,6 @@ pub use self::source::PayloadDefinition;
 pub use self::source::{Item, Source};
 #[cfg(feature = "postgres")]
 pub use self::step::Transactional;
-pub use self::step::{Execution, Step, StepDefinition};
+pub use self::step::{Execution, Step, StepCode, StepDefinition};
 pub(crate) use self::workflow::validated;
 pub use self::workflow::{Fallible, Stored, Workflow, WorkflowDefinition, WorkflowFn};

@@ -15,12 +15,14 @@ mod ambient;
 mod attempt;
 mod batcher;
 mod builder;
+pub(crate) mod check;
 mod claims;
 mod client;
 mod clock;
 mod create;
 mod effects;
 mod end;
+mod entry;
 mod events;
 mod eviction;
 mod history;
@@ -36,6 +38,7 @@ mod removal;
 mod repair;
 mod replays;
 mod resend;
+mod roster;
 mod scope;
 mod streams;
 mod suspended;
@@ -45,6 +48,7 @@ mod timers;
 mod transaction;
 mod turn;
 mod wait;
+mod waiting;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
@@ -78,6 +82,7 @@ use self::active_run::{ActiveRun, DriverState};
 use self::batcher::{Batcher, OwnershipSlot};
 use self::client::Handle;
 use self::clock::Clock;
+use self::entry::Entry;
 use self::home::Home;
 use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
@@ -149,6 +154,7 @@ pub(crate) struct Settings {
     telemetry: Telemetry,
     retention: Retention,
     keep_deliveries: Duration,
+    deployment: Arc<str>,
     bodies: Bodies,
 }
 
@@ -176,6 +182,8 @@ pub(crate) struct Inner {
     home: Arc<Home>,
     /// The ids of the workflows in this build.
     workflows: Arc<[&'static str]>,
+    /// This engine in the list of workers.
+    entry: Mutex<Entry>,
     /// Whether this engine has the right to execute.
     executing: AtomicBool,
     live: Mutex<BTreeMap<RunKey, Arc<ActiveRun>>>,
@@ -411,6 +419,7 @@ impl Inner {
         self.timers.clear();
         self.batcher.close();
         self.waiters.wake_all();
+        self.drop_entry();
     }
 
     async fn shutdown(self: &Arc<Self>) -> Result<()> {
@@ -458,6 +467,7 @@ impl Inner {
                 failed = Some(error.error);
             }
         }
+        self.leave().await;
         self.stop();
         self.batcher.closed().await;
         drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -3,6 +3,7 @@
 //! A journal holds the events that were delivered and, after each, the commands of the workflow. In order, each of them is
 //! an event of the run's history, whose index is the same for every reader at any time.
 
+mod pending;
 mod reader;
 mod steps;
 
@@ -11,14 +12,19 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::pending::{Pending, PendingOperations, PendingStep, Work};
 pub(crate) use self::reader::HistoryReader;
 pub(crate) use self::steps::Steps;
 pub use self::steps::{StepOutcome, StepStatus};
 use crate::codec::Payload;
 use crate::error::{Code, Error};
+use crate::model::{Schema, rfc3339};
 use crate::replay::End;
 
 /// An event of a run's history: see [`Run::events`](crate::Run::events).
+///
+/// Its JSON has these fields, those of its kind, and `"schema": 1`; times are RFC 3339 with milliseconds. Reading it tolerates
+/// kinds and fields of later versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunEvent {
@@ -28,10 +34,13 @@ pub struct RunEvent {
     /// How many times the run had [continued as new](crate::Invocation::continue_as_new) before.
     pub generation: u64,
     /// When it happened, by the run's own clock.
+    #[serde(with = "rfc3339")]
     pub at: SystemTime,
     /// The kind of the event.
     #[serde(flatten)]
     pub kind: RunEventKind,
+    #[serde(default)]
+    pub(crate) schema: Schema,
 }
 
 /// The kind of an event. Operations are numbered from 0 within a generation, in the order in which the workflow issued them.
@@ -73,6 +82,7 @@ pub enum RunEventKind {
         /// Its error.
         error: Value,
         /// The earliest time of the next attempt.
+        #[serde(with = "rfc3339")]
         next_at: SystemTime,
     },
     /// An attempt of a step [suspended](crate::suspend) itself.
@@ -110,6 +120,7 @@ pub enum RunEventKind {
         /// The number of the operation.
         operation: u64,
         /// The deadline.
+        #[serde(with = "rfc3339")]
         until: SystemTime,
     },
     /// A sleep or a timeout ended.
@@ -208,6 +219,9 @@ pub enum RunEventKind {
         /// How it ended.
         end: Ending,
     },
+    /// An event of a later version. Only in JSON that was read.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How a run ended.
@@ -235,6 +249,9 @@ pub enum Ending {
         /// The arguments of the new generation.
         input: Value,
     },
+    /// An end of a later version. Only in JSON that was read.
+    #[serde(other)]
+    Unknown,
 }
 
 fn value(payload: &Payload) -> Result<Value, Error> {

@@ -41,12 +41,13 @@
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
 //! | publish progress | [`set_state`], [`set_attribute`] |
 //! | accept HTTP requests, show streams to browsers | the module `http` (with the feature `http`) |
+//! | see and steer runs from a terminal | the module `cli` and the binary `workflow` (with the feature `cli`) |
 //! | stream output | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
-//! | monitor runs | [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
+//! | monitor runs | [`Run::waiting`], [`Client::workers`], [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
 //!
 //! [`coming_from`] maps the names of other systems to this library: parallel, branch, loops and nesting are plain Rust.
 //!
@@ -94,6 +95,9 @@
 
 // Which module may import which: see the floors in ARCHITECTURE.md.
 mod boottime;
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+pub mod cli;
 mod codec;
 mod context;
 mod definition;
@@ -190,15 +194,17 @@ pub use self::context::step::StepCall;
 pub use self::context::suspend::{Finish, Suspend, Suspending, finish, suspend, suspend_data};
 pub use self::context::{
     ContinueAsNew, Elapsed, Hook, HookBuilder, JoinHandle, Nondeterministic, Sleep, Timeout, WriteChunk, Writer,
-    continue_as_new_suggested, hook, nondeterministic, now, random, remove_attribute, request_context, run_id,
-    set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
+    continue_as_new_suggested, deprecated_patch, hook, nondeterministic, now, patched, random, remove_attribute,
+    request_context, run_id, set_attribute, set_state, sleep, sleep_until, spawn, state, timeout, uuid, writer,
 };
 pub use self::definition::{Fallible, Workflow, WorkflowFn};
 pub use self::durable::{Durable, DurableExt, DurableStream};
 pub use self::engine::{Builder, Client, Engine, StepInfo, cancellation, heartbeat, step_info, traceparent};
 pub use self::error::{Code, Error, Failure, IntoWorkflowError, Result};
 pub use self::handles::catalog::{AnyWorkflow, ArgumentInfo, JsonError, WorkflowInfo, start_by_id, workflows};
+pub use self::handles::check::{CheckReport, Incompatible, PatchedRuns};
 pub use self::handles::events::Events;
+pub use self::handles::journal::Journal;
 pub use self::handles::outcome::{GetOutcome, Outcome};
 pub use self::handles::repair::Fork;
 pub use self::handles::resume::{ResumeHook, get_hook, resume_hook};
@@ -209,7 +215,8 @@ pub use self::handles::start::{CreateRun, CreatedRun, Start, Starting, create_ru
 pub use self::handles::stream::{Chunk, ChunkWriter, Reader};
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::model::{
-    HookInfo, IfExists, OutputChunk, RequestContext, Retention, RunInfo, Status, Suspended, TracingOptions,
+    Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, HookInfo, IfExists, OutputChunk, RequestContext,
+    Retention, RunInfo, Status, Suspended, TracingOptions, Waiting, WorkerInfo,
 };
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
@@ -240,5 +247,7 @@ pub mod __private {
         pub use crate::registry::payload_key;
         #[cfg(feature = "postgres")]
         pub use crate::store::Transaction;
+        #[cfg(feature = "testing")]
+        pub use crate::testing::corpus::{corpus_is_complete, replay_file};
     }
 }

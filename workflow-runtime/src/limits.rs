@@ -46,8 +46,13 @@ pub(crate) const BRANCHES_MAX: usize = 10_000;
 pub(crate) const RETRY_RUNS_MAX: usize = 1_000;
 /// How often a retry reads the children of a run again while other callers retry or delete them.
 pub(crate) const RETRY_LOOKS_MAX: usize = 16;
+/// Runs whose journals a look for a cycle of runs that wait for each other reads.
+pub(crate) const CYCLE_RUNS_MAX: u32 = 64;
 /// The depth of children of children: runs of which each waits for the next one.
 pub(crate) const DEPTH_MAX: u32 = 10_000;
+/// Recorded commands that are read ahead, and commands of the code that are kept, to explain how code differs from a journal.
+pub(crate) const EXPLAINED_RECORDED_MAX: usize = 256;
+pub(crate) const EXPLAINED_FOUND_MAX: usize = 16;
 /// Polls of a run's branches after one event; more indicate that two branches wake one another forever.
 pub(crate) const POLLS_PER_EVENT_MAX: usize = 1_000_000;
 /// Events delivered in one turn; the rest waits for the next turn, so that one commit stays small.
@@ -96,6 +101,10 @@ pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often an idle stream of events sends a keep-alive.
 #[cfg(feature = "http")]
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Runs that a check replays at the same time.
+pub(crate) const CHECKS_CONCURRENT: usize = 64;
+/// Incompatible runs whose errors a check keeps.
+pub(crate) const INCOMPATIBLE_KEPT: usize = 1_000;
 /// Runs claimed in one transaction.
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// How long before its deadline a run is claimed, so that it is in memory by then.

@@ -12,8 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::definition::{Item, Source, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::names;
+use crate::replay::Command;
 use crate::text::{excerpt, hex};
 
+pub(crate) mod catalogue;
 mod payloads;
 pub(crate) mod queue;
 
@@ -65,13 +67,16 @@ impl Registry {
             match item {
                 Item::Workflow(definition) => {
                     workflows.entry(definition.source.id).or_default().push(definition);
-                    for was in definition.was {
+                    for was in definition.was.iter().filter(|was| **was != definition.source.id) {
                         workflows.entry(was).or_default().push(definition);
                     }
                     sources.push(definition.source);
                 }
                 Item::Step(definition) => {
                     steps.entry(definition.source.id).or_default().push(definition);
+                    for was in definition.was.iter().filter(|was| **was != definition.source.id) {
+                        steps.entry(was).or_default().push(definition);
+                    }
                     sources.push(definition.source);
                 }
                 #[cfg(feature = "schema")]
@@ -92,8 +97,10 @@ impl Registry {
             let modified = program.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             hash.update(modified.unwrap_or_default().as_nanos().to_le_bytes());
         }
-        let queued = steps.values().flatten().filter_map(|step| queue::workflow(step));
-        let queued = queued.map(|workflow| (workflow.source.id, workflow)).collect();
+        let queued = current(&steps).filter_map(queue::workflow);
+        // Calls that are recorded under a former id are executed too.
+        let ids = |workflow: &'static WorkflowDefinition| workflow.was.iter().chain([&workflow.source.id]);
+        let queued = queued.flat_map(|workflow| ids(workflow).map(move |id| (*id, workflow))).collect();
         Registry {
             workflows,
             steps,
@@ -151,6 +158,18 @@ impl Registry {
         }
     }
 
+    /// The schemas of all payloads of this build, by the keys of their types.
+    fn payload_schemas(&self) -> Vec<(String, serde_json::Value)> {
+        #[cfg(feature = "schema")]
+        {
+            let mut schemas: Vec<_> = self.payloads.iter().map(|(key, schema)| ((*key).to_owned(), schema())).collect();
+            schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
+            schemas
+        }
+        #[cfg(not(feature = "schema"))]
+        Vec::new()
+    }
+
     /// The ids of all workflows, former ones included.
     pub(crate) fn workflow_ids(&self) -> impl Iterator<Item = &'static str> {
         self.workflows.keys().copied()
@@ -190,7 +209,26 @@ impl Registry {
 
     /// Every step.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &'static StepDefinition> {
-        self.steps.values().flatten().copied()
+        current(&self.steps)
+    }
+}
+
+/// The steps, each once, and not by its former ids.
+fn current(
+    steps: &HashMap<&'static str, Vec<&'static StepDefinition>>,
+) -> impl Iterator<Item = &'static StepDefinition> {
+    let definitions = steps.iter().flat_map(|(id, definitions)| definitions.iter().map(move |it| (id, it)));
+    definitions.filter(|(id, definition)| **id == definition.source.id).map(|(_, definition)| *definition)
+}
+
+/// Where the definition that a recorded command names is in the source, if this build has one.
+pub(crate) fn known(command: &Command) -> Option<Source> {
+    match command {
+        Command::Step { step, .. } => registry().steps.get(&**step)?.first().map(|step| step.source),
+        Command::Child { workflow, .. } => {
+            registry().workflows.get(&**workflow)?.first().map(|workflow| workflow.source)
+        }
+        _ => None,
     }
 }
 

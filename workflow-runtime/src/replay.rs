@@ -3,7 +3,9 @@
 //! It does no I/O and uses no clock and no store: a [`Core`] receives events and returns the commands that the workflow
 //! issues after each. The same events produce the same workflow again, and recovery consists of nothing else.
 
+mod check;
 mod core;
+mod divergence;
 mod event;
 mod format;
 mod journal;
@@ -25,6 +27,6 @@ pub(crate) use self::operation::{
     Place, Received, Rollback, StartedChild, StepRequest, Suspension, Target,
 };
 pub(crate) use self::shared::{
-    Action, Chunk, Continued, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,
+    Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,
 };
 pub(crate) use self::unawaited::Unawaited;

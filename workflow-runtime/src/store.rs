@@ -16,6 +16,7 @@ mod size;
 mod sqlite;
 mod tokens;
 mod words;
+mod workers;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,8 @@ pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
     OpenTokens, RunRow, TokenLabel, TokenRow, TokenState,
 };
-pub use self::sqlite::{SqliteStore, Synchronous};
+pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
+pub use self::workers::{DeploymentRow, NewWorker, Registration, WorkerRow};
 pub use self::writes::{
     Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
     Open, RowChange, Settle, Turn, Watch, Write,
@@ -136,6 +138,25 @@ pub trait Store: Send + Sync + 'static {
     /// orphaned: its `wake_at` stays, or becomes 0 if inbox messages are pending, and its next claim counts as a recovery.
     /// Further writes of the former owner are refused. Returns `None` if a live engine has the right; polling it is cheap.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
+
+    /// Publishes an engine that executes or is ready to, under the number with which it has requested the right, and what its
+    /// build has. Also removes the catalogues of deployments that have no worker and no unfinished run that is bound to them.
+    /// Registering again, after the former registration was dropped, replaces what was published. Returns `None` if the
+    /// registration lasts as long as the right.
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        let _ = worker;
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Lists the registered workers, the earliest first.
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Lists the deployments whose catalogues are stored.
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// How long an engine retries while it is being opened and the store cannot be reached.
     fn patience(&self) -> Duration {

@@ -32,6 +32,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(charges_after_three_days()).unwrap();
 //! ```
 
+pub(crate) mod corpus;
 mod engine;
 mod explore;
 mod held;
@@ -41,3 +42,16 @@ mod simulated;
 pub use self::engine::{Builder, TestEngine, fail_first};
 pub use self::explore::{Exploration, Explore, Finding, Variation, explore};
 pub use crate::context::step_fn::StepFn;
+/// Makes each journal of a folder a test of its own: `replay_corpus!("journals/")`, relative to the `Cargo.toml` of the crate.
+///
+/// The files are those that [`Run::export`](crate::Run::export) writes, with names that end in `.json`. A test fails with the
+/// error with which the run would get stuck in this build. Cargo does not notice a new file: the test `corpus_is_complete` fails
+/// if the folder has other files than at the time of the compilation, until the file that calls the macro is touched. Call it in
+/// a module of its own, in a crate that links the workflows.
+///
+/// ```ignore
+/// mod journals {
+///     workflow_runtime::testing::replay_corpus!("journals/");
+/// }
+/// ```
+pub use workflow_macros::replay_corpus;

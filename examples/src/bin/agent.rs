@@ -14,7 +14,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use futures::TryStreamExt;
+use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{Client, Engine, Error, Result, Run, RunEventKind, set_state, step, suspend, workflow, writer};
 

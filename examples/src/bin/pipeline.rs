@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{Engine, Error, Result, step, workflow, writer};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use workflow_runtime::{Code, Engine, Error, Status};
+use workflow_runtime::{Code, Engine, Error, Status, Waiting};
 
 use super::support::{assert_error, came, comings, engine, gated, open};
 
@@ -66,8 +66,8 @@ impl Broken {
         let error = end.expect_err("the victim is stuck");
         let info = victim.info().await.expect("it has a row");
         assert_eq!(info.status, Status::Stuck);
-        let waits_for = info.waits_for.expect("it says what it waits for");
-        assert!(error.causes().iter().all(|cause| waits_for.contains(cause)), "{waits_for}");
+        let Some(Waiting::Stuck { details, .. }) = info.reason else { panic!("another reason: {:?}", info.reason) };
+        assert!(error.causes().iter().all(|cause| details.contains(cause)), "{details}");
         assert_error(&error, Code::Stuck, &["victim", "help:"]);
         // Else the next engine, a client until this one is gone, might still find the run stuck.
         engine.shutdown().await.expect("it shuts down");
@@ -140,7 +140,7 @@ async fn a_row_of_a_newer_format_waits_for_a_newer_build() {
         &[
             "row 1 of the run's journal",
             "a newer build has written",
-            "expected: a format up to 1",
+            "expected: a format up to 2",
             "format 99",
             "a newer one",
         ],
@@ -245,9 +245,11 @@ async fn a_run_of_an_unknown_workflow_waits_for_a_build_that_has_it() {
     {
         let engine = engine(&broken.path()).await;
         broken.other_completes(&engine).await;
-        let info = engine.get_run::<String, Error>("victim").info().await.expect("it has a row");
+        let victim = engine.get_run::<String, Error>("victim");
+        let info = victim.info().await.expect("it has a row");
         assert_eq!((info.status, info.workflow.as_str()), (Status::Running, "gone::away"));
-        assert_eq!(info.waits_for.as_deref(), Some("a process whose build has the workflow `gone::away`"));
+        let reason = victim.waiting().await.expect("it has a journal")[0].to_string();
+        assert_eq!(reason, "no live worker has the workflow `gone::away`");
         assert_eq!(comings(&broken.gate("victim")), 1);
     }
     broken.change(&format!("UPDATE runs SET workflow = '{known}' WHERE id = 'victim'"));

@@ -128,7 +128,7 @@ async fn is_not_cancelled_by_what_cannot_read_it(place: Place) {
     drop(run);
     engine.shutdown().await.unwrap();
     drop(engine);
-    set_format(&place, 2).await;
+    set_format(&place, 99).await;
     let engine = place.open(&lab).await;
     let run: Run<()> = engine.get_run("r");
     assert_eq!(soon(run.cancel("enough")).await.unwrap_err().code(), Code::Stuck);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use workflow_runtime::store::Write;
-use workflow_runtime::{Code, Error, IfExists, Result, Status, hook, set_state, state, step, workflow};
+use workflow_runtime::{Code, Error, IfExists, Result, Status, Waiting, hook, set_state, state, step, workflow};
 
 use crate::support::{Faulty, Lab, When, soon};
 
@@ -72,7 +72,7 @@ on_each_store! {
         assert_eq!(created.id(), "created");
         let info = created.run().info().await.unwrap();
         assert_eq!((info.status, info.started_at), (Status::Pending, None));
-        assert_eq!(info.waits_for.as_deref(), Some("its start"));
+        assert_eq!(info.reason, Some(Waiting::NotBegun));
         created.run().wake_up().await.unwrap();
         assert_eq!(created.run().status().await.unwrap(), Status::Pending);
         let run = created.start("once".into()).await.unwrap();

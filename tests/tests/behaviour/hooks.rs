@@ -286,7 +286,7 @@ on_each_store! {
         }
         let run: Run<u32> = engine.get_run("run");
         let info = run.info().await.unwrap();
-        assert_eq!(info.status, Status::Suspended, "{:?}", info.waits_for);
+        assert_eq!(info.status, Status::Suspended, "{:?}", info.reason);
         assert!(info.wakes_at.unwrap() > info.created_at + Duration::from_secs(3000));
         run.wake_up().await.unwrap();
         assert_eq!(run.await.unwrap(), 1);

@@ -328,7 +328,7 @@ on_each_store! {
 case! {
     fn an_event_is_json_that_a_page_can_show() {
         let event: RunEvent = serde_json::from_value(json!({
-            "index": 3, "generation": 0, "at": {"secs_since_epoch": 1, "nanos_since_epoch": 0},
+            "index": 3, "generation": 0, "at": "1970-01-01T00:00:01.000Z",
             "type": "run_ended", "operation": 1, "end": {"status": "failed", "error": "broke"},
         }))
         .unwrap();

@@ -173,8 +173,10 @@ on_each_store! {
         let run = engine.start(one, "cat".into()).id("run").await.unwrap();
         assert_eq!(run.status().await.unwrap(), Status::Suspended);
         let step: Run<String> = engine.get_run(child_of(&run).await);
-        let waits_for = step.info().await.unwrap().waits_for.unwrap();
-        assert_eq!(waits_for, "a process that serves the queue `gpu`");
+        let reasons = step.waiting().await.unwrap();
+        assert_eq!(reasons.len(), 1);
+        let reason = reasons[0].to_string();
+        assert!(reason.starts_with("no live worker serves the queue `gpu` of step "), "{reason}");
         drop((engine, run, step));
         assert_eq!(lab.count("cat"), 0);
         let engine = place.builder(&lab).queue("gpu", 1).replay_every_turn().open().await.unwrap();

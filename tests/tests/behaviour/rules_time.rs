@@ -193,6 +193,6 @@ on_each_store! {
         let engine = open().await;
         let run: Run<usize> = engine.get_run("run");
         assert!(!run.status().await.unwrap().is_terminal());
-        assert_eq!(run.info().await.unwrap().waits_for, None);
+        assert_eq!(run.info().await.unwrap().reason, None);
     }
 }

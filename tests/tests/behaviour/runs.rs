@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use workflow_runtime::{Code, Result, Run, Status, sleep, step, workflow};
+use workflow_runtime::{Code, Result, Run, Status, Waiting, sleep, step, workflow};
 
 use crate::support::Lab;
 
@@ -52,7 +52,8 @@ on_each_store! {
     async fn a_run_tells_its_life(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        let before = SystemTime::now() - Duration::from_millis(1);
+        // The engine's clock may be behind that of the system by the time for which its thread was not scheduled.
+        let before = SystemTime::now() - Duration::from_secs(1);
         let run = engine.start(job, "a".into()).id("job-1").await.unwrap();
         assert_eq!(run.id(), "job-1");
         assert!(run.exists().await.unwrap());
@@ -66,7 +67,7 @@ on_each_store! {
         let info = run.info().await.unwrap();
         assert_eq!(info.status, Status::Completed);
         assert!(info.completed_at.unwrap() >= info.started_at.unwrap());
-        assert_eq!(info.waits_for, None);
+        assert_eq!(info.reason, Some(Waiting::Ended { status: Status::Completed }));
     }
 
     async fn a_result_can_be_awaited_again_and_by_id(place: Place) {

@@ -82,7 +82,7 @@ on_each_store! {
         let error: Error = (&run).await.unwrap_err();
         assert_eq!(error.code(), Code::Stuck);
         assert_eq!(run.status().await.unwrap(), Status::Stuck);
-        assert!(run.info().await.unwrap().waits_for.unwrap().contains("stuck"));
+        assert!(run.info().await.unwrap().reason.unwrap().to_string().contains("stuck"));
         assert_eq!(place.rows(run.id()).await.len(), 1, "the journal is untouched by it");
     }
 

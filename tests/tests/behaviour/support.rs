@@ -99,6 +99,15 @@ impl Place {
         Place::at(format!("{}&{parameters}", schema.url))
     }
 
+    /// The URL by which another process opens it; `None` in memory.
+    pub fn url(&self) -> Option<String> {
+        match self {
+            Place::Memory(_) => None,
+            Place::Sqlite(directory) => Some(format!("sqlite:{}", directory.path().join("runs.db").display())),
+            Place::Postgres(schema) => Some(schema.url.clone()),
+        }
+    }
+
     /// The store itself. Each call for a database opens it anew, as another process would.
     pub fn store(&self) -> Arc<dyn Store> {
         match self {

@@ -1,13 +1,19 @@
 //! Every wait for a run comes to its end: whoever waits, whoever executes the run, and however its store learns of changes.
 
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use futures::future::join;
+use futures::{FutureExt, TryStreamExt, poll};
 use workflow_harness::postgres::{Cluster, Pooler};
-use workflow_runtime::{Chunk, Client, Engine, Result, Run, RunEvent, hook, step, suspend, workflow, writer};
+use workflow_runtime::store::Write;
+use workflow_runtime::{
+    Chunk, Client, Engine, Error, Result, Run, RunEvent, Status, hook, step, suspend, workflow, writer,
+};
 
-use crate::support::{Lab, Place, soon};
+use crate::support::{Faulty, Lab, Place, soon};
 
 /// How often stores look for changes that they cannot hear of.
 const POLLS: [&str; 3] = ["20ms", "1s", "5s"];
@@ -180,9 +186,50 @@ async fn everybody_waits(place: &Place) {
     worker.shutdown().await.unwrap();
 }
 
+#[step(retries = 0)]
+async fn fails_at_first(#[resource] lab: &Lab) -> Result<u32> {
+    match lab.note("fails at first") {
+        1 => Err(Error::new("not at first")),
+        _ => Ok(7),
+    }
+}
+
+#[workflow]
+async fn fails_until_it_is_retried() -> Result<u32> {
+    fails_at_first().await
+}
+
 on_each_store! {
     async fn every_wait_comes_to_its_end(place: Place) {
         everybody_waits(&place).await;
+    }
+
+    async fn a_wait_that_begins_after_a_retry_returns_the_result_of_the_retried_run(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        let gate = lab.clone();
+        faulty.after(move |group| {
+            let fails = |write: &Write| matches!(write, Write::Turn(turn) if turn.change.as_ref().is_some_and(|change| change.status == Status::Failed));
+            group.iter().any(fails).then(|| {
+                let gate = gate.clone();
+                gate.note("failed");
+                async move { gate.pass_gate("answer").await }.boxed()
+            })
+        });
+        let engine = place.builder(&lab).store(Arc::new(faulty)).open().await.unwrap();
+        let run = engine.start(fails_until_it_is_retried, ()).id("r").await.unwrap();
+        lab.executed("failed", 1).await;
+        // The store has the end, and the engine does not know it yet.
+        let client = Engine::builder().store(place.store()).connect().await.unwrap();
+        client.get_run::<u32, Error>("r").retry().await.unwrap();
+        let mut awaited = run.into_future();
+        let first = poll!(&mut awaited);
+        lab.open_gate("answer");
+        let result = match first {
+            Poll::Ready(result) => result,
+            Poll::Pending => soon(awaited).await,
+        };
+        assert_eq!(result.unwrap(), 7);
     }
 }
 

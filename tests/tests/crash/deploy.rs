@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use workflow_runtime::{Engine, Result, Run, hook, workflow};
 use workflow_tests::Execution;
 
 use super::child::{Child, command, was_killed};
@@ -128,5 +129,43 @@ case! {
         assert_eq!(site.result(site.build("mended"), ""), "4");
         assert_eq!(site.executions(), ["1:0", "1:1", "4:2", "4:3"], "a step whose result was there is executed again");
         assert!(site.stored().inbox.is_empty());
+    }
+}
+
+/// What both versions of a program have, for one who only starts it.
+#[workflow(id = "shop::parcel")]
+async fn parcel(name: String) -> Result<Vec<String>> {
+    let _ = hook::<()>().token(name).await;
+    Ok(Vec::new())
+}
+
+case! {
+    #[threads]
+    async fn recorded_calls_of_steps_that_were_renamed_go_on_under_their_new_names() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite:{}", directory.path().join("workflow.db").display());
+        let version = |path: &str, life: &str| {
+            let mut child = Child::spawn(command(path, [url.as_str(), directory.path().join("log").to_str().unwrap(), life]));
+            child.wait_for("open");
+            child
+        };
+        let mut first = version(env!("CARGO_BIN_EXE_version_one"), "one");
+        let client = Engine::builder().url(url.clone()).connect().await.expect("a client connects");
+        client.start(parcel, "box".to_owned()).id("run").await.expect("it is started");
+        first.wait_for("packing");
+        assert!(was_killed(first.kill()));
+
+        let mut second = version(env!("CARGO_BIN_EXE_version_two"), "two");
+        let run: Run<Vec<String>> = client.get_run("run");
+        let labelled = async {
+            while client.resume_hook("label of box", "to Ada").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), labelled).await.expect("the child waits for it");
+        let result = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.expect("it ends");
+        assert_eq!(result.unwrap(), ["weighed", "box wrapped", "box franked", "to Ada"]);
+        second.close();
+        second.end_well();
     }
 }

@@ -1,7 +1,7 @@
 //! What a sample says of its runs before anything executes them.
 
 use futures::TryStreamExt;
-use workflow_runtime::{Chunk, Client, Code, Error, Run, Status};
+use workflow_runtime::{Chunk, Client, Code, Error, Run, Status, Waiting};
 use workflow_tests::samples::{ends, tells};
 
 const RUNS: [(&str, Status); 20] = [
@@ -54,7 +54,8 @@ async fn is_listed(client: &Client) {
     assert_eq!((ended[&Status::Completed], ended[&Status::Failed]), (2, 1));
     let generation = run(client, "continues").info().await.unwrap().generation;
     assert_eq!(generation, 1);
-    assert!(run(client, "stuck").info().await.unwrap().waits_for.unwrap().contains("echo"));
+    let reason = run(client, "stuck").info().await.unwrap().reason;
+    assert!(matches!(&reason, Some(Waiting::Stuck { details, .. }) if details.contains("echo")), "{reason:?}");
     assert!(run(client, "asleep for a day").info().await.unwrap().wakes_at.is_some());
 }
 

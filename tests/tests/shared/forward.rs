@@ -48,6 +48,11 @@ macro_rules! forward_reads {
             ) -> Option<Box<dyn ::workflow_runtime::store::Following>>;
             fn streams['a](run: ::workflow_runtime::store::RunKey) -> Vec<::std::sync::Arc<str>>;
             fn news['a](owner: u64) -> Vec<::workflow_runtime::store::RunKey>;
+            fn register['a](
+                worker: &'a ::workflow_runtime::store::NewWorker
+            ) -> Option<Box<dyn ::workflow_runtime::store::Registration>>;
+            fn workers['a]() -> Vec<::workflow_runtime::store::WorkerRow>;
+            fn deployments['a]() -> Vec<::workflow_runtime::store::DeploymentRow>;
             fn claimable['a]() -> ::std::collections::BTreeMap<::std::sync::Arc<str>, u64>;
         }
 

@@ -31,6 +31,7 @@ mod proxy;
 mod recoveries;
 mod removal;
 mod repair;
+mod roster;
 #[cfg(unix)]
 mod standing;
 mod streams;
@@ -93,6 +94,10 @@ every {
         a_run_takes_the_place_of_one_that_has_failed,
         what_has_not_failed_is_not_replaced,
         a_run_that_cannot_be_created_replaces_none;
+    roster:
+        a_worker_is_listed_until_it_leaves,
+        catalogues_that_nobody_needs_are_removed_by_the_next_worker,
+        deployments_with_one_catalogue_share_a_copy;
     repair:
         a_run_that_has_ended_goes_on_as_a_new_generation,
         what_has_not_failed_is_not_reopened,

@@ -32,6 +32,11 @@ fn path(fx: &Fixture) -> PathBuf {
     fx.directory.as_ref().unwrap().path().join("runs.db")
 }
 
+/// The version of the tables of this build.
+const BUILD: i32 = 2;
+/// That of a build which has the steps `ADDS` and `BREAKS` as well.
+const BROKEN: i32 = BUILD + 2;
+
 /// What the file says of its tables: the version, and from which version on they can be used.
 fn file_version(fx: &Fixture) -> (i32, i32) {
     let connection = rusqlite::Connection::open(path(fx)).unwrap();
@@ -89,7 +94,7 @@ case! {
                 scope.spawn(|| SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap());
             }
         });
-        assert_eq!(file_version(&fx), (2, 1));
+        assert_eq!(file_version(&fx), (BUILD + 1, 1));
         let newer = SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap();
         assert!(matches!(commit(&newer, for_others("new")).await, CreateAnswer::Created(_)));
         assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
@@ -105,14 +110,14 @@ case! {
         let key = fx.create(new_run("r", taken_by(ADA))).await;
         let pid = format!("process {}", std::process::id());
         let error = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap_err();
-        says(&error, Code::Store, &["runs.db", "older version", &pid, "stop process", "found: version 1"]);
-        assert_eq!(file_version(&fx), (1, 1));
+        says(&error, Code::Store, &["runs.db", "older version", &pid, "stop process", &format!("found: version {BUILD}")]);
+        assert_eq!(file_version(&fx), (BUILD, 1));
         assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
         // Nobody executes any more.
         drop(right);
         let client = fx.another();
         let newer = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap();
-        assert_eq!(file_version(&fx), (3, 3));
+        assert_eq!(file_version(&fx), (BROKEN, BROKEN));
         assert!(matches!(commit(&newer, for_others("new")).await, CreateAnswer::Created(_)));
         // Whoever has it open, whoever asks for the right to execute, and whoever opens it.
         for older in [&client, &fx.store] {
@@ -123,7 +128,7 @@ case! {
         let error = client.acquire(BOB).await.map(drop).unwrap_err();
         says(&error, Code::NewerStore, &["runs.db"]);
         let error = SqliteStore::open(path(&fx), Synchronous::Full).unwrap_err();
-        says(&error, Code::NewerStore, &["that version 1 can use", "found: version 3, usable from version 3 on"]);
+        says(&error, Code::NewerStore, &[&format!("that version {BUILD} can use"), &format!("found: version {BROKEN}, usable from version {BROKEN} on")]);
         assert!(newer.acquire(BOB).await.unwrap().is_some(), "the right is free");
     }
 }
@@ -133,9 +138,9 @@ case! {
         let fx = Fixture::sqlite();
         let error = SqliteStore::open_migrating(path(&fx), &[ADDS, FAILS]).unwrap_err();
         says(&error, Code::Store, &["runs.db", "nowhere"]);
-        assert_eq!(file_version(&fx), (1, 1));
+        assert_eq!(file_version(&fx), (BUILD, 1));
         drop(SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap());
-        assert_eq!(file_version(&fx), (2, 1));
+        assert_eq!(file_version(&fx), (BUILD + 1, 1));
     }
 }
 
@@ -163,7 +168,7 @@ case! {
         for newer in futures::future::join_all((0..4).map(|_| open_migrating(&fx, &[ADDS_IN_SCHEMA]))).await {
             newer.unwrap();
         }
-        assert_eq!(schema_version(&fx).await, (2, 1));
+        assert_eq!(schema_version(&fx).await, (BUILD + 1, 1));
         let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA]).await.unwrap();
         let other = newer.acquire(BOB).await.unwrap().unwrap();
         assert!(matches!(commit(&newer, new_run("new", taken_by(BOB))).await, CreateAnswer::Created(_)));
@@ -182,13 +187,13 @@ case! {
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
         let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA, BREAKS_IN_SCHEMA]).await.unwrap();
-        assert_eq!(schema_version(&fx).await, (3, 3));
+        assert_eq!(schema_version(&fx).await, (BROKEN, BROKEN));
         assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
         right.lost().await;
         let error = fx.store.acquire(BOB).await.map(drop).unwrap_err();
-        says(&error, Code::NewerStore, &["usable from version 3 on", "update this program"]);
+        says(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
         let error = PostgresStore::open(fx.url.as_deref().unwrap()).await.unwrap_err();
-        says(&error, Code::NewerStore, &["usable from version 3 on", "update this program"]);
+        says(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
         // Its runs go on in the newer build.
         let _right = newer.acquire(BOB).await.unwrap().unwrap();
         let claimed = tokio::time::timeout(std::time::Duration::from_secs(30), async {
@@ -251,7 +256,7 @@ case! {
         }
         older.batch_execute("COMMIT").await.unwrap();
         migrating.await.unwrap().unwrap();
-        assert_eq!(schema_version(&fx).await, (3, 3));
+        assert_eq!(schema_version(&fx).await, (BROKEN, BROKEN));
     }
 }
 
@@ -276,7 +281,7 @@ case! {
             for older in [&client, &fx.store] {
                 let failed = older.commit(&group).await.unwrap_err();
                 assert!(!failed.in_doubt, "{failed:?}");
-                says(&failed.error, Code::NewerStore, &["while this process had it open", "usable from version 3 on"]);
+                says(&failed.error, Code::NewerStore, &["while this process had it open", &format!("usable from version {BROKEN} on")]);
             }
         }
         let created = fx.store.commit(&[Write::Create(new_run("own", taken_by(ADA)))]).await;
@@ -294,9 +299,9 @@ case! {
         let fx = Fixture::postgres();
         let error = open_migrating(&fx, &[ADDS_IN_SCHEMA, FAILS]).await.map(drop).unwrap_err();
         says(&error, Code::Store, &["nowhere"]);
-        assert_eq!(schema_version(&fx).await, (1, 1));
+        assert_eq!(schema_version(&fx).await, (BUILD, 1));
         open_migrating(&fx, &[ADDS_IN_SCHEMA]).await.unwrap();
-        assert_eq!(schema_version(&fx).await, (2, 1));
+        assert_eq!(schema_version(&fx).await, (BUILD + 1, 1));
     }
 }
 

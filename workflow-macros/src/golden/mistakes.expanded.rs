@@ -87,7 +87,7 @@ fn not_async(
     ::workflow_runtime::__private::v1::Invocation::<__Workflow>::new(argument0)
 }
 ::core::compile_error! {
-    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"charge\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `transaction`, `crate = my_prelude::workflow_runtime`)"
+    "#[step] has no option `retires`: did you mean `retries`? (there is `id = \"charge\"`, `was = \"shop::pay::charge\"`, `retries = 5`, `backoff = \"100ms..30s\"`, `timeout = \"10s\"`, `heartbeat = \"30s\"`, `queue = \"gpu\"`, `transaction`, `crate = my_prelude::workflow_runtime`)"
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]
@@ -109,23 +109,17 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = ();
         type Output = Result<()>;
-        fn requires() -> ::std::vec::Vec<
-            ::workflow_runtime::__private::v1::Requirement,
-        > {
-            ::std::vec![]
-        }
         #[allow(unused_variables, clippy::let_unit_value)]
-        fn execute(
-            args: Self::Args,
+        fn attempt(
+            (): Self::Args,
             resources: &::workflow_runtime::__private::v1::Resources,
         ) -> ::core::result::Result<
             ::workflow_runtime::__private::v1::Execution<Self::Output>,
             ::workflow_runtime::__private::v1::Error,
         > {
-            let () = args;
             ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::Async(
-                    ::std::boxed::Box::pin(async move { __body().await }),
+                ::workflow_runtime::__private::v1::Execution::future(
+                    ::std::boxed::Box::new(__body()),
                 ),
             )
         }
@@ -142,7 +136,11 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     async fn __body() -> Result<()> {
         Ok(())
     }
-    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &())
+    ::workflow_runtime::__private::v1::call(
+        &__DEFINITION,
+        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
+        &(),
+    )
 }
 #[doc(hidden)]
 mod __refused_generic {

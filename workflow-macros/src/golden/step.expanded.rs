@@ -10,44 +10,39 @@ pub fn charge(
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "charge"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
-            test: ::core::cfg!(test),
-        },
-        ::workflow_runtime::__private::v1::Policy::DEFAULT
-            .retries(5)
-            .backoff(
-                ::core::time::Duration::from_millis(100u64),
-                ::core::time::Duration::from_millis(30000u64),
-            )
-            .timeout(::core::time::Duration::from_millis(10000u64)),
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "charge"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
+                test: ::core::cfg!(test),
+            },
+            ::workflow_runtime::__private::v1::Policy::DEFAULT
+                .retries(5)
+                .backoff(
+                    ::core::time::Duration::from_millis(100u64),
+                    ::core::time::Duration::from_millis(30000u64),
+                )
+                .timeout(::core::time::Duration::from_millis(10000u64)),
+        )
+        .requires(&[::workflow_runtime::__private::v1::Requirement::of::<Bank>()]);
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = (u64, u32);
         type Output = Result<String>;
-        fn requires() -> ::std::vec::Vec<
-            ::workflow_runtime::__private::v1::Requirement,
-        > {
-            ::std::vec![::workflow_runtime::__private::v1::Requirement::of:: < Bank > ()]
-        }
         #[allow(unused_variables, clippy::let_unit_value)]
-        fn execute(
-            args: Self::Args,
+        fn attempt(
+            (argument1, argument2): Self::Args,
             resources: &::workflow_runtime::__private::v1::Resources,
         ) -> ::core::result::Result<
             ::workflow_runtime::__private::v1::Execution<Self::Output>,
             ::workflow_runtime::__private::v1::Error,
         > {
-            let (argument1, argument2) = args;
             let argument0 = ::workflow_runtime::__private::v1::Resources::get::<
                 Bank,
             >(resources)?;
             ::core::result::Result::Ok(
-                ::workflow_runtime::__private::v1::Execution::Async(
-                    ::std::boxed::Box::pin(async move {
+                ::workflow_runtime::__private::v1::Execution::future(
+                    ::std::boxed::Box::new(async move {
                         __body(&argument0, argument1, argument2).await
                     }),
                 ),
@@ -66,7 +61,11 @@ pub fn charge(
     async fn __body(bank: &Bank, order: u64, cents: u32) -> Result<String> {
         bank.charge(order, cents).await
     }
-    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &(order, cents))
+    ::workflow_runtime::__private::v1::call(
+        &__DEFINITION,
+        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
+        &(order, cents),
+    )
 }
 #[allow(clippy::type_complexity)]
 #[track_caller]
@@ -76,35 +75,30 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "blocking"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
-            test: ::core::cfg!(test),
-        },
-        ::workflow_runtime::__private::v1::Policy::DEFAULT,
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "blocking"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
+                test: ::core::cfg!(test),
+            },
+            ::workflow_runtime::__private::v1::Policy::DEFAULT,
+        )
+        .was(&["old::blocking", "older::blocking"])
+        .requires(
+            &[::workflow_runtime::__private::v1::Requirement::of::<Arc<dyn Cache>>()],
+        );
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = (PathBuf,);
         type Output = Result<u64>;
-        fn requires() -> ::std::vec::Vec<
-            ::workflow_runtime::__private::v1::Requirement,
-        > {
-            ::std::vec![
-                ::workflow_runtime::__private::v1::Requirement::of:: < Arc < dyn Cache >
-                > ()
-            ]
-        }
         #[allow(unused_variables, clippy::let_unit_value)]
-        fn execute(
-            args: Self::Args,
+        fn attempt(
+            (argument0,): Self::Args,
             resources: &::workflow_runtime::__private::v1::Resources,
         ) -> ::core::result::Result<
             ::workflow_runtime::__private::v1::Execution<Self::Output>,
             ::workflow_runtime::__private::v1::Error,
         > {
-            let (argument0,) = args;
             let argument1 = ::workflow_runtime::__private::v1::Resources::get::<
                 Arc<dyn Cache>,
             >(resources)?;
@@ -127,5 +121,9 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     fn __body(path: PathBuf, cache: &Arc<dyn Cache>) -> Result<u64> {
         cache.len(&path)
     }
-    ::workflow_runtime::__private::v1::call::<__Step>(&__DEFINITION, &(path,))
+    ::workflow_runtime::__private::v1::call(
+        &__DEFINITION,
+        <__Step as ::workflow_runtime::__private::v1::Step>::CODE,
+        &(path,),
+    )
 }

@@ -4,7 +4,7 @@ pub async fn charge(#[resource] bank: &Bank, order: u64, cents: u32) -> Result<S
     bank.charge(order, cents).await
 }
 
-#[step]
+#[step(was = "old::blocking", was = "older::blocking")]
 fn blocking(path: PathBuf, #[resource] cache: &Arc<dyn Cache>) -> Result<u64> {
     cache.len(&path)
 }

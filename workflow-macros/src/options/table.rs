@@ -51,10 +51,8 @@ options! {
              executes does not open; in test code only the first use of such an id fails. A module that two programs \
              include (`mod shared;` in both) has two ids, since a path begins with the crate, and neither program continues \
              the other's runs. An id of its own solves both.";
-        "was", "was = \"shop::pay::checkout\"", true, |options, spec, input| {
-            options.was.push(values::id(values::given(input, spec)?)?);
-            Ok(())
-        }, "a former id. Runs that were started before the function was moved or renamed go on. It may be given several times.";
+        "was", "was = \"shop::pay::checkout\"", true, read_was,
+            "a former id. Runs that were started before the function was moved or renamed go on. It may be given several times.";
         "validate", "validate = check_order", false, |options, spec, input| {
             options.validate = Some(values::given(input, spec)?);
             Ok(())
@@ -67,6 +65,9 @@ options! {
         "id", "id = \"charge\"", false, read_id,
             "the id under which calls are recorded. Otherwise it is the path of the module and the name of the function, with \
              the consequences that the option of `#[workflow]` has.";
+        "was", "was = \"shop::pay::charge\"", true, read_was,
+            "a former id. Calls that were recorded before the function was moved or renamed are calls of this one. It may be given \
+             several times.";
         "retries", "retries = 5", false, |options, spec, input| {
             options.retries = Some(values::retries(values::given(input, spec)?)?);
             Ok(())
@@ -102,6 +103,16 @@ options! {
         "crate", "crate = my_prelude::workflow_runtime", false, read_crate,
             "the path of the runtime, where it is re-exported.";
     }
+}
+
+fn read_was(options: &mut Options, spec: &Spec, input: ParseStream<'_>) -> syn::Result<()> {
+    let id = values::id(values::given(input, spec)?)?;
+    let is = |other: &syn::LitStr| other.value() == id.value();
+    if options.was.iter().any(is) {
+        return Err(syn::Error::new(id.span(), "this former id is given twice"));
+    }
+    options.was.push(id);
+    Ok(())
 }
 
 fn read_id(options: &mut Options, spec: &Spec, input: ParseStream<'_>) -> syn::Result<()> {

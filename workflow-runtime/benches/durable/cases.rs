@@ -1,5 +1,6 @@
 //! The cases, each in a file of its name.
 
+mod compile;
 mod fan_out;
 mod flat;
 mod memory;
@@ -11,6 +12,8 @@ mod sequential;
 mod start;
 mod throughput;
 mod timers;
+#[cfg(feature = "testing")]
+mod year;
 
 use workflow_runtime::{Result as RunResult, step};
 
@@ -34,6 +37,9 @@ pub static CASES: &[Case] = &[
     memory::CASE,
     parked::CASE,
     timers::CASE,
+    compile::CASE,
+    #[cfg(feature = "testing")]
+    year::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::throughput::CASE,
     #[cfg(all(unix, feature = "postgres"))]

@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, DeliveryRow, Ended, Failed, Filter, First, InboxRow,
-    JournalRow, Notice, OpenTokens, Ownership, Position, RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick,
-    Write,
+    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, DeliveryRow, DeploymentRow, Ended, Failed, Filter,
+    First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RowChange, RunKey,
+    RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -228,6 +228,18 @@ impl<S: Store> Store for Counting<S> {
 
     fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
         self.store.claimable()
+    }
+
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        self.store.register(worker)
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        self.store.workers()
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        self.store.deployments()
     }
 
     fn server_time(&self) -> Option<u64> {

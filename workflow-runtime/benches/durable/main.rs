@@ -1,10 +1,11 @@
 //! What durability costs, each figure beside the raw work that bounds it, on the same disk and in the same minutes.
 //!
 //! ```text
-//! cargo bench -p workflow-runtime --bench durable [--features postgres] [-- [--case NAME]... [--json] [--check]]
+//! cargo bench -p workflow-runtime --bench durable [--features postgres,testing] [-- [--case NAME]... [--json] [--check] [--save FILE | --against FILE]]
 //! ```
 //!
-//! `--json` prints a line for each row in place of the table; `--check` fails if a bar is missed. The files are made
+//! `--save FILE` copies this program, and `--against FILE` compares this commit with the one that was saved, case by case,
+//! in turns: see `against`. `--json` prints a line for each row in place of the table; `--check` fails if a bar is missed. The files are made
 //! under the target directory, or where `WORKFLOW_BENCH_DIR` says: a disk, since in memory a sync costs nothing.
 //!
 //! The runs of the case `parked` take 600 MB there; `WORKFLOW_BENCH_PARKED` gives another number than a million.
@@ -18,9 +19,15 @@
 //! cluster of their own in the system's temporary directory; they are skipped where neither can be. Raw is then the same
 //! rows by prepared statements of PostgreSQL, a group as one insert of whole arrays.
 //!
-//! `cpu_us` and `raw_cpu_us` are the processor time of a unit on all threads, which a busy machine disturbs least;
-//! `in_store_us` is how much of a row's time was spent inside the store.
+//! The case `compile` runs Cargo in the system's temporary directory, offline; it compiles the library's dependencies first.
+//!
+//! The case `year` is there with the feature `testing`.
+//!
+//! Beside the ratio are the median of the bare syncs and the processor time of a unit on all threads, which a busy machine
+//! disturbs least: in JSON `sync_p50_us`, `cpu_us` and `raw_cpu_us`. `in_store_us` is how much of a row's time was spent
+//! inside the store.
 
+mod against;
 mod cases;
 mod counting;
 mod disk;
@@ -58,6 +65,12 @@ fn bench() -> Result<bool> {
         return outcome.map(|()| true);
     }
     let options = Options::parse(std::env::args().skip(1))?;
+    if let Some(file) = &options.save {
+        return against::save(file).map(|()| true);
+    }
+    if let Some(other) = &options.against {
+        return against::compare(other, &options.cases).map(|()| true);
+    }
     let outcome = measure(&options);
     #[cfg(all(unix, feature = "postgres"))]
     workflow_harness::postgres::stop();

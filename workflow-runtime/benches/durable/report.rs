@@ -32,7 +32,6 @@ impl Bar {
 
 /// Why a case was not measured: the machine lacks something.
 #[derive(Debug)]
-#[cfg_attr(not(all(unix, feature = "postgres")), expect(dead_code))]
 pub struct Skipped(pub String);
 
 impl std::fmt::Display for Skipped {
@@ -42,6 +41,9 @@ impl std::fmt::Display for Skipped {
 }
 
 impl std::error::Error for Skipped {}
+
+/// The figures that have columns of their own: a ratio alone does not show that a slow sync hides the rest.
+const COLUMNS: [&str; 3] = ["sync_p50_us", "cpu_us", "raw_cpu_us"];
 
 /// A case's result.
 pub struct Row {
@@ -118,8 +120,12 @@ impl Row {
         line.to_string()
     }
 
-    fn cells(&self) -> [String; 7] {
-        let mut notes: Vec<String> = self.more.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    fn cells(&self) -> [String; 9] {
+        let column = |name: &str| self.more.get(name).map(Value::to_string).unwrap_or_default();
+        let has_cpu = self.more.contains_key("cpu_us");
+        let cpu = if has_cpu { format!("{} / {}", column("cpu_us"), column("raw_cpu_us")) } else { String::new() };
+        let others = self.more.iter().filter(|(name, _)| !COLUMNS.contains(&name.as_str()));
+        let mut notes: Vec<String> = others.map(|(name, value)| format!("{name} {value}")).collect();
         notes.extend(self.missed.iter().map(|missed| format!("MISSED {missed}")));
         if self.noisy > 0 {
             notes.push(format!("noisy disk in {} pairs", self.noisy));
@@ -130,6 +136,8 @@ impl Row {
             self.raw.map(figure).unwrap_or_default(),
             self.unit.to_owned(),
             self.ratio.map(figure).unwrap_or_default(),
+            column("sync_p50_us"),
+            cpu,
             format!("{}{}", self.bar.text(), if self.is_met() { "" } else { " MISSED" }),
             notes.join(", "),
         ]
@@ -138,9 +146,10 @@ impl Row {
 
 /// All rows, under what they were measured on.
 pub fn table(disk: &Disk, rows: &[Row]) -> String {
-    let heads = ["case", "ours", "raw", "unit", "ratio", "bar", "more"].map(str::to_owned);
+    let heads =
+        ["case", "ours", "raw", "unit", "ratio", "sync p50 us", "cpu us, ours / raw", "bar", "more"].map(str::to_owned);
     let lines: Vec<_> = std::iter::once(heads).chain(rows.iter().map(Row::cells)).collect();
-    let widths: [usize; 7] =
+    let widths: [usize; 9] =
         std::array::from_fn(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0));
     let mut table = format!("\n{disk}\n\n");
     for line in &lines {

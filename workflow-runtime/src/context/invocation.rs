@@ -100,7 +100,8 @@ impl<W: Workflow> Invocation<W> {
             operation.run().fail(error.clone());
             return refused(error);
         }
-        match validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args)) {
+        match validated(definition, W::validate, &args).and_then(|()| codec::encode("the workflow's arguments", &args))
+        {
             Ok(input) => {
                 let request = Box::new(ChildRequest {
                     definition,

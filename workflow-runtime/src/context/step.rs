@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::codec::{self, Payload};
-use crate::definition::{AttemptResult, Encoded, Fallible, Policy, Step, StepDefinition};
+use crate::definition::{AttemptResult, Encoded, Fallible, Policy, StepCode, StepDefinition};
 use crate::durable::Durable;
 use crate::engine;
 use crate::error::{Code, Error, Failure};
@@ -64,19 +64,8 @@ enum State {
 
 #[doc(hidden)]
 #[track_caller]
-pub fn call<S: Step>(definition: &'static StepDefinition, args: &S::Args) -> StepCall<S::Output> {
-    StepCall {
-        state: State::new(definition, codec::encode("an argument of the step", args)),
-        returned: returned::<S::Output>,
-    }
-}
-
-fn returned<R: Fallible>(result: Result<&Encoded, Error>) -> Result<R, Error> {
-    Ok(match result {
-        Ok(Ok(value)) => R::from_result(Ok(codec::decode("the step's result", value)?)),
-        Ok(Err(error)) => R::from_result(Err(codec::decode("the step's error", error)?)),
-        Err(error) => R::from_result(Err(error.into())),
-    })
+pub fn call<A, R>(definition: &'static StepDefinition, code: &'static StepCode<A, R>, args: &A) -> StepCall<R> {
+    StepCall { state: State::new(definition, (code.encode)(args)), returned: code.returned }
 }
 
 impl State {

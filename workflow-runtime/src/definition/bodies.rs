@@ -45,7 +45,7 @@ impl Bodies {
         resources: &Resources,
     ) -> Result<Execution<AttemptResult>, Error> {
         match &self.0 {
-            None => (step.execute)(step.source.id, input, resources),
+            None => step.execute.execute(step.source.id, input, resources),
             Some(replace) => replace.attempt(step, input, resources),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::workflow::{Workflow, WorkflowDefinition, validated};
+use super::workflow::{Stored, Validate, Workflow, WorkflowDefinition, validated};
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::text::excerpt;
@@ -25,6 +25,11 @@ impl Described {
 
 /// Converts JSON to the arguments of a workflow.
 pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) -> Result<Payload> {
+    accept_as(definition, W::validate, args)
+}
+
+/// Generic over the arguments only, so that workflows with the same ones share it.
+fn accept_as<A: Stored>(definition: &WorkflowDefinition, validate: Validate<A>, args: Value) -> Result<Payload> {
     let names = definition.described.arguments;
     let invalid = |path: &str, what: String| {
         let at = if path.is_empty() { String::new() } else { format!(" at {path}") };
@@ -46,11 +51,11 @@ pub(crate) fn accept<W: Workflow>(definition: &WorkflowDefinition, args: Value) 
         args => args,
     };
     let found = excerpt(&args.to_string());
-    let args: W::Args = serde_path_to_error::deserialize(args).map_err(|error| {
+    let args: A = serde_path_to_error::deserialize(args).map_err(|error| {
         let path = named(&error.path().to_string(), names);
         invalid(&path, error.into_inner().to_string()).found(&found)
     })?;
-    validated::<W>(&args)?;
+    validated(definition, validate, &args)?;
     codec::encode("the workflow's arguments", &args)
 }
 

@@ -13,14 +13,14 @@ pub struct Resources(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 /// A resource that a step declares.
 #[derive(Clone, Copy)]
 pub struct Requirement {
-    type_id: TypeId,
-    pub(crate) type_name: &'static str,
+    type_id: fn() -> TypeId,
+    pub(crate) type_name: fn() -> &'static str,
 }
 
 impl Requirement {
     /// The resource of type `T`.
-    pub fn of<T: Send + Sync + 'static>() -> Self {
-        Requirement { type_id: TypeId::of::<T>(), type_name: type_name::<T>() }
+    pub const fn of<T: Send + Sync + 'static>() -> Self {
+        Requirement { type_id: TypeId::of::<T>, type_name: type_name::<T> }
     }
 }
 
@@ -30,7 +30,7 @@ impl Resources {
     }
 
     pub(crate) fn has(&self, requirement: &Requirement) -> bool {
-        self.0.contains_key(&requirement.type_id)
+        self.0.contains_key(&(requirement.type_id)())
     }
 
     /// The resource of type `T`, or an error that names it.

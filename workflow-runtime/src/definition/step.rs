@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
 
-use super::outcome::{AttemptFailure, AttemptResult, adopt, attempt_result};
+use super::outcome::{AttemptFailure, AttemptResult, Encoded, adopt, attempt_result};
 use super::policy::Policy;
 use super::resources::{Requirement, Resources};
 use super::source::Source;
@@ -31,31 +31,98 @@ pub enum Execution<R> {
 pub type Transactional<R> =
     Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = (R, Transaction)> + Send>> + Send>;
 
+impl<R> Execution<R> {
+    /// An attempt that is a future. It is boxed by the caller, and pinned here, so that the code for each step is small.
+    #[doc(hidden)]
+    pub fn future(attempt: Box<dyn Future<Output = R> + Send>) -> Self {
+        Execution::Async(attempt.into())
+    }
+}
+
 /// A step: the hidden type behind each `#[step]` function. Only the attribute implements it.
 pub trait Step: 'static {
     /// The arguments, always as a tuple, without the resources.
     type Args: Stored;
     /// The return type of the function: a `Result`.
     type Output: Fallible;
-
-    /// The resources that the signature declares.
-    fn requires() -> Vec<Requirement>;
+    /// The code that steps with the same types share.
+    const CODE: &'static StepCode<Self::Args, Self::Output> = &StepCode::new(Self::attempt);
 
     /// Makes one attempt.
-    fn execute(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
+    fn attempt(args: Self::Args, resources: &Resources) -> Result<Execution<Self::Output>, Error>;
+}
+
+/// Makes one attempt of a step.
+type Attempt<A, R> = fn(A, &Resources) -> Result<Execution<R>, Error>;
+
+/// What is executed for a step: one function of its own, and otherwise functions that are generic over its types only.
+pub struct StepCode<A, R> {
+    attempt: Attempt<A, R>,
+    pub(crate) encode: fn(&A) -> Result<Payload, Error>,
+    /// Decodes the result of a call.
+    pub(crate) returned: fn(Result<&Encoded, Error>) -> Result<R, Error>,
+}
+
+impl<A: Stored, R: Fallible> StepCode<A, R> {
+    const fn new(attempt: Attempt<A, R>) -> Self {
+        StepCode { attempt, encode: |args| codec::encode("an argument of the step", args), returned: returned::<R> }
+    }
+}
+
+fn returned<R: Fallible>(result: Result<&Encoded, Error>) -> Result<R, Error> {
+    Ok(match result {
+        Ok(Ok(value)) => R::from_result(Ok(codec::decode("the step's result", value)?)),
+        Ok(Err(error)) => R::from_result(Err(codec::decode("the step's error", error)?)),
+        Err(error) => R::from_result(Err(error.into())),
+    })
+}
+
+/// Makes one attempt from encoded arguments.
+pub(crate) trait Execute: Sync {
+    fn execute(
+        &self,
+        step: &'static str,
+        args: &Payload,
+        resources: &Resources,
+    ) -> Result<Execution<AttemptResult>, Error>;
+}
+
+impl<A: Stored, R: Fallible> Execute for StepCode<A, R> {
+    fn execute(
+        &self,
+        step: &'static str,
+        args: &Payload,
+        resources: &Resources,
+    ) -> Result<Execution<AttemptResult>, Error> {
+        let args = codec::decode::<A>("the step's arguments", args)
+            .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
+        Ok(match (self.attempt)(args, resources)? {
+            Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
+            Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
+            #[cfg(feature = "postgres")]
+            Execution::Transaction(attempt) => Execution::Transaction(Box::new(move |transaction| {
+                Box::pin(async move {
+                    let (outcome, transaction) = attempt(transaction).await;
+                    (attempt_result(step, outcome), transaction)
+                })
+            })),
+        })
+    }
 }
 
 /// A step of this build.
 pub struct StepDefinition {
     pub(crate) source: Source,
+    /// Former ids.
+    pub(crate) was: &'static [&'static str],
     /// The queue whose workers execute it, if it is not executed where its run is.
     pub(crate) queue: Option<&'static str>,
     /// Whether it runs in a transaction of the store.
     #[cfg(feature = "postgres")]
     pub(crate) transaction: bool,
     pub(crate) policy: Policy,
-    pub(crate) requires: fn() -> Vec<Requirement>,
-    pub(crate) execute: fn(&'static str, &Payload, &Resources) -> Result<Execution<AttemptResult>, Error>,
+    pub(crate) requires: &'static [Requirement],
+    pub(crate) execute: &'static dyn Execute,
     /// Converts an error of the engine into the step's own type.
     pub(crate) adopt: fn(Error) -> AttemptFailure,
     pub(crate) recode_args: Recode,
@@ -75,18 +142,16 @@ impl StepDefinition {
     pub const fn new<S: Step>(source: Source, policy: Policy) -> Self {
         StepDefinition {
             source,
+            was: &[],
             queue: None,
             #[cfg(feature = "postgres")]
             transaction: false,
             policy,
-            requires: S::requires,
-            execute: execute::<S>,
+            requires: &[],
+            execute: S::CODE,
             adopt: adopt::<<S::Output as Fallible>::Err>,
             recode_args: codec::recode::<S::Args>,
-            check_args: |args| {
-                let fits = || codec::decode::<S::Args>("the step's arguments", args).map(drop);
-                caught("the type of an argument", fits).and_then(|fits| fits)
-            },
+            check_args: check_args::<S::Args>,
             args_name: std::any::type_name::<S::Args>,
             #[cfg(feature = "testing")]
             type_name: std::any::type_name::<S>,
@@ -96,6 +161,19 @@ impl StepDefinition {
 }
 
 impl StepDefinition {
+    /// Sets the resources that the signature declares.
+    #[doc(hidden)]
+    pub const fn requires(mut self, requires: &'static [Requirement]) -> Self {
+        self.requires = requires;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn was(mut self, was: &'static [&'static str]) -> Self {
+        self.was = was;
+        self
+    }
+
     #[doc(hidden)]
     pub const fn queue(mut self, queue: &'static str) -> Self {
         self.queue = Some(queue);
@@ -110,22 +188,7 @@ impl StepDefinition {
     }
 }
 
-fn execute<S: Step>(
-    step: &'static str,
-    args: &Payload,
-    resources: &Resources,
-) -> Result<Execution<AttemptResult>, Error> {
-    let args = codec::decode::<S::Args>("the step's arguments", args)
-        .map_err(|error| error.operation(format!("step `{step}`")).into_fatal())?;
-    Ok(match S::execute(args, resources)? {
-        Execution::Async(attempt) => Execution::Async(Box::pin(async move { attempt_result(step, attempt.await) })),
-        Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || attempt_result(step, attempt()))),
-        #[cfg(feature = "postgres")]
-        Execution::Transaction(attempt) => Execution::Transaction(Box::new(move |transaction| {
-            Box::pin(async move {
-                let (outcome, transaction) = attempt(transaction).await;
-                (attempt_result(step, outcome), transaction)
-            })
-        })),
-    })
+fn check_args<A: Stored>(args: &Payload) -> Result<(), Error> {
+    let fits = || codec::decode::<A>("the step's arguments", args).map(drop);
+    caught("the type of an argument", fits).and_then(|fits| fits)
 }

@@ -114,6 +114,8 @@ pub struct WorkflowDefinition {
     /// Converts JSON to the arguments.
     pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
     pub(crate) described: Described,
+    /// Whether it is known only by what another build has published of it, so that it cannot be executed here.
+    pub(crate) is_published: bool,
     /// Recodes the success value.
     pub(crate) recode_output: Recode,
     /// Combines an encoded error with the error of a rollback that failed.
@@ -130,6 +132,7 @@ impl WorkflowDefinition {
             recode_args: codec::recode::<W::Args>,
             accept: accept::<W>,
             described: Described::NOTHING,
+            is_published: false,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
             rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
         }
@@ -151,15 +154,22 @@ fn rollback_failed<E: Failure>(error: &Payload, rollback: &Error) -> Option<Payl
 }
 
 fn body<W: Workflow>(args: &Payload) -> Result<RunFuture, Error> {
-    let future = W::run(codec::decode::<W::Args>("the workflow's arguments", args)?);
-    Ok(Box::pin(async move { encode_outcome("the workflow's result", future.await) }))
+    Ok(encoded(W::run(codec::decode::<W::Args>("the workflow's arguments", args)?)))
 }
 
+/// Generic over the output only, so that workflows with the same one share it.
+fn encoded<R: Fallible>(future: Pin<Box<dyn Future<Output = R> + Send>>) -> RunFuture {
+    Box::pin(async move { encode_outcome("the workflow's result", future.await) })
+}
+
+/// The workflow's own check of its arguments.
+pub(crate) type Validate<A> = fn(&A) -> Result<(), Error>;
+
 /// Runs the workflow's own check of the arguments.
-pub(crate) fn validated<W: Workflow>(args: &W::Args) -> Result<(), Error> {
-    let checked = caught("the check of the arguments", || W::validate(args)).and_then(|checked| checked);
+pub(crate) fn validated<A>(definition: &WorkflowDefinition, validate: Validate<A>, args: &A) -> Result<(), Error> {
+    let checked = caught("the check of the arguments", || validate(args)).and_then(|checked| checked);
     checked.map_err(|error| {
-        let id = W::DEFINITION.source.id;
+        let id = definition.source.id;
         error
             .context(format!("the arguments of workflow `{id}` are not valid"))
             .with_code(Code::InvalidArguments)

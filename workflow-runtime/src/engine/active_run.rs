@@ -9,12 +9,13 @@ use super::clock::Deadline;
 use super::queues::Slot;
 use super::scope::Life;
 use super::telemetry::Spans;
+use super::wait::Known;
 use super::{Inner, activations, turn};
 use crate::codec::Payload;
 use crate::definition::{AttemptResult, WorkflowDefinition};
 use crate::error::Error;
 use crate::model::Status;
-use crate::replay::{Core, End, Event, Suspension};
+use crate::replay::{Core, Event, Suspension};
 use crate::store::{Fence, RunKey, Settle};
 
 /// An event of the run that is not delivered yet.
@@ -75,7 +76,7 @@ pub(super) struct DriverState {
     pub status: Status,
     pub wake_at: Option<u64>,
     /// How the workflow ended; set once the end is committed.
-    pub end: Option<End>,
+    pub end: Option<Known>,
     /// The deadlines that the timers hold for the run, by operation.
     pub armed: BTreeMap<u64, Deadline>,
     /// The monotonic time of the next attempt of each step, until the timers hold it.

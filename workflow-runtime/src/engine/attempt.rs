@@ -31,7 +31,7 @@ pub(crate) async fn plain_attempt(request: StepRequest, path: Option<String>) ->
     let definition = request.definition;
     let scope = Scope::of_inner(definition.source.id, path);
     let adopt = definition.adopt;
-    let engine = match (definition.requires)().is_empty() {
+    let engine = match definition.requires.is_empty() {
         true => Ok(super::current().and_then(Result::ok)),
         false => super::ambient().await.map(Some),
     };

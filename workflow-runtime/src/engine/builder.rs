@@ -30,11 +30,13 @@ use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::model::{Retention, RunInfo, Status};
+use crate::names;
 use crate::registry::{self, registry};
-use crate::replay::Host;
+use crate::replay::{Draw, Host};
 use crate::store::{MemoryStore, SqliteStore, Store, Synchronous};
 
 const URL_VARIABLE: &str = "WORKFLOW_URL";
+const DEPLOYMENT_VARIABLE: &str = "WORKFLOW_DEPLOYMENT";
 const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
 
 /// Settings of an engine: see [`Engine::builder`].
@@ -68,6 +70,8 @@ const URL_DEFAULT: &str = "sqlite:.workflow/workflow.db";
 pub struct Builder {
     place: Place,
     synchronous: Synchronous,
+    /// Whether the store is neither created nor migrated.
+    must_exist: bool,
     resources: Resources,
     settings: Settings,
     steps: usize,
@@ -87,6 +91,7 @@ impl Default for Builder {
         Builder {
             place: Place::Default,
             synchronous: Synchronous::default(),
+            must_exist: false,
             resources: Resources::default(),
             settings: Settings {
                 executes: true,
@@ -98,6 +103,7 @@ impl Default for Builder {
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
                 keep_deliveries: limits::DELIVERIES_KEPT,
+                deployment: "".into(),
                 bodies: Bodies::default(),
             },
             steps: limits::STEPS_CONCURRENT,
@@ -125,6 +131,29 @@ impl Builder {
     /// How SQLite syncs commits to disk. The default loses no commit, even if the machine loses power.
     pub fn synchronous(mut self, synchronous: Synchronous) -> Self {
         self.synchronous = synchronous;
+        self
+    }
+
+    /// Opens only a store that exists and has the tables of this version: nothing is created or migrated. For tools that look
+    /// at a store which is not theirs, with [`connect`](Builder::connect). A store that was given by
+    /// [`store`](Builder::store) is used as it is.
+    ///
+    /// Without such a store, opening fails with [`Code::Store`]; `memory:` fails with [`Code::InvalidUrl`].
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("workflow.db");
+    /// let opened = Engine::builder().url(format!("sqlite:{}", path.display())).must_exist().connect().await;
+    /// assert_eq!(opened.unwrap_err().code(), Code::Store);
+    /// assert!(!path.exists());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn must_exist(mut self) -> Self {
+        self.must_exist = true;
         self
     }
 
@@ -303,6 +332,17 @@ impl Builder {
         self
     }
 
+    /// The id of the deployment, by which [`Client::workers`](super::Client::workers) and
+    /// [`Client::deployments`](super::Client::deployments) name this build: a git commit or an image's tag. Unless set, it is
+    /// the environment variable `WORKFLOW_DEPLOYMENT`, or else derived from the code of the workflows and steps of the build.
+    /// The derived id does not change with helper functions and constants, and differs between two binaries.
+    ///
+    /// A longer id than 512 bytes, or one with control characters, is [`Code::InvalidName`] when the engine opens.
+    pub fn deployment(mut self, id: impl Into<String>) -> Self {
+        self.settings.deployment = id.into().into();
+        self
+    }
+
     /// Replays each run from its journal after every turn, so that code whose replay would differ gets stuck at once
     /// and not after the first crash. For tests: its cost is quadratic in the length of a run.
     pub fn replay_every_turn(mut self) -> Self {
@@ -347,7 +387,7 @@ impl Builder {
         self.start().await
     }
 
-    async fn start(self) -> Result<Client> {
+    async fn start(mut self) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::coded(Code::Closed, "an engine opens inside a tokio runtime only")
                 .because(error)
@@ -359,6 +399,7 @@ impl Builder {
         }
         let queues = Queues::new(self.queues)?;
         if self.settings.executes {
+            self.settings.deployment = deployment(&self.settings.deployment)?;
             registry().check_ids()?;
             if !self.settings.bodies.are_replaced() {
                 check_resources(&self.resources, &queues)?;
@@ -366,7 +407,7 @@ impl Builder {
             self.settings.retention.check()?;
         }
         let begun = Instant::now();
-        let store = open_store(self.place, self.synchronous).await?;
+        let store = open_store(self.place, self.synchronous, self.must_exist).await?;
         if self.settings.executes && !self.settings.bodies.are_replaced() {
             check_transactions(&*store, &queues)?;
         }
@@ -381,13 +422,7 @@ impl Builder {
         let inner = Arc::new(Inner {
             owner: AtomicU64::new(new_owner(&random)),
             random,
-            host: Host {
-                draw: Arc::new(move || drawn.number()),
-                queued: |step| registry().queued(step),
-                queue_call: registry::queue::request,
-                bodies: self.settings.bodies.clone(),
-                long_after: self.settings.long_after,
-            },
+            host: host(Arc::new(move || drawn.number()), self.settings.bodies.clone(), self.settings.long_after),
             clock: Clock::new(self.environment.clone(), store.clone()),
             environment: self.environment,
             store,
@@ -401,6 +436,7 @@ impl Builder {
             runtime: runtime.clone(),
             home: home.clone(),
             workflows: registry().workflow_ids().collect(),
+            entry: Mutex::default(),
             executing: AtomicBool::new(false),
             live: Mutex::new(BTreeMap::new()),
             live_ids: Mutex::default(),
@@ -424,6 +460,7 @@ impl Builder {
         let handle = Arc::new(Handle { inner: inner.clone() });
         let _ = inner.handle.set(Arc::downgrade(&handle));
         claims::begin_to_execute(&inner, begun).await?;
+        inner.warn_of_foreign_runs().await;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
@@ -435,6 +472,31 @@ impl Builder {
         runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));
         Ok(Client { handle })
     }
+}
+
+/// What a run needs of this build.
+pub(super) fn host(draw: Draw, bodies: Bodies, long_after: u64) -> Host {
+    Host {
+        draw,
+        queued: |step| registry().queued(step),
+        queue_call: registry::queue::request,
+        known: registry::known,
+        bodies,
+        long_after,
+    }
+}
+
+/// The id of the deployment: the one that the builder was given, else that of the environment, else one of the definitions.
+fn deployment(given: &str) -> Result<Arc<str>> {
+    let named = match given {
+        "" => std::env::var(DEPLOYMENT_VARIABLE).unwrap_or_default(),
+        given => given.to_owned(),
+    };
+    if named.is_empty() {
+        return Ok(registry::catalogue::derived_deployment().clone());
+    }
+    names::check("the id of a deployment", &named)?;
+    Ok(named.into())
 }
 
 /// A random number, so that no other engine has it.
@@ -467,8 +529,8 @@ fn check_transactions(_: &dyn Store, _: &Queues) -> Result<()> {
 fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for step in executed(queues) {
-        for requirement in (step.requires)().iter().filter(|requirement| !resources.has(requirement)) {
-            missing.entry(requirement.type_name).or_default().push(step.source.id);
+        for requirement in step.requires.iter().filter(|requirement| !resources.has(requirement)) {
+            missing.entry((requirement.type_name)()).or_default().push(step.source.id);
         }
     }
     if missing.is_empty() {
@@ -481,12 +543,16 @@ fn check_resources(resources: &Resources, queues: &Queues) -> Result<()> {
 }
 
 #[cfg(feature = "postgres")]
-async fn open_postgres(url: &str) -> Result<Arc<dyn Store>> {
-    Ok(Arc::new(crate::store::PostgresStore::open(url).await?))
+async fn open_postgres(url: &str, must_exist: bool) -> Result<Arc<dyn Store>> {
+    use crate::store::PostgresStore;
+    Ok(Arc::new(match must_exist {
+        true => PostgresStore::open_existing(url).await?,
+        false => PostgresStore::open(url).await?,
+    }))
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn open_postgres(_: &str) -> Result<Arc<dyn Store>> {
+async fn open_postgres(_: &str, _: bool) -> Result<Arc<dyn Store>> {
     Err(Error::coded(Code::InvalidUrl, "this build has no PostgreSQL")
         .help("enable the feature `postgres` of workflow-runtime"))
 }
@@ -503,7 +569,7 @@ fn no_store(scheme: &str) -> Error {
         .help(format!("pass the URL to Engine::open, or set {URL_VARIABLE}"))
 }
 
-async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn Store>> {
+async fn open_store(place: Place, synchronous: Synchronous, must_exist: bool) -> Result<Arc<dyn Store>> {
     let url = match place {
         Place::Store(store) => return Ok(store),
         Place::Url(url) => url,
@@ -511,12 +577,20 @@ async fn open_store(place: Place, synchronous: Synchronous) -> Result<Arc<dyn St
     };
     let (scheme, rest) = url.split_once(':').unwrap_or(("", &url));
     let path = match scheme.to_ascii_lowercase().as_str() {
+        "memory" if rest.is_empty() && must_exist => {
+            return Err(Error::coded(Code::InvalidUrl, "a store in memory belongs to the process that opened it")
+                .help("give the URL of a store in a file or a database"));
+        }
         "memory" if rest.is_empty() => return Ok(Arc::new(MemoryStore::new())),
-        "postgres" | "postgresql" => return open_postgres(&url).await,
+        "postgres" | "postgresql" => return open_postgres(&url, must_exist).await,
         "sqlite" if !rest.is_empty() => rest.strip_prefix("//").unwrap_or(rest).to_owned(),
         _ => return Err(no_store(scheme)),
     };
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(Path::new(&path), synchronous)).await;
+    let open = move || match must_exist {
+        true => SqliteStore::open_existing(Path::new(&path)),
+        false => SqliteStore::open(Path::new(&path), synchronous),
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     match opened {
         Ok(store) => Ok(Arc::new(store?)),
         Err(error) => Err(Error::coded(Code::Closed, "the runtime stopped while the store was opened").because(error)),

@@ -19,13 +19,17 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
     if !engine.settings.executes {
         return Ok(());
     }
-    let Some(ownership) = engine.store.acquire(engine.owner()).await? else { return Ok(()) };
+    let Some(ownership) = engine.store.acquire(engine.owner()).await? else {
+        engine.register().await;
+        return Ok(());
+    };
     let lost = ownership.lost();
     // Another build may be able to continue runs that are stuck. If this fails, the right is given up, and requested
     // again later.
     let unstick = engine.batcher.send(Unstick { build: engine.build() });
     unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    engine.register().await;
     if engine.stopped.is_cancelled() {
         // The batcher may have ended before, and would not give the right up.
         drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -84,6 +84,19 @@ impl Inner {
         self.until(TheEnd(id)).await
     }
 
+    /// The end of a run, if it has ended; the error that it is stuck by, if it is; else `None`. Does not wait.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn end_so_far(&self, id: &str) -> Result<Option<Result<Finished>>> {
+        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        match row.status {
+            Status::Completed | Status::Failed | Status::Cancelled => {
+                self.finished(&row).await.map(|end| Some(Ok(end)))
+            }
+            Status::Stuck => Ok(Some(Err(Stuck::error(&row)))),
+            Status::Pending | Status::Running | Status::Suspended => Ok(None),
+        }
+    }
+
     async fn finished(&self, row: &RunRow) -> Result<Finished> {
         let damaged = |error: Error| error.context("the run has ended, and its result cannot be read").run(&row.id);
         let last = self.store.last(row.key, row.generation).await.map_err(damaged)?;

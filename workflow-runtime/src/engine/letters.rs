@@ -23,7 +23,7 @@ use crate::registry;
 use crate::replay::{Encoded, End, Event};
 use crate::store::{
     About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Letter, NEVER, Open, Post, PostAnswer, RunKey,
-    TokenLabel, TokenState,
+    TokenLabel, TokenRow, TokenState,
 };
 use crate::text::excerpt;
 
@@ -92,6 +92,16 @@ const CANCEL_AGAIN: &str = "cancel it again: a second request changes nothing";
 const WAKE_AGAIN: &str = "look whether the run still sleeps, and wake it again if it does";
 const DELIVER_AGAIN: &str = "send it again; a payload with the same idempotency key arrives once";
 
+fn check_reason(id: &str, reason: &str) -> Result<()> {
+    if reason.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::coded(Code::Limit, "the reason to cancel the run is too long")
+        .run(id)
+        .expected(format!("at most {NAME_BYTES_MAX} bytes"))
+        .found(format!("{} bytes", reason.len())))
+}
+
 /// The deduplication key of a message that may be sent again after a commit in doubt.
 pub(super) fn for_resending(key: String) -> Option<Dedupe> {
     Some(Dedupe { key, lasts: false })
@@ -127,6 +137,12 @@ pub(super) const NO_OPERATION: u64 = u64::MAX;
 
 /// Decodes a message as an arrival at a generation of its run. One for an operation of another generation matches none.
 pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
+    let (at, sequence) = (letter.arrived_at, letter.sequence);
+    Ok(Arrival { at, what: What::Letter { sequence, event: event(letter, generation)? } })
+}
+
+/// The event of a message. If it is meant for an operation of another generation, it is for no operation.
+pub(super) fn event(letter: InboxRow, generation: u64) -> Result<Event> {
     let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
     let event = match letter.about {
         Some(About::Ended(op)) => {
@@ -139,8 +155,7 @@ pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
             (event, _) => event,
         },
     };
-    let event = if letter.generation == generation { event } else { event.with_op(NO_OPERATION) };
-    Ok(Arrival { at: letter.arrived_at, what: What::Letter { sequence: letter.sequence, event } })
+    Ok(if letter.generation == generation { event } else { event.with_op(NO_OPERATION) })
 }
 
 /// A payload that is sent to a hook.
@@ -223,14 +238,23 @@ impl Inner {
         self.post(id, &Event::WakeUp, false, failed).await
     }
 
+    /// Asks a run to end. Returns whether it had not ended before.
+    pub(crate) async fn request_cancel(&self, id: &Arc<str>, reason: String) -> Result<bool> {
+        check_reason(id, &reason)?;
+        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        if row.status.is_terminal() {
+            return Ok(false);
+        }
+        if row.has_not_begun() && self.cancel_for_later(&row, &reason).await? {
+            return Ok(true);
+        }
+        let failed = |failed: Failed| failed.explain("the request to cancel the run", "recorded", CANCEL_AGAIN);
+        self.post(id, &Event::Cancel { reason }, true, failed).await.map(|()| true)
+    }
+
     /// Asks a run to end, and waits for its end. Returns whether it is cancelled.
     pub(crate) async fn cancel(&self, id: &Arc<str>, reason: String) -> Result<bool> {
-        if reason.len() > NAME_BYTES_MAX {
-            return Err(Error::coded(Code::Limit, "the reason to cancel the run is too long")
-                .run(id)
-                .expected(format!("at most {NAME_BYTES_MAX} bytes"))
-                .found(format!("{} bytes", reason.len())));
-        }
+        check_reason(id, &reason)?;
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         if row.status.is_terminal() {
             return Ok(row.status == crate::model::Status::Cancelled);
@@ -345,16 +369,29 @@ impl Inner {
             self.store.token(token).await?.ok_or_else(|| {
                 Error::coded(Code::HookNotFound, format!("no hook has the token `{}`", excerpt(token)))
             })?;
-        let metadata = row.label.metadata.as_deref().map(serde_json::from_str).transpose();
-        Ok(HookInfo {
-            token: token.to_owned(),
-            is_open: row.state == TokenState::Open && row.run.is_some(),
-            schema: registry::registry().payload_schema(&row.label.type_name),
-            run: row.run.map(|run| run.to_string()),
-            metadata: metadata
-                .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
-        })
+        described(token, row)
     }
+
+    /// The open hooks of a run, without its suspensions.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn hooks(&self, id: &str) -> Result<Vec<HookInfo>> {
+        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let open = self.store.open_tokens(row.key).await.map_err(|error| error.run(id))?;
+        let own = open.into_iter().filter(|(_, token)| token.label.asked.is_none());
+        own.filter(|(_, token)| token.run.as_deref() == Some(id)).map(|(token, row)| described(&token, row)).collect()
+    }
+}
+
+fn described(token: &str, row: TokenRow) -> Result<HookInfo> {
+    let metadata = row.label.metadata.as_deref().map(serde_json::from_str).transpose();
+    Ok(HookInfo {
+        token: token.to_owned(),
+        is_open: row.state == TokenState::Open && row.run.is_some(),
+        schema: registry::registry().payload_schema(&row.label.type_name),
+        run: row.run.map(|run| run.to_string()),
+        metadata: metadata
+            .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
+    })
 }
 
 #[cfg(test)]

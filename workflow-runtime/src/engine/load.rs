@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
@@ -16,12 +17,12 @@ use super::wait::Done;
 use super::{effects, letters, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
-use crate::model::Status;
+use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::model::{Status, Waiting};
 use crate::panics::panic_text;
 use crate::registry::registry;
 use crate::replay::{
-    Action, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
+    Action, Command, Core, Delivery, End, Event, Identity, Outstanding, TurnRecord, outstanding, owes_rollback,
 };
 use crate::store::{
     About, Effects, Fence, InboxRow, JournalRow, Release, ReleaseAnswer, RowChange, RunKey, RunRow, Turn,
@@ -50,11 +51,21 @@ impl Stuck {
         }
     }
 
+    /// The reason that a stuck run's row gives.
+    pub fn reason(row: &RunRow) -> Waiting {
+        let error = Stuck::cause(row);
+        let details = format!("{:?}", Stuck::error(row));
+        Waiting::Stuck { code: error.code().as_str().to_owned(), error: error.to_string(), details }
+    }
+
     /// The error in a stuck run's row.
     pub fn error(row: &RunRow) -> Error {
+        Stuck::cause(row).context("the run is stuck").with_code(Code::Stuck).run(&row.id)
+    }
+
+    fn cause(row: &RunRow) -> Error {
         let stuck = row.stuck.as_deref().and_then(|stuck| serde_json::from_str::<Stuck>(stuck).ok());
-        let error = stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error);
-        error.context("the run is stuck").with_code(Code::Stuck).run(&row.id)
+        stuck.map_or_else(|| Error::coded(Code::Stuck, "the reason is not readable"), |stuck| stuck.error)
     }
 }
 
@@ -215,7 +226,8 @@ pub(super) async fn replay(
         let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
         page = (JOURNAL_PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
         // The next page is read while this one is replayed.
-        let following = (!last_page).then(|| AbortOnDrop(engine.runtime.spawn(read(next + rows.len() as u64, page))));
+        let following =
+            (!last_page).then(|| AbortOnDropHandle::new(engine.runtime.spawn(read(next + rows.len() as u64, page))));
         for (part, rows) in rows.chunks(JOURNAL_FIRST_PAGE_ROWS).enumerate() {
             // A long journal must not block other tasks of the thread.
             if part > 0 {
@@ -223,31 +235,29 @@ pub(super) async fn replay(
             }
             // The logs of the workflow are suppressed: they were written when it was first executed.
             tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
-                for row in rows {
-                    replay_row(&mut core, spans, next, row).map_err(|error| Replay::Fault(error.run(id)))?;
+                for (at, row) in rows.iter().enumerate() {
+                    let following = &rows[at + 1..];
+                    replay_row(&mut core, spans, next, row, following).map_err(|error| Replay::Fault(error.run(id)))?;
                     next += 1;
                 }
                 Ok(())
             })?;
         }
-        let Some(mut following) = following else { return Ok((core, next)) };
-        rows = match (&mut following.0).await {
+        let Some(following) = following else { return Ok((core, next)) };
+        rows = match following.await {
             Ok(rows) => rows.map_err(Replay::Store)?,
             Err(error) => return Err(Replay::Store(error.into())),
         };
     }
 }
 
-/// A task that is aborted on drop: only the holder of this handle needs its result.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn replay_row(core: &mut Core, spans: &mut Spans, expected: u64, row: &JournalRow) -> Result<()> {
+fn replay_row(
+    core: &mut Core,
+    spans: &mut Spans,
+    expected: u64,
+    row: &JournalRow,
+    following: &[JournalRow],
+) -> Result<()> {
     let index = row.index;
     if index != expected {
         return Err(Error::coded(Code::Damaged, "a row of the run's journal is missing")
@@ -257,12 +267,20 @@ fn replay_row(core: &mut Core, spans: &mut Spans, expected: u64, row: &JournalRo
     }
     let turn = TurnRecord::decode(row.format, row.checksum, &row.body)
         .map_err(|error| error.context(format!("row {index} of the run's journal cannot be read")))?;
-    for (event, delivery) in turn.deliveries.into_iter().enumerate() {
+    let mut deliveries = turn.deliveries.into_iter().enumerate();
+    while let Some((event, delivery)) = deliveries.next() {
         spans.replayed(&delivery);
-        core.replay(delivery)
+        core.replay(delivery, || commands(deliveries.by_ref().map(|(_, delivery)| delivery), following))
             .map_err(|error| error.because(format!("at event {event} of row {index} of its journal")))?;
     }
     Ok(())
+}
+
+/// The first commands of these deliveries and of the rows that follow them.
+fn commands(deliveries: impl Iterator<Item = Delivery>, following: &[JournalRow]) -> Vec<Command> {
+    let rows = following.iter().map_while(|row| TurnRecord::decode(row.format, row.checksum, &row.body).ok());
+    let deliveries = deliveries.chain(rows.flat_map(|turn| turn.deliveries));
+    deliveries.flat_map(|delivery| delivery.commands).take(EXPLAINED_RECORDED_MAX).collect()
 }
 
 async fn too_many_recoveries(engine: &Inner, row: &RunRow) -> Error {

@@ -8,8 +8,7 @@ use super::Inner;
 use super::load::Stuck;
 use crate::codec;
 use crate::error::{Code, Error, Result};
-use crate::model::{RunInfo, Status, time};
-use crate::registry::queue;
+use crate::model::{RunInfo, Schema, Status, Waiting, time};
 use crate::store::{Counts, Filter, NEVER, Position, RunRow};
 use crate::text::excerpt;
 
@@ -65,19 +64,21 @@ impl Inner {
         Ok(children.into_iter().map(|child| child.to_string()).collect())
     }
 
+    /// The time of the store.
+    #[cfg(feature = "cli")]
+    pub(crate) fn store_time(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// For each workflow that has a run without an owner, when the first of them is due.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn claimable(&self) -> Result<BTreeMap<std::sync::Arc<str>, u64>> {
+        self.store.claimable().await
+    }
+
     pub(super) fn told(&self, row: RunRow) -> RunInfo {
-        let queue = queue::parse_id(&row.workflow).map(|(queue, _)| queue);
-        let known = self.workflows.contains(&&*row.workflow) || queue.is_some_and(|queue| self.queues.serves(queue));
-        let waits_for = match row.status {
-            Status::Stuck => Some(format!("{:?}", Stuck::error(&row))),
-            _ if row.has_not_begun() => Some("its start".to_owned()),
-            status if !status.is_terminal() && !known => Some(match queue {
-                Some(queue) => format!("a process that serves the queue `{queue}`"),
-                None => format!("a process whose build has the workflow `{}`", row.workflow),
-            }),
-            _ => None,
-        };
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
+        let reason = coarse_reason(&row);
         RunInfo {
             id: row.id.to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
@@ -88,9 +89,21 @@ impl Inner {
             started_at: row.started_at.map(time),
             completed_at: row.completed_at.map(time),
             wakes_at,
-            waits_for,
+            reason,
+            schema: Schema,
         }
     }
+}
+
+/// The reason that the columns of a run's row give.
+fn coarse_reason(row: &RunRow) -> Option<Waiting> {
+    Some(match row.status {
+        status if status.is_terminal() => Waiting::Ended { status },
+        Status::Stuck => Stuck::reason(row),
+        _ if row.has_not_begun() => Waiting::NotBegun,
+        Status::Suspended => Waiting::Timer { until: time(row.wake_at.filter(|at| ![0, NEVER].contains(at))?) },
+        _ => return None,
+    })
 }
 
 pub(super) fn events_removed(id: &str, event: u64, first: u64) -> Error {

@@ -51,6 +51,10 @@ impl Queues {
         Ok(Queues { served: served.collect::<Result<_>>()?, freed: Arc::default() })
     }
 
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.served.iter().map(|queue| &*queue.name)
+    }
+
     pub fn serves(&self, queue: &str) -> bool {
         self.served.iter().any(|served| served.name == queue)
     }

@@ -17,7 +17,7 @@ use super::end::Finished;
 use super::load::{self, Replay, Stuck};
 use super::resend::{self, GivenUp, Sent, Taken};
 use super::telemetry::Spans;
-use super::wait::Done;
+use super::wait::{Done, Known};
 use super::{effects, eviction};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX};
@@ -48,7 +48,7 @@ pub(super) async fn drive(engine: Arc<Inner>, live: Arc<ActiveRun>) {
                 load::end_if_cancelled(&engine, live.key, live.generation, live.fence, &live.id).await;
             }
             drop(driver);
-            engine.waiters.wake(&live.id, Done::Left(end.and_then(Finished::of)));
+            engine.waiters.wake(&live.id, Done::Left(end));
         }
     }
 }
@@ -72,6 +72,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
     }
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let over = end.is_some() || draft.fault.is_some();
+    let last_waiter = if over { engine.waiters.latest() } else { 0 };
     let change = row_change(engine, driver, &draft, end.as_ref());
     let mut effects = effects;
     engine.notify(&mut effects, change.as_ref().filter(|_| over));
@@ -120,7 +121,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         let status = driver.status;
         engine.metrics.ended(live.definition.source.id, status);
         tracing::debug!(run = %live.id, workflow = live.definition.source.id, %status, "the run has ended its last turn");
-        driver.end = end;
+        driver.end = end.and_then(Finished::of).map(|end| Known { end, last: last_waiter });
         engine.export_end(&live.id, live.generation, status);
         return false;
     }
@@ -242,7 +243,7 @@ async fn verify(engine: &Arc<Inner>, live: &ActiveRun, draft: &mut Draft) {
 /// Replays a turn that is not committed yet.
 pub(super) fn replay_again(core: &mut crate::replay::Core, record: &TurnRecord) -> Result<(), Error> {
     tracing::dispatcher::with_default(&tracing::Dispatch::none(), || {
-        record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone()))
+        record.deliveries.iter().try_for_each(|delivery| core.replay(delivery.clone(), Vec::new))
     })
     .map_err(|error| {
         error.context("replaying this turn at once did something else, as replay_every_turn() found").help(

@@ -60,7 +60,15 @@ pub(super) enum Done {
     /// The engine has appended to a stream of the run, and perhaps to its journal.
     Chunk,
     /// The run has ended, is stuck or deleted, or is no longer in memory here; with its end if that is known.
-    Left(Option<Finished>),
+    Left(Option<Known>),
+}
+
+/// The end of a run that this engine has recorded.
+pub(super) struct Known {
+    pub end: Finished,
+    /// The last waiter that was registered before the end was sent to the store. For a later one the end may be out of date:
+    /// the run may have been retried before the waiter was registered. Such a waiter looks at the store.
+    pub last: u64,
 }
 
 impl Done {
@@ -91,6 +99,11 @@ impl Waiters {
         Waiter { waiters: self, key, what, woken }
     }
 
+    /// The number of the latest waiter.
+    pub fn latest(&self) -> u64 {
+        self.lock().next
+    }
+
     /// Whether any waiter waits for rows of journals.
     pub fn any_tails(&self) -> bool {
         self.tailing.load(Ordering::SeqCst) > 0
@@ -103,11 +116,12 @@ impl Waiters {
             let of_run = waiting.waiters.range((run.clone(), 0)..=(run.clone(), u64::MAX));
             let keys: Vec<_> =
                 of_run.filter(|(_, waiter)| done.concerns(waiter.what)).map(|(key, _)| key.clone()).collect();
-            keys.iter().filter_map(|key| waiting.waiters.remove(key)).collect()
+            keys.into_iter().filter_map(|key| Some((key.1, waiting.waiters.remove(&key)?))).collect()
         };
-        let end = if let Done::Left(end) = done { end } else { None };
-        for waiter in woken {
-            let _ = waiter.wake.send(end.clone());
+        let known = if let Done::Left(known) = done { known } else { None };
+        for (number, waiter) in woken {
+            let end = known.as_ref().filter(|known| number <= known.last).map(|known| known.end.clone());
+            let _ = waiter.wake.send(end);
         }
     }
 
@@ -190,6 +204,17 @@ impl Inner {
             is_fresh = false;
             // A step lends its permit to other attempts meanwhile.
             end = permit::lending(self.woken(waiter, may_vanish && !is_here)).await;
+        }
+    }
+
+    /// Resolves when any run may have changed, or after a time: a store that notifies of single runs does not notify of all.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
+        let mut waiter = self.waiters.register(&"".into(), Follow::End);
+        tokio::select! {
+            biased;
+            _ = &mut waiter.woken => {}
+            () = self.environment.sleep(at_most) => {}
         }
     }
 

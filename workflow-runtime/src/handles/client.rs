@@ -12,7 +12,7 @@ use super::start::{CreateRun, Start};
 use crate::definition::{Workflow, WorkflowFn};
 use crate::engine::Client;
 use crate::error::Result;
-use crate::model::HookInfo;
+use crate::model::{DeploymentInfo, HookInfo, WorkerInfo};
 use crate::names::{self, TOKEN};
 
 impl Client {
@@ -50,6 +50,53 @@ impl Client {
     /// A query for runs, to filter, list and count them: see [`runs`](crate::runs()).
     pub fn runs(&self) -> Runs {
         Runs::new(Some(self.clone()))
+    }
+
+    /// The workers of the store: the engines that execute, or are ready to, in any process.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::builder().url("memory:").deployment("v7").open().await?;
+    /// let workers = engine.workers().await?;
+    /// assert_eq!(workers[0].deployment.as_deref(), Some("v7"));
+    /// assert!(workers[0].is_alive && workers[0].executes);
+    /// # engine.shutdown().await
+    /// # }
+    /// ```
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.inner().workers().await
+    }
+
+    /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not. A
+    /// deployment is removed from the list when another engine is opened and none of its workers is left.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result, workflow};
+    /// # #[workflow(id = "hello")] async fn hello() -> Result<()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::builder().url("memory:").deployment("v7").open().await?;
+    /// for deployment in engine.deployments().await? {
+    ///     println!("{}: {} workers", deployment.id, deployment.workers);
+    ///     for workflow in deployment.catalogue.workflows {
+    ///         println!("  {} at {}:{}", workflow.id, workflow.file, workflow.line);
+    ///     }
+    /// }
+    /// # engine.shutdown().await
+    /// # }
+    /// ```
+    pub async fn deployments(&self) -> Result<Vec<DeploymentInfo>> {
+        self.inner().deployments().await
     }
 
     /// Looks up a hook by its token: see [`get_hook`](crate::get_hook).

@@ -4,15 +4,19 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::engine::Next;
 use crate::error::{Code, Failure, Result};
 use crate::handles::run::Run;
 use crate::history::{StepOutcome, Steps};
-use crate::model::{Status, span_id};
+use crate::model::{Schema, Status, span_id};
 
 /// The outcome of a run: see [`Run::outcome`](crate::Run::outcome).
+///
+/// Its JSON has these fields and `"schema": 1`, with the result as `output` and `error`, of which one is `null`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome<T, E> {
@@ -36,6 +40,24 @@ pub struct Outcome<T, E> {
     pub span_id: Option<String>,
     /// The state of the run, if it was requested and the run has one.
     pub state: Option<Value>,
+}
+
+impl<T: Serialize, E: Serialize> Serialize for Outcome<T, E> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let Outcome { run_id, status, result, input, steps, trace_id, span_id, state } = self;
+        let mut fields = serializer.serialize_struct("Outcome", 10)?;
+        fields.serialize_field("schema", &Schema)?;
+        fields.serialize_field("run_id", run_id)?;
+        fields.serialize_field("status", status)?;
+        fields.serialize_field("output", &result.as_ref().ok())?;
+        fields.serialize_field("error", &result.as_ref().err())?;
+        fields.serialize_field("input", input)?;
+        fields.serialize_field("steps", steps)?;
+        fields.serialize_field("trace_id", trace_id)?;
+        fields.serialize_field("span_id", span_id)?;
+        fields.serialize_field("state", state)?;
+        fields.end()
+    }
 }
 
 /// A pending look-up of an outcome, executed when it is awaited: see [`Run::outcome`](crate::Run::outcome).

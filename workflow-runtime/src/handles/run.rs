@@ -21,7 +21,7 @@ use crate::handles::outcome;
 use crate::handles::resume_run::Resume;
 use crate::handles::stream::Reader;
 use crate::history::StepOutcome;
-use crate::model::{RunInfo, Status, Suspended};
+use crate::model::{RunInfo, Status, Suspended, Waiting};
 
 /// A handle on a run whose result is `Result<T, E>`. Cheap to clone; dropping a handle does not affect the run.
 ///
@@ -149,6 +149,35 @@ impl<T, E> Run<T, E> {
     /// ```
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<bool> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
+    }
+
+    /// Requests the [cancel](Run::cancel) of the run, in whichever process it is executed, and does not wait for its end.
+    /// Returns whether the run had not ended: if it had, it does not change and the result is `false`.
+    ///
+    /// The request is durable once this returns. The run ends when a process with its workflow executes it; a run that is
+    /// stuck and has rollbacks that this process cannot execute stays stuck. Another request has no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::Limit`](crate::Code::Limit) if the reason has more than
+    /// 512 bytes; or if the store rejects the write.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Client, Engine, Result, sleep, workflow};
+    /// # use std::time::Duration;
+    /// # #[workflow] async fn year() -> Result<()> { sleep(Duration::from_secs(31_536_000)).await; Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/workflow.db", directory.path().display());
+    /// let client = Client::connect(&url).await?;
+    /// let run = client.start(year, ()).await?;
+    /// assert!(run.request_cancel("changed our minds").await?); // no worker is needed for this
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn request_cancel(&self, reason: impl Into<String>) -> Result<bool> {
+        self.engine().await?.inner().request_cancel(&self.id, reason.into()).await
     }
 
     /// The steps and the child runs that the run has called so far, in the order of the calls.
@@ -289,6 +318,37 @@ impl<T, E> Run<T, E> {
     pub async fn streams(&self) -> Result<Vec<String>> {
         let names = self.engine().await?.inner().stream_names(&self.id).await?;
         Ok(names.iter().map(|name| name.to_string()).collect())
+    }
+
+    /// Why the run does not move: each operation that it waits for, and what keeps it from going on. The reason to look at
+    /// first comes first: stuck, no worker, not begun, a due turn, a step that is executed, a step that is retried, a queue,
+    /// another run, a hook or a suspension, a time. A run that has ended has one reason, that it has.
+    ///
+    /// Any process that has the store can ask, also one whose build does not have the workflow. The journal of the run is
+    /// read, page by page. What is executed is known as of the last commit of the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::NewerFormat`](crate::Code::NewerFormat) if a newer version of
+    /// this library has written the journal, or if the store cannot be read.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use workflow_runtime::{Engine, Result, Waiting, sleep, workflow};
+    /// # #[workflow] async fn year() -> Result<()> { sleep(Duration::from_secs(31_536_000)).await; Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::open("memory:").await?;
+    /// let run = engine.start(year, ()).await?;
+    /// for reason in run.waiting().await? {
+    ///     println!("{reason}"); // waiting until 2027-11-29 12:04:07 UTC
+    /// #   assert!(matches!(reason, Waiting::Timer { .. }));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        self.engine().await?.inner().reasons(&self.id).await
     }
 
     /// A snapshot of the run's metadata.

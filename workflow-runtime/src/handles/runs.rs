@@ -53,7 +53,7 @@ pub fn runs() -> Runs {
 #[must_use = "nothing is looked for unless it is awaited: add `.await`, `.stream()` or `.count()`"]
 pub struct Runs {
     engine: Option<Client>,
-    filter: Filter,
+    pub(super) filter: Filter,
     after: Option<Position>,
     limit: usize,
 }
@@ -205,7 +205,7 @@ impl Runs {
         self.engine().await?.inner().counts(&self.filter).await
     }
 
-    async fn engine(&self) -> Result<Client> {
+    pub(super) async fn engine(&self) -> Result<Client> {
         match &self.engine {
             Some(engine) => Ok(engine.clone()),
             None => engine::ambient().await,

@@ -20,6 +20,13 @@ use crate::handles::run::{Run, RunOf};
 use crate::model::{IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
 use crate::panics::caught;
 use crate::registry;
+#[cfg(feature = "cli")]
+use crate::{
+    definition::{Described, Source},
+    error::{Code, Error},
+    model::CatalogueWorkflow,
+    text::excerpt,
+};
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` returns a [`Run`], and the run is durable.
 ///
@@ -183,7 +190,8 @@ pub struct Start<W> {
 
 impl<W: Workflow> Start<W> {
     pub(crate) fn new(engine: Option<Client>, args: W::Args) -> Self {
-        let args = validated::<W>(&args).and_then(|()| codec::encode("the workflow's arguments", &args));
+        let args = validated(W::DEFINITION, W::validate, &args)
+            .and_then(|()| codec::encode("the workflow's arguments", &args));
         Start::of(engine, Ok(W::DEFINITION), args)
     }
 
@@ -342,33 +350,96 @@ impl Start<AnyWorkflow> {
     }
 }
 
+#[cfg(feature = "cli")]
+impl Start<AnyWorkflow> {
+    /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are checked
+    /// by their names only.
+    pub(crate) fn published(engine: Client, workflow: CatalogueWorkflow, args: serde_json::Value) -> Self {
+        let definition = published(workflow);
+        let args = (definition.accept)(definition, args).and_then(|args| counted(definition, args));
+        Start::of(Some(engine), Ok(definition), args)
+    }
+}
+
+/// The definition of a workflow of another build. Definitions live as long as the process, and so does this one.
+#[cfg(feature = "cli")]
+fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
+    let CatalogueWorkflow { id, was, fingerprint, line, arguments, .. } = workflow;
+    let source = Source { id: id.leak(), file: "", line, fingerprint: fingerprint.leak(), test: false };
+    let names = |names: Vec<String>| -> &'static [&'static str] {
+        names.into_iter().map(|name| &*name.leak()).collect::<Vec<&str>>().leak()
+    };
+    let described =
+        Described { arguments: names(arguments.into_iter().map(|(name, _)| name).collect()), ..Described::NOTHING };
+    let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, names(was)).described(described);
+    definition.is_published = true;
+    Box::leak(Box::new(definition))
+}
+
+/// Refuses arguments that no types can fit.
+#[cfg(feature = "cli")]
+fn counted(definition: &WorkflowDefinition, args: Payload) -> Result<Payload> {
+    let names = definition.described.arguments;
+    let given: serde_json::Value = codec::decode("the arguments", &args)?;
+    let fits = match names.len() {
+        0 => given.is_null(),
+        1 => true,
+        number => given.as_array().is_some_and(|given| given.len() == number),
+    };
+    if fits {
+        return Ok(args);
+    }
+    let text = format!("the arguments of workflow `{}` are not valid", definition.source.id);
+    let expected = match names {
+        [] => "none: null".to_owned(),
+        names => format!("an object with {}, or an array of {} values", names.join(", "), names.len()),
+    };
+    Err(Error::coded(Code::InvalidArguments, text).expected(expected).found(excerpt(args.as_str())).into_fatal())
+}
+
 impl<W: Workflow> IntoFuture for Start<W> {
     type Output = Result<Run<<W::Output as Fallible>::Ok, <W::Output as Fallible>::Err>>;
     type IntoFuture = Starting<W>;
 
     fn into_future(self) -> Starting<W> {
-        Starting(Box::pin(async move {
-            let (definition, args, asked) = (self.definition?, self.args?, self.asked?);
-            let engine = opened(self.engine).await?;
-            let id = match self.created {
-                Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
-                None => engine.inner().create(definition, args, asked).await?,
-            };
-            let run = Run::new(Some(engine), id);
-            Ok(if self.with_state { run.with_state() } else { run })
-        }))
+        let Start { engine, definition, args, created, asked, with_state, workflow } = self;
+        Starting { begun: Box::pin(begin(engine, definition, args, created, asked)), with_state, workflow }
     }
+}
+
+/// Without the type of the workflow, so that all starts share it.
+async fn begin(
+    engine: Option<Client>,
+    definition: Result<&'static WorkflowDefinition>,
+    args: Result<Payload>,
+    created: Option<Arc<str>>,
+    asked: Result<Asked>,
+) -> Result<(Client, Arc<str>)> {
+    let (definition, args, asked) = (definition?, args?, asked?);
+    let engine = opened(engine).await?;
+    let id = match created {
+        Some(id) => engine.inner().begin(definition, &id, args, asked).await.map(|()| id)?,
+        None => engine.inner().create(definition, args, asked).await?,
+    };
+    Ok((engine, id))
 }
 
 /// A start in progress: see [`start()`].
 #[must_use = "futures do nothing unless polled"]
-pub struct Starting<W: Workflow>(BoxFuture<'static, <Start<W> as IntoFuture>::Output>);
+pub struct Starting<W: Workflow> {
+    begun: BoxFuture<'static, Result<(Client, Arc<str>)>>,
+    with_state: bool,
+    workflow: PhantomData<fn() -> W>,
+}
 
 impl<W: Workflow> Future for Starting<W> {
     type Output = <Start<W> as IntoFuture>::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        self.begun.as_mut().poll(context).map_ok(|(engine, id)| {
+            let run = Run::new(Some(engine), id);
+            if self.with_state { run.with_state() } else { run }
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Ending, RunEvent, RunEventKind, arguments, value};
 use crate::error::Error;
-use crate::model::time;
+use crate::model::{Schema, time};
 use crate::replay::{Command, Delivery, End, Event};
 use crate::store::RunRow;
 
@@ -52,7 +52,7 @@ impl HistoryReader {
             .chain(end.map(|end| RunEventKind::Ended { end }));
         let (generation, at) = (self.generation, time(delivery.at));
         for kind in kinds {
-            events.extend([RunEvent { index: self.next, generation, at, kind }]);
+            events.extend([RunEvent { index: self.next, generation, at, kind, schema: Schema }]);
             self.next += 1;
         }
         Ok(())
@@ -150,7 +150,7 @@ impl HistoryReader {
                 RunEventKind::Output { stream: stream.to_string(), value: value(chunk)? }
             }
             Command::CloseStream { stream } => RunEventKind::OutputClosed { stream: stream.to_string() },
-            Command::Suggested => return Ok(None),
+            Command::Suggested | Command::Patch { .. } => return Ok(None),
         }))
     }
 }

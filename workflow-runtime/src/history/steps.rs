@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Ending, RunEvent, RunEventKind};
+use crate::model::{Schema, rfc3339};
 
 /// The status of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,9 +24,15 @@ pub enum StepStatus {
     Failed,
     /// The workflow dropped it, or ended before it did.
     Cancelled,
+    /// A status of a later version. Only in JSON that was read.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A step of a run, or a child run that it has called: see [`Outcome::steps`](crate::Outcome::steps).
+///
+/// Its JSON has these fields and `"schema": 1`; times are RFC 3339 with milliseconds. Reading it tolerates fields of later
+/// versions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StepOutcome {
@@ -55,15 +62,21 @@ pub struct StepOutcome {
     /// The payload of its latest suspension.
     pub suspended: Option<Value>,
     /// When it was last suspended.
+    #[serde(default, with = "rfc3339::option")]
     pub suspended_at: Option<SystemTime>,
     /// The value that it was last resumed with.
     pub resumed: Option<Value>,
     /// When it was last resumed.
+    #[serde(default, with = "rfc3339::option")]
     pub resumed_at: Option<SystemTime>,
     /// When the workflow called it.
+    #[serde(with = "rfc3339")]
     pub started_at: SystemTime,
     /// When its end reached the run.
+    #[serde(default, with = "rfc3339::option")]
     pub ended_at: Option<SystemTime>,
+    #[serde(default)]
+    pub(crate) schema: Schema,
 }
 
 /// The steps of a history.
@@ -101,6 +114,7 @@ impl Steps {
             resumed_at: None,
             started_at: event.at,
             ended_at: None,
+            schema: Schema,
         });
     }
 

@@ -1,7 +1,9 @@
 //! The metadata of a hook.
 
+use serde::Serialize;
+
 /// The metadata of a hook: see [`get_hook`](crate::get_hook).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct HookInfo {
     /// Its token.

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Status;
+use serde::Serialize;
+
+use super::{Schema, Status, Waiting, rfc3339};
 
 /// The metadata of a run: see [`Run::info`](crate::Run::info).
-#[derive(Clone, Debug)]
+///
+/// Its JSON has these fields and `"schema": 1`; times are RFC 3339 with milliseconds.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RunInfo {
     /// Its id.
@@ -19,15 +23,21 @@ pub struct RunInfo {
     /// The current status.
     pub status: Status,
     /// When it was started.
+    #[serde(with = "rfc3339")]
     pub created_at: SystemTime,
     /// When an engine executed its first turn.
+    #[serde(with = "rfc3339::option")]
     pub started_at: Option<SystemTime>,
     /// When it ended.
+    #[serde(with = "rfc3339::option")]
     pub completed_at: Option<SystemTime>,
     /// When it resumes at the latest, if it waits for a time.
+    #[serde(with = "rfc3339::option")]
     pub wakes_at: Option<SystemTime>,
-    /// What it waits for, if neither a time nor a step: why the run is stuck, or a build that has its workflow.
-    pub waits_for: Option<String>,
+    /// Why it does not move, as far as this is known without reading its journal: `None` if it moves, or waits for something
+    /// that only [`Run::waiting`](crate::Run::waiting) finds.
+    pub reason: Option<Waiting>,
+    pub(crate) schema: Schema,
 }
 
 /// Converts a stored time.

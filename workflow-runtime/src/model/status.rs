@@ -1,7 +1,10 @@
 //! The status of a run.
 
-/// The status of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// The status of a run. In JSON it is the word that [`as_str`](Status::as_str) returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
     /// Started, but no engine has executed its first turn yet.

@@ -1,7 +1,9 @@
 //! The suspensions of a run.
 
+use serde::Serialize;
+
 /// A suspension of a run: see [`Run::suspended`](crate::Run::suspended).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Suspended {
     /// Identifies this suspension among all past and future ones of its run: generation, operation and a number, joined by

@@ -19,10 +19,12 @@ use crate::replay::{ChildRequest, Completion, Identity, Kind, Operation, Origin,
 
 /// The workflow that executes a step, if the workers of a queue execute the step. Made once for each such step.
 pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinition> {
-    let id = workflow_id(step.queue?, step.source.id);
+    let queue = step.queue?;
+    let id = workflow_id(queue, step.source.id);
+    let was: Vec<&'static str> = step.was.iter().map(|was| &*workflow_id(queue, was).leak()).collect();
     Some(Box::leak(Box::new(WorkflowDefinition {
         source: Source { id: id.leak(), ..step.source },
-        was: &[],
+        was: was.leak(),
         body,
         recode_args: |_| None,
         accept: |definition, _| {
@@ -30,6 +32,7 @@ pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinit
             Err(Error::coded(Code::NotRegistered, text))
         },
         described: Described::NOTHING,
+        is_published: false,
         recode_output: |_| None,
         rollback_failed: |_, _| None,
     })))

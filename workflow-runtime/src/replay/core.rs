@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::task::Unconstrained;
 
-use super::journal::{Delivery, End, Event};
+use super::divergence;
+use super::journal::{Command, Delivery, End, Event};
 use super::operation::{Completion, Received, Suspension};
 use super::shared::{BranchFuture, Host, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
@@ -76,7 +77,7 @@ impl Core {
         self.shared.begin(at, None);
         let ended = self.turn(&event)?;
         let (unwinds, end) = self.settle(ended)?;
-        let commands = self.shared.finish(end.as_ref())?;
+        let commands = self.shared.finish(end.as_ref(), Vec::new)?;
         let undoes = self.shared.take_undoes();
         let delivery = Delivery { at: self.shared.now(), event, commands, unwinds, undoes, end };
         if delivery.end.is_some() {
@@ -86,12 +87,13 @@ impl Core {
         Ok(delivery)
     }
 
-    /// Delivers an event again, and compares the commands of the workflow with the recorded ones.
-    pub fn replay(&mut self, delivery: Delivery) -> Result<(), Error> {
+    /// Delivers an event again, and compares the commands of the workflow with the recorded ones. `later` are the commands that
+    /// are recorded for later events: an explanation of a difference looks there.
+    pub fn replay(&mut self, delivery: Delivery, later: impl FnOnce() -> Vec<Command>) -> Result<(), Error> {
         self.shared.begin(delivery.at, Some(delivery.commands));
         let ended = self.turn(&delivery.event)?;
         let (unwinds, end) = self.settle(ended)?;
-        self.shared.finish(end.as_ref())?;
+        self.shared.finish(end.as_ref(), later)?;
         // These are already recorded: the next delivery must not record them again.
         self.shared.take_undoes();
         let same = |found: &Option<End>, recorded: &Option<End>| match (found, recorded) {
@@ -107,17 +109,8 @@ impl Core {
             _ => false,
         };
         if !same(&unwinds, &delivery.unwinds) || !same(&end, &delivery.end) {
-            let words = |end: Option<&End>| match end {
-                None => "the workflow waits".to_owned(),
-                Some(End::Completed(value)) => format!("the workflow returns Ok({value:?})"),
-                Some(End::Failed(error)) => format!("the workflow returns Err({error:?})"),
-                Some(End::Cancelled(reason)) => format!("the run is cancelled: {reason}"),
-                Some(End::Continued(args)) => format!("the workflow continues as new with {args:?}"),
-            };
-            return Err(Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
-                .expected(words(delivery.unwinds.as_ref().or(delivery.end.as_ref())))
-                .found(words(unwinds.as_ref().or(end.as_ref())))
-                .help("deploy code that does what the unfinished runs did; the run then continues"));
+            let recorded = delivery.unwinds.as_ref().or(delivery.end.as_ref());
+            return Err(divergence::ends_otherwise(recorded, unwinds.as_ref().or(end.as_ref())));
         }
         if end.is_some() {
             self.ended = true;

@@ -1,6 +1,6 @@
 //! The classification of events. Each function is one exhaustive match, so that a new event must be classified.
 
-use super::journal::Event;
+use super::journal::{Event, Visit};
 
 /// The effect of an event on its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,5 +75,28 @@ impl Event {
             | Event::Ended { op, .. } => *op = other,
         }
         self
+    }
+
+    /// Visits the payloads of the event.
+    pub fn each_payload(&mut self, visit: Visit<'_>) {
+        match self {
+            Event::Started { args, carried, .. } => {
+                visit(args);
+                carried.iter_mut().for_each(|carried| carried.each_payload(visit));
+            }
+            Event::Completed { value: payload, .. }
+            | Event::Failed { error: payload, .. }
+            | Event::Attempt { error: payload, .. }
+            | Event::Suspended { payload, .. }
+            | Event::Finished { value: payload, .. }
+            | Event::Payload { value: payload, .. } => visit(payload),
+            Event::Ended { end, .. } => end.each_payload(visit),
+            Event::Timer { .. }
+            | Event::Woken { .. }
+            | Event::WakeUp
+            | Event::Conflict { .. }
+            | Event::Cancel { .. }
+            | Event::Reopened { .. } => {}
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Code, Error};
 use crate::text::excerpt;
 
 /// The highest format that this build knows.
-const NEWEST: u32 = 1;
+const NEWEST: u32 = 2;
 
 /// A row as it is stored.
 #[derive(Debug)]
@@ -29,8 +29,16 @@ pub(crate) struct Encoded {
 }
 
 impl TurnRecord {
+    /// The highest format that this build reads.
+    pub const NEWEST_FORMAT: u32 = NEWEST;
+
+    /// The lowest format that can represent it.
+    pub fn format(&self) -> u32 {
+        self.deliveries.iter().map(delivery).max().unwrap_or(1)
+    }
+
     pub fn encode(&self) -> Result<Encoded, Error> {
-        encode(self, self.deliveries.iter().map(delivery).max().unwrap_or(1))
+        encode(self, self.format())
     }
 
     pub fn decode(format: u32, checksum: u32, body: &[u8]) -> Result<Self, Error> {
@@ -109,6 +117,16 @@ mod tests {
     fn a_row_that_uses_nothing_new_is_of_the_first_format() {
         assert_eq!(started(1).encode().unwrap().format, 1);
         assert_eq!(Event::WakeUp.encode().unwrap().format, 1);
+    }
+
+    #[test]
+    fn a_row_with_the_marker_of_a_patch_is_of_the_second_format() {
+        let mut turn = started(1);
+        turn.deliveries[0].commands.push(Command::Patch { name: "audit".into(), deprecated: false });
+        let row = turn.encode().unwrap();
+        assert_eq!(row.format, 2);
+        let read = TurnRecord::decode(row.format, row.checksum, &row.body).unwrap();
+        assert_eq!(read.deliveries[0].commands, turn.deliveries[0].commands);
     }
 
     #[test]

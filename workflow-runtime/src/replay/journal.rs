@@ -21,6 +21,21 @@ pub(crate) struct TurnRecord {
     pub deliveries: Vec<Delivery>,
 }
 
+/// A function that may change a payload.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&mut Payload);
+
+impl TurnRecord {
+    /// Visits the payloads of the turn.
+    pub fn each_payload(&mut self, visit: Visit<'_>) {
+        for delivery in &mut self.deliveries {
+            delivery.event.each_payload(visit);
+            delivery.commands.iter_mut().for_each(|command| command.each_payload(visit));
+            let ends = delivery.unwinds.iter_mut().chain(&mut delivery.end);
+            ends.for_each(|end| end.each_payload(visit));
+        }
+    }
+}
+
 /// One event and the reaction of the workflow.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
@@ -185,6 +200,13 @@ impl Carried {
         (!is_empty).then_some(self)
     }
 
+    /// Visits the payloads.
+    pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
+        let context = self.inherited.iter_mut().flat_map(|inherited| inherited.context.values_mut());
+        let payloads = self.state.iter_mut().chain(context).chain(self.surplus.values_mut().flatten());
+        payloads.for_each(visit);
+    }
+
     fn bytes(&self) -> usize {
         let context = self.inherited.iter().flat_map(|inherited| inherited.context.values());
         self.state.iter().chain(context).chain(self.surplus.values().flatten()).map(|value| value.as_str().len()).sum()
@@ -258,6 +280,14 @@ pub(crate) enum Command {
     },
     /// `continue_as_new_suggested` returned true to the workflow.
     Suggested,
+    /// `patched` returned true to the workflow, or the workflow has called `deprecated_patch`. Not an operation: it has no number,
+    /// so that the operations of runs without it keep theirs.
+    Patch {
+        name: Cow<'static, str>,
+        /// Whether code that does not ask for the patch fits too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deprecated: bool,
+    },
     /// The workflow dropped the operation.
     Cancel { op: u64 },
     /// Append a chunk to a stream. Not an operation: it has no result.
@@ -293,6 +323,28 @@ impl Command {
             | Command::Cancel { .. }
             | Command::Write { .. }
             | Command::CloseStream { .. } => 1,
+            Command::Patch { .. } => 2,
+        }
+    }
+
+    /// Visits the payloads of the command.
+    fn each_payload(&mut self, visit: Visit<'_>) {
+        match self {
+            Command::Step { input, given, .. } => {
+                visit(input);
+                given.iter_mut().for_each(visit);
+            }
+            Command::Hook { metadata, .. } => metadata.iter_mut().for_each(visit),
+            Command::Child { input: payload, .. }
+            | Command::State { value: payload }
+            | Command::Write { value: payload, .. } => visit(payload),
+            Command::Timer { .. }
+            | Command::Watch { .. }
+            | Command::Attribute { .. }
+            | Command::Suggested
+            | Command::Patch { .. }
+            | Command::Cancel { .. }
+            | Command::CloseStream { .. } => {}
         }
     }
 
@@ -343,6 +395,14 @@ impl Command {
         }
     }
 
+    /// The input of its step or workflow.
+    pub fn input(&self) -> Option<&Payload> {
+        match self {
+            Command::Step { input, .. } | Command::Child { input, .. } => Some(input),
+            _ => None,
+        }
+    }
+
     /// The id of the run that the command starts.
     pub fn child(&self) -> Option<&str> {
         match self {
@@ -377,6 +437,8 @@ impl Command {
             }
             Command::Attribute { key, value: None } => format!("removing the attribute `{}`", excerpt(key)),
             Command::Suggested => "reading that its journal is long".to_owned(),
+            Command::Patch { name, deprecated: false } => format!("taking the new branch of patch `{name}`"),
+            Command::Patch { name, deprecated: true } => format!("passing the deprecated patch `{name}`"),
             Command::Cancel { op } => format!("dropping operation {op}"),
             Command::Write { stream, value } => {
                 format!("writing {} to the stream `{}`", excerpt(value.as_str()), excerpt(stream))
@@ -452,6 +514,14 @@ impl End {
         }
     }
 
+    /// Visits the payload.
+    pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
+        match self {
+            End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => visit(payload),
+            End::Cancelled(_) => {}
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => payload.as_str().len(),
@@ -494,7 +564,8 @@ pub(crate) fn outstanding(open: &mut BTreeMap<u64, Outstanding>, turn: &TurnReco
                 Command::Watch { op, run } => {
                     open.insert(*op, Outstanding::new(format!("run `{run}`")));
                 }
-                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } | Command::Suggested => {}
+                Command::Child { .. } | Command::State { .. } | Command::Attribute { .. } => {}
+                Command::Suggested | Command::Patch { .. } => {}
                 Command::Cancel { op } => {
                     open.remove(op);
                 }

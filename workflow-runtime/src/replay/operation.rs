@@ -15,7 +15,7 @@ use super::journal::{Command, End, Inherited};
 use super::shared::{Identity, Shared, current};
 use super::unawaited;
 use crate::codec::{Payload, Recode};
-use crate::definition::{AttemptFailure, AttemptResult, Policy, StepDefinition, WorkflowDefinition};
+use crate::definition::{AttemptFailure, AttemptResult, Policy, Source, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::keys;
 
@@ -345,6 +345,15 @@ impl Kind {
             Kind::Step(step) => !step.is_here() || step.suspension().is_some(),
             Kind::Hook(_) | Kind::Child(_) | Kind::Watch(_) => true,
             Kind::Timer { .. } | Kind::Local(_) => false,
+        }
+    }
+
+    /// The definition of its step or workflow, and the former ids of that.
+    pub(super) fn definition(&self) -> Option<(Source, &'static [&'static str])> {
+        match self {
+            Kind::Step(step) => Some((step.definition.source, step.definition.was)),
+            Kind::Child(child) => Some((child.definition.source, child.definition.was)),
+            Kind::Timer { .. } | Kind::Local(_) | Kind::Hook(_) | Kind::Watch(_) => None,
         }
     }
 

@@ -5,12 +5,14 @@ mod delivery;
 mod effects;
 mod hooks;
 mod outstanding;
+mod patches;
 mod requests;
 mod rollbacks;
 mod streams;
 mod surplus;
 mod suspensions;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::panic::Location;
@@ -30,12 +32,13 @@ use self::streams::Streams;
 pub(crate) use self::streams::{Chunk, closed_already, full};
 use self::surplus::Surplus;
 pub(crate) use self::surplus::{Forward, Heir};
+use super::divergence::{Divergence, Known};
 use super::journal::{Command, Inherited};
 use super::operation::{Completion, Kind};
 use super::waker::BranchId;
 use crate::codec::Payload;
 use crate::definition::{Bodies, StepDefinition, WorkflowDefinition};
-use crate::error::{Code, Error};
+use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::replay::{ChildRequest, StepRequest};
 
@@ -110,6 +113,10 @@ struct State {
     /// While replaying: the recorded commands of this event that are not issued yet.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
+    /// Where the code has left the journal.
+    divergence: Option<Box<Divergence>>,
+    /// The answers of `patched`, by name.
+    patches: FxHashMap<Cow<'static, str>, bool>,
     /// Whether the workflow has requested more operations or branches than a run may have.
     is_over_limit: bool,
     woken: VecDeque<BranchId>,
@@ -136,6 +143,7 @@ pub(crate) struct Host {
     /// The workflow that executes a step of a queue, and the request of its run for a call.
     pub queued: fn(&StepDefinition) -> Option<&'static WorkflowDefinition>,
     pub queue_call: QueueCall,
+    pub known: Known,
     pub bodies: Bodies,
     /// The number of events after which `continue_as_new_suggested` returns true.
     pub long_after: u64,
@@ -189,6 +197,13 @@ pub(crate) fn current() -> Option<Arc<Shared>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
+impl State {
+    /// Whether the run cannot continue.
+    fn has_stopped(&self) -> bool {
+        self.fault.is_some() || self.divergence.is_some()
+    }
+}
+
 impl Shared {
     pub(super) fn host(&self) -> &Host {
         &self.host
@@ -221,6 +236,8 @@ impl Shared {
                 inherited: None,
                 expected: None,
                 fault: None,
+                divergence: None,
+                patches: FxHashMap::default(),
                 is_over_limit: false,
                 woken: VecDeque::new(),
                 spawned: Vec::new(),
@@ -256,19 +273,5 @@ impl Shared {
 
     pub(crate) fn run_id(&self) -> &Arc<str> {
         &self.identity.run
-    }
-}
-
-fn nondeterminism(expected: String, found: String, site: Option<&'static Location<'static>>) -> Error {
-    let error = Error::coded(Code::Nondeterminism, "the code did something else than the journal records")
-        .expected(format!("as recorded, {expected}"))
-        .found(format!("with this code, {found}"))
-        .help(
-            "deploy code that does what the unfinished runs did (the run then continues); move what differs \
-             between two executions into a #[step]",
-        );
-    match site {
-        Some(site) => error.operation(format!("at {site}")),
-        None => error,
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "testing")]
 mod snapshots;
 mod state;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +15,11 @@ use tokio::sync::Notify;
 #[cfg(feature = "testing")]
 use self::snapshots::Snapshots;
 use self::state::State;
+use self::workers::Registered;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Notice,
-    OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
+    NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store, TokenRow,
+    WorkerRow, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -121,6 +124,22 @@ impl Store for MemoryStore {
             self.shared.announce();
             Ok(Some(Box::new(Guard(Arc::clone(&self.shared))) as Box<dyn Ownership>))
         })
+    }
+
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        Box::pin(async move {
+            self.shared.lock().register(worker);
+            let registered = Registered { shared: Arc::clone(&self.shared), owner: worker.owner };
+            Ok(Some(Box::new(registered) as Box<dyn Registration>))
+        })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().workers()) })
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().workers.deployments()) })
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {

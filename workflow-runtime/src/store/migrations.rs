@@ -104,10 +104,14 @@ impl Migrations {
 
     /// The error for a caller that opens the database without the permission to migrate it.
     pub fn older(self, place: impl Display, there: Version) -> Error {
+        if there == Version::NONE {
+            return Error::coded(Code::Store, format!("the database {place} has no tables of this library"))
+                .help("check the URL; an engine creates the tables when it opens the store");
+        }
         Error::coded(Code::Store, format!("the database {place} was written by an older version of this library"))
             .expected(format!("tables of version {}", self.newest().version))
             .found(format!("version {}", there.version))
-            .help("open it once for writing with this version, which brings its tables up to date")
+            .help("open an engine of this version on it, which migrates the tables, or use a tool of the version that made them")
     }
 }
 

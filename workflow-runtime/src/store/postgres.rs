@@ -22,6 +22,7 @@ mod notices;
 mod options;
 mod read;
 mod removal;
+mod roster;
 mod schema;
 mod segments;
 mod standing;
@@ -50,9 +51,9 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, Follow, Followed, Following, InboxRow,
-    JournalRow, NEVER, Notice, OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write,
-    assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, Follow, Followed,
+    Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey,
+    RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
 use crate::error::Error;
@@ -166,10 +167,25 @@ impl PostgresStore {
     ///
     /// Those of [`open`](PostgresStore::open).
     pub async fn open_with(options: PostgresOptions) -> Result<Self, Error> {
+        Self::open_as(options, true).await
+    }
+
+    /// Opens a database that has the tables of this version: creates and migrates nothing. For tools that look at a store
+    /// which is not theirs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](PostgresStore::open), and [`Code::Store`](crate::Code::Store) if the schema has no tables, or those
+    /// of an older version of this library.
+    pub async fn open_existing(url: &str) -> Result<Self, Error> {
+        Self::open_as(PostgresOptions::new(url)?, false).await
+    }
+
+    async fn open_as(options: PostgresOptions, may_migrate: bool) -> Result<Self, Error> {
         let db = Db::new(options)?;
         let begun = Instant::now();
         let mut late = false;
-        while let Err((fault, what)) = prepare(&db).await {
+        while let Err((fault, what)) = prepare(&db, may_migrate).await {
             // One timeout is retried: the connection may have been lost, or another session may have locked the tables.
             let again = fault.may_pass() && !(matches!(fault, Fault::Late) && std::mem::replace(&mut late, true));
             if !again || begun.elapsed() + OPEN_PAUSE > db.options.connect_timeout {
@@ -203,9 +219,9 @@ impl fmt::Debug for PostgresStore {
 }
 
 /// Connects and prepares the schema. On failure, returns the fault and what could not be done.
-async fn prepare(db: &Db) -> Result<(), (Fault, &'static str)> {
+async fn prepare(db: &Db, may_migrate: bool) -> Result<(), (Fault, &'static str)> {
     let session = db.connect().await.map_err(|fault| (fault, "open the store"))?;
-    schema::prepare(&session, true).await.map_err(|fault| {
+    schema::prepare(&session, may_migrate).await.map_err(|fault| {
         session.spoil();
         (fault, "prepare the schema")
     })?;
@@ -231,6 +247,19 @@ impl Store for PostgresStore {
             let lease = workers::acquire(&self.shared, owner).await?;
             Ok(Some(Box::new(lease) as Box<dyn Ownership>))
         })
+    }
+
+    /// The registration lasts as long as the lease.
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        Box::pin(async move { roster::register(&self.shared, worker).await.map(|()| None) })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        Box::pin(roster::workers(&self.shared))
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(roster::deployments(&self.shared))
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {

@@ -3,7 +3,7 @@
 //! [`writer`] owns the only writing connection, which commits a group of [`writes`] as one transaction and caches
 //! [`heads`]; [`readers`] have their own. A lock of the operating system grants the right to execute ([`ownership`]), and
 //! [`claims`] claims runs. [`tokens`] routes payloads; [`streams`] stores the chunks that runs write; [`effects`] applies
-//! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them.
+//! the other effects of turns. [`listing`] finds runs, and [`removal`] removes them. [`maintenance`] copies the file.
 
 mod access;
 mod claims;
@@ -14,6 +14,7 @@ mod heads;
 mod identity;
 mod letters;
 mod listing;
+mod maintenance;
 mod mark;
 mod notices;
 mod open;
@@ -24,6 +25,7 @@ mod removal;
 mod schema;
 mod streams;
 mod tokens;
+mod workers;
 mod writer;
 mod writes;
 
@@ -37,14 +39,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use self::identity::Identity;
+pub use self::maintenance::Sizes;
 use self::mark::Mark;
 use self::open::Opening;
 use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, Ended, Failed, Filter, InboxRow, JournalRow, Migration, Notice,
-    OpenTokens, Ownership, Position, RunKey, RunRow, Status, Store, TokenRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
+    Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store,
+    TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::Environment;
 use crate::error::{Code, Error};
@@ -75,7 +79,7 @@ impl Synchronous {
 /// Stores runs in a SQLite file.
 ///
 /// While the file is open, SQLite keeps two more beside it (`-wal`, `-shm`); a fourth, `.lock`, carries the lock that
-/// grants the right to execute. The file belongs on a local disk: network file systems lack what WAL mode requires.
+/// grants the right to execute. In the folder `.workers` each process has a locked file while it executes. The file belongs on a local disk: network file systems lack what WAL mode requires.
 /// New files and directories are accessible only to the user that runs the program (0600, 0700); existing ones keep their
 /// permissions.
 ///
@@ -116,6 +120,18 @@ impl SqliteStore {
     /// process of it executes, the error is [`Code::Store`](crate::Code::Store) and names the process.
     pub fn open(path: impl AsRef<Path>, synchronous: Synchronous) -> Result<Self, Error> {
         Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
+    }
+
+    /// Opens a database that exists and has the tables of this version: creates and migrates nothing. For tools that look
+    /// at a store which is not theirs. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](SqliteStore::open), and [`Code::Store`](crate::Code::Store) if there is no file at the path, or if an
+    /// older version of this library made its tables.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let opening = Opening::new(Synchronous::Full, limits::BUSY_TIMEOUT);
+        Self::open_as(path.as_ref(), Opening { may_migrate: false, ..opening })
     }
 
     /// Like [`open`](SqliteStore::open), with a timeout for the locks of other programs, then and later. For tests.
@@ -220,6 +236,24 @@ impl Store for SqliteStore {
             };
             blocking(acquire).await?
         })
+    }
+
+    fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
+        Box::pin(async move {
+            let (directory, writer, worker) =
+                (workers::directory(&self.path), Arc::clone(&self.writer), worker.clone());
+            let register = move || workers::register(&writer, &directory, &worker);
+            Ok(Some(Box::new(blocking(register).await??) as Box<dyn Registration>))
+        })
+    }
+
+    fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
+        let directory = workers::directory(&self.path);
+        Box::pin(self.readers.read("the workers", move |connection| workers::workers(connection, &directory)))
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
+        Box::pin(self.readers.read("the catalogues", workers::deployments))
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {

@@ -103,7 +103,7 @@ impl Mocks {
                 .help("give it one, `.mock(the_step, |arguments| ..)`, or allow what has none")
                 .into_fatal());
         }
-        Ok(match (step.execute)(id, input, resources)? {
+        Ok(match step.execute.execute(id, input, resources)? {
             Execution::Async(attempt) => Execution::Async(Box::pin(held::asynchronous(id, adopt, attempt))),
             Execution::Blocking(attempt) => Execution::Blocking(Box::new(move || {
                 let begun = Instant::now();

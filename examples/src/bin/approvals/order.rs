@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use workflow_runtime::http::{Answer, Webhook, webhook};
 use workflow_runtime::{Error, Result, durable, set_state, step, step_info, timeout, workflow, writer};

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
-use futures::{StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use workflow_runtime::{Error, Result, step, step_info, workflow};
@@ -45,8 +45,10 @@ impl Job {
     fn list(&self) -> std::io::Result<Listing> {
         let (out, state) = (self.out.path(), self.state.path());
         tree::list(&self.root.path(), |path| {
+            // The folder has a file for each process that has the database open.
             let is_state =
-                ["", "-wal", "-shm", ".lock"].iter().any(|suffix| crate::with_suffix(&state, suffix) == path);
+                ["", "-wal", "-shm", ".lock"].iter().any(|suffix| crate::with_suffix(&state, suffix) == path)
+                    || path.starts_with(crate::with_suffix(&state, ".workers"));
             is_state || path == out || path == manifest::temporary(&out)
         })
     }

@@ -28,6 +28,7 @@ pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: Arc<Mutex<Plan>>,
     before: Arc<Mutex<Before>>,
+    after: Arc<Mutex<Before>>,
     ownership: Arc<Mutex<Option<Box<dyn Ownership>>>>,
     expired: Arc<AtomicBool>,
     groups: Arc<AtomicUsize>,
@@ -66,6 +67,7 @@ impl Faulty {
             inner,
             plan: Arc::new(Mutex::new(Box::new(|_| None))),
             before: Arc::new(Mutex::new(Box::new(|_| None))),
+            after: Arc::new(Mutex::new(Box::new(|_| None))),
             ownership: Arc::default(),
             expired: Arc::default(),
             groups: Arc::default(),
@@ -80,6 +82,11 @@ impl Faulty {
     /// Awaited before a group is committed.
     pub fn before(&self, before: impl Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
         *self.before.lock().unwrap() = Box::new(before);
+    }
+
+    /// Awaited after a group was committed, before the engine gets the answers.
+    pub fn after(&self, after: impl Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
+        *self.after.lock().unwrap() = Box::new(after);
     }
 
     /// Takes the right to execute away behind the engine's back, as when a lease ends unnoticed.
@@ -111,7 +118,14 @@ impl Store for Faulty {
             let fault = (self.plan.lock().unwrap())(group);
             let failed = |in_doubt| Failed { error: Error::new("the disk is on fire"), in_doubt, refused: !in_doubt };
             match fault {
-                None => self.inner.commit(group).await,
+                None => {
+                    let answers = self.inner.commit(group).await;
+                    let after = (self.after.lock().unwrap())(group);
+                    if let Some(after) = after {
+                        after.await;
+                    }
+                    answers
+                }
                 Some(When::CommittedButInDoubt) => {
                     self.inner.commit(group).await?;
                     Err(failed(true))

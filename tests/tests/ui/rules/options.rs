@@ -35,11 +35,21 @@ async fn no_comma() -> Result<()> {
     Ok(())
 }
 
+#[step(was = "shop::pay", was = "shop::charge", was = "shop::pay")]
+async fn renamed() -> Result<()> {
+    Ok(())
+}
+
+#[step(was)]
+async fn unnamed() -> Result<()> {
+    Ok(())
+}
+
 #[durable(id = "x")]
 async fn nameless() {}
 
 // Each of them still resolves.
 fn main() {
-    let _ = (near(), unknown(), malformed(), impossible(), wordy(), nameless());
+    let _ = (near(), unknown(), renamed(), unnamed(), malformed(), impossible(), wordy(), nameless());
     let _ = (workflow_runtime::start(twice, ()), workflow_runtime::start(no_comma, ()));
 }

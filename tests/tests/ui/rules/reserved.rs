@@ -20,8 +20,13 @@ async fn ours() -> Result<()> {
     Ok(())
 }
 
+#[step(was = "queue:gpu/draw")]
+async fn once_queued() -> Result<()> {
+    Ok(())
+}
+
 // Each of them still resolves.
 fn main() {
-    let _ = (called_back(), ours());
+    let _ = (called_back(), ours(), once_queued());
     let _ = (workflow_runtime::start(queued, ()), workflow_runtime::start(suspended, ()));
 }

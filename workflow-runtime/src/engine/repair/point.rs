@@ -124,7 +124,11 @@ pub(super) fn last_good_point(mut deliveries: Deliveries, generation: u64) -> La
     }
     let last = deliveries.drain(ending.at..).next().map(|(_, delivery)| delivery.event);
     // Failures without a command after them (as in `join_all`) belong to the failure with which the workflow ended.
-    let acted = deliveries.iter().rposition(|(_, delivery)| !delivery.commands.is_empty()).unwrap_or(0);
+    // The marker of a patch is no act: the workflow asks again.
+    let acts = |(_, delivery): &(u64, Delivery)| {
+        delivery.commands.iter().any(|command| !matches!(command, Command::Patch { .. }))
+    };
+    let acted = deliveries.iter().rposition(acts).unwrap_or(0);
     let mut at = 0;
     deliveries.retain(|(_, delivery)| {
         at += 1;

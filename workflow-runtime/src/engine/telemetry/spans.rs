@@ -190,6 +190,7 @@ impl Followed {
             Command::State { .. }
             | Command::Attribute { .. }
             | Command::Suggested
+            | Command::Patch { .. }
             | Command::Write { .. }
             | Command::CloseStream { .. } => {}
         }

@@ -132,7 +132,7 @@ impl Shared {
                 return true;
             }
             let suggested = match &state.expected {
-                Some(expected) => matches!(expected.as_slice().first(), Some(Command::Suggested)),
+                Some(_) => matches!(state.next_recorded(), Some(Command::Suggested)),
                 None => state.event >= self.host.long_after,
             };
             if !suggested {

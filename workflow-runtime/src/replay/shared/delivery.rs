@@ -6,10 +6,11 @@ use std::task::Waker;
 use sha2::{Digest, Sha256};
 use tokio::task::Unconstrained;
 
+use super::super::divergence::{Divergence, untaken};
 use super::super::journal::{Carried, Command, End};
 use super::super::operation::{Completion, Kind};
 use super::super::waker::BranchId;
-use super::{Action, BranchFuture, Phase, Shared, Slot, nondeterminism};
+use super::{Action, BranchFuture, Phase, Shared, Slot};
 use crate::error::{Code, Error};
 
 impl Shared {
@@ -20,7 +21,7 @@ impl Shared {
     pub(in crate::replay) fn woken_from_outside(&self) {
         {
             let mut state = self.state();
-            if state.phase == Phase::Discarding || state.fault.is_some() {
+            if state.phase == Phase::Discarding || state.has_stopped() {
                 return;
             }
             let site = state.last_site;
@@ -88,9 +89,9 @@ impl Shared {
                 _gone = gone;
                 Ok(waker.or(unwinding))
             }
-            _ => Err(nondeterminism(
+            _ => Err(untaken(
                 format!("a result of operation {op}, which is in the journal here"),
-                "that operation was not issued, or was dropped before".to_owned(),
+                "that operation was not issued, or was dropped before",
                 state.last_site,
             )),
         }
@@ -123,9 +124,9 @@ impl Shared {
         let site = state.last_site;
         let live = state.expected.is_none();
         let Some(Slot { kind: Kind::Step(step), .. }) = state.ops.get_mut(&op) else {
-            return Err(nondeterminism(
+            return Err(untaken(
                 format!("a failed attempt of operation {op}, which is in the journal here"),
-                "that operation is no step that was issued".to_owned(),
+                "that operation is no step that was issued",
                 site,
             ));
         };
@@ -155,22 +156,32 @@ impl Shared {
     }
 
     pub(crate) fn has_fault(&self) -> bool {
-        self.state().fault.is_some()
+        self.state().has_stopped()
     }
 
-    /// Ends the delivery of one event: returns the issued commands, or the reason why the run cannot continue.
-    pub(in crate::replay) fn finish(&self, end: Option<&End>) -> Result<Vec<Command>, Error> {
+    /// Ends the delivery of one event: returns the issued commands, or the reason why the run cannot continue. `later` are
+    /// the commands that are recorded for later events.
+    pub(in crate::replay) fn finish(
+        &self,
+        end: Option<&End>,
+        later: impl FnOnce() -> Vec<Command>,
+    ) -> Result<Vec<Command>, Error> {
         let mut state = self.state();
         state.phase = Phase::Idle;
         if let Some(fault) = state.fault.take() {
             return Err(fault);
         }
-        if let Some(mut expected) = state.expected.take()
-            && let Some(command) = expected.next()
+        if state.divergence.is_none()
+            && let Some(command) = state.take_recorded()
         {
-            let found = if end.is_some() { "the workflow ended" } else { "the workflow waits without it" };
-            return Err(nondeterminism(command.describe(), found.to_owned(), state.last_site));
+            state.diverge(Some(command), None);
         }
+        if let Some(divergence) = state.divergence.take() {
+            drop(state);
+            let divergence = Divergence { later: later(), ended: end.is_some(), ..*divergence };
+            return Err(divergence.explain(self.host.known));
+        }
+        state.expected = None;
         if end.is_none() && state.outstanding == 0 {
             return Err(self.foreign("it waits, and nothing durable is outstanding", state.last_site));
         }

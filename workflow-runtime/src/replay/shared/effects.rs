@@ -152,8 +152,7 @@ impl State {
     /// Applies recorded decisions, which override the code, even if it was changed since: a step
     /// is executed where it was when it was recorded, and a timer has the recorded deadline.
     pub(super) fn as_recorded(&self, kind: &mut Kind) {
-        let recorded = self.expected.as_ref().and_then(|expected| expected.as_slice().first());
-        match (kind, recorded) {
+        match (kind, self.next_recorded()) {
             (Kind::Step(step), Some(Command::Step { run, .. })) => {
                 step.place = if run.is_some() { Place::Elsewhere } else { Place::Here };
             }
@@ -167,15 +166,29 @@ impl State {
         }
     }
 
+    /// The command with the former id that is recorded, if its step or workflow had that id.
+    pub(super) fn under_recorded_id(&self, kind: &Kind, mut command: Command) -> Command {
+        match (&mut command, self.next_recorded()) {
+            (Command::Step { step: id, .. }, Some(Command::Step { step: recorded, .. }))
+            | (Command::Child { workflow: id, .. }, Some(Command::Child { workflow: recorded, .. }))
+                if kind.definition().is_some_and(|(_, was)| was.contains(&&**recorded)) =>
+            {
+                id.clone_from(recorded);
+            }
+            _ => {}
+        }
+        command
+    }
+
     /// The recorded id of a child, if the operation that is issued next would start another one.
     pub(super) fn earlier_child(&self, issued: &Command) -> Option<Arc<str>> {
-        let recorded = self.expected.as_ref()?.as_slice().first()?.child()?;
+        let recorded = self.next_recorded()?.child()?;
         (issued.child() != Some(recorded)).then(|| recorded.into())
     }
 
     /// The base of the idempotency key of the operation that is issued next.
     pub(super) fn key_base(&self) -> KeyBase {
-        match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+        match self.next_recorded() {
             Some(Command::Step { key: Some(key), .. }) => *key,
             _ => self.base,
         }
@@ -183,7 +196,7 @@ impl State {
 
     /// The arguments of a step, if a fork has replaced those of the workflow.
     pub(super) fn given(&self) -> Option<Payload> {
-        match self.expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+        match self.next_recorded() {
             Some(Command::Step { given, .. }) => given.clone(),
             _ => None,
         }

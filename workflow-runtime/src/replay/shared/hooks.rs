@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Shared, Slot, nondeterminism};
+use super::{Shared, Slot};
 use crate::error::Error;
+use crate::replay::divergence::untaken;
 use crate::replay::journal::Command;
 use crate::replay::operation::{Kind, Received};
 
 impl Shared {
     /// The token for a hook that is issued next: in a replay, the recorded one.
     pub(crate) fn drawn_token(&self) -> Arc<str> {
-        let recorded = match self.state().expected.as_ref().and_then(|expected| expected.as_slice().first()) {
+        let recorded = match self.state().next_recorded() {
             Some(Command::Hook { token, drawn: true, .. }) => Some(Arc::from(&**token)),
             _ => None,
         };
@@ -51,9 +52,9 @@ impl Shared {
             {
                 return Ok(waker);
             }
-            return Err(nondeterminism(
+            return Err(untaken(
                 format!("a payload for operation {op}, which is in the journal here"),
-                "that operation is no hook that was opened, or it was dropped before".to_owned(),
+                "that operation is no hook that was opened, or it was dropped before",
                 site,
             ));
         };

@@ -1,7 +1,9 @@
 //! What the engine asks of a run: its actions, and the operations that have no result.
 
-use super::super::operation::{Kind, LocalFuture};
+use super::super::operation::{Kind, LocalFuture, StepRequest};
 use super::{Action, Shared, Slot};
+use crate::codec::Payload;
+use crate::definition::StepDefinition;
 use crate::error::Error;
 use crate::keys::KeyBase;
 
@@ -37,6 +39,21 @@ impl Shared {
         let mut sleeps: Vec<u64> = state.ops.iter().filter(sleeps).map(|(op, _)| *op).collect();
         sleeps.sort_unstable();
         sleeps
+    }
+
+    /// The steps without a result that the run itself executes, suspended ones too, and their arguments, in the order in which they were issued.
+    pub(crate) fn open_steps(&self) -> Vec<(&'static StepDefinition, Payload)> {
+        let state = self.state();
+        let mut open: Vec<(u64, &StepRequest)> = Vec::new();
+        for (op, slot) in state.ops.iter().filter(|(_, slot)| slot.completion.is_none()) {
+            if let Kind::Step(step) = &slot.kind
+                && step.is_here()
+            {
+                open.push((*op, step));
+            }
+        }
+        open.sort_unstable_by_key(|(op, _)| *op);
+        open.into_iter().map(|(_, step)| (step.definition, step.input.clone())).collect()
     }
 
     /// Reads an operation without a result.

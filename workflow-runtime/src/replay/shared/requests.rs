@@ -6,10 +6,12 @@ use std::task::Waker;
 use chacha20::ChaCha12Rng;
 use rand::SeedableRng;
 
+use super::super::divergence::{Divergence, Found};
 use super::super::journal::Command;
 use super::super::operation::{Completion, Kind};
-use super::{Action, BranchFuture, Phase, Shared, Slot, nondeterminism};
+use super::{Action, BranchFuture, Phase, Shared, Slot, State};
 use crate::codec::Recode;
+use crate::definition::Source;
 use crate::error::{Code, Error};
 use crate::limits;
 
@@ -50,7 +52,8 @@ impl Shared {
     ) -> Option<u64> {
         let mut kind = kind;
         let mut state = self.state();
-        if state.fault.is_some() || state.phase == Phase::Discarding {
+        if state.has_stopped() || state.phase == Phase::Discarding {
+            state.find_too(self, &kind, site);
             return None;
         }
         let op = state.next_op;
@@ -61,11 +64,10 @@ impl Shared {
         }
         state.as_recorded(&mut kind);
         let (given, base) = (state.given(), state.key_base());
-        let command = kind.command(self, op);
+        let command = state.under_recorded_id(&kind, kind.command(self, op));
         if let Some(child) = state.earlier_child(&command) {
             self.earlier_children().insert(op, child);
         }
-        state.last_site = Some(site);
         if state.outstanding >= limits::OUTSTANDING_MAX {
             state.is_over_limit = true;
             state.fault = Some(
@@ -77,7 +79,8 @@ impl Shared {
             return None;
         }
         drop(state);
-        if !self.record(command, kind.recode(), Some(site)) {
+        let source = kind.definition().map(|(source, _)| source);
+        if !self.record_of(command, kind.recode(), source, Some(site)) {
             return None;
         }
         if let (Kind::Step(step), Some(given)) = (&mut kind, given) {
@@ -87,6 +90,7 @@ impl Shared {
             self.take_surplus(hook);
         }
         let mut state = self.state();
+        state.last_site = Some(site);
         if state.expected.is_none() {
             match &kind {
                 Kind::Timer { until, .. } => state.actions.push(Action::Arm { op, at: *until }),
@@ -138,7 +142,7 @@ impl Shared {
                 return;
             }
             if state.keeps_dropped(op) {
-                let counts = state.fault.is_none();
+                let counts = !state.has_stopped();
                 drop(state);
                 if counts {
                     self.record(Command::Cancel { op }, |_| None, None);
@@ -151,7 +155,7 @@ impl Shared {
             }
             let open = slot.as_ref().is_some_and(|slot| slot.completion.is_none());
             state.outstanding -= usize::from(open);
-            (slot, open && state.fault.is_none())
+            (slot, open && !state.has_stopped())
         };
         if !counts || !self.record(Command::Cancel { op }, |_| None, None) {
             return;
@@ -177,35 +181,41 @@ impl Shared {
         let state = self.state();
         state.phase == Phase::Polling
             && state.expected.is_none()
-            && state.fault.is_none()
+            && !state.has_stopped()
             && self.is_current()
             && !std::thread::panicking()
     }
 
     /// Records a command, or compares it with the recorded one: returns whether the run can continue.
     pub(super) fn record(&self, command: Command, recode: Recode, site: Option<&'static Location<'static>>) -> bool {
+        self.record_of(command, recode, None, site)
+    }
+
+    /// [`record`](Self::record) for a command that names a definition.
+    fn record_of(
+        &self,
+        command: Command,
+        recode: Recode,
+        source: Option<Source>,
+        site: Option<&'static Location<'static>>,
+    ) -> bool {
         let recorded = {
             let mut state = self.state();
-            if state.phase == Phase::Discarding {
+            if state.phase == Phase::Discarding || state.has_stopped() {
                 return false;
             }
-            match &mut state.expected {
-                Some(expected) => expected.next(),
-                None => {
-                    state.commands.push(command);
-                    return true;
-                }
+            if state.expected.is_none() {
+                state.commands.push(command);
+                return true;
             }
+            state.take_recorded()
         };
         // Outside the lock: comparing values may run code of the users' types.
         if recorded.as_ref().is_some_and(|recorded| command.matches(recorded, recode)) {
             return true;
         }
-        let recorded =
-            recorded.map_or_else(|| "no further command behind this event".to_owned(), |recorded| recorded.describe());
-        let mut state = self.state();
-        let site = site.or(state.last_site);
-        state.fault = Some(nondeterminism(recorded, command.describe(), site));
+        let decodes = recorded.as_ref().and_then(Command::input).is_none_or(|input| recode(input).is_some());
+        self.state().diverge(recorded, Some(Found { command, source, decodes, site }));
         false
     }
 
@@ -234,5 +244,26 @@ impl Shared {
     /// Ends the run's turn with an error that the workflow does not receive.
     pub(crate) fn fail(&self, error: Error) {
         self.state().fault.get_or_insert(error);
+    }
+}
+
+impl State {
+    /// Notes where the code has left the journal. The commands that follow are kept for the explanation.
+    pub(super) fn diverge(&mut self, recorded: Option<Command>, found: Option<Found>) {
+        let recorded = recorded.into_iter().chain(self.expected.take().into_iter().flatten()).collect();
+        let (found, previous) = (found.into_iter().collect(), self.last_site);
+        let divergence = Divergence { recorded, later: Vec::new(), found, ended: false, previous };
+        self.divergence.get_or_insert_with(|| Box::new(divergence));
+    }
+
+    /// Notes an operation that the code issues after it has left the journal.
+    fn find_too(&mut self, run: &Shared, kind: &Kind, site: &'static Location<'static>) {
+        let next = self.next_op;
+        let Some(divergence) = &mut self.divergence else { return };
+        if divergence.found.len() < limits::EXPLAINED_FOUND_MAX {
+            let command = kind.command(run, next + divergence.found.len() as u64);
+            let source = kind.definition().map(|(source, _)| source);
+            divergence.found.push(Found { command, source, decodes: true, site: Some(site) });
+        }
     }
 }

@@ -37,10 +37,9 @@ impl Shared {
         }
         {
             let mut state = self.state();
-            if state.fault.is_some() || state.phase == Phase::Discarding {
+            if state.has_stopped() || state.phase == Phase::Discarding {
                 return Poll::Pending;
             }
-            state.last_site = Some(site);
             if !state.streams.written.contains_key(&*chunk.stream) {
                 state.streams.written.insert((&*chunk.stream).into(), (0, false));
             }
@@ -63,6 +62,7 @@ impl Shared {
             return Poll::Pending;
         }
         let mut state = self.state();
+        state.last_site = Some(site);
         if state.expected.is_none() {
             state.streams.chunks.push(chunk.clone());
         }

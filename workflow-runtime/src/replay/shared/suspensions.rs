@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Action, Shared, Slot, nondeterminism};
+use super::{Action, Shared, Slot};
 use crate::codec::Payload;
 use crate::error::Error;
+use crate::replay::divergence::untaken;
 use crate::replay::operation::{Kind, Opening, Suspension};
 
 impl Shared {
@@ -13,9 +14,9 @@ impl Shared {
         let mut state = self.state();
         let state = &mut *state;
         let Some(Slot { kind: Kind::Step(step), completion: None, .. }) = state.ops.get_mut(&op) else {
-            return Err(nondeterminism(
+            return Err(untaken(
                 format!("a suspended attempt of operation {op}, which is in the journal here"),
-                "that operation is no step that was issued, or was dropped before".to_owned(),
+                "that operation is no step that was issued, or was dropped before",
                 state.last_site,
             ));
         };

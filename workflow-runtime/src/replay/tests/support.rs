@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::codec::{self, Payload};
 use crate::definition::{
-    Bodies, Described, Encoded, Execution, Policy, Requirement, Resources, RunFuture, Source, Step, StepDefinition,
+    Bodies, Described, Encoded, Execution, Policy, Resources, RunFuture, Source, Step, StepDefinition,
     WorkflowDefinition, adopt,
 };
 use crate::error::Error;
@@ -55,6 +55,7 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
         recode_args: codec::recode::<Value>,
         accept: |_, args| Ok(json(args)),
         described: Described::NOTHING,
+        is_published: false,
         recode_output: codec::recode::<Value>,
         rollback_failed: |error, failure| {
             let error: String = codec::decode("the error", error).expect("it is a text");
@@ -69,11 +70,7 @@ impl Step for AnyStep {
     type Args = Value;
     type Output = Result<Value, Error>;
 
-    fn requires() -> Vec<Requirement> {
-        Vec::new()
-    }
-
-    fn execute(_: Value, _: &Resources) -> Result<Execution<Self::Output>, Error> {
+    fn attempt(_: Value, _: &Resources) -> Result<Execution<Self::Output>, Error> {
         unreachable!("the core executes nothing")
     }
 }
@@ -350,6 +347,10 @@ impl Setting {
         let host = Host {
             bodies: Bodies::default(),
             draw: Arc::new(move || draw),
+            known: |command| match command {
+                Command::Step { step, .. } if !step.starts_with("gone") => Some(source("known")),
+                _ => None,
+            },
             queued: |step| (step.source.id == "queued").then(queue_workflow),
             queue_call: |definition, step, _, _, key| {
                 Ok(ChildRequest { definition, input: json((&step.input, key)), ..child_request("unused", ()) })
@@ -484,8 +485,9 @@ impl Driven {
         turns: Vec<Delivery>,
     ) -> Result<Driven, Error> {
         let mut driven = Self::before_start(Box::leak(Box::new(definition)), setting);
-        for delivery in stored(turns.clone()) {
-            driven.core.replay(delivery)?;
+        for (at, delivery) in stored(turns.clone()).into_iter().enumerate() {
+            let later = || turns[at + 1..].iter().flat_map(|turn| turn.commands.clone()).collect();
+            driven.core.replay(delivery, later)?;
             driven.told.push(told(&driven.core));
         }
         (driven.turns, driven.repeated) = (turns.clone(), turns.len());
@@ -500,7 +502,7 @@ impl Driven {
                 let what = format!("turn {number} of {}, of which {repeated} are repeated", self.turns.len());
                 outstanding(&mut open, &TurnRecord { deliveries: vec![delivery.clone()] });
                 if number < repeated {
-                    core.replay(delivery).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+                    core.replay(delivery, Vec::new).unwrap_or_else(|error| panic!("{what}: {error:?}"));
                     assert!(core.shared().take_actions().is_empty(), "{what}: a replay asks for nothing to be done");
                 } else {
                     let again = core.deliver(delivery.at, delivery.event.clone());

@@ -15,13 +15,14 @@ use self::deliveries::{Delivered, Name};
 use self::notices::Noted;
 use self::streams::{Streams, Writer};
 use self::tokens::Token;
+use super::workers::Workers;
 
 use crate::model::Status;
 use crate::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
     DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, NextGeneration, Noticed, Post, PostAnswer,
     Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, Turn, TurnAnswer, Unstick,
-    UnstickRun, UnstickRunAnswer, Write, assert_engine,
+    UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,7 @@ pub(super) struct State {
     tokens: HashMap<Arc<str>, Token>,
     deliveries: HashMap<Name, Delivered>,
     streams: Streams,
+    pub(super) workers: Workers,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -278,6 +280,10 @@ impl Run {
 }
 
 impl State {
+    pub(super) fn workers(&self) -> Vec<WorkerRow> {
+        self.workers.workers(self.held.then_some(self.executing))
+    }
+
     pub(super) fn apply(&mut self, write: &Write) -> Answer {
         match write {
             Write::Create(new) => self.create(new).into(),

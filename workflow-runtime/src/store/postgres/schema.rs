@@ -329,7 +329,11 @@ CREATE TABLE @asks (
 ";
 
 /// The migrations of the tables.
-pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TABLES, is_additive: false }]);
+pub(super) const MIGRATIONS: Migrations =
+    Migrations::new(&[Migration { sql: TABLES, is_additive: false }, Migration { sql: SERVES, is_additive: true }]);
+
+/// As in SQLite.
+const SERVES: &str = "ALTER TABLE @workers ADD COLUMN serves text;";
 
 const META: &str = "
 CREATE TABLE @meta (

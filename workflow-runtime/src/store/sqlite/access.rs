@@ -25,11 +25,16 @@ pub(super) fn options() -> OpenOptions {
     options
 }
 
+/// Creates a file that must not exist.
+pub(super) fn create_new(path: &Path) -> io::Result<()> {
+    // The file is new, so closing it cannot drop the locks of another handle in this process.
+    options().create_new(true).open(path).map(drop)
+}
+
 /// Creates an empty file, if it does not exist.
 pub(super) fn create(path: &Path) -> io::Result<()> {
-    match options().create_new(true).open(path) {
-        // The file is new, so closing it cannot drop the locks of another handle in this process.
-        Ok(_) => Ok(()),
+    match create_new(path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // SQLite reports a more precise error.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),

@@ -68,12 +68,18 @@ SELECT workflow, wake_at FROM (
 ) WHERE wake_at IS NOT NULL";
 
 pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
+    // The engine that executed before has ended.
+    let former = "DELETE FROM workers WHERE owner = (SELECT owner FROM meta) AND owner <> ?1";
+    connection.prepare_cached(former)?.execute((owner.cast_signed(),))?;
     connection.prepare_cached("UPDATE meta SET owner = ?1")?.execute((owner.cast_signed(),))?;
-    // Only one engine executes: all engines in this table have ended.
-    connection.prepare_cached("DELETE FROM workers WHERE kind = 'engine'")?.execute(())?;
-    connection
-        .prepare_cached("INSERT INTO workers (owner, kind, host, pid, started_at) VALUES (?1, 'engine', ?2, ?3, ?4)")?
-        .execute((owner.cast_signed(), host::name(), std::process::id(), System.now().cast_signed()))?;
+    let insert = "INSERT INTO workers (owner, kind, host, pid, started_at) VALUES (?1, 'engine', ?2, ?3, ?4)
+        ON CONFLICT (owner) DO NOTHING";
+    connection.prepare_cached(insert)?.execute((
+        owner.cast_signed(),
+        host::name(),
+        std::process::id(),
+        System.now().cast_signed(),
+    ))?;
     for sql in ADOPT {
         connection.prepare_cached(sql)?.execute((owner.cast_signed(),))?;
     }

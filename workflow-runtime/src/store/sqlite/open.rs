@@ -338,11 +338,13 @@ mod tests {
         let looking = Opening { may_migrate: false, ..Opening::new(Synchronous::Full, Duration::ZERO) };
         assert_eq!(open(&path, looking).map(drop).unwrap_err().code(), Code::Store);
         assert!(!path.exists(), "it creates no file");
-        drop(open(&path, Opening { may_migrate: true, ..looking }).unwrap());
+        let (_, connection) = open(&path, Opening { may_migrate: true, ..looking }).unwrap();
+        let created = version(&connection).unwrap();
+        drop(connection);
         let newer = Opening { migrations: looking.migrations.and(&[ADDS]), ..looking };
         let error = open(&path, newer).map(drop).unwrap_err();
         assert!(format!("{error:?}").contains("older version"), "{error:?}");
         let (_, connection) = open(&path, looking).unwrap();
-        assert_eq!(version(&connection).unwrap(), Version { version: 1, readable_from: 1 });
+        assert_eq!(version(&connection).unwrap(), created);
     }
 }

@@ -50,6 +50,11 @@ impl Readers {
         blocking(doing).await?
     }
 
+    /// Opens a connection that is not one of the readers.
+    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+        self.address.writer()
+    }
+
     fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {

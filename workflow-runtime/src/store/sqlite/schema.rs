@@ -13,13 +13,17 @@ pub(super) const LAYOUT: i32 = 2;
 pub(super) const PRE_RELEASE: i32 = 1;
 
 /// The schema steps.
-pub(super) const MIGRATIONS: Migrations = Migrations::new(&[Migration { sql: TABLES, is_additive: false }]);
+pub(super) const MIGRATIONS: Migrations =
+    Migrations::new(&[Migration { sql: TABLES, is_additive: false }, Migration { sql: SERVES, is_additive: true }]);
+
+/// `serves` has the workflows and queues that a worker executes: workers of one deployment may serve different queues.
+const SERVES: &str = "ALTER TABLE workers ADD COLUMN serves TEXT;";
 
 /// Unsigned 64-bit numbers are stored as signed numbers with the same bits, 128-bit numbers as 16 bytes.
 ///
 /// - `meta` has the executing engine, the [`Version`](crate::store::migrations::Version) of the tables, a random number of
 ///   the store, and a count that grows with the commits; the last two detect a file that replaced this one.
-/// - `workers` has the processes that have the file open: the engine that executes.
+/// - `workers` has the engines that have the file open: the one that executes, and those that are ready to.
 /// - The keys of `runs` are never reused: a write under the fence of a deleted run must not match another run.
 ///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which runs expire.
 /// - `runs_due` contains only runs that can become due, by owner: a claim never scans the live runs of the executing engine

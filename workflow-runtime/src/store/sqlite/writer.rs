@@ -1,5 +1,6 @@
 //! The only connection that writes: a group of writes is a transaction.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -9,11 +10,11 @@ use super::heads::Heads;
 use super::identity::{Identity, leave_log};
 use super::open::Address;
 use super::writes::Group;
-use super::{claims, fault, schema};
+use super::{claims, fault, schema, workers};
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::limits::COUNT_INTERVAL;
-use crate::store::{Answer, Failed, Write};
+use crate::store::{Answer, Failed, NewWorker, Write};
 
 pub(super) struct Writer {
     address: Address,
@@ -108,6 +109,17 @@ impl Writer {
         .map_err(|failed| failed.error)
     }
 
+    /// Lists a worker, and what its build has.
+    pub(super) fn register(&mut self, directory: &Path, worker: &NewWorker) -> Result<(), Error> {
+        let written = self.transaction(|connection, _| workers::write(connection, directory, worker));
+        written.map_err(|failed| failed.error)
+    }
+
+    /// Removes a worker from the list.
+    pub(super) fn leave(&mut self, owner: u64) -> Result<(), Error> {
+        self.transaction(|connection, _| workers::remove(connection, owner)).map_err(|failed| failed.error)
+    }
+
     /// Whether another connection has committed since the previous call.
     pub(super) fn foreign_change(&mut self) -> bool {
         let Some(connection) = &self.connection else { return false };
@@ -120,7 +132,7 @@ impl Writer {
     }
 
     /// Commits everything or nothing; no transaction is open afterwards.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &mut self,
         work: impl FnOnce(&Connection, &mut Heads) -> rusqlite::Result<T>,
     ) -> Result<T, Failed> {

@@ -1,0 +1,118 @@
+//! What the commands that change something do, on SQLite and PostgreSQL.
+
+use workflow_runtime::{Client, Code, Engine, Error, Result, Status};
+
+use crate::support::{Place, soon};
+use crate::world::{approval, asks, checkout, nap};
+
+/// Defines a test for SQLite and PostgreSQL.
+macro_rules! on_both {
+    ($(async fn $name:ident($place:ident: Place) $body:block)*) => {
+        $(mod $name {
+            use super::*;
+
+            async fn test($place: Place) $body
+
+            case!(@ sqlite, Nothing, || workflow_harness::threads(test(Place::sqlite())));
+            case!(@ postgres, Postgres, || workflow_harness::threads(test(Place::postgres())));
+        })*
+    };
+}
+
+async fn status(client: &Client, id: &str) -> Status {
+    client.get_run::<(), Error>(id).status().await.expect("the run exists")
+}
+
+async fn reaches(client: &Client, id: &str, wanted: Status) {
+    soon(async {
+        while status(client, id).await != wanted {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+on_both! {
+    async fn a_cancel_returns_before_a_worker_executes_it_and_waits_if_asked(place: Place) {
+        let client = Client::connect(&place.url).await.unwrap();
+        client.start(nap, ()).id("a").await.unwrap();
+        client.start(nap, ()).id("b").await.unwrap();
+        assert_eq!(place.run("cancel a").ok(), "a  cancel requested\n");
+        assert_eq!(status(&client, "a").await, Status::Pending);
+        let late = place.run("cancel b --wait --timeout 50ms");
+        assert_eq!(late.code, 8, "{late:?}");
+        let engine = Engine::open(&place.url).await.unwrap();
+        reaches(&client, "a", Status::Cancelled).await;
+        assert_eq!(place.run("result a").code, 6);
+        client.start(nap, ()).id("c").await.unwrap();
+        assert_eq!(place.run("cancel c --wait --reason enough").ok(), "c  cancelled\n");
+        let again = place.run("cancel c");
+        assert_eq!((again.code, again.out.as_str()), (3, "c  skipped: it is cancelled\n"));
+        assert_eq!(place.run("cancel nobody").code, 4);
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn answers_reach_hooks_and_suspensions(place: Place) {
+        let engine = Engine::open(&place.url).await.unwrap();
+        let approved = engine.start(approval, "7".to_owned()).id("approval-7").await.unwrap();
+        assert_eq!(place.run("send approve-7 true --key k").ok(), "approve-7  accepted\n");
+        assert!(soon(approved).await.unwrap());
+        let asked = engine.start(asks, ()).id("asks-1").await.unwrap();
+        reaches(&engine, "asks-1", Status::Suspended).await;
+        assert_eq!(place.run("resume asks-1 --value false").ok(), "asks-1  resumed\n");
+        assert!(!soon(asked).await.unwrap());
+        assert_eq!(place.run("send approve-8 true").code, 4);
+        assert_eq!(place.run("send approve-7 notjson").code, 2);
+        assert_eq!(place.run_with("send approve-9 - --hold-for 1h", "true").ok(), "approve-9  accepted\n");
+        let held = engine.start(approval, "9".to_owned()).await.unwrap();
+        assert!(soon(held).await.unwrap());
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn runs_are_retried_forked_woken_and_deleted(place: Place) {
+        let engine = Engine::open(&place.url).await.unwrap();
+        let failed = engine.start(checkout, 2).id("order-2").await.unwrap();
+        soon(failed).await.unwrap_err();
+        let failed = place.run("result order-2");
+        assert_eq!((failed.code, failed.out.as_str()), (5, ""));
+        assert_eq!(place.run("retry order-2").ok(), "order-2  retried\n");
+        assert_eq!(place.run("result order-2 --timeout 60s").code, 5);
+        let event = place.run("steps order-2 -o ids").ok();
+        let forked = place.run(&format!("fork order-2 --at {} --id fork-1", event.trim()));
+        assert_eq!(forked.ok(), "fork-1\n");
+        assert_eq!(place.run("result fork-1 --timeout 60s").code, 5);
+        engine.start(nap, ()).id("nap-1").await.unwrap();
+        reaches(&engine, "nap-1", Status::Suspended).await;
+        assert_eq!(place.run("wake nap-1").ok(), "nap-1  woken\n");
+        assert_eq!(place.run("result nap-1 --timeout 60s").ok(), "null\n");
+        assert_eq!(place.run("delete nap-1").ok(), "nap-1  deleted\n");
+        assert_eq!(place.run("show nap-1").code, 4);
+        engine.shutdown().await.unwrap();
+    }
+
+    async fn the_main_commands_read(place: Place) {
+        crate::world::filled(&Place { directory: tempfile::tempdir().unwrap(), url: place.url.clone() }).await;
+        let failed = place.run("ls --status failed -o ids").ok();
+        assert_eq!(failed, "order-3\norder-2\n");
+        assert_eq!(place.run("count -o json").json()["total"], 11);
+        assert_eq!(place.run("show approval-7 -o json").json()["hooks"][0]["token"], "approve-7");
+        assert_eq!(place.run("events order-1 0 -o ids").ok(), "0\n");
+        assert_eq!(place.run("ls --group-by error -o json").json()["groups"][0]["runs"], 2);
+        assert_eq!(place.run("result order-1").ok(), "\"receipt-1\"\n");
+    }
+}
+
+case!(
+    #[threads]
+    async fn a_request_to_cancel_a_run_that_has_ended_says_so() {
+        let place = Place::sqlite();
+        let engine = Engine::open(&place.url).await.unwrap();
+        let run = engine.start(checkout, 1).await.unwrap();
+        let result: Result<String> = soon(run.clone()).await;
+        result.unwrap();
+        assert!(!run.request_cancel("late").await.unwrap());
+        assert_eq!(engine.get_run::<(), Error>("no").request_cancel("x").await.unwrap_err().code(), Code::RunNotFound);
+        assert_eq!(run.request_cancel("x".repeat(600)).await.unwrap_err().code(), Code::Limit);
+        engine.shutdown().await.unwrap();
+    }
+);

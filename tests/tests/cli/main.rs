@@ -1,0 +1,22 @@
+//! The command line: what each command prints, and what it does to a store.
+
+#[macro_use]
+extern crate workflow_harness;
+
+#[allow(dead_code, reason = "the tests here let no time pass")]
+#[path = "../behaviour/support/clock.rs"]
+mod clock;
+mod support;
+mod world;
+
+mod acting;
+mod bare;
+mod bulk;
+mod copies;
+mod own;
+mod reading;
+mod safe;
+
+fn main() -> std::process::ExitCode {
+    workflow_harness::main(file!())
+}

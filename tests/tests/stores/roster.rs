@@ -1,0 +1,82 @@
+//! `Store::register`: the list of workers, and what their builds have.
+
+use workflow_runtime::store::{NewWorker, WorkerRow};
+
+use crate::fixture::*;
+
+fn worker(owner: u64, deployment: &str, catalogue: &str) -> NewWorker {
+    let mut digest = [0; 32];
+    digest[..catalogue.len()].copy_from_slice(catalogue.as_bytes());
+    let (deployment, catalogue) = (deployment.into(), catalogue.into());
+    NewWorker { owner, deployment, serves: "all".into(), catalogue, digest, now: 1_000 }
+}
+
+/// The workers that are listed: who, of which deployment, whether it is alive, and whether it executes.
+async fn listed(fx: &Fixture) -> Vec<(u64, Option<String>, bool, bool)> {
+    let row = |row: WorkerRow| (row.owner, row.deployment.map(|id| id.to_string()), row.is_alive, row.executes);
+    fx.another().workers().await.unwrap().into_iter().map(row).collect()
+}
+
+/// The deployments, each with its catalogue.
+async fn published(fx: &Fixture) -> Vec<(String, String)> {
+    let mut deployments: Vec<_> = fx.another().deployments().await.unwrap().into_iter().collect();
+    deployments.sort_by(|a, b| a.id.cmp(&b.id));
+    deployments.into_iter().map(|row| (row.id.to_string(), row.catalogue.to_string())).collect()
+}
+
+fn of(deployments: &[(&str, &str)]) -> Vec<(String, String)> {
+    deployments.iter().map(|(id, catalogue)| ((*id).to_owned(), (*catalogue).to_owned())).collect()
+}
+
+pub async fn a_worker_is_listed_until_it_leaves(fx: Fixture) {
+    assert_eq!(listed(&fx).await, []);
+    let right = fx.execute(ADA).await;
+    let registration = fx.store.register(&worker(ADA, "v1", "one")).await.unwrap();
+    assert_eq!(listed(&fx).await, [(ADA, Some("v1".to_owned()), true, true)]);
+    let row = fx.another().workers().await.unwrap().remove(0);
+    assert_eq!((row.pid, &*row.kind, row.draining), (Some(std::process::id()), "engine", false));
+    assert_eq!(row.serves.as_deref(), Some("all"));
+    // Again, with something else.
+    drop(registration);
+    let registration = fx.store.register(&worker(ADA, "v2", "two")).await.unwrap();
+    assert_eq!(listed(&fx).await, [(ADA, Some("v2".to_owned()), true, true)]);
+    if let Some(registration) = registration {
+        registration.leave().await;
+    }
+    right.give_up().await;
+    assert_eq!(listed(&fx).await, []);
+}
+
+pub async fn catalogues_that_nobody_needs_are_removed_by_the_next_worker(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let first = fx.store.register(&worker(ADA, "v1", "one")).await.unwrap();
+    drop(first);
+    // The same code under another id.
+    let second = fx.store.register(&worker(ADA, "v2", "one")).await.unwrap();
+    assert_eq!(published(&fx).await, of(&[("v2", "one")]), "no worker has v1 any more");
+    drop(second);
+    let third = fx.store.register(&worker(ADA, "v2", "two")).await.unwrap();
+    assert_eq!(published(&fx).await, of(&[("v2", "two")]));
+    drop(third);
+    right.give_up().await;
+    let right = fx.execute(BOB).await;
+    let registration = fx.store.register(&worker(BOB, "v3", "three")).await.unwrap();
+    assert!(published(&fx).await.contains(&("v3".to_owned(), "three".to_owned())));
+    drop((registration, right));
+}
+
+pub async fn deployments_with_one_catalogue_share_a_copy(fx: Fixture) {
+    let other = fx.another();
+    let rights = (fx.store.acquire(ADA).await.unwrap(), other.acquire(BOB).await.unwrap());
+    let first = fx.store.register(&worker(ADA, "v1", "one")).await.unwrap();
+    let second = other.register(&worker(BOB, "v2", "one")).await.unwrap();
+    assert_eq!(published(&fx).await, of(&[("v1", "one"), ("v2", "one")]));
+    // The one that has the copy publishes something else.
+    drop(first);
+    let third = fx.store.register(&worker(ADA, "v1", "two")).await.unwrap();
+    assert_eq!(published(&fx).await, of(&[("v1", "two"), ("v2", "one")]));
+    drop(third);
+    let fourth = fx.store.register(&worker(ADA, "v2", "one")).await.unwrap();
+    assert_eq!(published(&fx).await, of(&[("v2", "one")]));
+    drop((second, fourth, rights));
+}

@@ -1,0 +1,78 @@
+//! The filter that lists and bulk actions share.
+
+use std::time::SystemTime;
+
+use clap::Args;
+
+use super::time;
+use crate::engine::Client;
+use crate::handles::runs::Runs;
+use crate::model::Status;
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Filter")]
+pub(super) struct Filter {
+    /// Runs with this status; can be repeated, or separated by commas
+    #[arg(short, long, value_parser = status, value_delimiter = ',')]
+    pub status: Vec<Status>,
+    /// Runs of this workflow, by its id; can be repeated
+    #[arg(long, value_name = "ID")]
+    pub workflow: Vec<String>,
+    /// Runs with this attribute; can be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub attribute: Vec<(String, String)>,
+    /// Children of this run
+    #[arg(long, value_name = "RUN")]
+    pub parent: Option<String>,
+    /// Runs that were created at this time or later: 1h (ago), 2026-11-29, 2026-11-29T08:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    pub since: Option<SystemTime>,
+    /// Runs that were created before this time
+    #[arg(long, value_name = "TIME", value_parser = time::time)]
+    pub until: Option<SystemTime>,
+    /// Runs whose id contains this text; no index serves this
+    #[arg(long, value_name = "TEXT")]
+    pub id: Option<String>,
+}
+
+fn status(word: &str) -> Result<Status, String> {
+    Status::parse(word).ok_or_else(|| {
+        let words = Status::ALL.map(Status::as_str);
+        format!("expected one of {}", words.join(", "))
+    })
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| "expected KEY=VALUE".to_owned())
+}
+
+impl Filter {
+    /// Whether it matches all runs.
+    pub fn is_empty(&self) -> bool {
+        let Filter { status, workflow, attribute, parent, since, until, id } = self;
+        let is_any = parent.is_none() && since.is_none() && until.is_none() && id.is_none();
+        is_any && status.is_empty() && workflow.is_empty() && attribute.is_empty()
+    }
+
+    /// The query for the runs that match.
+    pub fn runs(&self, client: &Client) -> Runs {
+        let mut runs = client.runs();
+        runs = self.status.iter().fold(runs, |runs, status| runs.status(*status));
+        runs = self.workflow.iter().fold(runs, |runs, id| runs.workflow(id));
+        runs = self.attribute.iter().fold(runs, |runs, (key, value)| runs.attribute(key, value));
+        if let Some(parent) = &self.parent {
+            runs = runs.parent(parent);
+        }
+        if let Some(since) = self.since {
+            runs = runs.created_after(since);
+        }
+        if let Some(until) = self.until {
+            runs = runs.created_before(until);
+        }
+        if let Some(text) = &self.id {
+            runs = runs.id_contains(text);
+        }
+        runs
+    }
+}

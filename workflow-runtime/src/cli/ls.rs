@@ -1,0 +1,209 @@
+//! `ls` and `count`: the runs that match a filter.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::context::Context;
+use super::errors::{RunError, with_errors};
+use super::exit::Exit;
+use super::filter::Filter;
+use super::groups::{self, By};
+use super::output::{Column, Format, Output, Row, hidden, shown};
+use super::report::Outcome;
+use super::table::{Cell, Paint};
+use super::text::shortened;
+use super::{json, watch};
+use crate::engine::Client;
+use crate::handles::runs::Cursor;
+use crate::model::{RunInfo, Status, Waiting};
+
+/// How many runs are listed unless `--limit` is given; all, if only ids or lines are printed.
+const RUNS: usize = 50;
+const ERROR_CHARACTERS: usize = 200;
+const PAGE: usize = 200;
+/// How many runs a search for a text in errors reads at most.
+const SEARCHED: usize = 10_000;
+
+/// List runs, the latest first
+#[derive(Args)]
+#[command(visible_alias = "list")]
+pub(super) struct Ls {
+    #[command(flatten)]
+    filter: Filter,
+    /// Runs whose error contains this text, among the newest 10,000 that match the other filters
+    #[arg(long, value_name = "TEXT", help_heading = "Filter")]
+    error: Option<String>,
+    /// Count the newest 10,000 matching runs by this instead of listing them
+    #[arg(long, value_enum, value_name = "WHAT")]
+    group_by: Option<By>,
+    /// How many runs to list [default: 50, or all with -o ids and -o jsonl]
+    #[arg(short, long)]
+    limit: Option<usize>,
+    /// Begin after this position, which a list before has given as `next`
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<Cursor>,
+    /// List again after each change, until interrupted
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// Count runs by status
+#[derive(Args)]
+pub(super) struct Count {
+    #[command(flatten)]
+    filter: Filter,
+    /// Count again after each change, until interrupted
+    #[arg(short, long)]
+    watch: bool,
+}
+
+const COLUMNS: [Column; 12] = [
+    shown("run"),
+    shown("workflow"),
+    shown("status"),
+    shown("waiting_for"),
+    shown("created"),
+    shown("error"),
+    hidden("error_code"),
+    hidden("parent"),
+    hidden("generation"),
+    hidden("started"),
+    hidden("ended"),
+    hidden("wakes"),
+];
+
+impl Ls {
+    pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
+        let client = context.client().await?;
+        let watches = self.watch;
+        watch::draw(context, watches, async |context| {
+            match self.group_by {
+                Some(by) => groups::print(&mut context.output, &client, &self.filter, by).await?,
+                None => self.list(&mut context.output, &client).await?,
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    async fn list(&self, output: &mut Output, client: &Client) -> Outcome<()> {
+        let is_endless = matches!(output.format(), Format::Ids | Format::Jsonl);
+        let limit = self.limit.unwrap_or(if is_endless { usize::MAX } else { RUNS });
+        let reads = self.error.is_some() || output.shows("error", true) || output.shows("error_code", false);
+        let (mut rows, mut listed, mut searched) = (Vec::new(), 0, 0);
+        let (mut after, mut next) = (self.after, None);
+        while listed < limit {
+            let page = match self.error {
+                Some(_) => PAGE,
+                None => PAGE.min(limit - listed),
+            };
+            let mut query = self.filter.runs(client).limit(page);
+            if let Some(after) = after {
+                query = query.after(after);
+            }
+            let page = query.await?;
+            searched += page.runs.len();
+            for (info, error) in with_errors(client, page.runs, reads).await? {
+                let text = error.as_ref().map_or("", |error| error.text.as_str());
+                if self.error.as_ref().is_some_and(|wanted| !text.contains(wanted)) || listed == limit {
+                    continue;
+                }
+                listed += 1;
+                rows.push(row(output, &info, error.as_ref()));
+            }
+            next = page.next;
+            if is_endless {
+                output.list("runs", &COLUMNS, std::mem::take(&mut rows), Map::new())?;
+                output.flush()?;
+            }
+            after = match next {
+                Some(next) => Some(next),
+                None => break,
+            };
+            if self.error.is_some() && searched >= SEARCHED {
+                eprintln!(
+                    "searched the newest {searched} runs; go on with --after {}",
+                    next.map_or_else(String::new, |next| next.to_string())
+                );
+                break;
+            }
+        }
+        if is_endless {
+            return Ok(());
+        }
+        let next = next.map(|next| next.to_string());
+        if let (Some(next), Format::Table) = (&next, output.format()) {
+            eprintln!("there are more: --limit N, or --after {next}");
+        }
+        output.list("runs", &COLUMNS, rows, Map::from_iter([("next".to_owned(), json!(next))]))
+    }
+}
+
+/// The colour of a status.
+pub(super) fn paint(status: Status) -> Paint {
+    match status {
+        Status::Completed => Paint::Good,
+        Status::Failed | Status::Stuck => Paint::Bad,
+        Status::Running => Paint::Busy,
+        Status::Pending | Status::Suspended => Paint::Plain,
+        Status::Cancelled => Paint::Quiet,
+    }
+}
+
+/// What a list says of the reason: as much as other columns do not.
+fn reason(output: &Output, info: &RunInfo) -> String {
+    match &info.reason {
+        Some(Waiting::Ended { .. } | Waiting::Stuck { .. }) | None => String::new(),
+        Some(Waiting::Timer { until }) => format!("a time, {}", output.time(*until)),
+        Some(reason) => reason.to_string(),
+    }
+}
+
+fn row(output: &Output, info: &RunInfo, error: Option<&RunError>) -> Row {
+    let mut json = json::part(info);
+    let told = error.map(|error| json!({ "code": error.code, "text": error.text, "class": error.class() }));
+    json["error"] = told.unwrap_or_default();
+    let cells = vec![
+        info.id.clone().into(),
+        info.workflow.clone().into(),
+        Cell { text: info.status.to_string(), paint: paint(info.status) },
+        reason(output, info).into(),
+        output.time(info.created_at).into(),
+        error.map_or_else(String::new, |error| shortened(&error.text, ERROR_CHARACTERS)).into(),
+        error.map_or_else(String::new, |error| error.code.clone()).into(),
+        info.parent.clone().unwrap_or_default().into(),
+        info.generation.to_string().into(),
+        output.optional_time(info.started_at).into(),
+        output.optional_time(info.completed_at).into(),
+        output.optional_time(info.wakes_at).into(),
+    ];
+    Row { id: info.id.clone(), json, cells }
+}
+
+impl Count {
+    pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
+        let client = context.client().await?;
+        watch::draw(context, self.watch, async |context| {
+            let counts = self.filter.runs(&client).count().await?;
+            let total: u64 = counts.values().sum();
+            let output = &mut context.output;
+            let cells =
+                |status: &str, paint, runs: u64| vec![Cell { text: status.to_owned(), paint }, runs.to_string().into()];
+            let mut rows: Vec<Row> = counts
+                .iter()
+                .map(|(status, runs)| Row {
+                    id: status.to_string(),
+                    json: json!({ "status": status.as_str(), "runs": runs }),
+                    cells: cells(status.as_str(), paint(*status), *runs),
+                })
+                .collect();
+            if output.format() == Format::Table {
+                rows.push(Row { id: String::new(), json: Value::Null, cells: cells("all", Paint::Bold, total) });
+            }
+            let more = Map::from_iter([("total".to_owned(), json!(total))]);
+            output.list("counts", &[shown("status"), shown("runs")], rows, more)?;
+            Ok(None)
+        })
+        .await
+    }
+}

@@ -1,0 +1,154 @@
+//! Checks whether this build can continue the runs of a store. It executes no step and writes nothing.
+
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::Inner;
+use super::active_run::What;
+use super::builder::host;
+use super::letters;
+use super::load::{self, Replay};
+use super::queries::not_found;
+use super::telemetry::Telemetry;
+use crate::definition::Bodies;
+use crate::error::{Code, Error, Result};
+use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_ROWS, LONG_AFTER};
+use crate::panics::panic_text;
+use crate::registry::registry;
+use crate::replay::{Core, Event, Identity, TurnRecord};
+use crate::store::{Filter, Position, RunRow};
+
+/// The result of the check of one run.
+pub(crate) enum Verdict {
+    /// This build continues the run, which has reached these patches, each with whether it takes the new branch.
+    Compatible(Vec<(Cow<'static, str>, bool)>),
+    /// The run ended, or began another generation, while it was checked.
+    Moved,
+    /// With this build the run would get stuck, or a step of it would fail.
+    Incompatible(Error),
+}
+
+/// The recorded data of a run: what a replay of its generation needs.
+pub(crate) struct Recorded {
+    pub row: RunRow,
+    pub turns: Vec<TurnRecord>,
+    /// The events in the inbox, with the time of their arrival.
+    pub inbox: Vec<(u64, Event)>,
+}
+
+impl Inner {
+    /// A page of the rows that match a filter.
+    pub(crate) async fn rows(&self, filter: &Filter, after: Option<Position>, limit: usize) -> Result<Vec<RunRow>> {
+        self.store.list(filter, after, limit).await
+    }
+
+    /// Checks an unfinished run.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(crate) async fn check_run(&self, row: &RunRow) -> Result<Verdict> {
+        let checked = AssertUnwindSafe(self.try_to_check(row)).catch_unwind().await.unwrap_or_else(|panic| {
+            let text = format!("the run's replay panicked: {}", panic_text(&*panic));
+            Err(Replay::Fault(Error::coded(Code::Panic, text)))
+        });
+        let error = match checked {
+            Ok(patches) => return Ok(Verdict::Compatible(patches)),
+            Err(Replay::Fault(error)) => error,
+            Err(Replay::Store(error)) if error.code() == Code::Damaged => error,
+            Err(Replay::Store(error)) => return Err(error.run(&row.id)),
+        };
+        // A journal only grows while its generation lasts, so a run that has merely continued is still incompatible.
+        Ok(match self.store.run(&row.id).await? {
+            Some(now) if now.key == row.key && now.generation == row.generation && !now.status.is_terminal() => {
+                Verdict::Incompatible(error.run(&row.id))
+            }
+            _ => Verdict::Moved,
+        })
+    }
+
+    async fn try_to_check(&self, row: &RunRow) -> Result<Vec<(Cow<'static, str>, bool)>, Replay> {
+        let definition = registry().workflow(&row.workflow).map_err(Replay::Fault)?;
+        if row.has_not_begun() {
+            return Ok(Vec::new());
+        }
+        // A check exports no spans.
+        let mut spans = Telemetry::default().spans(&row.id, row.generation, false);
+        let (mut core, _) = load::replay(self, definition, &row.id, row.key, row.generation, &mut spans).await?;
+        if core.has_ended() {
+            return Ok(Vec::new());
+        }
+        let inbox = self.recorded_inbox(row).await?;
+        // The logs of the workflow are suppressed, as in a replay.
+        tracing::dispatcher::with_default(&tracing::Dispatch::none(), || core.check(inbox)).map_err(Replay::Fault)?;
+        Ok(core.shared().patches())
+    }
+
+    /// The events in the inbox of a run that have not been read.
+    async fn recorded_inbox(&self, row: &RunRow) -> Result<Vec<(u64, Event)>, Replay> {
+        let (_, letters) = self.store.inbox(row.key).await.map_err(Replay::Store)?;
+        let mut events = Vec::new();
+        for letter in letters.into_iter().filter(|letter| !letter.unread) {
+            let arrival = letters::open(letter, row.generation).map_err(Replay::Fault)?;
+            if let What::Letter { event, .. } = arrival.what {
+                events.push((arrival.at, event));
+            }
+        }
+        Ok(events)
+    }
+
+    /// Reads what a replay of a run's current generation needs.
+    pub(crate) async fn recorded(&self, id: &str) -> Result<Recorded> {
+        let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+        let mut turns = Vec::new();
+        loop {
+            let limit = if turns.is_empty() { JOURNAL_FIRST_PAGE_ROWS } else { JOURNAL_PAGE_ROWS };
+            let page = self.store.journal(row.key, row.generation, turns.len() as u64, limit).await?;
+            if page.is_empty() {
+                break;
+            }
+            for record in page {
+                turns.push(TurnRecord::decode(record.format, record.checksum, &record.body).map_err(|error| {
+                    error.context(format!("row {} of the run's journal cannot be read", record.index)).run(id)
+                })?);
+            }
+        }
+        let inbox = self.recorded_inbox(&row).await.map_err(|(Replay::Store(error) | Replay::Fault(error))| error)?;
+        Ok(Recorded { row, turns, inbox })
+    }
+}
+
+/// Replays recorded data of a run with this build, without a store.
+///
+/// # Errors
+///
+/// As [`Verdict::Incompatible`].
+pub(crate) fn check_recorded(
+    workflow: &str,
+    id: &Arc<str>,
+    generation: u64,
+    turns: Vec<TurnRecord>,
+    inbox: Vec<(u64, Event)>,
+) -> Result<()> {
+    let definition = registry().workflow(workflow)?;
+    let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
+    let mut core = Core::new(definition, identity, host(Arc::new(|| 0), Bodies::default(), LONG_AFTER));
+    let mut deliveries = turns.into_iter().enumerate().flat_map(|(index, turn)| {
+        turn.deliveries.into_iter().enumerate().map(move |(event, delivery)| (index, event, delivery))
+    });
+    let replay = || {
+        while let Some((index, event, delivery)) = deliveries.next() {
+            let later = || {
+                let commands = deliveries.by_ref().flat_map(|(_, _, later)| later.commands);
+                commands.take(EXPLAINED_RECORDED_MAX).collect()
+            };
+            core.replay(delivery, later)
+                .map_err(|error| error.because(format!("at event {event} of row {index} of its journal")))?;
+        }
+        if core.has_ended() { Ok(()) } else { core.check(inbox) }
+    };
+    tracing::dispatcher::with_default(&tracing::Dispatch::none(), replay).map_err(|error: Error| error.run(id))
+}

@@ -1,0 +1,11 @@
+//! An engine's entry in the list of workers.
+
+use crate::store::Registration;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// The number under which the engine is listed; 0 before it is.
+    pub owner: u64,
+    pub registration: Option<Box<dyn Registration>>,
+}

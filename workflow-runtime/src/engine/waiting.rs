@@ -1,0 +1,251 @@
+//! Why a run does not move, from the rows of the store alone: without the definitions of this build.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::Inner;
+use super::letters;
+use super::load::Stuck;
+use super::queries::not_found;
+use super::roster::{Has, Roster};
+use crate::error::{Error, Result};
+use crate::history::{Pending, PendingOperations, PendingStep, Work};
+use crate::limits::{CYCLE_RUNS_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::model::{Status, Waiting, time};
+use crate::registry::queue;
+use crate::replay::{Event, TurnRecord};
+use crate::store::{About, InboxRow, RunRow};
+
+/// How often a run is looked at again that moves meanwhile.
+const LOOKS: u32 = 4;
+
+/// The operations of a run.
+struct Operations {
+    pending: PendingOperations,
+    /// Whether messages wait in its inbox.
+    has_news: bool,
+}
+
+impl Inner {
+    /// The reasons why a run does not move, the one to look at first first.
+    pub(crate) async fn reasons(&self, id: &Arc<str>) -> Result<Vec<Waiting>> {
+        let mut look = 0;
+        loop {
+            look += 1;
+            let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
+            let reasons = self.reasons_of(&row).await.map_err(|error| error.run(id))?;
+            let now = self.row(id).await?.ok_or_else(|| not_found(id))?;
+            let same = |row: &RunRow| (row.key, row.generation, row.status, row.fence, row.wake_at, row.inbox_seq);
+            if look >= LOOKS || same(&row) == same(&now) {
+                return Ok(reasons);
+            }
+        }
+    }
+
+    async fn reasons_of(&self, row: &RunRow) -> Result<Vec<Waiting>> {
+        match row.status {
+            status if status.is_terminal() => return Ok(vec![Waiting::Ended { status }]),
+            Status::Stuck => return Ok(vec![Stuck::reason(row)]),
+            _ if row.has_not_begun() => return Ok(vec![Waiting::NotBegun]),
+            _ => {}
+        }
+        let (now, roster) = (self.clock.now(), self.roster().await?);
+        let mut reasons = Vec::new();
+        let is_held = roster.holds(row.fence.owner);
+        let queued = queue::parse_id(&row.workflow);
+        match (roster.has(&row.workflow), queued) {
+            (Has::Nobody, Some((queue, step))) => reasons.push(Waiting::QueueNotServed {
+                queue: queue.to_owned(),
+                step: step.to_owned(),
+                run: row.id.to_string(),
+            }),
+            (Has::Nobody, None) => {
+                reasons.push(Waiting::NoWorker { workflow: row.workflow.to_string(), deployment: None });
+            }
+            (Has::Others { executes, candidates }, _) if !is_held => {
+                reasons.push(Waiting::OtherWorkerExecutes { workflow: row.workflow.to_string(), executes, candidates });
+            }
+            (Has::Others { .. } | Has::Yes, _) => {}
+        }
+        if row.status == Status::Pending {
+            match (row.wake_at.filter(|at| *at > now), queued) {
+                (Some(until), _) => reasons.push(Waiting::Delayed { until: time(until) }),
+                (None, _) if !reasons.is_empty() => {}
+                (None, Some((queue, step))) => reasons.push(Waiting::Queued {
+                    queue: queue.to_owned(),
+                    step: step.to_owned(),
+                    run: row.id.to_string(),
+                }),
+                (None, None) => reasons.push(Waiting::Due),
+            }
+            return Ok(reasons);
+        }
+        let Operations { pending, has_news } = self.operations(row).await?;
+        let unwinds = pending.unwinds;
+        let cycle = self.cycle(row, &pending).await?;
+        let attempts_max = pending.attempts_max;
+        let open = pending.into_open();
+        let is_due = !is_held && row.wake_at.is_some_and(|at| at <= now);
+        if reasons.is_empty() && (has_news || is_due || open.is_empty()) {
+            reasons.push(Waiting::Due);
+        }
+        reasons.extend(cycle);
+        for (op, Pending { work, since, .. }) in open {
+            let reason = match work {
+                Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
+                Work::Step(step) => Some(reason_of_step(op, step, since, attempts_max, now)),
+                Work::Timer { until } => Some(Waiting::Timer { until: time(until) }),
+                Work::Hook { label: Some(label), .. } => Some(Waiting::Suspended { label, step: None, run: None }),
+                Work::Hook { token, metadata, .. } => Some(Waiting::Hook { token, metadata }),
+                Work::Child { run, workflow, .. } => {
+                    let status = self.row(&run).await?.map(|row| row.status);
+                    Some(Waiting::Child { run, workflow, status })
+                }
+                Work::Run { run } => {
+                    let status = self.row(&run).await?.map(|row| row.status);
+                    Some(Waiting::Run { run, status })
+                }
+                Work::Start => None,
+            };
+            reasons.extend(reason.map(|reason| match unwinds {
+                Some(to) => Waiting::RollingBack { to, waits_for: Box::new(reason) },
+                None => reason,
+            }));
+        }
+        reasons.sort_by_key(Waiting::rank);
+        Ok(reasons)
+    }
+
+    /// The reason of a step that a run of its own executes.
+    async fn reason_elsewhere(&self, roster: &Roster, op: u64, step: PendingStep, now: u64) -> Result<Option<Waiting>> {
+        let Some(run) = step.run.clone() else { return Ok(None) };
+        let row = self.row(&run).await?;
+        let status = row.as_ref().map(|row| row.status);
+        if let Some(row) = &row
+            && !row.status.is_terminal()
+            && row.status != Status::Stuck
+            && let Some((queue, id)) = queue::parse_id(&row.workflow)
+        {
+            let (queue, id) = (queue.to_owned(), id.to_owned());
+            if matches!(roster.has(&row.workflow), Has::Nobody) {
+                return Ok(Some(Waiting::QueueNotServed { queue, step: id, run }));
+            }
+            if row.status == Status::Pending {
+                return Ok(Some(Waiting::Queued { queue, step: id, run }));
+            }
+            let Operations { pending, .. } = self.operations(row).await?;
+            let attempts_max = pending.attempts_max;
+            let executed = pending.into_open().into_iter().find_map(|(_, pending)| match pending.work {
+                Work::Step(own) => Some((own, pending.since)),
+                _ => None,
+            });
+            if let Some((own, since)) = executed {
+                let own = PendingStep { name: step.name, run: Some(run), ..own };
+                return Ok(Some(reason_of_step(op, own, since, attempts_max, now)));
+            }
+        }
+        let workflow = row.map_or(step.step, |row| row.workflow.to_string());
+        Ok(Some(Waiting::Child { run, workflow, status }))
+    }
+
+    /// Reads the operations of a run from its journal and its inbox.
+    async fn operations(&self, row: &RunRow) -> Result<Operations> {
+        let mut pending = PendingOperations::of(&row.id, queue::parse_id(&row.workflow).is_some());
+        let (mut next, mut page) = (0, JOURNAL_FIRST_PAGE_ROWS);
+        loop {
+            let rows = self.store.journal(row.key, row.generation, next, page).await?;
+            let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
+            let is_last = rows.len() < page;
+            page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+            for row in rows {
+                pending.add(&TurnRecord::decode(row.format, row.checksum, &row.body)?);
+                next = row.index + 1;
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (_, letters) = self.store.inbox(row.key).await?;
+        let mut has_news = false;
+        for letter in letters.into_iter().filter(|letter| !letter.unread) {
+            has_news = true;
+            if let Some(op) = answered(letter, row.generation)? {
+                pending.ended(op);
+            }
+        }
+        Ok(Operations { pending, has_news })
+    }
+
+    /// The cycle of runs that wait for each other, if this run is part of one.
+    async fn cycle(&self, row: &RunRow, pending: &PendingOperations) -> Result<Option<Waiting>> {
+        // Which run was found first to wait for another one.
+        let mut found: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        let mut queue: VecDeque<Arc<str>> = VecDeque::new();
+        let mut discover = |queue: &mut VecDeque<Arc<str>>, by: &Arc<str>, awaited: Vec<Arc<str>>| {
+            for run in awaited {
+                if run == row.id {
+                    return Some(path(&found, by, &row.id));
+                }
+                if !found.contains_key(&run) {
+                    found.insert(run.clone(), by.clone());
+                    queue.push_back(run);
+                }
+            }
+            None
+        };
+        let awaited = |pending: &PendingOperations| pending.awaited().map(Arc::from).collect::<Vec<Arc<str>>>();
+        let mut runs = discover(&mut queue, &row.id, awaited(pending));
+        let mut read = 0;
+        while runs.is_none()
+            && let Some(id) = queue.pop_front()
+        {
+            // A run that waits for nothing but runs is in no other status.
+            let Some(other) = self.row(&id).await?.filter(|row| row.status == Status::Suspended) else { continue };
+            read += 1;
+            if read > CYCLE_RUNS_MAX {
+                break;
+            }
+            let operations = self.operations(&other).await?;
+            runs = discover(&mut queue, &id, awaited(&operations.pending));
+        }
+        Ok(runs.map(|runs| Waiting::Cycle { runs }))
+    }
+}
+
+/// The runs from the first one to the last one, each of which waits for the next.
+fn path(found: &HashMap<Arc<str>, Arc<str>>, last: &Arc<str>, first: &Arc<str>) -> Vec<String> {
+    let mut runs = vec![last.to_string()];
+    let mut run = last;
+    while run != first {
+        let Some(before) = found.get(run) else { break };
+        run = before;
+        runs.push(run.to_string());
+    }
+    runs.reverse();
+    runs
+}
+
+fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u32>, now: u64) -> Waiting {
+    let PendingStep { step, name, run, attempt, failed, suspended, .. } = step;
+    match (suspended, failed) {
+        (Some(label), _) => Waiting::Suspended { label, step: Some(step), run },
+        (None, Some((error, at))) if at > now => {
+            Waiting::Retrying { step, name, operation: op, attempt, attempts_max, error, next_at: time(at), run }
+        }
+        (None, failed) => {
+            let dispatched_at = time(failed.map_or(since, |(_, at)| at.max(since)));
+            Waiting::Executing { step, name, operation: op, attempt, dispatched_at, run }
+        }
+    }
+}
+
+/// The operation whose result a message has.
+fn answered(letter: InboxRow, generation: u64) -> Result<Option<u64>, Error> {
+    if let Some(About::Ended(op)) = letter.about {
+        return Ok((letter.generation == generation).then_some(op));
+    }
+    Ok(match letters::event(letter, generation)? {
+        Event::Payload { .. } | Event::Conflict { .. } => None,
+        event => event.op().filter(|op| *op != letters::NO_OPERATION),
+    })
+}

@@ -1,0 +1,119 @@
+//! Workers and deployments.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Schema, rfc3339};
+
+/// A worker: an engine that executes the runs of a store, or is ready to. See [`Client::workers`](crate::Client::workers).
+///
+/// Its JSON has these fields and `"schema": 1`; times are RFC 3339 with milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// What it is: `engine`. Later versions may list other kinds.
+    pub kind: String,
+    /// The name of its machine.
+    pub host: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// The id of its [deployment](crate::Builder::deployment).
+    pub deployment: Option<String>,
+    /// When it was opened.
+    #[serde(with = "rfc3339")]
+    pub started_at: SystemTime,
+    /// Whether it is alive: on PostgreSQL its lease has not ended, on SQLite its process exists. A worker that is not alive is
+    /// listed until another one is opened.
+    pub is_alive: bool,
+    /// Whether it takes no further runs.
+    pub is_draining: bool,
+    /// Whether it executes. On SQLite and in memory one worker does, and the others take over when it is gone.
+    pub executes: bool,
+    /// The queues that it serves.
+    pub queues: Vec<String>,
+    pub(crate) schema: Schema,
+}
+
+/// A deployment: builds that count as the same version of a program. See [`Client::deployments`](crate::Client::deployments).
+///
+/// Its JSON has these fields and `"schema": 1`; times are RFC 3339 with milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct DeploymentInfo {
+    /// Its [id](crate::Builder::deployment).
+    pub id: String,
+    /// When one of its workers was last opened.
+    #[serde(with = "rfc3339")]
+    pub published_at: SystemTime,
+    /// When one of its workers was opened while no other one was alive.
+    #[serde(with = "rfc3339::option")]
+    pub activated_at: Option<SystemTime>,
+    /// Whether it takes no further runs.
+    pub is_draining: bool,
+    /// How many of its workers are alive.
+    pub workers: usize,
+    /// What the build of the worker that was opened last has.
+    pub catalogue: Catalogue,
+    pub(crate) schema: Schema,
+}
+
+/// What a build has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Catalogue {
+    /// The workflows, by id.
+    #[serde(default)]
+    pub workflows: Vec<CatalogueWorkflow>,
+    /// The steps, by id.
+    #[serde(default)]
+    pub steps: Vec<CatalogueStep>,
+    /// The queues that steps have.
+    #[serde(default)]
+    pub queues: Vec<String>,
+    /// The JSON Schemas of payloads by the names of their types, with the feature `schema`: see the macro `payload!`.
+    #[serde(default)]
+    pub payloads: Vec<(String, Value)>,
+}
+
+/// A workflow of a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CatalogueWorkflow {
+    /// Its id.
+    pub id: String,
+    /// Its former ids.
+    #[serde(default)]
+    pub was: Vec<String>,
+    /// Changes with the code of the function.
+    pub fingerprint: String,
+    /// The file in which it is defined, as the compiler names it.
+    pub file: String,
+    /// The line of its name.
+    pub line: u32,
+    /// The names of its arguments, in their order, each with the JSON Schema of its type, with the feature `schema`, if the
+    /// type has one.
+    #[serde(default)]
+    pub arguments: Vec<(String, Option<Value>)>,
+    /// The JSON Schema of its result, with the feature `schema`, if the type has one.
+    #[serde(default)]
+    pub result_schema: Option<Value>,
+}
+
+/// A step of a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CatalogueStep {
+    /// Its id.
+    pub id: String,
+    /// Changes with the code of the function.
+    pub fingerprint: String,
+    /// The file in which it is defined, as the compiler names it.
+    pub file: String,
+    /// The line of its name.
+    pub line: u32,
+    /// The queue whose workers execute it, if it has one.
+    #[serde(default)]
+    pub queue: Option<String>,
+}

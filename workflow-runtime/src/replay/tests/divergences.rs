@@ -1,0 +1,518 @@
+//! The text of each kind of difference between code and journal, and that code which follows the text fits the journal.
+//!
+//! The texts are in `divergences.txt`. After a deliberate change write them anew, with `UPDATE_GOLDEN=1`, and read the difference.
+
+use std::fmt::Write;
+use std::mem::discriminant;
+use std::panic::Location;
+use std::path::Path;
+
+use futures_util::future::{join, select};
+
+use super::support::*;
+use crate::codec;
+use crate::definition::{Encoded, Policy, StepDefinition};
+use crate::replay::{Event, StepRequest};
+
+fn patched(name: &'static str) -> bool {
+    shared().patched(name, Location::caller())
+}
+
+/// A change of the code, and what may be written to let old runs go on.
+struct Change {
+    what: &'static str,
+    before: Body,
+    /// What happens to the run before the change.
+    events: Vec<Event>,
+    after: Body,
+    /// The code with each of the lines that the text gives.
+    repaired: Vec<Body>,
+}
+
+fn change(what: &'static str, before: Body, events: Vec<Event>, after: Body, repaired: Vec<Body>) -> Change {
+    Change { what, before, events, after, repaired }
+}
+
+/// A call of a step that had another id.
+#[track_caller]
+fn renamed(id: &'static str, was: &'static [&'static str], input: u32) -> impl Future<Output = Encoded> + Send + Unpin {
+    let source = step_definition(id).source;
+    let definition = StepDefinition::new::<AnyStep>(source, Policy::DEFAULT).was(was);
+    call(StepRequest { definition: Box::leak(Box::new(definition)), ..step_request(id, input) })
+}
+
+/// A call of a step that takes a text.
+#[track_caller]
+fn takes_text(id: &'static str, text: &'static str) -> impl Future<Output = Encoded> + Send + Unpin {
+    let source = step_definition(id).source;
+    let definition = StepDefinition {
+        recode_args: codec::recode::<String>,
+        ..StepDefinition::new::<AnyStep>(source, Policy::DEFAULT)
+    };
+    call(StepRequest { definition: Box::leak(Box::new(definition)), ..step_request(id, text) })
+}
+
+const SHIPS: Body = |_| run(step("shop::ship", 5));
+const BOTH: Body = |_| {
+    run(async {
+        step("shop::audit", 1).await?;
+        step("shop::ship", 5).await
+    })
+};
+const BOTH_REVERSED: Body = |_| {
+    run(async {
+        step("shop::ship", 5).await?;
+        step("shop::audit", 1).await
+    })
+};
+
+fn inserted() -> Vec<Change> {
+    vec![
+        change(
+            "a step is inserted before another one",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    step("shop::reserve", 5).await?;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    if patched("with-reserve") {
+                        step("shop::reserve", 5).await?;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a step takes the place of another one",
+            SHIPS,
+            vec![],
+            |_| run(step("shop::send", 5)),
+            vec![|_| {
+                run(async {
+                    if patched("send-for-ship") { step("shop::send", 5).await } else { step("shop::ship", 5).await }
+                })
+            }],
+        ),
+        change(
+            "a sleep is inserted",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    sleep_until(9_000).await;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    if patched("with-sleep") {
+                        sleep_until(9_000).await;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a hook is inserted",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    open("approval").next().await;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    if patched("with-hook") {
+                        open("approval").next().await;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a child is inserted",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    child(child_request("shop::invoice", 5)).await;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    if patched("with-invoice") {
+                        child(child_request("shop::invoice", 5)).await;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a branch is added to a join",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    let (shipped, _) = join(step("shop::ship", 5), step("shop::audit", 1)).await;
+                    shipped
+                })
+            },
+            vec![|_| {
+                run(async {
+                    let audit = async {
+                        if patched("with-audit") {
+                            step("shop::audit", 1).await?;
+                        }
+                        Ok::<_, codec::Payload>(())
+                    };
+                    let (shipped, _) = join(step("shop::ship", 5), audit).await;
+                    shipped
+                })
+            }],
+        ),
+        change(
+            "a loop has another round",
+            |_| run(rounds(2)),
+            vec![completed(0, ()), completed(1, ())],
+            |_| run(rounds(3)),
+            vec![|_| run(async { if patched("more-round") { rounds(3).await } else { rounds(2).await } })],
+        ),
+    ]
+}
+
+async fn rounds(many: u32) -> Encoded {
+    for round in 0..many {
+        step("shop::round", round).await?;
+    }
+    step("shop::ship", 5).await
+}
+
+fn removed() -> Vec<Change> {
+    vec![
+        change(
+            "a step is removed",
+            BOTH,
+            vec![completed(0, ())],
+            SHIPS,
+            vec![|_| {
+                run(async {
+                    if !patched("without-audit") {
+                        step("shop::audit", 1).await?;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "two steps are swapped",
+            BOTH,
+            vec![completed(0, ())],
+            BOTH_REVERSED,
+            vec![|args| {
+                run(async {
+                    // The two orders as they are above.
+                    let _ = args;
+                    if patched("ship-first") {
+                        step("shop::ship", 5).await?;
+                        step("shop::audit", 1).await
+                    } else {
+                        step("shop::audit", 1).await?;
+                        step("shop::ship", 5).await
+                    }
+                })
+            }],
+        ),
+        change(
+            "two branches of a join are swapped",
+            |_| run(async { join(step("shop::audit", 1), step("shop::ship", 5)).await.1 }),
+            vec![],
+            |_| run(async { join(step("shop::ship", 5), step("shop::audit", 1)).await.0 }),
+            vec![|_| {
+                run(async {
+                    if patched("ship-first") {
+                        join(step("shop::ship", 5), step("shop::audit", 1)).await.0
+                    } else {
+                        join(step("shop::audit", 1), step("shop::ship", 5)).await.1
+                    }
+                })
+            }],
+        ),
+        change(
+            "a sequence becomes a join",
+            BOTH,
+            vec![completed(0, ())],
+            |_| run(async { join(step("shop::audit", 1), step("shop::ship", 5)).await.1 }),
+            vec![|_| {
+                run(async {
+                    if patched("early-ship") {
+                        join(step("shop::audit", 1), step("shop::ship", 5)).await.1
+                    } else {
+                        step("shop::audit", 1).await?;
+                        step("shop::ship", 5).await
+                    }
+                })
+            }],
+        ),
+        change(
+            "a join becomes a sequence",
+            |_| run(async { join(step("shop::audit", 1), step("shop::ship", 5)).await.1 }),
+            vec![],
+            BOTH,
+            vec![|_| {
+                run(async {
+                    if patched("late-ship") {
+                        step("shop::audit", 1).await?;
+                        step("shop::ship", 5).await
+                    } else {
+                        join(step("shop::audit", 1), step("shop::ship", 5)).await.1
+                    }
+                })
+            }],
+        ),
+        change(
+            "the last step is removed",
+            BOTH,
+            vec![completed(0, ())],
+            |_| run(step("shop::audit", 1)),
+            vec![|_| {
+                run(async {
+                    let audited = step("shop::audit", 1).await?;
+                    if !patched("without-ship") {
+                        step("shop::ship", 5).await?;
+                    }
+                    Ok(audited)
+                })
+            }],
+        ),
+    ]
+}
+
+fn changed() -> Vec<Change> {
+    vec![
+        change(
+            "a step is renamed",
+            |_| run(step("gone::pay", 5)),
+            vec![],
+            |_| run(step("shop::charge", 5)),
+            vec![|_| run(renamed("shop::charge", &["gone::pay"], 5)), |_| {
+                run(async {
+                    if patched("charge-for-pay") { step("shop::charge", 5).await } else { step("gone::pay", 5).await }
+                })
+            }],
+        ),
+        change(
+            "a step gets another value",
+            SHIPS,
+            vec![],
+            |_| run(step("shop::ship", 6)),
+            vec![|_| {
+                run(async {
+                    let argument = if patched("other-ship") { 6 } else { 5 };
+                    step("shop::ship", argument).await
+                })
+            }],
+        ),
+        change(
+            "a step gets another type",
+            SHIPS,
+            vec![],
+            |_| run(takes_text("shop::ship", "5")),
+            vec![|_| {
+                run(async {
+                    if patched("ship-2") { takes_text("shop::ship_2", "5").await } else { step("shop::ship", 5).await }
+                })
+            }],
+        ),
+        change(
+            "a hook gets another token",
+            |_| run(async { Ok(json(open("order-1").next().await)) }),
+            vec![],
+            |_| run(async { Ok(json(open("order/1").next().await)) }),
+            vec![|_| {
+                run(async {
+                    let token = if patched("other-hook") { "order/1" } else { "order-1" };
+                    Ok(json(open(token).next().await))
+                })
+            }],
+        ),
+        change(
+            "an arm of a select is kept",
+            DROPS,
+            vec![due(1)],
+            KEEPS,
+            vec![|_| {
+                run(async {
+                    let raced = select(step("shop::pay", 1), sleep_until(2_000)).await;
+                    let _kept = if patched("keep-0") {
+                        Some(raced)
+                    } else {
+                        drop(raced);
+                        None
+                    };
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "an arm of a select is dropped",
+            KEEPS,
+            vec![due(1)],
+            DROPS,
+            vec![|_| {
+                run(async {
+                    let raced = select(step("shop::pay", 1), sleep_until(2_000)).await;
+                    let _kept = if patched("drop-0") {
+                        drop(raced);
+                        None
+                    } else {
+                        Some(raced)
+                    };
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a call of patched is removed",
+            |_| {
+                run(async {
+                    if patched("with-reserve") {
+                        step("shop::reserve", 5).await?;
+                    }
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![],
+            |_| {
+                run(async {
+                    step("shop::reserve", 5).await?;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    shared().deprecated_patch("with-reserve", Location::caller());
+                    step("shop::reserve", 5).await?;
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "a patch is deprecated too early",
+            SHIPS,
+            vec![],
+            |_| {
+                run(async {
+                    shared().deprecated_patch("with-reserve", Location::caller());
+                    step("shop::reserve", 5).await?;
+                    step("shop::ship", 5).await
+                })
+            },
+            vec![|_| {
+                run(async {
+                    if patched("with-reserve") {
+                        step("shop::reserve", 5).await?;
+                    }
+                    step("shop::ship", 5).await
+                })
+            }],
+        ),
+        change(
+            "the result is another one",
+            |_| run(async { undoable("shop::pay", 1, "shop::refund").await.and_then(|_| Err(json("sold out"))) }),
+            vec![completed(0, ())],
+            |_| run(async { undoable("shop::pay", 1, "shop::refund").await.and_then(|_| Err(json("out of stock"))) }),
+            vec![|_| {
+                run(async {
+                    undoable("shop::pay", 1, "shop::refund").await?;
+                    Err(json(if patched("other-end") { "out of stock" } else { "sold out" }))
+                })
+            }],
+        ),
+    ]
+}
+
+const DROPS: Body = |_| {
+    run(async {
+        drop(select(step("shop::pay", 1), sleep_until(2_000)).await);
+        step("shop::ship", 5).await
+    })
+};
+const KEEPS: Body = |_| {
+    run(async {
+        let _both = select(step("shop::pay", 1), sleep_until(2_000)).await;
+        step("shop::ship", 5).await
+    })
+};
+
+fn changes() -> Vec<Change> {
+    inserted().into_iter().chain(removed()).chain(changed()).collect()
+}
+
+impl Change {
+    /// The run as it is when the code is changed.
+    fn run(&self) -> Driven {
+        let mut driven = Driven::start(self.before);
+        for event in &self.events {
+            driven.deliver(event.clone());
+        }
+        driven
+    }
+}
+
+/// The error without the places in this file, which move.
+fn text(error: &crate::error::Error) -> String {
+    let text = format!("{error:?}");
+    let lines = text.lines().map(|line| match line.split_once("divergences.rs:") {
+        Some((before, _)) => format!("{before}divergences.rs:.."),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn each_change_is_explained() {
+    let mut texts = String::new();
+    for change in changes() {
+        let error = change.run().replayed_by(change.after).map(drop).expect_err(change.what);
+        writeln!(texts, "# {}\n\n{}\n", change.what, text(&error)).unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/replay/tests/divergences.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &texts).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    for (text, kept) in texts.split("# ").zip(kept.split("# ")) {
+        assert_eq!(text, kept);
+    }
+    assert_eq!(texts, kept);
+}
+
+#[test]
+fn code_that_follows_the_explanation_fits_the_run_and_begins_new_ones() {
+    for change in changes() {
+        let run = change.run();
+        let error = text(&run.replayed_by(change.after).map(drop).expect_err(change.what));
+        for (number, repaired) in change.repaired.iter().enumerate() {
+            if let Err(error) = run.replayed_by(*repaired).map(drop) {
+                panic!("{}, line {number}: {error:?}", change.what);
+            }
+            // A new run does what the changed code does.
+            let mut new = Driven::start(*repaired);
+            let mut changed = Driven::start(change.after);
+            let input =
+                |driven: &Driven| driven.commands().last().map(|last| (discriminant(last), last.input().cloned()));
+            assert_eq!(input(&new), input(&changed), "{}: {error}", change.what);
+            for driven in [&mut new, &mut changed] {
+                driven.deliver(crate::replay::Event::Cancel { reason: "enough".to_owned() });
+            }
+        }
+    }
+}

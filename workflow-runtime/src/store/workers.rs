@@ -1,0 +1,68 @@
+//! The workers of a store, and what their builds have.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+/// An engine that executes runs, or is ready to, as it is published to other processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWorker {
+    /// The engine.
+    pub owner: u64,
+    /// The id of its deployment.
+    pub deployment: Arc<str>,
+    /// The workflows and queues that it executes, encoded by the engine.
+    pub serves: Arc<str>,
+    /// What the build has, encoded by the engine.
+    pub catalogue: Arc<str>,
+    /// SHA-256 of the catalogue: deployments with equal catalogues share one copy.
+    pub digest: [u8; 32],
+    /// The current time, in milliseconds since 1970.
+    pub now: u64,
+}
+
+/// A worker that was [registered](super::Store::register).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// The engine.
+    pub owner: u64,
+    /// What it is: `engine`.
+    pub kind: Arc<str>,
+    /// The id of its deployment; `None` if it has not published it yet.
+    pub deployment: Option<Arc<str>>,
+    /// The name of its machine.
+    pub host: Option<Arc<str>>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// When it was started, in milliseconds since 1970.
+    pub started_at: u64,
+    /// Whether it takes no further runs.
+    pub draining: bool,
+    /// [`NewWorker::serves`]; `None` if it has not published it yet.
+    pub serves: Option<Arc<str>>,
+    /// Whether it is alive: its lease has not ended, or its process exists.
+    pub is_alive: bool,
+    /// Whether it has the right to execute.
+    pub executes: bool,
+}
+
+/// A deployment whose catalogue is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentRow {
+    /// The id of the deployment.
+    pub id: Arc<str>,
+    /// [`NewWorker::catalogue`].
+    pub catalogue: Arc<str>,
+    /// When the catalogue was last published, in milliseconds since 1970.
+    pub published_at: u64,
+    /// When a worker of it was registered while no other worker of it was alive.
+    pub activated_at: Option<u64>,
+    /// Whether it takes no further runs.
+    pub draining: bool,
+}
+
+/// The registration of a worker in a store without leases. When it is dropped, the worker no longer counts as alive.
+pub trait Registration: Send + Sync {
+    /// Removes the worker from the list.
+    fn leave(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
