@@ -4,8 +4,8 @@ use std::panic::Location;
 
 use crate::replay::current;
 
-/// Whether this run takes the new branch of a change of the code: `false` for runs that were here before the change was
-/// deployed, `true` for all others.
+/// Whether this run takes the new branch of a change of the code: `false` for runs that had passed this place before the change
+/// was deployed, `true` for all others.
 ///
 /// A `true` is recorded in the journal as a marker with the name, before the next operation; it has no number, so the operations of runs
 /// without it keep theirs. A replay returns `true` if the marker is the next thing that the journal has, else `false`. The first
@@ -44,8 +44,8 @@ pub fn patched(name: &'static str) -> bool {
 
 /// Takes the place of [`patched`] once no unfinished run needs the old branch: the new code is what remains.
 ///
-/// A run that has the marker of the patch goes on, and so does one that comes here for the first time; it gets a marker that
-/// later code may ignore. A run that was here before the patch becomes stuck with [`Code::Nondeterminism`](crate::Code::Nondeterminism):
+/// A run that has the marker of the patch continues, and so does a run that makes the call for the first time; it gets a marker that
+/// later code may ignore. A run that passed this place before the patch was deployed becomes stuck with [`Code::Nondeterminism`](crate::Code::Nondeterminism):
 /// deploy the code with the old branch again, and it continues. Remove the call when the runs with markers of
 /// `patched` have ended: a run with such a marker does not fit code without any call. Outside a workflow, and in a step,
 /// it does nothing.
