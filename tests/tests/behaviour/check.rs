@@ -110,6 +110,7 @@ fn in_a_replay(test: &str) -> bool {
 }
 
 fn wait_for_the_change(test: &str) -> bool {
+    change(&format!("{test} is replayed"));
     let mut changed = CHANGED.lock().unwrap();
     while !changed.as_ref().is_some_and(|changed| changed.contains(&format!("{test} ended"))) {
         changed = CHANGE.wait(changed).unwrap();
@@ -253,12 +254,17 @@ on_each_store! {
         suspended(&run).await;
         change(&test);
         let check = tokio::spawn(engine.runs().check());
+        soon(async {
+            while !is_changed(&format!("{test} is replayed")) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         engine.resume_hook(&*test, &1u64).await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 1);
         change(&format!("{test} ended"));
         let report = soon(check).await.unwrap().unwrap();
-        // The check may have read the row before or after its end.
-        assert_eq!((report.moved, report.incompatible), (report.checked, 0), "{report}");
+        assert_eq!((report.checked, report.moved, report.incompatible), (1, 1, 0), "{report}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a run does not move, as it is told to a process whose program has no workflows.
+//! Why a run does not move, as a process sees it whose program has no workflows.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -134,8 +134,8 @@ async fn differs(place: String) -> Result<()> {
 }
 
 impl Place {
-    /// Why a run does not move, told by another program, or in memory by a client; without the times.
-    async fn told(&self, id: &str) -> Vec<String> {
+    /// Why a run does not move: as another program prints it, or in memory as a client reads it; without the times.
+    async fn sentences(&self, id: &str) -> Vec<String> {
         let lines = match self.url() {
             None => {
                 let client = Engine::builder().store(self.store()).connect().await.unwrap();
@@ -153,17 +153,17 @@ impl Place {
         lines.iter().map(|line| timeless(line)).collect()
     }
 
-    /// Asks until the answer is this.
-    async fn tells(&self, id: &str, expected: &[&str]) {
-        let mut told = Vec::new();
-        let found = tokio::time::timeout(Duration::from_secs(30), async {
-            while told != expected {
-                told = self.told(id).await;
+    /// Waits until the run has these reasons.
+    async fn has_reasons(&self, id: &str, expected: &[&str]) {
+        let mut found = Vec::new();
+        let asked = tokio::time::timeout(Duration::from_secs(30), async {
+            while found != expected {
+                found = self.sentences(id).await;
                 tokio::task::yield_now().await;
             }
         });
-        if found.await.is_err() {
-            assert_eq!(told, expected);
+        if asked.await.is_err() {
+            assert_eq!(found, expected);
         }
     }
 }
@@ -214,29 +214,29 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(executes, ()).id("run").await.unwrap();
-        place.tells("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
+        place.has_reasons("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
         lab.open_gate("first");
         soon(run).await.unwrap();
-        assert_eq!(place.told("run").await, ["ended: completed"]);
+        assert_eq!(place.sentences("run").await, ["ended: completed"]);
     }
 
     async fn a_step_that_is_retried(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(retries, ()).id("run").await.unwrap();
-        place.tells("run", &["retrying step `why.charge` (visa) (attempt 2) at T: card declined"]).await;
+        place.has_reasons("run", &["retrying step `why.charge` (visa) (attempt 2) at T: card declined"]).await;
     }
 
     async fn a_time(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(sleeps, ()).id("run").await.unwrap();
-        assert_eq!(place.told("run").await, ["waiting until T"]);
+        assert_eq!(place.sentences("run").await, ["waiting until T"]);
         assert!(matches!(run.info().await.unwrap().reason, Some(Waiting::Timer { .. })));
     }
 
     async fn a_hook(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(waits, ()).id("run").await.unwrap();
-        assert_eq!(place.told("run").await, ["waiting for a payload for the hook `approval-7`"]);
+        assert_eq!(place.sentences("run").await, ["waiting for a payload for the hook `approval-7`"]);
         let waiting = run.waiting().await.unwrap();
         let Waiting::Hook { metadata, .. } = &waiting[0] else { panic!("{waiting:?}") };
         assert_eq!(metadata, &Some(json!({ "for": "Ada" })));
@@ -245,9 +245,9 @@ on_each_store! {
     async fn a_suspension(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(suspends, ()).id("run").await.unwrap();
-        assert_eq!(place.told("run").await, ["suspended as `review`"]);
+        assert_eq!(place.sentences("run").await, ["suspended as `review`"]);
         let run = engine.start(suspends_in_a_step, ()).id("step").await.unwrap();
-        place.tells("step", &["step `why.asks` is suspended as `permission`"]).await;
+        place.has_reasons("step", &["step `why.asks` is suspended as `permission`"]).await;
         run.resume(&3).await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 3);
     }
@@ -255,9 +255,9 @@ on_each_store! {
     async fn another_run(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(calls, ()).id("parent").await.unwrap();
-        place.tells("parent", &["waiting for the child run `child` of the workflow `why.sleeps`, which is suspended"]).await;
+        place.has_reasons("parent", &["waiting for the child run `child` of the workflow `why.sleeps`, which is suspended"]).await;
         engine.start(awaits, engine.get_run("parent")).id("other").await.unwrap();
-        assert_eq!(place.told("other").await, ["waiting for the run `parent`, which is suspended"]);
+        assert_eq!(place.sentences("other").await, ["waiting for the run `parent`, which is suspended"]);
     }
 
     async fn runs_that_wait_for_each_other(place: Place) {
@@ -265,10 +265,10 @@ on_each_store! {
         let a = engine.create_run(awaits).id("a").await.unwrap();
         engine.start(awaits, engine.get_run("a")).id("b").await.unwrap();
         engine.start(awaits, engine.get_run("b")).id("c").await.unwrap();
-        assert_eq!(place.told("c").await, ["waiting for the run `b`, which is suspended"]);
+        assert_eq!(place.sentences("c").await, ["waiting for the run `b`, which is suspended"]);
         a.start(engine.get_run("c")).await.unwrap();
         let cycle = ["runs wait for each other: `a` for `c` for `b` for `a`", "waiting for the run `c`, which is suspended"];
-        place.tells("a", &cycle).await;
+        place.has_reasons("a", &cycle).await;
     }
 
     async fn a_queue(place: Place) {
@@ -276,19 +276,19 @@ on_each_store! {
         let engine = place.open(&lab).await;
         engine.start(queues, "one".into()).id("run").await.unwrap();
         let not_served = ["no live worker serves the queue `why` of step `why.draw`"];
-        place.tells("run", &not_served).await;
+        place.has_reasons("run", &not_served).await;
         let step = engine.get_run::<(), Error>("run").children().await.unwrap().remove(0);
-        assert_eq!(place.told(&step).await, not_served);
+        assert_eq!(place.sentences(&step).await, not_served);
         engine.shutdown().await.unwrap();
         let engine = place.builder(&lab).queue("why", 1).replay_every_turn().open().await.unwrap();
-        place.tells("run", &["executing step `why.draw` (attempt 1), dispatched at T, by the run ID"]).await;
+        place.has_reasons("run", &["executing step `why.draw` (attempt 1), dispatched at T, by the run ID"]).await;
         engine.start(queues, "two".into()).id("next").await.unwrap();
-        place.tells("next", &["step `why.draw` waits for a free place in the queue `why`"]).await;
+        place.has_reasons("next", &["step `why.draw` waits for a free place in the queue `why`"]).await;
         lab.open_gate("one");
         lab.open_gate("two");
         soon(engine.get_run::<String, Error>("next")).await.unwrap();
         engine.start(queues_and_fails, ()).id("fails").await.unwrap();
-        place.tells("fails", &["retrying step `why.paint` (attempt 2 of 5) at T, by the run ID: no paint"]).await;
+        place.has_reasons("fails", &["retrying step `why.paint` (attempt 2 of 5) at T, by the run ID: no paint"]).await;
     }
 
     async fn a_rollback(place: Place) {
@@ -297,10 +297,10 @@ on_each_store! {
         lab.open_gate("done");
         let run = engine.start(undoes, ()).id("run").await.unwrap();
         let expected = "rolling back after a failure: executing step `why.undo` (attempt 1), dispatched at T";
-        place.tells("run", &[expected]).await;
+        place.has_reasons("run", &[expected]).await;
         lab.open_gate("undo");
         soon(run).await.unwrap_err();
-        assert_eq!(place.told("run").await, ["ended: failed"]);
+        assert_eq!(place.sentences("run").await, ["ended: failed"]);
     }
 
     async fn all_that_a_run_waits_for_the_first_reason_first(place: Place) {
@@ -311,7 +311,7 @@ on_each_store! {
             "waiting for a payload for the hook `much`",
             "waiting until T",
         ];
-        place.tells("run", &expected).await;
+        place.has_reasons("run", &expected).await;
     }
 
     async fn a_run_that_is_stuck_or_has_not_begun(place: Place) {
@@ -320,23 +320,23 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let run = engine.start(differs, place.url().unwrap_or_default()).id("run").await.unwrap();
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
-        let told = place.told("run").await;
-        assert!(told.len() == 1 && told[0].starts_with("stuck: "), "{told:?}");
+        let found = place.sentences("run").await;
+        assert!(found.len() == 1 && found[0].starts_with("stuck: "), "{found:?}");
         assert!(matches!(run.info().await.unwrap().reason, Some(Waiting::Stuck { .. })));
         engine.create_run(sleeps).id("later").await.unwrap();
-        assert_eq!(place.told("later").await, ["created, and not started yet"]);
+        assert_eq!(place.sentences("later").await, ["created, and not started yet"]);
     }
 
     async fn no_live_worker(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(sleeps, ()).id("run").await.unwrap();
-        assert_eq!(place.told("run").await, ["waiting until T"]);
+        assert_eq!(place.sentences("run").await, ["waiting until T"]);
         engine.shutdown().await.unwrap();
         let none = "no live worker has the workflow `why.sleeps`";
-        assert_eq!(place.told("run").await, [none, "waiting until T"]);
+        assert_eq!(place.sentences("run").await, [none, "waiting until T"]);
         let client = Engine::builder().store(place.store()).connect().await.unwrap();
         client.start(executes, ()).id("pending").await.unwrap();
-        assert_eq!(place.told("pending").await, ["no live worker has the workflow `why.executes`"]);
+        assert_eq!(place.sentences("pending").await, ["no live worker has the workflow `why.executes`"]);
         assert_eq!(client.workers().await.unwrap(), []);
     }
 
@@ -405,7 +405,7 @@ case! {
         let expected = format!(
             "process {there} executes and does not have the workflow `why.executes`; process {here} has it and does not execute"
         );
-        place.tells("run", &[&expected]).await;
+        place.has_reasons("run", &[&expected]).await;
         let executes = |workers: Vec<workflow_runtime::WorkerInfo>| {
             workers.into_iter().map(|it| (it.deployment.unwrap(), it.is_alive, it.executes)).collect::<Vec<_>>()
         };
@@ -414,7 +414,7 @@ case! {
         assert_eq!((workers[1].1, workers[1].2), (true, false));
         // When it is killed, the other one takes over.
         drop(bare);
-        place.tells("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
+        place.has_reasons("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
         let workers = executes(engine.workers().await.unwrap());
         assert_eq!((workers.len(), workers[0].1, workers[0].2), (1, true, true));
     }
@@ -446,7 +446,7 @@ case! {
         let workers = client.workers().await.unwrap();
         assert_eq!((workers.len(), workers[0].is_alive, workers[0].executes), (1, false, false));
         client.start(sleeps, ()).id("run").await.unwrap();
-        assert_eq!(place.told("run").await, ["no live worker has the workflow `why.sleeps`"]);
+        assert_eq!(place.sentences("run").await, ["no live worker has the workflow `why.sleeps`"]);
         // The next worker removes it.
         let engine = place.open(&Lab::new()).await;
         let workers = engine.workers().await.unwrap();
