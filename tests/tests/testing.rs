@@ -121,6 +121,19 @@ async fn a_year_of_sleep_five_retries_and_a_hook_pass_at_once() -> Result<()> {
     Ok(())
 }
 
+#[workflow]
+async fn outlives_a_century() -> Result<u32> {
+    sleep(100 * YEAR).await;
+    timeout(YEAR, sleep(50 * YEAR)).await.unwrap_err();
+    Ok(101)
+}
+
+#[tokio::test]
+async fn a_century_passes_at_once() -> Result<()> {
+    assert_eq!(TestEngine::open().await?.start(outlives_a_century, ()).await?.await?, 101);
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_paused_already_stays_so() -> Result<()> {
     let engine = TestEngine::open().await?;

@@ -100,7 +100,8 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
     now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
 });
 
-/// The longest single sleep: some thirty years, which cannot overflow an [`Instant`].
+/// The longest single sleep, from now on: some thirty years, which cannot overflow an [`Instant`]. A paused clock may be later than
+/// that after the origin.
 const SLEEP_MS_MAX: u64 = 1_000_000_000_000;
 
 fn milliseconds(time: Duration) -> u64 {
@@ -126,8 +127,9 @@ impl Environment for System {
     }
 
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
-        let deadline = *ORIGIN + Duration::from_millis(time.min(SLEEP_MS_MAX));
-        Box::pin(tokio::time::sleep_until(deadline.into()))
+        let latest = tokio::time::Instant::now() + Duration::from_millis(SLEEP_MS_MAX);
+        let deadline = ORIGIN.checked_add(Duration::from_millis(time));
+        Box::pin(tokio::time::sleep_until(deadline.map_or(latest, |deadline| latest.min(deadline.into()))))
     }
 
     fn is_paused(&self) -> bool {
