@@ -100,3 +100,18 @@ case!(
         assert_eq!(version, 0, "the tables are as they were");
     }
 );
+
+case!(
+    #[threads]
+    async fn a_store_that_the_first_version_wrote_is_not_migrated() {
+        let place = Place::sqlite();
+        let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/format-1/store.sqlite");
+        std::fs::copy(kept, place.path("runs.db")).unwrap();
+        let listed = place.run("ls");
+        assert_eq!(listed.code, 1, "{listed:?}");
+        assert!(listed.err.contains("older version"), "{listed:?}");
+        let file = rusqlite::Connection::open(place.path("runs.db")).unwrap();
+        let version: i64 = file.query_row("SELECT version FROM meta", (), |row| row.get(0)).unwrap();
+        assert_eq!(version, 1, "the tables are as they were");
+    }
+);
