@@ -43,6 +43,7 @@ mod races;
 mod reasons;
 mod recursion;
 mod reference;
+mod refusals;
 mod removal;
 mod repair;
 mod repair_children;

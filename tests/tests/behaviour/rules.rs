@@ -435,6 +435,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         started_at: first.then_some(1),
         completed_at: None,
         stuck: None,
+        refused_by: None,
     };
     let row = |index: usize| JournalRow {
         index: index as u64,

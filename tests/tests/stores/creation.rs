@@ -30,6 +30,8 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
         started_at: Some(501),
         completed_at: None,
         stuck: None,
+        refused_by: None,
+        required_deployment: None,
         first_generation: 0,
         first_event: 0,
         continuations: 0,
@@ -130,6 +132,7 @@ pub async fn values_come_back_as_they_were(fx: Fixture) {
             started_at: Some(0),
             completed_at: Some(NEVER),
             stuck: Some(id.into()),
+            refused_by: None,
         };
         let new = NewRun {
             workflow: id.into(),

@@ -144,6 +144,7 @@ every {
         only_the_engine_that_executes_claims,
         what_ended_or_is_stuck_is_not_claimed,
         a_stuck_run_goes_on_with_another_build,
+        a_run_that_a_build_has_refused_is_left_to_others,
         the_next_due_is_the_earliest_of_what_can_be_claimed,
         workflows_that_nobody_knows_are_named_once;
     recoveries:

@@ -24,6 +24,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
         started_at: Some(2),
         completed_at: Some(3),
         stuck: Some("s".into()),
+        refused_by: None,
     };
     let taken =
         Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };

@@ -75,6 +75,8 @@ pub(super) struct DriverState {
     /// The run's row as it is stored.
     pub status: Status,
     pub wake_at: Option<u64>,
+    /// Whether other builds have refused the run since its journal last grew.
+    pub is_refused: bool,
     /// How the workflow ended; set once the end is committed.
     pub end: Option<Known>,
     /// The deadlines that the timers hold for the run, by operation.
@@ -96,6 +98,7 @@ impl DriverState {
             next_index,
             status,
             wake_at,
+            is_refused: false,
             end: None,
             armed: BTreeMap::new(),
             backoffs: BTreeMap::new(),

@@ -24,7 +24,7 @@ use super::replays::Replays;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
-use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
+use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals};
 use crate::definition::{Bodies, Resources, StepDefinition};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
@@ -431,6 +431,7 @@ impl Builder {
             failed: OnceLock::new(),
             kept: Mutex::new(None),
             resources: self.resources,
+            refuser: refusals::refuser(&self.settings.deployment, self.settings.recoveries_max),
             settings: self.settings,
             metrics,
             runtime: runtime.clone(),

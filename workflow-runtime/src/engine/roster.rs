@@ -14,9 +14,21 @@ use crate::text::excerpt;
 
 /// What a worker executes, as it is published.
 #[derive(Serialize, Deserialize)]
-struct Serves {
+pub(super) struct Serves {
     workflows: Vec<String>,
     queues: Vec<String>,
+    /// The name under which its build refuses runs.
+    #[serde(default)]
+    pub(super) build: Option<String>,
+}
+
+impl Serves {
+    fn has(&self, workflow: &str) -> bool {
+        match queue::parse_id(workflow) {
+            Some((queue, _)) => self.queues.iter().any(|name| name == queue),
+            None => self.workflows.iter().any(|id| id == workflow),
+        }
+    }
 }
 
 /// The workers of a store at one moment.
@@ -42,14 +54,16 @@ impl Roster {
         self.live().any(|(row, _)| row.owner == owner && row.executes)
     }
 
+    /// What the workers execute that have a workflow and the right to execute.
+    pub fn executing(&self, workflow: &str) -> impl Iterator<Item = &Serves> {
+        let executing = self.live().filter(|(row, _)| row.executes).filter_map(|(_, serves)| serves.as_ref());
+        executing.filter(move |serves| serves.has(workflow))
+    }
+
     /// Who has a workflow. A worker that has not published what it has may have it.
     pub fn has(&self, workflow: &str) -> Has {
-        let serves = |serves: &Option<Serves>| match (serves, queue::parse_id(workflow)) {
-            (None, _) => true,
-            (Some(serves), Some((queue, _))) => serves.queues.iter().any(|name| name == queue),
-            (Some(serves), None) => serves.workflows.iter().any(|id| id == workflow),
-        };
-        let able: Vec<&WorkerRow> = self.live().filter(|(_, it)| serves(it)).map(|(row, _)| row).collect();
+        let has = |serves: &Option<Serves>| serves.as_ref().is_none_or(|serves| serves.has(workflow));
+        let able: Vec<&WorkerRow> = self.live().filter(|(_, it)| has(it)).map(|(row, _)| row).collect();
         if able.is_empty() {
             return Has::Nobody;
         }
@@ -83,6 +97,7 @@ impl Inner {
         let serves = Serves {
             workflows: self.workflows.iter().map(|id| (*id).to_owned()).collect(),
             queues: self.queues.names().map(str::to_owned).collect(),
+            build: Some(self.refuser.to_string()),
         };
         let (body, digest) = catalogue::encoded();
         let worker = NewWorker {
@@ -124,7 +139,8 @@ impl Inner {
         if !self.settings.executes {
             return;
         }
-        let Ok(claimable) = self.store.claimable().await else { return };
+        let Ok(claimable) = self.store.claimable(&self.settings.deployment).await else { return };
+        let claimable = claimable.due;
         let known = self.queues.with(&self.workflows);
         if claimable.is_empty() || claimable.keys().any(|workflow| known.contains(&&**workflow)) {
             return;

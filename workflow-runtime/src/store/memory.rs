@@ -5,7 +5,6 @@ mod snapshots;
 mod state;
 mod workers;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +16,9 @@ use self::snapshots::Snapshots;
 use self::state::State;
 use self::workers::Registered;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
-    NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store, TokenRow,
-    WorkerRow, Write,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow,
+    JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store,
+    TokenRow, WorkerRow, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -250,8 +249,8 @@ impl Store for MemoryStore {
         })
     }
 
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().claimable()) })
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().claimable(deployment)) })
     }
 
     fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {

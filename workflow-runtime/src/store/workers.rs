@@ -1,5 +1,6 @@
 //! The workers of a store, and what their builds have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -59,6 +60,26 @@ pub struct DeploymentRow {
     pub activated_at: Option<u64>,
     /// Whether it takes no further runs.
     pub draining: bool,
+}
+
+/// What can be claimed now or later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimable {
+    /// The workflows of the runs that a deployment can claim and that no build has refused, each with the earliest `wake_at`.
+    pub due: BTreeMap<Arc<str>, u64>,
+    /// The refusers of all refused runs, and the workflows of these.
+    pub refused: Vec<Refused>,
+}
+
+/// Runs of one workflow that the same builds have refused. At least one exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// [`RowChange::refused_by`](super::RowChange::refused_by).
+    pub by: Arc<str>,
+    /// The workflow.
+    pub workflow: Arc<str>,
+    /// Whether one of the runs is stuck.
+    pub stuck: bool,
 }
 
 /// The registration of a worker in a store without leases. When it is dropped, the worker no longer counts as alive.

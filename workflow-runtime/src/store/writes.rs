@@ -46,7 +46,7 @@ pub enum Write {
     Clean(Clean),
     /// Removes the journals of old generations of a run.
     RemoveGenerations(RemoveGenerations),
-    /// Makes all runs due that are stuck under other builds.
+    /// Makes runs due that are stuck because other builds have refused them.
     Unstick(Unstick),
 }
 
@@ -149,6 +149,16 @@ pub struct RowChange {
     pub completed_at: Option<u64>,
     /// Replaces the current value.
     pub stuck: Option<Arc<str>>,
+    /// The builds that cannot continue the run, encoded by the engine; replaces the current value. If it is set, and `wake_at`
+    /// too, the run loses its owner.
+    pub refused_by: Option<Arc<str>>,
+}
+
+impl RowChange {
+    /// Whether the run loses its owner by it.
+    pub(super) fn is_released(&self) -> bool {
+        self.refused_by.is_some() && self.wake_at.is_some()
+    }
 }
 
 /// The effects of a turn beside its run's journal and row, in its transaction and in the order of the fields. An effect that

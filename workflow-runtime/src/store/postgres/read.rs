@@ -21,7 +21,8 @@ macro_rules! run_columns {
               ), -1) THEN recoveries
               ELSE 0 END,
          runs.created_at, started_at, completed_at, stuck, parent,
-         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth"
+         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
+         refused_by, required_deployment"
     };
 }
 pub(super) use run_columns;
@@ -117,6 +118,8 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         first_event: number(row, 18)?,
         continuations: number(row, 19)?,
         depth: small(row, 20)?,
+        refused_by: texts(row, 21)?,
+        required_deployment: texts(row, 22)?,
     })
 }
 

@@ -22,7 +22,8 @@ macro_rules! select_run {
                       ) THEN recoveries
                       ELSE 0 END,
                  created_at, started_at, completed_at, stuck, parent,
-                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth
+                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
+                 refused_by, required_deployment
              FROM runs WHERE ",
             $condition
         )
@@ -87,6 +88,8 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         first_event: number(18)?,
         continuations: number(19)?,
         depth: row.get(20)?,
+        refused_by: row.get(21)?,
+        required_deployment: row.get(22)?,
     })
 }
 

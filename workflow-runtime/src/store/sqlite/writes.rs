@@ -9,10 +9,10 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Budget, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer,
-    Effects, Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer,
-    Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange,
-    RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
+    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer, Release,
+    ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn,
+    TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, represents a fence that does not match or a gap. A
@@ -30,7 +30,8 @@ INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, bod
 
 const CHANGE: &str = "
 UPDATE runs SET status = ?5, wake_at = ?6, started_at = coalesce(started_at, ?7),
-    completed_at = coalesce(completed_at, ?8), stuck = ?9
+    completed_at = coalesce(completed_at, ?8), stuck = ?9, refused_by = ?10,
+    owner = CASE WHEN ?10 IS NOT NULL AND ?6 IS NOT NULL THEN 0 ELSE owner END
 WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
 const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
@@ -97,8 +98,8 @@ impl<'c> Group<'c> {
                 self.heads.forget(*run);
                 release(self.connection, *run, *fence, *inbox_seq)?.into()
             }
-            Write::Claim(Claim { owner, now, workflows, limit, again }) => {
-                let claimed = claims::claim(self.connection, *owner, *now, workflows, *limit, *again)?;
+            Write::Claim(claim) => {
+                let claimed = claims::claim(self.connection, claim)?;
                 if let ClaimAnswer::Claimed(rows) = &claimed {
                     rows.iter().for_each(|row| self.heads.forget(row.key));
                 }
@@ -125,9 +126,9 @@ impl<'c> Group<'c> {
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run)?.into(),
             Write::Reopen(Reopen { run, below }) => self.reopen(run, below)?.into(),
             Write::Replace(Replace { run, most, new }) => self.replace(*run, *most, new)?.into(),
-            Write::Unstick(Unstick { build }) => {
+            Write::Unstick(unstick) => {
                 self.heads.clear();
-                claims::unstick(self.connection, build)?;
+                claims::unstick(self.connection, unstick)?;
                 Answer::Unstick
             }
         })
@@ -240,6 +241,9 @@ impl<'c> Group<'c> {
             self.heads.appended(turn.run, head, turn.change.as_ref());
         }
         if let Some(change) = &turn.change {
+            if change.is_released() {
+                self.heads.forget(turn.run);
+            }
             if apply_change(self.connection, turn, change)? == 0 {
                 return Ok(TurnAnswer::Fenced);
             }
@@ -518,6 +522,7 @@ fn apply_change(connection: &Connection, turn: &Turn, change: &RowChange) -> Res
         change.started_at.map(u64::cast_signed),
         change.completed_at.map(u64::cast_signed),
         change.stuck.as_deref(),
+        change.refused_by.as_deref(),
     ])
 }
 
