@@ -1,6 +1,7 @@
 //! Runs that one build cannot continue and another one can. Each build has a runtime of its own, by whose threads the workflow
 //! knows the code that it is.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -196,10 +197,10 @@ case! {
         }
         let (old, new) = (Build::at(&place, &lab, "old").await, Build::at(&place, &lab, "new").await);
         for n in 0..3 {
-            join_all(ids.iter().map(|id| client.resume_hook(format!("{id} {n}"), &1_u32)))
+            join_all(ids.iter().map(|id| client.resume_hook(format!("{id} {n}"), &1_u32).into_future()))
                 .await
                 .into_iter()
-                .for_each(|resumed| resumed.unwrap());
+                .for_each(|resumed| drop(resumed.unwrap()));
         }
         for id in &ids {
             let ended = soon(client.get_run::<String, workflow_runtime::Error>(id.as_str())).await.unwrap();
@@ -208,7 +209,9 @@ case! {
         }
         assert_eq!((old.stuck.load(Ordering::SeqCst), new.stuck.load(Ordering::SeqCst)), (0, 0));
     }
+}
 
+case! {
     #[postgres]
     async fn a_run_is_stuck_once_all_builds_that_are_alive_have_refused_it() {
         let (place, lab) = (Place::postgres(), Lab::new());
@@ -236,7 +239,9 @@ case! {
         let stuck = [&one, &two, &new].map(|build| build.stuck.load(Ordering::SeqCst));
         assert_eq!(stuck.iter().sum::<usize>(), 1);
     }
+}
 
+case! {
     #[postgres]
     async fn a_refused_run_is_stuck_when_the_build_that_might_take_it_has_gone() {
         let (place, lab) = (Place::postgres().with("lease=10m"), Lab::new());

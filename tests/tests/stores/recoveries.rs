@@ -92,6 +92,8 @@ pub async fn a_stuck_run_that_goes_on_is_counted_anew(fx: Fixture) {
         panic!("not claimed")
     };
     assert_eq!(runs[0].recoveries, 0);
+    let goes_on = change(Status::Running, Some(0));
+    fx.turn(Turn { change: Some(goes_on), fence: runs[0].fence, ..turn(key) }).await;
     drop(right);
     assert_eq!(recover(&fx, 3).await, (1, 5));
 }
