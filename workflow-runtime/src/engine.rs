@@ -20,6 +20,7 @@ mod claims;
 mod client;
 mod clock;
 mod create;
+mod deployments;
 mod effects;
 mod end;
 mod entry;
@@ -182,6 +183,8 @@ pub(crate) struct Inner {
     home: Arc<Home>,
     /// The ids of the workflows in this build.
     workflows: Arc<[&'static str]>,
+    /// Whether the deployment takes no runs but those that require it.
+    is_drained: AtomicBool,
     /// The name under which this build refuses runs.
     refuser: Arc<str>,
     /// This engine in the list of workers.

@@ -46,7 +46,7 @@ pub use self::rows::{
     OpenTokens, RunRow, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
-pub use self::workers::{Claimable, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
+pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
 pub use self::writes::{
     Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
     Open, RowChange, Settle, Turn, Watch, Write,
@@ -146,6 +146,10 @@ pub trait Store: Send + Sync + 'static {
         let _ = worker;
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// Changes the deployments, and returns the number of changed runs or, if runs are not concerned, of changed deployments: 0
+    /// if the deployment is not known, or if no run requires it.
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Lists the registered workers, the earliest first.
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {

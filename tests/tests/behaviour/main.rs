@@ -38,6 +38,7 @@ mod outcome;
 mod output;
 mod patches;
 mod payload_types;
+mod pins;
 mod queues;
 mod races;
 mod reasons;

@@ -451,6 +451,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         args_digest: run.args_digest,
         created_at: run.created_at,
         token: 1,
+        required_deployment: None,
         depth: 0,
         effects: None,
         chunks: Vec::new(),

@@ -101,6 +101,7 @@ impl History {
                 args_digest: run.args_digest,
                 created_at: run.created_at,
                 token: 1,
+                required_deployment: None,
                 depth: 0,
                 effects: None,
                 chunks: Vec::new(),

@@ -260,6 +260,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
         args_digest: [9; 32],
         created_at: 500,
         token: id.bytes().map(u128::from).sum(),
+        required_deployment: None,
         depth: 0,
         effects: None,
         chunks: Vec::new(),

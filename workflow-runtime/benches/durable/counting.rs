@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Answer, Attributes, ChunkPage, Claim, Claimable, Counts as StatusCounts, DeliveryRow, DeploymentRow, Ended, Failed,
-    Filter, First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RowChange,
-    RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
+    Answer, Attributes, ChunkPage, Claim, Claimable, Counts as StatusCounts, DeliveryRow, Deploy, DeploymentRow, Ended,
+    Failed, Filter, First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration,
+    RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -231,6 +231,10 @@ impl<S: Store> Store for Counting<S> {
 
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
         self.store.register(worker)
+    }
+
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        self.store.deploy(change)
     }
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {

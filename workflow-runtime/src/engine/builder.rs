@@ -431,6 +431,7 @@ impl Builder {
             failed: OnceLock::new(),
             kept: Mutex::new(None),
             resources: self.resources,
+            is_drained: AtomicBool::new(false),
             refuser: refusals::refuser(&self.settings.deployment, self.settings.recoveries_max),
             settings: self.settings,
             metrics,
@@ -462,6 +463,7 @@ impl Builder {
         let _ = inner.handle.set(Arc::downgrade(&handle));
         claims::begin_to_execute(&inner, begun).await?;
         inner.warn_of_foreign_runs().await;
+        inner.warn_of_bound_runs().await;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
@@ -488,7 +490,7 @@ pub(super) fn host(draw: Draw, bodies: Bodies, long_after: u64) -> Host {
 }
 
 /// The id of the deployment: the one that the builder was given, else that of the environment, else one of the definitions.
-fn deployment(given: &str) -> Result<Arc<str>> {
+pub(super) fn deployment(given: &str) -> Result<Arc<str>> {
     let named = match given {
         "" => std::env::var(DEPLOYMENT_VARIABLE).unwrap_or_default(),
         given => given.to_owned(),

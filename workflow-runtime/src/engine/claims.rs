@@ -145,6 +145,7 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mu
             continue;
         }
         let claimable = engine.store.claimable(&engine.settings.deployment).await?;
+        engine.is_drained.store(claimable.draining, Ordering::Release);
         let before = refused.by.clone();
         engine.take_refused(claimable.refused, refused).await?;
         if !room || refused.by.iter().all(|by| before.contains(by)) {

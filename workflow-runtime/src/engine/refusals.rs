@@ -56,7 +56,7 @@ impl Inner {
         let mut refusers = Refusers::of(before);
         refusers.0.insert(&self.refuser);
         let others: Vec<&str> = match (&row, &roster) {
-            (Some(row), Some(roster)) => roster.takers(&row.workflow).collect(),
+            (Some(row), Some(roster)) => roster.takers(&row.workflow, row.required_deployment.as_deref()).collect(),
             _ => Vec::new(),
         };
         let is_of_build = !matches!(error.code(), Code::Recoveries | Code::Damaged);
@@ -95,7 +95,7 @@ impl Inner {
             let roster = self.roster().await?;
             let is_left = |it: &&&Refused| {
                 let refusers = Refusers::of(Some(&it.by));
-                !roster.takers(&it.workflow).any(|other| !refusers.0.contains(other))
+                !roster.takers(&it.workflow, None).any(|other| !refusers.0.contains(other))
             };
             by.extend(own.iter().filter(is_left).map(|it| &it.by));
         }
@@ -121,8 +121,8 @@ fn released(row: &RunRow, refused_by: Arc<str>) -> RowChange {
 impl Roster {
     /// The builds of the workers that execute and have a workflow, by the names under which they refuse runs. A worker that
     /// has not published what it has is not among them: it looks for the runs that it can take, also for those that are stuck.
-    fn takers<'r>(&'r self, workflow: &'r str) -> impl Iterator<Item = &'r str> {
-        self.executing(workflow).filter_map(|serves| serves.build.as_deref())
+    fn takers<'r>(&'r self, workflow: &'r str, required: Option<&'r str>) -> impl Iterator<Item = &'r str> {
+        self.executing(workflow, required).filter_map(|serves| serves.build.as_deref())
     }
 }
 

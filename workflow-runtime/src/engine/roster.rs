@@ -1,6 +1,6 @@
 //! The list of workers, and what their builds have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,16 @@ pub(super) enum Has {
     Others { executes: u32, candidates: Vec<u32> },
 }
 
+impl WorkerRow {
+    /// Whether it takes runs that require this deployment, or none.
+    fn takes(&self, required: Option<&str>) -> bool {
+        match required {
+            Some(required) => self.deployment.as_deref().is_none_or(|own| own == required),
+            None => !self.draining,
+        }
+    }
+}
+
 impl Roster {
     fn live(&self) -> impl Iterator<Item = &(WorkerRow, Option<Serves>)> {
         self.0.iter().filter(|(row, _)| row.is_alive)
@@ -54,16 +64,33 @@ impl Roster {
         self.live().any(|(row, _)| row.owner == owner && row.executes)
     }
 
-    /// What the workers execute that have a workflow and the right to execute.
-    pub fn executing(&self, workflow: &str) -> impl Iterator<Item = &Serves> {
-        let executing = self.live().filter(|(row, _)| row.executes).filter_map(|(_, serves)| serves.as_ref());
+    /// What the workers execute that have a workflow for runs that require this deployment, or none, and the right to execute.
+    pub fn executing(&self, workflow: &str, required: Option<&str>) -> impl Iterator<Item = &Serves> {
+        let executing = self
+            .live()
+            .filter(move |(row, _)| row.executes && row.takes(required))
+            .filter_map(|(_, serves)| serves.as_ref());
         executing.filter(move |serves| serves.has(workflow))
     }
 
-    /// Who has a workflow. A worker that has not published what it has may have it.
-    pub fn has(&self, workflow: &str) -> Has {
+    /// Whether a live worker of a deployment has a workflow.
+    pub fn has_in(&self, workflow: &str, deployment: &str) -> bool {
+        let has = |serves: &Option<Serves>| serves.as_ref().is_some_and(|serves| serves.has(workflow));
+        self.live().any(|(row, serves)| row.deployment.as_deref() == Some(deployment) && has(serves))
+    }
+
+    /// The deployments that have live workers.
+    pub fn deployments(&self) -> impl Iterator<Item = &str> {
+        let ids: BTreeSet<&str> = self.live().filter_map(|(row, _)| row.deployment.as_deref()).collect();
+        ids.into_iter()
+    }
+
+    /// Who has a workflow for runs that require this deployment, or none. A worker that has not published what it has may have
+    /// it.
+    pub fn has(&self, workflow: &str, required: Option<&str>) -> Has {
         let has = |serves: &Option<Serves>| serves.as_ref().is_none_or(|serves| serves.has(workflow));
-        let able: Vec<&WorkerRow> = self.live().filter(|(_, it)| has(it)).map(|(row, _)| row).collect();
+        let able: Vec<&WorkerRow> =
+            self.live().filter(|(row, it)| row.takes(required) && has(it)).map(|(row, _)| row).collect();
         if able.is_empty() {
             return Has::Nobody;
         }
@@ -201,6 +228,8 @@ impl Inner {
             published_at: time(row.published_at),
             activated_at: row.activated_at.map(time),
             is_draining: row.draining,
+            is_promoted: row.promoted,
+            runs: row.required_by,
             // A catalogue of a later version may be unreadable; the deployment is listed all the same.
             catalogue: serde_json::from_str::<Catalogue>(&row.catalogue).unwrap_or_default(),
             schema: Schema,

@@ -51,9 +51,9 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, Follow,
-    Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position, Registration,
-    RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
+    Follow, Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position,
+    Registration, RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
 use crate::error::Error;
@@ -252,6 +252,10 @@ impl Store for PostgresStore {
     /// The registration lasts as long as the lease.
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
         Box::pin(async move { roster::register(&self.shared, worker).await.map(|()| None) })
+    }
+
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(roster::deploy(&self.shared, change))
     }
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {

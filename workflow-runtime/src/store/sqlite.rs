@@ -45,9 +45,9 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow,
-    JournalRow, Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status,
-    Store, TokenRow, WorkerRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
+    InboxRow, JournalRow, Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow,
+    Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::Environment;
 use crate::error::{Code, Error};
@@ -243,6 +243,13 @@ impl Store for SqliteStore {
                 (workers::directory(&self.path), Arc::clone(&self.writer), worker.clone());
             let register = move || workers::register(&writer, &directory, &worker);
             Ok(Some(Box::new(blocking(register).await??) as Box<dyn Registration>))
+        })
+    }
+
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let (writer, change) = (Arc::clone(&self.writer), change.clone());
+            blocking(move || lock(&writer).deploy(&change)).await?
         })
     }
 

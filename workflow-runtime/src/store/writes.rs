@@ -65,6 +65,8 @@ pub struct NewRun {
     pub created_at: u64,
     /// Random, or derived from a [`Child`]; identifies a start that is sent again.
     pub token: u128,
+    /// The only deployment that can claim it, if it is bound to one.
+    pub required_deployment: Option<Arc<str>>,
     /// Length of the chain of runs that wait for it: 0 if it is no child, or if its parent does not wait for it.
     pub depth: u32,
     /// The effects of its first turn, and effects that precede it.

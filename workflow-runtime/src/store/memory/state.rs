@@ -111,10 +111,11 @@ impl Parked {
     }
 
     /// The due runs: the longest overdue of each workflow, then the next of each.
-    fn due(&self, claim: &Claim) -> Vec<RunKey> {
+    fn due(&self, claim: &Claim, draining: bool) -> Vec<RunKey> {
         let mut runs: BTreeMap<&str, Vec<(u64, RunKey)>> = BTreeMap::new();
         for (kind, parked) in &self.runs {
             let takes = kind.refused.as_ref().is_none_or(|refused| claim.refused.contains(refused));
+            let takes = takes && (kind.required.is_some() || !draining);
             if takes && claim.workflows.contains(&&*kind.workflow) && kind.fits(&claim.deployment) {
                 let due = parked.range(..=(claim.now, RunKey::MAX)).take(claim.limit);
                 runs.entry(&kind.workflow).or_default().extend(due);
@@ -219,7 +220,7 @@ impl Run {
             completed_at: None,
             stuck: None,
             refused_by: None,
-            required_deployment: None,
+            required_deployment: new.required_deployment.clone(),
             first_generation: 0,
             first_event: 0,
             continuations: 0,
@@ -443,6 +444,7 @@ impl State {
             run.token = new.token;
             run.row.fingerprint = Arc::clone(&new.fingerprint);
             run.row.args_digest = new.args_digest;
+            run.row.required_deployment.clone_from(&new.required_deployment);
             run.row.wake_at = Some(0);
             run.receive(letters, letter, None);
         });
@@ -533,7 +535,8 @@ impl State {
             let own = self.runs.values().filter(|run| run.row.fence.owner == owner && run.row.wake_at.is_some());
             claimed.extend(own.map(Run::view));
         }
-        for key in self.claimable.due(claim) {
+        let draining = self.workers.is_draining(&claim.deployment);
+        for key in self.claimable.due(claim, draining) {
             claimed.extend(self.edit(key, |run, _| {
                 let recoveries = run.recoveries();
                 if run.row.fence.owner == DEAD {
@@ -560,6 +563,28 @@ impl State {
         for key in keys {
             self.edit(key, |run, _| run.unstick());
         }
+    }
+
+    /// The deployments that unfinished runs require, once for each run.
+    pub(super) fn required(&self) -> impl Iterator<Item = Arc<str>> {
+        let unfinished = self.runs.values().filter(|run| run.row.completed_at.is_none());
+        unfinished.filter_map(|run| run.row.required_deployment.clone())
+    }
+
+    pub(super) fn release_from(&mut self, deployment: &str, limit: usize) -> u64 {
+        let requires =
+            |run: &&Run| run.row.completed_at.is_none() && run.row.required_deployment.as_deref() == Some(deployment);
+        let keys: Vec<_> = self.runs.values().filter(requires).take(limit).map(|run| run.row.key).collect();
+        let released = keys.into_iter().filter_map(|key| self.edit(key, |run, _| run.row.required_deployment = None));
+        released.count() as u64
+    }
+
+    pub(super) fn release_one(&mut self, id: &str) -> u64 {
+        let Some(&key) = self.ids.get(id) else { return 0 };
+        let release = |run: &mut Run, _: &mut Letters| {
+            run.row.completed_at.is_none() && run.row.required_deployment.take().is_some()
+        };
+        u64::from(self.edit(key, release).unwrap_or_default())
     }
 
     fn unstick_run(&mut self, id: &str) -> UnstickRunAnswer {
@@ -671,10 +696,10 @@ impl State {
     }
 
     pub(super) fn claimable(&self, deployment: &str) -> Claimable {
-        let mut claimable = Claimable::default();
-        for (kind, runs) in
-            self.claimable.runs.iter().filter(|(kind, _)| kind.refused.is_none() && kind.fits(deployment))
-        {
+        let mut claimable = Claimable { draining: self.workers.is_draining(deployment), ..Claimable::default() };
+        let draining = claimable.draining;
+        let fits = |kind: &Kind| kind.fits(deployment) && (kind.required.is_some() || !draining);
+        for (kind, runs) in self.claimable.runs.iter().filter(|(kind, _)| kind.refused.is_none() && fits(kind)) {
             if let Some((at, _)) = runs.first() {
                 let earliest = claimable.due.entry(kind.workflow.clone()).or_insert(*at);
                 *earliest = *at.min(earliest);

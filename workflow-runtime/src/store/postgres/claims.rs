@@ -3,7 +3,7 @@
 use super::commit::{Ours, Work};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
-use super::read::{get, numbers, run_columns, run_row, text, texts};
+use super::read::{get, numbers, run_columns, run_row, texts};
 use super::time;
 use crate::error::Error;
 use crate::store::{Claim, ClaimAnswer, Claimable, Fence, Refused, ReleaseAnswer, RunKey, RunRow, Unstick};
@@ -28,7 +28,8 @@ WITH alive AS MATERIALIZED (
 ), candidates AS MATERIALIZED (
     SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
-            unnest($6) AS required (deployment), unnest($7) AS refused (by),
+            unnest(CASE WHEN EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $6 AND draining) THEN ARRAY[$6::text]
+                ELSE ARRAY['', $6] END) AS required (deployment), unnest($7) AS refused (by),
             LATERAL (
                 SELECT key, wake_at FROM @runs AS runs
                 WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow
@@ -39,7 +40,7 @@ WITH alive AS MATERIALIZED (
     ) AS found
 ), taken AS MATERIALIZED (
     SELECT runs.key, runs.owner, runs.generation FROM alive, candidates JOIN @runs AS runs ON runs.key = candidates.key
-    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND coalesce(runs.required_deployment, '') = ANY ($6)
+    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND coalesce(runs.required_deployment, '') IN ('', $6)
         AND coalesce(runs.refused_by, '') = ANY ($7)
     ",
             $lock,
@@ -114,7 +115,10 @@ WITH RECURSIVE parked (owner, workflow) AS (
         ORDER BY runs.refused_by, runs.workflow LIMIT 1
     ) AS next
 )
-SELECT workflow, wake_at, NULL AS by, false FROM parked, (VALUES (''), ($1::text)) AS required (deployment), LATERAL (
+SELECT workflow, wake_at, NULL AS by, false FROM parked, (
+    SELECT '' AS deployment WHERE NOT EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $1 AND draining)
+    UNION ALL SELECT $1::text
+) AS required, LATERAL (
     SELECT wake_at FROM @runs AS runs
     WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow
         AND coalesce(required_deployment, '') = required.deployment AND coalesce(refused_by, '') = '' AND wake_at IS NOT NULL
@@ -124,7 +128,9 @@ UNION ALL
 SELECT workflow, NULL, by, EXISTS (
     SELECT 1 FROM @runs AS runs
     WHERE runs.refused_by = refused.by AND runs.workflow = refused.workflow AND runs.wake_at IS NULL
-) FROM refused";
+) FROM refused
+UNION ALL
+SELECT NULL, NULL, NULL, true FROM @catalogues WHERE deployment = $1 AND draining";
 
 pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> Result<ClaimAnswer> {
     let Claim { now, workflows, deployment, refused, .. } = claim;
@@ -137,14 +143,14 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> 
     let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };
     let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
     let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX).min(1 << 32);
-    let required = vec![Text(""), Text(deployment)];
+    let deployment = Text(deployment);
     let refused: Vec<Text<'_>> = std::iter::once(Text("")).chain(refused.iter().map(|by| Text(by))).collect();
     let mut rows = session
         .query(
             sql,
             args![
                 INT8: owner, INT8: time(*now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.standing.round(),
-                TEXT_ARRAY: required, TEXT_ARRAY: refused,
+                TEXT: deployment, TEXT_ARRAY: refused,
             ],
         )
         .await?;
@@ -209,9 +215,13 @@ pub(super) async fn release(
 }
 
 pub(super) async fn claimable(db: &Db, deployment: &str) -> Result<Claimable, Error> {
-    let row = |row: &_| Ok((text(row, 0)?, numbers(row, 1)?, texts(row, 2)?, get(row, 3)?));
+    let row = |row: &_| Ok((texts(row, 0)?, numbers(row, 1)?, texts(row, 2)?, get(row, 3)?));
     let mut claimable = Claimable::default();
     for (workflow, at, by, stuck) in db.rows("read what is due", CLAIMABLE, args![TEXT: Text(deployment)], row).await? {
+        let Some(workflow) = workflow else {
+            claimable.draining = true;
+            continue;
+        };
         if let Some(by) = by {
             claimable.refused.push(Refused { by, workflow, stuck });
         } else if let Some(at) = at {

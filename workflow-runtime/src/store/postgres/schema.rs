@@ -344,6 +344,9 @@ DROP INDEX @runs_due;
 CREATE INDEX runs_due ON @runs (owner, workflow, coalesce(required_deployment, ''), coalesce(refused_by, ''), wake_at)
     WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_refused ON @runs (refused_by, workflow, wake_at) WHERE refused_by IS NOT NULL;
+DROP INDEX @runs_pinned;
+CREATE INDEX runs_pinned ON @runs (required_deployment, key) WHERE required_deployment IS NOT NULL AND completed_at IS NULL;
+ALTER TABLE @catalogues ADD COLUMN promoted boolean NOT NULL DEFAULT false;
 UPDATE @runs SET refused_by = 'a former version' WHERE status = 'stuck';
 ";
 

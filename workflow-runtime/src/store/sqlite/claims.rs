@@ -144,11 +144,12 @@ fn due(connection: &Connection, claim: &Claim) -> Result<Vec<RunKey>> {
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due: Vec<(usize, i64, RunKey)> = Vec::new();
     let mut statement = connection.prepare_cached(DUE)?;
+    let required = required(connection, deployment)?;
     let refusers = || std::iter::once("").chain(refused.iter().map(|by| &**by));
     for workflow in workflows.iter() {
         let mut runs: Vec<(i64, RunKey)> = Vec::new();
         for holder in FREE {
-            for required in ["", deployment] {
+            for required in &required {
                 for by in refusers() {
                     let found = statement
                         .query_map((holder, workflow, required, by, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -181,11 +182,22 @@ pub(super) fn unstick_one(connection: &Connection, run: RunKey) -> Result<()> {
     connection.prepare_cached(UNSTICK_ONE)?.execute((run,)).map(drop)
 }
 
+fn is_draining(connection: &Connection, deployment: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM catalogues WHERE deployment = ?1 AND draining = 1";
+    connection.prepare_cached(sql)?.exists((deployment,))
+}
+
+/// What the runs require that a deployment claims.
+fn required<'d>(connection: &Connection, deployment: &'d str) -> Result<Vec<&'d str>> {
+    Ok(if is_draining(connection, deployment)? { vec![deployment] } else { vec!["", deployment] })
+}
+
 pub(super) fn claimable(connection: &Connection, deployment: &str) -> Result<Claimable> {
+    let (required, draining) = (required(connection, deployment)?, is_draining(connection, deployment)?);
     let mut due = BTreeMap::new();
     let mut statement = connection.prepare_cached(PARKED_WORKFLOWS)?;
     for holder in FREE {
-        for required in ["", deployment] {
+        for required in &required {
             let mut rows = statement.query((holder, required))?;
             while let Some(row) = rows.next()? {
                 let at = row.get::<_, i64>(1)?.cast_unsigned();
@@ -193,7 +205,7 @@ pub(super) fn claimable(connection: &Connection, deployment: &str) -> Result<Cla
             }
         }
     }
-    Ok(Claimable { due, refused: refused(connection)? })
+    Ok(Claimable { due, draining, refused: refused(connection)? })
 }
 
 /// Skips from each refusers and workflow to the next ones, past all runs between them.

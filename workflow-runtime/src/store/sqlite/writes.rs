@@ -38,19 +38,21 @@ const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch 
 
 const CREATE_WITH_TURN: &str = "
 INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13)";
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth,
+    required_deployment)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13, ?14)";
 
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth, required_deployment)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9, ?10)
 ON CONFLICT (id) DO NOTHING";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth,
+    required_deployment)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7, ?8)
 ON CONFLICT (id) DO NOTHING";
 
 const REOPEN: &str = "
@@ -72,7 +74,7 @@ SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelle
     AND (?3 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE owner = ?3))";
 
 const BEGIN: &str = "
-UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, wake_at = 0
+UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
 WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 
 /// A group of writes, inside its transaction.
@@ -430,6 +432,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.stuck.as_deref(),
             owner.cast_signed(),
             new.depth,
+            new.required_deployment.as_deref(),
         ]),
         First::Letter(_) | First::Later => {
             let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
@@ -443,6 +446,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 wake_at,
                 letters,
                 new.depth,
+                new.required_deployment.as_deref(),
             ])
         }
         First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
@@ -453,6 +457,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             token,
             created_at,
             new.depth,
+            new.required_deployment.as_deref(),
         ]),
         First::Begin(_) => Ok(0),
     }
@@ -466,7 +471,16 @@ fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
 fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
     connection
         .prepare_cached(BEGIN)?
-        .query_row(params![&*new.id, &*new.fingerprint, new.args_digest, new.token.to_be_bytes()], |row| row.get(0))
+        .query_row(
+            params![
+                &*new.id,
+                &*new.fingerprint,
+                new.args_digest,
+                new.token.to_be_bytes(),
+                new.required_deployment.as_deref(),
+            ],
+            |row| row.get(0),
+        )
         .optional()
 }
 
