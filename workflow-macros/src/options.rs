@@ -48,6 +48,7 @@ pub(crate) struct Options {
     root: Option<Path>,
     pub(crate) id: Option<LitStr>,
     pub(crate) was: Vec<LitStr>,
+    pub(crate) pinned: bool,
     pub(crate) retries: Option<LitInt>,
     pub(crate) backoff: Option<(Duration, Duration)>,
     pub(crate) timeout: Option<Duration>,

@@ -82,6 +82,7 @@ fn outer(
     let source = source(v1, options, function);
     let validate = validate(v1, options, &pattern, &names);
     let was = &options.was;
+    let pinned = options.pinned.then(|| quote!(.pinned()));
     let described = described(v1, &output, &described_names, &types);
     // `args` does not conflict with a user's name: hygiene separates them.
     let given = proc_macro2::Ident::new("args", proc_macro2::Span::mixed_site());
@@ -90,7 +91,7 @@ fn outer(
         struct #workflow;
 
         static #definition: #v1::WorkflowDefinition =
-            #v1::WorkflowDefinition::new::<#workflow>(#source, &[#(#was),*]).described(#described);
+            #v1::WorkflowDefinition::new::<#workflow>(#source, &[#(#was),*]).described(#described)#pinned;
 
         impl #v1::Workflow for #workflow {
             type Args = #args;

@@ -13,6 +13,7 @@ mod bulk;
 mod check;
 mod completions;
 mod context;
+mod deployments;
 mod doctor;
 mod errors;
 mod events;

@@ -20,6 +20,7 @@ mod claims;
 mod client;
 mod clock;
 mod create;
+mod deployments;
 mod effects;
 mod end;
 mod entry;
@@ -35,6 +36,7 @@ mod output;
 mod permit;
 mod queries;
 mod queues;
+mod refusals;
 mod removal;
 mod repair;
 mod replays;
@@ -101,7 +103,6 @@ use crate::environment::Random;
 use crate::error::{Code, Error, Result};
 use crate::limits::TURN_RETRY_INTERVAL;
 use crate::model::Retention;
-use crate::registry::registry;
 use crate::replay::Host;
 use crate::store::{Ownership, Release, RunKey, Store};
 
@@ -184,6 +185,10 @@ pub(crate) struct Inner {
     home: Arc<Home>,
     /// The ids of the workflows in this build.
     workflows: Arc<[&'static str]>,
+    /// Whether the deployment takes no runs but those that require it.
+    is_drained: AtomicBool,
+    /// The name under which this build refuses runs.
+    refuser: Arc<str>,
     /// This engine in the list of workers.
     entry: Mutex<Entry>,
     /// Whether this engine has the right to execute.
@@ -295,11 +300,6 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Inner {
-    /// A stuck run is tried again when this text changes: it holds the build and the limit of recoveries.
-    fn build(&self) -> String {
-        format!("{}/{};", registry().build, self.settings.recoveries_max)
-    }
-
     /// Resolves after a time on the engine's clock.
     #[cfg(feature = "http")]
     pub(crate) fn pause(&self, time: std::time::Duration) -> futures_util::future::BoxFuture<'static, ()> {

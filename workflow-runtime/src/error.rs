@@ -81,6 +81,8 @@ pub enum Code {
     EventsRemoved,
     /// No workflow or step with this id is registered in this build.
     NotRegistered,
+    /// No live deployment fits a start that names one, or the store does not know the deployment.
+    DeploymentNotFound,
     /// Two definitions have the same id.
     DuplicateId,
     /// A name or an id is not valid.
@@ -150,6 +152,7 @@ impl Code {
             Code::NotEnded => "not_ended",
             Code::EventsRemoved => "events_removed",
             Code::NotRegistered => "not_registered",
+            Code::DeploymentNotFound => "deployment_not_found",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",
             Code::InvalidCursor => "invalid_cursor",

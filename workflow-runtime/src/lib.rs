@@ -215,7 +215,7 @@ pub use self::handles::start::{CreateRun, CreatedRun, Start, Starting, create_ru
 pub use self::handles::stream::{Chunk, ChunkWriter, Reader};
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::model::{
-    Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, Health, HookInfo, IfExists, OutputChunk,
+    Catalogue, CatalogueStep, CatalogueWorkflow, Deployment, DeploymentInfo, Health, HookInfo, IfExists, OutputChunk,
     RequestContext, Retention, RunError, RunInfo, Status, Suspended, TracingOptions, Waiting, WorkerInfo,
 };
 #[cfg(feature = "postgres")]

@@ -166,6 +166,12 @@ pub(crate) const PAUSED_CHECK_INTERVAL: Duration = Duration::from_secs(30 * 24 *
 pub(crate) const CLOCK_SET_MIN: Duration = Duration::from_secs(1);
 /// How often an idle engine looks for due runs.
 pub(crate) const CLAIM_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a drained deployment is known after it was last opened.
+pub(crate) const DRAINED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Runs that are released from a deployment in one transaction.
+pub(crate) const RELEASED_RUNS: usize = 1_000;
+/// How often an engine looks for runs that it has refused, and that no other build can take any more.
+pub(crate) const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long, in real time, a step without a mock may execute in a test engine, whose clock does not move meanwhile.
 #[cfg(feature = "testing")]
 pub(crate) const TEST_STEP_MAX: Duration = Duration::from_secs(10);

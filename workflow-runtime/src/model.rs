@@ -1,5 +1,6 @@
 //! Plain data types of the engine's parameters and results.
 
+mod deployment;
 mod health;
 mod hook_info;
 mod if_exists;
@@ -16,6 +17,7 @@ mod trace;
 mod waiting;
 mod worker_info;
 
+pub use self::deployment::Deployment;
 pub use self::health::Health;
 pub use self::hook_info::HookInfo;
 pub use self::if_exists::IfExists;

@@ -19,7 +19,6 @@ mod words;
 mod workers;
 mod writes;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +46,7 @@ pub use self::rows::{
     OpenTokens, RowError, RunRow, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
-pub use self::workers::{DeploymentRow, NewWorker, Registration, WorkerRow};
+pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
 pub use self::writes::{
     Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
     Open, RowChange, Settle, Turn, Watch, Write,
@@ -147,6 +146,10 @@ pub trait Store: Send + Sync + 'static {
         let _ = worker;
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// Changes the deployments, and returns the number of changed runs or, if runs are not concerned, of changed deployments: 0
+    /// if the deployment is not known, or if no run requires it.
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Lists the registered workers, the earliest first.
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
@@ -260,8 +263,8 @@ pub trait Store: Send + Sync + 'static {
     /// use it.
     fn news(&self, owner: u64) -> BoxFuture<'_, Result<Vec<RunKey>, Error>>;
 
-    /// The workflows of all runs that can be claimed now or later, each with the earliest `wake_at` of its runs.
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>>;
+    /// What an engine of this deployment can claim now or later, and what builds have refused.
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>>;
 
     /// Subscribes to a run that another engine may own, for stores whose [`changed`](Store::changed) does not report such
     /// runs otherwise. Reports changes from the subscription until it is dropped; the caller must read the run once after

@@ -76,7 +76,9 @@ impl Broken {
 
     /// Lets the victim complete with what counts as another build.
     async fn completes(&self) {
-        self.change("UPDATE runs SET stuck = '{}' WHERE id = 'victim' AND status = 'stuck'");
+        self.change(
+            "UPDATE runs SET stuck = '{}', refused_by = 'another build' WHERE id = 'victim' AND status = 'stuck'",
+        );
         self.goes_on().await;
     }
 
@@ -179,7 +181,7 @@ async fn a_letter_of_a_newer_format_waits_for_a_newer_build() {
         engine.shutdown().await.expect("it shuts down");
     }
     broken.change("UPDATE inbox SET format = 1");
-    broken.change("UPDATE runs SET stuck = '{}' WHERE id = 'late' AND status = 'stuck'");
+    broken.change("UPDATE runs SET stuck = '{}', refused_by = 'another build' WHERE id = 'late' AND status = 'stuck'");
     let engine = engine(&broken.path()).await;
     open("newer-letter/late");
     assert_eq!(engine.get_run::<String, Error>("late").await.expect("it goes on"), "newer-letter/late");
@@ -224,7 +226,7 @@ async fn a_damaged_letter_parks_its_run_alone() {
         engine.shutdown().await.expect("it shuts down");
     }
     set(&letter);
-    broken.change("UPDATE runs SET stuck = '{}' WHERE id = 'late' AND status = 'stuck'");
+    broken.change("UPDATE runs SET stuck = '{}', refused_by = 'another build' WHERE id = 'late' AND status = 'stuck'");
     let engine = engine(&broken.path()).await;
     open("letter/late");
     assert_eq!(engine.get_run::<String, Error>("late").await.expect("it goes on"), "letter/late");

@@ -234,6 +234,7 @@ on_each_store! {
             args_digest: [0; 32],
             created_at: 0,
             token: 1,
+            required_deployment: None,
             depth: 0,
             effects: None,
             chunks: Vec::new(),

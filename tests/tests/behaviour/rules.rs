@@ -504,6 +504,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         completed_at: None,
         stuck: None,
         error: None,
+        refused_by: None,
     };
     let row = |index: usize| JournalRow {
         index: index as u64,
@@ -519,6 +520,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         args_digest: run.args_digest,
         created_at: run.created_at,
         token: 1,
+        required_deployment: None,
         depth: 0,
         effects: None,
         chunks: Vec::new(),

@@ -90,6 +90,7 @@ impl History {
             completed_at: None,
             stuck: None,
             error: None,
+            refused_by: None,
         };
         let first = First::Turn { owner: OWNER, row: rows.next().expect("at least one event"), change };
         let created = commit(
@@ -101,6 +102,7 @@ impl History {
                 args_digest: run.args_digest,
                 created_at: run.created_at,
                 token: 1,
+                required_deployment: None,
                 depth: 0,
                 effects: None,
                 chunks: Vec::new(),

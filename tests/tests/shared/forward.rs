@@ -51,9 +51,10 @@ macro_rules! forward_reads {
             fn register['a](
                 worker: &'a ::workflow_runtime::store::NewWorker
             ) -> Option<Box<dyn ::workflow_runtime::store::Registration>>;
+            fn deploy['a](change: &'a ::workflow_runtime::store::Deploy) -> u64;
             fn workers['a]() -> Vec<::workflow_runtime::store::WorkerRow>;
             fn deployments['a]() -> Vec<::workflow_runtime::store::DeploymentRow>;
-            fn claimable['a]() -> ::std::collections::BTreeMap<::std::sync::Arc<str>, u64>;
+            fn claimable['a](deployment: &'a str) -> ::workflow_runtime::store::Claimable;
         }
 
         fn transactions(&self) -> Option<::workflow_runtime::store::Transactions> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use workflow_runtime::store::{
-    Claim, ClaimAnswer, Fence, First, NEVER, NewRun, ReleaseAnswer, RowChange, RunRow, Status, Turn, TurnAnswer,
-    Unstick, Write,
+    Claim, ClaimAnswer, Fence, First, NEVER, NewRun, Refused, ReleaseAnswer, RowChange, RunRow, Status, Turn,
+    TurnAnswer, Unstick, Write,
 };
 
 use crate::fixture::*;
@@ -27,7 +27,7 @@ pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
         assert_eq!((run.fence, run.recoveries), (Fence { owner: ADA, epoch: 2 }, 0));
         assert_eq!(fx.run(&run.id).await, run, "it is told as it is now");
     }
-    let nothing = Claim { owner: ADA, now: NEVER - 1, workflows: Arc::new([]), limit: 10, again: false };
+    let nothing = Claim { workflows: Arc::new([]), limit: 10, ..claim(ADA, NEVER - 1) };
     assert_eq!(fx.commit(nothing).await, ClaimAnswer::Claimed(vec![]));
 }
 
@@ -40,7 +40,7 @@ pub async fn a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_mor
     }
     let mut taken = Vec::new();
     for _ in 0..4 {
-        let claim = Claim { owner: ADA, now: 10, workflows: workflows(), limit: 2, again: false };
+        let claim = Claim { limit: 2, ..claim(ADA, 10) };
         let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
         taken.push(runs.iter().map(|run| run.id.to_string()).collect::<String>());
     }
@@ -66,7 +66,7 @@ pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
     let first = fx.claim(ADA, 1).await;
     let ended = fx.create(new_run("ended", taken_by(ADA))).await;
     fx.turn(Turn { change: Some(change(Status::Completed, None)), ..turn(ended) }).await;
-    let again = Claim { owner: ADA, now: 2, workflows: workflows(), limit: 1, again: true };
+    let again = Claim { limit: 1, again: true, ..claim(ADA, 2) };
     let ClaimAnswer::Claimed(runs) = fx.commit(again).await else { panic!("not claimed") };
     assert_eq!(ids(&runs), ["a", "b"]);
     assert_eq!(runs[0], first[0], "what is held stays under its epoch");
@@ -96,14 +96,20 @@ pub async fn what_ended_or_is_stuck_is_not_claimed(fx: Fixture) {
 
 pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    for (id, text) in [("one", "build=1 panicked"), ("two", "build=2 panicked")] {
-        let stuck = RowChange { stuck: Some(text.into()), ..change(Status::Stuck, None) };
-        let first = First::Turn { owner: ADA, row: row(0, 1), change: stuck };
-        fx.create(new_run(id, first)).await;
+    for (id, by) in [("one", "build 1"), ("two", "build 2")] {
+        let key = fx.create(new_run(id, taken_by(ADA))).await;
+        let stuck =
+            RowChange { stuck: Some("panicked".into()), refused_by: Some(by.into()), ..change(Status::Stuck, None) };
+        fx.turn(Turn { change: Some(stuck), ..turn(key) }).await;
     }
+    let refused = |by: &str, stuck| Refused { by: by.into(), workflow: ORDERS.into(), stuck };
+    let claimable = fx.store.claimable(BLUE).await.unwrap();
+    assert_eq!(claimable.refused, [refused("build 1", true), refused("build 2", true)]);
     let running = fx.create(new_run("running", taken_by(ADA))).await;
     let before = fx.run("running").await;
-    let unstick = Unstick { build: "build=2".to_owned() };
+    let unstick = Unstick { refused: Arc::new(["build 1".into()]), workflows: workflows(), deployment: BLUE.into() };
+    fx.commit(Unstick { workflows: Arc::new([REFUNDS]), ..unstick.clone() }).await;
+    assert_eq!(fx.run("one").await.status, Status::Stuck, "it is of another workflow");
     fx.commit(unstick.clone()).await;
     assert_eq!(fx.run("two").await.status, Status::Stuck);
     assert_eq!(fx.run("running").await, before);
@@ -111,12 +117,51 @@ pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
     assert_eq!((one.status, one.wake_at, one.stuck.as_deref()), (Status::Running, Some(0), None));
     assert_eq!((one.recoveries, one.fence.owner), (0, 0));
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(one.key) }).await, TurnAnswer::Fenced);
-    let claimed = fx.claim(ADA, 0).await;
+    assert_eq!(one.refused_by.as_deref(), Some("build 1"));
+    assert_eq!(fx.claim(ADA, 0).await, [], "for the engine that has asked for it");
+    let takes = Claim { refused: Arc::new(["build 1".into()]), ..claim(ADA, 0) };
+    let ClaimAnswer::Claimed(claimed) = fx.commit(takes).await else { panic!("not claimed") };
     assert_eq!(ids(&claimed), ["one"]);
     assert_eq!((claimed[0].fence.epoch, claimed[0].recoveries), (2, 0));
     fx.commit(unstick).await;
     assert_eq!(fx.run("one").await, claimed[0], "what is not stuck stays as it is");
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(running) }).await, TurnAnswer::Committed);
+}
+
+pub async fn a_run_that_a_build_has_refused_is_left_to_others(fx: Fixture) {
+    let right = fx.execute(ADA).await;
+    let key = fx.create(new_run("r", taken_by(ADA))).await;
+    fx.parked("other", ORDERS, 0).await;
+    fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await;
+    let refused = |by: &str| RowChange { refused_by: Some(by.into()), ..change(Status::Suspended, Some(0)) };
+    let refusal = Turn { row: Some(row(2, 3)), change: Some(refused("a 1")), ..turn(key) };
+    assert_eq!(fx.turn(refusal).await, TurnAnswer::Committed);
+    let left = fx.run("r").await;
+    assert_eq!((left.fence.owner, left.wake_at, left.refused_by.as_deref()), (0, Some(0), Some("a 1")));
+    assert_eq!(fx.turn(Turn { row: Some(row(3, 4)), ..turn(key) }).await, TurnAnswer::Fenced);
+    assert_eq!(fx.turn(Turn { change: Some(refused("a 1")), ..turn(key) }).await, TurnAnswer::Fenced);
+    let claimable = fx.store.claimable(BLUE).await.unwrap();
+    assert_eq!(claimable.refused, [Refused { by: "a 1".into(), workflow: ORDERS.into(), stuck: false }]);
+    assert_eq!(ids(&fx.claim(ADA, 10).await), ["other"]);
+    assert_eq!(next_due(&*fx.store).await, None);
+    let takes = |by: &[&str]| Claim { refused: by.iter().map(|by| (*by).into()).collect(), ..claim(ADA, 10) };
+    assert_eq!(fx.commit(takes(&["b 1"])).await, ClaimAnswer::Claimed(vec![]));
+    let ClaimAnswer::Claimed(claimed) = fx.commit(takes(&["b 1", "a 1"])).await else { panic!("not claimed") };
+    assert_eq!(ids(&claimed), ["r"]);
+    assert_eq!(claimed[0].fence, Fence { owner: ADA, epoch: 2 });
+    // A worker that dies leaves it as refused as it was.
+    drop(right);
+    let _right = fx.execute(BOB).await;
+    assert_eq!(fx.claim(BOB, 10).await.iter().filter(|run| &*run.id == "r").count(), 0);
+    let takes = Claim { owner: BOB, ..takes(&["a 1"]) };
+    let ClaimAnswer::Claimed(claimed) = fx.commit(takes).await else { panic!("not claimed") };
+    assert_eq!(claimed[0].fence, Fence { owner: BOB, epoch: 3 });
+    let fence = claimed[0].fence;
+    let goes_on = change(Status::Suspended, Some(NEVER));
+    let turn = Turn { row: Some(row(3, 4)), change: Some(goes_on), fence, ..turn(key) };
+    assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
+    assert_eq!(fx.run("r").await.refused_by, None);
+    assert_eq!(fx.store.claimable(BLUE).await.unwrap().refused, []);
 }
 
 pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
@@ -153,7 +198,7 @@ pub async fn what_an_engine_held_can_be_claimed_once_another_one_executes(fx: Fi
 pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let unknown = async |now| {
-        let claimable = fx.store.claimable().await.unwrap();
+        let claimable = fx.store.claimable(BLUE).await.unwrap().due;
         let due = claimable.into_iter().filter(|(workflow, at)| *at <= now && !workflows().contains(&&**workflow));
         due.map(|(workflow, _)| workflow.to_string()).collect::<Vec<_>>()
     };
@@ -187,7 +232,7 @@ pub async fn each_workflow_has_its_turn(fx: Fixture) {
     for number in 0..3 {
         fx.parked(&format!("refund {number}"), REFUNDS, 50 + number).await;
     }
-    let claim = Claim { owner: ADA, now: 100, workflows: workflows(), limit: 8, again: false };
+    let claim = Claim { limit: 8, ..claim(ADA, 100) };
     let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
     let mut ids: Vec<&str> = runs.iter().map(|run| &*run.id).collect();
     ids.sort_unstable();

@@ -11,7 +11,8 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let change = RowChange { started_at: Some(501), ..change(Status::Suspended, Some(NEVER)) };
     let first = First::Turn { owner: ADA, row: row(0, 1), change };
-    let key = fx.create(NewRun { depth: 3, ..new_run("r", first) }).await;
+    let new = NewRun { depth: 3, required_deployment: Some(GREEN.into()), ..new_run("r", first) };
+    let key = fx.create(new).await;
     let expected = RunRow {
         parent: None,
         depth: 3,
@@ -31,6 +32,8 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
         completed_at: None,
         stuck: None,
         error: None,
+        refused_by: None,
+        required_deployment: Some(GREEN.into()),
         first_generation: 0,
         first_event: 0,
         continuations: 0,
@@ -132,6 +135,7 @@ pub async fn values_come_back_as_they_were(fx: Fixture) {
             completed_at: Some(NEVER),
             stuck: Some(id.into()),
             error: Some(RowError { failing_since: None, class: id.into(), text: id.into() }),
+            refused_by: None,
         };
         let new = NewRun {
             workflow: id.into(),

@@ -16,6 +16,10 @@ pub const ADA: u64 = 0xADA0_0000_0000_0001;
 pub const BOB: u64 = 0x0B0B_0000_0000_0002;
 
 pub const ORDERS: &str = "shop::orders";
+/// Deployments.
+pub const BLUE: &str = "blue";
+pub const GREEN: &str = "green";
+
 pub const REFUNDS: &str = "shop::refunds";
 
 pub struct Fixture {
@@ -181,7 +185,7 @@ pub async fn commit<R: Request>(store: &dyn Store, request: R) -> R::Answer {
 
 /// When the next run of [`workflows`] is due that nobody holds.
 pub async fn next_due(store: &dyn Store) -> Option<u64> {
-    let claimable = store.claimable().await.unwrap();
+    let claimable = store.claimable(BLUE).await.unwrap().due;
     workflows().iter().filter_map(|workflow| claimable.get(*workflow).copied()).min()
 }
 
@@ -190,7 +194,15 @@ pub fn workflows() -> Arc<[&'static str]> {
 }
 
 pub fn claim(owner: u64, now: u64) -> Claim {
-    Claim { owner, now, workflows: workflows(), limit: 100, again: false }
+    Claim {
+        owner,
+        now,
+        workflows: workflows(),
+        deployment: BLUE.into(),
+        refused: Arc::new([]),
+        limit: 100,
+        again: false,
+    }
 }
 
 pub fn row(index: u64, turn: u128) -> JournalRow {
@@ -199,7 +211,7 @@ pub fn row(index: u64, turn: u128) -> JournalRow {
 }
 
 pub fn change(status: Status, wake_at: Option<u64>) -> RowChange {
-    RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None, error: None }
+    RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None, error: None, refused_by: None }
 }
 
 /// An error in a run's row.
@@ -253,6 +265,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
         args_digest: [9; 32],
         created_at: 500,
         token: id.bytes().map(u128::from).sum(),
+        required_deployment: None,
         depth: 0,
         effects: None,
         chunks: Vec::new(),

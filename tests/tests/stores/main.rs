@@ -8,6 +8,7 @@ mod claims;
 mod continuation;
 mod creation;
 mod deliveries;
+mod deployments;
 mod effects;
 mod fixture;
 mod letters;
@@ -145,8 +146,14 @@ every {
         only_the_engine_that_executes_claims,
         what_ended_or_is_stuck_is_not_claimed,
         a_stuck_run_goes_on_with_another_build,
+        a_run_that_a_build_has_refused_is_left_to_others,
         the_next_due_is_the_earliest_of_what_can_be_claimed,
         workflows_that_nobody_knows_are_named_once;
+    deployments:
+        a_run_that_requires_a_deployment_is_claimed_by_it_only,
+        runs_are_released_from_a_deployment,
+        a_drained_deployment_claims_only_runs_that_require_it,
+        one_deployment_is_promoted;
     recoveries:
         the_claims_from_dead_engines_are_counted,
         the_count_starts_again_when_the_journal_grows,
@@ -294,6 +301,8 @@ many_engines {
         a_process_that_falls_silent_in_a_transaction_keeps_no_run,
         a_change_without_a_row_is_never_a_statement_by_itself,
         statements_need_not_be_prepared;
+    deployments:
+        a_claim_does_not_read_runs_that_are_bound_elsewhere;
     standing:
         a_worker_that_was_taken_for_dead_appends_nothing,
         a_row_in_the_way_is_seen_and_leaves_its_neighbours_alone,

@@ -69,7 +69,7 @@ case! {
         let _right = fx.execute(ADA).await;
         fx.parked("a", ORDERS, 1).await;
         let late = fx.another();
-        let again = Claim { owner: ADA, now: 1, workflows: workflows(), limit: 9, again: true };
+        let again = Claim { limit: 9, again: true, ..claim(ADA, 1) };
         assert!(matches!(fx.commit(again).await, ClaimAnswer::Claimed(runs) if runs.len() == 1));
         fx.parked("b", ORDERS, 1).await;
         assert_eq!(commit(&*late, claim(ADA, 1)).await, ClaimAnswer::Fenced);

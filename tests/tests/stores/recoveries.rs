@@ -1,6 +1,10 @@
 //! What happens to the runs of an engine that died.
 
-use workflow_runtime::store::{Fence, First, ReleaseAnswer, RunKey, Status, Turn, TurnAnswer, Unstick};
+use std::sync::Arc;
+
+use workflow_runtime::store::{
+    Claim, ClaimAnswer, Fence, First, ReleaseAnswer, RowChange, RunKey, Status, Turn, TurnAnswer, Unstick,
+};
 
 use crate::fixture::*;
 
@@ -80,9 +84,16 @@ pub async fn a_stuck_run_that_goes_on_is_counted_anew(fx: Fixture) {
     let right = fx.execute(2).await;
     let run = fx.claim(2, 0).await.remove(0);
     assert_eq!(run.recoveries, 2);
-    fx.turn(Turn { change: Some(change(Status::Stuck, None)), fence: run.fence, ..turn(key) }).await;
-    fx.commit(Unstick { build: "build=2".to_owned() }).await;
-    assert_eq!(fx.claim(2, 0).await[0].recoveries, 0);
+    let by: Arc<[Arc<str>]> = Arc::new(["build 1".into()]);
+    let stuck = RowChange { refused_by: Some(by[0].clone()), ..change(Status::Stuck, None) };
+    fx.turn(Turn { change: Some(stuck), fence: run.fence, ..turn(key) }).await;
+    fx.commit(Unstick { refused: by.clone(), workflows: workflows(), deployment: BLUE.into() }).await;
+    let ClaimAnswer::Claimed(runs) = fx.commit(Claim { refused: by, ..claim(2, 0) }).await else {
+        panic!("not claimed")
+    };
+    assert_eq!(runs[0].recoveries, 0);
+    let goes_on = change(Status::Running, Some(0));
+    fx.turn(Turn { change: Some(goes_on), fence: runs[0].fence, ..turn(key) }).await;
     drop(right);
     assert_eq!(recover(&fx, 3).await, (1, 5));
 }

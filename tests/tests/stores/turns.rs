@@ -25,6 +25,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
         completed_at: Some(3),
         stuck: Some("s".into()),
         error: Some(error(Some(4))),
+        refused_by: None,
     };
     let taken =
         Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };

@@ -56,7 +56,7 @@ async fn disjoint(fx: Fixture) {
     let take = async |store: Arc<dyn Store>, owner| {
         let mut taken = Vec::new();
         loop {
-            let claim = Claim { owner, now: 100, workflows: workflows(), limit: 7, again: false };
+            let claim = Claim { limit: 7, ..claim(owner, 100) };
             let ClaimAnswer::Claimed(runs) = commit(&*store, claim).await else { panic!("not claimed") };
             taken.extend(runs);
             if next_due(&*store).await.is_none() {

@@ -53,6 +53,12 @@ options! {
              the other's runs. An id of its own solves both.";
         "was", "was = \"shop::pay::checkout\"", true, read_was,
             "a former id. Runs that were started before the function was moved or renamed go on. It may be given several times.";
+        "pinned", "pinned", false, |options, _, _| {
+            options.pinned = true;
+            Ok(())
+        },
+            "a run is executed by the deployment that starts it, and by no other one, unless its start names another deployment. \
+             It is for workflows whose code changes in ways that their unfinished runs do not survive. It takes no value.";
         "validate", "validate = check_order", false, |options, spec, input| {
             options.validate = Some(values::given(input, spec)?);
             Ok(())

@@ -1,6 +1,5 @@
 //! A store that counts what another one is given.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,9 +8,9 @@ use futures_util::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::engine::Environment;
 use workflow_runtime::store::{
-    Answer, Attributes, ChunkPage, Claim, Counts as StatusCounts, DeliveryRow, DeploymentRow, Ended, Failed, Filter,
-    First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RowChange, RunKey,
-    RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
+    Answer, Attributes, ChunkPage, Claim, Claimable, Counts as StatusCounts, DeliveryRow, Deploy, DeploymentRow, Ended,
+    Failed, Filter, First, InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration,
+    RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
 };
 
 /// Delegates to another store, and counts.
@@ -226,12 +225,16 @@ impl<S: Store> Store for Counting<S> {
         self.store.news(owner)
     }
 
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
-        self.store.claimable()
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>> {
+        self.store.claimable(deployment)
     }
 
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
         self.store.register(worker)
+    }
+
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        self.store.deploy(change)
     }
 
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {

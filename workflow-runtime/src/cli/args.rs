@@ -7,8 +7,8 @@ use super::exit::{self, Exit};
 use super::global::Global;
 use super::report::Outcome;
 use super::{
-    actions, backup, check, completions, doctor, events, explain, export, fork, hooks, ls, result, resume, send, show,
-    start, steps, stream, trace, vacuum, worker, workers, workflows,
+    actions, backup, check, completions, deployments, doctor, events, explain, export, fork, hooks, ls, result, resume,
+    send, show, start, steps, stream, trace, vacuum, worker, workers, workflows,
 };
 
 /// List, explain and steer the runs of a workflow store.
@@ -42,7 +42,7 @@ pub(super) enum Command {
     Delete(actions::Delete),
     Workflows(workflows::Workflows),
     Workers(workers::Workers),
-    Deployments(workers::Deployments),
+    Deployments(deployments::Deployments),
     Backup(backup::Backup),
     Vacuum(vacuum::Vacuum),
     Doctor(doctor::Doctor),

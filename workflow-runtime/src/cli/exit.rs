@@ -41,7 +41,7 @@ impl Exit {
     /// The exit code of an error.
     pub fn of(error: &Error) -> Exit {
         match error.code() {
-            Code::RunNotFound | Code::HookNotFound => Exit::NotFound,
+            Code::RunNotFound | Code::HookNotFound | Code::DeploymentNotFound => Exit::NotFound,
             Code::Timeout => Exit::Timeout,
             Code::InvalidUrl | Code::InvalidName | Code::InvalidCursor | Code::InvalidArguments => Exit::Usage,
             Code::NotRepairable

@@ -1,4 +1,4 @@
-//! `workers` and `deployments`: which processes execute, and what their builds have.
+//! `workers`: which processes execute.
 
 use clap::Args;
 use serde_json::Map;
@@ -52,41 +52,6 @@ impl Workers {
         });
         let rows = rows.collect();
         output.list("workers", &WORKERS, rows, Map::new())?;
-        Ok(Exit::Ok)
-    }
-}
-
-/// List the deployments: builds that count as the same version of a program
-#[derive(Args)]
-pub(super) struct Deployments {}
-
-const DEPLOYMENTS: [Column; 6] = [
-    shown("deployment"),
-    shown("workers"),
-    shown("workflows"),
-    shown("published"),
-    hidden("activated"),
-    hidden("steps"),
-];
-
-impl Deployments {
-    pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
-        let deployments = context.client().await?.deployments().await?;
-        let output = &mut context.output;
-        let rows = deployments.into_iter().map(|deployment| Row {
-            json: json::part(&deployment),
-            cells: vec![
-                deployment.id.clone().into(),
-                deployment.workers.to_string().into(),
-                deployment.catalogue.workflows.len().to_string().into(),
-                output.time(deployment.published_at).into(),
-                output.optional_time(deployment.activated_at).into(),
-                deployment.catalogue.steps.len().to_string().into(),
-            ],
-            id: deployment.id,
-        });
-        let rows = rows.collect();
-        output.list("deployments", &DEPLOYMENTS, rows, Map::new())?;
         Ok(Exit::Ok)
     }
 }

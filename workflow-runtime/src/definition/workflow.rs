@@ -114,6 +114,8 @@ pub struct WorkflowDefinition {
     /// Converts JSON to the arguments.
     pub(crate) accept: fn(&WorkflowDefinition, serde_json::Value) -> Result<Payload, Error>,
     pub(crate) described: Described,
+    /// Whether its runs are bound to the deployment that starts them.
+    pub(crate) pinned: bool,
     /// Whether it is known only by what another build has published of it, so that it cannot be executed here.
     pub(crate) is_published: bool,
     /// Recodes the success value.
@@ -132,6 +134,7 @@ impl WorkflowDefinition {
             recode_args: codec::recode::<W::Args>,
             accept: accept::<W>,
             described: Described::NOTHING,
+            pinned: false,
             is_published: false,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
             rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
@@ -143,6 +146,12 @@ impl WorkflowDefinition {
     #[doc(hidden)]
     pub const fn described(mut self, described: Described) -> Self {
         self.described = described;
+        self
+    }
+
+    #[doc(hidden)]
+    pub const fn pinned(mut self) -> Self {
+        self.pinned = true;
         self
     }
 }

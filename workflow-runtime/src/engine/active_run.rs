@@ -76,6 +76,8 @@ pub(super) struct DriverState {
     pub status: Status,
     pub wake_at: Option<u64>,
     pub error: Option<RowError>,
+    /// Whether other builds have refused the run since its journal last grew.
+    pub is_refused: bool,
     /// How the workflow ended; set once the end is committed.
     pub end: Option<Known>,
     /// The deadlines that the timers hold for the run, by operation.
@@ -98,6 +100,7 @@ impl DriverState {
             status,
             wake_at,
             error: None,
+            is_refused: false,
             end: None,
             armed: BTreeMap::new(),
             backoffs: BTreeMap::new(),

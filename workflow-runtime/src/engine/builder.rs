@@ -24,7 +24,7 @@ use super::replays::Replays;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
-use super::{Client, Engine, Inner, Settings, StopOnDrop, claims};
+use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals};
 use crate::definition::{Bodies, Resources, StepDefinition};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
@@ -431,6 +431,8 @@ impl Builder {
             failed: OnceLock::new(),
             kept: Mutex::new(None),
             resources: self.resources,
+            is_drained: AtomicBool::new(false),
+            refuser: refusals::refuser(&self.settings.deployment, self.settings.recoveries_max),
             settings: self.settings,
             metrics,
             runtime: runtime.clone(),
@@ -461,6 +463,7 @@ impl Builder {
         let _ = inner.handle.set(Arc::downgrade(&handle));
         claims::begin_to_execute(&inner, begun).await?;
         inner.warn_of_foreign_runs().await;
+        inner.warn_of_bound_runs().await;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
@@ -487,7 +490,7 @@ pub(super) fn host(draw: Draw, bodies: Bodies, long_after: u64) -> Host {
 }
 
 /// The id of the deployment: the one that the builder was given, else that of the environment, else one of the definitions.
-fn deployment(given: &str) -> Result<Arc<str>> {
+pub(super) fn deployment(given: &str) -> Result<Arc<str>> {
     let named = match given {
         "" => std::env::var(DEPLOYMENT_VARIABLE).unwrap_or_default(),
         given => given.to_owned(),

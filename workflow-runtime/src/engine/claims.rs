@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::refusals::Taken;
 use super::resend::Sender as _;
 use super::wait::Done;
 use super::{Inner, replays};
@@ -13,7 +14,7 @@ use crate::limits::{
     CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, TURN_RETRY_INTERVAL,
 };
 use crate::registry::queue;
-use crate::store::{Claim, ClaimAnswer, Followed, Unstick};
+use crate::store::{Claim, ClaimAnswer, Followed};
 
 /// Acquires the right to execute in this store, if it is available.
 pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
@@ -25,10 +26,6 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
         return Ok(());
     };
     let lost = ownership.lost();
-    // Another build may be able to continue runs that are stuck. If this fails, the right is given up, and requested
-    // again later.
-    let unstick = engine.batcher.send(Unstick { build: engine.build() });
-    unstick.await.map_err(|failed| failed.error)?;
     *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
     engine.register().await;
     if engine.stopped.is_cancelled() {
@@ -69,7 +66,7 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
 
 /// Claims due runs, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
-    let (mut warned, mut pause) = (HashSet::new(), OWNERSHIP_INTERVAL);
+    let (mut warned, mut pause, mut refused) = (HashSet::new(), OWNERSHIP_INTERVAL, Taken::default());
     if engine.settings.executes && !engine.is_executing() {
         tracing::info!(
             process = std::process::id(),
@@ -79,7 +76,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
     loop {
         let until = if engine.is_executing() {
             engine.wake_followers(true);
-            match claim(&engine, &mut warned).await {
+            match claim(&engine, &mut warned, &mut refused).await {
                 Ok(next) => next,
                 Err(error) if engine.fail(&error) => return,
                 Err(error) => {
@@ -135,9 +132,9 @@ impl Inner {
 }
 
 /// Claims until no run is due. Returns when to look again.
-async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u64> {
+async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mut Taken) -> Result<u64> {
     let mut room = true;
-    loop {
+    let claimable = loop {
         // Other engines may have written messages, and the claims may take a while.
         engine.news.hint();
         let mut full = false;
@@ -148,16 +145,22 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
             if !room {
                 break;
             }
-            let claimed = claim_some(engine, workflows, most).await?;
+            let claimed = claim_some(engine, workflows, refused, most).await?;
             // Further steps of a queue have to wait for a free slot.
             full |= claimed >= most && (most < limit || limit == CLAIM_RUNS);
         }
-        if !full || !room {
-            break;
+        if full && room {
+            continue;
         }
-    }
+        let claimable = engine.store.claimable(&engine.settings.deployment).await?;
+        engine.is_drained.store(claimable.draining, Ordering::Release);
+        let before = refused.by.clone();
+        engine.take_refused(claimable.refused, refused).await?;
+        if !room || refused.by.iter().all(|by| before.contains(by)) {
+            break claimable.due;
+        }
+    };
     let now = engine.clock.now();
-    let claimable = engine.store.claimable().await?;
     let known = engine.queues.with(&engine.workflows);
     let due = claimable.iter().filter(|(_, at)| **at <= now);
     for (workflow, _) in due.filter(|(workflow, _)| !known.contains(&&***workflow)) {
@@ -185,12 +188,19 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>) -> Result<u6
 }
 
 /// Claims once, and returns the number of claimed runs.
-async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: usize) -> Result<usize> {
+async fn claim_some(
+    engine: &Arc<Inner>,
+    workflows: Arc<[&'static str]>,
+    refused: &Taken,
+    limit: usize,
+) -> Result<usize> {
     let claim = Claim {
         owner: engine.owner(),
         // Timers in memory are more exact than a claim and a replay, whatever else the machine does.
         now: after(engine, CLAIM_AHEAD),
         workflows,
+        deployment: engine.settings.deployment.clone(),
+        refused: refused.by.clone(),
         limit,
         again: engine.activations.missed(),
     };

@@ -15,7 +15,7 @@ use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
 use crate::environment::Random;
 use crate::error::{Code, Error, Result};
-use crate::model::{IfExists, OutputWriter, RequestContext, Status, Trace, TracingOptions};
+use crate::model::{Deployment, IfExists, OutputWriter, RequestContext, Status, Trace, TracingOptions};
 use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
@@ -44,6 +44,8 @@ struct New {
     carried: Carried,
     /// The effects that precede its first turn.
     ahead: Option<Box<Effects>>,
+    /// The deployment that it requires.
+    required: Option<Arc<str>>,
     /// The failed run with the same id, which this run replaces.
     replaced: Option<RunKey>,
 }
@@ -82,6 +84,10 @@ pub(crate) struct Asked {
     pub context: BTreeMap<Box<str>, Payload>,
     pub tracing: Option<TracingOptions>,
     pub output: Option<OutputWriter>,
+    /// `None` for what the workflow says.
+    pub deployment: Option<Deployment>,
+    /// Whether the run may wait for the first worker of that deployment.
+    pub waits_for_deployment: bool,
 }
 
 impl Asked {
@@ -179,6 +185,7 @@ impl Inner {
             registry().workflow(definition.source.id)?;
         }
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
+        let (deployment, waits) = (asked.deployment.clone(), asked.waits_for_deployment);
         let mut new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: a run that exists must not execute the beginning of the workflow again.
         if new.is_named
@@ -190,6 +197,8 @@ impl Inner {
             }
             new.replaced = Some(row.key);
         }
+        // After the look-up: a run that exists is the same run, whatever its deployment.
+        new.required = self.required(definition, deployment.as_ref(), waits).await?;
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
             CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
@@ -206,6 +215,7 @@ impl Inner {
 
     async fn create_anywhere(self: &Arc<Self>, new: &New) -> Result<CreateAnswer> {
         if self.is_executing()
+            && self.may_begin(new.required.as_deref())
             && let Some(answer) = self.create_here(new).await?
         {
             return Ok(answer);
@@ -253,6 +263,7 @@ impl Inner {
             token,
             carried: asked.carried(trace),
             ahead: asked.effects(created_at)?,
+            required: None,
             replaced: None,
         })
     }
@@ -283,7 +294,9 @@ impl Inner {
     ) -> Result<()> {
         self.check_open()?;
         let output = self.takes_output(id, asked.output.clone());
+        let (deployment, waits) = (asked.deployment.clone(), asked.waits_for_deployment);
         let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
+        new.required = self.required(definition, deployment.as_ref(), waits).await?;
         let first = First::Begin(self.letter(&new)?);
         let ahead = new.ahead.take();
         match self.send(&new, first, ahead, Vec::new()).await? {
@@ -319,6 +332,7 @@ impl Inner {
             args_digest: row.args_digest,
             created_at: row.created_at,
             token: self.random.number(),
+            required_deployment: row.required_deployment.clone(),
             depth: 0,
             effects: None,
             chunks: Vec::new(),
@@ -429,6 +443,7 @@ impl Inner {
             args_digest: new.args_digest,
             created_at: new.created_at,
             token: new.token,
+            required_deployment: new.required.clone(),
             depth: 0,
             effects,
             chunks,

@@ -82,6 +82,8 @@ impl Inner {
             args_digest,
             created_at: now,
             token: request.named.as_ref().map_or_else(|| self.random.number(), |named| named.token),
+            // The same as the parent's, if that one is bound, too.
+            required_deployment: request.definition.pinned.then(|| self.settings.deployment.clone()),
             depth: inherited.as_ref().map_or(0, |inherited| inherited.depth),
             effects: (!attributes.is_empty()).then(|| Box::new(effects)),
             chunks: Vec::new(),

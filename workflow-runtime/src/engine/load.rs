@@ -32,14 +32,12 @@ use crate::store::{
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Stuck {
     pub error: Error,
-    /// The build that could not continue the run; another build tries again.
-    pub build: String,
 }
 
 impl Stuck {
     /// The change of the row that parks a run.
-    pub fn park(error: Error, build: String) -> RowChange {
-        let stuck = Stuck { error, build };
+    pub fn park(error: Error) -> RowChange {
+        let stuck = Stuck { error };
         // A struct of texts always encodes; if it did not, the status would still say that the run is stuck.
         let stuck = serde_json::to_string(&stuck).unwrap_or_default();
         RowChange {
@@ -49,6 +47,7 @@ impl Stuck {
             completed_at: None,
             stuck: Some(stuck.into()),
             error: None,
+            refused_by: None,
         }
     }
 
@@ -131,6 +130,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     }
     let mut driver = DriverState::new(core, next_index, row.status, row.wake_at, spans);
     driver.error.clone_from(&row.error);
+    driver.is_refused = row.refused_by.is_some();
     driver.slot = slot.map(Arc::new);
     install(&engine, &row, definition, driver, inbox, letters);
 }
@@ -319,15 +319,14 @@ async fn give_back(engine: &Inner, row: &RunRow, error: Error) {
     }
 }
 
-/// Parks a run that is not in memory, or ends it if it was cancelled.
+/// Gives up a run that is not in memory and that this build cannot continue, or ends it if it was cancelled.
 pub(super) async fn park(engine: &Arc<Inner>, run: RunKey, generation: u64, fence: Fence, id: &Arc<str>, error: Error) {
     if end_if_cancelled(engine, run, generation, fence, id).await {
         return;
     }
-    tracing::error!(run = %id, ?error, "the run is stuck");
-    let change = Stuck::park(error.run(id), engine.build());
-    let stuck = Last { row: None, change, effects: None, delivered: Vec::new() };
-    end(engine, id, stuck.turn(run, generation, fence)).await;
+    let change = engine.refuse(id, error, false).await;
+    let refused = Last { row: None, change, effects: None, delivered: Vec::new() };
+    end(engine, id, refused.turn(run, generation, fence)).await;
     end_if_cancelled(engine, run, generation, fence, id).await;
 }
 
@@ -353,7 +352,7 @@ pub(super) async fn end_if_cancelled(
     }
 }
 
-/// Commits the turn after which a run that is not in memory is stuck or has ended.
+/// Commits the turn after which a run that is not in memory is refused or has ended.
 async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     let mut turn = turn;
     let generation = turn.generation;
@@ -457,8 +456,14 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
     let delivery =
         Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
-    let completed_at = Some(now);
-    let change =
-        RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at, stuck: None, error };
+    let change = RowChange {
+        status: Status::Cancelled,
+        wake_at: None,
+        started_at: None,
+        completed_at: Some(now),
+        stuck: None,
+        error,
+        refused_by: None,
+    };
     Ok(Some(Last { row: Some(row), change, effects, delivered: vec![sequence] }))
 }

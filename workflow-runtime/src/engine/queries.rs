@@ -73,7 +73,7 @@ impl Inner {
     /// For each workflow that has a run without an owner, when the first of them is due.
     #[cfg(feature = "cli")]
     pub(crate) async fn claimable(&self) -> Result<BTreeMap<std::sync::Arc<str>, u64>> {
-        self.store.claimable().await
+        Ok(self.store.claimable(&self.settings.deployment).await?.due)
     }
 
     pub(super) fn told(&self, row: RunRow) -> RunInfo {

@@ -18,7 +18,7 @@ use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEventKind};
 use crate::limits::{CHUNK_PAGE_ROWS, JOURNAL_PAGE_ROWS};
-use crate::model::Status;
+use crate::model::{Deployment, Status};
 use crate::names;
 use crate::registry::registry;
 use crate::replay::{Carried, Command, Event, Identity, NONDETERMINISTIC, Reopening, TurnRecord};
@@ -39,6 +39,8 @@ pub(crate) struct At {
     pub id: Option<String>,
     /// Whether the kept steps are rolled back as well if the new run does not succeed.
     pub undo_inherited: bool,
+    /// Which deployments may execute the new run; any, if it is not set.
+    pub deployment: Option<Deployment>,
 }
 
 /// A part of a run's history.
@@ -120,6 +122,10 @@ impl Inner {
         let changes = Changes { reopening, ..Changes::default() };
         let Beginning { rows, letters } =
             self.beginning(kept, again, &identity, source, changes).map_err(not_forked)?;
+        let required = match &at.deployment {
+            Some(deployment) => self.required(registry().workflow(&row.workflow)?, Some(deployment), false).await?,
+            None => None,
+        };
         let now = self.clock.now();
         let attributes = attributes.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let new = NewRun {
@@ -129,6 +135,7 @@ impl Inner {
             args_digest: asked,
             created_at: now,
             token: self.random.number(),
+            required_deployment: required,
             depth: row.depth,
             effects: Some(Box::new(Effects { attributes, state, ..Effects::default() })),
             chunks,

@@ -1,6 +1,6 @@
 //! The list of workers, and what their builds have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,21 @@ use crate::text::excerpt;
 
 /// What a worker executes, as it is published.
 #[derive(Serialize, Deserialize)]
-struct Serves {
+pub(super) struct Serves {
     workflows: Vec<String>,
     queues: Vec<String>,
+    /// The name under which its build refuses runs.
+    #[serde(default)]
+    pub(super) build: Option<String>,
+}
+
+impl Serves {
+    fn has(&self, workflow: &str) -> bool {
+        match queue::parse_id(workflow) {
+            Some((queue, _)) => self.queues.iter().any(|name| name == queue),
+            None => self.workflows.iter().any(|id| id == workflow),
+        }
+    }
 }
 
 /// The workers of a store at one moment.
@@ -32,6 +44,16 @@ pub(super) enum Has {
     Others { executes: u32, candidates: Vec<u32> },
 }
 
+impl WorkerRow {
+    /// Whether it takes runs that require this deployment, or none.
+    fn takes(&self, required: Option<&str>) -> bool {
+        match required {
+            Some(required) => self.deployment.as_deref().is_none_or(|own| own == required),
+            None => !self.draining,
+        }
+    }
+}
+
 impl Roster {
     fn live(&self) -> impl Iterator<Item = &(WorkerRow, Option<Serves>)> {
         self.0.iter().filter(|(row, _)| row.is_alive)
@@ -42,14 +64,33 @@ impl Roster {
         self.live().any(|(row, _)| row.owner == owner && row.executes)
     }
 
-    /// Who has a workflow. A worker that has not published what it has may have it.
-    pub fn has(&self, workflow: &str) -> Has {
-        let serves = |serves: &Option<Serves>| match (serves, queue::parse_id(workflow)) {
-            (None, _) => true,
-            (Some(serves), Some((queue, _))) => serves.queues.iter().any(|name| name == queue),
-            (Some(serves), None) => serves.workflows.iter().any(|id| id == workflow),
-        };
-        let able: Vec<&WorkerRow> = self.live().filter(|(_, it)| serves(it)).map(|(row, _)| row).collect();
+    /// What the workers execute that have a workflow for runs that require this deployment, or none, and the right to execute.
+    pub fn executing(&self, workflow: &str, required: Option<&str>) -> impl Iterator<Item = &Serves> {
+        let executing = self
+            .live()
+            .filter(move |(row, _)| row.executes && row.takes(required))
+            .filter_map(|(_, serves)| serves.as_ref());
+        executing.filter(move |serves| serves.has(workflow))
+    }
+
+    /// Whether a live worker of a deployment has a workflow.
+    pub fn has_in(&self, workflow: &str, deployment: &str) -> bool {
+        let has = |serves: &Option<Serves>| serves.as_ref().is_some_and(|serves| serves.has(workflow));
+        self.live().any(|(row, serves)| row.deployment.as_deref() == Some(deployment) && has(serves))
+    }
+
+    /// The deployments that have live workers.
+    pub fn deployments(&self) -> impl Iterator<Item = &str> {
+        let ids: BTreeSet<&str> = self.live().filter_map(|(row, _)| row.deployment.as_deref()).collect();
+        ids.into_iter()
+    }
+
+    /// Who has a workflow for runs that require this deployment, or none. A worker that has not published what it has may have
+    /// it.
+    pub fn has(&self, workflow: &str, required: Option<&str>) -> Has {
+        let has = |serves: &Option<Serves>| serves.as_ref().is_none_or(|serves| serves.has(workflow));
+        let able: Vec<&WorkerRow> =
+            self.live().filter(|(row, it)| row.takes(required) && has(it)).map(|(row, _)| row).collect();
         if able.is_empty() {
             return Has::Nobody;
         }
@@ -83,6 +124,7 @@ impl Inner {
         let serves = Serves {
             workflows: self.workflows.iter().map(|id| (*id).to_owned()).collect(),
             queues: self.queues.names().map(str::to_owned).collect(),
+            build: Some(self.refuser.to_string()),
         };
         let (body, digest) = catalogue::encoded();
         let worker = NewWorker {
@@ -124,7 +166,8 @@ impl Inner {
         if !self.settings.executes {
             return;
         }
-        let Ok(claimable) = self.store.claimable().await else { return };
+        let Ok(claimable) = self.store.claimable(&self.settings.deployment).await else { return };
+        let claimable = claimable.due;
         let known = self.queues.with(&self.workflows);
         if claimable.is_empty() || claimable.keys().any(|workflow| known.contains(&&**workflow)) {
             return;
@@ -185,6 +228,8 @@ impl Inner {
             published_at: time(row.published_at),
             activated_at: row.activated_at.map(time),
             is_draining: row.draining,
+            is_promoted: row.promoted,
+            runs: row.required_by,
             // A catalogue of a later version may be unreadable; the deployment is listed all the same.
             catalogue: serde_json::from_str::<Catalogue>(&row.catalogue).unwrap_or_default(),
             schema: Schema,

@@ -14,7 +14,7 @@ use self::draft::{Draft, deliver, keep_what_comes_no_more, reject};
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, DriverState};
 use super::end::Finished;
-use super::load::{self, Replay, Stuck};
+use super::load::{self, Replay};
 use super::resend::{self, GivenUp, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::{Done, Known};
@@ -73,7 +73,10 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
     let end = draft.record.deliveries.last_mut().and_then(|delivery| delivery.end.take());
     let over = end.is_some() || draft.fault.is_some();
     let last_waiter = if over { engine.waiters.latest() } else { 0 };
-    let change = row_change(engine, driver, &draft, end.as_ref());
+    let change = match &draft.fault {
+        Some(fault) => Some(engine.refuse(&live.id, fault.clone().run(&live.id), row.is_some()).await),
+        None => row_change(driver, end.as_ref()),
+    };
     let mut effects = effects;
     engine.notify(&mut effects, change.as_ref().filter(|_| over));
     let notify = effects.as_ref().is_some_and(|effects| effects.notify.is_some());
@@ -112,6 +115,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         }
         if let Some(change) = change {
             (driver.status, driver.wake_at, driver.error) = (change.status, change.wake_at, change.error);
+            driver.is_refused = false;
         }
         if begins(&draft.record, live.generation) {
             engine.metrics.started(live.definition.source.id);
@@ -154,14 +158,11 @@ fn encode(
 }
 
 /// The change of the run's row by the turn, if there is one.
-fn row_change(engine: &Inner, driver: &DriverState, draft: &Draft, end: Option<&End>) -> Option<RowChange> {
-    if let Some(fault) = &draft.fault {
-        tracing::error!(run = %driver.core.shared().run_id(), error = ?fault, "the run is stuck");
-        return Some(Stuck::park(fault.clone().run(driver.core.shared().run_id()), engine.build()));
-    }
+fn row_change(driver: &DriverState, end: Option<&End>) -> Option<RowChange> {
     let first = driver.next_index == 0;
     let change = row_after(driver.core.shared(), end, first);
     let same = !first
+        && !driver.is_refused
         && end.is_none()
         && (change.status, change.wake_at) == (driver.status, driver.wake_at)
         && row_error::is_same(change.error.as_ref(), driver.error.as_ref());
@@ -187,6 +188,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
         completed_at: status.is_terminal().then_some(now),
         stuck: None,
         error: end.map_or_else(|| row_error::of_run(run), row_error::of_end),
+        refused_by: None,
     }
 }
 

@@ -53,14 +53,17 @@ impl Inner {
         let mut reasons = Vec::new();
         let is_held = roster.holds(row.fence.owner);
         let queued = queue::parse_id(&row.workflow);
-        match (roster.has(&row.workflow), queued) {
+        match (roster.has(&row.workflow, row.required_deployment.as_deref()), queued) {
             (Has::Nobody, Some((queue, step))) => reasons.push(Waiting::QueueNotServed {
                 queue: queue.to_owned(),
                 step: step.to_owned(),
                 run: row.id.to_string(),
             }),
             (Has::Nobody, None) => {
-                reasons.push(Waiting::NoWorker { workflow: row.workflow.to_string(), deployment: None });
+                reasons.push(Waiting::NoWorker {
+                    workflow: row.workflow.to_string(),
+                    deployment: row.required_deployment.as_deref().map(str::to_owned),
+                });
             }
             (Has::Others { executes, candidates }, _) if !is_held => {
                 reasons.push(Waiting::OtherWorkerExecutes { workflow: row.workflow.to_string(), executes, candidates });
@@ -127,7 +130,7 @@ impl Inner {
             && let Some((queue, id)) = queue::parse_id(&row.workflow)
         {
             let (queue, id) = (queue.to_owned(), id.to_owned());
-            if matches!(roster.has(&row.workflow), Has::Nobody) {
+            if matches!(roster.has(&row.workflow, None), Has::Nobody) {
                 return Ok(Some(Waiting::QueueNotServed { queue, step: id, run }));
             }
             if row.status == Status::Pending {

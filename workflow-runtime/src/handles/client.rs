@@ -52,6 +52,73 @@ impl Client {
         Runs::new(Some(self.clone()))
     }
 
+    /// Drains a deployment: its workers take no runs any more but those that are [bound](crate::Start::deployment) to it, and
+    /// give back other runs when these leave memory. A start there of a run that any deployment can execute is left to others,
+    /// and [`Deployment::Latest`](crate::Deployment::Latest) does not name it. It stays drained over restarts, until
+    /// [`undrain`](Client::undrain); a week after its last worker was opened, it may be forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot be
+    /// written.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let engine = Engine::builder().url("memory:").deployment("v6").open().await?;
+    /// engine.drain("v6").await?;
+    /// assert!(engine.deployments().await?[0].is_draining);
+    /// engine.undrain("v6").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn drain(&self, deployment: &str) -> Result<()> {
+        self.inner().drain(deployment, true).await
+    }
+
+    /// Lets a [drained](Client::drain) deployment take all runs again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`drain`](Client::drain).
+    pub async fn undrain(&self, deployment: &str) -> Result<()> {
+        self.inner().drain(deployment, false).await
+    }
+
+    /// Makes a deployment the [latest](crate::Deployment::Latest) one, whichever was activated last, until another one is
+    /// promoted: after a rollback, for example. While it has no live worker with the workflow of a start, or is
+    /// [drained](Client::drain), the one that was activated last is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot be
+    /// written.
+    pub async fn promote(&self, deployment: &str) -> Result<()> {
+        self.inner().promote(deployment).await
+    }
+
+    /// Releases all unfinished runs that are [bound](crate::Start::deployment) to a deployment: any deployment that has their
+    /// workflows can execute them from then on. Returns their number. Nothing else ever does that: a deployment whose last
+    /// worker is gone keeps its runs. A thousand runs are released at a time; if the call is interrupted, it can be repeated.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
+    pub async fn release(&self, deployment: &str) -> Result<u64> {
+        self.inner().release_deployment(deployment).await
+    }
+
+    /// Releases one run from the deployment that it is [bound](crate::Start::deployment) to. Returns whether it was bound to
+    /// one and has not ended.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
+    pub async fn release_run(&self, run: &str) -> Result<bool> {
+        self.inner().release_run(run).await
+    }
+
     /// The workers of the store: the engines that execute, or are ready to, in any process.
     ///
     /// # Errors

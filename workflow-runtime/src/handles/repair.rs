@@ -10,6 +10,7 @@ use crate::codec::{self, Payload};
 use crate::engine::{self, At, Client};
 use crate::error::Result;
 use crate::handles::run::Run;
+use crate::model::Deployment;
 
 /// A pending fork, executed when it is awaited: see [`Run::fork`](crate::Run::fork).
 #[must_use = "nothing is forked unless it is awaited: add `.await`"]
@@ -20,11 +21,12 @@ pub struct Fork<T, E> {
     id: Option<String>,
     input: Option<Result<Payload>>,
     undo_inherited: bool,
+    deployment: Option<Deployment>,
 }
 
 impl<T, E> Fork<T, E> {
     pub(crate) fn new(engine: Option<Client>, run: Run<T, E>, event: u64) -> Self {
-        Fork { engine, run, event, id: None, input: None, undo_inherited: false }
+        Fork { engine, run, event, id: None, input: None, undo_inherited: false, deployment: None }
     }
 
     /// Sets the id of the new run. If a run with this id was forked from this run, at the same event and with the same
@@ -45,6 +47,14 @@ impl<T, E> Fork<T, E> {
     /// [`Code::NotRepairable`](crate::Code::NotRepairable). The step must be registered in this build.
     pub fn input<A: Serialize>(mut self, args: &A) -> Self {
         self.input = Some(codec::encode("the arguments of the step", args));
+        self
+    }
+
+    /// Sets which deployments may execute the new run: any, unless this is set, whatever the original requires. The workflow
+    /// must be in this build, and a live worker of the deployment must have it, or the fork is
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound).
+    pub fn deployment(mut self, deployment: impl Into<Deployment>) -> Self {
+        self.deployment = Some(deployment.into());
         self
     }
 
@@ -70,13 +80,14 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Fork { engine, run, event, id, input, undo_inherited } = self;
+            let Fork { engine, run, event, id, input, undo_inherited, deployment } = self;
             let engine = match engine {
                 Some(engine) => engine,
                 None => engine::ambient().await?,
             };
             let source: &Arc<str> = run.shared_id();
-            let id = engine.inner().fork(source, At { event, id, input: input.transpose()?, undo_inherited }).await?;
+            let at = At { event, id, input: input.transpose()?, undo_inherited, deployment };
+            let id = engine.inner().fork(source, at).await?;
             Ok(Run::new(Some(engine), id))
         })
     }

@@ -17,7 +17,7 @@ use crate::engine::{self, Asked, Client};
 use crate::error::Result;
 use crate::handles::catalog::AnyWorkflow;
 use crate::handles::run::{Run, RunOf};
-use crate::model::{IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
+use crate::model::{Deployment, IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
 use crate::panics::caught;
 use crate::registry;
 #[cfg(feature = "cli")]
@@ -234,6 +234,40 @@ impl<W: Workflow> Start<W> {
     /// ```
     pub fn if_exists(self, policy: IfExists) -> Self {
         self.ask(|asked| asked.if_exists = policy)
+    }
+
+    /// Sets which deployments may execute the run: [`Deployment::Any`] unless this is set, or [`Deployment::Current`] if the
+    /// workflow has the option `pinned`. A run that requires a deployment is executed by its workers only, for as long as it
+    /// lasts: also after it has continued as new or was retried, and until it is [released](Client::release). It waits if that
+    /// deployment has no live worker ([`Waiting::NoWorker`](crate::Waiting::NoWorker)). Steps of queues do not inherit it.
+    ///
+    /// An existing run with the [id](Start::id) is returned whatever its deployment.
+    ///
+    /// # Errors
+    ///
+    /// The start is refused with [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if no live worker of the
+    /// deployment has the workflow, unless it is to [wait](Start::wait_for_deployment), and with
+    /// [`Code::InvalidName`](crate::Code::InvalidName) for an id that no deployment can have.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Deployment, Engine, Result, workflow};
+    /// # #[workflow] async fn checkout(order: u64) -> Result<()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::builder().url("memory:").deployment("v7").open().await?;
+    /// engine.start(checkout, 1).deployment(Deployment::Latest).await?.await?;
+    /// engine.start(checkout, 2).deployment("v7").await?.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deployment(self, deployment: impl Into<Deployment>) -> Self {
+        self.ask(|asked| asked.deployment = Some(deployment.into()))
+    }
+
+    /// Creates the run also if no live worker of its [deployment](Start::deployment) has the workflow: the run waits for one.
+    /// It does not apply to [`Deployment::Latest`], which only live workers determine.
+    pub fn wait_for_deployment(self) -> Self {
+        self.ask(|asked| asked.waits_for_deployment = true)
     }
 
     /// Opens a token together with the run: the store keeps payloads that are sent to it until the workflow opens its

@@ -27,7 +27,7 @@ pub struct WorkerInfo {
     /// Whether it is alive: on PostgreSQL its lease has not ended, on SQLite its process exists. A worker that is not alive is
     /// listed until another one is opened.
     pub is_alive: bool,
-    /// Whether it takes no further runs.
+    /// Whether its deployment is [drained](crate::Client::drain): it takes no runs but those that are bound to it.
     pub is_draining: bool,
     /// Whether it executes. On SQLite and in memory one worker does, and the others take over when it is gone.
     pub executes: bool,
@@ -50,10 +50,14 @@ pub struct DeploymentInfo {
     /// When one of its workers was opened while no other one was alive.
     #[serde(with = "rfc3339::option")]
     pub activated_at: Option<SystemTime>,
-    /// Whether it takes no further runs.
+    /// Whether it is [drained](crate::Client::drain): it takes no runs but those that are bound to it.
     pub is_draining: bool,
+    /// Whether it was [promoted](crate::Client::promote).
+    pub is_promoted: bool,
     /// How many of its workers are alive.
     pub workers: usize,
+    /// How many unfinished runs are [bound](crate::Start::deployment) to it.
+    pub runs: u64,
     /// What the build of the worker that was opened last has.
     pub catalogue: Catalogue,
     pub(crate) schema: Schema,
@@ -86,6 +90,9 @@ pub struct CatalogueWorkflow {
     /// Its former ids.
     #[serde(default)]
     pub was: Vec<String>,
+    /// Whether its runs are bound to the deployment that starts them.
+    #[serde(default)]
+    pub pinned: bool,
     /// Changes with the code of the function.
     pub fingerprint: String,
     /// The file in which it is defined, as the compiler names it.

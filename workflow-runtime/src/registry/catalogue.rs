@@ -42,6 +42,7 @@ fn definitions(registry: &Registry) -> (Vec<CatalogueWorkflow>, Vec<CatalogueSte
     let workflows = registry.workflows().map(|it| CatalogueWorkflow {
         id: it.source.id.to_owned(),
         was: owned(it.was),
+        pinned: it.pinned,
         fingerprint: it.source.fingerprint.to_owned(),
         file: it.source.file.to_owned(),
         line: it.source.line,

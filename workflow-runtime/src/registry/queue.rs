@@ -32,6 +32,7 @@ pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinit
             Err(Error::coded(Code::NotRegistered, text))
         },
         described: Described::NOTHING,
+        pinned: false,
         is_published: false,
         recode_output: |_| None,
         rollback_failed: |_, _| None,

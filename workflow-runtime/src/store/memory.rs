@@ -5,7 +5,6 @@ mod snapshots;
 mod state;
 mod workers;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +16,9 @@ use self::snapshots::Snapshots;
 use self::state::State;
 use self::workers::Registered;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
-    NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store, TokenRow,
-    WorkerRow, Write,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
+    InboxRow, JournalRow, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status,
+    Store, TokenRow, WorkerRow, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -134,12 +133,20 @@ impl Store for MemoryStore {
         })
     }
 
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let changed = self.shared.lock().deploy(change);
+            self.shared.announce();
+            Ok(changed)
+        })
+    }
+
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
         Box::pin(async move { Ok(self.shared.lock().workers()) })
     }
 
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().workers.deployments()) })
+        Box::pin(async move { Ok(self.shared.lock().deployments()) })
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {
@@ -250,8 +257,8 @@ impl Store for MemoryStore {
         })
     }
 
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
-        Box::pin(async move { Ok(self.shared.lock().claimable()) })
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>> {
+        Box::pin(async move { Ok(self.shared.lock().claimable(deployment)) })
     }
 
     fn changed<'a>(&'a self, _: &'a dyn Environment) -> BoxFuture<'a, ()> {

@@ -33,7 +33,7 @@ mod transactions;
 mod turns;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,9 +51,9 @@ use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, Follow, Followed,
-    Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey,
-    RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
+    Follow, Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position,
+    Registration, RunKey, RunRow, Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::{Environment, System};
 use crate::error::Error;
@@ -254,6 +254,10 @@ impl Store for PostgresStore {
         Box::pin(async move { roster::register(&self.shared, worker).await.map(|()| None) })
     }
 
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(roster::deploy(&self.shared, change))
+    }
+
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
         Box::pin(roster::workers(&self.shared))
     }
@@ -377,8 +381,8 @@ impl Store for PostgresStore {
         })
     }
 
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
-        Box::pin(claims::claimable(&self.shared.db))
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>> {
+        Box::pin(claims::claimable(&self.shared.db, deployment))
     }
 
     fn follow<'a>(

@@ -12,7 +12,7 @@ pub struct Post {
     pub run: Arc<str>,
     /// The message.
     pub letter: Letter,
-    /// Whether a stuck run also becomes due, as with [`Unstick`].
+    /// Whether a stuck run also becomes due, as with [`UnstickRun`].
     pub unstick: bool,
 }
 
@@ -84,6 +84,9 @@ pub struct Release {
 /// longest overdue run of each workflow first, then the next of each, so that no workflow starves another. Each run gets
 /// the owner and the next epoch; a run whose owner died gets `recoveries` incremented, or set to 1 if its journal grew
 /// since the last recovery. [`Fenced`](super::ClaimAnswer::Fenced) if `owner` is not the engine that executes in this store.
+///
+/// A run that requires a deployment is claimed by that one only, and a run that was [refused](super::RowChange::refused_by) only if
+/// `refused` has its refusers.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The engine.
@@ -92,6 +95,10 @@ pub struct Claim {
     pub now: u64,
     /// The ids of the workflows that the engine has registered; runs of other workflows are not claimed.
     pub workflows: Arc<[&'static str]>,
+    /// The deployment of the engine.
+    pub deployment: Arc<str>,
+    /// The [refusers](super::RowChange::refused_by) of the refused runs that are claimed, too.
+    pub refused: Arc<[Arc<str>]>,
     /// Maximum number of runs, not counting those of `again`.
     pub limit: usize,
     /// Also returns the runs that `owner` already owns, due or not, unchanged (their epoch stays): sent after a claim whose
@@ -182,7 +189,8 @@ pub struct NextGeneration {
     pub letters: Vec<Letter>,
 }
 
-/// Makes a stuck run due, as [`Unstick`] does: `Committed`, also if it is not stuck, or `Unknown`.
+/// Makes a stuck run due for every build, as [`Unstick`] does for some: it has no refusers any more. `Committed`, also if it
+/// is not stuck, or `Unknown`.
 #[derive(Clone, Debug)]
 pub struct UnstickRun {
     /// The run's id.
@@ -253,10 +261,14 @@ pub struct RemoveGenerations {
     pub most: Budget,
 }
 
-/// Makes stuck runs due whose `stuck` text does not contain `build`: clears their owner and their `stuck` text, sets their
-/// status to `running` and their `recoveries` to 0.
+/// Makes the stuck runs with these [refusers](super::RowChange::refused_by) due, for an engine that is none of these: clears their
+/// owner and their `stuck` text, sets their status to `running` and their `recoveries` to 0. Their refusers stay.
 #[derive(Clone, Debug)]
 pub struct Unstick {
-    /// The build id to look for in the `stuck` texts.
-    pub build: String,
+    /// The refusers, as [`Claimable::refused`](super::Claimable::refused) has them.
+    pub refused: Arc<[Arc<str>]>,
+    /// The workflows of the engine: runs of others stay as they are.
+    pub workflows: Arc<[&'static str]>,
+    /// The deployment of the engine: runs that require another one stay as they are.
+    pub deployment: Arc<str>,
 }

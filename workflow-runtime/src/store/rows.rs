@@ -55,6 +55,10 @@ pub struct RunRow {
     pub stuck: Option<Arc<str>>,
     /// The error with which it has ended, or with which it is failing.
     pub error: Option<RowError>,
+    /// As [`RowChange::refused_by`](super::RowChange::refused_by).
+    pub refused_by: Option<Arc<str>>,
+    /// The only deployment that can claim it.
+    pub required_deployment: Option<Arc<str>>,
     /// The first generation whose journal is kept: those of earlier generations were [removed](super::RemoveGenerations).
     pub first_generation: u64,
     /// The index of the first event of that generation, counted over all generations of the run.

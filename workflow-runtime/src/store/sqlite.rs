@@ -29,7 +29,6 @@ mod workers;
 mod writer;
 mod writes;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -46,9 +45,9 @@ use self::ownership::Lock;
 use self::readers::{Readers, blocking};
 use self::writer::Writer;
 use super::{
-    Answer, Attributes, ChunkPage, Counts, DeliveryRow, DeploymentRow, Ended, Failed, Filter, InboxRow, JournalRow,
-    Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow, Status, Store,
-    TokenRow, WorkerRow, Write, assert_engine,
+    Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
+    InboxRow, JournalRow, Migration, NewWorker, Notice, OpenTokens, Ownership, Position, Registration, RunKey, RunRow,
+    Status, Store, TokenRow, WorkerRow, Write, assert_engine,
 };
 use crate::environment::Environment;
 use crate::error::{Code, Error};
@@ -247,6 +246,13 @@ impl Store for SqliteStore {
         })
     }
 
+    fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let (writer, change) = (Arc::clone(&self.writer), change.clone());
+            blocking(move || lock(&writer).deploy(&change)).await?
+        })
+    }
+
     fn workers(&self) -> BoxFuture<'_, Result<Vec<WorkerRow>, Error>> {
         let directory = workers::directory(&self.path);
         Box::pin(self.readers.read("the workers", move |connection| workers::workers(connection, &directory)))
@@ -399,8 +405,9 @@ impl Store for SqliteStore {
         })
     }
 
-    fn claimable(&self) -> BoxFuture<'_, Result<BTreeMap<Arc<str>, u64>, Error>> {
-        Box::pin(self.readers.read("what is due", claims::claimable))
+    fn claimable<'a>(&'a self, deployment: &'a str) -> BoxFuture<'a, Result<Claimable, Error>> {
+        let deployment = deployment.to_owned();
+        Box::pin(self.readers.read("what is due", move |connection| claims::claimable(connection, &deployment)))
     }
 
     fn changed<'a>(&'a self, environment: &'a dyn Environment) -> BoxFuture<'a, ()> {

@@ -1,8 +1,11 @@
 //! The workers of a store, and what their builds have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+
+use crate::limits::DRAINED_KEPT;
 
 /// An engine that executes runs, or is ready to, as it is published to other processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct WorkerRow {
     pub pid: Option<u32>,
     /// When it was started, in milliseconds since 1970.
     pub started_at: u64,
-    /// Whether it takes no further runs.
+    /// Whether its deployment takes no runs but those that require it.
     pub draining: bool,
     /// [`NewWorker::serves`]; `None` if it has not published it yet.
     pub serves: Option<Arc<str>>,
@@ -57,8 +60,70 @@ pub struct DeploymentRow {
     pub published_at: u64,
     /// When a worker of it was registered while no other worker of it was alive.
     pub activated_at: Option<u64>,
-    /// Whether it takes no further runs.
+    /// Whether it takes no runs but those that require it.
     pub draining: bool,
+    /// Whether it counts as the latest deployment, whichever was activated last.
+    pub promoted: bool,
+    /// The number of unfinished runs that require it.
+    pub required_by: u64,
+}
+
+impl DeploymentRow {
+    /// Whether it is still known that it takes no runs, after its last worker has gone.
+    pub(super) fn is_drained_at(&self, now: u64) -> bool {
+        self.draining && now < self.published_at.saturating_add(DRAINED_KEPT.as_millis() as u64)
+    }
+}
+
+/// A change of the deployments of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deploy {
+    /// The workers of the deployment take no runs but those that require it, or they take all runs again.
+    Drain {
+        /// The deployment.
+        deployment: Arc<str>,
+        /// Whether it takes no others.
+        on: bool,
+    },
+    /// The deployment counts as the latest, until another one is promoted.
+    Promote {
+        /// The deployment.
+        deployment: Arc<str>,
+    },
+    /// Some unfinished runs that require the deployment can be claimed by any deployment.
+    Release {
+        /// The deployment.
+        deployment: Arc<str>,
+        /// Maximum number of runs.
+        limit: usize,
+    },
+    /// The run, if it has not ended, can be claimed by any deployment.
+    ReleaseRun {
+        /// The run's id.
+        run: Arc<str>,
+    },
+}
+
+/// What can be claimed now or later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimable {
+    /// The workflows of the runs that a deployment can claim and that no build has refused, each with the earliest `wake_at`.
+    pub due: BTreeMap<Arc<str>, u64>,
+    /// Whether the deployment takes no runs but those that require it.
+    pub draining: bool,
+    /// The refusers of all refused runs, and the workflows of these.
+    pub refused: Vec<Refused>,
+}
+
+/// Runs of one workflow that the same builds have refused. At least one exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// [`RowChange::refused_by`](super::RowChange::refused_by).
+    pub by: Arc<str>,
+    /// The workflow.
+    pub workflow: Arc<str>,
+    /// Whether one of the runs is stuck.
+    pub stuck: bool,
 }
 
 /// The registration of a worker in a store without leases. When it is dropped, the worker no longer counts as alive.

@@ -46,7 +46,7 @@ pub enum Write {
     Clean(Clean),
     /// Removes the journals of old generations of a run.
     RemoveGenerations(RemoveGenerations),
-    /// Makes all runs due that are stuck under other builds.
+    /// Makes runs due that are stuck because other builds have refused them.
     Unstick(Unstick),
 }
 
@@ -65,6 +65,8 @@ pub struct NewRun {
     pub created_at: u64,
     /// Random, or derived from a [`Child`]; identifies a start that is sent again.
     pub token: u128,
+    /// The only deployment that can claim it, if it is bound to one.
+    pub required_deployment: Option<Arc<str>>,
     /// Length of the chain of runs that wait for it: 0 if it is no child, or if its parent does not wait for it.
     pub depth: u32,
     /// The effects of its first turn, and effects that precede it.
@@ -151,6 +153,16 @@ pub struct RowChange {
     pub stuck: Option<Arc<str>>,
     /// Replaces the current value.
     pub error: Option<RowError>,
+    /// The builds that cannot continue the run, encoded by the engine; replaces the current value. If it is set, and `wake_at`
+    /// too, the run loses its owner.
+    pub refused_by: Option<Arc<str>>,
+}
+
+impl RowChange {
+    /// Whether the run loses its owner by it.
+    pub(super) fn is_released(&self) -> bool {
+        self.refused_by.is_some() && self.wake_at.is_some()
+    }
 }
 
 /// The effects of a turn beside its run's journal and row, in its transaction and in the order of the fields. An effect that

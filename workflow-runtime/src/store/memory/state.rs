@@ -19,10 +19,10 @@ use super::workers::Workers;
 
 use crate::model::Status;
 use crate::store::{
-    About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Clean, CreateAnswer, DEAD, Delete, DeleteAnswer,
-    DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, NextGeneration, Noticed, Post, PostAnswer,
-    Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, Turn, TurnAnswer, Unstick,
-    UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
+    About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Claimable, Clean, CreateAnswer, DEAD, Delete,
+    DeleteAnswer, DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, NextGeneration, Noticed, Post,
+    PostAnswer, Refused, Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, Turn,
+    TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -34,8 +34,8 @@ pub(super) struct State {
     ids: HashMap<Arc<str>, RunKey>,
     /// Indexed by the id of the parent.
     children: HashMap<Arc<str>, BTreeSet<RunKey>>,
-    /// The runs that can be claimed: for each workflow, ordered by their `wake_at`.
-    claimable: Claimable,
+    /// The runs that can be claimed.
+    claimable: Parked,
     /// The engine that executes, or that executed last.
     executing: u64,
     /// Whether the guard of that engine exists.
@@ -51,35 +51,83 @@ pub(super) struct State {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Claimable(BTreeMap<Arc<str>, BTreeSet<(u64, RunKey)>>);
+struct Parked {
+    /// The runs that can be claimed, ordered by their `wake_at`, for each workflow, required deployment and refusers.
+    runs: BTreeMap<Kind, BTreeSet<(u64, RunKey)>>,
+    /// The numbers of refused runs, and of those that are stuck, for each refusers and workflow.
+    refused: BTreeMap<(Arc<str>, Arc<str>), (usize, usize)>,
+}
 
-impl Claimable {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    workflow: Arc<str>,
+    required: Option<Arc<str>>,
+    refused: Option<Arc<str>>,
+}
+
+impl Kind {
+    fn of(run: &Run) -> Self {
+        let RunRow { workflow, required_deployment, refused_by, .. } = &run.row;
+        Kind { workflow: workflow.clone(), required: required_deployment.clone(), refused: refused_by.clone() }
+    }
+
+    fn fits(&self, deployment: &str) -> bool {
+        self.required.as_ref().is_none_or(|required| **required == *deployment)
+    }
+}
+
+impl Parked {
     fn insert(&mut self, run: &Run) {
         if let Some(entry) = run.claimable() {
-            self.0.entry(Arc::clone(&run.row.workflow)).or_default().insert(entry);
+            self.runs.entry(Kind::of(run)).or_default().insert(entry);
+        }
+        if let Some(by) = &run.row.refused_by {
+            let (refused, stuck) = self.refused.entry((by.clone(), run.row.workflow.clone())).or_default();
+            *refused += 1;
+            *stuck += usize::from(run.row.status == Status::Stuck);
         }
     }
 
     fn remove(&mut self, run: &Run) {
-        if let Some(entry) = run.claimable()
-            && let Some(runs) = self.0.get_mut(&run.row.workflow)
-        {
-            runs.remove(&entry);
-            if runs.is_empty() {
-                self.0.remove(&run.row.workflow);
+        if let Some(entry) = run.claimable() {
+            let kind = Kind::of(run);
+            if let Some(runs) = self.runs.get_mut(&kind) {
+                runs.remove(&entry);
+                if runs.is_empty() {
+                    self.runs.remove(&kind);
+                }
+            }
+        }
+        if let Some(by) = &run.row.refused_by {
+            let kind = (by.clone(), run.row.workflow.clone());
+            if let Some((refused, stuck)) = self.refused.get_mut(&kind) {
+                *refused -= 1;
+                *stuck -= usize::from(run.row.status == Status::Stuck);
+                if *refused == 0 {
+                    self.refused.remove(&kind);
+                }
             }
         }
     }
 
     /// The due runs: the longest overdue of each workflow, then the next of each.
-    fn due(&self, now: u64, workflows: &[&str], limit: usize) -> Vec<RunKey> {
-        let known = self.0.iter().filter(|(workflow, _)| workflows.contains(&&***workflow));
-        let mut due: Vec<_> = known
-            .flat_map(|(_, runs)| runs.range(..=(now, RunKey::MAX)).take(limit).enumerate())
-            .map(|(place, (wake_at, key))| (place, *wake_at, *key))
-            .collect();
+    fn due(&self, claim: &Claim, draining: bool) -> Vec<RunKey> {
+        let mut runs: BTreeMap<&str, Vec<(u64, RunKey)>> = BTreeMap::new();
+        for (kind, parked) in &self.runs {
+            let takes = kind.refused.as_ref().is_none_or(|refused| claim.refused.contains(refused));
+            let takes = takes && (kind.required.is_some() || !draining);
+            if takes && claim.workflows.contains(&&*kind.workflow) && kind.fits(&claim.deployment) {
+                let due = parked.range(..=(claim.now, RunKey::MAX)).take(claim.limit);
+                runs.entry(&kind.workflow).or_default().extend(due);
+            }
+        }
+        let mut due = Vec::new();
+        for mut runs in runs.into_values() {
+            runs.sort_unstable();
+            due.extend(runs.into_iter().enumerate().map(|(place, (wake_at, key))| (place, wake_at, key)));
+        }
         due.sort_unstable();
-        due.into_iter().take(limit).map(|(.., key)| key).collect()
+        due.into_iter().take(claim.limit).map(|(.., key)| key).collect()
     }
 }
 
@@ -172,6 +220,8 @@ impl Run {
             completed_at: None,
             stuck: None,
             error: None,
+            refused_by: None,
+            required_deployment: new.required_deployment.clone(),
             first_generation: 0,
             first_event: 0,
             continuations: 0,
@@ -214,6 +264,10 @@ impl Run {
         self.row.completed_at = self.row.completed_at.or(change.completed_at);
         self.row.stuck.clone_from(&change.stuck);
         self.row.error.clone_from(&change.error);
+        self.row.refused_by.clone_from(&change.refused_by);
+        if change.is_released() {
+            self.row.fence.owner = 0;
+        }
     }
 
     /// Puts a message into the inbox; returns whether it is new.
@@ -293,9 +347,7 @@ impl State {
             Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick).into(),
             Write::Deliver(deliver) => self.deliver(deliver).into(),
             Write::Release(Release { run, fence, inbox_seq }) => self.release(*run, *fence, *inbox_seq).into(),
-            Write::Claim(Claim { owner, now, workflows, limit, again }) => {
-                self.claim(*owner, *now, workflows, *limit, *again).into()
-            }
+            Write::Claim(claim) => self.claim(claim).into(),
             Write::AppendChunk(AppendChunk { run, owner, execution, into, chunk, most }) => {
                 let writer = Writer { run: *run, execution: execution.clone() };
                 self.chunk(&writer, *owner, into.as_deref(), chunk, *most).into()
@@ -314,8 +366,8 @@ impl State {
                 self.clean(expired, *now, *letters_before, *runs).into()
             }
             Write::RemoveGenerations(remove) => self.remove_generations(remove).into(),
-            Write::Unstick(Unstick { build }) => {
-                self.unstick(build);
+            Write::Unstick(unstick) => {
+                self.unstick(unstick);
                 Answer::Unstick
             }
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run).into(),
@@ -394,6 +446,7 @@ impl State {
             run.token = new.token;
             run.row.fingerprint = Arc::clone(&new.fingerprint);
             run.row.args_digest = new.args_digest;
+            run.row.required_deployment.clone_from(&new.required_deployment);
             run.row.wake_at = Some(0);
             run.receive(letters, letter, None);
         });
@@ -453,6 +506,7 @@ impl State {
             run.receive(letters, letter, None);
             if unstick && run.row.status == Status::Stuck {
                 run.unstick();
+                run.row.refused_by = None;
             }
             PostAnswer::Committed
         });
@@ -473,7 +527,8 @@ impl State {
         outcome.unwrap_or(ReleaseAnswer::Fenced)
     }
 
-    fn claim(&mut self, owner: u64, now: u64, workflows: &[&str], limit: usize, again: bool) -> ClaimAnswer {
+    fn claim(&mut self, claim: &Claim) -> ClaimAnswer {
+        let Claim { owner, again, .. } = *claim;
         if owner != self.executing {
             return ClaimAnswer::Fenced;
         }
@@ -482,7 +537,8 @@ impl State {
             let own = self.runs.values().filter(|run| run.row.fence.owner == owner && run.row.wake_at.is_some());
             claimed.extend(own.map(Run::view));
         }
-        for key in self.claimable.due(now, workflows, limit) {
+        let draining = self.workers.is_draining(&claim.deployment);
+        for key in self.claimable.due(claim, draining) {
             claimed.extend(self.edit(key, |run, _| {
                 let recoveries = run.recoveries();
                 if run.row.fence.owner == DEAD {
@@ -496,10 +552,14 @@ impl State {
         ClaimAnswer::Claimed(claimed)
     }
 
-    fn unstick(&mut self, build: &str) {
+    fn unstick(&mut self, unstick: &Unstick) {
+        let Unstick { refused, workflows, deployment } = unstick;
         let stuck = |run: &&Run| {
-            let same_build = run.row.stuck.as_ref().is_some_and(|stuck| stuck.contains(build));
-            run.row.status == Status::Stuck && !same_build
+            let by_these = run.row.refused_by.as_ref().is_some_and(|by| refused.contains(by));
+            by_these
+                && run.row.status == Status::Stuck
+                && workflows.contains(&&*run.row.workflow)
+                && Kind::of(run).fits(deployment)
         };
         let keys: Vec<_> = self.runs.values().filter(stuck).map(|run| run.row.key).collect();
         for key in keys {
@@ -507,11 +567,34 @@ impl State {
         }
     }
 
+    /// The deployments that unfinished runs require, once for each run.
+    pub(super) fn required(&self) -> impl Iterator<Item = Arc<str>> {
+        let unfinished = self.runs.values().filter(|run| run.row.completed_at.is_none());
+        unfinished.filter_map(|run| run.row.required_deployment.clone())
+    }
+
+    pub(super) fn release_from(&mut self, deployment: &str, limit: usize) -> u64 {
+        let requires =
+            |run: &&Run| run.row.completed_at.is_none() && run.row.required_deployment.as_deref() == Some(deployment);
+        let keys: Vec<_> = self.runs.values().filter(requires).take(limit).map(|run| run.row.key).collect();
+        let released = keys.into_iter().filter_map(|key| self.edit(key, |run, _| run.row.required_deployment = None));
+        released.count() as u64
+    }
+
+    pub(super) fn release_one(&mut self, id: &str) -> u64 {
+        let Some(&key) = self.ids.get(id) else { return 0 };
+        let release = |run: &mut Run, _: &mut Letters| {
+            run.row.completed_at.is_none() && run.row.required_deployment.take().is_some()
+        };
+        u64::from(self.edit(key, release).unwrap_or_default())
+    }
+
     fn unstick_run(&mut self, id: &str) -> UnstickRunAnswer {
         let Some(&key) = self.ids.get(id) else { return UnstickRunAnswer::Unknown };
         self.edit(key, |run, _| {
             if run.row.status == Status::Stuck {
                 run.unstick();
+                run.row.refused_by = None;
             }
         });
         UnstickRunAnswer::Committed
@@ -615,9 +698,22 @@ impl State {
         (news.into_iter().collect(), self.letters.last)
     }
 
-    pub(super) fn claimable(&self) -> BTreeMap<Arc<str>, u64> {
-        let earliest =
-            |(workflow, runs): (&Arc<str>, &BTreeSet<(u64, RunKey)>)| Some((Arc::clone(workflow), runs.first()?.0));
-        self.claimable.0.iter().filter_map(earliest).collect()
+    pub(super) fn claimable(&self, deployment: &str) -> Claimable {
+        let mut claimable = Claimable { draining: self.workers.is_draining(deployment), ..Claimable::default() };
+        let draining = claimable.draining;
+        let fits = |kind: &Kind| kind.fits(deployment) && (kind.required.is_some() || !draining);
+        for (kind, runs) in self.claimable.runs.iter().filter(|(kind, _)| kind.refused.is_none() && fits(kind)) {
+            if let Some((at, _)) = runs.first() {
+                let earliest = claimable.due.entry(kind.workflow.clone()).or_insert(*at);
+                *earliest = *at.min(earliest);
+            }
+        }
+        let refused = self.claimable.refused.iter().map(|((by, workflow), (_, stuck))| Refused {
+            by: by.clone(),
+            workflow: workflow.clone(),
+            stuck: *stuck > 0,
+        });
+        claimable.refused = refused.collect();
+        claimable
     }
 }

@@ -1,6 +1,6 @@
 //! The workers, all of them in this process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::Shared;
 use super::state::State;
 use crate::host;
-use crate::store::{DeploymentRow, NewWorker, Registration, WorkerRow};
+use crate::store::{Deploy, DeploymentRow, NewWorker, Registration, WorkerRow};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Workers {
@@ -41,19 +41,28 @@ impl Workers {
             published_at: *now,
             activated_at: if was_active { before.and_then(|row| row.activated_at) } else { Some(*now) },
             draining: before.is_some_and(|row| row.draining),
+            promoted: before.is_some_and(|row| row.promoted),
+            required_by: 0,
         };
         self.deployments.insert(deployment.clone(), row);
         let workers = &self.workers;
-        self.deployments.retain(|id, _| workers.values().any(|row| is_of(row, id)) || needed(id));
+        self.deployments.retain(|id, deployment| {
+            let is_kept = deployment.promoted || deployment.is_drained_at(*now);
+            is_kept || workers.values().any(|row| is_of(row, id)) || needed(id)
+        });
     }
 
     pub(super) fn workers(&self, executing: Option<u64>) -> Vec<WorkerRow> {
-        let row = |row: &WorkerRow| WorkerRow { executes: executing == Some(row.owner), ..row.clone() };
+        let row = |row: &WorkerRow| WorkerRow {
+            executes: executing == Some(row.owner),
+            draining: row.deployment.as_ref().is_some_and(|id| self.is_draining(id)),
+            ..row.clone()
+        };
         self.workers.values().map(row).collect()
     }
 
-    pub(super) fn deployments(&self) -> Vec<DeploymentRow> {
-        self.deployments.values().cloned().collect()
+    pub(super) fn is_draining(&self, deployment: &str) -> bool {
+        self.deployments.get(deployment).is_some_and(|row| row.draining)
     }
 }
 
@@ -78,7 +87,38 @@ impl Drop for Registered {
 
 impl State {
     pub(super) fn register(&mut self, worker: &NewWorker) {
-        // No run is bound to a deployment yet.
-        self.workers.register(worker, |_| false);
+        let required: BTreeSet<Arc<str>> = self.required().collect();
+        self.workers.register(worker, |deployment| required.contains(deployment));
+    }
+
+    pub(super) fn deployments(&self) -> Vec<DeploymentRow> {
+        let mut required: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        self.required().for_each(|deployment| *required.entry(deployment).or_default() += 1);
+        let row = |row: &DeploymentRow| DeploymentRow {
+            required_by: required.get(&row.id).copied().unwrap_or_default(),
+            ..row.clone()
+        };
+        self.workers.deployments.values().map(row).collect()
+    }
+
+    pub(super) fn deploy(&mut self, change: &Deploy) -> u64 {
+        match change {
+            Deploy::Drain { deployment, on } => match self.workers.deployments.get_mut(deployment) {
+                Some(row) => {
+                    row.draining = *on;
+                    1
+                }
+                None => 0,
+            },
+            Deploy::Promote { deployment } => {
+                if !self.workers.deployments.contains_key(deployment) {
+                    return 0;
+                }
+                self.workers.deployments.values_mut().for_each(|row| row.promoted = row.id == *deployment);
+                1
+            }
+            Deploy::Release { deployment, limit } => self.release_from(deployment, *limit),
+            Deploy::ReleaseRun { run } => self.release_one(run),
+        }
     }
 }

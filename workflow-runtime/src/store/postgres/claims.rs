@@ -1,15 +1,12 @@
 //! Claims and releases of runs, and what is due.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use super::commit::{Ours, Work};
 use super::db::{Db, Session, Text, args};
 use super::fault::Result;
-use super::read::{self, get, numbers, run_columns, run_row, text};
+use super::read::{get, numbers, run_columns, run_row, texts};
 use super::time;
 use crate::error::Error;
-use crate::store::{ClaimAnswer, Fence, ReleaseAnswer, RunKey, RunRow};
+use crate::store::{Claim, ClaimAnswer, Claimable, Fence, Refused, ReleaseAnswer, RunKey, RunRow, Unstick};
 
 const HELD: &str = concat!(
     "SELECT ",
@@ -18,8 +15,8 @@ const HELD: &str = concat!(
 );
 
 /// Takes the longest overdue run of each workflow, then the next one of each. Considers twice as many candidates per
-/// workflow as are wanted, so that a claim still finds enough behind the rows that a concurrent claim has locked. The order
-/// within the index starts with a column that is the same in all candidates, because the planner does not infer that. Locks
+/// workflow as are wanted, so that a claim still finds enough behind the rows that a concurrent claim has locked. The
+/// expressions are those of the index `runs_due`: each combination of their values is one range of it. Locks
 /// only the runs that it takes, and the worker's row, so that no other worker presumes it dead meanwhile. A living worker
 /// always gets a row, which is empty if nothing was claimed.
 macro_rules! claim {
@@ -31,16 +28,20 @@ WITH alive AS MATERIALIZED (
 ), candidates AS MATERIALIZED (
     SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
+            unnest(CASE WHEN EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $6 AND draining) THEN ARRAY[$6::text]
+                ELSE ARRAY['', $6] END) AS required (deployment), unnest($7) AS refused (by),
             LATERAL (
                 SELECT key, wake_at FROM @runs AS runs
-                WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow AND required_deployment IS NULL
+                WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow
+                    AND coalesce(required_deployment, '') = required.deployment AND coalesce(refused_by, '') = refused.by
                     AND wake_at <= $2
-                ORDER BY required_deployment, wake_at LIMIT $4 * 2
+                ORDER BY wake_at LIMIT $4 * 2
             ) AS due
     ) AS found
 ), taken AS MATERIALIZED (
     SELECT runs.key, runs.owner, runs.generation FROM alive, candidates JOIN @runs AS runs ON runs.key = candidates.key
-    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND runs.required_deployment IS NULL
+    WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND coalesce(runs.required_deployment, '') IN ('', $6)
+        AND coalesce(runs.refused_by, '') = ANY ($7)
     ",
             $lock,
             "
@@ -75,12 +76,14 @@ const UNSTICK: &str = "
 UPDATE @runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_generation = NULL,
     recovered_idx = NULL
 WHERE key IN (
-    SELECT key FROM @runs WHERE status = 'stuck' AND position($1 in coalesce(stuck, '')) = 0 ORDER BY key FOR NO KEY UPDATE
+    SELECT key FROM @runs WHERE refused_by = ANY ($1) AND workflow = ANY ($2) AND wake_at IS NULL AND status = 'stuck'
+        AND coalesce(required_deployment, '') IN ('', $3)
+    ORDER BY key FOR NO KEY UPDATE
 ) RETURNING key";
 
 const UNSTICK_ONE: &str = "
-UPDATE @runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_generation = NULL,
-    recovered_idx = NULL
+UPDATE @runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, refused_by = NULL, recoveries = 0,
+    recovered_generation = NULL, recovered_idx = NULL
 WHERE key = $1 AND status = 'stuck' RETURNING key";
 
 const RELEASE: &str = "
@@ -91,8 +94,9 @@ WITH held AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM held) = 1, (SELECT count(*) FROM released) = 1, (SELECT wake_at FROM released)";
 
-/// Skips from each workflow with parked runs to the next one, without scanning its runs.
-const PARKED_WORKFLOWS: &str = "
+/// Skips from each workflow with parked runs to the next one, and from each refusers and workflow of refused runs to the next
+/// ones, without scanning their runs.
+const CLAIMABLE: &str = "
 WITH RECURSIVE parked (owner, workflow) AS (
     SELECT free.owner, (
         SELECT workflow FROM @runs AS runs WHERE runs.owner = free.owner AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1
@@ -102,36 +106,52 @@ WITH RECURSIVE parked (owner, workflow) AS (
         SELECT workflow FROM @runs AS runs
         WHERE runs.owner = parked.owner AND runs.workflow > parked.workflow AND wake_at IS NOT NULL ORDER BY workflow LIMIT 1
     ) FROM parked WHERE parked.workflow IS NOT NULL
+), refused (by, workflow) AS (
+    (SELECT refused_by, workflow FROM @runs WHERE refused_by IS NOT NULL ORDER BY refused_by, workflow LIMIT 1)
+    UNION ALL
+    SELECT next.refused_by, next.workflow FROM refused, LATERAL (
+        SELECT runs.refused_by, runs.workflow FROM @runs AS runs
+        WHERE runs.refused_by IS NOT NULL AND (runs.refused_by, runs.workflow) > (refused.by, refused.workflow)
+        ORDER BY runs.refused_by, runs.workflow LIMIT 1
+    ) AS next
 )
-SELECT workflow, wake_at FROM parked, LATERAL (
+SELECT workflow, wake_at, NULL AS by, false FROM parked, (
+    SELECT '' AS deployment WHERE NOT EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $1 AND draining)
+    UNION ALL SELECT $1::text
+) AS required, LATERAL (
     SELECT wake_at FROM @runs AS runs
-    WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow AND required_deployment IS NULL
-        AND wake_at IS NOT NULL
-    ORDER BY required_deployment, wake_at LIMIT 1
-) AS earliest";
+    WHERE runs.owner = parked.owner AND runs.workflow = parked.workflow
+        AND coalesce(required_deployment, '') = required.deployment AND coalesce(refused_by, '') = '' AND wake_at IS NOT NULL
+    ORDER BY wake_at LIMIT 1
+) AS earliest
+UNION ALL
+SELECT workflow, NULL, by, EXISTS (
+    SELECT 1 FROM @runs AS runs
+    WHERE runs.refused_by = refused.by AND runs.workflow = refused.workflow AND runs.wake_at IS NULL
+) FROM refused
+UNION ALL
+SELECT NULL, NULL, NULL, true FROM @catalogues WHERE deployment = $1 AND draining";
 
-pub(super) async fn claim(
-    session: &Session<'_>,
-    ours: &Ours,
-    owner: u64,
-    now: u64,
-    workflows: &[&str],
-    limit: usize,
-    again: bool,
-) -> Result<ClaimAnswer> {
-    let owner = owner.cast_signed();
+pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> Result<ClaimAnswer> {
+    let Claim { now, workflows, deployment, refused, .. } = claim;
+    let owner = claim.owner.cast_signed();
     let mut claimed = Vec::new();
     // A claim whose answer was lost belongs to an earlier round: it has completed, or it has no effect.
-    if again {
+    if claim.again {
         claimed.extend(readable(&session.query(HELD, args![INT8: owner]).await?));
     }
     let sql = if session.db.options.skip_locked { CLAIM } else { CLAIM_WAITING };
     let workflows: Vec<Text<'_>> = workflows.iter().map(|workflow| Text(workflow)).collect();
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX).min(1 << 32);
+    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX).min(1 << 32);
+    let deployment = Text(deployment);
+    let refused: Vec<Text<'_>> = std::iter::once(Text("")).chain(refused.iter().map(|by| Text(by))).collect();
     let mut rows = session
         .query(
             sql,
-            args![INT8: owner, INT8: time(now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.standing.round()],
+            args![
+                INT8: owner, INT8: time(*now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.standing.round(),
+                TEXT: deployment, TEXT_ARRAY: refused,
+            ],
         )
         .await?;
     if rows.is_empty() {
@@ -155,8 +175,12 @@ fn readable(rows: &[tokio_postgres::Row]) -> Vec<RunRow> {
     rows.iter().filter_map(readable).collect()
 }
 
-pub(super) async fn unstick(work: &mut Work<'_, '_>, build: &str) -> Result<()> {
-    let freed = work.session.query(UNSTICK, args![TEXT: Text(build)]).await?;
+pub(super) async fn unstick(work: &mut Work<'_, '_>, unstick: &Unstick) -> Result<()> {
+    let refused: Vec<Text<'_>> = unstick.refused.iter().map(|by| Text(by)).collect();
+    let workflows: Vec<Text<'_>> = unstick.workflows.iter().map(|workflow| Text(workflow)).collect();
+    let deployment = Text(&unstick.deployment);
+    let freed =
+        work.session.query(UNSTICK, args![TEXT_ARRAY: refused, TEXT_ARRAY: workflows, TEXT: deployment]).await?;
     work.notes.due |= !freed.is_empty();
     Ok(())
 }
@@ -190,11 +214,20 @@ pub(super) async fn release(
     })
 }
 
-pub(super) async fn claimable(db: &Db) -> Result<BTreeMap<Arc<str>, u64>, Error> {
-    let row = |row: &_| Ok((text(row, 0)?, read::number(row, 1)?));
-    let mut claimable = BTreeMap::new();
-    for (workflow, at) in db.rows("read what is due", PARKED_WORKFLOWS, args![], row).await? {
-        claimable.entry(workflow).and_modify(|earliest: &mut u64| *earliest = at.min(*earliest)).or_insert(at);
+pub(super) async fn claimable(db: &Db, deployment: &str) -> Result<Claimable, Error> {
+    let row = |row: &_| Ok((texts(row, 0)?, numbers(row, 1)?, texts(row, 2)?, get(row, 3)?));
+    let mut claimable = Claimable::default();
+    for (workflow, at, by, stuck) in db.rows("read what is due", CLAIMABLE, args![TEXT: Text(deployment)], row).await? {
+        let Some(workflow) = workflow else {
+            claimable.draining = true;
+            continue;
+        };
+        if let Some(by) = by {
+            claimable.refused.push(Refused { by, workflow, stuck });
+        } else if let Some(at) = at {
+            let earliest = claimable.due.entry(workflow).or_insert(at);
+            *earliest = at.min(*earliest);
+        }
     }
     Ok(claimable)
 }

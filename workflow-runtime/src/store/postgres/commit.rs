@@ -21,7 +21,7 @@ use crate::failpoint::hit;
 use crate::store::{
     About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Letter, NewRun,
     Noticed, Post, PostAnswer, Release, RemoveGenerations, Reopen, Replace, RowChange, RunKey, Turn, TurnAnswer,
-    Unstick, UnstickRun, UnstickRunAnswer, Write,
+    UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// How often, at most, a transaction is sent that the database rolls back because of other transactions.
@@ -148,8 +148,8 @@ async fn alone(
             let posted = letters::post(session, ours, &letters, None).await?;
             place(answers, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(answer, _)| answer.into()));
         }
-        Segment::Single(place, Write::Claim(Claim { owner, now, workflows, limit, again })) => {
-            set(answers, *place, claims::claim(session, ours, *owner, *now, workflows, *limit, *again).await?.into());
+        Segment::Single(place, Write::Claim(claim)) => {
+            set(answers, *place, claims::claim(session, ours, claim).await?.into());
         }
         Segment::Turns(_) | Segment::Single(..) => {}
     }
@@ -451,6 +451,7 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
     if tells || (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
         work.notes.awaited.insert(turn.run);
     }
+    work.notes.due |= turn.change.as_ref().is_some_and(RowChange::is_released);
     match (&turn.row, &turn.change) {
         (Some(row), Some(change)) if end(work, turn.run, row, change).await? => Ok(TurnAnswer::CommittedAndNotified),
         _ => Ok(TurnAnswer::Committed),
@@ -477,9 +478,7 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         Write::Release(Release { run, fence, inbox_seq }) => {
             claims::release(work, *run, *fence, *inbox_seq).await?.into()
         }
-        Write::Claim(Claim { owner, now, workflows, limit, again }) => {
-            claims::claim(work.session, work.ours, *owner, *now, workflows, *limit, *again).await?.into()
-        }
+        Write::Claim(claim) => claims::claim(work.session, work.ours, claim).await?.into(),
         Write::AppendChunk(AppendChunk { run, owner, execution, into, chunk, most }) => {
             let writer = streams::Writer { run: *run, owner: *owner, execution };
             streams::append(work, &writer, into.as_deref(), chunk, *most).await?.into()
@@ -500,8 +499,8 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
             notices::noticed(work.session, *sequence).await?;
             Answer::Noticed
         }
-        Write::Unstick(Unstick { build }) => {
-            claims::unstick(work, build).await?;
+        Write::Unstick(unstick) => {
+            claims::unstick(work, unstick).await?;
             Answer::Unstick
         }
         Write::UnstickRun(UnstickRun { run }) => unstick_run(work, run).await?.into(),

@@ -23,14 +23,14 @@ const CREATE: &str = "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
 ), input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
         AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, status, wake_at, started_at, completed_at,
-              stuck, failing_since, error_class, error_text, turn, format, checksum, body)
+              stuck, failing_since, error_class, error_text, turn, format, checksum, body, required_deployment)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth)
+        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment)
     SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, status, alive.owner, 1, wake_at, 0, 0, started_at,
-        completed_at, stuck, failing_since, error_class, error_text, depth
+        completed_at, stuck, failing_since, error_class, error_text, depth, required_deployment
     FROM input, alive ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
@@ -43,12 +43,13 @@ SELECT id, key, @server() FROM created";
 /// Creates runs for any worker to claim.
 const START: &str = "
 WITH input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, dedupe, arrived_at, format, checksum, body)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $17)
+        AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, dedupe, arrived_at, format, checksum, body,
+              required_deployment)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, depth)
-    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0, depth
+        inbox_seq, recoveries, depth, required_deployment)
+    SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, 'pending', 0, 0, 0, 1, 0, depth, required_deployment
     FROM input WHERE (SELECT readable_from FROM @meta) <= $16 ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
@@ -66,15 +67,15 @@ SELECT id, key, (SELECT told FROM told) FROM created";
 /// Creates a run that no worker can claim yet.
 const CREATE_FOR_LATER: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, inbox_seq,
-    recoveries, depth)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0, $7)
+    recoveries, depth, required_deployment)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0, $7, $8)
 ON CONFLICT (id) DO NOTHING
 RETURNING key";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-    inbox_seq, recoveries, started_at, depth)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6, $7)
+    inbox_seq, recoveries, started_at, depth, required_deployment)
+VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6, $7, $8)
 ON CONFLICT (id) DO NOTHING
 RETURNING key";
 
@@ -105,7 +106,7 @@ UPDATE @inbox AS inbox SET unread = true, holder = 0,
 FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
 
 const BEGIN: &str = "
-UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, wake_at = 0
+UPDATE @runs SET fingerprint = $2, args_digest = $3, token = $4, required_deployment = $5, wake_at = 0
 WHERE id = $1 AND status = 'pending' AND wake_at IS NULL
 RETURNING key";
 
@@ -132,6 +133,7 @@ struct Columns<'n> {
     tokens: Vec<[u8; 16]>,
     times: Vec<i64>,
     depths: Vec<i32>,
+    required: Vec<Option<Text<'n>>>,
 }
 
 impl<'n> Columns<'n> {
@@ -144,6 +146,7 @@ impl<'n> Columns<'n> {
             tokens: runs.iter().map(|new| new.token.to_be_bytes()).collect(),
             times: runs.iter().map(|new| new.created_at.cast_signed()).collect(),
             depths: runs.iter().map(|new| new.depth.cast_signed()).collect(),
+            required: runs.iter().map(|new| new.required_deployment.as_deref().map(Text)).collect(),
         }
     }
 
@@ -189,6 +192,7 @@ pub(super) async fn create(
                 INT8_ARRAY: columns.times, INT4_ARRAY: columns.depths, TEXT_ARRAY: statuses, INT8_ARRAY: wakes,
                 INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck, INT8_ARRAY: errors.failing_since, TEXT_ARRAY: errors.classes,
                 TEXT_ARRAY: errors.texts, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
+                TEXT_ARRAY: columns.required,
             ],
         )
         .await?;
@@ -241,7 +245,7 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
                 INT4_ARRAY: columns.depths, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
                 BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: tell,
-                INT4: schema::build(session.db),
+                INT4: schema::build(session.db), TEXT_ARRAY: columns.required,
             ],
         )
         .await?;
@@ -271,6 +275,7 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     let (session, token) = (work.session, new.token.to_be_bytes());
     let (id, fingerprint) = (Text(&new.id), Text(&new.fingerprint));
     let (digest, token) = (new.args_digest.as_slice(), token.as_slice());
+    let required = new.required_deployment.as_deref().map(Text);
     let made = match &new.first {
         First::Later | First::Journal { .. } => {
             let statement = if matches!(new.first, First::Later) { CREATE_FOR_LATER } else { CREATE_WITH_JOURNAL };
@@ -279,13 +284,15 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
                     statement,
                     args![
                         TEXT: id, TEXT: Text(&new.workflow), TEXT: fingerprint, BYTEA: digest, BYTEA: token,
-                        INT8: new.created_at.cast_signed(), INT4: new.depth.cast_signed(),
+                        INT8: new.created_at.cast_signed(), INT4: new.depth.cast_signed(), TEXT: required,
                     ],
                 )
                 .await?
         }
         First::Begin(_) => {
-            session.query_opt(BEGIN, args![TEXT: id, TEXT: fingerprint, BYTEA: digest, BYTEA: token]).await?
+            session
+                .query_opt(BEGIN, args![TEXT: id, TEXT: fingerprint, BYTEA: digest, BYTEA: token, TEXT: required])
+                .await?
         }
         _ => None,
     };

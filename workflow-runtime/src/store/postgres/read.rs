@@ -22,7 +22,7 @@ macro_rules! run_columns {
               ELSE 0 END,
          runs.created_at, started_at, completed_at, stuck, parent,
          coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
-         failing_since, error_class, error_text"
+         refused_by, required_deployment, failing_since, error_class, error_text"
     };
 }
 pub(super) use run_columns;
@@ -118,13 +118,15 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         first_event: number(row, 18)?,
         continuations: number(row, 19)?,
         depth: small(row, 20)?,
+        refused_by: texts(row, 21)?,
+        required_deployment: texts(row, 22)?,
         error: row_error(row)?,
     })
 }
 
 fn row_error(row: &Row) -> Result<Option<RowError>> {
-    let Some(class) = texts(row, 22)? else { return Ok(None) };
-    Ok(Some(RowError { failing_since: numbers(row, 21)?, class, text: texts(row, 23)?.unwrap_or_default() }))
+    let Some(class) = texts(row, 24)? else { return Ok(None) };
+    Ok(Some(RowError { failing_since: numbers(row, 23)?, class, text: texts(row, 25)?.unwrap_or_default() }))
 }
 
 fn journal_row(row: &Row) -> Result<JournalRow> {

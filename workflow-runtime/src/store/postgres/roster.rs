@@ -6,10 +6,12 @@ use tokio_postgres::Row;
 use super::Shared;
 use super::db::{Session, Text, args};
 use super::fault::{Fault, Result};
+use super::notes::Notes;
 use super::read::{get, number, numbers, text, texts};
 use super::schema;
 use crate::error::Error;
-use crate::store::{DeploymentRow, NewWorker, WorkerRow};
+use crate::limits::DRAINED_KEPT;
+use crate::store::{Deploy, DeploymentRow, NewWorker, WorkerRow};
 
 /// Two workers that register at once publish and remove catalogues of each other.
 const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtext($1))";
@@ -42,19 +44,22 @@ WHERE deployment = (
 const UNNEEDED: &str = "
 SELECT deployment FROM @catalogues AS catalogues
 WHERE NOT EXISTS (SELECT 1 FROM @workers AS workers WHERE workers.deployment = catalogues.deployment)
-    AND NOT EXISTS (SELECT 1 FROM @runs AS runs WHERE runs.required_deployment = catalogues.deployment AND wake_at IS NOT NULL)";
+    AND NOT EXISTS (SELECT 1 FROM @runs AS runs WHERE runs.required_deployment = catalogues.deployment AND completed_at IS NULL)
+    AND NOT promoted AND (NOT draining OR published_at < now() - $1::bigint * interval '1 millisecond')";
 
 const REMOVE: &str = "DELETE FROM @catalogues WHERE deployment = $1";
 
 const WORKERS: &str = "
-SELECT owner, kind, deployment, host, pid, (extract(epoch FROM started_at) * 1000)::bigint, draining, serves,
+SELECT owner, kind, deployment, host, pid, (extract(epoch FROM started_at) * 1000)::bigint,
+    EXISTS (SELECT 1 FROM @catalogues AS catalogues WHERE catalogues.deployment = workers.deployment AND catalogues.draining), serves,
     expires_at > now() AND round < 9223372036854775807
-FROM @workers ORDER BY started_at, owner";
+FROM @workers AS workers ORDER BY started_at, owner";
 
 const DEPLOYMENTS: &str = "
 SELECT deployment, coalesce(body, (
         SELECT copy.body FROM @catalogues AS copy WHERE copy.digest = catalogues.digest AND copy.body IS NOT NULL LIMIT 1
-    ), ''), (extract(epoch FROM published_at) * 1000)::bigint, (extract(epoch FROM activated_at) * 1000)::bigint, draining
+    ), ''), (extract(epoch FROM published_at) * 1000)::bigint, (extract(epoch FROM activated_at) * 1000)::bigint, draining, promoted,
+    (SELECT count(*) FROM @runs AS runs WHERE runs.required_deployment = catalogues.deployment AND completed_at IS NULL)
 FROM @catalogues AS catalogues ORDER BY published_at, deployment";
 
 pub(super) async fn register(shared: &Shared, worker: &NewWorker) -> Result<(), Error> {
@@ -82,12 +87,60 @@ async fn write(shared: &Shared, session: &Session<'_>, worker: &NewWorker) -> Re
     }
     let body = worker.catalogue.as_bytes();
     session.query(PUBLISH, args![TEXT: deployment, BYTEA: digest, BYTEA: body, INT8: owner]).await?;
-    for row in session.query(UNNEEDED, args![]).await? {
+    let kept = DRAINED_KEPT.as_millis() as i64;
+    for row in session.query(UNNEEDED, args![INT8: kept]).await? {
         let unneeded = text(&row, 0)?;
         session.query(KEEP_COPY, args![TEXT: Text(&unneeded)]).await?;
         session.query(REMOVE, args![TEXT: Text(&unneeded)]).await?;
     }
     session.commit().await
+}
+
+const DRAIN: &str = "UPDATE @catalogues SET draining = $2 WHERE deployment = $1";
+
+const PROMOTE: &str = "
+UPDATE @catalogues SET promoted = (deployment = $1) WHERE EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $1)
+    AND (promoted OR deployment = $1)";
+
+const RELEASE: &str = "
+UPDATE @runs SET required_deployment = NULL WHERE key IN (
+    SELECT key FROM @runs WHERE required_deployment = $1 AND completed_at IS NULL ORDER BY key LIMIT $2 FOR NO KEY UPDATE
+)";
+
+const RELEASE_RUN: &str = "
+UPDATE @runs SET required_deployment = NULL WHERE id = $1 AND required_deployment IS NOT NULL AND completed_at IS NULL";
+
+/// Changes the deployments, and notifies the workers.
+pub(super) async fn deploy(shared: &Shared, change: &Deploy) -> Result<u64, Error> {
+    let explain = |fault| shared.db.explain(fault, "change the deployments");
+    let session = shared.db.connect().await.map_err(explain)?;
+    match change_in(shared, &session, change).await {
+        Ok(changed) => Ok(changed),
+        Err(fault) => {
+            session.rollback().await;
+            Err(explain(schema::explained(&shared.db, fault).await))
+        }
+    }
+}
+
+async fn change_in(shared: &Shared, session: &Session<'_>, change: &Deploy) -> Result<u64> {
+    session.begin().await?;
+    schema::check_floor(session).await?;
+    let name = format!("workflow catalogues {}", shared.db.options.schema);
+    session.query(ALONE, args![TEXT: name]).await?;
+    let changed = match change {
+        Deploy::Drain { deployment, on } => session.execute(DRAIN, args![TEXT: Text(deployment), BOOL: *on]).await?,
+        Deploy::Promote { deployment } => session.execute(PROMOTE, args![TEXT: Text(deployment)]).await?,
+        Deploy::Release { deployment, limit } => {
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            session.execute(RELEASE, args![TEXT: Text(deployment), INT8: limit]).await?
+        }
+        Deploy::ReleaseRun { run } => session.execute(RELEASE_RUN, args![TEXT: Text(run)]).await?,
+    };
+    let notes = Notes { due: true, ..Notes::default() };
+    notes.send(session, &shared.tag, &[]).await?;
+    session.commit().await?;
+    Ok(changed)
 }
 
 pub(super) async fn workers(shared: &Shared) -> Result<Vec<WorkerRow>, Error> {
@@ -123,5 +176,7 @@ fn deployment_row(row: &Row) -> Result<DeploymentRow> {
         published_at: number(row, 2)?,
         activated_at: numbers(row, 3)?,
         draining: get(row, 4)?,
+        promoted: get(row, 5)?,
+        required_by: number(row, 6)?,
     })
 }

@@ -329,11 +329,26 @@ CREATE TABLE @asks (
 ";
 
 /// The migrations of the tables.
-pub(super) const MIGRATIONS: Migrations =
-    Migrations::new(&[Migration { sql: TABLES, is_additive: false }, Migration { sql: SERVES, is_additive: true }]);
+pub(super) const MIGRATIONS: Migrations = Migrations::new(&[
+    Migration { sql: TABLES, is_additive: false },
+    Migration { sql: SERVES, is_additive: true },
+    Migration { sql: REFUSALS, is_additive: true },
+]);
 
 /// As in SQLite.
 const SERVES: &str = "ALTER TABLE @workers ADD COLUMN serves text;";
+
+/// As in SQLite.
+const REFUSALS: &str = "
+DROP INDEX @runs_due;
+CREATE INDEX runs_due ON @runs (owner, workflow, coalesce(required_deployment, ''), coalesce(refused_by, ''), wake_at)
+    WHERE wake_at IS NOT NULL;
+CREATE INDEX runs_refused ON @runs (refused_by, workflow, wake_at) WHERE refused_by IS NOT NULL;
+DROP INDEX @runs_pinned;
+CREATE INDEX runs_pinned ON @runs (required_deployment, key) WHERE required_deployment IS NOT NULL AND completed_at IS NULL;
+ALTER TABLE @catalogues ADD COLUMN promoted boolean NOT NULL DEFAULT false;
+UPDATE @runs SET refused_by = 'a former version' WHERE status = 'stuck';
+";
 
 const META: &str = "
 CREATE TABLE @meta (

@@ -12,7 +12,7 @@ use super::read::{get, id};
 use super::standing::Place;
 use super::time;
 use crate::model::Status;
-use crate::store::{RowError, RunKey, Turn, TurnAnswer};
+use crate::store::{RowChange, RowError, RunKey, Turn, TurnAnswer};
 
 /// A statement that appends to journals. A row rarely exists already, as after a commit whose answer was lost, and handling
 /// that costs a sixth of the statement: `strict` does not handle it, and fails.
@@ -47,9 +47,9 @@ macro_rules! turns {
         concat!(
             "
 WITH input AS (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $20, $21, $22)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $20, $21, $22, $23)
         AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck,
-              failing_since, error_class, error_text)
+              refused_by, failing_since, error_class, error_text)
 ), locked AS MATERIALIZED (
     SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key
     FOR NO KEY UPDATE
@@ -71,13 +71,14 @@ WITH input AS (
             "
     RETURNING run
 ), taken AS MATERIALIZED (
-    SELECT run, status, wake_at, started_at, completed_at, stuck, failing_since, error_class, error_text, ends, awaited,
-        followed, traced FROM held
+    SELECT run, status, wake_at, started_at, completed_at, stuck, refused_by, failing_since, error_class, error_text, ends,
+        awaited, followed, traced FROM held
     WHERE ($17 OR NOT (terminal AND tied)) AND (idx IS NULL OR run IN (SELECT run FROM appended))
 ), changed AS (
     UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
         started_at = coalesce(runs.started_at, taken.started_at),
-        completed_at = coalesce(runs.completed_at, taken.completed_at), stuck = taken.stuck,
+        completed_at = coalesce(runs.completed_at, taken.completed_at), stuck = taken.stuck, refused_by = taken.refused_by,
+        owner = CASE WHEN taken.refused_by IS NOT NULL AND taken.wake_at IS NOT NULL THEN 0 ELSE runs.owner END,
         failing_since = taken.failing_since, error_class = taken.error_class, error_text = taken.error_text,
         awaited = runs.awaited AND NOT taken.ends, followed = runs.followed AND NOT taken.ends,
         traced = runs.traced AND NOT taken.ends
@@ -145,9 +146,11 @@ impl Taken {
 }
 
 /// Whether a turn consists of its row, its change and its delivered messages. A change without a row does not qualify: if it
-/// was executed late, it could not be distinguished from a later one.
+/// was executed late, it could not be distinguished from a later one. Nor does a change that releases the run: other workers
+/// are notified.
 pub(super) fn is_plain(turn: &Turn) -> bool {
     (turn.row.is_some() || turn.change.is_none())
+        && !turn.change.as_ref().is_some_and(RowChange::is_released)
         && turn.effects.is_none()
         && turn.unread.is_empty()
         && turn.returned.is_empty()
@@ -183,6 +186,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     let ends: Vec<Option<i64>> = changes().map(|change| change?.completed_at.map(u64::cast_signed)).collect();
     let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change?.stuck.as_deref().map(Text)).collect();
     let errors = Errors::of(changes().map(|change| change?.error.as_ref()));
+    let refused: Vec<Option<Text<'_>>> = changes().map(|change| change?.refused_by.as_deref().map(Text)).collect();
     let delivered: Vec<(RunKey, i64)> = turns
         .iter()
         .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
@@ -196,7 +200,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
                 TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
                 INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
-                TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: errors.failing_since,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag, TEXT_ARRAY: refused, INT8_ARRAY: errors.failing_since,
                 TEXT_ARRAY: errors.classes, TEXT_ARRAY: errors.texts,
             ],
             tied,

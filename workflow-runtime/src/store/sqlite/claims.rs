@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::{fault, notices, read};
 use crate::environment::{Environment, System};
 use crate::host;
-use crate::store::{ClaimAnswer, DEAD, NEVER, RunKey, RunRow};
+use crate::store::{Claim, ClaimAnswer, Claimable, DEAD, NEVER, Refused, RunKey, RunRow, Unstick};
 
 /// The owners whose runs can be claimed.
 const FREE: [i64; 2] = [0, DEAD.cast_signed()];
@@ -22,9 +22,11 @@ const ADOPT: [&str; 2] = [
      WHERE wake_at IS NOT NULL AND owner > 0 AND owner <> ?1",
 ];
 
+/// The expressions are those of the index.
 const DUE: &str = "
-SELECT wake_at, key FROM runs WHERE owner = ?1 AND workflow = ?2 AND required_deployment IS NULL AND wake_at <= ?3
-ORDER BY wake_at LIMIT ?4";
+SELECT wake_at, key FROM runs
+WHERE owner = ?1 AND workflow = ?2 AND coalesce(required_deployment, '') = ?3 AND coalesce(refused_by, '') = ?4 AND wake_at <= ?5
+ORDER BY wake_at LIMIT ?6";
 
 const HELD: &str = "SELECT key FROM runs WHERE owner = ?1 AND wake_at IS NOT NULL";
 
@@ -46,10 +48,11 @@ WHERE key = ?1";
 
 const UNSTICK: &str = "
 UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
-WHERE status = 'stuck' AND coalesce(instr(stuck, ?1), 0) = 0";
+WHERE refused_by = ?1 AND workflow = ?2 AND wake_at IS NULL AND status = 'stuck'
+    AND coalesce(required_deployment, '') IN ('', ?3)";
 
 const UNSTICK_ONE: &str = "
-UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, recoveries = 0, recovered_at = NULL
+UPDATE runs SET status = 'running', wake_at = 0, owner = 0, stuck = NULL, refused_by = NULL, recoveries = 0, recovered_at = NULL
 WHERE key = ?1 AND status = 'stuck'";
 
 /// Skips from each workflow with parked runs to the next workflow, past all runs between them.
@@ -63,9 +66,17 @@ WITH RECURSIVE parked (workflow) AS (
 SELECT workflow, wake_at FROM (
     SELECT workflow, (
         SELECT min(wake_at) FROM runs
-        WHERE owner = ?1 AND workflow = parked.workflow AND required_deployment IS NULL AND wake_at IS NOT NULL
+        WHERE owner = ?1 AND workflow = parked.workflow AND coalesce(required_deployment, '') = ?2
+            AND coalesce(refused_by, '') = '' AND wake_at IS NOT NULL
     ) AS wake_at FROM parked
 ) WHERE wake_at IS NOT NULL";
+
+/// The next refusers and workflow of refused runs after these.
+const NEXT_REFUSED: &str = "
+SELECT refused_by, workflow FROM runs WHERE refused_by IS NOT NULL AND (refused_by, workflow) > (?1, ?2)
+ORDER BY refused_by, workflow LIMIT 1";
+
+const IS_STUCK: &str = "SELECT 1 FROM runs WHERE refused_by = ?1 AND workflow = ?2 AND wake_at IS NULL";
 
 pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     // The engine that executed before has ended.
@@ -86,16 +97,11 @@ pub(super) fn adopt(connection: &Connection, owner: u64) -> Result<()> {
     notices::free_all(connection, owner)
 }
 
-/// Costs two index look-ups for each workflow of the engine, plus the claimed runs: it does not visit runs that are owned,
-/// not due, or of other workflows, however many there are.
-pub(super) fn claim(
-    connection: &Connection,
-    owner: u64,
-    now: u64,
-    workflows: &[&str],
-    limit: usize,
-    again: bool,
-) -> Result<ClaimAnswer> {
+/// Costs four index look-ups for each workflow of the engine, plus four for each of the refusers, plus the claimed runs: it does
+/// not visit runs that are owned, not due, of other workflows, pinned to other deployments or refused by others, however
+/// many there are.
+pub(super) fn claim(connection: &Connection, claim: &Claim) -> Result<ClaimAnswer> {
+    let Claim { owner, again, .. } = *claim;
     let executes = connection.prepare_cached("SELECT 1 FROM meta WHERE owner = ?1")?.exists((owner.cast_signed(),))?;
     if !executes {
         return Ok(ClaimAnswer::Fenced);
@@ -110,7 +116,7 @@ pub(super) fn claim(
             claimed.extend(readable(connection, key)?);
         }
     }
-    for key in due(connection, now, workflows, limit)? {
+    for key in due(connection, claim)? {
         if connection.prepare_cached(CLAIM)?.execute((key, owner.cast_signed()))? == 0 {
             connection.prepare_cached(CLAIM_ORPHAN)?.execute((key, owner.cast_signed()))?;
         }
@@ -132,17 +138,25 @@ fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
 }
 
 /// The due runs: the longest overdue of each workflow, then the next of each.
-fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> Result<Vec<RunKey>> {
-    let now = now.min(NEVER).cast_signed();
+fn due(connection: &Connection, claim: &Claim) -> Result<Vec<RunKey>> {
+    let Claim { now, workflows, deployment, refused, limit, .. } = claim;
+    let (now, limit) = ((*now).min(NEVER).cast_signed(), *limit);
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due: Vec<(usize, i64, RunKey)> = Vec::new();
     let mut statement = connection.prepare_cached(DUE)?;
-    for workflow in workflows {
+    let required = required(connection, deployment)?;
+    let refusers = || std::iter::once("").chain(refused.iter().map(|by| &**by));
+    for workflow in workflows.iter() {
         let mut runs: Vec<(i64, RunKey)> = Vec::new();
         for holder in FREE {
-            let found = statement.query_map((holder, workflow, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            for run in found {
-                runs.push(run?);
+            for required in &required {
+                for by in refusers() {
+                    let found = statement
+                        .query_map((holder, workflow, required, by, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    for run in found {
+                        runs.push(run?);
+                    }
+                }
             }
         }
         runs.sort_unstable();
@@ -154,8 +168,13 @@ fn due(connection: &Connection, now: u64, workflows: &[&str], limit: usize) -> R
     Ok(due.into_iter().map(|(.., key)| key).collect())
 }
 
-pub(super) fn unstick(connection: &Connection, build: &str) -> Result<()> {
-    connection.prepare_cached(UNSTICK)?.execute((build,))?;
+pub(super) fn unstick(connection: &Connection, unstick: &Unstick) -> Result<()> {
+    let mut statement = connection.prepare_cached(UNSTICK)?;
+    for by in unstick.refused.iter() {
+        for workflow in unstick.workflows.iter() {
+            statement.execute((&**by, workflow, &*unstick.deployment))?;
+        }
+    }
     Ok(())
 }
 
@@ -163,17 +182,44 @@ pub(super) fn unstick_one(connection: &Connection, run: RunKey) -> Result<()> {
     connection.prepare_cached(UNSTICK_ONE)?.execute((run,)).map(drop)
 }
 
-pub(super) fn claimable(connection: &Connection) -> Result<BTreeMap<Arc<str>, u64>> {
-    let mut claimable = BTreeMap::new();
+fn is_draining(connection: &Connection, deployment: &str) -> Result<bool> {
+    let sql = "SELECT 1 FROM catalogues WHERE deployment = ?1 AND draining = 1";
+    connection.prepare_cached(sql)?.exists((deployment,))
+}
+
+/// What the runs require that a deployment claims.
+fn required<'d>(connection: &Connection, deployment: &'d str) -> Result<Vec<&'d str>> {
+    Ok(if is_draining(connection, deployment)? { vec![deployment] } else { vec!["", deployment] })
+}
+
+pub(super) fn claimable(connection: &Connection, deployment: &str) -> Result<Claimable> {
+    let (required, draining) = (required(connection, deployment)?, is_draining(connection, deployment)?);
+    let mut due = BTreeMap::new();
     let mut statement = connection.prepare_cached(PARKED_WORKFLOWS)?;
     for holder in FREE {
-        let mut rows = statement.query((holder,))?;
-        while let Some(row) = rows.next()? {
-            let at = row.get::<_, i64>(1)?.cast_unsigned();
-            claimable.entry(row.get(0)?).and_modify(|earliest: &mut u64| *earliest = at.min(*earliest)).or_insert(at);
+        for required in &required {
+            let mut rows = statement.query((holder, required))?;
+            while let Some(row) = rows.next()? {
+                let at = row.get::<_, i64>(1)?.cast_unsigned();
+                due.entry(row.get(0)?).and_modify(|earliest: &mut u64| *earliest = at.min(*earliest)).or_insert(at);
+            }
         }
     }
-    Ok(claimable)
+    Ok(Claimable { due, draining, refused: refused(connection)? })
+}
+
+/// Skips from each refusers and workflow to the next ones, past all runs between them.
+fn refused(connection: &Connection) -> Result<Vec<Refused>> {
+    let (mut next, mut is_stuck) = (connection.prepare_cached(NEXT_REFUSED)?, connection.prepare_cached(IS_STUCK)?);
+    let mut refused: Vec<Refused> = Vec::new();
+    loop {
+        let (by, workflow) = refused.last().map_or(("", ""), |last| (&*last.by, &*last.workflow));
+        let found: Option<(Arc<str>, Arc<str>)> =
+            next.query_row((by, workflow), |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((by, workflow)) = found else { return Ok(refused) };
+        let stuck = is_stuck.exists((&*by, &*workflow))?;
+        refused.push(Refused { by, workflow, stuck });
+    }
 }
 
 #[cfg(test)]
@@ -185,20 +231,45 @@ mod tests {
     #[test]
     fn nothing_walks_through_the_runs() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(schema::TABLES).unwrap();
-        for sql in [ADOPT[0], ADOPT[1], DUE, HELD, CLAIM, CLAIM_ORPHAN, UNSTICK, UNSTICK_ONE, PARKED_WORKFLOWS] {
-            let plan: Vec<String> = connection
+        for sql in schema::MIGRATIONS.missing(0) {
+            connection.execute_batch(sql).unwrap();
+        }
+        let plan = |sql: &str| -> Vec<String> {
+            connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
                 .unwrap()
                 .raw_query()
                 .mapped(|row| row.get(3))
                 .collect::<Result<_>>()
-                .unwrap();
+                .unwrap()
+        };
+        for sql in [
+            ADOPT[0],
+            ADOPT[1],
+            DUE,
+            HELD,
+            CLAIM,
+            CLAIM_ORPHAN,
+            UNSTICK,
+            UNSTICK_ONE,
+            PARKED_WORKFLOWS,
+            NEXT_REFUSED,
+            IS_STUCK,
+        ] {
+            let plan = plan(sql);
             for line in &plan {
                 let walks =
                     line.starts_with("SCAN runs") || line.starts_with("SCAN journal") || line.contains("TEMP B-TREE");
                 assert!(!walks, "{sql}\n{plan:#?}");
             }
         }
+        // Runs that are pinned to other deployments, or that other builds have refused, are no part of the range.
+        let range = "SEARCH runs USING INDEX runs_due (owner=? AND workflow=? AND <expr>=? AND <expr>=? AND wake_at<?)";
+        assert_eq!(plan(DUE), [range]);
+        let stuck = plan(UNSTICK);
+        assert!(
+            stuck.iter().any(|line| line.contains("runs_refused (refused_by=? AND workflow=? AND wake_at=?)")),
+            "{stuck:#?}"
+        );
     }
 }

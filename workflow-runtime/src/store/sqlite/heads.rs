@@ -52,8 +52,8 @@ impl Heads {
 
     /// Records that a row was appended at this head, with this change of the run's row.
     pub fn appended(&mut self, run: RunKey, head: Head, change: Option<&RowChange>) {
-        // A run that has ended or is stuck appends no more rows.
-        if change.is_some_and(|change| change.wake_at.is_none()) {
+        // A run that has ended or is stuck appends no more rows, nor does one that was refused under this fence.
+        if change.is_some_and(|change| change.wake_at.is_none() || change.is_released()) {
             self.runs.remove(&run);
         } else {
             self.runs.insert(run, Head { next: head.next + 1, ..head });

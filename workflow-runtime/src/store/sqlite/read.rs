@@ -23,7 +23,7 @@ macro_rules! select_run {
                       ELSE 0 END,
                  created_at, started_at, completed_at, stuck, parent,
                  coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
-                 failing_since, error_class, error_text
+                 refused_by, required_deployment, failing_since, error_class, error_text
              FROM runs WHERE ",
             $condition
         )
@@ -88,14 +88,16 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         first_event: number(18)?,
         continuations: number(19)?,
         depth: row.get(20)?,
+        refused_by: row.get(21)?,
+        required_deployment: row.get(22)?,
         error: row_error(row)?,
     })
 }
 
 fn row_error(row: &Row<'_>) -> Result<Option<RowError>> {
-    let Some(class) = row.get(22)? else { return Ok(None) };
-    let failing_since: Option<i64> = row.get(21)?;
-    Ok(Some(RowError { failing_since: failing_since.map(i64::cast_unsigned), class, text: row.get(23)? }))
+    let Some(class) = row.get(24)? else { return Ok(None) };
+    let failing_since: Option<i64> = row.get(23)?;
+    Ok(Some(RowError { failing_since: failing_since.map(i64::cast_unsigned), class, text: row.get(25)? }))
 }
 
 pub(super) fn journal(

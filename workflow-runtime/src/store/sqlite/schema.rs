@@ -13,11 +13,29 @@ pub(super) const LAYOUT: i32 = 2;
 pub(super) const PRE_RELEASE: i32 = 1;
 
 /// The schema steps.
-pub(super) const MIGRATIONS: Migrations =
-    Migrations::new(&[Migration { sql: TABLES, is_additive: false }, Migration { sql: SERVES, is_additive: true }]);
+pub(super) const MIGRATIONS: Migrations = Migrations::new(&[
+    Migration { sql: TABLES, is_additive: false },
+    Migration { sql: SERVES, is_additive: true },
+    Migration { sql: REFUSALS, is_additive: true },
+]);
 
 /// `serves` has the workflows and queues that a worker executes: workers of one deployment may serve different queues.
 const SERVES: &str = "ALTER TABLE workers ADD COLUMN serves TEXT;";
+
+/// - `runs_due`: the refusers of a run precede its time, too, so that a claim skips refused runs as one range. No column of
+///   the index is `NULL` in a claim: a claim names each combination that it takes.
+/// - `runs_pinned` has the unfinished runs that a deployment keeps from being forgotten.
+/// - `runs_refused` has the runs that builds have refused. The next build may continue those that are stuck already.
+const REFUSALS: &str = "
+DROP INDEX runs_due;
+CREATE INDEX runs_due ON runs (owner, workflow, coalesce(required_deployment, ''), coalesce(refused_by, ''), wake_at)
+    WHERE wake_at IS NOT NULL;
+CREATE INDEX runs_refused ON runs (refused_by, workflow, wake_at) WHERE refused_by IS NOT NULL;
+DROP INDEX runs_pinned;
+CREATE INDEX runs_pinned ON runs (required_deployment) WHERE required_deployment IS NOT NULL AND completed_at IS NULL;
+ALTER TABLE catalogues ADD COLUMN promoted INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET refused_by = 'a former version' WHERE status = 'stuck';
+";
 
 /// Unsigned 64-bit numbers are stored as signed numbers with the same bits, 128-bit numbers as 16 bytes.
 ///

@@ -15,10 +15,12 @@ use super::writer::Writer;
 use super::{access, lock};
 use crate::error::{Code, Error};
 use crate::host;
-use crate::store::{DeploymentRow, NewWorker, Registration, WorkerRow};
+use crate::limits::DRAINED_KEPT;
+use crate::store::{Deploy, DeploymentRow, NewWorker, Registration, WorkerRow};
 
 const WORKERS: &str = "
-SELECT owner, kind, deployment, host, pid, started_at, draining, serves, owner = (SELECT owner FROM meta) FROM workers
+SELECT owner, kind, deployment, host, pid, started_at,
+    EXISTS (SELECT 1 FROM catalogues WHERE catalogues.deployment = workers.deployment AND catalogues.draining = 1), serves, owner = (SELECT owner FROM meta) FROM workers
 ORDER BY started_at, owner";
 
 const REGISTER: &str = "
@@ -44,14 +46,16 @@ WHERE deployment = (
         AND other.digest = (SELECT digest FROM catalogues WHERE deployment = ?1 AND body IS NOT NULL)
 )";
 
-/// The deployments without workers that no unfinished run is bound to.
+/// The deployments without workers that no unfinished run is bound to, at a time `?1` before which they were drained.
 const UNNEEDED: &str = "
 SELECT deployment FROM catalogues WHERE deployment NOT IN (SELECT deployment FROM workers WHERE deployment IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM runs WHERE required_deployment = catalogues.deployment AND wake_at IS NOT NULL)";
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE required_deployment = catalogues.deployment AND completed_at IS NULL)
+    AND promoted = 0 AND (draining = 0 OR published_at < ?1)";
 
 const DEPLOYMENTS: &str = "
 SELECT deployment, coalesce(body, (SELECT body FROM catalogues AS copy WHERE copy.digest = catalogues.digest AND body IS NOT NULL), ''),
-    published_at, activated_at, draining
+    published_at, activated_at, draining, promoted,
+    (SELECT count(*) FROM runs WHERE required_deployment = catalogues.deployment AND completed_at IS NULL)
 FROM catalogues ORDER BY published_at, deployment";
 
 /// The directory of the lock files.
@@ -135,13 +139,48 @@ pub(super) fn write(connection: &Connection, directory: &Path, worker: &NewWorke
         connection.prepare_cached(KEEP_COPY)?.execute((&**deployment,))?;
     }
     connection.prepare_cached(PUBLISH)?.execute((&**deployment, digest, catalogue.as_bytes(), now, was_active))?;
+    let before = now.saturating_sub(DRAINED_KEPT.as_millis() as i64);
     let unneeded: Vec<String> =
-        connection.prepare_cached(UNNEEDED)?.query_map((), |row| row.get(0))?.collect::<Result<_>>()?;
+        connection.prepare_cached(UNNEEDED)?.query_map((before,), |row| row.get(0))?.collect::<Result<_>>()?;
     for deployment in unneeded {
         connection.prepare_cached(KEEP_COPY)?.execute((&deployment,))?;
         connection.prepare_cached("DELETE FROM catalogues WHERE deployment = ?1")?.execute((&deployment,))?;
     }
     Ok(())
+}
+
+/// Changes the deployments: as [`Store::deploy`](crate::store::Store::deploy).
+pub(super) fn deploy(connection: &Connection, change: &Deploy) -> Result<u64> {
+    let changed = match change {
+        Deploy::Drain { deployment, on } => connection
+            .prepare_cached("UPDATE catalogues SET draining = ?2 WHERE deployment = ?1")?
+            .execute((&**deployment, on))?,
+        Deploy::Promote { deployment } => {
+            let known = connection
+                .prepare_cached("SELECT 1 FROM catalogues WHERE deployment = ?1")?
+                .exists((&**deployment,))?;
+            if known {
+                connection
+                    .prepare_cached("UPDATE catalogues SET promoted = (deployment = ?1)")?
+                    .execute((&**deployment,))?;
+            }
+            usize::from(known)
+        }
+        Deploy::Release { deployment, limit } => connection
+            .prepare_cached(
+                "UPDATE runs SET required_deployment = NULL WHERE key IN (
+                     SELECT key FROM runs WHERE required_deployment = ?1 AND completed_at IS NULL LIMIT ?2
+                 )",
+            )?
+            .execute((&**deployment, i64::try_from(*limit).unwrap_or(i64::MAX)))?,
+        Deploy::ReleaseRun { run } => connection
+            .prepare_cached(
+                "UPDATE runs SET required_deployment = NULL
+                 WHERE id = ?1 AND required_deployment IS NOT NULL AND completed_at IS NULL",
+            )?
+            .execute((&**run,))?,
+    };
+    Ok(changed as u64)
 }
 
 /// Removes the row of a worker.
@@ -177,6 +216,8 @@ pub(super) fn deployments(connection: &Connection) -> Result<Vec<DeploymentRow>>
             published_at: row.get::<_, i64>(2)?.cast_unsigned(),
             activated_at: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
             draining: row.get(4)?,
+            promoted: row.get(5)?,
+            required_by: row.get::<_, i64>(6)?.cast_unsigned(),
         })
     };
     connection.prepare_cached(DEPLOYMENTS)?.query_map((), row)?.collect()

@@ -14,7 +14,7 @@ use super::{claims, fault, schema, workers};
 use crate::error::Error;
 use crate::failpoint::hit;
 use crate::limits::COUNT_INTERVAL;
-use crate::store::{Answer, Failed, NewWorker, Write};
+use crate::store::{Answer, Deploy, Failed, NewWorker, Write};
 
 pub(super) struct Writer {
     address: Address,
@@ -135,6 +135,11 @@ impl Writer {
     pub(super) fn register(&mut self, directory: &Path, worker: &NewWorker) -> Result<(), Error> {
         let written = self.transaction(|connection, _| workers::write(connection, directory, worker));
         written.map_err(|failed| failed.error)
+    }
+
+    /// Changes the deployments.
+    pub(super) fn deploy(&mut self, change: &Deploy) -> Result<u64, Error> {
+        self.transaction(|connection, _| workers::deploy(connection, change)).map_err(|failed| failed.error)
     }
 
     /// Removes a worker from the list.
@@ -299,6 +304,7 @@ mod tests {
             args_digest: [0; 32],
             created_at: 0,
             token: 1,
+            required_deployment: None,
             depth: 0,
             effects: None,
             chunks: Vec::new(),

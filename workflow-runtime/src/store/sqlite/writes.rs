@@ -9,10 +9,10 @@ use super::heads::{Head, Heads};
 use super::letters::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
-    Answer, AppendChunk, Budget, Child, Claim, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer,
-    Effects, Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer,
-    Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange,
-    RunKey, Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, Write,
+    Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
+    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer, Release,
+    ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn,
+    TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, represents a fence that does not match or a gap. A
@@ -30,7 +30,9 @@ INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, bod
 
 const CHANGE: &str = "
 UPDATE runs SET status = ?5, wake_at = ?6, started_at = coalesce(started_at, ?7),
-    completed_at = coalesce(completed_at, ?8), stuck = ?9, failing_since = ?10, error_class = ?11, error_text = ?12
+    completed_at = coalesce(completed_at, ?8), stuck = ?9, refused_by = ?10,
+    owner = CASE WHEN ?10 IS NOT NULL AND ?6 IS NOT NULL THEN 0 ELSE owner END,
+    failing_since = ?11, error_class = ?12, error_text = ?13
 WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
 const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
@@ -38,20 +40,21 @@ const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch 
 const CREATE_WITH_TURN: &str = "
 INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
     generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth,
-    failing_since, error_class, error_text)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13,
-    ?14, ?15, ?16)";
+    required_deployment, failing_since, error_class, error_text)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13, ?14,
+    ?15, ?16, ?17)";
 
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth, required_deployment)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9, ?10)
 ON CONFLICT (id) DO NOTHING";
 
 const CREATE_WITH_JOURNAL: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7)
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth,
+    required_deployment)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7, ?8)
 ON CONFLICT (id) DO NOTHING";
 
 const REOPEN: &str = "
@@ -73,7 +76,7 @@ SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelle
     AND (?3 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE owner = ?3))";
 
 const BEGIN: &str = "
-UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, wake_at = 0
+UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
 WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 
 /// A group of writes, inside its transaction.
@@ -99,8 +102,8 @@ impl<'c> Group<'c> {
                 self.heads.forget(*run);
                 release(self.connection, *run, *fence, *inbox_seq)?.into()
             }
-            Write::Claim(Claim { owner, now, workflows, limit, again }) => {
-                let claimed = claims::claim(self.connection, *owner, *now, workflows, *limit, *again)?;
+            Write::Claim(claim) => {
+                let claimed = claims::claim(self.connection, claim)?;
                 if let ClaimAnswer::Claimed(rows) = &claimed {
                     rows.iter().for_each(|row| self.heads.forget(row.key));
                 }
@@ -127,9 +130,9 @@ impl<'c> Group<'c> {
             Write::UnstickRun(UnstickRun { run }) => self.unstick_run(run)?.into(),
             Write::Reopen(Reopen { run, below }) => self.reopen(run, below)?.into(),
             Write::Replace(Replace { run, most, new }) => self.replace(*run, *most, new)?.into(),
-            Write::Unstick(Unstick { build }) => {
+            Write::Unstick(unstick) => {
                 self.heads.clear();
-                claims::unstick(self.connection, build)?;
+                claims::unstick(self.connection, unstick)?;
                 Answer::Unstick
             }
         })
@@ -242,6 +245,9 @@ impl<'c> Group<'c> {
             self.heads.appended(turn.run, head, turn.change.as_ref());
         }
         if let Some(change) = &turn.change {
+            if change.is_released() {
+                self.heads.forget(turn.run);
+            }
             if apply_change(self.connection, turn, change)? == 0 {
                 return Ok(TurnAnswer::Fenced);
             }
@@ -428,6 +434,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.stuck.as_deref(),
             owner.cast_signed(),
             new.depth,
+            new.required_deployment.as_deref(),
             failing_since(change),
             change.error.as_ref().map(|error| &*error.class),
             change.error.as_ref().map(|error| &*error.text),
@@ -444,6 +451,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 wake_at,
                 letters,
                 new.depth,
+                new.required_deployment.as_deref(),
             ])
         }
         First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
@@ -454,6 +462,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             token,
             created_at,
             new.depth,
+            new.required_deployment.as_deref(),
         ]),
         First::Begin(_) => Ok(0),
     }
@@ -467,7 +476,16 @@ fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
 fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
     connection
         .prepare_cached(BEGIN)?
-        .query_row(params![&*new.id, &*new.fingerprint, new.args_digest, new.token.to_be_bytes()], |row| row.get(0))
+        .query_row(
+            params![
+                &*new.id,
+                &*new.fingerprint,
+                new.args_digest,
+                new.token.to_be_bytes(),
+                new.required_deployment.as_deref(),
+            ],
+            |row| row.get(0),
+        )
         .optional()
 }
 
@@ -523,6 +541,7 @@ fn apply_change(connection: &Connection, turn: &Turn, change: &RowChange) -> Res
         change.started_at.map(u64::cast_signed),
         change.completed_at.map(u64::cast_signed),
         change.stuck.as_deref(),
+        change.refused_by.as_deref(),
         failing_since(change),
         change.error.as_ref().map(|error| &*error.class),
         change.error.as_ref().map(|error| &*error.text),

@@ -1,0 +1,289 @@
+//! Runs that one build cannot continue and another one can. Each build has a runtime of its own, by whose threads the workflow
+//! knows the code that it is.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::runtime::Runtime;
+use workflow_runtime::store::{NewWorker, Store};
+use workflow_runtime::{Builder, Client, Code, Engine, Result, Status, hook, step, workflow};
+
+use crate::support::{Lab, ManualClock, Place, Serverless, soon};
+
+fn build() -> String {
+    std::thread::current().name().unwrap_or_default().to_owned()
+}
+
+#[step]
+async fn refusals_first(#[resource] lab: &Lab, id: String) -> Result<()> {
+    lab.note(&format!("first {id}"));
+    Ok(())
+}
+
+#[step]
+async fn refusals_added(#[resource] lab: &Lab, id: String) -> Result<()> {
+    lab.note(&format!("added {id}"));
+    Ok(())
+}
+
+/// The build "new" has a step more.
+#[workflow]
+async fn waits(id: String) -> Result<String> {
+    refusals_first(id.clone()).await?;
+    if build().starts_with("new") {
+        refusals_added(id.clone()).await?;
+    }
+    for n in 0..3 {
+        hook::<u32>().token(format!("{id} {n}")).await?;
+    }
+    Ok(build())
+}
+
+/// A build that executes.
+struct Build {
+    engine: Engine,
+    runtime: Option<Runtime>,
+    /// How often a run got stuck.
+    stuck: Arc<AtomicUsize>,
+}
+
+impl Build {
+    async fn open(name: &str, builder: Builder) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(2).thread_name(name).enable_all().build().unwrap();
+        let stuck = Arc::new(AtomicUsize::new(0));
+        let counted = stuck.clone();
+        let builder = builder.deployment(name).evict_after(Duration::ZERO).on_stuck(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        let engine = runtime.spawn(async move { builder.open().await }).await.unwrap().unwrap();
+        Build { engine, runtime: Some(runtime), stuck }
+    }
+
+    async fn at(place: &Place, lab: &Lab, name: &str) -> Self {
+        Build::open(name, place.builder(lab)).await
+    }
+
+    async fn shut_down(self) {
+        let engine = self.engine.clone();
+        self.runtime.as_ref().unwrap().spawn(async move { engine.shutdown().await }).await.unwrap().unwrap();
+    }
+
+    async fn has_stuck(&self, times: usize) {
+        soon(async {
+            while self.stuck.load(Ordering::SeqCst) < times {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        assert_eq!(self.stuck.load(Ordering::SeqCst), times);
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn client(place: &Place) -> Client {
+    Engine::builder().store(place.store()).connect().await.unwrap()
+}
+
+/// Starts a run and waits until it waits for its first hook.
+async fn parked(place: &Place, client: &Client, id: &str) {
+    let start = client.start(waits, id.to_owned()).id(id);
+    // Payloads may arrive before the run has reached their hooks.
+    start.opens(format!("{id} 1")).opens(format!("{id} 2")).await.unwrap();
+    suspended(place, id).await;
+}
+
+async fn suspended(place: &Place, id: &str) {
+    let store = place.store();
+    soon(async {
+        loop {
+            let row = store.run(id).await.unwrap().unwrap();
+            if row.status == Status::Suspended && row.fence.owner == 0 && row.wake_at != Some(0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+async fn status(client: &Client, id: &str, status: Status) {
+    soon(async {
+        while client.get_run::<String, workflow_runtime::Error>(id).status().await.unwrap() != status {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+async fn refusers(store: &dyn Store, id: &str) -> Vec<String> {
+    let by = store.run(id).await.unwrap().unwrap().refused_by;
+    by.iter().flat_map(|by| by.lines()).map(|by| by.split(' ').next().unwrap().to_owned()).collect()
+}
+
+on_each_store! {
+    async fn a_run_that_one_build_cannot_continue_is_stuck_until_another_one_opens(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let new = Build::at(&place, &lab, "new").await;
+        parked(&place, &client, "r").await;
+        new.shut_down().await;
+        let old = Build::at(&place, &lab, "old").await;
+        client.resume_hook("r 0", &1_u32).await.unwrap();
+        let run = client.get_run::<String, workflow_runtime::Error>("r");
+        let error = soon(&run).await.unwrap_err();
+        assert_eq!(error.code(), Code::Stuck);
+        assert!(format!("{error:?}").contains("refusals_added"), "{error:?}");
+        old.has_stuck(1).await;
+        assert_eq!(refusers(&*place.store(), "r").await, ["old"]);
+        old.shut_down().await;
+        // The same build does not try again.
+        let old = Build::at(&place, &lab, "old").await;
+        assert_eq!(run.status().await.unwrap(), Status::Stuck);
+        old.shut_down().await;
+        let new = Build::at(&place, &lab, "new").await;
+        client.resume_hook("r 1", &1_u32).await.unwrap();
+        client.resume_hook("r 2", &1_u32).await.unwrap();
+        assert!(soon(&run).await.unwrap().starts_with("new"));
+        assert_eq!(new.stuck.load(Ordering::SeqCst), 0);
+        assert_eq!((lab.count("first r"), lab.count("added r")), (1, 1));
+        assert_eq!(refusers(&*place.store(), "r").await, [""; 0]);
+    }
+
+    async fn a_run_that_a_build_has_refused_can_be_retried_and_cancelled(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let new = Build::at(&place, &lab, "new").await;
+        for id in ["retried", "cancelled"] {
+            parked(&place, &client, id).await;
+        }
+        new.shut_down().await;
+        let old = Build::at(&place, &lab, "old").await;
+        for (stuck, id) in [(1, "retried"), (2, "cancelled")] {
+            client.resume_hook(format!("{id} 0"), &1_u32).await.unwrap();
+            status(&client, id, Status::Stuck).await;
+            old.has_stuck(stuck).await;
+        }
+        let run = |id: &str| client.get_run::<String, workflow_runtime::Error>(id.to_owned());
+        run("retried").retry().await.unwrap();
+        old.has_stuck(3).await;
+        assert!(soon(run("cancelled").cancel("no more")).await.unwrap());
+        assert_eq!(run("cancelled").status().await.unwrap(), Status::Cancelled);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn with_an_old_and_a_new_build_alive_each_run_ends_with_the_one_that_it_fits() {
+        let (place, lab) = (Place::postgres(), Lab::new());
+        let client = client(&place).await;
+        let mut ids = Vec::new();
+        // The runs of each build are parked while only that one is alive.
+        for name in ["old", "new"] {
+            let build = Build::at(&place, &lab, name).await;
+            for n in 0..20 {
+                let id = format!("{name} {n}");
+                parked(&place, &client, &id).await;
+                ids.push(id);
+            }
+            build.shut_down().await;
+        }
+        let (old, new) = (Build::at(&place, &lab, "old").await, Build::at(&place, &lab, "new").await);
+        for n in 0..3 {
+            let resumed = ids.iter().map(|id| client.resume_hook(format!("{id} {n}"), &1_u32).into_future());
+            assert!(join_all(resumed).await.iter().all(Result::is_ok));
+        }
+        for id in &ids {
+            let ended = soon(client.get_run::<String, workflow_runtime::Error>(id.as_str())).await.unwrap();
+            assert_eq!(ended.split(' ').next(), id.split(' ').next(), "{id} ended with {ended}");
+            assert_eq!(lab.count(&format!("first {id}")), 1);
+        }
+        assert_eq!((old.stuck.load(Ordering::SeqCst), new.stuck.load(Ordering::SeqCst)), (0, 0));
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_run_is_stuck_once_all_builds_that_are_alive_have_refused_it() {
+        let (place, lab) = (Place::postgres(), Lab::new());
+        let client = client(&place).await;
+        let new = Build::at(&place, &lab, "new").await;
+        parked(&place, &client, "r").await;
+        new.shut_down().await;
+        let (one, two) = (Build::at(&place, &lab, "old-1").await, Build::at(&place, &lab, "old-2").await);
+        client.resume_hook("r 0", &1_u32).await.unwrap();
+        status(&client, "r", Status::Stuck).await;
+        assert_eq!(refusers(&*place.store(), "r").await, ["old-1", "old-2"]);
+        soon(async {
+            while one.stuck.load(Ordering::SeqCst) + two.stuck.load(Ordering::SeqCst) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        // While both are alive, a build that fits takes it, and keeps it.
+        let new = Build::at(&place, &lab, "new").await;
+        for n in 1..3 {
+            client.resume_hook(format!("r {n}"), &1_u32).await.unwrap();
+        }
+        let ended = soon(client.get_run::<String, workflow_runtime::Error>("r")).await.unwrap();
+        assert!(ended.starts_with("new"), "{ended}");
+        let stuck = [&one, &two, &new].map(|build| build.stuck.load(Ordering::SeqCst));
+        assert_eq!(stuck.iter().sum::<usize>(), 1);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_refused_run_is_stuck_when_the_build_that_might_take_it_has_gone() {
+        let (place, lab) = (Place::postgres().with("lease=10m"), Lab::new());
+        let (client, clock) = (client(&place).await, ManualClock::right());
+        let new = Build::at(&place, &lab, "new").await;
+        parked(&place, &client, "r").await;
+        new.shut_down().await;
+        // A worker of another build that is alive and takes nothing.
+        let ghost = place.store();
+        let right = ghost.acquire(7).await.unwrap().unwrap();
+        let workflow = client.get_run::<String, workflow_runtime::Error>("r").info().await.unwrap().workflow;
+        let serves = serde_json::json!({ "workflows": [workflow], "queues": [], "build": "ghost 1" });
+        let worker = NewWorker {
+            owner: 7,
+            deployment: "ghost".into(),
+            serves: serves.to_string().into(),
+            catalogue: "{}".into(),
+            digest: [0; 32],
+            now: 0,
+        };
+        let _registration = ghost.register(&worker).await.unwrap();
+        let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
+        let old = Build::open("old", builder.environment(Arc::new(clock.clone()))).await;
+        client.resume_hook("r 0", &1_u32).await.unwrap();
+        let store = place.store();
+        soon(async {
+            while refusers(&*store, "r").await != ["old"] {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let left = store.run("r").await.unwrap().unwrap();
+        assert_eq!((left.status, left.wake_at, left.fence.owner), (Status::Suspended, Some(0), 0));
+        right.give_up().await;
+        soon(async {
+            while old.stuck.load(Ordering::SeqCst) == 0 {
+                clock.pass(61_000);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert_eq!(store.run("r").await.unwrap().unwrap().status, Status::Stuck);
+        assert_eq!(refusers(&*store, "r").await, ["old"]);
+    }
+}
