@@ -22,6 +22,8 @@ mod actions;
 mod assets;
 mod error;
 mod form;
+#[cfg(feature = "cli")]
+pub(crate) mod gate;
 mod icons;
 mod keys;
 mod layout;

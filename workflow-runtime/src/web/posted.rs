@@ -28,7 +28,7 @@ impl FromRequest<Arc<Web>> for Posted {
     async fn from_request(request: Request, web: &Arc<Web>) -> std::result::Result<Self, WebError> {
         let (parts, body) = request.into_parts();
         let visit = Visit::admit(web.clone(), parts)?;
-        safety::check_write(web, &visit.parts)?;
+        safety::check_origin(&web.origins, &visit.parts)?;
         if visit.is_read_only() {
             return Err(WebError::forbidden("change anything"));
         }

@@ -42,11 +42,9 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let mut unserved: BTreeMap<(bool, &str), u64> = BTreeMap::new();
     // By queue: how many steps wait, and how many of them without a worker.
     let mut queues: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    workers
-        .iter()
-        .filter(|worker| worker.is_alive)
-        .flat_map(|worker| &worker.queues)
-        .for_each(|queue| drop(queues.entry(queue).or_default()));
+    workers.iter().filter(|worker| worker.is_alive).flat_map(|worker| &worker.queues).for_each(|queue| {
+        queues.entry(queue).or_default();
+    });
     for waiting in survey.rows.iter().flat_map(|row| &row.waiting) {
         match waiting {
             Waiting::NoWorker { workflow, .. } => *unserved.entry((false, workflow)).or_default() += 1,

@@ -48,6 +48,15 @@
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 1000);
 
+  // The token of an address that is opened once: it is posted, and leaves the address.
+  const enter = one("form[data-enter]");
+  if (enter && location.hash.length > 1) {
+    one("input", enter).value = location.hash.slice(1);
+    history.replaceState(null, "", location.pathname);
+    enter.submit();
+    return;
+  }
+
   // Updates: the page reads itself again after an event. No row moves or vanishes before the next load.
   const isBusy = (node) => node.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")
     || one("details[open]", node) !== null;
