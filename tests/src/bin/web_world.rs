@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use workflow_runtime::{
-    Engine, Error, Result, hook, set_attribute, set_state, sleep, step, suspend, workflow, writer,
-};
+use workflow_runtime::{Engine, Error, Result, hook, set_attribute, set_state, sleep, step, suspend, workflow, writer};
 
 /// An answer to a question.
 #[derive(Debug, Deserialize, Serialize, schemars::JsonSchema)]
