@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::context::{AnyRun, Context};
-use super::errors;
 use super::exit::Exit;
 use super::json;
 use super::output::{Format, Times};
@@ -18,7 +17,7 @@ use super::watch;
 use crate::engine::Client;
 use crate::error::{Code, Error};
 use crate::history::{Ending, RunEvent, RunEventKind};
-use crate::model::{Status, rfc3339};
+use crate::model::{Status, causes_text, rfc3339};
 
 /// Show the tree of a run: its steps, waits and children; branches that are over are folded
 #[derive(Args)]
@@ -148,7 +147,7 @@ impl Branches {
             }
             RunEventKind::StepRetrying { operation, attempt, error, next_at } => {
                 let next = rfc3339::format(next_at);
-                let detail = format!("attempt {} at {next}: {}", attempt + 1, errors::text(&error));
+                let detail = format!("attempt {} at {next}: {}", attempt + 1, causes_text(&error));
                 self.change(operation, State::Retrying, detail, None);
             }
             RunEventKind::StepSuspended { operation, label, .. } => {
@@ -161,7 +160,7 @@ impl Branches {
                 self.change(operation, State::Done, format!("→ {}", shown(&output)), Some(at));
             }
             RunEventKind::StepFailed { operation, error } => {
-                self.change(operation, State::Failed, errors::text(&error), Some(at));
+                self.change(operation, State::Failed, causes_text(&error), Some(at));
             }
             RunEventKind::Sleeping { operation, until } => {
                 self.begin(at, operation, format!("sleep until {}", rfc3339::format(until)), State::Waiting, None);
@@ -184,7 +183,7 @@ impl Branches {
             }
             RunEventKind::RunEnded { operation, end } => {
                 let (state, detail) = match end {
-                    Ending::Failed { error } => (State::Failed, errors::text(&error)),
+                    Ending::Failed { error } => (State::Failed, causes_text(&error)),
                     Ending::Cancelled { reason } => (State::Dropped, reason),
                     Ending::Completed { output } => (State::Done, format!("→ {}", shown(&output))),
                     Ending::Continued { .. } | Ending::Unknown => (State::Done, String::new()),
