@@ -15,7 +15,6 @@ mod completions;
 mod context;
 mod deployments;
 mod doctor;
-mod errors;
 mod events;
 mod exit;
 mod explain;
@@ -39,10 +38,10 @@ mod steps;
 mod store;
 mod stream;
 mod table;
-mod text;
-mod time;
 mod trace;
 mod tree;
+#[cfg(feature = "web")]
+mod ui;
 mod vacuum;
 mod watch;
 mod worker;
@@ -56,12 +55,14 @@ use clap::Parser;
 use self::args::Cli;
 use self::context::Context;
 use crate::engine::Builder;
+// Under the names of modules of this one, for the commands.
+use crate::steering::{errors, text, time};
 
 /// Executes the command line of this process, and returns its exit code.
 ///
 /// The commands are those of the binary `workflow`, with the workflows of this program: `start` checks arguments against
 /// their types, `check` replays the unfinished runs with them, and `worker` opens the builder's engine, with its resources and settings, and executes runs until it is
-/// interrupted. All other commands open a [`Client`](crate::Client) on a store that exists, and execute nothing. The store
+/// interrupted, as `dev` does beside the web page, with the feature `web`. All other commands open a [`Client`](crate::Client) on a store that exists, and execute nothing. The store
 /// is that of `--store`, else of the environment variable `WORKFLOW_URL`, else the nearest `.workflow/workflow.db` in this
 /// directory and those above it.
 ///

@@ -1,12 +1,11 @@
 //! The whole error of a run that has ended: its row has the beginning only.
 
-use super::report::Outcome;
 use crate::engine::{Client, Finished};
-use crate::error::Code;
+use crate::error::{Code, Result};
 use crate::model::{RunError, RunInfo, Status};
 
 /// The error of a run, if it has one now.
-pub(super) async fn of(client: &Client, info: &RunInfo) -> Outcome<Option<RunError>> {
+pub(crate) async fn of(client: &Client, info: &RunInfo) -> Result<Option<RunError>> {
     if !matches!(info.status, Status::Failed | Status::Cancelled) {
         return Ok(info.error.clone());
     }
