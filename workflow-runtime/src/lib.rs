@@ -125,6 +125,8 @@ pub mod store;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod text;
+#[cfg(feature = "cli")]
+mod timeline;
 
 pub mod coming_from;
 
