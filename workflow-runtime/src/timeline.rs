@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 pub(crate) use self::axis::{Axis, Scale};
 pub(crate) use self::bars::Bar;
-pub(crate) use self::branch::{Attempt, Branch, Call, Kind, Place, Span, State};
-pub(crate) use self::collect::{Collected, Collector, Excerpts, Window};
+pub(crate) use self::branch::{Branch, Call, Kind, Place, State};
+pub(crate) use self::collect::{Collected, Collector, Excerpts, Window, milliseconds};
 pub(crate) use self::density::Density;
 
 /// How a timeline is drawn.

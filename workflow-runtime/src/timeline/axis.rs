@@ -1,8 +1,8 @@
 //! The axis: from times to places, with long idle stretches shortened.
 
+use super::Look;
 use super::branch::{Branch, Kind};
 use super::collect::Collected;
-use super::Look;
 
 /// The units of an axis.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +62,38 @@ const FUTURE: f64 = 9.0;
 const IDLE: f64 = 0.1;
 const BANDS_MAX: usize = 6;
 const STEPS: [u64; 32] = [
-    1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000,
-    900_000, 1_800_000, 3_600_000, 7_200_000, 10_800_000, 21_600_000, 43_200_000, 86_400_000, 172_800_000, 604_800_000,
-    1_209_600_000, 2_592_000_000, 31_536_000_000,
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    15_000,
+    30_000,
+    60_000,
+    120_000,
+    300_000,
+    600_000,
+    900_000,
+    1_800_000,
+    3_600_000,
+    7_200_000,
+    10_800_000,
+    21_600_000,
+    43_200_000,
+    86_400_000,
+    172_800_000,
+    604_800_000,
+    1_209_600_000,
+    2_592_000_000,
+    31_536_000_000,
 ];
 
 /// Disjoint intervals in order, from any.
@@ -113,7 +142,8 @@ impl Axis {
         let (began, last) = bounds(calls, began, if calls.is_empty() { collected.last } else { 0 });
         let began = if collected.before == 0 { began.min(collected.began) } else { began };
         let goes_on = is_open(calls) || (!collected.is_over && collected.after == 0);
-        let end = if goes_on { look.now.max(last) } else { last.max(if collected.after == 0 { collected.last } else { 0 }) };
+        let end =
+            if goes_on { look.now.max(last) } else { last.max(if collected.after == 0 { collected.last } else { 0 }) };
         let mut intervals = Vec::new();
         busy(calls, end, &mut intervals);
         let right = match (goes_on, waits_on(calls, end)) {

@@ -17,7 +17,8 @@ pub(crate) struct Bar {
 const MOVED_MAX: u32 = 3;
 
 /// Places spans on the axis. Each bar has the least width; bars follow each other without overlapping.
-pub(super) fn place(spans: &[Span], axis: &Axis, now: u64) -> Vec<Bar> {
+pub(super) fn place(spans: &[Span], axis: &Axis) -> Vec<Bar> {
+    let now = axis.end();
     let bar = |span: &Span| {
         let is_open = span.to.is_none_or(|to| to > now);
         let end = match span.to {

@@ -214,4 +214,3 @@ impl Branch {
         self.children = child.calls;
     }
 }
-

@@ -116,8 +116,12 @@ impl<'a, E: Excerpts> Collector<'a, E> {
                 self.collected.after += 1;
                 return None;
             }
-            self.before.current += 1;
             if let Some((place, left_out)) = self.calls.pop_first() {
+                match self.generation.saturating_sub(left_out.place.generation) {
+                    0 => self.before.current += 1,
+                    1 => self.before.previous += 1,
+                    _ => self.before.earlier += 1,
+                }
                 let operation = left_out.place.operation;
                 if self.open.get(&operation) == Some(&place) {
                     self.open.remove(&operation);

@@ -45,7 +45,7 @@ pub(super) fn rows<'a>(calls: &'a [Branch], depth: usize, axis: &Axis, look: Loo
         let is_folded = count >= FOLDED_MIN && !look.unfolded.contains(&first.place) && first.children.is_empty();
         let (row, after) = rest.split_at(if is_folded { count } else { 1 });
         rest = after;
-        rows.push(Row { calls: row, depth, lanes: lanes(row, axis, look.now) });
+        rows.push(Row { calls: row, depth, lanes: lanes(row, axis) });
         if !is_folded {
             self::rows(&first.children, depth + 1, axis, look, rows);
         }
@@ -53,9 +53,9 @@ pub(super) fn rows<'a>(calls: &'a [Branch], depth: usize, axis: &Axis, look: Loo
 }
 
 /// The lanes of a row: that of the call, or those of parts of the folded calls.
-fn lanes(row: &[Branch], axis: &Axis, now: u64) -> Vec<Vec<super::Bar>> {
+fn lanes(row: &[Branch], axis: &Axis) -> Vec<Vec<super::Bar>> {
     let part = row.len().div_ceil(LANES).max(1);
-    row.chunks(part).map(|calls| place(&flat(calls), axis, now)).collect()
+    row.chunks(part).map(|calls| place(&flat(calls), axis)).collect()
 }
 
 /// The spans of several calls without overlaps: of those at one time the greatest kind.

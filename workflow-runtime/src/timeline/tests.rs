@@ -143,8 +143,13 @@ fn the_next_attempt_is_not_drawn_before_it_begins() {
 
 #[test]
 fn a_retry_that_is_not_waited_for_begins_when_it_ended() {
-    let events =
-        history(vec![(0, started()), (0, step(0, "a")), (10, retrying(0, 1, 90_000)), (40, completed(0)), (40, ended())]);
+    let events = history(vec![
+        (0, started()),
+        (0, step(0, "a")),
+        (10, retrying(0, 1, 90_000)),
+        (40, completed(0)),
+        (40, ended()),
+    ]);
     let collected = collect(&events, ALL);
     assert!(collected.calls[0].spans.iter().all(|span| span.to.is_some_and(|to| to <= 40)), "{collected:?}");
 }
