@@ -14,7 +14,6 @@ mod check;
 mod completions;
 mod context;
 mod doctor;
-mod errors;
 mod events;
 mod exit;
 mod explain;
@@ -38,8 +37,6 @@ mod steps;
 mod store;
 mod stream;
 mod table;
-mod text;
-mod time;
 mod trace;
 mod tree;
 mod vacuum;
@@ -55,6 +52,8 @@ use clap::Parser;
 use self::args::Cli;
 use self::context::Context;
 use crate::engine::Builder;
+// Under the names of modules of this one, for the commands.
+use crate::steering::{errors, text, time};
 
 /// Executes the command line of this process, and returns its exit code.
 ///

@@ -42,6 +42,7 @@
 //! | publish progress | [`set_state`], [`set_attribute`] |
 //! | accept HTTP requests, show streams to browsers | the module `http` (with the feature `http`) |
 //! | see and steer runs from a terminal | the module `cli` and the binary `workflow` (with the feature `cli`) |
+//! | see and steer runs in a browser | the module `web` (with the feature `web`) |
 //! | stream output | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
@@ -120,13 +121,18 @@ mod panics;
 mod probe;
 mod registry;
 mod replay;
+#[cfg(any(feature = "cli", feature = "web"))]
+mod steering;
 pub mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod text;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 mod timeline;
+#[cfg(feature = "web")]
+#[cfg_attr(docsrs, doc(cfg(feature = "web")))]
+pub mod web;
 
 pub mod coming_from;
 

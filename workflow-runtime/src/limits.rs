@@ -171,3 +171,9 @@ pub(crate) const TEST_QUEUE_CONCURRENT: usize = 64;
 /// How many snapshots an exploration continues from.
 #[cfg(feature = "testing")]
 pub(crate) const CRASHES_MAX: usize = 1_000;
+/// The largest body of a request to the web page, unless it is set.
+#[cfg(feature = "web")]
+pub(crate) const WEB_BODY_BYTES: usize = 1 << 20;
+/// Pages of one client address that the web page keeps up to date, unless it is set.
+#[cfg(feature = "web")]
+pub(crate) const WEB_STREAMS_PER_CLIENT: usize = 128;

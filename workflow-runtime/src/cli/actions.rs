@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::bulk::{self, Done, Targets, Verb};
+use super::bulk::{self, Targets};
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::report::Outcome;
 use super::time::duration;
 use crate::error::{Code, Error, Result};
-use crate::model::Status;
+use crate::steering::bulk::{CANCEL, DELETE, Done, RETRY, Verb, WAKE, ended_before, request_cancel};
 
 /// Cancel runs; returns once the request is durable
 #[derive(Args)]
@@ -30,13 +30,10 @@ pub(super) struct Cancel {
 
 impl Cancel {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
-        let applies = |status: Status| !status.is_terminal();
-        let done = if self.wait { "cancelled" } else { "cancel requested" };
-        let verb = Verb { name: "cancel", done, applies, is_final: false };
+        let verb = if self.wait { Verb { done: "cancelled", ..CANCEL } } else { CANCEL };
         let action = async |run: AnyRun| {
             if !self.wait {
-                let is_requested = run.request_cancel(&self.reason).await?;
-                return Ok(if is_requested { Done::Done } else { ended_before() });
+                return request_cancel(&run, &self.reason).await;
             }
             let cancel = run.cancel(&self.reason);
             let is_cancelled = match self.timeout {
@@ -47,10 +44,6 @@ impl Cancel {
         };
         bulk::act(context, self.targets, &verb, action).await
     }
-}
-
-fn ended_before() -> Done {
-    Done::Skipped("it had ended before".to_owned())
 }
 
 fn too_late(run: &AnyRun) -> Error {
@@ -68,9 +61,7 @@ pub(super) struct Retry {
 
 impl Retry {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
-        let applies = |status| matches!(status, Status::Failed | Status::Cancelled | Status::Stuck);
-        let verb = Verb { name: "retry", done: "retried", applies, is_final: false };
-        bulk::act(context, self.targets, &verb, async |run: AnyRun| run.retry().await.map(|()| Done::Done)).await
+        bulk::act(context, self.targets, &RETRY, async |run: AnyRun| run.retry().await.map(|()| Done::Done)).await
     }
 }
 
@@ -83,8 +74,7 @@ pub(super) struct Wake {
 
 impl Wake {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
-        let verb = Verb { name: "wake", done: "woken", applies: |status| !status.is_terminal(), is_final: false };
-        bulk::act(context, self.targets, &verb, async |run: AnyRun| run.wake_up().await.map(|()| Done::Done)).await
+        bulk::act(context, self.targets, &WAKE, async |run: AnyRun| run.wake_up().await.map(|()| Done::Done)).await
     }
 }
 
@@ -97,10 +87,7 @@ pub(super) struct Delete {
 
 impl Delete {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
-        // One that was created and not started can be deleted too: the library decides.
-        let applies = |status: Status| status.is_terminal() || status == Status::Pending;
-        let verb = Verb { name: "delete", done: "deleted", applies, is_final: true };
         let action = async |run: AnyRun| -> Result<Done> { run.delete().await.map(|()| Done::Done) };
-        bulk::act(context, self.targets, &verb, action).await
+        bulk::act(context, self.targets, &DELETE, action).await
     }
 }

@@ -1,8 +1,4 @@
-//! Actions on runs: on ids, on ids from the standard input, or on all runs that match a filter.
-//!
-//! A filter is evaluated once: the newest matching run is looked up first, and runs that are created later do not belong to
-//! it. The runs are read page by page, so that any number of them needs little memory, and the status of each is read again
-//! before it is acted on: a run that no longer matches is skipped and counted.
+//! Actions on runs: on ids, on ids from the standard input, or on all runs that match a filter: see `steering::bulk`.
 
 use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
@@ -17,14 +13,8 @@ use super::json;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use super::text::safe;
-use crate::engine::Client;
 use crate::error::{Code, Error, Result};
-use crate::handles::runs::{Cursor, Runs};
-use crate::model::Status;
-
-const PAGE: usize = 100;
-/// A run that is created in the millisecond of the newest matching one belongs to the filter.
-const MILLISECOND: Duration = Duration::from_millis(1);
+use crate::steering::bulk::{Done, Limits, Pages, Tally, Verb, bounded, once};
 
 /// The runs to act on.
 #[derive(Args)]
@@ -53,33 +43,6 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
     rate.ok_or_else(|| "expected a number above 0".to_owned())
 }
 
-/// What an action is called, and which runs it is for.
-pub(super) struct Verb {
-    pub name: &'static str,
-    /// What a run is afterwards.
-    pub done: &'static str,
-    /// Whether a run with this status can be acted on.
-    pub applies: fn(Status) -> bool,
-    /// Whether what it does cannot be repaired, so that a person has to type how many runs it is done to.
-    pub is_final: bool,
-}
-
-/// What an action has done to a run.
-pub(super) enum Done {
-    Done,
-    /// Nothing, for this reason.
-    Skipped(String),
-}
-
-/// The counts of a bulk action.
-#[derive(Default)]
-struct Tally {
-    done: u64,
-    skipped: u64,
-    failed: u64,
-    interrupted: bool,
-}
-
 /// Acts on the runs, one after the other, and prints what was done to each.
 pub(super) async fn act(
     context: &mut Context,
@@ -95,19 +58,20 @@ pub(super) async fn act(
     }
     let mut source = match targets.all {
         false => Source::Ids(targets.runs.clone().into_iter()),
-        true => match bounded(&client, &targets.filter).await? {
+        true => match bounded(targets.filter.runs(&client)).await? {
             Some(runs) => {
                 if !targets.dry_run {
                     confirm(verb, &targets, runs.clone().count().await?.values().sum())?;
                 }
-                Source::Filter(Pages { query: runs, page: Vec::new().into_iter(), next: Next::First })
+                Source::Filter(Box::new(Pages::of(runs)))
             }
             None => Source::Ids(Vec::new().into_iter()),
         },
     };
     let mut printer = Printer::new(&mut context.output, verb, targets.dry_run)?;
     let mut pace = targets.rate.map(|rate| tokio::time::interval(Duration::from_secs_f64(1.0 / rate)));
-    let (mut tally, mut last) = (Tally::default(), None);
+    let limits = Limits { statuses: &targets.filter.status, is_filter: targets.all, is_dry_run: targets.dry_run };
+    let (mut tally, mut last, mut interrupted) = (Tally::default(), None, false);
     let interrupt = tokio::signal::ctrl_c();
     tokio::pin!(interrupt);
     loop {
@@ -120,7 +84,7 @@ pub(super) async fn act(
         let id = tokio::select! {
             biased;
             _ = &mut interrupt => {
-                tally.interrupted = true;
+                interrupted = true;
                 break;
             }
             next = next => match next? {
@@ -129,29 +93,19 @@ pub(super) async fn act(
             },
         };
         // It is not interrupted: what was begun has an answer.
-        let result = once(&client, &targets, verb, &action, &id).await;
-        match &result {
-            Ok(Done::Done) => tally.done += 1,
-            Ok(Done::Skipped(_)) => tally.skipped += 1,
-            Err(_) => tally.failed += 1,
-        }
+        let result = once(&client, &id, verb, limits, &action).await;
+        tally.add(&result);
         printer.print(&id, &result)?;
         last = result.err();
     }
-    printer.end(&tally)?;
+    printer.end(&tally, interrupted)?;
     let is_single = !targets.all && tally.done + tally.skipped + tally.failed == 1;
     Ok(match last {
         Some(error) if is_single => return Err(error.into()),
-        _ if tally.failed > 0 || tally.interrupted => Exit::Refused,
+        _ if tally.failed > 0 || interrupted => Exit::Refused,
         _ if tally.skipped > 0 && !targets.all => Exit::Refused,
         _ => Exit::Ok,
     })
-}
-
-/// The runs that match now; `None` if there are none.
-async fn bounded(client: &Client, filter: &Filter) -> Result<Option<Runs>> {
-    let newest = filter.runs(client).limit(1).await?.runs.into_iter().next();
-    Ok(newest.map(|newest| filter.runs(client).created_before(newest.created_at + MILLISECOND).limit(PAGE)))
 }
 
 /// Asks whether to go on, at a terminal; elsewhere `--yes` is needed.
@@ -177,56 +131,11 @@ fn confirm(verb: &Verb, targets: &Targets, runs: u64) -> Outcome<()> {
     if is_yes { Ok(()) } else { Err(refused(format!("{} was not confirmed", verb.name))) }
 }
 
-async fn once(
-    client: &Client,
-    targets: &Targets,
-    verb: &Verb,
-    action: &impl AsyncFn(AnyRun) -> Result<Done>,
-    id: &str,
-) -> Result<Done> {
-    let run: AnyRun = client.get_run(id);
-    let status = match run.status().await {
-        Ok(status) => status,
-        Err(error) if targets.all && error.code() == Code::RunNotFound => {
-            return Ok(Done::Skipped("it was deleted".to_owned()));
-        }
-        Err(error) => return Err(error),
-    };
-    let matches = targets.filter.status.is_empty() || targets.filter.status.contains(&status);
-    if !matches || !(verb.applies)(status) {
-        return Ok(Done::Skipped(format!("it is {status}")));
-    }
-    if targets.dry_run {
-        return Ok(Done::Done);
-    }
-    match action(run).await {
-        // It has changed between the look and the action.
-        Err(error)
-            if [Code::NotRepairable, Code::NotEnded, Code::RunNotFound].contains(&error.code()) && targets.all =>
-        {
-            Ok(Done::Skipped(error.message().to_owned()))
-        }
-        done => done,
-    }
-}
-
 /// Where the ids are from.
 enum Source {
     Ids(std::vec::IntoIter<String>),
     Stdin,
-    Filter(Pages),
-}
-
-struct Pages {
-    query: Runs,
-    page: std::vec::IntoIter<String>,
-    next: Next,
-}
-
-enum Next {
-    First,
-    After(Cursor),
-    End,
+    Filter(Box<Pages>),
 }
 
 impl Source {
@@ -243,24 +152,6 @@ impl Source {
                 },
                 Source::Filter(pages) => return Ok(pages.next().await?),
             }
-        }
-    }
-}
-
-impl Pages {
-    async fn next(&mut self) -> Result<Option<String>> {
-        loop {
-            if let Some(id) = self.page.next() {
-                return Ok(Some(id));
-            }
-            let query = match self.next {
-                Next::First => self.query.clone(),
-                Next::After(cursor) => self.query.clone().after(cursor),
-                Next::End => return Ok(None),
-            };
-            let page = query.await?;
-            self.next = page.next.map_or(Next::End, Next::After);
-            self.page = page.runs.into_iter().map(|run| run.id).collect::<Vec<_>>().into_iter();
         }
     }
 }
@@ -323,15 +214,15 @@ impl<'a> Printer<'a> {
         self.output.flush()
     }
 
-    fn end(self, tally: &Tally) -> Outcome<()> {
-        let Tally { done, skipped, failed, interrupted } = tally;
+    fn end(self, tally: &Tally, interrupted: bool) -> Outcome<()> {
+        let Tally { done, skipped, failed } = tally;
         if self.output.format() == Format::Json {
             self.output.line(format!(
                 "\n],\"done\":{done},\"skipped\":{skipped},\"failed\":{failed},\"interrupted\":{interrupted}}}"
             ))?;
         } else if self.count != 1 {
             let what = if self.dry_run { "dry run, nothing was done: " } else { "" };
-            let end = if *interrupted { ", then interrupted" } else { "" };
+            let end = if interrupted { ", then interrupted" } else { "" };
             eprintln!("{}: {what}{done} done, {skipped} skipped, {failed} failed{end}", self.verb.name);
         }
         Ok(())

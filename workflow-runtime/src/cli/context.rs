@@ -5,11 +5,7 @@ use super::output::Output;
 use super::report::Outcome;
 use super::store;
 use crate::engine::{Builder, Client};
-use crate::handles::catalog::JsonError;
-use crate::handles::run::Run;
-
-/// A run of any workflow: its result and its error are JSON.
-pub(super) type AnyRun = Run<serde_json::Value, JsonError>;
+pub(super) use crate::steering::AnyRun;
 
 pub(super) struct Context {
     pub output: Output,

@@ -2,11 +2,12 @@
 
 use clap::Args;
 
-use super::bulk::{self, Done, Targets, Verb};
+use super::bulk::{self, Targets};
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::input;
 use super::report::Outcome;
+use crate::steering::bulk::{Done, Verb};
 
 /// Resume suspended runs with a value
 #[derive(Args)]

@@ -10,11 +10,10 @@ use super::exit::Exit;
 use super::report::{Outcome, Stop};
 use super::time::duration;
 use super::{input, result};
-use crate::engine::Client;
-use crate::error::{Code, Result};
+use crate::error::Code;
 use crate::handles::catalog::workflows;
 use crate::handles::start::Start as Starts;
-use crate::model::CatalogueWorkflow;
+use crate::steering::published;
 
 /// Start a run of a workflow
 #[derive(Args)]
@@ -76,12 +75,4 @@ impl Start {
         }
         Ok(Exit::Ok)
     }
-}
-
-/// What the deployment that was published last and has the workflow says of it.
-async fn published(client: &Client, id: &str) -> Result<Option<CatalogueWorkflow>> {
-    let mut deployments = client.deployments().await?;
-    deployments.sort_by_key(|deployment| std::cmp::Reverse(deployment.published_at));
-    let mut workflows = deployments.into_iter().flat_map(|deployment| deployment.catalogue.workflows);
-    Ok(workflows.find(|workflow| workflow.id == id))
 }

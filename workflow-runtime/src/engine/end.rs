@@ -85,7 +85,7 @@ impl Inner {
     }
 
     /// The end of a run, if it has ended; the error that it is stuck by, if it is; else `None`. Does not wait.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) async fn end_so_far(&self, id: &str) -> Result<Option<Result<Finished>>> {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         match row.status {

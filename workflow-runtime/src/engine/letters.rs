@@ -373,7 +373,7 @@ impl Inner {
     }
 
     /// The open hooks of a run, without its suspensions.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) async fn hooks(&self, id: &str) -> Result<Vec<HookInfo>> {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         let open = self.store.open_tokens(row.key).await.map_err(|error| error.run(id))?;

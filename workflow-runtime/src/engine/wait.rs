@@ -208,7 +208,7 @@ impl Inner {
     }
 
     /// Resolves when any run may have changed, or after a time: a store that notifies of single runs does not notify of all.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "web"))]
     pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
         let mut waiter = self.waiters.register(&"".into(), Follow::End);
         tokio::select! {

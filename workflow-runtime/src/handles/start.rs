@@ -20,7 +20,7 @@ use crate::handles::run::{Run, RunOf};
 use crate::model::{IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
 use crate::panics::caught;
 use crate::registry;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 use crate::{
     definition::{Described, Source},
     error::{Code, Error},
@@ -350,7 +350,7 @@ impl Start<AnyWorkflow> {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 impl Start<AnyWorkflow> {
     /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are checked
     /// by their names only.
@@ -362,7 +362,7 @@ impl Start<AnyWorkflow> {
 }
 
 /// The definition of a workflow of another build. Definitions live as long as the process, and so does this one.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
     let CatalogueWorkflow { id, was, fingerprint, line, arguments, .. } = workflow;
     let source = Source { id: id.leak(), file: "", line, fingerprint: fingerprint.leak(), test: false };
@@ -377,7 +377,7 @@ fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
 }
 
 /// Refuses arguments that no types can fit.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 fn counted(definition: &WorkflowDefinition, args: Payload) -> Result<Payload> {
     let names = definition.described.arguments;
     let given: serde_json::Value = codec::decode("the arguments", &args)?;

@@ -10,7 +10,7 @@ fn reorders(letter: char) -> bool {
 }
 
 /// A text without characters that change the state of a terminal or the order of what it shows: they are written as escapes.
-pub(super) fn safe(text: &str) -> Cow<'_, str> {
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     let text = printable(text);
     if !text.contains(reorders) {
         return text;
@@ -22,8 +22,16 @@ pub(super) fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// The same for a text of several lines.
+pub(crate) fn safe_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return safe(text);
+    }
+    Cow::Owned(text.split('\n').map(safe).collect::<Vec<_>>().join("\n"))
+}
+
 /// The first line of a text, and at most so many characters of it.
-pub(super) fn shortened(text: &str, characters: usize) -> String {
+pub(crate) fn shortened(text: &str, characters: usize) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &line[..end]),
@@ -33,7 +41,7 @@ pub(super) fn shortened(text: &str, characters: usize) -> String {
 }
 
 /// A number of bytes for people.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),

@@ -8,7 +8,7 @@ const DAY: u64 = 24 * 3_600;
 const DATE_BYTES: usize = "2026-11-29".len();
 
 /// A duration for people, in its largest unit, or its two largest if that is small.
-pub(super) fn short(duration: Duration) -> String {
+pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{} ms", duration.as_millis()),
@@ -26,7 +26,7 @@ pub(super) fn short(duration: Duration) -> String {
 }
 
 /// A time relative to another one, which is now.
-pub(super) fn relative(time: SystemTime, now: SystemTime) -> String {
+pub(crate) fn relative(time: SystemTime, now: SystemTime) -> String {
     match now.duration_since(time) {
         Ok(ago) if ago < Duration::from_secs(1) => "now".to_owned(),
         Ok(ago) => format!("{} ago", short(ago)),
@@ -35,7 +35,7 @@ pub(super) fn relative(time: SystemTime, now: SystemTime) -> String {
 }
 
 /// Parses `90s`, `15m`, `2h 30m`, `7d` or `250ms`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: expected for example 90s, 15m, 2h 30m or 7d");
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
@@ -63,7 +63,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a time: RFC 3339, a date, or how long ago.
-pub(super) fn time(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
     if let Ok(ago) = duration(text) {
         return Ok(SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH));
     }

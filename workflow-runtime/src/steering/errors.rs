@@ -3,16 +3,16 @@
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
-use super::report::Outcome;
 use crate::engine::{Client, Finished};
-use crate::error::Code;
+use crate::error::{Code, Result};
 use crate::model::{RunInfo, Status, Waiting, error_text};
 
 /// How many errors are read at the same time.
 const READS: usize = 8;
 
 /// The error of a run that has failed, was cancelled or is stuck.
-pub(super) struct RunError {
+#[derive(Clone)]
+pub(crate) struct RunError {
     pub code: String,
     pub text: String,
 }
@@ -25,7 +25,7 @@ impl RunError {
 }
 
 /// The error of a run, if it has one now.
-pub(super) async fn of(client: &Client, info: &RunInfo) -> Outcome<Option<RunError>> {
+pub(crate) async fn of(client: &Client, info: &RunInfo) -> Result<Option<RunError>> {
     match &info.reason {
         Some(Waiting::Stuck { code, error, .. }) => {
             return Ok(Some(RunError { code: code.clone(), text: error.clone() }));
@@ -44,11 +44,11 @@ pub(super) async fn of(client: &Client, info: &RunInfo) -> Outcome<Option<RunErr
 }
 
 /// The runs with their errors.
-pub(super) async fn with_errors(
+pub(crate) async fn with_errors(
     client: &Client,
     runs: Vec<RunInfo>,
     reads: bool,
-) -> Outcome<Vec<(RunInfo, Option<RunError>)>> {
+) -> Result<Vec<(RunInfo, Option<RunError>)>> {
     let read = |info: RunInfo| async move {
         let error = if reads { of(client, &info).await? } else { None };
         Ok((info, error))
@@ -64,7 +64,7 @@ fn recorded(error: &str) -> RunError {
 }
 
 /// The message of an error, with its causes.
-pub(super) fn text(error: &Value) -> String {
+pub(crate) fn text(error: &Value) -> String {
     let causes = error.get("causes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     std::iter::once(error_text(error)).chain(causes.map(str::to_owned)).collect::<Vec<_>>().join(": ")
 }

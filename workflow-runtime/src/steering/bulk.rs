@@ -1,0 +1,166 @@
+//! Actions on many runs: given by their ids, or all that match a filter.
+//!
+//! A filter is evaluated once: the newest matching run is looked up first, and runs that are created later do not belong to
+//! it. The runs are read page by page, so that any number of them needs little memory, and the status of each is read again
+//! before it is acted on: a run that no longer matches is skipped and counted.
+
+use std::time::Duration;
+
+use super::AnyRun;
+use crate::engine::Client;
+use crate::error::{Code, Result};
+use crate::handles::runs::{Cursor, Runs};
+use crate::model::Status;
+
+const PAGE: usize = 100;
+/// A run that is created in the millisecond of the newest matching one belongs to the filter.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What an action is called, and which runs it is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Verb {
+    pub name: &'static str,
+    /// What a run is afterwards.
+    pub done: &'static str,
+    /// Whether a run with this status can be acted on.
+    pub applies: fn(Status) -> bool,
+    /// Whether what it does cannot be repaired, so that a person has to type how many runs it is done to.
+    pub is_final: bool,
+}
+
+pub(crate) const CANCEL: Verb =
+    Verb { name: "cancel", done: "cancel requested", applies: |status| !status.is_terminal(), is_final: false };
+pub(crate) const RETRY: Verb = Verb {
+    name: "retry",
+    done: "retried",
+    applies: |status| matches!(status, Status::Failed | Status::Cancelled | Status::Stuck),
+    is_final: false,
+};
+pub(crate) const WAKE: Verb =
+    Verb { name: "wake", done: "woken", applies: |status| !status.is_terminal(), is_final: false };
+/// One that was created and not started can be deleted too: the library decides.
+pub(crate) const DELETE: Verb = Verb {
+    name: "delete",
+    done: "deleted",
+    applies: |status| status.is_terminal() || status == Status::Pending,
+    is_final: true,
+};
+
+/// What an action has done to a run.
+pub(crate) enum Done {
+    Done,
+    /// Nothing, for this reason.
+    Skipped(String),
+}
+
+/// Requests the cancel of a run.
+pub(crate) async fn request_cancel(run: &AnyRun, reason: &str) -> Result<Done> {
+    Ok(if run.request_cancel(reason).await? { Done::Done } else { ended_before() })
+}
+
+pub(crate) fn ended_before() -> Done {
+    Done::Skipped("it had ended before".to_owned())
+}
+
+/// The counts of a bulk action.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub done: u64,
+    pub skipped: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, result: &Result<Done>) {
+        match result {
+            Ok(Done::Done) => self.done += 1,
+            Ok(Done::Skipped(_)) => self.skipped += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+}
+
+/// Which runs are acted on, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    /// The statuses of the filter; none if all match.
+    pub statuses: &'a [Status],
+    /// Whether the runs match a filter, and were not named by a person.
+    pub is_filter: bool,
+    pub is_dry_run: bool,
+}
+
+/// The runs that match a query now; `None` if there are none.
+pub(crate) async fn bounded(query: Runs) -> Result<Option<Runs>> {
+    let newest = query.clone().limit(1).await?.runs.into_iter().next();
+    Ok(newest.map(|newest| query.created_before(newest.created_at + MILLISECOND).limit(PAGE)))
+}
+
+/// Acts on a run, if its status is still one that the action is for.
+pub(crate) async fn once(
+    client: &Client,
+    id: &str,
+    verb: &Verb,
+    limits: Limits<'_>,
+    action: &impl AsyncFn(AnyRun) -> Result<Done>,
+) -> Result<Done> {
+    let run: AnyRun = client.get_run(id);
+    let status = match run.status().await {
+        Ok(status) => status,
+        Err(error) if limits.is_filter && error.code() == Code::RunNotFound => {
+            return Ok(Done::Skipped("it was deleted".to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    let matches = limits.statuses.is_empty() || limits.statuses.contains(&status);
+    if !matches || !(verb.applies)(status) {
+        return Ok(Done::Skipped(format!("it is {status}")));
+    }
+    if limits.is_dry_run {
+        return Ok(Done::Done);
+    }
+    match action(run).await {
+        // It has changed between the look and the action.
+        Err(error)
+            if [Code::NotRepairable, Code::NotEnded, Code::RunNotFound].contains(&error.code()) && limits.is_filter =>
+        {
+            Ok(Done::Skipped(error.message().to_owned()))
+        }
+        done => done,
+    }
+}
+
+/// The ids of the runs that match a query, read page by page.
+pub(crate) struct Pages {
+    query: Runs,
+    page: std::vec::IntoIter<String>,
+    next: Next,
+}
+
+enum Next {
+    First,
+    After(Cursor),
+    End,
+}
+
+impl Pages {
+    pub fn of(query: Runs) -> Self {
+        Pages { query, page: Vec::new().into_iter(), next: Next::First }
+    }
+
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        loop {
+            if let Some(id) = self.page.next() {
+                return Ok(Some(id));
+            }
+            let query = match self.next {
+                Next::First => self.query.clone(),
+                Next::After(cursor) => self.query.clone().after(cursor),
+                Next::End => return Ok(None),
+            };
+            let page = query.await?;
+            self.next = page.next.map_or(Next::End, Next::After);
+            self.page = page.runs.into_iter().map(|run| run.id).collect::<Vec<_>>().into_iter();
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The actions: each is a page with a form, and its equivalent on the command line.
+
+use maud::{Markup, html};
+
+use super::access::Action;
+use super::query::{Query, encoded, link};
+use super::visit::Visit;
+use crate::model::{RunInfo, Waiting};
+use crate::steering::bulk::{CANCEL, DELETE, RETRY, Verb, WAKE};
+
+/// The actions that can be done to many runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bulk {
+    Retry,
+    Wake,
+    Cancel,
+    Delete,
+}
+
+impl Bulk {
+    pub const ALL: [Bulk; 4] = [Bulk::Retry, Bulk::Wake, Bulk::Cancel, Bulk::Delete];
+
+    pub fn verb(self) -> &'static Verb {
+        match self {
+            Bulk::Retry => &RETRY,
+            Bulk::Wake => &WAKE,
+            Bulk::Cancel => &CANCEL,
+            Bulk::Delete => &DELETE,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.verb().name
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Bulk::Retry => "Retry",
+            Bulk::Wake => "Wake up",
+            Bulk::Cancel => "Cancel",
+            Bulk::Delete => "Delete",
+        }
+    }
+
+    pub fn action(self) -> Action {
+        match self {
+            Bulk::Retry => Action::Retry,
+            Bulk::Wake => Action::Wake,
+            Bulk::Cancel => Action::Cancel,
+            Bulk::Delete => Action::Delete,
+        }
+    }
+
+    /// Whether it ends or removes runs.
+    pub fn ends(self) -> bool {
+        matches!(self, Bulk::Cancel | Bulk::Delete)
+    }
+}
+
+/// The page of an action on one run.
+fn address(bulk: Bulk, run: &str) -> String {
+    Query::default().and("do", bulk.name()).and("r", &encoded(run)).to("bulk")
+}
+
+/// The page that forks a run from an event.
+pub(super) fn fork_address(run: &str, event: u64) -> String {
+    Query::default().and("run", run).and("at", &event.to_string()).to("fork")
+}
+
+/// The actions that apply to a run now.
+pub(super) fn bar(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> Markup {
+    let _ = waiting;
+    let may = |action| visit.may(action, Some(&info.id));
+    let bulk = |bulk: Bulk| may(bulk.action()) && (bulk.verb().applies)(info.status);
+    html! {
+        div.row.actions {
+            @for one in Bulk::ALL.into_iter().filter(|one| bulk(*one)) {
+                a.btn.danger[one.ends()] href=(address(one, &info.id)) { (one.word()) "…" }
+            }
+            @if may(Action::Fork) { a.btn href=(link("fork", "run", &info.id)) { "Fork…" } }
+            @if may(Action::Start) { a.btn href=(link("start", "like", &info.id)) data-key="s" { "Start like it…" } }
+        }
+    }
+}
+
+/// The one button that ends what a run waits for, if there is one.
+pub(super) fn ends_wait(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> Markup {
+    let may = |action| visit.may(action, Some(&info.id));
+    html! {
+        @match waiting.first() {
+            Some(Waiting::Suspended { .. }) if may(Action::Resume) => {
+                a.btn.pri href=(link("resume", "run", &info.id)) data-key="a" { "Answer" }
+            },
+            Some(Waiting::Hook { token, .. }) if visit.may(Action::Send, Some(token)) => {
+                a.btn href=(link("send", "token", token)) { "Send…" }
+            },
+            Some(Waiting::Timer { .. }) if may(Action::Wake) => { a.btn href=(address(Bulk::Wake, &info.id)) data-key="w" { "Wake up…" } },
+            Some(Waiting::Child { run, .. }) => { a.btn href=(link("run", "id", run)) { "Open the child" } },
+            Some(Waiting::Run { run, .. }) => { a.btn href=(link("run", "id", run)) { "Open the run" } },
+            Some(Waiting::Queued { .. } | Waiting::QueueNotServed { .. } | Waiting::NoWorker { .. } | Waiting::OtherWorkerExecutes { .. }) => {
+                a.btn href="workers" { "Open the workers" }
+            },
+            Some(Waiting::Stuck { .. }) if may(Action::Retry) => { a.btn href=(address(Bulk::Retry, &info.id)) { "Retry…" } },
+            _ => {},
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The list of runs: views, filters in the address, groups, pages by cursor, and the selection.
+
+mod filter;
+mod groups;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use maud::{Markup, html};
+
+pub(super) use self::filter::{Filter, View};
+pub(super) use self::table::table;
+use super::access::Action;
+use super::actions::Bulk;
+use super::error::WebError;
+use super::icons::Icon;
+use super::layout::{self, Tab};
+use super::query::Query;
+use super::survey::{Row, Survey, explained};
+use super::text::number;
+use super::visit::Visit;
+use crate::engine::Client;
+use crate::error::Result;
+use crate::steering::text::safe;
+
+const KEYS: [(&str, &str); 6] =
+    [("j k", "move"), ("x", "select"), ("Enter", "open"), ("/", "find"), ("g e", "group by error"), (".", "actions")];
+pub(super) const PAGE: usize = 50;
+/// How long the journals of a page are read; the rest of its rows shows what the columns say.
+const READ_MAX: Duration = Duration::from_millis(500);
+/// How long a filter that no index serves looks for runs.
+const SCAN_MAX: Duration = Duration::from_millis(500);
+
+/// The runs of a page.
+pub(super) struct Listed {
+    pub rows: Vec<Row>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
+    let query = visit.query();
+    let filter = Filter::parse(&query, visit.now)?;
+    let survey = visit.survey().await?;
+    let group = query.get("group").unwrap_or("none");
+    let body = html! {
+        div.head {
+            h1 { "Runs" }
+            @if visit.may(Action::Start, None) { a.btn.push href="workflows" { "Start a run" } }
+        }
+        (views(&survey, &filter, &query))
+        (chips(&filter, &query, group))
+        @if group == "none" {
+            (list(visit, &filter, &query, &survey).await?)
+        } @else {
+            (groups::table(visit, &filter, &query, &survey, group).await?)
+        }
+    };
+    Ok(layout::page(visit, Tab::Runs, "Runs", &KEYS, body))
+}
+
+fn views(survey: &Survey, filter: &Filter, query: &Query) -> Markup {
+    let more = if survey.is_complete { "" } else { "+" };
+    html! {
+        nav.tabs aria-label="Views" data-live="views" {
+            @for view in View::ALL {
+                @let count = view.count(survey).map(|count| match view {
+                    View::Failing => format!("{}{more}", number(count)),
+                    _ => number(count),
+                });
+                @let to = query.clone().without("view").without("after").without("from");
+                @let to = if view == View::All { to } else { to.with("view", view.name()) };
+                a href=(to.to("runs")) aria-current=[(view == filter.view).then_some("page")] {
+                    (view.word()) @if let Some(count) = count { " " span.n { (count) } }
+                }
+            }
+        }
+    }
+}
+
+fn chips(filter: &Filter, query: &Query, group: &str) -> Markup {
+    html! {
+        div.chips {
+            @for chip in filter.chips() {
+                @let to = query.clone().without_value(chip.name, &chip.value).without("after").without("from");
+                span.chip {
+                    (chip.word) " " b { (safe(&chip.shown)) } " "
+                    a href=(to.to("runs")) aria-label=(format!("Remove the filter {}", chip.word)) { (Icon::Cross.svg()) }
+                }
+            }
+            (filter::editor(filter, query))
+            span.row.push.sm {
+                span.dim { "Group by" }
+                span.seg {
+                    @for word in ["none", "error", "workflow", "status"] {
+                        @let to = query.clone().without("group").without("after").without("from");
+                        @let to = if word == "none" { to } else { to.with("group", word) };
+                        a href=(to.to("runs")) aria-current=[(word == group).then_some("true")]
+                            data-key=[(word == "error").then_some("g e")] { (word) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn list(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> Result<Markup, WebError> {
+    let listed = listed(&visit.client, filter, query, survey).await?;
+    let older = listed.next.map(|next| query.clone().with("after", &next).to("runs"));
+    let is_first = query.get("after").is_none();
+    let filters = filter.chips().len();
+    Ok(html! {
+        @if listed.rows.is_empty() && older.is_none() {
+            (empty(filter, query, filters))
+        } @else {
+            form.list method="post" action="bulk" {
+                (table(visit, &listed.rows, true))
+                (selection(visit, filter, query))
+            }
+        }
+        div.pager.row {
+            span { "Latest first. Rows keep their place while they change." }
+            a.chip.push href=(query.clone().without("after").to("runs")) data-newer="" hidden { "Newer runs" }
+            @if !is_first { a.chip.push href=(query.clone().without("after").to("runs")) { "Latest" } }
+            @if let Some(older) = older {
+                a.chip.push[is_first] href=(older) rel="next" { "Older" }
+            }
+        }
+    })
+}
+
+/// The bar that appears when a run is selected, and the actions on all that match.
+fn selection(visit: &Visit, filter: &Filter, query: &Query) -> Markup {
+    let offered: Vec<Bulk> = Bulk::ALL.into_iter().filter(|bulk| visit.may(bulk.action(), None)).collect();
+    if offered.is_empty() {
+        return html! {};
+    }
+    let all = filter.parameters(query).and("all", "1");
+    html! {
+        div.bulk role="group" aria-label="Act on the selection" {
+            b { "selected" }
+            a.btn.tiny href=(all.to("bulk")) { "All that match…" }
+            @for bulk in offered {
+                button.btn.tiny.danger[bulk.ends()] name="do" value=(bulk.name()) { (bulk.word()) "…" }
+            }
+        }
+        p.dim.sm.all { a href=(all.to("bulk")) { "Act on all that match…" } }
+    }
+}
+
+fn empty(filter: &Filter, query: &Query, filters: usize) -> Markup {
+    html! {
+        div.empty {
+            @match (filter.view, filters) {
+                (View::Failing, 0) => b { "No run fails at the moment" },
+                (View::Stuck, 0) => b { "No run is stuck" },
+                (View::All, 0) => {
+                    b { "There are no runs yet" }
+                    p.dim { "Start one on the page " a href="workflows" { "Workflows" } ", or with a command:" }
+                    p { code { "workflow start WORKFLOW ARGUMENTS" } }
+                },
+                (_, 0) => b { "No run is in this view" },
+                (_, filters) => {
+                    b { "No run matches" @if filters == 1 { " this filter" } @else { " these " (filters) " filters" } }
+                    p { a href=(query.clone().only(&["view", "group"]).to("runs")) { "Remove the filters" } }
+                },
+            }
+        }
+    }
+}
+
+/// A page of the runs that match.
+pub(super) async fn listed(client: &Client, filter: &Filter, query: &Query, survey: &Survey) -> Result<Listed> {
+    if filter.view == View::Failing {
+        // All of them are in the survey.
+        let from: usize = query.get("after").and_then(|from| from.parse().ok()).unwrap_or_default();
+        let mut rows = survey.failing().filter(|row| filter.matches(row)).skip(from);
+        let page: Vec<Row> = rows.by_ref().take(PAGE).cloned().collect();
+        let next = rows.next().map(|_| (from + PAGE).to_string());
+        return Ok(Listed { rows: page, next });
+    }
+    let deadline = Instant::now() + SCAN_MAX;
+    let (mut rows, mut after) = (Vec::new(), query.get("after").map(str::parse).transpose()?);
+    loop {
+        let runs = filter.runs(client).limit(PAGE);
+        let page = match after {
+            Some(after) => runs.after(after).await?,
+            None => runs.await?,
+        };
+        let read = explained(client, page.runs, Instant::now() + READ_MAX).await?;
+        rows.extend(read.into_iter().filter(|row| filter.matches(row)));
+        after = page.next;
+        // A page with a filter by error may be longer, so that its cursor is that of the last run that was looked at.
+        if after.is_none() || rows.len() >= PAGE || filter.class.is_none() || Instant::now() > deadline {
+            return Ok(Listed { rows, next: after.map(|next| next.to_string()) });
+        }
+    }
+}

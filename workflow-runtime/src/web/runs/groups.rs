@@ -1,0 +1,114 @@
+//! How many runs have the same error, workflow or status.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use maud::{Markup, html};
+
+use super::super::error::WebError;
+use super::super::query::{Query, link};
+use super::super::survey::{Row, Survey, explained};
+use super::super::text::{cut_id, number};
+use super::super::time;
+use super::super::visit::Visit;
+use super::{Filter, View};
+use crate::model::RunInfo;
+use crate::steering::text::safe;
+
+/// The groups are made of the newest runs, so that the answer comes in bounded time.
+const RUNS_MAX: usize = 10_000;
+const TIME_MAX: Duration = Duration::from_millis(800);
+const PAGE: usize = 500;
+
+struct Group {
+    runs: u64,
+    newest: RunInfo,
+}
+
+pub(super) async fn table(
+    visit: &Visit,
+    filter: &Filter,
+    query: &Query,
+    survey: &Survey,
+    by: &str,
+) -> Result<Markup, WebError> {
+    let (head, parameter) = match by {
+        "error" => ("Error", "class"),
+        "workflow" => ("Workflow", "workflow"),
+        "status" => ("Status", "status"),
+        _ => return Err(WebError::invalid("Runs are grouped by error, workflow or status")),
+    };
+    let mut groups: HashMap<String, Group> = HashMap::new();
+    let mut add = |row: Row| {
+        let value = match by {
+            "workflow" => row.info.workflow.clone(),
+            "status" => row.info.status.to_string(),
+            _ => match &row.error {
+                Some(error) => error.class(),
+                None => return,
+            },
+        };
+        groups.entry(value).or_insert_with(|| Group { runs: 0, newest: row.info }).runs += 1;
+    };
+    let (mut looked, mut is_whole) = (0, true);
+    if filter.view == View::Failing {
+        survey.failing().filter(|row| filter.matches(row)).cloned().for_each(&mut add);
+        is_whole = survey.is_complete;
+    } else {
+        let deadline = Instant::now() + TIME_MAX;
+        let mut after = None;
+        loop {
+            let runs = filter.runs(&visit.client).limit(PAGE);
+            let page = match after {
+                Some(after) => runs.after(after).await?,
+                None => runs.await?,
+            };
+            looked += page.runs.len();
+            let bare = |info: RunInfo| Row { info, waiting: Vec::new(), error: None };
+            let rows = match by {
+                "error" => explained(&visit.client, page.runs, deadline).await?,
+                _ => page.runs.into_iter().map(bare).collect(),
+            };
+            rows.into_iter().filter(|row| by != "error" || filter.matches(row)).for_each(&mut add);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+            if looked >= RUNS_MAX || Instant::now() > deadline {
+                is_whole = false;
+                break;
+            }
+        }
+    }
+    let mut groups: Vec<(String, Group)> = groups.into_iter().collect();
+    groups.sort_unstable_by(|(value, group), (other, than)| than.runs.cmp(&group.runs).then(value.cmp(other)));
+    let base = query.clone().without("group").without("after");
+    Ok(html! {
+        @if groups.is_empty() {
+            div.empty { b { "No run has " @if by == "error" { "an error" } @else { "a " (by) } " here" } }
+        } @else {
+            table.fix.cards {
+                colgroup { col.w-age; col; col.w-run; col.w-age; }
+                thead { tr { th.num { "Runs" } th { (head) } th { "Newest" } th.num { "Age" } } }
+                tbody data-live="groups" {
+                    @for (value, group) in &groups {
+                        tr {
+                            td.num data-l="Runs" { (number(group.runs)) }
+                            td.cut.full {
+                                a.err[by == "error"].w[filter.view == View::Failing] href=(base.clone().with(parameter, value).to("runs"))
+                                    title=(safe(value)) { (safe(value)) }
+                            }
+                            td.cut data-l="Newest" {
+                                a.mono href=(link("run", "id", &group.newest.id)) title=(safe(&group.newest.id)) { (cut_id(&group.newest.id)) }
+                            }
+                            td.num.nw.mid data-l="Age" { (time::age(group.newest.created_at, visit.now)) }
+                        }
+                    }
+                }
+            }
+        }
+        @if !is_whole {
+            p.dim.sm { "These are the groups of the newest " (number(looked.max(survey.rows.len()) as u64)) " runs that match." }
+        }
+    })
+}

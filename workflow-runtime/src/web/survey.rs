@@ -1,0 +1,157 @@
+//! A look at all runs that have not ended: how many there are, and what the newest of them wait for.
+//!
+//! All pages share a look, so that a hundred open pages cost one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio::sync::Mutex;
+
+use super::settings::Web;
+use crate::engine::Client;
+use crate::error::{Code, Result};
+use crate::model::{RunInfo, Status, Waiting};
+use crate::steering::AnyRun;
+use crate::steering::errors::{self, RunError};
+
+/// The statuses of runs that have not ended.
+pub(super) const UNFINISHED: [Status; 4] = [Status::Pending, Status::Running, Status::Suspended, Status::Stuck];
+/// Only the newest are looked at, so that the answer comes in bounded time.
+const RUNS_MAX: usize = 10_000;
+const TIME_MAX: Duration = Duration::from_secs(1);
+const PAGE: usize = 200;
+/// How many journals are read at the same time.
+const READS: usize = 16;
+/// How long a look is good for: this, or so many times as long as it took.
+const KEPT: Duration = Duration::from_millis(500);
+const KEPT_TIMES: u32 = 4;
+
+/// A run and what is known of it.
+#[derive(Clone)]
+pub(super) struct Row {
+    pub info: RunInfo,
+    /// Why it does not move; empty if it moves, or if that could not be read in time.
+    pub waiting: Vec<Waiting>,
+    /// The error of a run that has failed, was cancelled, is stuck, or retries.
+    pub error: Option<RunError>,
+}
+
+impl Row {
+    /// The reason that a person should look at first.
+    pub fn reason(&self) -> Option<&Waiting> {
+        self.waiting.first()
+    }
+
+    /// Whether an attempt has failed and another one will follow.
+    pub fn is_failing(&self) -> bool {
+        self.waiting.iter().any(is_retrying)
+    }
+}
+
+fn is_retrying(waiting: &Waiting) -> bool {
+    match waiting {
+        Waiting::Retrying { .. } => true,
+        Waiting::RollingBack { waits_for, .. } => is_retrying(waits_for),
+        _ => false,
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Survey {
+    /// How many runs there are, by status.
+    pub counts: BTreeMap<Status, u64>,
+    /// The runs that have not ended, latest first.
+    pub rows: Vec<Row>,
+    /// Whether these are all of them.
+    pub is_complete: bool,
+}
+
+impl Survey {
+    pub fn count(&self, status: Status) -> u64 {
+        self.counts.get(&status).copied().unwrap_or_default()
+    }
+
+    /// The runs whose last attempt has failed.
+    pub fn failing(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.is_failing())
+    }
+}
+
+/// The look that is shared, and until when.
+#[derive(Default)]
+pub(super) struct Surveys(Mutex<Option<(Arc<Survey>, Instant)>>);
+
+impl Web {
+    /// The latest look, or a new one.
+    pub async fn survey(&self) -> Result<Arc<Survey>> {
+        // Those who come while somebody looks wait for what is seen.
+        let mut shared = self.surveys.0.lock().await;
+        if let Some((survey, _)) = shared.as_ref().filter(|(_, until)| *until > Instant::now()) {
+            return Ok(survey.clone());
+        }
+        let began = Instant::now();
+        let survey = Arc::new(look(&self.client).await?);
+        let until = Instant::now() + KEPT.max(began.elapsed() * KEPT_TIMES);
+        *shared = Some((survey.clone(), until));
+        Ok(survey)
+    }
+}
+
+async fn look(client: &Client) -> Result<Survey> {
+    let deadline = Instant::now() + TIME_MAX;
+    let mut survey = Survey { counts: client.runs().count().await?, ..Survey::default() };
+    let mut after = None;
+    loop {
+        let query = UNFINISHED.into_iter().fold(client.runs(), |runs, status| runs.status(status));
+        let query = match after {
+            Some(after) => query.after(after),
+            None => query,
+        };
+        let page = query.limit(PAGE).await?;
+        survey.rows.extend(explained(client, page.runs, deadline).await?);
+        after = page.next;
+        survey.is_complete = after.is_none();
+        if after.is_none() || survey.rows.len() >= RUNS_MAX || Instant::now() > deadline {
+            return Ok(survey);
+        }
+    }
+}
+
+/// Finds out what runs wait for, and their errors, until a time. After it, what their rows say has to do.
+pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Instant) -> Result<Vec<Row>> {
+    let explain = |info: RunInfo| async move {
+        if Instant::now() > deadline {
+            let waiting = info.reason.clone().into_iter().collect();
+            return Ok(Some(Row { info, waiting, error: None }));
+        }
+        row(client, info).await
+    };
+    let rows: Vec<Result<Option<Row>>> = futures_util::stream::iter(runs).map(explain).buffered(READS).collect().await;
+    rows.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// `None` if the run was deleted since it was listed.
+async fn row(client: &Client, info: RunInfo) -> Result<Option<Row>> {
+    let handle: AnyRun = client.get_run(&info.id);
+    if info.status.is_terminal() {
+        let error = errors::of(client, &info).await?;
+        return Ok(Some(Row { info, waiting: Vec::new(), error }));
+    }
+    let waiting = match handle.waiting().await {
+        Ok(waiting) => waiting,
+        Err(error) if error.code() == Code::RunNotFound => return Ok(None),
+        // A journal that cannot be read does not hide the other runs.
+        Err(error) => {
+            let error = Some(RunError { code: error.code().to_string(), text: error.message().to_owned() });
+            return Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info, error }));
+        }
+    };
+    let retried = waiting.iter().find_map(super::sentence::error).map(str::to_owned);
+    let error = match retried {
+        Some(text) => Some(RunError { code: Code::User.to_string(), text }),
+        None => errors::of(client, &info).await?,
+    };
+    Ok(Some(Row { info, waiting, error }))
+}
