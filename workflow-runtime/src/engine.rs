@@ -25,7 +25,7 @@ mod end;
 mod entry;
 mod events;
 mod eviction;
-mod history;
+pub(crate) mod history;
 mod home;
 mod letters;
 mod lifecycle;

@@ -8,7 +8,6 @@ mod axis;
 mod bars;
 mod branch;
 mod collect;
-mod density;
 mod fold;
 
 use std::collections::BTreeSet;
@@ -17,7 +16,6 @@ pub(crate) use self::axis::{Axis, Scale};
 pub(crate) use self::bars::Bar;
 pub(crate) use self::branch::{Branch, Call, Kind, Place, State};
 pub(crate) use self::collect::{Collected, Collector, Excerpts, Window, milliseconds};
-pub(crate) use self::density::Density;
 
 /// How a timeline is drawn.
 #[derive(Clone, Copy, Debug)]

@@ -348,17 +348,3 @@ fn bars_lie_within_the_width_in_order_and_apart() {
         assert!(timeline.axis.ticks.iter().all(|tick| tick.x <= scale.width), "seed {seed}");
     }
 }
-
-#[test]
-fn the_density_of_a_million_calls_has_a_bounded_number_of_buckets() {
-    let mut density = Density::default();
-    for operation in 0..1_000_000 {
-        density.call(Place { generation: 0, operation }, operation * 7);
-    }
-    density.failure(7_000_000);
-    let buckets: Vec<_> = density.buckets().collect();
-    assert!(buckets.len() <= 512, "{}", buckets.len());
-    assert_eq!(buckets.iter().map(|(_, _, bucket)| bucket.calls).sum::<u64>(), 1_000_000);
-    assert_eq!(buckets.iter().map(|(_, _, bucket)| bucket.failures).sum::<u64>(), 1);
-    assert!(buckets.windows(2).all(|pair| pair[0].1 <= pair[1].0 && pair[0].2.first < pair[1].2.first));
-}

@@ -21,6 +21,7 @@ pub(super) fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
         .route("/runs", get(list_of_runs))
         .route("/run", get(one_run))
         .route(&format!("/{}", assets::STYLE.name), get(async || assets::STYLE.answer()))
+        .route(&format!("/{}", assets::RUN_STYLE.name), get(async || assets::RUN_STYLE.answer()))
         .route(&format!("/{}", assets::SCRIPT.name), get(async || assets::SCRIPT.answer()))
         .route(&format!("/{}", assets::ICON.name), get(async || assets::ICON.answer()))
         .fallback(entry)
@@ -50,7 +51,7 @@ async fn list_of_runs(visit: Visit) -> Result<Markup, WebError> {
     runs::page(&visit).await
 }
 
-async fn one_run(visit: Visit) -> Result<Markup, WebError> {
+async fn one_run(visit: Visit) -> Result<Response, WebError> {
     let query = visit.query();
     let id = query.get("id").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
     run::page(&visit, id, &query).await
