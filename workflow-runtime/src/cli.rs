@@ -39,6 +39,8 @@ mod stream;
 mod table;
 mod trace;
 mod tree;
+#[cfg(feature = "web")]
+mod ui;
 mod vacuum;
 mod watch;
 mod worker;
@@ -59,7 +61,7 @@ use crate::steering::{errors, text, time};
 ///
 /// The commands are those of the binary `workflow`, with the workflows of this program: `start` checks arguments against
 /// their types, `check` replays the unfinished runs with them, and `worker` opens the builder's engine, with its resources and settings, and executes runs until it is
-/// interrupted. All other commands open a [`Client`](crate::Client) on a store that exists, and execute nothing. The store
+/// interrupted, as `dev` does beside the web page, with the feature `web`. All other commands open a [`Client`](crate::Client) on a store that exists, and execute nothing. The store
 /// is that of `--store`, else of the environment variable `WORKFLOW_URL`, else the nearest `.workflow/workflow.db` in this
 /// directory and those above it.
 ///

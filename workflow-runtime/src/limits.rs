@@ -99,7 +99,7 @@ pub(crate) const WEBHOOK_BODY_WAIT: Duration = Duration::from_secs(30);
 #[cfg(feature = "http")]
 pub(crate) const WEBHOOK_ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often an idle stream of events sends a keep-alive.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "web"))]
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Runs that a check replays at the same time.
 pub(crate) const CHECKS_CONCURRENT: usize = 64;
@@ -177,3 +177,6 @@ pub(crate) const WEB_BODY_BYTES: usize = 1 << 20;
 /// Pages of one client address that the web page keeps up to date, unless it is set.
 #[cfg(feature = "web")]
 pub(crate) const WEB_STREAMS_PER_CLIENT: usize = 128;
+/// How long the web page waits for the body of a request.
+#[cfg(feature = "web")]
+pub(crate) const WEB_BODY_WAIT: Duration = Duration::from_secs(30);

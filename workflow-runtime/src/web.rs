@@ -21,8 +21,16 @@ mod access;
 mod actions;
 mod assets;
 mod error;
+mod form;
+#[cfg(feature = "cli")]
+pub(crate) mod gate;
 mod icons;
+mod keys;
 mod layout;
+mod live;
+mod overview;
+mod people;
+mod posted;
 mod query;
 mod routes;
 mod run;
@@ -34,6 +42,8 @@ mod survey;
 mod text;
 mod time;
 mod visit;
+mod workers;
+mod workflows;
 
 pub use self::access::{Access, Action, Audit};
 pub use self::settings::WebRouter;

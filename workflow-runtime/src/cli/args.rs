@@ -6,6 +6,8 @@ use super::context::Context;
 use super::exit::{self, Exit};
 use super::global::Global;
 use super::report::Outcome;
+#[cfg(feature = "web")]
+use super::ui;
 use super::{
     actions, backup, check, completions, doctor, events, explain, export, fork, hooks, ls, result, resume, send, show,
     start, steps, stream, trace, vacuum, worker, workers, workflows,
@@ -50,6 +52,10 @@ pub(super) enum Command {
     Export(export::Export),
     Check(check::Check),
     Worker(worker::Worker),
+    #[cfg(feature = "web")]
+    Ui(ui::Ui),
+    #[cfg(feature = "web")]
+    Dev(ui::Dev),
     Completions(completions::Completions),
 }
 
@@ -83,6 +89,10 @@ impl Command {
             Command::Export(command) => command.execute(context).await,
             Command::Check(command) => command.execute(context).await,
             Command::Worker(command) => command.execute(context).await,
+            #[cfg(feature = "web")]
+            Command::Ui(command) => command.execute(context).await,
+            #[cfg(feature = "web")]
+            Command::Dev(command) => command.execute(context).await,
             Command::Completions(command) => command.execute::<Cli>(context),
         }
     }

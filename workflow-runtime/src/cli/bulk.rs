@@ -14,7 +14,7 @@ use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use super::text::safe;
 use crate::error::{Code, Error, Result};
-use crate::steering::bulk::{Done, Limits, Pages, Tally, Verb, bounded, once};
+use crate::steering::bulk::{Done, Due, Limits, Pages, Tally, Verb, bounded, due, settled};
 
 /// The runs to act on.
 #[derive(Args)]
@@ -93,7 +93,11 @@ pub(super) async fn act(
             },
         };
         // It is not interrupted: what was begun has an answer.
-        let result = once(&client, &id, verb, limits, &action).await;
+        let result = match due(&client, &id, verb, limits).await {
+            Ok(Due::Act(run)) => settled(action(run).await, limits),
+            Ok(Due::Nothing(done)) => Ok(done),
+            Err(error) => Err(error),
+        };
         tally.add(&result);
         printer.print(&id, &result)?;
         last = result.err();

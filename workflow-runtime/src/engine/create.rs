@@ -407,6 +407,7 @@ impl Inner {
         let actions = driver.core.shared().take_actions();
         let live = ActiveRun::new(key, new.id.clone(), new.definition, 0, fence, span, InboxRead::default());
         turn::activate(self, &live, driver, actions, Vec::new());
+        self.waiters.touch();
     }
 
     async fn send(

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::end::Finished;
 use super::{Inner, permit};
@@ -22,6 +22,8 @@ pub(super) struct Waiters {
     waiting: Mutex<Waiting>,
     /// The number of waiters for rows of journals: usually zero, so that a turn need not look for them.
     tailing: AtomicUsize,
+    /// Reports each change of any run; usually nobody receives it.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -104,13 +106,14 @@ impl Waiters {
         self.lock().next
     }
 
-    /// Whether any waiter waits for rows of journals.
+    /// Whether anybody waits for rows of journals.
     pub fn any_tails(&self) -> bool {
-        self.tailing.load(Ordering::SeqCst) > 0
+        self.tailing.load(Ordering::SeqCst) > 0 || self.changed.receiver_count() > 0
     }
 
     /// Wakes the waiters that the change concerns. They are woken outside the lock, since they may look at once.
     pub fn wake(&self, run: &Arc<str>, done: Done) {
+        self.touch();
         let woken: Vec<_> = {
             let mut waiting = self.lock();
             let of_run = waiting.waiters.range((run.clone(), 0)..=(run.clone(), u64::MAX));
@@ -125,8 +128,16 @@ impl Waiters {
         }
     }
 
+    /// Wakes those who wait for a change of any run.
+    pub fn touch(&self) {
+        if self.changed.receiver_count() > 0 {
+            self.changed.send_replace(());
+        }
+    }
+
     /// Wakes all waiters, since any run may have changed.
     pub fn wake_all(&self) {
+        self.touch();
         let woken = std::mem::take(&mut self.lock().waiters);
         for waiter in woken.into_values() {
             let _ = waiter.wake.send(None);
@@ -207,13 +218,20 @@ impl Inner {
         }
     }
 
-    /// Resolves when any run may have changed, or after a time: a store that notifies of single runs does not notify of all.
+    /// Reports each time that a run may have changed, beginning now. A store that notifies of single runs does not notify of
+    /// changes that other engines make to the others.
     #[cfg(any(feature = "cli", feature = "web"))]
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.waiters.changed.subscribe()
+    }
+
+    /// Resolves when any run may have changed, or after a time.
+    #[cfg(feature = "cli")]
     pub(crate) async fn any_change(&self, at_most: std::time::Duration) {
-        let mut waiter = self.waiters.register(&"".into(), Follow::End);
+        let mut changes = self.changes();
         tokio::select! {
             biased;
-            _ = &mut waiter.woken => {}
+            _ = changes.changed() => {}
             () = self.environment.sleep(at_most) => {}
         }
     }

@@ -96,31 +96,33 @@ pub(crate) async fn bounded(query: Runs) -> Result<Option<Runs>> {
     Ok(newest.map(|newest| query.created_before(newest.created_at + MILLISECOND).limit(PAGE)))
 }
 
-/// Acts on a run, if its status is still one that the action is for.
-pub(crate) async fn once(
-    client: &Client,
-    id: &str,
-    verb: &Verb,
-    limits: Limits<'_>,
-    action: &impl AsyncFn(AnyRun) -> Result<Done>,
-) -> Result<Done> {
+/// What is to be done to a run.
+pub(crate) enum Due {
+    Act(AnyRun),
+    /// Nothing: it is a dry run, or the status of the run is not one that the action is for.
+    Nothing(Done),
+}
+
+/// Looks whether the status of a run is still one that the action is for.
+pub(crate) async fn due(client: &Client, id: &str, verb: &Verb, limits: Limits<'_>) -> Result<Due> {
     let run: AnyRun = client.get_run(id);
     let status = match run.status().await {
         Ok(status) => status,
         Err(error) if limits.is_filter && error.code() == Code::RunNotFound => {
-            return Ok(Done::Skipped("it was deleted".to_owned()));
+            return Ok(Due::Nothing(Done::Skipped("it was deleted".to_owned())));
         }
         Err(error) => return Err(error),
     };
     let matches = limits.statuses.is_empty() || limits.statuses.contains(&status);
     if !matches || !(verb.applies)(status) {
-        return Ok(Done::Skipped(format!("it is {status}")));
+        return Ok(Due::Nothing(Done::Skipped(format!("it is {status}"))));
     }
-    if limits.is_dry_run {
-        return Ok(Done::Done);
-    }
-    match action(run).await {
-        // It has changed between the look and the action.
+    Ok(if limits.is_dry_run { Due::Nothing(Done::Done) } else { Due::Act(run) })
+}
+
+/// The result of an action on a run that may have changed between the look and the action.
+pub(crate) fn settled(result: Result<Done>, limits: Limits<'_>) -> Result<Done> {
+    match result {
         Err(error)
             if [Code::NotRepairable, Code::NotEnded, Code::RunNotFound].contains(&error.code()) && limits.is_filter =>
         {

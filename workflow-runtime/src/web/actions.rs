@@ -1,12 +1,23 @@
 //! The actions: each is a page with a form, and its equivalent on the command line.
 
+mod bulk;
+mod fork;
+mod payload;
+mod start;
+
 use maud::{Markup, html};
 
+pub(super) use self::bulk::{act, confirm};
+pub(super) use self::fork::{fork, fork_form};
+pub(super) use self::payload::{hook, resume, resume_form, send, send_form, suspension};
+pub(super) use self::start::{start, start_form};
 use super::access::Action;
+use super::error::WebError;
 use super::query::{Query, encoded, link};
 use super::visit::Visit;
 use crate::model::{RunInfo, Waiting};
 use crate::steering::bulk::{CANCEL, DELETE, RETRY, Verb, WAKE};
+use crate::steering::text::safe;
 
 /// The actions that can be done to many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +40,23 @@ impl Bulk {
         }
     }
 
+    pub fn parse(name: &str) -> Result<Bulk, WebError> {
+        let bulk = Bulk::ALL.into_iter().find(|bulk| bulk.name() == name);
+        bulk.ok_or_else(|| WebError::invalid("There is no such action"))
+    }
+
     pub fn name(self) -> &'static str {
         self.verb().name
+    }
+
+    /// What it does.
+    fn explained(self) -> &'static str {
+        match self {
+            Bulk::Retry => "Steps that succeeded do not run again. Those that failed run once more.",
+            Bulk::Wake => "Sleeps end now, before their deadlines.",
+            Bulk::Cancel => "The runs end once a worker has executed their rollbacks. A cancel cannot be taken back.",
+            Bulk::Delete => "All data of the runs is removed for good.",
+        }
     }
 
     pub fn word(self) -> &'static str {
@@ -55,6 +81,11 @@ impl Bulk {
     pub fn ends(self) -> bool {
         matches!(self, Bulk::Cancel | Bulk::Delete)
     }
+}
+
+/// The equivalent on the command line.
+fn command(line: &str) -> Markup {
+    html! { div.cmd { span.sm.dim { "The same as a command" } pre { (safe(line)) } } }
 }
 
 /// The page of an action on one run.

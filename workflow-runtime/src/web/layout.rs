@@ -1,8 +1,9 @@
 //! What all pages have around their content.
 
 use std::borrow::Cow;
+use std::time::SystemTime;
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets;
 use super::icons::{self, Icon};
@@ -91,9 +92,10 @@ pub(super) fn bare(title: &str, body: Markup) -> Markup {
 }
 
 fn head(title: &str, is_live: bool) -> Markup {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     html! {
         (DOCTYPE)
-        html lang="en";
+        (PreEscaped(format!("<html lang=\"en\" data-now=\"{}\">", since.as_millis())))
         head {
             meta charset="utf-8";
             meta name="viewport" content="width=device-width, initial-scale=1";

@@ -7,19 +7,32 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use maud::Markup;
 
 use super::error::WebError;
+use super::posted::Posted;
 use super::settings::Web;
 use super::visit::Visit;
-use super::{assets, run, runs, safety};
+use super::{actions, assets, keys, live, overview, people, run, runs, safety, workers, workflows};
 
 pub(super) fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
     Router::new()
         .route("/", get(entry))
-        .route("/runs", get(list_of_runs))
+        .route("/overview", get(async |visit: Visit| overview::page(&visit).await))
+        .route("/runs", get(async |visit: Visit| runs::page(&visit).await))
         .route("/run", get(one_run))
+        .route("/people", get(async |visit: Visit| people::page(&visit).await))
+        .route("/workflows", get(async |visit: Visit| workflows::page(&visit).await))
+        .route("/workers", get(async |visit: Visit| workers::page(&visit).await))
+        .route("/keys", get(async |visit: Visit| keys::page(&visit)))
+        .route("/live", get(live::events))
+        .route("/bulk", get(bulk).post(selected))
+        .route("/act", post(actions::act))
+        .route("/start", get(start_form).post(actions::start))
+        .route("/fork", get(fork_form).post(actions::fork))
+        .route("/send", get(send_form).post(actions::send))
+        .route("/resume", get(resume_form).post(actions::resume))
         .route(&format!("/{}", assets::STYLE.name), get(async || assets::STYLE.answer()))
         .route(&format!("/{}", assets::RUN_STYLE.name), get(async || assets::RUN_STYLE.answer()))
         .route(&format!("/{}", assets::SCRIPT.name), get(async || assets::SCRIPT.answer()))
@@ -47,12 +60,33 @@ async fn entry(State(web): State<Arc<Web>>, request: axum::extract::Request) -> 
     }
 }
 
-async fn list_of_runs(visit: Visit) -> Result<Markup, WebError> {
-    runs::page(&visit).await
-}
-
 async fn one_run(visit: Visit) -> Result<Response, WebError> {
     let query = visit.query();
     let id = query.get("id").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
     run::page(&visit, id, &query).await
+}
+
+async fn bulk(visit: Visit) -> Result<Markup, WebError> {
+    actions::confirm(&visit, &visit.query()).await
+}
+
+/// The selection is posted, since many ids are too long for an address. Nothing is written.
+async fn selected(posted: Posted) -> Result<Markup, WebError> {
+    actions::confirm(&posted.visit, &posted.form).await
+}
+
+async fn start_form(visit: Visit) -> Result<Markup, WebError> {
+    actions::start_form(&visit, &visit.query()).await
+}
+
+async fn fork_form(visit: Visit) -> Result<Markup, WebError> {
+    actions::fork_form(&visit, &visit.query()).await
+}
+
+async fn send_form(visit: Visit) -> Result<Markup, WebError> {
+    actions::send_form(&visit, &visit.query()).await
+}
+
+async fn resume_form(visit: Visit) -> Result<Markup, WebError> {
+    actions::resume_form(&visit, &visit.query()).await
 }

@@ -4,7 +4,7 @@ mod filter;
 mod groups;
 mod table;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use maud::{Markup, html};
 
@@ -21,6 +21,7 @@ use super::text::number;
 use super::visit::Visit;
 use crate::engine::Client;
 use crate::error::Result;
+use crate::model::Status;
 use crate::steering::text::safe;
 
 const KEYS: [(&str, &str); 6] =
@@ -195,4 +196,34 @@ pub(super) async fn listed(client: &Client, filter: &Filter, query: &Query, surv
             return Ok(Listed { rows, next: after.map(|next| next.to_string()) });
         }
     }
+}
+
+/// How many ids are read at once.
+const IDS: usize = 200;
+
+/// A part of the ids of the runs that match and were created before a time, with their statuses, and where the next part
+/// begins.
+pub(super) async fn ids(
+    client: &Client,
+    filter: &Filter,
+    before: SystemTime,
+    survey: &Survey,
+    after: Option<String>,
+) -> Result<(Vec<(String, Status)>, Option<String>)> {
+    let named = |row: &Row| (row.info.id.clone(), row.info.status);
+    if filter.view == View::Failing {
+        let rows = survey.failing().filter(|row| row.info.created_at < before && filter.matches(row));
+        return Ok((rows.map(named).collect(), None));
+    }
+    let runs = filter.runs(client).created_before(filter.before(before)).limit(IDS);
+    let page = match after {
+        Some(after) => runs.after(after.parse()?).await?,
+        None => runs.await?,
+    };
+    let next = page.next.map(|next| next.to_string());
+    if filter.class.is_none() {
+        return Ok((page.runs.into_iter().map(|info| (info.id, info.status)).collect(), next));
+    }
+    let rows = explained(client, page.runs, Instant::now() + SCAN_MAX * 10).await?;
+    Ok((rows.iter().filter(|row| filter.matches(row)).map(named).collect(), next))
 }

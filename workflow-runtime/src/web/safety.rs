@@ -7,7 +7,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::WebError;
-use super::settings::Web;
 
 /// The same for all answers. `'self'` is the origin, so that a proxy's prefix does not matter.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -65,7 +64,7 @@ pub(super) fn check_host(hosts: &[String], parts: &Parts) -> Result<(), WebError
 }
 
 /// Refuses a request that writes and does not come from a page of this origin.
-pub(super) fn check_write(web: &Web, parts: &Parts) -> Result<(), WebError> {
+pub(super) fn check_origin(origins: &[String], parts: &Parts) -> Result<(), WebError> {
     let refused = |text: &str| {
         let help = "send the form of the page itself; programs use the command line, or the library";
         Err(WebError::new(StatusCode::FORBIDDEN, text, help))
@@ -80,7 +79,7 @@ pub(super) fn check_write(web: &Web, parts: &Parts) -> Result<(), WebError> {
     };
     let origin = origin.to_ascii_lowercase();
     let of_host = origin.split_once("://").is_some_and(|(_, authority)| host(parts).as_deref() == Some(authority));
-    if of_host || web.origins.contains(&origin) { Ok(()) } else { refused("The request comes from another site") }
+    if of_host || origins.contains(&origin) { Ok(()) } else { refused("The request comes from another site") }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::Router;
 use serde_json::Value;
 
 use super::access::{Access, Audit};
+use super::live::Live;
 use super::routes;
 use super::survey::Surveys;
 use crate::engine::Client;
@@ -54,6 +55,7 @@ pub(super) struct Web {
     pub streams_per_client: usize,
     pub payloads: Payloads,
     pub surveys: Surveys,
+    pub live: Live,
     may: Box<MayFn>,
     audit: Option<Box<AuditFn>>,
 }
@@ -76,6 +78,7 @@ impl WebRouter {
             streams_per_client: WEB_STREAMS_PER_CLIENT,
             payloads: Payloads::AsTheyAre,
             surveys: Surveys::default(),
+            live: Live::default(),
             may: Box::new(|access| !access.action.is_write()),
             audit: None,
         };

@@ -166,6 +166,11 @@ impl Filter {
         }
     }
 
+    /// The earlier of a time and the end of the filter.
+    pub fn before(&self, time: SystemTime) -> SystemTime {
+        self.until.as_ref().map_or(time, |(until, _)| time.min(*until))
+    }
+
     /// Whether a run that was read matches what the store does not know, and, for runs of the survey, all the rest.
     pub fn matches(&self, row: &Row) -> bool {
         let info = &row.info;

@@ -1,0 +1,151 @@
+//! Answers of people: payloads for hooks, and values for suspensions.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+
+use crate::error::Code;
+use crate::model::{HookInfo, Suspended};
+use crate::steering::text::safe;
+use crate::web::access::Action;
+use crate::web::error::WebError;
+use crate::web::form::{self, Wrong};
+use crate::web::layout::{self, Tab};
+use crate::web::posted::{Posted, to};
+use crate::web::query::{Query, link};
+use crate::web::text::{value, word};
+use crate::web::visit::Visit;
+
+/// The form for the payload of a hook.
+pub(in crate::web) fn hook(visit: &Visit, hook: &HookInfo, given: &Query, wrong: &Wrong) -> Markup {
+    let hidden = Query::default().and("token", &hook.token);
+    let id = hook.run.as_deref().unwrap_or_default();
+    let command = format!("workflow send {} @payload.json", word(&hook.token));
+    html! {
+        div.form {
+            div {
+                @if visit.may(Action::Send, Some(&hook.token)) {
+                    p.dim.sm { "The run goes on once the payload is recorded." }
+                    (form::of(hook.schema.as_ref(), "send", "Send the payload", &hidden, given, wrong, &html! {}))
+                }
+            }
+            div {
+                @if let Some(metadata) = &hook.metadata { h3 { "What it said when it asked" } (value(visit.shown(metadata, id).as_deref(), None)) }
+                dl.kv {
+                    dt { "hook" } dd { code { (safe(&hook.token)) } }
+                    @if let Some(run) = &hook.run { dt { "run" } dd { a.mono.lnk href=(link("run", "id", run)) { (safe(run)) } } }
+                }
+                (super::command(&command))
+            }
+        }
+    }
+}
+
+/// The form for the answer to a suspension.
+pub(in crate::web) fn suspension(
+    visit: &Visit,
+    run: &str,
+    suspended: &Suspended,
+    given: &Query,
+    wrong: &Wrong,
+) -> Markup {
+    let hidden = Query::default().and("run", run).and("of", &suspended.id);
+    let command = format!("workflow resume {} --of {} --value @answer.json", word(run), word(&suspended.id));
+    html! {
+        div.form {
+            div {
+                @if visit.may(Action::Resume, Some(run)) {
+                    p.dim.sm { "The run goes on once the answer is recorded." }
+                    (form::of(None, "resume", "Send the answer", &hidden, given, wrong, &html! {}))
+                }
+            }
+            div {
+                h3 { "What it said when it asked" }
+                (value(visit.shown(&suspended.payload, run).as_deref(), None))
+                dl.kv {
+                    dt { "run" } dd { a.mono.lnk href=(link("run", "id", run)) { (safe(run)) } }
+                    dt { "label" } dd { code { (safe(&suspended.label)) } }
+                    @if let Some(step) = &suspended.step { dt { "step" } dd { code { (safe(step)) } } }
+                }
+                (super::command(&command))
+            }
+        }
+    }
+}
+
+pub(in crate::web) async fn send_form(visit: &Visit, form: &Query) -> Result<Markup, WebError> {
+    send_page(visit, form, &Wrong::new()).await
+}
+
+async fn send_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
+    let token = form.get("token").ok_or_else(|| WebError::invalid("The address has no token of a hook"))?;
+    let info = visit.client.get_hook(token).await?;
+    let body = html! {
+        div.head { h1 { "Send to " code { (safe(token)) } } }
+        @if info.is_open { (hook(visit, &info, form, wrong)) } @else { div.empty { b { "The hook is not open any more" } } }
+    };
+    Ok(layout::page(visit, Tab::People, "Send to a hook", &[], body))
+}
+
+pub(in crate::web) async fn send(posted: Posted) -> Result<Response, WebError> {
+    let token = posted.field("token")?;
+    posted.permit(Action::Send, token)?;
+    let info = posted.visit.client.get_hook(token).await?;
+    let wrong = match form::read(info.schema.as_ref(), &posted.form) {
+        Ok(payload) => {
+            let sent = posted.visit.client.resume_hook(token, &payload).await;
+            posted.report(Action::Send, token, sent.as_ref().err());
+            match sent {
+                Ok(()) => return Ok(to(&info.run.map_or_else(|| "people".to_owned(), |run| link("run", "id", &run)))),
+                Err(error) if error.code() == Code::Payload => Wrong::from([("json".to_owned(), format!("{error:?}"))]),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(wrong) => wrong,
+    };
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, send_page(&posted.visit, &again(&posted.form, &wrong), &wrong).await?)
+        .into_response())
+}
+
+/// What was sent, for the form that shows what is wrong with it.
+fn again(form: &Query, wrong: &Wrong) -> Query {
+    if wrong.contains_key("json") { form.clone().with("as", "json") } else { form.clone() }
+}
+
+pub(in crate::web) async fn resume_form(visit: &Visit, form: &Query) -> Result<Markup, WebError> {
+    resume_page(visit, form, &Wrong::new()).await
+}
+
+async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
+    let run = form.get("run").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
+    let all = visit.run(run).suspended().await?;
+    let asked: Vec<&Suspended> = match form.get("of") {
+        Some(id) => all.iter().filter(|suspended| suspended.id == id).collect(),
+        None => all.iter().collect(),
+    };
+    let body = html! {
+        div.head { h1 { "Answer " code { (safe(run)) } } }
+        @if asked.is_empty() { div.empty { b { "The run asks for nothing at the moment" } p { a href=(link("run", "id", run)) { "Back to the run" } } } }
+        @for suspended in asked {
+            section { header { h2 { (safe(&suspended.label)) } } (suspension(visit, run, suspended, form, wrong)) }
+        }
+    };
+    Ok(layout::page(visit, Tab::People, "Answer a run", &[], body))
+}
+
+pub(in crate::web) async fn resume(posted: Posted) -> Result<Response, WebError> {
+    let (run, of) = (posted.field("run")?, posted.field("of")?);
+    posted.permit(Action::Resume, run)?;
+    match form::read(None, &posted.form) {
+        Ok(answer) => {
+            let resumed = posted.visit.run(run).resume(&answer).of(of).await;
+            posted.report(Action::Resume, run, resumed.as_ref().err());
+            resumed?;
+            Ok(to(&link("run", "id", run)))
+        }
+        Err(wrong) => {
+            let page = resume_page(&posted.visit, &posted.form, &wrong).await?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+        }
+    }
+}

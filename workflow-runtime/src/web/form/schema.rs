@@ -1,0 +1,156 @@
+//! What a JSON Schema asks for, as far as fields can show it.
+
+use serde_json::{Map, Value};
+
+/// The kind of field for a schema.
+pub(super) enum Kind<'a> {
+    Nothing,
+    Bool {
+        yes: String,
+        no: String,
+    },
+    /// One of these: the words and the values.
+    Choice(Vec<(String, Value)>),
+    Integer {
+        min: Option<i128>,
+        max: Option<i128>,
+    },
+    Number,
+    Text {
+        is_long: bool,
+        most: Option<u64>,
+    },
+    /// The fields, and whether each is required.
+    Object(Vec<(&'a str, &'a Value, bool)>),
+    Json,
+}
+
+/// A schema after its references.
+pub(super) struct Asked<'a> {
+    pub kind: Kind<'a>,
+    /// Whether there may be no value.
+    pub is_optional: bool,
+    pub help: Option<&'a str>,
+}
+
+const DEPTH_MAX: usize = 16;
+
+/// Follows a reference into the definitions of the root.
+fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
+    for _ in 0..DEPTH_MAX {
+        let Some(to) = schema.get("$ref").and_then(Value::as_str) else { break };
+        match to.strip_prefix('#').and_then(|pointer| definition(root, pointer)) {
+            Some(next) => schema = next,
+            None => break,
+        }
+    }
+    schema
+}
+
+/// The definitions may be in the schema of an argument that is part of a larger one.
+fn definition<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
+    root.pointer(pointer).or_else(|| {
+        let parts = root.get("properties")?.as_object()?;
+        parts.values().find_map(|part| part.pointer(pointer))
+    })
+}
+
+pub(super) fn asked<'a>(root: &'a Value, schema: &'a Value) -> Asked<'a> {
+    let help = schema.get("description").and_then(Value::as_str);
+    let schema = resolved(root, schema);
+    let help = help.or_else(|| schema.get("description").and_then(Value::as_str));
+    // An optional value: the schema or null.
+    if let Some(any) = schema.get("anyOf").and_then(Value::as_array) {
+        let is_null = |one: &&Value| one.get("type").and_then(Value::as_str) == Some("null");
+        let others: Vec<&Value> = any.iter().filter(|one| !is_null(one)).collect();
+        if let ([only], true) = (&others[..], any.len() == 2) {
+            let inner = asked(root, only);
+            return Asked { is_optional: true, help: help.or(inner.help), ..inner };
+        }
+    }
+    let (kind_name, is_optional) = match schema.get("type") {
+        Some(Value::String(name)) => (name.as_str(), false),
+        Some(Value::Array(names)) => {
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            match names[..] {
+                [name, "null"] | ["null", name] => (name, true),
+                _ => ("", false),
+            }
+        }
+        _ => ("", false),
+    };
+    let kind = choice(schema).unwrap_or_else(|| of_type(kind_name, schema));
+    Asked { kind, is_optional, help }
+}
+
+fn of_type<'a>(name: &str, schema: &'a Value) -> Kind<'a> {
+    let integer = |key: &str| schema.get(key).and_then(|value| value.to_string().parse::<i128>().ok());
+    match name {
+        "null" => Kind::Nothing,
+        "boolean" => Kind::Bool { yes: "yes".to_owned(), no: "no".to_owned() },
+        "integer" => {
+            let (min, max) = bounds(schema.get("format").and_then(Value::as_str));
+            Kind::Integer { min: integer("minimum").or(min), max: integer("maximum").or(max) }
+        }
+        "number" => Kind::Number,
+        "string" => {
+            let most = schema.get("maxLength").and_then(Value::as_u64);
+            Kind::Text { is_long: most.is_some_and(|most| most > 80), most }
+        }
+        "object" => match schema.get("properties").and_then(Value::as_object) {
+            Some(properties) if !is_open(schema) => Kind::Object(parts(schema, properties)),
+            _ => Kind::Json,
+        },
+        _ => Kind::Json,
+    }
+}
+
+/// Whether an object may have fields that the schema does not name.
+fn is_open(schema: &Value) -> bool {
+    schema.get("additionalProperties").is_some_and(|more| more != &Value::Bool(false))
+        || ["oneOf", "anyOf", "allOf", "patternProperties"].iter().any(|key| schema.get(key).is_some())
+}
+
+fn parts<'a>(schema: &'a Value, properties: &'a Map<String, Value>) -> Vec<(&'a str, &'a Value, bool)> {
+    let required: Vec<&str> =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    properties.iter().map(|(name, part)| (name.as_str(), part, required.contains(&name.as_str()))).collect()
+}
+
+/// The values of an enum; a boolean whose values have titles.
+fn choice<'a>(schema: &Value) -> Option<Kind<'a>> {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return Some(Kind::Choice(values.iter().map(|value| (word(value), value.clone())).collect()));
+    }
+    let options = schema.get("oneOf").and_then(Value::as_array)?;
+    let values: Vec<(String, Value)> = options
+        .iter()
+        .map(|option| {
+            let value = option.get("const")?;
+            let title = option.get("title").or_else(|| option.get("description")).and_then(Value::as_str);
+            Some((title.map_or_else(|| word(value), str::to_owned), value.clone()))
+        })
+        .collect::<Option<_>>()?;
+    let titled =
+        |wanted: bool| values.iter().find(|(_, value)| *value == Value::Bool(wanted)).map(|(title, _)| title.clone());
+    Some(match (titled(true), titled(false)) {
+        (Some(yes), Some(no)) if values.len() == 2 => Kind::Bool { yes, no },
+        _ => Kind::Choice(values),
+    })
+}
+
+/// The range of an integer type of Rust.
+fn bounds(format: Option<&str>) -> (Option<i128>, Option<i128>) {
+    match format {
+        Some("uint8") => (Some(0), Some(u8::MAX.into())),
+        Some("uint16") => (Some(0), Some(u16::MAX.into())),
+        Some("uint32") => (Some(0), Some(u32::MAX.into())),
+        Some("uint64" | "uint") => (Some(0), Some(u64::MAX.into())),
+        Some("int8") => (Some(i8::MIN.into()), Some(i8::MAX.into())),
+        Some("int16") => (Some(i16::MIN.into()), Some(i16::MAX.into())),
+        Some("int32") => (Some(i32::MIN.into()), Some(i32::MAX.into())),
+        Some("int64" | "int") => (Some(i64::MIN.into()), Some(i64::MAX.into())),
+        _ => (None, None),
+    }
+}

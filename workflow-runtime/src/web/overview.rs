@@ -1,0 +1,336 @@
+//! The first page: what does not move, and why.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use maud::{Markup, html};
+
+use super::error::WebError;
+use super::icons::Icon;
+use super::layout::{self, Tab};
+use super::query::{Query, link};
+use super::runs::View;
+use super::survey::{Row, Survey};
+use super::text::{cut_id, number};
+use super::visit::Visit;
+use super::{sentence, time};
+use crate::model::{RunInfo, Status, Waiting, WorkerInfo};
+use crate::steering::text::{safe, shortened};
+
+const KEYS: [(&str, &str); 4] = [("g o", "overview"), ("g r", "runs"), ("g p", "people"), ("/", "find a run")];
+const ROWS: usize = 8;
+const HOURS: usize = 24;
+/// The newest runs that have ended, for the bars.
+const ENDED_MAX: usize = 2_000;
+const ERROR_CHARACTERS: usize = 200;
+
+pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
+    let survey = visit.survey().await?;
+    let workers = visit.client.workers().await?;
+    let ended = ended(visit).await?;
+    let failing = survey.failing().count() as u64;
+    let people = survey.rows.iter().filter(|row| label(row).is_some()).count() as u64;
+    let stuck = survey.count(Status::Stuck);
+    let body = html! {
+        div.head {
+            h1 data-live="title" aria-live="polite" { (title(failing, stuck, people, &survey, &workers)) }
+            span.push.dim.sm { "last 24 hours" }
+        }
+        (stats(visit, &survey, &ended, failing, people))
+        div.cols {
+            div {
+                (failing_now(visit, &survey, failing))
+                (stuck_now(&survey, stuck))
+                (by_hour(visit, &ended))
+            }
+            div { (waiting(visit, &survey)) (live_workers(visit, &workers)) }
+        }
+    };
+    Ok(layout::page(visit, Tab::Overview, "Overview", &KEYS, body))
+}
+
+/// The sentence of what does not move.
+fn title(failing: u64, stuck: u64, people: u64, survey: &Survey, workers: &[WorkerInfo]) -> String {
+    let (is, are) = ("is", "are");
+    let verb = |count| if count == 1 { is } else { are };
+    let mut parts = Vec::new();
+    if failing > 0 {
+        let more = if survey.is_complete { "" } else { "+" };
+        parts.push(format!("{}{more} {} failing", number(failing), verb(failing)));
+    }
+    if stuck > 0 {
+        parts.push(format!("{} {} stuck", number(stuck), verb(stuck)));
+    }
+    if people > 0 {
+        parts.push(format!("{} {} for a person", number(people), if people == 1 { "waits" } else { "wait" }));
+    }
+    let unfinished = survey.count(Status::Running) + survey.count(Status::Pending) + survey.count(Status::Suspended);
+    if unfinished > 0 && !workers.iter().any(|worker| worker.is_alive && worker.executes) {
+        parts.push("no worker is live".to_owned());
+    }
+    if parts.is_empty() {
+        return "Nothing is failing or stuck, and nobody is asked for anything".to_owned();
+    }
+    // The noun is said once: `1 run is failing, 2 are stuck`.
+    let first = parts[0].clone();
+    if let Some((count, rest)) =
+        first.split_once(' ').filter(|(count, _)| count.starts_with(|letter: char| letter.is_ascii_digit()))
+    {
+        let noun = if count == "1" { "run" } else { "runs" };
+        parts[0] = format!("{count} {noun} {rest}");
+    }
+    let text = parts.join(", ");
+    sentence::capital(&text)
+}
+
+/// The label of the question that a run asks a person.
+fn label(row: &Row) -> Option<&str> {
+    row.waiting.iter().find_map(|waiting| match waiting {
+        Waiting::Suspended { label, .. } => Some(label.as_str()),
+        _ => None,
+    })
+}
+
+/// The newest runs that have ended in the last 24 hours.
+async fn ended(visit: &Visit) -> Result<Vec<RunInfo>, WebError> {
+    let since = visit.now - Duration::from_secs(HOURS as u64 * 3_600);
+    let (mut ended, mut after) = (Vec::new(), None);
+    loop {
+        let query = [Status::Completed, Status::Failed, Status::Cancelled].into_iter();
+        let query = query.fold(visit.client.runs(), |runs, status| runs.status(status)).limit(500);
+        let page = match after {
+            Some(after) => query.after(after).await?,
+            None => query.await?,
+        };
+        // They are ordered by their creation: one that was created earlier may have ended later.
+        let looked = page.runs.len();
+        ended.extend(page.runs.into_iter().filter(|info| info.completed_at.is_some_and(|at| at >= since)));
+        after = page.next;
+        if after.is_none() || ended.len() >= ENDED_MAX || looked == 0 {
+            return Ok(ended);
+        }
+        if ended.len() < looked / 2 {
+            return Ok(ended);
+        }
+    }
+}
+
+fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people: u64) -> Markup {
+    let today = time::midnight(visit.now);
+    let count = |status: Status| {
+        let count = ended
+            .iter()
+            .filter(|info| info.status == status && info.completed_at.is_some_and(|at| at >= today))
+            .count();
+        format!("{}{}", number(count as u64), if ended.len() >= ENDED_MAX { "+" } else { "" })
+    };
+    let oldest = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).map(|row| row.info.created_at).min();
+    let waiting = survey.count(Status::Suspended) + survey.count(Status::Pending);
+    let more = if survey.is_complete { "" } else { "+" };
+    let tiles: [(Icon, &str, View, String, Markup); 6] = [
+        (Icon::Running, "Running", View::Running, number(survey.count(Status::Running)), html! {}),
+        (Icon::Failing, "Failing now", View::Failing, format!("{}{more}", number(failing)), html! {}),
+        (Icon::Suspended, "Waiting", View::Waiting, number(waiting), html! { (number(people)) " for a person" }),
+        (
+            Icon::Stuck,
+            "Stuck",
+            View::Stuck,
+            number(survey.count(Status::Stuck)),
+            html! { @if let Some(oldest) = oldest { "oldest " (time::age(oldest, visit.now)) } },
+        ),
+        (Icon::Failed, "Failed today", View::FailedToday, count(Status::Failed), html! {}),
+        (Icon::Completed, "Completed today", View::Completed, count(Status::Completed), html! {}),
+    ];
+    html! {
+        ul.stats data-live="stats" {
+            @for (icon, word, view, count, below) in &tiles {
+                li.(icon.name()) {
+                    a href=(link("runs", "view", view.name())) {
+                        span.st.mid.sm.(icon.name()) { (icon.svg()) (word) }
+                        b { (count) }
+                        span.dim.sm { (below) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failing_now(visit: &Visit, survey: &Survey, failing: u64) -> Markup {
+    struct Group<'a> {
+        runs: u64,
+        text: &'a str,
+        step: Option<&'a str>,
+        workflow: &'a str,
+        since: SystemTime,
+    }
+    let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
+    for row in survey.failing() {
+        let Some(error) = &row.error else { continue };
+        let step = row.waiting.iter().find_map(|waiting| match waiting {
+            Waiting::Retrying { step, .. } => Some(step.as_str()),
+            _ => None,
+        });
+        let since = row.info.started_at.unwrap_or(row.info.created_at);
+        let group = groups.entry(error.class()).or_insert(Group {
+            runs: 0,
+            text: &error.text,
+            step,
+            workflow: &row.info.workflow,
+            since,
+        });
+        group.runs += 1;
+        group.since = group.since.min(since);
+    }
+    let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.runs));
+    let all = Query::default().and("view", View::Failing.name());
+    html! {
+        section data-live="failing" {
+            header {
+                h2 { "Failing now, by error" }
+                @if failing > 0 { a.lnk.sm.push href=(all.clone().and("group", "error").to("runs")) { "All " (number(failing)) } }
+            }
+            @if groups.is_empty() { p.dim { "No run fails at the moment" } } @else {
+                table.fix.cards {
+                    colgroup { col; col.w-run; col.w-attempt; col.w-age; }
+                    thead { tr { th { "Last error" } th { "Step" } th.num { "Runs" } th.num { "Since" } } }
+                    tbody {
+                        @for (class, group) in groups.iter().take(ROWS) {
+                            tr.failing {
+                                td.cut.full {
+                                    a.err href=(all.clone().and("class", class).to("runs")) title=(safe(group.text)) { (safe(&shortened(group.text, ERROR_CHARACTERS))) }
+                                }
+                                td.cut.mid data-l="Step" { @if let Some(step) = group.step { code { (safe(step)) } " of " } (safe(group.workflow)) }
+                                td.num data-l="Runs" { (number(group.runs)) }
+                                td.num.nw.mid data-l="Since" { (time::age(group.since, visit.now)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn stuck_now(survey: &Survey, stuck: u64) -> Markup {
+    let rows: Vec<&Row> = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).take(ROWS).collect();
+    html! {
+        section data-live="stuck" {
+            header {
+                h2 { "Stuck" }
+                @if stuck > 0 {
+                    span.dim.sm { "they go on by themselves once a build that fits is deployed" }
+                    a.lnk.sm.push href=(link("runs", "view", "stuck")) { "All " (number(stuck)) }
+                }
+            }
+            @if rows.is_empty() { p.dim { "No run is stuck" } } @else {
+                table.fix.cards {
+                    colgroup { col.w-run; col; }
+                    thead { tr { th { "Run" } th { "Because" } } }
+                    tbody {
+                        @for row in rows {
+                            tr {
+                                td.cut { a.mono href=(link("run", "id", &row.info.id)) title=(safe(&row.info.id)) { (cut_id(&row.info.id)) } }
+                                td.cut.full { @if let Some(Waiting::Stuck { error, .. }) = row.reason() { span title=(safe(error)) { (safe(&shortened(error, ERROR_CHARACTERS))) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What most runs wait for.
+fn waiting(visit: &Visit, survey: &Survey) -> Markup {
+    let mut reasons: BTreeMap<(String, String), (u64, SystemTime)> = BTreeMap::new();
+    for row in &survey.rows {
+        let Some(reason) = row.reason() else { continue };
+        let reason = match reason {
+            Waiting::Suspended { label, .. } => ("Person".to_owned(), label.clone()),
+            Waiting::Hook { .. } => ("Hook".to_owned(), row.info.workflow.clone()),
+            Waiting::Timer { .. } => ("Timer".to_owned(), String::new()),
+            Waiting::Child { .. } => ("Child run".to_owned(), String::new()),
+            Waiting::Run { .. } => ("Another run".to_owned(), String::new()),
+            Waiting::Queued { queue, .. } => ("Queue".to_owned(), queue.clone()),
+            Waiting::QueueNotServed { queue, .. } => ("No worker for queue".to_owned(), queue.clone()),
+            Waiting::NoWorker { workflow, .. } | Waiting::OtherWorkerExecutes { workflow, .. } => {
+                ("No worker for".to_owned(), workflow.clone())
+            }
+            Waiting::NotBegun | Waiting::Delayed { .. } => ("Not started".to_owned(), String::new()),
+            Waiting::Cycle { .. } => ("Each other".to_owned(), String::new()),
+            _ => continue,
+        };
+        let (count, oldest) = reasons.entry(reason).or_insert((0, row.info.created_at));
+        *count += 1;
+        *oldest = (*oldest).min(row.info.created_at);
+    }
+    html! {
+        section data-live="waiting" {
+            header { h2 { "Waiting, by reason" } a.lnk.sm.push href=(link("runs", "view", "waiting")) { "All" } }
+            @if reasons.is_empty() { p.dim { "No run waits" } } @else {
+                table.fix {
+                    colgroup { col; col.w-attempt; col.w-age; }
+                    thead { tr { th { "Reason" } th.num { "Runs" } th.num { "Oldest" } } }
+                    tbody {
+                        @for ((word, of), (count, oldest)) in &reasons {
+                            tr {
+                                td.cut { (word) @if !of.is_empty() { " " code { (safe(of)) } } }
+                                td.num { (number(*count)) @if !survey.is_complete { "+" } }
+                                td.num.nw.mid { (time::age(*oldest, visit.now)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn live_workers(visit: &Visit, workers: &[WorkerInfo]) -> Markup {
+    html! {
+        section data-live="workers" {
+            header { h2 { "Workers" } a.lnk.sm.push href="workers" { "All" } }
+            @if workers.is_empty() { p.dim { "No worker is live: start your program" } } @else {
+                table.fix {
+                    colgroup { col; col.w-status; }
+                    thead.sr { tr { th { "Worker" } th { "State" } } }
+                    tbody {
+                        @for worker in workers.iter().take(ROWS) {
+                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) " " span.dim { (time::age(worker.started_at, visit.now)) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The ends of the last 24 hours, as bars.
+fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
+    let mut hours = [(0_u64, 0_u64); HOURS];
+    for info in ended {
+        let Some(ago) = info.completed_at.and_then(|at| visit.now.duration_since(at).ok()) else { continue };
+        if let Some((all, failed)) = hours.get_mut(HOURS - 1 - (ago.as_secs() / 3_600).min(HOURS as u64 - 1) as usize) {
+            *all += 1;
+            *failed += u64::from(info.status == Status::Failed);
+        }
+    }
+    let most = hours.iter().map(|(all, _)| *all).max().unwrap_or_default().max(1);
+    let height = |count: u64| (count * 100).div_ceil(most);
+    html! {
+        section data-live="hours" {
+            header { h2 { "Ended, by hour" } span.dim.sm { "blue: all, red: failed; the highest bar is " (number(most)) } }
+            svg.hours viewBox="0 0 720 104" preserveAspectRatio="none" role="img" aria-label="Runs that have ended in each of the last 24 hours" {
+                line x1="0" x2="720" y1="103.5" y2="103.5";
+                @for (hour, (all, failed)) in hours.iter().enumerate() {
+                    @let (x, high) = (hour * 30 + 3, height(*all));
+                    rect x=(x) y=(103 - high) width="24" height=(high) rx="2" { title { (all) " ended, " (failed) " failed" } }
+                    @if *failed > 0 { @let high = height(*failed).max(3); rect.bad x=(x) y=(103 - high) width="24" height=(high) rx="2" {} }
+                }
+            }
+            div.scale { span { "24 h ago" } span { "12 h ago" } span { "now" } }
+        }
+    }
+}
