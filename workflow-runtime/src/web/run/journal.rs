@@ -212,7 +212,7 @@ pub(super) fn table(
             table.jn {
                 colgroup { col; col; col; col; }
                 thead { tr { th scope="col" { "#" } th scope="col" { "Journal" } th.axis scope="col" { (bars::labels(axis)) } th.num scope="col" { "Time" } } }
-                tbody {
+                tbody data-rows="" {
                     @for (row, path, parent, is_coarse) in &rows {
                         @if let Some(first) = row.calls.first() {
                             @if row.depth == 0 && undoing == Some(first.place) { tr.mark { td {} td colspan="3" { "Rolls back" } } }

@@ -1,0 +1,10 @@
+//! The web page: what is refused, what is shown, and a tour of it in a browser.
+
+#[macro_use]
+extern crate workflow_harness;
+
+mod run;
+
+fn main() -> std::process::ExitCode {
+    workflow_harness::main(file!())
+}
