@@ -69,11 +69,19 @@ impl Excerpts for Shown<'_> {
         let Some(input) = self.visit.shown(input, self.run) else { return HIDDEN.to_owned() };
         match &*input {
             Value::Null => String::new(),
+            Value::Array(several) if several.is_empty() => "[]".to_owned(),
             Value::Array(several) => {
-                let text = line(&input, ARGUMENTS_CHARACTERS);
-                let text = text.strip_prefix('[').unwrap_or(&text);
-                let text = text.strip_suffix(']').unwrap_or(text);
-                if several.is_empty() { "[]".to_owned() } else { text.replace("\",\"", "\", \"") }
+                let mut text = String::new();
+                for one in several {
+                    let left = ARGUMENTS_CHARACTERS.saturating_sub(text.chars().count());
+                    if left < 2 {
+                        text.push('…');
+                        break;
+                    }
+                    text.push_str(if text.is_empty() { "" } else { ", " });
+                    text.push_str(&line(one, left));
+                }
+                text
             }
             only => line(only, ARGUMENTS_CHARACTERS),
         }
