@@ -26,7 +26,7 @@ pub(crate) use self::output::{OutputWriter, writer as output_writer};
 pub use self::request::RequestContext;
 pub use self::retention::Retention;
 pub use self::run_error::RunError;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) use self::run_error::causes_text;
 pub use self::run_info::RunInfo;
 pub(crate) use self::run_info::time;
