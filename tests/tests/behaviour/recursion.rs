@@ -72,6 +72,7 @@ async fn stored_at(place: &Place, depth: u32) {
         args_digest: [0; 32],
         created_at: 1,
         token: 1,
+        required_deployment: None,
         depth,
         effects: None,
         chunks: Vec::new(),

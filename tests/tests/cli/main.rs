@@ -13,6 +13,7 @@ mod acting;
 mod bare;
 mod bulk;
 mod copies;
+mod deployments;
 mod own;
 mod reading;
 mod safe;

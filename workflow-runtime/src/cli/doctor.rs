@@ -47,6 +47,7 @@ impl Doctor {
         let mut checks = vec![good("store", "can be read, and its tables are those of this version".to_owned())];
         checks.push(stuck(&client).await?);
         checks.extend(due(&client).await?);
+        checks.extend(bound(&client).await?);
         checks.push(clock(&client));
         if let Some(store) = store::sqlite(&url)? {
             let sizes = store.sizes().await?;
@@ -104,6 +105,20 @@ async fn due(client: &Client) -> Result<Vec<Check>> {
         late.push(good("due", "processes take the runs that are due".to_owned()));
     }
     Ok(late)
+}
+
+/// The deployments without a live worker that unfinished runs are bound to.
+async fn bound(client: &Client) -> Result<Vec<Check>> {
+    let deployments = client.deployments().await?.into_iter().filter(|it| it.workers == 0 && it.runs > 0);
+    let wrong = deployments.map(|deployment| Check {
+        name: "deployment",
+        verdict: Verdict::Wrong,
+        text: format!(
+            "{} runs are bound to {}, which has no live worker: workflow deployments release {}",
+            deployment.runs, deployment.id, deployment.id
+        ),
+    });
+    Ok(wrong.collect())
 }
 
 fn clock(client: &Client) -> Check {

@@ -1,0 +1,41 @@
+//! `deployments`: which runs a deployment executes.
+
+use workflow_runtime::{Deployment, Engine};
+
+use crate::support::Place;
+use crate::world::nap;
+
+case!(
+    #[threads]
+    async fn deployments_are_drained_promoted_and_released() {
+        let place = Place::sqlite();
+        let engine = Engine::builder().url(&place.url).deployment("v7").open().await.unwrap();
+        for id in ["a", "b", "c"] {
+            engine.start(nap, ()).id(id).deployment(Deployment::Current).await.unwrap();
+        }
+        engine.start(nap, ()).id("free").await.unwrap();
+        let listed = || place.run("deployments -o json").json()["deployments"][0].clone();
+        assert_eq!((listed()["runs"].clone(), listed()["workers"].clone()), (3.into(), 1.into()));
+        let text = place.transcript(&[
+            "deployments drain v7",
+            "deployments drain v7 --undo -o json",
+            "deployments drain v8",
+            "deployments promote v7",
+            "deployments release --run a --run free --run none",
+            "deployments release v7",
+            "deployments release v7 -o json",
+            "deployments release",
+        ]);
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!("deployments", text);
+        });
+        assert_eq!((listed()["runs"].clone(), listed()["is_promoted"].clone()), (0.into(), true.into()));
+        assert_eq!(listed()["is_draining"], false);
+        engine.start(nap, ()).id("bound").deployment("v7").await.unwrap();
+        engine.shutdown().await.unwrap();
+        let doctor = place.run("doctor");
+        assert_eq!(doctor.code, 1, "{doctor:?}");
+        assert!(doctor.out.contains("1 runs are bound to v7, which has no live worker"), "{doctor:?}");
+        assert!(place.run("show bound").out.contains("no live worker of the deployment `v7`"));
+    }
+);
