@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use workflow_runtime::{Client, Engine, web};
 
@@ -42,6 +42,18 @@ case! {
             change(stream).await;
         }
         engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    #[threads]
+    async fn the_streams_of_pages_end_when_the_engine_shuts_down() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).into()).await;
+        let mut stream = tab(to).await;
+        engine.shutdown().await.unwrap();
+        let mut rest = String::new();
+        soon(stream.read_to_string(&mut rest)).await.expect("the end of the stream");
     }
 }
 

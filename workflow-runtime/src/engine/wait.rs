@@ -225,6 +225,12 @@ impl Inner {
         self.waiters.changed.subscribe()
     }
 
+    /// Resolves when the engine begins to shut down.
+    #[cfg(feature = "web")]
+    pub(crate) async fn is_shutting_down(&self) {
+        self.draining.cancelled().await;
+    }
+
     /// Resolves when any run may have changed, or after a time.
     #[cfg(feature = "cli")]
     pub(crate) async fn any_change(&self, at_most: std::time::Duration) {

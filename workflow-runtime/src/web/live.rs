@@ -93,14 +93,20 @@ impl Drop for Tab {
     }
 }
 
-/// Counts the changes.
+/// Counts the changes, until the engine shuts down: then the streams end, so that a server that stops need not wait for them.
 async fn watch_all(client: Client, changes: watch::Sender<u64>) {
     let mut of_store = client.inner().changes();
-    loop {
-        // Its end would be that of the engine, which the client keeps open.
-        let _ = tokio::time::timeout(REREAD, of_store.changed()).await;
-        changes.send_modify(|count| *count += 1);
-        tokio::time::sleep(PAUSE).await;
+    let count = async {
+        loop {
+            // The receiver ends with the engine only, which the client keeps open.
+            let _ = tokio::time::timeout(REREAD, of_store.changed()).await;
+            changes.send_modify(|count| *count += 1);
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = client.inner().is_shutting_down() => {}
+        () = count => {}
     }
 }
 
