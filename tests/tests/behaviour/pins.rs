@@ -182,12 +182,14 @@ on_each_store! {
         let one = open(&place, &lab, "v1").await;
         one.start(parent, "p".to_owned()).id("p").deployment("v1").await.unwrap();
         one.start(again, 2).id("again").await.unwrap();
-        soon(async {
-            while client.resume_hook("p bound", &()).await.is_err() || client.resume_hook("again", &()).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        for token in ["p bound", "again"] {
+            soon(async {
+                while client.resume_hook(token, &()).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+        }
         for (id, expected) in [("p", Some("v1")), ("p plain", None), ("p bound", Some("v1")), ("again", Some("v1"))] {
             assert_eq!(required(&place, id).await.as_deref(), expected, "{id}");
         }

@@ -26,8 +26,13 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
         return Ok(());
     };
     let lost = ownership.lost();
-    *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
+    // Before the other builds look whether anyone may still take what they have refused.
     engine.register().await;
+    // This build may be able to continue runs that others could not. If this fails, the right is given up, and requested again
+    // later.
+    let claimable = engine.store.claimable(&engine.settings.deployment).await?;
+    engine.unstick(&claimable.refused).await?;
+    *engine.ownership.lock().unwrap_or_else(PoisonError::into_inner) = Some(ownership);
     if engine.stopped.is_cancelled() {
         // The batcher may have ended before, and would not give the right up.
         drop(engine.ownership.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -155,7 +160,7 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mu
         let claimable = engine.store.claimable(&engine.settings.deployment).await?;
         engine.is_drained.store(claimable.draining, Ordering::Release);
         let before = refused.by.clone();
-        engine.take_refused(claimable.refused, refused).await?;
+        engine.take_refused(&claimable.refused, refused).await?;
         if !room || refused.by.iter().all(|by| before.contains(by)) {
             break claimable.due;
         }

@@ -74,23 +74,30 @@ impl Inner {
         RowChange { refused_by: Some(refusers.encode()), ..Stuck::park(error.run(id)) }
     }
 
-    /// Finds the refused runs that this engine is to claim, and makes those due that are stuck. They are the runs that other
-    /// builds have refused and, once in a while, those that this one has refused and that no other build can take any more:
-    /// they are refused again, and are stuck then.
-    pub(super) async fn take_refused(&self, refused: Vec<Refused>, taken: &mut Taken) -> Result<()> {
-        let known = self.queues.with(&self.workflows);
-        let refused: Vec<Refused> = refused.into_iter().filter(|it| known.contains(&&*it.workflow)).collect();
-        let (own, foreign): (Vec<&Refused>, Vec<&Refused>) =
-            refused.iter().partition(|it| Refusers::of(Some(&it.by)).0.contains(&*self.refuser));
-        let mut by: BTreeSet<&Arc<str>> = foreign.iter().map(|it| &it.by).collect();
-        let stuck: BTreeSet<&Arc<str>> = foreign.iter().filter(|it| it.stuck).map(|it| &it.by).collect();
-        if !stuck.is_empty() {
-            let refused = stuck.into_iter().cloned().collect();
-            let unstick = Unstick { refused, workflows: known, deployment: self.settings.deployment.clone() };
-            self.batcher.send(unstick).await.map_err(|failed| failed.error)?;
+    /// Makes the runs due that are stuck because other builds have refused them: this build may be able to continue them.
+    pub(super) async fn unstick(&self, refused: &[Refused]) -> Result<()> {
+        let workflows = self.queues.with(&self.workflows);
+        let stuck = refused.iter().filter(|it| it.stuck && workflows.contains(&&*it.workflow) && !self.has_refused(it));
+        let refused: BTreeSet<&Arc<str>> = stuck.map(|it| &it.by).collect();
+        if refused.is_empty() {
+            return Ok(());
         }
+        let refused = refused.into_iter().cloned().collect();
+        let unstick = Unstick { refused, workflows, deployment: self.settings.deployment.clone() };
+        self.batcher.send(unstick).await.map_err(|failed| failed.error)
+    }
+
+    /// Finds the refused runs that this engine is to claim. They are the runs that other builds have refused and, once in a
+    /// while, those that this one has refused and that no other build can take any more: they are refused again, and are stuck
+    /// then.
+    pub(super) async fn take_refused(&self, refused: &[Refused], taken: &mut Taken) -> Result<()> {
+        self.unstick(refused).await?;
+        let known = self.queues.with(&self.workflows);
+        let refused = refused.iter().filter(|it| known.contains(&&*it.workflow));
+        let (own, foreign): (Vec<&Refused>, Vec<&Refused>) = refused.partition(|it| self.has_refused(it));
+        let mut by: BTreeSet<&Arc<str>> = foreign.iter().map(|it| &it.by).collect();
         let (now, interval) = (self.clock.now(), self.clock.interval(REFUSALS_INTERVAL).as_millis() as u64);
-        if own.iter().any(|it| !it.stuck) && taken.checked.is_none_or(|at| now >= at.saturating_add(interval)) {
+        if !own.is_empty() && taken.checked.is_none_or(|at| now >= at.saturating_add(interval)) {
             taken.checked = Some(now);
             let roster = self.roster().await?;
             let is_left = |it: &&&Refused| {
@@ -99,9 +106,13 @@ impl Inner {
             };
             by.extend(own.iter().filter(is_left).map(|it| &it.by));
         }
-        let by = by.into_iter().cloned().collect();
-        taken.by = by;
+        taken.by = by.into_iter().cloned().collect();
         Ok(())
+    }
+
+    /// Whether this build is among those that have refused these runs.
+    fn has_refused(&self, refused: &Refused) -> bool {
+        Refusers::of(Some(&refused.by)).0.contains(&*self.refuser)
     }
 }
 
