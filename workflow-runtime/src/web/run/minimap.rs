@@ -53,7 +53,7 @@ struct Sample {
 }
 
 async fn sample(visit: &Visit, source: &Source, row: u64) -> Result<Option<Sample>, WebError> {
-    let mut part = source.part(row);
+    let mut part = source.part(row).near();
     // Most turns of a long run issue a call; of one that does not, the next ones are looked at.
     for _ in 0..32 {
         let Some(turn) = visit.client.inner().next_turn(&mut part).await? else { break };
