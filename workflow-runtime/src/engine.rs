@@ -26,7 +26,7 @@ mod entry;
 mod events;
 mod eviction;
 mod health;
-mod history;
+pub(crate) mod history;
 mod home;
 mod letters;
 mod lifecycle;

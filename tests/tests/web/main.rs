@@ -7,6 +7,7 @@ mod live;
 mod nested;
 mod pages;
 mod refused;
+mod run;
 mod support;
 mod tour;
 mod world;

@@ -18,6 +18,8 @@ pub struct Answer {
     pub by: String,
 }
 
+workflow_runtime::payload!(Answer);
+
 #[step(retries = 0)]
 pub async fn charge(text: String) -> Result<String> {
     Err(Error::fatal(std::io::Error::other(text)))

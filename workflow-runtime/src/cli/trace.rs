@@ -1,5 +1,6 @@
 //! `trace`: the tree of a run, live.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -12,14 +13,18 @@ use super::exit::Exit;
 use super::json;
 use super::output::{Format, Times};
 use super::report::{Outcome, Stop};
-use super::tree::{self, Look, Node, State};
+use super::tree::{self, Look};
 use super::watch;
 use crate::engine::Client;
 use crate::error::{Code, Error};
-use crate::history::{Ending, RunEvent, RunEventKind};
-use crate::model::{Status, causes_text, rfc3339};
+use crate::model::{RunInfo, Status, causes_text};
+use crate::timeline::{self, Branch, Collected, Collector, Excerpts, Window, milliseconds};
 
-/// Show the tree of a run: its steps, waits and children; branches that are over are folded
+/// Show the tree of a run: its steps, waits and children, with bars; branches that are over are folded
+///
+/// The bars at the left are on one axis of time: █ executes, ▒ is an attempt that failed, ▓ the one that failed last, ─ waits
+/// for a time, ╌ for the next attempt, · for a payload or a person, ┄ for a worker of its queue, ━ is executed by another
+/// run, and │ is now. A long time without work is shortened, and has its real length on the axis.
 #[derive(Args)]
 pub(super) struct Trace {
     /// The id of the run
@@ -35,6 +40,9 @@ pub(super) struct Trace {
     no_fold: bool,
 }
 
+/// Branches of one run that are kept while it is read, unless none is folded.
+const BRANCHES_MAX: usize = 10_000;
+
 impl Trace {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         if context.output.format() != Format::Table {
@@ -43,177 +51,105 @@ impl Trace {
         }
         let client = context.client().await?;
         watch::draw(context, self.watch, async |context| {
-            let (root, status) = root(&client, &self.run, self.depth, self.no_fold).await?;
+            let (info, calls) = read(&client, &self.run, self.depth, self.no_fold).await?;
             let output = &mut context.output;
             let now = match output.times() {
-                Times::Relative => SystemTime::now(),
+                Times::Relative => milliseconds(SystemTime::now()),
                 // As of the last event, so that the same history is the same tree.
-                Times::Iso => last(&root),
+                Times::Iso => last(&calls.calls).max(milliseconds(info.completed_at.unwrap_or(info.created_at))),
             };
-            let look = Look { now, unfolded: self.no_fold, color: output.has_color(), raw: output.is_raw() };
-            tree::lines(&root, look).into_iter().try_for_each(|line| output.line(line))?;
-            Ok(status.is_terminal().then_some(Exit::Ok))
+            let look = timeline::Look { now, scale: tree::SCALE, unfolded: &BTreeSet::new() };
+            let timeline = timeline::lay_out(&calls, look);
+            let look = Look { now, color: output.has_color(), raw: output.is_raw() };
+            tree::lines(&info, &calls, &timeline, look).into_iter().try_for_each(|line| output.line(line))?;
+            Ok(info.status.is_terminal().then_some(Exit::Ok))
         })
         .await
     }
 }
 
-fn last(node: &Node) -> SystemTime {
-    let below = node.children.iter().map(last).max();
-    below.into_iter().chain(node.ended).fold(node.began, SystemTime::max)
+fn last(calls: &[Branch]) -> u64 {
+    let of = |call: &Branch| last(&call.children).max(call.ended.unwrap_or(call.began));
+    calls.iter().map(of).max().unwrap_or_default()
 }
 
-/// The tree of a run, and its status.
-fn root<'a>(client: &'a Client, id: &'a str, depth: usize, unfolded: bool) -> BoxFuture<'a, Outcome<(Node, Status)>> {
+/// A run, with its calls and those of its children.
+fn read<'a>(
+    client: &'a Client,
+    id: &'a str,
+    depth: usize,
+    unfolded: bool,
+) -> BoxFuture<'a, Outcome<(RunInfo, Collected)>> {
     Box::pin(async move {
         let run: AnyRun = client.get_run(id);
         let info = run.info().await?;
-        let mut branches = Branches::default();
+        let most = if unfolded { usize::MAX } else { BRANCHES_MAX };
+        let mut collector = Collector::new(id, Texts, Window { from: None, most, failures: false });
         let mut events = run.events().so_far();
         while let Some(event) = events.try_next().await? {
-            branches.add(event);
+            collector.add(&event);
         }
-        let mut children = Vec::with_capacity(branches.all.len());
-        for Branch { mut node, run } in branches.all {
+        let mut collected = collector.finish();
+        if !unfolded {
+            fold(&mut collected);
+        }
+        for call in &mut collected.calls {
             // What is folded is not read.
-            let reads = depth > 0 && (unfolded || !node.state.is_over());
-            if let Some(run) = run.filter(|_| reads) {
-                match root(client, &run, depth - 1, unfolded).await {
-                    Ok((child, _)) => node.children = child.children,
+            let reads = depth > 0 && (unfolded || !call.state.is_over());
+            if let Some(run) = call.run.clone().filter(|_| reads) {
+                match read(client, &run, depth - 1, unfolded).await {
+                    Ok((child, calls)) => call.unfold(calls, child.started_at.map(milliseconds)),
                     Err(Stop::Error(error, _)) if error.code() == Code::RunNotFound => {}
                     Err(stop) => return Err(stop),
                 }
             }
-            children.push(node);
         }
-        let state = match info.status {
-            Status::Completed => State::Done,
-            Status::Failed | Status::Stuck => State::Failed,
-            Status::Cancelled => State::Dropped,
-            Status::Running => State::Active,
-            Status::Pending | Status::Suspended => State::Waiting,
-        };
-        let label = format!("{} {}", info.workflow, info.id);
-        let (began, ended) = (info.created_at, info.completed_at);
-        let node = Node { label, state, detail: info.status.to_string(), began, ended, children };
-        Ok((node, info.status))
+        Ok((info, collected))
     })
 }
 
-struct Branch {
-    node: Node,
-    /// The run that executes it, if it is a child or a step of a queue.
-    run: Option<String>,
-}
+/// More ended branches in a row than these are one line.
+const ENDED_MAX: usize = 20;
 
-/// The branches of a run, by the events of its history.
-#[derive(Default)]
-struct Branches {
-    all: Vec<Branch>,
-    /// The places in `all` of the operations of this generation.
-    open: std::collections::HashMap<u64, usize>,
+fn fold(collected: &mut Collected) {
+    let ended = collected.calls.iter().take_while(|call| call.state.is_over()).count();
+    if ended > ENDED_MAX {
+        let folded = ended - ENDED_MAX / 2;
+        collected.calls.drain(..folded);
+        collected.before += u64::try_from(folded).unwrap_or(u64::MAX);
+    }
 }
 
 const ARGUMENTS_CHARACTERS: usize = 60;
 
-impl Branches {
-    fn begin(&mut self, at: SystemTime, operation: u64, label: String, state: State, run: Option<String>) {
-        self.open.insert(operation, self.all.len());
-        let node = Node { label, state, detail: String::new(), began: at, ended: None, children: Vec::new() };
-        self.all.push(Branch { node, run });
-    }
+/// Values in a line of the tree.
+struct Texts;
 
-    fn change(&mut self, operation: u64, state: State, detail: String, ended: Option<SystemTime>) {
-        let Some(branch) = self.open.get(&operation).and_then(|at| self.all.get_mut(*at)) else { return };
-        (branch.node.state, branch.node.detail, branch.node.ended) = (state, detail, ended);
-        if ended.is_some() {
-            self.open.remove(&operation);
+impl Excerpts for Texts {
+    fn arguments(&self, input: &Value) -> String {
+        match input {
+            Value::Null => String::new(),
+            Value::Array(several) => several.iter().map(|one| self.value(one)).collect::<Vec<_>>().join(", "),
+            only => self.value(only),
         }
     }
 
-    fn add(&mut self, event: RunEvent) {
-        let at = event.at;
-        match event.kind {
-            RunEventKind::StepStarted { operation, step, name, input, run } => {
-                let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-                self.begin(at, operation, format!("{step}({}){name}", arguments(&input)), State::Active, run);
-            }
-            RunEventKind::ChildStarted { operation, workflow, run, input, detached } => {
-                let label = format!("{workflow}({}) {run}", arguments(&input));
-                self.begin(at, operation, label, State::Active, Some(run));
-                if detached {
-                    self.change(operation, State::Done, "detached".into(), Some(at));
-                }
-            }
-            RunEventKind::StepRetrying { operation, attempt, error, next_at } => {
-                let next = rfc3339::format(next_at);
-                let detail = format!("attempt {} at {next}: {}", attempt + 1, causes_text(&error));
-                self.change(operation, State::Retrying, detail, None);
-            }
-            RunEventKind::StepSuspended { operation, label, .. } => {
-                self.change(operation, State::Waiting, format!("suspended as `{label}`"), None);
-            }
-            RunEventKind::StepResumed { operation, .. } => {
-                self.change(operation, State::Active, String::new(), None);
-            }
-            RunEventKind::StepCompleted { operation, output } => {
-                self.change(operation, State::Done, format!("→ {}", shown(&output)), Some(at));
-            }
-            RunEventKind::StepFailed { operation, error } => {
-                self.change(operation, State::Failed, causes_text(&error), Some(at));
-            }
-            RunEventKind::Sleeping { operation, until } => {
-                self.begin(at, operation, format!("sleep until {}", rfc3339::format(until)), State::Waiting, None);
-            }
-            RunEventKind::Awake { operation, early } => {
-                let detail = if early { "woken early" } else { "" };
-                self.change(operation, State::Done, detail.into(), Some(at));
-            }
-            RunEventKind::HookOpened { operation, token, .. } => {
-                self.begin(at, operation, format!("hook {token}"), State::Waiting, None);
-            }
-            RunEventKind::HookReceived { operation, value } => {
-                self.change(operation, State::Waiting, format!("received {}", shown(&value)), None);
-            }
-            RunEventKind::HookRefused { operation, owner } => {
-                self.change(operation, State::Failed, format!("the token belongs to {owner}"), Some(at));
-            }
-            RunEventKind::WaitingForRun { operation, run } => {
-                self.begin(at, operation, format!("run {run}"), State::Waiting, Some(run));
-            }
-            RunEventKind::RunEnded { operation, end } => {
-                let (state, detail) = match end {
-                    Ending::Failed { error } => (State::Failed, causes_text(&error)),
-                    Ending::Cancelled { reason } => (State::Dropped, reason),
-                    Ending::Completed { output } => (State::Done, format!("→ {}", shown(&output))),
-                    Ending::Continued { .. } | Ending::Unknown => (State::Done, String::new()),
-                };
-                self.change(operation, state, detail, Some(at));
-            }
-            RunEventKind::Dropped { operation } => self.change(operation, State::Dropped, String::new(), Some(at)),
-            // Operations in progress end with the workflow.
-            RunEventKind::Ended { .. } => {
-                for (_, place) in std::mem::take(&mut self.open) {
-                    if let Some(Branch { node, .. }) = self.all.get_mut(place) {
-                        let received = node.state == State::Waiting && !node.detail.is_empty();
-                        node.state = if received { State::Done } else { State::Dropped };
-                        node.ended = Some(at);
-                    }
-                }
-            }
-            _ => {}
-        }
+    fn value(&self, value: &Value) -> String {
+        super::text::shortened(&json::text(value, false), ARGUMENTS_CHARACTERS)
+    }
+
+    fn error(&self, error: &Value) -> String {
+        causes_text(error)
     }
 }
 
-fn arguments(input: &Value) -> String {
-    match input {
-        Value::Null => String::new(),
-        Value::Array(several) => several.iter().map(shown).collect::<Vec<_>>().join(", "),
-        only => shown(only),
+/// Whether a run with this status is shown as done, failed, and so on.
+pub(super) fn state(status: Status) -> timeline::State {
+    match status {
+        Status::Completed => timeline::State::Done,
+        Status::Failed | Status::Stuck => timeline::State::Failed,
+        Status::Cancelled => timeline::State::Dropped,
+        Status::Running => timeline::State::Active,
+        Status::Pending | Status::Suspended => timeline::State::Waiting,
     }
-}
-
-fn shown(value: &Value) -> String {
-    super::text::shortened(&json::text(value, false), ARGUMENTS_CHARACTERS)
 }

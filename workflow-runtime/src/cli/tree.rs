@@ -1,27 +1,18 @@
-//! The tree of a run: its steps, waits and children, as lines.
+//! The tree of a run: its steps, waits and children, as lines, with a column of bars.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::table::Paint;
 use super::text::{safe, shortened};
 use super::time::{relative, short};
+use super::trace;
+use crate::model::{RunInfo, rfc3339};
+use crate::timeline::{Axis, Bar, Branch, Call, Collected, Kind, Row, Scale, State, Timeline, milliseconds};
 
-/// How far a branch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Active,
-    Retrying,
-    Waiting,
-    Done,
-    Failed,
-    Dropped,
-}
+/// The bars have a column of so many characters.
+pub(super) const SCALE: Scale = Scale { width: 32, least: 1, ticks: 6 };
 
 impl State {
-    pub fn is_over(self) -> bool {
-        matches!(self, State::Done | State::Failed | State::Dropped)
-    }
-
     fn mark(self) -> (&'static str, Paint) {
         match self {
             State::Active => ("●", Paint::Busy),
@@ -34,104 +25,223 @@ impl State {
     }
 }
 
-/// A branch: what was called, how far it is, and what it has called in turn.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub label: String,
-    pub state: State,
-    pub detail: String,
-    pub began: SystemTime,
-    pub ended: Option<SystemTime>,
-    pub children: Vec<Node>,
+impl Kind {
+    fn letter(self) -> (char, Paint) {
+        match self {
+            Kind::Work => ('█', Paint::Busy),
+            Kind::Failed => ('▒', Paint::Bad),
+            Kind::Final => ('▓', Paint::Bad),
+            Kind::Timer => ('─', Paint::Quiet),
+            Kind::Retry => ('╌', Paint::Quiet),
+            Kind::Person => ('·', Paint::Plain),
+            Kind::Queue => ('┄', Paint::Plain),
+            Kind::Child => ('━', Paint::Plain),
+        }
+    }
 }
 
 /// How a tree is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
-    pub now: SystemTime,
-    /// Whether branches that are over are drawn with what they called.
-    pub unfolded: bool,
+    /// In milliseconds since 1970.
+    pub now: u64,
     pub color: bool,
     pub raw: bool,
 }
 
 const DETAIL_CHARACTERS: usize = 120;
-/// More ended branches in a row than these are one line.
-const ENDED_MAX: usize = 20;
 
-/// The lines of a tree.
-pub(super) fn lines(root: &Node, look: Look) -> Vec<String> {
-    let mut lines = vec![line(root, look)];
-    below(root, "", look, &mut lines);
+fn time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds)
+}
+
+/// The lines of a tree: that of the run, and those of its calls. There are bars if there is a call.
+pub(super) fn lines(info: &RunInfo, calls: &Collected, timeline: &Timeline<'_>, look: Look) -> Vec<String> {
+    let label = format!("{} {}", info.workflow, info.id);
+    let (began, ended) = (milliseconds(info.created_at), info.completed_at.map(milliseconds));
+    let root = line(trace::state(info.status), &label, info.status.as_str(), (began, ended), look);
+    if timeline.rows.is_empty() {
+        return vec![root];
+    }
+    let head = Paint::Quiet.on(&labels(&timeline.axis), look.color);
+    let mut lines = vec![format!("{head}  {root}")];
+    let blank = " ".repeat(width());
+    if calls.before > 0 {
+        lines.push(format!("{blank}  ├─ ▸ {} branches that are over", calls.before));
+    }
+    let mut indents: Vec<bool> = Vec::new();
+    for (at, row) in timeline.rows.iter().enumerate() {
+        let after = &timeline.rows[at + 1..];
+        let next = after.iter().find(|next| next.depth <= row.depth);
+        let is_last = next.is_none_or(|next| next.depth < row.depth);
+        indents.truncate(row.depth);
+        let mut pad: String = indents.iter().map(|is_last| if *is_last { "   " } else { "│  " }).collect();
+        let branch = if is_last { "└─ " } else { "├─ " };
+        let bars = bars(row, &timeline.axis, look.color);
+        lines.push(format!("{bars}  {pad}{branch}{}", call(row, look)));
+        indents.push(is_last);
+        if let [Branch { more: more @ 1.., children, .. }] = row.calls {
+            pad.push_str(if is_last { "   " } else { "│  " });
+            let branch = if children.is_empty() { "└─ " } else { "├─ " };
+            lines.push(format!("{blank}  {pad}{branch}▸ {more} branches that are over"));
+        }
+    }
     lines
 }
 
-fn below(node: &Node, indent: &str, look: Look, lines: &mut Vec<String>) {
-    let mut rows: Vec<Option<&Node>> = node.children.iter().map(Some).collect();
-    let ended = node.children.iter().take_while(|child| child.state.is_over()).count();
-    let folded = if look.unfolded || ended <= ENDED_MAX { 0 } else { ended - ENDED_MAX / 2 };
-    if folded > 0 {
-        rows.splice(..folded, [None]);
-    }
-    let count = rows.len();
-    for (at, row) in rows.into_iter().enumerate() {
-        let (branch, pad) = if at + 1 == count { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        let Some(child) = row else {
-            lines.push(format!("{indent}{branch}▸ {folded} branches that are over"));
-            continue;
-        };
-        let is_folded = child.state.is_over() && !look.unfolded && !child.children.is_empty();
-        let more = if is_folded { format!("  ▸ {} below", size(child)) } else { String::new() };
-        lines.push(format!("{indent}{branch}{}{more}", line(child, look)));
-        if !is_folded {
-            below(child, &format!("{indent}{pad}"), look, lines);
+fn width() -> usize {
+    usize::try_from(SCALE.width).unwrap_or_default()
+}
+
+/// The ticks of the axis and the lengths of what is left out of it, as a line.
+fn labels(axis: &Axis) -> String {
+    let label = |x: u32, text: String| (usize::try_from(x).unwrap_or_default(), text);
+    let ticks = axis.ticks.iter().map(|tick| label(tick.x, short(Duration::from_millis(tick.at))));
+    let bands = axis.bands.iter().map(|band| label(band.x, format!("…{}", short(Duration::from_millis(band.length)))));
+    let now = axis.now.map(|now| label(now.min(SCALE.width - 3), "now".to_owned()));
+    let mut labels: Vec<(usize, String)> = now.into_iter().chain(bands).chain(ticks).collect();
+    let mut line = vec![' '; width()];
+    for (x, text) in labels.drain(..) {
+        let text: Vec<char> = text.replace(' ', "").chars().collect();
+        let room = x.saturating_sub(1)..(x + text.len() + 1).min(line.len());
+        // A label that would touch another one is left out.
+        if x + text.len() <= line.len() && line[room].iter().all(|letter| *letter == ' ') {
+            line[x..x + text.len()].copy_from_slice(&text);
         }
     }
+    line.into_iter().collect()
 }
 
-fn size(node: &Node) -> usize {
-    node.children.iter().map(|child| 1 + size(child)).sum()
+/// The bars of a row, in one line: of several lanes the greatest kind is drawn.
+fn bars(row: &Row<'_>, axis: &Axis, color: bool) -> String {
+    let covers = |bar: &&Bar, x: u32| bar.x <= x && x < bar.x + bar.width;
+    let cell = |x: u32| {
+        let kind = row.lanes.iter().flatten().filter(|bar| covers(bar, x)).map(|bar| bar.kind).max();
+        match kind {
+            Some(kind) => kind.letter(),
+            None if axis.now == Some(x) => ('│', Paint::Quiet),
+            None => (' ', Paint::Plain),
+        }
+    };
+    let mut line = String::new();
+    let mut part: Option<(Paint, String)> = None;
+    for (letter, paint) in (0..SCALE.width).map(cell) {
+        match &mut part {
+            Some((last, text)) if *last == paint => text.push(letter),
+            _ => {
+                line.extend(part.take().map(|(paint, text)| paint.on(&text, color)));
+                part = Some((paint, letter.to_string()));
+            }
+        }
+    }
+    line.extend(part.map(|(paint, text)| paint.on(&text, color)));
+    line
 }
 
-fn line(node: &Node, look: Look) -> String {
+fn label(call: &Branch) -> String {
+    let run = call.run.as_deref().unwrap_or_default();
+    match &call.call {
+        Call::Step { step, name: None } => format!("{step}({})", call.input),
+        Call::Step { step, name: Some(name) } => format!("{step}({}) ({name})", call.input),
+        Call::Child { workflow, .. } => format!("{workflow}({}) {run}", call.input),
+        Call::Sleep { until } => format!("sleep until {}", rfc3339::format(time(*until))),
+        Call::Hook { token } => format!("hook {token}"),
+        Call::Suspend { label } => format!("suspend {label}"),
+        Call::Run => format!("run {run}"),
+    }
+}
+
+/// A call, or several that are folded.
+fn call(row: &Row<'_>, look: Look) -> String {
+    let Some(first) = row.calls.first() else { return String::new() };
+    let times = (row.began(), row.ended());
+    if let [call] = row.calls {
+        let detail = match (call.state, call.attempts.last()) {
+            (State::Retrying, Some(next)) => {
+                format!("attempt {} at {}: {}", next.number, rfc3339::format(time(next.from)), call.detail)
+            }
+            _ => call.detail.clone(),
+        };
+        return line(call.state, &label(call), &detail, times, look);
+    }
+    let count = |state: fn(State) -> bool| row.calls.iter().filter(|call| state(call.state)).count();
+    let (done, failed) = (count(|state| state == State::Done), count(|state| state == State::Failed));
+    let state = match row.calls.iter().find(|call| !call.state.is_over()) {
+        Some(open) => open.state,
+        None if failed > 0 => State::Failed,
+        None => State::Done,
+    };
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let text = format!("{} × {}", row.calls.len(), label(first));
+    line(state, &text, &format!("{done} done{failed}"), times, look)
+}
+
+fn line(state: State, label: &str, detail: &str, (began, ended): (u64, Option<u64>), look: Look) -> String {
     let shown = |text: &str| if look.raw { text.to_owned() } else { safe(text).into_owned() };
-    let (mark, paint) = node.state.mark();
-    let took = match node.ended {
-        Some(ended) => short(ended.duration_since(node.began).unwrap_or(Duration::ZERO)),
-        None => relative(node.began, look.now),
+    let (mark, paint) = state.mark();
+    let took = match ended {
+        Some(ended) => short(Duration::from_millis(ended.saturating_sub(began))),
+        None => relative(time(began), time(look.now)),
     };
     let took = Paint::Quiet.on(&took, look.color);
-    let detail = shortened(&node.detail, DETAIL_CHARACTERS);
+    let detail = shortened(detail, DETAIL_CHARACTERS);
     let detail = if detail.is_empty() { detail } else { format!("  {}", shown(&detail)) };
-    format!("{} {}{detail}  {took}", paint.on(mark, look.color), shown(&node.label))
+    format!("{} {}{detail}  {took}", paint.on(mark, look.color), shown(label))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::collections::BTreeSet;
 
     use super::*;
+    use crate::model::{Schema, Status};
+    use crate::timeline::{self, Place};
 
-    fn node(label: &str, state: State, children: Vec<Node>) -> Node {
-        let ended = state.is_over().then_some(UNIX_EPOCH + Duration::from_secs(3));
-        Node { label: label.into(), state, detail: String::new(), began: UNIX_EPOCH, ended, children }
+    fn branch(operation: u64, name: &str, kind: Kind, from: u64, to: Option<u64>) -> Branch {
+        let call = Call::Step { step: name.into(), name: None };
+        let mut branch = Branch::new(Place { generation: 0, operation }, call, String::new(), from, kind);
+        branch.spans[0].to = to;
+        (branch.ended, branch.state) = (to, if to.is_some() { State::Done } else { State::Active });
+        branch
+    }
+
+    fn drawn(calls: Vec<Branch>, before: u64, now: u64) -> Vec<String> {
+        let info = RunInfo {
+            id: "order-1".into(),
+            parent: None,
+            generation: 0,
+            workflow: "checkout".into(),
+            status: Status::Running,
+            created_at: UNIX_EPOCH,
+            started_at: None,
+            completed_at: None,
+            wakes_at: None,
+            reason: None,
+            schema: Schema,
+        };
+        let calls = Collected { calls, before, ..Collected::default() };
+        let look = timeline::Look { now, scale: SCALE, unfolded: &BTreeSet::new() };
+        lines(&info, &calls, &timeline::lay_out(&calls, look), Look { now, color: false, raw: false })
     }
 
     #[test]
-    fn branches_that_are_over_are_folded() {
-        let child = node("ship", State::Done, vec![node("pack", State::Done, vec![])]);
-        let root = node("checkout", State::Active, vec![child, node("charge", State::Retrying, vec![])]);
-        let look = Look { now: UNIX_EPOCH + Duration::from_secs(9), unfolded: false, color: false, raw: false };
-        let expected = ["● checkout  9s ago", "├─ ✓ ship  3s  ▸ 1 below", "└─ ↻ charge  9s ago"];
-        assert_eq!(lines(&root, look), expected);
-        assert_eq!(lines(&root, Look { unfolded: true, ..look })[2], "│  └─ ✓ pack  3s");
+    fn bars_and_branches_are_beside_each_other() {
+        let mut ship = branch(0, "ship", Kind::Work, 0, Some(4_000));
+        ship.children = vec![branch(0, "pack", Kind::Work, 1_000, Some(2_000))];
+        let lines = drawn(vec![ship, branch(1, "charge", Kind::Work, 4_000, None)], 0, 8_000);
+        let expected = [
+            "0 ms 1s 2s                   now  ● checkout order-1  running  8s ago",
+            "███████████████               │   ├─ ✓ ship()  4s",
+            "    ████                      │   │  └─ ✓ pack()  1s",
+            "               ███████████████│   └─ ● charge()  4s ago",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
-    fn many_branches_that_are_over_are_one_line() {
-        let many = (0..1_000).map(|n| node(&format!("s{n}"), State::Done, vec![])).collect();
-        let look = Look { now: UNIX_EPOCH, unfolded: false, color: false, raw: false };
-        let lines = lines(&node("w", State::Active, many), look);
-        assert_eq!((lines.len(), lines[1].as_str()), (12, "├─ ▸ 990 branches that are over"));
+    fn branches_that_are_left_out_are_counted() {
+        let lines = drawn(vec![branch(990, "s", Kind::Work, 0, Some(9))], 990, 9);
+        assert!(lines[1].ends_with("  ├─ ▸ 990 branches that are over"), "{lines:?}");
+        assert_eq!(drawn(Vec::new(), 0, 9), ["● checkout order-1  running  now"]);
     }
 }

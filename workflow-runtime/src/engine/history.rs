@@ -1,5 +1,8 @@
 //! Reads the history of a run: its past events, and new events as they are recorded.
 
+#[cfg(feature = "web")]
+pub(crate) mod part;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -29,6 +29,12 @@ impl HistoryReader {
         HistoryReader { next: run.first_event, generation: run.first_generation, operations: HashMap::new() }
     }
 
+    /// A reader that begins within a generation, at an event with this index.
+    #[cfg(feature = "web")]
+    pub fn within(generation: u64, index: u64) -> Self {
+        HistoryReader { next: index, generation, operations: HashMap::new() }
+    }
+
     pub fn begin_generation(&mut self, generation: u64) {
         self.generation = generation;
         self.operations.clear();

@@ -11,6 +11,8 @@ pub(super) struct Asset {
 
 pub(super) const STYLE: Asset =
     Asset { name: "style.css", kind: "text/css; charset=utf-8", bytes: include_bytes!("files/style.css") };
+pub(super) const RUN_STYLE: Asset =
+    Asset { name: "run.css", kind: "text/css; charset=utf-8", bytes: include_bytes!("run.css") };
 pub(super) const SCRIPT: Asset =
     Asset { name: "script.js", kind: "text/javascript; charset=utf-8", bytes: include_bytes!("files/script.js") };
 pub(super) const ICON: Asset =

@@ -34,6 +34,7 @@ pub(super) fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
         .route("/send", get(send_form).post(actions::send))
         .route("/resume", get(resume_form).post(actions::resume))
         .route(&format!("/{}", assets::STYLE.name), get(async || assets::STYLE.answer()))
+        .route(&format!("/{}", assets::RUN_STYLE.name), get(async || assets::RUN_STYLE.answer()))
         .route(&format!("/{}", assets::SCRIPT.name), get(async || assets::SCRIPT.answer()))
         .route(&format!("/{}", assets::ICON.name), get(async || assets::ICON.answer()))
         .fallback(entry)
@@ -59,7 +60,7 @@ async fn entry(State(web): State<Arc<Web>>, request: axum::extract::Request) -> 
     }
 }
 
-async fn one_run(visit: Visit) -> Result<Markup, WebError> {
+async fn one_run(visit: Visit) -> Result<Response, WebError> {
     let query = visit.query();
     let id = query.get("id").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
     run::page(&visit, id, &query).await

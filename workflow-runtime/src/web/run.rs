@@ -1,46 +1,126 @@
-//! The page of a run.
+//! The page of a run: its head, and the parts of it as tabs.
 
+mod bars;
+mod download;
+mod events;
+mod excerpt;
+mod family;
+mod journal;
+mod minimap;
+mod panel;
+mod source;
+mod state;
+mod steps;
+mod streams;
+mod timeline;
+
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
+use self::source::Source;
 use super::actions;
+use super::assets;
 use super::error::WebError;
 use super::icons::Icon;
 use super::layout::{self, Tab};
-use super::query::Query;
+use super::query::{Query, link};
 use super::sentence;
+use super::text::word;
 use super::time;
 use super::visit::Visit;
+use crate::model::Waiting;
 use crate::steering::errors;
 use crate::steering::text::safe;
 
-const KEYS: [(&str, &str); 3] = [(".", "actions"), ("g r", "runs"), ("/", "find a run")];
+const KEYS: [(&str, &str); 6] =
+    [("j k", "move"), ("Enter", "details"), ("o", "unfold"), ("e", "errors only"), ("f", "fork"), (".", "actions")];
 
-/// The page of the run with this id; `query` are its parameters.
-pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Markup, WebError> {
-    let _ = query;
-    let run = visit.run(id);
-    let info = run.info().await?;
-    let waiting = if info.status.is_terminal() { Vec::new() } else { run.waiting().await? };
-    let error = errors::of(&visit.client, &info).await?;
-    let icon = sentence::icon(&info, waiting.first());
+/// A tab: its name in the address, and its word.
+const TABS: [(&str, &str); 6] = [
+    ("timeline", "Timeline"),
+    ("events", "Events"),
+    ("steps", "Steps"),
+    ("streams", "Streams"),
+    ("state", "State"),
+    ("family", "Family"),
+];
+
+/// The page of the run with this id, or a value of it as a file; `query` are the parameters.
+pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Response, WebError> {
+    if let Some(file) = download::file(visit, id, query).await? {
+        return Ok(file);
+    }
+    let source = Source::of(visit, id, query).await?;
+    let tab = query.get("tab").and_then(|name| TABS.iter().find(|tab| tab.0 == name)).map_or("timeline", |tab| tab.0);
+    let (part, waiting) = match tab {
+        "events" => (events::tab(visit, &source, query).await?, source.waiting(visit).await?),
+        "steps" => (steps::tab(visit, &source, query).await?, source.waiting(visit).await?),
+        "streams" => (streams::tab(visit, &source, query).await?, source.waiting(visit).await?),
+        "state" => (state::tab(visit, &source).await?, source.waiting(visit).await?),
+        "family" => (family::tab(visit, &source).await?, source.waiting(visit).await?),
+        _ => timeline::tab(visit, &source, query).await?,
+    };
     let body = html! {
-        div.head {
-            (icon.status())
-            h1.mono { (safe(&info.id)) }
-            div.push { (actions::bar(visit, &info, &waiting)) }
+        link rel="stylesheet" href=(assets::RUN_STYLE.address());
+        (head(visit, &source, &waiting).await?)
+        nav.tabs aria-label="Parts of the run" {
+            @for (name, word) in TABS {
+                a href=(link("run", "id", id) + if name == "timeline" { "" } else { "&tab=" } + if name == "timeline" { "" } else { name })
+                    aria-current=[(name == tab).then_some("page")] { (word) }
+            }
+            @if tab == "timeline" { (timeline::switches(query)) }
         }
-        div.why.(icon.name()) data-live="why" aria-live="polite" {
+        (part)
+    };
+    Ok(layout::page(visit, Tab::Runs, id, &KEYS, body).into_response())
+}
+
+/// What the run waits for, and what is known of it.
+async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Markup, WebError> {
+    let info = &source.info;
+    let error = errors::of(&visit.client, info).await?;
+    let icon = sentence::icon(info, waiting.first());
+    let attributes = visit.run(&info.id).attributes().await?;
+    Ok(html! {
+        div.head {
+            h1 { a.dim href="runs" { "Runs" } " " span.dim { "/" } " " span.mono { (safe(&info.id)) } }
+            div.push { (actions::bar(visit, info, waiting)) }
+        }
+        div class=(format!("why {}", icon.name())) data-live="why" aria-live="polite" {
             (icon.svg())
             div {
                 @match waiting.first() {
-                    Some(first) => p { (sentence::of(first, visit.now)) },
-                    None => p { (Icon::word(icon)) @if let Some(at) = info.completed_at { " " (time::at(at, visit.now)) } },
+                    Some(first) if !info.status.is_terminal() => p { (sentence::of(first, visit.now)) },
+                    _ => p {
+                        (Icon::word(icon))
+                        @if let Some(at) = info.completed_at {
+                            " " (time::at(at, visit.now)) " after " (time::span(at.duration_since(info.created_at).unwrap_or_default()))
+                        }
+                    },
                 }
-                @for other in waiting.iter().skip(1) { small { (sentence::of(other, visit.now)) } }
-                @if let Some(error) = &error { pre.err { (layout::safe(&error.text)) } }
+                @if let Some(Waiting::Retrying { error, .. }) = waiting.first() { small.err { (layout::safe(error)) } }
+                @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
+                @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
+                @if let Some(error) = &error { pre.err { (layout::safe(&excerpt::cut(&error.text))) } }
             }
-            (actions::ends_wait(visit, &info, &waiting))
+            (actions::ends_wait(visit, info, waiting))
         }
-    };
-    Ok(layout::page(visit, Tab::Runs, &info.id, &KEYS, body))
+        dl.meta data-live="meta" {
+            div { dt { "status" } dd { (info.status) } }
+            div { dt { "workflow" } dd { a.lnk href=(link("workflow", "id", &info.workflow)) { (safe(&info.workflow)) } } }
+            div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }
+            @if source.last_generation > 0 { div { dt { "generation" } dd { (source.last_generation) } } }
+            @if let Some(attempt) = waiting.first().and_then(sentence::attempt) { div { dt { "attempt" } dd { (attempt) } } }
+            @if let Some(parent) = &info.parent {
+                div { dt { "parent" } dd { a.lnk.mono href=(link("run", "id", parent)) { (safe(parent)) } } }
+            }
+            @for (key, value) in attributes.iter().take(8) { div { dt { (safe(key)) } dd { (safe(value)) } } }
+            div {
+                details.cmds {
+                    summary { "As commands" }
+                    @for command in ["show", "trace", "events", "steps"] { pre { "workflow " (command) " " (safe(&word(&info.id))) } }
+                }
+            }
+        }
+    })
 }

@@ -39,6 +39,11 @@ impl Visit {
         if visit.may(Action::List, None) { Ok(visit) } else { Err(WebError::forbidden("see this page")) }
     }
 
+    /// The same request, for what is sent after its answer has begun.
+    pub fn share(&self) -> Visit {
+        Visit { web: self.web.clone(), parts: self.parts.clone(), now: self.now }
+    }
+
     /// Whether it may do something.
     pub fn may(&self, action: Action, target: Option<&str>) -> bool {
         self.web.may(&Access { request: &self.parts, action, target })
