@@ -17,6 +17,8 @@ pub struct Answer {
     note: Option<String>,
 }
 
+workflow_runtime::payload!(Answer);
+
 #[step(retries = 1000, backoff = "60s..1h")]
 async fn charge(order: u64) -> Result<String> {
     Err(Error::new(std::io::Error::other(format!("503 Service Unavailable from api.stripe.com for order {order}"))))
@@ -51,6 +53,7 @@ async fn order(order: u64, item: String, cents: u32) -> Result<String> {
 }
 
 #[workflow(id = "follow")]
+#[allow(dead_code, reason = "it is started by its id only")]
 async fn follow() -> Result<u32> {
     let log = writer::<String>("log");
     let go: u32 = hook().token("follow-go").await?;
@@ -59,6 +62,7 @@ async fn follow() -> Result<u32> {
 }
 
 #[workflow(id = "world")]
+#[allow(dead_code, reason = "it is started by its id only")]
 async fn world() -> Result<()> {
     for number in 0..28 {
         order(number, "two nights in Ulm".to_owned(), 4200).id(format!("order-{}", 1000 + number)).detach().await?;

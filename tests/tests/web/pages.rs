@@ -125,7 +125,7 @@ case! {
         assert!(wrong.body.contains("it must not be empty") && wrong.body.contains("value=\"Eve\""), "{}", wrong.body);
         let wrong = post(to, "/send", "token=listens&as=json&json=%7B%22approved%22%3A1%7D").await;
         assert_eq!(wrong.status, 422, "{}", wrong.body);
-        let wrong = post(to, "/start", "workflow=fails&as=json&json=%7B").await;
+        let wrong = post(to, "/start", "workflow=breaks&as=json&json=%7B").await;
         assert!(wrong.status == 422 && wrong.body.contains("it is no JSON"), "{}", wrong.body);
         is(&engine, "listens", Status::Suspended).await;
         engine.shutdown().await.unwrap();

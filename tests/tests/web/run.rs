@@ -1,6 +1,6 @@
 //! The page of a run: its windows, its children, its tabs, what is hidden, and its size.
 
-mod served;
+pub mod served;
 mod shop;
 
 use std::time::Duration;
@@ -50,7 +50,7 @@ case!(
             "6 × <b>check_stock</b>",
             "<b>invoice</b>(42)",
             "<b>sleep</b>(",
-            "<b>suspend</b>(\"Ship order 42?\").label(approval)",
+            "<b>suspend</b>(&quot;Ship order 42?&quot;).label(approval)",
             "waits for a person",
             "class=\"now\"",
         ] {

@@ -18,6 +18,8 @@ pub struct Answer {
     pub by: String,
 }
 
+workflow_runtime::payload!(Answer);
+
 #[step(retries = 0)]
 pub async fn charge(text: String) -> Result<String> {
     Err(Error::fatal(std::io::Error::other(text)))
@@ -28,7 +30,7 @@ pub async fn call(text: String) -> Result<String> {
     Err(Error::new(std::io::Error::other(text)))
 }
 
-#[workflow(id = "fails")]
+#[workflow(id = "breaks")]
 pub async fn fails(text: String) -> Result<String> {
     set_attribute("text", &text)?;
     set_state(&text)?;

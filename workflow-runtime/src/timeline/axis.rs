@@ -117,6 +117,12 @@ fn busy(calls: &[Branch], now: u64, intervals: &mut Vec<(u64, u64)>) {
     }
 }
 
+/// The stretches in which other runs were executed for these calls, to their ends.
+fn elsewhere(calls: &[Branch]) -> impl Iterator<Item = (u64, u64)> {
+    let spans = calls.iter().flat_map(|call| &call.spans).filter(|span| span.kind == Kind::Child);
+    spans.filter_map(|span| span.to.map(|to| (span.from, to)))
+}
+
 fn bounds(calls: &[Branch], began: u64, last: u64) -> (u64, u64) {
     calls.iter().fold((began, last), |(began, last), call| {
         bounds(&call.children, began.min(call.began), last.max(call.ended.unwrap_or(call.began)))
@@ -146,10 +152,13 @@ impl Axis {
             if goes_on { look.now.max(last) } else { last.max(if collected.after == 0 { collected.last } else { 0 }) };
         let mut intervals = Vec::new();
         busy(calls, end, &mut intervals);
+        let worked: u64 = united(intervals.clone()).iter().map(|(from, to)| to - from).sum();
+        // What another run does is work too, unless it takes so long that the work here would be invisible beside it.
+        intervals.extend(elsewhere(calls).filter(|(from, to)| to.saturating_sub(*from) <= worked));
         let right = match (goes_on, waits_on(calls, end)) {
             (true, true) => look.scale.width as f64 * (100.0 - FUTURE) / 100.0,
             // Room for the word `now`.
-            (true, false) => look.scale.width as f64 * 0.95,
+            (true, false) => look.scale.width as f64 * 0.92,
             _ => look.scale.width as f64,
         };
         let mut axis = Axis::from_work(intervals, began, end.max(began), right, look.scale);
@@ -244,6 +253,7 @@ impl Axis {
                 let is_free = ticks.last().is_none_or(|last| x >= last.x + self.scale.ticks * 3 / 4);
                 // The label stands at the right of the tick, and needs room before the present.
                 let is_free = is_free && self.now.is_none_or(|now| x + self.scale.ticks / 2 <= now);
+                let is_free = is_free && !self.bands.iter().any(|band| (x..x + self.scale.ticks / 2).contains(&band.x));
                 if is_free && x + self.scale.ticks / 2 <= self.scale.width {
                     ticks.push(Tick { x, at });
                 }

@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 use crate::engine::Inner;
 use crate::error::Result;
 use crate::history::{HistoryReader, RunEvent};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES};
 use crate::replay::TurnRecord;
 use crate::store::RunKey;
+
+/// Turns that are read at once, since a reader may want only some; and where one is looked for.
+const PAGE_ROWS_MAX: usize = 128;
+const NEAR_ROWS: usize = 2;
 
 /// The events of a turn.
 pub(crate) struct Turn {
@@ -33,6 +37,11 @@ impl Part {
         let reader = HistoryReader::within(generation, index);
         Part { run, generation, row, page: JOURNAL_FIRST_PAGE_ROWS, reader, turns: VecDeque::new() }
     }
+
+    /// Reads few turns at first: one is looked for that is near.
+    pub fn near(self) -> Self {
+        Part { page: NEAR_ROWS, ..self }
+    }
 }
 
 impl Inner {
@@ -46,7 +55,7 @@ impl Inner {
         if part.turns.is_empty() {
             let rows = self.store.journal(part.run, part.generation, part.row, part.page).await?;
             let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-            part.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+            part.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, PAGE_ROWS_MAX);
             for row in rows {
                 if row.index != part.row {
                     break;

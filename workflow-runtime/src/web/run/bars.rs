@@ -18,6 +18,7 @@ pub(super) fn percent(units: u32) -> String {
 /// A duration in two units at most, with tenths of short seconds.
 pub(super) fn span(milliseconds: u64) -> String {
     match milliseconds {
+        0 => "0\u{a0}s".to_owned(),
         1_000..10_000 if milliseconds % 1_000 >= 50 => {
             format!("{}.{}\u{a0}s", milliseconds / 1_000, milliseconds % 1_000 / 100)
         }
@@ -26,6 +27,18 @@ pub(super) fn span(milliseconds: u64) -> String {
         }
         _ => time::span(Duration::from_millis(milliseconds)),
     }
+}
+
+/// A duration in its largest unit, for a narrow place.
+fn short(milliseconds: u64) -> String {
+    let (unit, name) = match milliseconds {
+        0..1_000 => (1, "ms"),
+        1_000..60_000 => (1_000, "s"),
+        60_000..3_600_000 => (60_000, "min"),
+        3_600_000..86_400_000 => (3_600_000, "h"),
+        _ => (86_400_000, "d"),
+    };
+    format!("{}\u{a0}{name}", milliseconds / unit)
 }
 
 /// The patterns of the waits, once a page.
@@ -123,17 +136,13 @@ pub(super) fn grid(axis: &Axis) -> Markup {
 
 /// The labels of the axis.
 pub(super) fn labels(axis: &Axis) -> Markup {
-    let last = axis.bands.last().map(|band| band.x + band.width);
     html! {
         svg.axis width="100%" height="16" aria-hidden="true" {
             @for tick in &axis.ticks { text x=(percent(tick.x)) y="12" dx="3" { (span(tick.at)) } }
             @for band in &axis.bands {
-                text x=(percent(band.x + band.width / 2)) y="12" text-anchor="middle" { (span(band.length)) }
+                text x=(percent(band.x + band.width / 2)) y="12" text-anchor="middle" { (short(band.length)) }
             }
-            @if let Some(now) = axis.now {
-                @if now > 9_400 && last.is_none_or(|end| end < now) { text x=(percent(now)) y="12" dx="-3" text-anchor="end" { "now" } }
-                @else { text x=(percent(now)) y="12" dx="4" { "now" } }
-            }
+            @if let Some(now) = axis.now { text x=(percent(now)) y="12" dx="4" { "now" } }
         }
         span.sr { "Time axis" }
     }

@@ -24,7 +24,9 @@ const RARE: f64 = 20.0;
 pub(super) fn of_rows(timeline: &Timeline<'_>) -> Markup {
     let axis = &timeline.axis;
     let count = timeline.rows.len();
-    let y = |at: usize| 4 + 2 * u32::try_from(at * LINES / count.max(LINES)).unwrap_or_default();
+    // Few rows are apart, so that they fill the height.
+    let apart = if count <= LINES / 3 { 6 } else { 2 };
+    let y = |at: usize| 4 + apart * u32::try_from(at * LINES / count.max(LINES)).unwrap_or_default();
     let class = |kind: Kind| match kind {
         Kind::Work => Some("work"),
         Kind::Failed => Some("att"),
@@ -38,7 +40,7 @@ pub(super) fn of_rows(timeline: &Timeline<'_>) -> Markup {
             @for (at, row) in timeline.rows.iter().enumerate() {
                 @for bar in row.lanes.first().into_iter().flatten().take(12) {
                     rect class=[class(bar.kind)] fill=[class(bar.kind).is_none().then_some("url(#h-time)")]
-                        x=(percent(bar.x)) width=(percent(bar.width)) y=(y(at)) height="2" {}
+                        x=(percent(bar.x)) width=(percent(bar.width)) y=(y(at)) height=(if apart > 2 { "3" } else { "2" }) {}
                 }
             }
         }
@@ -53,7 +55,7 @@ struct Sample {
 }
 
 async fn sample(visit: &Visit, source: &Source, row: u64) -> Result<Option<Sample>, WebError> {
-    let mut part = source.part(row);
+    let mut part = source.part(row).near();
     // Most turns of a long run issue a call; of one that does not, the next ones are looked at.
     for _ in 0..32 {
         let Some(turn) = visit.client.inner().next_turn(&mut part).await? else { break };

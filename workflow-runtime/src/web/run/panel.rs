@@ -135,6 +135,7 @@ fn called(event: &RunEvent) -> (String, Option<&str>) {
 
 fn attempts(detail: &Detail) -> Markup {
     let mut from = detail.events.first().map(|event| milliseconds(event.at)).unwrap_or_default();
+    let is_over = detail.error().is_some();
     let mut rows: Vec<(u32, Option<String>, u64)> = Vec::new();
     let mut number = 1;
     for event in &detail.events {
@@ -152,6 +153,7 @@ fn attempts(detail: &Detail) -> Markup {
             _ => {}
         }
     }
+    let last = rows.last().map(|(number, ..)| *number);
     html! {
         @if rows.iter().any(|(_, error, _)| error.is_some()) {
             section {
@@ -160,7 +162,7 @@ fn attempts(detail: &Detail) -> Markup {
                     @for (number, error, took) in &rows {
                         tr {
                             td { (number) }
-                            td { @if let Some(error) = error { span.err { (layout::safe(error)) } } @else { "ok" } }
+                            td { @if let Some(error) = error { span.err.w[!(is_over && Some(*number) == last)] { (layout::safe(error)) } } @else { "ok" } }
                             td.num.nw { (bars::span(*took)) }
                         }
                     }

@@ -109,7 +109,7 @@ impl Source {
         let (mut low, mut high) = (0, self.turns);
         while low < high && operation > 0 {
             let middle = low + (high - low) / 2;
-            let mut part = self.part(middle);
+            let mut part = self.part(middle).near();
             let mut found = None;
             while let Some(turn) = visit.client.inner().next_turn(&mut part).await?.filter(|turn| turn.row < high) {
                 if let Some(last) = turn.events.iter().filter_map(begins).max() {
