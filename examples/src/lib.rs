@@ -51,6 +51,10 @@ pub mod guide {
     #[doc = include_str!("../../docs/src/command-line.md")]
     pub struct CommandLine;
 
+    #[cfg(feature = "web")]
+    #[doc = include_str!("../../docs/src/web-page.md")]
+    pub struct WebPage;
+
     #[doc = include_str!("../../docs/src/operating.md")]
     pub struct Operating;
 

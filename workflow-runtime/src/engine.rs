@@ -25,6 +25,7 @@ mod end;
 mod entry;
 mod events;
 mod eviction;
+mod health;
 pub(crate) mod history;
 mod home;
 mod letters;
@@ -39,6 +40,7 @@ mod repair;
 mod replays;
 mod resend;
 mod roster;
+mod row_error;
 mod scope;
 mod streams;
 mod suspended;
@@ -267,6 +269,9 @@ impl Engine {
     /// it aborts them), records their results, and releases its runs to the store. The next engine continues unfinished
     /// runs. Calling it again, or after the engine was dropped, does nothing.
     ///
+    /// A store in SQLite is then one file: the log beside it is written into it and removed, unless another process or
+    /// another engine has the file open.
+    ///
     /// # Errors
     ///
     /// If the store does not accept the remaining writes. Nothing that was recorded is lost.
@@ -471,6 +476,7 @@ impl Inner {
         self.stop();
         self.batcher.closed().await;
         drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.store.close().await;
         self.settings.telemetry.flush().await;
         failed.map_or(Ok(()), |error| {
             Err(error.context("some runs could not be released; the next engine recovers them"))

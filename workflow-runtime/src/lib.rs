@@ -223,8 +223,8 @@ pub use self::handles::start::{CreateRun, CreatedRun, Start, Starting, create_ru
 pub use self::handles::stream::{Chunk, ChunkWriter, Reader};
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::model::{
-    Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, HookInfo, IfExists, OutputChunk, RequestContext,
-    Retention, RunInfo, Status, Suspended, TracingOptions, Waiting, WorkerInfo,
+    Catalogue, CatalogueStep, CatalogueWorkflow, DeploymentInfo, Health, HookInfo, IfExists, OutputChunk,
+    RequestContext, Retention, RunError, RunInfo, Status, Suspended, TracingOptions, Waiting, WorkerInfo,
 };
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

@@ -132,6 +132,8 @@ pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Du
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// How long a graceful shutdown waits for attempts that it has stopped.
 pub(crate) const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// How long the store may take to answer before an engine counts as unhealthy.
+pub(crate) const HEALTH_WAIT: Duration = Duration::from_secs(5);
 /// How long a writer waits for a lock on the database file that another program holds.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The size to which a write-ahead log is truncated after a long transaction or a slow reader has enlarged it.
@@ -142,6 +144,8 @@ pub(crate) const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) const FREE_PAGES_KEPT: i64 = 1024;
 /// How many free pages one cleaning returns to the file system.
 pub(crate) const FREE_PAGES_PER_CLEANING: i64 = 256;
+/// The most bytes of the text of an error in a run's row, and of its class.
+pub(crate) const ROW_ERROR_BYTES: usize = 256;
 /// How often an embedded store checks whether another process has written.
 pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 /// How often an engine that does not own the store requests ownership.

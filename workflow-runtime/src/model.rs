@@ -1,11 +1,13 @@
 //! Plain data types of the engine's parameters and results.
 
+mod health;
 mod hook_info;
 mod if_exists;
 mod output;
 mod request;
 mod retention;
 pub(crate) mod rfc3339;
+mod run_error;
 mod run_info;
 mod schema;
 mod status;
@@ -14,12 +16,16 @@ mod trace;
 mod waiting;
 mod worker_info;
 
+pub use self::health::Health;
 pub use self::hook_info::HookInfo;
 pub use self::if_exists::IfExists;
 pub use self::output::OutputChunk;
 pub(crate) use self::output::{OutputWriter, writer as output_writer};
 pub use self::request::RequestContext;
 pub use self::retention::Retention;
+pub use self::run_error::RunError;
+#[cfg(feature = "cli")]
+pub(crate) use self::run_error::causes_text;
 pub use self::run_info::RunInfo;
 pub(crate) use self::run_info::time;
 pub(crate) use self::schema::Schema;

@@ -23,8 +23,8 @@ pub(crate) use self::journal::{
     Carried, Command, Delivery, End, Event, Inherited, Outstanding, Reopening, TurnRecord, outstanding, owes_rollback,
 };
 pub(crate) use self::operation::{
-    ChildRequest, Completion, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Named, Opening, Operation, Origin,
-    Place, Received, Rollback, StartedChild, StepRequest, Suspension, Target,
+    ChildRequest, Completion, Failing, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Named, Opening, Operation,
+    Origin, Place, Received, Rollback, StartedChild, StepRequest, Suspension, Target,
 };
 pub(crate) use self::shared::{
     Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,

@@ -44,7 +44,7 @@ pub use self::requests::{
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
-    OpenTokens, RunRow, TokenLabel, TokenRow, TokenState,
+    OpenTokens, RowError, RunRow, TokenLabel, TokenRow, TokenState,
 };
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{DeploymentRow, NewWorker, Registration, WorkerRow};
@@ -156,6 +156,11 @@ pub trait Store: Send + Sync + 'static {
     /// Lists the deployments whose catalogues are stored.
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Closes what the store holds open, once an engine has shut down and made its last write. A later call opens it again.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// How long an engine retries while it is being opened and the store cannot be reached.

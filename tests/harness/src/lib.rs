@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
+pub mod browser;
 pub mod disk;
 pub mod postgres;
 mod run;

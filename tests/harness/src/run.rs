@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-use crate::{disk, postgres};
+use crate::{browser, disk, postgres};
 
 /// A test of a binary whose `main` is [`main`](crate::main): see [`case!`](crate::case).
 pub struct Case {
@@ -39,12 +39,14 @@ pub enum Needs {
     Disk,
     /// A cluster on such a disk.
     ClusterOnDisk,
+    /// A browser: see [`browser`].
+    Browser,
 }
 
 /// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
 /// runtime of one thread, or on one of two if it says `#[threads]`
 /// or what it needs: `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`, `#[disk]`,
-/// `#[cluster_on_disk]`.
+/// `#[cluster_on_disk]`, `#[browser]`.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
@@ -71,6 +73,11 @@ macro_rules! case {
         async fn $name() $body
 
         $crate::case!(@ $name, Disk, || $crate::threads($name()));
+    };
+    (#[browser] async fn $name:ident() $body:block) => {
+        async fn $name() $body
+
+        $crate::case!(@ $name, Browser, || $crate::threads($name()));
     };
     (#[cluster_on_disk] async fn $name:ident() $body:block) => {
         async fn $name() $body
@@ -135,6 +142,7 @@ pub fn main(file: &str) -> ExitCode {
         Needs::Tls => postgres::lacking_tls(),
         Needs::Disk => disk::lacking(),
         Needs::ClusterOnDisk => postgres::lacking_binaries().or_else(disk::lacking),
+        Needs::Browser => browser::lacking(),
     };
     if let Some(lacking) = lacking(Needs::Cluster) {
         eprintln!("tests on PostgreSQL are ignored: {lacking}");
@@ -144,9 +152,16 @@ pub fn main(file: &str) -> ExitCode {
     {
         eprintln!("tests of a full disk are ignored: {lacking}");
     }
-    let required = std::env::var_os("WORKFLOW_REQUIRE_POSTGRES").is_some_and(|value| value == "1");
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
+    let (database, browser) = (is_set("WORKFLOW_REQUIRE_POSTGRES"), is_set("WORKFLOW_REQUIRE_BROWSER"));
+    let required = |needs| match needs {
+        // A container may be forbidden to mount anything, whatever is installed in it.
+        Needs::Disk | Needs::ClusterOnDisk => false,
+        Needs::Browser => browser,
+        _ => database,
+    };
     let mut trials: Vec<Trial> =
-        inventory::iter::<Case>().map(|case| trial(case, lacking(case.needs), required)).collect();
+        inventory::iter::<Case>().map(|case| trial(case, lacking(case.needs), required(case.needs))).collect();
     trials.push(Trial::test("every_test_is_registered", {
         let sources = sources(file);
         move || every_test_is_registered(&sources).map_err(Into::into)
@@ -166,9 +181,10 @@ fn trial(case: &'static Case, lacking: Option<String>, required: bool) -> Trial 
             Ok(())
         }),
         Some(lacking) => {
-            // A container may be forbidden to mount anything, whatever is installed in it.
-            let ignored = !required || matches!(case.needs, Needs::Disk | Needs::ClusterOnDisk);
-            Trial::test(name, move || Err(lacking.into())).with_ignored_flag(ignored)
+            if case.needs == Needs::Browser && !required {
+                eprintln!("{name} is ignored: {lacking}");
+            }
+            Trial::test(name, move || Err(lacking.into())).with_ignored_flag(!required)
         }
     }
 }

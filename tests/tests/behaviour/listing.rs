@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
 use workflow_runtime::store::{First, Letter, NewRun, Write};
-use workflow_runtime::{Code, Cursor, Engine, Error, Result, Runs, Status, hook, set_attribute, workflow};
+use workflow_runtime::{
+    Code, Cursor, Engine, Error, Result, Run, RunInfo, Runs, Status, hook, set_attribute, step, workflow,
+};
 
-use crate::support::{Lab, ManualClock, soon};
+use crate::support::{Lab, ManualClock, recorded, soon};
 
 const START: u64 = 1_700_000_000_000;
 const HOUR: u64 = 3_600_000;
@@ -38,6 +40,47 @@ async fn has_children() -> Result<()> {
         ends(0).await?;
     }
     ends(1).await
+}
+
+#[workflow(id = "listing::fails_at_length")]
+async fn fails_at_length(text: String) -> Result<()> {
+    Err(Error::fatal(text))
+}
+
+#[step(id = "listing.flaky", retries = 9, backoff = "1ms..1ms")]
+async fn flaky(#[resource] lab: &Lab, name: String, fails: usize) -> Result<()> {
+    let attempt = lab.note(&name);
+    lab.pass_gate(&format!("{name} {attempt}")).await;
+    match attempt <= fails {
+        true => Err(Error::new(format!("no route to 10.0.0.{attempt}"))),
+        false => Ok(()),
+    }
+}
+
+#[workflow(id = "listing::flaky")]
+async fn calls_flaky(name: String, fails: usize) -> Result<()> {
+    flaky(name, fails).await?;
+    hook::<()>().await
+}
+
+#[workflow(id = "listing::calls_child")]
+async fn calls_child(name: String, fails: usize) -> Result<()> {
+    calls_flaky(name, fails).await
+}
+
+/// Waits until the run is failing, or is not.
+async fn is_failing(engine: &Engine, id: &str, expected: bool) -> RunInfo {
+    let run: Run<()> = engine.get_run(id);
+    soon(async {
+        loop {
+            let info = run.info().await.unwrap();
+            if info.failing_since.is_some() == expected {
+                return info;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
 }
 
 fn time(milliseconds: u64) -> SystemTime {
@@ -74,6 +117,94 @@ on_each_store! {
         let (listed, info) = (&page.runs[0], engine.get_run::<(), Error>("b").info().await.unwrap());
         assert_eq!(format!("{listed:?}"), format!("{info:?}"));
         assert!(page.next.is_none());
+    }
+
+    async fn a_run_is_failing_from_the_first_failed_attempt_until_the_step_succeeds(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        for (id, fails) in [("a", 2), ("b", 9), ("c", 0)] {
+            engine.start(calls_flaky, (id.into(), fails)).id(id).await.unwrap();
+        }
+        assert_eq!(ids(engine.runs().failing()).await, [""; 0]);
+        lab.open_gate("a 1");
+        let first = is_failing(&engine, "a", true).await;
+        let error = first.error.unwrap();
+        assert_eq!((&*error.code, &*error.text), ("user", "no route to 10.0.0.1"));
+        assert_eq!(error.class, "user: no route to #.#.#.#");
+        lab.open_gate("b 1");
+        is_failing(&engine, "b", true).await;
+        assert_eq!(ids(engine.runs().failing()).await, ["b", "a"]);
+        assert_eq!(ids(engine.runs().failing().of(calls_flaky).limit(1)).await, ["b", "a"]);
+        assert_eq!(engine.runs().failing().count().await.unwrap().into_values().sum::<u64>(), 2);
+        // The next failure has the same class: the row is as it was.
+        lab.open_gate("a 2");
+        soon(lab.executed("a", 3)).await;
+        let again = is_failing(&engine, "a", true).await;
+        assert_eq!(again.failing_since, first.failing_since);
+        lab.open_gate("a 3");
+        let done = is_failing(&engine, "a", false).await;
+        assert_eq!(done.error, None);
+        lab.open_gate("c 1");
+        recorded(&place, "c", "\"hook\"").await;
+        assert_eq!(ids(engine.runs().failing()).await, ["b"]);
+        // Another engine replays the run, and knows that it is failing.
+        drop(engine);
+        let engine = place.open(&lab).await;
+        assert_eq!(ids(engine.runs().failing()).await, ["b"]);
+        (3..=10).for_each(|attempt| lab.open_gate(&format!("b {attempt}")));
+        lab.open_gate("b 2");
+        is_failing(&engine, "b", false).await;
+    }
+
+    async fn a_run_that_has_ended_is_not_failing_and_has_its_error(place: Place) {
+        let lab = Lab::new();
+        let engine = place.open(&lab).await;
+        for attempt in 1..=10 {
+            lab.open_gate(&format!("a {attempt}"));
+        }
+        lab.open_gate("b 1");
+        let run = engine.start(calls_flaky, ("a".into(), 10)).id("a").await.unwrap();
+        let error = soon(&run).await.unwrap_err();
+        let info = run.info().await.unwrap();
+        assert_eq!((info.failing_since, info.error.unwrap().text), (None, error.to_string()));
+        let parent = engine.start(calls_child, ("b".into(), 9)).id("parent").await.unwrap();
+        let child = soon(async {
+            loop {
+                if let Some(child) = ids(engine.runs().failing()).await.pop() {
+                    break child;
+                }
+            }
+        })
+        .await;
+        assert_eq!(parent.info().await.unwrap().failing_since, None, "its child is failing");
+        soon(engine.get_run::<(), Error>(&child).cancel("enough of 7")).await.unwrap();
+        let info = engine.get_run::<(), Error>(&child).info().await.unwrap();
+        let error = info.error.unwrap();
+        assert_eq!((info.failing_since, &*error.code, &*error.text), (None, "cancelled", "enough of 7"));
+        assert_eq!(error.class, "cancelled: enough of #");
+        assert_eq!(ids(engine.runs().failing()).await, [""; 0]);
+        // The retried run has no error until the next one.
+        lab.open_gate("a 11");
+        run.retry().await.unwrap();
+        let info = soon(async {
+            loop {
+                let info = run.info().await.unwrap();
+                if !info.status.is_terminal() {
+                    break info;
+                }
+            }
+        })
+        .await;
+        assert_eq!((info.failing_since, info.error), (None, None));
+    }
+
+    async fn a_long_error_is_shortened_in_lists(place: Place) {
+        let engine = place.open(&Lab::new()).await;
+        let run = engine.start(fails_at_length, "é".repeat(1_000)).await.unwrap();
+        soon(&run).await.unwrap_err();
+        let error = run.info().await.unwrap().error.unwrap();
+        assert_eq!(error.text, "é".repeat(128));
+        assert_eq!((error.class.len(), error.class.starts_with("user: é")), (256, true));
     }
 
     async fn list_workflow_runs_by_workflow_name(place: Place) {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -83,6 +84,73 @@ on_each_store! {
         stale.shutdown().await.unwrap();
         assert_eq!(place.rows("run").await, journal);
         assert_eq!((lab.count("one"), lab.count("two")), (2, 1), "nothing is acted on that is not committed");
+    }
+
+    async fn rule_1_the_answer_to_a_claim_under_a_right_that_was_lost_activates_nothing(place: Place) {
+        let lab = Lab::new();
+        let faulty = Faulty::new(place.store());
+        // The first turn of the first run waits for its commit: the second read of a journal is made to verify it.
+        let (journals, armed) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+        let (reader, is_armed) = (lab.clone(), armed.clone());
+        faulty.reads(move |method| {
+            let lab = reader.clone();
+            match method {
+                "journal" if journals.fetch_add(1, Ordering::SeqCst) == 1 => {
+                    lab.note("verifying");
+                    Some(Box::pin(async move { lab.pass_gate("turn").await }))
+                }
+                // Between the reads of a journal and of an inbox of the next activation, that turn is sent.
+                "inbox" if is_armed.load(Ordering::SeqCst) => {
+                    lab.note("inbox");
+                    lab.open_gate("turn");
+                    Some(Box::pin(async move { lab.executed("sent", 1).await }))
+                }
+                "acquire" if is_armed.load(Ordering::SeqCst) => Some(Box::pin(async move {
+                    for _ in 0..1_000 {
+                        tokio::task::yield_now().await;
+                    }
+                    if lab.count("inbox") > 0 {
+                        lab.executed("sent", 1).await;
+                    }
+                })),
+                _ => None,
+            }
+        });
+        let sender = lab.clone();
+        faulty.after(move |group| {
+            let lab = sender.clone();
+            let is_first = |write: &Write| matches!(write, Write::Turn(turn) if turn.row.as_ref().is_some_and(|row| row.index == 0));
+            if group.iter().any(is_first) {
+                lab.note("sent");
+            }
+            let claims = group.iter().any(|write| matches!(write, Write::Claim(claim) if claim.again));
+            claims.then(|| {
+                lab.note("claimed");
+                Box::pin(async move { lab.pass_gate("claim").await }) as _
+            })
+        });
+        let engine = Engine::builder().store(Arc::new(faulty.clone())).resource(lab.clone());
+        let engine = engine.replay_every_turn().open().await.unwrap();
+        let client = Engine::builder().store(place.store()).connect().await.unwrap();
+        let first = client.start(one_two_three, ()).id("first").await.unwrap();
+        lab.executed("verifying", 1).await;
+        // The claim of the second run is in doubt: sent again, it returns all runs that the engine owns.
+        faulty.plan(|group| {
+            let claims = |write: &Write| matches!(write, Write::Claim(claim) if !claim.again);
+            group.iter().any(claims).then_some(When::CommittedButInDoubt)
+        });
+        let second = client.start(one_two_three, ()).id("second").await.unwrap();
+        lab.executed("claimed", 1).await;
+        faulty.plan(|_| None);
+        faulty.end_right();
+        while engine.health().await.unwrap().executes {
+            tokio::task::yield_now().await;
+        }
+        armed.store(true, Ordering::SeqCst);
+        lab.open_gate("claim");
+        let mut results = [first.await.unwrap(), second.await.unwrap()];
+        results.sort_unstable();
+        assert_eq!(results, [1, 2], "each run has executed each step once");
     }
 
     async fn rule_2_a_letter_that_comes_while_a_run_is_given_back_is_not_overlooked(place: Place) {
@@ -435,6 +503,7 @@ async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
         started_at: first.then_some(1),
         completed_at: None,
         stuck: None,
+        error: None,
     };
     let row = |index: usize| JournalRow {
         index: index as u64,

@@ -89,6 +89,7 @@ impl History {
             started_at: run.started_at,
             completed_at: None,
             stuck: None,
+            error: None,
         };
         let first = First::Turn { owner: OWNER, row: rows.next().expect("at least one event"), change };
         let created = commit(

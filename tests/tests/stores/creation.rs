@@ -1,8 +1,8 @@
 //! `Write::Create` and `Write::Replace`.
 
 use workflow_runtime::store::{
-    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, Replace, RowChange, RunKey,
-    RunRow, Status, Turn, TurnAnswer,
+    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, Replace, RowChange, RowError,
+    RunKey, RunRow, Status, Turn, TurnAnswer,
 };
 
 use crate::fixture::*;
@@ -30,6 +30,7 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
         started_at: Some(501),
         completed_at: None,
         stuck: None,
+        error: None,
         first_generation: 0,
         first_event: 0,
         continuations: 0,
@@ -130,6 +131,7 @@ pub async fn values_come_back_as_they_were(fx: Fixture) {
             started_at: Some(0),
             completed_at: Some(NEVER),
             stuck: Some(id.into()),
+            error: Some(RowError { failing_since: None, class: id.into(), text: id.into() }),
         };
         let new = NewRun {
             workflow: id.into(),

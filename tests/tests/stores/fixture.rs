@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use workflow_runtime::store::{
     Budget, Claim, ClaimAnswer, CreateAnswer, Dedupe, Delete, Deliver, Fence, First, InboxRow, JournalRow, Keep,
     Letter, MemoryStore, NewRun, Ownership, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request,
-    RowChange, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
+    RowChange, RowError, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
 /// Engines. Half of all their numbers are negative to a database.
@@ -199,7 +199,12 @@ pub fn row(index: u64, turn: u128) -> JournalRow {
 }
 
 pub fn change(status: Status, wake_at: Option<u64>) -> RowChange {
-    RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None }
+    RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None, error: None }
+}
+
+/// An error in a run's row.
+pub fn error(failing_since: Option<u64>) -> RowError {
+    RowError { failing_since, class: "user: no route to #".into(), text: "no route to 10".into() }
 }
 
 pub fn letter(text: &str) -> Letter {

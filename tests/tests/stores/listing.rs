@@ -1,7 +1,8 @@
 //! `Store::list` and `Store::counts`.
 
 use workflow_runtime::store::{
-    Child, Counts, DeleteAnswer, Effects, Filter, NewRun, Position, Status, Turn, TurnAnswer, Write,
+    Child, Counts, DeleteAnswer, Effects, Filter, NewRun, Position, RowChange, RowError, Status, Turn, TurnAnswer,
+    Write,
 };
 
 use crate::fixture::*;
@@ -33,7 +34,7 @@ async fn page(fx: &Fixture, filter: &Filter, after: Option<Position>, limit: usi
         assert_eq!(fx.run(&row.id).await, *row);
     }
     let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
-    (ids.join(" "), rows.last().map(Position::of))
+    (ids.join(" "), rows.last().map(|row| filter.position(row)))
 }
 
 pub async fn runs_are_listed_latest_first_and_page_by_page(fx: Fixture) {
@@ -114,6 +115,54 @@ pub async fn runs_are_found_by_everything_that_is_asked_for(fx: Fixture) {
         let counted: u64 = fx.store.counts(&filter).await.unwrap().values().sum();
         assert_eq!(counted, fx.store.list(&filter, None, 100).await.unwrap().len() as u64, "{filter:?}");
     }
+}
+
+pub async fn failing_runs_are_listed_by_their_first_failure(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let red = ("color", "red");
+    let fails = |run: i64, index: u64, error: Option<RowError>, status: Status| {
+        let change = Some(RowChange { error, ..change(status, Some(0)) });
+        Turn { row: Some(row(index, index.into())), change, ..turn(run) }
+    };
+    let mut keys = Vec::new();
+    for (id, at, since) in [("a 1", 10, 300), ("b 1", 20, 100), ("c 2", 30, 200), ("d 2", 40, 200)] {
+        let workflow = if id < "c" { ORDERS } else { REFUNDS };
+        let attributes = if id == "d 2" { vec![] } else { vec![red, ("id", id)] };
+        let run = created(&fx, id, workflow, at, &attributes).await;
+        keys.push(run);
+        assert_eq!(fx.turn(fails(run, 1, Some(error(Some(since))), Status::Running)).await, TurnAnswer::Committed);
+    }
+    // Neither a run that has failed, nor one without an error.
+    let failed = created(&fx, "e 1", ORDERS, 50, &[red]).await;
+    fx.turn(fails(failed, 1, Some(error(None)), Status::Failed)).await;
+    created(&fx, "f 1", ORDERS, 60, &[red]).await;
+
+    let failing = Filter { failing: true, ..every() };
+    let attributes =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    for (filter, found) in [
+        (failing.clone(), "a 1 d 2 c 2 b 1"),
+        (Filter { statuses: vec![Status::Running], ..failing.clone() }, "a 1 d 2 c 2 b 1"),
+        (Filter { statuses: vec![Status::Failed], ..failing.clone() }, ""),
+        (Filter { workflows: vec![REFUNDS.into()], ..failing.clone() }, "d 2 c 2"),
+        (Filter { attributes: attributes(&[red]), ..failing.clone() }, "a 1 c 2 b 1"),
+        (Filter { attributes: attributes(&[("id", "b 1"), red]), ..failing.clone() }, "b 1"),
+        (Filter { parent: Some("a 1".into()), ..failing.clone() }, ""),
+        (Filter { created_from: 20, created_before: Some(40), ..failing.clone() }, "c 2 b 1"),
+        (Filter { id_contains: Some("2".into()), ..failing.clone() }, "d 2 c 2"),
+    ] {
+        assert_eq!(list(&fx, filter.clone()).await, found, "{filter:?}");
+        let counted: u64 = fx.store.counts(&filter).await.unwrap().values().sum();
+        assert_eq!(counted, fx.store.list(&filter, None, 100).await.unwrap().len() as u64, "{filter:?}");
+    }
+    let (ids, place) = page(&fx, &failing, None, 2).await;
+    assert_eq!(ids, "a 1 d 2");
+    // The next page does not depend on the last run of this one.
+    fx.turn(fails(keys[3], 2, None, Status::Running)).await;
+    let (ids, place) = page(&fx, &failing, place, 1).await;
+    assert_eq!(ids, "c 2");
+    assert_eq!(page(&fx, &failing, place, 2).await.0, "b 1");
+    assert_eq!(list(&fx, failing).await, "a 1 c 2 b 1");
 }
 
 pub async fn runs_that_fit_a_filter_are_counted_by_their_status(fx: Fixture) {

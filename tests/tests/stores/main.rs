@@ -108,6 +108,7 @@ every {
     turns:
         a_turn_appends_changes_delivers_and_returns,
         what_a_turn_leaves_alone_stays,
+        each_change_of_a_row_replaces_its_error,
         a_time_of_start_or_end_is_set_once,
         a_turn_under_another_fence_is_refused,
         a_turn_that_leaves_a_gap_is_refused,
@@ -224,6 +225,7 @@ every {
         runs_are_listed_latest_first_and_page_by_page,
         runs_are_found_by_everything_that_is_asked_for,
         runs_that_fit_a_filter_are_counted_by_their_status,
+        failing_runs_are_listed_by_their_first_failure,
         a_page_begins_where_the_last_one_ended_whatever_came_and_went,
         what_is_asked_for_is_not_taken_for_a_pattern,
         runs_of_one_millisecond_are_listed_each_once;

@@ -22,7 +22,7 @@ fn reopen(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> Reo
 
 async fn failed(fx: &Fixture, id: &str, status: Status) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
-    let end = RowChange { completed_at: Some(700), ..change(status, None) };
+    let end = RowChange { completed_at: Some(700), error: Some(error(None)), ..change(status, None) };
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await, TurnAnswer::Committed);
     key
 }
@@ -34,7 +34,7 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
         assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed);
         let run = fx.run("r").await;
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)));
-        assert_eq!((run.fence.owner, run.completed_at, run.recoveries), (0, None, 0));
+        assert_eq!((run.fence.owner, run.completed_at, run.recoveries, run.error), (0, None, 0, None));
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, 7), row(1, 8)]);
         assert_eq!(fx.store.journal(key, 0, 0, 9).await.unwrap(), [row(0, 1), row(1, 2)], "what was stays");
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);

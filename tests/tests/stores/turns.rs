@@ -24,6 +24,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
         started_at: Some(2),
         completed_at: Some(3),
         stuck: Some("s".into()),
+        error: Some(error(Some(4))),
     };
     let taken =
         Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };
@@ -33,6 +34,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
     let run = fx.run("r").await;
     assert_eq!((run.status, run.wake_at, run.started_at), (Status::Stuck, None, Some(2)));
     assert_eq!((run.completed_at, run.stuck.as_deref()), (Some(3), Some("s")));
+    assert_eq!(run.error, Some(error(Some(4))));
     assert_eq!(run.fence, Fence { owner: ADA, epoch: 1 });
 }
 
@@ -60,6 +62,18 @@ pub async fn a_time_of_start_or_end_is_set_once(fx: Fixture) {
     }
     let run = fx.run("r").await;
     assert_eq!((run.started_at, run.completed_at, run.stuck), (Some(1), Some(1), None));
+}
+
+pub async fn each_change_of_a_row_replaces_its_error(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let key = started(&fx, "r").await;
+    for error in [Some(error(Some(4))), None, Some(error(Some(0))), Some(error(None))] {
+        let change = RowChange { error: error.clone(), ..change(Status::Running, Some(0)) };
+        assert_eq!(fx.turn(Turn { change: Some(change), ..turn(key) }).await, TurnAnswer::Committed);
+        assert_eq!(fx.run("r").await.error, error);
+    }
+    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
+    assert_eq!(fx.run("r").await.error, Some(error(None)), "a turn without a change keeps it");
 }
 
 pub async fn a_turn_under_another_fence_is_refused(fx: Fixture) {

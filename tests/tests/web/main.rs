@@ -3,7 +3,14 @@
 #[macro_use]
 extern crate workflow_harness;
 
+mod live;
+mod nested;
+mod pages;
+mod refused;
 mod run;
+mod support;
+mod tour;
+mod world;
 
 fn main() -> std::process::ExitCode {
     workflow_harness::main(file!())

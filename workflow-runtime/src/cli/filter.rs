@@ -15,6 +15,12 @@ pub(super) struct Filter {
     /// Runs with this status; can be repeated, or separated by commas
     #[arg(short, long, value_parser = status, value_delimiter = ',')]
     pub status: Vec<Status>,
+    /// Unfinished runs with a step whose last attempt has failed, those that began to fail last first
+    #[arg(short, long)]
+    pub failing: bool,
+    /// Runs that wait: short for --status pending,suspended
+    #[arg(long, conflicts_with = "status")]
+    pub waiting: bool,
     /// Runs of this workflow, by its id; can be repeated
     #[arg(long, value_name = "ID")]
     pub workflow: Vec<String>,
@@ -50,8 +56,8 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 impl Filter {
     /// Whether it matches all runs.
     pub fn is_empty(&self) -> bool {
-        let Filter { status, workflow, attribute, parent, since, until, id } = self;
-        let is_any = parent.is_none() && since.is_none() && until.is_none() && id.is_none();
+        let Filter { status, failing, waiting, workflow, attribute, parent, since, until, id } = self;
+        let is_any = !failing && !waiting && parent.is_none() && since.is_none() && until.is_none() && id.is_none();
         is_any && status.is_empty() && workflow.is_empty() && attribute.is_empty()
     }
 
@@ -59,6 +65,12 @@ impl Filter {
     pub fn runs(&self, client: &Client) -> Runs {
         let mut runs = client.runs();
         runs = self.status.iter().fold(runs, |runs, status| runs.status(*status));
+        if self.waiting {
+            runs = runs.status(Status::Pending).status(Status::Suspended);
+        }
+        if self.failing {
+            runs = runs.failing();
+        }
         runs = self.workflow.iter().fold(runs, |runs, id| runs.workflow(id));
         runs = self.attribute.iter().fold(runs, |runs, (key, value)| runs.attribute(key, value));
         if let Some(parent) = &self.parent {

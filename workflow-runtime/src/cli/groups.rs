@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use clap::ValueEnum;
 use serde_json::{Map, json};
 
-use super::errors::with_errors;
 use super::filter::Filter;
 use super::output::{Output, Row, shown};
 use super::report::Outcome;
@@ -44,12 +43,12 @@ pub(super) async fn print(output: &mut Output, client: &Client, filter: &Filter,
         }
         let page = query.await?;
         counted += page.runs.len();
-        for (info, error) in with_errors(client, page.runs, by == By::Error).await? {
+        for info in page.runs {
             let value = match by {
                 By::Workflow => info.workflow,
                 By::Status => info.status.to_string(),
-                By::Error => match error {
-                    Some(error) => error.class(),
+                By::Error => match info.error {
+                    Some(error) => error.class,
                     None => continue,
                 },
             };

@@ -4,7 +4,6 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
-use super::errors::{RunError, with_errors};
 use super::exit::Exit;
 use super::filter::Filter;
 use super::groups::{self, By};
@@ -57,7 +56,7 @@ pub(super) struct Count {
     watch: bool,
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     shown("run"),
     shown("workflow"),
     shown("status"),
@@ -70,6 +69,7 @@ const COLUMNS: [Column; 12] = [
     hidden("started"),
     hidden("ended"),
     hidden("wakes"),
+    hidden("failing_since"),
 ];
 
 impl Ls {
@@ -89,7 +89,6 @@ impl Ls {
     async fn list(&self, output: &mut Output, client: &Client) -> Outcome<()> {
         let is_endless = matches!(output.format(), Format::Ids | Format::Jsonl);
         let limit = self.limit.unwrap_or(if is_endless { usize::MAX } else { RUNS });
-        let reads = self.error.is_some() || output.shows("error", true) || output.shows("error_code", false);
         let (mut rows, mut listed, mut searched) = (Vec::new(), 0, 0);
         let (mut after, mut next) = (self.after, None);
         while listed < limit {
@@ -103,13 +102,13 @@ impl Ls {
             }
             let page = query.await?;
             searched += page.runs.len();
-            for (info, error) in with_errors(client, page.runs, reads).await? {
-                let text = error.as_ref().map_or("", |error| error.text.as_str());
+            for info in page.runs {
+                let text = info.error.as_ref().map_or("", |error| error.text.as_str());
                 if self.error.as_ref().is_some_and(|wanted| !text.contains(wanted)) || listed == limit {
                     continue;
                 }
                 listed += 1;
-                rows.push(row(output, &info, error.as_ref()));
+                rows.push(row(output, &info));
             }
             next = page.next;
             if is_endless {
@@ -159,10 +158,8 @@ fn reason(output: &Output, info: &RunInfo) -> String {
     }
 }
 
-fn row(output: &Output, info: &RunInfo, error: Option<&RunError>) -> Row {
-    let mut json = json::part(info);
-    let told = error.map(|error| json!({ "code": error.code, "text": error.text, "class": error.class() }));
-    json["error"] = told.unwrap_or_default();
+fn row(output: &Output, info: &RunInfo) -> Row {
+    let error = info.error.as_ref();
     let cells = vec![
         info.id.clone().into(),
         info.workflow.clone().into(),
@@ -176,8 +173,9 @@ fn row(output: &Output, info: &RunInfo, error: Option<&RunError>) -> Row {
         output.optional_time(info.started_at).into(),
         output.optional_time(info.completed_at).into(),
         output.optional_time(info.wakes_at).into(),
+        output.optional_time(info.failing_since).into(),
     ];
-    Row { id: info.id.clone(), json, cells }
+    Row { id: info.id.clone(), json: json::part(info), cells }
 }
 
 impl Count {

@@ -172,16 +172,6 @@ impl Output {
         self.columns.iter().map(find).collect()
     }
 
-    /// Whether a column is asked for, so that what is costly is only read if it is shown.
-    pub fn shows(&self, name: &str, is_default: bool) -> bool {
-        match self.format {
-            Format::Ids => false,
-            Format::Json | Format::Jsonl => true,
-            Format::Table if self.columns.is_empty() => is_default,
-            Format::Table => self.columns.iter().any(|column| column == name),
-        }
-    }
-
     /// Prints what is buffered.
     pub fn flush(&mut self) -> Outcome<()> {
         let mut stdout = io::stdout().lock();

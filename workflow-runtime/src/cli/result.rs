@@ -6,14 +6,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::{AnyRun, Context};
-use super::errors;
 use super::exit::Exit;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use super::time::duration;
 use crate::engine::Finished;
 use crate::error::{Code, Error};
-use crate::model::Status;
+use crate::model::{Status, causes_text};
 
 /// Wait for the end of a run and print its result; the exit code says how it ended
 #[derive(Args)]
@@ -72,7 +71,7 @@ pub(super) async fn print(output: &mut Output, run: &AnyRun, timeout: Option<Dur
         (Some(_), _) if output.format() == Format::Ids => output.line(output.text(run.id()))?,
         (Some(value), _) => output.line(super::json::text(value, false))?,
         (None, error) => {
-            let error = error.as_ref().map(errors::text).unwrap_or_default();
+            let error = error.as_ref().map(causes_text).unwrap_or_default();
             eprintln!("the run is {status}: {}", output.text(&error));
         }
     }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::{AnyRun, Context};
-use super::errors::{self, RunError};
+use super::errors;
 use super::exit::Exit;
 use super::json;
 use super::ls::paint;
@@ -14,7 +14,7 @@ use super::table::{Cell, Paint};
 use super::text::shortened;
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
-use crate::model::{HookInfo, RunInfo, Suspended, Waiting};
+use crate::model::{HookInfo, RunError, RunInfo, Suspended, Waiting, causes_text};
 
 /// Show a run: its status, what it waits for, its last error, its hooks, its children
 #[derive(Args)]
@@ -88,15 +88,13 @@ async fn tell(run: &AnyRun) -> Outcome<Told> {
 
 impl Told {
     fn document(&self) -> Value {
-        let error =
-            self.error.as_ref().map(|error| json!({ "code": error.code, "text": error.text, "class": error.class() }));
         let attributes: serde_json::Map<String, Value> =
             self.attributes.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         let mut document = json::part(&self.info);
         let more = json!({
             "waiting": self.waiting,
             "waits": self.waiting.first().map(Waiting::to_string),
-            "error": error,
+            "error": self.error,
             "attributes": attributes,
             "state": self.state,
             "steps": self.steps,
@@ -170,7 +168,7 @@ fn described(step: &StepOutcome, output: &Output) -> String {
     let word = if step.status == StepStatus::Suspended { "suspended" } else { "running" };
     let since = output.time(step.started_at);
     let attempts = if step.attempts > 1 { format!(", attempt {}", step.attempts) } else { String::new() };
-    let error = step.error.as_ref().map(|error| format!(", last error: {}", errors::text(error))).unwrap_or_default();
+    let error = step.error.as_ref().map(|error| format!(", last error: {}", causes_text(error))).unwrap_or_default();
     shortened(&format!("{}{name} {word}, called {since}{attempts}{error}", step.step), CHARACTERS)
 }
 

@@ -4,7 +4,6 @@ use clap::Args;
 use serde_json::{Map, json};
 
 use super::context::Context;
-use super::errors;
 use super::exit::Exit;
 use super::json;
 use super::output::{Column, Output, Row, hidden, shown};
@@ -14,6 +13,7 @@ use super::text::shortened;
 use super::time::short;
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
+use crate::model::causes_text;
 
 /// Show the steps and the child runs of a run, with their attempts
 #[derive(Args)]
@@ -70,7 +70,7 @@ pub(super) fn status(status: StepStatus) -> Cell {
 
 fn row(output: &Output, step: &StepOutcome) -> Row {
     let took = step.ended_at.and_then(|ended| ended.duration_since(step.started_at).ok());
-    let error = step.error.as_ref().map(errors::text).unwrap_or_default();
+    let error = step.error.as_ref().map(causes_text).unwrap_or_default();
     let cells = vec![
         step.event.to_string().into(),
         step.step.clone().into(),

@@ -9,7 +9,6 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::context::{AnyRun, Context};
-use super::errors;
 use super::exit::Exit;
 use super::json;
 use super::output::{Format, Times};
@@ -18,7 +17,7 @@ use super::tree::{self, Look};
 use super::watch;
 use crate::engine::Client;
 use crate::error::{Code, Error};
-use crate::model::{RunInfo, Status};
+use crate::model::{RunInfo, Status, causes_text};
 use crate::timeline::{self, Branch, Collected, Collector, Excerpts, Window, milliseconds};
 
 /// Show the tree of a run: its steps, waits and children, with bars; branches that are over are folded
@@ -140,7 +139,7 @@ impl Excerpts for Texts {
     }
 
     fn error(&self, error: &Value) -> String {
-        errors::text(error)
+        causes_text(error)
     }
 }
 

@@ -101,6 +101,7 @@ impl State {
                     place: registry().queued(definition).map_or(Place::Here, Place::Queue),
                     origin: None,
                     suspensions: None,
+                    failing: None,
                 });
                 match operation {
                     Some(operation) => State::Run { operation, step: definition.source.id, request: Some(request) },

@@ -16,7 +16,7 @@ use crate::definition::{AttemptResult, WorkflowDefinition};
 use crate::error::Error;
 use crate::model::Status;
 use crate::replay::{Core, Event, Suspension};
-use crate::store::{Fence, RunKey, Settle};
+use crate::store::{Fence, RowError, RunKey, Settle};
 
 /// An event of the run that is not delivered yet.
 pub(super) struct Arrival {
@@ -75,6 +75,7 @@ pub(super) struct DriverState {
     /// The run's row as it is stored.
     pub status: Status,
     pub wake_at: Option<u64>,
+    pub error: Option<RowError>,
     /// How the workflow ended; set once the end is committed.
     pub end: Option<Known>,
     /// The deadlines that the timers hold for the run, by operation.
@@ -96,6 +97,7 @@ impl DriverState {
             next_index,
             status,
             wake_at,
+            error: None,
             end: None,
             armed: BTreeMap::new(),
             backoffs: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::resend::Sender as _;
 use super::wait::Done;
 use super::{Inner, replays};
 use crate::error::Result;
@@ -36,6 +37,7 @@ pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
         return Ok(());
     }
     engine.executing.store(true, Ordering::Release);
+    tracing::info!(process = std::process::id(), "the engine executes runs");
     engine.notices.hint();
     // A task of its own: it must not wait behind other accesses to the store.
     let losing = engine.clone();
@@ -68,6 +70,12 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
 /// Claims due runs, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     let (mut warned, mut pause) = (HashSet::new(), OWNERSHIP_INTERVAL);
+    if engine.settings.executes && !engine.is_executing() {
+        tracing::info!(
+            process = std::process::id(),
+            "another engine executes the runs of the store; this one takes over when it ends"
+        );
+    }
     loop {
         let until = if engine.is_executing() {
             engine.wake_followers(true);
@@ -206,6 +214,12 @@ async fn claim_some(engine: &Arc<Inner>, workflows: Arc<[&'static str]>, limit: 
             }
             // The run is leaving memory, and does not know yet that it was claimed again.
             Some(live) => engine.retire(&live),
+            // The right was lost while the claim was in progress. A driver that has left memory with it may still be recording
+            // a turn under the same fence, so the run must not be activated again under it: the next owner claims it.
+            None if !engine.is_owner(row.fence.owner) => {
+                activation.settle();
+                continue;
+            }
             None => {}
         }
         replays::queue(engine, row, activation);

@@ -378,6 +378,7 @@ impl Inner {
             if ended {
                 self.export_end(&new.id, 0, change.status);
             } else {
+                // It has made no attempt, so its row has no error.
                 let driver = DriverState::new(core, 1, change.status, change.wake_at, spans);
                 self.live_from_start(driver, key, owner, new, span);
             }

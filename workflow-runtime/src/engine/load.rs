@@ -14,7 +14,7 @@ use super::queues::Slot;
 use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::Done;
-use super::{effects, letters, turn};
+use super::{effects, letters, row_error, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
@@ -48,6 +48,7 @@ impl Stuck {
             started_at: None,
             completed_at: None,
             stuck: Some(stuck.into()),
+            error: None,
         }
     }
 
@@ -129,6 +130,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
     }
     let mut driver = DriverState::new(core, next_index, row.status, row.wake_at, spans);
+    driver.error.clone_from(&row.error);
     driver.slot = slot.map(Arc::new);
     install(&engine, &row, definition, driver, inbox, letters);
 }
@@ -449,11 +451,14 @@ async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Optio
     let children = open.into_values().filter_map(|open| open.child);
     let messages = children.map(|child| engine.cancel_message(&child, now)).collect::<Result<Vec<_>>>()?;
     let effects = (!messages.is_empty()).then(|| Box::new(Effects { messages, ..Effects::default() }));
-    let end = Some(End::Cancelled(reason.clone()));
+    let end = End::Cancelled(reason.clone());
+    let error = row_error::of_end(&end);
+    let end = Some(end);
     let delivery =
         Delivery { at, event: Event::Cancel { reason }, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
     let row = turn::journal_row(engine, index, &TurnRecord { deliveries: vec![delivery] })?;
+    let completed_at = Some(now);
     let change =
-        RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at: Some(now), stuck: None };
+        RowChange { status: Status::Cancelled, wake_at: None, started_at: None, completed_at, stuck: None, error };
     Ok(Some(Last { row: Some(row), change, effects, delivered: vec![sequence] }))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::Inner;
 use super::load::Stuck;
+use super::{Inner, row_error};
 use crate::codec;
 use crate::error::{Code, Error, Result};
-use crate::model::{RunInfo, Schema, Status, Waiting, time};
+use crate::model::{RunError, RunInfo, Schema, Status, Waiting, time};
 use crate::store::{Counts, Filter, NEVER, Position, RunRow};
 use crate::text::excerpt;
 
@@ -33,7 +33,7 @@ impl Inner {
         let mut rows = self.store.list(filter, after, limit + 1).await?;
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
-        let next = rows.last().map(Position::of).filter(|_| !is_last);
+        let next = rows.last().map(|row| filter.position(row)).filter(|_| !is_last);
         Ok((rows.into_iter().map(|row| self.told(row)).collect(), next))
     }
 
@@ -79,6 +79,11 @@ impl Inner {
     pub(super) fn told(&self, row: RunRow) -> RunInfo {
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
         let reason = coarse_reason(&row);
+        let failing_since = row.failing_since().map(time);
+        let error = match (&reason, &row.error) {
+            (Some(Waiting::Stuck { code, error, .. }), _) => Some(RunError::new(code, error)),
+            (_, error) => error.as_ref().map(row_error::shown),
+        };
         RunInfo {
             id: row.id.to_string(),
             parent: row.parent.map(|parent| parent.to_string()),
@@ -89,6 +94,8 @@ impl Inner {
             started_at: row.started_at.map(time),
             completed_at: row.completed_at.map(time),
             wakes_at,
+            failing_since,
+            error,
             reason,
             schema: Schema,
         }

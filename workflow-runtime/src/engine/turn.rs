@@ -18,7 +18,7 @@ use super::load::{self, Replay, Stuck};
 use super::resend::{self, GivenUp, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::{Done, Known};
-use super::{effects, eviction};
+use super::{effects, eviction, row_error};
 use crate::error::{Code, Error};
 use crate::limits::{EVENTS_PER_TURN_MAX, ROW_BYTES_MAX};
 use crate::model::Status;
@@ -111,7 +111,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
             engine.waiters.wake(&live.id, Done::Row);
         }
         if let Some(change) = change {
-            (driver.status, driver.wake_at) = (change.status, change.wake_at);
+            (driver.status, driver.wake_at, driver.error) = (change.status, change.wake_at, change.error);
         }
         if begins(&draft.record, live.generation) {
             engine.metrics.started(live.definition.source.id);
@@ -161,7 +161,10 @@ fn row_change(engine: &Inner, driver: &DriverState, draft: &Draft, end: Option<&
     }
     let first = driver.next_index == 0;
     let change = row_after(driver.core.shared(), end, first);
-    let same = !first && end.is_none() && (change.status, change.wake_at) == (driver.status, driver.wake_at);
+    let same = !first
+        && end.is_none()
+        && (change.status, change.wake_at) == (driver.status, driver.wake_at)
+        && row_error::is_same(change.error.as_ref(), driver.error.as_ref());
     (!same).then_some(change)
 }
 
@@ -183,6 +186,7 @@ pub(super) fn row_after(run: &crate::replay::Shared, end: Option<&End>, first: b
         started_at: first.then_some(now),
         completed_at: status.is_terminal().then_some(now),
         stuck: None,
+        error: end.map_or_else(|| row_error::of_run(run), row_error::of_end),
     }
 }
 

@@ -165,7 +165,7 @@ impl Runs {
         loop {
             let rows = client.inner().rows(&filter, after, PAGE_RUNS_MAX).await?;
             let Some(last) = rows.last() else { return Ok(report) };
-            after = Some(Position::of(last));
+            after = Some(filter.position(last));
             let checks = rows.into_iter().map(|row| {
                 let engine = client.inner().clone();
                 // A task each, so that the runs are replayed on all threads.

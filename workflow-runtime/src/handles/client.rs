@@ -12,7 +12,7 @@ use super::start::{CreateRun, Start};
 use crate::definition::{Workflow, WorkflowFn};
 use crate::engine::Client;
 use crate::error::Result;
-use crate::model::{DeploymentInfo, HookInfo, WorkerInfo};
+use crate::model::{DeploymentInfo, Health, HookInfo, WorkerInfo};
 use crate::names::{self, TOKEN};
 
 impl Client {
@@ -97,6 +97,30 @@ impl Client {
     /// ```
     pub async fn deployments(&self) -> Result<Vec<DeploymentInfo>> {
         self.inner().deployments().await
+    }
+
+    /// Checks that the engine or client is open and that its store answers within five seconds: for a readiness probe. An
+    /// engine that does not execute at the moment is healthy, too: it starts runs, which another one executes.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Closed`](crate::Code::Closed) once it is shut down, also while [`shutdown`](crate::Engine::shutdown) waits for
+    /// steps; [`Code::Store`](crate::Code::Store) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be
+    /// used.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Code, Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// let engine = Engine::open("memory:").await?;
+    /// assert!(engine.health().await?.executes);
+    /// engine.shutdown().await?;
+    /// assert_eq!(engine.health().await.unwrap_err().code(), Code::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn health(&self) -> Result<Health> {
+        self.inner().health().await
     }
 
     /// Looks up a hook by its token: see [`get_hook`](crate::get_hook).

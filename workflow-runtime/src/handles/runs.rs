@@ -45,7 +45,7 @@ pub fn runs() -> Runs {
 
 /// A query for runs: see [`runs`](runs()). A run must match all filters.
 ///
-/// With millions of runs, the filters by status, workflow, attribute, parent and time use an index. A filter by a text in
+/// With millions of runs, the filters by status, workflow, attribute, parent and time, and the filter of failing runs, use an index. A filter by a text in
 /// ids, and a second attribute that few runs have, may have to scan all runs that match the other filters.
 ///
 /// A step that has a queue is a run of its own, whose workflow is `queue:NAME/STEP`.
@@ -76,7 +76,7 @@ pub struct Cursor(Position);
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0.created_at, self.0.run)
+        write!(f, "{}-{}", self.0.at, self.0.run)
     }
 }
 
@@ -88,8 +88,8 @@ impl FromStr for Cursor {
     /// [`Code::InvalidCursor`].
     fn from_str(text: &str) -> Result<Self> {
         let position = || {
-            let (created_at, run) = text.split_once('-')?;
-            Some(Position { created_at: created_at.parse().ok()?, run: run.parse().ok()? })
+            let (at, run) = text.split_once('-')?;
+            Some(Position { at: at.parse().ok()?, run: run.parse().ok()? })
         };
         position().map(Cursor).ok_or_else(|| {
             Error::coded(Code::InvalidCursor, format!("{:?} is no place in a list of runs", excerpt(text)))
@@ -148,6 +148,16 @@ impl Runs {
     /// Filters children of the run with this id, which may have been deleted since.
     pub fn parent(mut self, run: impl Into<String>) -> Self {
         self.filter.parent = Some(run.into().into());
+        self
+    }
+
+    /// Filters runs that are failing now: they are unfinished, and the last attempt of a step has failed and is repeated.
+    /// The list is then in the order of [`RunInfo::failing_since`], the latest first.
+    ///
+    /// A run whose child or whose step of a queue is failing waits for it, and is not failing itself: that child is, and so
+    /// is the run of that step.
+    pub fn failing(mut self) -> Self {
+        self.filter.failing = true;
         self
     }
 

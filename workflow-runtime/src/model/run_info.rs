@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{Schema, Status, Waiting, rfc3339};
+use super::{RunError, Schema, Status, Waiting, rfc3339};
 
 /// The metadata of a run: see [`Run::info`](crate::Run::info).
 ///
@@ -34,6 +34,11 @@ pub struct RunInfo {
     /// When it resumes at the latest, if it waits for a time.
     #[serde(with = "rfc3339::option")]
     pub wakes_at: Option<SystemTime>,
+    /// Since when it is [failing](crate::handles::Runs::failing), if it is.
+    #[serde(with = "rfc3339::option")]
+    pub failing_since: Option<SystemTime>,
+    /// The error with which it has failed, was cancelled, is stuck, or is failing.
+    pub error: Option<RunError>,
     /// Why it does not move, as far as this is known without reading its journal: `None` if it moves, or waits for something
     /// that only [`Run::waiting`](crate::Run::waiting) finds.
     pub reason: Option<Waiting>,

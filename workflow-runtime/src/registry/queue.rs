@@ -100,6 +100,7 @@ fn body(args: &Payload) -> Result<RunFuture, Error> {
         place: Place::Here,
         origin: Some(Origin { run: call.run.into(), key: call.key.into(), undoable: call.undoable, place: call.place }),
         suspensions: None,
+        failing: None,
     };
     let operation = Operation::new(Location::caller())
         .ok_or_else(|| Error::coded(Code::OutsideRun, "a step of a queue is executed outside its run"))?;

@@ -43,6 +43,17 @@ pub(crate) struct StepRequest {
     pub origin: Option<Origin>,
     /// The suspensions of its attempts, if there were any.
     pub suspensions: Option<Box<Suspensions>>,
+    /// The failures of its attempts since it was called or resumed, if there were any.
+    pub failing: Option<Box<Failing>>,
+}
+
+/// The failures of a step that is attempted again.
+#[derive(Clone)]
+pub(crate) struct Failing {
+    /// When the first of these attempts failed, in milliseconds since 1970.
+    pub since: u64,
+    /// The error of the last attempt.
+    pub error: Payload,
 }
 
 /// The suspensions of a step.

@@ -97,6 +97,8 @@ struct State {
     ops: FxHashMap<u64, Slot>,
     /// How many of `ops` have no result.
     outstanding: usize,
+    /// Whether an attempt of one of `ops` has failed.
+    may_be_failing: bool,
     commands: Vec<Command>,
     actions: Vec<Action>,
     effects: Effects,
@@ -224,6 +226,7 @@ impl Shared {
                 next_branch: 1,
                 ops: FxHashMap::default(),
                 outstanding: 0,
+                may_be_failing: false,
                 commands: Vec::new(),
                 actions: Vec::new(),
                 effects: Effects::default(),

@@ -9,6 +9,11 @@ fn reorders(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Whether a character is not shown as itself.
+pub(crate) fn is_hidden(letter: char) -> bool {
+    letter.is_control() || reorders(letter)
+}
+
 /// A text without characters that change the state of a terminal or the order of what it shows: they are written as escapes.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     let text = printable(text);

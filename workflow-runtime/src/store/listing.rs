@@ -23,27 +23,28 @@ pub struct Filter {
     pub attributes: Vec<(Arc<str>, Arc<str>)>,
     /// The id of the run that started the runs as its children.
     pub parent: Option<Arc<str>>,
+    /// Only runs that are [failing](RunRow::failing_since): these are in the order in which they began to fail.
+    pub failing: bool,
     /// A text that their ids contain.
     pub id_contains: Option<Arc<str>>,
 }
 
-/// A position in the order of runs, which is the order of their creation.
+/// A position in a list of runs, which is in the order of their creation, or, of failing runs, of their first failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// When the run was created, in milliseconds since 1970.
-    pub created_at: u64,
+    /// When the run was created or has begun to fail, in milliseconds since 1970.
+    pub at: u64,
     /// The run.
     pub run: RunKey,
 }
 
-impl Position {
-    /// The position of a run.
-    pub fn of(row: &RunRow) -> Self {
-        Position { created_at: row.created_at, run: row.key }
-    }
-}
-
 impl Filter {
+    /// The position of a run that matches.
+    pub fn position(&self, row: &RunRow) -> Position {
+        let failing_since = row.failing_since().filter(|_| self.failing);
+        Position { at: failing_since.unwrap_or(row.created_at), run: row.key }
+    }
+
     /// The selected statuses, each once.
     pub(crate) fn each_status(&self) -> Vec<Status> {
         let wanted = |status: &Status| self.statuses.is_empty() || self.statuses.contains(status);
@@ -60,14 +61,23 @@ impl Filter {
 
     /// The exclusive end of the positions of the runs, in the form that the databases use.
     pub(crate) fn end(&self, after: Option<Position>) -> (i64, RunKey) {
-        let signed = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-        let after = after.map(|after| (signed(after.created_at), after.run));
-        let before = self.created_before.map(|time| (signed(time), RunKey::MIN));
+        let after = after.map(|after| (signed(after.at), after.run));
+        // The positions of failing runs are no creation times.
+        let before = self.created_before.filter(|_| !self.failing).map(|time| (signed(time), RunKey::MIN));
         after.into_iter().chain(before).min().unwrap_or((i64::MAX, RunKey::MAX))
+    }
+
+    /// The creation time that no run reaches, in the form that the databases use.
+    pub(crate) fn before(&self) -> i64 {
+        self.created_before.map_or(i64::MAX, signed)
     }
 
     /// The earliest creation time of the runs, in the form that the databases use.
     pub(crate) fn begin(&self) -> i64 {
-        i64::try_from(self.created_from).unwrap_or(i64::MAX)
+        signed(self.created_from)
     }
+}
+
+fn signed(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -53,6 +53,8 @@ pub struct RunRow {
     pub completed_at: Option<u64>,
     /// Why it is stuck: an encoded `Stuck`.
     pub stuck: Option<Arc<str>>,
+    /// The error with which it has ended, or with which it is failing.
+    pub error: Option<RowError>,
     /// The first generation whose journal is kept: those of earlier generations were [removed](super::RemoveGenerations).
     pub first_generation: u64,
     /// The index of the first event of that generation, counted over all generations of the run.
@@ -61,10 +63,26 @@ pub struct RunRow {
     pub continuations: u64,
 }
 
+/// An error in a run's row: of its end, or of the failed attempt of a step that is attempted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowError {
+    /// Since when the run has been failing, in milliseconds since 1970; `None` if it has ended.
+    pub failing_since: Option<u64>,
+    /// The code and the text, without what differs between errors of the same kind.
+    pub class: Arc<str>,
+    /// The text, of a limited length.
+    pub text: Arc<str>,
+}
+
 impl RunRow {
     /// Whether it was created and has not been started yet.
     pub fn has_not_begun(&self) -> bool {
         self.status == Status::Pending && self.wake_at.is_none()
+    }
+
+    /// Since when it has been failing, in milliseconds since 1970: it is unfinished, and a step is attempted again.
+    pub fn failing_since(&self) -> Option<u64> {
+        self.error.as_ref()?.failing_since
     }
 }
 

@@ -179,7 +179,7 @@ impl SqliteStore {
         }
         let look = |writer: &mut Writer| {
             let was_replaced = writer.replaced().get().is_some();
-            writer.foreign_change() || (!was_replaced && writer.check_identity().is_err())
+            writer.foreign_change() || (!was_replaced && writer.is_open() && writer.check_identity().is_err())
         };
         match self.writer.try_lock() {
             Ok(mut writer) => look(&mut writer),
@@ -254,6 +254,22 @@ impl Store for SqliteStore {
 
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentRow>, Error>> {
         Box::pin(self.readers.read("the catalogues", workers::deployments))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let (readers, writer) = (Arc::clone(&self.readers), Arc::clone(&self.writer));
+            let close = move || {
+                readers.close();
+                lock(&writer).close();
+            };
+            // If the runtime ends meanwhile, the next process that opens the file finds the log beside it.
+            let _ = blocking(close).await;
+            let log = identity::beside(&self.path, "-wal");
+            if log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+                tracing::info!(path = %log.display(), "the database is open elsewhere: this log is still a part of it");
+            }
+        })
     }
 
     fn run<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<RunRow>, Error>> {

@@ -7,7 +7,7 @@ use super::{
     Release, RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
-use crate::store::RunRow;
+use crate::store::{RowError, RunRow};
 
 /// One write. The writes of a group are independent: the refusal of one does not affect the others.
 ///
@@ -149,6 +149,8 @@ pub struct RowChange {
     pub completed_at: Option<u64>,
     /// Replaces the current value.
     pub stuck: Option<Arc<str>>,
+    /// Replaces the current value.
+    pub error: Option<RowError>,
 }
 
 /// The effects of a turn beside its run's journal and row, in its transaction and in the order of the fields. An effect that

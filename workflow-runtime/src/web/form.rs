@@ -20,12 +20,6 @@ const ROOT: &str = "v";
 /// What is wrong with a field, by its name.
 pub(super) type Wrong = std::collections::BTreeMap<String, String>;
 
-/// The fields for a value. `given` is what they have: sent before, or of [`filled`].
-pub(super) fn fields(schema: &Value, given: &Query, wrong: &Wrong) -> Markup {
-    let form = fields::Form { root: schema, given, wrong };
-    form.field(schema, ROOT, None, true)
-}
-
 /// The fields of a value that there is already.
 pub(super) fn filled(schema: &Value, value: &Value) -> Query {
     let mut query = Query::default();
@@ -47,14 +41,17 @@ pub(super) fn of(
 ) -> Markup {
     let as_json = given.raw("json").map_or_else(String::new, str::to_owned);
     let is_json = given.raw("json").is_some() && given.get("as") == Some("json");
-    let field = |id: &str| {
+    // A page may have several forms.
+    let key = format!("f{:08x}", crc32fast::hash(hidden.to(action).as_bytes()));
+    let field = || {
+        let (id, described) = (format!("{key}-json"), format!("{key}-json-wrong"));
         html! {
             p.fld {
                 label for=(id) { "Value as JSON" }
                 textarea.code id=(id) name="json" spellcheck="false" aria-invalid=[wrong.get("json").map(|_| "true")]
-                    aria-describedby=[wrong.get("json").map(|_| "json-wrong")] { (as_json) }
+                    aria-describedby=[wrong.get("json").map(|_| &described)] { (as_json) }
                 small { "A text is written in quotes" }
-                @if let Some(wrong) = wrong.get("json") { span.wrong #json-wrong { (safe(wrong)) } }
+                @if let Some(wrong) = wrong.get("json") { span.wrong id=(described) { (safe(wrong)) } }
             }
         }
     };
@@ -66,7 +63,7 @@ pub(super) fn of(
             Some(schema) => {
                 form method="post" action=(action) {
                     (parameters)
-                    (fields(schema, given, wrong))
+                    (fields::Form { root: schema, given, wrong, key: &key }.field(schema, ROOT, None, true))
                     (more)
                     button.btn.pri { (button) }
                 }
@@ -75,7 +72,7 @@ pub(super) fn of(
                     form method="post" action=(action) {
                         (parameters)
                         input type="hidden" name="as" value="json";
-                        (field("as-json"))
+                        (field())
                         button.btn { (button) }
                     }
                 }
@@ -84,7 +81,7 @@ pub(super) fn of(
                 form method="post" action=(action) {
                     (parameters)
                     input type="hidden" name="as" value="json";
-                    (field("json"))
+                    (field())
                     (more)
                     button.btn.pri { (button) }
                 }

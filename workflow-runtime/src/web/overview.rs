@@ -28,7 +28,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let survey = visit.survey().await?;
     let workers = visit.client.workers().await?;
     let ended = ended(visit).await?;
-    let failing = survey.failing().count() as u64;
+    let failing = survey.failing_count;
     let people = survey.rows.iter().filter(|row| label(row).is_some()).count() as u64;
     let stuck = survey.count(Status::Stuck);
     let body = html! {
@@ -55,8 +55,7 @@ fn title(failing: u64, stuck: u64, people: u64, survey: &Survey, workers: &[Work
     let verb = |count| if count == 1 { is } else { are };
     let mut parts = Vec::new();
     if failing > 0 {
-        let more = if survey.is_complete { "" } else { "+" };
-        parts.push(format!("{}{more} {} failing", number(failing), verb(failing)));
+        parts.push(format!("{} {} failing", number(failing), verb(failing)));
     }
     if stuck > 0 {
         parts.push(format!("{} {} stuck", number(stuck), verb(stuck)));
@@ -126,10 +125,9 @@ fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people
     };
     let oldest = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).map(|row| row.info.created_at).min();
     let waiting = survey.count(Status::Suspended) + survey.count(Status::Pending);
-    let more = if survey.is_complete { "" } else { "+" };
     let tiles: [(Icon, &str, View, String, Markup); 6] = [
         (Icon::Running, "Running", View::Running, number(survey.count(Status::Running)), html! {}),
-        (Icon::Failing, "Failing now", View::Failing, format!("{}{more}", number(failing)), html! {}),
+        (Icon::Failing, "Failing now", View::Failing, number(failing), html! {}),
         (Icon::Suspended, "Waiting", View::Waiting, number(waiting), html! { (number(people)) " for a person" }),
         (
             Icon::Stuck,
@@ -160,29 +158,18 @@ fn failing_now(visit: &Visit, survey: &Survey, failing: u64) -> Markup {
     struct Group<'a> {
         runs: u64,
         text: &'a str,
-        step: Option<&'a str>,
         workflow: &'a str,
         since: SystemTime,
     }
-    let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
-    for row in survey.failing() {
-        let Some(error) = &row.error else { continue };
-        let step = row.waiting.iter().find_map(|waiting| match waiting {
-            Waiting::Retrying { step, .. } => Some(step.as_str()),
-            _ => None,
-        });
-        let since = row.info.started_at.unwrap_or(row.info.created_at);
-        let group = groups.entry(error.class()).or_insert(Group {
-            runs: 0,
-            text: &error.text,
-            step,
-            workflow: &row.info.workflow,
-            since,
-        });
+    let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
+    for info in &survey.failing {
+        let (Some(error), Some(since)) = (&info.error, info.failing_since) else { continue };
+        let new = Group { runs: 0, text: &error.text, workflow: &info.workflow, since };
+        let group = groups.entry(&error.class).or_insert(new);
         group.runs += 1;
         group.since = group.since.min(since);
     }
-    let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
+    let mut groups: Vec<(&str, Group<'_>)> = groups.into_iter().collect();
     groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.runs));
     let all = Query::default().and("view", View::Failing.name());
     html! {
@@ -194,14 +181,14 @@ fn failing_now(visit: &Visit, survey: &Survey, failing: u64) -> Markup {
             @if groups.is_empty() { p.dim { "No run fails at the moment" } } @else {
                 table.fix.cards {
                     colgroup { col; col.w-run; col.w-attempt; col.w-age; }
-                    thead { tr { th { "Last error" } th { "Step" } th.num { "Runs" } th.num { "Since" } } }
+                    thead { tr { th { "Last error" } th { "Workflow" } th.num { "Runs" } th.num { "Since" } } }
                     tbody {
                         @for (class, group) in groups.iter().take(ROWS) {
                             tr.failing {
                                 td.cut.full {
                                     a.err href=(all.clone().and("class", class).to("runs")) title=(safe(group.text)) { (safe(&shortened(group.text, ERROR_CHARACTERS))) }
                                 }
-                                td.cut.mid data-l="Step" { @if let Some(step) = group.step { code { (safe(step)) } " of " } (safe(group.workflow)) }
+                                td.cut.mid data-l="Workflow" { (safe(group.workflow)) }
                                 td.num data-l="Runs" { (number(group.runs)) }
                                 td.num.nw.mid data-l="Since" { (time::age(group.since, visit.now)) }
                             }

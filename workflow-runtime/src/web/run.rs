@@ -107,7 +107,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
         }
         dl.meta data-live="meta" {
             div { dt { "status" } dd { (info.status) } }
-            div { dt { "workflow" } dd { a.lnk href=(link("workflow", "id", &info.workflow)) { (safe(&info.workflow)) } } }
+            div { dt { "workflow" } dd { a.lnk href=(link("runs", "workflow", &info.workflow)) { (safe(&info.workflow)) } } }
             div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }
             @if source.last_generation > 0 { div { dt { "generation" } dd { (source.last_generation) } } }
             @if let Some(attempt) = waiting.first().and_then(sentence::attempt) { div { dt { "attempt" } dd { (attempt) } } }

@@ -26,14 +26,14 @@ use crate::steering::text::safe;
 
 const KEYS: [(&str, &str); 6] =
     [("j k", "move"), ("x", "select"), ("Enter", "open"), ("/", "find"), ("g e", "group by error"), (".", "actions")];
-pub(super) const PAGE: usize = 50;
+const PAGE: usize = 50;
 /// How long the journals of a page are read; the rest of its rows shows what the columns say.
 const READ_MAX: Duration = Duration::from_millis(500);
 /// How long a filter that no index serves looks for runs.
 const SCAN_MAX: Duration = Duration::from_millis(500);
 
 /// The runs of a page.
-pub(super) struct Listed {
+struct Listed {
     pub rows: Vec<Row>,
     /// Where the next page begins.
     pub next: Option<String>,
@@ -52,23 +52,19 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
         (views(&survey, &filter, &query))
         (chips(&filter, &query, group))
         @if group == "none" {
-            (list(visit, &filter, &query, &survey).await?)
+            (list(visit, &filter, &query).await?)
         } @else {
-            (groups::table(visit, &filter, &query, &survey, group).await?)
+            (groups::table(visit, &filter, &query, group).await?)
         }
     };
     Ok(layout::page(visit, Tab::Runs, "Runs", &KEYS, body))
 }
 
 fn views(survey: &Survey, filter: &Filter, query: &Query) -> Markup {
-    let more = if survey.is_complete { "" } else { "+" };
     html! {
         nav.tabs aria-label="Views" data-live="views" {
             @for view in View::ALL {
-                @let count = view.count(survey).map(|count| match view {
-                    View::Failing => format!("{}{more}", number(count)),
-                    _ => number(count),
-                });
+                @let count = view.count(survey).map(number);
                 @let to = query.clone().without("view").without("after").without("from");
                 @let to = if view == View::All { to } else { to.with("view", view.name()) };
                 a href=(to.to("runs")) aria-current=[(view == filter.view).then_some("page")] {
@@ -105,8 +101,8 @@ fn chips(filter: &Filter, query: &Query, group: &str) -> Markup {
     }
 }
 
-async fn list(visit: &Visit, filter: &Filter, query: &Query, survey: &Survey) -> Result<Markup, WebError> {
-    let listed = listed(&visit.client, filter, query, survey).await?;
+async fn list(visit: &Visit, filter: &Filter, query: &Query) -> Result<Markup, WebError> {
+    let listed = listed(&visit.client, filter, query).await?;
     let older = listed.next.map(|next| query.clone().with("after", &next).to("runs"));
     let is_first = query.get("after").is_none();
     let filters = filter.chips().len();
@@ -171,31 +167,23 @@ fn empty(filter: &Filter, query: &Query, filters: usize) -> Markup {
 }
 
 /// A page of the runs that match.
-pub(super) async fn listed(client: &Client, filter: &Filter, query: &Query, survey: &Survey) -> Result<Listed> {
-    if filter.view == View::Failing {
-        // All of them are in the survey.
-        let from: usize = query.get("after").and_then(|from| from.parse().ok()).unwrap_or_default();
-        let mut rows = survey.failing().filter(|row| filter.matches(row)).skip(from);
-        let page: Vec<Row> = rows.by_ref().take(PAGE).cloned().collect();
-        let next = rows.next().map(|_| (from + PAGE).to_string());
-        return Ok(Listed { rows: page, next });
-    }
+async fn listed(client: &Client, filter: &Filter, query: &Query) -> Result<Listed> {
     let deadline = Instant::now() + SCAN_MAX;
-    let (mut rows, mut after) = (Vec::new(), query.get("after").map(str::parse).transpose()?);
-    loop {
+    let (mut found, mut after) = (Vec::new(), query.get("after").map(str::parse).transpose()?);
+    let next = loop {
         let runs = filter.runs(client).limit(PAGE);
         let page = match after {
             Some(after) => runs.after(after).await?,
             None => runs.await?,
         };
-        let read = explained(client, page.runs, Instant::now() + READ_MAX).await?;
-        rows.extend(read.into_iter().filter(|row| filter.matches(row)));
+        found.extend(page.runs.into_iter().filter(|info| filter.matches(info)));
         after = page.next;
         // A page with a filter by error may be longer, so that its cursor is that of the last run that was looked at.
-        if after.is_none() || rows.len() >= PAGE || filter.class.is_none() || Instant::now() > deadline {
-            return Ok(Listed { rows, next: after.map(|next| next.to_string()) });
+        if after.is_none() || found.len() >= PAGE || filter.class.is_none() || Instant::now() > deadline {
+            break after.map(|next| next.to_string());
         }
-    }
+    };
+    Ok(Listed { rows: explained(client, found, Instant::now() + READ_MAX).await?, next })
 }
 
 /// How many ids are read at once.
@@ -207,23 +195,13 @@ pub(super) async fn ids(
     client: &Client,
     filter: &Filter,
     before: SystemTime,
-    survey: &Survey,
     after: Option<String>,
 ) -> Result<(Vec<(String, Status)>, Option<String>)> {
-    let named = |row: &Row| (row.info.id.clone(), row.info.status);
-    if filter.view == View::Failing {
-        let rows = survey.failing().filter(|row| row.info.created_at < before && filter.matches(row));
-        return Ok((rows.map(named).collect(), None));
-    }
     let runs = filter.runs(client).created_before(filter.before(before)).limit(IDS);
     let page = match after {
         Some(after) => runs.after(after.parse()?).await?,
         None => runs.await?,
     };
-    let next = page.next.map(|next| next.to_string());
-    if filter.class.is_none() {
-        return Ok((page.runs.into_iter().map(|info| (info.id, info.status)).collect(), next));
-    }
-    let rows = explained(client, page.runs, Instant::now() + SCAN_MAX * 10).await?;
-    Ok((rows.iter().filter(|row| filter.matches(row)).map(named).collect(), next))
+    let matching = page.runs.into_iter().filter(|info| filter.matches(info));
+    Ok((matching.map(|info| (info.id, info.status)).collect(), page.next.map(|next| next.to_string())))
 }

@@ -17,6 +17,7 @@ pub(super) fn icon(info: &RunInfo, waiting: Option<&Waiting>) -> Icon {
     match (info.status, waiting) {
         (status, _) if status.is_terminal() => Icon::of(status),
         (Status::Stuck, _) => Icon::Stuck,
+        _ if info.failing_since.is_some() => Icon::Failing,
         (_, Some(waiting)) => of_reason(waiting).unwrap_or(Icon::of(info.status)),
         (status, None) => Icon::of(status),
     }
@@ -32,15 +33,6 @@ fn of_reason(waiting: &Waiting) -> Option<Icon> {
         Waiting::RollingBack { waits_for, .. } => return of_reason(waits_for),
         _ => return None,
     })
-}
-
-/// The error that a reason names.
-pub(super) fn error(waiting: &Waiting) -> Option<&str> {
-    match waiting {
-        Waiting::Retrying { error, .. } => Some(error),
-        Waiting::RollingBack { waits_for, .. } => error(waits_for),
-        _ => None,
-    }
 }
 
 /// The attempt that a reason names: `4 of 10`.

@@ -12,9 +12,8 @@ use tokio::sync::Mutex;
 use super::settings::Web;
 use crate::engine::Client;
 use crate::error::{Code, Result};
-use crate::model::{RunInfo, Status, Waiting};
+use crate::model::{RunError, RunInfo, Status, Waiting};
 use crate::steering::AnyRun;
-use crate::steering::errors::{self, RunError};
 
 /// The statuses of runs that have not ended.
 pub(super) const UNFINISHED: [Status; 4] = [Status::Pending, Status::Running, Status::Suspended, Status::Stuck];
@@ -22,6 +21,8 @@ pub(super) const UNFINISHED: [Status; 4] = [Status::Pending, Status::Running, St
 const RUNS_MAX: usize = 10_000;
 const TIME_MAX: Duration = Duration::from_secs(1);
 const PAGE: usize = 200;
+/// The failing runs whose errors are grouped.
+const FAILING: usize = 1_000;
 /// How many journals are read at the same time.
 const READS: usize = 16;
 /// How long a look is good for: this, or so many times as long as it took.
@@ -34,8 +35,6 @@ pub(super) struct Row {
     pub info: RunInfo,
     /// Why it does not move; empty if it moves, or if that could not be read in time.
     pub waiting: Vec<Waiting>,
-    /// The error of a run that has failed, was cancelled, is stuck, or retries.
-    pub error: Option<RunError>,
 }
 
 impl Row {
@@ -44,17 +43,9 @@ impl Row {
         self.waiting.first()
     }
 
-    /// Whether an attempt has failed and another one will follow.
-    pub fn is_failing(&self) -> bool {
-        self.waiting.iter().any(is_retrying)
-    }
-}
-
-fn is_retrying(waiting: &Waiting) -> bool {
-    match waiting {
-        Waiting::Retrying { .. } => true,
-        Waiting::RollingBack { waits_for, .. } => is_retrying(waits_for),
-        _ => false,
+    /// The error of a run that has failed, was cancelled, is stuck, or is failing.
+    pub fn error(&self) -> Option<&RunError> {
+        self.info.error.as_ref()
     }
 }
 
@@ -62,6 +53,10 @@ fn is_retrying(waiting: &Waiting) -> bool {
 pub(super) struct Survey {
     /// How many runs there are, by status.
     pub counts: BTreeMap<Status, u64>,
+    /// How many runs are failing.
+    pub failing_count: u64,
+    /// The newest of them.
+    pub failing: Vec<RunInfo>,
     /// The runs that have not ended, latest first.
     pub rows: Vec<Row>,
     /// Whether these are all of them.
@@ -71,11 +66,6 @@ pub(super) struct Survey {
 impl Survey {
     pub fn count(&self, status: Status) -> u64 {
         self.counts.get(&status).copied().unwrap_or_default()
-    }
-
-    /// The runs whose last attempt has failed.
-    pub fn failing(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| row.is_failing())
     }
 }
 
@@ -101,7 +91,12 @@ impl Web {
 
 async fn look(client: &Client) -> Result<Survey> {
     let deadline = Instant::now() + TIME_MAX;
-    let mut survey = Survey { counts: client.runs().count().await?, ..Survey::default() };
+    let mut survey = Survey {
+        counts: client.runs().count().await?,
+        failing_count: client.runs().failing().count().await?.values().sum(),
+        failing: client.runs().failing().limit(FAILING).await?.runs,
+        ..Survey::default()
+    };
     let mut after = None;
     loop {
         let query = UNFINISHED.into_iter().fold(client.runs(), |runs, status| runs.status(status));
@@ -119,12 +114,12 @@ async fn look(client: &Client) -> Result<Survey> {
     }
 }
 
-/// Finds out what runs wait for, and their errors, until a time. After it, what their rows say has to do.
+/// Finds out what runs wait for, until a time. After it, what their rows say has to do.
 pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Instant) -> Result<Vec<Row>> {
     let explain = |info: RunInfo| async move {
-        if Instant::now() > deadline {
+        if info.status.is_terminal() || Instant::now() > deadline {
             let waiting = info.reason.clone().into_iter().collect();
-            return Ok(Some(Row { info, waiting, error: None }));
+            return Ok(Some(Row { info, waiting }));
         }
         row(client, info).await
     };
@@ -135,23 +130,13 @@ pub(super) async fn explained(client: &Client, runs: Vec<RunInfo>, deadline: Ins
 /// `None` if the run was deleted since it was listed.
 async fn row(client: &Client, info: RunInfo) -> Result<Option<Row>> {
     let handle: AnyRun = client.get_run(&info.id);
-    if info.status.is_terminal() {
-        let error = errors::of(client, &info).await?;
-        return Ok(Some(Row { info, waiting: Vec::new(), error }));
-    }
-    let waiting = match handle.waiting().await {
-        Ok(waiting) => waiting,
-        Err(error) if error.code() == Code::RunNotFound => return Ok(None),
+    match handle.waiting().await {
+        Ok(waiting) => Ok(Some(Row { info, waiting })),
+        Err(error) if error.code() == Code::RunNotFound => Ok(None),
         // A journal that cannot be read does not hide the other runs.
         Err(error) => {
-            let error = Some(RunError { code: error.code().to_string(), text: error.message().to_owned() });
-            return Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info, error }));
+            tracing::warn!(run = info.id, %error, "the journal of a run could not be read");
+            Ok(Some(Row { waiting: info.reason.clone().into_iter().collect(), info }))
         }
-    };
-    let retried = waiting.iter().find_map(super::sentence::error).map(str::to_owned);
-    let error = match retried {
-        Some(text) => Some(RunError { code: Code::User.to_string(), text }),
-        None => errors::of(client, &info).await?,
-    };
-    Ok(Some(Row { info, waiting, error }))
+    }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::steering::text::{bytes, safe};
+use crate::steering::text::{bytes, is_hidden, safe};
 
 /// The largest part of a value that a page shows.
 pub(super) const VALUE_BYTES_SHOWN: usize = 64 << 10;
@@ -28,7 +28,15 @@ pub(super) fn cut_id(id: &str) -> Cow<'_, str> {
 /// The JSON of a value. Numbers are written by the server, digit for digit; control characters as escapes.
 pub(super) fn json(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.split('\n').map(safe).collect::<Vec<_>>().join("\n")
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match (is_hidden(letter) && letter != '\n', letter as u32) {
+            (false, _) => shown.push(letter),
+            // All of them are in the basic plane, so that the escape is one of JSON.
+            (true, code) => shown.push_str(&format!("\\u{code:04x}")),
+        }
+    }
+    shown
 }
 
 /// A value in a block, cut at 64 KB, with a link to the whole value where there is one. `None` is a hidden one.
@@ -91,6 +99,9 @@ mod tests {
     #[test]
     fn numbers_keep_all_digits() {
         assert_eq!(json(&serde_json::json!({ "n": u64::MAX })), format!("{{\n  \"n\": {}\n}}", u64::MAX));
+        let hostile = serde_json::json!("a\u{1b}\u{9b}\u{202e}b");
+        let shown = json(&hostile);
+        assert!(!shown.contains(is_hidden) && serde_json::from_str::<Value>(&shown).unwrap() == hostile, "{shown}");
         assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
     }
 

@@ -44,7 +44,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             Status::Stuck => of.stuck += 1,
             _ => of.waiting += 1,
         }
-        of.failing += u64::from(row.is_failing());
+        of.failing += u64::from(row.info.failing_since.is_some());
     }
     let nothing = Counts::default();
     let cell = |count: u64, workflow: &str, view: &str| {

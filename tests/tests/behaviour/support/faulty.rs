@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
+use tokio::sync::Notify;
 use workflow_runtime::Error;
 use workflow_runtime::store::*;
 
@@ -21,6 +22,7 @@ pub enum When {
 
 type Plan = Box<dyn FnMut(&[Write]) -> Option<When> + Send>;
 type Before = Box<dyn Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send>;
+type Reading = Box<dyn Fn(&str) -> Option<BoxFuture<'static, ()>> + Send>;
 
 /// A store in front of another one.
 #[derive(Clone)]
@@ -29,8 +31,10 @@ pub struct Faulty {
     plan: Arc<Mutex<Plan>>,
     before: Arc<Mutex<Before>>,
     after: Arc<Mutex<Before>>,
+    reads: Arc<Mutex<Reading>>,
     ownership: Arc<Mutex<Option<Box<dyn Ownership>>>>,
     expired: Arc<AtomicBool>,
+    ended: Arc<Notify>,
     groups: Arc<AtomicUsize>,
 }
 
@@ -38,11 +42,20 @@ pub struct Faulty {
 struct Borrowed {
     real: Arc<Mutex<Option<Box<dyn Ownership>>>>,
     expired: Arc<AtomicBool>,
+    ended: Arc<Notify>,
 }
 
 impl Ownership for Borrowed {
     fn lost(&self) -> BoxFuture<'static, ()> {
-        self.real.lock().unwrap().as_ref().map_or_else(|| future::pending().boxed(), |real| real.lost())
+        let real = self.real.lock().unwrap().as_ref().map_or_else(|| future::pending().boxed(), |real| real.lost());
+        let ended = self.ended.clone();
+        async move {
+            tokio::select! {
+                () = real => {}
+                () = ended.notified() => {}
+            }
+        }
+        .boxed()
     }
 
     fn lasts(&self) -> bool {
@@ -68,8 +81,10 @@ impl Faulty {
             plan: Arc::new(Mutex::new(Box::new(|_| None))),
             before: Arc::new(Mutex::new(Box::new(|_| None))),
             after: Arc::new(Mutex::new(Box::new(|_| None))),
+            reads: Arc::new(Mutex::new(Box::new(|_| None))),
             ownership: Arc::default(),
             expired: Arc::default(),
+            ended: Arc::default(),
             groups: Arc::default(),
         }
     }
@@ -89,6 +104,16 @@ impl Faulty {
         *self.after.lock().unwrap() = Box::new(after);
     }
 
+    /// Awaited before a read, by the name of the method, and before the right to execute is requested (`acquire`).
+    pub fn reads(&self, reads: impl Fn(&str) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
+        *self.reads.lock().unwrap() = Box::new(reads);
+    }
+
+    /// The engine learns that its right to execute has ended.
+    pub fn end_right(&self) {
+        self.ended.notify_one();
+    }
+
     /// Takes the right to execute away behind the engine's back, as when a lease ends unnoticed.
     pub fn lose_ownership(&self) {
         drop(self.ownership.lock().unwrap().take());
@@ -99,7 +124,12 @@ impl Faulty {
         self.expired.store(true, Ordering::SeqCst);
     }
 
-    async fn reading(&self, _: &str) {}
+    async fn reading(&self, method: &str) {
+        let reading = (self.reads.lock().unwrap())(method);
+        if let Some(reading) = reading {
+            reading.await;
+        }
+    }
 
     /// How many groups were asked for.
     pub fn groups(&self) -> usize {
@@ -138,10 +168,11 @@ impl Store for Faulty {
 
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>> {
         Box::pin(async move {
+            self.reading("acquire").await;
             let Some(ownership) = self.inner.acquire(owner).await? else { return Ok(None) };
             *self.ownership.lock().unwrap() = Some(ownership);
-            Ok(Some(Box::new(Borrowed { real: self.ownership.clone(), expired: self.expired.clone() })
-                as Box<dyn Ownership>))
+            let (real, expired, ended) = (self.ownership.clone(), self.expired.clone(), self.ended.clone());
+            Ok(Some(Box::new(Borrowed { real, expired, ended }) as Box<dyn Ownership>))
         })
     }
 

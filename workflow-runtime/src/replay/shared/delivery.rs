@@ -8,9 +8,10 @@ use tokio::task::Unconstrained;
 
 use super::super::divergence::{Divergence, untaken};
 use super::super::journal::{Carried, Command, End};
-use super::super::operation::{Completion, Kind};
+use super::super::operation::{Completion, Failing, Kind};
 use super::super::waker::BranchId;
 use super::{Action, BranchFuture, Phase, Shared, Slot};
+use crate::codec::Payload;
 use crate::error::{Code, Error};
 
 impl Shared {
@@ -119,10 +120,17 @@ impl Shared {
     }
 
     /// Records that an attempt failed, and the earliest time of the next one.
-    pub(in crate::replay) fn attempt_failed(&self, op: u64, attempt: u32, not_before: u64) -> Result<(), Error> {
+    pub(in crate::replay) fn attempt_failed(
+        &self,
+        op: u64,
+        attempt: u32,
+        error: &Payload,
+        not_before: u64,
+    ) -> Result<(), Error> {
         let mut state = self.state();
         let site = state.last_site;
         let live = state.expected.is_none();
+        let now = state.now;
         let Some(Slot { kind: Kind::Step(step), .. }) = state.ops.get_mut(&op) else {
             return Err(untaken(
                 format!("a failed attempt of operation {op}, which is in the journal here"),
@@ -132,6 +140,9 @@ impl Shared {
         };
         step.attempt = attempt + 1;
         step.not_before = not_before;
+        let since = step.failing.as_ref().map_or(now, |failing| failing.since);
+        step.failing = Some(Box::new(Failing { since, error: error.clone() }));
+        state.may_be_failing = true;
         if live {
             state.actions.push(Action::Arm { op, at: not_before });
         }

@@ -1,6 +1,6 @@
 //! What the engine asks of a run: its actions, and the operations that have no result.
 
-use super::super::operation::{Kind, LocalFuture, StepRequest};
+use super::super::operation::{Failing, Kind, LocalFuture, StepRequest};
 use super::{Action, Shared, Slot};
 use crate::codec::Payload;
 use crate::definition::StepDefinition;
@@ -101,6 +101,22 @@ impl Shared {
         let state = self.state();
         let here = |slot: &Slot| !slot.kind.is_elsewhere() && matches!(slot.kind, Kind::Step(_) | Kind::Local(_));
         state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
+    }
+
+    /// The failures of the step that has been failing for the longest time, if the last attempt of an open one has failed.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        let mut state = self.state();
+        if !state.may_be_failing {
+            return None;
+        }
+        let open = state.ops.iter().filter(|(_, slot)| slot.completion.is_none());
+        let failing = open.filter_map(|(op, slot)| match &slot.kind {
+            Kind::Step(step) => step.failing.as_deref().map(|failing| (failing.since, *op, failing)),
+            _ => None,
+        });
+        let first = failing.min_by_key(|(since, op, _)| (*since, *op)).map(|(_, _, failing)| failing.clone());
+        state.may_be_failing = first.is_some();
+        first
     }
 
     /// Takes the fault that was caused outside the run's turns.

@@ -25,6 +25,7 @@ impl Shared {
         suspensions.attempts += 1;
         step.attempt += 1;
         step.not_before = 0;
+        step.failing = None;
         if state.expected.is_none()
             && let Some(opening) = step.opening(op, &self.identity)
         {

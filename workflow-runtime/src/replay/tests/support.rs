@@ -124,6 +124,7 @@ pub(super) fn step_request(id: &'static str, input: impl Serialize) -> StepReque
         place: Place::Here,
         origin: None,
         suspensions: None,
+        failing: None,
     }
 }
 

@@ -171,6 +171,7 @@ impl Run {
             started_at: None,
             completed_at: None,
             stuck: None,
+            error: None,
             first_generation: 0,
             first_event: 0,
             continuations: 0,
@@ -212,6 +213,7 @@ impl Run {
         self.row.started_at = self.row.started_at.or(change.started_at);
         self.row.completed_at = self.row.completed_at.or(change.completed_at);
         self.row.stuck.clone_from(&change.stuck);
+        self.row.error.clone_from(&change.error);
     }
 
     /// Puts a message into the inbox; returns whether it is new.
@@ -548,6 +550,7 @@ impl State {
             run.row.wake_at = Some(0);
             run.row.fence.owner = 0;
             run.row.completed_at = None;
+            run.row.error = None;
             run.recovered_at = None;
             run.journals.insert(run.row.generation, next.rows.clone());
             next.letters.iter().for_each(|letter| run.receive(letters, letter, None));

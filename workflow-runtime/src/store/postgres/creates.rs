@@ -8,7 +8,8 @@ use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
 use super::standing::Place;
-use super::{letters, removal, schema, time, turns};
+use super::turns::{self, Errors};
+use super::{letters, removal, schema, time};
 use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
 };
@@ -22,14 +23,14 @@ const CREATE: &str = "
 WITH alive AS MATERIALIZED (
     SELECT owner FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE
 ), input AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+    SELECT * FROM unnest((SELECT $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
         AS t (id, workflow, fingerprint, args_digest, token, created_at, depth, status, wake_at, started_at, completed_at,
-              stuck, turn, format, checksum, body)
+              stuck, failing_since, error_class, error_text, turn, format, checksum, body)
 ), created AS (
     INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
-        inbox_seq, recoveries, started_at, completed_at, stuck, depth)
+        inbox_seq, recoveries, started_at, completed_at, stuck, failing_since, error_class, error_text, depth)
     SELECT id, workflow, fingerprint, args_digest, token, created_at, 0, status, alive.owner, 1, wake_at, 0, 0, started_at,
-        completed_at, stuck, depth
+        completed_at, stuck, failing_since, error_class, error_text, depth
     FROM input, alive ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
@@ -94,7 +95,7 @@ SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 92233
 
 const REOPEN: &str = "
 UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
-    recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
+    failing_since = NULL, error_class = NULL, error_text = NULL, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = ANY ($1)";
 
 /// As `LEAVE_LETTERS` of the SQLite store.
@@ -173,6 +174,7 @@ pub(super) async fn create(
     let starts: Vec<Option<i64>> = changes().map(|change| change.started_at.map(u64::cast_signed)).collect();
     let ends: Vec<Option<i64>> = changes().map(|change| change.completed_at.map(u64::cast_signed)).collect();
     let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change.stuck.as_deref().map(Text)).collect();
+    let errors = Errors::of(changes().map(|change| change.error.as_ref()));
     let numbers: Vec<[u8; 16]> = rows().map(|row| row.turn.to_be_bytes()).collect();
     let numbers: Vec<&[u8]> = numbers.iter().map(<[u8; 16]>::as_slice).collect();
     let formats: Vec<i32> = rows().map(|row| row.format.cast_signed()).collect();
@@ -185,8 +187,8 @@ pub(super) async fn create(
                 INT8: owner.cast_signed(), TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows,
                 TEXT_ARRAY: columns.fingerprints, BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(),
                 INT8_ARRAY: columns.times, INT4_ARRAY: columns.depths, TEXT_ARRAY: statuses, INT8_ARRAY: wakes,
-                INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums,
-                BYTEA_ARRAY: bodies,
+                INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck, INT8_ARRAY: errors.failing_since, TEXT_ARRAY: errors.classes,
+                TEXT_ARRAY: errors.texts, BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
             ],
         )
         .await?;

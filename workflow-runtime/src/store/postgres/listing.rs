@@ -4,7 +4,8 @@
 //! does not cover are checked row by row. If no workflow is named there is a range for each. So the cost of a page depends
 //! on its content, unless the filter has a part of an id or a second attribute that few runs have. All statements take the
 //! same values: `$1` statuses, `$2` workflows or nothing, `$3` the parent or nothing, `$4` a part of the id or nothing, `$5`
-//! and `$6` attributes, `$7` the earliest time, `$8` and `$9` the place before which the runs stand, `$10` how many.
+//! and `$6` attributes, `$7` the earliest creation time, `$8` and `$9` the end of the positions, `$10` how many, `$11` the end of
+//! the creation times.
 
 use tokio_postgres::types::{ToSql, Type};
 
@@ -13,14 +14,25 @@ use super::read::{self, number, run_columns, run_row};
 use crate::error::Error;
 use crate::store::{Counts, Filter, Position, RunRow};
 
-/// The conditions that are checked in the rows of the runs, with all attributes but the first.
+/// The conditions that are checked in the rows of the runs, with the attributes from this place on.
 macro_rules! conditions {
     () => {
-        "($4 IS NULL OR position($4 in runs.id) > 0) AND (cardinality($5) < 2 OR NOT EXISTS (
-            SELECT 1 FROM unnest($5[2:], $6[2:]) AS other (key, value) WHERE NOT EXISTS (
+        conditions!("2")
+    };
+    ($from:literal) => {
+        concat!(
+            "($4 IS NULL OR position($4 in runs.id) > 0) AND (cardinality($5) < ",
+            $from,
+            " OR NOT EXISTS (
+            SELECT 1 FROM unnest($5[",
+            $from,
+            ":], $6[",
+            $from,
+            ":]) AS other (key, value) WHERE NOT EXISTS (
                 SELECT 1 FROM @attributes AS has WHERE has.run = runs.key AND has.key = other.key AND has.value = other.value
             )
         ))"
+        )
     };
 }
 
@@ -71,6 +83,18 @@ macro_rules! by_attribute {
             statuses_and_workflows!(),
             " AND ($3 IS NULL OR runs.parent = $3) AND ",
             conditions!()
+        )
+    };
+}
+
+macro_rules! failing {
+    () => {
+        concat!(
+            "@runs AS runs WHERE runs.failing_since IS NOT NULL AND (runs.failing_since, runs.key) < ($8, $9)
+             AND runs.created_at >= $7 AND runs.created_at < $11 AND ",
+            statuses_and_workflows!(),
+            " AND ($3 IS NULL OR runs.parent = $3) AND ",
+            conditions!("1")
         )
     };
 }
@@ -136,6 +160,14 @@ const LIST_BY_ATTRIBUTE: &str = concat!(
     " ORDER BY found.created_at DESC, found.run DESC LIMIT $10"
 );
 
+const LIST_FAILING: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM ",
+    failing!(),
+    " ORDER BY runs.failing_since DESC, runs.key DESC LIMIT $10"
+);
+
 /// Several ranges, each counted by itself: a join with the rows of the runs would scan all of these.
 macro_rules! count_ranges {
     ($workflows:expr, $range:expr) => {
@@ -160,10 +192,14 @@ const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_p
 const COUNT_BY_ATTRIBUTE: &str =
     concat!("SELECT runs.status, count(*) FROM ", by_attribute!(), " GROUP BY runs.status");
 
+const COUNT_FAILING: &str = concat!("SELECT runs.status, count(*) FROM ", failing!(), " GROUP BY runs.status");
+
 /// Chooses the statement for a filter: by the index that leaves the fewest rows to check.
-fn choose(filter: &Filter, statements: [&'static str; 4]) -> &'static str {
-    let [all, by_workflow, by_parent, by_attribute] = statements;
-    if !filter.attributes.is_empty() {
+fn choose(filter: &Filter, statements: [&'static str; 5]) -> &'static str {
+    let [all, by_workflow, by_parent, by_attribute, failing] = statements;
+    if filter.failing {
+        failing
+    } else if !filter.attributes.is_empty() {
         by_attribute
     } else if filter.parent.is_some() {
         by_parent
@@ -185,6 +221,7 @@ struct Values<'f> {
     begin: i64,
     end: (i64, i64),
     limit: i64,
+    before: i64,
 }
 
 impl<'f> Values<'f> {
@@ -201,14 +238,15 @@ impl<'f> Values<'f> {
             begin: filter.begin(),
             end: filter.end(after),
             limit: read::rows(limit),
+            before: filter.before(),
         }
     }
 
-    fn args(&self) -> [(&(dyn ToSql + Sync), Type); 10] {
+    fn args(&self) -> [(&(dyn ToSql + Sync), Type); 11] {
         let args = args![
             TEXT_ARRAY: self.statuses, TEXT_ARRAY: self.workflows, TEXT: self.parent, TEXT: self.id_contains,
             TEXT_ARRAY: self.keys, TEXT_ARRAY: self.values, INT8: self.begin, INT8: self.end.0, INT8: self.end.1,
-            INT8: self.limit,
+            INT8: self.limit, INT8: self.before,
         ];
         std::array::from_fn(|place| args[place].clone())
     }
@@ -220,12 +258,12 @@ pub(super) async fn list(
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<RunRow>, Error> {
-    let sql = choose(filter, [LIST_ALL, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE]);
+    let sql = choose(filter, [LIST_ALL, LIST_BY_WORKFLOW, LIST_BY_PARENT, LIST_BY_ATTRIBUTE, LIST_FAILING]);
     db.rows("list runs", sql, &Values::of(filter, after, limit).args(), run_row).await
 }
 
 pub(super) async fn counts(db: &Db, filter: &Filter) -> Result<Counts, Error> {
-    let sql = choose(filter, [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE]);
+    let sql = choose(filter, [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE, COUNT_FAILING]);
     let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
     Ok(db.rows("count runs", sql, &Values::of(filter, None, 0).args(), count).await?.into_iter().collect())
 }

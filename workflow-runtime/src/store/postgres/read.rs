@@ -9,7 +9,7 @@ use super::db::{Db, Plain, Session, Text, args};
 use super::fault::{Fault, Result};
 use crate::error::Error;
 use crate::model::Status;
-use crate::store::{About, Fence, InboxRow, JournalRow, RunKey, RunRow};
+use crate::store::{About, Fence, InboxRow, JournalRow, RowError, RunKey, RunRow};
 
 /// The columns to select for a run. `recoveries` counts only while the journal has not grown since it was last raised.
 macro_rules! run_columns {
@@ -21,7 +21,8 @@ macro_rules! run_columns {
               ), -1) THEN recoveries
               ELSE 0 END,
          runs.created_at, started_at, completed_at, stuck, parent,
-         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth"
+         coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
+         failing_since, error_class, error_text"
     };
 }
 pub(super) use run_columns;
@@ -117,7 +118,13 @@ pub(super) fn run_row(row: &Row) -> Result<RunRow> {
         first_event: number(row, 18)?,
         continuations: number(row, 19)?,
         depth: small(row, 20)?,
+        error: row_error(row)?,
     })
+}
+
+fn row_error(row: &Row) -> Result<Option<RowError>> {
+    let Some(class) = texts(row, 22)? else { return Ok(None) };
+    Ok(Some(RowError { failing_since: numbers(row, 21)?, class, text: texts(row, 23)?.unwrap_or_default() }))
 }
 
 fn journal_row(row: &Row) -> Result<JournalRow> {

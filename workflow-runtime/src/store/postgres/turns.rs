@@ -12,7 +12,7 @@ use super::read::{get, id};
 use super::standing::Place;
 use super::time;
 use crate::model::Status;
-use crate::store::{RunKey, Turn, TurnAnswer};
+use crate::store::{RowError, RunKey, Turn, TurnAnswer};
 
 /// A statement that appends to journals. A row rarely exists already, as after a commit whose answer was lost, and handling
 /// that costs a sixth of the statement: `strict` does not handle it, and fails.
@@ -47,8 +47,9 @@ macro_rules! turns {
         concat!(
             "
 WITH input AS (
-    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck)
+    SELECT * FROM unnest((SELECT $1), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $20, $21, $22)
+        AS t (run, generation, owner, epoch, idx, turn, format, checksum, body, status, wake_at, started_at, completed_at, stuck,
+              failing_since, error_class, error_text)
 ), locked AS MATERIALIZED (
     SELECT key, owner, epoch, generation, tied, awaited, followed, traced FROM @runs WHERE key = ANY ((SELECT $1)::bigint[]) ORDER BY key
     FOR NO KEY UPDATE
@@ -70,12 +71,14 @@ WITH input AS (
             "
     RETURNING run
 ), taken AS MATERIALIZED (
-    SELECT run, status, wake_at, started_at, completed_at, stuck, ends, awaited, followed, traced FROM held
+    SELECT run, status, wake_at, started_at, completed_at, stuck, failing_since, error_class, error_text, ends, awaited,
+        followed, traced FROM held
     WHERE ($17 OR NOT (terminal AND tied)) AND (idx IS NULL OR run IN (SELECT run FROM appended))
 ), changed AS (
     UPDATE @runs AS runs SET status = taken.status, wake_at = taken.wake_at,
         started_at = coalesce(runs.started_at, taken.started_at),
         completed_at = coalesce(runs.completed_at, taken.completed_at), stuck = taken.stuck,
+        failing_since = taken.failing_since, error_class = taken.error_class, error_text = taken.error_text,
         awaited = runs.awaited AND NOT taken.ends, followed = runs.followed AND NOT taken.ends,
         traced = runs.traced AND NOT taken.ends
     FROM taken WHERE runs.key = taken.run AND taken.status IS NOT NULL
@@ -101,6 +104,23 @@ const TURNS: Strict = Strict { strict: turns!(""), lenient: turns!("ON CONFLICT 
 const THERE: &str = "
 SELECT run, journal.turn FROM @journal AS journal JOIN unnest((SELECT $1), $2, $3) AS t (run, generation, idx)
     USING (run, generation, idx)";
+
+/// The errors of several rows of runs, by column.
+pub(super) struct Errors<'e> {
+    pub failing_since: Vec<Option<i64>>,
+    pub classes: Vec<Option<Text<'e>>>,
+    pub texts: Vec<Option<Text<'e>>>,
+}
+
+impl<'e> Errors<'e> {
+    pub fn of(errors: impl Iterator<Item = Option<&'e RowError>> + Clone) -> Self {
+        Errors {
+            failing_since: errors.clone().map(|error| error?.failing_since.map(u64::cast_signed)).collect(),
+            classes: errors.clone().map(|error| Some(Text(&error?.class))).collect(),
+            texts: errors.map(|error| Some(Text(&error?.text))).collect(),
+        }
+    }
+}
 
 /// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +182,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     let starts: Vec<Option<i64>> = changes().map(|change| change?.started_at.map(u64::cast_signed)).collect();
     let ends: Vec<Option<i64>> = changes().map(|change| change?.completed_at.map(u64::cast_signed)).collect();
     let stuck: Vec<Option<Text<'_>>> = changes().map(|change| change?.stuck.as_deref().map(Text)).collect();
+    let errors = Errors::of(changes().map(|change| change?.error.as_ref()));
     let delivered: Vec<(RunKey, i64)> = turns
         .iter()
         .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
@@ -175,7 +196,8 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
                 TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
                 INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
-                TEXT: session.db.options.schema, TEXT: &*ours.tag,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: errors.failing_since,
+                TEXT_ARRAY: errors.classes, TEXT_ARRAY: errors.texts,
             ],
             tied,
         )

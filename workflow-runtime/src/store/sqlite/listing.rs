@@ -37,10 +37,16 @@ impl Range {
         self.and(&format!("{column} IN ({places})"), values);
     }
 
-    fn created(&mut self, filter: &Filter, after: Option<Position>) {
+    /// The positions of the range. Those of failing runs are no creation times, which are then checked row by row.
+    fn positions(&mut self, filter: &Filter, after: Option<Position>) {
         let (at, key) = (self.at, self.key);
         let (before, run) = filter.end(after);
-        self.and(&format!("{at} >= ? AND ({at}, {key}) < (?, ?)"), [filter.begin(), before, run].map(Value::from));
+        let begin = if filter.failing { 0 } else { filter.begin() };
+        self.and(&format!("{at} >= ? AND ({at}, {key}) < (?, ?)"), [begin, before, run].map(Value::from));
+        if filter.failing {
+            let times = [filter.begin(), filter.before()].map(Value::from);
+            self.and("runs.created_at >= ? AND runs.created_at < ?", times);
+        }
     }
 }
 
@@ -60,7 +66,7 @@ SELECT workflow FROM there WHERE workflow IS NOT NULL";
 /// The ranges that together contain the runs of a filter.
 fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) -> Result<Vec<Range>> {
     let mut every = Vec::new();
-    if filter.workflows.is_empty() && filter.attributes.is_empty() && filter.parent.is_none() {
+    if filter.workflows.is_empty() && filter.attributes.is_empty() && filter.parent.is_none() && !filter.failing {
         let mut statement = snapshot.prepare_cached(WORKFLOWS)?;
         for workflow in statement.query_map((), |row| row.get(0))? {
             every.push(workflow?);
@@ -69,13 +75,20 @@ fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) 
     Ok(ranges(filter, &every, after))
 }
 
-/// The same; `every` workflow is needed only for a filter that names no workflow, no parent and no attribute.
+/// The same; `every` workflow is needed only for a filter that names no workflow, no parent and no attribute, and not only failing runs.
 fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Range> {
     let (statuses, workflows) = (filter.each_status(), filter.each_workflow());
     let words = || statuses.iter().map(|status| text(status.as_str()));
     let mut ranges = Vec::new();
     let mut attributes = filter.attributes.iter();
-    if let Some((key, value)) = attributes.next() {
+    if filter.failing {
+        ranges.push(Range::new(
+            "FROM runs INDEXED BY runs_failing WHERE failing_since IS NOT NULL",
+            [],
+            "runs.failing_since",
+            "runs.key",
+        ));
+    } else if let Some((key, value)) = attributes.next() {
         let sql =
             "FROM attributes AS found CROSS JOIN runs ON runs.key = found.run WHERE found.key = ? AND found.value = ?";
         ranges.push(Range::new(sql, [text(key), text(value)], "found.created_at", "found.run"));
@@ -89,16 +102,16 @@ fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Ran
             ranges.extend(words().map(range));
         }
     }
-    let by_others = !filter.attributes.is_empty() || filter.parent.is_some();
+    let by_others = filter.failing || !filter.attributes.is_empty() || filter.parent.is_some();
     for range in &mut ranges {
-        range.created(filter, after);
+        range.positions(filter, after);
         if by_others && !filter.statuses.is_empty() {
             range.any("status", words().collect());
         }
         if by_others && !workflows.is_empty() {
             range.any("workflow", workflows.iter().map(|workflow| text(workflow)).collect());
         }
-        if let Some(parent) = filter.parent.as_ref().filter(|_| !filter.attributes.is_empty()) {
+        if let Some(parent) = filter.parent.as_ref().filter(|_| filter.failing || !filter.attributes.is_empty()) {
             range.and("parent = ?", [text(parent)]);
         }
         for (key, value) in attributes.clone() {
@@ -174,7 +187,11 @@ mod tests {
                 Filter { attributes: vec![("a".into(), "b".into()), ("c".into(), "d".into())], ..every.clone() },
                 "attributes_found (key=? AND value=? AND created_at>?",
             ),
-            (Filter { id_contains: Some("x".into()), ..every }, "runs_workflows (workflow=? AND status=?"),
+            (Filter { id_contains: Some("x".into()), ..every.clone() }, "runs_workflows (workflow=? AND status=?"),
+            (
+                Filter { failing: true, parent: Some("p".into()), workflows: vec!["w".into()], ..every },
+                "runs_failing (failing_since>? AND failing_since<?)",
+            ),
         ];
         for (filter, index) in filters {
             for Range { sql, at, key, .. } in ranges(&filter, &["w".to_owned()], None) {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Result, Row};
 
 use super::letters;
 use crate::model::Status;
-use crate::store::{Fence, InboxRow, JournalRow, RunKey, RunRow};
+use crate::store::{Fence, InboxRow, JournalRow, RowError, RunKey, RunRow};
 
 /// The stored `recoveries` count only if the journal has not grown since they were last incremented.
 macro_rules! select_run {
@@ -22,7 +22,8 @@ macro_rules! select_run {
                       ) THEN recoveries
                       ELSE 0 END,
                  created_at, started_at, completed_at, stuck, parent,
-                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth
+                 coalesce(first_generation, 0), coalesce(first_event, 0), coalesce(continuations, 0), depth,
+                 failing_since, error_class, error_text
              FROM runs WHERE ",
             $condition
         )
@@ -87,7 +88,14 @@ fn run_row(row: &Row<'_>) -> Result<RunRow> {
         first_event: number(18)?,
         continuations: number(19)?,
         depth: row.get(20)?,
+        error: row_error(row)?,
     })
+}
+
+fn row_error(row: &Row<'_>) -> Result<Option<RowError>> {
+    let Some(class) = row.get(22)? else { return Ok(None) };
+    let failing_since: Option<i64> = row.get(21)?;
+    Ok(Some(RowError { failing_since: failing_since.map(i64::cast_unsigned), class, text: row.get(23)? }))
 }
 
 pub(super) fn journal(

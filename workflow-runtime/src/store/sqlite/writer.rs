@@ -30,6 +30,8 @@ pub(super) struct Writer {
     identity: Identity,
     /// When the commit count in the file was last incremented.
     counted: Option<Instant>,
+    /// Whether [`close`](Writer::close) has closed the connection, and nothing was written since.
+    is_closed: bool,
     /// Set once the file was replaced: nothing is written any more. Shared with the readers.
     replaced: Arc<OnceLock<Error>>,
 }
@@ -44,10 +46,30 @@ impl Writer {
             in_doubt: false,
             identity,
             counted: None,
+            is_closed: false,
             replaced: Arc::default(),
         };
         writer.foreign_change();
         writer
+    }
+
+    /// Whether it was not [closed](Writer::close): the files beside a database that it has closed may change.
+    pub(super) fn is_open(&self) -> bool {
+        !self.is_closed
+    }
+
+    /// Closes the connection, until the next write. If no other connection is open, SQLite writes its log into the database and
+    /// removes it.
+    pub(super) fn close(&mut self) {
+        // A log of another file, or one whose end is in doubt, is left for the next process that opens the database.
+        if self.replaced.get().is_some() || self.in_doubt || self.connection.is_none() {
+            return;
+        }
+        self.connection = None;
+        self.heads = Heads::default();
+        // No version of a connection: what others have written since is noticed.
+        self.version = Some(-1);
+        self.is_closed = true;
     }
 
     /// The error, once set, with which all writes and reads fail.
@@ -211,6 +233,7 @@ impl Writer {
         };
         let opened = open();
         self.identity.reopened();
+        self.is_closed = false;
         opened.map_err(|fault: rusqlite::Error| self.failed(&fault))
     }
 }

@@ -30,15 +30,17 @@ INSERT OR IGNORE INTO journal (run, generation, idx, turn, format, checksum, bod
 
 const CHANGE: &str = "
 UPDATE runs SET status = ?5, wake_at = ?6, started_at = coalesce(started_at, ?7),
-    completed_at = coalesce(completed_at, ?8), stuck = ?9
+    completed_at = coalesce(completed_at, ?8), stuck = ?9, failing_since = ?10, error_class = ?11, error_text = ?12
 WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
 const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
 const CREATE_WITH_TURN: &str = "
 INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13)";
+    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth,
+    failing_since, error_class, error_text)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13,
+    ?14, ?15, ?16)";
 
 const CREATE_FOR_OTHERS: &str = "
 INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
@@ -54,7 +56,7 @@ ON CONFLICT (id) DO NOTHING";
 
 const REOPEN: &str = "
 UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
-    recoveries = 0, recovered_at = NULL
+    failing_since = NULL, error_class = NULL, error_text = NULL, recoveries = 0, recovered_at = NULL
 WHERE key = ?1";
 
 /// The operations keep their numbers, so unread messages move to the next generation. Messages that arrived too late for the
@@ -426,6 +428,9 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.stuck.as_deref(),
             owner.cast_signed(),
             new.depth,
+            failing_since(change),
+            change.error.as_ref().map(|error| &*error.class),
+            change.error.as_ref().map(|error| &*error.text),
         ]),
         First::Letter(_) | First::Later => {
             let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
@@ -518,7 +523,14 @@ fn apply_change(connection: &Connection, turn: &Turn, change: &RowChange) -> Res
         change.started_at.map(u64::cast_signed),
         change.completed_at.map(u64::cast_signed),
         change.stuck.as_deref(),
+        failing_since(change),
+        change.error.as_ref().map(|error| &*error.class),
+        change.error.as_ref().map(|error| &*error.text),
     ])
+}
+
+fn failing_since(change: &RowChange) -> Option<i64> {
+    change.error.as_ref()?.failing_since.map(u64::cast_signed)
 }
 
 fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {

@@ -102,10 +102,10 @@ async fn plan(visit: &Visit, bulk: Bulk, targets: &Targets) -> Result<Plan> {
             }
         }
         Targets::Filter { filter, before } => {
-            let (survey, deadline) = (visit.survey().await?, Instant::now() + COUNT_TIME);
+            let deadline = Instant::now() + COUNT_TIME;
             let mut after = None;
             loop {
-                let (page, next) = ids(&visit.client, filter, *before, &survey, after).await?;
+                let (page, next) = ids(&visit.client, filter, *before, after).await?;
                 page.into_iter().for_each(|(id, status)| add(&mut plan, id, Some(status)));
                 after = next;
                 if after.is_none() {
@@ -227,12 +227,12 @@ async fn all(posted: &Posted, bulk: Bulk, targets: &Targets) -> Result<Report> {
             }
         }
         Targets::Filter { filter, before } => {
-            let (survey, deadline) = (posted.visit.survey().await?, Instant::now() + ACT_TIME);
+            let deadline = Instant::now() + ACT_TIME;
             let statuses = filter.all_statuses();
             let limits = Limits { statuses: &statuses, is_filter: true, is_dry_run: false };
             let mut after = posted.form.get("after").map(str::to_owned);
             loop {
-                let (page, next) = ids(&posted.visit.client, filter, *before, &survey, after).await?;
+                let (page, next) = ids(&posted.visit.client, filter, *before, after).await?;
                 for (id, _) in page {
                     one(posted, bulk, &id, limits, &mut report).await;
                 }

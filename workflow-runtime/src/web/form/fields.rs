@@ -7,7 +7,7 @@ use super::super::query::Query;
 use super::super::text::json;
 use super::schema::{Kind, asked};
 use super::{ROOT, Wrong};
-use crate::steering::text::safe;
+use crate::steering::text::{is_hidden, safe};
 
 /// Choices up to so many are buttons, more are a list.
 const RADIOS_MAX: usize = 4;
@@ -16,6 +16,8 @@ pub(super) struct Form<'a> {
     pub root: &'a Value,
     pub given: &'a Query,
     pub wrong: &'a Wrong,
+    /// What the ids of the fields begin with: a page may have several forms.
+    pub key: &'a str,
 }
 
 impl Form<'_> {
@@ -24,15 +26,16 @@ impl Form<'_> {
         let asked = asked(self.root, schema);
         let is_required = is_required && !asked.is_optional;
         let word = label.unwrap_or("Value");
+        let id = format!("{}-{path}", self.key);
         let given = self.given.raw(path).unwrap_or_default();
         let wrong = self.wrong.get(path);
-        let (invalid, described) = (wrong.map(|_| "true"), wrong.map(|_| format!("{path}-wrong")));
+        let (invalid, described) = (wrong.map(|_| "true"), wrong.map(|_| format!("{id}-wrong")));
         let optional = html! { @if !is_required { " " span.n { "optional" } } };
         let below = |range: Option<String>| {
             html! {
                 @if let Some(help) = asked.help { small { (safe(help)) } }
                 @if let Some(range) = range { small { (range) } }
-                @if let Some(wrong) = wrong { span.wrong id=(format!("{path}-wrong")) { (safe(wrong)) } }
+                @if let Some(wrong) = wrong { span.wrong id=(format!("{id}-wrong")) { (safe(wrong)) } }
             }
         };
         let radios = |choices: &[(String, String)]| {
@@ -73,8 +76,8 @@ impl Form<'_> {
                 }
                 html! {
                     p.fld {
-                        label for=(path) { (safe(word)) (optional) }
-                        select id=(path) name=(path) required[is_required] aria-invalid=[invalid] aria-describedby=[described] {
+                        label for=(id) { (safe(word)) (optional) }
+                        select id=(id) name=(path) required[is_required] aria-invalid=[invalid] aria-describedby=[described] {
                             option value="" { @if is_required { "choose" } @else { "none" } }
                             @for (title, value) in &choices { option value=(value) selected[given == value] { (safe(title)) } }
                         }
@@ -84,15 +87,15 @@ impl Form<'_> {
             }
             Kind::Text { is_long: true, most } => html! {
                 p.fld {
-                    label for=(path) { (safe(word)) (optional) }
-                    textarea id=(path) name=(path) aria-invalid=[invalid] aria-describedby=[described] { (given) }
+                    label for=(id) { (safe(word)) (optional) }
+                    textarea id=(id) name=(path) aria-invalid=[invalid] aria-describedby=[described] { (given) }
                     (below(most.map(|most| format!("At most {most} characters"))))
                 }
             },
             Kind::Json => html! {
                 p.fld {
-                    label for=(path) { (safe(word)) " " span.n { "JSON" @if !is_required { ", optional" } } }
-                    textarea.code id=(path) name=(path) spellcheck="false" aria-invalid=[invalid] aria-describedby=[described] { (given) }
+                    label for=(id) { (safe(word)) " " span.n { "JSON" @if !is_required { ", optional" } } }
+                    textarea.code id=(id) name=(path) spellcheck="false" aria-invalid=[invalid] aria-describedby=[described] { (given) }
                     (below(None))
                 }
             },
@@ -109,8 +112,8 @@ impl Form<'_> {
                 };
                 html! {
                     p.fld {
-                        label for=(path) { (safe(word)) (optional) }
-                        input id=(path) name=(path) value=(given) inputmode=[mode] autocomplete="off" aria-invalid=[invalid]
+                        label for=(id) { (safe(word)) (optional) }
+                        input id=(id) name=(path) value=(given) inputmode=[mode] autocomplete="off" aria-invalid=[invalid]
                             aria-describedby=[described];
                         (below(range))
                     }
@@ -133,6 +136,11 @@ pub(super) fn fill(root: &Value, schema: &Value, path: &str, value: &Value, quer
             return;
         }
         (Kind::Json, value) => json(value),
+        // A field would not show all of it: it is edited as JSON.
+        (Kind::Text { .. }, Value::String(text)) if text.contains(|letter| is_hidden(letter) && letter != '\n') => {
+            *query = std::mem::take(query).with("as", "json");
+            return;
+        }
         (Kind::Text { .. }, Value::String(text)) => text.clone(),
         (_, Value::Null) => return,
         (_, value) => value.to_string(),

@@ -114,7 +114,11 @@ fn is_open(schema: &Value) -> bool {
 fn parts<'a>(schema: &'a Value, properties: &'a Map<String, Value>) -> Vec<(&'a str, &'a Value, bool)> {
     let required: Vec<&str> =
         schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    properties.iter().map(|(name, part)| (name.as_str(), part, required.contains(&name.as_str()))).collect()
+    let mut parts: Vec<(&str, &Value, bool)> =
+        properties.iter().map(|(name, part)| (name.as_str(), part, required.contains(&name.as_str()))).collect();
+    // The fields are sorted by name; those that are required are listed as they are declared.
+    parts.sort_by_key(|(name, ..)| required.iter().position(|known| known == name).unwrap_or(usize::MAX));
+    parts
 }
 
 /// The values of an enum; a boolean whose values have titles.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::steering::errors;
+use crate::model::causes_text;
 use crate::steering::text::{safe, shortened};
 use crate::timeline::Excerpts;
 use crate::web::visit::Visit;
@@ -92,7 +92,7 @@ impl Excerpts for Shown<'_> {
     }
 
     fn error(&self, error: &Value) -> String {
-        safe(&shortened(&errors::text(error), ERROR_CHARACTERS)).into_owned()
+        safe(&shortened(&causes_text(error), ERROR_CHARACTERS)).into_owned()
     }
 }
 

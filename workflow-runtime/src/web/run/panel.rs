@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::bars;
 use super::source::{Source, TURNS_READ_MAX, begins};
 use crate::history::{Ending, RunEvent, RunEventKind};
-use crate::steering::errors;
+use crate::model::causes_text;
 use crate::steering::text::safe;
 use crate::timeline::milliseconds;
 use crate::web::access::Action;
@@ -117,7 +117,7 @@ impl Detail {
 }
 
 fn error_text(error: &Value) -> String {
-    let text = errors::text(error);
+    let text = causes_text(error);
     let end = text.floor_char_boundary(ERROR_BYTES);
     if end < text.len() { format!("{}…", &text[..end]) } else { text }
 }

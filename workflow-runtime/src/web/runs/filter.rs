@@ -7,12 +7,12 @@ use maud::{Markup, html};
 use super::super::error::WebError;
 use super::super::icons::Icon;
 use super::super::query::Query;
-use super::super::survey::{Row, Survey};
+use super::super::survey::Survey;
 use super::super::text::word;
 use super::super::time::midnight;
 use crate::engine::Client;
 use crate::handles::runs::Runs;
-use crate::model::{Status, rfc3339};
+use crate::model::{RunInfo, Status, rfc3339};
 use crate::steering::time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl View {
         match self {
             View::All => &[],
             View::Running => &[Status::Running],
-            View::Failing => &[Status::Running, Status::Suspended],
+            // An index has them.
+            View::Failing => &[],
             View::Waiting => &[Status::Pending, Status::Suspended],
             View::Stuck => &[Status::Stuck],
             View::FailedToday => &[Status::Failed],
@@ -71,7 +72,7 @@ impl View {
     pub fn count(self, survey: &Survey) -> Option<u64> {
         match self {
             View::All => Some(survey.counts.values().sum()),
-            View::Failing => Some(survey.failing().count() as u64),
+            View::Failing => Some(survey.failing_count),
             View::FailedToday => None,
             _ => Some(self.statuses().iter().map(|status| survey.count(*status)).sum()),
         }
@@ -92,7 +93,7 @@ pub(in crate::web) struct Filter {
     since: Option<(SystemTime, String)>,
     until: Option<(SystemTime, String)>,
     contains: Option<String>,
-    /// What errors have in common: see [`RunError::class`](crate::steering::errors::RunError::class).
+    /// What errors have in common: see [`RunError::class`](crate::RunError::class).
     pub class: Option<String>,
     /// The beginning of the day.
     today: SystemTime,
@@ -151,6 +152,9 @@ impl Filter {
         if let Some((until, _)) = &self.until {
             runs = runs.created_before(*until);
         }
+        if self.view == View::Failing {
+            runs = runs.failing();
+        }
         match &self.contains {
             Some(text) => runs.id_contains(text),
             None => runs,
@@ -171,19 +175,9 @@ impl Filter {
         self.until.as_ref().map_or(time, |(until, _)| time.min(*until))
     }
 
-    /// Whether a run that was read matches what the store does not know, and, for runs of the survey, all the rest.
-    pub fn matches(&self, row: &Row) -> bool {
-        let info = &row.info;
-        let of_class = |class: &String| row.error.as_ref().is_some_and(|error| error.class() == *class);
-        let statuses = self.all_statuses();
-        (statuses.is_empty() || statuses.contains(&info.status))
-            && (self.view != View::Failing || row.is_failing())
-            && (self.workflows.is_empty() || self.workflows.contains(&info.workflow))
-            && self.parent.as_ref().is_none_or(|parent| info.parent.as_ref() == Some(parent))
-            && self.since.as_ref().is_none_or(|(since, _)| info.created_at >= *since)
-            && self.until.as_ref().is_none_or(|(until, _)| info.created_at < *until)
-            && self.contains.as_ref().is_none_or(|text| info.id.contains(text))
-            && self.class.as_ref().is_none_or(of_class)
+    /// Whether the error of a run that was read is of the class that the filter names.
+    pub fn matches(&self, info: &RunInfo) -> bool {
+        self.class.as_ref().is_none_or(|class| info.error.as_ref().is_some_and(|error| error.class == *class))
     }
 
     /// The parameters that choose the runs, for another page.
@@ -227,6 +221,10 @@ impl Filter {
         self.workflows.iter().for_each(|id| option("workflow", id));
         self.attributes.iter().for_each(|(key, value)| option("attribute", &format!("{key}={value}")));
         self.parent.iter().for_each(|id| option("parent", id));
+        if self.view == View::Failing {
+            options.push_str(" --failing");
+        }
+        let mut option = |name: &str, value: &str| options.push_str(&format!(" --{name} {}", word(value)));
         if self.view == View::FailedToday && self.since.is_none() {
             option("since", &rfc3339::format(self.today));
         }

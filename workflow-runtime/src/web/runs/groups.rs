@@ -7,7 +7,6 @@ use maud::{Markup, html};
 
 use super::super::error::WebError;
 use super::super::query::{Query, link};
-use super::super::survey::{Row, Survey, explained};
 use super::super::text::{cut_id, number};
 use super::super::time;
 use super::super::visit::Visit;
@@ -25,13 +24,7 @@ struct Group {
     newest: RunInfo,
 }
 
-pub(super) async fn table(
-    visit: &Visit,
-    filter: &Filter,
-    query: &Query,
-    survey: &Survey,
-    by: &str,
-) -> Result<Markup, WebError> {
+pub(super) async fn table(visit: &Visit, filter: &Filter, query: &Query, by: &str) -> Result<Markup, WebError> {
     let (head, parameter) = match by {
         "error" => ("Error", "class"),
         "workflow" => ("Workflow", "workflow"),
@@ -39,47 +32,31 @@ pub(super) async fn table(
         _ => return Err(WebError::invalid("Runs are grouped by error, workflow or status")),
     };
     let mut groups: HashMap<String, Group> = HashMap::new();
-    let mut add = |row: Row| {
-        let value = match by {
-            "workflow" => row.info.workflow.clone(),
-            "status" => row.info.status.to_string(),
-            _ => match &row.error {
-                Some(error) => error.class(),
-                None => return,
-            },
+    let (mut looked, mut after, deadline) = (0, None, Instant::now() + TIME_MAX);
+    let is_whole = loop {
+        let runs = filter.runs(&visit.client).limit(PAGE);
+        let page = match after {
+            Some(after) => runs.after(after).await?,
+            None => runs.await?,
         };
-        groups.entry(value).or_insert_with(|| Group { runs: 0, newest: row.info }).runs += 1;
-    };
-    let (mut looked, mut is_whole) = (0, true);
-    if filter.view == View::Failing {
-        survey.failing().filter(|row| filter.matches(row)).cloned().for_each(&mut add);
-        is_whole = survey.is_complete;
-    } else {
-        let deadline = Instant::now() + TIME_MAX;
-        let mut after = None;
-        loop {
-            let runs = filter.runs(&visit.client).limit(PAGE);
-            let page = match after {
-                Some(after) => runs.after(after).await?,
-                None => runs.await?,
+        looked += page.runs.len();
+        for info in page.runs.into_iter().filter(|info| filter.matches(info)) {
+            let value = match (by, &info.error) {
+                ("workflow", _) => info.workflow.clone(),
+                ("status", _) => info.status.to_string(),
+                (_, Some(error)) => error.class.clone(),
+                (_, None) => continue,
             };
-            looked += page.runs.len();
-            let bare = |info: RunInfo| Row { info, waiting: Vec::new(), error: None };
-            let rows = match by {
-                "error" => explained(&visit.client, page.runs, deadline).await?,
-                _ => page.runs.into_iter().map(bare).collect(),
-            };
-            rows.into_iter().filter(|row| by != "error" || filter.matches(row)).for_each(&mut add);
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-            if looked >= RUNS_MAX || Instant::now() > deadline {
-                is_whole = false;
-                break;
-            }
+            groups.entry(value).or_insert_with(|| Group { runs: 0, newest: info }).runs += 1;
         }
-    }
+        after = page.next;
+        if after.is_none() {
+            break true;
+        }
+        if looked >= RUNS_MAX || Instant::now() > deadline {
+            break false;
+        }
+    };
     let mut groups: Vec<(String, Group)> = groups.into_iter().collect();
     groups.sort_unstable_by(|(value, group), (other, than)| than.runs.cmp(&group.runs).then(value.cmp(other)));
     let base = query.clone().without("group").without("after");
@@ -108,7 +85,7 @@ pub(super) async fn table(
             }
         }
         @if !is_whole {
-            p.dim.sm { "These are the groups of the newest " (number(looked.max(survey.rows.len()) as u64)) " runs that match." }
+            p.dim.sm { "These are the groups of the newest " (number(looked as u64)) " runs that match." }
         }
     })
 }

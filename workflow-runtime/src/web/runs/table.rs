@@ -37,12 +37,12 @@ fn line(visit: &Visit, row: &Row, selects: bool) -> Markup {
     let info = &row.info;
     let icon = sentence::icon(info, row.reason());
     // A stuck run's error is its sentence.
-    let error = row.error.as_ref().filter(|_| !matches!(info.status, Status::Stuck | Status::Cancelled));
+    let error = row.error().filter(|_| !matches!(info.status, Status::Stuck | Status::Cancelled));
     let error = error.map(|error| shortened(&error.text, ERROR_CHARACTERS));
     let sentence = html! {
         @match (info.status, row.reason()) {
             (Status::Cancelled, _) => {
-                "Cancelled" @if let Some(error) = &row.error { ": " (safe(&shortened(&error.text, ERROR_CHARACTERS))) }
+                "Cancelled" @if let Some(error) = row.error() { ": " (safe(&shortened(&error.text, ERROR_CHARACTERS))) }
             },
             (status, _) if status.is_terminal() => {},
             (_, Some(reason)) => (sentence::of(reason, visit.now)),

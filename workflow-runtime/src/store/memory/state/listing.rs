@@ -9,6 +9,7 @@ fn fits(run: &Run, filter: &Filter) -> bool {
     let has = |(key, value): &(_, _)| run.attributes.get(key) == Some(value);
     (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && (filter.workflows.is_empty() || filter.workflows.contains(&row.workflow))
+        && (!filter.failing || row.failing_since().is_some())
         && row.created_at >= filter.created_from
         && filter.created_before.is_none_or(|before| row.created_at < before)
         && filter.attributes.iter().all(has)
@@ -18,9 +19,9 @@ fn fits(run: &Run, filter: &Filter) -> bool {
 
 impl State {
     pub(in crate::store::memory) fn list(&self, filter: &Filter, after: Option<Position>, limit: usize) -> Vec<RunRow> {
-        let behind = |run: &&Run| after.is_none_or(|after| Position::of(&run.row) < after);
+        let behind = |run: &&Run| after.is_none_or(|after| filter.position(&run.row) < after);
         let mut found: Vec<&Run> = self.runs.values().filter(|run| fits(run, filter)).filter(behind).collect();
-        found.sort_unstable_by_key(|run| std::cmp::Reverse(Position::of(&run.row)));
+        found.sort_unstable_by_key(|run| std::cmp::Reverse(filter.position(&run.row)));
         found.into_iter().take(limit).map(Run::view).collect()
     }
 
