@@ -1,6 +1,6 @@
 //! The page of a run: its windows, its children, its tabs, what is hidden, and its size.
 
-pub mod served;
+mod served;
 mod shop;
 
 use std::time::Duration;

@@ -230,10 +230,10 @@ mod tests {
         ship.children = vec![branch(0, "pack", Kind::Work, 1_000, Some(2_000))];
         let lines = drawn(vec![ship, branch(1, "charge", Kind::Work, 4_000, None)], 0, 8_000);
         let expected = [
-            "0 ms 1s 2s                   now  ● checkout order-1  running  8s ago",
-            "███████████████               │   ├─ ✓ ship()  4s",
-            "    ████                      │   │  └─ ✓ pack()  1s",
-            "               ███████████████│   └─ ● charge()  4s ago",
+            "0ms    2s      4s     6s     now  ● checkout order-1  running  8s ago",
+            "███████████████              │    ├─ ✓ ship()  4s",
+            "    ███                      │    │  └─ ✓ pack()  1s",
+            "               ██████████████│    └─ ● charge()  4s ago",
         ];
         assert_eq!(lines, expected);
     }

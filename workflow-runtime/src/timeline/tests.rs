@@ -353,14 +353,14 @@ fn bars_lie_within_the_width_in_order_and_apart() {
 fn a_child_is_no_idle_time_unless_it_takes_much_longer_than_the_work() {
     let child = |took: u64| {
         let run = "child".to_owned();
-        let started =
+        let begun =
             RunEventKind::ChildStarted { operation: 1, workflow: "w".into(), run, input: Value::Null, detached: false };
         let done = RunEventKind::RunEnded { operation: 1, end: Ending::Completed { output: Value::Null } };
         let events = history(vec![
             (0, started()),
             (0, step(0, "a")),
             (1_000, completed(0)),
-            (1_000, started),
+            (1_000, begun),
             (1_000 + took, done),
             (1_000 + took, ended()),
         ]);

@@ -15,6 +15,8 @@ const ATTEMPTS_SHOWN: usize = 3;
 /// Bars of a page, after which each row has one a lane.
 const BARS_MAX: usize = 1_200;
 const NAME_CHARACTERS: usize = 80;
+/// Numbers of operations up to this one fit in the first column.
+const NUMBERS_NARROW: u64 = 1_000;
 
 fn name(call: &Branch) -> Markup {
     let short = |text: &str| safe(&shortened(text, NAME_CHARACTERS)).into_owned();
@@ -207,7 +209,7 @@ pub(super) fn table(
     }
     let undoing = collected.calls.iter().find(|call| call.undoes).map(|call| call.place);
     html! {
-        div.jr {
+        div.jr.wide[source.calls > NUMBERS_NARROW] {
             svg.grid aria-hidden="true" { (bars::grid(axis)) }
             table.jn {
                 colgroup { col; col; col; col; }

@@ -71,7 +71,8 @@ impl Detail {
             read += 1;
             for event in turn.events {
                 let is_end = matches!(event.kind, RunEventKind::Ended { .. });
-                if !concerns(&event, operation) && !(is_end && !events.is_empty()) {
+                let is_wanted = concerns(&event, operation) || (is_end && !events.is_empty());
+                if !is_wanted {
                     continue;
                 }
                 if events.len() == EVENTS_MAX {
