@@ -216,6 +216,8 @@ mod tests {
             started_at: None,
             completed_at: None,
             wakes_at: None,
+            failing_since: None,
+            error: None,
             reason: None,
             schema: Schema,
         };

@@ -56,6 +56,7 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
         accept: |_, args| Ok(json(args)),
         described: Described::NOTHING,
         is_published: false,
+        pinned: false,
         recode_output: codec::recode::<Value>,
         rollback_failed: |error, failure| {
             let error: String = codec::decode("the error", error).expect("it is a text");
