@@ -71,7 +71,7 @@ impl Detail {
             read += 1;
             for event in turn.events {
                 let is_end = matches!(event.kind, RunEventKind::Ended { .. });
-                if !concerns(&event, operation) && !(is_end && !events.is_empty()) {
+                if !(concerns(&event, operation) || is_end && !events.is_empty()) {
                     continue;
                 }
                 if events.len() == EVENTS_MAX {
