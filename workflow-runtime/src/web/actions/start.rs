@@ -57,6 +57,10 @@ async fn page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebE
         return Err(WebError::forbidden("start runs of this workflow"));
     }
     let workflow = published(&visit.client, &id).await?;
+    if workflow.is_none() && !workflows().iter().any(|known| known.id == id) {
+        let help = "neither this program nor a deployment of the store has it";
+        return Err(WebError::new(StatusCode::NOT_FOUND, format!("There is no workflow `{id}`"), help));
+    }
     let schema = workflow.as_ref().and_then(schema);
     // The arguments of a run are shown as one value, as several in an object are taken.
     let given = match (&input, &workflow) {

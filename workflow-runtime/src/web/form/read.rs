@@ -75,10 +75,12 @@ fn part(root: &Value, schema: &Value, path: &str, is_required: bool, form: &Quer
             "false" => Some(Value::Bool(false)),
             _ => refuse("it is neither yes nor no".to_owned()),
         },
-        Kind::Choice(values) => match values.iter().find(|(_, value)| value.to_string() == text) {
-            Some((_, value)) => Some(value.clone()),
-            None => refuse("it is none of the choices".to_owned()),
-        },
+        Kind::Choice(values) => {
+            match values.iter().find(|(_, value)| serde_json::to_string(value).is_ok_and(|json| json == text)) {
+                Some((_, value)) => Some(value.clone()),
+                None => refuse("it is none of the choices".to_owned()),
+            }
+        }
         Kind::Integer { min, max } => {
             let digits = text.trim().replace([',', '_'], "");
             match digits.parse::<i128>() {

@@ -13,6 +13,7 @@ use super::super::time::midnight;
 use crate::engine::Client;
 use crate::handles::runs::Runs;
 use crate::model::{RunInfo, Status, rfc3339};
+use crate::steering::text::is_hidden;
 use crate::steering::time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +238,7 @@ impl Filter {
 
 /// The form that adds a filter.
 pub(super) fn editor(filter: &Filter, query: &Query) -> Markup {
-    let given = |name: &str| query.get(name).unwrap_or_default().to_owned();
+    let given = |name: &str| query.get(name).filter(|text| !text.contains(is_hidden)).unwrap_or_default().to_owned();
     let fields = [
         ("workflow", "Workflow", "its id"),
         ("attribute", "Attribute", "shop=ulm"),
@@ -250,7 +251,7 @@ pub(super) fn editor(filter: &Filter, query: &Query) -> Markup {
         details.menu {
             summary.chip { (Icon::Plus.svg()) "Filter" }
             form.panel action="runs" {
-                @for (name, value) in query.pairs().filter(|(name, _)| ["view", "group", "status", "class"].contains(name)) {
+                @for (name, value) in query.pairs().filter(|(name, value)| ["view", "group", "status", "class"].contains(name) && !value.contains(is_hidden)) {
                     input type="hidden" name=(name) value=(value);
                 }
                 @for (name, label, example) in fields {
