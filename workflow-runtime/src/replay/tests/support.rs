@@ -55,6 +55,7 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
         recode_args: codec::recode::<Value>,
         accept: |_, args| Ok(json(args)),
         described: Described::NOTHING,
+        pinned: false,
         is_published: false,
         pinned: false,
         recode_output: codec::recode::<Value>,
