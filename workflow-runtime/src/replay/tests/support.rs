@@ -57,7 +57,6 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
         described: Described::NOTHING,
         pinned: false,
         is_published: false,
-        pinned: false,
         recode_output: codec::recode::<Value>,
         rollback_failed: |error, failure| {
             let error: String = codec::decode("the error", error).expect("it is a text");
