@@ -55,8 +55,6 @@ use clap::Parser;
 use self::args::Cli;
 use self::context::Context;
 use crate::engine::Builder;
-// Under the names of modules of this one, for the commands.
-use crate::steering::{errors, text, time};
 
 /// Executes the command line of this process, and returns its exit code.
 ///

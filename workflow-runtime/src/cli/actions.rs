@@ -8,9 +8,9 @@ use super::bulk::{self, Targets};
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::report::Outcome;
-use super::time::duration;
 use crate::error::{Code, Error, Result};
 use crate::steering::bulk::{CANCEL, DELETE, Done, RETRY, Verb, WAKE, ended_before, request_cancel};
+use crate::steering::time::duration;
 
 /// Cancel runs; returns once the request is durable
 #[derive(Args)]

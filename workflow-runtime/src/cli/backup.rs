@@ -9,8 +9,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::report::{Outcome, Stop};
 use super::store;
-use super::text::bytes;
 use crate::error::{Code, Error};
+use crate::steering::text::bytes;
 
 /// Write a copy of a SQLite store to a new file, while engines execute
 #[derive(Args)]

@@ -12,9 +12,9 @@ use super::filter::Filter;
 use super::json;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
-use super::text::safe;
 use crate::error::{Code, Error, Result};
 use crate::steering::bulk::{Done, Due, Limits, Pages, Tally, Verb, bounded, due, settled};
+use crate::steering::text::safe;
 
 /// The runs to act on.
 #[derive(Args)]

@@ -11,11 +11,11 @@ use super::output::{Row, shown};
 use super::report::Outcome;
 use super::store;
 use super::table::{Cell, Paint};
-use super::text::bytes;
-use super::time::short;
 use crate::engine::Client;
 use crate::error::Result;
 use crate::model::Status;
+use crate::steering::text::bytes;
+use crate::steering::time::short;
 
 /// Check a store: what is stuck, what no process takes, sizes, clocks. Exit code 1 if something is wrong
 #[derive(Args)]

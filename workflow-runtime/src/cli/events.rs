@@ -10,9 +10,9 @@ use super::json;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
 use super::table::Paint;
-use super::text::shortened;
 use crate::error::{Code, Error};
 use crate::history::RunEvent;
+use crate::steering::text::shortened;
 
 /// Show the events of a run
 #[derive(Args)]

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::time;
 use crate::engine::Client;
 use crate::handles::runs::Runs;
 use crate::model::Status;
+use crate::steering::time;
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Filter")]

@@ -8,9 +8,9 @@ use serde_json::{Map, json};
 use super::filter::Filter;
 use super::output::{Output, Row, shown};
 use super::report::Outcome;
-use super::text::shortened;
 use crate::engine::Client;
 use crate::model::rfc3339;
+use crate::steering::text::shortened;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum By {

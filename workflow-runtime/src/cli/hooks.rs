@@ -9,10 +9,10 @@ use super::filter::Filter;
 use super::json;
 use super::output::{Column, Row, shown};
 use super::report::Outcome;
-use super::text::shortened;
 use crate::engine::Client;
 use crate::error::Code;
 use crate::model::Status;
+use crate::steering::text::shortened;
 
 /// Show the open hooks and the suspensions of runs
 #[derive(Args)]

@@ -5,8 +5,8 @@ use std::io::Read;
 use serde_json::Value;
 
 use super::report::{Outcome, Stop};
-use super::text::safe;
 use crate::error::{Code, Error};
+use crate::steering::text::safe;
 
 /// The value of `JSON`, `@FILE`, or `-` for the standard input.
 pub(super) fn value(given: &str) -> Outcome<Value> {

@@ -10,11 +10,11 @@ use super::groups::{self, By};
 use super::output::{Column, Format, Output, Row, hidden, shown};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
-use super::text::shortened;
 use super::{json, watch};
 use crate::engine::Client;
 use crate::handles::runs::Cursor;
 use crate::model::{RunInfo, Status, Waiting};
+use crate::steering::text::shortened;
 
 /// How many runs are listed unless `--limit` is given; all, if only ids or lines are printed.
 const RUNS: usize = 50;

@@ -7,12 +7,13 @@ use serde_json::{Map, Value};
 
 use super::global::Global;
 pub(super) use super::global::{Color, Format, Times};
+use super::json;
 use super::report::{Outcome, Stop};
 use super::table::{self, Cell, Style};
-use super::text::safe;
-use super::{json, time};
 use crate::error::{Code, Error};
 use crate::model::rfc3339;
+use crate::steering::text::safe;
+use crate::steering::time;
 
 /// A column of a list: the name for `--columns`, and whether it is shown without that.
 pub(super) struct Column {

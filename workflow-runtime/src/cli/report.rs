@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::json;
 use super::output::{Format, Output};
-use super::text::safe;
 use crate::error::{Code, Error};
+use crate::steering::text::safe;
 
 /// What a command returns.
 pub(super) type Outcome<T> = std::result::Result<T, Stop>;

@@ -9,10 +9,10 @@ use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::output::{Format, Output};
 use super::report::{Outcome, Stop};
-use super::time::duration;
 use crate::engine::Finished;
 use crate::error::{Code, Error};
 use crate::model::{Status, causes_text};
+use crate::steering::time::duration;
 
 /// Wait for the end of a run and print its result; the exit code says how it ended
 #[derive(Args)]

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::input;
 use super::report::Outcome;
-use super::time::duration;
+use crate::steering::time::duration;
 
 /// Send a payload to a hook
 #[derive(Args)]

@@ -4,17 +4,17 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::{AnyRun, Context};
-use super::errors;
 use super::exit::Exit;
 use super::json;
 use super::ls::paint;
 use super::output::{Format, Output};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
-use super::text::shortened;
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
 use crate::model::{HookInfo, RunError, RunInfo, Suspended, Waiting, causes_text};
+use crate::steering::errors;
+use crate::steering::text::shortened;
 
 /// Show a run: its status, what it waits for, its last error, its hooks, its children
 #[derive(Args)]

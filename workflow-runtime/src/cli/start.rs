@@ -8,12 +8,12 @@ use serde_json::json;
 use super::context::{AnyRun, Context};
 use super::exit::Exit;
 use super::report::{Outcome, Stop};
-use super::time::duration;
 use super::{input, result};
 use crate::error::Code;
 use crate::handles::catalog::workflows;
 use crate::handles::start::Start as Starts;
 use crate::steering::published;
+use crate::steering::time::duration;
 
 /// Start a run of a workflow
 #[derive(Args)]

@@ -9,11 +9,11 @@ use super::json;
 use super::output::{Column, Output, Row, hidden, shown};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
-use super::text::shortened;
-use super::time::short;
 use super::watch;
 use crate::history::{StepOutcome, StepStatus};
 use crate::model::causes_text;
+use crate::steering::text::shortened;
+use crate::steering::time::short;
 
 /// Show the steps and the child runs of a run, with their attempts
 #[derive(Args)]

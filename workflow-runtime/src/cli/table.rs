@@ -1,6 +1,6 @@
 //! Tables of text: aligned columns, without borders.
 
-use super::text::safe;
+use crate::steering::text::safe;
 
 /// A cell: its text, and the colour that it has at a terminal.
 #[derive(Clone, Debug, Default)]

@@ -18,6 +18,7 @@ use super::watch;
 use crate::engine::Client;
 use crate::error::{Code, Error};
 use crate::model::{RunInfo, Status, causes_text};
+use crate::steering::text::shortened;
 use crate::timeline::{self, Branch, Collected, Collector, Excerpts, Window, milliseconds};
 
 /// Show the tree of a run: its steps, waits and children, with bars; branches that are over are folded
@@ -135,7 +136,7 @@ impl Excerpts for Texts {
     }
 
     fn value(&self, value: &Value) -> String {
-        super::text::shortened(&json::text(value, false), ARGUMENTS_CHARACTERS)
+        shortened(&json::text(value, false), ARGUMENTS_CHARACTERS)
     }
 
     fn error(&self, error: &Value) -> String {

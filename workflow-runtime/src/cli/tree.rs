@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::table::Paint;
-use super::text::{safe, shortened};
-use super::time::{relative, short};
 use super::trace;
 use crate::model::{RunInfo, rfc3339};
+use crate::steering::text::{safe, shortened};
+use crate::steering::time::{relative, short};
 use crate::timeline::{Axis, Bar, Branch, Call, Collected, Kind, Row, Scale, State, Timeline, milliseconds};
 
 /// The bars have a column of so many characters.

@@ -7,8 +7,8 @@ use super::context::Context;
 use super::exit::Exit;
 use super::report::{Outcome, Stop};
 use super::store;
-use super::text::bytes;
 use crate::error::{Code, Error};
+use crate::steering::text::bytes;
 
 /// Give the free pages of a SQLite store back to the file system, while engines execute
 #[derive(Args)]

@@ -11,7 +11,7 @@ use super::active_run::What;
 use super::builder::host;
 use super::letters;
 use super::load::{self, Replay};
-use super::queries::not_found;
+use super::missing::not_found;
 use super::telemetry::Telemetry;
 use crate::definition::Bodies;
 use crate::error::{Code, Error, Result};

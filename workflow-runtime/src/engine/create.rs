@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::active_run::{ActiveRun, DriverState, InboxRead, run_span};
+use super::missing::not_found;
 use super::output::Output;
-use super::queries::not_found;
 use super::removal::CLEANING;
 use super::{Inner, effects, letters, turn};
 use crate::codec::Payload;

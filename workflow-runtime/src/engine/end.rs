@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::load::Stuck;
-use super::queries::not_found;
+use super::missing::not_found;
 use super::wait::{Awaited, Look, Seen};
 use super::{Inner, scope};
 use crate::codec::Payload;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Inner;
-use super::queries::{events_removed, not_found};
+use super::missing::{events_removed, not_found};
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEvent};

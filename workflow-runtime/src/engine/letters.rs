@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::Inner;
 use super::active_run::{ActiveRun, Arrival, What};
 use super::end::Finished;
-use super::queries::not_found;
+use super::missing::not_found;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::keys;

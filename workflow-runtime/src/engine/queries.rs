@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::load::Stuck;
+use super::missing::not_found;
 use super::{Inner, row_error};
 use crate::codec;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::model::{RunError, RunInfo, Schema, Status, Waiting, time};
 use crate::store::{Counts, Filter, NEVER, Position, RunRow};
-use crate::text::excerpt;
 
 impl Inner {
     /// Reads the run's row.
@@ -111,24 +111,4 @@ fn coarse_reason(row: &RunRow) -> Option<Waiting> {
         Status::Suspended => Waiting::Timer { until: time(row.wake_at.filter(|at| ![0, NEVER].contains(at))?) },
         _ => return None,
     })
-}
-
-pub(super) fn events_removed(id: &str, event: u64, first: u64) -> Error {
-    Error::coded(
-        Code::EventsRemoved,
-        format!("event {event} of the run was removed, with the journal of its generation"),
-    )
-    .run(id)
-    .expected(format!("an index from {first}, of the first event that is kept"))
-    .found(event)
-    .help(
-        "`Retention::generations` says how many generations of a run are kept; `run.events()` begins with what is kept",
-    )
-    .into_fatal()
-}
-
-pub(super) fn not_found(id: &str) -> Error {
-    Error::coded(Code::RunNotFound, format!("there is no run `{}` in this store", excerpt(id)))
-        .run(id)
-        .help("check the id and the store's URL; a run exists once `start(..).await` has returned")
 }

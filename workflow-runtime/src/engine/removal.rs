@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::Inner;
 use super::batcher::misanswered;
 use super::letters::milliseconds;
-use super::queries::not_found;
+use super::missing::not_found;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
 use crate::history::HistoryReader;

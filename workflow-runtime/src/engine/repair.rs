@@ -13,7 +13,7 @@ use self::point::{Deliveries, Ending, ForkPoint, forked, succeeds};
 use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
-use super::queries::{events_removed, not_found};
+use super::missing::{events_removed, not_found};
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEventKind};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::active_run::ActiveRun;
-use super::queries::not_found;
+use super::missing::not_found;
 use super::resend::{self, GivenUp, Sent};
 use super::scope::Life;
 use super::wait::{Awaited, Done, Look, Seen};

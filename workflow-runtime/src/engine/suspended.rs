@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::letters::{NO_OPERATION, letter};
-use super::queries::not_found;
+use super::missing::not_found;
 use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::model::Suspended;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters;
 use super::load::Stuck;
-use super::queries::not_found;
+use super::missing::not_found;
 use super::roster::{Has, Roster};
 use crate::error::{Error, Result};
 use crate::history::{Pending, PendingOperations, PendingStep, Work};
