@@ -175,8 +175,6 @@ pub(crate) struct Inner {
     store: Arc<dyn Store>,
     batcher: Batcher,
     ownership: OwnershipSlot,
-    /// Why the engine is closed, if it closed itself.
-    failed: OnceLock<Error>,
     /// The right to execute in a store that was replaced. Kept until the engine is gone, so that no other engine executes
     /// while parts of this one still run.
     kept: Mutex<Option<Box<dyn Ownership>>>,
@@ -324,10 +322,7 @@ impl Inner {
 
     /// The error of a call on an engine that is closed.
     fn closed(&self, what: &str, help: &str) -> Error {
-        match self.failed.get() {
-            Some(error) => error.clone().context(what),
-            None => self.home.closed(what, help),
-        }
+        self.home.closed(what, help)
     }
 
     /// Closes the engine for good if no write can succeed after this error. Returns whether it does.
@@ -335,7 +330,7 @@ impl Inner {
         if !matches!(error.code(), Code::StoreReplaced | Code::NewerStore) {
             return false;
         }
-        if self.failed.set(error.clone()).is_ok() {
+        if self.home.fail(error) {
             tracing::error!(?error, "the engine closes; open another one");
             self.executing.store(false, Ordering::Release);
             let right = self.ownership.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -35,7 +35,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     engine(&path).await.shutdown().await.expect("it shuts down");
     let raise = "UPDATE meta SET version = 99, readable_from = 99";
     Connection::open(&path).expect("it opens").execute(raise, ()).expect("it is changed");
-    assert_error(&refused(&path).await, Code::NewerStore, &["workflow.db", "version 2", "found: version 99", "update"]);
+    assert_error(&refused(&path).await, Code::NewerStore, &["workflow.db", "version 3", "found: version 99", "update"]);
     let version: i32 = Connection::open(&path)
         .expect("it opens")
         .query_row("SELECT version FROM meta", (), |row| row.get(0))

@@ -428,7 +428,6 @@ impl Builder {
             store,
             batcher,
             ownership,
-            failed: OnceLock::new(),
             kept: Mutex::new(None),
             resources: self.resources,
             is_drained: AtomicBool::new(false),

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -19,6 +19,8 @@ pub(super) struct Home {
     stopped: CancellationToken,
     /// Whether the runtime ended before the engine did.
     gone: AtomicBool,
+    /// The error that has closed the engine for good, if one has.
+    failed: OnceLock<Error>,
 }
 
 impl Home {
@@ -26,7 +28,7 @@ impl Home {
     pub fn here(stopped: CancellationToken) -> Arc<Self> {
         let thread = std::thread::current();
         let thread = thread.name().map_or_else(|| format!("{:?}", thread.id()), |name| format!("`{name}`"));
-        Arc::new(Home { thread, stopped, gone: AtomicBool::new(false) })
+        Arc::new(Home { thread, stopped, gone: AtomicBool::new(false), failed: OnceLock::new() })
     }
 
     /// The thread that opened the engine, for an error message.
@@ -39,9 +41,17 @@ impl Home {
         Watched { _home: Leaving(self.clone()), task: Box::pin(task) }
     }
 
+    /// Records the error that closes the engine for good. Returns whether it is the first.
+    pub fn fail(&self, error: &Error) -> bool {
+        self.failed.set(error.clone()).is_ok()
+    }
+
     /// The error of a call on an engine that has ended. `shut_down` is its text if the engine was shut down,
     /// and `help` the advice in that case.
     pub fn closed(&self, shut_down: &str, help: &str) -> Error {
+        if let Some(error) = self.failed.get() {
+            return error.clone().context(shut_down.to_owned());
+        }
         if !self.gone.load(Ordering::SeqCst) {
             return Error::coded(Code::Closed, shut_down.to_owned()).help(help.to_owned());
         }

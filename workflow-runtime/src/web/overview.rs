@@ -299,7 +299,9 @@ fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
     let mut hours = [(0_u64, 0_u64); HOURS];
     for info in ended {
         let Some(ago) = info.completed_at.and_then(|at| visit.now.duration_since(at).ok()) else { continue };
-        if let Some((all, failed)) = hours.get_mut(HOURS - 1 - (ago.as_secs() / 3_600).min(HOURS as u64 - 1) as usize) {
+        let hours_ago = usize::try_from(ago.as_secs() / 3_600).unwrap_or(usize::MAX);
+        let place = (HOURS - 1).checked_sub(hours_ago);
+        if let Some((all, failed)) = place.and_then(|place| hours.get_mut(place)) {
             *all += 1;
             *failed += u64::from(info.status == Status::Failed);
         }
