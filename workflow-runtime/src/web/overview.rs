@@ -312,7 +312,7 @@ fn by_hour(visit: &Visit, ended: &[RunInfo]) -> Markup {
         section data-live="hours" {
             header { h2 { "Ended, by hour" } span.dim.sm { "blue: all, red: failed; the highest bar is " (number(most)) } }
             svg.hours viewBox="0 0 720 104" preserveAspectRatio="none" role="img" aria-label="Runs that have ended in each of the last 24 hours" {
-                line x1="0" x2="720" y1="103.5" y2="103.5";
+                line x1="0" x2="720" y1="103.5" y2="103.5" {}
                 @for (hour, (all, failed)) in hours.iter().enumerate() {
                     @let (x, high) = (hour * 30 + 3, height(*all));
                     rect x=(x) y=(103 - high) width="24" height=(high) rx="2" { title { (all) " ended, " (failed) " failed" } }

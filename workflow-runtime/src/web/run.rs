@@ -98,10 +98,13 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
                         }
                     },
                 }
-                @if let Some(Waiting::Retrying { error, .. }) = waiting.first() { small.err { (layout::safe(error)) } }
                 @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
                 @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
-                @if let Some(error) = &error { pre.err { (layout::safe(&excerpt::cut(&error.text))) } }
+                @if let Some(Waiting::Retrying { error, .. }) = waiting.first() {
+                    pre.err { (layout::safe(&excerpt::cut(error))) }
+                } @else if let Some(error) = &error {
+                    pre.err { (layout::safe(&excerpt::cut(&error.text))) }
+                }
             }
             (actions::ends_wait(visit, info, waiting))
         }
