@@ -34,7 +34,7 @@ async fn reserve(order: u64) -> Result<u64> {
 
 #[workflow(id = "order")]
 async fn order(order: u64, item: String, cents: u32) -> Result<String> {
-    set_attribute("shop", if order % 2 == 0 { "ulm" } else { "bonn" })?;
+    set_attribute("shop", if order.is_multiple_of(2) { "ulm" } else { "bonn" })?;
     set_state(&format!("{item} for {cents}"))?;
     reserve(order).await?;
     match order % 7 {
