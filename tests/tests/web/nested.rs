@@ -29,7 +29,7 @@ case! {
                         continue;
                     }
                     let page = get(to, &format!("/ops/workflows/{name}")).await;
-                    assert_ne!(page.body.contains("There is no such page"), true, "{path}: {link}");
+                    assert!(!page.body.contains("There is no such page"), "{path}: {link}");
                 }
             }
         }
