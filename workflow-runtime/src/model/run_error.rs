@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::error_text;
 
-/// The error with which a run has failed, was cancelled, is stuck, or is [failing](crate::handles::Runs::failing).
+/// The error with which a run has failed, was cancelled, is stuck, or is [failing](crate::Runs::failing).
 ///
 /// Its JSON has these fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

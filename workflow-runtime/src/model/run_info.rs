@@ -34,7 +34,7 @@ pub struct RunInfo {
     /// When it resumes at the latest, if it waits for a time.
     #[serde(with = "rfc3339::option")]
     pub wakes_at: Option<SystemTime>,
-    /// Since when it is [failing](crate::handles::Runs::failing), if it is.
+    /// Since when it is [failing](crate::Runs::failing), if it is.
     #[serde(with = "rfc3339::option")]
     pub failing_since: Option<SystemTime>,
     /// The error with which it has failed, was cancelled, is stuck, or is failing.
