@@ -264,8 +264,9 @@ mod tests {
             }
         }
         // Runs that are pinned to other deployments, or that other builds have refused, are no part of the range.
-        let range = "SEARCH runs USING INDEX runs_due (owner=? AND workflow=? AND <expr>=? AND <expr>=? AND wake_at<?)";
-        assert_eq!(plan(DUE), [range]);
+        let range = "INDEX runs_due (owner=? AND workflow=? AND <expr>=? AND <expr>=? AND wake_at<?)";
+        let due = plan(DUE);
+        assert!(due.len() == 1 && due[0].starts_with("SEARCH runs") && due[0].ends_with(range), "{due:#?}");
         let stuck = plan(UNSTICK);
         assert!(
             stuck.iter().any(|line| line.contains("runs_refused (refused_by=? AND workflow=? AND wake_at=?)")),
