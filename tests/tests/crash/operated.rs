@@ -68,10 +68,12 @@ pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
     let generations = |run: &str| end[run].journal.last().map(|row| row.generation);
     assert_eq!((generations(ORDER), generations(FORK)), (Some(1), Some(0)), "one was retried once");
     let source = |run: &str| {
-        let rows = end[run].journal.iter().map(|row| serde_json::from_slice::<Value>(&row.body).expect("JSON"));
-        let mut deliveries = rows.flat_map(|turn| turn["deliveries"].as_array().cloned().unwrap_or_default());
-        let reopened = deliveries.find_map(|delivery| delivery["event"].get("reopened").cloned());
-        reopened.expect("it goes on from somewhere")["source"].as_str().map(str::to_owned)
+        let rows: Vec<Value> =
+            end[run].journal.iter().map(|row| serde_json::from_slice(&row.body).expect("JSON")).collect();
+        let mut deliveries = rows.iter().flat_map(|turn| turn["deliveries"].as_array().into_iter().flatten());
+        let reopened = deliveries.find_map(|delivery| delivery["event"].get("reopened"));
+        let reopened = reopened.unwrap_or_else(|| panic!("run {run} was not reopened: {:?}, {rows:#?}", end[run]));
+        reopened["source"].as_str().map(str::to_owned)
     };
     assert_eq!((source(ORDER), source(FORK)), (None, Some(ORDER.to_owned())));
 }

@@ -23,7 +23,7 @@ pub enum Action {
     /// To end the sleeps of a run before their deadlines.
     Wake,
     /// To send a payload to a hook.
-    Send,
+    SendPayload,
     /// To answer a suspension.
     Resume,
     /// To delete a run.
@@ -37,7 +37,7 @@ impl Action {
         Action::Retry,
         Action::Fork,
         Action::Wake,
-        Action::Send,
+        Action::SendPayload,
         Action::Resume,
         Action::Delete,
     ];
@@ -57,7 +57,7 @@ impl Action {
             Action::Retry => "retry",
             Action::Fork => "fork",
             Action::Wake => "wake",
-            Action::Send => "send",
+            Action::SendPayload => "send",
             Action::Resume => "resume",
             Action::Delete => "delete",
         }
@@ -74,7 +74,7 @@ pub struct Access<'a> {
     pub request: &'a Parts,
     /// What it asks for.
     pub action: Action,
-    /// The id of the run that it concerns, the token of a hook for [`Action::Send`], the id of a workflow for
+    /// The id of the run that it concerns, the token of a hook for [`Action::SendPayload`], the id of a workflow for
     /// [`Action::Start`]; `None` where it concerns no single one.
     pub target: Option<&'a str>,
 }

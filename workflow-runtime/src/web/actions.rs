@@ -122,7 +122,7 @@ pub(super) fn ends_wait(visit: &Visit, info: &RunInfo, waiting: &[Waiting]) -> M
             Some(Waiting::Suspended { .. }) if may(Action::Resume) => {
                 a.btn.pri href=(link("resume", "run", &info.id)) data-key="a" { "Answer" }
             },
-            Some(Waiting::Hook { token, .. }) if visit.may(Action::Send, Some(token)) => {
+            Some(Waiting::Hook { token, .. }) if visit.may(Action::SendPayload, Some(token)) => {
                 a.btn href=(link("send", "token", token)) { "Send…" }
             },
             Some(Waiting::Timer { .. }) if may(Action::Wake) => { a.btn href=(address(Bulk::Wake, &info.id)) data-key="w" { "Wake up…" } },

@@ -24,7 +24,7 @@ pub(in crate::web) fn hook(visit: &Visit, hook: &HookInfo, given: &Query, wrong:
     html! {
         div.form {
             div {
-                @if visit.may(Action::Send, Some(&hook.token)) {
+                @if visit.may(Action::SendPayload, Some(&hook.token)) {
                     p.dim.sm { "The run goes on once the payload is recorded." }
                     (form::of(hook.schema.as_ref(), "send", "Send the payload", &hidden, given, wrong, &html! {}))
                 }
@@ -89,12 +89,12 @@ async fn send_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup,
 
 pub(in crate::web) async fn send(posted: Posted) -> Result<Response, WebError> {
     let token = posted.field("token")?;
-    posted.permit(Action::Send, token)?;
+    posted.permit(Action::SendPayload, token)?;
     let info = posted.visit.client.get_hook(token).await?;
     let wrong = match form::read(info.schema.as_ref(), &posted.form) {
         Ok(payload) => {
             let sent = posted.visit.client.resume_hook(token, &payload).await;
-            posted.report(Action::Send, token, sent.as_ref().err());
+            posted.report(Action::SendPayload, token, sent.as_ref().err());
             match sent {
                 Ok(()) => return Ok(to(&info.run.map_or_else(|| "people".to_owned(), |run| link("run", "id", &run)))),
                 Err(error) if error.code() == Code::Payload => Wrong::from([("json".to_owned(), format!("{error:?}"))]),
