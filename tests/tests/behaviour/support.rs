@@ -45,7 +45,7 @@ macro_rules! on_each_store {
     };
 }
 
-/// Waits for what comes soon, if it ever comes.
+/// Waits for a future, for a limited time.
 pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), what.into_future()).await.expect("it does not come to its end")
 }

@@ -115,7 +115,7 @@ async fn gives_up() -> Result<()> {
     Err(Error::fatal("no"))
 }
 
-/// Waits for what comes soon, if it ever comes.
+/// Waits for a future, for a limited time.
 async fn soon<F: IntoFuture>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it does not come to its end")
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Waits for what comes soon, if it ever comes.
+/// Waits for a future, for a limited time.
 pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it does not come to its end")
 }

@@ -96,7 +96,7 @@ pub(crate) async fn bounded(query: Runs) -> Result<Option<Runs>> {
     Ok(newest.map(|newest| query.created_before(newest.created_at + MILLISECOND).limit(PAGE)))
 }
 
-/// What is to be done to a run.
+/// The action that is applied to a run.
 pub(crate) enum Due {
     Act(AnyRun),
     /// Nothing: it is a dry run, or the status of the run is not one that the action is for.

@@ -251,7 +251,7 @@ impl Axis {
                 }
                 let x = self.x(self.began + at);
                 let is_free = ticks.last().is_none_or(|last| x >= last.x + self.scale.ticks * 3 / 4);
-                // The label stands at the right of the tick, and needs room before the present.
+                // The label is to the right of the tick, and needs room before the line `now`.
                 let is_free = is_free && self.now.is_none_or(|now| x + self.scale.ticks / 2 <= now);
                 let is_free = is_free && !self.bands.iter().any(|band| (x..x + self.scale.ticks / 2).contains(&band.x));
                 if is_free && x + self.scale.ticks / 2 <= self.scale.width {

@@ -12,7 +12,7 @@ use crate::steering::text::{safe, shortened};
 
 const ERROR_CHARACTERS: usize = 300;
 
-/// How a run is shown: its status, but a run that retries fails, and a suspension is told from other waits.
+/// How a run is shown: by its status; a run that retries is shown as failing, and a suspension differs from other waits.
 pub(super) fn icon(info: &RunInfo, waiting: Option<&Waiting>) -> Icon {
     match (info.status, waiting) {
         (status, _) if status.is_terminal() => Icon::of(status),

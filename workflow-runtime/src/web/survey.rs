@@ -76,7 +76,7 @@ pub(super) struct Surveys(Mutex<Option<(Arc<Survey>, Instant)>>);
 impl Web {
     /// The latest look, or a new one.
     pub async fn survey(&self) -> Result<Arc<Survey>> {
-        // Those who come while somebody looks wait for what is seen.
+        // Requests that arrive during a survey wait for its result.
         let mut shared = self.surveys.0.lock().await;
         if let Some((survey, _)) = shared.as_ref().filter(|(_, until)| *until > Instant::now()) {
             return Ok(survey.clone());

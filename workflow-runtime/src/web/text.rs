@@ -12,7 +12,7 @@ pub(super) const VALUE_BYTES_SHOWN: usize = 64 << 10;
 /// The characters of an id that a list shows at most.
 const ID_CHARACTERS: usize = 24;
 
-/// An id with its middle left out: the ends tell ids apart.
+/// An id without its middle: ids differ at their ends.
 pub(super) fn cut_id(id: &str) -> Cow<'_, str> {
     let shown = safe(id);
     let length = shown.chars().count();
