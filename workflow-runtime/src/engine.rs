@@ -32,6 +32,7 @@ mod home;
 mod letters;
 mod lifecycle;
 mod load;
+mod mailbox;
 mod missing;
 mod output;
 mod permit;

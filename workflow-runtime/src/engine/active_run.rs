@@ -6,64 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::AbortHandle;
 
 use super::clock::Deadline;
+use super::mailbox::{Arrival, InboxRead, Mailbox};
 use super::queues::Slot;
 use super::scope::Life;
 use super::telemetry::Spans;
 use super::wait::Known;
 use super::{Inner, activations, turn};
-use crate::codec::Payload;
-use crate::definition::{AttemptResult, WorkflowDefinition};
-use crate::error::Error;
+use crate::definition::WorkflowDefinition;
 use crate::model::Status;
-use crate::replay::{Core, Event, Suspension};
+use crate::replay::Core;
 use crate::store::{Fence, RowError, RunKey, Settle};
-
-/// An event of the run that is not delivered yet.
-pub(super) struct Arrival {
-    /// When it happened; of a timer, its deadline. In milliseconds since 1970.
-    pub at: u64,
-    pub what: What,
-}
-
-pub(super) enum What {
-    /// An attempt of a step ended.
-    Attempt { op: u64, result: AttemptResult },
-    /// An attempt of a step ended by a request (see [`Parting`]), whatever its result.
-    Parted { op: u64, parting: Parting },
-    /// A timer is due, or the next attempt of a step is due.
-    Due { op: u64 },
-    /// A message of the inbox wakes a sleep.
-    Woken { op: u64, letter: u64 },
-    /// The run has waited for as long as a run may wait in memory.
-    Idle,
-    /// A message of the inbox.
-    Letter { sequence: u64, event: Event },
-    /// The waker of the workflow was called from outside the run.
-    Alarm,
-    /// A message of the inbox cannot be read.
-    Fault(Error),
-}
-
-/// What an attempt of a step requests besides its result.
-pub(super) enum Parting {
-    /// To be attempted again after it was resumed.
-    Suspended(Suspension),
-    /// To end the run with this result.
-    Finished(Payload),
-}
-
-impl Arrival {
-    /// By time; on a tie, a result precedes the timeout of its operation. The start of a run is first,
-    /// whatever the clocks of the other senders say.
-    pub fn order(&self) -> (u64, bool) {
-        match self.what {
-            // It also precedes a cancel, since it decides what is rolled back.
-            What::Letter { event: Event::Reopened { .. }, .. } => (0, false),
-            What::Letter { event: Event::Started { .. }, .. } => (1, false),
-            _ => (self.at, matches!(self.what, What::Due { .. })),
-        }
-    }
-}
 
 /// The operation number of the eviction timer: the time at which a waiting run leaves memory.
 pub(super) const IDLE: u64 = u64::MAX;
@@ -111,39 +63,6 @@ impl DriverState {
     }
 }
 
-struct Mailbox {
-    arrivals: Vec<Arrival>,
-    /// Whether a driver is running, or will start.
-    driven: bool,
-    driver: Option<Box<DriverState>>,
-    closed: bool,
-    inbox: InboxRead,
-}
-
-/// How far the inbox was read.
-#[derive(Clone, Copy, Default)]
-pub(super) struct InboxRead {
-    /// [`RunRow::inbox_seq`](crate::store::RunRow::inbox_seq) when the inbox was read.
-    pub inbox_seq: u64,
-    /// The sequence of the last message.
-    pub sequence: u64,
-    /// The latest arrival time of the messages so far.
-    pub at: u64,
-}
-
-impl InboxRead {
-    /// Reads messages in the order of the inbox. They keep this order, whatever the clocks of their senders say.
-    pub fn read(&mut self, letters: &mut [Arrival]) {
-        for letter in letters {
-            if let What::Letter { sequence, .. } = letter.what {
-                self.sequence = sequence;
-            }
-            self.at = self.at.max(letter.at);
-            letter.at = self.at;
-        }
-    }
-}
-
 /// The span of a run, while it is in memory.
 pub(super) fn run_span(id: &str, definition: &WorkflowDefinition) -> tracing::Span {
     tracing::info_span!(parent: None, "run", run = id, workflow = definition.source.id)
@@ -158,7 +77,7 @@ pub(crate) struct ActiveRun {
     pub(super) fence: Fence,
     /// The parent of the spans of its turns and steps, while the run is in memory.
     pub(super) span: tracing::Span,
-    mailbox: Mutex<Mailbox>,
+    mailbox: Mutex<Mailbox<Box<DriverState>>>,
     attempts: Mutex<BTreeMap<u64, (AbortHandle, Arc<Life>)>>,
     /// The attempt of each operation that has written to streams and is not settled.
     writers: Mutex<BTreeMap<u64, u32>>,
@@ -177,7 +96,6 @@ impl ActiveRun {
         span: tracing::Span,
         inbox: InboxRead,
     ) -> Arc<Self> {
-        let mailbox = Mailbox { arrivals: Vec::new(), driven: true, driver: None, closed: false, inbox };
         Arc::new(ActiveRun {
             key,
             id,
@@ -185,24 +103,20 @@ impl ActiveRun {
             generation,
             fence,
             span,
-            mailbox: Mutex::new(mailbox),
+            mailbox: Mutex::new(Mailbox::new(inbox)),
             attempts: Mutex::new(BTreeMap::new()),
             writers: Mutex::default(),
             leaving: Mutex::default(),
         })
     }
 
-    /// Sets the state of the driver, and starts to deliver.
+    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were posted before.
     pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, driver: Box<DriverState>, arrivals: Vec<Arrival>) {
-        {
-            let mut mailbox = self.mailbox();
-            mailbox.driver = Some(driver);
-            mailbox.driven = false;
-        }
-        self.post(engine, arrivals);
+        let starts = self.mailbox().start(driver, arrivals);
+        self.drive_if(starts, engine);
     }
 
-    fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+    fn mailbox(&self) -> MutexGuard<'_, Mailbox<Box<DriverState>>> {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -210,70 +124,39 @@ impl ActiveRun {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn drive_if(self: &Arc<Self>, starts: bool, engine: &Arc<Inner>) {
+        if starts {
+            let driver = turn::drive(engine.clone(), self.clone());
+            engine.drivers.spawn_on(driver, &engine.runtime);
+        }
+    }
+
     /// Adds arrivals to the mailbox and starts a driver if none is running.
     pub fn post(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
-        {
-            let mut mailbox = self.mailbox();
-            if mailbox.closed {
-                return;
-            }
-            mailbox.arrivals.extend(arrivals);
-            // An empty list matters too: arrivals may have been added before the start.
-            if mailbox.driven || mailbox.arrivals.is_empty() {
-                return;
-            }
-            mailbox.driven = true;
-        }
-        let driver = turn::drive(engine.clone(), self.clone());
-        engine.drivers.spawn_on(driver, &engine.runtime);
+        let starts = self.mailbox().post(arrivals);
+        self.drive_if(starts, engine);
     }
 
     /// Adds the messages to the mailbox that it has not received before.
     pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, letters: Vec<Arrival>) {
-        {
-            // Under one lock: a run that is to be evicted has either the messages or an older `inbox_seq`.
-            let mut mailbox = self.mailbox();
-            if mailbox.closed {
-                return;
-            }
-            let read = mailbox.inbox.sequence;
-            let is_new = |letter: &Arrival| match letter.what {
-                What::Letter { sequence, .. } => sequence > read,
-                _ => true,
-            };
-            let mut new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
-            mailbox.inbox.inbox_seq = inbox_seq;
-            mailbox.inbox.read(&mut new);
-            mailbox.arrivals.extend(new);
-        }
-        self.post(engine, []);
+        let starts = self.mailbox().receive(inbox_seq, letters);
+        self.drive_if(starts, engine);
     }
 
     /// Takes the arrivals, with the state to deliver them to. `None` ends the driver; the next arrival starts another.
     pub fn take(&self, most: usize) -> Option<(Box<DriverState>, Vec<Arrival>)> {
-        let mut mailbox = self.mailbox();
-        if mailbox.closed || mailbox.arrivals.is_empty() {
-            mailbox.driven = false;
-            return None;
-        }
-        mailbox.arrivals.sort_by_key(Arrival::order);
-        let rest = if mailbox.arrivals.len() > most { mailbox.arrivals.split_off(most) } else { Vec::new() };
-        let arrivals = std::mem::replace(&mut mailbox.arrivals, rest);
-        Some((mailbox.driver.take()?, arrivals))
+        self.mailbox().take(most)
     }
 
     /// Returns the state after a turn.
     pub fn put(&self, driver: Box<DriverState>) {
-        let mut mailbox = self.mailbox();
-        if !mailbox.closed {
-            mailbox.driver = Some(driver);
-        }
+        // Dropped without the lock.
+        let _closed = self.mailbox().put(driver);
     }
 
     /// The `inbox_seq` up to which the inbox was read, if the mailbox is empty.
     pub fn inbox_if_idle(&self) -> Option<u64> {
-        let mailbox = self.mailbox();
-        (!mailbox.closed && mailbox.arrivals.is_empty()).then_some(mailbox.inbox.inbox_seq)
+        self.mailbox().inbox_if_idle()
     }
 
     /// The run was released and leaves memory: keeps the guard of its activation until then.
@@ -291,24 +174,17 @@ impl ActiveRun {
 
     /// Returns arrivals to the mailbox that were not delivered.
     pub fn put_back(&self, arrivals: Vec<Arrival>) {
-        self.mailbox().arrivals.extend(arrivals);
+        self.mailbox().put_back(arrivals);
     }
 
     /// Closes the mailbox and returns its arrivals.
     pub fn close_and_drain(&self) -> Vec<Arrival> {
-        let mut mailbox = self.mailbox();
-        mailbox.closed = true;
-        std::mem::take(&mut mailbox.arrivals)
+        self.mailbox().close_and_drain()
     }
 
     /// Closes the mailbox. Returns the last `inbox_seq`, unless a driver has the state.
     pub fn close(&self) -> Option<u64> {
-        let (driver, inbox_seq) = {
-            let mut mailbox = self.mailbox();
-            mailbox.closed = true;
-            mailbox.arrivals.clear();
-            (mailbox.driver.take(), mailbox.inbox.inbox_seq)
-        };
+        let (driver, inbox_seq) = self.mailbox().close();
         driver.map(|_| inbox_seq)
     }
 

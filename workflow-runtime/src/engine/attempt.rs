@@ -11,7 +11,8 @@ use futures_util::future::{Either, select};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use super::active_run::{ActiveRun, Arrival, DriverState, What};
+use super::active_run::{ActiveRun, DriverState};
+use super::mailbox::{Arrival, What};
 use super::permit::Permit;
 use super::queues::Slot;
 use super::scope::{Alive, Calls, Life, Scope};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::Inner;
-use super::active_run::What;
 use super::builder::host;
 use super::letters;
 use super::load::{self, Replay};
+use super::mailbox::What;
 use super::missing::not_found;
 use super::telemetry::Telemetry;
 use crate::definition::Bodies;

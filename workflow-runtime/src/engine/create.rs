@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::active_run::{ActiveRun, DriverState, InboxRead, run_span};
+use super::active_run::{ActiveRun, DriverState, run_span};
+use super::mailbox::InboxRead;
 use super::missing::not_found;
 use super::output::Output;
 use super::removal::CLEANING;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Inner;
-use super::active_run::{ActiveRun, DriverState, Parting};
+use super::active_run::{ActiveRun, DriverState};
+use super::mailbox::Parting;
 use crate::definition::{AttemptFailure, AttemptResult, Policy, adopted};
 use crate::error::{Code, Error};
 use crate::registry;

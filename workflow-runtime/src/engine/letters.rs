@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Inner;
-use super::active_run::{ActiveRun, Arrival, What};
+use super::active_run::ActiveRun;
 use super::end::Finished;
+use super::mailbox::{Arrival, What};
 use super::missing::not_found;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Inner;
-use super::active_run::{ActiveRun, Arrival, DriverState, InboxRead, What, run_span};
+use super::active_run::{ActiveRun, DriverState, run_span};
+use super::mailbox::{Arrival, InboxRead, What};
 use super::queues::Slot;
 use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;

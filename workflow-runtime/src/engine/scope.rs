@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use futures_util::future::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::active_run::{ActiveRun, Parting};
+use super::active_run::ActiveRun;
 use super::client::Handle;
+use super::mailbox::Parting;
 use super::permit::Held;
 use super::streams::AttemptWriter;
 use super::{Client, output};

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Inner;
-use super::active_run::{ActiveRun, Arrival, IDLE, What};
+use super::active_run::{ActiveRun, IDLE};
 use super::clock::Deadline;
+use super::mailbox::{Arrival, What};
 use crate::store::RunKey;
 
 /// Deadline, run, operation.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::active_run::What;
+use super::super::mailbox::What;
 use super::super::missing::not_found;
 use super::super::{Inner, letters};
 use super::point::{LastGood, last_good_point};

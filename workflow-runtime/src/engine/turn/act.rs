@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::active_run::{ActiveRun, Arrival, DriverState, What};
+use super::super::active_run::{ActiveRun, DriverState};
 use super::super::attempt::{self, Begin};
 use super::super::clock::Deadline;
+use super::super::mailbox::{Arrival, What};
 use super::super::{Inner, eviction};
 use crate::definition::adopted;
 use crate::error::{Code, Error};

@@ -1,6 +1,7 @@
 //! The content of a turn before its commit: arrivals are delivered to the run, or kept for later.
 
-use super::super::active_run::{ActiveRun, Arrival, DriverState, IDLE, What};
+use super::super::active_run::{ActiveRun, DriverState, IDLE};
+use super::super::mailbox::{Arrival, What};
 use super::super::{Inner, events, letters};
 use crate::error::Error;
 use crate::keys;
