@@ -1,7 +1,4 @@
 //! `digest`: killed, checked by `sha256sum`, run again.
-#![cfg(unix)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use common::{finish, output, spawn, text};
+use crate::common::{finish, output, spawn, text};
 use sha2::{Digest, Sha256};
 
 const FILES: usize = 600;

@@ -1,10 +1,8 @@
 //! `crash`, which checks itself.
 
-mod common;
-
 use std::process::Command;
 
-use common::{output, text};
+use crate::common::{output, text};
 
 #[test]
 fn no_recorded_step_runs_again_under_kills() {

@@ -1,7 +1,4 @@
 //! `approvals`, over its socket, killed after every request.
-#![cfg(feature = "http")]
-
-mod common;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -15,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use common::{first_line, spawn};
+use crate::common::{first_line, spawn};
 
 /// Far above what a request takes; a hang is a failure and not a stuck CI.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,10 +1,8 @@
 //! `quickstart`, killed while it sleeps.
 
-mod common;
-
 use std::process::Command;
 
-use common::{finish, first_line, output, spawn, text};
+use crate::common::{finish, first_line, output, spawn, text};
 
 #[test]
 fn a_killed_quickstart_goes_on_and_charges_once() {

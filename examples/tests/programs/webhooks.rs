@@ -1,12 +1,9 @@
 //! `webhooks`, killed after it has accepted an event.
-#![cfg(feature = "http")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use common::{kill_at, lines};
+use crate::common::{kill_at, lines};
 
 #[test]
 fn an_accepted_event_is_delivered_after_a_kill_and_a_repeated_one_is_not_delivered_again() {

@@ -1,13 +1,10 @@
 //! `agent`: killed while it waits for a person, answered by another process, and started again.
-#![cfg(unix)]
-
-mod common;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{finish, output, spawn, text};
+use crate::common::{finish, output, spawn, text};
 
 fn agent(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));

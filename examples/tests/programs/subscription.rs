@@ -1,10 +1,8 @@
 //! `subscription`, killed in its third month.
 
-mod common;
-
 use std::process::Command;
 
-use common::{kill_at, lines};
+use crate::common::{kill_at, lines};
 
 #[test]
 fn a_killed_subscription_bills_each_month_once_and_ends_when_it_is_cancelled() {

@@ -1,12 +1,10 @@
 //! `pipeline`, killed in the middle of many files.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{kill_at, lines};
+use crate::common::{kill_at, lines};
 
 const FILES: usize = 300;
 

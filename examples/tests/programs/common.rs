@@ -1,8 +1,5 @@
 //! Child processes that end.
 
-// Each test uses some of it.
-#![allow(dead_code)]
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;

@@ -1,10 +1,8 @@
 //! `onboarding`, to its end and killed between two mails.
 
-mod common;
-
 use std::process::Command;
 
-use common::{kill_at, lines};
+use crate::common::{kill_at, lines};
 
 fn of<'a>(user: &str, lines: &'a [String]) -> Vec<&'a str> {
     lines.iter().map(String::as_str).filter(|line| line.contains(user)).collect()

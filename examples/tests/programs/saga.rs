@@ -1,10 +1,8 @@
 //! `saga`, killed while it executes an order and while it undoes one.
 
-mod common;
-
 use std::process::Command;
 
-use common::{kill_at, lines};
+use crate::common::{kill_at, lines};
 
 const RESULTS: [&str; 3] = [
     "order-1: shipped as parcel-1",
