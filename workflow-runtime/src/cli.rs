@@ -28,6 +28,7 @@ mod input;
 mod json;
 mod ls;
 mod output;
+mod queues;
 mod report;
 mod result;
 mod resume;

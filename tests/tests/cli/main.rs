@@ -15,6 +15,7 @@ mod bulk;
 mod copies;
 mod deployments;
 mod own;
+mod queues;
 mod reading;
 mod safe;
 

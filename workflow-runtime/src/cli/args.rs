@@ -9,8 +9,8 @@ use super::report::Outcome;
 #[cfg(feature = "web")]
 use super::ui;
 use super::{
-    actions, backup, check, completions, deployments, doctor, events, explain, export, fork, hooks, ls, result, resume,
-    send, show, start, steps, stream, trace, vacuum, worker, workers, workflows,
+    actions, backup, check, completions, deployments, doctor, events, explain, export, fork, hooks, ls, queues, result,
+    resume, send, show, start, steps, stream, trace, vacuum, worker, workers, workflows,
 };
 
 /// List, explain and steer the runs of a workflow store.
@@ -45,6 +45,7 @@ pub(super) enum Command {
     Workflows(workflows::Workflows),
     Workers(workers::Workers),
     Deployments(deployments::Deployments),
+    Queues(queues::Queues),
     Backup(backup::Backup),
     Vacuum(vacuum::Vacuum),
     Doctor(doctor::Doctor),
@@ -82,6 +83,7 @@ impl Command {
             Command::Workflows(command) => command.execute(context).await,
             Command::Workers(command) => command.execute(context).await,
             Command::Deployments(command) => command.execute(context).await,
+            Command::Queues(command) => command.execute(context).await,
             Command::Backup(command) => command.execute(context).await,
             Command::Vacuum(command) => command.execute(context).await,
             Command::Doctor(command) => command.execute(context).await,
