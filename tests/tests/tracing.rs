@@ -220,3 +220,37 @@ async fn an_operation_that_nobody_awaits_is_logged_once_for_its_line() {
     assert_eq!(run.await.unwrap(), 4);
     assert_eq!(logged("again"), [""; 0]);
 }
+
+#[workflow]
+async fn awaits(run: Run<()>) -> Result<()> {
+    run.await
+}
+
+#[tokio::test]
+async fn a_cycle_of_runs_that_wait_for_each_other_is_logged_once() {
+    let collector = &*COLLECTOR;
+    let builder = Engine::builder().url("memory:").resource(Gates::new());
+    let engine = builder.evict_after(Duration::ZERO).open().await.unwrap();
+    let first = engine.create_run(awaits).id("first of a cycle").await.unwrap();
+    let second = engine.start(awaits, engine.get_run("first of a cycle")).id("second").await.unwrap();
+    let third = engine.start(awaits, engine.get_run("second")).id("third").await.unwrap();
+    let outside = engine.start(awaits, engine.get_run("third")).id("outside").await.unwrap();
+    first.start(engine.get_run("third")).await.unwrap();
+    let text = "runs wait for each other: `first of a cycle` for `third` for `second` for `first of a cycle`; cancel";
+    let logged = || {
+        let output = collector.0.lock().unwrap();
+        output.iter().filter(|line| line.contains("wait for each other") && line.contains("cycle`")).cloned().collect()
+    };
+    let mut lines: Vec<String> = logged();
+    while lines.is_empty() {
+        tokio::task::yield_now().await;
+        lines = logged();
+    }
+    assert!(lines.len() == 1 && lines[0].contains(text), "{lines:#?}");
+    // Each of them was evicted, and looks again when it leaves memory again.
+    second.cancel("to end the cycle").await.unwrap();
+    for run in [first.run(), third, outside] {
+        run.await.unwrap_err();
+    }
+    assert_eq!(logged().len(), 1, "{:#?}", logged());
+}

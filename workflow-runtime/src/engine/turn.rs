@@ -131,6 +131,9 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         return false;
     }
     if idle && draft.due.is_empty() && !eviction::wakes_soon(engine, driver) && eviction::evict(engine, live).await {
+        if driver.core.shared().awaits_runs() {
+            engine.warn_of_cycle(&live.id);
+        }
         return false;
     }
     act(engine, live, driver, draft.due);

@@ -97,10 +97,10 @@ impl PendingOperations {
         self.open
     }
 
-    /// The runs that the run waits for.
-    pub fn awaited(&self) -> impl Iterator<Item = &str> {
+    /// The runs that the run waits for, each with the time since when.
+    pub fn awaited(&self) -> impl Iterator<Item = (&str, u64)> {
         self.open.values().filter_map(|pending| match &pending.work {
-            Work::Child { run, .. } | Work::Run { run } => Some(&**run),
+            Work::Child { run, .. } | Work::Run { run } => Some((&**run, pending.since)),
             _ => None,
         })
     }

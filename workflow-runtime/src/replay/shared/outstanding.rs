@@ -103,6 +103,11 @@ impl Shared {
         state.ops.values().any(|slot| slot.completion.is_none() && here(slot))
     }
 
+    /// Whether it waits for the end of another run that is not its child.
+    pub(crate) fn awaits_runs(&self) -> bool {
+        self.state().ops.values().any(|slot| slot.completion.is_none() && matches!(slot.kind, Kind::Watch(_)))
+    }
+
     /// The failures of the step that has been failing for the longest time, if the last attempt of an open one has failed.
     pub(crate) fn failing(&self) -> Option<Failing> {
         let mut state = self.state();
