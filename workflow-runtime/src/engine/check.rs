@@ -12,10 +12,11 @@ use super::letters;
 use super::load::{self, Replay};
 use super::mailbox::What;
 use super::missing::not_found;
+use super::pages::Pages;
 use super::telemetry::Telemetry;
 use crate::definition::Bodies;
 use crate::error::{Code, Error, Result};
-use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_ROWS, LONG_AFTER};
+use crate::limits::{EXPLAINED_RECORDED_MAX, LONG_AFTER};
 use crate::panics::panic_text;
 use crate::registry::registry;
 use crate::replay::{Core, Event, Identity, TurnRecord};
@@ -104,12 +105,8 @@ impl Inner {
     pub(crate) async fn recorded(&self, id: &str) -> Result<Recorded> {
         let row = self.row(id).await?.ok_or_else(|| not_found(id))?;
         let mut turns = Vec::new();
-        loop {
-            let limit = if turns.is_empty() { JOURNAL_FIRST_PAGE_ROWS } else { JOURNAL_PAGE_ROWS };
-            let page = self.store.journal(row.key, row.generation, turns.len() as u64, limit).await?;
-            if page.is_empty() {
-                break;
-            }
+        let mut pages = Pages::of(row.key, row.generation);
+        while let Some(page) = pages.next(&*self.store).await? {
             for record in page {
                 turns.push(TurnRecord::decode(record.format, record.checksum, &record.body).map_err(|error| {
                     error.context(format!("row {} of the run's journal cannot be read", record.index)).run(id)

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::missing::{events_removed, not_found};
+use super::pages::PageSize;
 use super::wait::{Awaited, Look, Seen};
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEvent};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::Trace;
 use crate::replay::{Event, TurnRecord};
 use crate::store::{Follow, RunKey, RunRow};
@@ -23,7 +23,7 @@ pub(crate) struct Place {
     generation: u64,
     /// The next row of the journal.
     row: u64,
-    page: usize,
+    page: PageSize,
     reader: HistoryReader,
     /// Events that were read and not taken yet.
     events: VecDeque<RunEvent>,
@@ -111,7 +111,7 @@ impl Inner {
             key: row.key,
             generation: row.first_generation,
             row: 0,
-            page: JOURNAL_FIRST_PAGE_ROWS,
+            page: PageSize::default(),
             reader: HistoryReader::new(&row),
             events: VecDeque::new(),
             trace: None,
@@ -148,9 +148,8 @@ impl Inner {
     }
 
     async fn read_history(&self, place: &mut Place) -> Result<()> {
-        let rows = self.store.journal(place.key, place.generation, place.row, place.page).await?;
-        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-        place.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+        let rows = self.store.journal(place.key, place.generation, place.row, place.page.rows).await?;
+        place.page.follow(&rows);
         for row in rows {
             if row.index != place.row {
                 let run = self.row(&place.run).await?.ok_or_else(|| not_found(&place.run))?;

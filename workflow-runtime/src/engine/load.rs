@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Inner;
 use super::active_run::{ActiveRun, DriverState, run_span};
 use super::mailbox::{Arrival, InboxRead, What};
+use super::pages::Pages;
 use super::queues::Slot;
 use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;
@@ -18,7 +19,7 @@ use super::wait::Done;
 use super::{effects, letters, row_error, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
-use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
+use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS};
 use crate::model::{Status, Waiting};
 use crate::panics::panic_text;
 use crate::registry::registry;
@@ -217,20 +218,15 @@ pub(super) async fn replay(
 ) -> Result<(Core, u64), Replay> {
     let identity = Identity { run: id.clone(), workflow: definition.source.id, generation };
     let mut core = Core::new(definition, identity, engine.host.clone());
-    let mut next = 0;
-    let read = |from: u64, rows: usize| {
-        let store = engine.store.clone();
-        async move { store.journal(key, generation, from, rows).await }
-    };
-    let mut page = JOURNAL_FIRST_PAGE_ROWS;
-    let mut rows = read(0, page).await.map_err(Replay::Store)?;
-    loop {
-        let last_page = rows.len() < page;
-        let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-        page = (JOURNAL_PAGE_BYTES * rows.len() / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+    let (mut next, mut pages) = (0, Pages::of(key, generation));
+    let mut page = pages.next(&*engine.store).await.map_err(Replay::Store)?;
+    while let Some(rows) = page {
         // The next page is read while this one is replayed.
-        let following =
-            (!last_page).then(|| AbortOnDropHandle::new(engine.runtime.spawn(read(next + rows.len() as u64, page))));
+        let following = (!pages.have_ended()).then(|| {
+            let (store, mut pages) = (engine.store.clone(), pages.clone());
+            let read = async move { (pages.next(&*store).await, pages) };
+            AbortOnDropHandle::new(engine.runtime.spawn(read))
+        });
         for (part, rows) in rows.chunks(JOURNAL_FIRST_PAGE_ROWS).enumerate() {
             // A long journal must not block other tasks of the thread.
             if part > 0 {
@@ -246,12 +242,13 @@ pub(super) async fn replay(
                 Ok(())
             })?;
         }
-        let Some(following) = following else { return Ok((core, next)) };
-        rows = match following.await {
-            Ok(rows) => rows.map_err(Replay::Store)?,
+        let Some(following) = following else { break };
+        (page, pages) = match following.await {
+            Ok((page, pages)) => (page.map_err(Replay::Store)?, pages),
             Err(error) => return Err(Replay::Store(error.into())),
         };
     }
+    Ok((core, next))
 }
 
 fn replay_row(
@@ -405,11 +402,9 @@ async fn open_operations(
     run: RunKey,
     generation: u64,
 ) -> Result<(BTreeMap<u64, Outstanding>, BTreeMap<u64, bool>)> {
-    let (mut open, mut owed, mut next) = (BTreeMap::new(), BTreeMap::new(), 0);
-    loop {
-        let rows = engine.store.journal(run, generation, next, JOURNAL_PAGE_ROWS).await?;
-        let Some(last) = rows.last() else { return Ok((open, owed)) };
-        next = last.index + 1;
+    let (mut open, mut owed) = (BTreeMap::new(), BTreeMap::new());
+    let mut pages = Pages::of(run, generation);
+    while let Some(rows) = pages.next(&*engine.store).await? {
         for row in &rows {
             match TurnRecord::decode(row.format, row.checksum, &row.body) {
                 Ok(turn) => {
@@ -422,6 +417,7 @@ async fn open_operations(
             }
         }
     }
+    Ok((open, owed))
 }
 
 /// The last turn of a run that cannot be replayed, if the run was cancelled.

@@ -10,10 +10,11 @@ use super::Inner;
 use super::batcher::misanswered;
 use super::letters::milliseconds;
 use super::missing::not_found;
+use super::pages::Pages;
 use super::wait::Done;
 use crate::error::{Code, Error, Result};
 use crate::history::HistoryReader;
-use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, JOURNAL_PAGE_ROWS, RESEND_KEYS_KEPT};
+use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
     Budget, Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, RemoveGenerations,
@@ -171,11 +172,8 @@ impl Inner {
         let (mut found, mut continued) = (None, 0);
         for generation in row.first_generation..row.generation {
             reader.begin_generation(generation);
-            let (mut next, mut is_continued) = (0, false);
-            loop {
-                let rows = self.store.journal(row.key, generation, next, JOURNAL_PAGE_ROWS).await?;
-                let Some(last) = rows.last() else { break };
-                next = last.index + 1;
+            let (mut pages, mut is_continued) = (Pages::of(row.key, generation), false);
+            while let Some(rows) = pages.next(&*self.store).await? {
                 for row in rows {
                     let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
                     for delivery in &turn.deliveries {

@@ -14,10 +14,11 @@ use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
 use super::missing::{events_removed, not_found};
+use super::pages::Pages;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryReader, RunEventKind};
-use crate::limits::{CHUNK_PAGE_ROWS, JOURNAL_PAGE_ROWS};
+use crate::limits::CHUNK_PAGE_ROWS;
 use crate::model::{Deployment, Status};
 use crate::names;
 use crate::registry::registry;
@@ -161,16 +162,14 @@ impl Inner {
 
     async fn deliveries(&self, key: RunKey, generation: u64) -> Result<Deliveries> {
         let mut deliveries = Deliveries::new();
-        let mut next = 0;
-        loop {
-            let rows = self.store.journal(key, generation, next, JOURNAL_PAGE_ROWS).await?;
-            let Some(last) = rows.last() else { return Ok(deliveries) };
-            next = last.index + 1;
+        let mut pages = Pages::of(key, generation);
+        while let Some(rows) = pages.next(&*self.store).await? {
             for row in rows {
                 let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
                 deliveries.extend(turn.deliveries.into_iter().map(|delivery| (row.index, delivery)));
             }
         }
+        Ok(deliveries)
     }
 
     /// The kept part of a run's history, up to an event.

@@ -1,16 +1,16 @@
 //! Why a run does not move, from the rows of the store alone: without the definitions of this build.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Inner;
+use super::cycle::Cycle;
 use super::letters;
 use super::load::Stuck;
 use super::missing::not_found;
+use super::pages::Pages;
 use super::roster::{Has, Roster};
 use crate::error::{Error, Result};
 use crate::history::{Pending, PendingOperations, PendingStep, Work};
-use crate::limits::{CYCLE_RUNS_MAX, JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES, JOURNAL_PAGE_ROWS};
 use crate::model::{Status, Waiting, time};
 use crate::registry::queue;
 use crate::replay::{Event, TurnRecord};
@@ -20,8 +20,8 @@ use crate::store::{About, InboxRow, RunRow};
 const LOOKS: u32 = 4;
 
 /// The operations of a run.
-struct Operations {
-    pending: PendingOperations,
+pub(super) struct Operations {
+    pub pending: PendingOperations,
     /// Whether messages wait in its inbox.
     has_news: bool,
 }
@@ -85,14 +85,14 @@ impl Inner {
         }
         let Operations { pending, has_news } = self.operations(row).await?;
         let unwinds = pending.unwinds;
-        let cycle = self.cycle(row, &pending).await?;
+        let cycle = self.cycle(&row.id, &pending).await?;
         let attempts_max = pending.attempts_max;
         let open = pending.into_open();
         let is_due = !is_held && row.wake_at.is_some_and(|at| at <= now);
         if reasons.is_empty() && (has_news || is_due || open.is_empty()) {
             reasons.push(Waiting::Due);
         }
-        reasons.extend(cycle);
+        reasons.extend(cycle.map(Cycle::reason));
         for (op, Pending { work, since, .. }) in open {
             let reason = match work {
                 Work::Step(step) if step.run.is_some() => self.reason_elsewhere(&roster, op, step, now).await?,
@@ -152,20 +152,12 @@ impl Inner {
     }
 
     /// Reads the operations of a run from its journal and its inbox.
-    async fn operations(&self, row: &RunRow) -> Result<Operations> {
+    pub(super) async fn operations(&self, row: &RunRow) -> Result<Operations> {
         let mut pending = PendingOperations::of(&row.id, queue::parse_id(&row.workflow).is_some());
-        let (mut next, mut page) = (0, JOURNAL_FIRST_PAGE_ROWS);
-        loop {
-            let rows = self.store.journal(row.key, row.generation, next, page).await?;
-            let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-            let is_last = rows.len() < page;
-            page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, JOURNAL_PAGE_ROWS);
+        let mut pages = Pages::of(row.key, row.generation);
+        while let Some(rows) = pages.next(&*self.store).await? {
             for row in rows {
                 pending.add(&TurnRecord::decode(row.format, row.checksum, &row.body)?);
-                next = row.index + 1;
-            }
-            if is_last {
-                break;
             }
         }
         let (_, letters) = self.store.inbox(row.key).await?;
@@ -178,54 +170,6 @@ impl Inner {
         }
         Ok(Operations { pending, has_news })
     }
-
-    /// The cycle of runs that wait for each other, if this run is part of one.
-    async fn cycle(&self, row: &RunRow, pending: &PendingOperations) -> Result<Option<Waiting>> {
-        // Which run was found first to wait for another one.
-        let mut found: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        let mut queue: VecDeque<Arc<str>> = VecDeque::new();
-        let mut discover = |queue: &mut VecDeque<Arc<str>>, by: &Arc<str>, awaited: Vec<Arc<str>>| {
-            for run in awaited {
-                if run == row.id {
-                    return Some(path(&found, by, &row.id));
-                }
-                if !found.contains_key(&run) {
-                    found.insert(run.clone(), by.clone());
-                    queue.push_back(run);
-                }
-            }
-            None
-        };
-        let awaited = |pending: &PendingOperations| pending.awaited().map(Arc::from).collect::<Vec<Arc<str>>>();
-        let mut runs = discover(&mut queue, &row.id, awaited(pending));
-        let mut read = 0;
-        while runs.is_none()
-            && let Some(id) = queue.pop_front()
-        {
-            // A run that waits for nothing but runs is in no other status.
-            let Some(other) = self.row(&id).await?.filter(|row| row.status == Status::Suspended) else { continue };
-            read += 1;
-            if read > CYCLE_RUNS_MAX {
-                break;
-            }
-            let operations = self.operations(&other).await?;
-            runs = discover(&mut queue, &id, awaited(&operations.pending));
-        }
-        Ok(runs.map(|runs| Waiting::Cycle { runs }))
-    }
-}
-
-/// The runs from the first one to the last one, each of which waits for the next.
-fn path(found: &HashMap<Arc<str>, Arc<str>>, last: &Arc<str>, first: &Arc<str>) -> Vec<String> {
-    let mut runs = vec![last.to_string()];
-    let mut run = last;
-    while run != first {
-        let Some(before) = found.get(run) else { break };
-        run = before;
-        runs.push(run.to_string());
-    }
-    runs.reverse();
-    runs
 }
 
 fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u32>, now: u64) -> Waiting {

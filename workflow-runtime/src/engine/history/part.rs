@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use crate::engine::Inner;
+use crate::engine::pages::PageSize;
 use crate::error::Result;
 use crate::history::{HistoryReader, RunEvent};
-use crate::limits::{JOURNAL_FIRST_PAGE_ROWS, JOURNAL_PAGE_BYTES};
+use crate::limits::JOURNAL_FIRST_PAGE_ROWS;
 use crate::replay::TurnRecord;
 use crate::store::RunKey;
 
@@ -26,7 +27,7 @@ pub(crate) struct Part {
     run: RunKey,
     generation: u64,
     row: u64,
-    page: usize,
+    page: PageSize,
     reader: HistoryReader,
     turns: VecDeque<Turn>,
 }
@@ -35,12 +36,19 @@ impl Part {
     /// The events of a generation from a turn on, whose first event has this index.
     pub fn new(run: RunKey, generation: u64, row: u64, index: u64) -> Self {
         let reader = HistoryReader::within(generation, index);
-        Part { run, generation, row, page: JOURNAL_FIRST_PAGE_ROWS, reader, turns: VecDeque::new() }
+        Part {
+            run,
+            generation,
+            row,
+            page: PageSize::new(JOURNAL_FIRST_PAGE_ROWS, PAGE_ROWS_MAX),
+            reader,
+            turns: VecDeque::new(),
+        }
     }
 
     /// Reads few turns at first: one is looked for that is near.
     pub fn near(self) -> Self {
-        Part { page: NEAR_ROWS, ..self }
+        Part { page: PageSize::new(NEAR_ROWS, PAGE_ROWS_MAX), ..self }
     }
 }
 
@@ -53,9 +61,8 @@ impl Inner {
     /// The next turn of a part, if it is recorded and was not removed.
     pub(crate) async fn next_turn(&self, part: &mut Part) -> Result<Option<Turn>> {
         if part.turns.is_empty() {
-            let rows = self.store.journal(part.run, part.generation, part.row, part.page).await?;
-            let bytes: usize = rows.iter().map(|row| row.body.len()).sum();
-            part.page = (JOURNAL_PAGE_BYTES * rows.len().max(1) / bytes.max(1)).clamp(1, PAGE_ROWS_MAX);
+            let rows = self.store.journal(part.run, part.generation, part.row, part.page.rows).await?;
+            part.page.follow(&rows);
             for row in rows {
                 if row.index != part.row {
                     break;
