@@ -1,4 +1,4 @@
-//! The repair of a run: it is retried, or forked.
+//! The repair of a run: retry and fork.
 
 use super::Run;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::handles::repair::Fork;
 
 impl<T, E> Run<T, E> {
     /// Resumes a run that has failed, was cancelled or is stuck, from its last good point: under the same id, and in any
-    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it automatically.
+    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it by itself.
     ///
     /// A **stuck** run is tried again at once, as a new build would. A **failed** or **cancelled** run gets
     /// another [generation](crate::RunInfo::generation) with the journal of the previous one, which does not change.
