@@ -9,7 +9,7 @@
 //!
 //! The model is a function without a network that always gives the same answers. As with a real model, each call of the
 //! model and of a tool is a step. Kill the program at any moment and run it again: no recorded call is made again.
-//! `agent.db` has the run; remove the file to begin anew.
+//! `agent.db` has the run; remove the file to start over.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -2,7 +2,7 @@
 //! does not confirm is deleted.
 //!
 //! `cargo run --bin onboarding`: Ada confirms after a reminder, Bob never does. Kill the program at any moment and run
-//! it again: each user gets the mails that are still due. `onboarding.db` has the runs; remove the file to begin anew.
+//! it again: each user gets the mails that are still due. `onboarding.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A file pipeline: counts the words of every file of a directory, eight files at a time, and shows its progress.
 //!
 //! `cargo run --bin pipeline -- docs/src`, or another directory. Kill the program at any moment and run it again: it
-//! does not read finished files again. `pipeline.db` has the runs; remove the file to begin anew. The program `digest`
+//! does not read finished files again. `pipeline.db` has the runs; remove the file to start over. The program `digest`
 //! is a complete tool of this kind: it handles subdirectories, unreadable files and any file name.
 
 use std::fs;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --bin saga`: the first order is shipped, the second has a card without funds, and no carrier takes the
 //! third. Kill the program at any moment and run it again: it continues, or rolls back, after the last recorded step.
-//! `saga.db` has the runs; remove the file to begin anew.
+//! `saga.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! - cancelled: by the customer, or after the third unpaid month
 //!
 //! `cargo run --bin subscription`: ten months in seconds. Kill the program at any moment and run it again: it sends no
-//! recorded bill again. `subscription.db` has the runs; remove the file to begin anew.
+//! recorded bill again. `subscription.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --bin webhooks`: the program sends an event to itself twice, like a sender that got no answer. One
 //! subscriber accepts it, one is down for two attempts, one does not exist any more. Kill the program at any moment and
-//! run it again: an event that was answered with 202 is delivered. `webhooks.db` has the runs; remove the file to begin
-//! anew.
+//! run it again: an event that was answered with 202 is delivered. `webhooks.db` has the runs; remove the file to start
+//! over.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};

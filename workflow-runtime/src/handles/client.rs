@@ -52,16 +52,16 @@ impl Client {
         Runs::new(Some(self.clone()))
     }
 
-    /// Drains a deployment: its workers claim only runs that are [bound](crate::Start::deployment) to it, and return other
-    /// runs to the store when these leave memory. If one of its engines starts a run that is not bound, an engine of another
-    /// deployment executes it. [`Deployment::Latest`](crate::Deployment::Latest) does not select a drained deployment. It
-    /// stays drained over restarts, until [`undrain`](Client::undrain). The store may forget this a week after the last
-    /// worker of the deployment was opened.
+    /// Drains a deployment: its workers claim only runs that are [bound](crate::Start::deployment) to it, and return
+    /// other runs to the store when these leave memory. If one of its engines starts a run that is not bound, an engine
+    /// of another deployment executes it. [`Deployment::Latest`](crate::Deployment::Latest) does not select a drained
+    /// deployment. It stays drained over restarts, until [`undrain`](Client::undrain). The store may forget this a week
+    /// after the last worker of the deployment was opened.
     ///
     /// # Errors
     ///
-    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot
-    /// be written.
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store
+    /// cannot be written.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result};
@@ -88,13 +88,13 @@ impl Client {
     }
 
     /// Makes a deployment the [latest](crate::Deployment::Latest) one until another one is promoted, for example after a
-    /// rollback of a deploy. While it is [drained](Client::drain), or has no live worker with the workflow of a start, the
-    /// start uses the deployment that was activated last.
+    /// rollback of a deploy. While it is [drained](Client::drain), or has no live worker with the workflow of a start,
+    /// the start uses the deployment that was activated last.
     ///
     /// # Errors
     ///
-    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot
-    /// be written.
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store
+    /// cannot be written.
     pub async fn promote(&self, deployment: &str) -> Result<()> {
         self.inner().promote(deployment).await
     }
@@ -142,8 +142,8 @@ impl Client {
         self.inner().workers().await
     }
 
-    /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not. A
-    /// deployment without workers is removed from the list when another engine opens.
+    /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not.
+    /// A deployment without workers is removed from the list when another engine opens.
     ///
     /// # Errors
     ///

@@ -238,7 +238,7 @@ impl<T, E> Run<T, E> {
     /// small parts. Children of the run stay, and keep its id as their parent. Waiters that were waiting for its end
     /// have already received it; later calls get [`Code::RunNotFound`](crate::Code::RunNotFound), and so does a reader
     /// that has not read its stream to the end. A waiter of a run that was never started receives a cancellation. A
-    /// run that is started anew under the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
+    /// run that is started later under the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
     ///
     /// # Errors
     ///

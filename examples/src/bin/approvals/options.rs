@@ -8,7 +8,7 @@ pub const USAGE: &str = "\
 Usage: approvals [OPTIONS]
 
 Serves a shop whose orders wait for an approval.
-Killed at any time, the same command goes on with every order.
+Kill it at any time and run the same command again: it continues every order.
 
   --db PATH      where the orders are kept [approvals.db]
   --ledger PATH  where payments, refunds and parcels are written down [approvals.ledger]

@@ -20,7 +20,7 @@ impl<T, E> Run<T, E> {
     /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
     /// such a child arrives as if it had never failed. If a child was already retried, the run waits for it, or
-    /// takes its result if it has ended meanwhile. A child that was deleted is started anew, and so is one that
+    /// takes its result if it has ended meanwhile. A child that was deleted is started again, and so is one that
     /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
     /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
     /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
