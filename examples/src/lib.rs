@@ -1,13 +1,13 @@
-//! Programs that are worth running: see `src/bin`.
+//! Example programs: see `src/bin`.
 
 #![forbid(unsafe_code)]
 
-/// The README, so that what it shows is compiled and run.
+/// The README: its code blocks are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
-/// The chapters of the guide, for the same reason. `tests/tests/docs.rs` checks that each is here.
+/// The chapters of the guide: their code blocks are tests. `tests/tests/docs.rs` checks that none is missing here.
 #[cfg(doctest)]
 pub mod guide {
     #[doc = include_str!("../../docs/src/quickstart.md")]

@@ -1,4 +1,5 @@
-//! Durable workflows: annotate ordinary async functions and start them; a crash does not stop, repeat or corrupt the work.
+//! Durable workflows: annotate async functions and start them. After a crash of the process they continue after the last
+//! recorded step.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,11 +26,11 @@
 //! # }
 //! ```
 //!
-//! A **workflow** is executed by replay: after a crash it runs again from its beginning, and each operation that has a
-//! recorded result returns that result instead of being executed. So a workflow must be deterministic, and its
-//! attribute rejects code that is not: it can only await [`Durable`] operations, and calls such as `SystemTime::now()` are
-//! compile errors that name the replacement. A **step** is where everything else happens. It runs at least once, and
-//! never again once its result is recorded.
+//! A **workflow** is executed by replay: after a crash the engine calls it again from its beginning, and each operation
+//! that has a recorded result returns that result instead of being executed. So a workflow must be deterministic. Its
+//! attribute rejects code that is not: a workflow can only await [`Durable`] operations, and calls such as
+//! `SystemTime::now()` are compile errors that name the replacement. A **step** contains everything else. It is executed at
+//! least once, and not again once its result is recorded.
 //!
 //! | to | use |
 //! |---|---|
@@ -39,15 +40,17 @@
 //! | run operations concurrently | `join!`, `select!`, `join_all`, `FuturesUnordered`, `buffer_unordered`, [`spawn`] |
 //! | wait for a payload from outside | [`hook`], [`resume_hook`] |
 //! | run another workflow and wait for it | call it: an [`Invocation`]; any [`Run`] can be awaited |
-//! | publish progress | [`set_state`], [`set_attribute`] |
+//! | publish progress | [`set_state`], [`set_attribute`], [`writer`] |
 //! | accept HTTP requests, show streams to browsers | the module `http` (with the feature `http`) |
-//! | see and steer runs from a terminal | the module `cli` and the binary `workflow` (with the feature `cli`) |
-//! | see and steer runs in a browser | the module `web` (with the feature `web`) |
+//! | read and change runs from a terminal | the module `cli` and the binary `workflow` (with the feature `cli`) |
+//! | read and change runs in a browser | the module `web` (with the feature `web`) |
 //! | stream output | [`writer`], read by [`Run::stream`] |
 //! | undo a step if the run fails | [`StepCall::rollback`] |
 //! | list, count and delete runs | [`runs`](runs()), [`Run::delete`], [`Retention`] |
 //! | await any other future, once | [`nondeterministic`] |
 //! | split a workflow into functions | a [`#[durable]`](macro@durable) helper |
+//! | test a workflow without its steps | the module `testing` (with the feature `testing`) |
+//! | change the code of a workflow that has unfinished runs | [`patched`], [`Runs::check`] |
 //! | monitor runs | [`Run::waiting`], [`Client::workers`], [OpenTelemetry](#opentelemetry) (with the feature `otel`) |
 //!
 //! [`coming_from`] maps the names of other systems to this library: parallel, branch, loops and nesting are plain Rust.
@@ -59,42 +62,42 @@
 //!
 //! | span | of | parent |
 //! |---|---|---|
-//! | `workflow NAME` | a run, once it has ended | as given at its start |
+//! | `workflow NAME` | a run, once it has ended | as set by its [`TracingOptions`] |
 //! | `step NAME` | a call of a step, retries included | the run |
-//! | `attempt NUMBER of NAME` | an attempt of it: [`traceparent`] passes this span to other services | the step |
+//! | `attempt NUMBER of NAME` | an attempt of a step: [`traceparent`] passes this span to other services | the step |
 //! | `wait LABEL` | a step that has suspended itself | the step |
 //! | `wait sleep`, `wait hook`, `wait run` | a sleep; each payload of a hook; another run | the run |
-//! | `child NAME` | a child, which is the parent of the child's own span | the run |
+//! | `child NAME` | a child run; it is the parent of the child's own span | the run |
 //!
 //! Every span has `workflow.run.id` and the metadata of its start, `workflow.metadata.KEY`. A failed span has an event
 //! `exception` and `error.type`, the [`Code`] of the error. Other attributes are `workflow.name`, `workflow.status`,
-//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.tags`,
-//! `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.wait.seconds`,
-//! `workflow.wait.run` and `workflow.child.run.id`. A wait that is still open when the run ends has no status.
+//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`,
+//! `workflow.wait.seconds`, `workflow.wait.run` and `workflow.child.run.id`. A wait that is still
+//! open when the run ends has no status.
 //!
-//! Metrics are recorded by the global meter provider that is set when the engine is opened. They cover this
-//! process, except for the depth of queues, which covers the store: any engine that serves a queue reports it.
+//! The engine records metrics with the global meter provider that is set when the engine is opened. They measure this
+//! process, except for the depth of queues, which measures the store: each engine that serves a queue reports it.
 //!
 //! | metric | kind, unit | attributes | counts or measures |
 //! |---|---|---|---|
-//! | `workflow.runs.started` | counter, `{run}` | `workflow.name` | runs that have begun, or were resumed after their end |
+//! | `workflow.runs.started` | counter, `{run}` | `workflow.name` | runs that were started or retried |
 //! | `workflow.runs.ended` | counter, `{run}` | `workflow.name`, `workflow.status` | `completed`, `failed` and `cancelled` runs |
-//! | `workflow.runs.stuck` | counter, `{run}` | `workflow.name` | each time that a run becomes stuck |
-//! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | call to end, if spans are exported |
-//! | `workflow.attempt.duration` | histogram, `s` | `workflow.step.id`, `workflow.queue.name`, `error.type` | attempts that were not given up |
-//! | `workflow.attempt.delay` | histogram, `s` | `workflow.step.id`, `workflow.queue.name` | from the time when an attempt could begin to its beginning |
-//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | running ones |
-//! | `workflow.attempts.waiting` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that wait since as many run as may: [`Builder::concurrency`] |
-//! | `workflow.queue.depth` | gauge, `{step}` | `workflow.queue.name` | steps of a queue that no process has begun, as of the collection before |
+//! | `workflow.runs.stuck` | counter, `{run}` | `workflow.name` | transitions of a run to stuck |
+//! | `workflow.step.duration` | histogram, `s` | `workflow.step.id`, `error.type` | from the call to the end, only if spans are exported |
+//! | `workflow.attempt.duration` | histogram, `s` | `workflow.step.id`, `workflow.queue.name`, `error.type` | attempts that have ended, except abandoned ones |
+//! | `workflow.attempt.delay` | histogram, `s` | `workflow.step.id`, `workflow.queue.name` | from the time at which an attempt could begin to its beginning |
+//! | `workflow.attempts.active` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | running attempts |
+//! | `workflow.attempts.waiting` | up-down counter, `{attempt}` | `workflow.step.id`, `workflow.queue.name` | attempts that wait for a permit: [`Builder::concurrency`] |
+//! | `workflow.queue.depth` | gauge, `{step}` | `workflow.queue.name` | steps of a queue that no process has begun, at the previous collection |
 //! | `workflow.commit.writes` | histogram, `{write}` | | turns, starts and other writes of one group commit |
 //!
 //! `workflow.name` and `workflow.step.id` are ids of definitions; `error.type` is present on failures, and
-//! `workflow.queue.name` if a step has a queue. Runs that execute steps of queues are not counted as runs.
+//! `workflow.queue.name` if a step has a queue. The internal runs that execute steps of queues are not counted as runs.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// Which module may import which: see the floors in ARCHITECTURE.md.
+// ARCHITECTURE.md has the order in which modules may import one another.
 mod boottime;
 #[cfg(feature = "cli")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
@@ -145,7 +148,7 @@ pub use ::tokio_util::sync::CancellationToken;
 /// The id that [`uuid()`] returns.
 pub use ::uuid::Uuid;
 
-// The examples of the attributes are here, because only here they can be compiled.
+// The examples of the attributes are here, because `workflow-macros` cannot compile them.
 /// ```
 /// # use workflow_runtime::{Result, durable, step, workflow};
 /// # #[step] async fn charge(order: u64) -> Result<u32> { Ok(order as u32) }
@@ -175,7 +178,7 @@ pub use workflow_macros::durable;
 ///
 /// #[workflow]
 /// async fn checkout(order: u64) -> Result<String> {
-///     charge(order).await // the engine's builder was given the bank
+///     charge(order).await // pass the bank to the engine's builder: `.resource(bank)`
 /// }
 /// ```
 pub use workflow_macros::step;

@@ -7,9 +7,9 @@
 //! cargo run --bin agent -- approve yes              # from another terminal: the answer
 //! ```
 //!
-//! The model is a function that needs no network and always answers the same. The rest is as with a real one: each call of
-//! the model and of a tool is a step. Kill the program at any moment and run it again: no recorded call is made again.
-//! `agent.db` has the run; without it the program begins anew.
+//! The model is a function without a network that always gives the same answers. As with a real model, each call of the
+//! model and of a tool is a step. Kill the program at any moment and run it again: no recorded call is made again.
+//! `agent.db` has the run; remove the file to start over.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,7 +25,7 @@ enum Message {
     Person(bool),
 }
 
-/// What the model wants.
+/// An answer of the model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Thought {
     Use { tool: String, input: String },
@@ -33,7 +33,7 @@ enum Thought {
     Answer(String),
 }
 
-/// The state of the run, for `show`.
+/// The state of the run, which `show` prints.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     turn: usize,
@@ -54,7 +54,7 @@ fn model(messages: &[Message]) -> Result<(&'static str, Thought)> {
     })
 }
 
-/// Calls the model, and streams its words to whoever follows the run.
+/// Calls the model, and writes its words to a stream.
 #[step(retries = 5, backoff = "100ms..10s")]
 async fn think(messages: Vec<Message>) -> Result<Thought> {
     let (said, thought) = model(&messages)?;
@@ -74,7 +74,7 @@ async fn call(tool: String, input: String) -> Result<String> {
     match tool.as_str() {
         "search" => Ok((input.len() * 10).to_string()),
         "multiply" => Ok(input.split(' ').flat_map(str::parse::<u64>).product::<u64>().to_string()),
-        other => Ok(format!("there is no tool {other}")), // for the model, which may choose another one
+        other => Ok(format!("there is no tool {other}")), // the model gets this text and can choose another tool
     }
 }
 

@@ -1,11 +1,12 @@
-//! Kills a workflow again and again, at random instants, and shows that no step which was recorded ran again.
+//! Kills a workflow again and again, at random instants, and checks that no recorded step ran again.
 //!
-//! `cargo run --bin crash [SEED [KILLS]]`: the seed decides when the kills come; without one it is drawn, and printed.
+//! `cargo run --bin crash [SEED [KILLS]]`: the seed determines the instants of the kills. The default is a random seed,
+//! which the program prints, and up to 25 kills.
 //!
-//! The program starts itself as a child that runs the workflow, waits until the child has begun a step or two, and kills
-//! it some milliseconds later. After so many kills the child is left alone to finish. Every execution of a step is a line
-//! in a log that only grows. A step begins once the one before it is recorded, so the log must never go back to an
-//! earlier step, and a step may repeat only where a process was killed.
+//! The program starts a copy of itself as a child that executes the workflow, waits until the child has begun a step or
+//! two, and kills it some milliseconds later. After the last kill it lets the child finish. Each execution of a step
+//! appends a line to a log. A step begins once the previous one is recorded, so the log must never go back to an
+//! earlier step, and a step may be repeated only where a process was killed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,14 +21,14 @@ const STEPS: usize = 20;
 const STEP_MILLISECONDS: u64 = 10;
 const KILLS: usize = 25;
 
-/// Where the steps write that they ran. Steps get it from the engine, so it is not part of any recorded input.
+/// The log to which each execution of a step appends a line. As a resource it is not part of the recorded arguments.
 struct Log(File);
 
-/// Draws a number that no second execution would draw again, so that it can be told which execution was recorded.
+/// Draws a random number, which identifies this execution in the result of the run.
 #[step]
 async fn draw(#[resource] log: &Log, number: usize) -> Result<u64> {
     let value = fastrand::u64(..);
-    // One write to a file that is only appended to: the line survives the kill of this process, and is never half.
+    // One write in append mode: the whole line is in the file, even if this process is killed right after it.
     let line = format!("{} {number} {value}\n", std::process::id());
     (&log.0).write_all(line.as_bytes())?;
     println!("{number}");
@@ -44,13 +45,14 @@ async fn draws(count: usize) -> Result<Vec<u64>> {
     Ok(values)
 }
 
-/// The whole of the durable program: open, start or continue, wait. Parent and child do the same.
+/// Opens the engine, starts or continues the run, and waits for its result. Parent and child both call this.
 async fn run(directory: &Path) -> Result<Vec<u64>> {
     let log = OpenOptions::new().create(true).append(true).open(log_path(directory))?;
     let engine = Engine::builder()
         .url(format!("sqlite:{}", directory.join("runs.db").display()))
         .resource(Log(log))
-        // A run whose process dies five times without progress would be stuck. Here the deaths are not its fault.
+        // By default a run becomes stuck when its process has died six times without progress. Here the parent kills
+        // it.
         .recoveries(u32::MAX)
         .open()
         .await?;
@@ -77,7 +79,7 @@ async fn main() -> Result<ExitCode> {
     fs::create_dir_all(&directory)?;
     println!("seed {seed}, in {}", directory.display());
     let kills = kill_until_done(&directory, seed, kills_max)?;
-    // The run has ended, so this executes nothing: it reads the result.
+    // The run has ended, so this only reads its result.
     let result = run(&directory).await?;
     let executions = executions(&directory)?;
     match check(&executions, &result, kills) {
@@ -92,7 +94,7 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
-/// Runs the child until it ends by itself. Gives how many were killed.
+/// Runs the child until it ends by itself. Returns the number of kills.
 fn kill_until_done(directory: &Path, seed: u64, kills_max: usize) -> Result<usize> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
@@ -105,13 +107,13 @@ fn kill_until_done(directory: &Path, seed: u64, kills_max: usize) -> Result<usiz
             let begun = random.usize(1..=2);
             lines.by_ref().take(begun).for_each(drop);
             std::thread::sleep(Duration::from_micros(random.u64(0..2_000 * STEP_MILLISECONDS)));
-            child.kill()?; // SIGKILL on Unix: nothing of the child runs any more
+            child.kill()?; // SIGKILL on Unix
         }
         lines.for_each(drop);
         let status = child.wait()?;
         match status.code() {
             Some(0) => return Ok(kills),
-            // On Unix a process that was killed has no exit code.
+            // On Unix a killed process has no exit code.
             _ if kills < kills_max => kills += 1,
             _ => return Err(workflow_runtime::Error::new(format!("the child ended with {status}"))),
         }
@@ -167,7 +169,7 @@ fn check(executions: &[Execution], result: &[u64], kills: usize) -> Result<(), S
     if repeats > kills {
         return Err(format!("{repeats} executions were repeated by {kills} kills"));
     }
-    // The last execution of each step is the recorded one, so the workflow must have seen its value and no other.
+    // The last execution of each step is the recorded one, so the result must have its value.
     if !recorded.into_iter().eq(result.iter().copied().enumerate()) {
         return Err("the result is not made of what the last execution of each step returned".into());
     }
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_promise_is_found() {
+    fn a_repeated_recorded_step_or_another_result_is_a_violation() {
         let went_back = log(&[(1, 0, 10), (1, 1, 11), (2, 0, 12), (2, 1, 13)]);
         assert!(check(&went_back, &[12, 13], 9).unwrap_err().contains("was recorded"));
         let nobody_killed = log(&[(1, 0, 10), (1, 0, 11)]);

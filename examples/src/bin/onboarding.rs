@@ -1,7 +1,8 @@
-//! Onboarding by mail: a welcome, reminders until the user confirms the address, then a tip; or the end of the account.
+//! Onboarding by mail: a welcome, reminders until the user confirms the address, then a tip. The account of a user who
+//! does not confirm is deleted.
 //!
-//! `cargo run --bin onboarding`: Ada confirms after a reminder, Bob never does. Kill the program at any moment and run it
-//! again: each user gets the mails that are still due. `onboarding.db` has the runs; without it the program begins anew.
+//! `cargo run --bin onboarding`: Ada confirms after a reminder, Bob never does. Kill the program at any moment and run
+//! it again: each user gets the mails that are still due. `onboarding.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ struct Mail {
     subject: String,
 }
 
-/// Stands for the mail service: it delivers to the function `users`.
+/// Stands for the mail service. The function `users` receives the mails.
 struct Mailer(mpsc::UnboundedSender<Mail>);
 
 #[step(retries = 5, backoff = "1s..10m", timeout = "30s")]

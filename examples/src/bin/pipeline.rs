@@ -1,8 +1,8 @@
 //! A file pipeline: counts the words of every file of a directory, eight files at a time, and shows its progress.
 //!
-//! `cargo run --bin pipeline -- docs/src`, or another directory. Kill the program at any moment and run it again: it does
-//! not read finished files again. `pipeline.db` has the runs; without it the program begins anew. The program `digest` is
-//! the same idea with all that a tool needs: subdirectories, unreadable files, any name.
+//! `cargo run --bin pipeline -- docs/src`, or another directory. Kill the program at any moment and run it again: it
+//! does not read finished files again. `pipeline.db` has the runs; remove the file to start over. The program `digest`
+//! is a complete tool of this kind: it handles subdirectories, unreadable files and any file name.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ struct Progress {
     last: Counted,
 }
 
-// Steps that are no `async fn` run on the pool of threads for blocking work.
+// A step that is a plain `fn` runs on the blocking pool.
 #[step]
 fn list(directory: PathBuf) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -51,7 +51,7 @@ fn count(file: PathBuf) -> Result<Counted> {
 async fn pipeline(directory: PathBuf) -> Result<usize> {
     let files = list(directory).await?;
     let of = files.len();
-    // The workflow writes the progress, not a step: each line is in the stream exactly once, whatever crashes.
+    // The workflow writes the progress, not a step, so that each line is in the stream exactly once, whatever crashes.
     let progress = writer::<Progress>("progress");
     let mut counts = stream::iter(files).map(count).buffer_unordered(AT_ONCE);
     let (mut done, mut words) = (0, 0);
@@ -67,7 +67,7 @@ async fn pipeline(directory: PathBuf) -> Result<usize> {
 async fn main() -> Result<()> {
     let directory = std::env::args().nth(1).ok_or_else(|| Error::new("usage: pipeline DIRECTORY"))?;
     let engine = Engine::open("sqlite:pipeline.db").await?;
-    // The id makes the second start of the same directory the same run.
+    // A second start for the same directory has the same id, so it returns the same run.
     let run = engine.start(pipeline, fs::canonicalize(&directory)?).id(format!("words of {directory}")).await?;
     let mut progress = run.stream::<Progress>("progress");
     while let Some(chunk) = progress.try_next().await? {

@@ -1,6 +1,6 @@
-//! The shortest whole program. Kill it while it sleeps and run it again: it goes on, and charges once.
+//! The shortest complete program. Kill it during the sleep and run it again: it continues, and does not charge again.
 //!
-//! The run is kept in `.workflow/workflow.db`. Once it has ended, running the program again prints the recorded receipt.
+//! The store is `.workflow/workflow.db`. Once it has ended, running the program again prints the recorded receipt.
 
 use std::time::Duration;
 use workflow_runtime::{Result, sleep, start, step, workflow};

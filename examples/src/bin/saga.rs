@@ -1,8 +1,8 @@
-//! An order as a saga: reserve the goods, charge the card, ship. When a step fails for good, those before it are undone.
+//! An order as a saga: reserve the goods, charge the card, ship. If a step fails, the engine undoes those before it.
 //!
-//! `cargo run --bin saga`: the first order is shipped, the second has a card without funds, and no carrier takes the third.
-//! Kill the program at any moment and run it again: it continues, or rolls back, after the last recorded step. `saga.db`
-//! has the runs; without it the program begins anew.
+//! `cargo run --bin saga`: the first order is shipped, the second has a card without funds, and no carrier takes the
+//! third. Kill the program at any moment and run it again: it continues, or rolls back, after the last recorded step.
+//! `saga.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn release(order: u32) -> Result<()> {
 
 #[step(retries = 5, backoff = "100ms..30s", timeout = "10s")]
 async fn charge(order: Order) -> Result<Payment> {
-    // A real payment service gets `step_info().idempotency_key`, and so charges once, however often the step runs.
+    // Pass `step_info().idempotency_key` to a real payment service: it then charges once, however often the step runs.
     request(format!("charge {} cents for order {}", order.cents, order.id)).await;
     if order.card == "empty" {
         return Err(Error::fatal("the card was declined")); // another attempt would not help

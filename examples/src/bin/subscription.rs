@@ -1,11 +1,11 @@
-//! A subscription as a state machine that lives for months or years: it bills every month, and takes signals at any time.
+//! A subscription as a state machine that runs for months or years: it bills every month, and accepts signals any time.
 //!
 //! - active: every month is paid, and the customer can change the plan
-//! - past due: the card was declined; a new card is charged at once, and the third unpaid month cancels
-//! - cancelled: the end, also if the customer wants it
+//! - past due: the card was declined; a new card is charged at once
+//! - cancelled: by the customer, or after the third unpaid month
 //!
 //! `cargo run --bin subscription`: ten months in seconds. Kill the program at any moment and run it again: it sends no
-//! recorded bill again. `subscription.db` has the runs; without it the program begins anew.
+//! recorded bill again. `subscription.db` has the runs; remove the file to start over.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use workflow_runtime::{
 /// A month of this demonstration. In production: 30 * 24 * 3600 s, or `sleep_until` the first of the next month.
 const MONTH: Duration = Duration::from_millis(200);
 
-/// All that the next generation of the run needs: its arguments, and the state that other programs read.
+/// The state of a subscription: the arguments of each generation of the run, and the state that other programs read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Subscription {
     customer: String,
@@ -43,10 +43,10 @@ enum Signal {
     Cancel,
 }
 
-/// Stands for the payment service. The function `customer` sees each bill.
+/// Stands for the payment service. The function `customer` receives each bill.
 struct Bank(mpsc::UnboundedSender<(u32, bool)>);
 
-/// Returns whether the bank has paid. A declined card is an answer, and no error of the step.
+/// Returns whether the bank has paid. A declined card is a result, not an error of the step.
 #[step(retries = 10, backoff = "1s..1h", timeout = "30s")]
 async fn charge(#[resource] bank: &Bank, card: String, cents: u32, month: u32) -> Result<bool> {
     let paid = card != "expired" || month < 4;
@@ -67,7 +67,7 @@ async fn bill(now: &mut Subscription) -> Result<()> {
     show(now)
 }
 
-/// For other programs: the state by `run.state()`, and the stage as an attribute by which they find runs.
+/// Publishes the state, for `run.state()`, and the stage as an attribute, for `runs()`.
 fn show(now: &Subscription) -> Result<()> {
     set_attribute("stage", &format!("{:?}", now.stage))?;
     set_state(now)
@@ -105,12 +105,12 @@ async fn subscription(mut now: Subscription) -> Result<Subscription> {
         }
         now.month += 1;
         if continue_as_new_suggested() {
-            return subscription(now).continue_as_new().await; // the journal begins anew, and stays short
+            return subscription(now).continue_as_new().await; // with a new, short journal
         }
     }
 }
 
-/// Stands for a customer, who looks at the bills.
+/// Stands for a customer, who reacts to the bills.
 async fn customer(engine: &Engine, mut bills: mpsc::UnboundedReceiver<(u32, bool)>) -> Result<()> {
     while let Some((month, paid)) = bills.recv().await {
         let signal = match month {

@@ -1,8 +1,9 @@
-//! A receiver of webhooks that passes each event on to several subscribers, and retries until each has taken it.
+//! A receiver of webhooks that passes each event on to several subscribers, and retries failed deliveries.
 //!
-//! `cargo run --bin webhooks`: the program sends an event twice to itself, as a sender does that got no answer. One
-//! subscriber takes it, one is down for two attempts, one does not exist any more. Kill the program at any moment and run
-//! it again: an event that was answered with 202 is delivered. `webhooks.db` has the runs; without it the program begins anew.
+//! `cargo run --bin webhooks`: the program sends an event to itself twice, like a sender that got no answer. One
+//! subscriber accepts it, one is down for two attempts, one does not exist any more. Kill the program at any moment and
+//! run it again: an event that was answered with 202 is delivered. `webhooks.db` has the runs; remove the file to start
+//! over.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +30,7 @@ struct Event {
     what: String,
 }
 
-/// Where the subscribers are. A resource is no part of the recorded arguments, so an address can change at a restart.
+/// The address of the subscribers. It is a resource, not a recorded argument, so it can change at a restart.
 struct Directory(SocketAddr);
 
 #[step(retries = 20, backoff = "100ms..1h", timeout = "30s")]
@@ -43,7 +44,7 @@ async fn deliver(#[resource] directory: &Directory, subscriber: String, event: E
     }
 }
 
-/// Returns what became of the event at each subscriber.
+/// Returns the result of each delivery.
 #[workflow]
 async fn pass_on(event: Event, subscribers: Vec<String>) -> Result<Vec<String>> {
     let deliveries = subscribers.iter().map(|subscriber| deliver(subscriber.clone(), event.clone()));
@@ -79,7 +80,7 @@ async fn subscriber(Path(name): Path<String>, headers: HeaderMap, Json(event): J
     status
 }
 
-/// A POST of an event. A real program has a client such as reqwest, as a resource.
+/// Posts an event. A real program would have a client such as reqwest as a resource.
 async fn send(address: SocketAddr, path: &str, key: &str, event: &Event) -> Result<StatusCode> {
     let socket = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
@@ -90,7 +91,7 @@ async fn send(address: SocketAddr, path: &str, key: &str, event: &Event) -> Resu
     Ok(sender.send_request(request).await?.status())
 }
 
-/// Stands for the sender of webhooks: it sends its event again, and waits until the event has been passed on.
+/// Stands for the sender of webhooks: it sends its event twice, and waits for the result of the run.
 async fn sender(engine: &Engine, address: SocketAddr) -> Result<()> {
     let event = Event { id: "event-1".into(), what: "order paid".into() };
     for _ in 0..2 {
@@ -122,6 +123,6 @@ async fn main() -> Result<()> {
     };
     let (served, sent) = tokio::join!(server.into_future(), sent);
     served?;
-    engine.shutdown().await?; // after the last request: the runs are in the store
+    engine.shutdown().await?; // after the last request
     sent
 }

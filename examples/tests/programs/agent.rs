@@ -13,13 +13,13 @@ fn agent(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
+fn a_killed_agent_does_not_repeat_recorded_steps() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let show = || text(&output(&mut agent(directory, &["show"])).stdout);
     let log = || std::fs::read_to_string(directory.join("agent.log")).unwrap_or_default();
 
-    // Killed in the middle of its work, and then while it waits.
+    // Kills it after the first tool, and then while it waits for the person.
     let mut child = spawn(&mut agent(directory, &["ask", "a weekend in Ulm"]));
     while !log().contains("search") {
         assert!(child.try_wait().unwrap().is_none(), "it has ended: {:?}", finish(child));
@@ -36,9 +36,9 @@ fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
     child.kill().unwrap();
     finish(child);
 
-    // Nobody executes it now; the answer is kept, and taken once.
-    let told = output(&mut agent(directory, &["approve", "yes"]));
-    assert!(told.status.success(), "{}", text(&told.stderr));
+    // No process executes the run now. The store keeps the answer, and refuses another one.
+    let approved = output(&mut agent(directory, &["approve", "yes"]));
+    assert!(approved.status.success(), "{}", text(&approved.stderr));
     let again = output(&mut agent(directory, &["approve", "no"]));
     assert!(!again.status.success() && text(&again.stderr).contains("already_resumed"), "{}", text(&again.stderr));
 
@@ -49,13 +49,13 @@ fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
     assert!(said.contains("(trace ") && said.contains("There are two of you ."), "{said}");
     let uses: Vec<String> = log().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(uses.last().map(String::as_str), Some("multiply"));
-    // The first use may have been cut off by the kill; what was recorded is not done again.
+    // The kill may have interrupted the first call, which then runs again; recorded calls do not.
     assert!(uses.iter().filter(|tool| *tool == "multiply").count() == 1, "{uses:?}");
     assert!(uses.iter().filter(|tool| *tool == "search").count() <= 2, "{uses:?}");
 }
 
 #[test]
-fn an_agent_without_arguments_approves_itself_and_answers() {
+fn without_arguments_the_program_approves_and_prints_the_answer() {
     let directory = tempfile::tempdir().unwrap();
     let done = output(&mut agent(directory.path(), &[]));
     let said = text(&done.stdout);

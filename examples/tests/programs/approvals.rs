@@ -1,4 +1,4 @@
-//! `approvals`, over its socket, killed after every request.
+//! `approvals`: its server is killed after every request.
 
 use std::net::SocketAddr;
 use std::process::{Child, Command};
@@ -14,10 +14,10 @@ use tokio::net::TcpStream;
 
 use crate::common::{first_line, spawn};
 
-/// Far above what a request takes; a hang is a failure and not a stuck CI.
+/// The time limit of a request: a request that hangs fails its test instead of blocking CI.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One life of the server.
+/// A process of the server.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -41,7 +41,7 @@ impl Server {
     }
 }
 
-/// SIGKILL.
+/// Kills the server with SIGKILL.
 impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.child.try_wait().unwrap();
@@ -56,11 +56,11 @@ impl Drop for Server {
 enum Event {
     Line(String, String),
     End,
-    /// There is nothing any more for one who comes again.
+    /// The answer to a reader that reconnects after the end.
     NoContent,
 }
 
-/// What outlives the servers: each request gets one of its own.
+/// The directory of the shop's files. Each request gets a server process of its own.
 struct Shop(TempDir);
 
 impl Shop {
@@ -68,7 +68,7 @@ impl Shop {
         Shop(tempfile::tempdir().unwrap())
     }
 
-    /// The server is killed as soon as the whole answer is there.
+    /// Sends a request, and kills the server as soon as it has sent the whole answer.
     async fn ask(&self, method: &str, path: &str, form: &'static str) -> (StatusCode, String) {
         let asked = async {
             let server = Server::start(&self.0);
@@ -82,14 +82,14 @@ impl Shop {
         tokio::time::timeout(PATIENCE, asked).await.unwrap()
     }
 
-    /// The order as it is shown.
+    /// The JSON of an order.
     async fn order(&self, id: &str) -> Value {
         let (status, body) = self.ask("GET", &format!("/orders/{id}"), "").await;
         assert_eq!(status, StatusCode::OK, "{body}");
         serde_json::from_str(&body).unwrap()
     }
 
-    /// The next event of the order's progress. The server is killed with the connection open.
+    /// Reads the next event of the order's progress, and kills the server while the connection is open.
     async fn event(&self, id: &str, last: Option<&str>) -> Event {
         let read = async {
             let server = Server::start(&self.0);
@@ -114,8 +114,8 @@ impl Shop {
         tokio::time::timeout(PATIENCE, read).await.unwrap()
     }
 
-    /// The lines of the order's progress behind `last`, each read from another server, up to the line `until` or, without,
-    /// to the end of the stream. Gives the id of the last one.
+    /// Reads the lines of the order's progress after the event `last`, each from another server process, up to the line
+    /// `until` or else to the end of the stream. Returns the id of the last event and the lines.
     async fn follow(
         &self,
         order: &str,
@@ -129,7 +129,7 @@ impl Shop {
                     last = Some(id);
                     lines.push(line);
                 }
-                // The latter if the run ended between the line and the coming again.
+                // `NoContent` if the run ended before the reader reconnected.
                 Event::End | Event::NoContent => {
                     assert_eq!(until, None, "{lines:?}");
                     return (last, lines);
@@ -141,7 +141,7 @@ impl Shop {
         }
     }
 
-    /// What was done in the world: each effect with its order and its amount.
+    /// The entries of the ledger: kind, order and amount.
     fn ledger(&self) -> Vec<(String, String, u64)> {
         let text = std::fs::read_to_string(self.0.path().join("ledger")).unwrap();
         let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -149,9 +149,10 @@ impl Shop {
         entries.map(|entry| (text(&entry["what"]), text(&entry["order"]), entry["cents"].as_u64().unwrap())).collect()
     }
 
-    /// Places an order and waits until it can be decided. Gives where, and the id of the last event.
+    /// Places an order and waits until it awaits approval. Returns the address for the decision and the id of the last
+    /// event.
     async fn place(&self, form: &'static str, id: &str) -> (String, Option<String>) {
-        // The second is what a client does that did not get the first answer.
+        // The second request repeats the first, like a client that got no answer.
         for _ in 0..2 {
             let (status, body) = self.ask("POST", "/orders", form).await;
             assert_eq!(status, StatusCode::SEE_OTHER, "{body}");
@@ -179,20 +180,20 @@ fn done(what: &str, order: &str, cents: u64) -> (String, String, u64) {
 }
 
 #[tokio::test]
-async fn an_approved_order_is_shipped_whatever_is_killed() {
+async fn an_approved_order_is_shipped_once_although_the_server_is_killed_after_each_request() {
     let shop = Shop::new();
     let (approval, last) = shop.place("id=a-1&item=A+%3Cbook%3E&cents=4200", "a-1").await;
     let (status, body) = shop.ask("POST", "/orders", "id=a-1&item=another&cents=1").await;
     assert_eq!(status, StatusCode::CONFLICT, "{body}");
     assert_eq!(shop.ask("GET", "/orders/a-2", "").await.0, StatusCode::NOT_FOUND);
 
-    // More lives than a run may have that makes no progress in them: one that waits is not at fault.
+    // More kills than the default of `recoveries`: a run that only waits does not become stuck by them.
     for _ in 0..8 {
         let (status, page) = shop.ask("GET", "/", "").await;
         assert_eq!(status, StatusCode::OK);
         assert!(page.contains("A &lt;book&gt; for 4200 cents") && page.contains(&approval), "{page}");
     }
-    // The first is neither yes nor no, and so is passed over.
+    // The workflow ignores the first request, which is neither an approval nor a rejection.
     for form in ["decision=perhaps", "decision=approve"] {
         assert_eq!(shop.ask("POST", &approval, form).await.0, StatusCode::SEE_OTHER);
     }
@@ -208,7 +209,7 @@ async fn an_approved_order_is_shipped_whatever_is_killed() {
 }
 
 #[tokio::test]
-async fn a_rejected_order_is_refunded_once_whatever_is_killed() {
+async fn a_rejected_order_is_refunded_once_although_the_server_is_killed_after_each_request() {
     let shop = Shop::new();
     let (approval, last) = shop.place("id=r-1&item=A+boat&cents=9900", "r-1").await;
     assert_eq!(shop.ledger(), [done("charge", "r-1", 9900)]);

@@ -1,4 +1,4 @@
-//! Child processes that end.
+//! Starts the example programs as child processes, with a time limit.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Far above what any of the programs takes; a hang is a failure and not a stuck CI.
+/// The time limit of a program: a program that hangs fails its test instead of blocking CI.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a program to its end, whatever that is.
+/// Runs a program to its end, with any exit code.
 pub fn output(command: &mut Command) -> Output {
     finish(spawn(command))
 }
@@ -39,7 +39,7 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
     receiver
 }
 
-/// The first line that a program prints.
+/// Reads the first line that a program prints.
 pub fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -73,7 +73,7 @@ pub fn kill_at(command: &mut Command, text: &str) -> Vec<String> {
     lines
 }
 
-/// Runs a program to its end, which is a success. Returns its lines.
+/// Runs a program to its end, and panics if it fails. Returns its lines.
 pub fn lines(command: &mut Command) -> Vec<String> {
     let output = output(command);
     assert!(output.status.success(), "{output:?}");

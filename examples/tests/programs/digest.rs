@@ -13,7 +13,7 @@ use crate::common::{finish, output, spawn, text};
 use sha2::{Digest, Sha256};
 
 const FILES: usize = 600;
-/// Enough that a process is not done before it is killed.
+/// Large enough that no process finishes before it is killed.
 const FILE_BYTES: u64 = if cfg!(debug_assertions) { 64 << 10 } else { 2 << 20 };
 const KILLS: usize = 5;
 /// Files that a process may begin before it is killed.
@@ -25,7 +25,7 @@ fn digest(directory: &Path) -> Command {
     command
 }
 
-/// What `sha256sum` says to the manifest.
+/// Checks the manifest with `sha256sum`.
 fn sha256sum(directory: &Path) -> Output {
     output(Command::new("sha256sum").args(["--check", "--quiet", "--strict", "MANIFEST"]).current_dir(directory))
 }
@@ -35,7 +35,7 @@ fn succeeded(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// The files that each process has begun to read, process by process.
+/// The files that each process has begun to read, in the order of the processes.
 fn lives(directory: &Path) -> Vec<Vec<String>> {
     let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
     let mut lives: Vec<(String, Vec<String>)> = Vec::new();
@@ -49,7 +49,7 @@ fn lives(directory: &Path) -> Vec<Vec<String>> {
     lives.into_iter().map(|(_, names)| names).collect()
 }
 
-/// The number before `unit` in a program's output.
+/// The number between two texts in a program's output.
 fn number(text: &str, before: &str, after: &str) -> usize {
     let from = text.find(before).unwrap_or_else(|| panic!("no `{before}` in: {text}")) + before.len();
     let to = from + text[from..].find(after).unwrap_or_else(|| panic!("no `{after}` in: {text}"));
@@ -69,7 +69,7 @@ fn a_killed_digest_hashes_no_finished_file_again() {
     }
 
     let mut begun = 0;
-    // How many results the journal had at the start of each life.
+    // How many results the journal had at the start of each process.
     let mut recorded = vec![0];
     for life in 0..KILLS {
         let mut child = spawn(&mut digest(directory));
@@ -94,7 +94,7 @@ fn a_killed_digest_hashes_no_finished_file_again() {
     for (life, names) in lives.iter().enumerate() {
         let names: BTreeSet<_> = names.iter().collect();
         assert_eq!(names.len(), lives[life].len(), "life {life} read a file twice");
-        // What a life began and did not get recorded is read again; nothing else is.
+        // A later process reads exactly those files again whose result was not recorded.
         let gained = recorded.get(life + 1).copied().unwrap_or(FILES) - recorded[life];
         let later: BTreeSet<_> = lives[life + 1..].iter().flatten().collect();
         assert_eq!(names.intersection(&later).count(), names.len() - gained, "after life {life}");
@@ -113,7 +113,7 @@ fn a_killed_digest_hashes_no_finished_file_again() {
 fn the_manifest_is_what_sha256sum_would_write() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("tree");
-    // Each with the name as it stands in the manifest.
+    // Each name, and its form in the manifest.
     let names: [(&[u8], &[u8]); 8] = [
         (b"a name", b"  tree/a name"),
         (b"back\\slash", b"  tree/back\\\\slash"),
@@ -193,7 +193,7 @@ fn a_file_that_vanishes_is_reported_and_the_others_are_listed() {
 }
 
 #[test]
-fn an_unfinished_run_of_another_directory_is_not_mixed_up_with() {
+fn an_unfinished_run_for_another_directory_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     kill_at_the_first_file(directory);
@@ -207,7 +207,7 @@ fn an_unfinished_run_of_another_directory_is_not_mixed_up_with() {
     succeeded(&sha256sum(directory));
 }
 
-/// Makes a tree of files with numbers for names, and leaves an unfinished run for it.
+/// Makes a tree of files, and kills the program at the first one, so that an unfinished run is left.
 fn kill_at_the_first_file(directory: &Path) {
     fs::create_dir(directory.join("tree")).unwrap();
     for number in 0..FILES {

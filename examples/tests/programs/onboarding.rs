@@ -1,4 +1,4 @@
-//! `onboarding`, to its end and killed between two mails.
+//! `onboarding`: one test runs it to its end, one kills it between two mails.
 
 use std::process::Command;
 
@@ -39,7 +39,7 @@ fn a_restarted_program_sends_the_mails_that_are_still_due() {
     // The welcome is recorded before the wait for the confirmation begins.
     assert!(!second.iter().any(|line| line.contains("welcome")), "{first:?} {second:?}");
     let reminders = [of("bob: please", &first), of("bob: please", &second)].concat().len();
-    // The one that was sent at the kill may be sent again, with the same id.
+    // The reminder that was sent right before the kill may be sent again, with the same id.
     assert!((2..=3).contains(&reminders), "{first:?} {second:?}");
     assert_eq!(of("bob", &second)[of("bob", &second).len() - 2..], ["account of bob deleted", "bob: Deleted"]);
     assert!(second.iter().any(|line| line.starts_with("ada: Confirmed")), "{second:?}");

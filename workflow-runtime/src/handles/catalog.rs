@@ -16,15 +16,15 @@ use crate::registry::registry;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct WorkflowInfo {
-    /// Its id.
+    /// The id of the workflow.
     pub id: String,
-    /// The file in which it is defined, as the compiler names it.
+    /// The source file that defines the workflow, as the compiler names it.
     pub file: &'static str,
-    /// The line of its name.
+    /// The line of the function's name in that file.
     pub line: u32,
-    /// Its arguments, in their order.
+    /// The arguments, in their order.
     pub arguments: Vec<ArgumentInfo>,
-    /// The JSON Schema of its result, with the feature `schema`, if the type has one.
+    /// The JSON Schema of the result, with the feature `schema`, if the type has one.
     pub result_schema: Option<Value>,
 }
 
@@ -32,9 +32,9 @@ pub struct WorkflowInfo {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ArgumentInfo {
-    /// Its name.
+    /// The name of the argument.
     pub name: &'static str,
-    /// The JSON Schema of its type, with the feature `schema`, if the type has one.
+    /// The JSON Schema of the argument's type, with the feature `schema`, if the type has one.
     pub schema: Option<Value>,
 }
 
@@ -61,7 +61,7 @@ impl WorkflowInfo {
     }
 }
 
-/// The workflows of this build, sorted by id: all that are linked into the program, from any crate.
+/// The workflows of this build, sorted by id: all that are linked into the program, from all crates.
 ///
 /// ```
 /// # use workflow_runtime::{Result, workflow, workflows};
@@ -97,7 +97,8 @@ fn info(definition: &'static WorkflowDefinition) -> WorkflowInfo {
 ///
 /// [`Code::NotRegistered`](crate::Code::NotRegistered) if this build has no such workflow;
 /// [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the arguments do not fit, with the path to the mismatch,
-/// or if the workflow's own check rejects them: in both cases nothing is written; and as for [`start`](crate::start()).
+/// or if the function of the workflow's option `validate` rejects them: nothing is written then. And the errors of
+/// [`start`](crate::start()).
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, workflow};
@@ -140,7 +141,7 @@ impl Workflow for AnyWorkflow {
     }
 }
 
-/// The error of a workflow or a step of any type, as it is stored.
+/// The error of a workflow or step as JSON, for a workflow whose error type is not known at compile time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonError(pub Value);

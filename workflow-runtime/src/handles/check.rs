@@ -18,7 +18,7 @@ const SCHEMA: u32 = 1;
 
 /// The result of [`Runs::check`].
 ///
-/// Its JSON has these fields and `schema: 1`; a later version of the library may add fields. Its `Display` is for people: the
+/// Its JSON has these fields and `"schema": 1`; a later version of the library may add fields. `Display` prints the
 /// numbers, then each incompatible run with its error.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -28,15 +28,15 @@ pub struct CheckReport {
     pub checked: u64,
     /// How many of them this build continues.
     pub compatible: u64,
-    /// How many ended, or began another generation, while they were checked. Nothing is known about these.
+    /// How many ended, or began another generation, during the check. They are neither compatible nor incompatible.
     pub moved: u64,
     /// How many of them this build cannot continue.
     pub incompatible: u64,
-    /// The first 1,000 of the incompatible runs.
+    /// The first 1,000 incompatible runs.
     pub runs: Vec<Incompatible>,
-    /// The branches of the compatible runs, by the name of the [`patched`](crate::patched) call. Runs that have not reached a patch
-    /// do not count. If no run is on the old branch of a patch and every earlier build is gone, `patched` can become
-    /// [`deprecated_patch`](crate::deprecated_patch).
+    /// The branches of the compatible runs, by the name of the [`patched`](crate::patched) call. Runs that have not reached
+    /// a patch do not count. If no run is on the old branch of a patch and every earlier build is gone, `patched` can
+    /// become [`deprecated_patch`](crate::deprecated_patch).
     pub patches: BTreeMap<String, PatchedRuns>,
 }
 
@@ -60,7 +60,7 @@ pub struct Incompatible {
     pub workflow: String,
     /// How many times it has continued as new or was retried.
     pub generation: u64,
-    /// The error with which it would get stuck, or its step would fail.
+    /// The error with which the run would become stuck, or its step would fail.
     pub error: Error,
 }
 
@@ -117,17 +117,17 @@ impl fmt::Display for CheckReport {
 }
 
 impl Runs {
-    /// Checks whether this build can continue the unfinished runs among the matching ones: before it is deployed, against the
-    /// store of the build that is to be replaced.
+    /// Checks whether this build can continue the unfinished runs among the matching ones. Call it before the deploy, on
+    /// the store of the build that will be replaced.
     ///
-    /// Each run is replayed from its journal, up to its last recorded event. Then the arguments of its steps without a result,
-    /// and the payloads and results in its inbox, are decoded. No step is executed, and nothing is written: use a
-    /// [`Client`](crate::Client), which executes nothing, of a store that [must exist](crate::Builder::must_exist), so that nothing is
-    /// migrated. The runs continue meanwhile. The bodies of workflows are executed as far as the replay goes, as after a restart.
-    /// Code that was not reached yet is not checked.
+    /// Each run is replayed from its journal, up to its last recorded event. Then the arguments of its steps without a
+    /// result, and the payloads and results in its inbox, are decoded. The check executes no step and writes nothing. Use a
+    /// [`Client`](crate::Client), which executes nothing, with [`must_exist`](crate::Builder::must_exist), which migrates
+    /// nothing. The runs continue meanwhile. The bodies of workflows are executed as far as the replay goes, as after a
+    /// restart. Code that was not reached yet is not checked.
     ///
-    /// A run of a workflow that this build lacks is incompatible; if several programs share the store, check the workflows of
-    /// each by [`workflow`](Runs::workflow). Dropping the future ends the check.
+    /// A run of a workflow that this build lacks is incompatible; if several programs share the store, check the workflows
+    /// of each by [`workflow`](Runs::workflow). Dropping the future ends the check.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result, workflow};

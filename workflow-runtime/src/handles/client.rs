@@ -52,15 +52,16 @@ impl Client {
         Runs::new(Some(self.clone()))
     }
 
-    /// Drains a deployment: its workers take no runs any more but those that are [bound](crate::Start::deployment) to it, and
-    /// give back other runs when these leave memory. A start there of a run that any deployment can execute is left to others,
-    /// and [`Deployment::Latest`](crate::Deployment::Latest) does not name it. It stays drained over restarts, until
-    /// [`undrain`](Client::undrain); a week after its last worker was opened, it may be forgotten.
+    /// Drains a deployment: its workers claim only runs that are [bound](crate::Start::deployment) to it, and return
+    /// other runs to the store when these leave memory. If one of its engines starts a run that is not bound, an engine
+    /// of another deployment executes it. [`Deployment::Latest`](crate::Deployment::Latest) does not select a drained
+    /// deployment. It stays drained over restarts, until [`undrain`](Client::undrain). The store may forget this a week
+    /// after the last worker of the deployment was opened.
     ///
     /// # Errors
     ///
-    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot be
-    /// written.
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store
+    /// cannot be written.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Result};
@@ -77,7 +78,7 @@ impl Client {
         self.inner().drain(deployment, true).await
     }
 
-    /// Lets a [drained](Client::drain) deployment take all runs again.
+    /// Lets a [drained](Client::drain) deployment claim all runs again.
     ///
     /// # Errors
     ///
@@ -86,21 +87,22 @@ impl Client {
         self.inner().drain(deployment, false).await
     }
 
-    /// Makes a deployment the [latest](crate::Deployment::Latest) one, whichever was activated last, until another one is
-    /// promoted: after a rollback, for example. While it has no live worker with the workflow of a start, or is
-    /// [drained](Client::drain), the one that was activated last is taken.
+    /// Makes a deployment the [latest](crate::Deployment::Latest) one until another one is promoted, for example after a
+    /// rollback of a deploy. While it is [drained](Client::drain), or has no live worker with the workflow of a start,
+    /// the start uses the deployment that was activated last.
     ///
     /// # Errors
     ///
-    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store cannot be
-    /// written.
+    /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if the store does not know it, or if the store
+    /// cannot be written.
     pub async fn promote(&self, deployment: &str) -> Result<()> {
         self.inner().promote(deployment).await
     }
 
-    /// Releases all unfinished runs that are [bound](crate::Start::deployment) to a deployment: any deployment that has their
-    /// workflows can execute them from then on. Returns their number. Nothing else ever does that: a deployment whose last
-    /// worker is gone keeps its runs. A thousand runs are released at a time; if the call is interrupted, it can be repeated.
+    /// Releases all unfinished runs that are [bound](crate::Start::deployment) to a deployment: any deployment that has
+    /// their workflows can execute them from then on. Returns their number. Runs are released only by such a call: they
+    /// stay bound to a deployment whose last worker is gone. The call releases a thousand runs at a time; if it is
+    /// interrupted, repeat it.
     ///
     /// # Errors
     ///
@@ -109,8 +111,8 @@ impl Client {
         self.inner().release_deployment(deployment).await
     }
 
-    /// Releases one run from the deployment that it is [bound](crate::Start::deployment) to. Returns whether it was bound to
-    /// one and has not ended.
+    /// Releases one run from the deployment that it is [bound](crate::Start::deployment) to. Returns whether it was bound
+    /// to one and has not ended.
     ///
     /// # Errors
     ///
@@ -119,7 +121,7 @@ impl Client {
         self.inner().release_run(run).await
     }
 
-    /// The workers of the store: the engines that execute, or are ready to, in any process.
+    /// The workers of the store: the engines in all processes that execute runs, or wait to do so.
     ///
     /// # Errors
     ///
@@ -140,8 +142,8 @@ impl Client {
         self.inner().workers().await
     }
 
-    /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not. A
-    /// deployment is removed from the list when another engine is opened and none of its workers is left.
+    /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not.
+    /// A deployment without workers is removed from the list when another engine opens.
     ///
     /// # Errors
     ///
@@ -166,14 +168,14 @@ impl Client {
         self.inner().deployments().await
     }
 
-    /// Checks that the engine or client is open and that its store answers within five seconds: for a readiness probe. An
-    /// engine that does not execute at the moment is healthy, too: it starts runs, which another one executes.
+    /// Checks that the engine or client is open and that its store answers within five seconds, for a readiness probe. An
+    /// engine that does not execute at the moment is healthy, too: it can start runs, which another engine executes.
     ///
     /// # Errors
     ///
-    /// [`Code::Closed`](crate::Code::Closed) once it is shut down, also while [`shutdown`](crate::Engine::shutdown) waits for
-    /// steps; [`Code::Store`](crate::Code::Store) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store cannot be
-    /// used.
+    /// [`Code::Closed`](crate::Code::Closed) once it is shut down, also while [`shutdown`](crate::Engine::shutdown) waits
+    /// for steps; [`Code::Store`](crate::Code::Store) or [`Code::StoreReplaced`](crate::Code::StoreReplaced) if the store
+    /// cannot be used.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result};

@@ -14,9 +14,9 @@ use crate::history::RunEvent;
 
 /// Reads the past and future events of a run: see [`Run::events`](crate::Run::events).
 ///
-/// As a [`Stream`] it yields every event, and waits for new ones. It ends after the end of the run, and after an error. A
-/// stuck run has not ended. The store keeps no state for a reader: dropping it costs nothing, and another one can continue
-/// [`from`](Events::from) any index, also in another process and after the run has ended.
+/// This [`Stream`] yields every event, and waits for new ones. It ends after the last event of an ended run, and after an
+/// error. It does not end while a run is stuck. The store keeps no state for a reader: dropping it costs nothing, and
+/// another one can continue [`from`](Events::from) any index, also in another process and after the run has ended.
 ///
 /// Chunks that steps write are not events; they are in the [streams](crate::Run::stream)
 /// of the run, with their own indexes: `select` merges both.

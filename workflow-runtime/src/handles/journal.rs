@@ -1,4 +1,4 @@
-//! Journals of runs outside of a store: exported to files, and replayed by other builds and by tests.
+//! Journals that were exported from a store to files, which other builds and tests replay.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use crate::replay::{Event, TurnRecord};
 /// The version of the JSON of a [`Journal`].
 const SCHEMA: u32 = 1;
 
-/// The journal of a run's current generation and the events in its inbox, outside of a store: see [`Run::export`].
+/// An exported journal: that of a run's current generation, and the events in the run's inbox. See [`Run::export`].
 ///
 /// It is written to a file as JSON, by `to_string` or any format of serde, and read by `parse` or serde. It holds the
 /// arguments, results and payloads of the run, unless they were [redacted](Journal::redact).
@@ -68,14 +68,14 @@ impl Journal {
         &self.workflow
     }
 
-    /// Passes each argument, result, error and payload of the journal to a function, which may change it: to remove what must
-    /// not leave the store. Keys, tokens and the ids of runs stay.
+    /// Passes each argument, result, error and payload of the journal to a function, which may change it, for example to
+    /// remove personal data. Keys, tokens and the ids of runs do not change.
     ///
     /// A value has to keep its type, and equal values have to stay equal, or the journal no longer replays.
     ///
     /// # Errors
     ///
-    /// [`Code::Payload`] if a value is no JSON.
+    /// [`Code::Payload`] if a value is not JSON.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Journal, Result, workflow};
@@ -115,8 +115,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// The error with which the run would get stuck, or its step would fail; [`Code::NotRegistered`] if this build lacks the
-    /// workflow. The error of a redacted journal says that it was redacted.
+    /// The error with which the run would become stuck, or its step would fail; [`Code::NotRegistered`] if this build lacks
+    /// the workflow. The error of a redacted journal says that it was redacted.
     pub fn check(&self) -> Result<()> {
         let inbox = self.inbox.iter().map(|arrived| (arrived.at, arrived.event.clone())).collect();
         let id = Arc::from(&*self.run);
@@ -140,7 +140,7 @@ impl FromStr for Journal {
 
     /// # Errors
     ///
-    /// [`Code::Damaged`] if the text is no exported journal, [`Code::NewerFormat`] if a newer build has written it.
+    /// [`Code::Damaged`] if the text is not an exported journal, [`Code::NewerFormat`] if a newer build has written it.
     fn from_str(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versions {

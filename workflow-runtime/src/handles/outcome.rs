@@ -1,4 +1,4 @@
-//! The outcome of a run: how it ended, and what it executed.
+//! The outcome of a run: its result, and its steps.
 
 use std::future::IntoFuture;
 
@@ -16,20 +16,21 @@ use crate::model::{Schema, Status, span_id};
 
 /// The outcome of a run: see [`Run::outcome`](crate::Run::outcome).
 ///
-/// Its JSON has these fields and `"schema": 1`, with the result as `output` and `error`, of which one is `null`.
+/// Its JSON has these fields and `"schema": 1`. The result is in `output` or in `error`; the other one is `null`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome<T, E> {
     /// The id of the run.
     pub run_id: String,
     /// [`Completed`](Status::Completed), [`Failed`](Status::Failed), [`Cancelled`](Status::Cancelled), or
-    /// [`Stuck`](Status::Stuck) if it cannot proceed for now.
+    /// [`Stuck`](Status::Stuck).
     pub status: Status,
     /// The result, as awaiting the run returns it.
     pub result: Result<T, E>,
     /// The arguments of the workflow, as [`start`](crate::start()) takes them: `null` for none, the argument itself for
     /// one, an array for several. The inputs of [its steps](StepOutcome::input) have the same form. If the run's first
-    /// generations were [removed](crate::Retention::generations), they are those of the first generation that is kept.
+    /// generations were [removed](crate::Retention::generations), these are the arguments of the first generation that is
+    /// kept.
     pub input: Value,
     /// The steps and the children that the run has called, in the order of the calls, over all generations that are kept.
     pub steps: Vec<StepOutcome>,
@@ -114,7 +115,7 @@ pub(crate) async fn steps<T, E>(run: &Run<T, E>) -> Result<(Steps, Option<String
                 Ok(Next::Nothing { .. } | Next::End) => {
                     return Ok((steps, place.trace().map(|trace| trace.trace_id.to_string())));
                 }
-                // Generations were removed while this was reading: read again what is kept, from its beginning.
+                // Generations were removed during the read: read again from the first event that is kept.
                 Err(error) if error.code() == Code::EventsRemoved => continue 'anew,
                 Err(error) => return Err(error),
             }

@@ -30,7 +30,7 @@ impl<T, E> Fork<T, E> {
     }
 
     /// Sets the id of the new run. If a run with this id was forked from this run, at the same event and with the same
-    /// [input](Fork::input), the fork returns that run, so the call can be repeated when its answer was lost.
+    /// [input](Fork::input), the fork returns that run, so the call can be repeated if its answer was lost.
     ///
     /// At most 512 bytes, without control characters.
     pub fn id(mut self, id: impl Into<String>) -> Self {
@@ -39,30 +39,30 @@ impl<T, E> Fork<T, E> {
     }
 
     /// Executes the step that is called at the event with other arguments: a tuple, even for a single argument.
-    /// The arguments that the workflow passes are still compared with its history. If several steps were called
-    /// at the same time, e.g. by `join!`, each call is an event of its own: the other steps keep their arguments.
+    /// A replay still compares the arguments that the workflow passes with its history. If several steps were called
+    /// at the same time, e.g. by `join!`, each call is a separate event, and the other steps keep their arguments.
     ///
-    /// Any other value is [`Code::InvalidArguments`](crate::Code::InvalidArguments), whose text names
-    /// the arguments of the step; an event that is no call of a step (e.g. the call of a child run) is
-    /// [`Code::NotRepairable`](crate::Code::NotRepairable). The step must be registered in this build.
+    /// The fork fails with [`Code::InvalidArguments`](crate::Code::InvalidArguments) if the value does not fit, and the
+    /// error names the arguments of the step; with [`Code::NotRepairable`](crate::Code::NotRepairable) if the event is not
+    /// the call of a step (but that of a child run, for example). The step must be registered in this build.
     pub fn input<A: Serialize>(mut self, args: &A) -> Self {
         self.input = Some(codec::encode("the arguments of the step", args));
         self
     }
 
-    /// Sets which deployments may execute the new run: any, unless this is set, whatever the original requires. The workflow
-    /// must be in this build, and a live worker of the deployment must have it, or the fork is
+    /// Sets which deployments may execute the new run. The default is any deployment, also if the original is bound to one.
+    /// The workflow must be in this build. If no live worker of the deployment has it, the fork fails with
     /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound).
     pub fn deployment(mut self, deployment: impl Into<Deployment>) -> Self {
         self.deployment = Some(deployment.into());
         self
     }
 
-    /// Makes the new run, if it fails or is cancelled, also execute the [rollbacks](crate::StepCall::rollback) of the steps
-    /// it inherits. Without it the original run undoes these; the new run undoes only the steps that it has executed.
+    /// If the new run fails or is cancelled, it also executes the [rollbacks](crate::StepCall::rollback) of the steps that
+    /// it inherits. By default the new run undoes only the steps that it has executed, and the original undoes the others.
     ///
     /// The original must have failed or been cancelled without having been rolled back, for example in a generation
-    /// before it continued as new. For a run that has completed, has not ended, or has rolled back this is
+    /// before it continued as new. If the original has completed, has not ended, or has rolled back, the fork fails with
     /// [`Code::NotRepairable`](crate::Code::NotRepairable).
     pub fn undo_inherited(mut self) -> Self {
         self.undo_inherited = true;

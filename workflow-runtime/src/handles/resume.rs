@@ -14,17 +14,17 @@ use crate::names::{self, TOKEN};
 
 /// Sends a payload to the [hook](crate::hook) with this token, from any process that uses the store.
 ///
-/// The payload is durable once awaiting this has returned: it is delivered, or stays with the run, unread, if the run drops
-/// the hook or ends first.
+/// The payload is durable once awaiting this has returned: the hook receives it, or it stays with the run, unread, if the
+/// run drops the hook or ends first.
 ///
 /// # Errors
 ///
 /// [`Code::HookNotFound`](crate::Code::HookNotFound) if the token does not exist (yet),
 /// [`Code::HookDisposed`](crate::Code::HookDisposed) if its hook was dropped,
 /// [`Code::HookFinished`](crate::Code::HookFinished) if its run has ended, [`Code::KeyReused`](crate::Code::KeyReused) if
-/// another payload was delivered under the key. A payload that does not fit the hook's type is
-/// [`Code::Payload`](crate::Code::Payload), naming the field, if the hook was opened in this process. Sent from another
-/// process, it is accepted, and the process that executes the run leaves it unread and logs the reason. The hook stays open.
+/// another payload was delivered under the key. If the hook was opened in this process and the payload does not fit its
+/// type, [`Code::Payload`](crate::Code::Payload), which names the field. If the hook was opened in another process, such a
+/// payload is accepted, and the engine that executes the run leaves it unread and logs the reason. The hook stays open.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, resume_hook};
@@ -69,13 +69,13 @@ impl ResumeHook {
     }
 
     /// Sets an idempotency key for this delivery to the token: a repeated delivery is accepted but not delivered
-    /// again, even if another hook or run has the token by then. So it can be repeated until there is an answer. The
+    /// again, even if another hook or run has the token by then. So the sender can repeat it until it gets an answer. The
     /// store keeps a key until 7 days ([`Builder::keep_deliveries`](crate::Builder::keep_deliveries)) after the end
-    /// of the run that received it, even if that run is deleted; for a payload that is [held](ResumeHook::hold_for)
-    /// and not taken by a hook, as long as it is held. A refused delivery does not use up its key.
+    /// of the run that received the payload, even if that run is deleted. The key of a payload that is
+    /// [held](ResumeHook::hold_for) is kept as long as the payload is held. A refused delivery does not use up its key.
     ///
-    /// Another payload under the same key is [`Code::KeyReused`](crate::Code::KeyReused). Payloads are compared regardless
-    /// of the order of keys of JSON objects; the order of elements of arrays counts, and so does that of a `HashSet`.
+    /// Another payload under the same key fails with [`Code::KeyReused`](crate::Code::KeyReused). The comparison ignores
+    /// the order of keys in JSON objects, but not the order of elements in arrays, and therefore not that of a `HashSet`.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.payload.idempotency_key = Some(key.into());
         self

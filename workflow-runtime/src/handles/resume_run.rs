@@ -14,9 +14,10 @@ use crate::error::Result;
 ///
 /// # Errors
 ///
-/// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is not
-/// exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if resumed; [`Code::Payload`](crate::Code::Payload)
-/// if the data does not fit its known type; [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
+/// [`Code::NotSuspended`](crate::Code::NotSuspended) if no suspension has the label or id, or, with neither, if there is
+/// not exactly one; [`Code::AlreadyResumed`](crate::Code::AlreadyResumed) if it was resumed before;
+/// [`Code::Payload`](crate::Code::Payload) if the value does not fit the type that this process knows;
+/// [`Code::RunNotFound`](crate::Code::RunNotFound); or if the store fails.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -26,7 +27,7 @@ use crate::error::Result;
 ///     println!("{} waits: {}", suspended.label, suspended.payload);
 /// }
 /// for suspended in run.suspended().await? {
-///     run.resume(&true).of(suspended.id).await?; // and nothing else, however late this comes
+///     run.resume(&true).of(suspended.id).await?; // only this suspension, however late the call is
 /// }
 /// # Ok(())
 /// # }
@@ -51,12 +52,12 @@ impl Resume {
         self
     }
 
-    /// Selects a suspension by its [id](crate::Suspended::id): this one and no later one, so that a second
-    /// answer to one question is never used as the answer to the next. It overrides a label.
+    /// Selects a suspension by its [id](crate::Suspended::id). Later suspensions have other ids, so that a second
+    /// answer to one question is never used as the answer to the next one. The id overrides a label.
     ///
-    /// Repeating the same id with the same value is accepted and has no effect: the call can be repeated until there is
-    /// an answer, for the time that [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets. With another
-    /// value, or after another caller's resumption, it is [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
+    /// A second call with the same id and the same value succeeds and has no effect, for the time that
+    /// [`Builder::keep_deliveries`](crate::Builder::keep_deliveries) sets: repeat the call until it returns. With another
+    /// value, or after another caller's resumption, it fails with [`Code::AlreadyResumed`](crate::Code::AlreadyResumed).
     pub fn of(mut self, id: impl Into<String>) -> Self {
         self.which = Which::Id(id.into());
         self

@@ -25,13 +25,13 @@ use crate::model::{RunInfo, Status, Suspended, Waiting};
 
 /// A handle on a run whose result is `Result<T, E>`. Cheap to clone; dropping a handle does not affect the run.
 ///
-/// Awaiting a handle, by value or by reference, any number of times, waits for the run's result, in whichever process it
-/// is executed. The error is the workflow's own, or one of the engine ([`Code::RunNotFound`](crate::Code::RunNotFound),
+/// Awaiting a handle, by value or by reference, any number of times, waits for the run's result, whichever process executes
+/// it. The error is the workflow's own, or one of the engine ([`Code::RunNotFound`](crate::Code::RunNotFound),
 /// [`Code::Stuck`](crate::Code::Stuck), ..). A stuck run returns its error at once and can be awaited again. A workflow
 /// or step that awaits the run it is part of gets [`Code::AwaitsItself`](crate::Code::AwaitsItself) at once.
 ///
 /// A step that waits for another run, through this handle or in any other way, releases its concurrency
-/// permit while it waits: steps that wait for the work of other steps do not count as running.
+/// permit while it waits, so that steps that wait for other runs do not block the steps of those runs.
 ///
 /// A handle can be an argument or a result of workflows and steps: it is stored as the run's id. A workflow that awaits it
 /// waits durably, and occupies only its rows in the store. If the awaited run is stuck, the workflow keeps waiting.
@@ -48,7 +48,8 @@ pub type RunOf<W> = Run<<<W as Workflow>::Output as Fallible>::Ok, <<W as Workfl
 
 /// A handle on a run by its id, in any process that uses the store. This does not look up the run: see [`Run::exists`].
 ///
-/// The caller chooses the type of the result. If the stored result does not fit the type, awaiting the run returns an error.
+/// The caller chooses the type of the result. If the stored result does not fit the type, awaiting the run returns an
+/// error.
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, Run, get_run};
@@ -118,14 +119,14 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().wake_up(&self.id).await
     }
 
-    /// Cancels the run, in whichever process it is executed, and waits for its end. Returns whether the run
+    /// Cancels the run, whichever process executes it, and waits for its end. Returns whether the run
     /// was cancelled: if it had already ended in another way, it does not change and the result is `false`.
     ///
     /// The engine stops the run's steps at their next await (see [`cancellation`](crate::cancellation)),
     /// ends its sleeps and retries, and cancels its children. The run ends once all of these have ended and
     /// every [rollback](crate::StepCall::rollback) has been executed; a second cancel in the meantime has
     /// no effect on this. The engine does not poll the workflow again, so the workflow cannot refuse. If no
-    /// process with the workflow is running, this waits for one. The request is durable before this starts
+    /// live worker has the workflow, this waits for one. The request is durable before this starts
     /// to wait, so dropping the future does not withdraw the request. A stuck run can be cancelled too.
     ///
     /// # Errors
@@ -151,8 +152,8 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().cancel(&self.id, reason.into()).await
     }
 
-    /// Requests the [cancel](Run::cancel) of the run, in whichever process it is executed, and does not wait for its end.
-    /// Returns whether the run had not ended: if it had, it does not change and the result is `false`.
+    /// Requests the [cancel](Run::cancel) of the run, whichever process executes it, and does not wait for its end.
+    /// Returns `false` if the run had already ended; it does not change then.
     ///
     /// The request is durable once this returns. The run ends when a process with its workflow executes it; a run that is
     /// stuck and has rollbacks that this process cannot execute stays stuck. Another request has no effect.
@@ -189,8 +190,8 @@ impl<T, E> Run<T, E> {
         outcome::steps(self).await.map(|(steps, _)| steps.into_steps())
     }
 
-    /// A stream of the run's events, past and future, from its beginning, or from the first event that is
-    /// [kept](crate::Retention::generations). See [`Events`].
+    /// A stream of the run's events, past and future, from the first event that is [kept](crate::Retention::generations).
+    /// See [`Events`].
     ///
     /// ```
     /// # use futures_util::TryStreamExt;
@@ -231,18 +232,18 @@ impl<T, E> Run<T, E> {
     }
 
     /// Deletes the run with all its data: journal, state, attributes, streams, tokens and inbox messages.
-    /// It must have ended, or never have been started. From then on the run does not exist, and its id is free.
+    /// The run must have ended, or never have been started. Afterwards it does not exist, and its id is free.
     ///
     /// The deletion is durable once this returns; an engine that executes runs removes the data of a very long run in
     /// small parts. Children of the run stay, and keep its id as their parent. Waiters that were waiting for its end
     /// have already received it; later calls get [`Code::RunNotFound`](crate::Code::RunNotFound), and so does a reader
     /// that has not read its stream to the end. A waiter of a run that was never started receives a cancellation. A
-    /// run that is started anew under the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
+    /// run that is started later under the same id has the same [idempotency keys](crate::StepInfo::idempotency_key).
     ///
     /// # Errors
     ///
     /// [`Code::RunNotFound`](crate::Code::RunNotFound); [`Code::NotEnded`](crate::Code::NotEnded), in which
-    /// case nothing changes: [`cancel`](Run::cancel) the run before; or if the store rejects the write.
+    /// case nothing changes: [`cancel`](Run::cancel) the run first; or if the store rejects the write.
     ///
     /// ```
     /// # use workflow_runtime::{Code, Engine, Result, workflow};
@@ -261,7 +262,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().delete(&self.id).await
     }
 
-    /// The state that the workflow has [set](crate::set_state), as of the last committed turn; `None` if it has set
+    /// The state that the workflow has [set](crate::set_state), at the last committed turn; `None` if it has set
     /// none.
     ///
     /// # Errors
@@ -272,7 +273,7 @@ impl<T, E> Run<T, E> {
         self.engine().await?.inner().state_of(&self.id).await
     }
 
-    /// The attributes of the run, as of its last committed turn: see [`set_attribute`](crate::set_attribute).
+    /// The attributes of the run, at its last committed turn: see [`set_attribute`](crate::set_attribute).
     ///
     /// # Errors
     ///
@@ -299,7 +300,7 @@ impl<T, E> Run<T, E> {
     /// # use workflow_runtime::{Result, Run, get_run};
     /// # async fn example() -> Result<()> {
     /// let run: Run<()> = get_run("order-1");
-    /// let mut lines = run.stream::<String>("log").from(-10); // the last ten, and those to come
+    /// let mut lines = run.stream::<String>("log").from(-10); // the last ten, and later ones
     /// while let Some(line) = lines.try_next().await? {
     ///     println!("{} {}", line.index, line.value);
     /// }
@@ -320,17 +321,17 @@ impl<T, E> Run<T, E> {
         Ok(names.iter().map(|name| name.to_string()).collect())
     }
 
-    /// Why the run does not move: each operation that it waits for, and what keeps it from going on. The reason to look at
-    /// first comes first: stuck, no worker, not begun, a due turn, a step that is executed, a step that is retried, a queue,
-    /// another run, a hook or a suspension, a time. A run that has ended has one reason, that it has.
+    /// Why the run does not move: a reason for each operation that it waits for. The most important reason is the first:
+    /// stuck, no worker, not begun, a due turn, a step that is executed, a step that is retried, a queue, another run, a
+    /// hook or a suspension, a time. A run that has ended has one reason, [`Waiting::Ended`](crate::Waiting::Ended).
     ///
-    /// Any process that has the store can ask, also one whose build does not have the workflow. The journal of the run is
-    /// read, page by page. What is executed is known as of the last commit of the run.
+    /// Any process that opens the store can call this, also if its build does not have the workflow. It reads the journal
+    /// of the run, page by page. The reasons are those at the last commit of the run.
     ///
     /// # Errors
     ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::NewerFormat`](crate::Code::NewerFormat) if a newer version of
-    /// this library has written the journal, or if the store cannot be read.
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::NewerFormat`](crate::Code::NewerFormat) if a newer version
+    /// of this library has written the journal, or if the store cannot be read.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -32,7 +32,7 @@ use crate::text::excerpt;
 /// let page = orders.clone().status(Status::Completed).limit(2).await?;
 /// assert_eq!(page.runs.len(), 2);
 /// if let Some(next) = page.next {
-///     let text = next.to_string(); // goes through an URL
+///     let text = next.to_string(); // for a URL
 ///     assert_eq!(orders.clone().limit(2).after(text.parse()?).await?.runs.len(), 1);
 /// }
 /// assert_eq!(orders.count().await?[&Status::Completed], 3);
@@ -45,8 +45,8 @@ pub fn runs() -> Runs {
 
 /// A query for runs: see [`runs`](runs()). A run must match all filters.
 ///
-/// With millions of runs, the filters by status, workflow, attribute, parent and time, and the filter of failing runs, use an index. A filter by a text in
-/// ids, and a second attribute that few runs have, may have to scan all runs that match the other filters.
+/// The filters by status, workflow, attribute, parent and time, and the filter of failing runs, use an index. A filter by a
+/// text in ids, and a second attribute that few runs have, may scan all runs that match the other filters.
 ///
 /// A step that has a queue is a run of its own, whose workflow is `queue:NAME/STEP`.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct Runs {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
-    /// The runs, latest first, as of one moment.
+    /// The runs, the latest first, at one moment.
     pub runs: Vec<RunInfo>,
     /// Where the next page begins, for [`Runs::after`]; `None` if this is the last page.
     pub next: Option<Cursor>,
@@ -151,11 +151,11 @@ impl Runs {
         self
     }
 
-    /// Filters runs that are failing now: they are unfinished, and the last attempt of a step has failed and is repeated.
-    /// The list is then in the order of [`RunInfo::failing_since`], the latest first.
+    /// Filters runs that are failing: they are unfinished, and the last attempt of one of their steps has failed and will
+    /// be repeated. The list is then in the order of [`RunInfo::failing_since`], the latest first.
     ///
-    /// A run whose child or whose step of a queue is failing waits for it, and is not failing itself: that child is, and so
-    /// is the run of that step.
+    /// If a child of a run is failing, the list has the child and not its parent. If a step in a queue is failing, the list
+    /// has the run that executes this step.
     pub fn failing(mut self) -> Self {
         self.filter.failing = true;
         self
@@ -183,7 +183,7 @@ impl Runs {
     ///
     /// # Errors
     ///
-    /// As an item, which is the last one, if the store cannot be read.
+    /// If the store cannot be read, the last item is the error.
     ///
     /// ```
     /// # use futures_util::TryStreamExt;

@@ -28,7 +28,7 @@ use crate::{
     text::excerpt,
 };
 
-/// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` returns a [`Run`], and the run is durable.
+/// Starts a run of a workflow: once `start(checkout, (1, 4200)).await?` has returned a [`Run`], the run is durable.
 ///
 /// The arguments are those of the function: `()` for none, the argument itself for one, a tuple for
 /// several. Awaiting this never waits for the workflow, only for the store. Without [`id`](Start::id) each call starts
@@ -40,8 +40,8 @@ use crate::{
 /// # Errors
 ///
 /// Nothing is started if the arguments do not survive JSON, if another run has the id, or if the store rejects the write.
-/// With [`Code::InDoubt`](crate::Code::InDoubt) it is unknown whether the run was started. A workflow that requests more
-/// operations or branches than a run may have is started, and becomes [stuck](crate::Status::Stuck), in whichever turn.
+/// With [`Code::InDoubt`](crate::Code::InDoubt) it is unknown whether the run was started. A workflow that issues more
+/// operations or branches in its first turn than a run may have is started, and becomes [stuck](crate::Status::Stuck).
 ///
 /// ```no_run
 /// # use workflow_runtime::{Result, start, workflow};
@@ -63,7 +63,7 @@ where
 /// before its arguments exist.
 ///
 /// Without [`id`](CreateRun::id) each call creates another run. With it, an existing run of this workflow with the id is
-/// returned, whether it was started or not; so any process can make the handle that starts the run.
+/// returned, whether it was started or not, so that any process can get the handle that starts the run.
 ///
 /// # Errors
 ///
@@ -236,17 +236,17 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.if_exists = policy)
     }
 
-    /// Sets which deployments may execute the run: [`Deployment::Any`] unless this is set, or [`Deployment::Current`] if the
-    /// workflow has the option `pinned`. A run that requires a deployment is executed by its workers only, for as long as it
-    /// lasts: also after it has continued as new or was retried, and until it is [released](Client::release). It waits if that
-    /// deployment has no live worker ([`Waiting::NoWorker`](crate::Waiting::NoWorker)). Steps of queues do not inherit it.
+    /// Sets which deployments may execute the run: [`Deployment::Any`] unless this is set, or [`Deployment::Current`] if
+    /// the workflow has the option `pinned`. A run that is bound to a deployment is executed only by workers of it, also
+    /// after it has continued as new or was retried, until it is [released](Client::release). It waits if that deployment
+    /// has no live worker ([`Waiting::NoWorker`](crate::Waiting::NoWorker)). Steps of queues do not inherit it.
     ///
     /// An existing run with the [id](Start::id) is returned whatever its deployment.
     ///
     /// # Errors
     ///
     /// The start is refused with [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if no live worker of the
-    /// deployment has the workflow, unless it is to [wait](Start::wait_for_deployment), and with
+    /// deployment has the workflow, unless [`wait_for_deployment`](Start::wait_for_deployment) is set, and with
     /// [`Code::InvalidName`](crate::Code::InvalidName) for an id that no deployment can have.
     ///
     /// ```
@@ -264,8 +264,8 @@ impl<W: Workflow> Start<W> {
         self.ask(|asked| asked.deployment = Some(deployment.into()))
     }
 
-    /// Creates the run also if no live worker of its [deployment](Start::deployment) has the workflow: the run waits for one.
-    /// It does not apply to [`Deployment::Latest`], which only live workers determine.
+    /// Creates the run also if no live worker of its [deployment](Start::deployment) has the workflow: the run waits for
+    /// one. This has no effect on [`Deployment::Latest`], which always selects a deployment with a live worker.
     pub fn wait_for_deployment(self) -> Self {
         self.ask(|asked| asked.waits_for_deployment = true)
     }
@@ -386,8 +386,8 @@ impl Start<AnyWorkflow> {
 
 #[cfg(any(feature = "cli", feature = "web"))]
 impl Start<AnyWorkflow> {
-    /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are checked
-    /// by their names only.
+    /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are
+    /// checked by their names only.
     pub(crate) fn published(engine: Client, workflow: CatalogueWorkflow, args: serde_json::Value) -> Self {
         let definition = published(workflow);
         let args = (definition.accept)(definition, args).and_then(|args| counted(definition, args));

@@ -24,7 +24,7 @@ pub struct Chunk<T> {
     pub index: u64,
     /// The value that was written.
     pub value: T,
-    /// The attempt that wrote it; `None` if the workflow wrote it, which writes exactly once.
+    /// The attempt that wrote it; `None` if the workflow wrote it. A workflow writes each chunk exactly once.
     pub writer: Option<ChunkWriter>,
     /// Whether the attempt that wrote it is known not to have succeeded: it failed, was
     /// abandoned, or died with its process. A later attempt may have written the same value
@@ -49,14 +49,14 @@ pub struct ChunkWriter {
 
 /// Reads a stream of a run: see [`Run::stream`](crate::Run::stream).
 ///
-/// As a [`Stream`] it yields every chunk, and waits for new ones. It ends once the stream is closed, or the run has
-/// ended, and everything was read; and after an error. A stuck run has not ended. The store keeps no state for a reader:
-/// dropping it costs nothing, and another reader can continue [`from`](Reader::from) any index.
+/// This [`Stream`] yields every chunk, and waits for new ones. It ends when it has yielded every chunk and the stream is
+/// closed or the run has ended, and after an error. It does not end while a run is stuck. The store keeps no state for a
+/// reader: dropping it costs nothing, and another reader can continue [`from`](Reader::from) any index.
 ///
 /// # Errors
 ///
-/// [`Code::RunNotFound`]; [`Code::Payload`] for a chunk that is no `T`; [`Code::Closed`] once the engine is shut down; or if
-/// the store cannot be read.
+/// [`Code::RunNotFound`]; [`Code::Payload`] for a chunk that is not a `T`; [`Code::Closed`] once the engine is shut down;
+/// or if the store cannot be read.
 #[must_use = "streams do nothing unless polled"]
 pub struct Reader<T> {
     source: Source,

@@ -1,4 +1,5 @@
-//! The world outside, which knows nothing of workflows: a file in which every effect is a line of JSON.
+//! The ledger: a file with one line of JSON for each payment, refund and parcel. It stands for services outside the
+//! shop.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -7,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// An effect.
+/// A payment, a refund or a parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Two entries with the same key are the same one.
+    /// The idempotency key: the ledger has one entry for each key.
     pub key: String,
     pub what: What,
     pub order: String,
@@ -25,19 +26,19 @@ pub enum What {
     Ship,
 }
 
-/// Only appended to, by one process at a time: the engine executes steps in one process, too.
+/// An append-only file. One process at a time writes it, because on SQLite one process executes steps.
 pub struct Ledger(Mutex<File>);
 
 impl Ledger {
     pub fn open(path: &Path) -> io::Result<Ledger> {
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-        // A line that a power loss has cut was never acknowledged: whoever wrote it comes again.
+        // A line without an end was cut by a crash and never acknowledged, so its step writes it again.
         let text = text(&mut file)?;
         file.set_len(text.rfind('\n').map_or(0, |end| end + 1) as u64)?;
         Ok(Ledger(Mutex::new(file)))
     }
 
-    /// Writes an entry down, unless it is there already: what a service does with an idempotency key.
+    /// Appends an entry, unless the ledger has its key: a service treats idempotency keys in this way.
     pub fn enter(&self, entry: &Entry) -> io::Result<()> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for line in text(&mut file)?.lines() {

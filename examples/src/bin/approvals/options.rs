@@ -8,7 +8,7 @@ pub const USAGE: &str = "\
 Usage: approvals [OPTIONS]
 
 Serves a shop whose orders wait for an approval.
-Killed at any time, the same command goes on with every order.
+Kill it at any time and run the same command again: it continues every order.
 
   --db PATH      where the orders are kept [approvals.db]
   --ledger PATH  where payments, refunds and parcels are written down [approvals.ledger]
@@ -21,7 +21,7 @@ pub struct Options {
     pub port: u16,
 }
 
-/// Nothing if it was a request for help, which has been printed.
+/// `None` after `--help`, which this prints.
 pub fn parse() -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options { db: "approvals.db".into(), ledger: "approvals.ledger".into(), port: 3000 };
     let mut parser = lexopt::Parser::from_env();

@@ -1,4 +1,4 @@
-//! An order, from the payment to the parcel, or back.
+//! The workflow of an order: payment, approval, parcel; or a refund.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::ledger::{Entry, Ledger, What};
 
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The stream in which an order tells what has happened to it.
+/// The stream with the progress of an order.
 pub const PROGRESS: &str = "progress";
 
-/// What an order shows of itself: the state of its run.
+/// The state of the run of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     pub item: String,
     pub cents: u32,
     pub stage: Stage,
-    /// Where the decision is taken, below `/webhooks`. Whoever knows it may decide; here everybody who looks does, while a
-    /// real shop would mail it to whom it concerns.
+    /// The path of the webhook for the decision, below `/webhooks`. Anyone who knows it can decide. The page shows it
+    /// to all visitors; a real shop would mail it to the approver.
     pub approval: Option<String>,
 }
 
@@ -39,13 +39,13 @@ pub enum Stage {
 #[workflow]
 pub async fn order(id: String, item: String, cents: u32) -> Result<()> {
     let order = Order { item, cents, stage: Stage::Charging, approval: None };
-    tell(&order, "charging").await?;
+    publish(&order, "charging").await?;
     let charged = order.clone();
     charge(id.clone(), cents).rollback(move |payment| give_back(charged, payment)).await?;
 
     let approval = webhook().answer(Answer::new(303).header("location", "/")).open();
     let path = Some(approval.path().to_owned());
-    tell(&Order { stage: Stage::AwaitingApproval, approval: path, ..order.clone() }, "waiting for approval").await?;
+    publish(&Order { stage: Stage::AwaitingApproval, approval: path, ..order.clone() }, "waiting for approval").await?;
     let refusal = match timeout(PATIENCE, decision(approval)).await {
         Ok(Ok(true)) => None,
         Ok(Ok(false)) => Some("rejected"),
@@ -53,18 +53,18 @@ pub async fn order(id: String, item: String, cents: u32) -> Result<()> {
         Err(_elapsed) => Some("nobody has approved it in time"),
     };
     if let Some(refusal) = refusal {
-        tell(&Order { stage: Stage::Rejected, ..order }, refusal).await?;
-        // With this the run has failed, and what can be rolled back is.
+        publish(&Order { stage: Stage::Rejected, ..order }, refusal).await?;
+        // The run fails, and the engine rolls the payment back.
         return Err(Error::fatal(refusal));
     }
 
-    tell(&Order { stage: Stage::Shipping, ..order.clone() }, "approved").await?;
+    publish(&Order { stage: Stage::Shipping, ..order.clone() }, "approved").await?;
     ship(id, cents).await?;
-    tell(&Order { stage: Stage::Shipped, ..order }, "shipped").await
+    publish(&Order { stage: Stage::Shipped, ..order }, "shipped").await
 }
 
-/// Whether it is approved. What is neither yes nor no is passed over, such as the visit of a mail program that looks at
-/// every link.
+/// Waits for the decision. Ignores requests that are neither an approval nor a rejection, such as those of a mail
+/// program that opens every link.
 #[durable]
 async fn decision(mut requests: Webhook) -> Result<bool> {
     while let Some(request) = requests.next().await {
@@ -77,10 +77,10 @@ async fn decision(mut requests: Webhook) -> Result<bool> {
     Err(Error::fatal("the webhook was closed"))
 }
 
-/// The state and the line in one turn: who has read the line sees the state. It is the workflow that writes the line, and
-/// not a step, so that no crash writes it twice.
+/// Sets the state and writes the line in one turn, so that a reader of the line also sees the state. The workflow
+/// writes the line, not a step, so that it is in the stream once, whatever crashes.
 #[durable]
-async fn tell(order: &Order, line: &str) -> Result<()> {
+async fn publish(order: &Order, line: &str) -> Result<()> {
     set_state(order)?;
     writer::<String>(PROGRESS).write(&line.to_owned()).await
 }
@@ -88,7 +88,7 @@ async fn tell(order: &Order, line: &str) -> Result<()> {
 #[durable]
 async fn give_back(order: Order, payment: Entry) -> Result<()> {
     refund(payment.order, payment.cents).await?;
-    tell(&Order { stage: Stage::Refunded, ..order }, "refunded").await
+    publish(&Order { stage: Stage::Refunded, ..order }, "refunded").await
 }
 
 #[step]
@@ -106,7 +106,7 @@ fn ship(#[resource] ledger: &Ledger, order: String, cents: u32) -> Result<Entry>
     enter(ledger, What::Ship, order, cents)
 }
 
-/// A step that was interrupted is executed again, with the same key: the ledger has one line all the same.
+/// An interrupted step is executed again with the same key, so the ledger has one line for it.
 fn enter(ledger: &Ledger, what: What, order: String, cents: u32) -> Result<Entry> {
     let info = step_info().ok_or_else(|| Error::fatal("only an order touches the ledger"))?;
     let entry = Entry { key: info.idempotency_key, what, order, cents };

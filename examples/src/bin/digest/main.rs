@@ -1,16 +1,18 @@
 //! Writes the SHA-256 of every file below a directory to a manifest, as a durable workflow.
 //!
 //! `cargo run --release --bin digest -- DIR --out MANIFEST`, then `sha256sum -c MANIFEST`. Kill it at any time and run
-//! the same command again: it goes on, and no file that was finished is read again.
+//! the same command again: it continues, and does not read finished files again.
 //!
-//! - **The workflow** ([`workflow`]) lists the tree, hashes each file in a step of its own, and writes the manifest, with
-//!   a step for each of these. What a step returned is recorded, so a restart takes it from there.
-//! - **The runs** are kept in `MANIFEST.db`, or where `--db` says; one file for one manifest. Delete it to forget them.
-//! - **The same command again** continues the run that is unfinished. If the last one is finished and neither the tree
-//!   (names, sizes, times of change) nor the manifest has changed since, it says so and ends; otherwise, and with
-//!   `--again`, it begins a new run, which reads every file.
-//! - **What cannot be hashed** (unreadable, vanished, changed while it was read or before the end) is listed, and the
-//!   exit code is 1; the manifest has all the others. Symbolic links are not followed, and only regular files are listed.
+//! - **The workflow** ([`workflow`]) lists the tree, hashes each file in a step of its own, and writes the manifest,
+//!   with a step for each of these. The result of each step is recorded, so a restart does not repeat it.
+//! - **The runs** are kept in `MANIFEST.db`, or in the file of `--db`: one file for each manifest. Delete it to forget
+//!   them.
+//! - **The same command again** continues an unfinished run. If the last run has completed, and neither the tree
+//!   (names, sizes, modification times) nor the manifest has changed since, it prints this and ends. Otherwise, and
+//!   with `--again`, it starts another run, which reads every file.
+//! - **Files that cannot be hashed** (unreadable, removed, changed while the run read them or before its end) are
+//!   listed, and the exit code is 1; the manifest has all other files. Symbolic links are not followed, and only
+//!   regular files are hashed.
 
 mod manifest;
 mod options;
@@ -51,7 +53,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether every file could be hashed.
+/// Returns whether every file could be hashed.
 async fn run(options: &Options) -> Result<bool> {
     let root = options.dir.canonicalize().map_err(|error| named(&options.dir, error))?;
     if !root.is_dir() {
@@ -74,7 +76,7 @@ async fn run(options: &Options) -> Result<bool> {
         .store(Arc::new(SqliteStore::open(&state, Synchronous::Full)?))
         .resource(Log::open(options.log.as_deref())?)
         .blocking_concurrency(options.jobs)
-        .open() // an unfinished run goes on from here
+        .open() // continues an unfinished run
         .await?;
 
     if let Some(last) = last_run(&engine, &mut job).await? {
@@ -107,7 +109,7 @@ async fn run(options: &Options) -> Result<bool> {
     Ok(summary.problems.is_empty())
 }
 
-/// The last run for this manifest, whose number the job then has.
+/// Finds the last run for this manifest, and sets the number of the job to its number.
 async fn last_run(engine: &Engine, job: &mut Job) -> Result<Option<Run<Summary>>> {
     let mut last = None;
     loop {
@@ -143,7 +145,7 @@ fn explain(error: Error, state: &Path) -> Error {
     ))
 }
 
-/// The path of a file that need not exist yet, below a directory that must.
+/// The absolute path of a file, which may be missing, in a directory that must exist.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
         return Err(Error::new(format!("{} is not the path of a file", path.display())));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::tree::Name;
 
-/// A name as `sha256sum` writes it, and whether it had to be changed: then the line begins with a backslash.
+/// The name as `sha256sum` writes it, and whether it was escaped: the line then begins with a backslash.
 pub fn escaped(name: &[u8]) -> (bool, Vec<u8>) {
     let mut text = Vec::with_capacity(name.len());
     for byte in name {
@@ -20,7 +20,7 @@ pub fn escaped(name: &[u8]) -> (bool, Vec<u8>) {
     (text.len() != name.len(), text)
 }
 
-/// Adds the line of a file.
+/// Appends the line of a file.
 pub fn push_line(text: &mut Vec<u8>, sha256: &str, name: &Name) {
     let (changed, name) = escaped(name.as_bytes());
     if changed {
@@ -32,12 +32,12 @@ pub fn push_line(text: &mut Vec<u8>, sha256: &str, name: &Name) {
     text.push(b'\n');
 }
 
-/// Where the manifest is written before it gets its name.
+/// The path at which the manifest is written before it is renamed.
 pub fn temporary(out: &Path) -> PathBuf {
     crate::with_suffix(out, ".new")
 }
 
-/// Replaces the file in one piece: whoever looks, also after a power loss, finds the old one or the new one.
+/// Replaces the file atomically: readers find the old file or the new one, also after a power loss.
 pub fn replace(out: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = temporary(out);
     let mut file = File::create(&temporary)?;

@@ -9,7 +9,7 @@ pub const USAGE: &str = "\
 Usage: digest DIR --out MANIFEST [OPTIONS]
 
 Writes the SHA-256 of every file below DIR to MANIFEST, for `sha256sum -c MANIFEST`.
-Killed at any time, the same command goes on where it was.
+Kill it at any time and run the same command again: it continues.
 
   --out MANIFEST  where the manifest goes; it is replaced in one piece
   --db FILE       where the runs are kept, one file for one manifest [MANIFEST.db]
@@ -27,7 +27,7 @@ pub struct Options {
     pub log: Option<PathBuf>,
 }
 
-/// Nothing if it was a request for help, which has been printed.
+/// `None` after `--help`, which this prints.
 pub fn parse() -> Result<Option<Options>, lexopt::Error> {
     let (mut dir, mut out, mut db, mut log) = (None, None, None, None);
     let mut jobs = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);

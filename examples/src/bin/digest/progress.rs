@@ -1,8 +1,8 @@
-//! How far a run is, as this process sees it.
+//! The progress of a run in this process, as gauges and counters.
 //!
-//! None of it is recorded. A workflow body runs again on each replay, so it may only *set* a gauge to a value that it
-//! derives from recorded results: then a replay leaves it where it was, and after a restart it stands at once where the
-//! journal ends. Steps do not run again, so they may count.
+//! They are not recorded. The body of a workflow runs again on each replay, so it only *sets* a gauge to a value that
+//! it derives from recorded results: a replay sets the same value again, and after a restart the gauge has the value of
+//! the end of the journal. Steps with a recorded result do not run again, so steps may increment counters.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,14 +16,14 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 pub struct Progress {
     total: AtomicU64,
     finished: AtomicU64,
-    /// Files that were finished when this process began with its first one.
+    /// Files that were finished when this process began to read its first one.
     resumed_at: OnceLock<u64>,
     /// Files that this process has hashed.
     hashed: AtomicU64,
     /// Bytes that this process has read.
     read: AtomicU64,
     ended: AtomicBool,
-    /// Drawn if there is a terminal to draw it on.
+    /// Drawn only on a terminal.
     bar: OnceLock<ProgressBar>,
 }
 
@@ -31,22 +31,22 @@ pub struct Progress {
 pub fn of(run: &str) -> &'static Progress {
     static ALL: Mutex<BTreeMap<String, &'static Progress>> = Mutex::new(BTreeMap::new());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    // Leaked: there is one for each run that this process takes part in, which is one.
+    // Leaked: a process executes one run, so there is one.
     all.entry(run.to_owned()).or_insert_with(|| Box::leak(Box::default()))
 }
 
 impl Progress {
-    /// The workflow knows how many files there are.
+    /// The workflow has listed the files.
     pub fn set_total(&self, files: usize) {
         self.total.store(files as u64, Relaxed);
     }
 
-    /// The workflow has the results of so many files.
+    /// The workflow has received the results of this many files.
     pub fn set_finished(&self, files: usize) {
         self.finished.store(files as u64, Relaxed);
     }
 
-    /// A step begins to read a file. Before the first one it is said where the run goes on.
+    /// A step begins to read a file. The first call prints from where the run resumes.
     pub fn begin(&self) {
         self.resumed_at.get_or_init(|| {
             let (finished, total) = (self.finished.load(Relaxed), self.total.load(Relaxed));
@@ -72,7 +72,7 @@ impl Progress {
         self.ended.store(true, Relaxed);
     }
 
-    /// How many of the run's files were finished before this process.
+    /// How many of the run's files this process did not hash: their results were in the journal.
     pub fn taken(&self, examined: usize) -> u64 {
         (examined as u64).saturating_sub(self.hashed.load(Relaxed))
     }
@@ -84,7 +84,7 @@ impl Progress {
         })
     }
 
-    /// Keeps the bar up to date until the run has ended.
+    /// Updates the bar until the run has ended.
     pub async fn show(&self) {
         let bar = self.bar();
         while !self.ended.load(Relaxed) {

@@ -14,19 +14,19 @@ use crate::manifest::{self, hex};
 use crate::progress;
 use crate::tree::{self, Listing, Name, Problem, Stamp};
 
-/// Files whose steps are under way at the same time, as the run sees it. It decides the order in which steps are issued,
-/// so it must be the same on each replay; how many are really read at a time is the engine's setting (`--jobs`).
+/// How many steps the run has outstanding at the same time. It determines the order in which steps are issued, so it
+/// must be the same on each replay. The engine limits how many files are read at the same time (`--jobs`).
 const WINDOW: usize = 256;
 const READ_BYTES: usize = 128 << 10;
 
-/// What is to be done: the recorded argument of a run.
+/// The argument of a run.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Job {
     /// Counts the runs for this manifest.
     pub number: u32,
     /// The directory, absolute.
     pub root: Name,
-    /// The directory as it was given: what the names in the manifest begin with.
+    /// The directory as it was given: the names in the manifest begin with it.
     pub shown_as: Name,
     /// The manifest, absolute.
     pub out: Name,
@@ -35,7 +35,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// The id of its run. It has the manifest and not the directory: two runs never write one manifest at the same time.
+    /// The id of the run. It depends on the manifest and not on the directory, so that two runs never write one
+    /// manifest at the same time.
     pub fn run(&self) -> String {
         let out = hex(&Sha256::digest(self.out.as_bytes()));
         format!("digest-{}-{}", &out[..16], self.number)
@@ -45,7 +46,7 @@ impl Job {
     fn list(&self) -> std::io::Result<Listing> {
         let (out, state) = (self.out.path(), self.state.path());
         tree::list(&self.root.path(), |path| {
-            // The folder has a file for each process that has the database open.
+            // This folder has a file for each process that has the database open.
             let is_state =
                 ["", "-wal", "-shm", ".lock"].iter().any(|suffix| crate::with_suffix(&state, suffix) == path)
                     || path.starts_with(crate::with_suffix(&state, ".workers"));
@@ -54,7 +55,7 @@ impl Job {
     }
 }
 
-/// Where `--log` writes that a file is read.
+/// The file of `--log`: a line for each file that a step begins to read.
 pub struct Log(Option<File>);
 
 impl Log {
@@ -73,28 +74,28 @@ impl Log {
     }
 }
 
-/// What became of a file.
+/// The result for a file.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum Outcome {
     Hashed { sha256: String, stamp: Stamp },
     Problem(String),
 }
 
-/// A file and what became of it.
+/// A file and its result.
 #[derive(Serialize, Deserialize)]
 pub struct Entry {
     name: Name,
     outcome: Outcome,
 }
 
-/// What a run leaves.
+/// The result of a run.
 #[derive(Serialize, Deserialize)]
 pub struct Summary {
     /// Files that were found.
     pub examined: usize,
     /// Files in the manifest.
     pub files: usize,
-    /// Their bytes.
+    /// The sum of their sizes in bytes.
     pub bytes: u64,
     pub problems: Vec<Problem>,
     /// The fingerprint of the names, sizes and times of the files in the manifest.
@@ -118,7 +119,7 @@ pub async fn digest(job: Job) -> Result<Summary> {
     let mut outcomes = vec![None; files.len()];
     let mut finished = 0;
     while let Some((at, outcome)) = hashing.next().await {
-        // An error that its retries did not overcome is a line in the report, and no reason to give up the others.
+        // A file whose retries are exhausted becomes a problem in the report; the run continues with the other files.
         outcomes[at] = Some(outcome.unwrap_or_else(|error| Outcome::Problem(error.to_string())));
         finished += 1;
         progress::of(&run).set_finished(finished);
@@ -135,7 +136,7 @@ pub async fn digest(job: Job) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Plain functions are blocking steps: they run on threads of their own.
+/// A step that is a plain `fn` runs on the blocking pool.
 #[step]
 fn list(job: Job) -> Result<Listing> {
     Ok(job.list()?)
@@ -149,7 +150,7 @@ fn hash(#[resource] log: &Log, root: Name, file: Name) -> Result<Outcome> {
     log.write(&file)?;
     let outcome = match read(&root.path().join(file.path()), |bytes| progress.read(bytes)) {
         Ok((sha256, stamp)) => Outcome::Hashed { sha256, stamp },
-        // Trying again would not help. Any other error is returned, and so tried again.
+        // A retry would not help. Any other error is returned, and the engine retries the step.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             Outcome::Problem(error.to_string())
         }
@@ -159,7 +160,7 @@ fn hash(#[resource] log: &Log, root: Name, file: Name) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Hashes a file that must not change meanwhile.
+/// Hashes a file; an error if it changes meanwhile.
 fn read(path: &Path, mut progress: impl FnMut(usize)) -> std::io::Result<(String, Stamp)> {
     let before = tree::stamp(path)?;
     let mut file = File::open(path)?;
@@ -182,8 +183,8 @@ fn read(path: &Path, mut progress: impl FnMut(usize)) -> std::io::Result<(String
     Ok((hex(&hasher.finalize()), before))
 }
 
-/// Writes the manifest. Executed again after a kill it writes the same again. A disk that is full, say, is waited for:
-/// the digests are worth it.
+/// Writes the manifest. A second execution after a kill writes the same content. The many retries wait for a full disk,
+/// for example, because the digests took long.
 #[step(retries = 20, backoff = "1s..30s")]
 fn write(job: Job, entries: Vec<Entry>) -> Result<Summary> {
     let (root, out) = (job.root.path(), job.out.path());
@@ -231,7 +232,7 @@ fn add(fingerprint: &mut Sha256, name: &Name, stamp: Stamp) {
 }
 
 impl Summary {
-    /// Whether the tree and the manifest are still as the run left them, by the names, sizes and times of the files.
+    /// Whether the tree and the manifest have not changed since the run, by the names, sizes and times of the files.
     pub fn is_current(&self, job: &Job) -> Result<bool> {
         let Ok(manifest) = std::fs::read(job.out.path()) else { return Ok(false) };
         let listing = job.list()?;
@@ -263,7 +264,7 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    // A step that is called outside a run simply runs.
+    // A step that is called outside a run is executed and not recorded.
     #[tokio::test]
     async fn a_file_that_changed_after_it_was_read_is_not_listed() {
         let directory = tempfile::tempdir().unwrap();

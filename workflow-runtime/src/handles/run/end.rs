@@ -47,7 +47,8 @@ pub(crate) fn poll_end<T: DeserializeOwned, E: Failure>(
     };
     match end {
         Ok(result) => Poll::Ready(result),
-        // The result cannot be decoded as `T`, so there is no value to return. The run waits for a build that can decode it.
+        // The result cannot be decoded as `T`, so there is no value to return. The run waits for a build that can decode
+        // it.
         Err(error) => {
             operation.run().fail(error);
             Poll::Pending
@@ -108,8 +109,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Closed`](crate::Code::Closed) if the engine is shut down first, or
-    /// if the store cannot be read.
+    /// [`Code::RunNotFound`](crate::Code::RunNotFound), [`Code::Closed`](crate::Code::Closed) if the engine is shut down
+    /// first, or if the store cannot be read.
     ///
     /// ```
     /// # use workflow_runtime::{Engine, Error, Result, Status, step, workflow};

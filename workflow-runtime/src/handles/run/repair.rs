@@ -1,4 +1,4 @@
-//! The repair of a run: it is retried, or forked.
+//! The repair of a run: retry and fork.
 
 use super::Run;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::handles::repair::Fork;
 
 impl<T, E> Run<T, E> {
     /// Resumes a run that has failed, was cancelled or is stuck, from its last good point: under the same id, and in any
-    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it automatically.
+    /// process that executes its workflow. A run whose process has died needs no retry: an engine recovers it by itself.
     ///
     /// A **stuck** run is tried again at once, as a new build would. A **failed** or **cancelled** run gets
     /// another [generation](crate::RunInfo::generation) with the journal of the previous one, which does not change.
@@ -20,7 +20,7 @@ impl<T, E> Run<T, E> {
     /// The **children** that made it fail are retried as well, and so are those that were cancelled because it
     /// had ended: each under its id and from its own last good point, and likewise their children. The result of
     /// such a child arrives as if it had never failed. If a child was already retried, the run waits for it, or
-    /// takes its result if it has ended meanwhile. A child that was deleted is started anew, and so is one that
+    /// takes its result if it has ended meanwhile. A child that was deleted is started again, and so is one that
     /// was called after a result that rollbacks of this run have undone. A failure of a child that the workflow
     /// has handled, and after which it has continued, stays a failure. Runs that are not awaited as children are
     /// not retried: detached runs, and runs that are awaited through a handle. Retry such a run before this one.
