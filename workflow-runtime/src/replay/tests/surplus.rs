@@ -121,7 +121,7 @@ fn a_letter_for_a_later_hook_closes_what_was_left_before() {
 }
 
 #[test]
-fn what_does_not_fit_the_next_hook_is_not_given_to_it() {
+fn a_surplus_payload_of_another_type_is_not_given_to_the_next_hook() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
