@@ -68,9 +68,9 @@
 //!
 //! Every span has `workflow.run.id` and the metadata of its start, `workflow.metadata.KEY`. A failed span has an event
 //! `exception` and `error.type`, the [`Code`] of the error. Other attributes are `workflow.name`, `workflow.status`,
-//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.tags`,
-//! `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`, `workflow.wait.seconds`,
-//! `workflow.wait.run` and `workflow.child.run.id`. A wait that is still open when the run ends has no status.
+//! `workflow.tags`, `workflow.input`, `workflow.output`, `workflow.step.id`, `workflow.step.attempt`,
+//! `workflow.wait.seconds`, `workflow.wait.run` and `workflow.child.run.id`. A wait that is still open when the run
+//! ends has no status.
 //!
 //! Metrics are recorded by the global meter provider that is set when the engine is opened. They cover this
 //! process, except for the depth of queues, which covers the store: any engine that serves a queue reports it.
