@@ -1,8 +1,8 @@
-//! Programs that are worth running: see `src/bin`.
+//! Example programs: see `src/bin`.
 
 #![forbid(unsafe_code)]
 
-/// The README, so that what it shows is compiled and run.
+/// The README, so that its examples are compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

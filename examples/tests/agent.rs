@@ -16,13 +16,13 @@ fn agent(directory: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
+fn a_killed_agent_continues_after_its_recorded_calls() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let show = || text(&output(&mut agent(directory, &["show"])).stdout);
     let log = || std::fs::read_to_string(directory.join("agent.log")).unwrap_or_default();
 
-    // Killed in the middle of its work, and then while it waits.
+    // Killed while it works, and then while it waits.
     let mut child = spawn(&mut agent(directory, &["ask", "a weekend in Ulm"]));
     while !log().contains("search") {
         assert!(child.try_wait().unwrap().is_none(), "it has ended: {:?}", finish(child));
@@ -39,7 +39,7 @@ fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
     child.kill().unwrap();
     finish(child);
 
-    // Nobody executes it now; the answer is kept, and taken once.
+    // No process executes the run now. The answer is kept, and taken once.
     let told = output(&mut agent(directory, &["approve", "yes"]));
     assert!(told.status.success(), "{}", text(&told.stderr));
     let again = output(&mut agent(directory, &["approve", "no"]));
@@ -52,7 +52,7 @@ fn an_agent_that_is_killed_goes_on_with_what_it_has_thought() {
     assert!(said.contains("(trace ") && said.contains("There are two of you ."), "{said}");
     let uses: Vec<String> = log().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(uses.last().map(String::as_str), Some("multiply"));
-    // The first use may have been cut off by the kill; what was recorded is not done again.
+    // The kill may have interrupted the first use of the tool. Recorded calls are not made again.
     assert!(uses.iter().filter(|tool| *tool == "multiply").count() == 1, "{uses:?}");
     assert!(uses.iter().filter(|tool| *tool == "search").count() <= 2, "{uses:?}");
 }

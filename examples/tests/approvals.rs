@@ -17,10 +17,10 @@ use tokio::net::TcpStream;
 
 use common::{first_line, spawn};
 
-/// Far above what a request takes; a hang is a failure and not a stuck CI.
+/// Far above the time of a request, so that a hang is a failure and does not block the CI.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One life of the server.
+/// One process of the server.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -44,7 +44,7 @@ impl Server {
     }
 }
 
-/// SIGKILL.
+/// Kills the server with SIGKILL.
 impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.child.try_wait().unwrap();
@@ -59,11 +59,11 @@ impl Drop for Server {
 enum Event {
     Line(String, String),
     End,
-    /// There is nothing any more for one who comes again.
+    /// No event remains for a client that reconnects.
     NoContent,
 }
 
-/// What outlives the servers: each request gets one of its own.
+/// The directory that outlives the servers. Each request gets its own server.
 struct Shop(TempDir);
 
 impl Shop {
@@ -71,7 +71,7 @@ impl Shop {
         Shop(tempfile::tempdir().unwrap())
     }
 
-    /// The server is killed as soon as the whole answer is there.
+    /// Sends a request to a new server, which is killed as soon as the whole answer has arrived.
     async fn ask(&self, method: &str, path: &str, form: &'static str) -> (StatusCode, String) {
         let asked = async {
             let server = Server::start(&self.0);
@@ -85,7 +85,7 @@ impl Shop {
         tokio::time::timeout(PATIENCE, asked).await.unwrap()
     }
 
-    /// The order as it is shown.
+    /// The order, as the server returns it.
     async fn order(&self, id: &str) -> Value {
         let (status, body) = self.ask("GET", &format!("/orders/{id}"), "").await;
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -117,8 +117,8 @@ impl Shop {
         tokio::time::timeout(PATIENCE, read).await.unwrap()
     }
 
-    /// The lines of the order's progress behind `last`, each read from another server, up to the line `until` or, without,
-    /// to the end of the stream. Gives the id of the last one.
+    /// The lines of the order's progress behind `last`, each read from another server, up to the line `until`, or to
+    /// the end of the stream without it. Returns the id of the last one.
     async fn follow(
         &self,
         order: &str,
@@ -132,7 +132,7 @@ impl Shop {
                     last = Some(id);
                     lines.push(line);
                 }
-                // The latter if the run ended between the line and the coming again.
+                // `NoContent` if the run ended between the line and the reconnection.
                 Event::End | Event::NoContent => {
                     assert_eq!(until, None, "{lines:?}");
                     return (last, lines);
@@ -144,7 +144,7 @@ impl Shop {
         }
     }
 
-    /// What was done in the world: each effect with its order and its amount.
+    /// The effects in the ledger, each with its order and its amount.
     fn ledger(&self) -> Vec<(String, String, u64)> {
         let text = std::fs::read_to_string(self.0.path().join("ledger")).unwrap();
         let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -152,9 +152,10 @@ impl Shop {
         entries.map(|entry| (text(&entry["what"]), text(&entry["order"]), entry["cents"].as_u64().unwrap())).collect()
     }
 
-    /// Places an order and waits until it can be decided. Gives where, and the id of the last event.
+    /// Places an order and waits until it can be decided. Returns the path for the decision and the id of the last
+    /// event.
     async fn place(&self, form: &'static str, id: &str) -> (String, Option<String>) {
-        // The second is what a client does that did not get the first answer.
+        // A client that did not get the first answer sends the form again.
         for _ in 0..2 {
             let (status, body) = self.ask("POST", "/orders", form).await;
             assert_eq!(status, StatusCode::SEE_OTHER, "{body}");
@@ -182,20 +183,20 @@ fn done(what: &str, order: &str, cents: u64) -> (String, String, u64) {
 }
 
 #[tokio::test]
-async fn an_approved_order_is_shipped_whatever_is_killed() {
+async fn an_approved_order_is_shipped_despite_kills_after_each_request() {
     let shop = Shop::new();
     let (approval, last) = shop.place("id=a-1&item=A+%3Cbook%3E&cents=4200", "a-1").await;
     let (status, body) = shop.ask("POST", "/orders", "id=a-1&item=another&cents=1").await;
     assert_eq!(status, StatusCode::CONFLICT, "{body}");
     assert_eq!(shop.ask("GET", "/orders/a-2", "").await.0, StatusCode::NOT_FOUND);
 
-    // More lives than a run may have that makes no progress in them: one that waits is not at fault.
+    // More restarts than the recoveries that a run may have without progress: a waiting run does not count them.
     for _ in 0..8 {
         let (status, page) = shop.ask("GET", "/", "").await;
         assert_eq!(status, StatusCode::OK);
         assert!(page.contains("A &lt;book&gt; for 4200 cents") && page.contains(&approval), "{page}");
     }
-    // The first is neither yes nor no, and so is passed over.
+    // The first is neither yes nor no, and so is ignored.
     for form in ["decision=perhaps", "decision=approve"] {
         assert_eq!(shop.ask("POST", &approval, form).await.0, StatusCode::SEE_OTHER);
     }
@@ -211,7 +212,7 @@ async fn an_approved_order_is_shipped_whatever_is_killed() {
 }
 
 #[tokio::test]
-async fn a_rejected_order_is_refunded_once_whatever_is_killed() {
+async fn a_rejected_order_is_refunded_once_despite_kills_after_each_request() {
     let shop = Shop::new();
     let (approval, last) = shop.place("id=r-1&item=A+boat&cents=9900", "r-1").await;
     assert_eq!(shop.ledger(), [done("charge", "r-1", 9900)]);

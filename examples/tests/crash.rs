@@ -1,4 +1,4 @@
-//! `crash`, which checks itself.
+//! `crash`, which checks its own result.
 
 mod common;
 

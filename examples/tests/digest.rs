@@ -16,7 +16,7 @@ use common::{finish, output, spawn, text};
 use sha2::{Digest, Sha256};
 
 const FILES: usize = 600;
-/// Enough that a process is not done before it is killed.
+/// Enough files that a process is killed before it is done.
 const FILE_BYTES: u64 = if cfg!(debug_assertions) { 64 << 10 } else { 2 << 20 };
 const KILLS: usize = 5;
 /// Files that a process may begin before it is killed.
@@ -28,7 +28,7 @@ fn digest(directory: &Path) -> Command {
     command
 }
 
-/// What `sha256sum` says to the manifest.
+/// The result of `sha256sum -c` for the manifest.
 fn sha256sum(directory: &Path) -> Output {
     output(Command::new("sha256sum").args(["--check", "--quiet", "--strict", "MANIFEST"]).current_dir(directory))
 }
@@ -39,17 +39,17 @@ fn succeeded(output: &Output) -> String {
 }
 
 /// The files that each process has begun to read, process by process.
-fn lives(directory: &Path) -> Vec<Vec<String>> {
+fn processes(directory: &Path) -> Vec<Vec<String>> {
     let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
-    let mut lives: Vec<(String, Vec<String>)> = Vec::new();
+    let mut processes: Vec<(String, Vec<String>)> = Vec::new();
     for line in log.lines() {
         let (process, name) = line.split_once(' ').unwrap();
-        match lives.last_mut() {
+        match processes.last_mut() {
             Some((last, names)) if last == process => names.push(name.to_owned()),
-            _ => lives.push((process.to_owned(), vec![name.to_owned()])),
+            _ => processes.push((process.to_owned(), vec![name.to_owned()])),
         }
     }
-    lives.into_iter().map(|(_, names)| names).collect()
+    processes.into_iter().map(|(_, names)| names).collect()
 }
 
 /// The number before `unit` in a program's output.
@@ -72,18 +72,18 @@ fn a_killed_digest_hashes_no_finished_file_again() {
     }
 
     let mut begun = 0;
-    // How many results the journal had at the start of each life.
+    // The number of results in the journal at the start of each process.
     let mut recorded = vec![0];
     for life in 0..KILLS {
         let mut child = spawn(&mut digest(directory));
-        while lives(directory).iter().map(Vec::len).sum::<usize>() < begun + FILES_PER_LIFE {
+        while processes(directory).iter().map(Vec::len).sum::<usize>() < begun + FILES_PER_LIFE {
             assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed: {:?}", finish(child));
             std::thread::sleep(Duration::from_millis(1));
         }
         child.kill().unwrap();
         let output = finish(child);
         assert!(output.status.code().is_none(), "it ended before it was killed: {output:?}");
-        begun = lives(directory).iter().map(Vec::len).sum();
+        begun = processes(directory).iter().map(Vec::len).sum();
         if life > 0 {
             recorded.push(number(&text(&output.stderr), "resuming: ", &format!(" of {FILES} files")));
         }
@@ -92,18 +92,18 @@ fn a_killed_digest_hashes_no_finished_file_again() {
     let stdout = succeeded(&last);
     recorded.push(number(&text(&last.stderr), "resuming: ", &format!(" of {FILES} files")));
 
-    let lives = lives(directory);
-    assert_eq!(lives.len(), KILLS + 1);
-    for (life, names) in lives.iter().enumerate() {
+    let processes = processes(directory);
+    assert_eq!(processes.len(), KILLS + 1);
+    for (life, names) in processes.iter().enumerate() {
         let names: BTreeSet<_> = names.iter().collect();
-        assert_eq!(names.len(), lives[life].len(), "life {life} read a file twice");
-        // What a life began and did not get recorded is read again; nothing else is.
+        assert_eq!(names.len(), processes[life].len(), "life {life} read a file twice");
+        // Files that a process has begun without a recorded result are read again, and no others.
         let gained = recorded.get(life + 1).copied().unwrap_or(FILES) - recorded[life];
-        let later: BTreeSet<_> = lives[life + 1..].iter().flatten().collect();
+        let later: BTreeSet<_> = processes[life + 1..].iter().flatten().collect();
         assert_eq!(names.intersection(&later).count(), names.len() - gained, "after life {life}");
         assert!(gained > 0, "life {life} got nothing done");
     }
-    let hashed = lives.last().unwrap().len();
+    let hashed = processes.last().unwrap().len();
     assert_eq!(number(&stdout, "; ", " hashed now"), hashed);
     assert_eq!(number(&stdout, "hashed now, ", " taken"), FILES - hashed);
     assert_eq!(hashed, FILES - recorded.last().unwrap());
@@ -113,10 +113,10 @@ fn a_killed_digest_hashes_no_finished_file_again() {
 }
 
 #[test]
-fn the_manifest_is_what_sha256sum_would_write() {
+fn the_manifest_equals_the_output_of_sha256sum() {
     let directory = tempfile::tempdir().unwrap();
     let tree = directory.path().join("tree");
-    // Each with the name as it stands in the manifest.
+    // Each file with its name as written in the manifest.
     let names: [(&[u8], &[u8]); 8] = [
         (b"a name", b"  tree/a name"),
         (b"back\\slash", b"  tree/back\\\\slash"),
@@ -149,7 +149,7 @@ fn the_manifest_is_what_sha256sum_would_write() {
 }
 
 #[test]
-fn what_has_not_changed_is_not_read_again() {
+fn an_unchanged_tree_is_not_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     fs::create_dir(directory.join("tree")).unwrap();
@@ -183,7 +183,7 @@ fn a_file_that_vanishes_is_reported_and_the_others_are_listed() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     kill_at_the_first_file(directory);
-    let begun = lives(directory).concat();
+    let begun = processes(directory).concat();
     let vanished = (0..FILES).map(|number| number.to_string()).find(|name| !begun.contains(name)).unwrap();
     fs::remove_file(directory.join("tree").join(&vanished)).unwrap();
 
@@ -210,14 +210,14 @@ fn an_unfinished_run_of_another_directory_is_not_mixed_up_with() {
     succeeded(&sha256sum(directory));
 }
 
-/// Makes a tree of files with numbers for names, and leaves an unfinished run for it.
+/// Makes a tree of files named by numbers, and leaves an unfinished run for it.
 fn kill_at_the_first_file(directory: &Path) {
     fs::create_dir(directory.join("tree")).unwrap();
     for number in 0..FILES {
         File::create(directory.join(format!("tree/{number}"))).unwrap().set_len(FILE_BYTES).unwrap();
     }
     let mut child = spawn(&mut digest(directory));
-    while lives(directory).is_empty() {
+    while processes(directory).is_empty() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed: {:?}", finish(child));
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -11,7 +11,7 @@ fn of<'a>(user: &str, lines: &'a [String]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_user_who_confirms_gets_a_tip_and_one_who_does_not_is_deleted_after_two_reminders() {
+fn a_confirmed_user_gets_a_tip_and_an_unconfirmed_one_is_deleted_after_two_reminders() {
     let directory = tempfile::tempdir().unwrap();
     let mut onboarding = Command::new(env!("CARGO_BIN_EXE_onboarding"));
     let printed = lines(onboarding.current_dir(&directory));
@@ -41,7 +41,7 @@ fn a_restarted_program_sends_the_mails_that_are_still_due() {
     // The welcome is recorded before the wait for the confirmation begins.
     assert!(!second.iter().any(|line| line.contains("welcome")), "{first:?} {second:?}");
     let reminders = [of("bob: please", &first), of("bob: please", &second)].concat().len();
-    // The one that was sent at the kill may be sent again, with the same id.
+    // The mail that was being sent at the kill may be sent again, with the same id.
     assert!((2..=3).contains(&reminders), "{first:?} {second:?}");
     assert_eq!(of("bob", &second)[of("bob", &second).len() - 2..], ["account of bob deleted", "bob: Deleted"]);
     assert!(second.iter().any(|line| line.starts_with("ada: Confirmed")), "{second:?}");

@@ -21,7 +21,7 @@ fn a_killed_pipeline_reads_no_finished_file_again() {
     pipeline.current_dir(&directory).arg("files");
 
     let first = kill_at(&mut pipeline, &format!("20/{FILES} "));
-    // Without them a second reading fails.
+    // Without these files a second reading would fail.
     for line in &first {
         let file = line.split_once(' ').and_then(|(_, rest)| rest.split_once(": ")).map(|(file, _)| file);
         fs::remove_file(Path::new(file.unwrap_or_else(|| panic!("{line}")))).unwrap();

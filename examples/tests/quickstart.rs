@@ -7,7 +7,7 @@ use std::process::Command;
 use common::{finish, first_line, output, spawn, text};
 
 #[test]
-fn a_killed_quickstart_goes_on_and_charges_once() {
+fn a_killed_quickstart_continues_and_charges_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut quickstart = Command::new(env!("CARGO_BIN_EXE_quickstart"));
     quickstart.current_dir(&directory).env_remove("WORKFLOW_URL");

@@ -19,7 +19,8 @@ fn a_killed_saga_repeats_no_recorded_step_and_undoes_the_others_last_first() {
     saga.current_dir(&directory);
 
     let lives = [kill_at(&mut saga, "charge 4200 cents for order 2"), kill_at(&mut saga, "refund"), lines(&mut saga)];
-    // A request begins after the result of the one before it is recorded: at most the last one of a life is repeated.
+    // A request begins after the result of the one before it is recorded, so at most the last one of each process is
+    // repeated.
     let is_request = |line: &&String| line.starts_with("  ");
     let mut requests: Vec<String> = Vec::new();
     for life in &lives {
@@ -44,6 +45,6 @@ fn a_killed_saga_repeats_no_recorded_step_and_undoes_the_others_last_first() {
         "  release the goods of order 3",
     ];
     assert_eq!(requests, expected, "{lives:#?}");
-    // What has ended is not executed again.
+    // Ended runs are not executed again.
     assert_eq!(lines(&mut saga), RESULTS);
 }

@@ -15,7 +15,7 @@ fn a_killed_subscription_bills_each_month_once_and_ends_when_it_is_cancelled() {
     let first = kill_at(&mut subscription, "month 3:");
     let second = lines(&mut subscription);
     let bills = |of: &str| second.iter().filter(|line| line.starts_with(of)).count();
-    // Earlier bills are recorded; the one of month 3 may have been sent and not recorded.
+    // Earlier bills are recorded. The bill of month 3 may have been sent and not recorded.
     assert_eq!(bills("month 1:") + bills("month 2:"), 0, "{first:?} {second:?}");
     assert!(bills("month 3:") <= 1, "{first:?} {second:?}");
     assert_eq!(bills("month 4: 1900 cents declined"), 1, "{second:?}");
@@ -29,6 +29,6 @@ fn a_killed_subscription_bills_each_month_once_and_ends_when_it_is_cancelled() {
         listed.starts_with("1 cancelled; ") && !listed.ends_with("generation 0"),
         "it never continued as new: {listed}"
     );
-    // Nothing is left to do.
+    // The run has ended, so a restart does nothing.
     assert_eq!(lines(&mut subscription).len(), 2);
 }

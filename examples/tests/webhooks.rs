@@ -24,7 +24,7 @@ fn an_accepted_event_is_delivered_after_a_kill_and_a_repeated_one_is_not_deliver
         assert!(search.starts_with("search: delivered by attempt "), "{search}");
         assert_eq!(old_shop, "old-shop: given up: old-shop refuses events: 410 Gone");
     }
-    // All attempts for a subscriber have one key.
+    // All attempts for a subscriber have the same key.
     let all: Vec<&String> = first.iter().chain(&second).collect();
     for subscriber in ["billing", "search", "old-shop"] {
         let requests = all.iter().filter(|line| line.starts_with(&format!("  {subscriber} answers")));

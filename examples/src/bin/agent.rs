@@ -25,7 +25,7 @@ enum Message {
     Person(bool),
 }
 
-/// What the model wants.
+/// The model's decision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Thought {
     Use { tool: String, input: String },
@@ -54,7 +54,7 @@ fn model(messages: &[Message]) -> Result<(&'static str, Thought)> {
     })
 }
 
-/// Calls the model, and streams its words to whoever follows the run.
+/// Calls the model, and streams its words to the readers of the run.
 #[step(retries = 5, backoff = "100ms..10s")]
 async fn think(messages: Vec<Message>) -> Result<Thought> {
     let (said, thought) = model(&messages)?;

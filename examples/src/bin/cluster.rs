@@ -1,11 +1,11 @@
-//! Three processes on one PostgreSQL share the work of many runs; one of them is killed in the middle, and one joins later.
+//! Three processes on one PostgreSQL share many runs. One of them is killed in the middle, and one joins later.
 //!
-//! `cargo run --bin cluster [RUNS]`: on the database of `DATABASE_URL` (in a schema that is removed afterwards), else on a
-//! server that it starts from the installed binaries and removes again.
+//! `cargo run --bin cluster [RUNS]`: on the database of `DATABASE_URL` (in a schema that is removed afterwards), or on
+//! a server that it starts from the installed binaries and removes again.
 //!
-//! The program starts itself as workers. It is a client of the same database: it starts the runs and waits for them, and
-//! executes nothing. Every execution of a step is a line in a log that only grows: at the end it shows who has executed
-//! what, and that no step ran again which was recorded.
+//! The program starts itself as workers. It is a client of the same database: it starts the runs and waits for them,
+//! and executes nothing. Every execution of a step is a line in an append-only log: at the end it shows which process
+//! has executed what, and that no recorded step ran again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -24,15 +24,15 @@ const STEPS: u32 = 10;
 const STEP_MILLISECONDS: u64 = 20;
 const WORKERS: usize = 3;
 
-/// Where the steps write that they ran.
+/// The log to which the steps write that they ran.
 struct Log(File);
 
-/// Draws a number that no second execution would draw again: what a run returns tells which execution was recorded.
+/// Draws a number that no other execution draws, so that the result of a run shows which execution was recorded.
 #[step]
 async fn draw(#[resource] log: &Log, number: u32) -> Result<u64> {
     let value = fastrand::u64(..);
     let run = step_info().map(|info| info.run).unwrap_or_default();
-    // One write to a file that is only appended to: the line survives the kill of this process, and is never half.
+    // One write to an append-only file: the line survives the kill of this process, and is never incomplete.
     (&log.0).write_all(format!("{} {run} {number} {value}\n", std::process::id()).as_bytes())?;
     tokio::time::sleep(Duration::from_millis(STEP_MILLISECONDS)).await;
     Ok(value)
@@ -47,7 +47,7 @@ async fn draws(count: u32) -> Result<Vec<u64>> {
     Ok(values)
 }
 
-/// A worker: it executes whatever is due until it is told to end.
+/// A worker: it executes due runs until its input ends.
 async fn work(url: &str, log: &Path) -> Result<()> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let engine = Engine::builder().url(url).resource(Log(log)).concurrency(32).open().await?;
@@ -55,7 +55,7 @@ async fn work(url: &str, log: &Path) -> Result<()> {
     engine.shutdown().await
 }
 
-/// A worker's process. It is told to end by the end of its input, also by the end of this process.
+/// A worker's process. It ends when its input ends, also because this process has ended.
 fn worker(url: &str, log: &Path) -> Result<Child> {
     let program = std::env::current_exe()?;
     Ok(Command::new(program).arg("work").arg(url).arg(log).stdin(Stdio::piped()).spawn()?)
@@ -107,7 +107,7 @@ async fn share(url: &str, log: &Path, runs: usize) -> Result<ExitCode> {
         results.insert(id, result?);
         bar.inc(1);
         if results.len() == runs.div_ceil(3) {
-            // SIGKILL: it can tell nobody.
+            // SIGKILL: the process cannot notify any other.
             workers[0].kill()?;
             workers[0].wait()?;
             killed = Some(workers[0].id());
@@ -124,12 +124,12 @@ async fn share(url: &str, log: &Path, runs: usize) -> Result<ExitCode> {
     tell(&std::fs::read_to_string(log)?, &results, killed)
 }
 
-/// Who has executed what, and whether that is as it should be.
+/// Prints which process has executed what, and checks it.
 fn tell(log: &str, results: &BTreeMap<String, Vec<u64>>, killed: Option<u32>) -> Result<ExitCode> {
     let mut executed: BTreeMap<u32, usize> = BTreeMap::new();
     let mut attempts: BTreeMap<(String, usize), Vec<(u32, u64)>> = BTreeMap::new();
     for line in log.lines() {
-        // The id of a run has a space in it.
+        // The id of a run contains a space.
         let parts: Vec<&str> = line.split(' ').collect();
         let [process, word, run, number, value] = parts[..] else { continue };
         let process = process.parse()?;
@@ -145,7 +145,7 @@ fn tell(log: &str, results: &BTreeMap<String, Vec<u64>>, killed: Option<u32>) ->
     for ((run, number), executions) in &attempts {
         let Some((last, before)) = executions.split_last() else { continue };
         again += before.len();
-        // Only what the killed process had not recorded runs again, and what ran last is what was recorded.
+        // Only steps that the killed process had not recorded run again, and the last execution is the recorded one.
         let is_right = results[run].get(*number) == Some(&last.1);
         if !is_right || before.iter().any(|(process, _)| Some(*process) != killed) {
             wrong.insert(run);

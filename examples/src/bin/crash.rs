@@ -1,10 +1,11 @@
-//! Kills a workflow again and again, at random instants, and shows that no step which was recorded ran again.
+//! Kills a workflow repeatedly, at random instants, and shows that no recorded step ran again.
 //!
-//! `cargo run --bin crash [SEED [KILLS]]`: the seed decides when the kills come; without one it is drawn, and printed.
+//! `cargo run --bin crash [SEED [KILLS]]`: the seed determines the times of the kills; without one it is drawn, and
+//! printed.
 //!
-//! The program starts itself as a child that runs the workflow, waits until the child has begun a step or two, and kills
-//! it some milliseconds later. After so many kills the child is left alone to finish. Every execution of a step is a line
-//! in a log that only grows. A step begins once the one before it is recorded, so the log must never go back to an
+//! The program starts itself as a child that runs the workflow, waits until the child has begun a step or two, and
+//! kills it some milliseconds later. After that number of kills the child may finish. Every execution of a step is a
+//! line in an append-only log. A step begins once the one before it is recorded, so the log must never go back to an
 //! earlier step, and a step may repeat only where a process was killed.
 
 use std::collections::BTreeMap;
@@ -20,14 +21,15 @@ const STEPS: usize = 20;
 const STEP_MILLISECONDS: u64 = 10;
 const KILLS: usize = 25;
 
-/// Where the steps write that they ran. Steps get it from the engine, so it is not part of any recorded input.
+/// The log to which the steps write that they ran. Steps get it from the engine, so it is not part of any recorded
+/// input.
 struct Log(File);
 
-/// Draws a number that no second execution would draw again, so that it can be told which execution was recorded.
+/// Draws a number that no other execution draws, so that the result shows which execution was recorded.
 #[step]
 async fn draw(#[resource] log: &Log, number: usize) -> Result<u64> {
     let value = fastrand::u64(..);
-    // One write to a file that is only appended to: the line survives the kill of this process, and is never half.
+    // One write to an append-only file: the line survives the kill of this process, and is never incomplete.
     let line = format!("{} {number} {value}\n", std::process::id());
     (&log.0).write_all(line.as_bytes())?;
     println!("{number}");
@@ -44,13 +46,13 @@ async fn draws(count: usize) -> Result<Vec<u64>> {
     Ok(values)
 }
 
-/// The whole of the durable program: open, start or continue, wait. Parent and child do the same.
+/// The whole durable program: open, start or continue, wait. Parent and child do the same.
 async fn run(directory: &Path) -> Result<Vec<u64>> {
     let log = OpenOptions::new().create(true).append(true).open(log_path(directory))?;
     let engine = Engine::builder()
         .url(format!("sqlite:{}", directory.join("runs.db").display()))
         .resource(Log(log))
-        // A run whose process dies five times without progress would be stuck. Here the deaths are not its fault.
+        // A run whose process crashes five times without progress would be stuck. Here the crashes are intended.
         .recoveries(u32::MAX)
         .open()
         .await?;
@@ -92,7 +94,7 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
-/// Runs the child until it ends by itself. Gives how many were killed.
+/// Runs the child until it ends by itself. Returns the number of kills.
 fn kill_until_done(directory: &Path, seed: u64, kills_max: usize) -> Result<usize> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut kills = 0;
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_promise_is_found() {
+    fn repeated_recorded_steps_are_detected() {
         let went_back = log(&[(1, 0, 10), (1, 1, 11), (2, 0, 12), (2, 1, 13)]);
         assert!(check(&went_back, &[12, 13], 9).unwrap_err().contains("was recorded"));
         let nobody_killed = log(&[(1, 0, 10), (1, 0, 11)]);

@@ -26,7 +26,7 @@ struct Progress {
     last: Counted,
 }
 
-// Steps that are no `async fn` run on the pool of threads for blocking work.
+// Steps that are not `async fn` run on the thread pool for blocking work.
 #[step]
 fn list(directory: PathBuf) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();

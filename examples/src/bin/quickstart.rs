@@ -1,4 +1,4 @@
-//! The shortest whole program. Kill it while it sleeps and run it again: it goes on, and charges once.
+//! The shortest whole program. Kill it while it sleeps and run it again: it continues, and charges once.
 //!
 //! The run is kept in `.workflow/workflow.db`. Once it has ended, running the program again prints the recorded receipt.
 

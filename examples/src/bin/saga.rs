@@ -43,7 +43,7 @@ async fn release(order: u32) -> Result<()> {
 
 #[step(retries = 5, backoff = "100ms..30s", timeout = "10s")]
 async fn charge(order: Order) -> Result<Payment> {
-    // A real payment service gets `step_info().idempotency_key`, and so charges once, however often the step runs.
+    // A real payment service receives `step_info().idempotency_key`, and so charges once, however often the step runs.
     request(format!("charge {} cents for order {}", order.cents, order.id)).await;
     if order.card == "empty" {
         return Err(Error::fatal("the card was declined")); // another attempt would not help

@@ -18,7 +18,7 @@ use workflow_runtime::{
 /// A month of this demonstration. In production: 30 * 24 * 3600 s, or `sleep_until` the first of the next month.
 const MONTH: Duration = Duration::from_millis(200);
 
-/// All that the next generation of the run needs: its arguments, and the state that other programs read.
+/// The arguments of the next generation of the run, and the state that other programs read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Subscription {
     customer: String,
@@ -46,7 +46,7 @@ enum Signal {
 /// Stands for the payment service. The function `customer` sees each bill.
 struct Bank(mpsc::UnboundedSender<(u32, bool)>);
 
-/// Returns whether the bank has paid. A declined card is an answer, and no error of the step.
+/// Returns whether the bank has paid. A declined card is an answer, and not an error of the step.
 #[step(retries = 10, backoff = "1s..1h", timeout = "30s")]
 async fn charge(#[resource] bank: &Bank, card: String, cents: u32, month: u32) -> Result<bool> {
     let paid = card != "expired" || month < 4;
@@ -67,7 +67,7 @@ async fn bill(now: &mut Subscription) -> Result<()> {
     show(now)
 }
 
-/// For other programs: the state by `run.state()`, and the stage as an attribute by which they find runs.
+/// For other programs: the state for `run.state()`, and the stage as an attribute for finding runs.
 fn show(now: &Subscription) -> Result<()> {
     set_attribute("stage", &format!("{:?}", now.stage))?;
     set_state(now)
@@ -110,7 +110,7 @@ async fn subscription(mut now: Subscription) -> Result<Subscription> {
     }
 }
 
-/// Stands for a customer, who looks at the bills.
+/// Stands for a customer, who reads the bills.
 async fn customer(engine: &Engine, mut bills: mpsc::UnboundedReceiver<(u32, bool)>) -> Result<()> {
     while let Some((month, paid)) = bills.recv().await {
         let signal = match month {

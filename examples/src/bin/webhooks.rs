@@ -29,7 +29,8 @@ struct Event {
     what: String,
 }
 
-/// Where the subscribers are. A resource is no part of the recorded arguments, so an address can change at a restart.
+/// The addresses of the subscribers. A resource is not part of the recorded arguments, so an address can change at a
+/// restart.
 struct Directory(SocketAddr);
 
 #[step(retries = 20, backoff = "100ms..1h", timeout = "30s")]
@@ -43,7 +44,7 @@ async fn deliver(#[resource] directory: &Directory, subscriber: String, event: E
     }
 }
 
-/// Returns what became of the event at each subscriber.
+/// Returns the outcome of the event at each subscriber.
 #[workflow]
 async fn pass_on(event: Event, subscribers: Vec<String>) -> Result<Vec<String>> {
     let deliveries = subscribers.iter().map(|subscriber| deliver(subscriber.clone(), event.clone()));

@@ -1,6 +1,6 @@
-//! Child processes that end.
+//! Child processes of the tests.
 
-// Each test uses some of it.
+// Each test uses some of these functions.
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read};
@@ -9,10 +9,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Far above what any of the programs takes; a hang is a failure and not a stuck CI.
+/// Far above the time of any of the programs, so that a hang is a failure and does not block the CI.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a program to its end, whatever that is.
+/// Runs a program to its end, successful or not.
 pub fn output(command: &mut Command) -> Output {
     finish(spawn(command))
 }
@@ -49,7 +49,7 @@ pub fn first_line(child: &mut Child) -> String {
     line
 }
 
-/// What a program printed.
+/// The output of a program as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -76,7 +76,7 @@ pub fn kill_at(command: &mut Command, text: &str) -> Vec<String> {
     lines
 }
 
-/// Runs a program to its end, which is a success. Returns its lines.
+/// Runs a program to its successful end. Returns its lines.
 pub fn lines(command: &mut Command) -> Vec<String> {
     let output = output(command);
     assert!(output.status.success(), "{output:?}");

@@ -1,4 +1,4 @@
-//! The world outside, which knows nothing of workflows: a file in which every effect is a line of JSON.
+//! The outside world, independent of workflows: a file in which every effect is a line of JSON.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// An effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Two entries with the same key are the same one.
+    /// Entries with the same key are one entry.
     pub key: String,
     pub what: What,
     pub order: String,
@@ -25,19 +25,19 @@ pub enum What {
     Ship,
 }
 
-/// Only appended to, by one process at a time: the engine executes steps in one process, too.
+/// An append-only file, used by one process at a time: the engine executes steps in one process, too.
 pub struct Ledger(Mutex<File>);
 
 impl Ledger {
     pub fn open(path: &Path) -> io::Result<Ledger> {
         let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-        // A line that a power loss has cut was never acknowledged: whoever wrote it comes again.
+        // A line that a power loss has cut was never acknowledged, so its writer will write it again.
         let text = text(&mut file)?;
         file.set_len(text.rfind('\n').map_or(0, |end| end + 1) as u64)?;
         Ok(Ledger(Mutex::new(file)))
     }
 
-    /// Writes an entry down, unless it is there already: what a service does with an idempotency key.
+    /// Adds an entry, unless an entry with its key exists, as a service does with an idempotency key.
     pub fn enter(&self, entry: &Entry) -> io::Result<()> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for line in text(&mut file)?.lines() {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_entered_once_and_half_a_line_is_forgotten() {
+    fn a_key_is_entered_once_and_an_incomplete_line_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ledger");
         let ledger = Ledger::open(&path).unwrap();

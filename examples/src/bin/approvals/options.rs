@@ -21,7 +21,7 @@ pub struct Options {
     pub port: u16,
 }
 
-/// Nothing if it was a request for help, which has been printed.
+/// `None` after a request for help, which has been printed.
 pub fn parse() -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options { db: "approvals.db".into(), ledger: "approvals.ledger".into(), port: 3000 };
     let mut parser = lexopt::Parser::from_env();

@@ -11,17 +11,17 @@ use crate::ledger::{Entry, Ledger, What};
 
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The stream in which an order tells what has happened to it.
+/// The stream with the progress of an order.
 pub const PROGRESS: &str = "progress";
 
-/// What an order shows of itself: the state of its run.
+/// The public state of an order: the state of its run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     pub item: String,
     pub cents: u32,
     pub stage: Stage,
-    /// Where the decision is taken, below `/webhooks`. Whoever knows it may decide; here everybody who looks does, while a
-    /// real shop would mail it to whom it concerns.
+    /// The path of the approval, below `/webhooks`. Anyone who knows it may decide; here it is on the page, while a
+    /// real shop would mail it to the approver.
     pub approval: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub async fn order(id: String, item: String, cents: u32) -> Result<()> {
     };
     if let Some(refusal) = refusal {
         tell(&Order { stage: Stage::Rejected, ..order }, refusal).await?;
-        // With this the run has failed, and what can be rolled back is.
+        // With this error the run fails, and its steps are rolled back.
         return Err(Error::fatal(refusal));
     }
 
@@ -63,8 +63,8 @@ pub async fn order(id: String, item: String, cents: u32) -> Result<()> {
     tell(&Order { stage: Stage::Shipped, ..order }, "shipped").await
 }
 
-/// Whether it is approved. What is neither yes nor no is passed over, such as the visit of a mail program that looks at
-/// every link.
+/// Whether the order is approved. Requests that are neither yes nor no are ignored, such as those of a mail program
+/// that opens every link.
 #[durable]
 async fn decision(mut requests: Webhook) -> Result<bool> {
     while let Some(request) = requests.next().await {
@@ -77,8 +77,8 @@ async fn decision(mut requests: Webhook) -> Result<bool> {
     Err(Error::fatal("the webhook was closed"))
 }
 
-/// The state and the line in one turn: who has read the line sees the state. It is the workflow that writes the line, and
-/// not a step, so that no crash writes it twice.
+/// Sets the state and writes the line in one turn, so that a reader of the line sees the state. The workflow writes the
+/// line, and not a step, so that no crash writes it twice.
 #[durable]
 async fn tell(order: &Order, line: &str) -> Result<()> {
     set_state(order)?;
@@ -106,7 +106,7 @@ fn ship(#[resource] ledger: &Ledger, order: String, cents: u32) -> Result<Entry>
     enter(ledger, What::Ship, order, cents)
 }
 
-/// A step that was interrupted is executed again, with the same key: the ledger has one line all the same.
+/// An interrupted step is executed again, with the same key, so the ledger still has one line.
 fn enter(ledger: &Ledger, what: What, order: String, cents: u32) -> Result<Entry> {
     let info = step_info().ok_or_else(|| Error::fatal("only an order touches the ledger"))?;
     let entry = Entry { key: info.idempotency_key, what, order, cents };

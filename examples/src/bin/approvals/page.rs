@@ -12,8 +12,8 @@ const HEAD: &str = r#"<!doctype html>
 <h1>Orders</h1>
 "#;
 
-/// Follows the progress of an order once it is unfolded: a browser has few connections, and each stream that goes on
-/// takes one. After a restart of the server the browser comes again by itself, and goes on behind what it has.
+/// Follows the progress of an order once it is unfolded, because a browser has few connections and each open stream
+/// takes one. After a restart of the server the browser reconnects by itself, and continues behind the last event.
 const SCRIPT: &str = r#"<script>
 for (const details of document.querySelectorAll("details")) {
   details.addEventListener("toggle", () => {
@@ -27,7 +27,7 @@ for (const details of document.querySelectorAll("details")) {
 </script>
 "#;
 
-/// `id` is for the order that the form makes.
+/// `id` is for the order that the form creates.
 pub fn page(id: &str, reports: &[Report]) -> String {
     let form = format!(
         r#"<form method="post" action="/orders">

@@ -23,24 +23,24 @@ pub fn shop(engine: &Engine) -> Router {
         .nest("/streams", http::streams(engine))
 }
 
-/// What the form sends.
+/// The fields of the form.
 #[derive(Deserialize)]
 struct New {
-    /// The page draws it, so that a form that is sent twice is one order.
+    /// The page generates the id, so that a form that is sent twice is one order.
     #[serde(default)]
     id: String,
     item: String,
     cents: NonZero<u32>,
 }
 
-/// What is answered about an order.
+/// The answer about an order.
 #[derive(Serialize)]
 pub struct Report {
     pub id: String,
     pub status: &'static str,
-    /// Nothing before its first turn.
+    /// `None` before the first turn.
     pub order: Option<Order>,
-    /// Where the approval is posted to, while it is waited for.
+    /// The path for the decision, while the order waits for it.
     pub approval: Option<String>,
     pub progress: String,
 }
@@ -55,11 +55,11 @@ async fn list(State(engine): State<Engine>) -> Result<Html<String>, Refusal> {
 
 async fn place(State(engine): State<Engine>, Form(new): Form<New>) -> Result<Response, Refusal> {
     let id = if new.id.is_empty() { fresh_id() } else { new.id };
-    // It becomes a part of addresses.
+    // The id becomes a part of URLs.
     if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return Ok((StatusCode::BAD_REQUEST, "an id has letters, digits and hyphens\n").into_response());
     }
-    // The order is safe once this returns. Whoever did not get the answer sends the same again.
+    // The order is durable once this returns. A client that got no answer sends the same form again.
     let run = engine.start(order, (id.clone(), new.item, new.cents.get())).id(id).await?;
     let placed = Json(serde_json::json!({ "id": run.id() }));
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/")], placed).into_response())
@@ -70,7 +70,7 @@ async fn show(State(engine): State<Engine>, Path(id): Path<String>) -> Result<Js
 }
 
 async fn report(run: Run<()>) -> Result<Report> {
-    // The state after the status: who is told that an order has ended is shown how.
+    // The state is read after the status, so that the answer of an ended order has its last state.
     let status = run.info().await?.status;
     let order: Option<Order> = run.state().await?;
     let path = order.as_ref().and_then(|order| order.approval.as_ref());
@@ -87,7 +87,7 @@ fn fresh_id() -> String {
     uuid().to_string()
 }
 
-/// An error as an answer.
+/// An error as an HTTP answer.
 struct Refusal(Error);
 
 impl From<Error> for Refusal {

@@ -1,16 +1,18 @@
 //! Writes the SHA-256 of every file below a directory to a manifest, as a durable workflow.
 //!
 //! `cargo run --release --bin digest -- DIR --out MANIFEST`, then `sha256sum -c MANIFEST`. Kill it at any time and run
-//! the same command again: it goes on, and no file that was finished is read again.
+//! the same command again: it continues, and does not read finished files again.
 //!
-//! - **The workflow** ([`workflow`]) lists the tree, hashes each file in a step of its own, and writes the manifest, with
-//!   a step for each of these. What a step returned is recorded, so a restart takes it from there.
-//! - **The runs** are kept in `MANIFEST.db`, or where `--db` says; one file for one manifest. Delete it to forget them.
-//! - **The same command again** continues the run that is unfinished. If the last one is finished and neither the tree
-//!   (names, sizes, times of change) nor the manifest has changed since, it says so and ends; otherwise, and with
+//! - **The workflow** ([`workflow`]) lists the tree, hashes each file in its own step, and writes the manifest, with a
+//!   step for each of these. Results of steps are recorded, so a restart takes them from the journal.
+//! - **The runs** are kept in `MANIFEST.db`, or in the file of `--db`; one file for one manifest. Delete it to remove
+//!   them.
+//! - **The same command again** continues the unfinished run. If the last one is finished and neither the tree (names,
+//!   sizes, times of change) nor the manifest has changed since, it reports that and ends; otherwise, and with
 //!   `--again`, it begins a new run, which reads every file.
-//! - **What cannot be hashed** (unreadable, vanished, changed while it was read or before the end) is listed, and the
-//!   exit code is 1; the manifest has all the others. Symbolic links are not followed, and only regular files are listed.
+//! - **Files that cannot be hashed** (unreadable, vanished, changed while they were read or before the end) are listed,
+//!   and the exit code is 1; the manifest has all the others. Symbolic links are not followed, and only regular files
+//!   are listed.
 
 mod manifest;
 mod options;
@@ -107,7 +109,7 @@ async fn run(options: &Options) -> Result<bool> {
     Ok(summary.problems.is_empty())
 }
 
-/// The last run for this manifest, whose number the job then has.
+/// The last run for this manifest. Sets the job's number to that of the run.
 async fn last_run(engine: &Engine, job: &mut Job) -> Result<Option<Run<Summary>>> {
     let mut last = None;
     loop {

@@ -37,7 +37,7 @@ pub fn temporary(out: &Path) -> PathBuf {
     crate::with_suffix(out, ".new")
 }
 
-/// Replaces the file in one piece: whoever looks, also after a power loss, finds the old one or the new one.
+/// Replaces the file atomically: a reader, also after a power loss, finds the old one or the new one.
 pub fn replace(out: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = temporary(out);
     let mut file = File::create(&temporary)?;
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_that_of_sha256sum() {
+    fn a_line_equals_the_output_of_sha256sum() {
         assert_eq!(line("a b"), "00ff  a b\n");
         assert_eq!(line("a\nb"), "\\00ff  a\\nb\n");
         assert_eq!(line("a\\b\r"), "\\00ff  a\\\\b\\r\n");

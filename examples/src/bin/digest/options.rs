@@ -27,7 +27,7 @@ pub struct Options {
     pub log: Option<PathBuf>,
 }
 
-/// Nothing if it was a request for help, which has been printed.
+/// `None` after a request for help, which has been printed.
 pub fn parse() -> Result<Option<Options>, lexopt::Error> {
     let (mut dir, mut out, mut db, mut log) = (None, None, None, None);
     let mut jobs = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);

@@ -1,8 +1,8 @@
-//! How far a run is, as this process sees it.
+//! The progress of a run, as this process sees it.
 //!
 //! None of it is recorded. A workflow body runs again on each replay, so it may only *set* a gauge to a value that it
-//! derives from recorded results: then a replay leaves it where it was, and after a restart it stands at once where the
-//! journal ends. Steps do not run again, so they may count.
+//! derives from recorded results: a replay then does not change it, and after a restart it has the value of the journal
+//! at once. Steps do not run again, so they may count.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -23,7 +23,7 @@ pub struct Progress {
     /// Bytes that this process has read.
     read: AtomicU64,
     ended: AtomicBool,
-    /// Drawn if there is a terminal to draw it on.
+    /// The bar, drawn if there is a terminal.
     bar: OnceLock<ProgressBar>,
 }
 
@@ -31,22 +31,22 @@ pub struct Progress {
 pub fn of(run: &str) -> &'static Progress {
     static ALL: Mutex<BTreeMap<String, &'static Progress>> = Mutex::new(BTreeMap::new());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    // Leaked: there is one for each run that this process takes part in, which is one.
+    // Leaked: there is one for each run in which this process takes part, which is one.
     all.entry(run.to_owned()).or_insert_with(|| Box::leak(Box::default()))
 }
 
 impl Progress {
-    /// The workflow knows how many files there are.
+    /// Called by the workflow when it knows the number of files.
     pub fn set_total(&self, files: usize) {
         self.total.store(files as u64, Relaxed);
     }
 
-    /// The workflow has the results of so many files.
+    /// Called by the workflow when it has the results of this many files.
     pub fn set_finished(&self, files: usize) {
         self.finished.store(files as u64, Relaxed);
     }
 
-    /// A step begins to read a file. Before the first one it is said where the run goes on.
+    /// Called by a step that begins to read a file. Before the first one it prints where the run continues.
     pub fn begin(&self) {
         self.resumed_at.get_or_init(|| {
             let (finished, total) = (self.finished.load(Relaxed), self.total.load(Relaxed));
@@ -58,12 +58,12 @@ impl Progress {
         });
     }
 
-    /// A step has read some bytes.
+    /// Called by a step that has read some bytes.
     pub fn read(&self, bytes: usize) {
         self.read.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// A step has a result.
+    /// Called by a step that has a result.
     pub fn hashed(&self) {
         self.hashed.fetch_add(1, Relaxed);
     }
@@ -72,7 +72,7 @@ impl Progress {
         self.ended.store(true, Relaxed);
     }
 
-    /// How many of the run's files were finished before this process.
+    /// The number of the run's files that were finished before this process.
     pub fn taken(&self, examined: usize) -> u64 {
         (examined as u64).saturating_sub(self.hashed.load(Relaxed))
     }

@@ -1,4 +1,4 @@
-//! What lies below a directory, by names that need not be text.
+//! The files below a directory, with names that need not be text.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-/// A path, stored as text where it is text and as bytes where it is not.
+/// A path, stored as text if it is text, and as bytes otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct Name(Vec<u8>);
@@ -38,7 +38,7 @@ impl From<Name> for Stored {
 impl Name {
     pub fn of(path: impl AsRef<OsStr>) -> io::Result<Self> {
         let path = path.as_ref();
-        // Elsewhere a path is no sequence of bytes that could be given back to the system.
+        // Elsewhere a path is not a sequence of bytes that could be passed back to the system.
         if cfg!(not(unix)) && path.to_str().is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no Unicode", path.display())));
         }
@@ -60,7 +60,7 @@ impl Name {
         String::from_utf8_lossy(&self.0).into_owned().into()
     }
 
-    /// `self/below`, as it is written for people and for `sha256sum`.
+    /// `self/below`, in the form for people and for `sha256sum`.
     pub fn join(&self, below: &Name) -> Name {
         let mut joined = self.0.clone();
         if !joined.ends_with(b"/") {
@@ -71,7 +71,7 @@ impl Name {
     }
 }
 
-/// Why something is not in the manifest.
+/// Why a file is not in the manifest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Problem {
     pub name: Name,
@@ -102,7 +102,7 @@ pub fn list(root: &Path, skip: impl Fn(&Path) -> bool) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Adds the files of one directory, and gives its directories.
+/// Adds the files of one directory, and returns its directories.
 fn list_directory(
     root: &Path,
     directory: &Path,
@@ -123,7 +123,7 @@ fn list_directory(
     Ok(below)
 }
 
-/// What decides whether a file is the one that was hashed.
+/// The properties that decide whether a file is the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     pub bytes: u64,
@@ -140,13 +140,13 @@ impl Stamp {
         Ok(Stamp { bytes: metadata.len(), modified })
     }
 
-    /// What goes into the fingerprint of a tree.
+    /// The bytes for the fingerprint of a tree.
     pub fn to_bytes(self) -> [u8; 16] {
         ((u128::from(self.bytes) << 64) | u128::from(self.modified as u64)).to_be_bytes()
     }
 }
 
-/// The file's stamp; an error if it is no regular file any more.
+/// The file's stamp. An error if it is not a regular file any more.
 pub fn stamp(path: &Path) -> io::Result<Stamp> {
     let metadata = fs::symlink_metadata(path)?;
     match metadata.is_file() {

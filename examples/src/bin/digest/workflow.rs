@@ -14,19 +14,19 @@ use crate::manifest::{self, hex};
 use crate::progress;
 use crate::tree::{self, Listing, Name, Problem, Stamp};
 
-/// Files whose steps are under way at the same time, as the run sees it. It decides the order in which steps are issued,
-/// so it must be the same on each replay; how many are really read at a time is the engine's setting (`--jobs`).
+/// The number of steps in progress, as the run sees it. It determines the order in which steps are issued, so it must
+/// be the same on each replay; the engine's setting (`--jobs`) limits how many files are read at a time.
 const WINDOW: usize = 256;
 const READ_BYTES: usize = 128 << 10;
 
-/// What is to be done: the recorded argument of a run.
+/// The recorded argument of a run.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Job {
     /// Counts the runs for this manifest.
     pub number: u32,
     /// The directory, absolute.
     pub root: Name,
-    /// The directory as it was given: what the names in the manifest begin with.
+    /// The directory as it was given, with which the names in the manifest begin.
     pub shown_as: Name,
     /// The manifest, absolute.
     pub out: Name,
@@ -35,7 +35,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// The id of its run. It has the manifest and not the directory: two runs never write one manifest at the same time.
+    /// The id of its run. It is derived from the manifest and not from the directory, so that two runs never write one
+    /// manifest at the same time.
     pub fn run(&self) -> String {
         let out = hex(&Sha256::digest(self.out.as_bytes()));
         format!("digest-{}-{}", &out[..16], self.number)
@@ -54,7 +55,7 @@ impl Job {
     }
 }
 
-/// Where `--log` writes that a file is read.
+/// The file of `--log`, to which reads of files are written.
 pub struct Log(Option<File>);
 
 impl Log {
@@ -73,21 +74,21 @@ impl Log {
     }
 }
 
-/// What became of a file.
+/// The outcome of a file.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum Outcome {
     Hashed { sha256: String, stamp: Stamp },
     Problem(String),
 }
 
-/// A file and what became of it.
+/// A file and its outcome.
 #[derive(Serialize, Deserialize)]
 pub struct Entry {
     name: Name,
     outcome: Outcome,
 }
 
-/// What a run leaves.
+/// The result of a run.
 #[derive(Serialize, Deserialize)]
 pub struct Summary {
     /// Files that were found.
@@ -118,7 +119,7 @@ pub async fn digest(job: Job) -> Result<Summary> {
     let mut outcomes = vec![None; files.len()];
     let mut finished = 0;
     while let Some((at, outcome)) = hashing.next().await {
-        // An error that its retries did not overcome is a line in the report, and no reason to give up the others.
+        // An error that its retries did not overcome is a line in the report, and does not stop the others.
         outcomes[at] = Some(outcome.unwrap_or_else(|error| Outcome::Problem(error.to_string())));
         finished += 1;
         progress::of(&run).set_finished(finished);
@@ -135,7 +136,7 @@ pub async fn digest(job: Job) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Plain functions are blocking steps: they run on threads of their own.
+/// A step that is not `async` is a blocking step: it runs on its own thread.
 #[step]
 fn list(job: Job) -> Result<Listing> {
     Ok(job.list()?)
@@ -149,7 +150,7 @@ fn hash(#[resource] log: &Log, root: Name, file: Name) -> Result<Outcome> {
     log.write(&file)?;
     let outcome = match read(&root.path().join(file.path()), |bytes| progress.read(bytes)) {
         Ok((sha256, stamp)) => Outcome::Hashed { sha256, stamp },
-        // Trying again would not help. Any other error is returned, and so tried again.
+        // Another attempt would not help. Any other error is returned, and so retried.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             Outcome::Problem(error.to_string())
         }
@@ -182,8 +183,8 @@ fn read(path: &Path, mut progress: impl FnMut(usize)) -> std::io::Result<(String
     Ok((hex(&hasher.finalize()), before))
 }
 
-/// Writes the manifest. Executed again after a kill it writes the same again. A disk that is full, say, is waited for:
-/// the digests are worth it.
+/// Writes the manifest. Executed again after a kill, it writes the same. It is retried while the disk is full, for
+/// example, because the digests are expensive.
 #[step(retries = 20, backoff = "1s..30s")]
 fn write(job: Job, entries: Vec<Entry>) -> Result<Summary> {
     let (root, out) = (job.root.path(), job.out.path());
@@ -263,7 +264,7 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    // A step that is called outside a run simply runs.
+    // A step that is called outside a run is a plain function.
     #[tokio::test]
     async fn a_file_that_changed_after_it_was_read_is_not_listed() {
         let directory = tempfile::tempdir().unwrap();
