@@ -1,9 +1,9 @@
 //! Calls whose results would differ on a replay.
 //!
 //! A call whose path is written out from its crate is refused here. Otherwise only the compiler can resolve the name:
-//! the generated code passes the callee through a probe of the runtime, together with the forbidden function. This finds an
-//! import under another name, and does not refuse a user's function with the same name. Merely suspicious calls are left to
-//! the run-time checks, so that no correct program is refused.
+//! the generated code passes the callee through a probe of the runtime, together with the forbidden function. This
+//! finds an import under another name, and does not refuse a user's function with the same name. Merely suspicious
+//! calls are left to the run-time checks, so that no correct program is refused.
 
 mod items;
 mod list;
@@ -92,8 +92,8 @@ pub(crate) fn check_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     }
 }
 
-/// The same for a name of one segment, where its value is moved in any case: as an argument, or in an assignment. The name
-/// must not be a variable: a probe would move a variable that is otherwise only reborrowed.
+/// The same for a name of one segment, where its value is moved in any case: as an argument, or in an assignment. The
+/// name must not be a variable: a probe would move a variable that is otherwise only reborrowed.
 pub(crate) fn check_moved_value(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     let Expr::Path(path) = &*expr else { return };
     let Some(name) = path.qself.is_none().then(|| is_name(&path.path)).flatten() else { return };
@@ -222,8 +222,8 @@ fn spelled(segments: &[String]) -> Option<Why> {
     listed.map(|(_, why)| *why).or_else(|| known().map(|known| known.why))
 }
 
-/// The segments of a path; for `<Type>::function` those of the type and of its function. `None` for a function of a trait,
-/// or of a type that has no path.
+/// The segments of a path; for `<Type>::function` those of the type and of its function. `None` for a function of a
+/// trait, or of a type that has no path.
 fn segments(path: &ExprPath) -> Option<Vec<String>> {
     let own = path.path.segments.iter().map(|segment| segment.ident.to_string());
     let Some(qself) = &path.qself else { return Some(own.collect()) };

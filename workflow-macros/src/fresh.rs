@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_the_users_is_not_taken() {
+    fn a_generated_name_differs_from_the_users_names() {
         let fresh = Fresh::of(quote!(
             async fn w(__body: u32) {
                 r#__body_;

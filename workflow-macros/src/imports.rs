@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_of_futures_is_found_however_it_is_written() {
+    fn an_import_of_futures_is_found_in_every_form() {
         assert!(is_of_futures("use futures::select;"));
         assert!(is_of_futures("use futures::{FutureExt, select};"));
         assert!(is_of_futures("mod inner { fn f() { use futures_util::select; } }"));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_imports_do_not_decide_is_left_alone() {
+    fn undecided_imports_are_ignored() {
         assert!(!is_of_futures("use futures::{FutureExt, join};"));
         assert!(!is_of_futures("use tokio::select;"));
         assert!(!is_of_futures("mod a { use tokio::select; } mod b { use futures::select; }"));

@@ -1,4 +1,5 @@
-//! The functions that a workflow calls besides its steps. Outside a workflow each acts like the plain function of its name.
+//! The functions that a workflow calls besides its steps. Outside a workflow, each acts like the plain function of the
+//! same name.
 
 mod branch;
 mod continuation;

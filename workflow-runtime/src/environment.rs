@@ -100,8 +100,8 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
     now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
 });
 
-/// The longest single sleep, from now on: some thirty years, which cannot overflow an [`Instant`]. A paused clock may be later than
-/// that after the origin.
+/// The longest single sleep, from now on: about thirty years, which cannot overflow an [`Instant`]. A paused clock may
+/// be later than that after the origin.
 const SLEEP_MS_MAX: u64 = 1_000_000_000_000;
 
 fn milliseconds(time: Duration) -> u64 {

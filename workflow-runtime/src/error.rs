@@ -501,8 +501,8 @@ impl StdError for Standard {
     }
 }
 
-/// The error type of a step or a workflow: [`Error`], or a type of the user's own, whose implementation says how the engine
-/// treats it.
+/// The error type of a step or a workflow: [`Error`], or a type of the user's own, whose implementation determines how
+/// the engine treats it.
 ///
 /// `From<Error>` converts the engine's own failures (a panic, a timeout, a value that does not encode) into the type.
 ///

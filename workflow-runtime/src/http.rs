@@ -21,7 +21,7 @@
 //! let engine = Engine::open("memory:").await?;
 //! let app: axum::Router = axum::Router::new()
 //!     .nest("/webhooks", http::webhooks(&engine))
-//!     .nest("/streams", http::streams(&engine)); // put a layer around it that says who may read
+//!     .nest("/streams", http::streams(&engine)); // behind a layer that decides who may read
 //! # Ok(())
 //! # }
 //! ```

@@ -22,7 +22,7 @@
 //! decimal, the random ones 32 hexadecimal digits. So each part ends where the next slash is, and no two things share a key,
 //! whatever is in their names. The name of a queue has no slash.
 //!
-//! `GENERATION` and `UNWINDINGS` of an idempotency key are a [`KeyBase`]: they stay what they are through a retry, unless the
+//! `GENERATION` and `UNWINDINGS` of an idempotency key are a [`KeyBase`]: a retry does not change them, unless the
 //! operation was undone.
 //!
 //! Names with one of the prefixes in [`RESERVED`] are refused where a user's name could be confused with one of these.
@@ -165,7 +165,7 @@ mod tests {
 
     /// These texts are in stores and known to other services: a change here is a change of the format.
     #[test]
-    fn the_formats_are_what_they_were() {
+    fn the_formats_have_not_changed() {
         let call = operation("order-1", base(0, 0), 5);
         assert_eq!(call, "order-1/0/0/5");
         assert_eq!(operation("order-1", base(2, 1), 5), "order-1/2/1/5");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_things_share_a_key() {
+    fn no_two_keys_are_equal() {
         let names = ["a", "a/0", "a/0/0", "a%2F0", "a%", "a%25", "%2F", "/", "//", "a//0", "0", "0/0", "", "a/b/0"];
         let mut seen: HashMap<String, String> = HashMap::new();
         let mut add = |key: String, what: String| {
@@ -238,7 +238,7 @@ mod tests {
 
     /// PostgreSQL indexes no more than about 2,700 bytes of a row.
     #[test]
-    fn the_longest_names_make_keys_that_an_index_takes() {
+    fn the_longest_names_fit_into_an_index() {
         let longest = "/".repeat(crate::limits::NAME_BYTES_MAX);
         assert!(suspension(&longest, &longest).len() < 2_600);
         assert!(suspension(&longest, &longest).len() + delivery(&longest).len() < 2_660);

@@ -30,7 +30,7 @@ pub(crate) const PAGE_RUNS_MAX: usize = 1_000;
 pub(crate) const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs that one transaction of the cleaning handles.
 pub(crate) const CLEANING_RUNS: usize = 100;
-/// The pause between two such transactions, in which others use the store.
+/// The pause between two such transactions, in which other writes use the store.
 pub(crate) const CLEANING_PAUSE: Duration = Duration::from_millis(20);
 /// How long a resend after a write in doubt is recognised, for payloads without a key and inbox messages.
 pub(crate) const RESEND_KEYS_KEPT: Duration = Duration::from_secs(3_600);
@@ -46,7 +46,7 @@ pub(crate) const BRANCHES_MAX: usize = 10_000;
 pub(crate) const RETRY_RUNS_MAX: usize = 1_000;
 /// How often a retry reads the children of a run again while other callers retry or delete them.
 pub(crate) const RETRY_LOOKS_MAX: usize = 16;
-/// Runs whose journals a look for a cycle of runs that wait for each other reads.
+/// Runs whose journals are read to find a cycle of runs that wait for each other.
 pub(crate) const CYCLE_RUNS_MAX: u32 = 64;
 /// The depth of children of children: runs of which each waits for the next one.
 pub(crate) const DEPTH_MAX: u32 = 10_000;
@@ -109,7 +109,7 @@ pub(crate) const INCOMPATIBLE_KEPT: usize = 1_000;
 pub(crate) const CLAIM_RUNS: usize = 256;
 /// How long before its deadline a run is claimed, so that it is in memory by then.
 pub(crate) const CLAIM_AHEAD: Duration = Duration::from_millis(50);
-/// Runs that are loaded and replayed at the same time, not counting long replays.
+/// Runs that are loaded and replayed at the same time, excluding long replays.
 pub(crate) const REPLAYS_CONCURRENT: usize = 16;
 /// The time after which a replay is long, and the number of long replays that yield their slot to others.
 pub(crate) const REPLAY_IS_LONG_AFTER: Duration = Duration::from_millis(100);
@@ -170,7 +170,7 @@ pub(crate) const CLAIM_INTERVAL: Duration = Duration::from_secs(30);
 pub(crate) const DRAINED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Runs that are released from a deployment in one transaction.
 pub(crate) const RELEASED_RUNS: usize = 1_000;
-/// How often an engine looks for runs that it has refused, and that no other build can take any more.
+/// How often an engine looks for runs that it has refused and that no other build can claim any more.
 pub(crate) const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long, in real time, a step without a mock may execute in a test engine, whose clock does not move meanwhile.
 #[cfg(feature = "testing")]

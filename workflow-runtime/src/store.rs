@@ -1,7 +1,7 @@
 //! The interface between the engine and a database.
 //!
 //! All writes pass through [`Store::commit`], which takes a group of independent writes; all other methods only read.
-//! A store manages rows and their fences and knows nothing of workflows: it treats journal bodies as opaque bytes.
+//! A store manages rows and their fences. It has no knowledge of workflows: journal bodies are opaque bytes.
 
 mod answers;
 mod listing;
@@ -134,21 +134,22 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Requests the right to execute runs in this store as `owner`. On success every run that another engine owned is
-    /// orphaned: its `wake_at` stays, or becomes 0 if inbox messages are pending, and its next claim counts as a recovery.
-    /// Further writes of the former owner are refused. Returns `None` if a live engine has the right; polling it is cheap.
+    /// orphaned: its `wake_at` stays, or becomes 0 if inbox messages are pending, and its next claim counts as a
+    /// recovery. Further writes of the former owner are refused. Returns `None` if a live engine has the right;
+    /// repeated requests are cheap.
     fn acquire(&self, owner: u64) -> BoxFuture<'_, Result<Option<Box<dyn Ownership>>, Error>>;
 
-    /// Publishes an engine that executes or is ready to, under the number with which it has requested the right, and what its
-    /// build has. Also removes the catalogues of deployments that have no worker and no unfinished run that is bound to them.
-    /// Registering again, after the former registration was dropped, replaces what was published. Returns `None` if the
-    /// registration lasts as long as the right.
+    /// Publishes the catalogue of an engine that executes or is ready to execute, under the number with which it has
+    /// requested the right. Also removes the catalogues of deployments that have no worker and no unfinished run that
+    /// is bound to them. Registering again, after the former registration was dropped, replaces what was published.
+    /// Returns `None` if the registration lasts as long as the right.
     fn register<'a>(&'a self, worker: &'a NewWorker) -> BoxFuture<'a, Result<Option<Box<dyn Registration>>, Error>> {
         let _ = worker;
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Changes the deployments, and returns the number of changed runs or, if runs are not concerned, of changed deployments: 0
-    /// if the deployment is not known, or if no run requires it.
+    /// Changes the deployments. Returns the number of changed runs, or of changed deployments if the change concerns no
+    /// runs: 0 if the deployment is unknown, or if no run requires it.
     fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Lists the registered workers, the earliest first.
@@ -186,10 +187,10 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the last row of a journal.
     fn last(&self, run: RunKey, generation: u64) -> BoxFuture<'_, Result<Option<JournalRow>, Error>>;
 
-    /// Reads the inbox messages of a run, oldest first, with the `inbox_seq` as of the same moment.
+    /// Reads the inbox messages of a run, oldest first, and the `inbox_seq` of the same moment.
     fn inbox(&self, run: RunKey) -> BoxFuture<'_, Result<(u64, Vec<InboxRow>), Error>>;
 
-    /// Reads the state of a run as JSON, as of its last committed turn.
+    /// Reads the state of a run as JSON, after its last committed turn.
     fn state<'a>(&'a self, run: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, Error>>;
 
     /// Reads the attributes of a run, ordered by key.

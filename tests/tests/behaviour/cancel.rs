@@ -106,11 +106,11 @@ async fn has_something_to_undo() -> Result<()> {
     Ok(())
 }
 
-/// Lets the rows of all runs be of a format that a newer version writes.
+/// Sets the format number of every journal row, which simulates rows that a newer version of the library has written.
 async fn set_format(place: &Place, format: u32) {
     let update = format!("UPDATE journal SET format = {format}");
     match place {
-        Place::Memory(_) => unreachable!("it is nothing that a newer version could have written"),
+        Place::Memory(_) => unreachable!("a memory store has no rows of another version"),
         Place::Sqlite(directory) => {
             let database = rusqlite::Connection::open(directory.path().join("runs.db")).unwrap();
             database.execute(&update, ()).unwrap();
@@ -119,7 +119,7 @@ async fn set_format(place: &Place, format: u32) {
     }
 }
 
-async fn is_not_cancelled_by_what_cannot_read_it(place: Place) {
+async fn cancel_refuses_rows_of_a_newer_version(place: Place) {
     let lab = Lab::new();
     lab.open_gate("open");
     let engine = place.open(&lab).await;
@@ -146,7 +146,7 @@ async fn is_cancelled(run: &Run<impl serde::de::DeserializeOwned + Send + 'stati
 }
 
 on_each_store! {
-    async fn a_cancelled_run_leaves_no_letters_but_its_start(place: Place) {
+    async fn a_cancelled_run_keeps_only_the_start_message_in_its_inbox(place: Place) {
         let lab = Lab::new();
         let client = place.builder(&lab).connect().await.unwrap();
         let run = client.start(naps, ()).id("r").await.unwrap();
@@ -157,10 +157,10 @@ on_each_store! {
         for cancel in cancels {
             assert!(soon(cancel).await.unwrap().unwrap());
         }
-        assert_eq!(place.inbox("r").await, 1, "a retry begins with it");
+        assert_eq!(place.inbox("r").await, 1, "the start message stays for a retry");
     }
 
-    async fn a_cancelled_run_ends_at_once_and_says_why(place: Place) {
+    async fn a_cancelled_run_ends_at_once_with_the_reason(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();
         assert!(run.cancel("enough").await.unwrap());
@@ -169,8 +169,8 @@ on_each_store! {
         assert_eq!((info.status, info.wakes_at), (Status::Cancelled, None));
         assert!(info.completed_at.unwrap() >= info.started_at.unwrap());
         assert!(place.journal("nap").await.concat().contains(r#"{"cancel":{"reason":"enough"}}"#));
-        assert!(run.cancel("again").await.unwrap(), "it is cancelled already");
-        assert_eq!(place.journal("nap").await.len(), 2, "and nothing is recorded for that");
+        assert!(run.cancel("again").await.unwrap(), "the run is already cancelled");
+        assert_eq!(place.journal("nap").await.len(), 2, "the second cancel records nothing");
         let again = engine.start(naps, ()).id("nap").await.unwrap();
         assert!(is_cancelled(&again).await, "the same id is the same run");
     }
@@ -184,7 +184,7 @@ on_each_store! {
         lab.executed("dropped", 1).await;
     }
 
-    async fn a_blocking_step_can_watch_a_token(place: Place) {
+    async fn a_blocking_step_can_poll_its_cancellation_token(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(blocks, ()).await.unwrap();
@@ -194,7 +194,7 @@ on_each_store! {
         assert!(is_cancelled(&run).await);
     }
 
-    async fn a_token_tells_of_the_end_of_the_engine(place: Place) {
+    async fn the_end_of_the_engine_cancels_the_tokens_of_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         drop(engine.start(blocks, ()).await.unwrap());
@@ -203,7 +203,7 @@ on_each_store! {
         lab.executed("told", 1).await;
     }
 
-    async fn retries_end_at_once(place: Place) {
+    async fn a_cancel_ends_the_retries_of_a_step(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(retries, ()).await.unwrap();
@@ -236,7 +236,7 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Completed);
     }
 
-    async fn rule_16_the_first_end_wins_and_the_cancel_knows_which(place: Place) {
+    async fn rule_16_the_first_end_wins_and_cancel_returns_whether_it_won(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).open().await.unwrap();
         let race = |number: usize| {
@@ -282,7 +282,7 @@ on_each_store! {
         assert!(is_cancelled(&run).await);
     }
 
-    async fn a_run_that_nobody_has_begun_can_be_cancelled(place: Place) {
+    async fn a_run_that_no_engine_has_claimed_can_be_cancelled(place: Place) {
         let (lab, engine) = (Lab::new(), place.open(&Lab::new()).await);
         let client = place.open(&lab).await;
         drop(engine);
@@ -291,7 +291,7 @@ on_each_store! {
         assert!(is_cancelled(&run).await);
     }
 
-    async fn a_cancel_that_was_asked_for_survives_the_engine(place: Place) {
+    async fn a_requested_cancel_survives_the_engine(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();
@@ -343,7 +343,7 @@ on_each_store! {
         drop(engine);
     }
 
-    async fn a_step_that_asks_again_is_told_as_well(place: Place) {
+    async fn each_cancellation_call_of_a_step_returns_the_cancelled_token(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks, ()).await.unwrap();
@@ -352,7 +352,7 @@ on_each_store! {
         lab.executed("told", 1).await;
     }
 
-    async fn what_cannot_be_cancelled_is_an_error(place: Place) {
+    async fn cancelling_an_unknown_run_or_with_a_long_reason_is_an_error(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let nobody: Run<()> = engine.get_run("nobody");
         assert_eq!(nobody.cancel("enough").await.unwrap_err().code(), Code::RunNotFound);
@@ -365,21 +365,21 @@ on_each_store! {
 }
 
 case! {
-    async fn outside_a_step_nobody_cancels_the_token() {
+    async fn outside_a_step_the_token_is_never_cancelled() {
         assert!(!cancellation().is_cancelled());
     }
 }
 
 case! {
     #[threads]
-    async fn what_a_newer_version_may_have_to_undo_is_not_ended_by_a_cancel() {
-        is_not_cancelled_by_what_cannot_read_it(Place::sqlite()).await;
+    async fn a_cancel_refuses_a_run_with_rows_of_a_newer_version() {
+        cancel_refuses_rows_of_a_newer_version(Place::sqlite()).await;
     }
 }
 
 case! {
     #[postgres]
-    async fn what_a_newer_version_may_have_to_undo_is_not_ended_by_a_cancel_in_a_database() {
-        is_not_cancelled_by_what_cannot_read_it(Place::postgres()).await;
+    async fn a_cancel_refuses_a_run_with_rows_of_a_newer_version_in_postgres() {
+        cancel_refuses_rows_of_a_newer_version(Place::postgres()).await;
     }
 }

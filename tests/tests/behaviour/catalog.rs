@@ -1,4 +1,4 @@
-//! Workflows that are known only when the program runs: what there are, what they take, and starting them by their ids.
+//! Workflows that are found at run time: listing them, their arguments and schemas, and starting them by id.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,13 +20,13 @@ fn home() -> String {
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Verdict {
-    /// Whether it is to be sent.
+    /// Whether to send it.
     approved: bool,
 }
 
 payload!(Verdict);
 
-/// It has no schema.
+/// A type without a JSON schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Bare(u32);
 
@@ -68,14 +68,14 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let ship = |args| engine.start_by_id("catalog.ship", args);
         let run = ship(json!({"to": {"city": "Ulm"}, "order": 7})).id("r").await.unwrap();
-        assert_eq!(soon(&run).await.unwrap(), "7 to Ulm in DE", "with the defaults of the type");
+        assert_eq!(soon(&run).await.unwrap(), "7 to Ulm in DE", "the type's default fills the missing field");
         let run = ship(json!([8, {"city": "Wien", "country": "AT"}])).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "8 to Wien in AT");
         let run = engine.start_by_id("catalog.visit", json!({"city": "Ulm"})).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 1);
         let run = engine.start_by_id("catalog.nothing", Value::Null).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), Value::Null);
-        // The same run as a typed start would be.
+        // A typed start with the same id and arguments returns the same run.
         let there = engine.start(self::ship, (7, Address { city: "Ulm".into(), country: "DE".into() })).id("r").await;
         assert_eq!(there.unwrap().id(), "r");
         let failed = soon(engine.start_by_id("catalog.bare", json!([1, 0])).await.unwrap()).await.unwrap_err();
@@ -106,7 +106,7 @@ on_each_store! {
         assert_eq!(unknown.code(), Code::NotRegistered);
     }
 
-    async fn a_hook_tells_what_it_takes(place: Place) {
+    async fn a_hook_has_the_schema_of_its_payload(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(judged, ()).await.unwrap();
         let schema = engine.get_hook("verdict").await.unwrap().schema.unwrap();
@@ -119,7 +119,7 @@ on_each_store! {
 }
 
 case! {
-    fn workflows_tell_what_they_take_and_give() {
+    fn workflows_have_the_schemas_of_arguments_and_results() {
         let ship = described("catalog.ship");
         assert!(ship.file.ends_with("catalog.rs") && ship.line > 1);
         assert_eq!(ship.arguments.iter().map(|argument| argument.name).collect::<Vec<_>>(), ["order", "to"]);

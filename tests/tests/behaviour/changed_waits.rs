@@ -1,4 +1,4 @@
-//! Code that was changed to wait for another time: the deadline that the journal has applies, and the run goes on.
+//! Code that changes the length of a wait while a run waits: the recorded deadline applies, and the run continues.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
@@ -11,7 +11,7 @@ use crate::support::{Lab, ManualClock, Place, soon};
 const HOUR: u64 = 3_600_000;
 const START: u64 = 1_700_000_000_000;
 
-/// For how many hours the code of a run waits, by the run's build.
+/// The hours that a run's code waits, by the run's build.
 static HOURS: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
 fn wait_of(build: &str) -> Duration {
@@ -60,8 +60,8 @@ async fn waits(build: String, shape: String) -> Result<(bool, SystemTime)> {
 
 const SHAPES: [&str; 6] = ["sleep", "sleep until", "bound of a step", "bound of a hook", "bound of a sleep", "select"];
 
-/// Starts a run of each shape with code that waits for some hours, goes on with code that waits for others, and looks when
-/// they end.
+/// Starts a run of each shape with code that waits `before` hours, continues it with code that waits `after` hours, and
+/// asserts that each wait ends after `before` hours.
 async fn change(place: &Place, before: u64, after: u64) {
     let (lab, clock) = (Lab::new(), ManualClock::at(START));
     let engine = place.open_at(&lab, &clock).await;
@@ -89,7 +89,7 @@ async fn change(place: &Place, before: u64, after: u64) {
     assert_eq!(lab.count("last"), 0);
     clock.set(START + before * HOUR);
     soon(lab.executed("last", SHAPES.len())).await;
-    // The whole journal is replayed by the changed code once more.
+    // The changed code replays the whole journal once more.
     drop(engine);
     let engine = place.open_at(&lab, &clock).await;
     lab.open_gate("last");
@@ -100,11 +100,11 @@ async fn change(place: &Place, before: u64, after: u64) {
 }
 
 on_each_store! {
-    async fn a_wait_that_the_code_makes_longer_ends_at_its_recorded_deadline(place: Place) {
+    async fn a_wait_that_new_code_makes_longer_ends_at_its_recorded_deadline(place: Place) {
         change(&place, 1, 2).await;
     }
 
-    async fn a_wait_that_the_code_makes_shorter_ends_at_its_recorded_deadline(place: Place) {
+    async fn a_wait_that_new_code_makes_shorter_ends_at_its_recorded_deadline(place: Place) {
         change(&place, 2, 1).await;
     }
 }

@@ -1,5 +1,6 @@
-//! Code that is changed while runs are in flight: each change, with runs at several points, is harmless or detected before
-//! anything is executed by the new code. The verdicts were written before the test was run.
+//! Code that changes while runs are unfinished. For each change, with runs at several points, the engine either
+//! continues the run or detects the change before the new code executes anything. The expected verdicts were written
+//! before the test first ran.
 
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
@@ -12,7 +13,7 @@ use workflow_runtime::{
 
 use crate::support::{Lab, soon};
 
-/// The runs whose code is the changed one.
+/// The runs that execute the changed code.
 static CHANGED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
 
 fn is_changed(id: &str) -> bool {
@@ -50,7 +51,7 @@ async fn fails(id: String) -> Result<String> {
     Err(Error::fatal(id))
 }
 
-/// A child.
+/// A child workflow.
 #[workflow]
 async fn tiny(id: String) -> Result<String> {
     Ok(id)
@@ -59,7 +60,7 @@ async fn tiny(id: String) -> Result<String> {
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(1);
 
-/// The code of a run before its change and after it. It is the same in every process of one build.
+/// The workflow's code before and after each change. The ids in `CHANGED` select the new code, as a deploy would.
 #[workflow]
 async fn changes(id: String, change: String) -> Result<u32> {
     let (new, i) = (is_changed(&id), || id.clone());
@@ -492,12 +493,12 @@ async fn changes(id: String, change: String) -> Result<u32> {
     Ok(1)
 }
 
-/// What becomes of a run.
+/// What happens to a run whose code changes.
 #[derive(Clone, Copy)]
 enum Verdict {
-    /// It goes on, and these are the steps that it has executed at its end.
+    /// The run continues, and has executed these steps at its end.
     Harmless(&'static str),
-    /// It is stuck, and the reason has this in it.
+    /// The run is stuck, and its reason contains this text.
     Detected(&'static str),
 }
 
@@ -505,7 +506,7 @@ use Verdict::{Detected, Harmless};
 
 const INSERTED: Verdict = Detected("was inserted before the call of step `b`");
 
-/// Each change, with the steps in which a run is when it is made, and what becomes of the run.
+/// Each change, with the steps at which runs are when it is made, and the verdict for each.
 const CHANGES: &[(&str, &[(&str, Verdict)])] = &[
     (
         "a step is inserted at the beginning",
@@ -660,7 +661,7 @@ const CHANGES: &[(&str, &[(&str, Verdict)])] = &[
     ("a deprecated patch is removed", &[("a", Harmless("a x c")), ("x", Harmless("a x c")), ("c", Harmless("a x c"))]),
 ];
 
-/// The runs: each with its change, the step in which it is, and what becomes of it.
+/// Each run: its id, its change, the step that it executes when the change is made, and the verdict.
 fn runs() -> impl Iterator<Item = (String, &'static str, &'static str, Verdict)> {
     let of = |(change, points): &(&'static str, &'static [(&'static str, Verdict)])| {
         let change = *change;
@@ -669,8 +670,8 @@ fn runs() -> impl Iterator<Item = (String, &'static str, &'static str, Verdict)>
     CHANGES.iter().flat_map(of)
 }
 
-/// The steps that a run has executed, in order; those that were interrupted and repeated count once. Branches of a join
-/// are executed in any order, and so are sorted.
+/// The steps that a run has executed, in order; an interrupted and repeated step counts once. Branches of a join
+/// execute in any order, so their steps are sorted.
 fn executed(lab: &Lab, id: &str, at: &str) -> Vec<String> {
     let prefix = format!("{id}/");
     let mut steps: Vec<_> =
@@ -689,7 +690,7 @@ fn executed(lab: &Lab, id: &str, at: &str) -> Vec<String> {
 
 on_each_store! {
     async fn a_change_of_the_code_is_harmless_or_detected_before_anything_is_executed(place: Place) {
-        // Other stores have other runs of the same names.
+        // Other stores have runs with the same names, and `CHANGED` is shared.
         let scope = uuid::Uuid::new_v4();
         let id = |name: &str| format!("{name} {scope}");
         let lab = Lab::new();

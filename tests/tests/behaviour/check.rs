@@ -12,7 +12,7 @@ use workflow_runtime::{
 
 use crate::support::{Lab, Place, soon};
 
-/// The tests whose code has changed since its runs were recorded.
+/// The tests whose code has changed since their runs were recorded.
 static CHANGED: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 static CHANGE: Condvar = Condvar::new();
 
@@ -29,7 +29,7 @@ fn change_back(test: &str) {
     CHANGED.lock().unwrap().get_or_insert_default().remove(test);
 }
 
-/// A name that no other test has.
+/// A unique name for a test.
 fn unique() -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     format!("test {}", NUMBER.fetch_add(1, Ordering::SeqCst))
@@ -54,7 +54,7 @@ async fn hold(#[resource] lab: &Lab, order: Order) -> Result<()> {
     Ok(())
 }
 
-/// The name of a test; after the test's change it cannot be read any more.
+/// The name of a test. After the test's change it no longer deserializes.
 #[derive(Clone, Serialize)]
 struct Order(String);
 
@@ -104,8 +104,8 @@ async fn has_a_child(test: String) -> Result<u64> {
     computes_and_waits(test).await
 }
 
-/// Waits in a replay, which a thread of the runtime executes, until the test's code is changed.
-fn in_a_replay(test: &str) -> bool {
+/// Blocks a replay, which runs on a thread of the runtime, until the test's code changes.
+fn is_changed_in_a_replay(test: &str) -> bool {
     tokio::task::block_in_place(|| wait_for_the_change(test))
 }
 
@@ -120,10 +120,10 @@ fn wait_for_the_change(test: &str) -> bool {
 
 #[workflow]
 async fn ends_while_it_is_checked(test: String) -> Result<u64> {
-    if is_changed(&test) && in_a_replay(&test) { multiply(1).await } else { hook().token(test).await }
+    if is_changed(&test) && is_changed_in_a_replay(&test) { multiply(1).await } else { hook().token(test).await }
 }
 
-/// A client on a store, which executes nothing.
+/// A client on the store. It executes no runs.
 async fn client(place: &Place) -> Client {
     Engine::builder().store(place.store()).connect().await.unwrap()
 }
@@ -163,7 +163,7 @@ on_each_store! {
         assert_ne!(client.get_run::<(), Error>(sleeping.id()).status().await.unwrap(), Status::Completed);
     }
 
-    async fn a_check_finds_a_run_that_diverges_and_leaves_it_as_it_is(place: Place) {
+    async fn a_check_reports_a_diverging_run_and_does_not_change_it(place: Place) {
         let (lab, test) = (Lab::new(), unique());
         let engine = place.builder(&lab).open().await.unwrap();
         let run = engine.start(computes_and_waits, test.clone()).id("changed").await.unwrap();
@@ -181,7 +181,7 @@ on_each_store! {
         assert_eq!((&json["schema"], &json["runs"][0]["error"]["code"]), (&1.into(), &"nondeterminism".into()));
         let journal = run.export().await.unwrap();
         assert_eq!(journal.check().unwrap_err().code(), Code::Nondeterminism);
-        assert_eq!(run.status().await.unwrap(), Status::Suspended, "a check parks no run");
+        assert_eq!(run.status().await.unwrap(), Status::Suspended, "a check does not make a run stuck");
         change_back(&test);
         engine.resume_hook(format!("{test} waits"), &10u64).await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 13);
@@ -236,7 +236,7 @@ on_each_store! {
         assert_eq!(journal.check().unwrap_err().code(), Code::Payload);
     }
 
-    async fn a_check_reads_a_start_in_the_inbox(place: Place) {
+    async fn a_check_reads_a_start_message_in_the_inbox(place: Place) {
         let test = unique();
         let client = client(&place).await;
         client.start(holds, test.clone()).id("starts").await.unwrap();
@@ -247,7 +247,7 @@ on_each_store! {
         assert_eq!((report.incompatible, report.runs[0].error.code()), (1, Code::Payload), "{report}");
     }
 
-    async fn a_run_that_ends_while_it_is_checked_has_moved(place: Place) {
+    async fn a_run_that_ends_during_its_check_is_reported_as_moved(place: Place) {
         let (lab, test) = (Lab::new(), unique());
         let engine = place.builder(&lab).open().await.unwrap();
         let run = engine.start(ends_while_it_is_checked, test.clone()).id("ends").await.unwrap();

@@ -1,4 +1,4 @@
-//! Children whose ids and attributes their parents have chosen.
+//! Children whose ids and attributes are chosen by their parents.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ async fn asks_for_a_sum(id: String) -> Result<u32> {
     sums((0..50).map(|n| (n, 1)).collect()).id(id).await
 }
 
-/// The code of the error of a child, in each way of calling it.
+/// Calls the child in each of the three ways, and returns the error codes.
 #[workflow]
 async fn is_refused(id: String, name: String) -> Result<Vec<String>> {
     let code = |error: Error| format!("{} {}", error.code(), error.is_fatal());
@@ -98,7 +98,7 @@ async fn reserves(name: String) -> Result<()> {
     gated(name).await
 }
 
-/// Fails while a child is open.
+/// Fails while its child is still running.
 #[workflow]
 async fn orders(id: String, name: String) -> Result<()> {
     does("order".into()).rollback(undoes).await?;
@@ -108,7 +108,7 @@ async fn orders(id: String, name: String) -> Result<()> {
     Err(Error::fatal("out of stock"))
 }
 
-/// Drops a child, and then fails.
+/// Drops a child, then fails.
 #[workflow]
 async fn orders_no_more(id: String, name: String) -> Result<()> {
     does("order".into()).rollback(undoes).await?;
@@ -179,7 +179,7 @@ async fn continues_with_attributes() -> Result<()> {
     continues_with_attributes().attribute("a", "b").continue_as_new().await
 }
 
-/// What the code of the next process gives its child.
+/// Which id and attributes the workflow gives its child.
 static VARIANT: AtomicUsize = AtomicUsize::new(0);
 
 #[workflow]
@@ -206,16 +206,16 @@ async fn becomes(engine: &Engine, id: &str, wanted: Status) {
     .await;
 }
 
-/// How many runs have this attribute.
+/// The number of runs with this attribute.
 async fn found(engine: &Engine, key: &str, value: &str) -> u64 {
     engine.runs().attribute(key, value).count().await.unwrap().values().sum()
 }
 
-/// The index of the event by which the run has called its child.
+/// The index of the run's event that started its child.
 async fn call_of_child(run: &Run<String>) -> u64 {
     let events = run.events().so_far().try_collect::<Vec<_>>().await.unwrap();
     let call = events.iter().find(|event| matches!(event.kind, RunEventKind::ChildStarted { .. }));
-    call.expect("it has called a child").index
+    call.expect("the run has started a child").index
 }
 
 on_each_store! {
@@ -229,13 +229,13 @@ on_each_store! {
         let info = engine.get_run::<String, Error>("c").info().await.unwrap();
         assert_eq!(info.parent.as_deref(), Some(run.id()));
         assert_eq!(place.store().run("c").await.unwrap().unwrap().depth, 1);
-        // Elsewhere it is a run like any other.
+        // A start by a client with the same id and arguments returns the child's run.
         let same = engine.start(patient, "a".into()).id("c").await.unwrap();
         assert_eq!(soon(same).await.unwrap(), "a");
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn a_call_with_the_id_of_a_run_that_exists_waits_for_that_one(place: Place) {
+    async fn a_call_with_the_id_of_an_existing_run_waits_for_that_run(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let there = engine.start(patient, "a".into()).id("c").await.unwrap();
@@ -246,13 +246,13 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), "a");
         assert!(run.children().await.unwrap().is_empty());
         assert_eq!(there.info().await.unwrap().parent, None);
-        // It has ended by now.
+        // The child has ended before this call.
         let late = engine.start(asks, ("c".into(), "a".into())).await.unwrap();
         assert_eq!(soon(&late).await.unwrap(), "a");
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn a_call_with_the_id_of_another_run_is_a_recorded_error(place: Place) {
+    async fn a_call_with_the_id_of_a_different_run_is_a_recorded_error(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(patient, "b".into()).id("other arguments").await.unwrap();
@@ -275,7 +275,7 @@ on_each_store! {
         assert_eq!(soon(run).await.unwrap(), ["awaits_itself true"; 3]);
     }
 
-    async fn arguments_in_another_order_are_the_same(place: Place) {
+    async fn maps_in_another_order_are_the_same_arguments(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(sums, (0..50).map(|n| (n, 1)).collect()).id("sum").await.unwrap();
         for _ in 0..3 {
@@ -285,7 +285,7 @@ on_each_store! {
         }
     }
 
-    async fn the_end_of_a_parent_cancels_the_child_that_it_has_started_and_no_other_run(place: Place) {
+    async fn the_end_of_a_parent_cancels_only_the_child_that_it_has_started(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let there = engine.start(patient, "a".into()).id("there").await.unwrap();
@@ -308,7 +308,7 @@ on_each_store! {
         let run = engine.start(asks_twice, ("c".into(), "a".into())).await.unwrap();
         lab.executed("a", 1).await;
         lab.open_gate("enough");
-        // The second call is dropped by then.
+        // The workflow has dropped the second call before it opens this hook.
         recorded(&place, run.id(), "never").await;
         lab.open_gate("a");
         assert_eq!(soon(run).await.unwrap(), "a");
@@ -333,7 +333,7 @@ on_each_store! {
         }
     }
 
-    async fn rollbacks_do_not_wait_for_a_run_that_another_one_has_started(place: Place) {
+    async fn rollbacks_do_not_wait_for_a_run_that_the_run_has_not_started(place: Place) {
         for drops in [false, true] {
             let lab = Lab::new();
             let engine = place.open(&lab).await;
@@ -365,14 +365,14 @@ on_each_store! {
         let before = run.fork(call).id("before").await.unwrap();
         let behind = run.fork(call + 1).id("behind").await;
         becomes(&engine, "before", Status::Suspended).await;
-        // The next event of the source has not come.
+        // The source has no event behind the call yet.
         assert_eq!(behind.unwrap_err().code(), Code::NotRepairable);
         assert!(soon(before.cancel("enough")).await.unwrap());
         becomes(&engine, "before", Status::Cancelled).await;
         assert!(before.children().await.unwrap().is_empty());
         lab.open_gate("a");
         assert_eq!(soon(&run).await.unwrap(), "a");
-        // The child was open, and was called before the event at which this one begins.
+        // At this event the child was already called and had not ended.
         let ended = run.events().so_far().try_collect::<Vec<_>>().await.unwrap().into_iter();
         let ended = ended.filter(|event| matches!(event.kind, RunEventKind::RunEnded { .. })).map(|event| event.index);
         let behind = run.fork(ended.min().unwrap()).id("behind").await.unwrap();
@@ -381,7 +381,7 @@ on_each_store! {
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn the_next_generation_waits_for_the_child_of_the_one_before(place: Place) {
+    async fn the_next_generation_waits_for_the_child_of_the_previous_one(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(goes_on, ("c".into(), "a".into(), false)).id("p").await.unwrap();
@@ -401,7 +401,7 @@ on_each_store! {
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn a_run_that_comes_back_into_memory_still_owns_its_child(place: Place) {
+    async fn an_evicted_run_still_owns_its_child_after_activation(place: Place) {
         let lab = Lab::new();
         let evicts = || place.builder(&lab).replay_every_turn().evict_after(Duration::ZERO);
         let engine = evicts().open().await.unwrap();
@@ -431,7 +431,7 @@ on_each_store! {
         assert_eq!(engine.get_run::<String, Error>("owns").children().await.unwrap(), ["own"]);
     }
 
-    async fn a_child_whose_start_is_sent_again_is_its_parents_own(place: Place) {
+    async fn a_child_whose_start_is_sent_again_belongs_to_its_parent(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let lost = Arc::new(AtomicUsize::new(0));
@@ -447,14 +447,14 @@ on_each_store! {
         let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
         let run = engine.start(asks, ("c".into(), "a".into())).id("p").await.unwrap();
         lab.executed("a", 1).await;
-        assert!(lost.load(Ordering::SeqCst) > 1, "it was sent again");
+        assert!(lost.load(Ordering::SeqCst) > 1, "the start was sent again");
         assert_eq!(run.children().await.unwrap(), ["c"]);
         assert!(soon(run.cancel("enough")).await.unwrap());
         becomes(&engine, "c", Status::Cancelled).await;
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn a_detached_run_with_an_id_is_started_once_and_goes_on(place: Place) {
+    async fn a_detached_run_with_an_id_is_started_once_and_outlives_its_parent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let first = engine.start(sends_off, ("c".into(), "a".into())).await.unwrap();
@@ -473,11 +473,11 @@ on_each_store! {
         lab.open_gate("a");
         assert_eq!(soon(second).await.unwrap(), "a");
         assert_eq!(lab.count("a"), 1);
-        // Nothing is left to be told.
+        // No message remains in either inbox.
         assert_eq!((place.inbox("second").await, place.inbox(first.id()).await), (0, 0));
     }
 
-    async fn a_retry_takes_up_the_child_that_the_run_has_started_before(place: Place) {
+    async fn a_retry_owns_the_child_that_the_run_started_before(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_what_is_mended, ("c".into(), "a".into())).await.unwrap();
@@ -491,7 +491,7 @@ on_each_store! {
         assert_eq!(run.children().await.unwrap(), ["c"]);
     }
 
-    async fn a_run_that_cannot_be_replayed_is_cancelled_with_its_own_child_alone(place: Place) {
+    async fn cancelling_a_run_that_cannot_be_replayed_cancels_only_its_own_child(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
         engine.start(patient, "a".into()).id("there").await.unwrap();
@@ -511,7 +511,7 @@ on_each_store! {
         let end = async {
             loop {
                 match (&there).await {
-                    // It has died too often as well.
+                    // The run has exceeded its limit of recoveries, too.
                     Err(error) if error.code() == Code::Stuck => there.retry().await.unwrap(),
                     end => break end,
                 }
@@ -520,7 +520,7 @@ on_each_store! {
         assert_eq!(soon(end).await.unwrap(), "a");
     }
 
-    async fn children_are_found_by_the_attributes_that_their_parent_has_given_them(place: Place) {
+    async fn children_are_found_by_the_attributes_from_their_parent(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(labels, "7".into()).await.unwrap();
         soon(&run).await.unwrap();
@@ -530,12 +530,12 @@ on_each_store! {
         let named: Vec<_> = named.iter().map(|(key, value)| (&**key, &**value)).collect();
         assert_eq!(named, [("kind", "named"), ("order", "7")]);
         assert!(run.attributes().await.unwrap().is_empty());
-        // A call that waits for a run that exists gives it nothing.
+        // A call that waits for an existing run gives that run no attributes.
         soon(engine.start(labels, "8".into()).await.unwrap()).await.unwrap();
         assert_eq!((found(&engine, "order", "7").await, found(&engine, "order", "8").await), (3, 1));
     }
 
-    async fn what_cannot_be_an_id_or_an_attribute_of_a_child_is_refused(place: Place) {
+    async fn invalid_ids_and_attributes_of_children_are_refused(place: Place) {
         let engine = place.open(&Lab::new()).await;
         for many in [false, true] {
             let run = engine.start(labels_too_much, many).await.unwrap();
@@ -552,7 +552,7 @@ on_each_store! {
 
 case! {
     #[threads]
-    async fn a_replay_with_another_id_or_attribute_is_not_the_run_that_was_recorded() {
+    async fn a_replay_with_another_child_id_or_attribute_is_detected() {
         let place = Place::sqlite();
         let lab = Lab::new();
         let engine = place.open(&lab).await;
@@ -563,7 +563,7 @@ case! {
             VARIANT.store(variant, Ordering::SeqCst);
             let engine = place.open(&lab).await;
             let run: Run<String> = engine.get_run("p");
-            // It is stuck since the variant before, or waits for its child out of memory.
+            // The variant before left the run stuck, or the run waits for its child out of memory.
             let _ = run.retry().await;
             let _ = run.wake_up().await;
             let error = soon(&run).await.unwrap_err();

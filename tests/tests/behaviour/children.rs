@@ -1,4 +1,4 @@
-//! Workflows that run workflows, and runs that wait for runs.
+//! Workflows that start child runs, and runs that wait for other runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ async fn asks(name: String) -> Result<String> {
     Ok(format!("{} of {}", patient(name).await?, run_id().unwrap_or_default()))
 }
 
-/// Its tree has 15 runs for a depth of 4.
+/// Starts a binary tree of runs: a depth of 4 has 15 runs.
 #[workflow]
 async fn tree(depth: u32) -> Result<u32> {
     if depth == 1 {
@@ -104,7 +104,7 @@ async fn leaves(name: String) -> Result<()> {
 
 #[workflow]
 async fn ends_with_children(name: String) -> Result<()> {
-    // In branches that live until the run ends, which drops nothing.
+    // The children are in spawned branches. These live until the run ends, so the workflow does not drop the children.
     let bound = spawn(forever(format!("{name} bound")));
     let free = spawn(forever(format!("{name} free")).abandon());
     gated(name + " enough").await?;
@@ -156,7 +156,7 @@ async fn ended(engine: &Engine, id: &str) -> Status {
         if status.is_terminal() {
             return status;
         }
-        // It may be stuck until the letter is there that ends it.
+        // The run may be stuck until the cancel's message ends it.
         tokio::task::yield_now().await;
     }
 }
@@ -200,7 +200,7 @@ on_each_store! {
         assert_eq!([2, 3, 8].map(|n| lab.count(&format!("half {n}"))), [1, 1, 1]);
     }
 
-    async fn a_child_goes_on_after_a_crash_and_answers_its_parent(place: Place) {
+    async fn a_child_continues_after_a_crash_and_returns_to_its_parent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
@@ -213,7 +213,7 @@ on_each_store! {
         assert_eq!(engine.get_run::<String, Error>("parent").children().await.unwrap(), [child]);
     }
 
-    async fn a_parent_that_left_memory_is_woken_by_its_child(place: Place) {
+    async fn an_evicted_parent_is_woken_by_its_child(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).evict_after(Duration::ZERO).open().await.unwrap();
         let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
@@ -242,7 +242,7 @@ on_each_store! {
         assert_eq!(ended(&engine, &child).await, Status::Cancelled);
     }
 
-    async fn the_end_of_a_parent_cancels_its_children_but_for_those_it_abandons(place: Place) {
+    async fn the_end_of_a_parent_cancels_its_children_except_abandoned_ones(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(ends_with_children, "a".into()).await.unwrap();
@@ -267,7 +267,7 @@ on_each_store! {
         assert_eq!(ended(&engine, &child).await, Status::Cancelled);
     }
 
-    async fn a_child_that_is_dropped_goes_also_if_its_parent_abandons_it_at_its_end_only(place: Place) {
+    async fn a_dropped_child_is_cancelled_even_if_it_would_be_abandoned_at_the_end(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves, "a".into()).await.unwrap();
@@ -278,7 +278,7 @@ on_each_store! {
         assert_eq!(ended(&engine, &child).await, Status::Cancelled);
     }
 
-    async fn a_detached_child_goes_on_and_its_handle_is_a_value(place: Place) {
+    async fn a_detached_child_outlives_its_parent_and_its_handle_is_a_value(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(sends_off, "a".into()).await.unwrap();
@@ -292,7 +292,7 @@ on_each_store! {
         assert_eq!(late.await.unwrap(), "aa");
     }
 
-    async fn waiting_for_a_run_that_fails_or_is_not_there_is_an_error(place: Place) {
+    async fn waiting_for_a_failed_or_unknown_run_is_an_error(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let nobody = engine.start(survives_what_it_waits_for, get_run("nobody")).await.unwrap();
@@ -303,14 +303,14 @@ on_each_store! {
         assert_eq!(waiting.await.unwrap(), "cancelled true");
     }
 
-    async fn waiting_for_a_child_holds_no_slot(place: Place) {
+    async fn a_step_slot_is_free_while_its_workflow_waits_for_a_child(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).concurrency(1).open().await.unwrap();
         assert_eq!(engine.start(holds_no_slot, 20).await.unwrap().await.unwrap(), 20);
         assert_eq!(lab.count("slot"), 21);
     }
 
-    async fn who_waits_for_a_run_no_more_is_not_told_of_its_end(place: Place) {
+    async fn a_run_that_stops_waiting_removes_its_watch(place: Place) {
         let lab = Lab::new();
         lab.open_gate("enough");
         let faulty = Faulty::new(place.store());
@@ -334,7 +334,7 @@ on_each_store! {
         assert_eq!((asked > 0, taken_back), (true, asked));
     }
 
-    async fn the_end_of_a_child_that_was_left_to_itself_is_no_letter_to_its_parent(place: Place) {
+    async fn the_end_of_a_detached_child_sends_no_message_to_its_parent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_a_child_to_itself, ()).id("r").await.unwrap();
@@ -345,7 +345,7 @@ on_each_store! {
         assert_eq!(place.inbox("r").await, 0);
     }
 
-    async fn the_children_of_a_run_that_cannot_be_replayed_are_cancelled_with_it(place: Place) {
+    async fn cancelling_a_run_that_cannot_be_replayed_cancels_its_children(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
         let run = engine.start(asks, "a".into()).id("parent").await.unwrap();
@@ -354,7 +354,8 @@ on_each_store! {
         drop((run, engine));
         let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
         let run: Run<String> = engine.get_run("parent");
-        // It is taken up for the letter only, and has died too often by then.
+        // The engine activates the run only because of the cancel message, and the run has exceeded its limit of
+        // recoveries.
         assert!(run.cancel("hopeless").await.unwrap());
         assert_eq!(ended(&engine, &child).await, Status::Cancelled);
     }
@@ -370,7 +371,7 @@ case! {
 }
 
 case! {
-    async fn a_workflow_that_is_awaited_elsewhere_says_how_it_is_started() {
+    async fn awaiting_a_workflow_outside_a_run_is_an_error_that_names_start() {
         let error = boxed(tree(1)).await.unwrap_err();
         assert_eq!(error.code(), Code::OutsideRun);
         assert!(format!("{error:?}").contains("start("), "{error:?}");

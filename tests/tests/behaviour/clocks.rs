@@ -1,5 +1,5 @@
-//! Clocks that are set while something waits: an attempt, a backoff, a sleep in memory, one that has left it, one over a
-//! restart. And a clock that is paused.
+//! Clocks that change while something waits: an attempt, a backoff, a sleep in memory, an evicted sleep, and a sleep
+//! across a restart. Also a paused clock.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::support::{Lab, ManualClock, Place, recorded, soon};
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600_000;
-/// By how much the clock is set.
+/// How far the clock is set, in milliseconds.
 const JUMPS: [i64; 2] = [2 * 3_600_000, -2 * 3_600_000];
 
 #[step]
@@ -93,7 +93,7 @@ fn builder(place: &Place, lab: &Lab, clocks: &ManualClock) -> Builder {
     place.builder(lab).environment(Arc::new(clocks.clone())).replay_every_turn()
 }
 
-/// An engine on these clocks, that waits for the end of the one that was dropped before it.
+/// Opens an engine on these clocks, once the engine that was dropped before has released the store.
 async fn open(place: &Place, lab: &Lab, clocks: &ManualClock) -> Engine {
     let store = place.store();
     while store.acquire(1).await.expect("the store locks").is_none() {
@@ -102,17 +102,17 @@ async fn open(place: &Place, lab: &Lab, clocks: &ManualClock) -> Engine {
     builder(place, lab, clocks).open().await.expect("the engine opens")
 }
 
-/// Lets two seconds pass, in which the engine sees that the clock was set, and what is due after them.
-async fn settle(engine: &Engine, clocks: &ManualClock) {
+/// Passes two seconds, so that the engine notices that the clock was set and handles what is due.
+async fn pass_two_seconds(engine: &Engine, clocks: &ManualClock) {
     for _ in 0..2 {
-        let probe = engine.start(naps, (SECOND, "probe".into())).await.expect("it starts");
+        let probe = engine.start(naps, (SECOND, "probe".into())).await.expect("the probe starts");
         clocks.pass(SECOND);
-        soon(probe).await.expect("it ends");
+        soon(probe).await.expect("the probe ends");
     }
 }
 
-/// Waits until no engine holds the run.
-async fn left(place: &Place, id: &str) {
+/// Waits until no engine owns the run.
+async fn given_back(place: &Place, id: &str) {
     let store = place.store();
     soon(async {
         while store.run(id).await.unwrap().unwrap().fence.owner != 0 {
@@ -122,7 +122,7 @@ async fn left(place: &Place, id: &str) {
     .await;
 }
 
-/// Lets time pass until something happens that does so without the clocks: by seconds, so that it is not missed.
+/// Passes time until `what` is ready, second by second, because `what` depends on events outside these clocks.
 async fn pass_until<T>(clocks: &ManualClock, what: impl IntoFuture<Output = T>) -> T {
     let mut what = std::pin::pin!(what.into_future());
     soon(async {
@@ -142,40 +142,40 @@ fn time(milliseconds: u64) -> SystemTime {
 }
 
 on_each_store! {
-    async fn an_attempt_has_its_time_whatever_the_clock_is_set_to(place: Place) {
+    async fn setting_the_clock_does_not_change_the_timeout_of_an_attempt(place: Place) {
         for jump in JUMPS {
             let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(attempts, ()).await.unwrap();
             soon(lab.executed("bounded", 1)).await;
             clocks.set_by(jump);
-            settle(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
             lab.open_gate("bounded");
-            soon(run).await.expect("five seconds have not passed");
+            soon(run).await.expect("the attempt is within its five seconds");
             let lab = Lab::new();
             engine.shutdown().await.unwrap();
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(attempts, ()).await.unwrap();
             soon(lab.executed("bounded", 1)).await;
             clocks.set_by(-jump);
-            settle(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
             clocks.pass(3 * SECOND);
-            assert_eq!(soon(run).await.unwrap_err().code(), Code::Timeout, "five seconds have passed");
+            assert_eq!(soon(run).await.unwrap_err().code(), Code::Timeout, "the attempt exceeds its five seconds");
             engine.shutdown().await.unwrap();
         }
     }
 
-    async fn a_heartbeat_is_waited_for_as_long_as_it_was_said(place: Place) {
+    async fn setting_the_clock_does_not_change_the_heartbeat_timeout(place: Place) {
         for jump in JUMPS {
             let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(beats, ()).await.unwrap();
             soon(lab.executed("beating", 1)).await;
             clocks.set_by(jump);
-            settle(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
             lab.open_gate("beat");
             soon(lab.executed("beaten", 1)).await;
-            settle(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
             assert_eq!(run.status().await.unwrap(), Status::Running);
             clocks.pass(3 * SECOND);
             assert_eq!(soon(run).await.unwrap_err().code(), Code::Timeout);
@@ -183,42 +183,42 @@ on_each_store! {
         }
     }
 
-    async fn the_time_of_a_suspend_is_no_time_of_an_attempt(place: Place) {
+    async fn a_suspend_of_the_machine_does_not_count_for_an_attempt(place: Place) {
         let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(attempts, ()).await.unwrap();
         soon(lab.executed("bounded", 1)).await;
         clocks.suspend(2 * HOUR);
-        settle(&engine, &clocks).await;
+        pass_two_seconds(&engine, &clocks).await;
         lab.open_gate("bounded");
-        soon(run).await.expect("five seconds of the machine have not passed");
+        soon(run).await.expect("a suspend of the machine does not count");
     }
 
-    async fn a_backoff_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+    async fn setting_the_clock_does_not_change_a_backoff(place: Place) {
         for jump in JUMPS {
             let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let run = engine.start(retries, ()).await.unwrap();
             recorded(&place, run.id(), r#""attempt":1"#).await;
-            settle(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
             clocks.set_by(jump);
-            settle(&engine, &clocks).await;
-            assert_eq!(lab.count("fails once"), 1, "an hour has not passed");
+            pass_two_seconds(&engine, &clocks).await;
+            assert_eq!(lab.count("fails once"), 1, "the backoff of an hour is not over");
             clocks.pass(HOUR);
             assert_eq!(soon(run).await.unwrap(), 2);
             engine.shutdown().await.unwrap();
         }
     }
 
-    async fn a_sleep_in_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+    async fn setting_the_clock_does_not_change_a_sleep_in_memory(place: Place) {
         for jump in JUMPS {
             let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = open(&place, &lab, &clocks).await;
             let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
             let bounded = engine.start(bounds, (HOUR, format!("bounded {jump}"))).await.unwrap();
             clocks.set_by(jump);
-            settle(&engine, &clocks).await;
-            assert_eq!((lab.count("slept"), lab.count(&format!("bounded {jump}"))), (0, 0), "an hour has not passed");
+            pass_two_seconds(&engine, &clocks).await;
+            assert_eq!((lab.count("slept"), lab.count(&format!("bounded {jump}"))), (0, 0), "the hour is not over");
             clocks.pass(HOUR);
             soon(sleeps).await.unwrap();
             soon(bounded).await.unwrap();
@@ -226,29 +226,29 @@ on_each_store! {
         }
     }
 
-    async fn a_sleep_that_has_left_memory_lasts_as_long_as_was_said_whatever_the_clock_is_set_to(place: Place) {
+    async fn setting_the_clock_does_not_change_the_sleep_of_an_evicted_run(place: Place) {
         for jump in JUMPS {
             let (lab, clocks) = (Lab::new(), ManualClock::right());
             let engine = builder(&place, &lab, &clocks).evict_after(Duration::from_secs(1)).open().await.unwrap();
             let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
-            settle(&engine, &clocks).await;
-            left(&place, sleeps.id()).await;
+            pass_two_seconds(&engine, &clocks).await;
+            given_back(&place, sleeps.id()).await;
             clocks.set_by(jump);
-            settle(&engine, &clocks).await;
-            settle(&engine, &clocks).await;
-            assert_eq!(lab.count("slept"), 0, "an hour has not passed");
+            pass_two_seconds(&engine, &clocks).await;
+            pass_two_seconds(&engine, &clocks).await;
+            assert_eq!(lab.count("slept"), 0, "the hour is not over");
             clocks.pass(HOUR);
             pass_until(&clocks, sleeps).await.unwrap();
             engine.shutdown().await.unwrap();
         }
     }
 
-    async fn the_time_of_a_suspend_is_time_of_a_sleep(place: Place) {
+    async fn a_suspend_of_the_machine_counts_for_a_sleep(place: Place) {
         let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let sleeps = engine.start(naps, (HOUR, "slept".into())).await.unwrap();
         clocks.suspend(2 * HOUR);
-        settle(&engine, &clocks).await;
+        pass_two_seconds(&engine, &clocks).await;
         soon(sleeps).await.unwrap();
     }
 
@@ -264,14 +264,14 @@ on_each_store! {
             let engine = open(&place, &lab, &clocks).await;
             let run: Run<()> = engine.get_run(&id);
             if jump > 0 && !has_server {
-                soon(run).await.expect("its deadline has passed, as far as anybody knows");
+                soon(run).await.expect("the only clock is past the deadline");
             } else {
-                settle(&engine, &clocks).await;
+                pass_two_seconds(&engine, &clocks).await;
                 assert_eq!(lab.count("slept"), 0);
                 clocks.pass(HOUR);
-                settle(&engine, &clocks).await;
+                pass_two_seconds(&engine, &clocks).await;
                 if !has_server {
-                    assert_eq!(lab.count("slept"), 0, "a clock that is two hours late comes to the deadline after three");
+                    assert_eq!(lab.count("slept"), 0, "a clock set back two hours needs three");
                     clocks.pass(2 * HOUR);
                 }
                 pass_until(&clocks, run).await.unwrap();
@@ -280,15 +280,15 @@ on_each_store! {
         }
     }
 
-    async fn a_time_of_day_is_waited_for_by_the_clock_of_the_store(place: Place) {
+    async fn sleep_until_uses_the_clock_of_the_store(place: Place) {
         let has_server = matches!(place, Place::Postgres(_));
         let (lab, clocks) = (Lab::new(), ManualClock::right());
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(waits_until, (time(System.now() + HOUR), "noon".into())).await.unwrap();
-        settle(&engine, &clocks).await;
+        pass_two_seconds(&engine, &clocks).await;
         assert_eq!(lab.count("noon"), 0);
         clocks.set_by(JUMPS[0]);
-        settle(&engine, &clocks).await;
+        pass_two_seconds(&engine, &clocks).await;
         if has_server {
             assert_eq!(lab.count("noon"), 0, "the server's clock was not set");
             clocks.pass(HOUR);
@@ -296,7 +296,7 @@ on_each_store! {
         soon(run).await.unwrap();
     }
 
-    async fn what_is_recorded_has_the_time_of_the_store(place: Place) {
+    async fn recorded_times_are_from_the_clock_of_the_store(place: Place) {
         let (lab, clocks) = (Lab::new(), ManualClock::up_for_an_hour_at(System.now() + 2 * HOUR));
         let engine = open(&place, &lab, &clocks).await;
         let run = engine.start(naps, (SECOND, "probe".into())).await.unwrap();
@@ -305,21 +305,21 @@ on_each_store! {
     }
 }
 
-/// What is held until a time that a worker with a wrong clock takes for past.
-async fn kept_for_an_hour(place: &Place) {
+/// A payload is held for an hour, and a worker whose clock is two hours ahead must not remove it.
+async fn payload_is_held_for_an_hour(place: &Place) {
     let (lab, clocks) = (Lab::new(), ManualClock::up_for_an_hour_at(System.now() + 2 * HOUR));
     let right = place.builder(&lab).open().await.unwrap();
     right.resume_hook("letter", &7).hold_for(Duration::from_millis(HOUR)).await.unwrap();
     let wrong = open(place, &lab, &clocks).await;
-    // Until it has cleaned up at least once.
+    // Long enough for the worker to clean up at least once.
     for _ in 0..100 {
-        settle(&wrong, &clocks).await;
+        pass_two_seconds(&wrong, &clocks).await;
     }
     let run = wrong.start(takes, "letter".to_owned()).await.unwrap();
     assert_eq!(pass_until(&clocks, run).await.unwrap(), 7);
 }
 
-/// How many times something sleeps.
+/// Counts the sleeps of the engine.
 struct Counting(AtomicUsize);
 
 impl Environment for Counting {
@@ -366,16 +366,16 @@ async fn yearly(years: u64) -> Result<SystemTime> {
 
 case! {
     #[postgres]
-    async fn a_worker_whose_clock_is_ahead_does_not_cut_a_sleep_short_that_it_takes_over() {
+    async fn a_worker_whose_clock_is_ahead_does_not_shorten_a_recovered_sleep() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let right = place.builder(&lab).open().await.unwrap();
         drop(right.start(naps, (60 * SECOND, "slept".into())).id("run").await.unwrap());
         right.shutdown().await.unwrap();
         let clocks = ManualClock::up_for_an_hour_at(System.now() + HOUR);
         let ahead = open(&place, &lab, &clocks).await;
-        settle(&ahead, &clocks).await;
-        settle(&ahead, &clocks).await;
-        assert_eq!(lab.count("slept"), 0, "a minute has not passed");
+        pass_two_seconds(&ahead, &clocks).await;
+        pass_two_seconds(&ahead, &clocks).await;
+        assert_eq!(lab.count("slept"), 0, "the sleep of a minute is not over");
         clocks.pass(60 * SECOND);
         pass_until(&clocks, ahead.get_run::<(), Error>("run")).await.unwrap();
     }
@@ -383,26 +383,26 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_worker_whose_clock_is_ahead_removes_no_payload_that_is_held() {
-        kept_for_an_hour(&Place::postgres()).await;
+    async fn a_worker_whose_clock_is_ahead_does_not_remove_held_payloads() {
+        payload_is_held_for_an_hour(&Place::postgres()).await;
     }
 }
 
 case! {
     #[postgres]
-    async fn the_time_of_a_server_is_known_without_asking_for_it() {
+    async fn an_open_postgres_store_has_the_time_of_its_server() {
         let store = Place::postgres().store();
-        let time = time(store.server_time().expect("it was told when the store was opened"));
+        let time = time(store.server_time().expect("the store has read the time when it opened"));
         let now = SystemTime::now();
         let apart = now.duration_since(time).or_else(|_| time.duration_since(now)).unwrap();
-        assert!(apart < Duration::from_secs(60), "it is this machine's: {apart:?}");
+        assert!(apart < Duration::from_secs(60), "the server runs on this machine: {apart:?}");
         assert_eq!(Place::memory().store().server_time(), None);
         assert_eq!(Place::sqlite().store().server_time(), None);
     }
 }
 
 case! {
-    fn years_pass_at_once_on_a_paused_clock() {
+    fn sleeps_of_years_end_at_once_on_a_paused_clock() {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().start_paused(true).build().unwrap().block_on(async {
             let environment = Arc::new(Counting(AtomicUsize::new(0)));
@@ -412,8 +412,8 @@ case! {
             let ended = engine.start(yearly, 3).await.unwrap().await.unwrap();
             assert!(ended >= time(begun + 3 * 366 * 24 * HOUR), "{ended:?}");
             let sleeps = environment.0.load(Ordering::SeqCst);
-            assert!(sleeps < 20_000, "three years in steps of seconds are 95 million: {sleeps}");
-            // The engine's own environment does the same.
+            assert!(sleeps < 20_000, "sleeping by seconds would take 95 million sleeps: {sleeps}");
+            // The engine's default environment behaves the same.
             let engine = Engine::builder().url("memory:").resource(Lab::new()).open().await.unwrap();
             engine.start(yearly, 1).await.unwrap().await.unwrap();
         });

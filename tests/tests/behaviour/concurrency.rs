@@ -1,4 +1,4 @@
-//! Several operations at the same time.
+//! Concurrent operations of one run.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ async fn picks_the_first() -> Result<String> {
 }
 
 on_each_store! {
-    async fn joined_branches_go_on_in_the_order_of_their_results(place: Place) {
+    async fn joined_branches_resume_in_the_order_of_their_results(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         drop(engine.start(joins, ()).id("run").await.unwrap());
@@ -99,7 +99,7 @@ on_each_store! {
         lab.open_gate("a1");
         lab.executed("a2", 1).await;
         drop(engine);
-        // A counter without the order of the results would take a2 for b2 here.
+        // If the engine identified operations by arrival order, a2 would get the result of b2 here.
         lab.open_gate("a2");
         let engine = place.open(&lab).await;
         lab.open_gate("b2");
@@ -121,7 +121,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), 1_000);
     }
 
-    async fn results_come_in_the_order_in_which_they_are_there(place: Place) {
+    async fn results_are_delivered_in_the_order_of_their_arrival(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let names: Vec<String> = ["x", "y", "z"].map(String::from).to_vec();
@@ -135,7 +135,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), ["z", "x", "y"]);
     }
 
-    async fn a_bounded_fan_out_keeps_its_bound(place: Place) {
+    async fn a_fan_out_does_not_exceed_its_bound(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fans_out, (5, 2)).id("run").await.unwrap();
@@ -148,7 +148,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), 5);
     }
 
-    async fn the_engine_bounds_its_steps(place: Place) {
+    async fn the_engine_limits_concurrent_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).concurrency(3).open().await.unwrap();
         let run = engine.start(gathers, 20).await.unwrap();
@@ -172,7 +172,7 @@ on_each_store! {
         assert_eq!(engine.start(tries_both, ()).await.unwrap().await.unwrap_err().message(), "bad");
     }
 
-    async fn spawned_branches_run_side_by_side(place: Place) {
+    async fn spawned_branches_run_concurrently(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(spawns, ()).await.unwrap();

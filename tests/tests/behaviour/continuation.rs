@@ -1,4 +1,4 @@
-//! Runs that go on with a journal that begins anew.
+//! Runs that continue as new.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn remembers(left: u32) -> Result<Vec<u32>> {
     }
 }
 
-/// Takes `each` payloads and leaves what else has come to the next generation.
+/// Takes `each` payloads in each generation, and leaves the other payloads to the next one.
 #[workflow]
 async fn collects(token: String, each: usize, left: usize, mut got: Vec<u32>) -> Result<Vec<u32>> {
     let mut hook = hook::<u32>().token(token.clone()).open();
@@ -173,7 +173,7 @@ async fn gives_up_to_go_on(again: bool) -> Result<String> {
 }
 
 on_each_store! {
-    async fn a_workflow_goes_on_with_other_arguments(place: Place) {
+    async fn a_workflow_continues_with_other_arguments(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(counts, (20, 0)).id("run").await.unwrap();
@@ -181,17 +181,17 @@ on_each_store! {
         let info = run.info().await.unwrap();
         assert_eq!((info.generation, info.status), (20, Status::Completed));
         assert_eq!(lab.notes(), (0..=20).rev().map(|left| format!("step {left}")).collect::<Vec<_>>());
-        // The same start is still the same run.
+        // The same start returns the same run.
         assert_eq!(engine.start(counts, (20, 0)).id("run").await.unwrap().await.unwrap(), 21);
         assert_eq!(engine.start(counts, (19, 1)).id("run").await.unwrap_err().code(), Code::RunExists);
     }
 
-    async fn a_run_can_go_on_before_it_has_waited_for_anything(place: Place) {
+    async fn a_run_can_continue_as_new_in_its_first_turn(place: Place) {
         let engine = place.open(&Lab::new()).await;
         assert_eq!(engine.start(hurries, 5).await.unwrap().await.unwrap(), "there");
     }
 
-    async fn state_and_attributes_go_on(place: Place) {
+    async fn state_and_attributes_pass_to_the_next_generation(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(remembers, 2).await.unwrap();
         assert_eq!((&run).await.unwrap(), [2, 1, 0]);
@@ -199,7 +199,7 @@ on_each_store! {
         assert_eq!(run.attributes().await.unwrap().len(), 3);
     }
 
-    async fn rule_15_what_was_not_taken_is_carried_to_the_next_generation(place: Place) {
+    async fn rule_15_payloads_not_taken_pass_to_the_next_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(collects, ("t".into(), 3, 4, Vec::new())).opens("t").await.unwrap();
@@ -208,7 +208,7 @@ on_each_store! {
         }
         for left in (0..=4).rev() {
             lab.executed(&format!("ready {left}"), 1).await;
-            // Sent again, and one that is new, while the hook of this generation is open.
+            // While this generation's hook is open, the test repeats all deliveries and sends a new one.
             for number in (0..10).chain([14 - left]) {
                 engine.resume_hook("t", &number).idempotency_key(number.to_string()).await.unwrap();
             }
@@ -217,7 +217,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), (0..15).collect::<Vec<_>>());
     }
 
-    async fn what_a_generation_has_under_way_ends_with_it(place: Place) {
+    async fn the_end_of_a_generation_cancels_its_steps_and_attached_children(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_things_behind, true).await.unwrap();
@@ -236,13 +236,13 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), "the second generation");
     }
 
-    async fn a_run_goes_on_as_the_workflow_that_it_is(place: Place) {
+    async fn a_run_cannot_continue_as_another_workflow(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let error = engine.start(asks_for_another, ()).await.unwrap().await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidContinuation, "{error}");
     }
 
-    async fn a_long_journal_suggests_to_go_on(place: Place) {
+    async fn a_long_journal_suggests_to_continue_as_new(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).suggest_continuing_after(10).open().await.unwrap();
         let run = engine.start(goes_on_when_it_is_long, 0).await.unwrap();
@@ -250,7 +250,7 @@ on_each_store! {
         assert_eq!(lab.count("work"), 9 + 9 + 5);
     }
 
-    async fn what_was_suggested_once_is_suggested_again_by_a_replay(place: Place) {
+    async fn a_replay_repeats_the_recorded_suggestion(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).suggest_continuing_after(1_000).open().await.unwrap();
         let run = engine.start(is_told_once, ()).id("run").await.unwrap();
@@ -267,7 +267,7 @@ on_each_store! {
         assert_eq!(engine.start(waits_for_a_child, ()).await.unwrap().await.unwrap(), 4);
     }
 
-    async fn what_was_dropped_is_undone_before_the_run_goes_on_and_payloads_wait(place: Place) {
+    async fn dropped_steps_are_undone_before_a_run_continues_and_payloads_wait(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
@@ -281,7 +281,7 @@ on_each_store! {
         assert_eq!(lab.notes(), ["kept", "slow", "undo slow"]);
     }
 
-    async fn a_cancel_during_the_undoing_meets_the_next_generation(place: Place) {
+    async fn a_cancel_during_rollbacks_cancels_the_next_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(undoes_before_it_goes_on, true).id("run").await.unwrap();
@@ -295,7 +295,7 @@ on_each_store! {
         assert_eq!(run.info().await.unwrap().generation, 1);
     }
 
-    async fn a_run_that_goes_on_for_ever_can_be_cancelled(place: Place) {
+    async fn a_run_that_continues_forever_can_be_cancelled(place: Place) {
         let engine = place.open(&Lab::new()).await;
         for _ in 0..20 {
             let run = engine.start(for_ever, 0).await.unwrap();
@@ -307,7 +307,7 @@ on_each_store! {
         }
     }
 
-    async fn another_engine_goes_on_with_the_generation_that_is(place: Place) {
+    async fn another_engine_continues_with_the_current_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(collects, ("t".into(), 1, 1, Vec::new())).id("run").await.unwrap();
@@ -322,7 +322,7 @@ on_each_store! {
         assert_eq!(engine.get_run::<Vec<u32>, Error>("run").await.unwrap(), [1, 2]);
         assert_eq!(lab.count("ready 1"), 1);
     }
-    async fn a_stream_that_is_closed_is_so_for_all_generations(place: Place) {
+    async fn a_closed_stream_stays_closed_in_later_generations(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(writes_where_it_has_closed, true).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "stream_closed");
@@ -330,7 +330,7 @@ on_each_store! {
         assert_eq!(numbers, [0]);
     }
 
-    async fn a_run_that_has_given_up_to_go_on_stays_what_it_is(place: Place) {
+    async fn a_run_that_drops_its_continuation_stays_in_its_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! Runs that are created first and started later, and what a start can be asked for.
+//! Runs that are created first and started later, and the options of a start.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
@@ -86,7 +86,7 @@ on_each_store! {
         assert!(info.created_at <= info.started_at.unwrap());
     }
 
-    async fn a_created_run_has_an_id_of_its_own_unless_it_is_given_one(place: Place) {
+    async fn a_created_run_gets_a_generated_id_by_default(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let (a, b) = (engine.create_run(notes).await.unwrap(), engine.create_run(notes).await.unwrap());
@@ -111,7 +111,7 @@ on_each_store! {
         assert_eq!(lab.count("ours"), 0);
     }
 
-    async fn of_many_starts_at_once_one_starts(place: Place) {
+    async fn of_concurrent_starts_of_a_created_run_one_succeeds(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let client = place.builder(&lab).connect().await.unwrap();
@@ -174,7 +174,7 @@ on_each_store! {
         assert!(soon(created.run().cancel("again")).await.unwrap());
     }
 
-    async fn a_cancel_and_a_start_at_once_come_to_one_end(place: Place) {
+    async fn a_concurrent_cancel_and_start_lead_to_one_end(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         for round in 0..40 {
@@ -211,14 +211,14 @@ on_each_store! {
         assert_eq!(error.code(), Code::RunExists, "{error:?}");
         soon(created.start("begun".into()).await.unwrap()).await.unwrap();
         assert_eq!(lab.count("plain"), 0);
-        // Nor one whose arguments are there already, for it has none.
+        // A start whose arguments need no value, `()`, does not take the run either.
         let created = engine.create_run(begins_with_state).id("no arguments").await.unwrap();
         let error = engine.start(begins_with_state, ()).id("no arguments").await.unwrap_err();
         assert_eq!(error.code(), Code::RunExists, "{error:?}");
         assert_eq!(created.run().status().await.unwrap(), Status::Pending);
     }
 
-    async fn a_policy_says_what_becomes_of_an_id_that_is_there(place: Place) {
+    async fn if_exists_decides_what_happens_with_an_existing_id(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(begins_with_state, ()).id("r").await.unwrap();
@@ -236,7 +236,7 @@ on_each_store! {
         assert_eq!(soon(fresh).await.unwrap(), 1);
     }
 
-    async fn a_failed_run_is_replaced_where_its_start_says_so(place: Place) {
+    async fn replace_failed_replaces_a_failed_run(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let start = |what: &str| engine.start(fails_once, what.to_owned()).id("r").if_exists(IfExists::ReplaceFailed);
@@ -245,13 +245,13 @@ on_each_store! {
         let replaced = start("second").await.unwrap();
         assert_eq!(soon(&replaced).await.unwrap(), 2);
         assert_eq!((replaced.info().await.unwrap().generation, replaced.steps().await.unwrap().len()), (0, 1));
-        assert_eq!(start("second").await.unwrap().id(), "r", "one that has completed stays");
+        assert_eq!(start("second").await.unwrap().id(), "r", "a completed run is not replaced");
         assert_eq!(start("third").await.unwrap_err().code(), Code::RunExists);
         let starts = join_all((0..6).map(|_| engine.start(fails_once, "at once".into()).id("s").into_future())).await;
         assert!(starts.iter().all(|start| start.is_ok()), "{starts:?}");
     }
 
-    async fn a_failed_run_stays_until_another_one_has_its_place(place: Place) {
+    async fn a_failed_run_stays_until_its_replacement_is_committed(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = place.builder(&lab).store(Arc::new(faulty.clone())).open().await.unwrap();
@@ -264,7 +264,7 @@ on_each_store! {
         faulty.plan(move |group| creates(group).then_some(When::Refused));
         start("second").await.unwrap_err();
         assert_eq!(failed.status().await.unwrap(), Status::Failed);
-        assert!(soon(&failed).await.is_err(), "it can still be read");
+        assert!(soon(&failed).await.is_err(), "the failed run is still readable");
         let mut doubts = [When::CommittedButInDoubt].into_iter();
         faulty.plan(move |group| creates(group).then(|| doubts.next()).flatten());
         assert_eq!(soon(start("second").await.unwrap()).await.unwrap(), 2);

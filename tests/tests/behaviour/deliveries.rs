@@ -1,4 +1,4 @@
-//! Deliveries with a key: accepted once, however often and to whomever they are sent again.
+//! Deliveries with an idempotency key: accepted once, however often and by whichever engine they are sent again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn takes(token: String, count: usize) -> Result<Vec<u32>> {
     Ok(taken)
 }
 
-/// Its second question is another one, with the same token.
+/// Asks two questions with the same token.
 #[workflow]
 async fn asks_twice() -> Result<(String, String)> {
     let first = hook::<String>().token("question").metadata(&1).await?;
@@ -86,7 +86,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), [2]);
     }
 
-    async fn a_second_click_on_one_question_does_not_answer_the_next(place: Place) {
+    async fn a_repeated_answer_does_not_answer_the_next_question(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_twice, ()).await.unwrap();
@@ -104,7 +104,7 @@ on_each_store! {
         click().await.unwrap();
     }
 
-    async fn a_key_is_for_one_payload(place: Place) {
+    async fn a_key_cannot_be_reused_for_another_payload(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(takes, ("t".into(), 2)).await.unwrap();
         send(&engine, 1, "k").await.unwrap();
@@ -116,7 +116,7 @@ on_each_store! {
         assert_eq!(send(&engine, 2, "k").await.unwrap_err().code(), Code::KeyReused);
     }
 
-    async fn the_order_of_an_objects_keys_makes_no_other_payload(place: Place) {
+    async fn objects_with_keys_in_another_order_are_the_same_payload(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(takes_a_map, ()).await.unwrap();
         for json in [r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#] {
@@ -134,14 +134,14 @@ on_each_store! {
         assert_eq!(misfit.unwrap_err().code(), Code::Payload);
         send(&engine, 1, "k").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), [1]);
-        // The token is another type's by now.
+        // Another workflow with another payload type now has the token.
         let run = engine.start(takes_a_map, ()).await.unwrap();
         send(&engine, 1, "k").await.unwrap();
         assert_eq!(send(&engine, 1, "l").await.unwrap_err().code(), Code::Payload);
         assert!(run.cancel("enough").await.unwrap());
     }
 
-    async fn deliveries_are_known_for_as_long_as_the_builder_says(place: Place) {
+    async fn delivery_keys_are_kept_as_long_as_the_builder_sets(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(DAY));
         for (id, keep) in [("default", None), ("shorter", Some(Duration::from_secs(3_600)))] {
             let mut builder = place.builder_at(&lab, &clock);
@@ -169,7 +169,7 @@ on_each_store! {
         }
     }
 
-    async fn a_held_delivery_arrives_once_and_can_be_sent_again_if_nobody_took_it(place: Place) {
+    async fn a_held_delivery_arrives_once_and_can_be_sent_again_after_it_expired(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(DAY));
         let engine = place.open_at(&lab, &clock).await;
         let held = || engine.resume_hook("t", &1u32).idempotency_key("k").hold_for(Duration::from_secs(60)).into_future();
@@ -206,7 +206,7 @@ on_each_store! {
         send(&engine, 1, "k").await.unwrap();
     }
 
-    async fn whose_answer_was_lost_can_repeat_until_there_is_one(place: Place) {
+    async fn a_delivery_in_doubt_can_be_repeated_after_the_end_of_its_run(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(takes, ("t".into(), 1)).id("r").await.unwrap();
@@ -218,7 +218,7 @@ on_each_store! {
         let error = sends().await.unwrap_err();
         assert_eq!(error.code(), Code::InDoubt, "{error:?}");
         assert_eq!(soon(&run).await.unwrap(), [1]);
-        // It dies without an answer, and another one takes its place after the run has ended.
+        // The client is dropped without an answer. Another engine sends the delivery again after the run has ended.
         drop(sender);
         engine.shutdown().await.unwrap();
         let engine = place.open(&lab).await;
@@ -259,7 +259,7 @@ on_each_store! {
         assert_eq!(engine.resume_hook("t", &2u32).await.unwrap_err().code(), Code::HookNotFound);
     }
 
-    async fn odd_keys_are_keys(place: Place) {
+    async fn keys_with_special_characters_work(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(takes, ("t".into(), 4)).await.unwrap();
         for (number, key) in ["'; DROP TABLE deliveries --", "é/%/\"", " ", "letter/0"].into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The error of each operation whose write the store refuses or does not acknowledge: it says whether the operation may have
-//! taken effect, and what to do.
+//! The error of each operation whose write the store refuses or does not acknowledge. It states whether the operation
+//! may have taken effect, and what to do.
 
 use std::sync::Arc;
 
@@ -41,11 +41,11 @@ async fn writes() -> Result<()> {
     writes_until_it_fails().await
 }
 
-/// An operation, and what its errors say.
+/// An operation, and the text of its errors.
 struct Case {
-    /// For "the run was not started": the run, and started.
+    /// The subject and the verb of the message: "the run" and "started" for "the run was not started".
     what: (&'static str, &'static str),
-    /// What to do if it may have taken effect.
+    /// The help for an operation that may have taken effect.
     help: &'static str,
     call: Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>,
 }
@@ -57,7 +57,7 @@ where
     Case { what, help, call: Box::new(move || call().boxed()) }
 }
 
-/// A handle for each call of an operation of a run.
+/// Calls the operation with a new handle each time.
 fn on<F>(run: Run<(), Error>, call: impl Fn(Run<(), Error>) -> F + Send + Sync + 'static) -> impl Fn() -> F
 where
     F: Future<Output = Result<()>> + Send + 'static,
@@ -65,7 +65,7 @@ where
     move || call(run.clone())
 }
 
-/// Each operation that writes, and the runs that it needs. The ids begin with `tag`.
+/// All operations that write, and the runs that they need. The ids of the runs begin with `tag`.
 async fn cases(client: &Client, tag: &str) -> Vec<Case> {
     let id = |name: &str| format!("{tag} {name}");
     let run = |name: &str| client.get_run::<(), Error>(id(name));
@@ -168,7 +168,7 @@ on_each_store! {
                 assert_eq!((error.message(), error.code() == Code::InDoubt), (&*says, in_doubt), "{error:?}");
                 let shown = format!("{error:?}");
                 assert!(shown.contains("the disk is on fire") && shown.contains(help), "{shown}");
-                // The token of a hook does not show the run.
+                // The error of a hook's token does not name the run.
                 assert_eq!(error.run_id().is_some(), *what != "the payload", "{shown}");
             }
             faulty.plan(|_| None);
@@ -180,7 +180,7 @@ on_each_store! {
         }
     }
 
-    async fn the_error_of_a_chunk_that_the_store_did_not_take_says_so(place: Place) {
+    async fn the_error_of_a_chunk_says_whether_it_may_have_been_written(place: Place) {
         for when in [When::Refused, When::LostAndInDoubt] {
             let (lab, faulty) = (Lab::new(), Faulty::new(place.store()));
             let refusing = lab.clone();

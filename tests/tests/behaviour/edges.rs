@@ -1,4 +1,4 @@
-//! Where two things meet that seldom do.
+//! Rare combinations of features.
 
 use std::collections::HashSet;
 use std::future::IntoFuture;
@@ -54,7 +54,7 @@ async fn saves_twice(order: Order) -> Result<usize> {
     Ok(save(again).await?.tags.len())
 }
 
-/// An error type whose conversion is broken.
+/// An error type whose conversion from `Error` panics.
 #[derive(Debug, Serialize, Deserialize)]
 struct Broken;
 
@@ -77,7 +77,7 @@ async fn calls_what_breaks() -> Result<u32> {
     breaks().await.map_err(|_| Error::new("broken"))
 }
 
-/// An error that can be written and not be read.
+/// An error type that serializes, but does not deserialize.
 #[derive(Debug, Serialize)]
 struct OneWay(String);
 
@@ -132,10 +132,10 @@ async fn charges() -> Result<Vec<String>> {
     charges_inside().await
 }
 
-/// What a workflow sees of the step that it is part of, and whether that step's attempt is its own.
+/// What a workflow finds of the step that started it: [`looks_around`] returns it.
 type Seen = (bool, Option<String>, bool, Option<String>);
 
-/// The tokens that the workflows below were given.
+/// The cancellation tokens that the workflows below received, by key.
 static TOKENS: Mutex<Vec<(String, CancellationToken)>> = Mutex::new(Vec::new());
 
 #[workflow]
@@ -153,7 +153,7 @@ async fn starts_another(#[resource] lab: &Lab, key: String) -> Result<Seen> {
     lab.note("starts");
     assert!(traceparent().is_some() && step_info().is_some(), "a step has both");
     let run = start(looks_around, key).id("inner").await?;
-    // Where it has started the run this code is part of the step again.
+    // After the start, this code is still part of the step.
     assert!(traceparent().is_some() && step_info().is_some(), "a step has both");
     run.await
 }
@@ -185,7 +185,7 @@ async fn spins() -> Result<()> {
 }
 
 on_each_store! {
-    async fn a_start_that_nobody_waits_for_any_more_runs_all_the_same(place: Place) {
+    async fn a_start_whose_future_is_dropped_still_starts_the_run(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let held = lab.clone();
@@ -216,10 +216,10 @@ on_each_store! {
         let same = engine.start(saves_twice, order(u128::MAX)).id("order").await.unwrap();
         assert_eq!(same.await.unwrap(), 50);
         let other = engine.start(saves_twice, order(u128::MAX - 1)).id("order").await.unwrap_err();
-        assert_eq!(other.code(), Code::RunExists, "numbers that are equal as floats are not the same");
+        assert_eq!(other.code(), Code::RunExists, "numbers that are equal only as floats differ");
     }
 
-    async fn an_attempt_that_dies_outside_its_body_ends_all_the_same(place: Place) {
+    async fn an_attempt_that_panics_outside_its_body_ends(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(calls_what_breaks, ()).await.unwrap();
@@ -228,7 +228,7 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Stuck);
     }
 
-    async fn an_error_that_cannot_be_read_again_is_not_recorded(place: Place) {
+    async fn an_error_that_does_not_deserialize_is_not_recorded(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(sees_one_way, ()).await.unwrap();
         assert_eq!(run.await.unwrap(), "adopted payload");
@@ -242,19 +242,19 @@ on_each_store! {
         assert_eq!(keys, inside.map(|call| format!("run/0/0/0/behaviour::edges::{call}")));
     }
 
-    async fn a_workflow_that_a_step_starts_is_no_part_of_that_step(place: Place) {
+    async fn a_workflow_that_a_step_starts_does_not_inherit_the_step(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let key = uuid::Uuid::new_v4().to_string();
         let tracing = TracingOptions::new().trace_id("7".repeat(32));
         let seen = engine.start(starts_inside, key.clone()).tracing(tracing).await.unwrap().await.unwrap();
         assert_eq!(seen, (false, None, false, Some("inner".into())));
-        // The step is over: its own token would be cancelled.
+        // If these were tokens of the step, they would be cancelled, because the step has ended.
         let tokens = TOKENS.lock().unwrap();
         let mut tokens = tokens.iter().filter(|(of, _)| *of == key).map(|(_, token)| token).peekable();
         assert!(tokens.peek().is_some() && tokens.all(|token| !token.is_cancelled()));
     }
 
-    async fn rule_8_what_a_destructor_does_when_the_engine_ends_does_nothing(place: Place) {
+    async fn rule_8_a_destructor_cannot_act_when_the_engine_ends(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).open().await.unwrap();
         drop(engine.start(has_a_busy_destructor, ()).id("run").await.unwrap());

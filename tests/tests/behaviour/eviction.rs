@@ -1,4 +1,4 @@
-//! Runs that wait leave memory, and come back.
+//! Eviction of waiting runs, and their activation.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,15 +58,15 @@ async fn open(place: &Place, lab: &Lab, clock: &ManualClock) -> Engine {
     builder.evict_after(Duration::ZERO).open().await.unwrap()
 }
 
-/// Waits until no engine holds the run.
-async fn left(place: &Place, id: &str) {
+/// Waits until no engine owns the run.
+async fn given_back(place: &Place, id: &str) {
     let store = place.store();
     while store.run(id).await.unwrap().unwrap().fence.owner != 0 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Waits until the sleep is recorded: its deadline counts from then.
+/// Waits until the sleep is recorded: its deadline is computed at that time.
 async fn sleeping(run: &Run<(usize, SystemTime)>) {
     while run.info().await.unwrap().wakes_at.is_none() {
         tokio::task::yield_now().await;
@@ -74,11 +74,11 @@ async fn sleeping(run: &Run<(usize, SystemTime)>) {
 }
 
 on_each_store! {
-    async fn a_run_that_sleeps_leaves_memory_and_wakes_in_time(place: Place) {
+    async fn a_sleeping_run_is_evicted_and_wakes_in_time(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = open(&place, &lab, &clock).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();
-        left(&place, "nap").await;
+        given_back(&place, "nap").await;
         let waiting = tokio::spawn((&run).into_future());
         clock.set(START + HOUR - 1_000);
         assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.owner, 0);
@@ -87,23 +87,23 @@ on_each_store! {
         assert_eq!(lab.count("before"), 1);
     }
 
-    async fn a_run_is_in_memory_again_before_it_wakes(place: Place) {
+    async fn a_run_is_activated_before_its_deadline(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = open(&place, &lab, &clock).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();
-        left(&place, "nap").await;
+        given_back(&place, "nap").await;
         clock.set(START + HOUR - 1);
         let store = place.store();
         while store.run("nap").await.unwrap().unwrap().fence.owner == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(run.status().await.unwrap(), Status::Suspended, "it does not go on before its time");
+        assert_eq!(run.status().await.unwrap(), Status::Suspended, "the run does not continue before its deadline");
         clock.set(START + HOUR);
         assert_eq!((&run).await.unwrap(), (1, time(START + HOUR)));
-        assert_eq!(store.run("nap").await.unwrap().unwrap().fence.epoch, 2, "it did not leave once more");
+        assert_eq!(store.run("nap").await.unwrap().unwrap().fence.epoch, 2, "the run was activated once");
     }
 
-    async fn a_run_that_wakes_soon_stays(place: Place) {
+    async fn a_run_that_wakes_soon_is_not_evicted(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let builder = place.builder_at(&lab, &clock);
         let engine = builder.evict_after(Duration::from_secs(7200)).open().await.unwrap();
@@ -111,15 +111,15 @@ on_each_store! {
         sleeping(&run).await;
         clock.set(START + HOUR);
         (&run).await.unwrap();
-        assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.epoch, 1, "it was never given back");
+        assert_eq!(place.store().run("nap").await.unwrap().unwrap().fence.epoch, 1, "the run was never evicted");
     }
 
-    async fn a_payload_brings_a_run_back(place: Place) {
+    async fn a_payload_activates_an_evicted_run(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = open(&place, &lab, &clock).await;
         let run = engine.start(adds_up, ("t".into(), 5)).id("run").await.unwrap();
         for number in 1..=5 {
-            left(&place, "run").await;
+            given_back(&place, "run").await;
             engine.resume_hook("t", &number).await.unwrap();
             lab.executed("added", number as usize).await;
         }
@@ -127,16 +127,16 @@ on_each_store! {
         assert!(place.store().run("run").await.unwrap().unwrap().fence.epoch > 4);
     }
 
-    async fn a_run_out_of_memory_can_be_cancelled(place: Place) {
+    async fn an_evicted_run_can_be_cancelled(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = open(&place, &lab, &clock).await;
         let run = engine.start(naps, ()).id("nap").await.unwrap();
-        left(&place, "nap").await;
+        given_back(&place, "nap").await;
         assert!(run.cancel("enough").await.unwrap());
         assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
     }
 
-    async fn rule_2_a_letter_that_comes_while_a_run_leaves_is_not_overlooked(place: Place) {
+    async fn rule_2_a_message_that_arrives_during_an_eviction_is_not_lost(place: Place) {
         let engine = place.builder(&Lab::new()).evict_after(Duration::ZERO).open().await.unwrap();
         let race = |number: usize| {
             let engine = engine.clone();
@@ -154,11 +154,11 @@ on_each_store! {
         };
         for batch in 0..6 {
             let races = join_all((0..50).map(|number| race(batch * 50 + number)));
-            tokio::time::timeout(Duration::from_secs(120), races).await.expect("no letter is overlooked");
+            tokio::time::timeout(Duration::from_secs(120), races).await.expect("no inbox message is lost");
         }
     }
 
-    async fn a_sleep_is_ended_by_hand_before_its_time(place: Place) {
+    async fn wake_up_ends_a_sleep_early(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(naps, ()).await.unwrap();
@@ -171,7 +171,7 @@ on_each_store! {
         assert_eq!(nobody.wake_up().await.unwrap_err().code(), Code::RunNotFound);
     }
 
-    async fn a_wake_up_is_kept_for_code_that_can_go_on(place: Place) {
+    async fn a_stuck_run_keeps_its_wake_up_in_the_inbox(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(panics_when_awake, ()).id("run").await.unwrap();
         run.wake_up().await.unwrap();
@@ -180,18 +180,18 @@ on_each_store! {
         assert_eq!(place.inbox("run").await, 1);
     }
 
-    async fn what_is_woken_is_out_of_memory_or_bounded_all_the_same(place: Place) {
+    async fn a_wake_up_ends_a_sleep_of_an_evicted_run_inside_a_timeout(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = open(&place, &lab, &clock).await;
         let run = engine.start(naps_twice_within_a_bound, ()).id("run").await.unwrap();
-        left(&place, "run").await;
+        given_back(&place, "run").await;
         run.wake_up().await.unwrap();
         while place.rows("run").await.len() < 2 {
             tokio::task::yield_now().await;
         }
         assert!(place.journal("run").await.concat().contains(r#"{"woken":{"op":"#));
-        left(&place, "run").await;
+        given_back(&place, "run").await;
         clock.set(START + HOUR);
-        assert_eq!(run.await.unwrap(), (true, time(START + HOUR)), "the second sleep is as long as it was");
+        assert_eq!(run.await.unwrap(), (true, time(START + HOUR)), "the second sleep has its full length");
     }
 }

@@ -68,7 +68,7 @@ async fn three_in_each_generation(left: u32) -> Result<Vec<u32>> {
     }
 }
 
-/// Fails until it is mended.
+/// Fails until the test calls [`mend`].
 #[step(retries = 0)]
 async fn ships(#[resource] lab: &Lab, what: String) -> Result<String> {
     lab.note(&format!("ship {what}"));
@@ -97,7 +97,7 @@ async fn three_and_fails() -> Result<Vec<u32>> {
     Ok(vec![a, b, c])
 }
 
-/// The ids of runs that fail.
+/// The ids of runs that must fail.
 static FAILING: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
 #[workflow]
@@ -109,7 +109,7 @@ async fn charge_only(what: String) -> Result<usize> {
     }
 }
 
-/// Charges, and then ships.
+/// Charges, then ships.
 #[workflow]
 async fn order(what: String) -> Result<String> {
     let before = plus(1).await?;
@@ -178,14 +178,14 @@ async fn events<T, E>(run: &Run<T, E>) -> Vec<workflow_runtime::RunEvent> {
     run.events().so_far().try_collect().await.unwrap()
 }
 
-/// The events at which the steps of a run were called.
+/// The indexes of the events that started the steps of a run.
 async fn calls<T, E>(run: &Run<T, E>) -> Vec<u64> {
     run.steps().await.unwrap().iter().map(|step| step.event).collect()
 }
 
-/// The first event that is so.
+/// The index of the first event whose kind satisfies `is`.
 async fn event<T, E>(run: &Run<T, E>, is: impl Fn(&RunEventKind) -> bool) -> u64 {
-    events(run).await.iter().find(|event| is(&event.kind)).expect("there is one").index
+    events(run).await.iter().find(|event| is(&event.kind)).expect("an event of this kind").index
 }
 
 async fn engine(place: &Place, lab: &Lab) -> workflow_runtime::Engine {
@@ -212,7 +212,7 @@ async fn fails_beside_a_charge() -> Result<()> {
 }
 
 on_each_store! {
-    async fn an_event_behind_the_end_of_the_workflow_is_no_place_for_a_fork(place: Place) {
+    async fn a_fork_behind_the_end_of_the_workflow_is_refused(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(fails_beside_a_charge, ()).id("r").await.unwrap();
@@ -227,7 +227,7 @@ on_each_store! {
         assert!(error.to_string().contains("the workflow had ended by then"), "{error:?}");
     }
 
-    async fn an_input_is_that_of_the_step_that_is_named(place: Place) {
+    async fn an_input_of_a_fork_replaces_the_arguments_of_the_named_step(place: Place) {
         let engine = engine(&place, &Lab::new()).await;
         let run = engine.start(three, ()).await.unwrap();
         let other = engine.start(three_elsewhere, ()).await.unwrap();
@@ -237,7 +237,7 @@ on_each_store! {
             for (call, expected) in calls(&run).await.into_iter().zip(expected) {
                 let fork = run.fork(call).input(&(100_u32,)).await.unwrap();
                 assert_eq!(soon(&fork).await.unwrap(), expected);
-                // A fork of the fork has what that was given, but for the step that it names itself.
+                // A fork of the fork inherits its input, except for a step that it gives another input.
                 let first = calls(&fork).await[0];
                 let again = fork.fork(first).input(&(50_u32,)).await.unwrap();
                 let mut both = expected;
@@ -249,7 +249,7 @@ on_each_store! {
         }
     }
 
-    async fn an_input_is_that_of_the_named_step_in_any_generation(place: Place) {
+    async fn an_input_of_a_fork_applies_to_the_generation_of_the_named_step(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(three_in_each_generation, 1).await.unwrap();
@@ -259,7 +259,7 @@ on_each_store! {
         let fork = run.fork(second(1).event).input(&(100_u32,)).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), [2, 101, 4]);
         let fork = run.fork(second(0).event).input(&(100_u32,)).await.unwrap();
-        assert_eq!(soon(&fork).await.unwrap(), [2, 3, 4], "the next generation calls them again");
+        assert_eq!(soon(&fork).await.unwrap(), [2, 3, 4], "the next generation calls the steps again");
         assert_eq!(fork.steps().await.unwrap()[1].input, serde_json::json!(100));
 
         let run = engine.start(three_and_fails, ()).await.unwrap();
@@ -277,7 +277,7 @@ on_each_store! {
         }
     }
 
-    async fn an_input_that_the_step_does_not_take_is_refused(place: Place) {
+    async fn an_input_that_does_not_fit_the_step_is_refused(place: Place) {
         let engine = engine(&place, &Lab::new()).await;
         let run = engine.start(three, ()).await.unwrap();
         soon(&run).await.unwrap();
@@ -315,7 +315,7 @@ on_each_store! {
         assert_eq!(soon(&fork).await.unwrap(), 2 + 3 + 7 + 1);
     }
 
-    async fn an_input_for_what_is_no_call_of_a_step_is_refused(place: Place) {
+    async fn an_input_for_an_event_other_than_a_step_call_is_refused(place: Place) {
         let engine = engine(&place, &Lab::new()).await;
         let run = engine.start(many_kinds, ()).await.unwrap();
         soon(&run).await.unwrap();
@@ -337,7 +337,7 @@ on_each_store! {
         }
     }
 
-    async fn a_fork_does_not_take_for_done_what_the_rollbacks_of_its_source_undid(place: Place) {
+    async fn a_fork_behind_a_step_that_was_undone_is_refused(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(order, "x".into()).await.unwrap();
@@ -358,44 +358,44 @@ on_each_store! {
                 Err(error) => {
                     assert!(event.index > result, "at {event:?}: {error:?}");
                     assert_eq!(error.code(), Code::NotRepairable);
-                    assert!(error.to_string().contains("::charges`"), "it names the step: {error:?}");
+                    assert!(error.to_string().contains("::charges`"), "the error does not name the step: {error:?}");
                 }
             }
         }
-        // Each of them has charged for itself, and none was refunded.
+        // Each fork has charged for itself, and none was refunded.
         assert_eq!(lab.count("charge x") as u64, 1 + result + 1);
         let refunds = lab.notes().iter().filter(|note| note.starts_with("refund")).count();
         assert_eq!(refunds, 1);
         assert!(charged < result);
     }
 
-    async fn a_fork_that_fails_leaves_to_its_source_what_that_has_done(place: Place) {
+    async fn a_failed_fork_does_not_undo_steps_of_its_source(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         mend(&lab, "x");
         let run = engine.start(order, "x".into()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "2 1 3 shipped x");
         let [_, charge, _, ship] = calls(&run).await[..] else { panic!("four steps") };
-        // Behind the charge: the customer of the original keeps what was ordered.
+        // A fork behind the charge inherits the charge. If the fork fails, the source's charge stays.
         let fork = run.fork(ship).input(&("broken",)).await.unwrap();
         assert!(soon(&fork).await.is_err());
-        assert_eq!(lab.count("refund 1"), 0, "it is the original's to undo");
+        assert_eq!(lab.count("refund 1"), 0, "a fork does not undo steps of its source");
         let third = fork.fork(*calls(&fork).await.last().unwrap()).await.unwrap();
         assert!(soon(&third).await.is_err());
-        assert_eq!(lab.count("refund 1"), 0, "nor is it that of a fork of the fork");
+        assert_eq!(lab.count("refund 1"), 0, "a fork of the fork does not undo them either");
         mend(&lab, "broken");
         fork.retry().await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), "2 1 3 shipped broken");
         third.retry().await.unwrap();
         assert_eq!(soon(&third).await.unwrap(), "2 1 3 shipped broken");
-        assert_eq!(lab.count("charge x"), 1, "what they inherit is not executed again");
-        // The charge is the fork's own.
+        assert_eq!(lab.count("charge x"), 1, "inherited steps are not executed again");
+        // This fork starts at the charge, and charges itself.
         let fork = run.fork(charge).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), "2 2 3 shipped x");
         assert_eq!((lab.count("charge x"), lab.count("refund 1"), lab.count("refund 2")), (2, 0, 0));
     }
 
-    async fn a_fork_that_fails_undoes_what_it_has_executed_itself(place: Place) {
+    async fn a_failed_fork_undoes_the_steps_that_it_has_executed(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         mend(&lab, "x");
@@ -407,59 +407,59 @@ on_each_store! {
         assert_eq!(refunds_in(&lab), [""; 0]);
         let other = engine.start(order_two, "y".into()).await.unwrap();
         assert!(soon(&other).await.is_err());
-        assert_eq!(refunds_in(&lab), ["refund 5", "refund 4"], "the last first");
-        // A fork whose last result was the charge of its source, and that fails.
+        assert_eq!(refunds_in(&lab), ["refund 5", "refund 4"], "the last step is undone first");
+        // A fork that fails and whose last inherited result is the charge of its source.
         let run = engine.start(charge_only, "z".into()).await.unwrap();
         soon(&run).await.unwrap();
         let id = format!("fork of {}", run.id());
         FAILING.lock().unwrap().push(id.clone());
         let fork = run.fork(events(&run).await.len() as u64 - 1).id(id).await.unwrap();
         assert!(soon(&fork).await.is_err());
-        assert_eq!(refunds_in(&lab).len(), 2, "it is the original's to undo");
+        assert_eq!(refunds_in(&lab).len(), 2, "a fork does not undo steps of its source");
     }
 
-    async fn a_fork_that_is_cancelled_and_retried_undoes_its_own_each_time(place: Place) {
+    async fn a_fork_that_fails_again_after_a_retry_undoes_its_own_steps_each_time(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(order_and_wait, "t".into()).await.unwrap();
         let opened = opened(&run).await;
         assert!(soon(run.cancel("enough")).await.unwrap());
         assert_eq!(refunds_in(&lab), ["refund 2", "refund 1"]);
-        // What was undone cannot be kept.
+        // A fork behind steps that were undone is refused.
         assert_eq!(run.fork(opened).await.unwrap_err().code(), Code::NotRepairable);
         let other = engine.start(order_and_wait, "u".into()).await.unwrap();
         self::opened(&other).await;
         let fork = other.fork(event_of(&other, 1).await).await.unwrap();
-        // It charges for the second itself, and cannot have the token.
+        // The fork charges for the second order itself. It fails because the source has the token of its hook.
         assert!(soon(&fork).await.is_err());
-        assert_eq!(refunds_in(&lab), ["refund 2", "refund 1", "refund 5"], "not what it inherits");
+        assert_eq!(refunds_in(&lab), ["refund 2", "refund 1", "refund 5"], "the fork undoes only its own steps");
         fork.retry().await.unwrap();
         assert!(soon(&fork).await.is_err());
         assert_eq!(refunds_in(&lab), ["refund 2", "refund 1", "refund 5", "refund 6"]);
         assert!(soon(other.cancel("enough")).await.unwrap());
-        assert_eq!(refunds_in(&lab)[4..], ["refund 4", "refund 3"], "the original undoes its own");
+        assert_eq!(refunds_in(&lab)[4..], ["refund 4", "refund 3"], "the source undoes its own steps");
     }
 
-    async fn a_fork_can_undo_what_it_inherits_if_nobody_else_will(place: Place) {
+    async fn undo_inherited_undoes_steps_that_the_source_does_not_undo(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(order_and_continue, ("x".into(), true)).await.unwrap();
         let at = opened(&run).await;
         engine.resume_hook("x", &()).await.unwrap();
         assert!(soon(&run).await.is_err());
-        assert_eq!(refunds_in(&lab), [""; 0], "a generation that has succeeded keeps what it has done");
+        assert_eq!(refunds_in(&lab), [""; 0], "a generation that continued as new is not undone");
         let fork = run.fork(at).await.unwrap();
         assert!(soon(fork.cancel("enough")).await.unwrap());
         assert_eq!(refunds_in(&lab), [""; 0]);
         let fork = run.fork(at).id("undoes").undo_inherited().await.unwrap();
-        // The same call again is the same fork; another one is not.
+        // The same call returns the same fork. A call with other options is refused.
         assert_eq!(run.fork(at).id("undoes").undo_inherited().await.unwrap().id(), "undoes");
         assert_eq!(run.fork(at).id("undoes").await.unwrap_err().code(), Code::RunExists);
         assert!(soon(fork.cancel("enough")).await.unwrap());
         assert_eq!(refunds_in(&lab), ["refund 1"]);
     }
 
-    async fn a_fork_cannot_undo_what_its_source_undoes_or_keeps(place: Place) {
+    async fn undo_inherited_is_refused_for_steps_that_the_source_undoes_or_keeps(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let unwound = engine.start(order, "x".into()).await.unwrap();
@@ -480,14 +480,14 @@ on_each_store! {
         assert!(soon(waiting.cancel("enough")).await.unwrap());
     }
 
-    async fn a_fork_cancels_no_child_of_its_source(place: Place) {
+    async fn a_fork_does_not_cancel_children_of_its_source(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         let run = engine.start(keeps_children, "x".into()).await.unwrap();
         soon(async { while lab.count("ship x") == 0 { tokio::task::yield_now().await } }).await;
         let children = run.children().await.unwrap();
         assert_eq!(children.len(), 2);
-        // The step behind both of them.
+        // The step behind both child calls.
         let at = event_of(&run, 1).await;
         let fork = run.fork(at).await.unwrap();
         let theirs = soon(async {
@@ -498,14 +498,14 @@ on_each_store! {
             }
         }).await;
         assert!(theirs.iter().all(|child| !children.contains(child)));
-        // It tells of the children that there are: the one that goes on alone is its source's.
-        let told: Vec<String> = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run).collect();
-        assert_eq!(told[0], children[0]);
-        assert_eq!(told[1..], theirs);
+        // The fork's steps name its own child and the abandoned child of its source, which it does not start again.
+        let named: Vec<String> = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run).collect();
+        assert_eq!(named[0], children[0]);
+        assert_eq!(named[1..], theirs);
         let _ = soon(&fork).await;
         for child in &children {
             let child: Run<()> = engine.get_run(child);
-            assert!(!child.status().await.unwrap().is_terminal(), "it goes on");
+            assert!(!child.status().await.unwrap().is_terminal(), "the child of the source is not cancelled");
         }
         for token in ["free x", "own x"] {
             soon(async { while engine.resume_hook(token, &()).await.is_err() { tokio::task::yield_now().await } }).await;
@@ -513,7 +513,7 @@ on_each_store! {
         let _ = soon(&run).await;
     }
 
-    async fn a_fork_from_the_beginning_shows_what_the_start_gave(place: Place) {
+    async fn a_fork_from_the_beginning_has_the_state_and_attributes_of_the_start(place: Place) {
         let lab = Lab::new();
         let engine = engine(&place, &lab).await;
         mend(&lab, "x");
@@ -527,9 +527,9 @@ on_each_store! {
         }
     }
 
-    async fn a_run_that_was_cancelled_before_it_began_is_retried_and_forked_with_its_arguments(place: Place) {
+    async fn a_run_cancelled_before_it_began_can_be_retried_and_forked(place: Place) {
         let lab = Lab::new();
-        // Nobody executes it.
+        // No engine is open yet: the start and the cancel are both in the inbox.
         let client = place.builder(&lab).connect().await.unwrap();
         let run = client.start(three, ()).id("r").await.unwrap();
         let cancel = tokio::spawn({
@@ -539,7 +539,7 @@ on_each_store! {
         soon(async { while place.inbox("r").await < 2 { tokio::task::yield_now().await } }).await;
         let engine = engine(&place, &lab).await;
         assert!(soon(cancel).await.unwrap().unwrap());
-        assert_eq!(events(&run).await.len(), 1, "it has not begun");
+        assert_eq!(events(&run).await.len(), 1, "the run has not begun");
         let fork = run.fork(0).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), [2, 3, 4]);
         run.retry().await.unwrap();
@@ -548,7 +548,7 @@ on_each_store! {
         drop(engine);
     }
 
-    async fn a_run_that_was_cancelled_before_it_had_arguments_cannot_go_on(place: Place) {
+    async fn a_created_run_cancelled_before_its_start_cannot_be_retried_or_forked(place: Place) {
         let engine = engine(&place, &Lab::new()).await;
         let run = engine.create_run(three).await.unwrap().run();
         assert!(soon(run.cancel("not at all")).await.unwrap());
@@ -564,7 +564,7 @@ fn refunds_in(lab: &Lab) -> Vec<String> {
     lab.notes().into_iter().filter(|note| note.starts_with("refund")).collect()
 }
 
-/// The event at which a run called its n-th step, once it has.
+/// The event at which a run called its step with this index. Waits for the call.
 async fn event_of<T, E>(run: &Run<T, E>, step: usize) -> u64 {
     soon(async {
         loop {
@@ -579,7 +579,7 @@ async fn event_of<T, E>(run: &Run<T, E>, step: usize) -> u64 {
     .await
 }
 
-/// The event at which a run opened its hook, once it has.
+/// The event at which a run opened its hook. Waits for the hook.
 async fn opened<T, E>(run: &Run<T, E>) -> u64 {
     soon(async {
         loop {

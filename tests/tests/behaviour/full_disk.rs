@@ -1,4 +1,4 @@
-//! A full disk: a small file system in memory, where one may be mounted.
+//! A full disk, simulated by a small file system in memory. The test runs where it may mount one.
 
 use std::path::Path;
 
@@ -26,14 +26,14 @@ async fn open(path: &Path, lab: &Lab) -> Engine {
 
 case! {
     #[disk]
-    async fn a_full_disk_is_an_error_of_the_start_and_a_wait_of_what_runs() {
+    async fn on_a_full_disk_starts_fail_and_unfinished_runs_wait() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let disk = Disk::mount(directory.path(), "4m").expect("it can be mounted");
+        let disk = Disk::mount(directory.path(), "4m").expect("the file system can be mounted");
         let lab = Lab::new();
-        // More than there is room for in the part of the log that is written anew.
+        // More than the part of the write-ahead log that SQLite overwrites can hold.
         let large = "quick".repeat(200_000);
         let engine = open(&directory.path().join("workflow.db"), &lab).await;
-        let run = engine.start(passes, "full".to_owned()).id("in-flight").await.expect("it starts");
+        let run = engine.start(passes, "full".to_owned()).id("in-flight").await.expect("the run starts");
         lab.executed("full", 1).await;
 
         let filler = disk.fill();
@@ -48,14 +48,14 @@ case! {
         assert!(format!("{error:?}").contains("the disk is full"), "{error:?}");
         assert_eq!(error.code(), Code::Store);
 
-        std::fs::remove_file(filler).expect("it can be removed");
-        assert_eq!(soon(run).await.expect("it goes on by itself"), "full");
+        std::fs::remove_file(filler).expect("the file can be removed");
+        assert_eq!(soon(run).await.expect("the run continues without help"), "full");
         assert_eq!(lab.count("full"), 1, "the step ran again");
         assert!(!engine.get_run::<String, Error>("refused").exists().await.expect("the store is readable"));
         lab.open_gate("quick");
         let run = engine.start(passes, "quick".to_owned()).id("refused").await.expect("it starts");
         assert_eq!(soon(run).await.expect("it completes"), "quick");
-        engine.shutdown().await.expect("it shuts down");
+        engine.shutdown().await.expect("the engine shuts down");
         drop(disk);
     }
 }

@@ -1,4 +1,4 @@
-//! Runs that continue as new and keep the journals of their newest generations only.
+//! Runs that continue as new, with a retention that keeps only the newest generations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::support::{Faulty, Lab, ManualClock, Place, When, recorded, soon};
 
 const START: u64 = 1_700_000_000_000;
 
-/// The fourth attempt at what breaks is the first that succeeds.
+/// The step named `breaks` fails until its fourth attempt.
 #[step(retries = 0)]
 async fn note(#[resource] lab: &Lab, name: String) -> Result<String> {
     match lab.note(&name) {
@@ -22,7 +22,7 @@ async fn note(#[resource] lab: &Lab, name: String) -> Result<String> {
     }
 }
 
-/// Each generation has an attribute and chunks; the last one waits.
+/// Each generation sets an attribute and writes chunks. The last one waits.
 #[workflow]
 async fn goes_on(generation: u32, last: u32) -> Result<String> {
     let name = format!("step {generation}");
@@ -45,7 +45,7 @@ async fn waits(generation: u32) -> Result<u32> {
     Ok(generation)
 }
 
-/// Its last generation fails until the step succeeds.
+/// The last generation fails until its step succeeds.
 #[workflow]
 async fn fails(left: u32) -> Result<String> {
     note(format!("before {left}")).await?;
@@ -64,11 +64,11 @@ async fn events<T, E>(run: &Run<T, E>) -> Vec<RunEvent> {
     run.events().so_far().try_collect().await.unwrap()
 }
 
-/// Waits until the first event that is kept of a run is one of this generation. The clock goes on meanwhile.
+/// Waits until the first kept event of a run belongs to this generation. Advances the clock, so that retention runs.
 async fn kept_from<T, E>(run: &Run<T, E>, clock: &ManualClock, generation: u64) {
     let mut now = START + 10_000;
     soon(async {
-        // What is removed while it is read is an error.
+        // Events that are removed during the read are an error.
         while !matches!(run.events().so_far().next().await, Some(Ok(first)) if first.generation == generation) {
             now += 1_000;
             clock.set(now);
@@ -82,7 +82,7 @@ fn of_generations(events: &[RunEvent], from: u64) -> Vec<RunEvent> {
     events.iter().filter(|event| event.generation >= from).cloned().collect()
 }
 
-/// A run in its fifth generation, whose engine was shut down, with all of its events.
+/// Starts a run, waits for its fifth generation, shuts the engine down, and returns all events of the run.
 async fn in_its_fifth_generation(place: &Place, clock: &ManualClock, lab: &Lab) -> Vec<RunEvent> {
     let engine = place.builder_at(lab, clock).open().await.unwrap();
     let run = engine.start(goes_on, (0, 4)).id("r").await.unwrap();
@@ -103,7 +103,7 @@ on_each_store! {
         let kept = of_generations(&all, 3);
         let first = kept[0].index;
         assert!(matches!(kept[0].kind, RunEventKind::Started { .. }) && first > 10);
-        assert_eq!(events(&run).await, kept, "it begins with the first event that is kept");
+        assert_eq!(events(&run).await, kept, "events begin with the first kept one");
 
         let read = async |from: u64| {
             run.events().from(i64::try_from(from).unwrap()).so_far().try_collect::<Vec<_>>().await
@@ -126,18 +126,18 @@ on_each_store! {
         engine.resume_hook("end", "ended").await.unwrap();
         let outcome = soon(run.outcome()).await.unwrap();
         assert_eq!((outcome.result.unwrap(), outcome.input), ("ended".to_owned(), serde_json::json!([3, 4])));
-        // What the run has is kept, whichever generation has made it.
+        // Attributes and chunks of removed generations are kept.
         assert_eq!(run.attributes().await.unwrap().len(), 5);
         assert_eq!(run.stream::<String>("lines").try_collect::<Vec<_>>().await.unwrap().len(), 10);
-        assert_eq!(lab.notes().len(), 5, "nothing was executed again");
-        // It is the same start as before, and a replay needs nothing of what is gone.
+        assert_eq!(lab.notes().len(), 5, "no step ran again");
+        // The same start still returns the run, and its replay does not need the removed generations.
         assert_eq!(soon(engine.start(goes_on, (0, 4)).id("r").await.unwrap()).await.unwrap(), "ended");
         engine.shutdown().await.unwrap();
         let engine = place.open_at(&lab, &clock).await;
         assert_eq!(engine.get_run::<String, Error>("r").await.unwrap(), "ended");
     }
 
-    async fn a_run_is_forked_at_what_is_kept_with_all_that_it_had(place: Place) {
+    async fn a_fork_at_a_kept_event_has_all_chunks_and_attributes_before_it(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let all = in_its_fifth_generation(&place, &clock, &lab).await;
         let engine = keeping(&place, &clock, &lab, 2).await;
@@ -151,7 +151,7 @@ on_each_store! {
 
         let called = |event: &&RunEvent| matches!(event.kind, RunEventKind::StepStarted { .. });
         let call = kept.iter().rfind(called).unwrap().index;
-        // At the very beginning of what is kept, and in the middle of the last generation.
+        // At the first kept event, and in the middle of the last generation.
         for (at, id, chunks, steps) in [(first, "first", 6, ["step 3", "step 4"]), (call, "call", 9, ["step 4", "step 4"])] {
             let before: Vec<usize> = steps.iter().map(|step| lab.count(step)).collect();
             let fork = run.fork(at).id(id).await.unwrap();
@@ -159,14 +159,14 @@ on_each_store! {
             let lines: Vec<String> =
                 fork.stream("lines").take(10).map_ok(|chunk| chunk.value).try_collect().await.unwrap();
             let expected = (0..5).flat_map(|step| [format!("step {step}"), format!("step {step} is done")]);
-            assert_eq!(lines, expected.collect::<Vec<_>>(), "{chunks} of them are the original's");
+            assert_eq!(lines, expected.collect::<Vec<_>>(), "{chunks} chunks are inherited");
             assert_eq!(fork.attributes().await.unwrap(), run.attributes().await.unwrap());
             soon(fork.cancel("enough")).await.unwrap();
         }
         assert_eq!((lab.count("step 2"), lab.count("step 3"), lab.count("step 4")), (1, 2, 3));
     }
 
-    async fn what_a_retry_goes_on_with_is_kept_with_it(place: Place) {
+    async fn the_generations_that_a_retry_continues_are_kept(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = place.builder_at(&lab, &clock).open().await.unwrap();
         let run = engine.start(fails, 2).id("r").await.unwrap();
@@ -176,7 +176,7 @@ on_each_store! {
         }
         assert!(soon(&run).await.is_err());
         let all = events(&run).await;
-        assert_eq!(run.info().await.unwrap().generation, 4, "two have continued as new, and two were retried");
+        assert_eq!(run.info().await.unwrap().generation, 4, "two continuations and two retries");
         engine.shutdown().await.unwrap();
         let engine = keeping(&place, &clock, &lab, 1).await;
         let run: Run<String> = engine.get_run("r");
@@ -184,12 +184,12 @@ on_each_store! {
         assert_eq!(events(&run).await, of_generations(&all, 2));
         run.retry().await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "breaks");
-        assert_eq!(lab.count("before 0"), 1, "it was kept");
+        assert_eq!(lab.count("before 0"), 1, "the step's result was kept");
         let kept = of_generations(&all, 2);
         assert_eq!(events(&run).await[..kept.len()], kept);
     }
 
-    async fn a_reader_that_has_read_all_goes_on_and_one_that_has_not_is_told(place: Place) {
+    async fn a_reader_gets_an_error_only_if_unread_events_were_removed(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = keeping(&place, &clock, &lab, 1).await;
         let run = engine.start(waits, 0).id("r").await.unwrap();
@@ -200,7 +200,7 @@ on_each_store! {
             engine.resume_hook("go on", &true).await.unwrap();
             while last.generation < generation {
                 let event = soon(reads.next()).await.unwrap().unwrap();
-                assert_eq!(event.index, last.index + 1, "none is missing");
+                assert_eq!(event.index, last.index + 1, "no event is missing");
                 last = event;
             }
             recorded(&place, "r", "go on").await;
@@ -208,7 +208,7 @@ on_each_store! {
         }
         let error = loop {
             match soon(sleeps.next()).await.unwrap() {
-                Ok(event) => assert_eq!(event.generation, 0, "it was given that before"),
+                Ok(event) => assert_eq!(event.generation, 0, "events that the reader had fetched before"),
                 Err(error) => break error,
             }
         };
@@ -218,10 +218,10 @@ on_each_store! {
         assert_eq!(soon(run).await.unwrap(), 3);
     }
 
-    async fn a_generation_that_is_removed_while_it_is_read_is_not_taken_for_shorter(place: Place) {
+    async fn removing_a_generation_during_a_read_is_an_error_of_the_reader(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let all = in_its_fifth_generation(&place, &clock, &lab).await;
-        // One that has read the run's row, and nothing of its journals.
+        // This reader has read the run's row, and has not read its journals yet.
         let client = place.builder(&lab).connect().await.unwrap();
         let mut reader = client.get_run::<String, Error>("r").events();
         assert_eq!(soon(reader.next()).await.unwrap().unwrap(), all[0]);
@@ -262,7 +262,7 @@ on_each_store! {
         assert_eq!(events(&engine.get_run::<String, Error>("r")).await, all);
     }
 
-    async fn no_generation_is_not_what_can_be_kept(place: Place) {
+    async fn a_retention_of_zero_generations_is_refused(place: Place) {
         let error = place.builder(&Lab::new()).retain(Retention::new().generations(0)).open().await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidName);
     }

@@ -1,4 +1,4 @@
-//! How writes share commits.
+//! Writes that share a commit.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -33,8 +33,9 @@ async fn takes(text: String) -> Result<usize> {
     Ok(text.len())
 }
 
-/// A store that holds each group with new runs until the gate of the current attempt is open. What an engine sends by itself
-/// may be in a group with them, and is then in the way of others: what needs two groups of new runs is tried until it had them.
+/// A store that holds each group with new runs until the test opens the gate of the current attempt. Writes that the
+/// engine sends on its own can share these groups and delay others, so tests that need two groups of new runs repeat
+/// the attempt until they get them.
 struct Holding {
     lab: Lab,
     faulty: Faulty,
@@ -61,7 +62,8 @@ impl Holding {
         Holding { lab, faulty, engine, attempt }
     }
 
-    /// Starts one run, and with its group held 300 more: what became of these, and whether their group was under way beside it.
+    /// Starts one run and, while the store holds its group, 300 more. Returns the results of these, and whether the
+    /// store received a second group while it held the first.
     async fn start(
         &self,
         id: impl Fn(usize) -> String,
@@ -89,7 +91,7 @@ impl Holding {
 }
 
 on_each_store! {
-    async fn a_second_group_of_writes_is_under_way_beside_a_first(place: Place) {
+    async fn the_engine_commits_a_second_group_before_the_first_has_returned(place: Place) {
         let holding = Holding::open(place.store()).await;
         loop {
             let (others, beside) = holding.start(|number| format!("other {number}"), |_| {}).await;
@@ -102,7 +104,7 @@ on_each_store! {
         }
     }
 
-    async fn a_write_that_is_refused_is_no_error_of_those_that_came_with_it(place: Place) {
+    async fn a_refused_write_does_not_fail_other_writes_of_its_group(place: Place) {
         let holding = Holding::open(place.store()).await;
         let id = |number: usize| if number == 137 { "bad".to_owned() } else { format!("run-{number}") };
         loop {
@@ -124,7 +126,7 @@ on_each_store! {
         }
     }
 
-    async fn a_store_that_takes_nothing_is_not_asked_for_each_write(place: Place) {
+    async fn a_store_that_refuses_all_writes_is_not_asked_once_per_write(place: Place) {
         let holding = Holding::open(place.store()).await;
         loop {
             let before = Arc::new(AtomicUsize::new(0));
@@ -143,7 +145,7 @@ on_each_store! {
         }
     }
 
-    async fn a_write_that_may_depend_on_others_waits_for_them(place: Place) {
+    async fn a_write_that_may_depend_on_a_group_waits_for_its_commit(place: Place) {
         let (lab, faulty) = (Lab::new(), Faulty::new(place.store()));
         let engine = Engine::builder().store(Arc::new(faulty.clone())).resource(lab.clone()).open().await.unwrap();
         let runs = try_join_all((0..300).map(|number| engine.start(sleeps, number).into_future())).await.unwrap();
@@ -170,7 +172,7 @@ on_each_store! {
             let runs = cancels.iter().map(|id| canceller.get_run(id));
             join_all(runs.map(|run: Run<()>| async move { run.cancel("enough").await })).await
         });
-        // Time enough for what must not happen.
+        // Enough scheduling rounds for a forbidden group to reach the store.
         for _ in 0..100_000 {
             tokio::task::yield_now().await;
         }
@@ -185,7 +187,7 @@ on_each_store! {
     }
 }
 
-/// The bytes of the first messages and first turns of a group.
+/// The size of the first messages and first turns of a group, in bytes.
 fn arguments(group: &[Write]) -> usize {
     let first = |write: &Write| match write {
         Write::Create(new) => match &new.first {
@@ -199,7 +201,7 @@ fn arguments(group: &[Write]) -> usize {
 }
 
 on_each_store! {
-    async fn a_group_of_large_starts_is_bounded_in_bytes(place: Place) {
+    async fn a_group_of_large_starts_is_limited_in_bytes(place: Place) {
         const ARGUMENT: usize = 4 << 20;
         const GROUP: usize = 16 << 20;
         let (lab, faulty) = (Lab::new(), Faulty::new(place.store()));
@@ -219,7 +221,7 @@ on_each_store! {
         let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
         let first = tokio::spawn(engine.start(takes, "x".into()).into_future());
         lab.executed("held", 1).await;
-        // What is polled once is queued behind the group that is held.
+        // Polling each future once queues its write behind the held group.
         let mut starts: Vec<_> = (0..8).map(|_| engine.start(takes, "x".repeat(ARGUMENT)).into_future()).collect();
         for start in &mut starts {
             assert!(futures::poll!(start).is_pending());
@@ -237,7 +239,7 @@ on_each_store! {
 
 case! {
     #[threads]
-    async fn a_start_that_is_larger_than_the_queue_passes_alone() {
+    async fn a_start_larger_than_the_write_queue_is_committed_alone() {
         let engine = Engine::builder().url("memory:").resource(Lab::new()).open().await.unwrap();
         let large = "x".repeat(40 << 20);
         let (small, large) = tokio::join!(

@@ -1,4 +1,4 @@
-//! Payloads that are sent to a workflow.
+//! Hooks: payloads that are sent to a workflow.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -111,7 +111,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), approval("Ada"));
     }
 
-    async fn any_process_can_send(place: Place) {
+    async fn any_process_can_send_a_payload(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let client = place.open(&Lab::new()).await;
         let run = engine.start(waits, "t".into()).await.unwrap();
@@ -141,7 +141,7 @@ on_each_store! {
         assert!(!engine.get_hook("t").await.unwrap().is_open);
     }
 
-    async fn rule_12_a_drawn_token_is_the_same_on_each_replay_and_nobody_elses(place: Place) {
+    async fn rule_12_a_generated_token_is_unique_and_the_same_on_each_replay(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         for id in ["a", "b"] {
@@ -166,14 +166,14 @@ on_each_store! {
         }
     }
 
-    async fn what_cannot_be_delivered_says_why(place: Place) {
+    async fn a_payload_that_cannot_be_delivered_is_an_error_with_its_reason(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let refused = async |token: &str| engine.resume_hook(token, &1).await.unwrap_err();
         assert_eq!(refused("nobody's").await.code(), Code::HookNotFound);
         let run = engine.start(drops, "dropped".into()).await.unwrap();
         lab.executed("dropped", 1).await;
-        assert_eq!(refused("dropped").await.code(), Code::HookNotFound, "it was never there for others");
+        assert_eq!(refused("dropped").await.code(), Code::HookNotFound, "the hook was never registered");
         lab.open_gate("dropped");
         run.await.unwrap();
         let run = engine.start(gives_up, "given up".into()).await.unwrap();
@@ -193,7 +193,7 @@ on_each_store! {
         }
     }
 
-    async fn odd_tokens_are_tokens(place: Place) {
+    async fn tokens_with_special_characters_work(place: Place) {
         let engine = place.open(&Lab::new()).await;
         for token in ["'; DROP TABLE tokens --", "é/%/\"", " ", "日本", "..", "%00"] {
             let run = engine.start(waits, token.into()).await.unwrap();
@@ -211,7 +211,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), [1, 3, 5]);
     }
 
-    async fn rule_3_a_token_has_one_owner_and_the_others_are_told_whose_it_is(place: Place) {
+    async fn rule_3_a_token_has_one_owner_and_a_conflict_names_it(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let starts = (0..10).map(|number| engine.start(waits, "t".into()).id(format!("run {number}")).into_future());
         let runs = join_all(starts).await.into_iter().map(Result::unwrap);
@@ -231,7 +231,7 @@ on_each_store! {
         }
     }
 
-    async fn a_payload_can_be_sent_before_the_hook_is_there(place: Place) {
+    async fn a_payload_can_be_sent_before_the_hook_is_opened(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.resume_hook("t", &approval("early")).hold_for(Duration::from_secs(3600)).await.unwrap();
@@ -257,12 +257,13 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), approval("Ada"));
     }
 
-    async fn a_token_can_be_opened_again_by_who_has_just_dropped_it(place: Place) {
+    async fn a_run_can_open_a_token_again_that_it_has_just_dropped(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(reopens, ("ctl".into(), 4)).id("run").await.unwrap();
         for number in 0..4u32 {
             engine.resume_hook("ctl", &number).await.unwrap();
-            // What comes before it is opened again is the old hook's, and unread.
+            // Wait for the turn that opens the hook again. A payload sent before it belongs to the old hook, and would
+            // stay unread.
             while place.rows("run").await.len() < number as usize + 2 {
                 tokio::task::yield_now().await;
             }
@@ -270,7 +271,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), [0, 1, 2, 3]);
     }
 
-    async fn what_nobody_reads_keeps_no_run_awake(place: Place) {
+    async fn an_unread_payload_does_not_keep_a_run_in_memory(place: Place) {
         let lab = Lab::new();
         let mut engine = place.builder(&lab).open().await.unwrap();
         drop(engine.start(reads_one_and_sleeps, "t".into()).id("run").opens("t").await.unwrap());
@@ -290,10 +291,10 @@ on_each_store! {
         assert!(info.wakes_at.unwrap() > info.created_at + Duration::from_secs(3000));
         run.wake_up().await.unwrap();
         assert_eq!(run.await.unwrap(), 1);
-        assert_eq!(place.inbox("run").await, 1, "it is unread");
+        assert_eq!(place.inbox("run").await, 1, "the payload is unread");
     }
 
-    async fn a_run_that_waits_on_is_not_blamed_for_deaths(place: Place) {
+    async fn engine_deaths_while_a_run_waits_do_not_count_as_its_recoveries(place: Place) {
         let lab = Lab::new();
         let mut engine = place.builder(&lab).open().await.unwrap();
         drop(engine.start(collects, ("t".into(), 2)).id("run").await.unwrap());
@@ -310,7 +311,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), [1, 2]);
     }
 
-    async fn keys_of_two_tokens_are_two(place: Place) {
+    async fn keys_of_two_tokens_do_not_collide(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(two_tokens, ()).await.unwrap();
         engine.resume_hook("job", &1u32).idempotency_key("1/a").await.unwrap();
@@ -318,7 +319,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), (1, 2));
     }
 
-    async fn a_payload_that_the_sender_could_not_check_stays_unread_and_the_hook_open(place: Place) {
+    async fn an_unchecked_payload_that_does_not_fit_stays_unread_and_the_hook_open(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.resume_hook("t", &json!({"cents": 5})).hold_for(Duration::from_secs(60)).await.unwrap();
         let run = engine.start(waits, "t".into()).id("run").await.unwrap();
@@ -329,7 +330,7 @@ on_each_store! {
 
     async fn an_acknowledged_payload_survives_the_engine(place: Place) {
         let lab = Lab::new();
-        // Its deaths are not the run's fault.
+        // The test ends the engine many times, which must not make the run stuck.
         let open = async || place.builder(&lab).recoveries(u32::MAX).replay_every_turn().open().await.unwrap();
         let mut engine = open().await;
         drop(engine.start(collects, ("t".into(), 20)).id("run").await.unwrap());
@@ -348,7 +349,7 @@ on_each_store! {
         let engine = Engine::builder().store(std::sync::Arc::new(faulty.clone())).resource(lab.clone()).open().await.unwrap();
         let run = engine.start(gives_up, "t".into()).id("run").await.unwrap();
         lab.executed("other", 1).await;
-        // The turn that drops the hook is held at its commit, and a payload comes meanwhile.
+        // The store holds the commit of the turn that drops the hook, and a payload arrives meanwhile.
         let holding = lab.clone();
         faulty.before(move |group| {
             let drops = |write: &workflow_runtime::store::Write| matches!(write, workflow_runtime::store::Write::Turn(turn) if turn.effects.as_ref().is_some_and(|effects| !effects.closes.is_empty()));
@@ -365,7 +366,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), "other");
         let journal = place.journal("run").await.concat();
         assert!(!journal.contains("payload"), "{journal}");
-        assert_eq!(place.inbox("run").await, 1, "it is unread");
+        assert_eq!(place.inbox("run").await, 1, "the payload is unread");
     }
 
     async fn rule_15_each_acknowledged_payload_is_delivered_or_unread(place: Place) {
@@ -403,12 +404,11 @@ on_each_store! {
         for batch in 0..20 {
             delivered += join_all((0..50).map(|number| race(batch * 50 + number))).await.into_iter().sum::<usize>();
         }
-        println!("{delivered} of 1000 payloads came before the sleep ended");
-        // And all of it replays.
+        println!("{delivered} of 1000 payloads arrived before the sleep ended");
         engine.shutdown().await.unwrap();
     }
 
-    async fn two_at_once_arrive_both_and_in_the_order_of_the_journal(place: Place) {
+    async fn concurrent_payloads_all_arrive_in_the_order_of_the_journal(place: Place) {
         let engine = place.open(&Lab::new()).await;
         for round in 0..30 {
             let (id, token) = (format!("run {round}"), format!("t{round}"));
@@ -424,7 +424,7 @@ on_each_store! {
         }
     }
 
-    async fn a_payload_and_a_cancel_at_once_are_both_accounted_for(place: Place) {
+    async fn a_concurrent_payload_and_cancel_are_both_accounted_for(place: Place) {
         let engine = place.builder(&Lab::new()).open().await.unwrap();
         let race = |number: usize| {
             let (engine, place) = (engine.clone(), place.clone());
@@ -437,7 +437,7 @@ on_each_store! {
                 assert_eq!(result.is_err(), cancelled.unwrap());
                 let delivered = place.journal(&id).await.concat().matches(r#"{"payload":"#).count();
                 assert_eq!(delivered, usize::from(result.is_ok()));
-                // A cancel that came too late is left over as well.
+                // A cancel that came too late also stays in the inbox.
                 let unread = place.inbox(&id).await - usize::from(result.is_ok() && place.inbox(&id).await > 0);
                 assert_eq!(delivered + unread, usize::from(sent.is_ok()));
             }

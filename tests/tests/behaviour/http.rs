@@ -1,4 +1,4 @@
-//! Webhooks and streams over a real socket.
+//! Webhooks and event streams over a socket.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use workflow_runtime::{Code, Engine, Error, Result, Run, hook, step, workflow, w
 
 use crate::support::{Lab, ManualClock, soon};
 
-/// What an application of a user's own holds for its routes.
+/// The state of the user's application.
 #[derive(Clone)]
 struct AppState {
     name: &'static str,
 }
 
-/// A server of the routes, until it is dropped.
+/// An HTTP server with the routes. Dropping it stops it.
 struct Server {
     address: std::net::SocketAddr,
     task: tokio::task::JoinHandle<()>,
@@ -43,7 +43,7 @@ impl Server {
     }
 
     async fn serve(engine: &Engine, settings: WebhookSettings) -> Server {
-        // An application with a state: the routers nest into it.
+        // An application with state, into which the routers are nested.
         let app = Router::new()
             .route("/name", get(async |State(state): State<AppState>| state.name))
             .nest("/webhooks", http::webhooks_with(engine, settings))
@@ -71,7 +71,7 @@ impl Server {
         self.send(hyper::Request::get(path), "").await
     }
 
-    /// What a client is given that has seen the events up to this one.
+    /// Requests a stream as a client that has already seen the event `last`.
     async fn again(&self, path: &str, last: &str) -> Response<Incoming> {
         self.send(hyper::Request::get(path).header("last-event-id", last), "").await
     }
@@ -100,7 +100,7 @@ async fn answers(request: Request) -> Result<()> {
     request.answer(&Answer::new(201).header("x-by", "a step").body(text)).await
 }
 
-/// The path that a run has published.
+/// The path that a run has published. Waits for it.
 async fn published(lab: &Lab) -> String {
     soon(async {
         loop {
@@ -223,7 +223,7 @@ on_each_store! {
         assert_eq!(request.uri, format!("/{token}?a=b%20c"));
     }
 
-    async fn what_is_accepted_is_durable(place: Place) {
+    async fn an_accepted_request_is_durable(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
@@ -256,21 +256,22 @@ on_each_store! {
             (response.status(), text(response).await)
         };
         let nothing = (StatusCode::NOT_FOUND, String::new());
-        assert_eq!(not_found(&path).await, nothing, "it was dropped");
+        assert_eq!(not_found(&path).await, nothing, "the webhook was dropped");
         lab.open_gate("dropped");
         run.await.unwrap();
-        assert_eq!(not_found(&path).await, nothing, "its run has ended");
+        assert_eq!(not_found(&path).await, nothing, "the run has ended");
         assert_eq!(not_found("/webhooks/00000000000000000000000000000000").await, nothing);
         assert_eq!(not_found("/webhooks/%2e%2e%2fwebhooks%00").await, nothing);
         let lab = Lab::new();
         drop(server);
-        // Its routes may still be held by a connection; what is started next is not to be executed by it.
+        // A connection may still hold the old routes. The shutdown ensures that the old engine does not execute the
+        // next run.
         engine.shutdown().await.unwrap();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
         let run = engine.start(plain, ()).await.unwrap();
         let path = published(&lab).await;
-        assert_eq!(server.post(&path, "\"x\"").await.status(), StatusCode::NOT_FOUND, "a plain hook is none");
+        assert_eq!(server.post(&path, "\"x\"").await.status(), StatusCode::NOT_FOUND, "a hook is not a webhook");
         engine.resume_hook(path.rsplit('/').next().unwrap(), "x").await.unwrap();
         assert_eq!(run.await.unwrap(), "x");
     }
@@ -302,7 +303,7 @@ on_each_store! {
         assert_eq!(sends("l", "two", "monday").await.status(), StatusCode::OK);
         lab.open_gate("dropped");
         assert_eq!(soon(&run).await.unwrap(), ["one", "two"]);
-        assert_eq!(sends("l", "two", "wednesday").await.status(), StatusCode::OK, "it was accepted");
+        assert_eq!(sends("l", "two", "wednesday").await.status(), StatusCode::OK, "the payload was accepted before");
         assert_eq!(sends("l", "three", "monday").await.status(), StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(sends("m", "three", "monday").await.status(), StatusCode::NOT_FOUND);
         assert_eq!(server.post(&path, "three").await.status(), StatusCode::NOT_FOUND);
@@ -312,7 +313,7 @@ on_each_store! {
         assert_eq!(sends("m", "three", "monday").await.status(), StatusCode::NOT_FOUND);
     }
 
-    async fn a_request_that_is_sent_again_gets_the_answer_to_the_first(place: Place) {
+    async fn a_repeated_request_gets_the_answer_to_the_first(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
@@ -346,11 +347,11 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
         assert_eq!(text(server.get("/name").await).await, "shop");
-        // Without one, the type is found as for any router of axum's.
+        // Without state, the router's type is inferred as for other axum routers.
         let _service = http::webhooks(&engine).merge(http::streams(&engine)).into_make_service();
     }
 
-    async fn only_the_methods_that_are_named_deliver(place: Place) {
+    async fn only_the_configured_methods_deliver(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
@@ -392,7 +393,7 @@ on_each_store! {
         let socket = TcpStream::connect(server.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
-        // All by one connection: a wrong length would make the next answer begin in the middle of this one.
+        // All requests use one connection: a wrong length would make the next answer begin in the middle of this one.
         for body in ["1", "2", "3"] {
             let request = hyper::Request::post(&path).header("host", "localhost").body(Full::new(Bytes::from(body))).unwrap();
             sender.ready().await.unwrap();
@@ -431,7 +432,7 @@ on_each_store! {
         }
     }
 
-    async fn a_body_that_does_not_arrive_in_time_is_not_waited_for(place: Place) {
+    async fn a_body_that_does_not_arrive_in_time_is_answered_with_408(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;
         let server = Server::serve(&engine, WebhookSettings::default().body_within(Duration::from_secs(5))).await;
@@ -445,7 +446,8 @@ on_each_store! {
             let mut now = clock.now();
             {
                 let mut reading = std::pin::pin!(socket.read_to_string(&mut answer));
-                // Its time begins when the server has read the head, and that is not seen from here.
+                // The timeout starts when the server has read the head, which the test cannot observe. So it advances
+                // the clock until the answer.
                 while (&mut reading).now_or_never().is_none() {
                     now += 5_000;
                     clock.set(now);
@@ -459,7 +461,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap().text(), Some("whole"));
     }
 
-    async fn a_step_answers_in_another_engine(place: Place) {
+    async fn a_step_of_another_engine_answers_the_request(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let client = place.open(&lab).await;
@@ -472,7 +474,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn an_answer_that_does_not_come_is_not_waited_for(place: Place) {
+    async fn the_server_stops_waiting_for_an_answer_after_a_timeout(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;
         let server = Server::serve(&engine, WebhookSettings::default().answer_within(Duration::from_secs(5))).await;
@@ -480,7 +482,8 @@ on_each_store! {
         let path = published(&lab).await;
         let mut waiting = std::pin::pin!(server.post(&path, "hello"));
         let mut now = 1_000;
-        // Its time begins when it does, and that is not seen from here.
+        // The timeout starts when the request waits, which the test cannot observe. So it advances the clock until the
+        // answer.
         let response = loop {
             match (&mut waiting).now_or_never() {
                 Some(response) => break response,
@@ -505,7 +508,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn a_stream_is_a_stream_of_events(place: Place) {
+    async fn a_stream_is_served_as_server_sent_events(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
@@ -526,12 +529,12 @@ on_each_store! {
         let again = text(server.again("/streams/run%201/a%20line?from=0", "2").await).await;
         assert!(again.starts_with("id: 3\n") && again.contains("event: end"), "{again}");
         let again = server.again("/streams/run%201/a%20line", "3").await;
-        assert_eq!(again.status(), StatusCode::NO_CONTENT, "there is nothing to come again for");
+        assert_eq!(again.status(), StatusCode::NO_CONTENT, "the client need not reconnect");
         let from_the_end = text(server.get("/streams/run%201/a%20line?from=-1").await).await;
         assert!(from_the_end.starts_with("id: 3\n"), "{from_the_end}");
     }
 
-    async fn what_is_no_stream_says_so(place: Place) {
+    async fn an_unknown_stream_is_an_error(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let server = Server::start(&engine).await;
@@ -541,7 +544,7 @@ on_each_store! {
         assert_eq!(server.get("/streams/run/numbers?from=x").await.status(), StatusCode::BAD_REQUEST);
         assert_eq!(server.again("/streams/run/numbers", "x").await.status(), StatusCode::BAD_REQUEST);
         assert_eq!(server.again("/streams/run/numbers", "-1").await.status(), StatusCode::BAD_REQUEST);
-        // A browser that has had the end of it, though the stream has no chunk, is not to come again.
+        // A browser that has received the end of a stream must not reconnect, also if the stream has no chunk.
         assert_eq!(server.again("/streams/run/nothing", "end").await.status(), StatusCode::NO_CONTENT);
         let events = text(server.get("/streams/run/numbers").await).await;
         assert!(events.starts_with("id: 0\ndata: 1\nevent: discarded\n\nid: 1\ndata: 2\n\nid: end\nevent: end\n"), "{events}");

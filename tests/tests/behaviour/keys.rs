@@ -1,4 +1,4 @@
-//! The keys that services are given, and the names that are the engine's own.
+//! Idempotency keys of steps, and names that the engine reserves.
 
 use std::collections::BTreeSet;
 use std::future::{pending, poll_fn};
@@ -11,14 +11,14 @@ use workflow_runtime::{Code, Error, Result, Run, durable, hook, step, step_info,
 
 use crate::support::{Lab, Place, soon};
 
-/// A service that deduplicates: what it was asked for under each key is in the lab's notes.
+/// A service that deduplicates by key. The lab's notes record its requests and their keys.
 #[derive(Clone)]
 struct Provider(Lab);
 
 impl Provider {
-    /// Does something once for each key.
+    /// Requests `what` from the service under the key of the current step.
     fn ask(&self, what: &str) -> String {
-        let key = step_info().expect("a step asks").idempotency_key;
+        let key = step_info().expect("the caller is a step").idempotency_key;
         self.0.note(&format!("ask {what} {key}"));
         key
     }
@@ -29,7 +29,7 @@ impl Provider {
         notes.iter().filter_map(|note| note.strip_prefix(&format!("ask {what} "))).map(str::to_owned).collect()
     }
 
-    /// How often something was done, and how often it was asked for.
+    /// The number of effects (distinct keys), and the number of requests.
     fn done(&self, what: &str) -> (usize, usize) {
         (self.keys(what).len(), self.asked(what).len())
     }
@@ -44,7 +44,7 @@ async fn asks(#[resource] lab: &Lab, what: String) -> Result<String> {
     Ok(Provider(lab.clone()).ask(&what))
 }
 
-/// Takes effect, and is not answered in time until it is mended.
+/// Takes effect, and times out until the test calls [`mend`].
 #[step(retries = 0)]
 async fn charges(#[resource] lab: &Lab, what: String) -> Result<String> {
     let key = Provider(lab.clone()).ask(&what);
@@ -69,7 +69,7 @@ async fn refunds(#[resource] lab: &Lab, what: String) -> Result<()> {
     Ok(())
 }
 
-/// Does something that can be undone, once its gate is open.
+/// Requests `what`, once its gate is open.
 #[step(retries = 0)]
 async fn waits(#[resource] lab: &Lab, what: String) -> Result<String> {
     let key = Provider(lab.clone()).ask(&what);
@@ -107,7 +107,7 @@ async fn reserves_and_buys() -> Result<Vec<String>> {
     Ok(vec![before, reserved, charges("charge".into()).timeout(SHORT).await?])
 }
 
-/// The reservation is under way when the charge fails.
+/// The reservation is running when the charge fails.
 #[workflow]
 async fn reserves_beside() -> Result<Vec<String>> {
     let reserved = waits("reserve".into()).rollback(|_| refunds("reserve".into()));
@@ -138,7 +138,7 @@ async fn right(#[resource] lab: &Lab) -> Result<String> {
     Ok(Provider(lab.clone()).ask("inside"))
 }
 
-/// Polls two futures, the second one first in every other attempt.
+/// Polls two futures concurrently; `swapped` polls the second one first.
 async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, swapped: bool) -> (A, B) {
     let (mut first, mut second) = (Box::pin(first.map(Some)), Box::pin(second.map(Some)));
     let (mut one, mut other) = (None, None);
@@ -171,13 +171,13 @@ async fn calls_left() -> Result<String> {
     left().await
 }
 
-/// Calls steps side by side, in an order that differs from attempt to attempt.
+/// Calls steps concurrently, in an order that alternates from attempt to attempt.
 #[step(retries = 3, backoff = "0ms..0ms")]
 async fn nests(#[resource] lab: &Lab) -> Result<Vec<String>> {
     let attempt = lab.note("nests");
     let swapped = attempt.is_multiple_of(2);
     let (a, b) = both(async { left().await }, async { right().await }, swapped).await;
-    // Calls of one step are counted where they are made.
+    // Calls of the same step are numbered in the order of the calls, not of the polls.
     let (c, d) = both(left(), left(), swapped).await;
     let task = workflow_runtime::spawn(left());
     let other = workflow_runtime::spawn(calls_left());
@@ -259,7 +259,7 @@ fn mend(lab: &Lab, what: &str) {
     lab.note(&format!("mend {what}"));
 }
 
-/// The one suspension of a run, once it is there.
+/// The only suspension of a run. Waits for it.
 async fn suspended<T, E>(run: &Run<T, E>) -> workflow_runtime::Suspended {
     soon(async {
         loop {
@@ -273,14 +273,14 @@ async fn suspended<T, E>(run: &Run<T, E>) -> workflow_runtime::Suspended {
 }
 
 on_each_store! {
-    async fn runs_whose_ids_contain_those_of_others_share_no_key(place: Place) {
+    async fn runs_whose_ids_contain_other_ids_share_no_key(place: Place) {
         let (lab, provider) = lab_and_provider();
         let engine = engine(&place, &lab).await;
         let ids = ["batch-1", "batch-1/0", "batch-1/0/0", "batch-1%2F0", "batch-1/1", "batch-1/0/0/0"];
         for id in ids {
             soon(engine.start(many_keys, 2).id(id).await.unwrap()).await.unwrap();
         }
-        // Three generations of two calls that call three times.
+        // Three generations, each with two outer calls, each with three calls inside.
         assert_eq!(provider.done("outer"), (ids.len() * 6, ids.len() * 6));
         assert_eq!(provider.done("inside"), (ids.len() * 18, ids.len() * 18));
     }
@@ -294,31 +294,31 @@ on_each_store! {
         assert_eq!(provider.keys("inside")[1], "a%2Fb/0/0/0/behaviour::keys::left/1");
     }
 
-    async fn steps_inside_a_step_have_the_same_keys_whichever_is_polled_first(place: Place) {
+    async fn keys_of_steps_inside_a_step_do_not_depend_on_the_order_of_polls(place: Place) {
         let (lab, provider) = lab_and_provider();
         let engine = engine(&place, &lab).await;
         let keys = soon(engine.start(nesting, ()).await.unwrap()).await.unwrap();
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{keys:?}");
         for key in &keys {
-            assert_eq!(lab.count(key), 4, "each attempt has it: {keys:?}");
+            assert_eq!(lab.count(key), 4, "each attempt has the same keys: {keys:?}");
         }
         assert_eq!(provider.done("inside"), (keys.len(), keys.len() * 4));
         assert!(keys[0].ends_with("::left/0") && keys[1].ends_with("::right/0"), "{keys:?}");
     }
 
-    async fn a_charge_that_timed_out_and_took_effect_is_not_made_again_by_retry(place: Place) {
+    async fn a_retry_uses_the_same_key_for_a_charge_that_timed_out(place: Place) {
         for elsewhere in [false, true] {
             let (lab, provider) = lab_and_provider();
             let engine = engine(&place, &lab).await;
             let run = engine.start(buys, elsewhere).id("order/1").await.unwrap();
             assert!(soon(&run).await.is_err());
-            // It times out again.
+            // The charge times out again.
             run.retry().await.unwrap();
             assert!(soon(&run).await.is_err());
             mend(&lab, "charge");
             run.retry().await.unwrap();
             let keys = soon(&run).await.unwrap();
-            assert_eq!(provider.done("charge"), (1, 3), "one charge, asked for three times");
+            assert_eq!(provider.done("charge"), (1, 3), "one charge, requested three times");
             assert_eq!((provider.done("before"), provider.done("after")), ((1, 1), (1, 1)));
             assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 3, "{keys:?}");
             run.delete().await.unwrap();
@@ -339,14 +339,14 @@ on_each_store! {
         assert_ne!(provider.keys("earlier"), [key]);
     }
 
-    async fn what_was_undone_has_a_new_key_when_it_is_executed_again(place: Place) {
+    async fn a_step_that_was_undone_gets_a_new_key(place: Place) {
         let (lab, provider) = lab_and_provider();
         let engine = engine(&place, &lab).await;
         let run = engine.start(reserves_and_buys, ()).await.unwrap();
         for round in 1..=2 {
             assert!(soon(&run).await.is_err());
             assert_eq!(lab.count("refund reserve"), round);
-            assert_eq!(provider.done("reserve"), (round, round), "a service would take it for the refunded one");
+            assert_eq!(provider.done("reserve"), (round, round), "the old key would return the refunded reservation");
             assert_eq!(provider.done("charge"), (round, round));
             run.retry().await.unwrap();
         }
@@ -358,7 +358,7 @@ on_each_store! {
         assert_eq!(keys, ["0/0", "3/1", "3/2"].map(|key| format!("{}/0/{key}", run.id())));
     }
 
-    async fn what_was_undone_in_a_queue_is_executed_again_with_a_new_key(place: Place) {
+    async fn a_queued_step_that_was_undone_gets_a_new_key(place: Place) {
         let (lab, provider) = lab_and_provider();
         let engine = engine(&place, &lab).await;
         let run = engine.start(reserves_elsewhere_and_buys, ()).await.unwrap();
@@ -371,11 +371,11 @@ on_each_store! {
         assert_eq!(keys, ["0/0", "1/1", "1/2"].map(|key| format!("{}/0/{key}", run.id())));
     }
 
-    async fn what_succeeded_late_and_was_undone_has_a_new_key_and_what_failed_has_its_own(place: Place) {
+    async fn a_step_undone_after_a_late_success_gets_a_new_key_and_a_failed_one_keeps_its_key(place: Place) {
         let (lab, provider) = lab_and_provider();
         let engine = engine(&place, &lab).await;
         let run = engine.start(reserves_beside, ()).await.unwrap();
-        // It has begun, and ends after the charge has failed.
+        // The reservation has begun, and succeeds after the charge has failed.
         soon(async {
             while run.steps().await.unwrap().iter().all(|step| step.status != workflow_runtime::StepStatus::Failed) {
                 tokio::task::yield_now().await;
@@ -388,8 +388,8 @@ on_each_store! {
         mend(&lab, "charge");
         run.retry().await.unwrap();
         let keys = soon(&run).await.unwrap();
-        assert_eq!(provider.done("reserve"), (2, 2), "it was undone");
-        assert_eq!(provider.done("charge"), (1, 2), "it may have taken effect");
+        assert_eq!(provider.done("reserve"), (2, 2), "the reservation was undone");
+        assert_eq!(provider.done("charge"), (1, 2), "the charge may have taken effect");
         assert_eq!(keys, ["1/0", "0/1"].map(|key| format!("{}/0/{key}", run.id())));
     }
 
@@ -409,7 +409,7 @@ on_each_store! {
             let step = format!("{}/0/0/1", fork.id());
             assert_eq!(keys[1], step);
             assert!(keys[2].starts_with(fork.id()) && keys[0].starts_with(run.id()), "{keys:?}");
-            // One of the fork, and one that fails and is retried.
+            // A fork of the fork has new keys, too.
             let again = fork.fork(fork.steps().await.unwrap()[1].event).await.unwrap();
             assert_eq!(soon(&again).await.unwrap()[1], format!("{}/0/0/1", again.id()));
             engine.shutdown().await.unwrap();
@@ -433,7 +433,7 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let long = |text: &str, bytes: usize| text.repeat(bytes.div_ceil(text.len()))[..bytes].to_owned();
-        // Which no compression makes short.
+        // Random text, which compression cannot shorten.
         let mut state = 7_u64;
         let random: String = (0..512)
             .map(|_| {
@@ -460,7 +460,7 @@ on_each_store! {
         }
     }
 
-    async fn a_suspension_of_a_run_is_not_that_of_one_whose_id_begins_so(place: Place) {
+    async fn suspensions_of_runs_whose_id_and_label_join_to_the_same_text_differ(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let short = engine.start(suspends_as, "b/c".into()).id("a").await.unwrap();
         let long = engine.start(suspends_as, "c".into()).id("a/b").await.unwrap();
@@ -472,7 +472,7 @@ on_each_store! {
         soon(&long).await.unwrap();
     }
 
-    async fn names_that_are_reserved_are_refused(place: Place) {
+    async fn reserved_names_are_refused(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let refused = |error: Error| {
             assert_eq!(error.code(), Code::InvalidName, "{error:?}");
@@ -490,13 +490,13 @@ on_each_store! {
             ] {
                 refused(error);
             }
-            // An id is no name of a token's kind.
+            // The reserved prefixes do not apply to ids of runs.
             let run = engine.start(suspends_as, "x".into()).id(name).await.unwrap();
             assert_eq!(suspended(&run).await.label, "x");
             run.resume(&()).await.unwrap();
             soon(&run).await.unwrap();
             let none: Vec<_> = run.stream::<u32>(name).try_collect().await.unwrap();
-            assert!(none.is_empty(), "it may be read");
+            assert!(none.is_empty(), "reading the stream is allowed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Steps that wait for other runs while nothing else could be executed for want of a permit.
+//! Steps that wait for other runs while they hold the only permit.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn works(name: String) -> Result<String> {
     Ok(name)
 }
 
-/// Waits for a run in every way.
+/// Waits for a run in the given way.
 async fn wait(way: String) -> Result<String> {
     let run: Run<String> = get_run(format!("of {way}"));
     match &*way {
@@ -46,11 +46,11 @@ async fn wait(way: String) -> Result<String> {
         }
         "cancel" => Ok(run.cancel("enough").await?.to_string()),
         "all" => {
-            // More than are polled together.
+            // More runs than `try_join_all` polls as one group.
             let runs = (0..40).map(|number| get_run::<String, Error>(format!("of all {number}")));
             try_join_all(runs.map(IntoFuture::into_future)).await.map(|names| names.concat())
         }
-        other => panic!("no way: {other}"),
+        other => panic!("unknown way: {other}"),
     }
 }
 
@@ -92,7 +92,7 @@ async fn waits_in(place: Place, way: &str, blocking: bool) {
     }
     let expected = if way == "cancel" { "true".to_owned() } else { names.concat() };
     assert_eq!(soon(&run).await.unwrap(), expected);
-    // What it has lent it has taken again, and given back at its end.
+    // The first step has returned its permit. Otherwise this run could not execute.
     let last = engine.start(asks, (way.to_owned(), blocking)).await.unwrap();
     assert_eq!(soon(&last).await.unwrap(), expected);
     assert_eq!(last.status().await.unwrap(), Status::Completed);

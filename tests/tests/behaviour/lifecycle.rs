@@ -1,4 +1,4 @@
-//! Who wants to know how runs end.
+//! Callbacks for the ends of runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,15 +34,15 @@ fn noted(lab: &Lab) -> impl Fn(RunInfo) -> std::future::Ready<Result<()>> + Send
     }
 }
 
-fn told_of_all(builder: Builder, lab: &Lab) -> Builder {
+fn with_all_callbacks(builder: Builder, lab: &Lab) -> Builder {
     let builder = builder.on_completed(noted(lab)).on_failed(noted(lab));
     builder.on_cancelled(noted(lab)).on_stuck(noted(lab))
 }
 
 on_each_store! {
-    async fn each_end_is_told(place: Place) {
+    async fn each_end_calls_its_callback(place: Place) {
         let lab = Lab::new();
-        let engine = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
+        let engine = with_all_callbacks(place.builder(&lab), &lab).open().await.unwrap();
         for (how, id) in [(0, "a"), (1, "b"), (2, "c")] {
             engine.start(ends, how).id(id).await.unwrap();
         }
@@ -54,7 +54,7 @@ on_each_store! {
         }
     }
 
-    async fn an_end_that_could_not_be_told_is_told_again_also_after_a_crash(place: Place) {
+    async fn a_failed_callback_is_called_again_also_after_a_crash(place: Place) {
         let lab = Lab::new();
         let (calls, asked) = (Arc::new(AtomicUsize::new(0)), Lab::new());
         let (counted, noting) = (calls.clone(), asked.clone());
@@ -70,13 +70,13 @@ on_each_store! {
         (&run).await.unwrap();
         asked.executed("asked", 2).await;
         drop((run, engine));
-        let engine = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
+        let engine = with_all_callbacks(place.builder(&lab), &lab).open().await.unwrap();
         lab.executed("a completed", 1).await;
         assert_eq!(engine.get_run::<(), Error>("a").status().await.unwrap(), Status::Completed);
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
     }
 
-    async fn a_run_that_is_cancelled_by_who_is_told_that_it_is_stuck_is_told_twice(place: Place) {
+    async fn an_on_stuck_callback_that_cancels_the_run_causes_a_second_callback(place: Place) {
         let lab = Lab::new();
         let cell: Arc<OnceLock<Engine>> = Arc::default();
         let (at, noting) = (cell.clone(), lab.clone());
@@ -89,14 +89,14 @@ on_each_store! {
             }
         };
         let engine = place.builder(&lab).on_stuck(cancels).on_cancelled(noted(&lab)).open().await.unwrap();
-        cell.set(engine).unwrap_or_else(|_| unreachable!("it is empty"));
+        cell.set(engine).unwrap_or_else(|_| unreachable!("the cell is empty"));
         let client = place.builder(&lab).connect().await.unwrap();
         client.start(ends, 3).id("a").await.unwrap();
         soon(lab.executed("a cancelled", 1)).await;
         assert_eq!(lab.notes(), ["a stuck", "a cancelled"]);
     }
 
-    async fn ends_that_cannot_be_told_hold_up_no_others(place: Place) {
+    async fn failing_callbacks_do_not_delay_others(place: Place) {
         let lab = Lab::new();
         let noting = lab.clone();
         let told = move |run: RunInfo| {
@@ -107,14 +107,14 @@ on_each_store! {
             std::future::ready(if bad { Err(Error::new("not now")) } else { Ok(()) })
         };
         let engine = place.builder(&lab).on_completed(told).open().await.unwrap();
-        // More than are looked for at once.
+        // More than one query of notices returns.
         let bad = join_all((0..260).map(|number| engine.start(ends, 0).id(format!("bad {number}")).into_future())).await;
         assert!(bad.iter().all(Result::is_ok));
         engine.start(ends, 0).id("good").await.unwrap();
         soon(lab.executed("good", 1)).await;
     }
 
-    async fn what_an_engine_has_no_function_for_is_left_to_one_that_has(place: Place) {
+    async fn an_engine_leaves_notices_without_a_callback_to_other_engines(place: Place) {
         let (lab, asked) = (Lab::new(), Lab::new());
         let noting = asked.clone();
         let fails = move |_: RunInfo| {
@@ -126,7 +126,7 @@ on_each_store! {
         engine.start(ends, 0).id("a").await.unwrap().await.unwrap();
         soon(asked.executed("asked", 1)).await;
         engine.shutdown().await.unwrap();
-        // Its function is due again by now.
+        // The callback for `a` is due again at this time.
         clock.set(2_000_000);
         let engine = place.builder_at(&lab, &clock).on_failed(noted(&lab)).open().await.unwrap();
         engine.start(ends, 0).id("b").await.unwrap().await.unwrap();
@@ -135,7 +135,7 @@ on_each_store! {
         engine.shutdown().await.unwrap();
         let _engine = place.builder_at(&lab, &clock).on_completed(noted(&lab)).open().await.unwrap();
         soon(lab.executed("a completed", 1)).await;
-        // No engine had a function for this one.
+        // No engine had a callback for this run when it ended.
         assert_eq!(lab.count("b completed"), 0);
     }
 
@@ -151,7 +151,7 @@ on_each_store! {
         engine.start(ends, 0).id("a").await.unwrap().await.unwrap();
         soon(asked.executed("asked", 1)).await;
         engine.shutdown().await.unwrap();
-        // The notice can be claimed again.
+        // The claim of the notice has expired.
         clock.set(2_000_000);
         let exporter = InMemorySpanExporter::default();
         let processor = SimpleSpanProcessor::new(exporter.clone());
@@ -161,9 +161,9 @@ on_each_store! {
             spans(&exporter, id).await;
         }
         engine.shutdown().await.unwrap();
-        let engine = told_of_all(place.builder_at(&lab, &clock), &lab).open().await.unwrap();
+        let engine = with_all_callbacks(place.builder_at(&lab, &clock), &lab).open().await.unwrap();
         soon(lab.executed("a completed", 1)).await;
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
         engine.shutdown().await.unwrap();
         assert_eq!(lab.notes(), ["a completed"]);
     }
@@ -181,11 +181,11 @@ on_each_store! {
         };
         let calls = place.builder(&lab).on_completed(waits).open().await.unwrap();
         let (exports, exporter) = open(&place, &lab).await;
-        // More than are called at once: some are claimed, and others are not.
+        // More than the engine calls concurrently, so that some notices are claimed and others are not.
         for number in 0..20 {
             calls.start(ends, 0).id(format!("r{number}")).await.unwrap().await.unwrap();
         }
-        // On a database the other engine executes this run; elsewhere it only starts it.
+        // On PostgreSQL the other engine executes this run. On other stores it only starts it.
         exports.start(ends, 0).id("other").await.unwrap().await.unwrap();
         if matches!(place, Place::Postgres(_)) {
             spans(&exporter, "other").await;
@@ -194,7 +194,7 @@ on_each_store! {
         for number in 0..20 {
             soon(lab.executed(&format!("r{number}"), 1)).await;
         }
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
         calls.shutdown().await.unwrap();
         exports.shutdown().await.unwrap();
         for number in 0..20 {
@@ -202,7 +202,7 @@ on_each_store! {
         }
     }
 
-    async fn what_has_failed_is_called_again_after_a_while_with_the_status_of_then(place: Place) {
+    async fn a_failed_callback_is_called_again_later_with_the_recorded_status(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
         let noting = lab.clone();
         let fails = move |run: RunInfo| {
@@ -220,7 +220,7 @@ on_each_store! {
                 engine.start(ends, 0).id(id.clone()).await.unwrap();
                 soon(lab.executed(&format!("{id} completed"), 1)).await;
             }
-            assert_eq!(lab.count("bad stuck"), calls, "the time has not come");
+            assert_eq!(lab.count("bad stuck"), calls, "the next call is not due");
             clock.pass(later);
             soon(lab.executed("bad stuck", calls + 1)).await;
         }
@@ -228,7 +228,7 @@ on_each_store! {
 
     async fn of_several_engines_one_calls_the_callbacks_for_an_end(place: Place) {
         let lab = Lab::new();
-        let open = || told_of_all(place.builder(&lab), &lab).open();
+        let open = || with_all_callbacks(place.builder(&lab), &lab).open();
         let engines = [open().await.unwrap(), open().await.unwrap(), open().await.unwrap()];
         let start = |number: u32| engines[number as usize % 3].start(ends, number % 2).id(format!("r{number}")).into_future();
         assert!(join_all((0..60).map(start)).await.iter().all(Result::is_ok));
@@ -236,14 +236,14 @@ on_each_store! {
         for number in 0..60 {
             soon(lab.executed(&said(number), 1)).await;
         }
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
         for engine in &engines {
             engine.shutdown().await.unwrap();
         }
         assert_eq!(lab.notes().len(), 60, "{:?}", lab.notes());
     }
 
-    async fn what_an_engine_has_left_is_called_by_one_that_has_no_end_of_its_own(place: Place) {
+    async fn an_idle_engine_calls_the_callbacks_that_another_engine_has_left(place: Place) {
         let (lab, asked) = (Lab::new(), Lab::new());
         let noting = asked.clone();
         let never = move |_: RunInfo| {
@@ -251,8 +251,8 @@ on_each_store! {
             std::future::pending::<Result<()>>()
         };
         let engine = place.builder(&lab).on_completed(never).open().await.unwrap();
-        let heir = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
-        // More than are called at once: some are claimed, and others are not.
+        let heir = with_all_callbacks(place.builder(&lab), &lab).open().await.unwrap();
+        // More than the engine calls concurrently, so that some notices are claimed and others are not.
         for number in 0..20 {
             engine.start(ends, 0).id(format!("r{number}")).await.unwrap();
         }
@@ -261,11 +261,11 @@ on_each_store! {
         for number in 0..20 {
             soon(lab.executed(&format!("r{number} completed"), 1)).await;
         }
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
         heir.shutdown().await.unwrap();
     }
 
-    async fn a_shutdown_waits_for_callbacks_that_are_being_called(place: Place) {
+    async fn a_shutdown_waits_for_running_callbacks(place: Place) {
         let (lab, calls) = (Lab::new(), Lab::new());
         let noting = calls.clone();
         let slow = move |run: RunInfo| {
@@ -283,15 +283,15 @@ on_each_store! {
             let engine = engine.clone();
             async move { engine.shutdown().await }
         });
-        // It is closed to what is new, and the callback has not returned yet.
+        // The engine refuses new runs, and the callback has not returned.
         while engine.start(ends, 0).await.is_ok() {
             tokio::task::yield_now().await;
         }
         calls.open_gate("slow");
         soon(shutdown).await.unwrap().unwrap();
-        let _next = told_of_all(place.builder(&lab), &lab).open().await.unwrap();
-        nothing_is_left(&place).await;
-        assert_eq!(lab.count("a completed"), 0, "it was called before");
+        let _next = with_all_callbacks(place.builder(&lab), &lab).open().await.unwrap();
+        no_notices_are_left(&place).await;
+        assert_eq!(lab.count("a completed"), 0, "the first engine has called the callback");
     }
 
     async fn all_callbacks_for_an_end_are_called_again_if_one_has_failed(place: Place) {
@@ -304,13 +304,13 @@ on_each_store! {
         let engine = place.builder(&lab).on_completed(noted(&lab)).on_completed(fails_once).open().await.unwrap();
         engine.start(ends, 0).id("a").await.unwrap();
         soon(lab.executed("a fails", 2)).await;
-        nothing_is_left(&place).await;
+        no_notices_are_left(&place).await;
         assert_eq!(lab.notes(), ["a completed", "a fails", "a completed", "a fails"]);
     }
 }
 
-/// Waits until the callbacks for all ends were called.
-async fn nothing_is_left(place: &Place) {
+/// Waits until the callbacks for all ends have been called.
+async fn no_notices_are_left(place: &Place) {
     let all = [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck];
     let store = place.store();
     soon(async {

@@ -1,5 +1,5 @@
-//! Which runs there are: `listWorkflowRuns` of the reference, with its `fromDate`, `toDate`, `page`, `status` and
-//! `workflowName`, and what is asked for beside these.
+//! Listing runs: `listWorkflowRuns` of the reference, with its `fromDate`, `toDate`, `page`, `status` and
+//! `workflowName`, and further filters.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,7 +68,7 @@ async fn calls_child(name: String, fails: usize) -> Result<()> {
     calls_flaky(name, fails).await
 }
 
-/// Waits until the run is failing, or is not.
+/// Waits until the run is failing (`expected`), or is not.
 async fn is_failing(engine: &Engine, id: &str, expected: bool) -> RunInfo {
     let run: Run<()> = engine.get_run(id);
     soon(async {
@@ -87,7 +87,7 @@ fn time(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-/// The ids of all that fit.
+/// The ids of all listed runs.
 async fn ids(runs: Runs) -> Vec<String> {
     runs.stream().map_ok(|run| run.id).try_collect().await.unwrap()
 }
@@ -112,7 +112,7 @@ on_each_store! {
         assert_eq!(ids(of(&[Status::Failed, Status::Cancelled])).await, ["e", "b"]);
         assert_eq!(ids(of(&[Status::Suspended])).await, ["c"]);
         assert_eq!(ids(of(&[Status::Stuck])).await, [""; 0]);
-        // The whole of it, as `info` has it.
+        // A listed run has the same fields as `info`.
         let page = of(&[Status::Failed]).await.unwrap();
         let (listed, info) = (&page.runs[0], engine.get_run::<(), Error>("b").info().await.unwrap());
         assert_eq!(format!("{listed:?}"), format!("{info:?}"));
@@ -136,7 +136,7 @@ on_each_store! {
         assert_eq!(ids(engine.runs().failing()).await, ["b", "a"]);
         assert_eq!(ids(engine.runs().failing().of(calls_flaky).limit(1)).await, ["b", "a"]);
         assert_eq!(engine.runs().failing().count().await.unwrap().into_values().sum::<u64>(), 2);
-        // The next failure has the same class: the row is as it was.
+        // The next failure has the same class, so the row does not change.
         lab.open_gate("a 2");
         soon(lab.executed("a", 3)).await;
         let again = is_failing(&engine, "a", true).await;
@@ -147,7 +147,7 @@ on_each_store! {
         lab.open_gate("c 1");
         recorded(&place, "c", "\"hook\"").await;
         assert_eq!(ids(engine.runs().failing()).await, ["b"]);
-        // Another engine replays the run, and knows that it is failing.
+        // Another engine replays the run, which is still failing.
         drop(engine);
         let engine = place.open(&lab).await;
         assert_eq!(ids(engine.runs().failing()).await, ["b"]);
@@ -156,7 +156,7 @@ on_each_store! {
         is_failing(&engine, "b", false).await;
     }
 
-    async fn a_run_that_has_ended_is_not_failing_and_has_its_error(place: Place) {
+    async fn an_ended_run_is_not_failing_and_has_its_error(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         for attempt in 1..=10 {
@@ -176,14 +176,14 @@ on_each_store! {
             }
         })
         .await;
-        assert_eq!(parent.info().await.unwrap().failing_since, None, "its child is failing");
+        assert_eq!(parent.info().await.unwrap().failing_since, None, "only its child is failing");
         soon(engine.get_run::<(), Error>(&child).cancel("enough of 7")).await.unwrap();
         let info = engine.get_run::<(), Error>(&child).info().await.unwrap();
         let error = info.error.unwrap();
         assert_eq!((info.failing_since, &*error.code, &*error.text), (None, "cancelled", "enough of 7"));
         assert_eq!(error.class, "cancelled: enough of #");
         assert_eq!(ids(engine.runs().failing()).await, [""; 0]);
-        // The retried run has no error until the next one.
+        // The retried run has no error until it fails again.
         lab.open_gate("a 11");
         run.retry().await.unwrap();
         let info = soon(async {
@@ -220,7 +220,7 @@ on_each_store! {
         assert_eq!(ids(engine.runs().workflow("listing::new")).await, ["c"]);
         assert_eq!(ids(engine.runs().of(renamed)).await, ["c"]);
         assert_eq!(ids(engine.runs().of(renamed).status(Status::Failed)).await, [""; 0]);
-        assert_eq!(ids(engine.runs().workflow("refunds")).await, [""; 0], "it is the whole id");
+        assert_eq!(ids(engine.runs().workflow("refunds")).await, [""; 0], "the filter matches whole ids");
     }
 
     async fn runs_of_a_workflow_that_was_renamed_are_found_by_the_function(place: Place) {
@@ -274,7 +274,7 @@ on_each_store! {
         for id in ["4", "2"] {
             engine.get_run::<(), Error>(id).delete().await.unwrap();
         }
-        // Another process goes on with what it was given as a text.
+        // Another process continues with the cursor as text.
         let cursor: Cursor = first.next.unwrap().to_string().parse().unwrap();
         assert_eq!(Some(cursor), first.next);
         let client = place.builder(&Lab::new()).connect().await.unwrap();
@@ -282,7 +282,7 @@ on_each_store! {
         assert_eq!(seen(&second), ["3", "1"]);
         let last = client.runs().limit(2).after(second.next.unwrap()).await.unwrap();
         assert_eq!((seen(&last), last.next), (vec!["0".to_owned()], None));
-        // A page that is full and the last one says so.
+        // A full page that is also the last has no cursor.
         assert!(engine.runs().limit(6).await.unwrap().next.is_none());
         assert_eq!(engine.runs().limit(0).await.unwrap().runs.len(), 1);
     }
@@ -319,7 +319,7 @@ on_each_store! {
         assert_eq!(failed, [(Status::Failed, 1)]);
     }
 
-    async fn a_stream_of_runs_goes_over_all_pages(place: Place) {
+    async fn a_stream_of_runs_reads_all_pages(place: Place) {
         let engine = place.open(&Lab::new()).await;
         for number in 0..25 {
             started(&engine, 0, &number.to_string()).await;
@@ -332,7 +332,7 @@ on_each_store! {
 }
 
 case! {
-    async fn what_is_no_cursor_is_an_error() {
+    async fn an_invalid_cursor_is_an_error() {
         for text in ["", "-", "1", "1-", "x-1", "1-x", "-1-1", "1-99999999999999999999", "1 2"] {
             assert_eq!(text.parse::<Cursor>().unwrap_err().code(), Code::InvalidCursor, "{text}");
         }

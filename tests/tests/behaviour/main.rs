@@ -1,4 +1,4 @@
-//! What the engine does, told through the public API, on every store.
+//! The behaviour of the engine on each store, tested through the public API.
 
 #[macro_use]
 extern crate workflow_harness;

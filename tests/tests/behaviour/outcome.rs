@@ -1,4 +1,4 @@
-//! What a run tells of itself: how it ended with all that it did, and its history as it goes on.
+//! What a run returns about itself: its outcome with all steps, and its history while it runs.
 
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ on_each_store! {
         let input = json!(5);
         assert_eq!(steps, [
             (0, None, StepStatus::Completed, 1, &input, Some(json!(5))),
-            // What it was given does not disappear for being what the step before it gave.
+            // The input of this step equals the output of the step before. It is still listed.
             (1, Some("again"), StepStatus::Completed, 1, &input, Some(json!(5))),
         ]);
         assert!(outcome.steps.iter().all(|step| step.step.ends_with("::same") && step.error.is_none()));
@@ -154,7 +154,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let outcome = soon(engine.start(fails, ()).await.unwrap().outcome()).await.unwrap();
         assert_eq!(outcome.status, Status::Failed);
-        assert_eq!(outcome.result, Err(Refused::Broke { cents: 99 }), "its error is of its own type");
+        assert_eq!(outcome.result, Err(Refused::Broke { cents: 99 }), "the error has the workflow's type");
         let last = outcome.steps.last().unwrap();
         assert_eq!((last.status, last.error.clone()), (StepStatus::Failed, Some(json!({"Broke": {"cents": 99}}))));
         assert_eq!(last.output, None);
@@ -172,7 +172,7 @@ on_each_store! {
         assert_eq!(soon(suspended.outcome()).await.unwrap().steps[0].status, StepStatus::Cancelled);
     }
 
-    async fn outcome_of_what_is_not_there_is_an_error(place: Place) {
+    async fn outcome_of_an_unknown_run_is_an_error(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let nobody: Run<u32> = engine.get_run("nobody");
         assert_eq!(nobody.outcome().await.unwrap_err().code(), Code::RunNotFound);
@@ -180,7 +180,7 @@ on_each_store! {
         assert_eq!(nobody.events().try_next().await.unwrap_err().code(), Code::RunNotFound);
     }
 
-    async fn steps_of_a_run_that_goes_on(place: Place) {
+    async fn steps_of_an_unfinished_run(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(suspends, ()).await.unwrap();
         soon(async { while run.suspended().await.unwrap().is_empty() { tokio::task::yield_now().await } }).await;
@@ -192,7 +192,7 @@ on_each_store! {
         assert_eq!((outcome.result.unwrap(), outcome.steps[0].attempts), (5, 2));
     }
 
-    async fn steps_are_also_children_and_those_of_queues(place: Place) {
+    async fn children_and_steps_of_queues_are_listed_as_steps(place: Place) {
         let engine = place.builder(&Lab::new()).queue("outcomes", 1).open().await.unwrap();
         let run = engine.start(of_all_sorts, ()).await.unwrap();
         let outcome = soon(run.outcome()).await.unwrap();
@@ -240,7 +240,7 @@ on_each_store! {
         assert_eq!(there_and_back, events);
     }
 
-    async fn events_tell_everything_else_that_happens(place: Place) {
+    async fn events_cover_all_other_operations(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("outcomes", 1).open().await.unwrap();
         let run = engine.start(retries, ()).await.unwrap();
@@ -300,7 +300,7 @@ on_each_store! {
         let mut ours = run.events().from(-1);
         assert_eq!(soon(ours.try_next()).await.unwrap().map(|event| event.index), Some(4));
         let here = tokio::spawn(ours.try_collect::<Vec<_>>());
-        // It waits for what comes.
+        // The reader waits for new events.
         let mut opened = run.events().from(4);
         assert!(matches!(soon(opened.try_next()).await.unwrap().unwrap().kind, RunEventKind::HookOpened { .. }));
         engine.resume_hook("go on with it", &3).await.unwrap();

@@ -1,4 +1,4 @@
-//! Functions that take what the steps of a run write, in the process that has started it.
+//! Output writers: functions that receive the chunks of a run's steps, in the process that has started the run.
 
 use std::sync::{Arc, Mutex};
 
@@ -79,7 +79,7 @@ on_each_store! {
         let start = engine.start(one_stream, ("log".into(), 20));
         let run = start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
         soon(&run).await.unwrap();
-        assert_eq!(taken.of("log"), (0..20).collect::<Vec<_>>(), "and not what the workflow writes");
+        assert_eq!(taken.of("log"), (0..20).collect::<Vec<_>>(), "the workflow's own chunks are not passed");
         let first = taken.0.lock().unwrap()[0].clone();
         assert!(first.step.ends_with("::tells"));
         assert_eq!((first.attempt, first.index), (1, 1));
@@ -100,7 +100,7 @@ on_each_store! {
         }
     }
 
-    async fn a_stored_chunk_is_no_error_whatever_the_output_writer_makes_of_it(place: Place) {
+    async fn an_error_or_panic_of_the_output_writer_does_not_fail_the_step(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let given = Taken::default();
@@ -129,11 +129,11 @@ on_each_store! {
             let takes = takes.clone();
             async move {
                 let number: u32 = chunk.get()?;
-                // First: what it cannot write counts as well.
+                // First, because a chunk of its own whose write fails must be counted, too.
                 takes.take(chunk).await?;
                 for stream in ["copy", "log"] {
                     let out = writer::<u32>(stream);
-                    // Also by a task that knows nothing of where it comes from.
+                    // Also from a task without the run's context.
                     let copied = tokio::spawn(async move { out.write(&(number + 10)).await });
                     copied.await??;
                 }
@@ -142,13 +142,13 @@ on_each_store! {
         };
         let run = engine.start(one_stream, ("log".into(), 3)).output_writer(copies).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 3);
-        assert_eq!((given.len(), given.of("log")), (3, vec![0, 1, 2]), "and not what it writes itself");
+        assert_eq!((given.len(), given.of("log")), (3, vec![0, 1, 2]), "the writer's own chunks are not passed");
         let numbers = |stream: &str| run.stream::<u32>(stream).map_ok(|chunk| chunk.value).try_collect::<Vec<_>>();
         assert_eq!(soon(numbers("copy")).await.unwrap(), [10, 11, 12]);
         assert_eq!(soon(numbers("log")).await.unwrap(), [99, 0, 10, 1, 11, 2, 12]);
     }
 
-    async fn a_stream_that_the_output_writer_is_slow_with_slows_no_other_stream_of_the_run(place: Place) {
+    async fn a_slow_output_writer_of_one_stream_does_not_slow_other_streams(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let passes = lab.clone();
@@ -172,7 +172,7 @@ on_each_store! {
         assert_eq!(lab.count("slow 2"), 1);
     }
 
-    async fn output_writer_that_is_slow_slows_its_step_and_nothing_else(place: Place) {
+    async fn a_slow_output_writer_slows_only_its_step(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let gate = Arc::new(Semaphore::new(0));
@@ -180,7 +180,7 @@ on_each_store! {
         let slow = move |_| {
             let passes = passes.clone();
             async move {
-                passes.acquire().await.expect("it stays open").forget();
+                passes.acquire().await.expect("the semaphore stays open").forget();
                 Ok(())
             }
         };
@@ -196,7 +196,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 3);
     }
 
-    async fn output_writer_takes_what_failed_attempts_wrote(place: Place) {
+    async fn output_writer_takes_chunks_of_failed_attempts(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let taken = Taken::default();
         let takes = taken.clone();
@@ -207,7 +207,7 @@ on_each_store! {
         assert_eq!((taken.of("fails first"), attempts), (vec![0, 1, 0, 1], vec![1, 1, 2, 2]));
     }
 
-    async fn output_writer_takes_what_is_written_elsewhere(place: Place) {
+    async fn output_writer_takes_chunks_that_another_engine_writes(place: Place) {
         let lab = Lab::new();
         let worker = place.builder(&lab).queue("output", 1).open().await.unwrap();
         let client = place.builder(&lab).connect().await.unwrap();
@@ -221,7 +221,7 @@ on_each_store! {
         }
     }
 
-    async fn output_writer_of_a_start_that_is_refused_takes_nothing_from_the_other(place: Place) {
+    async fn output_writer_of_a_refused_start_takes_nothing(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let created = engine.create_run(tells_when_it_is_told_to).await.unwrap();
         let (first, second) = (Taken::default(), Taken::default());
@@ -245,7 +245,7 @@ on_each_store! {
             start.output_writer(move |chunk| takes.clone().take(chunk)).await.unwrap();
         }
         engine.shutdown().await.unwrap();
-        // After a restart the stream remains, and there is no writer.
+        // After a restart the stream still has its chunks, and there is no output writer.
         let engine = place.open(&lab).await;
         engine.resume_hook("tell", &()).await.unwrap();
         let run = engine.get_run::<u32, Error>("r");

@@ -8,14 +8,14 @@ use workflow_runtime::{Code, Engine, Error, Result, Run, deprecated_patch, hook,
 
 use crate::support::{Lab, Place, soon};
 
-/// Which version of the code a run is executed by, by the name of the run's deployment.
+/// The version of the code that executes a run, by the name of the run's deployment.
 static VERSIONS: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
 
 fn version(deployment: &str) -> u32 {
     VERSIONS.lock().unwrap()[deployment]
 }
 
-/// Deployments of a test, each under a name that no other test has.
+/// The deployments of one test, under a unique name.
 struct Deployment {
     name: String,
     place: Place,
@@ -27,7 +27,7 @@ impl Deployment {
         Deployment { name: uuid::Uuid::new_v4().to_string(), place, lab: Lab::new() }
     }
 
-    /// An engine whose code is this version of it.
+    /// Opens an engine with this version of the code.
     async fn open(&self, version: u32) -> Engine {
         VERSIONS.lock().unwrap().insert(self.name.clone(), version);
         self.place.open(&self.lab).await
@@ -64,7 +64,7 @@ async fn fails_once(#[resource] lab: &Lab, id: String) -> Result<()> {
     if lab.note(&name) == 1 { Err(Error::fatal("at first")) } else { Ok(()) }
 }
 
-/// The four versions of a change: before it, patched, deprecated, and with the new code alone.
+/// Four versions of a change: before it, patched, deprecated, and only the new code.
 #[workflow]
 async fn checkout(deployment: String, id: String) -> Result<()> {
     work(id.clone(), "first".into()).await?;
@@ -111,7 +111,7 @@ on_each_store! {
         site.is_in("older", "last").await;
         drop(engine);
 
-        // With the patch, the run that was there goes on without the step, and the others have it.
+        // With the patch, the unfinished run continues without the new step, and later calls execute it.
         let engine = site.open(1).await;
         site.open_gates("early", &["first"]);
         site.open_gates("old", &["last"]);
@@ -123,7 +123,7 @@ on_each_store! {
         site.is_in("patched", "last").await;
         drop(engine);
 
-        // Deprecated: a run with the marker goes on, and one that predates the patch waits for the code before.
+        // Deprecated: a run with the marker continues. A run that predates the patch is stuck until older code returns.
         let engine = site.open(2).await;
         let run: Run<()> = engine.get_run("older");
         let error = soon(&run).await.unwrap_err();
@@ -133,7 +133,7 @@ on_each_store! {
         site.is_in("deprecated", "last").await;
         drop((engine, run));
 
-        // Removed: a marker of the deprecated patch is passed, and one of the patch is not.
+        // Removed: a replay skips the marker of the deprecated patch. A marker of the patch makes the run stuck.
         let engine = site.open(3).await;
         is_stuck(&engine, "patched", "patched(\"audit\")").await;
         site.open_gates("deprecated", &["last"]);
@@ -141,7 +141,7 @@ on_each_store! {
         assert_eq!(site.executed("deprecated"), "first audit last last");
         drop(engine);
 
-        // Rolled back to the code with the patch, which fits all of them.
+        // Rolled back to the code with the patch, which can execute all of these runs.
         let engine = site.open(1).await;
         for (id, executed) in [("older", "first last"), ("patched", "first audit last")] {
             site.open_gates(id, &["last"]);
@@ -170,7 +170,7 @@ async fn in_rounds(deployment: String, id: String, token: String) -> Result<u32>
     Ok(new)
 }
 
-/// Begins again until the second generation has ended.
+/// Continues as new once.
 #[workflow]
 async fn by_generations(deployment: String, id: String, generation: u32) -> Result<()> {
     work(id.clone(), format!("begin{generation}")).await?;
@@ -184,7 +184,7 @@ async fn by_generations(deployment: String, id: String, generation: u32) -> Resu
     }
 }
 
-/// Two failures, before and behind the call.
+/// Fails once, behind the first call of `patched` and before the second.
 #[workflow]
 async fn fails_then_ends(deployment: String, id: String) -> Result<bool> {
     work(id.clone(), "first".into()).await?;
@@ -196,7 +196,7 @@ async fn fails_then_ends(deployment: String, id: String) -> Result<bool> {
     Ok(new)
 }
 
-/// Asks behind a failure that another branch outlasts.
+/// Calls `patched` behind a failure, while another branch is still running.
 #[workflow]
 async fn asks_behind_a_failure(id: String) -> Result<bool> {
     let first = async {
@@ -212,7 +212,7 @@ const GATES: [&str; 12] =
     ["first", "last", "new", "old", "begin0", "begin1", "old0", "new1", "old-end0", "new-end1", "old1", "old2"];
 
 on_each_store! {
-    async fn the_rounds_of_a_loop_take_one_branch_while_the_run_leaves_memory_between_them(place: Place) {
+    async fn all_rounds_of_a_loop_take_one_branch_across_evictions(place: Place) {
         let site = Deployment::new(place);
         let open = async |version| {
             VERSIONS.lock().unwrap().insert(site.name.clone(), version);
@@ -257,7 +257,7 @@ on_each_store! {
         assert_eq!(site.executed("run"), "begin0 old0 old0 old-end0 begin1 new1 new-end1");
     }
 
-    async fn a_retry_and_a_fork_keep_the_answer_unless_they_begin_before_it(place: Place) {
+    async fn a_retry_and_a_fork_keep_the_answer_unless_they_begin_before_the_call(place: Place) {
         let site = Deployment::new(place);
         let engine = site.open(0).await;
         site.open_gates("run", &["first", "new"]);
@@ -276,11 +276,11 @@ on_each_store! {
         let behind = run.fork(steps[2].event).await.unwrap();
         assert!(!soon(&behind).await.unwrap(), "the fork keeps the answer that it has inherited");
         let before = run.fork(steps[0].event).await.unwrap();
-        assert!(soon(&before).await.unwrap(), "the fork comes to the call for the first time");
+        assert!(soon(&before).await.unwrap(), "the fork calls `patched` for the first time");
         assert_eq!(site.executed("run"), "first old old once once once first new once");
     }
 
-    async fn a_retry_repeats_a_failure_behind_which_only_a_patch_was_asked_for(place: Place) {
+    async fn a_retry_repeats_a_failure_that_was_followed_only_by_a_patch_call(place: Place) {
         let site = Deployment::new(place);
         let engine = site.open(1).await;
         let run = engine.start(asks_behind_a_failure, "run".to_owned()).id("run").await.unwrap();
@@ -292,7 +292,7 @@ on_each_store! {
         assert!(soon(&run).await.unwrap());
     }
 
-    async fn a_call_outside_a_workflow_or_in_a_step_is_the_new_code(place: Place) {
+    async fn patched_is_true_outside_a_workflow_and_in_a_step(place: Place) {
         assert!(patched("new"));
         deprecated_patch("new");
         let site = Deployment::new(place);
@@ -300,7 +300,7 @@ on_each_store! {
         assert!(engine.start(asks_in_a_step, ()).await.unwrap().await.unwrap());
     }
 
-    async fn a_name_that_no_patch_can_have_is_refused(place: Place) {
+    async fn an_invalid_patch_name_is_refused(place: Place) {
         let site = Deployment::new(place);
         let engine = site.open(1).await;
         let error = engine.start(names_it_badly, ()).id("bad").await.unwrap_err();

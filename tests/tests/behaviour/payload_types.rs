@@ -1,12 +1,12 @@
-//! Payloads of types that have one name: what is sent is checked against the type that waits for it, not against another one
-//! that is called the same.
+//! Payload types with equal names: a payload is checked against the type that waits for it, not against another type of
+//! the same name.
 
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{Code, Engine, Result, Run, hook, step, suspend, workflow};
 
 use crate::support::{Lab, soon};
 
-/// Two workflows and two steps that wait for an `Answer`, each of a type of its own with this name.
+/// Two workflows and two steps that wait for an `Answer`. Two types have this name: one with apples, one with pears.
 struct Waiting {
     apples: Run<u32>,
     pears: Run<String>,
@@ -111,7 +111,7 @@ on_each_store! {
         assert_eq!(soon(&waiting.pears_in_step).await.unwrap(), "two");
     }
 
-    async fn each_of_two_types_of_one_name_has_its_schema(place: Place) {
+    async fn two_types_with_equal_names_have_their_own_schemas(place: Place) {
         let engine = place.open(&Lab::new()).await;
         start_all(&engine, "schemas").await.unwrap();
         for fruit in ["apples", "pears"] {

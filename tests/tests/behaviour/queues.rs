@@ -1,4 +1,4 @@
-//! Steps that are executed by those who serve their queue, and clients that execute nothing.
+//! Steps that workers of a queue execute, and clients that execute nothing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use workflow_runtime::{
 
 use crate::support::{Lab, ManualClock, soon};
 
-/// What only the workers of the queue `tpu` have.
+/// A resource that only the workers of the queue `tpu` have.
 #[derive(Clone)]
 struct Tpu;
 
@@ -166,7 +166,7 @@ async fn child_of<T, E>(run: &Run<T, E>) -> String {
 }
 
 on_each_store! {
-    async fn a_step_waits_for_somebody_who_serves_its_queue(place: Place) {
+    async fn a_step_waits_for_a_worker_that_serves_its_queue(place: Place) {
         let lab = Lab::new();
         lab.open_gate("cat");
         let engine = place.open(&lab).await;
@@ -184,7 +184,7 @@ on_each_store! {
         assert_eq!(lab.count("cat"), 1);
     }
 
-    async fn no_more_steps_are_executed_at_a_time_than_the_queue_allows(place: Place) {
+    async fn a_queue_limits_its_concurrent_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 2).replay_every_turn().open().await.unwrap();
         let names: Vec<String> = (0..6).map(|number| format!("picture {number}")).collect();
@@ -207,7 +207,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), 6);
     }
 
-    async fn a_step_that_waits_for_its_next_attempt_leaves_its_place_to_others(place: Place) {
+    async fn a_step_in_backoff_frees_its_place_in_the_queue(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000_000));
         let engine = place.builder_at(&lab, &clock).queue("gpu", 1).open().await.unwrap();
         let first = engine.start(two_attempts, ()).await.unwrap();
@@ -215,7 +215,7 @@ on_each_store! {
         lab.open_gate("cat");
         let second = engine.start(one, "cat".into()).await.unwrap();
         soon(&second).await.unwrap();
-        // It queues again when its time has come.
+        // The step waits in the queue again when its backoff is over.
         let third = engine.start(one, "dog".into()).await.unwrap();
         soon(lab.executed("dog", 1)).await;
         clock.set(1_000_000 + 3_600_000);
@@ -228,14 +228,14 @@ on_each_store! {
         assert_eq!(lab.count("fails first"), 2);
     }
 
-    async fn a_step_that_is_suspended_leaves_its_place_to_others(place: Place) {
+    async fn a_suspended_step_frees_its_place_in_the_queue(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 1).replay_every_turn().open().await.unwrap();
         let first = engine.start(asked, ()).id("run").await.unwrap();
         soon(lab.executed("asks", 1)).await;
         let second = engine.start(one, "cat".into()).await.unwrap();
         soon(lab.executed("cat", 1)).await;
-        // It queues again when it is resumed.
+        // The step waits in the queue again when it is resumed.
         soon(async {
             while first.resume(&7u32).label("asks").await.is_err() {
                 tokio::task::yield_now().await;
@@ -248,14 +248,14 @@ on_each_store! {
         assert_eq!((soon(&first).await.unwrap(), lab.count("asks")), (7, 2));
     }
 
-    async fn attempts_and_typed_errors_are_those_of_any_step(place: Place) {
+    async fn steps_of_queues_have_retries_and_typed_errors(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
         assert_eq!(engine.start(tries_again, 3).await.unwrap().await.unwrap(), 4);
         assert_eq!(engine.start(burnt, ()).await.unwrap().await.unwrap(), Err(Broken::Burnt { at: 90 }));
     }
 
-    async fn a_step_of_a_queue_belongs_to_the_run_that_calls_it(place: Place) {
+    async fn a_step_of_a_queue_has_the_run_id_key_and_streams_of_its_caller(place: Place) {
         let engine = place.builder(&Lab::new()).queue("gpu", 4).replay_every_turn().open().await.unwrap();
         let run = engine.start(tells_all, ()).id("run").opens("told").await.unwrap();
         let mut frames = run.stream::<u32>("frames");
@@ -269,7 +269,7 @@ on_each_store! {
         assert_eq!((seen, frames.iter().map(|frame| frame.discarded).collect()), (vec![1, 2], vec![false, false]));
     }
 
-    async fn a_step_that_is_dropped_is_cancelled_where_it_is(place: Place) {
+    async fn a_dropped_step_is_cancelled_in_its_queue(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 4).open().await.unwrap();
         let run = engine.start(loses, "cat".into()).await.unwrap();
@@ -283,7 +283,7 @@ on_each_store! {
         assert_eq!(step.await.unwrap_err().code(), Code::Cancelled);
     }
 
-    async fn a_cancelled_step_is_told_to_the_workflow(place: Place) {
+    async fn the_cancel_of_a_step_is_an_error_of_its_workflow(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
         let run = engine.start(one, "cat".into()).await.unwrap();
@@ -293,14 +293,14 @@ on_each_store! {
         assert_eq!(run.await.unwrap_err().code(), Code::Cancelled);
     }
 
-    async fn what_a_queue_has_done_is_undone(place: Place) {
+    async fn steps_of_a_queue_are_rolled_back(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 4).replay_every_turn().open().await.unwrap();
         lab.open_gate("first");
         let run = engine.start(undoes_all, ()).id("run").await.unwrap();
         lab.executed("second", 1).await;
         engine.resume_hook("fail", &()).hold_for(Duration::from_secs(60)).await.unwrap();
-        // The second one is under way, and not stopped.
+        // The second step is running, and the failure does not stop it.
         while !place.journal("run").await.concat().contains("unwinds") {
             tokio::task::yield_now().await;
         }
@@ -311,7 +311,7 @@ on_each_store! {
         assert!(undone.contains(&"undo picture of second".to_owned()), "{undone:?}");
     }
 
-    async fn the_step_of_a_lost_worker_is_attempted_again(place: Place) {
+    async fn a_step_of_a_lost_worker_is_attempted_again(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("gpu", 1).open().await.unwrap();
         let run = engine.start(one, "cat".into()).id("run").await.unwrap();
@@ -344,7 +344,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), 2);
     }
 
-    async fn only_those_who_serve_a_queue_need_what_its_steps_need(place: Place) {
+    async fn only_workers_of_a_queue_need_the_resources_of_its_steps(place: Place) {
         let lab = Lab::new();
         let error = place.builder(&lab).queue("tpu", 1).open().await.unwrap_err();
         assert_eq!(error.code(), Code::MissingResource);
@@ -377,7 +377,7 @@ on_each_store! {
 }
 
 case! {
-    async fn outside_a_run_a_step_of_a_queue_is_executed_at_once() {
+    async fn a_step_of_a_queue_outside_a_run_is_executed_at_once() {
         assert_eq!(burns(7).await, Err(Broken::Burnt { at: 7 }));
     }
 }

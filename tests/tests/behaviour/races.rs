@@ -1,10 +1,11 @@
-//! What happens at the same time, in thousands of orders.
+//! Races between concurrent operations, each run in thousands of orders.
 //!
-//! Every operation of the store, every end of a step and everything that comes from outside asks a [`Schedule`] for its
-//! turn, so that a seed is an order of all of them. In one case of three the engine dies somewhere in the middle; in half
-//! of them runs leave memory as soon as they wait, and each turn is replayed at once.
+//! Each store operation, each end of a step and each action from outside asks a [`Schedule`] for its turn, so that a
+//! seed determines the order of all of them. In a third of the orders the engine crashes at some point. In half of them
+//! runs are evicted as soon as they wait, and in half each turn is replayed at once.
 //!
-//! `WORKFLOW_SEED=N` runs the one order that a failure has named; `WORKFLOW_SWEEP=full` ten times as many.
+//! `WORKFLOW_SEED=N` runs only the order of that seed, which a failure prints. `WORKFLOW_SWEEP=full` runs ten times as
+//! many orders.
 
 mod children;
 mod ends;
@@ -23,7 +24,7 @@ use crate::support::{Lab, Place, Schedule, Scheduled};
 
 const ORDERS_ON_SQLITE: u64 = 25;
 
-/// Defines a race once for each store: what it gives is how it came out. In memory it must come out in each of those ways.
+/// Defines a race once for each store. A race returns its outcome. In memory each listed outcome must occur.
 macro_rules! races {
     (in $orders:literal orders: $($(#[$meta:meta])* async fn $name:ident($arena:ident: Arena) -> [$($outcome:literal),+] $body:block)*) => {
         $(
@@ -43,15 +44,15 @@ macro_rules! races {
 }
 use races;
 
-/// Where a race takes place.
+/// What a race uses.
 #[derive(Clone)]
 struct Arena {
     schedule: Schedule,
     place: Place,
     lab: Lab,
-    /// What executes the runs. It may die, and another take its place.
+    /// The engine that executes the runs. It may crash and be replaced.
     engine: Arc<Mutex<Option<Engine>>>,
-    /// What everything from outside comes by: another process, or the same.
+    /// The engine that all calls from outside use: another engine on the store, or the same.
     outside: Engine,
     replays: bool,
     evicts: bool,
@@ -82,7 +83,7 @@ impl Arena {
         *self.engine.lock().unwrap() = Some(engine);
     }
 
-    /// Sends a payload at some moment: whether that was acknowledged.
+    /// Sends a payload when the schedule allows it. Returns whether the payload was accepted.
     async fn send(&self, token: &str, payload: u32, key: Option<&str>) -> bool {
         self.schedule.turn("send").await;
         let mut sending = self.outside.resume_hook(token, &payload);
@@ -100,19 +101,19 @@ impl Arena {
         }
     }
 
-    /// Cancels a run at some moment: whether that was in time.
+    /// Cancels a run when the schedule allows it. Returns whether the cancel was in time.
     async fn cancel<T>(&self, run: &Run<T>) -> bool {
         self.schedule.turn("cancel").await;
         run.cancel("enough").await.unwrap()
     }
 
-    /// Lets time pass at some moment.
+    /// Advances the clock when the schedule allows it.
     async fn pass(&self, milliseconds: u64) {
         self.schedule.turn("pass").await;
         self.schedule.pass(milliseconds);
     }
 
-    /// What a run has come to, once it has ended.
+    /// Waits for the end of a run, and reads its story.
     async fn story(&self, id: &str) -> Story {
         let run: Run<Value> = self.outside.get_run(id);
         let ended = (&run).await.err();
@@ -134,7 +135,7 @@ async fn open(schedule: &Schedule, place: &Place, lab: &Lab, replays: bool, evic
     builder.open().await.unwrap()
 }
 
-/// A step that ends at some moment.
+/// A step that ends when the schedule allows it.
 #[step(retries = 0)]
 async fn sometime(#[resource] lab: &Lab, name: String) -> Result<String> {
     lab.turn().await;
@@ -142,16 +143,16 @@ async fn sometime(#[resource] lab: &Lab, name: String) -> Result<String> {
     Ok(name)
 }
 
-/// What is stored of a run that has ended.
+/// What the store has of a run that has ended.
 struct Story {
     status: Status,
     /// The events, in order.
     events: Vec<Value>,
-    /// The commands behind each of them.
+    /// The commands that follow each event.
     commands: Vec<Vec<Value>>,
-    /// The position of the event that began to undo it.
+    /// The position of the event at which the rollback began.
     unwinds: Option<usize>,
-    /// The payloads that were left over.
+    /// The payloads that stayed in the inbox.
     unread: Vec<u64>,
 }
 
@@ -189,12 +190,12 @@ impl Story {
         self.commands.iter().flatten().filter_map(move |command| command.get(kind))
     }
 
-    /// The payloads that reached the workflow, in order.
+    /// The payloads that were delivered to the workflow, in order.
     fn delivered(&self) -> Vec<u64> {
         self.of("payload").map(|payload| payload["value"].as_u64().unwrap()).collect()
     }
 
-    /// Each payload that was acknowledged is delivered or unread, and no other one is.
+    /// Asserts that the delivered and the unread payloads are exactly the acknowledged ones.
     fn assert_accounts_for(&self, acknowledged: &[(u32, bool)]) {
         let mut found = [self.delivered(), self.unread.clone()].concat();
         found.sort_unstable();
@@ -217,7 +218,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Runs a race in so many orders. A failure names its seed.
+/// Runs a race in `orders` orders. A failure names its seed.
 fn in_many_orders<R>(place: fn() -> Place, orders: u64, outcomes: &[&'static str], race: fn(Arena) -> R)
 where
     R: Future<Output = &'static str>,
@@ -237,16 +238,16 @@ where
     }
     let full = std::env::var("WORKFLOW_SWEEP").is_ok_and(|sweep| sweep == "full");
     let orders = if full { 10 * orders } else { orders };
-    let (mut came_out, mut different) = (BTreeMap::<_, u64>::new(), BTreeSet::new());
+    let (mut outcomes_seen, mut different) = (BTreeMap::<_, u64>::new(), BTreeSet::new());
     for seed in 1..=orders {
         let raced = catch_unwind(AssertUnwindSafe(|| one(seed)));
         let Ok((outcome, order)) = raced else { panic!("failed with WORKFLOW_SEED={seed}") };
-        *came_out.entry(outcome).or_default() += 1;
+        *outcomes_seen.entry(outcome).or_default() += 1;
         different.insert(order);
     }
-    println!("{} different orders of {orders}: {came_out:?}", different.len());
+    println!("{} different orders of {orders}: {outcomes_seen:?}", different.len());
     assert!(different.len() as u64 > orders * 9 / 10, "only {} of {orders} orders are different", different.len());
     for outcome in outcomes {
-        assert!(came_out.contains_key(outcome), "it never came out as {outcome:?}: {came_out:?}");
+        assert!(outcomes_seen.contains_key(outcome), "no order had the outcome {outcome:?}: {outcomes_seen:?}");
     }
 }

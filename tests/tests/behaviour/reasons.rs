@@ -1,4 +1,4 @@
-//! Why a run does not move, as a process sees it whose program has no workflows.
+//! Why a run does not move, as a process reports it whose program has no workflows.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -134,7 +134,8 @@ async fn differs(place: String) -> Result<()> {
 }
 
 impl Place {
-    /// Why a run does not move: as another program prints it, or in memory as a client reads it; without the times.
+    /// The reasons why a run does not move, without their times. Another program prints them; in memory a client reads
+    /// them.
     async fn sentences(&self, id: &str) -> Vec<String> {
         let lines = match self.url() {
             None => {
@@ -153,7 +154,7 @@ impl Place {
         lines.iter().map(|line| timeless(line)).collect()
     }
 
-    /// Waits until the run has these reasons.
+    /// Waits until the run has exactly these reasons.
     async fn has_reasons(&self, id: &str, expected: &[&str]) {
         let mut found = Vec::new();
         let asked = tokio::time::timeout(Duration::from_secs(30), async {
@@ -168,7 +169,7 @@ impl Place {
     }
 }
 
-/// `T` in place of each time, and `ID` in place of each generated id.
+/// Replaces each time by `T`, and each generated id by `ID`.
 fn timeless(line: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {
@@ -188,7 +189,7 @@ fn timeless(line: &str) -> String {
     words.join(" ")
 }
 
-/// The program, with an engine on the place.
+/// The program without workflows, with an engine on the store.
 struct Bare(Child);
 
 impl Bare {
@@ -210,7 +211,7 @@ impl Bare {
 }
 
 on_each_store! {
-    async fn a_step_that_is_executed(place: Place) {
+    async fn a_step_in_execution(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(executes, ()).id("run").await.unwrap();
@@ -220,13 +221,13 @@ on_each_store! {
         assert_eq!(place.sentences("run").await, ["ended: completed"]);
     }
 
-    async fn a_step_that_is_retried(place: Place) {
+    async fn a_step_in_backoff(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(retries, ()).id("run").await.unwrap();
         place.has_reasons("run", &["retrying step `why.charge` (visa) (attempt 2) at T: card declined"]).await;
     }
 
-    async fn a_time(place: Place) {
+    async fn a_sleep(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(sleeps, ()).id("run").await.unwrap();
         assert_eq!(place.sentences("run").await, ["waiting until T"]);
@@ -303,7 +304,7 @@ on_each_store! {
         assert_eq!(place.sentences("run").await, ["ended: failed"]);
     }
 
-    async fn all_that_a_run_waits_for_the_first_reason_first(place: Place) {
+    async fn all_reasons_are_listed_and_the_first_is_the_main_one(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(waits_for_much, ()).id("run").await.unwrap();
         let expected = [
@@ -368,11 +369,11 @@ on_each_store! {
         other.shutdown().await.unwrap();
         engine.shutdown().await.unwrap();
         assert_eq!(client.workers().await.unwrap(), []);
-        // The next engine removes what nobody needs.
+        // The next engine removes deployments that no worker and no run uses.
         let engine = place.builder(&lab).open().await.unwrap();
         let deployments = client.deployments().await.unwrap();
         assert_eq!(deployments.len(), 1);
-        assert_eq!(deployments[0].id.len(), 12, "derived from the build");
+        assert_eq!(deployments[0].id.len(), 12, "a default id is derived from the build");
         engine.shutdown().await.unwrap();
     }
 
@@ -412,7 +413,7 @@ case! {
         let workers = executes(engine.workers().await.unwrap());
         assert_eq!(workers[0], ("bare".to_owned(), true, true));
         assert_eq!((workers[1].1, workers[1].2), (true, false));
-        // When it is killed, the other one takes over.
+        // When the executing process is killed, the other one executes.
         drop(bare);
         place.has_reasons("run", &["executing step `why.gated` (attempt 1), dispatched at T"]).await;
         let workers = executes(engine.workers().await.unwrap());
@@ -421,7 +422,7 @@ case! {
 }
 
 case! {
-    async fn a_program_that_can_execute_none_of_the_runs_warns_of_it() {
+    async fn a_program_that_can_execute_none_of_the_runs_logs_a_warning() {
         let place = Place::sqlite();
         let engine = place.open(&Lab::new()).await;
         engine.start(sleeps, ()).id("run").await.unwrap();
@@ -447,7 +448,7 @@ case! {
         assert_eq!((workers.len(), workers[0].is_alive, workers[0].executes), (1, false, false));
         client.start(sleeps, ()).id("run").await.unwrap();
         assert_eq!(place.sentences("run").await, ["no live worker has the workflow `why.sleeps`"]);
-        // The next worker removes it.
+        // The next worker removes the killed one.
         let engine = place.open(&Lab::new()).await;
         let workers = engine.workers().await.unwrap();
         assert_eq!((workers.len(), workers[0].is_alive, workers[0].executes), (1, true, true));

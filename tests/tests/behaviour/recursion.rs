@@ -1,4 +1,4 @@
-//! Runs that wait for themselves, and children of children without an end.
+//! Runs that wait for themselves, and recursion without an end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use workflow_runtime::{Code, Error, Result, Run, Status, get_run, hook, run_id, 
 
 use crate::support::{Lab, Place, soon};
 
-/// Hundreds of runs take longer than one.
+/// Hundreds of runs take longer than the usual limit of a test.
 const A_WHILE: Duration = Duration::from_secs(60);
 
 #[workflow]
@@ -60,7 +60,7 @@ async fn without_end(count: u64) -> Result<u64> {
     without_end(count + 1).await
 }
 
-/// Stores a run that is as deep as this already.
+/// Stores a run at this depth of recursion.
 async fn stored_at(place: &Place, depth: u32) {
     let started = r#"{"started":{"seed":"00","args":0,"carried":{"inherited":{"depth":DEPTH}}}}"#;
     let body: Arc<[u8]> = started.replace("DEPTH", &depth.to_string()).into_bytes().into();
@@ -117,18 +117,18 @@ on_each_store! {
         assert_eq!(lab.notes(), ["undoes awaits_itself"]);
     }
 
-    async fn a_cancel_overtakes_a_recursion_that_goes_on_deeper(place: Place) {
+    async fn a_cancel_overtakes_a_recursion_that_is_getting_deeper(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).open().await.unwrap();
         let run = engine.start(deeper, 0).id("top").await.unwrap();
-        // Each level is several round trips to a database.
+        // On a database, each level takes several round trips.
         let levels = if matches!(place, Place::Postgres(_)) { 40 } else { 300 };
         let deep = tokio::time::timeout(A_WHILE, lab.executed(&format!("depth {levels}"), 1)).await;
-        deep.expect("it does not get deep");
-        // A run ends after its child.
+        deep.expect("the recursion does not get deep in time");
+        // Each run ends after its child.
         let cancelled = tokio::time::timeout(A_WHILE, run.cancel("enough")).await;
-        assert!(cancelled.expect("the run that was cancelled does not come to its end").unwrap());
-        // None is left that starts another one.
+        assert!(cancelled.expect("the cancelled run does not end").unwrap());
+        // No run remains that would start another child.
         let counts = tokio::time::timeout(A_WHILE, async {
             loop {
                 let counts = engine.runs().count().await.unwrap();
@@ -138,7 +138,7 @@ on_each_store! {
                 tokio::task::yield_now().await;
             }
         });
-        let counts = counts.await.expect("they do not come to their ends");
+        let counts = counts.await.expect("some runs do not end");
         let (all, cancelled) = (counts.values().sum::<u64>(), counts.get(&Status::Cancelled).copied());
         assert!(all > levels, "{all}");
         assert_eq!(cancelled, Some(all));
@@ -152,13 +152,13 @@ on_each_store! {
         }
     }
 
-    async fn a_recursion_without_an_end_comes_to_the_limit_of_its_depth(place: Place) {
+    async fn a_recursion_without_an_end_fails_at_the_depth_limit(place: Place) {
         stored_at(&place, 9_995).await;
         let engine = place.open(&Lab::new()).await;
         let run: Run<u64> = engine.get_run("deep");
         let error = soon(&run).await.unwrap_err();
         assert_eq!(error.code(), Code::Limit, "{error:?}");
-        // Five more were started.
+        // The limit is 10,000 levels, so five more runs were started.
         let (mut depth, mut deepest) = (0, String::new());
         let mut next = run.children().await.unwrap();
         while let Some(id) = next.pop() {

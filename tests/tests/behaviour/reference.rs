@@ -1,5 +1,5 @@
-//! The parameters and results of Mastra's `run.start()`, and the defects that are known of it: each has a test here that is
-//! named after it and shows its counterpart. The documentation of `workflow_runtime::coming_from` tells the names.
+//! The parameters and results of Mastra's `run.start()`, and its known defects. Each has a test of the same name here,
+//! which shows the counterpart in this library. The documentation of `workflow_runtime::coming_from` lists the names.
 
 mod defects;
 mod parameters;

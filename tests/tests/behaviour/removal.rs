@@ -1,4 +1,4 @@
-//! Deleting runs (`deleteWorkflowRunById` of the reference), and keeping those that have ended for a while.
+//! Deleting runs (`deleteWorkflowRunById` of the reference), and retention of ended runs.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn noted(#[resource] lab: &Lab, name: String) -> Result<String> {
     Ok(name)
 }
 
-/// Does not stop when its run is cancelled.
+/// Keeps running when its run is cancelled.
 #[step]
 fn stubborn(#[resource] lab: &Lab, name: String) -> Result<String> {
     lab.note(&name);
@@ -70,7 +70,7 @@ async fn waits_for(run: Run<String>) -> Result<String> {
     run.await
 }
 
-/// Takes payloads until one is 0.
+/// Takes payloads until a payload is 0.
 #[workflow]
 async fn takes(token: String) -> Result<u32> {
     let mut payloads = hook::<u32>().token(token).open();
@@ -84,7 +84,7 @@ async fn takes(token: String) -> Result<u32> {
     Ok(taken)
 }
 
-/// How many keys are known of letters and of deliveries that were sent without one.
+/// The number of stored keys of messages and of deliveries without a key of their own.
 async fn known_keys(place: &Place) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM dedupe) + (SELECT count(*) FROM deliveries)";
     match place {
@@ -97,7 +97,7 @@ async fn known_keys(place: &Place) -> i64 {
     }
 }
 
-/// Waits until the clean-up has come to this. The clock goes on meanwhile, so that it does not stand between two parts.
+/// Waits until `what` is true. Advances the clock meanwhile, because the clean-up pauses between its parts.
 async fn until(clock: &ManualClock, mut now: u64, mut what: impl AsyncFnMut() -> bool) {
     soon(async {
         while !what().await {
@@ -115,7 +115,7 @@ async fn ids(engine: &Engine) -> Vec<String> {
     ids
 }
 
-/// An engine with a retention, on a clock.
+/// An engine with this retention, on a clock.
 async fn keeping(place: &Place, clock: &ManualClock, retention: Retention) -> Engine {
     let builder = place.builder_at(&Lab::new(), clock).retain(retention);
     builder.open().await.unwrap()
@@ -148,7 +148,8 @@ on_each_store! {
             run.delete().await.unwrap_err().code(),
         ];
         assert_eq!(codes, [Code::RunNotFound; 7]);
-        // The id is free, for other arguments too; and its children are others than those that have stayed.
+        // The id is free, also for other arguments. The new run gets new children, because those of the deleted run
+        // still exist.
         let run = engine.start(with_everything, "second".into()).id("r").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "second");
         assert_eq!((lab.count("first"), lab.count("second"), lab.count("done")), (1, 1, 2));
@@ -160,7 +161,7 @@ on_each_store! {
         assert_eq!(child.await.unwrap(), "done");
     }
 
-    async fn a_run_that_has_not_ended_is_not_deleted_and_goes_on(place: Place) {
+    async fn deleting_an_unfinished_run_is_an_error(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(ends, 2).id("r").await.unwrap();
         let error = run.delete().await.unwrap_err();
@@ -168,7 +169,7 @@ on_each_store! {
         assert!(format!("{error:?}").contains("suspended"), "{error:?}");
         engine.resume_hook("answer", "yes").await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), "yes");
-        // Deleted from elsewhere.
+        // Another process deletes the run.
         let client = place.builder(&Lab::new()).connect().await.unwrap();
         client.get_run::<String, Error>("r").delete().await.unwrap();
         assert!(!run.exists().await.unwrap());
@@ -176,7 +177,7 @@ on_each_store! {
         assert_eq!(error.code(), Code::HookNotFound);
     }
 
-    async fn what_comes_late_for_a_deleted_run_changes_nothing(place: Place) {
+    async fn a_late_step_of_a_deleted_run_does_not_change_its_successor(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(is_slow, "first".into()).id("r").await.unwrap();
@@ -193,7 +194,7 @@ on_each_store! {
         assert!(!place.journal("r").await.concat().contains("first"));
     }
 
-    async fn a_reader_that_was_not_at_the_end_is_told_that_the_run_was_deleted(place: Place) {
+    async fn a_reader_of_a_deleted_run_gets_an_error_instead_of_an_end(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(tells, 1_000).id("r").await.unwrap();
         let mut numbers = run.stream::<u32>("numbers");
@@ -204,7 +205,7 @@ on_each_store! {
         }
         soon(&run).await.unwrap();
         run.delete().await.unwrap();
-        // What it had been given by then, and then no silence and no end.
+        // The reader returns the chunks that it has already fetched, then an error.
         let error = loop {
             match soon(numbers.next()).await.unwrap() {
                 Ok(_) => read += 1,
@@ -216,7 +217,7 @@ on_each_store! {
         assert!(soon(numbers.next()).await.is_none());
     }
 
-    async fn a_workflow_that_waits_for_a_deleted_run_gets_an_error_unless_it_has_the_end(place: Place) {
+    async fn waiting_for_a_deleted_run_is_an_error_unless_its_end_was_sent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(ends, 2).id("r").await.unwrap();
@@ -231,13 +232,13 @@ on_each_store! {
         assert_eq!(soon(late).await.unwrap_err().code(), Code::RunNotFound);
     }
 
-    async fn what_a_long_run_leaves_is_removed_by_the_engine(place: Place) {
+    async fn the_engine_removes_the_remaining_rows_of_a_long_deleted_run(place: Place) {
         let engine = place.builder(&Lab::new()).open().await.unwrap();
-        // More than goes at once.
+        // More chunks than one cleaning transaction removes.
         let run = engine.start(tells, 5_200).await.unwrap();
         soon(&run).await.unwrap();
         run.delete().await.unwrap();
-        // Asks whether there is more, and removes nothing.
+        // This write reports whether rows are left, and removes none.
         let nothing = Budget { rows: 0, bytes: 0 };
         let ask = [Write::Clean(Clean { expired: Vec::new(), now: 0, letters_before: 0, runs: 1, most: nothing })];
         let store = place.store();
@@ -249,7 +250,7 @@ on_each_store! {
         .await;
     }
 
-    async fn runs_are_kept_for_as_long_as_is_said(place: Place) {
+    async fn runs_are_kept_as_long_as_the_retention_sets(place: Place) {
         let clock = ManualClock::at(START);
         let engine = keeping(&place, &clock, Retention::new().completed(HOUR).failed(2 * HOUR)).await;
         for (how, id) in [(0, "completed"), (1, "failed"), (2, "cancelled")] {
@@ -265,12 +266,12 @@ on_each_store! {
         let now = START + 130 * MINUTE;
         until(&clock, now, async || ids(&engine).await == ["cancelled", "going"]).await;
         engine.resume_hook("answer", "yes").await.unwrap();
-        assert_eq!(soon(going).await.unwrap(), "yes", "what has not ended is kept");
+        assert_eq!(soon(going).await.unwrap(), "yes", "unfinished runs are kept");
         clock.set(START + 100_000 * MINUTE);
         until(&clock, START + 100_000 * MINUTE, async || ids(&engine).await == ["cancelled"]).await;
     }
 
-    async fn the_latest_runs_are_kept_however_old(place: Place) {
+    async fn the_newest_runs_of_a_status_are_kept_regardless_of_age(place: Place) {
         let clock = ManualClock::at(START);
         let retention = Retention::new().most(Status::Completed, 2).most(Status::Failed, 0);
         let engine = keeping(&place, &clock, retention).await;
@@ -281,7 +282,7 @@ on_each_store! {
         until(&clock, START + 500 * MINUTE, async || ids(&engine).await == ["d", "e", "f"]).await;
     }
 
-    async fn many_runs_are_removed_in_small_parts_by_several_engines(place: Place) {
+    async fn several_engines_remove_many_runs_in_small_parts(place: Place) {
         let clock = ManualClock::at(START);
         let engine = place.builder_at(&Lab::new(), &clock).open().await.unwrap();
         let runs = join_all((0..450).map(|_| engine.start(ends, 0).into_future())).await;
@@ -309,7 +310,7 @@ on_each_store! {
         assert_eq!(*most.lock().unwrap(), 100);
     }
 
-    async fn a_run_is_kept_until_its_end_was_told(place: Place) {
+    async fn a_run_is_kept_until_its_callbacks_have_returned(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let noting = lab.clone();
         let told = move |run: RunInfo| {
@@ -328,13 +329,13 @@ on_each_store! {
         soon(lab.executed("asked", 1)).await;
         until(&clock, START + 5 * MINUTE, async || ids(&engine).await == ["a"]).await;
         lab.open_gate("told");
-        // The callback may have been given up meanwhile, and is then called again.
+        // The engine may have given up the callback meanwhile, and then calls it again.
         until(&clock, START + 20 * MINUTE, async || lab.count("a") == 1).await;
         until(&clock, START + 50 * MINUTE, async || ids(&engine).await.is_empty()).await;
         assert_eq!(lab.count("a"), 1);
     }
 
-    async fn a_run_can_be_deleted_by_who_is_told_of_its_end(place: Place) {
+    async fn a_callback_can_delete_its_run(place: Place) {
         let lab = Lab::new();
         let cell: Arc<OnceLock<Engine>> = Arc::default();
         let (at, noting) = (cell.clone(), lab.clone());
@@ -347,7 +348,7 @@ on_each_store! {
             }
         };
         let engine = place.builder(&lab).on_completed(deletes).open().await.unwrap();
-        cell.set(engine.clone()).unwrap_or_else(|_| unreachable!("it is empty"));
+        cell.set(engine.clone()).unwrap_or_else(|_| unreachable!("the cell is empty"));
         for id in ["a", "b"] {
             let run = engine.start(ends, 0).id(id).await.unwrap();
             let ended = soon(&run).await;
@@ -355,10 +356,10 @@ on_each_store! {
             soon(lab.executed(id, 1)).await;
             assert!(!run.exists().await.unwrap());
         }
-        assert_eq!(lab.notes().iter().filter(|note| *note != "done").count(), 2, "each was told once");
+        assert_eq!(lab.notes().iter().filter(|note| *note != "done").count(), 2, "one callback for each run");
     }
 
-    async fn deletes_cancels_and_starts_of_one_id_at_the_same_time_leave_one_run_or_none(place: Place) {
+    async fn concurrent_deletes_cancels_and_starts_of_an_id_leave_at_most_one_run(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let client = place.builder(&Lab::new()).connect().await.unwrap();
         for round in 0..20 {
@@ -385,13 +386,13 @@ on_each_store! {
             })
             .await;
             if run.exists().await.unwrap() {
-                // A run that goes by the hand of another one may be gone while it is waited for, and there again.
+                // Another caller may delete the run during the wait, and start it again.
                 let _ = soon(&run).await;
             }
         }
     }
 
-    async fn what_was_sent_without_a_key_is_known_for_an_hour_and_not_longer(place: Place) {
+    async fn generated_keys_of_payloads_are_kept_for_an_hour(place: Place) {
         let clock = ManualClock::at(START);
         let engine = place.builder_at(&Lab::new(), &clock).open().await.unwrap();
         let run = engine.start(takes, "t".into()).opens("t").await.unwrap();
@@ -409,7 +410,7 @@ on_each_store! {
         assert_eq!(soon(run).await.unwrap(), 20);
     }
 
-    async fn a_run_that_is_cancelled_before_its_first_turn_keeps_its_arguments_and_nothing_else(place: Place) {
+    async fn a_run_cancelled_before_its_first_turn_keeps_only_its_arguments(place: Place) {
         let client = place.builder(&Lab::new()).connect().await.unwrap();
         let run = client.start(takes, "t".into()).id("r").await.unwrap();
         let cancel = tokio::spawn({
@@ -424,7 +425,7 @@ on_each_store! {
         .await;
         let engine = place.open(&Lab::new()).await;
         assert!(soon(cancel).await.unwrap().unwrap());
-        // The letter that it would have begun with, for a retry.
+        // The start message stays for a retry.
         assert_eq!(place.inbox("r").await, 1);
         assert!(run.cancel("again").await.unwrap());
         assert_eq!(place.inbox("r").await, 1);
@@ -434,7 +435,7 @@ on_each_store! {
         run.delete().await.unwrap();
     }
 
-    async fn what_is_not_an_end_is_always_kept(place: Place) {
+    async fn a_retention_for_an_unfinished_status_is_refused(place: Place) {
         let retention = Retention::new().most(Status::Suspended, 5);
         let error = place.builder(&Lab::new()).retain(retention).open().await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidName);

@@ -1,4 +1,4 @@
-//! Runs that go on from where they had failed, and runs that begin where others have come to.
+//! Retries of failed runs, and forks.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use workflow_runtime::{
 
 use crate::support::{Lab, soon};
 
-/// Fails as long as its name has no open gate, which it does not wait for.
+/// A step whose name starts with `broken` fails until the test calls [`mend`] with that name.
 #[step(retries = 1, backoff = "0ms..0ms")]
 async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
     let times = lab.note(&name);
@@ -64,7 +64,7 @@ async fn undone(names: Vec<String>) -> Result<Vec<String>> {
     Ok(done)
 }
 
-/// Fails by itself, until it is mended.
+/// Fails without a failed step, until the test calls [`mend`].
 #[workflow]
 async fn fails_by_itself() -> Result<String> {
     let name = works("good".into()).await?;
@@ -76,7 +76,7 @@ async fn fails_by_itself() -> Result<String> {
 
 static MENDED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
-/// Fails by a payload, until it is mended.
+/// Fails because of a payload, until the test calls [`mend`].
 #[workflow]
 async fn fails_by_a_payload() -> Result<u32> {
     let payload = hook::<u32>().token("payload").await?;
@@ -147,19 +147,19 @@ fn mend(lab: &Lab, name: &str) {
     lab.note(&format!("mend {name}"));
 }
 
-/// The event at which the n-th step of a run was called.
+/// The index of the event that started the run's step with this index.
 async fn call<T, E>(run: &Run<T, E>, step: usize) -> u64 {
     run.steps().await.unwrap()[step].event
 }
 
 on_each_store! {
-    async fn retry_goes_on_behind_what_has_succeeded(place: Place) {
+    async fn retry_continues_behind_the_steps_that_succeeded(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
         assert!(soon(&run).await.is_err());
         assert_eq!(lab.count("broken"), 2);
-        // Not mended: it fails again, with all its attempts.
+        // The cause is not fixed, so the run fails again after all attempts of its step.
         run.retry().await.unwrap();
         assert!(soon(&run).await.is_err());
         assert_eq!((lab.count("a"), lab.count("broken")), (1, 4));
@@ -170,17 +170,17 @@ on_each_store! {
         assert_eq!(run.state::<Vec<String>>().await.unwrap().unwrap().len(), 3);
         let info = run.info().await.unwrap();
         assert_eq!((info.generation, info.status), (2, Status::Completed));
-        // What happened before is still told.
+        // The events before the retries are still listed.
         let events: Vec<_> = run.events().try_collect().await.unwrap();
         let reopened = events.iter().filter(|event| matches!(event.kind, RunEventKind::Reopened { source: None }));
-        assert_eq!(reopened.count(), 3, "that of the first retry is a part of the second");
+        assert_eq!(reopened.count(), 3, "the second retry inherits the event of the first");
         let steps: Vec<_> = run.steps().await.unwrap().iter().map(|step| (step.generation, step.status)).collect();
-        assert_eq!(steps, [(2, StepStatus::Completed); 3], "and each step is told once");
+        assert_eq!(steps, [(2, StepStatus::Completed); 3], "each step is listed once");
         let failed = events.iter().filter(|event| matches!(event.kind, RunEventKind::StepFailed { .. }));
         assert_eq!(failed.count(), 2);
     }
 
-    async fn retry_of_steps_that_failed_beside_others(place: Place) {
+    async fn retry_repeats_only_the_failed_ones_of_concurrent_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(at_once, names(&["a", "broken b", "c", "broken d"])).await.unwrap();
@@ -190,7 +190,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), ["a 1", "broken b 3", "c 1", "broken d 3"]);
     }
 
-    async fn retry_does_not_take_for_done_what_was_undone(place: Place) {
+    async fn retry_executes_undone_steps_again(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(undone, names(&["third", "broken"])).await.unwrap();
@@ -257,7 +257,7 @@ on_each_store! {
         assert!(result.starts_with("a 1, answered, ") && result.ends_with("asked"), "{result}");
     }
 
-    async fn retry_of_a_parent_lets_its_failed_child_go_on(place: Place) {
+    async fn retry_of_a_parent_continues_its_failed_child(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(parent, names(&["a", "broken"])).await.unwrap();
@@ -281,7 +281,7 @@ on_each_store! {
         assert_eq!(nobody.retry().await.unwrap_err().code(), Code::RunNotFound);
     }
 
-    async fn of_retries_at_once_one_counts(place: Place) {
+    async fn of_concurrent_retries_one_succeeds(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let client = place.builder(&lab).connect().await.unwrap();
@@ -323,7 +323,7 @@ on_each_store! {
         engine.shutdown().await.unwrap();
     }
 
-    async fn fork_goes_on_from_a_step_and_leaves_the_original_alone(place: Place) {
+    async fn fork_continues_from_a_step_and_does_not_change_its_source(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "b", "c"])).await.unwrap();
@@ -337,14 +337,14 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), ["a 1", "b 1", "c 1"]);
         let error = run.fork(1).id("fork").await.unwrap_err();
         assert_eq!(error.code(), Code::RunExists);
-        // A fork of a fork, and one from the very beginning.
+        // A fork of a fork, and a fork from the very beginning.
         let again = fork.fork(call(&fork, 2).await).await.unwrap();
         assert_eq!(soon(&again).await.unwrap(), ["a 1", "b 2", "c 3"]);
         let anew = run.fork(0).await.unwrap();
         assert_eq!(soon(&anew).await.unwrap(), ["a 2", "b 3", "c 4"]);
     }
 
-    async fn a_fork_that_is_asked_for_again_is_the_one_that_is_there(place: Place) {
+    async fn repeating_a_fork_returns_the_existing_fork(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "b"])).await.unwrap();
@@ -370,13 +370,13 @@ on_each_store! {
         for other in others {
             assert_eq!(other.await.unwrap_err().code(), Code::RunExists);
         }
-        // A start compares the arguments.
+        // A start with the fork's id compares the arguments.
         let same = engine.start(in_order, names(&["a", "b"])).id("fork").await.unwrap();
         assert_eq!(soon(same).await.unwrap(), ["a 1", "c 1"]);
         assert_eq!(engine.start(in_order, names(&["a"])).id("fork").await.unwrap_err().code(), Code::RunExists);
     }
 
-    async fn fork_at_every_event_comes_to_the_same_end(place: Place) {
+    async fn fork_at_every_event_has_the_same_result(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "b"])).await.unwrap();
@@ -391,7 +391,7 @@ on_each_store! {
         assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
     }
 
-    async fn fork_gives_a_step_other_arguments(place: Place) {
+    async fn fork_can_give_a_step_other_arguments(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(in_order, names(&["a", "broken", "c"])).await.unwrap();
@@ -400,14 +400,14 @@ on_each_store! {
         let at = call(&run, 1).await;
         let fork = run.fork(at).input(&("b",)).await.unwrap();
         assert_eq!(soon(&fork).await.unwrap(), ["a 1", "b 1", "c 1"]);
-        // The one that has failed stays as it is.
+        // The failed run does not change.
         assert_eq!(run.status().await.unwrap(), Status::Failed);
         assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
         assert_eq!(lab.count("broken"), 2);
         let steps = fork.steps().await.unwrap();
         assert_eq!(steps[1].input, serde_json::json!("b"));
         assert_eq!(steps[1].status, StepStatus::Completed);
-        // It is replayed with them.
+        // A replay of the fork uses the new arguments.
         let again = fork.fork(call(&fork, 2).await).await.unwrap();
         assert_eq!(soon(&again).await.unwrap(), ["a 1", "b 1", "c 2"]);
         let error = run.fork(1).input(&("b",)).await;
@@ -416,14 +416,14 @@ on_each_store! {
         assert_eq!(error.code(), Code::NotRepairable, "{error:?}");
     }
 
-    async fn fork_of_a_run_that_waits_for_much(place: Place) {
+    async fn fork_of_a_run_that_waits_for_several_operations(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("repair", 2).open().await.unwrap();
         let run = engine.start(waits_for_much, "a".into()).await.unwrap();
         until_suspended(&run).await;
         let steps = run.steps().await.unwrap();
         let called = steps.iter().find(|step| step.step.ends_with("works_elsewhere")).unwrap().event;
-        // Its child has begun; and its hook's token is free then.
+        // The child has begun. The cancel frees the token of its hook.
         lab.executed("child", 1).await;
         assert!(soon(run.cancel("the fork takes over")).await.unwrap());
         let fork = run.fork(called).await.unwrap();
@@ -439,7 +439,7 @@ on_each_store! {
         let children = fork.children().await.unwrap();
         assert_eq!(children.len(), 2);
         let mut called = fork.steps().await.unwrap().into_iter().filter_map(|step| step.run);
-        assert!(called.all(|child| children.contains(&child)), "it tells of others: {children:?}");
+        assert!(called.all(|child| children.contains(&child)), "a step names another run: {children:?}");
     }
 
     async fn a_fork_of_a_suspended_run_waits_for_itself(place: Place) {
@@ -459,7 +459,7 @@ on_each_store! {
         assert!([Code::AlreadyResumed, Code::NotSuspended].contains(&error.code()), "{error:?}");
     }
 
-    async fn fork_draws_other_numbers_from_there_on(place: Place) {
+    async fn fork_draws_other_random_numbers_behind_its_event(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(draws, ()).await.unwrap();
         let original = soon(&run).await.unwrap();
@@ -488,7 +488,7 @@ on_each_store! {
     }
 }
 
-/// Waits until something of the run is suspended.
+/// Waits until an operation of the run is suspended.
 async fn until_suspended<T, E>(run: &Run<T, E>) {
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
@@ -498,7 +498,7 @@ async fn until_suspended<T, E>(run: &Run<T, E>) {
     .await;
 }
 
-/// The token of the hook that a run has opened last.
+/// The token of the hook that the run opened last.
 async fn hook_of<T, E>(run: &Run<T, E>) -> String {
     let events: Vec<_> = run.events().so_far().try_collect().await.unwrap();
     let opened = events.into_iter().rev().find_map(|event| match event.kind {

@@ -1,4 +1,4 @@
-//! Runs that are retried with the children by which they have failed.
+//! Retries of runs that have failed because of their children.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,8 @@ use workflow_runtime::{Client, Code, Engine, Error, Result, Run, Status, StepSta
 
 use crate::support::{Faulty, Lab, When, soon};
 
-/// Fails as long as its name begins with `broken` and is not mended. Notes each execution, and each with its key.
+/// Fails if its name starts with `broken`, until the test calls [`mend`]. Notes each execution with and without its
+/// key.
 #[step(retries = 0)]
 async fn works(#[resource] lab: &Lab, name: String) -> Result<String> {
     let key = step_info().map(|info| info.idempotency_key).unwrap_or_default();
@@ -149,7 +150,7 @@ fn mend(lab: &Lab, name: &str) {
     lab.note(&format!("mend {name}"));
 }
 
-/// The keys under which a step was executed, each with how often.
+/// The keys under which a step was executed, with the number of executions under each.
 fn keys(lab: &Lab, name: &str) -> Vec<(String, usize)> {
     let begin = format!("{name} under ");
     let mut keys: Vec<String> = lab.notes().into_iter().filter(|note| note.starts_with(&begin)).collect();
@@ -158,7 +159,7 @@ fn keys(lab: &Lab, name: &str) -> Vec<(String, usize)> {
     keys.into_iter().map(|key| (key.clone(), lab.count(&key))).collect()
 }
 
-/// The only child of a run, by its id.
+/// The only child of a run.
 async fn child_of(engine: &Engine, run: &str) -> Run<Vec<String>> {
     let children = engine.get_run::<(), Error>(run).children().await.unwrap();
     assert_eq!(children.len(), 1, "{children:?}");
@@ -179,7 +180,7 @@ async fn until_hook(engine: &Client, token: &str) {
     .await;
 }
 
-/// Answers a hook that is opened soon.
+/// Answers a hook, once it is open.
 async fn answer(engine: &Client, token: &str, text: &str) {
     soon(async {
         while engine.resume_hook(token, &text).await.is_err() {
@@ -189,7 +190,7 @@ async fn answer(engine: &Client, token: &str, text: &str) {
     .await;
 }
 
-/// A run of [`top`] that has failed, mended.
+/// Starts [`top`], waits for its failure, and fixes the cause.
 async fn failed_top(engine: &Engine, lab: &Lab) -> Run<Vec<String>> {
     let run = engine.start(top, ()).id("top").await.unwrap();
     assert!(soon(&run).await.is_err());
@@ -246,7 +247,7 @@ on_each_store! {
         assert_eq!(state_of(&child_of(&engine, "top").await).await, (Status::Completed, 2));
     }
 
-    async fn children_that_were_cancelled_since_another_one_failed_go_on_too(place: Place) {
+    async fn children_that_were_cancelled_because_another_failed_continue_too(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_three, ()).await.unwrap();
@@ -276,7 +277,7 @@ on_each_store! {
         assert_eq!(run.children().await.unwrap(), children);
     }
 
-    async fn a_queued_step_that_is_being_cancelled_ends_before_it_is_retried(place: Place) {
+    async fn a_retry_waits_for_the_end_of_a_cancelled_queued_step(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("repair_children", 1).open().await.unwrap();
         let occupied = engine.start(occupies_the_queue, ()).await.unwrap();
@@ -290,7 +291,7 @@ on_each_store! {
         {
             let mut retry = std::pin::pin!(run.retry());
             for _ in 0..50 {
-                assert!(retry.as_mut().now_or_never().is_none(), "the step waits for the queue, with its cancel");
+                assert!(retry.as_mut().now_or_never().is_none(), "the queued step has not ended");
                 engine.get_run::<(), Error>("nobody").status().await.unwrap_err();
             }
             lab.open_gate("queue");
@@ -301,7 +302,7 @@ on_each_store! {
         engine.shutdown().await.unwrap();
     }
 
-    async fn a_child_that_was_retried_before_is_waited_for(place: Place) {
+    async fn a_retry_takes_the_result_of_a_child_that_was_retried_before(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = failed_top(&engine, &lab).await;
@@ -311,11 +312,11 @@ on_each_store! {
         run.retry().await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), all(&DONE));
         assert_nothing_was_repeated(&lab);
-        assert_eq!(state_of(&below).await, (Status::Completed, 1), "its result is given to the run");
+        assert_eq!(state_of(&below).await, (Status::Completed, 1), "the retried parent takes the child's result");
         assert_eq!(child_of(&engine, "top").await.id(), below.id());
     }
 
-    async fn a_child_that_goes_on_already_is_waited_for(place: Place) {
+    async fn a_retry_waits_for_a_child_that_is_already_running_again(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_three, ()).await.unwrap();
@@ -330,7 +331,7 @@ on_each_store! {
             soon(&child).await.unwrap_err();
             child.retry().await.unwrap();
         }
-        // One has its hook again, and one may have ended.
+        // The child has opened its hook again, and may have ended.
         answer(&engine, "b", "late b").await;
         run.retry().await.unwrap();
         answer(&engine, "c", "late c").await;
@@ -340,7 +341,7 @@ on_each_store! {
         );
     }
 
-    async fn a_child_that_was_deleted_is_started_anew(place: Place) {
+    async fn a_deleted_child_is_started_again(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = failed_top(&engine, &lab).await;
@@ -351,7 +352,7 @@ on_each_store! {
         assert_eq!(state_of(&child_of(&engine, "top").await).await, (Status::Completed, 0));
     }
 
-    async fn a_child_whose_rollbacks_ran_goes_on_from_its_own_last_good_point(place: Place) {
+    async fn a_child_that_was_rolled_back_continues_before_its_undone_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(parent_of_undone, ()).id("top").await.unwrap();
@@ -362,7 +363,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), ["first 1", "second 2", "broken 2"]);
         assert_eq!((lab.count("own"), lab.count("undo second")), (1, 1));
         let times = |name: &str| keys(&lab, name).into_iter().map(|(_, times)| times).collect::<Vec<_>>();
-        assert_eq!((times("second"), times("broken")), (vec![1, 1], vec![1, 1]), "each has another key");
+        assert_eq!((times("second"), times("broken")), (vec![1, 1], vec![1, 1]), "each execution has a new key");
         assert_eq!(state_of(&child_of(&engine, "top").await).await, (Status::Completed, 1));
     }
 
@@ -408,7 +409,7 @@ on_each_store! {
         assert_eq!((lab.count("own"), run.children().await.unwrap().len()), (1, 1));
     }
 
-    async fn retry_whose_answer_was_lost_is_recognised(place: Place) {
+    async fn a_retry_in_doubt_is_sent_again_and_counts_once(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = place.builder(&lab).store(Arc::new(faulty.clone())).replay_every_turn().open().await.unwrap();
@@ -423,7 +424,7 @@ on_each_store! {
         assert_eq!(state_of(&child_of(&engine, "top").await).await, (Status::Completed, 1));
     }
 
-    async fn retry_that_was_lost_has_changed_no_run(place: Place) {
+    async fn a_retry_that_was_not_committed_changes_no_run(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = place.builder(&lab).store(Arc::new(faulty.clone())).open().await.unwrap();
@@ -441,7 +442,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), all(&DONE));
     }
 
-    async fn a_cancel_that_came_too_late_does_not_cancel_the_run_that_is_retried(place: Place) {
+    async fn a_late_cancel_does_not_cancel_the_retried_run(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = place.builder(&lab).store(Arc::new(faulty.clone())).open().await.unwrap();
@@ -472,7 +473,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap()[2], "broken 2");
     }
 
-    async fn a_child_that_is_retried_at_the_same_time_is_retried_once(place: Place) {
+    async fn a_child_that_is_retried_concurrently_is_retried_once(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = place.open(&lab).await;
@@ -481,7 +482,7 @@ on_each_store! {
         let below = child_of(&engine, "top").await;
         let is_first = AtomicBool::new(true);
         let other = below.clone();
-        // Between the look at the child and the write somebody else retries it.
+        // Another client retries the child after this retry has read the child and before it writes.
         faulty.before(move |group| {
             let reopens = group.iter().any(|write| matches!(write, Write::Reopen(_)));
             let other = other.clone();
@@ -498,7 +499,7 @@ on_each_store! {
 
 case! {
     #[threads]
-    async fn a_tree_that_is_too_large_is_retried_from_below() {
+    async fn a_tree_that_is_too_large_to_retry_is_refused() {
         let lab = Lab::new();
         let engine = Engine::builder().url("memory:").resource(lab.clone()).open().await.unwrap();
         let run = engine.start(breaks_many, 1_000).await.unwrap();

@@ -1,4 +1,4 @@
-//! What steps need is checked when the engine opens.
+//! The engine checks the resources of steps when it opens.
 
 use workflow_runtime::{Code, Engine};
 

@@ -1,4 +1,4 @@
-//! How what a run has done is undone.
+//! Rollbacks: undoing the successful steps of a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ fn undone(lab: &Lab) -> Vec<String> {
 }
 
 on_each_store! {
-    async fn rollbacks_run_last_first_with_retries_and_a_failing_one_is_told(place: Place) {
+    async fn rollbacks_run_last_first_with_retries_and_a_failed_one_is_reported(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(three_and_fail, ()).id("r").await.unwrap();
@@ -126,14 +126,14 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Failed);
     }
 
-    async fn what_succeeds_is_not_undone(place: Place) {
+    async fn a_successful_run_is_not_undone(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         assert_eq!(engine.start(succeeds, ()).await.unwrap().await.unwrap(), "a");
         assert!(undone(&lab).is_empty());
     }
 
-    async fn a_crash_in_the_middle_of_a_rollback_continues_it(place: Place) {
+    async fn a_rollback_continues_after_a_crash(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(two_and_wait, ()).id("r").await.unwrap();
@@ -155,20 +155,20 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Cancelled);
     }
 
-    async fn a_step_that_was_dropped_and_succeeds_late_is_undone(place: Place) {
+    async fn a_dropped_step_that_succeeds_late_is_undone(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(drops_a_step, ()).id("r").await.unwrap();
         lab.executed("begins late", 1).await;
         lab.open_gate("quick");
         recorded(&place, "r", "unwinds").await;
-        assert!(!run.status().await.unwrap().is_terminal(), "it ends when that is settled");
+        assert!(!run.status().await.unwrap().is_terminal(), "the run ends after the late step");
         lab.open_gate("late");
         assert_eq!(run.await.unwrap(), "quick");
         assert_eq!(undone(&lab), ["undoes late"]);
     }
 
-    async fn a_step_under_way_is_not_stopped_by_a_cancel_but_undone(place: Place) {
+    async fn a_cancel_waits_for_a_running_step_and_undoes_it(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(waits_for_a_gate, ()).id("r").await.unwrap();
@@ -182,7 +182,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes late"]);
     }
 
-    async fn steps_under_way_are_undone_once_all_have_ended_the_last_first(place: Place) {
+    async fn running_steps_are_undone_last_first_once_all_have_ended(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(waits_for_two_gates, ()).id("r").await.unwrap();
@@ -199,7 +199,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes y", "undoes x"]);
     }
 
-    async fn a_rollback_goes_on_after_a_crash_though_a_cancel_has_come_meanwhile(place: Place) {
+    async fn a_cancel_during_a_crash_does_not_change_the_end_of_a_rolled_back_run(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_and_undoes_slowly, ()).id("r").await.unwrap();
@@ -218,7 +218,7 @@ on_each_store! {
         assert_eq!((undone(&lab), run.status().await.unwrap()), (vec!["undoes a".to_owned()], Status::Failed));
     }
 
-    async fn a_cancel_ends_retries_also_of_what_can_be_undone(place: Place) {
+    async fn a_cancel_ends_the_retries_of_a_step_with_a_rollback(place: Place) {
         let lab = Lab::new();
         let engine: Engine = place.open(&lab).await;
         let run = engine.start(is_between_attempts, ()).id("r").await.unwrap();
@@ -227,7 +227,7 @@ on_each_store! {
         assert_eq!((lab.count("tries"), undone(&lab)), (1, vec!["undoes a".to_owned()]));
     }
 
-    async fn a_run_that_died_too_often_is_undone_when_it_is_cancelled(place: Place) {
+    async fn cancelling_a_run_that_exceeded_its_recoveries_undoes_it(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).recoveries(0).open().await.unwrap();
         let run = engine.start(is_between_attempts, ()).id("r").await.unwrap();

@@ -1,4 +1,4 @@
-//! What the closures of rollbacks hold, and when it is dropped.
+//! The values that closures of rollbacks hold, and when these are dropped.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -66,7 +66,7 @@ async fn keeps_one_and_drops_one() -> Result<()> {
 
 static HELD: Mutex<BTreeMap<String, Weak<()>>> = Mutex::new(BTreeMap::new());
 
-/// Something for the closure of this run to hold.
+/// A value for the closure of this run. [`is_held`] returns whether it was dropped.
 fn hold() -> Arc<()> {
     let held = Arc::new(());
     HELD.lock().unwrap().insert(run_id().unwrap(), Arc::downgrade(&held));
@@ -107,7 +107,7 @@ on_each_store! {
         soon(&run).await.unwrap();
     }
 
-    async fn the_closure_of_a_step_that_is_kept_may_hold_a_hook(place: Place) {
+    async fn the_closure_of_a_step_that_is_not_undone_may_hold_a_hook(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(keeps_one_and_drops_one, ()).id("r").await.unwrap();

@@ -1,4 +1,4 @@
-//! In which order a run is undone, and what it waits for before.
+//! The order in which the steps of a run are undone, and what a run waits for before its rollback.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn reserves_and_is_charging(by_a_queue: bool) -> Result<()> {
     Ok(())
 }
 
-/// Ends the run, or suspends it, once its gate is open.
+/// Finishes the run or suspends it, once its gate is open.
 #[step(retries = 0)]
 async fn parts(#[resource] lab: &Lab, how: String) -> Result<String> {
     lab.note(&format!("begins {how}"));
@@ -180,7 +180,7 @@ fn open_gates(lab: &Lab, names: &[&str]) {
     names.iter().for_each(|name| lab.open_gate(name));
 }
 
-/// Asks for the end of a run, twice, without waiting for it.
+/// Requests the cancel of a run twice, without waiting for it.
 fn cancel_twice<T: Send + 'static>(run: &Run<T>) -> [tokio::task::JoinHandle<Result<bool>>; 2] {
     ["first", "second"].map(|reason| {
         let run = run.clone();
@@ -188,8 +188,9 @@ fn cancel_twice<T: Send + 'static>(run: &Run<T>) -> [tokio::task::JoinHandle<Res
     })
 }
 
-/// Kills the engine while the run waits for its child, which waits for its own rollback, and goes on with another one.
-async fn dies_while_it_waits(place: &Place, lab: &Lab, evict_after: Duration) {
+/// Drops the engine while the run waits for its child, which waits for its own rollback. Then a second engine
+/// continues.
+async fn crash_while_a_child_is_rolled_back(place: &Place, lab: &Lab, evict_after: Duration) {
     let open = || async {
         place.builder(lab).evict_after(evict_after).replay_every_turn().open().await.expect("the engine opens")
     };
@@ -216,7 +217,7 @@ async fn dies_while_it_waits(place: &Place, lab: &Lab, evict_after: Duration) {
 }
 
 on_each_store! {
-    async fn a_step_that_is_under_way_at_the_failure_is_undone_before_those_that_have_ended(place: Place) {
+    async fn a_step_running_at_the_failure_is_undone_before_the_ended_steps(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         open_gates(&lab, &["undo of reserve", "undo of charge"]);
@@ -224,13 +225,13 @@ on_each_store! {
         soon(lab.executed("begins charge", 1)).await;
         lab.open_gate("fail");
         recorded(&place, "r", "unwinds").await;
-        assert!(undone(&lab).is_empty(), "it waits for the charge");
+        assert!(undone(&lab).is_empty(), "the rollback waits for the charge");
         lab.open_gate("charge");
         assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
         assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
     }
 
-    async fn a_cancel_waits_for_what_is_under_way_and_a_second_one_changes_nothing(place: Place) {
+    async fn a_cancel_waits_for_running_steps_and_a_second_cancel_changes_nothing(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         open_gates(&lab, &["undo of reserve", "undo of charge"]);
@@ -245,7 +246,7 @@ on_each_store! {
         assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
     }
 
-    async fn a_step_that_ends_or_suspends_a_run_that_is_undone_has_failed(place: Place) {
+    async fn a_step_that_finishes_or_suspends_a_run_during_its_rollback_fails(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         open_gates(&lab, &["undo of reserve"]);
@@ -263,7 +264,7 @@ on_each_store! {
         }
     }
 
-    async fn a_step_with_a_rollback_is_asked_to_end_by_its_cancellation(place: Place) {
+    async fn a_cancel_sets_the_cancellation_of_a_running_step_with_a_rollback(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         open_gates(&lab, &["undo of reserve", "undo of charge"]);
@@ -273,7 +274,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes charge", "undoes reserve"]);
     }
 
-    async fn a_step_with_a_rollback_that_waits_for_a_permit_is_not_begun_any_more(place: Place) {
+    async fn a_step_with_a_rollback_that_waits_for_a_permit_is_not_begun(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).concurrency(1).replay_every_turn().open().await.unwrap();
         open_gates(&lab, &["undo of reserve", "undo of charge", "charge"]);
@@ -287,7 +288,7 @@ on_each_store! {
         assert_eq!(lab.notes(), ["begins other", "does other"]);
     }
 
-    async fn a_step_of_a_queue_that_is_under_way_is_undone_first(place: Place) {
+    async fn a_running_step_of_a_queue_is_undone_first(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("orders", 1).replay_every_turn().open().await.unwrap();
         open_gates(&lab, &["undo of reserve", "undo of charge"]);
@@ -304,7 +305,7 @@ on_each_store! {
         assert_eq!(lab.notes(), ["does reserve", "begins charge", "does charge", "undoes charge", "undoes reserve"]);
     }
 
-    async fn a_step_of_a_queue_that_is_not_begun_never_is(place: Place) {
+    async fn a_step_of_a_queue_that_has_not_begun_is_not_begun(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("orders", 1).replay_every_turn().open().await.unwrap();
         open_gates(&lab, &["undo of reserve", "undo of charge"]);
@@ -322,15 +323,15 @@ on_each_store! {
         assert_eq!((lab.count("begins charge"), undone(&lab)), (1, vec!["undoes reserve".to_owned()]));
     }
 
-    async fn the_rollbacks_of_children_come_before_those_of_their_parent_also_after_a_crash(place: Place) {
-        dies_while_it_waits(&place, &Lab::new(), FOREVER).await;
+    async fn children_are_rolled_back_before_their_parent_also_after_a_crash(place: Place) {
+        crash_while_a_child_is_rolled_back(&place, &Lab::new(), FOREVER).await;
     }
 
-    async fn a_run_that_waits_for_the_rollbacks_of_its_children_may_leave_memory(place: Place) {
-        dies_while_it_waits(&place, &Lab::new(), Duration::ZERO).await;
+    async fn a_run_that_waits_for_the_rollbacks_of_its_children_can_be_evicted(place: Place) {
+        crash_while_a_child_is_rolled_back(&place, &Lab::new(), Duration::ZERO).await;
     }
 
-    async fn a_child_that_a_failure_has_dropped_is_undone_before_its_parent(place: Place) {
+    async fn a_child_dropped_by_a_failure_is_undone_before_its_parent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(drops_a_child, ()).id("r").await.unwrap();
@@ -343,7 +344,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes b", "undoes a"]);
     }
 
-    async fn a_child_that_was_dropped_long_before_is_undone_before_its_parent(place: Place) {
+    async fn a_child_dropped_before_the_failure_is_undone_before_its_parent(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(has_lost_interest_in_a_child, ()).id("r").await.unwrap();
@@ -355,7 +356,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes b", "undoes a"]);
     }
 
-    async fn a_child_that_is_abandoned_is_not_waited_for(place: Place) {
+    async fn a_rollback_does_not_wait_for_an_abandoned_child(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_a_child, ()).id("r").await.unwrap();
@@ -365,7 +366,7 @@ on_each_store! {
         assert_eq!(undone(&lab), ["undoes a"]);
     }
 
-    async fn what_a_generation_has_dropped_is_undone_last_first_before_the_next_one_begins(place: Place) {
+    async fn dropped_steps_are_undone_last_first_before_the_next_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         open_gates(&lab, &["undo of x", "undo of y"]);
@@ -380,7 +381,7 @@ on_each_store! {
         soon(run).await.unwrap();
         assert_eq!(undone(&lab), ["undoes y", "undoes x"]);
     }
-    async fn what_was_dropped_and_has_ended_is_undone_before_the_next_generation_begins(place: Place) {
+    async fn a_dropped_step_that_has_ended_is_undone_before_the_next_generation(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         lab.open_gate("undo of x");
@@ -390,7 +391,7 @@ on_each_store! {
         }
         lab.open_gate("x");
         recorded(&place, "r", r#"{"completed":{"op":0"#).await;
-        assert!(undone(&lab).is_empty(), "the workflow goes on");
+        assert!(undone(&lab).is_empty(), "the workflow still runs");
         lab.open_gate("y");
         soon(run).await.unwrap();
         assert_eq!(undone(&lab), ["undoes x"]);

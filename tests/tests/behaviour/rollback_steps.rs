@@ -1,4 +1,4 @@
-//! What becomes of steps that can be undone and are under way when nobody waits for them any more.
+//! Steps with rollbacks that are running when the run fails, is cancelled or drops them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,8 +96,8 @@ async fn undoes_by_what_can_be_undone() -> Result<()> {
     fails().await
 }
 
-/// Lets a run fail, and then what it has under way succeed.
-async fn fails_first(place: &Place, lab: &Lab, run: &Run<()>) {
+/// Lets the run fail, then lets its running steps succeed.
+async fn fail_then_succeed_late(place: &Place, lab: &Lab, run: &Run<()>) {
     for begun in ["begins late", "begins quick"] {
         soon(lab.executed(begun, 1)).await;
     }
@@ -107,8 +107,8 @@ async fn fails_first(place: &Place, lab: &Lab, run: &Run<()>) {
     assert_eq!(soon(run).await.unwrap_err().to_string(), "out of stock");
 }
 
-/// Asks for a run's end, until it is being undone, and kills its engine.
-async fn dies_while_it_is_undone(place: &Place, engine: Engine, run: Run<String>) {
+/// Cancels a run, waits for the beginning of its rollback, and drops the engine.
+async fn crash_during_the_rollback(place: &Place, engine: Engine, run: Run<String>) {
     let cancel = tokio::spawn(async move { run.cancel("enough").await });
     recorded(place, "r", "unwinds").await;
     drop(engine);
@@ -121,24 +121,24 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_while_a_branch_is_at_work, ()).id("r").await.unwrap();
-        fails_first(&place, &lab, &run).await;
+        fail_then_succeed_late(&place, &lab, &run).await;
         assert_eq!(lab.notes()[2..], ["does quick", "does late", "undoes late"]);
     }
 
-    async fn steps_that_wake_by_wakers_of_their_own_are_undone_like_others(place: Place) {
+    async fn steps_with_their_own_wakers_are_undone(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_while_one_of_many_is_at_work, ()).id("r").await.unwrap();
-        fails_first(&place, &lab, &run).await;
+        fail_then_succeed_late(&place, &lab, &run).await;
         assert_eq!((lab.count("undoes quick"), lab.count("undoes late")), (1, 1));
     }
 
-    async fn a_second_attempt_that_a_crash_meets_while_the_run_is_undone_is_made_again_and_undone(place: Place) {
+    async fn a_second_attempt_interrupted_by_a_crash_during_the_rollback_is_repeated_and_undone(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(tries_twice, ()).id("r").await.unwrap();
         soon(lab.executed("begins again", 1)).await;
-        dies_while_it_is_undone(&place, engine, run).await;
+        crash_during_the_rollback(&place, engine, run).await;
         lab.open_gate("again");
         let engine = place.open(&lab).await;
         let run: Run<String> = engine.get_run("r");
@@ -146,11 +146,11 @@ on_each_store! {
         assert_eq!(lab.count("undoes again"), 1);
     }
 
-    async fn what_waits_for_its_next_attempt_is_given_up_also_if_a_crash_comes_between(place: Place) {
+    async fn a_step_in_backoff_is_given_up_also_after_a_crash(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let mut unwinds = false;
-        // Nothing comes after the turn that begins to undo the run.
+        // The store refuses all turns behind the one that begins the rollback.
         faulty.plan(move |group| {
             let refused = unwinds && group.iter().any(|write| matches!(write, Write::Turn(_)));
             unwinds |= group.iter().any(|write| match write {
@@ -164,14 +164,14 @@ on_each_store! {
         let engine = Engine::builder().store(Arc::new(faulty)).resource(lab.clone()).open().await.unwrap();
         let run = engine.start(tries_for_ever, ()).id("r").await.unwrap();
         recorded(&place, "r", "not_before").await;
-        dies_while_it_is_undone(&place, engine, run).await;
+        crash_during_the_rollback(&place, engine, run).await;
         let engine = place.open(&lab).await;
         let run: Run<String> = engine.get_run("r");
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Cancelled);
         assert_eq!(lab.notes(), ["tries"]);
     }
 
-    async fn what_is_dropped_by_the_poll_that_asks_for_it_is_not_begun(place: Place) {
+    async fn a_step_dropped_in_the_poll_that_called_it_is_not_begun(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(drops_what_it_has_just_asked_for, ()).id("r").await.unwrap();
@@ -180,7 +180,7 @@ on_each_store! {
         assert_eq!(lab.notes(), ["does behind"]);
     }
 
-    async fn what_a_rollback_does_is_not_undone(place: Place) {
+    async fn the_steps_of_a_rollback_are_not_undone(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(undoes_by_what_can_be_undone, ()).await.unwrap();

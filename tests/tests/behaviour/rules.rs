@@ -1,4 +1,4 @@
-//! The rules that keep a run true, each played through: one writer, polling as part of history, ends.
+//! The rules that keep runs correct, each with a test: one writer, polling as part of the history, ends.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,7 +48,7 @@ async fn two_steps_beside_a_hook() -> Result<usize> {
     second
 }
 
-/// Holds back every group with a turn of this index or a later one, until the gate is open.
+/// Holds every group that has a turn with this index or a later one, until the gate `commit` is open.
 fn hold_turns(faulty: &Faulty, lab: &Lab, from: u64) {
     let lab = lab.clone();
     faulty.before(move |group| {
@@ -83,13 +83,14 @@ on_each_store! {
         lab.open_gate("commit");
         stale.shutdown().await.unwrap();
         assert_eq!(place.rows("run").await, journal);
-        assert_eq!((lab.count("one"), lab.count("two")), (2, 1), "nothing is acted on that is not committed");
+        assert_eq!((lab.count("one"), lab.count("two")), (2, 1), "the stale owner did not execute `two`");
     }
 
-    async fn rule_1_the_answer_to_a_claim_under_a_right_that_was_lost_activates_nothing(place: Place) {
+    async fn rule_1_an_answer_to_a_claim_of_a_lost_ownership_activates_no_run(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
-        // The first turn of the first run waits for its commit: the second read of a journal is made to verify it.
+        // The first turn of the first run waits for its commit, because its verification (the second read of a journal)
+        // is held.
         let (journals, armed) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
         let (reader, is_armed) = (lab.clone(), armed.clone());
         faulty.reads(move |method| {
@@ -99,7 +100,7 @@ on_each_store! {
                     lab.note("verifying");
                     Some(Box::pin(async move { lab.pass_gate("turn").await }))
                 }
-                // Between the reads of a journal and of an inbox of the next activation, that turn is sent.
+                // The first turn is committed between the reads of a journal and of an inbox by the next activation.
                 "inbox" if is_armed.load(Ordering::SeqCst) => {
                     lab.note("inbox");
                     lab.open_gate("turn");
@@ -134,7 +135,8 @@ on_each_store! {
         let client = Engine::builder().store(place.store()).connect().await.unwrap();
         let first = client.start(one_two_three, ()).id("first").await.unwrap();
         lab.executed("verifying", 1).await;
-        // The claim of the second run is in doubt: sent again, it returns all runs that the engine owns.
+        // The claim of the second run is in doubt. When the engine sends it again, it returns all runs that the engine
+        // owns.
         faulty.plan(|group| {
             let claims = |write: &Write| matches!(write, Write::Claim(claim) if !claim.again);
             group.iter().any(claims).then_some(When::CommittedButInDoubt)
@@ -153,7 +155,7 @@ on_each_store! {
         assert_eq!(results, [1, 2], "each run has executed each step once");
     }
 
-    async fn rule_2_a_letter_that_comes_while_a_run_is_given_back_is_not_overlooked(place: Place) {
+    async fn rule_2_a_message_that_arrives_during_a_release_is_not_lost(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = open_faulty(&faulty, &lab).await;
@@ -175,7 +177,7 @@ on_each_store! {
         drop(engine);
     }
 
-    async fn rule_5_nothing_begins_under_a_right_that_is_over(place: Place) {
+    async fn rule_5_no_step_begins_under_an_expired_ownership(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = open_faulty(&faulty, &lab).await;
@@ -184,7 +186,7 @@ on_each_store! {
         faulty.expire();
         lab.open_gate("first");
         recorded(&place, "run", r#""completed""#).await;
-        // The next turn comes when what the one before has asked for is done, or is not.
+        // The engine commits the next turn after it has executed or skipped the commands of the turn before.
         engine.resume_hook("t", &()).await.unwrap();
         recorded(&place, "run", r#""payload""#).await;
         assert_eq!(lab.count("second"), 0);
@@ -209,10 +211,10 @@ on_each_store! {
         assert_eq!(place.rows("run").await.len(), 4);
         assert_eq!(lab.notes(), ["one", "two", "three"]);
         engine.shutdown().await.unwrap();
-        assert!(faulty.groups() >= 8, "each of the four was sent twice");
+        assert!(faulty.groups() >= 8, "each of the four groups was sent twice");
     }
 
-    async fn rule_4_a_start_whose_doubt_was_given_up_runs_all_the_same(place: Place) {
+    async fn rule_4_a_start_that_stays_in_doubt_is_executed_if_it_was_committed(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = open_faulty(&faulty, &lab).await;
@@ -241,7 +243,7 @@ on_each_store! {
         assert_eq!(lab.count("gate"), 1);
     }
 
-    async fn rule_4_nothing_is_acted_on_before_its_turn_is_committed(place: Place) {
+    async fn rule_4_no_step_begins_before_its_turn_is_committed(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         hold_turns(&faulty, &lab, 1);
@@ -278,7 +280,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn rule_8_only_the_workflow_cancels_not_the_end_of_its_engine(place: Place) {
+    async fn rule_8_the_end_of_an_engine_does_not_cancel_operations(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         drop(engine.start(races, ()).id("run").await.unwrap());
@@ -299,7 +301,7 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(leaves_a_blocking_step_behind, ()).id("run").await.unwrap();
-        // One that is dropped before it has begun never begins.
+        // The step is dropped after it has begun. A blocking step cannot be stopped.
         lab.executed("blocking", 1).await;
         lab.open_gate("leave");
         lab.executed("gate", 1).await;
@@ -327,12 +329,12 @@ on_each_store! {
         let error = run.await.unwrap_err();
         assert_eq!(error.code(), Code::Stuck);
         assert!(format!("{error:?}").contains("operation 0"), "{error:?}");
-        // Or the end of the test would wait for the blocking step.
+        // Otherwise the end of the test would wait for the blocking step.
         lab.open_gate("blocking");
     }
 
-    async fn rule_10_results_that_were_there_at_a_panic_are_kept(place: Place) {
-        // Whether the second result has arrived by then is left to chance.
+    async fn rule_10_results_that_arrived_before_a_panic_are_kept(place: Place) {
+        // Whether the second result arrives before the panic is left to chance, so the test tries many times.
         for round in 0..200 {
             let lab = Lab::new();
             let faulty = Faulty::new(place.store());
@@ -356,10 +358,10 @@ on_each_store! {
                 return;
             }
         }
-        panic!("a result that had arrived was thrown away");
+        panic!("no round kept the arrived results");
     }
 
-    async fn rule_4_a_letter_in_doubt_arrives_once(place: Place) {
+    async fn rule_4_a_payload_in_doubt_arrives_once(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         let engine = open_faulty(&faulty, &lab).await;
@@ -375,7 +377,7 @@ on_each_store! {
         assert_eq!(place.inbox("run").await, 0);
     }
 
-    async fn a_field_with_a_default_may_be_new_under_an_unfinished_run(place: Place) {
+    async fn a_field_with_a_default_can_be_added_while_a_run_is_unfinished(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         drop(engine.start(grows, ()).id("run").await.unwrap());
@@ -392,7 +394,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), 4);
     }
 
-    async fn rule_10_delivery_stops_at_a_panic_and_the_rest_is_kept(place: Place) {
+    async fn rule_10_delivery_stops_at_a_panic_and_the_other_results_are_kept(place: Place) {
         let lab = Lab::new();
         let faulty = Faulty::new(place.store());
         hold_turns(&faulty, &lab, 1);
@@ -410,18 +412,18 @@ on_each_store! {
         assert!(format!("{error:?}").contains("enough of this"), "{error:?}");
         assert_eq!(run.status().await.unwrap(), Status::Stuck);
         engine.shutdown().await.unwrap();
-        assert_eq!(place.rows("run").await.len(), 2, "what polled cleanly is recorded, the rest is not");
+        assert_eq!(place.rows("run").await.len(), 2, "only the turn before the panic is recorded");
         let store = place.store();
         let key = store.run("run").await.unwrap().unwrap().key;
         let letters = store.inbox(key).await.unwrap().1;
-        // The last may still have been on its way when the run was stopped; it is attempted again.
+        // The last result may still have been on its way when the run was stopped. Its step is then attempted again.
         assert!((1..=2).contains(&letters.len()), "{letters:?}");
         for name in ["a", "b", "c"] {
             assert_eq!(lab.count(name), 1);
         }
     }
 
-    async fn rule_17_a_branch_whose_handle_is_dropped_runs_on(place: Place) {
+    async fn rule_17_a_branch_continues_when_its_handle_is_dropped(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(detaches, ()).await.unwrap();
@@ -435,7 +437,7 @@ on_each_store! {
         let engine = place.open(&lab).await;
         let run = engine.start(ends_before_its_branch, ()).await.unwrap();
         run.await.unwrap();
-        // The attempt was dropped: nothing holds the lab but the engine and this test.
+        // The attempt must have been dropped by the shutdown.
         engine.shutdown().await.unwrap();
         assert_eq!(lab.count("forgotten returns"), 0);
     }
@@ -449,7 +451,7 @@ on_each_store! {
         assert!(format!("{error:?}").contains("the branch breaks"), "{error:?}");
     }
 
-    async fn rule_6_a_wake_from_outside_is_an_error_at_once(place: Place) {
+    async fn rule_6_a_wake_from_outside_makes_the_run_stuck_at_once(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(awaits_a_thread, ()).await.unwrap();
@@ -458,7 +460,7 @@ on_each_store! {
         assert!(format!("{error:?}").contains("something outside the run woke it"), "{error:?}");
     }
 
-    async fn rule_6_waiting_for_nothing_is_an_error_at_once(place: Place) {
+    async fn rule_6_waiting_for_nothing_durable_makes_the_run_stuck_at_once(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(awaits_nothing, ()).await.unwrap();
@@ -468,7 +470,7 @@ on_each_store! {
         assert!(text.contains("nothing durable is outstanding") && text.contains("rules.rs"), "{text}");
     }
 
-    async fn rule_6_the_budget_of_the_thread_does_not_change_the_order_of_polls(place: Place) {
+    async fn rule_6_the_coop_budget_does_not_change_the_order_of_polls(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(spends_the_budget, ()).id("run").await.unwrap();
@@ -491,12 +493,12 @@ async fn post(store: &dyn Store, run: &str, event: &str, arrived_at: u64) {
     assert!(matches!(outcome[..], [Answer::Post(PostAnswer::Committed)]), "{outcome:?}");
 }
 
-/// Copies a run into another store, with these rows as its journal.
+/// Copies a run into another store, with these bodies as its journal.
 async fn seed(to: &dyn Store, from: &dyn Store, id: &str, bodies: &[String]) {
     use workflow_runtime::store::{Fence, JournalRow, NewRun, RowChange, Turn};
     let run = from.run(id).await.unwrap().unwrap();
     let owner = 7;
-    let ownership = to.acquire(owner).await.unwrap().expect("nobody else is there");
+    let ownership = to.acquire(owner).await.unwrap().expect("no other engine has the store");
     let change = |first: bool| RowChange {
         status: Status::Running,
         wake_at: Some(0),
@@ -561,7 +563,7 @@ struct Grown {
     new: String,
 }
 
-/// Asks the run that is being replayed.
+/// A default that uses the run which is being replayed.
 fn drawn() -> String {
     format!("{:?}", workflow_runtime::now())[..0].to_owned()
 }
@@ -604,7 +606,7 @@ static SMUGGLED: Mutex<Vec<StepCall<Result<usize>>>> = Mutex::new(Vec::new());
 #[workflow]
 async fn smuggles() -> Result<String> {
     let call = note("smuggled".into());
-    // A replay pushes another one, which nobody takes.
+    // A replay pushes another call, which is never polled.
     SMUGGLED.lock().unwrap().push(call);
     gated("gate".into()).await
 }
@@ -673,7 +675,7 @@ async fn has_a_branch_that_panics() -> Result<()> {
     branch.await
 }
 
-/// What somebody who calls any future durable gets.
+/// A future that claims to be durable, as user code could define it.
 struct Pretended<F>(F);
 
 impl<F: Future + Unpin> Future for Pretended<F> {
@@ -696,7 +698,7 @@ async fn awaits_a_thread() -> Result<()> {
     Ok(())
 }
 
-/// Pending until a thread wakes it, however quick that is.
+/// Pending until a thread wakes it. The future stays pending even if the thread is fast.
 fn wake_later() -> impl Future<Output = ()> {
     let mut waker = None;
     std::future::poll_fn(move |context| {

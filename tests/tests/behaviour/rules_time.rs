@@ -1,4 +1,4 @@
-//! The rules of time and identity: the order of events, deadlines, attempts and recoveries that survive a crash.
+//! The rules of time and identity: the order of events, deadlines, attempts and recoveries after a crash.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +29,8 @@ fn at(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
-/// Starts `patient`, ends the engine, lets an answer arrive at a time, and opens an engine two hours after the start.
+/// Starts `patient`, drops the engine, posts a result that arrived at `arrived_at`, and opens an engine two hours after
+/// the start.
 async fn answered_at(place: &Place, arrived_at: u64) -> String {
     let (lab, clock) = (Lab::new(), ManualClock::at(START));
     let engine = place.open_at(&lab, &clock).await;
@@ -86,15 +87,15 @@ async fn progresses() -> Result<()> {
 }
 
 on_each_store! {
-    async fn rule_11_an_answer_in_time_wins_over_a_timeout_that_the_downtime_made_late(place: Place) {
+    async fn rule_11_a_result_in_time_wins_over_a_timeout_that_passed_during_downtime(place: Place) {
         assert_eq!(answered_at(&place, START + HOUR / 2).await, "slow");
     }
 
-    async fn rule_11_the_inbox_comes_first_on_a_tie(place: Place) {
+    async fn rule_11_at_the_deadline_the_inbox_comes_first(place: Place) {
         assert_eq!(answered_at(&place, START + HOUR).await, "slow");
     }
 
-    async fn rule_11_an_answer_after_the_deadline_is_too_late(place: Place) {
+    async fn rule_11_a_result_after_the_deadline_is_too_late(place: Place) {
         assert_eq!(answered_at(&place, START + HOUR + 1).await, "nothing");
     }
 
@@ -141,7 +142,7 @@ on_each_store! {
         assert!(place.journal("run").await[1].contains(r#""attempt":1"#));
     }
 
-    async fn rule_13_a_run_that_dies_again_and_again_is_stuck(place: Place) {
+    async fn rule_13_a_run_with_too_many_recoveries_is_stuck(place: Place) {
         let lab = Lab::new();
         let open = || async { place.builder(&lab).recoveries(2).open().await.unwrap() };
         let mut engine = open().await;
@@ -156,11 +157,11 @@ on_each_store! {
         assert_eq!(error.code(), Code::Stuck);
         let text = format!("{error:?}");
         assert!(text.contains("3 recoveries") && text.contains("::gated"), "{text}");
-        assert_eq!((&run).await.unwrap_err().code(), Code::Stuck, "it can be awaited again");
+        assert_eq!((&run).await.unwrap_err().code(), Code::Stuck, "the run can be awaited again");
         assert_eq!(lab.count("one"), 3);
     }
 
-    async fn rule_13_recoveries_start_again_with_progress(place: Place) {
+    async fn rule_13_progress_resets_the_count_of_recoveries(place: Place) {
         let lab = Lab::new();
         let open = || async { place.builder(&lab).recoveries(2).open().await.unwrap() };
         let mut engine = open().await;
@@ -181,7 +182,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn rule_13_a_clean_end_is_no_death(place: Place) {
+    async fn rule_13_a_shutdown_does_not_count_as_a_crash(place: Place) {
         let lab = Lab::new();
         let open = || async { place.builder(&lab).recoveries(0).open().await.unwrap() };
         let engine = open().await;

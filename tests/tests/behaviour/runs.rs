@@ -1,4 +1,4 @@
-//! Starting, finding, waiting.
+//! Starting runs, finding them, waiting for them.
 
 use std::time::{Duration, SystemTime};
 
@@ -49,10 +49,10 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), "a done");
     }
 
-    async fn a_run_tells_its_life(place: Place) {
+    async fn info_has_the_status_and_times_of_a_run(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        // The engine's clock may be behind that of the system by the time for which its thread was not scheduled.
+        // The engine's clock may lag the system's clock by the time that its thread was not scheduled.
         let before = SystemTime::now() - Duration::from_secs(1);
         let run = engine.start(job, "a".into()).id("job-1").await.unwrap();
         assert_eq!(run.id(), "job-1");
@@ -88,7 +88,7 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Failed);
     }
 
-    async fn a_run_that_needs_no_wait_is_completed_by_its_start(place: Place) {
+    async fn a_run_that_never_waits_is_completed_by_its_start(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(nothing, ()).await.unwrap();
         assert_eq!(run.status().await.unwrap(), Status::Completed);
@@ -151,7 +151,7 @@ on_each_store! {
         }
     }
 
-    async fn another_engine_on_the_place_starts_and_waits_and_takes_over(place: Place) {
+    async fn another_engine_on_the_store_starts_waits_and_takes_over(place: Place) {
         let lab = Lab::new();
         let first = place.open(&lab).await;
         let second = place.open(&lab).await;
@@ -171,7 +171,7 @@ on_each_store! {
         assert_eq!(late.await.unwrap(), "b done");
     }
 
-    async fn a_program_that_starts_its_run_again_after_a_crash_goes_on_with_it(place: Place) {
+    async fn a_program_that_repeats_its_start_after_a_crash_continues_the_run(place: Place) {
         for n in 0..20 {
             let lab = Lab::new();
             let engine = place.open(&lab).await;
@@ -180,14 +180,14 @@ on_each_store! {
             lab.executed("a", 1).await;
             drop(engine);
             lab.open_gate("a");
-            // The start and the claim of what the last engine left meet here.
+            // The start is concurrent with the claim of the run that the last engine left.
             let engine = place.open(&lab).await;
             let run = engine.start(job, "a".into()).id(&id).await.unwrap();
             assert_eq!(run.await.unwrap(), "a done");
         }
     }
 
-    async fn a_run_goes_on_when_its_engine_is_gone(place: Place) {
+    async fn a_run_continues_in_another_engine_when_its_engine_ends(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(job, "a".into()).id("job-1").await.unwrap();

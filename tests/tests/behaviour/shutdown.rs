@@ -1,4 +1,4 @@
-//! The end of an engine.
+//! Shutting an engine down.
 
 use workflow_runtime::store::{SqliteStore, Synchronous};
 use workflow_runtime::{Client, Code, Engine, Result, Run, Status, step, workflow};
@@ -19,7 +19,7 @@ async fn two_steps() -> Result<String> {
 }
 
 on_each_store! {
-    async fn a_shutdown_waits_for_the_steps_that_run_and_records_them(place: Place) {
+    async fn a_shutdown_waits_for_running_steps_and_records_them(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(two_steps, ()).id("run").await.unwrap();
@@ -51,7 +51,7 @@ on_each_store! {
         assert_eq!(engine.start(two_steps, ()).await.unwrap_err().code(), Code::Closed);
     }
 
-    async fn what_was_given_back_is_taken_up_by_the_next_engine(place: Place) {
+    async fn the_next_engine_continues_the_released_runs(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         for n in 0..50 {
@@ -90,7 +90,7 @@ on_each_store! {
     }
 }
 
-/// The files of a store in SQLite, without those that a lock needs.
+/// The files of a SQLite store, without the files of its locks.
 fn files(directory: &std::path::Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| !name.ends_with(".lock") && !name.ends_with(".workers")).collect();
@@ -107,7 +107,7 @@ case! {
         engine.start(two_steps, ()).id("run").await.unwrap();
         lab.executed("second", 1).await;
         assert!(files(directory.path()).contains(&"runs.db-wal".to_owned()));
-        // The engine is still there, as an installed one is.
+        // The engine value still exists at the shutdown, as an installed engine does.
         engine.shutdown().await.unwrap();
         assert_eq!(files(directory.path()), ["runs.db"]);
         let copy = tempfile::tempdir().unwrap();
@@ -132,7 +132,7 @@ case! {
         let run = client.start(two_steps, ()).id("run").await.unwrap();
         soon(run).await.unwrap();
         soon(engine.shutdown()).await.unwrap();
-        assert!(files(directory.path()).contains(&"runs.db-wal".to_owned()), "the client has it open");
+        assert!(files(directory.path()).contains(&"runs.db-wal".to_owned()), "the client has the file open");
         client.start(two_steps, ()).id("next").await.unwrap();
         drop(client);
         let engine = place.open(&lab).await;
@@ -149,7 +149,7 @@ case! {
         let first = Engine::builder().store(store.clone()).resource(lab.clone()).open().await.unwrap();
         let second = Engine::builder().store(store.clone()).resource(lab.clone()).open().await.unwrap();
         first.shutdown().await.unwrap();
-        // Another process opens the file, and is its only user for a moment: the files beside it are new.
+        // Another process opens the file, and is briefly its only user, so SQLite creates the files beside it again.
         let other = Client::connect(&format!("sqlite:{}", path.display())).await.unwrap();
         other.start(two_steps, ()).id("run").await.unwrap();
         lab.open_gate("first");

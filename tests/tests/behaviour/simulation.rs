@@ -1,4 +1,4 @@
-//! A fleet of engines on a seeded clock and a faulty store, in one thread: the same seed is the same history.
+//! A fleet of engines on a simulated clock and a faulty store, in one thread: the same seed leads to the same history.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use workflow_runtime::{Engine, Error, Result, Run, random, sleep, step, step_inf
 
 use crate::support::{Faulty, Lab, When};
 
-/// Tokio's paused clock, which jumps to the next deadline as soon as everybody waits, and a seeded generator.
+/// Tokio's paused clock, which jumps to the next deadline when all tasks wait, and a seeded random generator.
 struct Simulated {
     began: tokio::time::Instant,
     random: Mutex<StdRng>,
@@ -23,7 +23,7 @@ impl Environment for Simulated {
         1_700_000_000_000 + self.began.elapsed().as_millis() as u64
     }
 
-    /// Nothing sets it: no engine need look.
+    /// No one sets this clock, so engines need not check it for jumps.
     fn is_paused(&self) -> bool {
         true
     }
@@ -42,7 +42,8 @@ async fn flaky(#[resource] lab: &Lab, odds: u8) -> Result<u64> {
     let key = step_info().map(|info| info.idempotency_key).unwrap_or_default();
     let execution = lab.note(&key) as u64;
     tokio::time::sleep(Duration::from_millis(u64::from(odds) * 37 % 500)).await;
-    // Fails by what is known to all executions, not by chance: chance would not be the engine's.
+    // Failures depend on the execution number and the arguments. A random number from outside the engine's environment
+    // would not be reproducible.
     if (execution * 31 + u64::from(odds)).is_multiple_of(3) { Err(Error::new("unlucky")) } else { Ok(u64::from(odds)) }
 }
 
@@ -60,7 +61,7 @@ async fn busy(rounds: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// The results of all runs and all their journals.
+/// The results and the journals of all runs.
 async fn history(seed: u64) -> Vec<(u64, Vec<String>)> {
     let mut random = StdRng::seed_from_u64(seed);
     let lab = Lab::new();
@@ -91,7 +92,7 @@ async fn history(seed: u64) -> Vec<(u64, Vec<String>)> {
         let at = random.random_range(0..fleet.len());
         while fleet[at].start(busy, 5).id(id).await.is_err() {}
     }
-    // Engines die at any moment, and others take their place.
+    // Engines crash at random times and are replaced.
     for _ in 0..30 {
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_000))).await;
         let at = random.random_range(0..fleet.len());
@@ -108,8 +109,8 @@ async fn history(seed: u64) -> Vec<(u64, Vec<String>)> {
     histories
 }
 
-/// Each history has a runtime of its own: in one that is used again the timers stand at other places of its wheel, and
-/// those of the same millisecond come in another order.
+/// Each history needs a new runtime. In a reused one, timers take other places in the timer wheel, so that timers of
+/// the same millisecond fire in another order.
 fn simulate(seed: u64) -> Vec<(u64, Vec<String>)> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap().block_on(history(seed))

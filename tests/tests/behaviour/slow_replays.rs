@@ -1,4 +1,4 @@
-//! Runs that take long to come back into memory, and everything else meanwhile.
+//! Runs whose activation takes long must not delay other runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use workflow_runtime::{Error, Result, Run, hook, step, workflow};
 
 use crate::support::{Lab, soon};
 
-/// More than are replayed at the same time.
+/// More runs than the engine replays concurrently.
 const SLOW: usize = 40;
 
 #[step]
@@ -29,7 +29,7 @@ async fn quick() -> Result<()> {
     noted("quick".into()).await
 }
 
-/// A store that gives the first journals which are asked for once a gate is open.
+/// A store whose first reads of journals wait for a gate.
 struct SlowJournals {
     inner: Arc<dyn Store>,
     lab: Lab,
@@ -58,7 +58,7 @@ impl Store for SlowJournals {
 }
 
 on_each_store! {
-    async fn slow_replays_stall_neither_new_claims_nor_those_who_follow(place: Place) {
+    async fn slow_replays_delay_neither_new_claims_nor_waiting_clients(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let ids: Vec<String> = (0..SLOW).map(|number| format!("slow {number}")).collect();
@@ -74,9 +74,9 @@ on_each_store! {
         let store = SlowJournals { inner: place.store(), lab: lab.clone(), asked: AtomicUsize::new(0) };
         let engine = workflow_runtime::Engine::builder().store(Arc::new(store)).resource(lab.clone());
         let engine = engine.open().await.unwrap();
-        // Each of them is read, though none comes to its end.
+        // The engine reads all of these journals, although none of the reads returns.
         soon(lab.executed("a slow journal", SLOW)).await;
-        // Claimed, executed, and followed by another process.
+        // A new run is claimed and executed, and the client sees its end.
         let run = client.start(quick, ()).await.unwrap();
         soon(&run).await.unwrap();
         assert_eq!((lab.count("quick"), lab.count("slow 0")), (1, 0));

@@ -1,4 +1,4 @@
-//! Runs in the traces of others.
+//! Spans of runs, and their place in the traces of other programs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn ids(spans: &[SpanData]) -> BTreeSet<String> {
 }
 
 on_each_store! {
-    async fn spans_tell_of_a_run_its_steps_attempts_and_waits(place: Place) {
+    async fn a_run_exports_spans_of_its_steps_attempts_and_waits(place: Place) {
         let (engine, exporter) = open(&place, &Lab::new()).await;
         let mut context = RequestContext::new();
         context.set("user", &json!({"id": "u1", "name": "n"})).unwrap();
@@ -113,7 +113,7 @@ on_each_store! {
             assert_eq!(matches!(attempt.status, SpanStatus::Error { .. }), fails);
             assert_eq!(attempt.events.iter().any(|event| event.name == "exception"), fails);
             if number == 3 {
-                // What it asks of others is a part of it.
+                // Requests that the step sends are part of the attempt.
                 let id = attempt.span_context.span_id();
                 assert_eq!(header.as_deref(), Some(&*format!("00-{TRACE}-{id}-01")));
             }
@@ -122,7 +122,7 @@ on_each_store! {
         assert_eq!(spans.len(), 6);
     }
 
-    async fn the_trace_is_kept_over_children_suspensions_and_processes(place: Place) {
+    async fn the_trace_continues_over_children_suspensions_and_processes(place: Place) {
         let lab = Lab::new();
         let client = place.builder(&lab).connect().await.unwrap();
         let header = format!("00-{TRACE}-00f067aa0ba902b7-01");
@@ -136,7 +136,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 5);
         let mut own = spans(&exporter, "r").await;
         own.extend(of(&before, "r"));
-        // Nothing was lost, and so nothing is told again.
+        // No span was lost, so none is exported twice.
         assert_eq!(ids(&own).len(), own.len());
         let root = named(&own, "workflow traced_with_a_child");
         assert_eq!(root.parent_span_id.to_string(), "00f067aa0ba902b7");
@@ -192,7 +192,7 @@ on_each_store! {
         soon(&run).await.unwrap();
         let own = spans(&exporter, run.id()).await;
         assert!(own.iter().all(|span| span.span_context.trace_id().to_string() == TRACE));
-        assert_eq!(named(&own, "workflow traced").parent_span_id, SpanId::INVALID, "it is the first of its trace");
+        assert_eq!(named(&own, "workflow traced").parent_span_id, SpanId::INVALID, "it is the root of its trace");
         let run = engine.start(traced, 0).tracing(tracing.parent_span_id("00f067aa0ba902b7")).await.unwrap();
         soon(&run).await.unwrap();
         let own = spans(&exporter, run.id()).await;
@@ -227,7 +227,7 @@ on_each_store! {
             for run in [run.id(), &child] {
                 let spans = spans(&exporter, run).await;
                 assert!(spans.iter().all(|span| attribute(span, hidden).is_none()));
-                assert!(spans.iter().filter(|span| attribute(span, shown).is_some()).count() >= 2, "its own, a step's");
+                assert!(spans.iter().filter(|span| attribute(span, shown).is_some()).count() >= 2, "{shown}");
             }
         }
     }
@@ -258,12 +258,12 @@ on_each_store! {
         assert_eq!(of(&exporter, unsampled.id()).len(), 0);
     }
 
-    async fn spans_are_told_as_they_end(place: Place) {
+    async fn spans_are_exported_when_they_end(place: Place) {
         let (engine, exporter) = open(&place, &Lab::new()).await;
         let run = engine.start(counts_down, 3).await.unwrap();
         for (number, payload) in [1, 1].into_iter().enumerate() {
             engine.resume_hook("numbers", &payload).await.unwrap();
-            // The run goes on, and each wait for a payload is a span of its own.
+            // The run is unfinished, and each wait for a payload has its own span.
             soon(async { while of(&exporter, run.id()).len() <= number { tokio::task::yield_now().await } }).await;
             assert_eq!(of(&exporter, run.id()).len(), number + 1);
         }
@@ -274,7 +274,7 @@ on_each_store! {
         assert_eq!((ids(&spans).len(), spans.len()), (4, 4));
     }
 
-    async fn spans_that_a_crash_may_have_lost_are_told_again_with_the_same_ids(place: Place) {
+    async fn spans_that_a_crash_may_have_lost_are_exported_again_with_the_same_ids(place: Place) {
         let lab = Lab::new();
         let (first, before) = open(&place, &lab).await;
         let run = first.start(traced_with_a_child, ()).id("r").await.unwrap();
@@ -287,7 +287,7 @@ on_each_store! {
         soon(&run).await.unwrap();
         let after = spans(&after, "r").await;
         assert!(!before.is_empty() && ids(&before).is_subset(&ids(&after)), "{before:#?}");
-        assert_eq!(ids(&after).len(), after.len(), "each is told once by one process");
+        assert_eq!(ids(&after).len(), after.len(), "one process exports each span once");
         for span in &before {
             let again = named(&after, &span.name);
             assert_eq!((again.start_time, again.end_time), (span.start_time, span.end_time));
@@ -304,7 +304,7 @@ on_each_store! {
         let header = soon(&run).await.unwrap();
         let own = spans(&exporter, run.id()).await;
         let call = named(&own, "step renders");
-        assert!(!own.iter().any(|span| span.name.starts_with("attempt")), "it is attempted by the other run");
+        assert!(!own.iter().any(|span| span.name.starts_with("attempt")), "the attempts belong to the other run");
         let executing = run.children().await.unwrap().remove(0);
         let other = spans(&exporter, &executing).await;
         let root = other.iter().find(|span| attribute(span, "workflow.status").is_some()).unwrap();
@@ -314,7 +314,7 @@ on_each_store! {
         assert_eq!(header, Some(format!("00-{}-{}-01", attempt.trace_id(), attempt.span_id())));
     }
 
-    async fn every_run_has_a_trace_where_spans_are_told(place: Place) {
+    async fn every_run_has_a_trace_if_the_engine_exports_spans(place: Place) {
         let (engine, exporter) = open(&place, &Lab::new()).await;
         let run = engine.start(fails_traced, ()).await.unwrap();
         assert!(soon(&run).await.is_err());
@@ -328,7 +328,7 @@ on_each_store! {
         drop(untold);
     }
 
-    async fn an_id_that_is_none_is_refused(place: Place) {
+    async fn invalid_trace_and_span_ids_are_refused(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let short = engine.start(traced, 0).tracing(TracingOptions::new().trace_id("ABC")).await.unwrap();
         let id = soon(short.outcome()).await.unwrap().trace_id.unwrap();

@@ -1,4 +1,4 @@
-//! What runs show of themselves.
+//! State and attributes of runs.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,7 +63,7 @@ async fn shows_nothing_that_is_lost() -> Result<()> {
     set_state(&f64::NAN)
 }
 
-/// Shows what the run never is.
+/// Sets a state and an attribute when it is dropped.
 struct Guard;
 
 impl Drop for Guard {
@@ -93,7 +93,7 @@ async fn wears_more_in_each_generation(generation: u32) -> Result<()> {
     }
 }
 
-/// A state that borrows, and whose set comes in another order on each replay.
+/// A state that borrows, with a set whose order differs on each replay.
 #[derive(Serialize)]
 struct Borrowed<'a> {
     name: &'a str,
@@ -124,7 +124,7 @@ async fn shows_another_state_on_each_replay() -> Result<()> {
 
 static FIELDS: AtomicU32 = AtomicU32::new(0);
 
-/// As a deploy that adds a field to the state and removes another.
+/// Simulates deploys that add one field to the state and remove another.
 #[workflow]
 async fn shows_other_fields_on_each_replay() -> Result<()> {
     gated(0).await?;
@@ -144,7 +144,7 @@ async fn shows_another_variant_on_each_replay() -> Result<()> {
 }
 
 on_each_store! {
-    async fn what_a_run_shows_need_only_be_serializable(place: Place) {
+    async fn states_and_payloads_need_only_be_serializable(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(shows_what_it_borrows, "Ada".into()).id("r").initial_state("not begun").await.unwrap();
@@ -167,7 +167,7 @@ on_each_store! {
         assert_eq!(run.state().await.unwrap(), Some("done".to_owned()));
     }
 
-    async fn another_state_on_a_replay_is_found(place: Place) {
+    async fn another_state_on_a_replay_is_detected(place: Place) {
         let lab = Lab::new();
         for gate in ["0", "1"] {
             lab.open_gate(gate);
@@ -204,7 +204,7 @@ on_each_store! {
         assert_eq!(error.run_id(), Some("r"));
     }
 
-    async fn runs_are_found_by_attributes_of_their_start_and_of_their_own(place: Place) {
+    async fn runs_are_found_by_attributes_of_their_start_and_of_their_workflow(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         lab.open_gate("0");
@@ -218,7 +218,7 @@ on_each_store! {
         assert_eq!(engine.runs().attribute("phase", "done").await.unwrap().runs.len(), 2);
     }
 
-    async fn the_attributes_of_the_start_count_as_well(place: Place) {
+    async fn the_attributes_of_the_start_count_for_the_limit(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let mut start = engine.start(wears_one_more, ());
         for n in 0..63 {
@@ -229,7 +229,7 @@ on_each_store! {
         assert_eq!(run.attributes().await.unwrap().len(), 64);
     }
 
-    async fn what_cannot_be_an_attribute_is_an_error(place: Place) {
+    async fn an_invalid_attribute_is_an_error(place: Place) {
         let engine = place.open(&Lab::new()).await;
         assert_eq!(engine.start(wears_too_much, ()).await.unwrap().await.unwrap(), "limit limit invalid_name");
         let long = engine.start(wears_too_much, ()).attribute("a", "x".repeat(512)).id("r").await.unwrap_err();
@@ -239,7 +239,7 @@ on_each_store! {
         assert_eq!(error.code(), Code::Payload);
     }
 
-    async fn what_a_destructor_shows_when_the_run_is_cancelled_is_not_shown(place: Place) {
+    async fn a_destructor_of_a_cancelled_run_cannot_set_state_or_attributes(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(has_a_destructor_that_shows_something, ()).id("r").await.unwrap();
         assert!(soon(run.cancel("enough")).await.unwrap());

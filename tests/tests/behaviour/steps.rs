@@ -9,7 +9,7 @@ use crate::support::Lab;
 
 const QUICK: std::ops::Range<Duration> = Duration::from_millis(1)..Duration::from_millis(2);
 
-/// Fails `failures` times, then gives the number of its execution.
+/// Fails `failures` times, then returns the number of its execution.
 #[step(backoff = "1ms..2ms")]
 async fn flaky(#[resource] lab: &Lab, name: String, failures: usize) -> Result<usize> {
     let execution = lab.note(&name);
@@ -95,7 +95,7 @@ async fn slow(#[resource] lab: &Lab) -> Result<usize> {
     match lab.note("slow") {
         1 => {
             lab.pass_gate("never").await;
-            unreachable!("the attempt is stopped")
+            unreachable!("the attempt times out")
         }
         execution => Ok(execution),
     }
@@ -133,7 +133,7 @@ on_each_store! {
         assert!(error.message().contains("lost my nerve"), "{error:?}");
     }
 
-    async fn an_attempt_that_takes_too_long_is_a_failed_one(place: Place) {
+    async fn an_attempt_that_exceeds_its_timeout_has_failed(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         assert_eq!(engine.start(times_out, 1).await.unwrap().await.unwrap(), 2);
@@ -224,13 +224,13 @@ async fn wraps() -> Result<(u32, Code)> {
 }
 
 on_each_store! {
-    async fn typed_errors_come_back_as_they_were(place: Place) {
+    async fn typed_errors_are_returned_unchanged(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         assert_eq!(engine.start(pay, 5).await.unwrap().await, Ok(5));
         let run = engine.start(pay, 100).await.unwrap();
         assert_eq!(run.await, Err(BankError::Declined { cents: 100 }));
-        assert_eq!(lab.count("charge"), 2, "a typed error says itself that it is fatal");
+        assert_eq!(lab.count("charge"), 2, "a typed error decides whether it is fatal");
     }
 
     async fn failures_of_the_engine_become_typed_errors(place: Place) {
@@ -250,7 +250,7 @@ on_each_store! {
         assert_ne!(lab.notes(), [std::thread::current().name().unwrap_or_default()]);
     }
 
-    async fn the_idempotency_key_is_one_for_all_attempts_and_for_no_other_call(place: Place) {
+    async fn all_attempts_of_a_call_share_a_unique_idempotency_key(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(told, ()).id("order-7").await.unwrap();
@@ -269,7 +269,7 @@ on_each_store! {
         let run = engine.start(nests, ()).await.unwrap();
         assert_eq!((&run).await.unwrap(), 1);
         assert_eq!(lab.notes(), ["outer", "inner"]);
-        assert!(!place.journal(run.id()).await.concat().contains("flaky"), "it is not recorded");
+        assert!(!place.journal(run.id()).await.concat().contains("flaky"), "the inner step is not recorded");
     }
 
     async fn any_future_can_be_recorded_once(place: Place) {
@@ -290,7 +290,7 @@ fn halve(n: u32) -> Result<u32> {
 }
 
 case! {
-    async fn outside_a_run_a_step_simply_runs() {
+    async fn outside_a_run_a_step_runs_as_a_plain_function() {
         assert_eq!(double(4).await.unwrap(), 8);
         assert_eq!(halve(4).await.unwrap(), 2);
         assert_eq!(halve(3).retries(5).await.unwrap_err().message(), "odd");

@@ -1,4 +1,4 @@
-//! What runs tell while they go on.
+//! Streams that runs write.
 
 use std::sync::{Arc, Mutex};
 
@@ -191,13 +191,13 @@ on_each_store! {
         assert_eq!(progress[0].value, Progress { file: "a".into(), percent: 0.5 });
     }
 
-    async fn what_a_failed_attempt_wrote_can_be_told_apart(place: Place) {
+    async fn chunks_of_a_failed_attempt_are_discarded(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(retries, ()).await.unwrap();
         (&run).await.unwrap();
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
-        let told: Vec<_> = chunks.iter().map(|chunk| (chunk.value, chunk.discarded)).collect();
-        assert_eq!(told, [(1, true), (2, false), (2, false)], "what the first attempt had closed was open again");
+        let seen: Vec<_> = chunks.iter().map(|chunk| (chunk.value, chunk.discarded)).collect();
+        assert_eq!(seen, [(1, true), (2, false), (2, false)], "the close of the failed attempt is discarded");
         let attempts = chunks.iter().map(|chunk| match &chunk.writer {
             Some(ChunkWriter { attempt, .. }) => *attempt,
             _ => 0,
@@ -205,7 +205,7 @@ on_each_store! {
         assert_eq!(attempts.collect::<Vec<_>>(), [1, 2, 2]);
     }
 
-    async fn what_an_attempt_wrote_that_died_with_its_process_can_be_told_apart(place: Place) {
+    async fn chunks_of_an_attempt_that_a_crash_interrupted_are_discarded(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(dies_once, ()).id("run").await.unwrap();
@@ -215,18 +215,18 @@ on_each_store! {
         let run = engine.get_run::<(), Error>("run");
         lab.executed("waiting", 2).await;
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").take(2).try_collect().await.unwrap();
-        let told = |chunk: &Chunk<u32>| match &chunk.writer {
+        let seen = |chunk: &Chunk<u32>| match &chunk.writer {
             Some(ChunkWriter { attempt, epoch, .. }) => (chunk.value, *attempt, *epoch, chunk.discarded),
             _ => (0, 0, 0, false),
         };
-        assert_eq!(chunks.iter().map(told).collect::<Vec<_>>(), [(1, 1, 1, true), (2, 1, 2, false)]);
+        assert_eq!(chunks.iter().map(seen).collect::<Vec<_>>(), [(1, 1, 1, true), (2, 1, 2, false)]);
         lab.open_gate("go on");
         run.clone().await.unwrap();
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
-        assert_eq!(chunks.iter().map(told).collect::<Vec<_>>(), [(1, 1, 1, true), (2, 1, 2, false)]);
+        assert_eq!(chunks.iter().map(seen).collect::<Vec<_>>(), [(1, 1, 1, true), (2, 1, 2, false)]);
     }
 
-    async fn reading_begins_anywhere(place: Place) {
+    async fn a_reader_can_start_at_any_chunk(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(counting, (0, 10)).await.unwrap();
         (&run).await.unwrap();
@@ -268,13 +268,13 @@ on_each_store! {
         for number in 0..2 {
             assert_eq!(reader.next().await.unwrap().unwrap().value, number);
         }
-        assert!(reader.next().now_or_never().is_none(), "the run goes on");
+        assert!(reader.next().now_or_never().is_none(), "the run has not ended");
         lab.open_gate("second");
         assert!(reader.next().await.is_none() && other.next().await.is_none());
         assert!(reader.next().await.is_none());
     }
 
-    async fn a_reader_is_given_what_a_workflow_writes_at_once(place: Place) {
+    async fn a_reader_gets_a_workflows_chunks_without_delay(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(tells_late, ()).await.unwrap();
@@ -286,7 +286,7 @@ on_each_store! {
         assert!(reader.next().await.is_none());
     }
 
-    async fn another_engine_reads_along(place: Place) {
+    async fn another_engine_reads_an_unfinished_stream(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let client = place.open(&lab).await;
@@ -302,16 +302,17 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn steps_in_steps_and_their_tasks_write_as_the_outer_one(place: Place) {
+    async fn inner_steps_and_tasks_write_as_their_outer_step(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(nested, ()).await.unwrap();
         (&run).await.unwrap();
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
-        let told = chunks.iter().map(|chunk| match &chunk.writer {
+        let seen = chunks.iter().map(|chunk| match &chunk.writer {
             Some(ChunkWriter { operation, step, .. }) => (*operation, step.rsplit("::").next().unwrap().to_owned()),
             _ => (99, String::new()),
         });
-        assert_eq!(told.collect::<Vec<_>>(), [(0, "outer".into()), (0, "outer".into()), (1, "nondeterministic".into())]);
+        let seen: Vec<_> = seen.collect();
+        assert_eq!(seen, [(0, "outer".into()), (0, "outer".into()), (1, "nondeterministic".into())]);
         assert!(chunks.iter().all(|chunk| !chunk.discarded));
     }
 
@@ -327,7 +328,7 @@ on_each_store! {
         assert!(numbers(&run).await.is_empty());
     }
 
-    async fn what_cannot_be_written_says_why(place: Place) {
+    async fn invalid_writes_and_reads_are_errors_with_their_reason(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(odd_values, ()).await.unwrap();
         (&run).await.unwrap();
@@ -352,7 +353,7 @@ on_each_store! {
         assert_eq!(codes, [Code::RunNotFound; 4]);
     }
 
-    async fn a_write_returns_when_it_is_durable_and_not_before(place: Place) {
+    async fn a_write_returns_once_it_is_durable(place: Place) {
         let lab = Lab::new();
         let store = Faulty::new(place.store());
         let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -376,7 +377,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn a_chunk_in_doubt_is_there_once(place: Place) {
+    async fn a_chunk_in_doubt_is_written_once(place: Place) {
         let store = Faulty::new(place.store());
         let faults = Mutex::new(vec![When::CommittedButInDoubt, When::LostAndInDoubt]);
         store.plan(move |group| writes_chunk(group).then(|| faults.lock().unwrap().pop()).flatten());
@@ -394,8 +395,8 @@ on_each_store! {
         let run = engine.start(counting, (0, 3)).await.unwrap();
         (&run).await.unwrap();
         let chunks: Vec<Chunk<u32>> = run.stream("numbers").try_collect().await.unwrap();
-        let told = chunks.iter().map(|chunk| (chunk.value, chunk.writer.as_ref().map(|writer| writer.attempt)));
-        assert_eq!(told.collect::<Vec<_>>(), [(0, Some(1)), (1, Some(1)), (2, Some(1))], "it was no failure of the step");
+        let seen = chunks.iter().map(|chunk| (chunk.value, chunk.writer.as_ref().map(|writer| writer.attempt)));
+        assert_eq!(seen.collect::<Vec<_>>(), [(0, Some(1)), (1, Some(1)), (2, Some(1))], "the step did not fail");
     }
 
     async fn an_engine_that_lost_its_runs_writes_nothing(place: Place) {
@@ -417,21 +418,21 @@ on_each_store! {
         arrived.notified().await;
         store.lose_ownership();
         let second = place.open(&lab).await;
-        // The second engine has taken the run up once it executes the step itself.
+        // The second engine has activated the run when it executes the step.
         lab.executed("second", 1).await;
         release.notify_one();
         lab.open_gate("second");
         second.get_run::<(), Error>("run").await.unwrap();
         let chunks: Vec<Chunk<u32>> = second.get_run::<(), Error>("run").stream("numbers").try_collect().await.unwrap();
-        let told = chunks.iter().map(|chunk| match &chunk.writer {
+        let seen = chunks.iter().map(|chunk| match &chunk.writer {
             Some(ChunkWriter { epoch, .. }) => (chunk.value, *epoch, chunk.discarded),
             _ => (99, 0, false),
         });
-        assert_eq!(told.collect::<Vec<_>>(), [(0, 2, false), (1, 2, false)], "the first engine wrote nothing");
+        assert_eq!(seen.collect::<Vec<_>>(), [(0, 2, false), (1, 2, false)], "the first engine wrote nothing");
         drop((run, engine));
     }
 
-    async fn a_step_that_writes_nothing_settles_nothing(place: Place) {
+    async fn only_steps_with_chunks_finalize_chunks(place: Place) {
         let store = Faulty::new(place.store());
         let settled = Arc::new(Mutex::new(0));
         let counted = settled.clone();
@@ -452,7 +453,7 @@ on_each_store! {
 }
 
 mod edits {
-    //! One workflow under two versions of its code, in two engines of one process.
+    //! A workflow in two versions of its code, in two engines of one process.
 
     use workflow_runtime::{Code, Error, Result, workflow, writer};
 

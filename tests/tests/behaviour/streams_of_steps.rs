@@ -1,4 +1,4 @@
-//! What becomes of the chunks of steps that fail, or that nobody waits for any more.
+//! Chunks of steps that fail, or that keep running after a failure of their run.
 
 use futures::TryStreamExt;
 use workflow_runtime::{Chunk, Error, Result, Run, step, workflow, writer};
@@ -67,7 +67,7 @@ async fn log(run: &Run<()>) -> Vec<(u32, bool)> {
 }
 
 on_each_store! {
-    async fn a_step_that_goes_on_so_that_it_can_be_undone_writes_on(place: Place) {
+    async fn a_step_that_must_finish_to_be_undone_continues_to_write(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_while_it_charges, ()).id("r").await.unwrap();
@@ -80,7 +80,7 @@ on_each_store! {
         assert_eq!(log(&run).await, [(1, false), (2, false)]);
     }
 
-    async fn a_stream_that_was_closed_by_a_step_that_failed_is_open_to_the_turn_that_learns_it(place: Place) {
+    async fn a_stream_closed_by_a_failed_step_is_open_in_the_turn_of_the_failure(place: Place) {
         let lab = Lab::new();
         lab.open_gate("open");
         let engine = place.open(&lab).await;

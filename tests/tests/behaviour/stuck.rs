@@ -1,4 +1,4 @@
-//! What the compiler cannot see, the runtime does.
+//! Nondeterminism that the compiler cannot see and the engine detects.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -64,18 +64,18 @@ async fn panics() -> Result<u32> {
 }
 
 on_each_store! {
-    async fn state_in_a_static_is_seen_when_every_turn_is_replayed(place: Place) {
+    async fn state_in_a_static_is_detected_when_every_turn_is_replayed(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let error = engine.start(counts_in_a_static, ()).await.unwrap_err();
         assert_eq!(error.code(), Code::Nondeterminism);
-        assert_eq!(lab.count("number"), 0, "the run was not started");
+        assert_eq!(lab.count("number"), 0, "no step was executed");
         let error = engine.start(takes_another_way, ()).await.unwrap_err();
         let text = format!("{error:?}");
         assert!(text.contains("expected: as recorded, operation 0") && text.contains("found: with this code, operation 0") && text.contains("stuck.rs:"), "{text}");
     }
 
-    async fn another_result_on_replay_is_seen(place: Place) {
+    async fn another_result_on_replay_is_detected(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(returns_something_else, ()).await.unwrap();
@@ -83,7 +83,7 @@ on_each_store! {
         assert_eq!(error.code(), Code::Stuck);
         assert_eq!(run.status().await.unwrap(), Status::Stuck);
         assert!(run.info().await.unwrap().reason.unwrap().to_string().contains("stuck"));
-        assert_eq!(place.rows(run.id()).await.len(), 1, "the journal is untouched by it");
+        assert_eq!(place.rows(run.id()).await.len(), 1, "the journal has not changed");
     }
 
     async fn a_set_as_an_argument_may_be_iterated_in_another_order(place: Place) {
@@ -166,7 +166,7 @@ async fn looks_at_a_hidden_clock() -> Result<()> {
     Ok(())
 }
 
-/// Wakes itself for ever.
+/// A future that wakes itself forever.
 struct Restless;
 
 impl Future for Restless {
@@ -202,7 +202,7 @@ async fn sleeps_often(many: u32) -> Result<()> {
 }
 
 on_each_store! {
-    async fn a_run_that_passes_a_limit_in_its_first_turn_is_started_and_stuck(place: Place) {
+    async fn a_run_that_exceeds_a_limit_in_its_first_turn_is_started_and_stuck(place: Place) {
         let engine = place.builder(&Lab::new()).open().await.unwrap();
         let client = place.builder(&Lab::new()).connect().await.unwrap();
         let runs = [
@@ -216,14 +216,15 @@ on_each_store! {
             assert!(format!("{error:?}").contains(what), "{error:?}");
             assert_eq!(run.status().await.unwrap(), Status::Stuck);
         }
-        // As it would by another turn, it counts as started: the same call gives it.
+        // The run counts as started, as it would if it exceeded the limit in a later turn, so the same start returns
+        // it.
         assert_eq!(engine.start(branches, 10_001).id("a").await.unwrap().id(), "a");
         assert!(soon(runs[0].cancel("too many")).await.unwrap());
     }
 }
 
 case! {
-    async fn what_differs_on_a_replay_is_refused_at_once() {
+    async fn a_start_whose_first_turn_is_nondeterministic_is_refused() {
         let lab = Lab::new();
         let engine = Place::memory().open(&lab).await;
         macro_rules! refused {
@@ -244,7 +245,7 @@ case! {
             prints_an_address
             looks_at_a_hidden_clock
         }
-        assert_eq!(lab.notes(), [""; 0], "nothing was executed");
+        assert_eq!(lab.notes(), [""; 0], "no step was executed");
         let error = engine.start(never_rests, ()).await.unwrap_err();
         assert_eq!(error.code(), Code::Limit);
     }

@@ -1,4 +1,4 @@
-//! A place for the store, a laboratory for the steps, a clock to set, a store that misbehaves.
+//! What the tests share: stores, a laboratory for steps, clocks, and stores that inject faults.
 
 mod clock;
 mod faulty;
@@ -45,12 +45,12 @@ macro_rules! on_each_store {
     };
 }
 
-/// Waits for a future, for a limited time.
+/// Waits for a future, for at most 30 seconds.
 pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), what.into_future()).await.expect("it does not come to its end")
+    tokio::time::timeout(Duration::from_secs(30), what.into_future()).await.expect("the future is not ready in time")
 }
 
-/// Waits until the journal of a run has this in it.
+/// Waits until the journal of a run contains this text.
 pub async fn recorded(place: &Place, id: &str, what: &str) {
     soon(async {
         while !place.journal(id).await.concat().contains(what) {
@@ -60,7 +60,7 @@ pub async fn recorded(place: &Place, id: &str, what: &str) {
     .await;
 }
 
-/// Where a test's runs are. It outlives the engines that are opened on it.
+/// The store of a test. It outlives the engines that are opened on it.
 #[derive(Clone)]
 pub enum Place {
     Memory(MemoryStore),
@@ -68,10 +68,10 @@ pub enum Place {
     Postgres(Arc<Schema>),
 }
 
-/// A schema of a database.
+/// A schema of a PostgreSQL database.
 pub struct Schema {
     url: String,
-    /// For looking at it: opening it takes a while.
+    /// A store for reads by the test, opened once because opening takes a while.
     reader: OnceLock<Arc<dyn Store>>,
 }
 
@@ -88,18 +88,18 @@ impl Place {
         Place::at(workflow_harness::postgres::url())
     }
 
-    /// A database, by the URL of a schema.
+    /// A store in PostgreSQL, by its URL with a schema.
     pub fn at(url: String) -> Self {
         Place::Postgres(Arc::new(Schema { url, reader: OnceLock::new() }))
     }
 
-    /// The same database, with these parameters as well.
+    /// The same database, with additional URL parameters.
     pub fn with(&self, parameters: &str) -> Self {
-        let Place::Postgres(schema) = self else { panic!("it is no database") };
+        let Place::Postgres(schema) = self else { panic!("the place is not a database") };
         Place::at(format!("{}&{parameters}", schema.url))
     }
 
-    /// The URL by which another process opens it; `None` in memory.
+    /// The URL by which another process opens the store. `None` in memory.
     pub fn url(&self) -> Option<String> {
         match self {
             Place::Memory(_) => None,
@@ -108,7 +108,7 @@ impl Place {
         }
     }
 
-    /// The store itself. Each call for a database opens it anew, as another process would.
+    /// The store itself. On a database or file, each call opens it anew, as another process would.
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Place::Postgres(schema) => {
@@ -123,18 +123,18 @@ impl Place {
         }
     }
 
-    /// The database itself, with the schema on the path.
+    /// A client of the database, whose search path is the schema.
     pub async fn database(&self) -> tokio_postgres::Client {
-        let Place::Postgres(schema) = self else { panic!("it is no database") };
-        let (base, parameters) = schema.url.split_once('?').expect("it has parameters");
-        let name = parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).expect("it names a schema");
+        let Place::Postgres(schema) = self else { panic!("the place is not a database") };
+        let (base, parameters) = schema.url.split_once('?').expect("the URL has parameters");
+        let name = parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).expect("the URL names a schema");
         let (client, connection) = tokio_postgres::connect(base, tokio_postgres::NoTls).await.expect("it connects");
         tokio::spawn(connection);
-        client.batch_execute(&format!("SET search_path = {name}")).await.expect("it is there");
+        client.batch_execute(&format!("SET search_path = {name}")).await.expect("the schema exists");
         client
     }
 
-    /// The store, to be looked at only.
+    /// A store that the test only reads.
     fn reader(&self) -> Arc<dyn Store> {
         match self {
             Place::Postgres(schema) => schema.reader.get_or_init(|| self.store()).clone(),
@@ -142,7 +142,7 @@ impl Place {
         }
     }
 
-    /// An engine on the place, with the lab that the steps of these tests use.
+    /// A builder of an engine on the store, with the lab that the steps of these tests use.
     pub fn builder(&self, lab: &Lab) -> Builder {
         Engine::builder().store(self.store()).resource(lab.clone())
     }
@@ -151,14 +151,14 @@ impl Place {
         self.builder(lab).replay_every_turn().open().await.expect("the engine opens")
     }
 
-    /// An engine on a clock that all the world goes by, the server of a database included.
+    /// A builder of an engine whose only clock is `clock`. It replaces the clock of a database server, too.
     pub fn builder_at(&self, lab: &Lab, clock: &ManualClock) -> Builder {
         let store = Arc::new(Serverless::new(self.store()));
         self.builder(lab).store(store).environment(Arc::new(clock.clone()))
     }
 
-    /// An engine on a clock that stands still. It waits for the end of the engine that was dropped before it, which may
-    /// have a commit under way: on that clock nobody would ask again for the right to execute.
+    /// Opens an engine on a stopped clock. First waits until the engine that was dropped before, which may have a
+    /// commit under way, has released the store: on a stopped clock the new engine would never retry to acquire it.
     pub async fn open_at(&self, lab: &Lab, clock: &ManualClock) -> Engine {
         let store = self.store();
         while store.acquire(1).await.expect("the store locks").is_none() {
@@ -172,7 +172,7 @@ impl Place {
         self.rows(id).await.iter().map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect()
     }
 
-    /// How many letters wait in a run's inbox.
+    /// The number of messages in a run's inbox.
     pub async fn inbox(&self, id: &str) -> usize {
         let store = self.reader();
         let row = store.run(id).await.expect("the store reads").expect("the run exists");

@@ -1,4 +1,4 @@
-//! Payloads that a hook had not given when it was dropped.
+//! Payloads that a hook had received and not returned when it was dropped.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn works_between(count: usize) -> Result<Vec<u32>> {
     Ok(taken)
 }
 
-/// A generation for each payload.
+/// Continues as new for each payload.
 #[workflow]
 async fn takes_one(left: usize, works: bool, mut taken: Vec<u32>) -> Result<Vec<u32>> {
     let number = hook::<u32>().token("t").await?;
@@ -55,7 +55,7 @@ async fn takes_one(left: usize, works: bool, mut taken: Vec<u32>) -> Result<Vec<
     }
 }
 
-/// Its hook is open when the generation ends.
+/// The hook is open when the generation ends.
 #[workflow]
 async fn ends_with_an_open_hook(left: usize, mut taken: Vec<u32>) -> Result<Vec<u32>> {
     taken.push(hook::<u32>().token("t").await?);
@@ -99,7 +99,7 @@ async fn fails_between() -> Result<Vec<u32>> {
     Ok(vec![first, hook::<u32>().token("t").await?, hook::<u32>().token("t").await?])
 }
 
-/// What comes while no engine executes: all of it is for the hook that is open.
+/// Sends payloads while no engine executes, so that all of them are for the open hook.
 async fn send(client: &Client, numbers: std::ops::RangeInclusive<u32>) {
     for number in numbers {
         client.resume_hook("t", &number).await.unwrap();
@@ -118,13 +118,13 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), [1, 2, 3, 4, 5]);
     }
 
-    async fn what_a_hook_did_not_give_waits_for_the_next_and_nothing_else_is_taken_meanwhile(place: Place) {
+    async fn surplus_payloads_wait_for_the_next_hook_and_new_ones_are_refused_meanwhile(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(works_between, 4).id("r").await.unwrap();
         engine.shutdown().await.unwrap();
         send(&place.builder(&lab).connect().await.unwrap(), 1..=3).await;
-        // It leaves memory between its turns, and what waits outlives that.
+        // The run is evicted between its turns, and the surplus payloads survive that.
         let engine = place.builder(&lab).evict_after(Duration::ZERO).replay_every_turn().open().await.unwrap();
         for number in 1..=3 {
             soon(lab.executed(&format!("work on {number}"), 1)).await;
@@ -137,7 +137,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), [1, 2, 3, 4]);
     }
 
-    async fn it_goes_on_to_the_hooks_of_later_generations(place: Place) {
+    async fn surplus_payloads_pass_to_hooks_of_later_generations(place: Place) {
         for works in [false, true] {
             let lab = Lab::new();
             let id = format!("works {works}");
@@ -166,7 +166,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), [1, 2, 3, 4, 5]);
     }
 
-    async fn what_came_for_a_hook_that_gave_nothing_is_for_nobody_else(place: Place) {
+    async fn payloads_of_a_hook_that_returned_none_do_not_pass_to_the_next(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(gives_one_up, ()).await.unwrap();
@@ -178,7 +178,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 2);
     }
 
-    async fn what_does_not_fit_the_next_hook_is_not_given_to_it(place: Place) {
+    async fn a_surplus_payload_of_another_type_is_not_given_to_the_next_hook(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(takes_two_types, ()).id("r").await.unwrap();
@@ -190,7 +190,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), (1, "x".to_owned()));
     }
 
-    async fn what_a_hook_had_and_does_not_fit_the_next_is_not_given_to_it(place: Place) {
+    async fn a_received_payload_of_another_type_is_not_given_to_the_next_hook(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(takes_another_type_later, ()).id("r").opens("t").await.unwrap();
@@ -213,7 +213,7 @@ on_each_store! {
         assert_eq!(soon(run).await.unwrap(), (1, "x".to_owned()));
     }
 
-    async fn a_run_that_is_retried_has_what_it_had(place: Place) {
+    async fn a_retried_run_keeps_its_surplus_payloads(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(fails_between, ()).id("r").await.unwrap();

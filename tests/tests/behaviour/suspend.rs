@@ -1,4 +1,4 @@
-//! Runs that suspend themselves, and runs that end early.
+//! Suspensions, and runs that end early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn yes() -> Decision {
     Decision { approved: true, by: "Ada".into() }
 }
 
-/// Fails as often as it is told to, then asks, and then fails as often again.
+/// Fails `failures` times, asks, and fails `failures` times again.
 #[step(retries = 2, backoff = "0ms..0ms")]
 async fn asks(#[resource] lab: &Lab, question: String, failures: usize) -> Result<String> {
     let attempt = lab.note(&question);
@@ -40,7 +40,7 @@ async fn asks(#[resource] lab: &Lab, question: String, failures: usize) -> Resul
     Ok(format!("{}: {} in attempt {number}", decision.by, decision.approved))
 }
 
-/// Does not return what it is given by `suspend`.
+/// Ignores the error of `suspend`, and returns something else.
 #[step]
 async fn goes_on_after_it(#[resource] lab: &Lab, how: String) -> Result<u32> {
     lab.note("begun");
@@ -84,7 +84,7 @@ async fn undone(#[resource] lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Says what it had asked when it was resumed.
+/// Returns the data of its suspension after the resumption.
 #[step]
 async fn remembers(#[resource] lab: &Lab) -> Result<(String, String)> {
     let asked: Option<String> = suspend_data()?;
@@ -115,7 +115,7 @@ async fn remembering_elsewhere() -> Result<String> {
     remembers_elsewhere().await
 }
 
-/// Two questions under one label, of which the first is given up if `seconds` is not 0.
+/// Asks two questions under one label. The first one times out after `seconds`, unless that is 0.
 #[workflow]
 async fn asks_in_turn(seconds: u64) -> Result<Vec<u32>> {
     let first = suspend::<u32>(&"first".to_owned()).label("question").into_future();
@@ -236,7 +236,7 @@ async fn ends_from_a_branch() -> Result<String> {
     branch.await
 }
 
-/// Ends its run, whatever it returns itself.
+/// Ends the run, whatever its own result is.
 #[step(retries = 3)]
 async fn ends_the_run(#[resource] lab: &Lab, how: String) -> Result<()> {
     lab.note("ends");
@@ -273,7 +273,7 @@ async fn labels<T, E>(run: &Run<T, E>) -> Vec<String> {
     run.suspended().await.unwrap().into_iter().map(|suspended| suspended.label).collect()
 }
 
-/// Waits until so many things of the run are suspended.
+/// Waits until the run has this number of suspensions.
 async fn waits_for<T, E>(run: &Run<T, E>, count: usize) -> Vec<String> {
     soon(async {
         loop {
@@ -306,7 +306,7 @@ on_each_store! {
     async fn suspending_costs_no_retries(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
-        // One failure before it, one behind it, and two are allowed.
+        // One failure before the suspension, one behind it, and two retries.
         let run = engine.start(approval, ("retries".into(), 1)).await.unwrap();
         waits_for(&run, 1).await;
         run.resume(&yes()).await.unwrap();
@@ -314,7 +314,7 @@ on_each_store! {
         assert_eq!(lab.count("retries"), 4);
     }
 
-    async fn a_suspended_attempt_is_one_whatever_it_returns(place: Place) {
+    async fn an_attempt_that_suspends_is_suspended_whatever_it_returns(place: Place) {
         for how in ["succeeds", "fails", "panics"] {
             let lab = Lab::new();
             let engine = place.open(&lab).await;
@@ -358,7 +358,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), (yes(), 6));
     }
 
-    async fn of_several_suspensions_one_has_to_be_named(place: Place) {
+    async fn with_several_suspensions_a_resumption_must_name_one(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(several, vec!["a".into(), "b".into()]).await.unwrap();
         assert_eq!(waits_for(&run, 2).await, ["a", "b"]);
@@ -380,7 +380,7 @@ on_each_store! {
         assert_eq!(nobody.suspended().await.unwrap_err().code(), Code::RunNotFound);
     }
 
-    async fn of_resumptions_at_once_one_counts(place: Place) {
+    async fn of_concurrent_resumptions_one_succeeds(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let client = place.builder(&lab).connect().await.unwrap();
@@ -413,7 +413,7 @@ on_each_store! {
         soon(&run).await.unwrap();
     }
 
-    async fn two_steps_under_one_label_are_told_apart(place: Place) {
+    async fn two_concurrent_suspensions_cannot_share_a_label(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(steps_of_one_name, ()).id("r").await.unwrap();
         recorded(&place, "r", "hook_conflict").await;
@@ -432,7 +432,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 9);
     }
 
-    async fn a_suspension_outlives_eviction_and_process(place: Place) {
+    async fn a_suspension_survives_an_eviction_and_a_restart(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).evict_after(Duration::ZERO).open().await.unwrap();
         let run = engine.start(approval, ("outlives".into(), 0)).id("r").await.unwrap();
@@ -467,7 +467,7 @@ on_each_store! {
         assert_eq!(lab.count("given up"), 1);
     }
 
-    async fn a_suspension_is_resumed_by_its_id_and_no_other_one_by_it(place: Place) {
+    async fn an_id_resumes_only_its_own_suspension(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
@@ -482,7 +482,7 @@ on_each_store! {
         click(1, &first.id).await.unwrap();
         let error = click(2, &first.id).await.unwrap_err();
         assert_eq!(error.code(), Code::AlreadyResumed, "{error:?}");
-        assert_eq!(run.suspended().await.unwrap().remove(0), second, "the second question waits");
+        assert_eq!(run.suspended().await.unwrap().remove(0), second, "the second question is unchanged");
         let error = click(2, "0.99.1").await.unwrap_err();
         assert_eq!(error.code(), Code::NotSuspended, "{error:?}");
         click(2, &second.id).await.unwrap();
@@ -490,7 +490,7 @@ on_each_store! {
         click(1, &first.id).await.unwrap();
         click(2, &second.id).await.unwrap();
         assert_eq!(click(3, &second.id).await.unwrap_err().code(), Code::AlreadyResumed);
-        // Another run of the same id has questions of the same ids.
+        // A new run with the same id has suspensions with the same ids.
         run.delete().await.unwrap();
         assert_eq!(click(1, &first.id).await.unwrap_err().code(), Code::RunNotFound);
         let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
@@ -500,7 +500,7 @@ on_each_store! {
         assert!(run.cancel("enough").await.unwrap());
     }
 
-    async fn a_suspension_that_was_given_up_says_so(place: Place) {
+    async fn resuming_a_dropped_suspension_is_an_error_with_its_reason(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;
         let run = engine.start(asks_in_turn, 60).await.unwrap();
@@ -529,12 +529,12 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 8);
     }
 
-    async fn a_value_that_does_not_fit_leaves_the_id_to_one_that_does(place: Place) {
+    async fn an_answer_that_does_not_fit_does_not_use_up_the_suspension(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(asks_in_turn, 0).id("r").await.unwrap();
         let first = run.suspended().await.unwrap().remove(0);
-        // As from a process that does not know the type.
+        // The delivery of a process that does not know the type of the answer, and so cannot check it.
         let store = place.store();
         let row = store.run("r").await.unwrap().unwrap();
         let (token, _) = store.open_tokens(row.key).await.unwrap().remove(0);
@@ -557,14 +557,14 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), [1, 2]);
     }
 
-    async fn a_step_that_is_resumed_knows_what_it_had_asked(place: Place) {
+    async fn a_resumed_step_has_the_data_of_its_suspension(place: Place) {
         let lab = Lab::new();
         let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
         let run = engine.start(remembering, ()).id("r").await.unwrap();
         waits_for(&run, 1).await;
         run.resume("one").await.unwrap();
         soon(async { while labels(&run).await != ["second"] { tokio::task::yield_now().await } }).await;
-        // Also after the process.
+        // The data also survives a restart.
         engine.shutdown().await.unwrap();
         let engine = place.builder(&lab).queue("people", 1).replay_every_turn().open().await.unwrap();
         let run: Run<(String, String)> = engine.get_run("r");
@@ -608,7 +608,7 @@ on_each_store! {
         assert_eq!(run.resume(&8u32).of(asked.id).await.unwrap_err().code(), Code::AlreadyResumed);
     }
 
-    async fn a_suspended_step_is_not_undone(place: Place) {
+    async fn a_suspended_step_is_not_rolled_back(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_beside_it, ()).await.unwrap();
@@ -630,7 +630,7 @@ on_each_store! {
         assert_eq!(lab.count("cancelled"), 1);
     }
 
-    async fn chunks_of_a_suspended_attempt_are_told_from_those_of_the_next(place: Place) {
+    async fn chunks_of_a_suspended_attempt_are_discarded(place: Place) {
         use futures::TryStreamExt;
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(approval, ("chunks".into(), 0)).await.unwrap();
@@ -657,7 +657,7 @@ on_each_store! {
             let engine = place.open(&lab).await;
             let run = engine.start(ends_from_a_step, how.into()).id(how).await.unwrap();
             assert_eq!(soon(&run).await.unwrap(), format!("by a step that {how}"));
-            assert_eq!((lab.count("ends"), lab.count("undone")), (1, 1), "nothing is undone");
+            assert_eq!((lab.count("ends"), lab.count("undone")), (1, 1), "the step before is not undone");
             engine.shutdown().await.unwrap();
         }
         let engine = place.open(&Lab::new()).await;
@@ -677,7 +677,7 @@ on_each_store! {
 }
 
 case! {
-    async fn nothing_is_suspended_or_ended_outside_a_run() {
+    async fn suspend_and_finish_outside_a_run_are_errors() {
         assert_eq!(suspend::<u32>(&1).await.unwrap_err().code(), Code::OutsideRun);
         assert_eq!(finish(1).await.unwrap_err().code(), Code::OutsideRun);
         assert_eq!(asks_twice().await.unwrap_err().code(), Code::OutsideRun);

@@ -1,4 +1,4 @@
-//! Sleeps, the clock, randomness.
+//! Sleeps, the clock, random values.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,7 +66,7 @@ on_each_store! {
         assert_eq!(run.await.unwrap(), (time(START), time(START + HOUR)));
     }
 
-    async fn a_sleep_that_passed_while_nobody_was_there_is_over(place: Place) {
+    async fn a_sleep_that_ended_during_downtime_is_over(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(START));
         let engine = place.open_at(&lab, &clock).await;
         drop(engine.start(naps, 1).id("nap").await.unwrap());
@@ -83,7 +83,7 @@ on_each_store! {
         run.await.unwrap();
     }
 
-    async fn a_sleep_of_all_time_does_no_harm(place: Place) {
+    async fn a_sleep_of_the_longest_duration_does_no_harm(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(naps, u64::MAX / 3600).await.unwrap();
         let info = run.info().await.unwrap();
@@ -109,7 +109,7 @@ on_each_store! {
     }
 
     async fn random_values_are_the_same_after_a_crash(place: Place) {
-        // `replay_every_turn` compares; what is left to see is that they differ from one another.
+        // `replay_every_turn` compares the values of each replay. The test checks that values differ from one another.
         let engine = place.open(&Lab::new()).await;
         let (a, b, id, other, fraction) = engine.start(rolls, ()).await.unwrap().await.unwrap();
         let (c, ..) = engine.start(rolls, ()).await.unwrap().await.unwrap();
@@ -119,7 +119,7 @@ on_each_store! {
 }
 
 case! {
-    async fn outside_a_workflow_they_are_the_plain_functions() {
+    async fn outside_a_workflow_time_and_random_functions_are_plain() {
         let before = SystemTime::now();
         sleep(Duration::from_millis(1)).await;
         sleep_until(now() + Duration::from_millis(1)).await;

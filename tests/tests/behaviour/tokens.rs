@@ -1,4 +1,4 @@
-//! What a token is to those who send to it, before there is a hook and after its end.
+//! Tokens before their hook is opened and after its end, as senders see them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +53,7 @@ async fn drops_one_and_counts_in_a_static() -> Result<()> {
 }
 
 on_each_store! {
-    async fn what_was_held_is_kept_for_the_run_that_has_promised_a_hook(place: Place) {
+    async fn a_held_payload_is_kept_for_a_run_that_has_announced_its_hook(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::at(1_000));
         let engine = place.open_at(&lab, &clock).await;
         engine.resume_hook("t", &7u32).hold_for(Duration::from_secs(1)).await.unwrap();
@@ -64,7 +64,7 @@ on_each_store! {
         assert_eq!(soon(&run).await.unwrap(), 7);
     }
 
-    async fn a_token_to_which_something_was_sent_is_not_open_and_soon_forgotten(place: Place) {
+    async fn a_token_with_only_a_held_payload_is_not_open_and_expires(place: Place) {
         let clock = ManualClock::at(1_000);
         let engine = place.open_at(&Lab::new(), &clock).await;
         engine.resume_hook("t", &7u32).hold_for(Duration::from_secs(1)).await.unwrap();
@@ -76,14 +76,14 @@ on_each_store! {
         assert!(engine.get_hook("t").await.unwrap().is_open);
     }
 
-    async fn a_conflict_is_the_end_of_a_hook_as_a_stream(place: Place) {
+    async fn a_conflict_ends_the_stream_of_a_hook(place: Place) {
         let engine = place.open(&Lab::new()).await;
         engine.start(waits, ()).await.unwrap();
         let run = engine.start(takes_three, ()).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), ["hook_conflict"]);
     }
 
-    async fn what_a_turn_that_is_refused_has_dropped_is_not_dropped(place: Place) {
+    async fn a_hook_dropped_by_a_refused_turn_stays_open(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         engine.start(drops_one_and_counts_in_a_static, ()).id("r").await.unwrap();

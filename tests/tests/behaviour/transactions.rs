@@ -1,5 +1,5 @@
-//! Steps that change tables of the user's in the transaction that records them. They have a queue, so that engines on other
-//! stores need not execute them.
+//! Steps that change the user's tables in the transaction that records them. They have a queue, so that engines on
+//! other stores need not execute them.
 
 use futures::future::join_all;
 use workflow_runtime::{Code, Engine, Error, Result, Run, Status, Transaction, hook, run_id, step, workflow};
@@ -8,7 +8,7 @@ use crate::support::{Lab, Place, soon};
 
 const TABLE: &str = "CREATE TABLE public_entries (id bigserial PRIMARY KEY, run text NOT NULL, cents bigint NOT NULL)";
 
-/// The schema of the test stands in the table's name: tests share a database.
+/// The table's name includes the test's schema, because tests share a database.
 #[step(transaction, queue = "ledger", retries = 3, backoff = "0ms..0ms")]
 async fn enter(tx: &mut Transaction, #[resource] lab: &Lab, table: String, cents: i64, how: String) -> Result<i64> {
     let attempt = lab.note(&how);
@@ -80,7 +80,7 @@ async fn open(place: &Place, lab: &Lab) -> Engine {
 
 case! {
     #[postgres]
-    async fn what_a_step_does_is_recorded_with_it() {
+    async fn the_sql_of_a_step_is_committed_with_its_result() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let engine = open(&place, &lab).await;
         let ledger = Ledger::new(&place).await;
@@ -95,7 +95,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn what_a_failed_attempt_did_is_rolled_back() {
+    async fn the_sql_of_a_failed_attempt_is_rolled_back() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let engine = open(&place, &lab).await;
         let ledger = Ledger::new(&place).await;
@@ -113,7 +113,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn what_an_attempt_did_that_is_given_up_is_rolled_back() {
+    async fn the_sql_of_a_dropped_attempt_is_rolled_back() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let engine = open(&place, &lab).await;
         let ledger = Ledger::new(&place).await;
@@ -137,7 +137,7 @@ case! {
         let ledger = Ledger::new(&place).await;
         let run = engine.start(books, (ledger.table.clone(), 5, "waits".into())).id("r").await.unwrap();
         lab.executed("waits", 1).await;
-        // Somebody else has it by now.
+        // Simulates that another owner has claimed the run.
         let taken = "UPDATE runs SET owner = -1, epoch = epoch + 1 WHERE parent IS NOT NULL";
         assert_eq!(ledger.database.execute(taken, &[]).await.unwrap(), 1);
         lab.open_gate("transaction");
@@ -151,7 +151,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_run_that_is_cancelled_while_it_commits_has_the_entry_or_not() {
+    async fn a_cancel_during_the_commit_leads_to_at_most_one_entry() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let engine = open(&place, &lab).await;
         let ledger = Ledger::new(&place).await;
@@ -166,7 +166,7 @@ case! {
                 entered += 1;
             }
         }
-        // One that was cancelled may have been entered before; none was twice.
+        // A cancelled run may have made its entry before the cancel. No entry is made twice.
         let entries = ledger.entries().await;
         assert!((entered..=entered + cancelled).contains(&entries.len()));
         let once: std::collections::BTreeSet<_> = entries.iter().collect();
@@ -176,14 +176,14 @@ case! {
 
 case! {
     #[threads]
-    async fn other_stores_refuse_such_steps_by_their_names() {
+    async fn other_stores_refuse_transactional_steps_and_name_them() {
         for place in [Place::memory(), Place::sqlite()] {
             let lab = Lab::new();
             let refused = place.builder(&lab).queue("ledger", 1).open().await.unwrap_err();
             assert_eq!(refused.code(), Code::Unsupported);
             let text = format!("{refused:?}");
             assert!(text.contains("behaviour::transactions::enter") && text.contains("::total"), "{text}");
-            // Who does not execute them, and who executes nothing, need not.
+            // An engine that does not serve the queue, and a client, open without an error.
             place.builder(&lab).open().await.unwrap().shutdown().await.unwrap();
             drop(place.builder(&lab).connect().await.unwrap());
         }

@@ -1,4 +1,4 @@
-//! Types of payloads, results and errors whose code panics, or refuses what it once gave.
+//! Types of payloads, results and errors whose code panics, or which no longer decode their own values.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,7 +47,7 @@ async fn takes_what_is_touchy() -> Result<u32> {
     Ok(hook::<Touchy>().token("t").await?.0)
 }
 
-/// An error that cannot be more than it is.
+/// An error type that panics if a failed rollback is added.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Stubborn(String);
 
@@ -70,13 +70,13 @@ async fn fails_stubbornly() -> Result<(), Stubborn> {
     Err(Stubborn("out of stock".into()))
 }
 
-/// An error that expects no cancel.
+/// An error type that panics if it is created for a cancel.
 #[derive(Debug, Serialize, Deserialize)]
 struct Strict(String);
 
 impl From<Error> for Strict {
     fn from(error: Error) -> Self {
-        assert!(error.code() != Code::Cancelled, "nobody cancels this");
+        assert!(error.code() != Code::Cancelled, "this step cannot be cancelled");
         Strict(error.to_string())
     }
 }
@@ -95,7 +95,7 @@ async fn tries_for_ever() -> Result<()> {
     Ok(())
 }
 
-/// Whether this build cannot read receipts.
+/// Whether this build fails to read receipts.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
 #[derive(Serialize)]
@@ -142,10 +142,10 @@ on_each_store! {
         assert!(error.code() == Code::Panic && error.to_string().contains("unlucky"), "{error:?}");
         engine.resume_hook("t", &1).await.unwrap();
         assert_eq!(soon(&run).await.unwrap(), 1);
-        assert_eq!(place.inbox("r").await, 1, "it is unread");
+        assert_eq!(place.inbox("r").await, 1, "the payload is unread");
     }
 
-    async fn an_error_that_panics_when_a_rollback_fails_is_told_as_it_was(place: Place) {
+    async fn an_error_that_panics_when_a_rollback_fails_is_returned_unchanged(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(fails_stubbornly, ()).await.unwrap();
@@ -154,7 +154,7 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Failed);
     }
 
-    async fn an_error_that_panics_when_its_step_is_given_up_stops_no_cancel(place: Place) {
+    async fn an_error_that_panics_when_its_step_is_dropped_does_not_prevent_the_cancel(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         let run = engine.start(tries_for_ever, ()).id("r").await.unwrap();
@@ -176,7 +176,7 @@ case! {
         assert_eq!(soon(&run).await.unwrap_err().code(), Code::Stuck);
         assert_eq!((run.status().await.unwrap(), lab.count("refunds receipt")), (Status::Stuck, 0));
         CHANGED.store(false, Ordering::SeqCst);
-        // Nothing of its failure was recorded: the cancel comes first.
+        // The failure of the workflow was not recorded, so the run can still be cancelled.
         assert!(soon(run.cancel("enough")).await.unwrap());
         assert_eq!((run.status().await.unwrap(), lab.count("refunds receipt")), (Status::Cancelled, 1));
     }

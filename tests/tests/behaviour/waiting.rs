@@ -1,4 +1,5 @@
-//! Every wait for a run comes to its end: whoever waits, whoever executes the run, and however its store learns of changes.
+//! Every wait for a run ends, whichever process waits, whichever engine executes, and however the store learns of
+//! changes.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use workflow_runtime::{
 
 use crate::support::{Faulty, Lab, Place, soon};
 
-/// How often stores look for changes that they cannot hear of.
+/// The intervals at which stores poll for changes of which they get no notification.
 const POLLS: [&str; 3] = ["20ms", "1s", "5s"];
 
 #[step]
@@ -32,7 +33,7 @@ async fn writes_elsewhere(#[resource] lab: &Lab, name: String) -> Result<()> {
     lab.note(&name);
     lab.pass_gate(&name).await;
     log.write(&2).await?;
-    // It ends when both were read.
+    // The step ends once the test has read both chunks.
     lab.pass_gate(&format!("{name}, read")).await;
     Ok(())
 }
@@ -70,7 +71,7 @@ async fn has_a_scribe(name: String) -> Result<()> {
     writes_elsewhere(name).await
 }
 
-/// Who waits, and what its runs are called.
+/// A process that waits. Its name is part of the ids of its runs.
 struct Observer<'a> {
     client: &'a Client,
     lab: &'a Lab,
@@ -82,7 +83,7 @@ impl Observer<'_> {
         format!("{} {what}", self.name)
     }
 
-    /// Lets the step of a run go on once it has begun.
+    /// Waits until the step of a run has begun, and lets it continue.
     async fn lets_go(&self, id: &str) {
         self.lab.executed(id, 1).await;
         self.lab.open_gate(id);
@@ -128,7 +129,7 @@ impl Observer<'_> {
         assert_eq!(chunks.unwrap().iter().map(|chunk| chunk.value).collect::<Vec<_>>(), [1, 2]);
     }
 
-    /// The step is executed by an engine that need not be the run's.
+    /// The step may be executed by another engine than the run.
     async fn reads_what_is_written_elsewhere(&self) {
         let id = self.id("scribe");
         let run = self.client.start(has_a_scribe, id.clone()).id(&id).await.unwrap();
@@ -164,13 +165,13 @@ impl Observer<'_> {
                 self.resumes_what_is_suspended(),
             )
         };
-        // Each comes after some intervals of polling; a wait that is never woken does not come at all.
-        tokio::time::timeout(Duration::from_secs(120), all).await.expect("a wait has no end");
+        // Each wait takes several polling intervals. A lost wake-up would exceed this limit.
+        tokio::time::timeout(Duration::from_secs(120), all).await.expect("a wait does not end");
     }
 }
 
-/// The engine that executes, another one beside it, and a client wait, all at the same time.
-async fn everybody_waits(place: &Place) {
+/// The executing engine, another engine and a client wait concurrently.
+async fn all_processes_wait(place: &Place) {
     let lab = Lab::new();
     let scribe = || place.builder(&lab).queue("scribes", 100);
     let worker: Engine = scribe().open().await.unwrap();
@@ -200,8 +201,8 @@ async fn fails_until_it_is_retried() -> Result<u32> {
 }
 
 on_each_store! {
-    async fn every_wait_comes_to_its_end(place: Place) {
-        everybody_waits(&place).await;
+    async fn every_wait_ends(place: Place) {
+        all_processes_wait(&place).await;
     }
 
     async fn a_wait_that_begins_after_a_retry_returns_the_result_of_the_retried_run(place: Place) {
@@ -219,7 +220,7 @@ on_each_store! {
         let engine = place.builder(&lab).store(Arc::new(faulty)).open().await.unwrap();
         let run = engine.start(fails_until_it_is_retried, ()).id("r").await.unwrap();
         lab.executed("failed", 1).await;
-        // The store has the end, and the engine does not know it yet.
+        // The store has the failure, and the engine has not received the answer.
         let client = Engine::builder().store(place.store()).connect().await.unwrap();
         client.get_run::<u32, Error>("r").retry().await.unwrap();
         let mut awaited = run.into_future();
@@ -235,41 +236,41 @@ on_each_store! {
 
 case! {
     #[postgres]
-    async fn every_wait_comes_to_its_end_where_changes_are_looked_for() {
+    async fn every_wait_ends_if_stores_poll_for_changes() {
         let places = POLLS.map(|poll| Place::postgres().with(&format!("listen=off&poll={poll}")));
         let [short, middle, long] = &places;
-        tokio::join!(everybody_waits(short), everybody_waits(middle), everybody_waits(long));
+        tokio::join!(all_processes_wait(short), all_processes_wait(middle), all_processes_wait(long));
     }
 }
 
 case! {
     #[postgres]
-    async fn every_wait_comes_to_its_end_where_changes_are_heard_of() {
+    async fn every_wait_ends_if_stores_listen_for_changes() {
         let places = [POLLS[0], POLLS[1]].map(|poll| Place::postgres().with(&format!("poll={poll}")));
         let [short, middle] = &places;
-        tokio::join!(everybody_waits(short), everybody_waits(middle));
+        tokio::join!(all_processes_wait(short), all_processes_wait(middle));
     }
 }
 
 case! {
     #[pooler]
-    async fn every_wait_comes_to_its_end_by_way_of_a_pooler() {
+    async fn every_wait_ends_through_a_pooler() {
         let cluster = Cluster::start();
         let pooler = Pooler::start(&cluster);
         let pooled = cluster.address.url().replace(&format!(":{}/", cluster.address.port), &format!(":{}/", pooler.port));
-        // Nothing can be heard by way of it, whether that is said or not.
+        // Notifications do not pass the pooler, whether `listen=off` is set or not.
         let places = ["listen=off&poll=20ms", "listen=off&poll=1s", "poll=1s"];
         let place = |(number, parameters): (usize, &str)| {
             Place::at(format!("{pooled}?schema=waits{number}&connections=4")).with(&format!("prepared=off&{parameters}"))
         };
         let places: Vec<Place> = places.into_iter().enumerate().map(place).collect();
-        tokio::join!(everybody_waits(&places[0]), everybody_waits(&places[1]), everybody_waits(&places[2]));
+        tokio::join!(all_processes_wait(&places[0]), all_processes_wait(&places[1]), all_processes_wait(&places[2]));
     }
 }
 
 case! {
     #[postgres]
-    async fn chunks_that_another_process_writes_are_read_by_the_engine_that_has_the_run() {
+    async fn the_owner_of_a_run_reads_chunks_that_another_process_writes() {
         let (place, lab) = (Place::postgres(), Lab::new());
         let engine = place.builder(&lab).open().await.unwrap();
         let run = engine.start(has_a_scribe, "scribe".to_owned()).await.unwrap();
@@ -277,7 +278,7 @@ case! {
         let mut log = run.stream::<u32>("log");
         assert_eq!(soon(log.try_next()).await.unwrap().unwrap().value, 1);
         let mut second = std::pin::pin!(log.try_next());
-        // It waits before there is anything.
+        // The reader waits for the second chunk before it is written.
         assert!(tokio::time::timeout(Duration::from_millis(100), &mut second).await.is_err());
         lab.open_gate("scribe");
         assert_eq!(soon(second).await.unwrap().unwrap().value, 2);

@@ -1,4 +1,4 @@
-//! Several engines that execute on one database, and what becomes of a run when one of them must not any more.
+//! Several engines that execute on one database, and what happens to a run when one of them loses its lease.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ async fn counts(number: u32) -> Result<u32> {
 
 case! {
     #[postgres]
-    async fn an_engine_that_is_cut_off_stops_and_goes_on_under_another_lease() {
+    async fn an_engine_that_cannot_renew_its_lease_stops_and_continues_under_another() {
         let (lab, place) = (Lab::new(), Place::postgres());
         let engine = place.open(&lab).await;
         let run = engine.start(two_steps, ()).id("run").await.unwrap();
@@ -66,7 +66,7 @@ case! {
         let mut database = place.database().await;
         let cut = database.transaction().await.unwrap();
         cut.batch_execute("LOCK TABLE workers IN ACCESS EXCLUSIVE MODE").await.unwrap();
-        // The step is stopped while the database knows the lease as valid, or cannot be asked.
+        // The engine stops the step before its lease expires in the database, which it cannot reach.
         lab.executed("left", 1).await;
         assert_eq!(place.rows("run").await.len(), 1);
         cut.rollback().await.unwrap();
@@ -83,7 +83,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_run_goes_on_in_another_engine_when_its_own_is_dropped() {
+    async fn a_run_continues_in_another_engine_when_its_engine_is_dropped() {
         let (lab, place) = (Lab::new(), Place::postgres());
         let (one, other) = (place.open(&lab).await, place.open(&lab).await);
         drop(one.start(two_steps, ()).id("run").await.unwrap());
@@ -98,7 +98,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn an_engine_waits_for_what_another_executes() {
+    async fn an_engine_waits_for_a_run_that_another_engine_executes() {
         let (lab, place) = (Lab::new(), Place::postgres());
         let (one, other) = (place.open(&lab).await, place.open(&lab).await);
         one.start(tells, ()).id("run").await.unwrap();
@@ -119,7 +119,7 @@ case! {
 
 case! {
     #[cluster]
-    async fn runs_outlive_restarts_of_the_database() {
+    async fn runs_survive_restarts_of_the_database() {
         let (lab, cluster) = (Lab::new(), Cluster::start());
         let open = async || {
             let store = PostgresStore::open(&cluster.address.url()).await.unwrap();
@@ -129,7 +129,7 @@ case! {
         let count = async |number: u32| {
             let engine = &engines[number as usize % 2];
             let id = format!("run {number}");
-            // Sending it again with the same id and arguments is what a user would do.
+            // A user would repeat the start with the same id and arguments.
             let run = loop {
                 match engine.start(counts, number).id(&*id).await {
                     Ok(run) => break run,

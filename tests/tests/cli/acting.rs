@@ -1,4 +1,4 @@
-//! What the commands that change something do, on SQLite and PostgreSQL.
+//! The commands that change runs, on SQLite and PostgreSQL.
 
 use workflow_runtime::{Client, Code, Engine, Error, Result, Status};
 
@@ -104,7 +104,7 @@ on_both! {
 
 case!(
     #[threads]
-    async fn a_request_to_cancel_a_run_that_has_ended_says_so() {
+    async fn cancelling_an_ended_run_is_reported() {
         let place = Place::sqlite();
         let engine = Engine::open(&place.url).await.unwrap();
         let run = engine.start(checkout, 1).await.unwrap();

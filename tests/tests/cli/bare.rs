@@ -1,4 +1,4 @@
-//! The command line is no engine: it executes, migrates and creates nothing.
+//! The command line is not an engine: it does not execute runs, and does not migrate or create stores.
 
 use workflow_runtime::store::{Migration, SqliteStore, Store};
 use workflow_runtime::{Client, Engine, Error, Result, Status, step, workflow};
@@ -11,7 +11,7 @@ async fn passes() -> Result<()> {
     Ok(())
 }
 
-/// Gets stuck after its step.
+/// Panics after its step, which makes the run stuck.
 #[workflow(id = "panics")]
 async fn panics() -> Result<()> {
     passes().await?;
@@ -29,7 +29,7 @@ case!(
         drop(engine);
         let client = Client::connect(&place.url).await.unwrap();
         client.start(nap, ()).id("waits").await.unwrap();
-        // It is open as long as it follows the events of a run that no engine executes.
+        // The command line keeps the store open while it follows the events of a run that no engine executes.
         let mut open = std::process::Command::new(env!("CARGO_BIN_EXE_command_line"))
             .args(["--store", &place.url, "events", "waits", "-f", "-o", "jsonl"])
             .stdout(std::process::Stdio::piped())
@@ -65,7 +65,7 @@ case!(
         let place = Place::sqlite();
         let missing = place.run("ls");
         assert_eq!(missing.code, 1, "{missing:?}");
-        assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 0, "nothing is created");
+        assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 0, "no file is created");
         assert_eq!(place.run("--store memory: ls").code, 2);
     }
 );
@@ -87,7 +87,7 @@ case!(
 case!(
     #[threads]
     async fn a_store_of_an_older_version_is_not_migrated() {
-        // To a build with another step, the store is one of an older version.
+        // A build with another migration treats the store as one of an older version.
         static LATER: &[Migration] = &[Migration { sql: "CREATE TABLE later (x INTEGER);", is_additive: true }];
         let place = Place::sqlite();
         drop(SqliteStore::open_migrating(place.path("runs.db"), LATER).unwrap());
@@ -97,7 +97,7 @@ case!(
         let older = place.run("ls");
         assert_eq!(older.code, 1, "{older:?}");
         let version: i64 = file.query_row("SELECT version FROM meta", (), |row| row.get(0)).unwrap();
-        assert_eq!(version, 0, "the tables are as they were");
+        assert_eq!(version, 0, "the schema is unchanged");
     }
 );
 
@@ -112,6 +112,6 @@ case!(
         assert!(listed.err.contains("older version"), "{listed:?}");
         let file = rusqlite::Connection::open(place.path("runs.db")).unwrap();
         let version: i64 = file.query_row("SELECT version FROM meta", (), |row| row.get(0)).unwrap();
-        assert_eq!(version, 1, "the tables are as they were");
+        assert_eq!(version, 1, "the schema is unchanged");
     }
 );

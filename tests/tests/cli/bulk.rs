@@ -14,7 +14,7 @@ async fn failed(engine: &Engine, ids: std::ops::Range<u64>) {
 
 case!(
     #[threads]
-    async fn a_filter_needs_all_and_a_confirmation() {
+    async fn a_filter_needs_the_option_all_and_a_confirmation() {
         let place = Place::sqlite();
         let engine = Engine::open(&place.url).await.unwrap();
         failed(&engine, 10..13).await;

@@ -21,7 +21,7 @@ async fn counting(steps: u64) -> Result<u64> {
     Ok(sum)
 }
 
-/// Keeps an engine busy until it is told to stop.
+/// Keeps an engine busy until the returned flag is set.
 fn busy(engine: &Engine) -> (Arc<AtomicBool>, tokio::task::JoinHandle<()>) {
     let (stop, engine) = (Arc::new(AtomicBool::new(false)), engine.clone());
     let stopped = stop.clone();
@@ -41,7 +41,7 @@ fn busy(engine: &Engine) -> (Arc<AtomicBool>, tokio::task::JoinHandle<()>) {
 
 case!(
     #[threads]
-    async fn a_backup_under_load_is_a_store_that_opens_and_goes_on() {
+    async fn a_backup_under_load_is_a_store_whose_runs_continue() {
         let place = Place::sqlite();
         let engine = Engine::open(&place.url).await.unwrap();
         let long = engine.start(counting, 2_000).id("long").await.unwrap();
@@ -70,7 +70,7 @@ case!(
 
 case!(
     #[threads]
-    async fn a_vacuum_under_load_shrinks_the_file_and_the_engine_goes_on() {
+    async fn a_vacuum_under_load_shrinks_the_file_and_the_engine_continues() {
         let place = Place::sqlite();
         let engine = Engine::open(&place.url).await.unwrap();
         for n in 0..20 {
@@ -89,7 +89,7 @@ case!(
 
 case!(
     #[postgres]
-    async fn a_database_is_copied_by_its_own_tools() {
+    async fn backup_and_vacuum_of_a_database_are_refused() {
         let place = Place::postgres();
         Engine::open(&place.url).await.unwrap().shutdown().await.unwrap();
         let refused = place.run("backup copy.sql");

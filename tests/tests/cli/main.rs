@@ -3,7 +3,7 @@
 #[macro_use]
 extern crate workflow_harness;
 
-#[allow(dead_code, reason = "the tests here let no time pass")]
+#[allow(dead_code, reason = "the tests here do not advance the clock")]
 #[path = "../behaviour/support/clock.rs"]
 mod clock;
 mod support;

@@ -21,7 +21,7 @@ case!(
         assert_eq!(wrong.code, 2, "{wrong:?}");
         assert!(wrong.err.contains("at cents"), "{wrong:?}");
         assert_eq!(place.run("workflows -o ids").ok(), "own\n");
-        // A program without workflows starts by what the worker has published.
+        // A program without workflows starts a run by the schema that the worker has published.
         let started = place.run("start own '{\"order\":2,\"cents\":7}' --id o2 --wait --timeout 60s");
         assert_eq!(started.ok(), "\"receipt-2-7\"\n");
         for wrong in ["start own '[1]'", "start own '{\"order\":1,\"price\":7}'", "start nothing"] {
@@ -30,7 +30,7 @@ case!(
         let checked = place.own("check").ok();
         assert!(checked.starts_with("checked 0 unfinished runs: 0 compatible, 0 incompatible, 0 moved"), "{checked}");
         assert_eq!(place.own("check --workflow own -o json").json()["incompatible"], 0);
-        assert_eq!(place.run("check").code, 3, "it has no workflows");
+        assert_eq!(place.run("check").code, 3, "the program has no workflows");
         let journal: workflow_runtime::Journal = place.run("export o1").ok().parse().unwrap();
         assert_eq!((journal.run_id(), journal.workflow()), ("o1", "own"));
         assert_eq!(place.run("export none").code, 4);

@@ -1,9 +1,9 @@
-//! What the commands that read print: by snapshots.
+//! The output of the commands that read, compared with snapshots.
 
 use crate::support::Place;
 use crate::world::filled;
 
-/// A text in which each UUID, which is another one each time, is the same.
+/// Replaces the generated UUIDs in a text by a fixed one.
 fn without_uuids(text: &str) -> String {
     let is_uuid = |word: &str| word.len() == NO_UUID.len() && word.matches('-').count() == 4;
     let inside = |letter: char| letter.is_ascii_hexdigit() || letter == '-';
@@ -20,7 +20,7 @@ fn without_uuids(text: &str) -> String {
 
 const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// A snapshot, whose name is that of the command.
+/// Compares the output of commands with the snapshot of this name.
 fn snapshot(place: &Place, name: &str, lines: &[&str]) {
     let text = place.transcript(lines).replace(&place.directory.path().display().to_string(), "[directory]");
     let text = without_uuids(&text);
@@ -31,7 +31,7 @@ fn snapshot(place: &Place, name: &str, lines: &[&str]) {
 
 case!(
     #[threads]
-    async fn every_command_that_reads_prints_what_it_did() {
+    async fn commands_that_read_print_their_snapshots() {
         let place = Place::sqlite();
         filled(&place).await;
         snapshot(

@@ -1,4 +1,4 @@
-//! Texts of runs cannot steer a terminal.
+//! Texts of runs cannot send control sequences to a terminal.
 
 use workflow_runtime::{Engine, Error, Result, set_attribute, set_state, step, workflow, writer};
 
@@ -21,7 +21,7 @@ async fn evil() -> Result<()> {
 
 case!(
     #[threads]
-    async fn control_characters_are_inert_everywhere() {
+    async fn control_characters_are_escaped_in_all_commands() {
         let place = Place::sqlite();
         let engine = Engine::open(&place.url).await.unwrap();
         soon(engine.start(evil, ()).id("evil-1").await.unwrap()).await.unwrap_err();
@@ -52,7 +52,7 @@ case!(
         for line in lines {
             let ended = place.run(line);
             let is_steering = |letter: char| (letter.is_control() && letter != '\n') || letter == '\u{202e}';
-            // JSON may have the letter that reorders others: a terminal shows it, and it steers nothing else.
+            // JSON may contain the letter that reverses the text direction. It has no other effect on a terminal.
             let is_steering = |letter: char| is_steering(letter) && !(letter == '\u{202e}' && line.contains("json"));
             for text in [&ended.out, &ended.err] {
                 assert!(!text.contains(is_steering), "{line:?}: {text:?}");

@@ -1,4 +1,4 @@
-//! The program under test, and the stores that it is given.
+//! The programs under test, and their stores.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Waits for a future, for a limited time.
+/// Waits for a future, for at most 60 seconds.
 pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it does not come to its end")
+    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("the future is not ready in time")
 }
 
 /// A store of a test.
@@ -45,13 +45,13 @@ impl Place {
         program(env!("CARGO_BIN_EXE_command_line"), self, store.into_iter().chain(words), input)
     }
 
-    /// Executes the command line of a program with workflows.
+    /// Executes the command line of the program with workflows on the store.
     pub fn own(&self, line: &str) -> Ended {
         let store = ["--store", &self.url].map(str::to_owned);
         program(env!("CARGO_BIN_EXE_own_command_line"), self, store.into_iter().chain(words(line)), "")
     }
 
-    /// What a sequence of command lines prints, as text for a snapshot.
+    /// The output of a sequence of commands, as text for a snapshot.
     pub fn transcript(&self, lines: &[&str]) -> String {
         let of = |line: &&str| {
             let Ended { code, out, err } = self.run(line);
@@ -62,7 +62,7 @@ impl Place {
     }
 }
 
-/// Words that are separated by blanks, or quoted.
+/// Splits a line into words, which are separated by blanks or quoted.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for letter in line.chars() {
@@ -76,7 +76,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// How a program has ended, and what it has printed.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub struct Ended {
     pub code: i32,
@@ -85,12 +85,12 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The document that was printed.
+    /// Parses the standard output as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// What was printed, if all went well.
+    /// The standard output. Panics unless the exit code is 0.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
@@ -103,10 +103,10 @@ fn program(path: &str, place: &Place, words: impl Iterator<Item = String>, input
     command.args(words).current_dir(place.directory.path()).env_remove("WORKFLOW_URL").env_remove("NO_COLOR");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    let mut stdin = child.stdin.take().expect("it has an input");
+    let mut stdin = child.stdin.take().expect("the program has a standard input");
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     let output = child.wait_with_output().expect("it ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is UTF-8");
     Ended { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }

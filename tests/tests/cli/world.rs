@@ -1,4 +1,4 @@
-//! A store with runs of each kind, whose times are always the same.
+//! A store with runs of each kind, at fixed times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,13 +63,13 @@ pub async fn writes() -> Result<()> {
     Ok(())
 }
 
-/// An engine whose clock stands still.
+/// A builder of an engine with a stopped clock.
 pub fn builder(place: &Place) -> Builder {
     let clock = ManualClock::up_for_an_hour_at(START);
     Engine::builder().url(&place.url).environment(Arc::new(clock))
 }
 
-/// Starts a run of each kind, and stops the engine when all of them rest.
+/// Starts a run of each kind, and shuts the engine down when all runs have ended or wait.
 pub async fn filled(place: &Place) {
     let engine = builder(place).open().await.expect("the engine opens");
     let _ = soon(engine.start(checkout, 1).id("order-1").await.unwrap()).await;

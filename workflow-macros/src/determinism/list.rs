@@ -1,5 +1,5 @@
-//! Functions, not modules, whose results differ on a replay or that have side effects: `env::consts` and a seeded generator
-//! are allowed in a workflow.
+//! Functions, not modules, whose results differ on a replay or that have side effects: `env::consts` and a seeded
+//! generator are allowed in a workflow.
 
 /// Why a function is forbidden in a workflow. The name is that of the trait in the runtime's `probe`, with
 /// the same message as here.

@@ -41,7 +41,8 @@ pub(crate) fn check_loop(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
     }
     let source = source(&mut iteration.expr);
     let place = match &mut *source {
-        // The iterator's type hides its map's hasher, so the map itself is checked. Its method is known, and so is its type.
+        // The iterator's type hides its map's hasher, so the map itself is checked. Its method is known, and so is its
+        // type.
         Expr::MethodCall(call) if is_source(call) => match is_place(&call.receiver) {
             true => (*call.receiver).clone(),
             false => return by_value(rewriter, &mut call.receiver),
@@ -112,8 +113,8 @@ fn source(expr: &mut Expr) -> &mut Expr {
     source
 }
 
-/// Whether it is a method by which a hash map or set yields its items in its own order. Others, like `get` and `remove`, or
-/// one of a user's trait, have an order of their own.
+/// Whether it is a method by which a hash map or set yields its items in its own order. Others, like `get` and
+/// `remove`, or one of a user's trait, have their own order.
 fn is_source(call: &syn::ExprMethodCall) -> bool {
     let of_all = [
         "clone",

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_is_accepted_as_it_is_written() {
+    fn examples_of_options_are_accepted_unchanged() {
         for kind in [Kind::Workflow, Kind::Step, Kind::Durable] {
             for spec in kind.options() {
                 let mut errors = crate::errors::Errors::default();

@@ -1,7 +1,7 @@
-//! Compares two commits: this program, and the same one of the other commit, take turns.
+//! Compares two commits: this program and the saved one of another commit run alternately.
 //!
-//! `--save FILE` keeps a copy of this program. `--against FILE` executes each case in both, in alternating order, in
-//! processes of their own, so that what disturbs the machine for minutes disturbs both.
+//! `--save FILE` copies this program. `--against FILE` executes each case with both programs, in alternating order,
+//! each in its own process, so that a disturbance of the machine affects both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use super::Result;
 use super::cases::Case;
 use super::pairs::median;
 
-/// How often each of the programs executes a case.
+/// How often each program executes a case.
 const ROUNDS: usize = 5;
-/// The figures of a row that are compared; a ratio is to the raw work.
+/// The figures of a row that are compared. The ratio is to the raw work.
 const FIGURES: [&str; 3] = ["ours", "ratio", "cpu_us"];
 
 /// Copies this program.
@@ -25,7 +25,7 @@ pub fn save(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Prints, for each case, the medians of both programs and how they compare.
+/// Prints the medians of both programs and their ratio for each case.
 pub fn compare(other: &Path, cases: &[&'static Case]) -> Result<()> {
     let programs = [std::env::current_exe()?, fs::canonicalize(other)?];
     println!("{:<24}{:<8}{:>12}{:>12}{:>14}", "case", "figure", "this", "other", "this / other");
@@ -47,7 +47,7 @@ pub fn compare(other: &Path, cases: &[&'static Case]) -> Result<()> {
     Ok(())
 }
 
-/// What a program prints about a case: nothing if the case is skipped.
+/// The JSON row that a program prints for a case. `None` if it skips the case.
 fn row(program: &PathBuf, case: &Case) -> Result<Option<Value>> {
     let ended = Command::new(program).args(["--case", case.name, "--json"]).stderr(Stdio::null()).output()?;
     if !ended.status.success() {

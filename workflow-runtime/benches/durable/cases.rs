@@ -1,4 +1,4 @@
-//! The cases, each in a file of its name.
+//! The cases, each in the file of its name.
 
 mod compile;
 mod fan_out;
@@ -52,7 +52,7 @@ pub static CASES: &[Case] = &[
     postgres::idle::CASE,
 ];
 
-/// A step that does nothing, so that what is measured is the recording of it.
+/// A step that does nothing, so that the case measures only its recording.
 #[step]
 async fn no_op(number: u32) -> RunResult<u32> {
     Ok(number)

@@ -1,4 +1,4 @@
-//! A store that counts what another one is given.
+//! A store that counts the writes to another store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use workflow_runtime::store::{
     RowChange, RunKey, RunRow, Status, Store, TokenRow, Unstick, WorkerRow, Write,
 };
 
-/// Delegates to another store, and counts.
+/// Delegates to another store, and counts its writes.
 pub struct Counting<S> {
     store: S,
     commits: AtomicU64,
@@ -22,16 +22,16 @@ pub struct Counting<S> {
     busy_nanos: AtomicU64,
 }
 
-/// What was counted up to a moment, or between two.
+/// The counts up to a moment, or between two moments.
 #[derive(Clone, Copy)]
 pub struct Counts {
-    /// Groups with anything else in them than claims, which write nothing if nothing is due.
+    /// Groups with any write other than a claim: a claim writes nothing if nothing is due.
     pub commits: u64,
     /// Rows appended to journals.
     pub rows: u64,
     /// Turns after which a run waits for a time.
     pub suspended: u64,
-    /// Time inside the store's commits; the rest of a step's time is the engine's.
+    /// The time inside the store's commits. The rest of a step's time is spent in the engine.
     pub busy: Duration,
 }
 
@@ -45,12 +45,12 @@ impl Counts {
         }
     }
 
-    /// Time inside the store for each row that it was given.
+    /// The time inside the store per journal row.
     pub fn busy_micros_per_row(self) -> f64 {
         self.busy.as_secs_f64() * 1e6 / self.rows.max(1) as f64
     }
 
-    /// Journal rows in a commit.
+    /// Journal rows per commit.
     pub fn mean_group(self) -> f64 {
         self.rows as f64 / self.commits.max(1) as f64
     }

@@ -1,4 +1,4 @@
-//! The disk under the databases, and how fast it is just now.
+//! The disk of the databases, and its current speed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -12,12 +12,12 @@ use super::Result;
 
 const VARIABLE: &str = "WORKFLOW_BENCH_DIR";
 const PAGE: [u8; 4096] = [0x5A; 4096];
-/// Pages of the probe's file, which is written over and over as a write-ahead log is.
+/// Pages of the probe's file, which is overwritten repeatedly, as a write-ahead log is.
 const PROBE_PAGES: u64 = 1_000;
 /// Syncs of one probe.
 const PROBE_SYNCS: usize = 500;
 
-/// A directory on a disk, deleted in the end.
+/// A directory on a disk, deleted at the end.
 pub struct Disk {
     directory: TempDir,
     filesystem: String,
@@ -50,7 +50,7 @@ impl Disk {
         Ok(tempfile::tempdir_in(self.directory.path())?)
     }
 
-    /// Measures bare syncs for a moment.
+    /// Measures bare syncs.
     pub fn probe(&self) -> Result<Syncs> {
         let mut file =
             File::options().create(true).truncate(false).write(true).open(self.directory.path().join("probe"))?;
@@ -72,7 +72,7 @@ impl Disk {
 }
 
 impl Syncs {
-    /// By how much the disk changed in between, as a factor: of the median or of the 99th percentile, whichever is more.
+    /// The factor by which the syncs have changed: of the median or of the 99th percentile, whichever is larger.
     pub fn moved(self, later: Syncs) -> f64 {
         let factor = |a: Duration, b: Duration| a.max(b).as_secs_f64() / a.min(b).as_secs_f64().max(1e-9);
         factor(self.p50, later.p50).max(factor(self.p99, later.p99))
@@ -86,14 +86,14 @@ impl fmt::Display for Disk {
     }
 }
 
-/// The type of the file system that a path is on, where the system tells.
+/// The type of the file system of a path, if the system reports it.
 pub fn filesystem(path: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         Some((fields.next()?, fields.next()?))
     });
-    // The later of two mounts on one place hides the other.
+    // If two file systems are mounted at one path, the later one hides the other.
     let holds = mounts.filter(|(place, _)| path.starts_with(place));
     holds.max_by_key(|(place, _)| place.len()).map(|(_, kind)| kind.to_owned())
 }

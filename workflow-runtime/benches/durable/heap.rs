@@ -1,7 +1,7 @@
-//! The Rust heap, counted while somebody asks for it.
+//! Counts the Rust heap while a [`Count`] exists.
 //!
-//! A counter that all threads share is the dearest part of an allocation, so that it would be measured with everything
-//! else: it is off while time is taken.
+//! A counter that all threads share costs more than the allocation itself, and would distort the times. So it is off
+//! while times are measured.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};
@@ -29,7 +29,7 @@ fn subtract(bytes: usize) {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: the system's allocator does it all; what is counted beside it touches no memory that is handed out.
+// SAFETY: every call is delegated to the system's allocator; the counting does not touch the allocated memory.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
@@ -53,7 +53,7 @@ unsafe impl GlobalAlloc for Counted {
     }
 }
 
-/// Counts from the moment at which it is made, until it is dropped. One at a time.
+/// Counts from its creation until it is dropped. Only one may exist at a time.
 pub struct Count(());
 
 impl Count {
@@ -64,12 +64,13 @@ impl Count {
         Count(())
     }
 
-    /// Bytes that are alive now, and were not at the beginning; less those that were and are not.
+    /// The bytes that were allocated since the beginning and are alive, minus those that were freed since and allocated
+    /// before.
     pub fn live(&self) -> usize {
         LIVE.load(Relaxed).max(0).cast_unsigned()
     }
 
-    /// The most bytes that [`live`](Count::live) ever was.
+    /// The maximum of [`live`](Count::live).
     pub fn peak(&self) -> usize {
         PEAK.load(Relaxed).max(0).cast_unsigned()
     }

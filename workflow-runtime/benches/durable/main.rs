@@ -1,31 +1,32 @@
-//! What durability costs, each figure beside the raw work that bounds it, on the same disk and in the same minutes.
+//! The cost of durability: each figure with the raw work that bounds it, on the same disk and in the same minutes.
 //!
 //! ```text
 //! cargo bench -p workflow-runtime --bench durable [--features postgres,testing] [-- [--case NAME]... [--json] [--check] [--save FILE | --against FILE]]
 //! ```
 //!
-//! `--save FILE` copies this program, and `--against FILE` compares this commit with the one that was saved, case by case,
-//! in turns: see `against`. `--json` prints a line for each row in place of the table; `--check` fails if a bar is missed. The files are made
-//! under the target directory, or where `WORKFLOW_BENCH_DIR` says: a disk, since in memory a sync costs nothing.
+//! `--save FILE` copies this program, and `--against FILE` compares this commit with the saved one, case by case,
+//! alternately: see `against`. `--json` prints a line for each row in place of the table; `--check` fails if a bar is
+//! missed. The files are made under the target directory, or in `WORKFLOW_BENCH_DIR`. They must be on a disk, since a
+//! sync in memory costs nothing.
 //!
-//! The runs of the case `parked` take 600 MB there; `WORKFLOW_BENCH_PARKED` gives another number than a million.
+//! The runs of the case `parked` take 600 MB there. `WORKFLOW_BENCH_PARKED` sets another number than a million.
 //!
-//! Raw is SQLite without us: prepared statements on one table without an index, rows as large as those of our journal,
-//! the same pragmas (WAL, `synchronous=FULL`), and groups of our own mean size. Absolute times are those of one disk on
-//! one day; what is to be compared from day to day is the ratio. Ours and raw take turns, and a pair during which bare
-//! syncs of the disk became faster or slower is taken again.
+//! Raw is SQLite without this library: prepared statements on one table without an index, rows as large as those of our
+//! journal, the same pragmas (WAL, `synchronous=FULL`), and groups of our own mean size. Absolute times depend on the
+//! disk and the day; compare the ratios. Ours and raw run alternately, and a pair is measured again if bare syncs of
+//! the disk became faster or slower during it.
 //!
-//! The cases named `postgres_..` are there with the feature `postgres`. They use the database of `DATABASE_URL`, or start a
-//! cluster of their own in the system's temporary directory; they are skipped where neither can be. Raw is then the same
-//! rows by prepared statements of PostgreSQL, a group as one insert of whole arrays.
+//! The cases named `postgres_..` need the feature `postgres`. They use the database of `DATABASE_URL`, or start a
+//! cluster of their own in the system's temporary directory; they are skipped if neither is possible. Raw is then the
+//! same rows by prepared statements of PostgreSQL, a group as one insert of whole arrays.
 //!
 //! The case `compile` runs Cargo in the system's temporary directory, offline; it compiles the library's dependencies first.
 //!
-//! The case `year` is there with the feature `testing`.
+//! The case `year` needs the feature `testing`.
 //!
-//! Beside the ratio are the median of the bare syncs and the processor time of a unit on all threads, which a busy machine
-//! disturbs least: in JSON `sync_p50_us`, `cpu_us` and `raw_cpu_us`. `in_store_us` is how much of a row's time was spent
-//! inside the store.
+//! The table also has the median of the bare syncs and the processor time of a unit on all threads, which a busy
+//! machine disturbs least: in JSON `sync_p50_us`, `cpu_us` and `raw_cpu_us`. `in_store_us` is the part of a row's time
+//! that was spent inside the store.
 
 mod against;
 mod cases;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the benchmark is passed: always, unless `--check` is given.
+/// Whether the benchmark has passed: always, unless `--check` is given.
 fn bench() -> Result<bool> {
     if let Some(outcome) = process::serve(std::env::args().skip(1)) {
         return outcome.map(|()| true);

@@ -9,9 +9,9 @@ pub struct Options {
     pub cases: Vec<&'static Case>,
     pub json: bool,
     pub check: bool,
-    /// Where to copy this program to, in place of measuring.
+    /// Where to copy this program, in place of measuring.
     pub save: Option<PathBuf>,
-    /// The program of another commit, to take turns with.
+    /// The program of another commit, to run alternately with this one.
     pub against: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Options {
                     })?;
                     options.cases.push(case);
                 }
-                // Cargo gives it to every benchmark.
+                // Cargo passes it to every benchmark.
                 "--bench" => {}
                 other => {
                     return Err(format!(

@@ -1,4 +1,4 @@
-//! An engine on a database of its own.
+//! An engine on its own database.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Ours {
         let path = directory.join("ours.db");
         let runtime = Runtime::new()?;
         let store = Arc::new(Counting::new(SqliteStore::open(&path, synchronous)?));
-        // A replay is measured several times over without a step in between.
+        // A replay is measured several times without a step in between.
         let builder = Engine::builder().store(store.clone()).recoveries(u32::MAX);
         let engine = runtime.block_on(builder.open())?;
         Ok(Ours { engine, store, runtime, path })
@@ -39,11 +39,11 @@ impl Ours {
     }
 }
 
-/// How large a database's journals are.
+/// The size of a database's journals.
 #[derive(Clone, Copy)]
 pub struct Journal {
     pub rows: u64,
-    /// Bytes of the encoded turns, without the columns beside them.
+    /// Bytes of the encoded turns, without the other columns.
     pub bytes: u64,
 }
 
@@ -55,7 +55,7 @@ impl Journal {
         Ok(Connection::open(path)?.query_row(sql, (), measured)?)
     }
 
-    /// Bytes of the mean turn.
+    /// Bytes of a turn, on average.
     pub fn body(self) -> usize {
         (self.bytes as f64 / self.rows.max(1) as f64).round() as usize
     }

@@ -1,4 +1,4 @@
-//! Ours and raw in turns, while the disk holds still.
+//! Measures ours and raw alternately, while the speed of the disk is stable.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +7,24 @@ use cpu_time::ProcessTime;
 use super::Result;
 use super::disk::{Disk, Syncs};
 
-/// Pairs of which the median counts.
+/// The number of pairs, of which the median counts.
 const PAIRS: usize = 5;
-/// How much bare syncs may differ before and after a pair.
+/// The largest accepted factor between the bare syncs before and after a pair.
 const MOVED_MAX: f64 = 1.2;
-/// How often a pair is taken before the noise is put up with.
+/// How often a pair is measured before its noise is accepted.
 const TRIES_MAX: usize = 5;
 
-/// One side's work and the time that it took.
+/// The work of one side, and the time that it took.
 #[derive(Clone, Copy)]
 pub struct Spent {
     /// Steps, rows, runs.
     units: f64,
     time: Duration,
-    /// Of all processors.
+    /// The time on all processors.
     cpu: Duration,
 }
 
-/// Measures one side's work.
+/// Measures the work of one side.
 pub struct Watch(Instant, ProcessTime);
 
 impl Watch {
@@ -38,7 +38,7 @@ impl Watch {
 }
 
 impl Spent {
-    /// A time that was not taken here.
+    /// A time that was measured elsewhere.
     pub fn once(time: Duration) -> Self {
         Spent { units: 1.0, time, cpu: Duration::ZERO }
     }
@@ -72,20 +72,20 @@ impl Pair {
     }
 }
 
-/// What the pairs come to.
+/// The result of the pairs.
 pub struct Pairs {
     pub ours: f64,
     pub raw: f64,
     pub ratio: f64,
-    /// Processor time of a unit, in microseconds: of ours, and of raw.
+    /// The processor time of a unit, in microseconds: ours, and raw.
     pub cpu: [f64; 2],
     /// Medians over all probes.
     pub syncs: Syncs,
-    /// Pairs during which the disk did not hold still, however often they were taken.
+    /// Pairs during which the speed of the disk changed in every try.
     pub noisy: usize,
 }
 
-/// Which figure of a side is compared.
+/// The figure of a side that is compared.
 pub type Figure = fn(Spent) -> f64;
 
 /// Measures pairs, the sides in alternating order.
@@ -153,7 +153,7 @@ fn take(
     Ok(Pair { ours, raw, syncs: [before, disk.probe()?] })
 }
 
-/// The middle one; of an even number the mean of the two in the middle.
+/// The median: of an even number of values, the mean of the two in the middle.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

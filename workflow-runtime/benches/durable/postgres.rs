@@ -1,4 +1,4 @@
-//! A database for the cases on PostgreSQL, and ours and raw on it.
+//! A database for the cases on PostgreSQL, with ours and raw on it.
 
 mod ours;
 mod proxy;
@@ -14,7 +14,7 @@ use super::Result;
 use super::disk;
 use super::report::Skipped;
 
-/// A schema of a database that keeps what it has committed, as a URL.
+/// The URL of a new schema in a database that keeps its commits.
 pub fn schema() -> Result<String> {
     if let Some(reason) = harness::lacking() {
         return Err(Skipped(reason).into());
@@ -27,7 +27,7 @@ pub fn schema() -> Result<String> {
         );
     }
     let url = harness::schema_url();
-    // A runtime of its own, which takes its connections with it.
+    // A separate runtime, so that dropping it closes its connections.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let client = harness::connect(&url).await;
         for setting in ["fsync", "synchronous_commit"] {
@@ -40,7 +40,7 @@ pub fn schema() -> Result<String> {
     })
 }
 
-/// A connection whose path is the schema of this URL.
+/// A connection whose search path is the schema of this URL.
 pub async fn connect(url: &str) -> Client {
     harness::connect(url).await
 }

@@ -1,4 +1,4 @@
-//! Work in a process of its own, whose memory is then nobody else's, and how much of it there is.
+//! Work in its own process, so that its memory can be measured separately.
 
 use std::fs;
 #[cfg(all(unix, feature = "postgres"))]
@@ -17,7 +17,7 @@ use super::cases::postgres;
 
 const ARGUMENT: &str = "--process";
 
-/// Does what the command line asks for, if this is such a process.
+/// Executes the work that the command line names, if this is such a process.
 pub fn serve(mut arguments: impl Iterator<Item = String>) -> Option<Result<()>> {
     if arguments.next()? != ARGUMENT {
         return None;
@@ -37,7 +37,7 @@ fn answer<T: DeserializeOwned, A: Serialize>(task: &str, work: fn(T) -> Result<A
     Ok(())
 }
 
-/// Has a process do this, and waits for its answer.
+/// Starts a process with this work, and waits for its answer.
 pub fn ask<A: DeserializeOwned>(work: &str, task: &impl Serialize) -> Result<A> {
     let asked = Command::new(std::env::current_exe()?)
         .args([ARGUMENT, work, &serde_json::to_string(task)?])
@@ -49,7 +49,7 @@ pub fn ask<A: DeserializeOwned>(work: &str, task: &impl Serialize) -> Result<A> 
     Ok(serde_json::from_slice(&asked.stdout)?)
 }
 
-/// A process that does one piece of work after the other, each for a line, and says when it is done.
+/// A process that executes one task after the other, each from a line of its input, and reports when it is done.
 #[cfg(all(unix, feature = "postgres"))]
 pub struct Helper {
     process: Child,
@@ -59,7 +59,7 @@ pub struct Helper {
 
 #[cfg(all(unix, feature = "postgres"))]
 impl Helper {
-    /// Starts it, and waits until it is ready.
+    /// Starts the process, and waits until it is ready.
     pub fn start(work: &str, task: &str) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, work, task])
@@ -74,14 +74,14 @@ impl Helper {
         Ok(helper)
     }
 
-    /// Gives it something to do.
+    /// Sends a task.
     pub fn tell(&mut self, task: &str) -> Result<()> {
         let tasks = self.tasks.as_mut().ok_or("the process is ending")?;
         writeln!(tasks, "{task}")?;
         Ok(tasks.flush()?)
     }
 
-    /// Waits until it has done it.
+    /// Waits until the task is done.
     pub fn wait(&mut self) -> Result<()> {
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
@@ -91,7 +91,7 @@ impl Helper {
         }
     }
 
-    /// What [`start`](Helper::start) has started does this: the work of each line.
+    /// The main loop of a process that [`start`](Helper::start) has started: executes the task of each line.
     pub fn serve(mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
         println!("done");
         for task in std::io::stdin().lines() {
@@ -110,7 +110,7 @@ impl Drop for Helper {
     }
 }
 
-/// This process's resident memory in megabytes, now and at its most; nothing where the system does not tell.
+/// The resident memory of this process in megabytes, current and peak. `None` where the system does not report it.
 #[derive(Clone, Copy)]
 pub struct Resident {
     pub now: Option<f64>,

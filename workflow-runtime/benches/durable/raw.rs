@@ -1,4 +1,4 @@
-//! The raw work: rows like ours, in a table that can do nothing but grow.
+//! The raw work: rows like ours, in an append-only table.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,14 +37,14 @@ impl Raw {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.execute_batch(TABLE)?;
         let mut raw = Raw { connection, body: vec![b'7'; body], rows: 0 };
-        // A log that still grows is slower than one that is written over, as ours is by now.
+        // A growing log is slower than one that is overwritten, as ours is by now.
         raw.connection.pragma_update(None, "synchronous", "OFF")?;
         raw.append(3_000, 1.0)?;
         raw.connection.pragma_update(None, "synchronous", "FULL")?;
         Ok(raw)
     }
 
-    /// Appends rows, `group` to a commit in the mean.
+    /// Appends rows, on average `group` per commit.
     pub fn append(&mut self, rows: u64, group: f64) -> Result<Spent> {
         let mut begin = self.connection.prepare("BEGIN IMMEDIATE")?;
         let mut insert = self.connection.prepare(INSERT)?;
@@ -68,7 +68,7 @@ impl Raw {
         Ok(watch.stop(rows as f64))
     }
 
-    /// How long each of this many commits of one row takes.
+    /// The duration of each of `commits` commits of one row.
     pub fn commits(&mut self, commits: usize) -> Result<Vec<Duration>> {
         (0..commits).map(|_| Ok(self.append(1, 1.0)?.time())).collect()
     }

@@ -1,4 +1,4 @@
-//! What is printed.
+//! The printed report.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::disk::Disk;
 use super::pairs::Pairs;
 
-/// What a case must reach.
+/// A bar that a case must reach.
 #[derive(Clone, Copy)]
 pub enum Bar {
     AtMost(f64),
@@ -42,7 +42,7 @@ impl std::fmt::Display for Skipped {
 
 impl std::error::Error for Skipped {}
 
-/// The figures that have columns of their own: a ratio alone does not show that a slow sync hides the rest.
+/// The figures with their own columns: a ratio alone does not show that a slow sync dominates.
 const COLUMNS: [&str; 3] = ["sync_p50_us", "cpu_us", "raw_cpu_us"];
 
 /// A case's result.
@@ -53,14 +53,14 @@ pub struct Row {
     raw: Option<f64>,
     ratio: Option<f64>,
     bar: Bar,
-    /// What else had to hold, and did not.
+    /// Further conditions that were not met.
     missed: Vec<String>,
     noisy: usize,
     more: Map<String, Value>,
 }
 
 impl Row {
-    /// A row whose ratio is to reach a bar.
+    /// A row whose ratio must reach a bar.
     pub fn paired(case: &'static str, unit: &'static str, pairs: &Pairs, bar: Bar) -> Self {
         let row = Row::compared(case, unit, pairs.ours, pairs.raw, pairs.ratio, bar).with_noise(pairs);
         row.with("cpu_us", number(pairs.cpu[0]))
@@ -69,12 +69,12 @@ impl Row {
             .with("sync_p99_us", micros(pairs.syncs.p99))
     }
 
-    /// The same for what was not measured in pairs.
+    /// The same for a case that was not measured in pairs.
     pub fn compared(case: &'static str, unit: &'static str, ours: f64, raw: f64, ratio: f64, bar: Bar) -> Self {
         Row { raw: Some(raw), ratio: Some(ratio), ..Row::counted(case, unit, ours, bar) }
     }
 
-    /// A row whose figure itself is to reach a bar.
+    /// A row whose figure must reach a bar.
     pub fn counted(case: &'static str, unit: &'static str, ours: f64, bar: Bar) -> Self {
         Row { case, unit, ours, raw: None, ratio: None, bar, missed: Vec::new(), noisy: 0, more: Map::new() }
     }
@@ -85,7 +85,7 @@ impl Row {
         self
     }
 
-    /// Adds a figure that has a bar of its own.
+    /// Adds a figure with its own bar.
     pub fn with_bar(mut self, name: &str, value: f64, bar: Bar) -> Self {
         if !bar.holds(value) {
             self.missed.push(format!("{name} {}", bar.text()));
@@ -93,7 +93,7 @@ impl Row {
         self.with(name, number(value))
     }
 
-    /// Tells of the pairs during which the disk did not hold still.
+    /// Adds the number of pairs during which the speed of the disk changed.
     pub fn with_noise(mut self, pairs: &Pairs) -> Self {
         self.noisy += pairs.noisy;
         self
@@ -144,7 +144,7 @@ impl Row {
     }
 }
 
-/// All rows, under what they were measured on.
+/// A table of all rows, below a line about the disk.
 pub fn table(disk: &Disk, rows: &[Row]) -> String {
     let heads =
         ["case", "ours", "raw", "unit", "ratio", "sync p50 us", "cpu us, ours / raw", "bar", "more"].map(str::to_owned);
@@ -163,7 +163,7 @@ fn micros(time: std::time::Duration) -> Value {
     number(time.as_secs_f64() * 1e6)
 }
 
-/// Four digits that mean something.
+/// Rounded to four significant digits.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -172,7 +172,7 @@ fn rounded(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// Counts without a point.
+/// A rounded number, without a decimal point if it is whole.
 pub fn number(value: f64) -> Value {
     let value = rounded(value);
     if value.fract() == 0.0 && value.abs() < 1e15 { Value::from(value as i64) } else { Value::from(value) }

@@ -162,7 +162,7 @@ impl<W: Workflow> Invocation<W> {
     ///
     /// #[workflow]
     /// async fn ship(order: u64) -> Result<String> {
-    ///     // Whoever asks for it first: there is one invoice.
+    ///     // One invoice, whichever run requests it first.
     ///     invoice(order).id(format!("invoice-{order}")).await
     /// }
     ///

@@ -1,20 +1,21 @@
-//! Changing the code of a workflow while runs are in flight.
+//! Changing the code of a workflow while runs are unfinished.
 
 use std::panic::Location;
 
 use crate::replay::current;
 
-/// Whether this run takes the new branch of a change of the code: `false` for runs that had passed this place before the change
-/// was deployed, `true` for all others.
+/// Whether this run takes the new branch of a change of the code: `false` for runs that had passed this call before the
+/// change was deployed, `true` for all others.
 ///
-/// A `true` is recorded in the journal as a marker with the name, before the next operation; it has no number, so the operations of runs
-/// without it keep theirs. A replay returns `true` if the marker is the next thing that the journal has, else `false`. The first
-/// answer for a name holds for the rest of the run, or until it [continues as new](crate::Invocation::continue_as_new): a loop never takes
-/// both branches, and a run that answered `false` does so after a retry as well, and in its forks, unless these begin before the call.
-/// Concurrent branches call it in the order of their polls. Outside a workflow, and in a step, it returns `true`.
+/// A `true` is recorded in the journal as a marker with the name, before the next operation. The marker has no number,
+/// so the operations of runs without it keep their numbers. A replay returns `true` if the marker is the next entry of
+/// the journal, else `false`. The first answer for a name holds for the rest of the run, or until it [continues as
+/// new](crate::Invocation::continue_as_new): a loop never takes both branches, and a run that got `false` keeps it
+/// after a retry and in its forks, unless these begin before the call. Concurrent branches call it in the order of
+/// their polls. Outside a workflow, and in a step, it returns `true`.
 ///
-/// When no unfinished run needs the old branch, replace the call with [`deprecated_patch`], and remove that when all runs that have a
-/// marker without deprecation have ended.
+/// When no unfinished run needs the old branch, replace the call with [`deprecated_patch`], and remove that when all
+/// runs that have a marker without deprecation have ended.
 ///
 /// The name has 1 to 512 bytes and no control characters; with another name the run becomes stuck with
 /// [`Code::InvalidName`](crate::Code::InvalidName). Builds of this library that do not know patches leave a run with a
@@ -42,13 +43,13 @@ pub fn patched(name: &'static str) -> bool {
     current().is_none_or(|run| run.patched(name, site))
 }
 
-/// Takes the place of [`patched`] once no unfinished run needs the old branch: the new code is what remains.
+/// Replaces [`patched`] once no unfinished run needs the old branch: only the new code remains.
 ///
-/// A run that has the marker of the patch continues, and so does a run that makes the call for the first time; it gets a marker that
-/// later code may ignore. A run that passed this place before the patch was deployed becomes stuck with [`Code::Nondeterminism`](crate::Code::Nondeterminism):
-/// deploy the code with the old branch again, and it continues. Remove the call when the runs with markers of
-/// `patched` have ended: a run with such a marker does not fit code without any call. Outside a workflow, and in a step,
-/// it does nothing.
+/// A run that has the marker of the patch continues, and so does a run that makes the call for the first time; it gets
+/// a marker that later code may ignore. A run that passed this call before the patch was deployed becomes stuck with
+/// [`Code::Nondeterminism`](crate::Code::Nondeterminism): deploy the code with the old branch again, and it continues.
+/// Remove the call when the runs with markers of `patched` have ended: a run with such a marker does not fit code
+/// without any call. Outside a workflow, and in a step, it does nothing.
 ///
 /// ```
 /// # use workflow_runtime::{Engine, Result, deprecated_patch, step, workflow};

@@ -21,13 +21,14 @@ use crate::replay::{self, Shared, Unawaited};
 /// Writes to a stream of the run that this code is part of: chunks in order, which any process can read with
 /// [`Run::stream`](crate::Run::stream) while the run is in progress and after it has ended.
 ///
-/// In a step, a write is durable once awaiting it has returned: a step that awaits each write is never ahead of the store.
-/// A write belongs to the attempt. Chunks of an attempt that fails, or dies with its process, stay in the stream, followed
-/// by those of the next attempt; [`Chunk`](crate::Chunk) tells them apart. A step that is called in a step writes as the
-/// outer one. A writer can be moved into a task that the step has spawned, and can write until the attempt ends.
+/// In a step, a write is durable once awaiting it has returned: a step that awaits each write is never ahead of the
+/// store. A write belongs to the attempt. Chunks of an attempt that fails, or that a crash interrupts, stay in the
+/// stream, followed by those of the next attempt; [`Chunk`](crate::Chunk) distinguishes them. A step that is called in
+/// a step writes as the outer one. A writer can be moved into a task that the step has spawned, and can write until the
+/// attempt ends.
 ///
-/// In a workflow, a write is ready at once. It is stored with the turn that it is part of, so exactly once, and a replay
-/// writes nothing again. If a step has closed the stream, the write is discarded.
+/// In a workflow, a write is ready at once. It is stored with the turn that it is part of, so exactly once, and a
+/// replay does not write it again. If a step has closed the stream, the write is discarded.
 ///
 /// The first chunk creates the stream. Its name has at most 512 bytes, without control characters, and is local to the run.
 ///

@@ -1,4 +1,4 @@
-//! The code that an engine executes for a definition: the body of its function, or what a test gives in its place.
+//! The code that an engine executes for a definition: the body of its function, or the replacement of a test.
 
 use std::sync::Arc;
 

@@ -116,7 +116,7 @@ pub struct WorkflowDefinition {
     pub(crate) described: Described,
     /// Whether its runs are bound to the deployment that starts them.
     pub(crate) pinned: bool,
-    /// Whether it is known only by what another build has published of it, so that it cannot be executed here.
+    /// Whether it comes from the published catalogue of another build, so that it cannot be executed here.
     pub(crate) is_published: bool,
     /// Recodes the success value.
     pub(crate) recode_output: Recode,

@@ -49,7 +49,7 @@ async fn events(
     headers: HeaderMap,
 ) -> Response {
     let last = headers.get("last-event-id").filter(|id| !id.is_empty());
-    // The client has received the last event, and reconnects all the same.
+    // The client has received the last event, and reconnects nevertheless.
     if last.is_some_and(|id| id.as_bytes() == END.as_bytes()) {
         return StatusCode::NO_CONTENT.into_response();
     }

@@ -1,4 +1,4 @@
-//! What this build has, as it is published to other processes.
+//! The catalogue of this build, which is published to other processes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

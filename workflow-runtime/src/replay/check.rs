@@ -1,4 +1,4 @@
-//! Checks what a replayed run meets next, without executing a step.
+//! Checks the pending inputs of a replayed run, without executing a step.
 
 use super::core::Core;
 use super::journal::{End, Event};

@@ -97,7 +97,7 @@ enum Change<'a> {
     Unasked {
         name: &'a str,
     },
-    /// The journal is as the code has it.
+    /// The code and the journal agree.
     Nothing,
 }
 
@@ -247,7 +247,7 @@ impl Change<'_> {
     }
 }
 
-/// Whether a command names a definition that this build has no more.
+/// Whether a command names a definition that this build no longer has.
 fn is_gone(command: &Command, known: Known) -> bool {
     id(command).is_some() && known(command).is_none()
 }

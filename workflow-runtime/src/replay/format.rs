@@ -114,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_uses_nothing_new_is_of_the_first_format() {
+    fn a_row_without_newer_content_has_the_first_format() {
         assert_eq!(started(1).encode().unwrap().format, 1);
         assert_eq!(Event::WakeUp.encode().unwrap().format, 1);
     }
 
     #[test]
-    fn a_row_with_the_marker_of_a_patch_is_of_the_second_format() {
+    fn a_row_with_the_marker_of_a_patch_has_the_second_format() {
         let mut turn = started(1);
         turn.deliveries[0].commands.push(Command::Patch { name: "audit".into(), deprecated: false });
         let row = turn.encode().unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_in_a_known_format_is_damaged_and_a_newer_format_is_not() {
+    fn unknown_content_of_a_known_format_is_damaged_and_a_newer_format_is_not() {
         let body = br#"{"dreamt":{"op":1}}"#;
         let decoded = |format| Event::decode(format, crc32fast::hash(body), body).unwrap_err();
         assert_eq!(decoded(1).code(), Code::Damaged);

@@ -114,9 +114,9 @@ pub(crate) struct Origin {
     pub run: Arc<str>,
     /// The key of the call.
     pub key: Arc<str>,
-    /// Whether that run undoes the step if that run does not succeed.
+    /// Whether the calling run undoes the step if the calling run does not succeed.
     pub undoable: bool,
-    /// The generation of that run and the operation.
+    /// The generation of the calling run and the operation.
     pub place: (u64, u64),
 }
 

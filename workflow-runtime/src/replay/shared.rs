@@ -115,7 +115,7 @@ struct State {
     /// While replaying: the recorded commands of this event that are not issued yet.
     expected: Option<std::vec::IntoIter<Command>>,
     fault: Option<Error>,
-    /// Where the code has left the journal.
+    /// Where the code has diverged from the journal.
     divergence: Option<Box<Divergence>>,
     /// The answers of `patched`, by name.
     patches: FxHashMap<Cow<'static, str>, bool>,
@@ -134,7 +134,8 @@ type Alarm = Box<dyn Fn() + Send + Sync>;
 /// A source of unpredictable numbers.
 pub(crate) type Draw = Arc<dyn Fn() -> u128 + Send + Sync>;
 
-/// Makes the run that executes a call of a step of a queue: of the step's workflow, for an operation of a run, under a key.
+/// Makes the run that executes a call of a step of a queue: a run of the step's workflow, for an operation of a run,
+/// under a key.
 pub(crate) type QueueCall =
     fn(&'static WorkflowDefinition, &StepRequest, &Identity, u64, String) -> Result<ChildRequest, Error>;
 

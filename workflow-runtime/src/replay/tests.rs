@@ -1,5 +1,5 @@
-//! The core by itself: it is given events and the commands that it gives are compared. Nothing is executed, stored or waited
-//! for. Each run that a test drives is also replayed, from each of its turns: see `support::Driven`.
+//! Unit tests of the core: they deliver events and compare the commands that the core returns. Nothing is executed or
+//! stored. Each run that a test drives is also replayed, from each of its turns: see `support::Driven`.
 
 mod branches;
 mod cancel;

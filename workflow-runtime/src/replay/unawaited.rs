@@ -1,6 +1,6 @@
 //! Operations that are dropped before their first poll: they were never executed.
 //!
-//! This is legal (an early `?`, the loser of a race), and more often a mistake: `drop(charge(1))`, `.map(charge).count()`,
+//! This is legal (an early `?`, the loser of a race), but usually a mistake: `drop(charge(1))`, `.map(charge).count()`,
 //! a step that a destructor calls. So the core logs it, once for each source line.
 
 use std::collections::BTreeSet;

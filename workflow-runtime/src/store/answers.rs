@@ -80,7 +80,7 @@ pub enum ReleaseAnswer {
 /// The answer to a [`Write::Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimAnswer {
-    /// The claimed runs, as of the claim.
+    /// The claimed runs, as they are after the claim.
     Claimed(Vec<RunRow>),
     /// The engine does not have the right to execute.
     Fenced,

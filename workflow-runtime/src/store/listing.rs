@@ -62,7 +62,7 @@ impl Filter {
     /// The exclusive end of the positions of the runs, in the form that the databases use.
     pub(crate) fn end(&self, after: Option<Position>) -> (i64, RunKey) {
         let after = after.map(|after| (signed(after.at), after.run));
-        // The positions of failing runs are no creation times.
+        // The positions of failing runs are not creation times.
         let before = self.created_before.filter(|_| !self.failing).map(|time| (signed(time), RunKey::MIN));
         after.into_iter().chain(before).min().unwrap_or((i64::MAX, RunKey::MAX))
     }

@@ -24,7 +24,7 @@ pub struct Migration {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Migrations {
     steps: &'static [Migration],
-    /// The steps of a build that does not exist yet. For tests.
+    /// Additional steps, which simulate a later build. For tests.
     later: &'static [Migration],
 }
 

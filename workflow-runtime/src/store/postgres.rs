@@ -75,8 +75,8 @@ SELECT pg_notify($4, $5 || ' t' || key || '.' || owner)::text FROM marked WHERE 
 
 /// A store of runs in a PostgreSQL database, in a schema of its own.
 ///
-/// Any number of processes can have it open: each of them executes runs, and needs no knowledge of the others. When the
-/// lease of a process that no longer answers has ended, the other processes take over its runs.
+/// Any number of processes can open it, and each executes runs independently of the others. When the lease of a
+/// process that no longer answers has expired, the other processes take over its runs.
 ///
 /// ```no_run
 /// use workflow_runtime::store::PostgresStore;
@@ -170,8 +170,8 @@ impl PostgresStore {
         Self::open_as(options, true).await
     }
 
-    /// Opens a database that has the tables of this version: creates and migrates nothing. For tools that look at a store
-    /// which is not theirs.
+    /// Opens a database that has the tables of this version: creates and migrates nothing. For tools that read the
+    /// store of another program.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-/// Connects and prepares the schema. On failure, returns the fault and what could not be done.
+/// Connects and prepares the schema. On failure, returns the fault and the action that failed.
 async fn prepare(db: &Db, may_migrate: bool) -> Result<(), (Fault, &'static str)> {
     let session = db.connect().await.map_err(|fault| (fault, "open the store"))?;
     schema::prepare(&session, may_migrate).await.map_err(|fault| {

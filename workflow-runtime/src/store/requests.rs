@@ -189,8 +189,8 @@ pub struct NextGeneration {
     pub letters: Vec<Letter>,
 }
 
-/// Makes a stuck run due for every build, as [`Unstick`] does for some: it has no refusers any more. `Committed`, also if it
-/// is not stuck, or `Unknown`.
+/// Makes a stuck run due for every build, and clears its refusers, unlike [`Unstick`]. `Committed`, also if it is not
+/// stuck, or `Unknown`.
 #[derive(Clone, Debug)]
 pub struct UnstickRun {
     /// The run's id.

@@ -118,7 +118,8 @@ pub struct InboxRow {
     pub checksum: u32,
     /// The event, encoded.
     pub body: Arc<[u8]>,
-    /// Whether the run met the message and no operation took it: the message stays in the inbox as unread.
+    /// Whether the run has processed the message without an operation that took it: the message stays in the inbox as
+    /// unread.
     pub unread: bool,
     /// The generation of the run that the message is meant for, if it is meant for an operation.
     pub generation: u64,

@@ -78,9 +78,9 @@ impl Synchronous {
 /// Stores runs in a SQLite file.
 ///
 /// While the file is open, SQLite keeps two more beside it (`-wal`, `-shm`); a fourth, `.lock`, carries the lock that
-/// grants the right to execute. In the folder `.workers` each process has a locked file while it executes. The file belongs on a local disk: network file systems lack what WAL mode requires.
-/// New files and directories are accessible only to the user that runs the program (0600, 0700); existing ones keep their
-/// permissions.
+/// grants the right to execute. In the folder `.workers` each process has a locked file while it executes. The file
+/// belongs on a local disk: network file systems lack what WAL mode requires. New files and directories are accessible
+/// only to the user that runs the program (0600, 0700); existing ones keep their permissions.
 ///
 /// The file, and those beside it, must not be moved, replaced, removed or restored while it is open. The store detects this
 /// before it acknowledges further writes and fails with [`Code::StoreReplaced`](crate::Code::StoreReplaced); the engine stays
@@ -121,8 +121,8 @@ impl SqliteStore {
         Self::open_waiting(path, synchronous, limits::BUSY_TIMEOUT)
     }
 
-    /// Opens a database that exists and has the tables of this version: creates and migrates nothing. For tools that look
-    /// at a store which is not theirs. Blocks on the disk.
+    /// Opens a database that exists and has the tables of this version: creates and migrates nothing. For tools that
+    /// read the store of another program. Blocks on the disk.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The effect of a payload that is sent to a token, and of a token that a run opens: decided here for every store.
+//! The effect of a payload that is sent to a token, and of a token that a run opens: decided here for all stores.
 //!
 //! A store reads the token's row and the record of the delivery under locks that keep both unchanged until its
 //! transaction ends, and executes the decision. It reads and writes nothing else for it, and makes no decision itself.

@@ -24,8 +24,8 @@ use crate::store::{MemoryStore, Store};
 
 /// An [`Engine`] for a test: on a store of its own in memory, with a clock that jumps and steps that are replaced.
 ///
-/// All methods of [`Engine`] and [`Client`](crate::Client) are there. It serves every queue, and demands no resources: a step
-/// that is executed without the resource that it declares fails with [`Code::MissingResource`].
+/// It has all methods of [`Engine`] and [`Client`](crate::Client). It serves every queue, and does not require resources:
+/// a step that is executed without the resource that it declares fails with [`Code::MissingResource`].
 ///
 /// # Time
 ///
@@ -47,7 +47,7 @@ pub struct Builder {
     engine: engine::Builder,
     pub(super) mocks: Mocks,
     deny_unawaited: bool,
-    /// What the builder was given that is not possible.
+    /// The error of the first invalid setting.
     pub(super) refused: Option<Error>,
 }
 
@@ -203,7 +203,7 @@ fn pause() -> Result<()> {
 }
 
 impl TestEngine {
-    /// Opens an engine without mocks: a jumping clock is all that it needs.
+    /// Opens an engine without mocks.
     ///
     /// # Errors
     ///

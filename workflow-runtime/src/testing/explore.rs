@@ -27,7 +27,7 @@ use crate::store::{MemoryStore, Store};
 /// The id of the run that is explored.
 const RUN: &str = "explored";
 
-/// How many other orders are tried, unless the caller says otherwise.
+/// How many other orders are tried by default.
 const SEEDS: u64 = 100;
 
 /// How often an attempt yields to other tasks at most, before it begins.
@@ -40,11 +40,11 @@ type Explored<W> = Exploration<<<W as Workflow>::Output as Fallible>::Ok, <<W as
 
 type Driver<W> = Arc<dyn Fn(Engine, RunOf<W>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Explores a workflow: executes it once as it is, once with a replay behind each turn, then from the state behind each commit
-/// of the first execution, as after a crash there (at most 1,000 of these, evenly chosen), and then with concurrent steps in
-/// 100 other orders. Each execution has an engine of its own; clock and randomness are the same for all.
+/// Explores a workflow: executes it once unchanged, once with a replay behind each turn, then from the state behind
+/// each commit of the first execution, as after a crash there (at most 1,000 of these, evenly chosen), and then with
+/// concurrent steps in 100 other orders. Each execution has its own engine; clock and randomness are the same for all.
 ///
-/// The result lists the distinct results, each with a variation that leads to it, and what must not be: a replay that differs, a
+/// Returns the distinct results, each with a variation that leads to it, and the violations: a replay that differs, a
 /// run that is stuck or does not end, a panic, a recorded step that is executed again.
 ///
 /// ```
@@ -72,7 +72,7 @@ where
     Explore { args, engine: Arc::new(TestEngine::builder), driver: None, seeds: SEEDS, real_steps: false }
 }
 
-/// An exploration that was not begun: see [`explore`]. Awaiting it executes it.
+/// An exploration that has not begun: see [`explore`]. Awaiting it executes it.
 ///
 /// # Errors
 ///
@@ -125,7 +125,7 @@ pub enum Variation {
     Plain,
     /// Each turn was replayed at once.
     Replayed,
-    /// The process died behind this commit, counted from 1.
+    /// The process crashed behind this commit, counted from 1.
     Crash(u64),
     /// Concurrent steps took another order, chosen by this seed.
     Order(u64),
@@ -142,17 +142,17 @@ impl fmt::Display for Variation {
     }
 }
 
-/// What must not be, and was found.
+/// A violation that an exploration has found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finding {
     /// The execution in which it was found.
     pub variation: Variation,
-    /// What was found.
+    /// A description of the violation.
     pub error: Error,
 }
 
-/// What an exploration has found.
+/// The result of an exploration.
 #[derive(Debug)]
 #[must_use = "call `.one()` to assert that all executions have the same result"]
 #[non_exhaustive]
@@ -165,7 +165,7 @@ pub struct Exploration<T, E> {
     pub crashes: u64,
     /// The distinct results, each with the first variation that led to it.
     pub results: Vec<(Result<T, E>, Variation)>,
-    /// What must not be.
+    /// The violations.
     pub findings: Vec<Finding>,
 }
 
@@ -269,7 +269,7 @@ struct Executions<W: Workflow> {
 }
 
 impl<W: Workflow> Executions<W> {
-    /// Executes the workflow once, from its start or from what a store has of it.
+    /// Executes the workflow once, from its start or from a snapshot of a store.
     async fn execute(&mut self, variation: Variation, at: u64, store: MemoryStore) -> Result<()> {
         let seed = if let Variation::Order(seed) = variation { Some(seed) } else { None };
         let watched = Arc::new(Watched {
@@ -280,7 +280,7 @@ impl<W: Workflow> Executions<W> {
         let mut builder = (self.explore.engine)();
         builder.mocks.watch = Some(watched.clone());
         builder.mocks.deny_unmocked |= !self.explore.real_steps;
-        // An engine after a crash is another one. The run keeps the randomness that it was started with.
+        // The engine after a crash is a new one. The run keeps the randomness that it was started with.
         let simulated = Arc::new(Simulated::new(at, if let Variation::Crash(commit) = variation { commit } else { 0 }));
         builder = builder.configure(|engine| {
             let engine = engine.environment(simulated);

@@ -1,4 +1,4 @@
-//! What is executed in place of steps and workflows, and how it is recorded.
+//! Replacements of steps and workflows, and the record of their calls.
 
 use std::any::type_name;
 use std::collections::BTreeMap;

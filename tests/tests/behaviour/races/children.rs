@@ -1,4 +1,4 @@
-//! The end of a child against what becomes of its parent.
+//! The end of a child, concurrent with a cancel, a drop or the end of its parent.
 
 use workflow_runtime::{Result, workflow};
 
@@ -29,7 +29,7 @@ async fn abandons() -> Result<String> {
     child().abandon().await
 }
 
-/// The id of the only child there may be.
+/// The id of the run's child, if it has one.
 async fn only_child(arena: &Arena, run: &str) -> Option<String> {
     let mut children = arena.outside.get_run::<String, workflow_runtime::Error>(run).children().await.unwrap();
     assert!(children.len() <= 1, "{children:?}");
@@ -46,7 +46,7 @@ races! {
         let cancelled = arena.cancel(&run).await;
         let story = arena.story("run").await;
         assert_eq!((story.status == Status::Cancelled, run.await.is_err()), (cancelled, cancelled));
-        // A parent that is cancelled waits for the end of its child.
+        // A cancelled parent waits for the end of its child.
         let ended = story.of("ended").count();
         let Some(child) = only_child(&arena, "run").await else {
             assert_eq!((cancelled, ended), (true, 0));

@@ -1,4 +1,4 @@
-//! Ends against ends.
+//! Events that compete to end a run, a step or an attempt.
 
 use tokio::join;
 use workflow_runtime::{Error, Result, step, timeout, workflow};
@@ -59,7 +59,7 @@ races! {
         let run = arena.outside.start(takes_a_while, ()).id("run").await.unwrap();
         let (one, two) = join!(arena.cancel(&run), arena.cancel(&run));
         let story = arena.story("run").await;
-        assert_eq!(one, two, "both were told how it ended");
+        assert_eq!(one, two, "both cancels return the same");
         assert_eq!((story.status == Status::Cancelled, run.await.is_err()), (one, one));
         if one { "cancelled" } else { "completed" }
     }
@@ -102,7 +102,7 @@ races! {
         let story = arena.story("run").await;
         let ended = story.unwinds.unwrap_or(story.events.len() - 1);
         let error = run.await.unwrap_err();
-        // The first of both decides; the other one changes nothing.
+        // The first of the failure and the cancel decides how the run ends. The second changes nothing.
         let first_is_cancel = story.events[ended].get("cancel").is_some();
         assert_eq!((cancelled, story.status == Status::Cancelled), (first_is_cancel, first_is_cancel), "{error}");
         let done = |events: &[Value]| -> Vec<Value> {
@@ -111,7 +111,7 @@ races! {
         };
         let begun = story.commands[..ended].iter().flatten().filter(|command| command["step"]["rollback"] == true).count();
         let (before, late) = (done(&story.events[..=ended]), done(&story.events[ended + 1..]));
-        assert_eq!(begun, before.len() + late.len(), "none is stopped that may have to be undone");
+        assert_eq!(begun, before.len() + late.len(), "no step with a rollback is stopped");
         let steps = story.issued("step").filter(|step| step["step"].as_str().unwrap().ends_with("undo"));
         let undone: Vec<Value> = steps.map(|step| step["input"][0].clone()).collect();
         let in_time: Vec<_> = undone.iter().filter(|name| before.contains(name)).cloned().collect();

@@ -1,4 +1,4 @@
-//! Payloads against everything that may come before them.
+//! Payloads, concurrent with everything that may come before them.
 
 use futures::StreamExt;
 use tokio::join;
@@ -22,7 +22,7 @@ async fn collects(token: String, count: usize) -> Result<Vec<u64>> {
     payloads.into_iter().collect()
 }
 
-/// Its first hook may lose a race, and then it opens the same token again.
+/// Opens a token, may drop the hook after a lost race, and then opens the same token again.
 #[workflow]
 async fn tries_twice(token: String) -> Result<(Option<u64>, Option<u64>)> {
     let first = hook::<u64>().token(token.clone()).open();
@@ -38,7 +38,7 @@ async fn tries_twice(token: String) -> Result<(Option<u64>, Option<u64>)> {
     Ok((first, second))
 }
 
-/// Takes one payload in each generation; what it has not taken is its next generation's.
+/// Takes one payload in each generation. Untaken payloads pass to the next generation.
 #[workflow]
 async fn goes_on(token: String, mut got: Vec<u64>, count: usize) -> Result<Vec<u64>> {
     let mut mail = hook::<u64>().token(token.clone()).open();
@@ -52,11 +52,12 @@ async fn goes_on(token: String, mut got: Vec<u64>, count: usize) -> Result<Vec<u
     goes_on(token, got, count).continue_as_new().await
 }
 
-/// Each payload that was acknowledged has been taken, or is left over with the run, and none is both.
+/// Asserts that each acknowledged payload either was taken or stays in the inbox, and not both. Returns the taken
+/// payloads.
 async fn assert_carried<T>(arena: &Arena, run: &Run<T>, acknowledged: &[(u64, bool)]) -> Vec<u64> {
     let story = arena.story(run.id()).await;
     let taken: Vec<u64> = run.state().await.unwrap().unwrap_or_default();
-    // What was delivered to the last generation may have been taken, and what is left over was not delivered to it.
+    // The last generation may have received payloads without taking them. Unread payloads were not delivered to it.
     let untaken = story.delivered().into_iter().filter(|payload| !taken.contains(payload));
     let mut found: Vec<u64> = untaken.chain(story.unread.clone()).chain(taken.clone()).collect();
     found.sort_unstable();
@@ -72,7 +73,7 @@ races! {
         let run = arena.outside.start(goes_on, ("t".into(), Vec::new(), 3)).id("run").opens("t").await.unwrap();
         let twice = async { join!(arena.send("t", 2, Some("two")), arena.send("t", 2, Some("two"))) };
         let (one, (two, again), three) = join!(arena.send("t", 1, None), twice, arena.send("t", 3, Some("three")));
-        // The second delivery may come after the end.
+        // The second delivery may arrive after the end of the run.
         assert!(one && (two || again) && three);
         let taken = assert_carried(&arena, &run, &[(1, true), (2, true), (3, true)]).await;
         assert_eq!(run.await.unwrap(), taken);
@@ -128,7 +129,7 @@ races! {
 
     async fn two_payloads_at_once(arena: Arena) -> ["in order", "the other way round"] {
         let run = arena.outside.start(collects, ("t".into(), 2)).id("run").opens("t").await.unwrap();
-        // One of them names its delivery. The token is there from the start on.
+        // One of the payloads has an idempotency key. The token exists from the start.
         let (one, two) = join!(arena.send("t", 1, None), arena.send("t", 2, Some("two")));
         let story = arena.story("run").await;
         assert!(one && two);
@@ -141,8 +142,8 @@ races! {
         let run = arena.outside.start(collects, ("t".into(), 2)).id("run").opens("t").await.unwrap();
         let twice = async { join!(arena.send("t", 1, Some("a")), arena.send("t", 2, Some("a"))) };
         let ((one, two), other) = join!(twice, arena.send("t", 3, Some("b")));
-        assert!(one != two, "one is accepted, and the other one was sent under its key");
-        assert!(other, "the run has not ended before it has both");
+        assert!(one != two, "only one payload of the key is accepted");
+        assert!(other, "the run does not end before both keys arrive");
         let story = arena.story("run").await;
         let mut delivered = story.delivered();
         assert_eq!(run.await.unwrap(), delivered);
@@ -168,7 +169,8 @@ races! {
         story.assert_accounts_for(&[(1, one), (2, two), (3, three)]);
         let delivered: Vec<u64> = [got.0, got.1].into_iter().flatten().collect();
         assert_eq!(delivered, story.delivered());
-        // Each hook has got what was sent to it, and the second one what the first one has left, if that has given one.
+        // Each hook received payloads that were sent to it. If the first hook returned a payload, the second one may
+        // also return payloads that the first left.
         let hooks: Vec<_> = story.issued("hook").map(|hook| hook["op"].clone()).collect();
         let to = |payload: Option<u64>| {
             let found = story.of("payload").find(|event| event["value"].as_u64() == payload);

@@ -1,4 +1,4 @@
-//! Many runs that create hooks at once.
+//! Many runs that open hooks concurrently.
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -35,7 +35,7 @@ races! {
             let (id, result) = ends.next().await.unwrap();
             refused.push((id.to_owned(), result.unwrap_err()));
         }
-        // A late payload of another sender finds nobody.
+        // The run takes one payload. The other may be too late.
         let (first, second) = futures::join!(arena.send("t", 1, None), arena.send("t", 2, None));
         let (winner, result) = ends.next().await.unwrap();
         let story = Story::read(&arena.place, winner).await;
@@ -64,7 +64,7 @@ races! {
             let info = arena.outside.get_hook(&token(number)).await;
             early.fetch_add(usize::from(info.is_err()), std::sync::atomic::Ordering::Relaxed);
             let sending = arena.outside.resume_hook(token(number), &number);
-            // Twice: the second time it is known.
+            // The second delivery repeats the key of the first.
             let key = format!("key {number}");
             sending.idempotency_key(&*key).hold_for(Duration::from_secs(1_000_000)).await.unwrap();
             let again = arena.outside.resume_hook(token(number), &number);

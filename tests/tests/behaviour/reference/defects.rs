@@ -1,4 +1,4 @@
-//! What is known to go wrong there, and does not here.
+//! Known defects of the reference, which this library does not have.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -21,7 +21,7 @@ async fn noted(#[resource] lab: &Lab, what: String) -> Result<String> {
     Ok(what)
 }
 
-/// Waits for the gate of its name, and says then how often it was executed.
+/// Waits for the gate of its name, and returns how often it was executed.
 #[step]
 async fn gated(#[resource] lab: &Lab, name: String) -> Result<String> {
     let times = lab.note(&name);
@@ -132,7 +132,7 @@ async fn checked(order: u32) -> Result<()> {
     fails(format!("order {order}")).await
 }
 
-/// The same workflow under another name.
+/// A copy of the workflow under another name.
 #[workflow]
 async fn checked_again(order: u32) -> Result<()> {
     checked(order).await
@@ -149,7 +149,7 @@ async fn naps() -> Result<String> {
     noted("awake".into()).await
 }
 
-/// The runs whose workflow is another one by now.
+/// The runs whose code has changed.
 static CHANGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 #[workflow]
@@ -195,7 +195,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Waits until something of the run is suspended.
+/// Waits until an operation of the run is suspended.
 async fn until_suspended<T, E>(run: &Run<T, E>) {
     soon(async {
         while run.suspended().await.unwrap().is_empty() {
@@ -205,7 +205,7 @@ async fn until_suspended<T, E>(run: &Run<T, E>) {
     .await;
 }
 
-/// Starts a nap of an hour, and lets its process die after half of it; a second one goes on with it.
+/// Starts a sleep of an hour, crashes its engine after half an hour, and opens a second one.
 async fn nap_over_a_crash(place: &Place, lab: &Lab, clock: &ManualClock) -> (Engine, Run<String>) {
     let engine = place.open_at(lab, clock).await;
     drop(engine.start(naps, ()).id("nap").await.unwrap());
@@ -244,7 +244,7 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Failed);
         let run = engine.start(loops, "panics".into()).await.unwrap();
         assert!(format!("{:?}", soon(&run).await.unwrap_err()).contains("nobody knows"));
-        assert_eq!(run.status().await.unwrap(), Status::Stuck, "a bug waits for code that is mended");
+        assert_eq!(run.status().await.unwrap(), Status::Stuck, "a panic waits for fixed code");
         assert_eq!((lab.count("fails"), lab.count("panics")), (2, 2));
     }
 
@@ -304,7 +304,7 @@ on_each_store! {
         let run = engine.start(notes, "done".into()).await.unwrap();
         soon(&run).await.unwrap();
         let before: Vec<_> = run.events().try_collect().await.unwrap();
-        assert!(!soon(run.cancel("too late")).await.unwrap(), "and the answer says so");
+        assert!(!soon(run.cancel("too late")).await.unwrap(), "cancel returns that it was too late");
         assert_eq!(run.status().await.unwrap(), Status::Completed);
         assert_eq!(soon(&run).await.unwrap(), "done");
         assert_eq!(run.events().try_collect::<Vec<_>>().await.unwrap(), before);
@@ -324,11 +324,11 @@ on_each_store! {
 
     async fn defect_a_start_in_the_background_hides_what_is_wrong_with_it(place: Place) {
         let engine = place.open(&Lab::new()).await;
-        // No start waits for the workflow, and each tells at once that its arguments are not valid.
+        // Starts do not wait for the workflow, but report invalid arguments at once.
         assert_eq!(engine.start(checked, 0).await.unwrap_err().code(), Code::InvalidArguments);
         let refused = engine.start_by_id("reference.checked", json!("one")).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArguments);
-        assert!(engine.runs().count().await.unwrap().is_empty(), "nothing is left that is pending for ever");
+        assert!(engine.runs().count().await.unwrap().is_empty(), "no pending run remains");
     }
 
     async fn defect_two_calls_of_one_step_overwrite_each_other(place: Place) {
@@ -413,7 +413,7 @@ on_each_store! {
         let stuck = soon(&run).await.unwrap_err();
         assert_eq!((stuck.code(), run.status().await.unwrap()), (Code::Stuck, Status::Stuck));
         assert!(format!("{stuck:?}").contains("expected: as recorded, operation 0"), "{stuck:?}");
-        assert_eq!(lab.notes(), ["before"], "nothing was executed by code that does not fit");
+        assert_eq!(lab.notes(), ["before"], "code that does not fit executed nothing");
         CHANGED.lock().unwrap().retain(|changed| *changed != id);
         run.retry().await.unwrap();
         let goes_on = async {
@@ -493,8 +493,8 @@ on_each_store! {
             bytes.push(place.journal(run.id()).await.iter().map(String::len).sum::<usize>());
         }
         let [first, second] = [bytes[1] - bytes[0], bytes[2] - bytes[1]];
-        assert!(second < first + first / 20, "the third hundred of steps is written as the second: {bytes:?}");
-        assert!(bytes[0] < 100 * 1024, "and a step is no more than its own record: {bytes:?}");
+        assert!(second < first + first / 20, "the third hundred steps write as much as the second: {bytes:?}");
+        assert!(bytes[0] < 100 * 1024, "a step writes only its own record: {bytes:?}");
     }
 
     async fn defect_a_shutdown_is_stored_as_a_cancel(place: Place) {

@@ -1,4 +1,4 @@
-//! What a start is given.
+//! The parameters of a start.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -100,7 +100,7 @@ fn context() -> RequestContext {
     context
 }
 
-/// What only some may do.
+/// An action that only some users may perform.
 #[step]
 async fn erases(#[resource] lab: &Lab) -> Result<()> {
     let user: Option<User> = request_context().get("user")?;
@@ -121,7 +121,7 @@ async fn says(word: String) -> Result<()> {
     writer("words").write(&word).await
 }
 
-/// One step calls another.
+/// A step that calls another step.
 #[step(retries = 1, backoff = "0ms..0ms")]
 async fn speaks(#[resource] lab: &Lab, words: Vec<String>) -> Result<usize> {
     lab.note("speaks");
@@ -142,7 +142,7 @@ async fn header(#[resource] lab: &Lab) -> Result<Option<String>> {
     if lab.note("attempt") == 1 { Err(Error::new("not yet")) } else { Ok(traceparent()) }
 }
 
-/// Its spans: its own, that of a step, and those of two attempts.
+/// Has four spans: its own, one of a step, and those of two attempts.
 #[workflow]
 async fn traced(_input: String) -> Result<Option<String>> {
     header().await
@@ -182,7 +182,7 @@ async fn step_by_step(orders: Vec<Order>) -> Result<usize> {
     Ok(shipped)
 }
 
-/// The spans of a run that was started so, its result and its ids of the trace.
+/// Starts a run with these options, and returns its spans, its result, and its trace and span ids.
 async fn trace_of(place: &Place, tracing: TracingOptions) -> (Vec<SpanData>, Option<String>, [Option<String>; 2]) {
     let (engine, exporter) = open(place, &Lab::new()).await;
     let start = engine.start(traced, "input".into()).request_context(context());
@@ -197,7 +197,7 @@ fn root(spans: &[SpanData]) -> &SpanData {
     named(spans, "workflow traced")
 }
 
-/// What the spans say under a key, each once.
+/// The distinct values of an attribute in the spans.
 fn said(spans: &[SpanData], key: &str) -> Vec<Option<String>> {
     let mut said: Vec<_> = spans.iter().map(|span| attribute(span, key)).collect();
     said.sort_unstable();
@@ -212,7 +212,7 @@ on_each_store! {
         let run = engine.start(order, Order { id: 1, count: 3 }).await.unwrap();
         assert_eq!(soon(run).await.unwrap(), 3);
         let run = engine.start_by_id("reference.order", json!({"id": 2})).await.unwrap();
-        assert_eq!(soon(run).await.unwrap(), json!(1), "with the default of its type");
+        assert_eq!(soon(run).await.unwrap(), json!(1), "the default of the type applies");
         let refused = engine.start(order, Order { id: 0, count: 1 }).id("refused").await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArguments);
         let refused = engine.start_by_id("reference.order", json!({"id": "x"})).id("refused").await.unwrap_err();
@@ -268,7 +268,7 @@ on_each_store! {
         assert_eq!(soon(run).await.unwrap(), (1, Some(2), Some(ada())));
     }
 
-    // Who acts is a value of the context, and what they may do is a question for a step.
+    // The actor is a value of the request context. A step decides what the actor may do.
     async fn actor(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
@@ -290,7 +290,7 @@ on_each_store! {
             let hears = hears.clone();
             async move {
                 if chunk.index == 0 {
-                    // The chunk is stored, so neither the write in the step fails with it nor the attempt.
+                    // The chunk is stored, so the writer's error does not fail the write, the step or the attempt.
                     hears.lock().unwrap().push(chunk);
                     return Err(Error::new("did not understand"));
                 }
@@ -306,7 +306,7 @@ on_each_store! {
         let expected = [("good", 1), ("morning", 1)].map(|(word, attempt)| (word.to_owned(), attempt));
         assert_eq!(words, expected);
         assert!(heard.iter().all(|chunk| chunk.stream == "words" && chunk.step.ends_with("::speaks")));
-        // What was given is what is in the stream.
+        // The writer received the chunks that are in the stream.
         let stream: Vec<_> = run.stream::<String>("words").map_ok(|chunk| chunk.value).try_collect().await.unwrap();
         assert_eq!(stream, ["good", "morning"]);
     }
@@ -323,11 +323,11 @@ on_each_store! {
         let (spans, header, _) = trace_of(&place, TracingOptions::new().context(&current)).await;
         assert!(spans.iter().all(|told| told.span_context.trace_id() == span.trace_id()));
         assert_eq!(root(&spans).parent_span_id, span.span_id());
-        // In a step the current span is the attempt's, for spans of one's own.
+        // In a step the current span is that of the attempt, so that user code can add child spans.
         let attempt = named(&spans, "attempt 2 of header").span_context.span_id();
         assert_eq!(header.unwrap(), format!("00-{TRACE}-{attempt}-01"));
         let (spans, ..) = trace_of(&place, TracingOptions::new().context(&Context::new())).await;
-        assert_ne!(root(&spans).span_context.trace_id(), span.trace_id(), "without a span, a trace of its own");
+        assert_ne!(root(&spans).span_context.trace_id(), span.trace_id(), "the run has its own trace");
     }
 
     async fn tracing_options_metadata(place: Place) {
@@ -343,7 +343,7 @@ on_each_store! {
             .request_context_key("tenant")
             .request_context_key("nope.x");
         let (spans, ..) = trace_of(&place, tracing).await;
-        assert_eq!(said(&spans, "workflow.metadata.user"), [Some(r#"{"id":"u1"}"#.into())], "and not its roles");
+        assert_eq!(said(&spans, "workflow.metadata.user"), [Some(r#"{"id":"u1"}"#.into())]);
         assert_eq!(said(&spans, "workflow.metadata.tenant"), [Some("t".into())]);
         assert_eq!(said(&spans, "workflow.metadata.nope"), [None]);
     }
@@ -403,10 +403,10 @@ on_each_store! {
         assert_eq!(soon(run.outcome()).await.unwrap().state, None);
         assert_eq!(soon(run.outcome().include_state()).await.unwrap().state, Some(json!({"done": 1})));
         let outcome = soon(engine.start(has_none, ()).include_state().await.unwrap().outcome()).await.unwrap();
-        assert_eq!(outcome.state, None, "it has set none");
+        assert_eq!(outcome.state, None, "the run has set no state");
     }
 
-    // They are asked for, not promised by the start: a run tells them as long as it is suspended.
+    // The labels are not an option of the start: a run returns them while it is suspended.
     async fn output_options_include_resume_labels(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = engine.start(asks_two, ()).await.unwrap();
@@ -427,7 +427,7 @@ on_each_store! {
         assert_eq!(run.suspended().await.unwrap(), []);
     }
 
-    // A workflow that is to be gone through step by step waits between them.
+    // A workflow that is to run step by step waits between its steps.
     async fn per_step(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;

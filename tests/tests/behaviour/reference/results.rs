@@ -1,4 +1,4 @@
-//! What the outcome of a run tells, and what a run tells that has not ended.
+//! The outcome of a run, and what an unfinished run returns.
 
 use std::error::Error as StdError;
 
@@ -41,7 +41,7 @@ async fn burns(what: String) -> Result<()> {
     Err(Error::fatal(cause).context(format!("{what} does not burn")))
 }
 
-/// Two steps, and a third that asks.
+/// Two steps, and a third that asks for a review.
 #[workflow]
 async fn article(topic: String) -> Result<usize> {
     set_state(&topic)?;
@@ -55,7 +55,7 @@ async fn article(topic: String) -> Result<usize> {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Refused {
-    /// What is not to be published, and whether another draft might be.
+    /// The text must not be published. `retry` states whether another draft could be.
     Blocked {
         reason: String,
         retry: bool,
@@ -94,7 +94,7 @@ async fn two_at_once() -> Result<(String, String)> {
     futures::try_join!(drafts("a".into()), drafts("b".into()))
 }
 
-/// Waits until the review is asked for.
+/// Waits until the review is requested.
 async fn until_review<T, E>(run: &Run<T, E>) -> Suspended {
     soon(async {
         loop {
@@ -107,7 +107,7 @@ async fn until_review<T, E>(run: &Run<T, E>) -> Suspended {
     .await
 }
 
-/// An article whose review has come to this.
+/// Starts an article whose review has this result.
 async fn reviewed(engine: &Engine, approved: bool) -> Run<usize> {
     let run = engine.start(article, "Rust".into()).include_state().await.unwrap();
     until_review(&run).await;
@@ -138,11 +138,11 @@ on_each_store! {
     async fn status_failed(place: Place) {
         let engine = place.open(&Lab::new()).await;
         let run = reviewed(&engine, false).await;
-        let outcome = soon(run.outcome()).await.expect("a run that has failed has an outcome all the same");
+        let outcome = soon(run.outcome()).await.expect("a failed run has an outcome");
         assert_eq!((outcome.status, outcome.result.is_err()), (Status::Failed, true));
     }
 
-    // What is blocked on purpose is an error of one's own type, which is not tried again.
+    // A blocked text is a typed error, which is not retried.
     async fn status_tripwire(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
@@ -177,7 +177,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let run = reviewed(&engine, true).await;
         assert_eq!(soon(run.outcome()).await.unwrap().result.unwrap(), 7);
-        assert_eq!(soon(&run).await.unwrap(), 7, "that of the handle itself");
+        assert_eq!(soon(&run).await.unwrap(), 7, "the result of the handle");
     }
 
     async fn error(place: Place) {
@@ -200,7 +200,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let run = reviewed(&engine, true).await;
         assert_eq!(soon(run.outcome()).await.unwrap().state, Some(json!("Rust")));
-        assert_eq!(run.state::<String>().await.unwrap().as_deref(), Some("Rust"), "and as a value of its type");
+        assert_eq!(run.state::<String>().await.unwrap().as_deref(), Some("Rust"), "the state decodes to its type");
     }
 
     async fn steps(place: Place) {
@@ -237,7 +237,7 @@ on_each_store! {
         let error = burning.error.clone().unwrap();
         assert!(error.to_string().contains("no fire"), "{error}");
         let outcome = soon(reviewed(&engine, true).await.outcome()).await.unwrap();
-        assert!(outcome.steps.iter().all(|step| step.error.is_none()), "the last attempt of each has succeeded");
+        assert!(outcome.steps.iter().all(|step| step.error.is_none()), "the last attempt of each step has succeeded");
     }
 
     async fn steps_suspend_payload(place: Place) {
@@ -292,7 +292,7 @@ on_each_store! {
         let engine = place.open(&Lab::new()).await;
         let outcome = soon(reviewed(&engine, false).await.outcome()).await.unwrap();
         assert_eq!(outcome.steps.iter().map(short).collect::<Vec<_>>(), ["drafts", "reviews", "burns"]);
-        assert!(outcome.steps.is_sorted_by_key(|step| step.event), "each is a place in the history");
+        assert!(outcome.steps.is_sorted_by_key(|step| step.event), "steps are ordered by their events");
         let outcome = soon(engine.start(two_at_once, ()).await.unwrap().outcome()).await.unwrap();
         assert_eq!(outcome.steps.iter().map(|step| step.operation).collect::<Vec<_>>(), [0, 1]);
     }
@@ -318,7 +318,7 @@ on_each_store! {
         let run = engine.start(article, "Rust".into()).await.unwrap();
         assert_eq!(until_review(&run).await.label, "review");
         let wrong = run.resume(&Verdict { approved: true }).label("the review").await.unwrap_err();
-        assert_eq!(wrong.code(), Code::NotSuspended, "it is the label, and not the name of the step: {wrong:?}");
+        assert_eq!(wrong.code(), Code::NotSuspended, "a resumption needs the label, not the step's name: {wrong:?}");
         run.resume(&Verdict { approved: true }).label("review").await.unwrap();
         soon(&run).await.unwrap();
     }
@@ -330,7 +330,7 @@ on_each_store! {
         let run = start.await.unwrap();
         until_review(&run).await;
         run.resume(&Verdict { approved: true }).await.unwrap();
-        assert_eq!(soon(run.outcome()).await.unwrap().trace_id.as_deref(), Some(id), "also after it was resumed");
+        assert_eq!(soon(run.outcome()).await.unwrap().trace_id.as_deref(), Some(id), "the same after the resumption");
         let untraced = soon(engine.start(two_at_once, ()).await.unwrap().outcome()).await.unwrap();
         assert_eq!((untraced.trace_id, untraced.span_id), (None, None));
     }
@@ -341,7 +341,7 @@ on_each_store! {
         for _ in 0..2 {
             let run = engine.start(two_at_once, ()).tracing(TracingOptions::new()).await.unwrap();
             let id = soon(run.outcome()).await.unwrap().span_id.unwrap();
-            assert_eq!(soon(run.outcome()).await.unwrap().span_id.as_deref(), Some(&*id), "the same whoever asks");
+            assert_eq!(soon(run.outcome()).await.unwrap().span_id.as_deref(), Some(&*id), "it does not change");
             assert!(id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
             ids.push(id);
         }

@@ -1,4 +1,4 @@
-//! The clocks of a machine, which stand still until a test moves them.
+//! Clocks of a machine, which only a test moves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,16 +7,16 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use workflow_runtime::engine::{Environment, System};
 
-/// Time as the test says, of which real time is no part; randomness from the system. By default the time of day and the
-/// monotonic clock go together: [`set`](ManualClock::set) and [`pass`](ManualClock::pass) move both.
-/// [`set_by`](ManualClock::set_by) sets the time of day against the other, as an administrator does.
+/// The clocks of a machine, independent of real time, and system randomness. By default the time of day and the
+/// monotonic clock move together: [`set`](ManualClock::set) and [`pass`](ManualClock::pass) move both.
+/// [`set_by`](ManualClock::set_by) moves only the time of day, as an administrator does.
 #[derive(Clone, Default)]
 pub struct ManualClock(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     monotonic: u64,
-    /// By how much the time of day is ahead of the monotonic clock.
+    /// How far the time of day is ahead of the monotonic clock.
     ahead: i64,
     suspended: u64,
     sleepers: BTreeMap<(u64, u64), oneshot::Sender<()>>,
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl State {
-    /// Sets the monotonic clock, and wakes those whose time has come.
+    /// Sets the monotonic clock, and wakes the sleepers whose deadline has passed.
     fn set(&mut self, monotonic: u64) {
         self.monotonic = monotonic;
         let later = self.sleepers.split_off(&(monotonic + 1, 0));
@@ -42,38 +42,38 @@ impl ManualClock {
         clock
     }
 
-    /// The clocks of a machine that has been up for an hour, and whose time of day is `now`.
+    /// The clocks of a machine that has been up for an hour. `now` is its time of day.
     pub fn up_for_an_hour_at(now: u64) -> Self {
         let clock = Self::at(3_600_000);
         clock.set_by(now.cast_signed() - 3_600_000);
         clock
     }
 
-    /// Those of one whose time of day is right.
+    /// The clocks of a machine whose time of day is correct.
     pub fn right() -> Self {
         Self::up_for_an_hour_at(System.now())
     }
 
-    /// Sets the time of day, forward or back, and the monotonic clock with it.
+    /// Sets the time of day, forward or back, and moves the monotonic clock with it.
     pub fn set(&self, now: u64) {
         let mut state = self.0.lock().unwrap();
         let monotonic = now.saturating_add_signed(-state.ahead);
         state.set(monotonic);
     }
 
-    /// Lets time pass, for all clocks.
+    /// Advances all clocks.
     pub fn pass(&self, milliseconds: u64) {
         let mut state = self.0.lock().unwrap();
         let monotonic = state.monotonic + milliseconds;
         state.set(monotonic);
     }
 
-    /// Sets the time of day only, forward or back.
+    /// Moves only the time of day, forward or back.
     pub fn set_by(&self, milliseconds: i64) {
         self.0.lock().unwrap().ahead += milliseconds;
     }
 
-    /// Suspends the machine. Its time of day is right when it wakes up.
+    /// Suspends the machine. The time of day includes the suspend afterwards.
     pub fn suspend(&self, milliseconds: u64) {
         let mut state = self.0.lock().unwrap();
         state.suspended += milliseconds;

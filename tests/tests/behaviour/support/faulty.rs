@@ -1,4 +1,4 @@
-//! A store that misbehaves where a test says so.
+//! A store that injects faults.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use workflow_runtime::store::*;
 /// What happens to a group of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// It is committed, and its outcome is lost.
+    /// The group is committed, and the answer is lost.
     CommittedButInDoubt,
-    /// It is not committed, and nobody knows.
+    /// The group is not committed, and the engine cannot know that.
     LostAndInDoubt,
-    /// It is refused for certain.
+    /// The group is refused for certain.
     Refused,
 }
 
@@ -24,7 +24,7 @@ type Plan = Box<dyn FnMut(&[Write]) -> Option<When> + Send>;
 type Before = Box<dyn Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send>;
 type Reading = Box<dyn Fn(&str) -> Option<BoxFuture<'static, ()>> + Send>;
 
-/// A store in front of another one.
+/// Injects faults in front of another store.
 #[derive(Clone)]
 pub struct Faulty {
     inner: Arc<dyn Store>,
@@ -38,7 +38,7 @@ pub struct Faulty {
     groups: Arc<AtomicUsize>,
 }
 
-/// Gives the real ownership up with the engine's, unless it was lost before.
+/// Releases the real ownership with the engine's, unless the test has taken it away before.
 struct Borrowed {
     real: Arc<Mutex<Option<Box<dyn Ownership>>>>,
     expired: Arc<AtomicBool>,
@@ -89,37 +89,38 @@ impl Faulty {
         }
     }
 
-    /// Asked for every group.
+    /// Sets a function that is called for every group and chooses its fault.
     pub fn plan(&self, plan: impl FnMut(&[Write]) -> Option<When> + Send + 'static) {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
 
-    /// Awaited before a group is committed.
+    /// Sets a function whose future is awaited before a group is committed.
     pub fn before(&self, before: impl Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
         *self.before.lock().unwrap() = Box::new(before);
     }
 
-    /// Awaited after a group was committed, before the engine gets the answers.
+    /// Sets a function whose future is awaited after a group was committed, before the engine gets the answers.
     pub fn after(&self, after: impl Fn(&[Write]) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
         *self.after.lock().unwrap() = Box::new(after);
     }
 
-    /// Awaited before a read, by the name of the method, and before the right to execute is requested (`acquire`).
+    /// Sets a function whose future is awaited before a read, by the method's name, and before the engine requests
+    /// ownership (`acquire`).
     pub fn reads(&self, reads: impl Fn(&str) -> Option<BoxFuture<'static, ()>> + Send + 'static) {
         *self.reads.lock().unwrap() = Box::new(reads);
     }
 
-    /// The engine learns that its right to execute has ended.
+    /// Notifies the engine that its ownership has ended.
     pub fn end_right(&self) {
         self.ended.notify_one();
     }
 
-    /// Takes the right to execute away behind the engine's back, as when a lease ends unnoticed.
+    /// Takes the ownership away without notifying the engine, as when a lease expires unnoticed.
     pub fn lose_ownership(&self) {
         drop(self.ownership.lock().unwrap().take());
     }
 
-    /// The right to execute is over, and the engine has not been told yet: as for a process that was stopped.
+    /// Lets the ownership expire without notifying the engine, as for a process that was stopped.
     pub fn expire(&self) {
         self.expired.store(true, Ordering::SeqCst);
     }
@@ -131,7 +132,7 @@ impl Faulty {
         }
     }
 
-    /// How many groups were asked for.
+    /// The number of groups that the engine has sent.
     pub fn groups(&self) -> usize {
         self.groups.load(Ordering::SeqCst)
     }

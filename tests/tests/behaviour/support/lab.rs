@@ -1,4 +1,4 @@
-//! What the steps of a test report to and wait for.
+//! The resource of the tests' steps: counts executions and holds gates.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::Schedule;
 
-/// Counts executions by name and holds gates by name. Each test has its own, so that tests run side by side.
+/// Counts executions by name and holds gates by name. Each test has its own lab, so that tests can run concurrently.
 #[derive(Clone, Default)]
 pub struct Lab(Arc<Mutex<Inner>>);
 
@@ -24,20 +24,20 @@ impl Lab {
         Self::default()
     }
 
-    /// One whose steps ask a schedule for their [`turn`](Lab::turn).
+    /// A lab whose steps ask a schedule for their [`turn`](Lab::turn).
     pub fn scheduled(schedule: &Schedule) -> Self {
         let lab = Self::default();
         lab.0.lock().unwrap().schedule = Some(schedule.clone());
         lab
     }
 
-    /// Waits until the schedule lets a step go.
+    /// Waits until the schedule gives a step its turn.
     pub async fn turn(&self) {
         let schedule = self.0.lock().unwrap().schedule.clone();
         schedule.expect("the lab has a schedule").turn("step").await;
     }
 
-    /// Notes an execution: its number, from 1.
+    /// Notes an execution, and returns its number, from 1.
     pub fn note(&self, name: &str) -> usize {
         let mut inner = self.0.lock().unwrap();
         inner.notes.push(name.to_owned());
@@ -50,7 +50,7 @@ impl Lab {
         self.0.lock().unwrap().executed.get(name).map_or(0, |counter| *counter.borrow())
     }
 
-    /// Everything that was noted, in order.
+    /// All notes, in order.
     pub fn notes(&self) -> Vec<String> {
         self.0.lock().unwrap().notes.clone()
     }

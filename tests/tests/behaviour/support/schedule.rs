@@ -1,4 +1,5 @@
-//! Who goes next, of all that could: a seed decides it, so that another seed is another order of the same events.
+//! A scheduler that decides by a seed which waiting participant continues, so that each seed leads to one order of
+//! events.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,32 +16,32 @@ use workflow_runtime::store::{Answer, Failed, Ownership, Store, Write};
 
 use super::ManualClock;
 
-/// Everything that takes part asks for its [`turn`](Schedule::turn), and gets it one at a time: as soon as nobody can
-/// move any more, one of those who ask may. It is the clock and the randomness of the engines, too.
+/// Participants ask for a [`turn`](Schedule::turn). When none of them can continue, the schedule gives a turn to one
+/// that asks. It is also the clock and the randomness of the engines.
 #[derive(Clone)]
 pub struct Schedule(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     clock: ManualClock,
-    /// Whether threads take part as well, of which nobody can tell whether they can move.
+    /// Whether other threads take part. The schedule cannot see whether they are blocked.
     threads: bool,
 }
 
 struct State {
     random: StdRng,
     waiting: Vec<(&'static str, oneshot::Sender<()>)>,
-    /// How likely each kind goes before others: with the same chances for all a run would nearly always end before what
-    /// takes long, or never.
+    /// The probability weight of each kind of turn. With equal weights, runs would nearly always end before slow
+    /// operations, or never.
     weights: BTreeMap<&'static str, u32>,
     taken: DefaultHasher,
     turns: u32,
 }
 
-/// Where the clock begins, in milliseconds since 1970.
+/// The initial time of the clock, in milliseconds since 1970.
 const BEGIN: u64 = 1_700_000_000_000;
 
-/// How many turns a race may take, and how often in a row nobody may ask for one.
+/// The maximum number of turns of a race, and of consecutive idle rounds.
 const TURNS_MAX: u32 = 20_000;
 
 impl Schedule {
@@ -59,7 +60,7 @@ impl Schedule {
         self.0.state.lock().unwrap()
     }
 
-    /// Waits to be let go.
+    /// Waits for a turn.
     pub async fn turn(&self, what: &'static str) {
         let (go, gone) = oneshot::channel();
         self.state().waiting.push((what, go));
@@ -71,17 +72,17 @@ impl Schedule {
         self.state().random.random_bool(probability)
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn pass(&self, milliseconds: u64) {
         self.0.clock.set(self.now() + milliseconds);
     }
 
-    /// What tells this order from others.
+    /// A hash of the order of turns.
     pub fn order(&self) -> u64 {
         self.state().taken.finish()
     }
 
-    /// Lets somebody go: whether there was anybody.
+    /// Gives one waiting participant its turn. Returns whether there was one.
     fn let_go(&self) -> bool {
         let mut state = self.state();
         while let Some(next) = state.next() {
@@ -89,15 +90,15 @@ impl Schedule {
             if go.send(()).is_ok() {
                 what.hash(&mut state.taken);
                 state.turns += 1;
-                assert!(state.turns < TURNS_MAX, "the race does not come to its end");
+                assert!(state.turns < TURNS_MAX, "the race does not end");
                 return true;
             }
         }
         false
     }
 
-    /// Runs a race to its end, on a runtime of one thread whose own clock is paused: it jumps when nobody can move. If
-    /// nobody asks for a turn then either, what is left to wait for is time.
+    /// Runs a race to its end, on a single-threaded runtime with a paused clock. That clock advances only when no task
+    /// can continue. If no participant asks for a turn then, the schedule advances its own clock.
     pub async fn run<T>(&self, race: impl Future<Output = T>) -> T {
         let steer = async {
             let mut idle = 0;
@@ -108,7 +109,7 @@ impl Schedule {
                     continue;
                 }
                 idle += 1;
-                assert!(idle < TURNS_MAX, "nobody can move, and time does not help");
+                assert!(idle < TURNS_MAX, "no participant can continue, even when time passes");
                 if self.0.threads && idle % 100 > 0 {
                     std::thread::yield_now();
                 } else {
@@ -119,13 +120,13 @@ impl Schedule {
         tokio::select! {
             biased;
             outcome = race => outcome,
-            () = steer => unreachable!("it steers for ever"),
+            () = steer => unreachable!("the scheduler loop never ends"),
         }
     }
 }
 
 impl State {
-    /// Which one of those who wait.
+    /// The index of the participant that gets the next turn.
     fn next(&mut self) -> Option<usize> {
         let State { random, waiting, weights, .. } = self;
         let weights: Vec<u32> = waiting
@@ -152,7 +153,7 @@ impl Environment for Schedule {
     }
 }
 
-/// A store each of whose operations asks for its turn; a commit a second time, before anybody knows of it.
+/// A store whose operations each ask for a turn. A commit also asks for one before it returns its answer.
 pub struct Scheduled {
     inner: Arc<dyn Store>,
     schedule: Schedule,

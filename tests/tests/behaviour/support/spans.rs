@@ -1,4 +1,4 @@
-//! An engine that tells spans, and what it has told.
+//! An engine that exports spans, and the exported spans.
 
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor, SpanData};
 use workflow_runtime::Engine;
@@ -11,13 +11,13 @@ pub async fn open(place: &Place, lab: &Lab) -> (Engine, InMemorySpanExporter) {
     (place.builder(lab).span_processor(processor).open().await.unwrap(), exporter)
 }
 
-/// The spans of one run that were told so far.
+/// The exported spans of a run.
 pub fn of(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
     let of = |span: &SpanData| attribute(span, "workflow.run.id").as_deref() == Some(run);
     exporter.get_finished_spans().unwrap().into_iter().filter(of).collect()
 }
 
-/// The spans of one run, once there is one of which this is true.
+/// Waits for a span of the run for which `what` is true, and returns the spans of the run.
 pub async fn once(exporter: &InMemorySpanExporter, run: &str, what: impl Fn(&SpanData) -> bool) -> Vec<SpanData> {
     soon(async {
         loop {
@@ -31,7 +31,7 @@ pub async fn once(exporter: &InMemorySpanExporter, run: &str, what: impl Fn(&Spa
     .await
 }
 
-/// The spans of one run, once its own is there.
+/// Waits for the run's own span, and returns the spans of the run.
 pub async fn spans(exporter: &InMemorySpanExporter, run: &str) -> Vec<SpanData> {
     once(exporter, run, |span| attribute(span, "workflow.status").is_some()).await
 }

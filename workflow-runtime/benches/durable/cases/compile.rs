@@ -1,4 +1,5 @@
-//! What the attributes cost at compile time: 100 workflows of ten steps each, beside the same functions without them.
+//! The compile time of the attributes: 100 workflows of ten steps each, compared with the same functions without
+//! attributes.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -15,7 +16,7 @@ use crate::report::{Bar, Row, Skipped};
 
 const WORKFLOWS: usize = 100;
 const STEPS: usize = 10;
-/// Of which the medians count.
+/// Rounds, of which the median counts.
 const ROUNDS: usize = 3;
 
 pub const CASE: Case = Case {
@@ -30,7 +31,7 @@ fn measure(_: &Disk) -> Result<Row> {
     let (ours, plain) = (ours?, plain?);
     let mut figures = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
     for (command, figures) in ["check", "build"].into_iter().zip(&mut figures) {
-        // The dependencies, once for both.
+        // Compiles the dependencies once for both.
         for program in [&ours, &plain] {
             program.compile(command)?;
         }
@@ -50,7 +51,7 @@ fn measure(_: &Disk) -> Result<Row> {
         .with("plain_build_s", crate::report::number(build[1])))
 }
 
-/// A crate that is compiled again and again.
+/// A crate that is compiled repeatedly.
 struct Program {
     directory: PathBuf,
     target: PathBuf,
@@ -78,7 +79,7 @@ impl Program {
         Ok(Program { directory, target: parent.join("target") })
     }
 
-    /// Compiles the crate itself; what it depends on is compiled the first time only.
+    /// Compiles the crate itself. Its dependencies are compiled only the first time.
     fn compile(&self, command: &str) -> Result<Duration> {
         let main = self.directory.join("src/main.rs");
         fs::write(&main, fs::read(&main)?)?;

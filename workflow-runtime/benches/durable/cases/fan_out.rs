@@ -1,4 +1,4 @@
-//! What ends together is recorded together.
+//! Steps that end together are recorded together.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! A run's hundred thousandth step costs what its thousandth did.
+//! The cost of a step does not grow with the length of the run.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -43,7 +43,7 @@ async fn long_run() -> RunResult<u32> {
 fn measure(_: &Disk) -> Result<Row> {
     let mut measured = Vec::new();
     for _ in 0..TIMES {
-        // One thread, so that no thread that looks for work counts.
+        // One thread, so that idle worker threads do not add processor time.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let engine = Engine::open("memory:").await?;

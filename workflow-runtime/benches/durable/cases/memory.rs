@@ -1,4 +1,4 @@
-//! What a sleeping run takes while it is in memory.
+//! The memory of a sleeping run.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ async fn doze() -> RunResult<()> {
 fn measure(disk: &Disk) -> Result<Row> {
     let directory = disk.directory()?;
     let ours = Ours::open(directory.path(), Synchronous::Normal)?;
-    // Threads, statements and queues are there from then on.
+    // This creates threads, statements and queues before the measurement.
     put_to_sleep(&ours, WARM, &Count::begin())?;
     let heap = Count::begin();
     for _ in 0..RUNS / AT_ONCE {
@@ -47,7 +47,7 @@ fn measure(disk: &Disk) -> Result<Row> {
     Ok(Row::counted(CASE.name, "bytes/run", bytes as f64 / f64::from(RUNS), Bar::AtMost(4_096.0)).with("runs", RUNS))
 }
 
-/// Starts runs and waits until they sleep and nothing moves any more.
+/// Starts runs, and waits until they sleep and the heap no longer changes.
 fn put_to_sleep(ours: &Ours, runs: u32, heap: &Count) -> Result<()> {
     let asleep = ours.counts().suspended + u64::from(runs);
     ours.runtime.block_on(try_join_all((0..runs).map(|_| ours.engine.start(doze, ()).into_future())))?;
@@ -58,7 +58,7 @@ fn put_to_sleep(ours: &Ours, runs: u32, heap: &Count) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // The turns are recorded; their drivers are about to end.
+    // The turns are recorded, but their drivers may still be running.
     let mut bytes = usize::MAX;
     while bytes != heap.live() {
         bytes = heap.live();

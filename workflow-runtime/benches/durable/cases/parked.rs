@@ -1,4 +1,4 @@
-//! Very many runs that wait for long, on disk only.
+//! Very many runs that wait for a long time, evicted from memory.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,13 +24,14 @@ pub const CASE: Case = Case {
 
 const RUNS: u32 = 1_000_000;
 const VARIABLE: &str = "WORKFLOW_BENCH_PARKED";
-/// Of all runs; half of them by their time.
+/// How many runs are woken: half of them by a deadline, the others by the test.
 const WOKEN: u32 = 10_000;
 const CALLERS: u32 = 512;
 const EVICT_AFTER: Duration = Duration::from_millis(100);
-/// From the start of the runs whose time comes until it does: they are parked, and the store is opened again, meanwhile.
+/// From the start of the runs with a near deadline until that deadline. Meanwhile they are evicted, and the store is
+/// reopened.
 const LEAD: Duration = Duration::from_secs(10);
-/// How long before it those are there that wait for the ends.
+/// How long before the deadline the calls that wait for the ends begin.
 const QUEUEING: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -60,7 +61,7 @@ fn token(number: u32) -> String {
     format!("answer-{number}")
 }
 
-/// What the first process is to do: start all runs, and end when they are parked.
+/// The task of the first process: start all runs, and exit when they are evicted.
 #[derive(Serialize, Deserialize)]
 pub struct Fill {
     path: PathBuf,
@@ -72,13 +73,13 @@ pub const FILL: &str = "fill";
 #[derive(Serialize, Deserialize)]
 pub struct Filled {
     seconds: f64,
-    /// Resident at the most, above what an idle engine takes; nothing where the system does not tell.
+    /// The peak resident memory minus that of an idle engine. `None` where the system does not report it.
     megabytes: Option<f64>,
-    /// When a part of the runs is due.
+    /// When the runs with a near deadline are due.
     due: SystemTime,
 }
 
-/// What the second process is to do: open the store again and wake some.
+/// The task of the second process: reopen the store and wake some runs.
 #[derive(Serialize, Deserialize)]
 pub struct Wake {
     path: PathBuf,
@@ -90,14 +91,14 @@ pub const WAKE: &str = "wake";
 
 #[derive(Serialize, Deserialize)]
 pub struct Woken {
-    /// From the opening of the store until a run was started and had ended.
+    /// From the opening of the store until a new run has ended.
     open_seconds: f64,
-    /// Resident with all of them parked, above what an idle engine takes.
+    /// The resident memory with all runs evicted, minus that of an idle engine.
     megabytes: Option<f64>,
-    /// The same, and what an idle engine takes.
+    /// The resident memory with all runs evicted.
     all_megabytes: Option<f64>,
     seconds: f64,
-    /// As `megabytes`, at the most while they were woken.
+    /// The peak resident memory while the runs were woken, minus that of an idle engine.
     wake_megabytes: Option<f64>,
 }
 
@@ -127,7 +128,7 @@ fn measure(disk: &Disk) -> Result<Row> {
         .with("starts_per_s", report::number(f64::from(runs) / filled.seconds)))
 }
 
-/// What is not known reaches no bar.
+/// An unknown figure meets no bar.
 fn known(megabytes: Option<f64>) -> f64 {
     megabytes.unwrap_or(f64::NAN)
 }
@@ -136,7 +137,7 @@ fn above(idle: Resident, megabytes: Option<f64>) -> Option<f64> {
     Some(megabytes? - idle.now?)
 }
 
-/// A run that starts and ends: the engine is ready.
+/// Opens an engine, and waits until a first run has ended.
 async fn ready(path: &Path) -> Result<Engine> {
     let url = format!("sqlite:{}", path.display());
     let engine = Engine::builder().url(url).evict_after(EVICT_AFTER).open().await?;
@@ -144,7 +145,7 @@ async fn ready(path: &Path) -> Result<Engine> {
     Ok(engine)
 }
 
-/// The memory of a process whose engine has nothing to do.
+/// The memory of a process whose engine is idle.
 async fn idle(beside: &Path) -> Result<Resident> {
     let engine = ready(&beside.with_file_name(format!("empty-{}.db", std::process::id()))).await?;
     let resident = Resident::measure();
@@ -161,16 +162,16 @@ pub fn fill(task: Fill) -> Result<Filled> {
     wait_until_parked(&task.path)?;
     let seconds = start.elapsed().as_secs_f64();
     let megabytes = above(idle, Resident::measure().peak);
-    // The process dies with its engine open.
+    // The process exits without closing its engine, as in a crash.
     std::mem::forget((engine, runtime));
     Ok(Filled { seconds, megabytes, due })
 }
 
-/// When those are due that wait for a time which comes.
+/// Starts all runs. Returns the deadline of those with a near one.
 async fn start_all(engine: &Engine, runs: u32) -> RunResult<SystemTime> {
     let call = async |caller: u32| -> RunResult<()> {
         for number in (caller..runs - WOKEN / 2).step_by(CALLERS as usize) {
-            // An id is looked up before a run is started under it: only those have one that are to be found again.
+            // Only the runs that are looked up later get an id, because a start with an id first looks the id up.
             let named = number < WOKEN / 2;
             match number % 2 {
                 0 if named => drop(engine.start(asks, number).id(name(number)).await?),
@@ -196,7 +197,7 @@ fn appointment(number: u32) -> String {
     format!("appointed-{number}")
 }
 
-/// Waits until no run is in memory any more.
+/// Waits until all runs are evicted.
 fn wait_until_parked(path: &Path) -> Result<()> {
     let start = Instant::now();
     let connection = Connection::open(path)?;
@@ -220,7 +221,7 @@ pub fn wake(task: Wake) -> Result<Woken> {
     let Some(left) = until(task.due).checked_sub(QUEUEING) else {
         return Err("the time of those that are to be woken came before the store was open again".into());
     };
-    // Whatever the opening has put off is done by then.
+    // The engine finishes the work that it has deferred when it opened.
     std::thread::sleep(left);
     let all_megabytes = Resident::measure().now;
     let megabytes = above(idle, all_megabytes);
@@ -229,19 +230,19 @@ pub fn wake(task: Wake) -> Result<Woken> {
     Ok(Woken { open_seconds, megabytes, all_megabytes, seconds, wake_megabytes })
 }
 
-/// From the moment at which a half of them is due, and the others are told to go on, until all have ended.
+/// The time from the deadline, at which the other half of the runs is woken, until all these runs have ended.
 async fn wake_together(engine: &Engine, due: SystemTime) -> RunResult<f64> {
     let names = (0..WOKEN / 2).map(name);
-    let told: Vec<Run<u32>> = names.map(|name| engine.get_run(name)).collect();
+    let woken: Vec<Run<u32>> = names.map(|name| engine.get_run(name)).collect();
     let appointed = (0..WOKEN / 2).map(|number| engine.get_run::<(), Error>(appointment(number)).into_future());
-    // They wait before it begins: to look up what has ended is not what is measured.
+    // The waits begin before the deadline, so that the look-up of ended runs is not measured.
     let ends =
-        async { tokio::try_join!(try_join_all(appointed), try_join_all(told.iter().map(IntoFuture::into_future))) };
+        async { tokio::try_join!(try_join_all(appointed), try_join_all(woken.iter().map(IntoFuture::into_future))) };
     let tell = async {
         tokio::time::sleep(until(due)).await;
         let start = Instant::now();
         let answers = (0..WOKEN / 2).step_by(2).map(|number| engine.resume_hook(token(number), &1).into_future());
-        let calls = told.iter().skip(1).step_by(2).map(Run::wake_up);
+        let calls = woken.iter().skip(1).step_by(2).map(Run::wake_up);
         tokio::try_join!(try_join_all(answers), try_join_all(calls))?;
         Ok(start)
     };

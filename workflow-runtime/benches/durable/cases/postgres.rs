@@ -1,4 +1,4 @@
-//! The cases on PostgreSQL. App and database share the machine.
+//! The cases on PostgreSQL. The application and the database share the machine.
 
 pub mod idle;
 pub mod sequential;
@@ -33,7 +33,7 @@ async fn run_all(engine: &Engine, runs: u32) -> RunResult<()> {
 
 pub const WORK: &str = "work-on-postgres";
 
-/// A worker in a process of its own: it executes, and starts as many runs as it is told.
+/// A worker process: it executes runs, and starts as many as each task says.
 pub fn work(url: &str) -> Result<()> {
     let runtime = Runtime::new()?;
     let engine = runtime.block_on(Engine::open(url))?;

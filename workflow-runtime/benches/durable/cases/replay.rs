@@ -1,4 +1,4 @@
-//! A long journal is replayed about as fast as it can be read.
+//! A replay of a long journal is about as fast as reading it.
 
 mod mirror;
 
@@ -29,7 +29,7 @@ const STEPS: u32 = 1_000_000;
 const PROGRESS: u32 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Who is told that the run has come to its last step.
+/// Signals that the run has reached its last step.
 static ARRIVED: Mutex<Option<Sender<()>>> = Mutex::new(None);
 
 #[step]
@@ -72,7 +72,7 @@ fn measure(disk: &Disk) -> Result<Row> {
         .with("rows", journal.rows))
 }
 
-/// Lets the engine write the journal, one event to a row. It does not wait for the disk at each.
+/// Lets the engine write the journal, one event per row, without waiting for the disk at each row.
 fn build(directory: &Path) -> Result<()> {
     let ours = Ours::open(directory, Synchronous::Normal)?;
     let (sender, arrived) = channel();
@@ -103,7 +103,7 @@ fn replay(directory: &Path) -> Result<Spent> {
     Ok(spent)
 }
 
-/// Leaves the run as a process that is killed does, and waits until the next engine may execute.
+/// Abandons the run as a killed process does, and waits until the next engine can acquire the store.
 fn close(ours: Ours, directory: &Path) -> Result<()> {
     drop(ours);
     let lock = File::options().write(true).open(directory.join("ours.db.lock"))?;

@@ -1,4 +1,4 @@
-//! One step after the other: a step costs little more than the commit that makes it durable.
+//! Sequential steps: a step costs little more than the commit that makes it durable.
 
 use workflow_runtime::store::Synchronous;
 use workflow_runtime::{Result as RunResult, workflow};

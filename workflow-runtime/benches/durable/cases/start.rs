@@ -1,4 +1,4 @@
-//! Many callers that start runs.
+//! Many callers start runs concurrently.
 
 use std::time::Duration;
 

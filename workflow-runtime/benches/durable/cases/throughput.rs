@@ -1,4 +1,4 @@
-//! Many runs at once: their turns share commits.
+//! Many concurrent runs, whose turns share commits.
 
 use futures_util::future::try_join_all;
 use workflow_runtime::store::Synchronous;

@@ -1,4 +1,4 @@
-//! How late a timer is.
+//! The delay of timers.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,14 +22,14 @@ pub const CASE: Case = Case {
 };
 
 const RUNS: u32 = 2_000;
-/// Between the deadlines: 1,000 in a second.
+/// The interval between the deadlines: 1,000 per second.
 const APART: Duration = Duration::from_millis(1);
-/// From the starts until the first deadline: those that are to leave memory have left it by then.
+/// From the starts until the first deadline: runs that are to be evicted are evicted by then.
 const LEAD: Duration = Duration::from_secs(1);
-/// Bytes of a raw row; ours are of about this size.
+/// The size of a raw row's body in bytes, about that of a turn.
 const BODY: usize = 100;
 
-/// How late it is, in microseconds.
+/// The delay after the deadline, in microseconds.
 #[step]
 async fn late(deadline: SystemTime) -> RunResult<u64> {
     Ok(SystemTime::now().duration_since(deadline).unwrap_or_default().as_micros() as u64)
@@ -55,7 +55,8 @@ fn measure(disk: &Disk) -> Result<Row> {
         .with_noise(&leave))
 }
 
-/// Of runs that wait in memory for no longer than this: 99th percentiles, and the median over all, in milliseconds.
+/// The delays of runs that stay in memory for at most `evict_after`: 99th percentiles, and the median of all, in
+/// milliseconds.
 fn lateness(disk: &Disk, evict_after: Duration) -> Result<(Pairs, f64)> {
     let directory = disk.directory()?;
     let runtime = Runtime::new()?;
@@ -77,9 +78,9 @@ async fn open(path: &Path, evict_after: Duration) -> RunResult<Engine> {
     Engine::builder().url(format!("sqlite:{}", path.display())).evict_after(evict_after).open().await
 }
 
-/// How late each of the runs is.
+/// The delay of each run.
 async fn ring(engine: &Engine) -> RunResult<Vec<Duration>> {
-    // Whole milliseconds, which is what is recorded.
+    // Whole milliseconds, the resolution of recorded deadlines.
     let first = (SystemTime::now() + LEAD).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let deadline = |run: u32| UNIX_EPOCH + Duration::from_millis(first) + APART * run;
     let runs = try_join_all((0..RUNS).map(|run| engine.start(alarm, deadline(run)).into_future())).await?;

@@ -1,4 +1,4 @@
-//! What a test of a workflow that waits for a year takes with the test kit.
+//! The duration of a test, with the test kit, of a workflow that waits for a year.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub const CASE: Case = Case {
     measure,
 };
 
-/// Of which the median counts.
+/// Repetitions, of which the median counts.
 const ROUNDS: usize = 51;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -1,4 +1,4 @@
-//! An engine on a schema of its own.
+//! An engine on its own schema.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Ours {
         self.store.counts()
     }
 
-    /// Bytes of the mean encoded turn.
+    /// Bytes of an encoded turn, on average.
     pub fn body(&self) -> Result<usize> {
         self.runtime.block_on(async {
             let sql = "SELECT coalesce(round(avg(length(body))), 0)::bigint FROM journal";

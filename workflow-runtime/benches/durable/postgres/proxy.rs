@@ -1,4 +1,4 @@
-//! Counts what is sent to a database, on the way there.
+//! A proxy that counts the queries to a database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,13 @@ use crate::Result;
 use crate::report::Skipped;
 
 pub struct Proxy {
-    /// The URL of the same database by way of this.
+    /// The URL of the same database through the proxy.
     pub url: String,
     queries: Arc<AtomicU64>,
 }
 
 impl Proxy {
-    /// Listens, on the runtime that this is called on.
+    /// Listens, on the current runtime.
     pub async fn start(url: &str) -> Result<Self> {
         let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
         let config: Config = base.parse()?;
@@ -43,13 +43,13 @@ impl Proxy {
         Ok(Proxy { url, queries })
     }
 
-    /// Statements that were sent so far.
+    /// The number of queries so far.
     pub fn queries(&self) -> u64 {
         self.queries.load(Ordering::Acquire)
     }
 }
 
-/// Messages of the frontend, each a letter, a length and what it says; but the first, which has no letter.
+/// Forwards the messages of the client. Each has a type, a length and a body, except the first, which has no type.
 async fn forward(client: TcpStream, address: String, queries: Arc<AtomicU64>) -> std::io::Result<()> {
     let server = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;

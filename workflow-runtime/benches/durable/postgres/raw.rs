@@ -1,4 +1,4 @@
-//! The raw work: rows like ours, in a table that can do nothing but grow.
+//! The raw work: rows like ours, in an append-only table.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ CREATE TABLE raw (
 
 const INSERT: &str = "INSERT INTO raw VALUES ($1, $2, 0, $3, $4, 1, $5, $6)";
 
-/// What does not differ is sent once.
+/// Columns that are equal in all rows are sent once.
 const INSERT_GROUP: &str = "
 INSERT INTO raw SELECT position, run, 0, idx, turn, 1, checksum, body
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::integer[], $6::bytea[])
@@ -41,14 +41,15 @@ pub struct Raw {
     rows: i64,
 }
 
-/// The columns of a row that differ.
+/// The columns that differ between rows.
 fn columns(row: i64) -> (i64, i64, [u8; 16], i32) {
     let turn = (u128::from(row.cast_unsigned()) * 0x9E37_79B9_7F4A_7C15).to_be_bytes();
     (row / 11 + 1, row % 1_000, turn, (row as i32).wrapping_mul(0x5851_F42D))
 }
 
 impl Raw {
-    /// A table whose rows have bodies of this size, and a connection whose thread does nothing else: no way is shorter.
+    /// A table whose rows have bodies of this size, and a connection on a thread of its own: the shortest path to the
+    /// database.
     pub fn open(url: String, body: usize) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (client, one, group) = runtime.block_on(async {
@@ -64,7 +65,7 @@ impl Raw {
         Ok(raw)
     }
 
-    /// Appends rows, `group` to an insert in the mean.
+    /// Appends rows, on average `group` per insert.
     pub fn append(&mut self, rows: u64, group: f64) -> Result<Spent> {
         let watch = Watch::start();
         self.runtime.block_on(async {
@@ -88,7 +89,7 @@ impl Raw {
         Ok(watch.stop(rows as f64))
     }
 
-    /// How long each of this many commits of one row takes.
+    /// The duration of each of `commits` commits of one row.
     pub fn commits(&mut self, commits: usize) -> Result<Vec<Duration>> {
         self.runtime.block_on(async {
             let mut times = Vec::with_capacity(commits);
@@ -102,7 +103,7 @@ impl Raw {
         })
     }
 
-    /// Appends rows from many connections, each of which commits one after the other.
+    /// Appends rows from many connections, each with one commit at a time.
     pub fn clients(&mut self, clients: u32, rows: u32) -> Result<Spent> {
         let runtime = Runtime::new()?;
         let connections = runtime.block_on(try_join_all((0..clients).map(|_| async {

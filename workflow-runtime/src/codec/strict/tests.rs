@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DEPTH_MAX, to_json};
 
-/// The same text as `serde_json`'s, and the same value back.
+/// Asserts that the text is that of `serde_json`, and that it decodes to the same value.
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     let json = to_json(&value).unwrap_or_else(|refused| panic!("{value:?}: {refused}"));
     assert_eq!(json, serde_json::to_string(&value).unwrap());
@@ -155,13 +155,13 @@ fn keys_that_json_can_hold_survive() {
 }
 
 #[test]
-fn stored_json_is_taken_as_it_is() {
+fn stored_json_is_written_unchanged() {
     let raw = serde_json::value::RawValue::from_string(r#"{"a" : 1}"#.to_owned()).unwrap();
     assert_eq!(to_json(&(1, &raw, Some(&raw))).unwrap(), r#"[1,{"a" : 1},{"a" : 1}]"#);
 }
 
 #[test]
-fn floats_that_are_no_numbers_are_refused_with_their_path() {
+fn nan_and_infinite_floats_are_refused_with_their_path() {
     #[derive(Serialize)]
     struct Cart {
         items: Vec<Priced>,
@@ -183,7 +183,7 @@ fn floats_that_are_no_numbers_are_refused_with_their_path() {
 }
 
 #[test]
-fn the_path_of_an_error_leaves_out_what_went_well() {
+fn the_path_of_an_error_has_only_open_segments() {
     let value = (vec![vec![1]], BTreeMap::from([(1, vec![Some(())])]));
     assert!(refused(value).starts_with(r#"at [1]["1"][0]: `Some` of a value that is null"#));
 }
@@ -213,7 +213,7 @@ fn keys_that_json_cannot_hold_are_refused() {
 }
 
 #[test]
-fn an_error_of_the_types_own_gets_the_path() {
+fn an_error_of_a_serialize_implementation_has_the_path() {
     struct Picky;
     impl Serialize for Picky {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -224,7 +224,7 @@ fn an_error_of_the_types_own_gets_the_path() {
 }
 
 #[test]
-fn a_display_that_fails_is_an_error_and_no_panic() {
+fn a_display_that_fails_is_an_error_and_not_a_panic() {
     struct Mute;
     impl std::fmt::Display for Mute {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -247,7 +247,7 @@ fn nested(levels: usize) -> Nested {
 }
 
 #[test]
-fn what_is_too_deep_to_be_read_back_is_refused() {
+fn a_value_too_deep_to_be_read_back_is_refused() {
     survives(nested(DEPTH_MAX));
     let one_more = serde_json::to_string(&nested(DEPTH_MAX + 1)).unwrap();
     assert!(serde_json::from_str::<Nested>(&one_more).is_err(), "the limit is lower than need be");

@@ -1,4 +1,4 @@
-//! What the engine asks of a run: its actions, and the operations that have no result.
+//! The parts of a run that the engine reads: its actions, and the operations that have no result.
 
 use super::super::operation::{Failing, Kind, LocalFuture, StepRequest};
 use super::{Action, Shared, Slot};
@@ -41,7 +41,8 @@ impl Shared {
         sleeps
     }
 
-    /// The steps without a result that the run itself executes, suspended ones too, and their arguments, in the order in which they were issued.
+    /// The steps without a result that the run itself executes, including suspended ones, with their arguments, in the
+    /// order in which they were issued.
     pub(crate) fn open_steps(&self) -> Vec<(&'static StepDefinition, Payload)> {
         let state = self.state();
         let mut open: Vec<(u64, &StepRequest)> = Vec::new();

@@ -1,4 +1,4 @@
-//! Changes of a workflow's code that runs in flight do not make: the markers of `patched` and `deprecated_patch`.
+//! Changes of a workflow's code that unfinished runs do not adopt: the markers of `patched` and `deprecated_patch`.
 //!
 //! A marker is a command without a number. The first answer for a name holds for the rest of the generation, so that a loop
 //! takes one branch. An answer of `false` is not recorded: a replay finds no marker in the same place.

@@ -1,4 +1,4 @@
-//! What a run's futures request: operations, their results, branches, the time, random bytes.
+//! The requests of a run's futures: operations, their results, branches, the time, random bytes.
 
 use std::panic::Location;
 use std::task::Waker;
@@ -248,7 +248,7 @@ impl Shared {
 }
 
 impl State {
-    /// Notes where the code has left the journal. The commands that follow are kept for the explanation.
+    /// Notes where the code has diverged from the journal. The commands that follow are kept for the explanation.
     pub(super) fn diverge(&mut self, recorded: Option<Command>, found: Option<Found>) {
         let recorded = recorded.into_iter().chain(self.expected.take().into_iter().flatten()).collect();
         let (found, previous) = (found.into_iter().collect(), self.last_site);
@@ -256,7 +256,7 @@ impl State {
         self.divergence.get_or_insert_with(|| Box::new(divergence));
     }
 
-    /// Notes an operation that the code issues after it has left the journal.
+    /// Notes an operation that the code issues after it has diverged from the journal.
     fn find_too(&mut self, run: &Shared, kind: &Kind, site: &'static Location<'static>) {
         let next = self.next_op;
         let Some(divergence) = &mut self.divergence else { return };

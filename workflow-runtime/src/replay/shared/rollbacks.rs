@@ -193,7 +193,8 @@ impl Shared {
             let is_begun = slot.event < state.event;
             match &slot.kind {
                 Kind::Step(step) if is_begun && is_kept(slot) => {
-                    // What a workflow has dropped that succeeds is not stopped, but for its further attempts.
+                    // If the workflow succeeds, the steps that it has dropped are not stopped, but they are not
+                    // attempted again.
                     if live && (fails || step.not_before > 0) {
                         match (step.is_here(), not_begun.contains(&op)) {
                             (false, _) if fails => state.effects.stopped.push(self.target(op, &slot.kind)),
@@ -280,14 +281,16 @@ impl Shared {
         }
     }
 
-    /// Waits for the ends of children that the workflow had dropped. A child that was never started, or was deleted, counts.
+    /// Waits for the ends of children that the workflow had dropped. A child that was never started, or was deleted,
+    /// counts as ended.
     fn dropped_children_ended(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
         let dropped = std::mem::take(&mut self.state().rollbacks.dropped_children);
         let ends = dropped.into_iter().filter_map(|child| {
             let mut operation = Operation::new(Location::caller())?;
             Some(async move {
                 let ended = poll_fn(|context| operation.poll(context, || Some(Kind::Watch(child.clone()))));
-                // It may end in any way, and an operation of this run is polled in its turn.
+                // Any end counts. An error of the poll cannot occur: the operation is polled by its own run, in its
+                // turn.
                 let _end = ended.await;
             })
         });

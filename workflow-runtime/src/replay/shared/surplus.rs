@@ -99,8 +99,8 @@ impl State {
         Some(None)
     }
 
-    /// Inbox messages arrive in order: after one for an operation, there is
-    /// none for a hook that was dropped before that operation was issued.
+    /// Inbox messages arrive in order: after a message for an operation, there is none for a hook that was dropped
+    /// before that operation was issued.
     pub(super) fn prune_dropped(&mut self, op: u64) {
         let Some(surplus) = &mut self.surplus else { return };
         if is_inherited(op) {

@@ -1,4 +1,4 @@
-//! Branches that are polled beside the root.
+//! Branches that are polled in addition to the root.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use futures_util::future::{join, join_all};
 use super::support::*;
 use crate::error::Code;
 
-/// What several branches have done, in its order.
+/// The actions of several branches, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -22,7 +22,7 @@ impl Log {
 }
 
 #[test]
-fn a_branch_begins_after_the_poll_that_has_spawned_it() {
+fn a_branch_is_polled_after_the_poll_that_has_spawned_it() {
     let driven = Driven::start(|_| {
         run(async {
             let branch = spawn(step("branch", 1));
@@ -34,7 +34,7 @@ fn a_branch_begins_after_the_poll_that_has_spawned_it() {
 }
 
 #[test]
-fn branches_begin_in_the_order_in_which_they_are_spawned() {
+fn branches_are_polled_in_the_order_in_which_they_are_spawned() {
     let driven = Driven::start(|_| {
         run(async {
             let inner = async {
@@ -52,7 +52,7 @@ fn branches_begin_in_the_order_in_which_they_are_spawned() {
 }
 
 #[test]
-fn the_outputs_of_branches_are_joined_whichever_ends_first() {
+fn branches_can_be_joined_whichever_ends_first() {
     let body: Body = |_| {
         run(async {
             let branches: Vec<_> = (0..3).map(|number| spawn(step("branch", number))).collect();
@@ -71,7 +71,7 @@ fn the_outputs_of_branches_are_joined_whichever_ends_first() {
 }
 
 #[test]
-fn what_is_woken_first_is_polled_first() {
+fn branches_are_polled_in_the_order_of_their_wakes() {
     let mut driven = Driven::start(|_| {
         run(async {
             let log = Log::default();
@@ -104,7 +104,7 @@ fn what_is_woken_first_is_polled_first() {
 }
 
 #[test]
-fn an_event_wakes_the_branch_that_waits_for_it_and_no_other() {
+fn an_event_wakes_only_the_branch_that_waits_for_it() {
     let mut driven = Driven::start(|_| {
         run(async {
             let log = Log::default();
@@ -145,7 +145,7 @@ fn the_end_of_the_root_ends_the_branches() {
 }
 
 #[test]
-fn a_branch_goes_on_when_nobody_awaits_it() {
+fn a_branch_continues_without_being_awaited() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(async {
@@ -223,7 +223,7 @@ thread_local! {
 }
 
 #[test]
-fn no_branch_is_polled_any_more_after_the_run_has_diverged() {
+fn no_branch_is_polled_after_the_run_has_diverged() {
     let driven = Driven::start(|_| {
         run(async {
             let branch = spawn(step("branch", 1));

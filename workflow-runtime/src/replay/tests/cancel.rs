@@ -4,10 +4,10 @@ use super::support::*;
 use crate::error::Code;
 
 #[test]
-fn a_cancelled_run_ends_at_once_and_its_workflow_is_not_asked() {
+fn a_cancelled_run_ends_at_once_without_a_poll_of_its_workflow() {
     let mut driven = Driven::start(|_| {
         run(async {
-            // It would go on if it were asked.
+            // The workflow would continue if it were polled.
             let _ = step("work", 1).await;
             step("further", 2).await
         })
@@ -18,7 +18,7 @@ fn a_cancelled_run_ends_at_once_and_its_workflow_is_not_asked() {
 }
 
 #[test]
-fn what_a_cancelled_run_waits_for_is_not_dropped_by_commands() {
+fn a_cancel_issues_no_commands_for_outstanding_operations() {
     let mut driven = Driven::start(|_| {
         run(async {
             let _hook = open("a");
@@ -28,7 +28,7 @@ fn what_a_cancelled_run_waits_for_is_not_dropped_by_commands() {
         })
     });
     driven.effects();
-    // The child may have done something that it undoes: its end is awaited.
+    // The child may have steps that it undoes, so the run waits for its end.
     assert_eq!(driven.deliver(cancel("it is late")), []);
     assert_eq!(driven.end(), "");
     assert_eq!(driven.effects().stopped, [driven.shared().child_id(2).into()]);
@@ -37,7 +37,7 @@ fn what_a_cancelled_run_waits_for_is_not_dropped_by_commands() {
 }
 
 #[test]
-fn what_destructors_do_when_a_run_is_cancelled_is_nothing() {
+fn destructors_of_a_cancelled_run_have_no_effect() {
     struct Asks;
     impl Drop for Asks {
         fn drop(&mut self) {
@@ -60,7 +60,7 @@ fn what_destructors_do_when_a_run_is_cancelled_is_nothing() {
 }
 
 #[test]
-fn a_cancellation_is_the_same_on_a_replay() {
+fn a_replay_compares_the_end_of_a_cancelled_run() {
     let mut driven = Driven::start(|_| run(step("work", 1)));
     driven.deliver(cancel("it is late"));
     let mut turns = driven.turns().to_vec();

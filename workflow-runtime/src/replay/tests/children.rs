@@ -30,7 +30,7 @@ fn command(op: u64, run: &str) -> Command {
 }
 
 #[test]
-fn a_child_is_started_and_its_end_is_awaited() {
+fn a_run_starts_a_child_and_waits_for_its_end() {
     let ends = [
         (End::Completed(json(1)), r#"Completed("Completed(1)")"#),
         (End::Failed(json("no")), r#"Completed("Failed(\"no\")")"#),
@@ -52,7 +52,7 @@ fn a_child_is_started_and_its_end_is_awaited() {
 }
 
 #[test]
-fn the_id_of_a_child_follows_from_the_seed_and_the_operation() {
+fn the_id_of_a_child_is_derived_from_the_seed_and_the_operation() {
     let body: Body = |_| {
         run(async {
             child(child_request("tests::child", 7)).await;
@@ -70,7 +70,7 @@ fn the_id_of_a_child_follows_from_the_seed_and_the_operation() {
 }
 
 #[test]
-fn a_child_that_is_dropped_is_cancelled() {
+fn a_dropped_child_is_cancelled() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(select(child(child_request("tests::child", 7)), sleep_until(2_000)).await);
@@ -86,7 +86,7 @@ fn a_child_that_is_dropped_is_cancelled() {
 }
 
 #[test]
-fn a_child_that_is_dropped_in_its_own_turn_is_not_started() {
+fn a_child_dropped_in_the_turn_of_its_call_is_not_started() {
     let driven = Driven::start(|_| {
         run(async {
             let mut child = child(child_request("tests::child", 7));
@@ -102,7 +102,7 @@ fn a_child_that_is_dropped_in_its_own_turn_is_not_started() {
 }
 
 #[test]
-fn the_end_of_the_run_gives_up_its_own_children_only() {
+fn the_end_of_the_run_cancels_children_that_are_not_abandoned() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(child(child_request("tests::child", 7))));
@@ -151,7 +151,7 @@ fn a_detached_child_has_no_result() {
 }
 
 #[test]
-fn a_child_with_an_id_of_the_workflows_choice_has_a_token_of_its_own() {
+fn a_child_with_a_chosen_id_has_its_own_token() {
     let mut driven = Driven::start(|_| run(async { Ok(json(child(with_id()).await)) }));
     let Command::Child { run, own: Some(token), .. } = driven.commands()[0].clone() else { panic!("it has an id") };
     assert_eq!((&*run, token.is_nil()), ("child-1", false));
@@ -163,7 +163,7 @@ fn a_child_with_an_id_of_the_workflows_choice_has_a_token_of_its_own() {
 }
 
 #[test]
-fn a_child_with_an_id_that_is_dropped_is_cancelled_only_if_it_was_started_by_this_run() {
+fn a_dropped_child_with_a_chosen_id_is_cancelled_only_if_this_run_started_it() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(select(child(with_id()), sleep_until(2_000)).await);
@@ -178,7 +178,7 @@ fn a_child_with_an_id_that_is_dropped_is_cancelled_only_if_it_was_started_by_thi
 }
 
 #[test]
-fn a_replay_keeps_the_token_that_was_recorded() {
+fn a_replay_keeps_the_recorded_token_of_a_child() {
     let body: Body = |_| run(async { Ok(json(child(with_id()).await)) });
     let driven = Driven::start(body);
     let mut turns = driven.turns().to_vec();
@@ -197,7 +197,7 @@ fn replayed_token(kind: &crate::replay::Kind) -> Option<u128> {
 }
 
 #[test]
-fn a_detached_child_with_an_id_is_awaited_until_it_is_started() {
+fn a_run_waits_until_a_detached_child_with_a_chosen_id_is_started() {
     let body: Body = |_| run(async { Ok(json(child(ChildRequest { detached: true, ..with_id() }).await)) });
     let mut driven = Driven::start(body);
     driven.deliver(completed(0, ()));
@@ -208,7 +208,7 @@ fn a_detached_child_with_an_id_is_awaited_until_it_is_started() {
 }
 
 #[test]
-fn a_run_that_calls_itself_by_its_id_is_told_apart() {
+fn a_child_call_with_the_id_of_its_own_run_is_detected() {
     let driven = Driven::start(|_| {
         run(async {
             let named = Some(Named { id: RUN.into(), token: 0 });
@@ -231,7 +231,7 @@ fn attributes_of_a_child_are_recorded() {
 }
 
 #[test]
-fn a_child_inherits_the_context_and_is_one_deeper() {
+fn a_child_inherits_the_context_and_has_the_next_depth() {
     let context = BTreeMap::from([("tenant".into(), json("acme"))]);
     let inherited = Some(Inherited { context: context.clone(), trace: None, depth: 2 });
     let setting = Setting { carried: Carried { inherited, ..Carried::default() }, ..Setting::default() };

@@ -1,4 +1,4 @@
-//! Going on as a new generation, and ending early.
+//! Continuing as a new generation, and ending early.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending, poll_fn};
@@ -13,7 +13,7 @@ use crate::definition::{Encoded, WorkflowDefinition};
 use crate::error::Code;
 use crate::replay::{Carried, Chunk, Command, End, Event, Operation};
 
-/// Goes on as a run of a workflow; the code of the error, if that is refused.
+/// Continues as a run of a workflow. Returns the code of the error if that is refused.
 fn continue_as(id: &'static str, args: u32) -> impl Future<Output = Encoded> + Send + Unpin {
     let definition: &'static WorkflowDefinition =
         Box::leak(Box::new(workflow(id, |_| unreachable!("the core begins no generation"))));
@@ -32,7 +32,7 @@ fn finish(value: u32) -> impl Future<Output = Encoded> + Send + Unpin {
 }
 
 #[test]
-fn a_run_hands_to_its_next_generation_what_it_has() {
+fn a_run_passes_its_state_and_payloads_to_its_next_generation() {
     let mut driven = Driven::start(|_| {
         run(async {
             let _hook = open("a");
@@ -64,7 +64,7 @@ fn a_run_hands_to_its_next_generation_what_it_has() {
 }
 
 #[test]
-fn what_the_workflow_has_dropped_before_it_goes_on_is_given_up() {
+fn payloads_of_a_hook_dropped_before_the_continuation_are_not_passed_on() {
     let mut driven = Driven::start(|_| {
         run(async {
             let hook = open("a");
@@ -82,7 +82,7 @@ fn what_the_workflow_has_dropped_before_it_goes_on_is_given_up() {
 }
 
 #[test]
-fn a_branch_may_let_the_run_go_on() {
+fn a_branch_can_continue_the_run_as_new() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(async {
@@ -97,14 +97,14 @@ fn a_branch_may_let_the_run_go_on() {
 }
 
 #[test]
-fn a_run_cannot_go_on_as_one_of_another_workflow() {
+fn a_run_cannot_continue_as_a_run_of_another_workflow() {
     let driven = Driven::start(|_| run(async { continue_as("tests::other", 2).await }));
     assert_eq!(driven.end(), r#"Failed("invalid_continuation")"#);
     assert!(driven.effects().continued.is_none());
 }
 
 #[test]
-fn a_continuation_that_lost_a_race_is_taken_back() {
+fn a_continuation_that_lost_a_race_is_withdrawn() {
     let driven = Driven::start(|_| {
         run(async {
             let mut operation = Operation::new(Location::caller()).expect("a run is polled");
@@ -119,7 +119,7 @@ fn a_continuation_that_lost_a_race_is_taken_back() {
 }
 
 #[test]
-fn a_long_journal_is_told_once_and_the_answer_is_recorded() {
+fn the_suggestion_to_continue_is_recorded_once() {
     let body: Body = |_| {
         run(async {
             let mut suggested = Vec::new();
@@ -135,7 +135,7 @@ fn a_long_journal_is_told_once_and_the_answer_is_recorded() {
     assert_eq!(driven.deliver(completed(0, 1)), [step_command(1, "work", 1)]);
     assert_eq!(driven.deliver(completed(1, 1)), [Command::Suggested, step_command(2, "work", 2)]);
     assert_eq!(driven.deliver(completed(2, 1)), [step_command(3, "work", 3)]);
-    // The limit is another one now: what it was told stays.
+    // The replay has another limit, and keeps the recorded answer.
     let other = Setting { long_after: 1, ..Setting::default() };
     let mut replayed = driven.replayed_as(body, other, driven.turns().to_vec()).unwrap();
     replayed.deliver(completed(3, 1));
@@ -143,7 +143,7 @@ fn a_long_journal_is_told_once_and_the_answer_is_recorded() {
 }
 
 #[test]
-fn a_workflow_may_end_before_it_returns() {
+fn finish_in_a_branch_ends_the_run() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(async {
@@ -159,14 +159,14 @@ fn a_workflow_may_end_before_it_returns() {
 }
 
 #[test]
-fn a_step_may_end_the_run() {
+fn finish_in_a_step_ends_the_run() {
     let mut driven = Driven::start(|_| run(step("work", 1)));
     assert_eq!(driven.deliver(Event::Finished { op: 0, value: json(3) }), []);
     assert_eq!(driven.end(), "Completed(3)");
 }
 
 #[test]
-fn a_run_does_not_end_with_what_is_no_result_of_its_workflow() {
+fn finish_with_a_value_of_another_type_is_an_error() {
     let definition = |body| WorkflowDefinition { recode_output: codec::recode::<u32>, ..workflow(WORKFLOW, body) };
     let mut driven = Driven::start_of(definition(|_| run(step("work", 1))), Setting::default()).unwrap();
     let error = driven.refuse(Event::Finished { op: 0, value: json("text") });
@@ -182,7 +182,7 @@ fn a_run_does_not_end_with_what_is_no_result_of_its_workflow() {
 }
 
 #[test]
-fn the_end_of_a_generation_is_compared_on_a_replay() {
+fn a_replay_compares_the_end_of_a_generation() {
     let driven = Driven::start(|_| run(async { continue_as(WORKFLOW, 2).await }));
     let ends: [(Body, &str); 3] = [
         (|_| run(async { continue_as(WORKFLOW, 3).await }), "continues as new with 3"),
@@ -206,7 +206,7 @@ fn the_end_of_a_generation_is_compared_on_a_replay() {
 }
 
 #[test]
-fn a_conflict_is_not_handed_on() {
+fn a_conflict_is_not_passed_to_the_next_generation() {
     let mut driven = Driven::start(|_| {
         run(async {
             let _hook = open("a");

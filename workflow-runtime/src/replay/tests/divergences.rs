@@ -1,6 +1,8 @@
-//! The text of each kind of difference between code and journal, and that code which follows the text fits the journal.
+//! Tests the text of each kind of difference between code and journal, and that code which follows the text fits the
+//! journal.
 //!
-//! The texts are in `divergences.txt`. After a deliberate change write them anew, with `UPDATE_GOLDEN=1`, and read the difference.
+//! The texts are in `divergences.txt`. After a deliberate change, update them with `UPDATE_GOLDEN=1`, and read the
+//! difference.
 
 use std::fmt::Write;
 use std::mem::discriminant;
@@ -18,14 +20,14 @@ fn patched(name: &'static str) -> bool {
     shared().patched(name, Location::caller())
 }
 
-/// A change of the code, and what may be written to let old runs go on.
+/// A change of the code, and the code that lets old runs continue.
 struct Change {
     what: &'static str,
     before: Body,
-    /// What happens to the run before the change.
+    /// The events of the run before the change.
     events: Vec<Event>,
     after: Body,
-    /// The code with each of the lines that the text gives.
+    /// The code with each of the lines that the text suggests.
     repaired: Vec<Body>,
 }
 
@@ -33,7 +35,7 @@ fn change(what: &'static str, before: Body, events: Vec<Event>, after: Body, rep
     Change { what, before, events, after, repaired }
 }
 
-/// A call of a step that had another id.
+/// A call of a step that had former ids.
 #[track_caller]
 fn renamed(id: &'static str, was: &'static [&'static str], input: u32) -> impl Future<Output = Encoded> + Send + Unpin {
     let source = step_definition(id).source;
@@ -41,7 +43,7 @@ fn renamed(id: &'static str, was: &'static [&'static str], input: u32) -> impl F
     call(StepRequest { definition: Box::leak(Box::new(definition)), ..step_request(id, input) })
 }
 
-/// A call of a step that takes a text.
+/// A call of a step whose argument is a text.
 #[track_caller]
 fn takes_text(id: &'static str, text: &'static str) -> impl Future<Output = Encoded> + Send + Unpin {
     let source = step_definition(id).source;
@@ -218,7 +220,7 @@ fn removed() -> Vec<Change> {
             BOTH_REVERSED,
             vec![|args| {
                 run(async {
-                    // The two orders as they are above.
+                    // The two orders of the case above.
                     let _ = args;
                     if patched("ship-first") {
                         step("shop::ship", 5).await?;
@@ -457,7 +459,7 @@ fn changes() -> Vec<Change> {
 }
 
 impl Change {
-    /// The run as it is when the code is changed.
+    /// The run before the change.
     fn run(&self) -> Driven {
         let mut driven = Driven::start(self.before);
         for event in &self.events {
@@ -467,7 +469,7 @@ impl Change {
     }
 }
 
-/// The error without the places in this file, which move.
+/// The error without the locations in this file, which change.
 fn text(error: &crate::error::Error) -> String {
     let text = format!("{error:?}");
     let lines = text.lines().map(|line| match line.split_once("divergences.rs:") {
@@ -496,7 +498,7 @@ fn each_change_is_explained() {
 }
 
 #[test]
-fn code_that_follows_the_explanation_fits_the_run_and_begins_new_ones() {
+fn code_that_follows_the_explanation_fits_old_and_new_runs() {
     for change in changes() {
         let run = change.run();
         let error = text(&run.replayed_by(change.after).map(drop).expect_err(change.what));
@@ -504,7 +506,7 @@ fn code_that_follows_the_explanation_fits_the_run_and_begins_new_ones() {
             if let Err(error) = run.replayed_by(*repaired).map(drop) {
                 panic!("{}, line {number}: {error:?}", change.what);
             }
-            // A new run does what the changed code does.
+            // A new run behaves as the changed code.
             let mut new = Driven::start(*repaired);
             let mut changed = Driven::start(change.after);
             let input =

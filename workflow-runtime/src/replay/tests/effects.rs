@@ -1,4 +1,4 @@
-//! What several events of one turn ask of the store together.
+//! The combined requests of several events of one turn to the store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use futures_util::future::select;
 use super::support::*;
 use crate::replay::{End, Target};
 
-/// The effects of all events, as the engine adds them up.
+/// The effects of all events, added up as the engine does.
 fn together(driven: &mut Driven, events: impl IntoIterator<Item = crate::replay::Event>) -> crate::replay::Effects {
     let mut effects = driven.effects();
     for event in events {
@@ -19,7 +19,7 @@ fn together(driven: &mut Driven, events: impl IntoIterator<Item = crate::replay:
 }
 
 #[test]
-fn what_was_asked_for_and_is_given_up_in_the_same_turn_is_known_to_nobody() {
+fn requests_that_are_dropped_in_the_same_turn_cancel_out() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut hook = open("a");
@@ -39,7 +39,7 @@ fn what_was_asked_for_and_is_given_up_in_the_same_turn_is_known_to_nobody() {
 }
 
 #[test]
-fn what_was_asked_for_in_an_earlier_turn_is_given_up() {
+fn a_hook_of_an_earlier_turn_is_closed_when_it_is_dropped() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut hook = open("a");
@@ -56,7 +56,7 @@ fn what_was_asked_for_in_an_earlier_turn_is_given_up() {
 }
 
 #[test]
-fn the_last_state_and_the_last_value_of_an_attribute_count() {
+fn the_last_state_and_attribute_value_of_a_turn_apply() {
     let mut driven = Driven::start(|_| {
         run(async {
             let site = std::panic::Location::caller();
@@ -78,7 +78,7 @@ fn the_last_state_and_the_last_value_of_an_attribute_count() {
 }
 
 #[test]
-fn a_child_that_the_end_of_the_run_stops_is_started_all_the_same_if_its_end_is_awaited() {
+fn a_child_stopped_in_the_turn_of_its_call_is_started_if_its_end_is_awaited() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(child(child_request("tests::child", 7))));

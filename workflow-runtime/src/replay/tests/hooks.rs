@@ -17,7 +17,7 @@ const TWO: Body = |_| {
 };
 
 #[test]
-fn a_hook_is_opened_at_once_and_takes_what_comes_before_it_is_awaited() {
+fn a_hook_is_opened_at_once_and_keeps_payloads_until_it_is_awaited() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut hook = open("a");
@@ -37,7 +37,7 @@ fn a_hook_is_opened_at_once_and_takes_what_comes_before_it_is_awaited() {
 }
 
 #[test]
-fn each_payload_wakes_who_awaits_it() {
+fn each_payload_wakes_the_waiting_workflow() {
     let mut driven = Driven::start(TWO);
     assert_eq!(driven.shared().wake_at(), None, "nothing is to be done here");
     assert_eq!(driven.deliver(payload(0, "x")), []);
@@ -45,7 +45,7 @@ fn each_payload_wakes_who_awaits_it() {
 }
 
 #[test]
-fn two_hooks_take_each_its_own_payloads() {
+fn two_hooks_receive_their_own_payloads() {
     let mut driven = Driven::start(|_| {
         run(async {
             let (mut a, mut b) = (open("a"), open("b"));
@@ -59,21 +59,21 @@ fn two_hooks_take_each_its_own_payloads() {
 }
 
 #[test]
-fn a_conflict_is_what_a_hook_gives_from_then_on() {
+fn a_hook_with_a_conflict_returns_it_each_time() {
     let mut driven = Driven::start(TWO);
     let word = "conflict with run-2";
     assert_eq!(driven.deliver(conflict(0, "run-2")), [step_command(1, "end", [word, word])]);
 }
 
 #[test]
-fn a_payload_that_came_before_a_conflict_is_given_first() {
+fn a_payload_that_arrived_before_a_conflict_is_returned_first() {
     let mut driven = Driven::start(TWO);
     driven.deliver(payload(0, 1));
     assert_eq!(driven.deliver(conflict(0, "run-2")), [step_command(1, "end", ["1", "conflict with run-2"])]);
 }
 
 #[test]
-fn a_hook_that_is_dropped_disposes_of_its_token() {
+fn a_dropped_hook_closes_its_token() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut hook = open("a");
@@ -89,7 +89,7 @@ fn a_hook_that_is_dropped_disposes_of_its_token() {
 }
 
 #[test]
-fn the_token_of_a_hook_that_was_dropped_in_its_own_turn_is_known_to_nobody() {
+fn a_hook_dropped_in_the_turn_of_its_call_is_not_opened() {
     let driven = Driven::start(|_| {
         run(async {
             drop(open("a"));
@@ -102,7 +102,7 @@ fn the_token_of_a_hook_that_was_dropped_in_its_own_turn_is_known_to_nobody() {
 }
 
 #[test]
-fn a_workflow_that_returns_drops_its_hooks_and_those_of_its_branches_end_with_the_run() {
+fn a_returning_workflow_drops_its_own_hooks_but_not_those_of_branches() {
     let mut driven = Driven::start(|_| {
         run(async {
             let _hook = open("a");
@@ -116,7 +116,7 @@ fn a_workflow_that_returns_drops_its_hooks_and_those_of_its_branches_end_with_th
 }
 
 #[test]
-fn a_hook_has_no_result() {
+fn a_result_of_a_hook_is_refused() {
     for event in [completed(0, 1), failed(0, 1), due(0)] {
         let mut driven = Driven::start(TWO);
         assert_eq!(driven.refuse(event.clone()).code(), Code::Nondeterminism, "{event:?}");
@@ -124,7 +124,7 @@ fn a_hook_has_no_result() {
 }
 
 #[test]
-fn a_payload_for_no_hook_is_refused() {
+fn a_payload_for_an_operation_that_is_not_a_hook_is_refused() {
     let mut driven = Driven::start(TWO);
     let error = driven.refuse(payload(5, 1));
     assert_eq!(error.code(), Code::Nondeterminism);
@@ -132,7 +132,7 @@ fn a_payload_for_no_hook_is_refused() {
 }
 
 #[test]
-fn a_drawn_token_is_drawn_once() {
+fn a_replay_uses_the_recorded_generated_token() {
     let body: Body = |_| {
         run(async {
             let token = shared().drawn_token();
@@ -151,7 +151,7 @@ fn a_drawn_token_is_drawn_once() {
 }
 
 #[test]
-fn metadata_is_recorded_and_null_is_none() {
+fn metadata_is_recorded_and_null_counts_as_none() {
     let of = |metadata: fn() -> &'static str| {
         let body: Body = match metadata() {
             "null" => |_| {

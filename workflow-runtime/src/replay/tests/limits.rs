@@ -1,4 +1,4 @@
-//! What a run may have at the same time.
+//! Limits of outstanding operations, branches and polls.
 
 use std::task::Poll;
 
@@ -9,7 +9,7 @@ use crate::error::Code;
 use crate::limits::{BRANCHES_MAX, OUTSTANDING_MAX};
 
 #[test]
-fn a_run_has_only_so_many_operations_outstanding() {
+fn outstanding_operations_of_a_run_are_limited() {
     let mut driven = Driven::start(|_| {
         run(async {
             step("work", 1).await?;
@@ -27,7 +27,7 @@ fn a_run_has_only_so_many_operations_outstanding() {
 }
 
 #[test]
-fn a_run_has_only_so_many_branches() {
+fn branches_of_a_run_are_limited() {
     let mut driven = Driven::start(|_| {
         run(async {
             step("work", 1).await?;
@@ -44,7 +44,7 @@ fn a_run_has_only_so_many_branches() {
 }
 
 #[test]
-fn branches_that_have_ended_do_not_count() {
+fn ended_branches_do_not_count_for_the_limit() {
     let driven = Driven::start(|_| {
         run(async {
             for _ in 0..2 {
@@ -58,7 +58,7 @@ fn branches_that_have_ended_do_not_count() {
 }
 
 #[test]
-fn a_workflow_does_not_wake_itself_for_ever() {
+fn polls_after_one_event_are_limited() {
     let error = Driven::try_start(
         |_| {
             run(std::future::poll_fn(|context| {

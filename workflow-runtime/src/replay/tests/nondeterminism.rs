@@ -1,4 +1,4 @@
-//! Code that does something else than what is recorded.
+//! Replays by code that differs from the recorded code.
 
 use std::panic::Location;
 
@@ -11,7 +11,7 @@ use crate::definition::{StepDefinition, WorkflowDefinition};
 use crate::error::Code;
 use crate::replay::{ChildRequest, Chunk, HookRequest, Named, StepRequest};
 
-/// What is recorded: of each kind of operation one, and a second turn.
+/// The recorded code: two concurrent operations, then a step.
 const RECORDED: Body = |_| {
     run(async {
         let (first, ()) = join(step("first", 1), sleep_until(5_000)).await;
@@ -26,7 +26,7 @@ fn recorded() -> Driven {
     driven
 }
 
-/// What the error of a replay says was recorded, and was found.
+/// Asserts the lines `expected` and `found` of the error of a replay.
 #[track_caller]
 fn diverges(driven: &Driven, body: Body, expected: &str, found: &str) {
     let error = driven.replayed_by(body).map(drop).expect_err("the code does something else");
@@ -326,7 +326,7 @@ fn a_first_event_whose_arguments_do_not_decode_is_an_error() {
     assert_eq!(Driven::try_start(body, setting).map(drop).unwrap_err().code(), Code::Payload);
 }
 
-/// A type to which a field was added.
+/// A type with an additional field.
 #[derive(Serialize, Deserialize)]
 struct Order {
     number: u32,

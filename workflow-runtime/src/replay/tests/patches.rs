@@ -1,4 +1,4 @@
-//! Changes that old runs do not make: what `patched` and `deprecated_patch` answer, record and refuse.
+//! `patched` and `deprecated_patch`: their answers, their markers and their errors.
 
 use std::panic::Location;
 
@@ -63,21 +63,21 @@ fn past(body: Body) -> Driven {
 }
 
 #[test]
-fn a_run_that_was_not_there_takes_the_new_branch_and_records_it() {
+fn a_run_before_the_call_takes_the_new_branch_and_records_it() {
     let mut driven = Driven::start(BEFORE).replayed_by(PATCHED).unwrap();
     assert_eq!(driven.deliver(completed(0, ())), [marker("audit"), step_command(1, "audit", 3)]);
     assert_eq!(driven.deliver(completed(1, ())), [step_command(2, "last", 2)]);
 }
 
 #[test]
-fn a_run_that_was_there_keeps_the_old_branch_and_its_operations_their_numbers() {
+fn a_run_behind_the_call_keeps_the_old_branch_and_its_operation_numbers() {
     let mut driven = past(BEFORE).replayed_by(PATCHED).unwrap();
     assert_eq!(driven.deliver(completed(1, "end")), []);
     assert_eq!(driven.end(), "Completed(\"end\")");
 }
 
 #[test]
-fn an_answer_holds_for_all_calls_of_the_generation() {
+fn the_first_answer_applies_to_all_calls_of_the_generation() {
     let before: Body = |_| {
         run(async {
             for round in 0..3 {
@@ -121,7 +121,7 @@ fn reopened() -> crate::replay::Event {
 }
 
 #[test]
-fn a_deprecated_patch_takes_a_marker_or_records_one_that_later_code_may_ignore() {
+fn a_deprecated_patch_accepts_a_marker_or_records_one_that_later_code_may_ignore() {
     past(PATCHED).replayed_by(DEPRECATED).unwrap();
     let driven = past(DEPRECATED);
     assert_eq!(driven.commands(), [deprecated("audit"), step_command(1, "audit", 3)]);
@@ -165,7 +165,7 @@ fn code_without_the_call_refuses_a_run_with_a_marker_and_names_it() {
 }
 
 #[test]
-fn another_patch_is_not_taken_for_the_recorded_one() {
+fn a_marker_of_another_patch_does_not_match() {
     let other: Body = |_| {
         run(async {
             step("first", 1).await?;
@@ -180,7 +180,7 @@ fn another_patch_is_not_taken_for_the_recorded_one() {
     };
     let driven = past(PATCHED).replayed_by(other).unwrap();
     driven.replayed_by(other).unwrap();
-    // Of a deprecated patch, too: its marker is passed when the next one is taken.
+    // The same for a deprecated patch: its marker is skipped when the next one is taken.
     let two: Body = |_| {
         run(async {
             step("first", 1).await?;
@@ -203,7 +203,7 @@ fn another_patch_is_not_taken_for_the_recorded_one() {
 }
 
 #[test]
-fn branches_ask_in_the_order_of_their_polls() {
+fn branches_record_markers_in_the_order_of_their_polls() {
     let body: Body = |_| {
         run(async {
             let one = async { if patched("one") { step("one", 1).await } else { step("old", 1).await } };
@@ -215,7 +215,7 @@ fn branches_ask_in_the_order_of_their_polls() {
     let driven = Driven::start(body);
     let (one, two) = (step_command(0, "one", 1), step_command(1, "two", 2));
     assert_eq!(driven.commands(), [marker("one"), one, marker("two"), two]);
-    // A branch that asks is added beside one that the run has had.
+    // The changed code adds a branch that calls `patched` to the recorded one.
     let before: Body = |_| {
         run(async {
             let (one, _) = join(step("old", 1), step("old", 2)).await;
@@ -235,7 +235,7 @@ fn branches_ask_in_the_order_of_their_polls() {
 }
 
 #[test]
-fn what_is_looked_up_in_the_journal_is_found_behind_a_deprecated_marker() {
+fn recorded_deadlines_and_tokens_are_found_behind_a_deprecated_marker() {
     let recorded: Body = |_| {
         run(async {
             deprecated_patch("a");
@@ -249,7 +249,7 @@ fn what_is_looked_up_in_the_journal_is_found_behind_a_deprecated_marker() {
     driven.deliver(due(0));
     let without: Body = |_| {
         run(async {
-            // The recorded deadline applies, and the recorded token.
+            // The recorded deadline and the recorded token apply.
             sleep_until(9_000).await;
             let token = shared().drawn_token();
             let mut hook =
@@ -263,7 +263,7 @@ fn what_is_looked_up_in_the_journal_is_found_behind_a_deprecated_marker() {
 }
 
 #[test]
-fn a_marker_alone_changes_nothing_but_the_journal() {
+fn a_marker_without_other_commands_is_only_recorded() {
     let body: Body = |_| {
         run(async {
             step("first", 1).await?;
@@ -279,7 +279,7 @@ fn a_marker_alone_changes_nothing_but_the_journal() {
 }
 
 #[test]
-fn a_name_that_no_patch_can_have_stops_the_run() {
+fn an_invalid_patch_name_stops_the_run() {
     let empty: Body = |_| {
         run(async {
             assert!(!patched(""));

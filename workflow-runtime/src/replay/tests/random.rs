@@ -24,26 +24,26 @@ fn numbers(setting: Setting) -> String {
 }
 
 #[test]
-fn a_seed_gives_the_same_numbers_each_time_and_another_seed_gives_others() {
+fn numbers_depend_only_on_the_seed() {
     let of = |seed| numbers(Setting { seed, ..Setting::default() });
     assert_eq!(of("a seed"), of("a seed"));
     assert_ne!(of("a seed"), of("another seed"));
-    // They are part of the format: a run that is replayed by a newer build sees the same.
+    // The numbers are part of the format: a newer build that replays the run must draw the same.
     assert_eq!(of(SEED), "Completed([1826850486,1331717214,737382782,3298239917])");
 }
 
 #[test]
-fn the_numbers_do_not_depend_on_what_the_host_draws() {
+fn numbers_do_not_depend_on_the_randomness_of_the_host() {
     let of = |draw| numbers(Setting { draw, ..Setting::default() });
     assert_eq!(of(1), of(2));
 }
 
 #[test]
-fn numbers_that_are_drawn_inside_one_another_are_not_lost() {
+fn nested_draws_do_not_lose_the_sequence() {
     let driven = Driven::start(|_| {
         run(async {
             let (outer, inner) = shared().with_rng(|rng| (rng.next_u32(), shared().with_rng(|rng| rng.next_u32())));
-            // The inner sequence is not kept: the outer one goes on.
+            // The inner call uses a copy of the sequence, which is discarded.
             assert_eq!(outer, inner);
             let next = shared().with_rng(|rng| rng.next_u32());
             Ok(json(next != outer))

@@ -1,4 +1,4 @@
-//! Runs that go on with a journal that was an earlier generation's or another run's.
+//! Runs that continue from the journal of an earlier generation or of another run.
 
 use futures_util::future::{join, select};
 use rand::Rng;
@@ -7,7 +7,7 @@ use super::support::*;
 use crate::keys::KeyBase;
 use crate::replay::{Command, Delivery, End, Event, HookRequest, Kind, Reopening, StepRequest};
 
-/// The turns, and behind them the event with which they are taken up.
+/// The turns of a run, followed by the event that reopens it.
 fn reopened(driven: &Driven, reopening: Reopening) -> Vec<Delivery> {
     let event = Event::Reopened { seed: "another seed".to_owned(), reopening };
     let (commands, unwinds, undoes, end) = (Vec::new(), None, Vec::new(), None);
@@ -34,7 +34,7 @@ const TWO: Body = |_| {
 };
 
 #[test]
-fn what_is_issued_from_then_on_has_the_new_base_of_its_keys() {
+fn operations_issued_after_a_reopening_use_the_new_key_base() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     let mut run = driven.replayed_as(TWO, next(), reopened(&driven, retry())).unwrap();
@@ -44,7 +44,7 @@ fn what_is_issued_from_then_on_has_the_new_base_of_its_keys() {
 }
 
 #[test]
-fn an_operation_under_way_keeps_the_base_that_is_in_its_command() {
+fn an_outstanding_operation_keeps_the_key_base_of_its_command() {
     let driven = Driven::start(TWO);
     let mut turns = reopened(&driven, retry());
     let base = KeyBase { generation: 0, unwindings: 4 };
@@ -55,7 +55,7 @@ fn an_operation_under_way_keeps_the_base_that_is_in_its_command() {
 }
 
 #[test]
-fn a_step_is_executed_with_what_somebody_has_given_it() {
+fn a_step_is_executed_with_the_arguments_that_a_fork_has_set() {
     let driven = Driven::start(TWO);
     let mut turns = driven.turns().to_vec();
     let Command::Step { given, .. } = &mut turns[0].commands[0] else { panic!("it is a step") };
@@ -69,7 +69,7 @@ fn a_step_is_executed_with_what_somebody_has_given_it() {
 }
 
 #[test]
-fn a_retry_undoes_what_was_done_before_and_a_fork_does_not() {
+fn a_retry_undoes_earlier_steps_and_a_fork_does_not() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     let undoes = |reopening: Reopening| {
@@ -83,7 +83,7 @@ fn a_retry_undoes_what_was_done_before_and_a_fork_does_not() {
 }
 
 #[test]
-fn a_result_that_comes_once_more_is_not_undone_by_a_fork() {
+fn a_fork_does_not_undo_a_result_that_is_delivered_again() {
     let mut driven = Driven::start(TWO);
     let again = Reopening { again: Some(0), ..fork() };
     let turns = reopened(&driven, again);
@@ -95,7 +95,7 @@ fn a_result_that_comes_once_more_is_not_undone_by_a_fork() {
 }
 
 #[test]
-fn random_numbers_are_others_from_then_on() {
+fn random_numbers_differ_after_a_reopening() {
     let body: Body = |_| {
         run(async {
             let draw = || shared().with_rng(|rng| rng.next_u32());
@@ -118,7 +118,7 @@ fn random_numbers_are_others_from_then_on() {
 }
 
 #[test]
-fn a_child_keeps_the_id_that_an_earlier_generation_has_given_it() {
+fn a_child_keeps_the_id_from_an_earlier_generation() {
     let body: Body = |_| {
         run(async {
             let first = child(child_request("tests::child", 7)).await;
@@ -152,9 +152,9 @@ fn a_fork_does_not_wait_for_children_that_its_source_has_dropped() {
     assert_eq!((after(retry()), after(fork())), (1, 0));
 }
 
-/// The event as the engine delivers it: for the first time.
+/// The event is delivered for the first time, as by the engine.
 #[test]
-fn what_is_open_is_asked_for_again() {
+fn a_reopened_run_repeats_the_requests_of_outstanding_operations() {
     let body: Body = |_| {
         run(async {
             let _hook = open("a");
@@ -178,7 +178,7 @@ fn what_is_open_is_asked_for_again() {
 }
 
 #[test]
-fn a_suspension_that_has_its_payload_is_not_opened_again() {
+fn an_answered_suspension_is_not_opened_again() {
     let body: Body = |_| {
         run(async {
             let mut hook = open_as(HookRequest { once: true, ..hook_request("suspended/run-1/ok") });
@@ -195,7 +195,7 @@ fn a_suspension_that_has_its_payload_is_not_opened_again() {
 }
 
 #[test]
-fn a_step_of_a_queue_and_a_suspended_step_are_asked_for_again() {
+fn steps_of_queues_and_suspended_steps_are_requested_again() {
     let body: Body = |_| {
         run(async {
             let queued = call(StepRequest { place: queue(), ..step_request("queued", 7) });

@@ -1,4 +1,4 @@
-//! Undoing what a run has done.
+//! Rollbacks of a run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ const TWO: Body = |_| {
     })
 };
 
-/// How the workflow has ended, in words.
+/// The recorded end of the workflow that begins the rollbacks, as text.
 fn unwinds(driven: &Driven) -> String {
     driven.last().unwinds.as_ref().map_or(String::new(), |end| format!("{end:?}"))
 }
 
 #[test]
-fn what_was_done_last_is_undone_first() {
+fn the_last_step_is_undone_first() {
     let mut driven = Driven::start(TWO);
     assert_eq!(driven.commands(), [undoable_command(0, "charge", 1)]);
     assert_eq!(driven.deliver(completed(0, "receipt")), [undoable_command(1, "ship", "receipt")]);
@@ -42,7 +42,7 @@ fn what_was_done_last_is_undone_first() {
 }
 
 #[test]
-fn the_order_is_that_of_the_results() {
+fn rollbacks_are_in_the_reverse_order_of_the_results() {
     let mut driven = Driven::start(|_| {
         run(async {
             let (a, b) = join(undoable("a", 1, "undo a"), undoable("b", 2, "undo b")).await;
@@ -66,7 +66,7 @@ fn a_run_that_succeeds_undoes_nothing() {
 }
 
 #[test]
-fn a_step_that_has_failed_is_not_undone() {
+fn a_failed_step_is_not_undone() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     assert_eq!(driven.deliver(failed(1, "no van")), [step_command(2, "refund", "receipt")]);
@@ -83,7 +83,7 @@ fn a_cancelled_run_is_undone_and_a_second_cancellation_changes_nothing() {
     driven.actions();
     assert_eq!(driven.deliver(cancel("it is late")), []);
     assert_eq!(unwinds(&driven), r#"Cancelled("it is late")"#);
-    // The second step is under way: it may have done what it does.
+    // The second step is running, and may already have taken effect.
     assert_eq!(driven.actions(), [Action::GiveUp(1)]);
     assert!(driven.shared().can_be_undone(1) && driven.shared().is_last_attempt(1));
     assert_eq!(driven.deliver(cancel("once more")), []);
@@ -94,7 +94,7 @@ fn a_cancelled_run_is_undone_and_a_second_cancellation_changes_nothing() {
 }
 
 #[test]
-fn a_step_under_way_that_fails_is_not_undone() {
+fn a_running_step_that_fails_is_not_undone() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     driven.deliver(cancel("it is late"));
@@ -104,11 +104,11 @@ fn a_step_under_way_that_fails_is_not_undone() {
 }
 
 #[test]
-fn a_step_whose_next_attempt_is_to_come_is_told_to_the_engine() {
+fn a_step_in_backoff_is_declined() {
     let mut driven = Driven::start(TWO);
     driven.actions();
     driven.deliver(attempt_failed(0, 1, 9_000));
-    // The engine has not taken the time of the next attempt yet: there will be none.
+    // The engine has not yet waited for the next attempt, which is not made.
     driven.deliver(cancel("it is late"));
     assert_eq!(driven.actions(), [Action::Decline(0)]);
     driven.deliver(failed(0, "declined"));
@@ -116,7 +116,7 @@ fn a_step_whose_next_attempt_is_to_come_is_told_to_the_engine() {
 }
 
 #[test]
-fn what_the_last_event_has_asked_for_was_not_begun() {
+fn a_step_called_and_dropped_in_the_last_turn_is_not_undone() {
     let mut driven = Driven::start(|_| {
         run(async {
             step("first", 1).await?;
@@ -132,11 +132,11 @@ fn what_the_last_event_has_asked_for_was_not_begun() {
 }
 
 #[test]
-fn what_the_last_event_has_asked_for_is_not_waited_for() {
+fn a_rollback_does_not_wait_for_a_step_called_in_the_last_turn() {
     let mut driven = Driven::start(|_| {
         run(async {
             undoable("first", 1, "undo first").await?;
-            // It is still there when the workflow has returned.
+            // The call still exists when the workflow has returned.
             let charge = Box::leak(Box::new(undoable("charge", 2, "refund")));
             assert!(futures_util::poll!(charge).is_pending());
             Err(json("no"))
@@ -167,7 +167,7 @@ fn a_run_that_succeeds_does_not_wait_for_children_that_it_has_dropped() {
 }
 
 #[test]
-fn what_destructors_ask_for_when_a_run_begins_to_be_undone_is_nothing() {
+fn destructors_have_no_effect_when_rollbacks_begin() {
     struct Asks;
     impl Drop for Asks {
         fn drop(&mut self) {
@@ -190,7 +190,7 @@ fn what_destructors_ask_for_when_a_run_begins_to_be_undone_is_nothing() {
 }
 
 #[test]
-fn operations_without_rollbacks_are_stopped_before_anything_is_undone() {
+fn operations_without_rollbacks_are_stopped_before_the_rollbacks() {
     let mut driven = Driven::start(|_| {
         run(async {
             undoable("charge", 1, "refund").await?;
@@ -238,7 +238,7 @@ fn a_dropped_step_that_succeeds_is_undone_when_the_run_succeeds() {
         })
     });
     driven.actions();
-    // It is not stopped: it may have done what it does.
+    // The step is not stopped, because it may already have taken effect.
     assert_eq!(driven.deliver(due(1)), [dropped(0), step_command(2, "tell", 3)]);
     assert_eq!(driven.actions(), [Action::Dispatch(2)]);
     assert!(driven.shared().can_be_undone(0));
@@ -281,7 +281,7 @@ fn a_dropped_step_is_not_attempted_again_after_the_run_has_succeeded() {
 }
 
 #[test]
-fn a_dropped_result_is_undone_too() {
+fn a_step_dropped_with_its_result_is_undone() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut charge = undoable("charge", 1, "refund");
@@ -296,7 +296,7 @@ fn a_dropped_result_is_undone_too() {
 }
 
 #[test]
-fn a_failed_rollback_is_added_to_the_error_and_the_others_go_on() {
+fn a_failed_rollback_is_added_to_the_error_and_the_others_continue() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     driven.deliver(completed(1, "parcel"));
@@ -326,7 +326,7 @@ fn an_attempt_of_a_rollback_is_repeated() {
 }
 
 #[test]
-fn a_result_that_a_rollback_cannot_read_lets_the_run_wait_for_another_build() {
+fn a_rollback_that_cannot_read_its_result_makes_the_run_stuck() {
     let mut driven = Driven::start(|_| {
         run(async {
             let rollback = Some(Rollback::new(|_| Err(Error::coded(Code::Payload, "it is no receipt"))));
@@ -339,7 +339,7 @@ fn a_result_that_a_rollback_cannot_read_lets_the_run_wait_for_another_build() {
 }
 
 #[test]
-fn the_own_children_of_a_failing_run_end_before_anything_is_undone() {
+fn children_of_a_failing_run_end_before_its_rollbacks() {
     let mut driven = Driven::start(|_| {
         run(async {
             undoable("charge", 1, "refund").await?;
@@ -377,7 +377,7 @@ fn a_failing_run_waits_for_children_that_it_has_dropped_before() {
 }
 
 #[test]
-fn a_child_whose_id_the_workflow_has_chosen_is_waited_for_by_its_id() {
+fn a_failing_run_waits_for_a_child_with_a_chosen_id_by_its_id() {
     let mut driven = Driven::start(|_| {
         run(async {
             let named = Some(Named { id: "child-1".into(), token: 0 });
@@ -412,7 +412,7 @@ fn a_step_of_a_queue_is_stopped_and_its_result_is_undone() {
 }
 
 #[test]
-fn a_step_that_is_executed_for_another_run_gives_its_result_to_that() {
+fn a_step_executed_for_another_run_returns_its_result_to_that_run() {
     let body: Body = |_| {
         run(async {
             let origin = Origin { run: "caller".into(), key: "caller/0/0/3".into(), undoable: true, place: (0, 3) };
@@ -431,7 +431,7 @@ fn a_step_that_is_executed_for_another_run_gives_its_result_to_that() {
 }
 
 #[test]
-fn a_step_that_has_suspended_itself_has_done_nothing() {
+fn a_suspended_step_is_not_undone() {
     let mut driven = Driven::start(TWO);
     driven.deliver(suspended(0, "boss", 1));
     driven.effects();
@@ -440,7 +440,7 @@ fn a_step_that_has_suspended_itself_has_done_nothing() {
 }
 
 #[test]
-fn a_run_that_goes_on_undoes_what_it_has_dropped_and_keeps_its_hooks() {
+fn a_continuing_run_undoes_dropped_steps_and_keeps_its_hooks() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(async {
@@ -468,7 +468,7 @@ fn a_run_that_goes_on_undoes_what_it_has_dropped_and_keeps_its_hooks() {
 }
 
 #[test]
-fn a_rollback_cannot_let_the_run_go_on() {
+fn a_rollback_cannot_continue_the_run_as_new() {
     let mut driven = Driven::start(|_| {
         run(async {
             let rollback = Rollback::new(|_| {
@@ -489,7 +489,7 @@ fn a_rollback_cannot_let_the_run_go_on() {
 }
 
 #[test]
-fn the_journal_alone_tells_what_is_to_be_undone() {
+fn the_journal_alone_determines_the_steps_to_undo() {
     let mut driven = Driven::start(|_| {
         run(async {
             let (a, b) = join(undoable("a", 1, "undo a"), undoable("b", 2, "undo b")).await;
@@ -526,7 +526,7 @@ fn the_journal_alone_tells_what_is_to_be_undone() {
 }
 
 #[test]
-fn how_the_workflow_ended_is_compared_on_a_replay() {
+fn a_replay_compares_the_end_of_a_rolled_back_workflow() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     driven.deliver(failed(1, "no van"));
@@ -542,7 +542,7 @@ fn how_the_workflow_ended_is_compared_on_a_replay() {
 }
 
 #[test]
-fn other_rollbacks_are_found_on_a_replay() {
+fn a_replay_detects_other_rollbacks() {
     let mut driven = Driven::start(TWO);
     driven.deliver(completed(0, "receipt"));
     driven.deliver(failed(1, "no van"));

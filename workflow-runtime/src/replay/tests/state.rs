@@ -1,4 +1,4 @@
-//! The state and the attributes that a run shows.
+//! The state and the attributes of a run.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -21,7 +21,7 @@ fn attribute_command(key: &'static str, value: Option<&'static str>) -> Command 
 }
 
 #[test]
-fn a_state_is_recorded_and_shown_and_the_last_one_counts() {
+fn a_state_is_recorded_and_the_last_one_applies() {
     let mut driven = Driven::start(|_| {
         run(async {
             assert!(shared().value().is_none());
@@ -42,7 +42,7 @@ fn a_state_is_recorded_and_shown_and_the_last_one_counts() {
 }
 
 #[test]
-fn a_replay_has_the_state_and_shows_nothing_again() {
+fn a_replay_has_the_state_and_does_not_store_it_again() {
     let body: Body = |_| {
         run(async {
             set_state("one");
@@ -57,7 +57,7 @@ fn a_replay_has_the_state_and_shows_nothing_again() {
 }
 
 #[test]
-fn a_state_may_have_other_fields_in_another_build() {
+fn a_state_can_have_other_fields_in_another_build() {
     let driven = Driven::start(|_| {
         run(async {
             set_state(BTreeMap::from([("done", 1), ("left", 2)]));
@@ -81,7 +81,7 @@ fn a_state_may_have_other_fields_in_another_build() {
 }
 
 #[test]
-fn a_run_begins_with_the_state_that_it_was_given() {
+fn a_run_begins_with_its_initial_state() {
     let carried = Carried { state: Some(json("given")), ..Carried::default() };
     let setting = Setting { carried, ..Setting::default() };
     let driven = Driven::start_as(|_| run(async { Ok(shared().value().expect("it has a state")) }), setting);
@@ -89,7 +89,7 @@ fn a_run_begins_with_the_state_that_it_was_given() {
 }
 
 #[test]
-fn attributes_are_set_and_taken_away() {
+fn attributes_are_set_and_removed() {
     let driven = Driven::start(|_| {
         run(async {
             set_attribute("colour", Some("red"));
@@ -109,7 +109,7 @@ fn attributes_are_set_and_taken_away() {
 }
 
 #[test]
-fn a_run_has_only_so_many_attributes() {
+fn attributes_of_a_run_are_limited() {
     let driven = Driven::start(|_| {
         run(async {
             let set: Vec<bool> =
@@ -125,7 +125,7 @@ fn a_run_has_only_so_many_attributes() {
 }
 
 #[test]
-fn a_workflow_that_only_sets_things_waits_for_nothing() {
+fn setting_the_state_does_not_count_as_waiting() {
     let waits = Driven::try_start(
         |_| {
             run(async {

@@ -23,7 +23,7 @@ const RACE: Body = |_| {
 };
 
 #[test]
-fn a_call_issues_its_step_and_gives_its_result() {
+fn a_call_issues_its_step_and_returns_its_result() {
     let mut driven = Driven::start(|_| run(async { Ok(json([step("charge", 7).await?])) }));
     assert_eq!(driven.commands(), [step_command(0, "charge", 7)]);
     assert_eq!(driven.actions(), [Action::Dispatch(0)]);
@@ -34,7 +34,7 @@ fn a_call_issues_its_step_and_gives_its_result() {
 }
 
 #[test]
-fn a_step_that_fails_gives_its_error() {
+fn a_failed_step_returns_its_error() {
     let mut driven = Driven::start(ONE);
     driven.deliver(failed(0, "no money"));
     assert_eq!(driven.end(), r#"Failed("no money")"#);
@@ -54,7 +54,7 @@ fn a_step_that_fails_gives_its_error() {
 fn operations_are_numbered_in_the_order_in_which_they_are_issued() {
     let mut driven = Driven::start(|_| {
         run(async {
-            // It is made first and polled last.
+            // This call is made first and polled last.
             let third = step("third", 3);
             let (first, second) = join(step("first", 1), step("second", 2)).await;
             Ok(json([first?, second?, third.await?]))
@@ -86,7 +86,7 @@ fn a_failed_attempt_sets_the_time_of_the_next_one() {
 }
 
 #[test]
-fn a_replayed_run_takes_its_steps_up_again() {
+fn a_replayed_run_repeats_its_outstanding_steps() {
     let mut driven = Driven::start(ONE);
     let replayed = driven.replayed_by(ONE).unwrap();
     assert_eq!(replayed.shared().resume_actions(2_000), [Action::Repeat(0)]);
@@ -97,7 +97,7 @@ fn a_replayed_run_takes_its_steps_up_again() {
 }
 
 #[test]
-fn a_step_that_is_dropped_is_stopped_and_has_no_result_any_more() {
+fn a_dropped_step_is_stopped_and_its_result_is_refused() {
     let mut driven = Driven::start(RACE);
     driven.actions();
     assert_eq!(driven.deliver(due(1)), [dropped(0), timer_command(2, 3_000)]);
@@ -107,20 +107,20 @@ fn a_step_that_is_dropped_is_stopped_and_has_no_result_any_more() {
 }
 
 #[test]
-fn a_step_that_has_its_result_is_not_stopped() {
+fn a_step_with_a_result_is_not_stopped() {
     let mut driven = Driven::start(RACE);
     driven.actions();
-    // The timer is what is dropped.
+    // The code drops the timer, not the step.
     assert_eq!(driven.deliver(completed(0, "receipt")), [dropped(1), timer_command(2, 3_000)]);
     assert_eq!(driven.actions(), [Action::Abort(1), Action::Arm { op: 2, at: 3_000 }]);
 }
 
 #[test]
-fn a_result_that_nobody_has_taken_is_dropped_without_a_command() {
+fn an_untaken_result_is_dropped_without_a_command() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut charge = step("charge", 7);
-            // Polled once: it is issued, and no longer looked at.
+            // The first poll issues the step. The code does not poll it again.
             assert!(futures_util::poll!(&mut charge).is_pending());
             sleep_until(2_000).await;
             drop(charge);
@@ -133,7 +133,7 @@ fn a_result_that_nobody_has_taken_is_dropped_without_a_command() {
 }
 
 #[test]
-fn a_step_has_one_result() {
+fn a_second_result_of_a_step_is_refused() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut charge = step("charge", 7);
@@ -158,7 +158,7 @@ fn a_step_that_is_not_polled_is_not_issued() {
 }
 
 #[test]
-fn events_of_operations_that_are_no_steps_are_refused() {
+fn step_events_of_other_operations_are_refused() {
     for event in [completed(1, 1), failed(1, 1), attempt_failed(1, 1, 5), due(7), suspended(1, "label", 1)] {
         let mut driven = Driven::start(ONE);
         assert_eq!(driven.refuse(event.clone()).code(), Code::Nondeterminism, "{event:?}");
@@ -182,12 +182,12 @@ fn a_name_is_recorded() {
     let Command::Step { name, .. } = &driven.commands()[0] else { panic!("it is a step") };
     assert_eq!(name.as_deref(), Some("Anna"));
     driven.deliver(completed(0, 1));
-    // It is for people: another build may call it otherwise.
+    // A name is for display: another build may use another one.
     driven.replayed_by(|_| run(step("greet", 1))).unwrap();
 }
 
 #[test]
-fn a_step_of_a_queue_is_a_run_of_its_own() {
+fn a_step_of_a_queue_is_executed_as_its_own_run() {
     let body: Body = |_| run(call(StepRequest { place: queue(), ..step_request("queued", 7) }));
     let mut driven = Driven::start(body);
     let id = driven.shared().child_id(0);
@@ -212,7 +212,7 @@ fn a_step_of_a_queue_is_a_run_of_its_own() {
 }
 
 #[test]
-fn a_dropped_step_of_a_queue_gives_its_run_up() {
+fn a_dropped_step_of_a_queue_cancels_its_run() {
     let mut driven = Driven::start(|_| {
         run(async {
             let queued = call(StepRequest { place: queue(), ..step_request("queued", 7) });
@@ -229,7 +229,7 @@ fn a_dropped_step_of_a_queue_gives_its_run_up() {
 }
 
 #[test]
-fn a_step_is_executed_where_it_was_recorded_to_be() {
+fn a_step_is_executed_where_the_journal_records() {
     let here: Body = |_| run(step("queued", 7));
     let queued: Body = |_| run(call(StepRequest { place: queue(), ..step_request("queued", 7) }));
     let place = |driven: &Driven| {
@@ -247,7 +247,7 @@ fn a_step_is_executed_where_it_was_recorded_to_be() {
 }
 
 #[test]
-fn any_other_future_is_recorded_as_a_step_and_given_out_once() {
+fn nondeterministic_futures_are_recorded_as_steps_and_executed_once() {
     let mut driven = Driven::start(|_| {
         run(async {
             let local = operation(Kind::Local(Some(Box::pin(async { Ok(json("executed")) }))));
@@ -263,7 +263,7 @@ fn any_other_future_is_recorded_as_a_step_and_given_out_once() {
 }
 
 #[test]
-fn a_panic_of_the_workflow_is_an_error_of_the_run_and_no_end() {
+fn a_panic_of_the_workflow_is_an_error_and_not_an_end() {
     let in_future: Body = |_| run(async { panic!("on purpose") });
     let in_body: Body = |_| panic!("on purpose");
     for body in [in_future, in_body] {
@@ -274,7 +274,7 @@ fn a_panic_of_the_workflow_is_an_error_of_the_run_and_no_end() {
 }
 
 #[test]
-fn what_is_no_operation_cannot_be_awaited() {
+fn awaiting_a_foreign_future_is_an_error() {
     let error = Driven::try_start(|_| run(pending()), Setting::default()).map(drop).unwrap_err();
     assert_eq!(error.code(), Code::ForeignFuture);
     let mut driven = Driven::start(|_| {
@@ -328,7 +328,7 @@ fn an_operation_cannot_be_polled_outside_its_run() {
 }
 
 #[test]
-fn the_end_of_the_run_gives_up_its_steps_of_queues() {
+fn the_end_of_the_run_cancels_its_steps_of_queues() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(spawn(call(StepRequest { place: queue(), ..step_request("queued", 7) })));

@@ -1,4 +1,4 @@
-//! What a workflow writes to streams.
+//! Chunks that a workflow writes to streams.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -8,7 +8,7 @@ use super::support::*;
 use crate::limits::STREAM_CHUNKS_MAX;
 use crate::replay::{Carried, Chunk, Command};
 
-/// Writes a chunk, or closes the stream: the code of the error, if it is refused.
+/// Writes a chunk, or closes the stream. Returns the code of the error, if it is refused.
 async fn write(stream: &str, value: Option<&str>) -> Option<&'static str> {
     let chunk = Chunk { stream: stream.into(), value: value.map(json) };
     let written = poll_fn(|_| shared().write(&chunk, Location::caller())).await;
@@ -33,7 +33,7 @@ const BODY: Body = |_| {
 };
 
 #[test]
-fn chunks_are_written_in_their_order_until_the_stream_is_closed() {
+fn chunks_are_written_in_order_until_the_stream_is_closed() {
     let mut driven = Driven::start(BODY);
     let written = [write_command("news", "a"), write_command("news", "b"), write_command("log", "c")];
     assert_eq!(driven.commands()[..3], written);
@@ -49,7 +49,7 @@ fn chunks_are_written_in_their_order_until_the_stream_is_closed() {
 }
 
 #[test]
-fn a_replay_writes_nothing_again() {
+fn a_replay_does_not_write_chunks_again() {
     let mut replayed = Driven::start(BODY).replayed_by(BODY).unwrap();
     assert!(replayed.shared().take_chunks().is_empty());
     replayed.deliver(completed(0, 1));
@@ -57,7 +57,7 @@ fn a_replay_writes_nothing_again() {
 }
 
 #[test]
-fn a_stream_has_only_so_many_chunks() {
+fn chunks_of_a_stream_are_limited() {
     let streams = BTreeMap::from([("news".into(), (STREAM_CHUNKS_MAX - 1, false)), ("old".into(), (3, true))]);
     let setting = Setting { carried: Carried { streams, ..Carried::default() }, ..Setting::default() };
     let driven = Driven::start_as(

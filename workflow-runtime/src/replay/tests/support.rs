@@ -1,4 +1,4 @@
-//! Drives a run by hand, and makes operations without what the engine knows of them.
+//! Drives a run by hand, and makes operations without the engine.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -143,7 +143,7 @@ pub(super) fn step(id: &'static str, input: impl Serialize) -> impl Future<Outpu
     call(step_request(id, input))
 }
 
-/// A step that another step undoes, which is given its result.
+/// A step with a rollback step, which receives the step's result.
 #[track_caller]
 pub(super) fn undoable(
     id: &'static str,
@@ -181,13 +181,13 @@ pub(super) fn child_request(workflow_id: &'static str, input: impl Serialize) ->
     }
 }
 
-/// The end of a child, in words; or of its start.
+/// The end of a child, or its start, as text.
 #[track_caller]
 pub(super) fn child(request: ChildRequest) -> impl Future<Output = String> + Send + Unpin {
     operation(Kind::Child(Box::new(request))).map(words)
 }
 
-/// The end of another run, in words.
+/// The end of another run, as text.
 #[track_caller]
 pub(super) fn watch(run: &str) -> impl Future<Output = String> + Send + Unpin {
     operation(Kind::Watch(Target::from(Arc::from(run)))).map(words)
@@ -203,7 +203,7 @@ fn words(completion: Completion) -> String {
 pub(super) struct Hook(Operation);
 
 impl Hook {
-    /// The text of a payload, or who has the token.
+    /// The text of a payload, or the owner of the token.
     pub fn next(&mut self) -> impl Future<Output = String> + Send + Unpin {
         poll_fn(|context| self.0.receive(context)).map(|received| match received.expect("it is polled in its turn") {
             Received::Payload(value) => value.as_str().to_owned(),
@@ -241,7 +241,7 @@ pub(super) fn shared() -> Arc<Shared> {
     current().expect("a run is polled")
 }
 
-/// A branch, and what gives its output.
+/// A branch, and the future of its output.
 pub(super) fn spawn<T: Send + 'static>(
     branch: impl Future<Output = T> + Send + 'static,
 ) -> impl Future<Output = T> + Send + Unpin {
@@ -324,14 +324,14 @@ pub(super) fn dropped(op: u64) -> Command {
 
 // Runs.
 
-/// What a run is besides its code.
+/// The parameters of a run other than its code.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub generation: u64,
     pub args: Payload,
     pub carried: Carried,
     pub seed: &'static str,
-    /// What the host draws.
+    /// The random number of the host.
     pub draw: u128,
     pub long_after: u64,
 }
@@ -363,21 +363,22 @@ impl Setting {
     }
 }
 
-/// A run that a test drives. When it is dropped, the run is replayed from its stored form: for each number of turns, a new
-/// core repeats so many and then takes the events of the others for the first time, and gives the same commands and ends.
+/// A run that a test drives. When it is dropped, the run is replayed from its stored form: for each number of turns, a
+/// new core replays this many and then receives the events of the others for the first time. It must issue the same
+/// commands and ends.
 pub(super) struct Driven {
     definition: &'static WorkflowDefinition,
     setting: Setting,
     core: Core,
     turns: Vec<Delivery>,
-    /// What the core told after each of them.
-    told: Vec<String>,
-    /// How many turns were not driven by the test, but given to be repeated.
+    /// The observable facts of the core after each turn.
+    observed: Vec<String>,
+    /// The number of turns that were replayed, and not driven by the test.
     repeated: usize,
 }
 
 impl Driven {
-    /// A run that has begun.
+    /// A run after its first event.
     #[track_caller]
     pub fn start(body: Body) -> Self {
         Self::start_as(body, Setting::default())
@@ -401,14 +402,14 @@ impl Driven {
 
     fn before_start(definition: &'static WorkflowDefinition, setting: Setting) -> Self {
         let core = setting.core(definition);
-        Driven { definition, setting, core, turns: Vec::new(), told: Vec::new(), repeated: 0 }
+        Driven { definition, setting, core, turns: Vec::new(), observed: Vec::new(), repeated: 0 }
     }
 
     pub fn try_deliver_at(&mut self, at: u64, event: Event) -> Result<Vec<Command>, Error> {
         let delivery = self.core.deliver(at, event)?;
         let commands = delivery.commands.clone();
         self.turns.push(delivery);
-        self.told.push(told(&self.core));
+        self.observed.push(observed(&self.core));
         Ok(commands)
     }
 
@@ -416,7 +417,7 @@ impl Driven {
         self.try_deliver_at(self.turns.last().map_or(STARTED_AT, |last| last.at + 1), event)
     }
 
-    /// The commands that the run gives after an event.
+    /// Delivers an event, and returns the commands of the run.
     #[track_caller]
     pub fn deliver(&mut self, event: Event) -> Vec<Command> {
         self.try_deliver(event).unwrap_or_else(|error| panic!("the run goes on: {error:?}"))
@@ -427,7 +428,7 @@ impl Driven {
         self.try_deliver_at(at, event).unwrap_or_else(|error| panic!("the run goes on: {error:?}"))
     }
 
-    /// Why the run cannot go on after an event.
+    /// Delivers an event, and returns the error with which the run refuses it.
     #[track_caller]
     pub fn refuse(&mut self, event: Event) -> Error {
         match self.try_deliver(event) {
@@ -457,7 +458,7 @@ impl Driven {
         &self.last().commands
     }
 
-    /// How the run ended, in words; nothing while it goes on.
+    /// The end of the run, as text. Empty while the run is unfinished.
     pub fn end(&self) -> String {
         self.last().end.as_ref().map_or(String::new(), |end| format!("{end:?}"))
     }
@@ -470,12 +471,12 @@ impl Driven {
         self.shared().take_effects()
     }
 
-    /// The same turns, repeated by other code.
+    /// Replays the turns with other code.
     pub fn replayed_by(&self, body: Body) -> Result<Driven, Error> {
         self.replayed_as(body, self.setting.clone(), self.turns.clone())
     }
 
-    /// Turns that are repeated by some code, as they are stored.
+    /// Replays stored turns with some code.
     pub fn replayed_as(&self, body: Body, setting: Setting, turns: Vec<Delivery>) -> Result<Driven, Error> {
         self.replayed_of(workflow(WORKFLOW, body), setting, turns)
     }
@@ -490,7 +491,7 @@ impl Driven {
         for (at, delivery) in stored(turns.clone()).into_iter().enumerate() {
             let later = || turns[at + 1..].iter().flat_map(|turn| turn.commands.clone()).collect();
             driven.core.replay(delivery, later)?;
-            driven.told.push(told(&driven.core));
+            driven.observed.push(observed(&driven.core));
         }
         (driven.turns, driven.repeated) = (turns.clone(), turns.len());
         Ok(driven)
@@ -511,7 +512,7 @@ impl Driven {
                     let again = again.unwrap_or_else(|error| panic!("{what}: {error:?}"));
                     assert_eq!(text(&again), text(&delivery), "{what}");
                 }
-                assert_eq!(told(&core), self.told[number], "{what}");
+                assert_eq!(observed(&core), self.observed[number], "{what}");
                 compare_outstanding(&core, &open);
             }
         }
@@ -526,7 +527,8 @@ impl Drop for Driven {
     }
 }
 
-/// What the journal alone tells is open is what the core has open, but for dropped steps that may have to be undone.
+/// Asserts that the operations which are open by the journal alone are those of the core, except dropped steps that may
+/// have to be undone.
 fn compare_outstanding(core: &Core, open: &BTreeMap<u64, Outstanding>) {
     if core.has_ended() || core.shared().is_unwinding() {
         return;
@@ -536,7 +538,7 @@ fn compare_outstanding(core: &Core, open: &BTreeMap<u64, Outstanding>) {
     assert_eq!(by_core, open.keys().copied().collect());
 }
 
-/// Turns that were stored and read back.
+/// Stores turns and reads them back.
 fn stored(turns: Vec<Delivery>) -> Vec<Delivery> {
     let row = TurnRecord { deliveries: turns }.encode().expect("the turns are stored");
     TurnRecord::decode(row.format, row.checksum, &row.body).expect("the turns are read back").deliveries
@@ -550,8 +552,8 @@ fn open_ops(core: &Core) -> BTreeSet<u64> {
     (0..100).filter(|op| core.shared().with_open(*op, |_| ()).is_some()).collect()
 }
 
-/// What the engine can ask of a core, all of it the same after a replay.
-fn told(core: &Core) -> String {
+/// The observable facts of a core, which a replay must reproduce.
+fn observed(core: &Core) -> String {
     let run = core.shared();
     let open = open_ops(core);
     let keys: Vec<_> = open.iter().map(|op| run.key_base(*op)).collect();

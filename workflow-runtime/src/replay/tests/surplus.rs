@@ -20,7 +20,7 @@ const ONE_EACH: Body = |_| {
 };
 
 #[test]
-fn what_a_hook_has_not_given_is_the_next_ones() {
+fn payloads_that_a_dropped_hook_has_not_returned_pass_to_the_next() {
     let mut driven = Driven::start(ONE_EACH);
     driven.deliver(payload(0, 1));
     driven.deliver(payload(0, 2));
@@ -29,7 +29,7 @@ fn what_a_hook_has_not_given_is_the_next_ones() {
 }
 
 #[test]
-fn what_comes_for_a_dropped_hook_is_the_next_ones() {
+fn payloads_that_arrive_for_a_dropped_hook_pass_to_the_next() {
     let mut driven = Driven::start(ONE_EACH);
     driven.deliver(payload(0, 1));
     driven.deliver(completed(1, 1));
@@ -39,7 +39,7 @@ fn what_comes_for_a_dropped_hook_is_the_next_ones() {
 }
 
 #[test]
-fn what_comes_while_there_is_no_hook_waits_for_the_next_one() {
+fn payloads_that_arrive_between_two_hooks_wait_for_the_next() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -59,7 +59,7 @@ fn what_comes_while_there_is_no_hook_waits_for_the_next_one() {
 }
 
 #[test]
-fn a_hook_that_has_given_nothing_leaves_nothing() {
+fn a_hook_that_has_returned_no_payload_leaves_none() {
     let mut driven = Driven::start(|_| {
         run(async {
             let first = open("a");
@@ -81,7 +81,7 @@ fn a_hook_that_has_given_nothing_leaves_nothing() {
 }
 
 #[test]
-fn another_token_takes_nothing_over() {
+fn a_hook_with_another_token_receives_no_surplus() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -102,7 +102,7 @@ fn another_token_takes_nothing_over() {
 }
 
 #[test]
-fn a_letter_for_a_later_hook_closes_what_was_left_before() {
+fn a_message_for_a_later_hook_ends_the_surplus_of_earlier_ones() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -115,13 +115,13 @@ fn a_letter_for_a_later_hook_closes_what_was_left_before() {
     });
     driven.deliver(payload(0, 1));
     driven.deliver(payload(1, 2));
-    // Letters come in their order: there are none left for the first.
+    // Messages arrive in order: none remains for the first hook.
     assert!(driven.shared().heir(0).is_none());
     assert_eq!(driven.refuse(payload(0, 3)).code(), Code::Nondeterminism);
 }
 
 #[test]
-fn what_does_not_fit_the_next_hook_is_not_given_to_it() {
+fn a_surplus_payload_of_another_type_is_not_given_to_the_next_hook() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -144,7 +144,7 @@ fn what_does_not_fit_the_next_hook_is_not_given_to_it() {
 }
 
 #[test]
-fn a_suspension_takes_nothing_over() {
+fn a_suspension_receives_no_surplus() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -164,7 +164,7 @@ fn a_suspension_takes_nothing_over() {
 }
 
 #[test]
-fn a_next_generation_gets_what_no_hook_has_taken_and_the_letters_that_are_under_way() {
+fn the_next_generation_receives_untaken_payloads_and_late_messages() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -203,7 +203,7 @@ fn a_next_generation_gets_what_no_hook_has_taken_and_the_letters_that_are_under_
 }
 
 #[test]
-fn a_generation_after_the_next_gets_what_that_has_not_taken() {
+fn a_surplus_passes_through_several_generations() {
     let carried = Carried { surplus: BTreeMap::from([("a".into(), vec![json(2)])]), ..Carried::default() };
     let setting = Setting { generation: 1, carried, ..Setting::default() };
     let driven = Driven::start_as(
@@ -220,7 +220,7 @@ fn a_generation_after_the_next_gets_what_that_has_not_taken() {
 }
 
 #[test]
-fn a_hook_whose_token_is_anothers_takes_nothing_over() {
+fn a_hook_with_a_conflict_receives_no_surplus() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");
@@ -243,7 +243,7 @@ fn a_hook_whose_token_is_anothers_takes_nothing_over() {
 }
 
 #[test]
-fn nothing_is_left_to_hooks_of_a_run_that_is_being_undone() {
+fn hooks_of_a_run_in_rollback_receive_no_surplus() {
     let mut driven = Driven::start(|_| {
         run(async {
             let mut first = open("a");

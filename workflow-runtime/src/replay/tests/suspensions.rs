@@ -78,7 +78,7 @@ fn a_payload_for_a_step_that_is_not_suspended_is_refused() {
 }
 
 #[test]
-fn a_suspended_step_that_is_dropped_disposes_of_its_token() {
+fn a_dropped_suspended_step_closes_its_token() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(select(step("approve", 7), sleep_until(2_000)).await);
@@ -94,7 +94,7 @@ fn a_suspended_step_that_is_dropped_disposes_of_its_token() {
 }
 
 #[test]
-fn a_suspended_step_may_fail() {
+fn a_suspended_step_can_fail() {
     let mut driven = Driven::start(ONE);
     driven.deliver(suspended(0, "boss", 1));
     driven.deliver(failed(0, "the label is another's"));
@@ -102,7 +102,7 @@ fn a_suspended_step_may_fail() {
 }
 
 #[test]
-fn two_steps_are_suspended_at_the_same_time() {
+fn two_steps_can_be_suspended_at_the_same_time() {
     let mut driven = Driven::start(|_| {
         run(async {
             let (a, b) = join(step("approve", 1), step("approve", 2)).await;

@@ -1,4 +1,4 @@
-//! Sleeps and bounds.
+//! Sleeps and timeouts.
 
 use futures_util::future::{join, select};
 
@@ -40,14 +40,14 @@ fn the_time_does_not_go_back() {
 }
 
 #[test]
-fn a_sleep_that_is_woken_ends_before_its_time() {
+fn a_woken_sleep_ends_before_its_deadline() {
     let mut driven = Driven::start(ONE);
     driven.deliver_at(2_000, Event::Woken { op: 0 });
     assert_eq!(driven.end(), "Completed([1000,2000])");
 }
 
 #[test]
-fn of_several_timers_each_ends_by_its_own_event() {
+fn each_timer_ends_by_its_own_event() {
     let mut driven = Driven::start(|_| {
         run(async {
             let late = async {
@@ -70,7 +70,7 @@ fn of_several_timers_each_ends_by_its_own_event() {
 }
 
 #[test]
-fn a_bound_is_no_sleep() {
+fn a_timeout_is_not_listed_as_a_sleep() {
     let driven = Driven::start(|_| {
         run(async {
             operation(Kind::Timer { until: 5_000, bounds: true, since: Some(1_000) }).await;
@@ -81,7 +81,7 @@ fn a_bound_is_no_sleep() {
 }
 
 #[test]
-fn a_timer_that_is_dropped_is_forgotten() {
+fn a_dropped_timer_is_removed() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(select(sleep_until(5_000), step("charge", 7)).await);
@@ -96,7 +96,7 @@ fn a_timer_that_is_dropped_is_forgotten() {
 }
 
 #[test]
-fn the_recorded_deadline_is_the_one_that_counts() {
+fn the_recorded_deadline_applies() {
     let driven = Driven::start(ONE);
     let changed: Body = |_| {
         run(async {

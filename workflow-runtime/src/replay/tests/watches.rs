@@ -8,7 +8,7 @@ use super::support::*;
 use crate::replay::{End, Target};
 
 #[test]
-fn the_end_of_another_run_is_awaited() {
+fn a_run_waits_for_the_end_of_another_run() {
     let ends = [
         (End::Completed(json(1)), r#"Completed("Completed(1)")"#),
         (End::Failed(json("no")), r#"Completed("Failed(\"no\")")"#),
@@ -25,7 +25,7 @@ fn the_end_of_another_run_is_awaited() {
 }
 
 #[test]
-fn a_run_that_is_not_awaited_any_more_is_not_watched() {
+fn dropping_the_wait_for_a_run_removes_its_watch() {
     let mut driven = Driven::start(|_| {
         run(async {
             drop(select(watch("run-2"), sleep_until(2_000)).await);
@@ -40,7 +40,7 @@ fn a_run_that_is_not_awaited_any_more_is_not_watched() {
 }
 
 #[test]
-fn a_watch_that_is_dropped_in_its_own_turn_is_known_to_nobody() {
+fn a_watch_dropped_in_the_turn_of_its_call_is_not_stored() {
     let driven = Driven::start(|_| {
         run(async {
             let mut watched = watch("run-2");

@@ -1,4 +1,4 @@
-//! Copies of the data behind each commit, from which a test continues as if the process had died there.
+//! Copies of the data behind each commit, from which a test continues as if the process had crashed there.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ impl fmt::Debug for Snapshots {
 pub(crate) struct Snapshot {
     /// The number of the commit, from 1.
     pub commit: u64,
-    /// The time of the commit, on the clock that the recording was given.
+    /// The time of the commit, by the clock of the recording.
     pub at: u64,
     pub store: MemoryStore,
 }
@@ -61,7 +61,7 @@ impl MemoryStore {
         let snapshots = self.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Snapshots { commits, kept, .. }) = snapshots else { return (0, Vec::new()) };
         let copy = |(commit, at, mut state): (u64, u64, State)| {
-            // The engine that had the right to execute is gone.
+            // The copy has no engine that has the right to execute.
             state.free();
             let shared = Arc::new(Shared { state: Mutex::new(state), ..Shared::default() });
             Snapshot { commit, at, store: MemoryStore { shared, ..MemoryStore::default() } }

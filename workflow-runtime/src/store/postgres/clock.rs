@@ -14,7 +14,7 @@ use crate::boottime;
 
 /// The fastest drift between two clocks: one part in this many.
 const DRIFT: u32 = 5_000;
-/// After this time without a sample the server is asked. The renewals of a worker are much more frequent.
+/// After this time without a sample, the store asks the server. The renewals of a worker are much more frequent.
 const STALE: Duration = Duration::from_secs(60);
 
 const ASK: &str = "SELECT clock_timestamp()";
@@ -78,7 +78,7 @@ impl ServerClock {
         }
     }
 
-    /// Asks for the server's time if it was not learned for long, as by a process that writes but holds no lease.
+    /// Asks for the server's time if the last sample is old, as in a process that writes but holds no lease.
     pub async fn refresh(&self, session: &Session<'_>) -> Result<()> {
         if boottime::elapsed().saturating_sub(self.heard().last) < STALE {
             return Ok(());
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_believed_to_have_answered_in_the_middle() {
+    fn the_estimate_is_the_middle_of_the_round_trip() {
         let clock = ServerClock::default();
         learn(&clock, 1_000, 1_200, SERVER);
         assert_eq!(known(&clock, 1_100), SERVER);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_sample_gives_way() {
+    fn a_new_sample_replaces_an_old_one() {
         let clock = ServerClock::default();
         learn(&clock, 1_000, 1_010, SERVER);
         learn(&clock, 1_001_000, 1_001_100, SERVER + 1_000_060);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_the_server_that_was_set_is_followed_at_once() {
+    fn a_jump_of_the_servers_clock_is_adopted_at_once() {
         let clock = ServerClock::default();
         learn(&clock, 1_000, 1_002, SERVER);
         learn(&clock, 2_000, 2_500, SERVER + 7_200_000);

@@ -266,7 +266,7 @@ async fn transaction(
     })
 }
 
-/// Checks that this build knows the tables. Turns need no check: a migration takes their runs from them.
+/// Checks that this build may use the tables. Turns need no check: a migration takes all runs from their workers.
 async fn known(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
     match segments.iter().all(|segment| matches!(segment, Segment::Turns(_))) {
         true => Ok(()),
@@ -517,7 +517,7 @@ async fn unstick_run(work: &mut Work<'_, '_>, run: &str) -> Result<UnstickRunAns
     Ok(UnstickRunAnswer::Committed)
 }
 
-/// A bug of this library, not a fault of the database: it must never pass for an answer.
+/// A bug of this library, not a fault of the database: it must never be taken for an answer.
 fn unanswered_write() -> Fault {
     Fault::Told(Error::coded(Code::Store, "a write was left without an answer: a fault of this library"))
 }

@@ -90,7 +90,7 @@ SELECT key, generation, status IN ('failed', 'cancelled') FROM @runs WHERE key =
 const CAN_BE_REPLACED: &str = "
 SELECT awaited OR followed FROM @runs WHERE key = $1 AND id = $2 AND status IN ('failed', 'cancelled') FOR UPDATE";
 
-/// Checks and locks the worker as [`CREATE`] does, which then gives the same answer.
+/// Checks and locks the worker as [`CREATE`] does, with the same answer.
 const ALIVE: &str = "
 SELECT 1 FROM @workers WHERE owner = $1 AND expires_at > now() AND round < 9223372036854775807 FOR KEY SHARE";
 

@@ -237,7 +237,7 @@ fn values<'a>(args: &'a [Arg<'a>]) -> impl ExactSizeIterator<Item = &'a (dyn ToS
     args.iter().map(|(value, _)| *value)
 }
 
-/// A time as the database's settings take it.
+/// A time in the form of the database's settings.
 fn milliseconds(time: Duration) -> i32 {
     i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }

@@ -16,15 +16,15 @@ pub(super) enum Fault {
     Late,
     /// No connection became free or could be made in time.
     Unconnected,
-    /// A row is not as it was written.
+    /// A row is damaged.
     Damaged(String),
-    /// Any other error, which is explained already.
+    /// Any other error, already explained.
     Told(Error),
 }
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
-/// In the form that the log has: one line.
+/// One line, for the log.
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {

@@ -89,7 +89,8 @@ impl<'l> Columns<'l> {
     }
 }
 
-/// Posts messages to different runs. Records in `notes` whom to notify; without `notes`, the statement notifies them.
+/// Posts messages to different runs. Adds the processes to notify to `notes`; without `notes`, the statement notifies
+/// them.
 pub(super) async fn post(
     session: &Session<'_>,
     ours: &Ours,

@@ -23,7 +23,7 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first and the longest pause between attempts to listen again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Notifications that were received and not yet asked for.
+/// Notifications that were received, and that no caller has read yet.
 #[derive(Default)]
 pub(super) struct Signals {
     changed: AtomicBool,
@@ -161,7 +161,7 @@ impl Signals {
 }
 
 /// A connection that listens.
-struct Ear {
+struct Listener {
     /// Closes the connection when it is dropped.
     client: Client,
     heard: mpsc::UnboundedReceiver<String>,
@@ -169,7 +169,7 @@ struct Ear {
     server: Option<SystemTime>,
 }
 
-async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
+async fn connect(shared: &Shared, config: &Config) -> Result<Listener> {
     let tls = shared.db.options.tls()?;
     let connecting = tokio::time::timeout(shared.db.options.connect_timeout, config.connect(tls));
     let (client, mut connection) = connecting.await.map_err(|_| Fault::Late)??;
@@ -191,12 +191,12 @@ async fn connect(shared: &Shared, config: &Config) -> Result<Ear> {
     let listen = format!("LISTEN {}", super::db::quoted(&shared.db.options.schema));
     let listening = tokio::time::timeout(shared.db.options.timeout, client.batch_execute(&listen));
     listening.await.map_err(|_| Fault::Late)??;
-    Ok(Ear { client, heard, server })
+    Ok(Listener { client, heard, server })
 }
 
 /// Whether a silent connection still works: one that was cut off looks like one on which no process sends any
 /// notification.
-async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
+async fn is_alive(shared: &Shared, ear: &Listener) -> bool {
     let answer = tokio::time::timeout(shared.db.options.connect_timeout, ear.client.simple_query(""));
     match answer.await {
         Ok(Ok(_)) => true,
@@ -209,7 +209,7 @@ async fn is_alive(shared: &Shared, ear: &Ear) -> bool {
 }
 
 /// Whether this store receives its own notification: behind a pooler no notification arrives.
-async fn hears(shared: &Arc<Shared>, ear: &mut Ear) -> Result<bool> {
+async fn hears(shared: &Arc<Shared>, ear: &mut Listener) -> Result<bool> {
     let (channel, word) = (&shared.db.options.schema, format!("{} ?", shared.tag));
     shared.db.connect().await?.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: word]).await?;
     let echo = async {
@@ -265,7 +265,7 @@ pub(super) async fn start(shared: &Arc<Shared>) {
     *shared.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.abort_handle());
 }
 
-async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Ear> {
+async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Listener> {
     let ear = async {
         let mut ear = connect(shared, config).await?;
         Ok::<_, Fault>(hears(shared, &mut ear).await?.then_some(ear))
@@ -288,7 +288,7 @@ async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Ear> {
     }
 }
 
-async fn listen(shared: Weak<Shared>, config: Config, first: Option<Ear>) {
+async fn listen(shared: Weak<Shared>, config: Config, first: Option<Listener>) {
     let (mut ear, mut pause) = (first, PAUSES.0);
     loop {
         while let Some(listening) = &mut ear {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_does_not_pile_up() {
+    fn unread_signals_do_not_accumulate() {
         let signals = Signals::default();
         let _subscription = signals.follow(7, &"r".into());
         for _ in 0..1_000 {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_short_times_only_comes_to_the_next_look_all_the_same() {
+    async fn short_waits_do_not_delay_the_next_poll() {
         let (signals, poll) = (Signals::default(), Duration::from_millis(200));
         let soon = || tokio::time::timeout(Duration::from_millis(5), signals.changing(poll));
         let looks = async { while soon().await.is_err() {} };

@@ -111,7 +111,7 @@ macro_rules! every_workflow {
     };
 }
 
-/// Each wanted status of each workflow that is there.
+/// Each wanted status of each existing workflow.
 macro_rules! wanted {
     () => {
         ", unnest($1) AS wanted_status (status),

@@ -6,10 +6,11 @@ use super::db::{Session, args};
 use super::fault::Result;
 use crate::store::{DEAD, RunKey};
 
-/// The most names in a notification (PostgreSQL allows 8,000 bytes); with more, it says that anything may have changed.
+/// The most names in a notification (PostgreSQL allows 8,000 bytes). With more, it reports that anything may have
+/// changed.
 const NAMED_MAX: usize = 300;
 
-/// What other processes must learn of a commit.
+/// The changes of a commit that concern other processes.
 #[derive(Default)]
 pub(super) struct Notes {
     /// A run without a holder is due, or becomes due sooner than was known.

@@ -62,7 +62,7 @@ const CLAIM_WAITING: &str = claim!("ORDER BY notices.sequence LIMIT $4 FOR NO KE
 
 const RETURN: &str = "UPDATE @notices SET holder = 0, until = $3 WHERE sequence = $1 AND holder = $2";
 
-/// Frees notices as of the time at which they were claimed.
+/// Frees notices: they can be claimed from the time of their last claim on.
 const FREE_ALL: &str = "
 UPDATE @notices SET holder = 0, until = greatest(until - $2, 0) WHERE holder = ANY ($1) AND holder <> 0";
 
@@ -108,7 +108,7 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &ClaimNotic
     if rows.is_empty() {
         return Ok(ClaimNoticesAnswer::Fenced);
     }
-    // Drops the row that stands for a claim of nothing.
+    // Drops the row that represents a claim without notices.
     rows.retain(|row| !matches!(get::<Option<RunKey>>(row, 0), Ok(None)));
     Ok(ClaimNoticesAnswer::Claimed(rows.iter().map(notice).collect::<Result<_>>()?))
 }
@@ -119,7 +119,7 @@ pub(super) async fn give_back(session: &Session<'_>, returned: &ReturnNotice) ->
     session.query(RETURN, args![INT8: sequence, INT8: owner, INT8: time(*until)]).await.map(drop)
 }
 
-/// Frees the notices that were claimed by workers whose leases are over.
+/// Frees the notices that were claimed by workers whose leases have expired.
 pub(super) async fn free_all(session: &Session<'_>, owners: &[i64]) -> Result<()> {
     session.query(FREE_ALL, args![INT8_ARRAY: owners, INT8: NOTICE_CLAIM_MS.cast_signed()]).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Which database is used, and how.
+//! The options of a store in PostgreSQL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::error::{Code, Error};
 use crate::store::Migration;
 use crate::store::migrations::Migrations;
 
-/// How a [`PostgresStore`](super::PostgresStore) is opened: the options that its URL gives.
+/// The options of a [`PostgresStore`](super::PostgresStore), read from its URL.
 ///
 /// A URL has the usual form, `postgres://user:password@host:port/database?parameters`, with the parameters of PostgreSQL's
 /// own programs (`sslmode`, `sslrootcert`, `connect_timeout`, `options`, ..) and these:
@@ -64,7 +64,7 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`Code::InvalidUrl`], naming what is wrong with it.
+    /// [`Code::InvalidUrl`], which names the error in the URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let base = with_scheme(base)?;
@@ -201,8 +201,7 @@ impl fmt::Debug for PostgresOptions {
 fn config(url: &str) -> Result<Config, Error> {
     let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
         let wrong = invalid("the URL of the database cannot be used".to_owned(), FORM);
-        match std::error::Error::source(&error).map(ToString::to_string).filter(|cause| says_nothing_of_the_url(cause))
-        {
+        match std::error::Error::source(&error).map(ToString::to_string).filter(|cause| quotes_only_parameters(cause)) {
             Some(cause) => wrong.because(cause),
             None => wrong,
         }
@@ -251,7 +250,7 @@ fn unescaped(letter: char) -> Error {
 }
 
 /// Whether a message of `tokio_postgres` quotes only the name of a parameter: any other may quote a part of the password.
-fn says_nothing_of_the_url(cause: &str) -> bool {
+fn quotes_only_parameters(cause: &str) -> bool {
     let mut quoted = cause.split('`').skip(1).step_by(2);
     quoted.all(|word| word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
 }
@@ -298,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_how_the_database_is_used() {
+    fn options_are_read_from_the_url() {
         let options = PostgresOptions::new(
             "postgres://app:secret@db:6432/shop?schema=my%20orders&lease=750ms&listen=off&connections=3&sslmode=require",
         )
@@ -309,7 +308,7 @@ mod tests {
         assert!(!format!("{options:?}").contains("secret"));
     }
 
-    /// For every form of URL, and wherever the URL is wrong.
+    /// Checks every form of URL, and errors in every part of it.
     #[test]
     fn a_password_is_never_shown() {
         for url in [

@@ -49,7 +49,7 @@ const INBOX: &str = "
 SELECT inbox_seq, sequence, arrived_at, format, checksum, body, about, unread, inbox.generation
 FROM @runs AS runs LEFT JOIN @inbox AS inbox ON inbox.run = runs.key WHERE runs.key = $1 ORDER BY sequence";
 
-/// Reads a column, or returns what is wrong with it.
+/// Reads a column, or returns the error in it.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T> {
     row.try_get(column).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -226,7 +226,7 @@ pub(super) async fn inbox(db: &Db, run: RunKey) -> Result<(u64, Vec<InboxRow>), 
     Ok((inbox_seq, letters.into_iter().flatten().collect()))
 }
 
-/// A number of rows, as the database takes it.
+/// A number of rows, in the type of the database.
 pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

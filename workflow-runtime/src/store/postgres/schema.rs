@@ -31,8 +31,8 @@ const APPLICATION: &str = "workflow-runtime";
 ///   which they are removed.
 /// - `attributes` store when their run was created: runs that are found by attributes are in this order.
 /// - `recovered_generation` and `recovered_idx` are those of the last journal row when `recoveries` was last raised.
-/// - The sequences of `inbox` are drawn under the lock of the run's row, so that they ascend within a run. `holder` is who
-///   held the run when the message arrived, and 0 once the run has ended: a worker finds its news by it.
+/// - The sequences of `inbox` are drawn under the lock of the run's row, so that they ascend within a run. `holder` is
+///   the owner of the run when the message arrived, and 0 once the run has ended: a worker finds its new messages by it.
 const TABLES: &str = "
 CREATE TABLE @workers (
     owner      bigint      NOT NULL PRIMARY KEY,
@@ -363,13 +363,14 @@ CREATE TABLE @meta (
 /// How long a migration waits for locks that other processes hold.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '20s'";
 
-/// Waits for the transactions that have made sure that they know the tables, and has later ones wait: see [`check_floor`].
+/// Waits for the transactions that have checked the version of the tables, and makes later ones wait: see
+/// [`check_floor`].
 const EXCLUDE: &str = "LOCK TABLE @meta IN ACCESS EXCLUSIVE MODE";
 
-/// Takes all runs from all workers: none of them may write to tables that it does not know. What they are executing must end
-/// before it is executed again: the workers notice before their leases end. A worker that registers meanwhile has its row
-/// locked here, or waits for the new floor: see [`check_floor`].
-const CONDEMN: [&str; 3] = [
+/// Takes all runs from all workers, so that no worker writes to tables that it does not know. The current executions of
+/// the runs must end before other workers execute these: the workers notice before their leases end. A worker that
+/// registers meanwhile has its row locked here, or waits for the new floor: see [`check_floor`].
+const FENCE_WORKERS: [&str; 3] = [
     "SELECT 1 FROM @workers ORDER BY owner FOR UPDATE",
     "UPDATE @workers SET round = 9223372036854775807",
     "UPDATE @runs AS runs SET owner = 0, wake_at = greatest(
@@ -381,8 +382,8 @@ const CONDEMN: [&str; 3] = [
 /// The most deadlocks of a migration with workers that continue meanwhile.
 const DEADLOCKS_MAX: usize = 10;
 
-/// Creates or migrates the tables, or checks that they are ours and not newer than this library. Reads before it writes: the
-/// tables of another application stay as they are.
+/// Creates or migrates the tables, or checks that they are ours and not newer than this library. Reads before it
+/// writes, so that the tables of another application do not change.
 pub(super) async fn prepare(session: &Session<'_>, may_migrate: bool) -> Result<()> {
     let migrations = session.db.options.migrations;
     let there = version(session).await?;
@@ -410,7 +411,7 @@ pub(super) async fn prepare(session: &Session<'_>, may_migrate: bool) -> Result<
     }
 }
 
-/// One process migrates at a time, in one transaction: a process that dies half way leaves nothing behind.
+/// One process migrates at a time, in one transaction, so that a crash leaves no partial migration.
 async fn migrate(session: &Session<'_>) -> Result<()> {
     let migrations = session.db.options.migrations;
     session.batch(LOCK_TIMEOUT).await?;
@@ -443,7 +444,7 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     let sql = "UPDATE @meta SET version = $1, readable_from = greatest(readable_from, $2)";
     session.query(sql, args![INT4: version, INT4: readable_from]).await?;
     if fit == Fit::Breaking && there != Version::NONE {
-        for sql in CONDEMN {
+        for sql in FENCE_WORKERS {
             session.query(sql, args![]).await?;
         }
     }
@@ -453,9 +454,9 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Checks that this build may still use the tables. A migration that excludes it waits for the end of this transaction, or this
-/// transaction for the end of the migration: the read locks the table, see [`EXCLUDE`]. So a transaction that begins with this
-/// check writes no tables that it does not know.
+/// Checks that this build may still use the tables. A migration that excludes it waits for the end of this transaction,
+/// or this transaction for the end of the migration: the read locks the table, see [`EXCLUDE`]. So a transaction that
+/// begins with this check does not write to tables that it does not know.
 ///
 /// A statement that is a transaction by itself has the condition `(SELECT readable_from FROM @meta) <= $n` for it, with
 /// [`build`], and this check follows if it had no effect.

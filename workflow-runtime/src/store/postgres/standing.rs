@@ -6,8 +6,9 @@
 //!
 //! - The store itself ends the run or releases it, or the outcome of a statement is unknown. After an unknown outcome the
 //!   store begins another round, and a statement of an earlier round has no effect if it is executed late.
-//! - Another worker presumes this one dead and takes its runs. This worker's row then says so; each statement locks it.
-//! - The database has lost what it had acknowledged. It is then another server, with another start time, or one that does
+//! - Another worker presumes this one dead and takes its runs. This worker's row then records that; each statement
+//!   locks the row.
+//! - The database has lost acknowledged writes. It is then another server, with another start time, or one that does
 //!   not wait for its disk: each statement checks this.
 //! - A process begins to follow the run's journal and notifies this store, which then notifies it of rows appended before. A
 //!   store that receives no notifications reports that there may have been rows, and has no runs that stand.

@@ -34,14 +34,14 @@ impl Strict {
     }
 }
 
-/// The database underestimates the size of the parts: it would join two of them row by row, but makes a hash of one that
-/// stands in `IN`. A subquery of one value checks that the row before exists, so that it is looked up for each turn: of an
-/// `EXISTS` the database may make a join, or a hash of the whole journal.
+/// The planner underestimates the size of the parts: it would join two of them row by row, but hashes one that is the
+/// operand of `IN`. A scalar subquery checks that the previous row exists, so that it is looked up for each turn: for
+/// an `EXISTS` the planner may choose a join, or a hash of the whole journal.
 ///
-/// Locks the rows in the order of their keys, so that two such statements cannot deadlock. Compares the row as it is under
-/// the lock. The journal's row before was written under the same fence, and if a turn is sent again, the next statement
-/// looks up what is in its place. The end of a run that is `tied` concerns more rows: `$17` says whether the turn is taken
-/// all the same.
+/// Locks the rows in the order of their keys, so that two such statements cannot deadlock. Compares the row as it is
+/// under the lock. The previous row of the journal was written under the same fence, and if a turn is sent again, the
+/// next statement looks up the row at its index. The end of a run that is `tied` concerns more rows: `$17` states
+/// whether the turn is written nevertheless.
 macro_rules! turns {
     ($conflict:literal) => {
         concat!(
@@ -126,7 +126,7 @@ impl<'e> Errors<'e> {
 /// The outcome of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is written. The flags say whether another process waits for the run's end, its chunks or its rows.
+    /// It is written. The flags state whether another process waits for the run's end, its chunks or its rows.
     Written { awaited: bool, followed: bool, traced: bool },
     /// It ends a run that is tied, and is not written.
     Tied,

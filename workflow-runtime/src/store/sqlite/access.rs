@@ -1,8 +1,8 @@
 //! Permissions of the files of a store: files that this library creates are accessible only to its own user.
 //!
-//! The database contains the runs with all their inputs; and a user that can open the lock file for reading can hold the
-//! lock, and so prevent all engines from executing. Permissions of existing files stay: they may be shared on purpose.
-//! SQLite gives the files beside the database the permissions of the database.
+//! The database contains the runs with all their inputs. A user that can open the lock file for reading can hold the
+//! lock, and so prevent all engines from executing. Permissions of existing files do not change: they may be shared on
+//! purpose. SQLite gives the files beside the database the permissions of the database.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;

@@ -123,7 +123,7 @@ mod tests {
 
     /// The query plans determine the cost of cleaning among a million rows, and of the end of a run.
     #[test]
-    fn nothing_walks_through_what_stays() {
+    fn no_statement_scans_rows_that_it_keeps() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         for sql in [BEFORE, PROLONG, LATE, END, DELIVERED_TO] {

@@ -1,4 +1,4 @@
-//! A cache of the ends of the journals of live runs and of their fences, as of the last commits.
+//! A cache of the ends of the journals of live runs and of their fences, after the last commits.
 //!
 //! A step appends one row; to check before each row whether the writer still owns the run would cost as much as the
 //! write. Only this connection changes these runs, unless another connection commits, which changes `PRAGMA data_version`.

@@ -6,8 +6,8 @@
 //! commit count, nor write a schema version that was not committed before: so whenever the file was written, the check reads
 //! both, bypassing the write-ahead log. `VACUUM INTO` gives each copy the next schema version.
 //!
-//! A database that was replaced while no process had it open may have the write-ahead log of its predecessor beside it, if
-//! that was not closed properly. SQLite would apply the log to it, and damage it. The same numbers show it: see
+//! A database that was replaced while no process had it open may have the write-ahead log of its predecessor beside it,
+//! if that was not closed properly. SQLite would apply the log to it, and damage it. The same numbers reveal it: see
 //! [`check_log`].
 
 use std::ffi::OsString;
@@ -81,7 +81,7 @@ fn stamp(_: &Path) -> io::Result<Stamp> {
     Ok(Stamp { file, content: Content { seconds: 0, nanoseconds: 0, bytes: 0 } })
 }
 
-/// What a database says of itself: with its write-ahead log, or the file alone.
+/// The identity that a database contains: with its write-ahead log, or the file alone.
 #[derive(Debug, PartialEq, Eq)]
 struct Inside {
     store: Vec<u8>,
@@ -132,7 +132,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The identity of a file that was just opened and has its tables. `mark` is where its commits are remembered.
+    /// The identity of a file that was just opened and has its tables. `mark` records its commits for later processes.
     pub fn new(path: &Path, connection: &Connection, mark: Mark) -> Result<Self, Error> {
         let explain = |fault| super::fault::explain(path, "open", &fault);
         let missing = |error: io::Error| replaced(path, &error);
@@ -289,24 +289,24 @@ pub(super) fn check_links(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Checks that the write-ahead log beside a database was written for it, before anything is written. If not, the log stays
-/// as it is.
+/// Checks, before the store writes, that the write-ahead log beside a database was written for it. If not, the log does
+/// not change.
 ///
-/// The log has what was committed after the file was last written, so that the file alone is never ahead of both, nor is a file
-/// that is whole unreadable with its log.
+/// The log has what was committed after the file was last written. So the file alone never has more commits than the
+/// file with its log, and an intact file stays readable with its log.
 pub(super) fn check_log(path: &Path, connection: &Connection, mark: &Mark) -> Result<(), Error> {
     let log = beside(path, "-wal");
     if std::fs::metadata(&log).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(());
     }
-    // First the file: what another process commits meanwhile must not be missing from the view.
+    // First the file: the view must not miss commits of other processes between the two reads.
     let Ok(Some(file)) = inside(path) else { return Ok(()) };
     let fits = match view(connection) {
         Ok(both) => {
             let is_ahead = file.commits > both.commits || file.schema > both.schema;
             file.store == both.store && !is_ahead && !mark.is_later(&log, &file.store, file.commits)
         }
-        // Others recur, and are explained then.
+        // Other faults recur, and are explained then.
         Err(fault) => !matches!(
             fault.sqlite_error_code(),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
@@ -329,7 +329,7 @@ pub(super) fn check_log(path: &Path, connection: &Connection, mark: &Mark) -> Re
     ))
 }
 
-/// Checks that no write-ahead log is left of a database that was removed: SQLite would delete it.
+/// Checks that no write-ahead log remains from a database that was removed: SQLite would delete it.
 pub(super) fn check_left_log(path: &Path) -> Result<(), Error> {
     let log = beside(path, "-wal");
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -344,7 +344,7 @@ pub(super) fn check_left_log(path: &Path) -> Result<(), Error> {
         ))
 }
 
-/// Whether SQLite leaves the write-ahead log as it is when the connection is closed. Otherwise it may write a log over a
+/// Sets whether SQLite keeps the write-ahead log when the connection is closed. Otherwise it may write a log over a
 /// database that it does not belong to.
 pub(super) fn leave_log(connection: &Connection, leaves: bool) {
     // If it fails, the log is written as usual.

@@ -37,7 +37,7 @@ impl Range {
         self.and(&format!("{column} IN ({places})"), values);
     }
 
-    /// The positions of the range. Those of failing runs are no creation times, which are then checked row by row.
+    /// The positions of the range. Positions of failing runs are not creation times, which are then checked row by row.
     fn positions(&mut self, filter: &Filter, after: Option<Position>) {
         let (at, key) = (self.at, self.key);
         let (before, run) = filter.end(after);
@@ -75,7 +75,8 @@ fn find_ranges(snapshot: &Connection, filter: &Filter, after: Option<Position>) 
     Ok(ranges(filter, &every, after))
 }
 
-/// The same; `every` workflow is needed only for a filter that names no workflow, no parent and no attribute, and not only failing runs.
+/// The same. The parameter `every` is needed only for a filter that names no workflow, no parent and no attribute, and
+/// does not select failing runs.
 fn ranges(filter: &Filter, every: &[String], after: Option<Position>) -> Vec<Range> {
     let (statuses, workflows) = (filter.each_status(), filter.each_workflow());
     let words = || statuses.iter().map(|status| text(status.as_str()));

@@ -1,4 +1,4 @@
-//! Copies of a database, and giving its free pages back.
+//! Copies of a database, and the return of its free pages to the file system.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,7 +8,7 @@ use super::readers::blocking;
 use super::{SqliteStore, access, fault, lock};
 use crate::error::{Code, Error};
 
-/// How many pages one transaction gives back: the writes of an engine wait for it.
+/// How many pages one transaction returns: the writes of an engine wait for it.
 const VACUUM_PAGES: u64 = 1_000;
 
 /// The sizes of a database: see [`SqliteStore::sizes`].
@@ -17,18 +17,18 @@ const VACUUM_PAGES: u64 = 1_000;
 pub struct Sizes {
     /// The size of the database, in bytes.
     pub bytes: u64,
-    /// How many of them hold no data: new data goes there first.
+    /// How many of these bytes hold no data. New data is written there first.
     pub free_bytes: u64,
     /// The size of the write-ahead log, in bytes.
     pub log_bytes: u64,
 }
 
 impl SqliteStore {
-    /// Writes a copy of the store as of one moment to a new file. Engines can execute meanwhile. The copy is on the disk once
-    /// this returns; it appears at its path whole or not at all, and only its owner can read it.
+    /// Writes a copy of the store at one moment to a new file. Engines can execute meanwhile. The copy is on the disk
+    /// when this returns. It appears at its path complete or not at all, and only its owner can read it.
     ///
-    /// An engine that opens the copy continues the runs from that moment: what they did afterwards in the original is done
-    /// again.
+    /// An engine that opens the copy continues the runs from that moment, and executes again what they did later in the
+    /// original.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl SqliteStore {
         .await?
     }
 
-    /// Gives the pages that hold no data back to the file system, in small transactions, so that engines can execute
+    /// Returns the pages that hold no data to the file system, in small transactions, so that engines can execute
     /// meanwhile. Returns the sizes afterwards.
     ///
     /// # Errors
@@ -114,14 +114,14 @@ impl SqliteStore {
     }
 }
 
-/// The name of a copy that is not whole yet.
+/// The name of an incomplete copy.
 fn partial(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     to.with_file_name(name)
 }
 
-/// Makes a whole copy appear at its path, and durable.
+/// Makes a complete copy appear at its path, and durable.
 fn publish(partial: &Path, to: &Path) -> io::Result<()> {
     File::open(partial)?.sync_all()?;
     match fs::hard_link(partial, to) {

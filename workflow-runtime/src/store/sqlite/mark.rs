@@ -1,6 +1,6 @@
-//! What the lock file says of the database beside it, for the next process that opens it.
+//! A note in the lock file about the database beside it, for the next process that opens it.
 //!
-//! Nothing depends on it but errors and warnings: it is not synced, and a database without it is as good.
+//! Only errors and warnings depend on it: it is not synced, and a database works without it.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::access;
 
 const BYTES: usize = 40;
 
-/// Writes to the lock file, and has what it said when it was opened.
+/// Writes to the lock file, and has the note that it had when it was opened.
 #[derive(Debug)]
 pub(super) struct Mark {
     /// `None` if it cannot be written: another user may own it.
@@ -23,7 +23,8 @@ struct Note {
     store: [u8; 16],
     /// The commit count of the database.
     commits: i64,
-    /// The salts of a write-ahead log, which each log has anew, and a commit count that the database file had without it.
+    /// The salts of a write-ahead log, which are new for each log, and the commit count of the database file without
+    /// that log.
     log: [u8; 8],
     file_commits: i64,
 }
@@ -34,7 +35,7 @@ impl Mark {
         Self::new(access::options().create(true).truncate(false).open(lock_file).ok())
     }
 
-    /// To read it only.
+    /// Opens the file for reading only.
     pub fn look(lock_file: &Path) -> Self {
         Self::new(File::open(lock_file).ok())
     }
@@ -83,7 +84,7 @@ impl Mark {
         if let Some(file) = &self.file {
             let Note { store, commits, log, file_commits } = note;
             let bytes = [&store[..], &commits.to_le_bytes(), &log, &file_commits.to_le_bytes()].concat();
-            // Without it a later process warns less.
+            // Without the note a later process has fewer warnings.
             let _ = std::os::unix::fs::FileExt::write_all_at(file, &bytes, 0);
         }
     }

@@ -19,7 +19,7 @@ UPDATE notices SET holder = ?2, until = ?3, tries = tries + 1 WHERE sequence = ?
 
 const RETURN: &str = "UPDATE notices SET holder = 0, until = ?3 WHERE sequence = ?1 AND holder = ?2";
 
-/// Frees notices as of the time of their claim.
+/// Frees notices: they can be claimed from the time of their last claim on.
 const FREE_ALL: &str = "
 UPDATE notices SET holder = 0, until = max(until - ?2, 0) WHERE holder <> 0 AND holder <> ?1";
 
@@ -128,7 +128,7 @@ mod tests {
     use crate::store::sqlite::schema;
 
     #[test]
-    fn nothing_walks_through_all_notices() {
+    fn no_statement_scans_all_notices() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         for sql in [FREE, CLAIMED, CLAIM, RETURN, FREE_ALL, DROP] {

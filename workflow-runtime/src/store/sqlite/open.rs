@@ -332,7 +332,7 @@ mod tests {
     const ADDS: Migration = Migration { sql: "CREATE TABLE later (x INTEGER);", is_additive: true };
 
     #[test]
-    fn an_opener_that_may_not_migrate_leaves_the_file_as_it_is() {
+    fn opening_without_migration_does_not_change_the_file() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let looking = Opening { may_migrate: false, ..Opening::new(Synchronous::Full, Duration::ZERO) };

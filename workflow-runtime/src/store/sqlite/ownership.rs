@@ -1,4 +1,4 @@
-//! The right to execute, as a file lock of the operating system, which releases the lock when the owner's process dies.
+//! The right to execute, as a file lock of the operating system, which releases the lock when the owner's process ends.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;

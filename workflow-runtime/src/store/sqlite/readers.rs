@@ -67,7 +67,7 @@ impl Readers {
             None => self.address.reader()?,
         };
         let outcome = work(&connection)?;
-        // A connection that met a fault does not get here, and is closed.
+        // A connection that has had a fault does not get here, and is closed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(outcome)
     }

@@ -18,7 +18,7 @@ const ENDED_BEFORE: &str = "
 SELECT completed_at, key FROM runs WHERE status = ?1 AND completed_at IS NOT NULL
 ORDER BY completed_at DESC, key DESC LIMIT 1 OFFSET ?2";
 
-/// The rows of a run that are removed at once, which are few: notices, attributes, open tokens, watchers and the like.
+/// The rows of a run that are removed at once, which are few: notices, attributes, open tokens, watchers, ..
 const REMOVE: [&str; 9] = [
     "INSERT OR REPLACE INTO remains (run) VALUES (?1)",
     "DELETE FROM held WHERE token IN (SELECT token FROM tokens WHERE run = ?1 AND state = 'open')",
@@ -212,7 +212,7 @@ mod tests {
 
     /// The query plans determine the cost of a removal among a million runs.
     #[test]
-    fn nothing_walks_through_what_stays() {
+    fn no_statement_scans_rows_that_it_keeps() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(schema::TABLES).unwrap();
         let remains = REMAINS.iter().flat_map(|(rows, remove)| [*rows, *remove]);

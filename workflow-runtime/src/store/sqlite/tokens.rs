@@ -168,7 +168,7 @@ pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> R
     Ok(())
 }
 
-/// Clears the operations of a run's open tokens; the tokens hold the messages for these that were not taken.
+/// Clears the operations of a run's open tokens. The tokens hold the messages of these operations that were not taken.
 pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
     let open: Vec<(String, i64)> = connection
         .prepare_cached("SELECT token, op FROM tokens WHERE run = ?1 AND state = 'open' AND op IS NOT NULL")?

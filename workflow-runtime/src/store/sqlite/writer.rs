@@ -67,7 +67,7 @@ impl Writer {
         }
         self.connection = None;
         self.heads = Heads::default();
-        // No version of a connection: what others have written since is noticed.
+        // Not a version that any connection has, so that the next check notices commits of other connections.
         self.version = Some(-1);
         self.is_closed = true;
     }
@@ -131,7 +131,7 @@ impl Writer {
         .map_err(|failed| failed.error)
     }
 
-    /// Lists a worker, and what its build has.
+    /// Lists a worker, and publishes the catalogue of its build.
     pub(super) fn register(&mut self, directory: &Path, worker: &NewWorker) -> Result<(), Error> {
         let written = self.transaction(|connection, _| workers::write(connection, directory, worker));
         written.map_err(|failed| failed.error)
@@ -203,7 +203,7 @@ impl Writer {
             Err(Fault::Sqlite(fault)) => {
                 self.heads.clear();
                 self.in_doubt |= committing && !fault::nothing_committed(&fault);
-                // Also after a fault that has rolled back by itself: the statement then fails, which does no harm.
+                // Also after a fault that has itself rolled back: the statement then fails, which does no harm.
                 let _ = connection.execute_batch("ROLLBACK");
                 let is_usable = connection.is_autocommit() && !fault::spoils(&fault);
                 self.connection = Some(connection);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_commits_nothing_of_the_group_and_all_of_it_once_there_is_room() {
+    fn a_full_disk_refuses_a_whole_group_which_is_committed_once_there_is_room() {
         let directory = tempfile::TempDir::new().unwrap();
         let mut writer = writer(&directory);
         pages_max(&writer, 1);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_transaction_leaves_a_store_that_works() {
+    fn the_store_works_after_a_panic_in_a_transaction() {
         let directory = tempfile::TempDir::new().unwrap();
         let mut writer = writer(&directory);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -1,4 +1,4 @@
-//! A worker that has nothing to do asks for little and writes its lease only.
+//! An idle worker sends few queries and writes only its lease.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ pub const CASE: Case = Case {
 };
 
 const RUNS: u32 = 10;
-/// A connection of the database that is idle tells up to ten seconds late what it has written.
+/// An idle connection of the database reports its writes up to ten seconds late.
 const SETTLING: Duration = Duration::from_secs(12);
 const WATCHED: Duration = Duration::from_secs(60);
 
-/// Rows that were written, in the lease's table and in all others.
+/// Rows written to the table of leases, and to all other tables.
 const WRITES: &str = "
 SELECT coalesce(sum(n) FILTER (WHERE relname = 'workers'), 0)::bigint,
     coalesce(sum(n) FILTER (WHERE relname <> 'workers'), 0)::bigint

@@ -1,4 +1,4 @@
-//! One step after the other: a step costs little more than the commit that makes it durable.
+//! Sequential steps: a step costs little more than the commit that makes it durable.
 
 use super::{Case, many_steps};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! From a start in one process to the first step in another.
+//! The time from a start in one process to the first step in another.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,10 +21,10 @@ pub const CASE: Case = Case {
 };
 
 const STARTS: usize = 200;
-/// Bytes of a raw row; ours are of about this size.
+/// The size of a raw row's body in bytes, about that of a turn.
 const BODY: usize = 100;
 
-/// How long ago that was, in microseconds.
+/// The time since `time`, in microseconds.
 #[step]
 async fn since(time: SystemTime) -> RunResult<u64> {
     Ok(SystemTime::now().duration_since(time).unwrap_or_default().as_micros() as u64)

@@ -1,4 +1,4 @@
-//! Many runs at once: their turns share commits.
+//! Many concurrent runs, whose turns share commits.
 
 use super::{Case, RUNS, STEPS, run_all};
 use crate::Result;

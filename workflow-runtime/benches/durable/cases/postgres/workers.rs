@@ -1,4 +1,4 @@
-//! A second worker takes nothing from the first.
+//! A second worker does not slow down the first.
 
 use super::{Case, RUNS, STEPS, WORK};
 use crate::Result;
@@ -26,7 +26,7 @@ fn measure(disk: &Disk) -> Result<Row> {
     Ok(Row::compared(CASE.name, "steps/s", pairs.ours, pairs.raw, pairs.ratio, Bar::AtLeast(0.95)).with_noise(&pairs))
 }
 
-/// Lets workers share the runs.
+/// Lets the workers share the runs.
 fn run(workers: &mut [Helper]) -> Result<Spent> {
     let watch = Watch::start();
     let each = RUNS / u32::try_from(workers.len())?;

@@ -1,4 +1,4 @@
-//! The journal's records as the library has them, which keeps its own to itself: what any reader has to make of the rows.
+//! Copies of the library's private journal types: the work of any reader that decodes the rows.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -74,7 +74,7 @@ enum End {
     Failed(Payload),
 }
 
-/// Reads the rows of the first run in order and decodes them: the number of events.
+/// Reads and decodes the rows of the first run in order. Returns the number of events.
 pub fn read(path: &Path) -> Result<u64> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;

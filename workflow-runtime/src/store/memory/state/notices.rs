@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// Frees the notices that another engine has claimed, as of the time of its claim.
+    /// Frees the notices that another engine has claimed: they can be claimed from the time of that claim on.
     pub(super) fn free_notices(&mut self, owner: u64) {
         for noted in self.notices.values_mut().filter(|noted| ![0, owner].contains(&noted.holder)) {
             (noted.holder, noted.until) = (0, noted.until.saturating_sub(NOTICE_CLAIM_MS));

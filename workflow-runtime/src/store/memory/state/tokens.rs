@@ -29,7 +29,7 @@ struct Held {
 }
 
 impl Token {
-    fn of_nobody() -> Self {
+    fn without_run() -> Self {
         Token { run: None, op: None, label: TokenLabel::default(), state: TokenState::Open, held: Vec::new() }
     }
 
@@ -98,7 +98,8 @@ impl State {
         }
     }
 
-    /// Clears the operations of a run's open tokens; the tokens hold the messages for these that were not taken.
+    /// Clears the operations of a run's open tokens. The tokens hold the messages of these operations that were not
+    /// taken.
     pub(super) fn hand_on(&mut self, run: RunKey, continuation: &Continuation) {
         let Some(from) = self.runs.get_mut(&run) else { return };
         let generation = from.row.generation;
@@ -177,9 +178,9 @@ impl State {
                 self.record(recorded, delivery, Some(run), None);
             }
             Decision::Hold { until } => {
-                let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::of_nobody);
+                let token = self.tokens.entry(Arc::clone(name)).or_insert_with(Token::without_run);
                 if token.run.is_some() {
-                    *token = Token::of_nobody();
+                    *token = Token::without_run();
                 }
                 let follows = matches!(keep, Keep::FromEnd(_)).then(|| Arc::clone(key));
                 token.hold(letter, until, *now, follows);
