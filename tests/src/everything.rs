@@ -81,7 +81,7 @@ impl Outcome {
 /// # Panics
 ///
 /// If a chunk is missing, repeated or out of order.
-pub async fn assert_told(run: &Run<Outcome>) -> Result<()> {
+pub async fn assert_story(run: &Run<Outcome>) -> Result<()> {
     let story: Vec<Chunk<u64>> = run.stream("story").try_collect().await?;
     let told: Vec<u64> = story.iter().filter(|chunk| !chunk.discarded).map(|chunk| chunk.value).collect();
     assert_eq!(told, [0, 1, 2, 3], "{story:?}");

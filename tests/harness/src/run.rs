@@ -127,8 +127,9 @@ pub fn threads(test: impl Future<Output = ()>) {
 /// is already in a `block_on` would lose the wakes of that call.
 pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
     let runtime = tokio::runtime::Handle::current();
-    let wait =
-        || std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("it does not panic"));
+    let wait = || {
+        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("the future does not panic"))
+    };
     tokio::task::block_in_place(wait)
 }
 

@@ -1,4 +1,4 @@
-//! Makes the calls of [`operate`] on runs: the program that the sweep over these calls kills. `operate URL LOG LIFE`.
+//! Makes the calls of `operated::operate`. The sweep over these calls kills this program: `operate URL LOG LIFE`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use workflow_runtime::{Engine, Error, Result};
 use workflow_tests::Log;
-use workflow_tests::everything::{DOOMED, assert_told, everything};
+use workflow_tests::everything::{DOOMED, assert_story, everything};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     }
     for run in &runs {
         println!("result {} {}", run.id(), serde_json::to_string(&run.await?)?);
-        assert_told(run).await?;
+        assert_story(run).await?;
     }
     if runs.is_empty() {
         tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop)).await?;

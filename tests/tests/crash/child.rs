@@ -34,7 +34,7 @@ pub fn command<A: AsRef<OsStr>>(program: impl AsRef<Path>, args: impl IntoIterat
 impl Child {
     pub fn spawn(mut command: Command) -> Self {
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let stdout = process.stdout.take().expect("its output is piped");
+        let stdout = process.stdout.take().expect("the output is piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
@@ -76,12 +76,12 @@ impl Child {
         self.end()
     }
 
-    /// Stops it with SIGSTOP until [`Child::go_on`].
+    /// Stops it with SIGSTOP until [`Child::resume`].
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -91,7 +91,7 @@ impl Child {
 
     /// Writes a line to its standard input.
     pub fn tell(&mut self, line: &str) {
-        let mut stdin = self.process.stdin.as_ref().expect("its input is open");
+        let mut stdin = self.process.stdin.as_ref().expect("the input is open");
         stdin.write_all(format!("{line}\n").as_bytes()).expect("the program reads its input");
     }
 

@@ -18,7 +18,7 @@ case! {
         let (runs, lease) = if full() { (10_000, "5s") } else { (1_000, "1s") };
         let site = Site::new(lease).await;
         let mut killed = site.worker("killed");
-        let [dead] = site.owners().await[..] else { panic!("not one worker") };
+        let [dead] = site.owners().await[..] else { panic!("there is not exactly one worker") };
         let mut other = site.worker("other");
         let (ids, gate) = (ids("run", runs), site.gate("gate"));
         let chain = Chain { links: LINKS, gate: Some((2, gate.clone())) };

@@ -58,7 +58,12 @@ fn ask_sqlite(path: &Path, questions: &[String]) -> Vec<i64> {
 
 async fn ask_postgres(url: &str, questions: &[String]) -> Vec<i64> {
     let client = workflow_harness::postgres::connect(url).await;
-    if client.query_opt("SELECT 1 WHERE to_regclass('remains') IS NOT NULL", &[]).await.expect("it answers").is_none() {
+    if client
+        .query_opt("SELECT 1 WHERE to_regclass('remains') IS NOT NULL", &[])
+        .await
+        .expect("the database answers")
+        .is_none()
+    {
         return Vec::new();
     }
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");

@@ -69,7 +69,7 @@ impl Files {
     }
 
     fn runs(&self) -> Vec<String> {
-        let connection = Connection::open(self.at("workflow.db")).expect("it opens");
+        let connection = Connection::open(self.at("workflow.db")).expect("the database opens");
         let mut runs = connection.prepare("SELECT id FROM runs ORDER BY id").expect("the file has runs");
         runs.query_map((), |row| row.get(0))
             .expect("the table is readable")
@@ -87,14 +87,14 @@ impl Files {
 
     /// Asserts that the store does not open while the old write-ahead log exists, that the refusal changes nothing, and
     /// that the store opens without the log.
-    fn opens_without_the_log_only(&self, runs: &[&str]) {
-        let before = fs::read(self.at("workflow.db")).expect("it is readable");
+    fn opens_only_without_the_log(&self, runs: &[&str]) {
+        let before = fs::read(self.at("workflow.db")).expect("the file is readable");
         for _ in 0..2 {
             let refused = self.refused();
             assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
         }
-        assert!(fs::read(self.at("workflow.db")).expect("it is readable") == before, "the file was changed");
-        fs::rename(self.at("workflow.db-wal"), self.at("kept-wal")).expect("it is moved");
+        assert!(fs::read(self.at("workflow.db")).expect("the file is readable") == before, "the file was changed");
+        fs::rename(self.at("workflow.db-wal"), self.at("kept-wal")).expect("the file is moved");
         let _ = fs::remove_file(self.at("workflow.db-shm"));
         self.lives_and_ends(&["z"]);
         assert_eq!(self.runs(), [runs, &["z"]].concat());
@@ -103,7 +103,7 @@ impl Files {
 }
 
 fn commits(path: &Path) -> i64 {
-    let connection = Connection::open(path).expect("it opens");
+    let connection = Connection::open(path).expect("the database opens");
     connection.query_row("SELECT commits FROM meta", (), |row| row.get(0)).expect("there is a count")
 }
 
@@ -145,7 +145,7 @@ case! {
         }
         child.kill();
         files.restore();
-        files.opens_without_the_log_only(&["a"]);
+        files.opens_only_without_the_log(&["a"]);
     }
 }
 
@@ -153,11 +153,11 @@ case! {
     fn an_old_file_that_is_restored_after_a_kill_opens_only_without_the_old_log() {
         let files = Files::new();
         files.lives_and_ends(&["a"]);
-        fs::copy(files.at("workflow.db"), files.at("backup.db")).expect("it is copied");
+        fs::copy(files.at("workflow.db"), files.at("backup.db")).expect("the file is copied");
         files.lives_and_ends(&["b"]);
         files.lives_and_is_killed(&["c"]);
         files.restore();
-        files.opens_without_the_log_only(&["a"]);
+        files.opens_only_without_the_log(&["a"]);
     }
 }
 
@@ -165,12 +165,12 @@ case! {
     fn a_file_that_is_removed_after_a_kill_is_not_recreated_beside_its_log() {
         let files = Files::new();
         files.lives_and_is_killed(&["a"]);
-        fs::rename(files.at("workflow.db"), files.at("kept.db")).expect("it is moved");
+        fs::rename(files.at("workflow.db"), files.at("kept.db")).expect("the file is moved");
         for _ in 0..2 {
             let refused = files.refused();
             assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
         }
-        fs::rename(files.at("kept.db"), files.at("workflow.db")).expect("it is moved back");
+        fs::rename(files.at("kept.db"), files.at("workflow.db")).expect("the file is moved back");
         files.lives_and_ends(&["b"]);
         assert_eq!(files.runs(), ["a", "b"]);
     }

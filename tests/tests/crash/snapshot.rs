@@ -107,7 +107,12 @@ fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
 pub async fn of_postgres(url: &str) -> Snapshot {
     let client = workflow_harness::postgres::connect(url).await;
     // Before the tables exist there are no runs.
-    if client.query_opt("SELECT 1 WHERE to_regclass('runs') IS NOT NULL", &[]).await.expect("it answers").is_none() {
+    if client
+        .query_opt("SELECT 1 WHERE to_regclass('runs') IS NOT NULL", &[])
+        .await
+        .expect("the database answers")
+        .is_none()
+    {
         return Snapshot::new();
     }
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");

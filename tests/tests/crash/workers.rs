@@ -51,7 +51,8 @@ impl Site {
     pub async fn on(url: String) -> Self {
         let client = Client::connect(&url).await.expect("the client connects");
         let database = postgres::connect(&url).await;
-        let schema: String = database.query_one("SELECT current_schema()", &[]).await.expect("it answers").get(0);
+        let schema: String =
+            database.query_one("SELECT current_schema()", &[]).await.expect("the database answers").get(0);
         let audit = AUDIT.replace("AS $$", &format!("SET search_path = {schema} AS $$"));
         database.batch_execute(&audit).await.expect("the audit is installed");
         Site { url, directory: tempfile::tempdir().expect("a temporary directory"), client, database }
@@ -142,7 +143,7 @@ impl Site {
     /// Waits until a query returns `true`.
     pub async fn until(&self, sql: &str) {
         let holds = async {
-            while !self.database.query_one(sql, &[]).await.expect("it answers").get::<_, bool>(0) {
+            while !self.database.query_one(sql, &[]).await.expect("the database answers").get::<_, bool>(0) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -206,7 +207,8 @@ impl Site {
             assert!(run.operations().end.is_some(), "run {id} has no end");
             assert!(run.inbox.is_empty(), "run {id} has left inbox messages: {:?}", run.inbox);
         }
-        let stale: i64 = self.database.query_one("SELECT count(*) FROM audit", &[]).await.expect("it answers").get(0);
+        let stale: i64 =
+            self.database.query_one("SELECT count(*) FROM audit", &[]).await.expect("the database answers").get(0);
         assert_eq!(stale, 0, "journal rows were written under owners that are not in `workers`");
         late
     }

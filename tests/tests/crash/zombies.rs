@@ -32,7 +32,7 @@ case! {
             site.until("SELECT (SELECT count(*) FROM workers) < 2").await;
             // Let it continue during or after the takeover of its runs.
             tokio::time::sleep(Duration::from_micros(random.random_range(0..30_000))).await;
-            worker.go_on();
+            worker.resume();
             results.extend(site.results(&ids).await);
             site.until("SELECT (SELECT count(*) FROM workers) = 2").await;
         }

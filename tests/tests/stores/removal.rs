@@ -107,8 +107,8 @@ pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
     assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, TurnAnswer::Committed);
     let fence = fx.claim(ADA, 1_000).await[0].fence;
-    let told = effects(Effects { notify: Some((Status::Failed, 1)), ..Effects::default() });
-    let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: told, ..end(key, Status::Failed, 2_000) };
+    let notify = effects(Effects { notify: Some((Status::Failed, 1)), ..Effects::default() });
+    let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: notify, ..end(key, Status::Failed, 2_000) };
     assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     assert_ne!(fx.rows(MARK).await, before);
 
@@ -289,7 +289,7 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_are_removed_in_batches(fx: 
     let mut parts = 0;
     while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;
-        assert!(parts < 50, "it does not come to its end");
+        assert!(parts < 50, "the cleaning does not end");
     }
     // The store in memory removes all rows at once.
     assert!(fx.directory.is_none() && fx.url.is_none() || (8..=12).contains(&parts), "{parts} parts");
@@ -341,8 +341,8 @@ pub async fn a_run_with_an_unacknowledged_notice_does_not_expire(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let completed = Status::Completed;
     let key = fx.create(new_run("untold", taken_by(ADA))).await;
-    let told = effects(Effects { notify: Some((completed, 1)), ..Effects::default() });
-    fx.turn(Turn { effects: told, ..end(key, completed, 10) }).await;
+    let notify = effects(Effects { notify: Some((completed, 1)), ..Effects::default() });
+    fx.turn(Turn { effects: notify, ..end(key, completed, 10) }).await;
     ended(&fx, "told", completed, 20).await;
     let expired = || clean(vec![until(completed, 30)], 0, 1, ALL);
     fx.commit(expired()).await;
@@ -508,7 +508,7 @@ pub async fn the_rows_of_a_long_generation_are_removed_in_batches_or_with_its_ru
     let mut parts = 0;
     while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;
-        assert!(parts < 50, "it does not come to its end");
+        assert!(parts < 50, "the cleaning does not end");
     }
     assert!(fx.directory.is_none() && fx.url.is_none() || (5..=9).contains(&parts), "{parts} parts");
     assert_eq!(fx.store.journal(runs[0].0, 0, 0, 100).await.unwrap().len(), 0);
