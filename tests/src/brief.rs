@@ -1,8 +1,8 @@
-//! A workflow that ends soon and has left rows everywhere by then, to be forgotten.
+//! A short workflow that leaves rows in most tables, for tests that remove runs.
 
 use workflow_runtime::{Error, Result, hook, resume_hook, set_attribute, set_state, step, workflow, writer};
 
-/// How many chunks each run writes, half of them by a step.
+/// The number of chunks that each run writes. A step writes half of them.
 pub const CHUNKS: u64 = 6;
 
 #[step]
@@ -18,7 +18,7 @@ async fn small(number: u64) -> Result<u64> {
     Ok(number)
 }
 
-/// Fails if it is told to.
+/// Fails if its argument is true.
 #[workflow]
 pub async fn brief(fails: bool) -> Result<u64> {
     set_state(&"brief".to_owned())?;

@@ -1,4 +1,4 @@
-//! A workflow whose result tells which execution of each step was recorded.
+//! A workflow whose result identifies the recorded execution of each step.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use workflow_runtime::{Result, step, workflow};
 
 use crate::Log;
 
-/// What a [`chain`] is made of.
+/// The argument of a [`chain`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chain {
-    /// How many steps it has.
+    /// The number of steps.
     pub links: u32,
-    /// The step with this number does not end before there is a file of this name.
+    /// A step number and a path: this step ends only once the file exists.
     pub gate: Option<(u32, String)>,
 }
 
 #[step]
 async fn link(#[resource] log: &Log, number: u32) -> Result<String> {
     let token = log.sign();
-    // Some take a while, so that whatever happens to the process happens to some of them.
+    // Every other step takes a while, so that a crash of the process interrupts some steps.
     if number % 2 == 1 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -36,7 +36,7 @@ async fn hold(#[resource] log: &Log, gate: String) -> Result<String> {
     Ok(token)
 }
 
-/// One step after the other: what each of them has signed with.
+/// Executes one step after the other: the token of each step's recorded execution.
 #[workflow]
 pub async fn chain(chain: Chain) -> Result<Vec<String>> {
     let mut tokens = Vec::new();

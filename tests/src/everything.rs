@@ -1,4 +1,4 @@
-//! A workflow that uses every operation, and what it can come to.
+//! A workflow that uses every operation, and its possible outcomes.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::Log;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// The run of it that is cancelled.
+/// The id of the run that is cancelled.
 pub const DOOMED: &str = "doomed";
 
 /// What [`everything`] returns.
@@ -50,13 +50,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Asserts that the workflow, as it stands below, can have returned this.
+    /// Asserts that the workflow below can have returned this outcome.
     ///
     /// # Panics
     ///
     /// If it cannot.
     pub fn assert_possible(&self, run: &str) {
-        assert_eq!(self.dice, self.dice_of_step, "a step was given another random number than the workflow had");
+        assert_eq!(self.dice, self.dice_of_step, "a step received another random number than the workflow");
         assert_eq!(self.id.len(), 36);
         assert_eq!((self.retried, self.refused, self.blocking, self.timed_out_once), (11, 402, 5, 6));
         assert_eq!(self.fatal, "not today");
@@ -76,12 +76,12 @@ impl Outcome {
     }
 }
 
-/// Asserts that the run has told its story once, whatever attempts have left beside it that died.
+/// Asserts that the stream `story` has each chunk once, apart from discarded chunks of attempts that died.
 ///
 /// # Panics
 ///
-/// If it has not.
-pub async fn assert_told(run: &Run<Outcome>) -> Result<()> {
+/// If a chunk is missing, repeated or out of order.
+pub async fn assert_story(run: &Run<Outcome>) -> Result<()> {
     let story: Vec<Chunk<u64>> = run.stream("story").try_collect().await?;
     let told: Vec<u64> = story.iter().filter(|chunk| !chunk.discarded).map(|chunk| chunk.value).collect();
     assert_eq!(told, [0, 1, 2, 3], "{story:?}");
@@ -98,12 +98,12 @@ fn sorted(numbers: &[u64]) -> Vec<u64> {
 /// The typed error of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The step says no.
+    /// The step failed.
     Declined {
-        /// Why.
+        /// The reason.
         code: u16,
     },
-    /// The engine says no.
+    /// An error of the engine.
     Other(String),
 }
 
@@ -168,7 +168,7 @@ async fn takes(#[resource] log: &Log, milliseconds: u64, value: u64) -> Result<u
     Ok(value)
 }
 
-/// Sends to the workflow itself, once however often it is executed.
+/// Sends a payload to the calling workflow. The idempotency key makes repeated executions deliver it once.
 #[step]
 async fn send(#[resource] log: &Log, token: String, letter: u64) -> Result<()> {
     log.note();
@@ -206,7 +206,7 @@ async fn saga(seed: u64) -> Result<()> {
     failed.map(drop)
 }
 
-/// Takes one letter in each generation; the others wait for the next.
+/// Accepts one payload in each of three generations; the others wait for the next generation.
 #[workflow]
 async fn goes_on(token: String, mut got: Vec<u64>) -> Result<Vec<u64>> {
     let mut mail = hook::<u64>().token(token.clone()).open();
@@ -249,7 +249,7 @@ async fn foreign() -> u64 {
     u64::from(std::process::id())
 }
 
-/// Every operation at least once. `seed` only tells runs apart.
+/// Uses every operation at least once. `seed` only distinguishes runs.
 #[workflow]
 pub async fn everything(seed: u64) -> Result<Outcome> {
     let dice = random::<u32>();

@@ -1,4 +1,4 @@
-//! What the tests that crash programs share with the programs that they crash.
+//! Code that the crash tests share with the programs that they kill.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A log of what was executed, which outlives the process.
+//! A log of executions that survives a crash.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use workflow_runtime::step_info;
 
-/// Where steps note that they are being executed.
+/// A log in which steps record their executions.
 pub struct Log {
     life: String,
     place: Place,
@@ -16,15 +16,15 @@ pub struct Log {
 }
 
 enum Place {
-    /// Each line is one write to a file that is opened for appending, so a kill leaves whole lines.
+    /// Each line is one write to a file opened for appending, so a kill leaves only complete lines.
     File(File),
     Memory(Arc<Mutex<Vec<Execution>>>),
 }
 
-/// That an attempt of a step began.
+/// An attempt of a step that began.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Execution {
-    /// The process, or the engine, that executed it.
+    /// The process or engine that executed it, or the token of the execution ([`Log::sign`]).
     pub life: String,
     /// The run's id.
     pub run: String,
@@ -36,13 +36,13 @@ pub struct Execution {
     pub step: String,
 }
 
-/// A number for an operation of a generation.
+/// A number that identifies an operation of a generation.
 pub fn operation(generation: u64, op: u64) -> u64 {
     generation * 1_000_000 + op
 }
 
 impl Log {
-    /// A log in a file that others append to as well.
+    /// A log in a file that other processes append to, too.
     ///
     /// # Panics
     ///
@@ -57,38 +57,40 @@ impl Log {
         Log { life: life.into(), place: Place::Memory(executions), tokens: AtomicU64::new(0) }
     }
 
-    /// Notes the attempt that calls this: its number.
+    /// Records the calling attempt: its number.
     ///
     /// # Panics
     ///
-    /// If no step of a run does.
+    /// If the caller is no step of a run.
     pub fn note(&self) -> u32 {
         self.note_as(self.life.clone(), None)
     }
 
-    /// Notes the attempt that calls this, of a run that may have been retried and is in this generation: its number.
+    /// Records the calling attempt of a run in this generation, for runs that may be retried: the number of the
+    /// attempt.
     ///
     /// # Panics
     ///
-    /// If no step of a run does.
+    /// If the caller is no step of a run.
     pub fn note_in(&self, generation: u64) -> u32 {
         self.note_as(self.life.clone(), Some(generation))
     }
 
-    /// Notes the attempt that calls this under a name that no other has: the name.
+    /// Records the calling attempt under a unique token: the token.
     ///
     /// # Panics
     ///
-    /// If no step of a run does.
+    /// If the caller is no step of a run.
     pub fn sign(&self) -> String {
         let token = format!("{}#{}", self.life, self.tokens.fetch_add(1, Ordering::Relaxed));
         self.note_as(token.clone(), None);
         token
     }
 
-    /// A run that is never retried is in the generation that its keys have.
+    /// Records an execution. Without `generation`, the generation comes from the idempotency key, which is right for a
+    /// run that is never retried.
     fn note_as(&self, life: String, generation: Option<u64>) -> u32 {
-        let info = step_info().expect("a step of a run notes it");
+        let info = step_info().expect("the caller is a step of a run");
         let mut parts = info.idempotency_key.rsplitn(4, '/');
         let (Some(op), Some(_unwindings), Some(of_key)) = (parts.next(), parts.next(), parts.next()) else {
             panic!("the key is run, generation, unwindings and operation");

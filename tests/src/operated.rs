@@ -1,4 +1,4 @@
-//! A workflow that does not get to its end by itself, and what is done to its runs until they are there.
+//! A workflow that needs calls from outside to complete, and a function that makes these calls.
 
 use std::time::Duration;
 
@@ -11,38 +11,38 @@ use workflow_runtime::{
 
 use crate::Log;
 
-/// The run that is created ahead, started, resumed and retried.
+/// The run that is created, started, resumed and retried.
 pub const ORDER: &str = "order";
 /// The run that is forked from it.
 pub const FORK: &str = "fork";
-/// A run that is cancelled and not kept: it begins anew in each life.
+/// A run that is cancelled and removed by retention: each process starts it again.
 pub const FORGOTTEN: &str = "forgotten";
 /// A run that is created and deleted.
 pub const DELETED: &str = "deleted";
 
-/// The carrier with which the first generation of a run fails.
+/// The first generation of a run fails with this carrier.
 const LATE: &str = "late";
 const PUNCTUAL: &str = "punctual";
 
-/// What an [`order`] returns: by whose calls it got there.
+/// What an [`order`] returns: for each call, the process (life) whose call took effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Who has started it.
+    /// The life that started the run.
     pub started: String,
-    /// Who has resumed its step.
+    /// The life that resumed its step.
     pub approved: String,
-    /// Who has resumed the workflow.
+    /// The life that resumed the workflow.
     pub signed: String,
-    /// Whom it went by.
+    /// The carrier that shipped the order.
     pub carrier: String,
 }
 
-/// Notes the attempt that calls this: its number.
+/// Records the calling attempt: its number.
 async fn note(log: &Log) -> Result<u32> {
     Ok(log.note_in(generation().await?))
 }
 
-/// How often the run of the step that calls this was retried.
+/// The generation of the calling step's run: how often the run was retried.
 async fn generation() -> Result<u64> {
     let info = step_info().ok_or_else(|| Error::new("it is called outside a step"))?;
     let run: Run<Receipt> = get_run(info.run);
@@ -55,7 +55,7 @@ async fn pack(#[resource] log: &Log, started: String) -> Result<String> {
     Ok(started)
 }
 
-/// Fails once when it has its answer, and would not be attempted again if its suspension counted.
+/// Fails once after it was resumed. With one retry it succeeds only if the suspension does not count as a failure.
 #[step(retries = 1, backoff = "1ms..2ms")]
 async fn approve(#[resource] log: &Log, carrier: String) -> Result<(String, String)> {
     let attempt = note(log).await?;
@@ -75,7 +75,7 @@ async fn ship(#[resource] log: &Log, carrier: String) -> Result<String> {
     }
 }
 
-/// An order that somebody has to start, to approve and to sign, and that fails at first.
+/// An order that needs a start, an approval and a signature, and that fails in its first generation.
 #[workflow]
 pub async fn order(started: String) -> Result<Receipt> {
     let started = pack(started).await?;
@@ -90,7 +90,7 @@ async fn leave() -> Result<()> {
     writer("lines").write(&1).await
 }
 
-/// Leaves something everywhere, and waits to be cancelled.
+/// Leaves a state, an attribute and a stream, and waits until it is cancelled.
 #[workflow]
 async fn leaves() -> Result<()> {
     set_state(&1)?;
@@ -99,13 +99,15 @@ async fn leaves() -> Result<()> {
     suspend(&()).label("for ever").await
 }
 
-/// What is kept of the runs above.
+/// Removes cancelled runs at once.
 pub fn retention() -> Retention {
     Retention::new().most(Status::Cancelled, 0)
 }
 
-/// Does all that the runs need to get to their ends, from the beginning, however much of it was done in a life before, and
-/// each call twice that counts once. Tells `answer CALL RUN CODE` of those, `started RUN` and `result RUN JSON`.
+/// Makes all calls that the runs need to complete, whether or not an earlier process has made them, and makes each call
+/// that takes effect once twice. Passes `answer CALL RUN CODE` for each of these calls, `started RUN` and `result RUN
+/// JSON` to
+/// `tell`.
 pub async fn operate(engine: &Engine, life: &str, mut tell: impl FnMut(String)) -> Result<()> {
     let created = engine.create_run(order).id(ORDER).await?;
     tell(format!("started {ORDER}"));
@@ -136,7 +138,7 @@ fn answer<T>(call: &str, run: &str, answer: Result<T>) -> String {
     format!("answer {call} {run} {}", answer.map_or_else(|error| error.code().as_str(), |_| "ok"))
 }
 
-/// Resumes the step and the workflow, each once it is suspended, be it in a life before.
+/// Resumes the step and the workflow after each has suspended, in this process or an earlier one.
 async fn resume(run: &Run<Receipt>, life: &str, tell: &mut impl FnMut(String)) -> Result<()> {
     for label in ["approve", "sign"] {
         suspended(run, label).await?;
@@ -147,7 +149,7 @@ async fn resume(run: &Run<Receipt>, life: &str, tell: &mut impl FnMut(String)) -
     Ok(())
 }
 
-/// Waits until it is, or was, suspended under this label.
+/// Waits until the run has a suspension with this label, open or resumed.
 async fn suspended<T>(run: &Run<T>, label: &str) -> Result<()> {
     let mut events = run.events();
     while let Some(event) = events.try_next().await? {
@@ -160,7 +162,7 @@ async fn suspended<T>(run: &Run<T>, label: &str) -> Result<()> {
     Err(Error::fatal(format!("run {} was never suspended as {label}", run.id())))
 }
 
-/// Lets a run be removed for being cancelled.
+/// Cancels a run and waits until retention has removed it.
 async fn forget(engine: &Engine) -> Result<()> {
     let cancel = async {
         let run = engine.start(leaves, ()).id(FORGOTTEN).await?;
@@ -168,12 +170,12 @@ async fn forget(engine: &Engine) -> Result<()> {
         run.cancel("nobody needs it").await
     };
     match cancel.await {
-        // The one of a life before goes at any moment.
+        // The engine may remove the run of an earlier process at any moment.
         Err(error) if error.code() != Code::RunNotFound => return Err(error),
         _ => {}
     }
     loop {
-        // A run that is deleted lets the engine look for what is not kept.
+        // Deleting a run makes the engine look for runs to remove.
         engine.create_run(order).id(DELETED).await?.run().delete().await?;
         if !engine.get_run::<(), Error>(FORGOTTEN).exists().await? {
             return Ok(());

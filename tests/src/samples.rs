@@ -1,8 +1,8 @@
-//! The runs of the stores that are kept in `tests/samples`, each parked in another way: what the program `write_sample` writes
-//! and later builds must open.
+//! The runs of the stores in `tests/samples`, each parked in another way. The program `write_sample` writes them, and
+//! later builds must open them.
 //!
-//! The kept stores name the workflows and steps below by their paths. So nothing here is ever moved, renamed or changed: a
-//! new kind of parked run is added beside the others.
+//! The stores name the workflows and steps below by their paths. Never move, rename or change anything here: add a new
+//! kind of parked run beside the others.
 
 #[macro_use]
 #[path = "../tests/shared/forward.rs"]

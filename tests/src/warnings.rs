@@ -1,4 +1,4 @@
-//! What a program warns of, in a file.
+//! A `tracing` subscriber that writes warnings to a file.
 
 use std::fmt::{Debug, Write as _};
 use std::fs::{File, OpenOptions};
@@ -49,12 +49,12 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// Writes the warnings and the errors of this process to a file, a line each.
+/// Appends the warnings and errors of this process to a file, one per line.
 ///
 /// # Panics
 ///
-/// If the file cannot be opened, or if this process writes them elsewhere already.
+/// If the file cannot be opened, or if this process has a subscriber already.
 pub fn write_to(path: &Path) {
-    let file = OpenOptions::new().append(true).create(true).open(path).expect("the file of the warnings opens");
-    tracing::subscriber::set_global_default(Warnings(file)).expect("nobody else takes the warnings");
+    let file = OpenOptions::new().append(true).create(true).open(path).expect("the file of warnings opens");
+    tracing::subscriber::set_global_default(Warnings(file)).expect("there is no other subscriber");
 }

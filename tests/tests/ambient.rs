@@ -1,6 +1,6 @@
-//! The engine behind the free functions lives in the runtime of whoever opened it.
+//! The engine of the free functions ends with the tokio runtime that opened it.
 //!
-//! In a program of its own: there is one such engine in a process.
+//! A test binary of its own, since there is one such engine in a process.
 
 use std::sync::mpsc;
 use std::thread;
@@ -23,12 +23,12 @@ async fn waits_for_ever() -> Result<()> {
     hook::<()>().token("never").await
 }
 
-/// A runtime, as `#[tokio::test]` makes one for each test.
+/// A runtime like that of `#[tokio::test]`.
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// What the error of a call says whose engine ended with the runtime of a thread.
+/// Asserts that an error reports that the engine ended with the runtime of this thread.
 fn assert_names_the_owner(error: &Error, thread: &str) {
     assert_eq!(error.code(), Code::Closed, "{error:?}");
     let text = format!("{error:?}");
@@ -37,7 +37,7 @@ fn assert_names_the_owner(error: &Error, thread: &str) {
     }
 }
 
-/// Executes a future on a runtime of a new thread, which lives until the answer is dropped.
+/// Executes a future on the runtime of a new thread. The runtime runs until [`Owner::ends`].
 fn on_thread<F>(name: &str, future: F) -> Owner
 where
     F: Future<Output = Result<()>> + Send + 'static,
@@ -54,7 +54,7 @@ where
         });
     };
     let thread = owner.spawn(body).expect("a thread");
-    is_ready.recv().expect("the thread answers").expect("its calls succeed");
+    is_ready.recv().expect("the thread answers").expect("the calls of the thread succeed");
     Owner { end, thread }
 }
 
@@ -75,9 +75,9 @@ impl Owner {
 #[test]
 fn the_engine_of_the_free_functions_ends_with_the_runtime_that_opened_it() {
     let directory = tempfile::tempdir().expect("a directory");
-    std::env::set_current_dir(directory.path()).expect("it is there");
+    std::env::set_current_dir(directory.path()).expect("the directory exists");
 
-    // Opened by the first use, and shared while its runtime lasts.
+    // The first use opens the engine. Other runtimes share it while its runtime exists.
     let owner = on_thread("tests::the_first", async {
         assert_eq!(start(hello, "first".to_owned()).await?.await?, "hello first");
         Ok(())
@@ -89,33 +89,42 @@ fn the_engine_of_the_free_functions_ends_with_the_runtime_that_opened_it() {
     });
     assert_names_the_owner(&error, "tests::the_first");
 
-    // Nothing waits for it any more: the next use opens another one, in its own runtime, on the same store.
+    // After that, the next use opens another engine in its own runtime, on the same store.
     runtime().block_on(async {
         assert_eq!(
-            start(hello, "second".to_owned()).await.expect("opened anew").await.expect("executed"),
+            start(hello, "second".to_owned()).await.expect("a new engine opens").await.expect("executed"),
             "hello second"
         );
-        start(waits_for_ever, ()).id("waits").await.expect("the same run").cancel("enough").await.expect("it is open");
+        start(waits_for_ever, ())
+            .id("waits")
+            .await
+            .expect("the same run")
+            .cancel("enough")
+            .await
+            .expect("the run is cancelled");
     });
 
-    // An installed engine is not replaced by one from the environment, which could be on another store.
+    // An installed engine is not replaced by an engine from the environment, which could have another store.
     let owner = on_thread("tests::the_installer", async {
         Engine::open("memory:").await?.install()?;
         start(hello, "third".to_owned()).await?.await?;
         Ok(())
     });
     runtime().block_on(async {
-        let other = Engine::open("memory:").await.expect("it opens");
+        let other = Engine::open("memory:").await.expect("the engine opens");
         let error = other.install().unwrap_err();
         assert_eq!(error.code(), Code::Closed);
         assert!(format!("{error:?}").contains("tests::the_installer"), "{error:?}");
         owner.ends();
         assert_names_the_owner(&start(hello, "fourth".to_owned()).await.unwrap_err(), "tests::the_installer");
-        let third = Engine::open("memory:").await.expect("it opens").install().expect("the place is free");
+        let third = Engine::open("memory:").await.expect("the engine opens").install().expect("no engine is installed");
         assert_eq!(start(hello, "fifth".to_owned()).await.expect("started").await.expect("executed"), "hello fifth");
-        third.shutdown().await.expect("it ends");
+        third.shutdown().await.expect("the engine shuts down");
         let error = start(hello, "sixth".to_owned()).await.unwrap_err();
         assert_eq!(error.code(), Code::Closed);
-        assert!(!format!("{error:?}").contains("has ended"), "it was shut down: {error:?}");
+        assert!(
+            !format!("{error:?}").contains("has ended"),
+            "the engine was shut down, its runtime has not ended: {error:?}"
+        );
     });
 }

@@ -1,4 +1,4 @@
-//! The README and the guide in `docs`: they agree with the code and with one another.
+//! Checks that the README and the guide in `docs` agree with the code and with each other.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +12,10 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The chapters: every file of `docs/src` but the list of them, by its path there.
+/// The chapters: every file of `docs/src` except `SUMMARY.md`, by its path in `docs/src`.
 fn chapters() -> BTreeSet<String> {
     fn collect(directory: &Path, prefix: &str, files: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(directory).expect("the guide is there") {
+        for entry in fs::read_dir(directory).expect("the guide exists") {
             let entry = entry.expect("the guide can be listed");
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             if entry.path().is_dir() {
@@ -30,13 +30,13 @@ fn chapters() -> BTreeSet<String> {
     files
 }
 
-/// The README, and every file of the guide that has text.
+/// The README, `SUMMARY.md` and the chapters in Markdown.
 fn pages() -> Vec<String> {
     let chapters = chapters().into_iter().filter(|name| name.ends_with(".md")).map(|name| format!("docs/src/{name}"));
     ["README.md".to_owned(), "docs/src/SUMMARY.md".to_owned()].into_iter().chain(chapters).collect()
 }
 
-/// The lines of a page that are no code, with their numbers from 1.
+/// The lines of a page outside code blocks, with their numbers from 1.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut in_code = false;
     text.lines().enumerate().filter_map(move |(index, line)| {
@@ -46,20 +46,20 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The targets of the links of a line, images included; what stands between backticks is no link.
+/// The targets of the links and images of a line. Text between backticks has no links.
 fn links(line: &str) -> Vec<String> {
     let text: String = line.split('`').step_by(2).collect::<Vec<_>>().join("code");
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     targets.map(|(target, _)| target.to_owned()).collect()
 }
 
-/// The anchor that a heading has.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// The fences of Rust code with `ignore` that no paragraph before them explains: the word `because` is asked for.
+/// The lines of `rust,ignore` fences whose preceding paragraph does not explain them with the word `because`.
 fn unexplained(text: &str) -> Vec<usize> {
     let lines: Vec<&str> = text.lines().collect();
     let is_ignored = |line: &str| {
@@ -97,7 +97,7 @@ fn each_error_code_has_a_section_and_each_section_a_code() {
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();
-    assert!(lines <= 200, "the README has {lines} lines, and at most 200 are wanted: move details to the guide");
+    assert!(lines <= 200, "the README has {lines} lines; the limit is 200: move details to the guide");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_summary_lists_every_file_of_the_guide_and_nothing_else() {
 }
 
 #[test]
-fn each_relative_link_leads_somewhere() {
+fn each_relative_link_has_a_target() {
     let mut broken = Vec::new();
     let mut count = 0;
     for page in pages() {
@@ -129,7 +129,7 @@ fn each_relative_link_leads_somewhere() {
             if !target.is_file() {
                 broken.push(format!("{page}:{number}: {link}: no such file"));
             } else if !fragment.is_empty() {
-                let there = fs::read_to_string(&target).expect("it is text");
+                let there = fs::read_to_string(&target).expect("the target is text");
                 let headings = prose(&there).filter(|(_, line)| line.starts_with('#'));
                 if !headings.map(|(_, line)| anchor(line.trim_start_matches('#'))).any(|anchor| anchor == fragment) {
                     broken.push(format!("{page}:{number}: {link}: no such heading"));
@@ -142,7 +142,7 @@ fn each_relative_link_leads_somewhere() {
 }
 
 #[test]
-fn rust_code_is_ignored_for_a_reason_only() {
+fn ignored_rust_code_is_explained() {
     for page in pages() {
         assert_eq!(unexplained(&read(&page)), [0; 0], "{page}: say in the paragraph before why the block is ignored");
     }

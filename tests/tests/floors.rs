@@ -1,8 +1,9 @@
-//! The order of the runtime's modules: each imports only modules of its own floor and of those below it.
+//! Checks the order of the runtime's modules: a module imports only modules of its own floor and of the floors below
+//! it.
 //!
-//! The order is that of the block `floors` in `ARCHITECTURE.md`, from the top floor to the ground. The check reads every path
-//! that begins with `crate`, `super` or `self`, in `use` items, in code and in the bodies of macros, and follows
-//! re-exports to the module that defines the item.
+//! The order is that of the block `floors` in `ARCHITECTURE.md`, from the top floor to the ground. The check reads
+//! every path that begins with `crate`, `super` or `self`, in `use` items, in code and in the bodies of macros, and
+//! follows re-exports to the module that defines the item.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -15,16 +16,16 @@ use syn::{Item, UseTree, Visibility};
 /// A module's path from the root of the crate.
 type Module = Vec<String>;
 
-/// A path as it is written, made absolute: from the root of the crate.
+/// A path, made absolute: from the root of the crate.
 type Target = Vec<String>;
 
 #[derive(Default)]
 struct Source {
-    /// Each path that the module names, outside its tests.
+    /// The paths in the module, outside its tests.
     paths: BTreeSet<Target>,
-    /// What the module re-exports: by its name there, the path of the item.
+    /// The items that the module re-exports: the path of the item by its name in this module.
     exports: HashMap<String, Target>,
-    /// The modules all of whose public items are re-exported.
+    /// The modules that this module re-exports with a glob.
     globs: Vec<Target>,
     /// The names that the module defines.
     defines: BTreeSet<String>,
@@ -43,7 +44,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
 }
 
 impl Reader<'_> {
-    /// A path from the root of the crate. Nothing if it begins otherwise.
+    /// Makes a path absolute; `None` if it does not begin with `crate`, `self` or `super`.
     fn absolute(&self, path: &[String]) -> Option<Target> {
         let mut target = match path.first()?.as_str() {
             "crate" => Vec::new(),
@@ -80,7 +81,7 @@ impl Reader<'_> {
                 let (ident, name) = match tree {
                     UseTree::Rename(rename) => (&rename.ident, rename.rename.to_string()),
                     UseTree::Name(name) => (&name.ident, name.ident.to_string()),
-                    _ => unreachable!("it is one of both"),
+                    _ => unreachable!("the tree is a name or a rename"),
                 };
                 let path = if ident == "self" { before.to_vec() } else { with(ident) };
                 self.name(&path);
@@ -91,7 +92,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The paths in the tokens of a macro's body or arguments.
+    /// Reads the paths in the tokens of a macro's body or arguments.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut at = 0;
@@ -195,7 +196,7 @@ impl Crate {
         Crate(sources)
     }
 
-    /// The module that defines what a path names.
+    /// The module that defines the item of a path.
     fn origin(&self, target: &[String], depth: usize) -> Option<Module> {
         if depth > 16 {
             return None;
@@ -220,7 +221,7 @@ impl Crate {
         Some(module.to_vec())
     }
 
-    /// What each module imports. A module does not import those inside it by declaring them and exporting what they define.
+    /// The imports of each module. A re-export from a module's own submodule is not an import.
     fn imports(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
         let imports = self.0.iter().map(|(module, source)| {
             let exported: BTreeSet<&Target> = source.exports.values().chain(&source.globs).collect();
@@ -231,12 +232,12 @@ impl Crate {
         imports.collect()
     }
 
-    /// The imports of a floor above, and the modules that have no floor.
+    /// The imports from higher floors, and the modules without a floor.
     fn upward(&self, floors: &[&str]) -> Vec<String> {
         let floor = |module: &Module| module.first().map(|name| floors.iter().position(|floor| floor == name));
         let mut found = Vec::new();
         for (module, imports) in self.imports() {
-            // The root declares the modules and exports what is public.
+            // The root declares the modules and re-exports the public items.
             let Some(own) = floor(module) else { continue };
             let Some(own) = own else {
                 found.push(format!("{} has no floor", module.join("::")));
@@ -251,7 +252,7 @@ impl Crate {
         found
     }
 
-    /// The modules that import one another, all from each: the largest such sets first.
+    /// The strongly connected sets of modules, the largest first.
     fn circles(&self) -> Vec<Vec<String>> {
         let imports = self.imports();
         let mut reached: BTreeMap<&Module, BTreeSet<&Module>> = BTreeMap::new();
@@ -295,7 +296,7 @@ fn each_module_imports_only_its_own_floor_and_those_below() {
     assert_eq!(crossing.collect::<Vec<_>>(), Vec::<Vec<String>>::new(), "circles that cross floors");
 }
 
-/// The largest set of modules inside one folder that import one another. It is to become smaller.
+/// The size of the largest circle. Lower it when a circle is broken.
 const CIRCLE_MAX: usize = 28;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The test kit: clocks that jump, mocks, and explorations.
+//! `workflow_runtime::testing`: clocks that jump, mocks, and explorations.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -135,14 +135,14 @@ async fn a_century_passes_at_once() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_paused_already_stays_so() -> Result<()> {
+async fn a_clock_that_is_already_paused_stays_paused() -> Result<()> {
     let engine = TestEngine::open().await?;
     assert_eq!(engine.start(sell, 7).await?.await?, "parcel 7");
     Ok(())
 }
 
 #[tokio::test]
-async fn time_is_moved_by_hand_and_does_not_pass_while_the_test_looks() -> Result<()> {
+async fn advance_moves_the_clock_and_reading_does_not() -> Result<()> {
     let engine = TestEngine::open().await?;
     let run = engine.start(ship, 7).await?;
     engine.advance(DAY - Duration::from_secs(1)).await;
@@ -190,7 +190,7 @@ async fn mocks_replace_steps_of_queues_of_impls_and_with_ids_and_keep_their_roll
 }
 
 #[tokio::test]
-async fn a_mock_is_inside_the_step_and_can_wait() -> Result<()> {
+async fn a_mock_executes_inside_the_step_and_can_wait() -> Result<()> {
     let engine = engine()
         .mock_async(slow, |kind: String| async move {
             match kind.as_str() {
@@ -209,7 +209,7 @@ async fn a_mock_is_inside_the_step_and_can_wait() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_child_is_replaced_and_is_a_run_still() -> Result<()> {
+async fn a_mocked_child_is_still_a_run() -> Result<()> {
     let engine = engine().mock_workflow(ship, |order| Ok(format!("drone {order}"))).open().await?;
     let run = engine.start(sell, 7).await?;
     assert_eq!((&run).await?, "drone 7");
@@ -250,7 +250,7 @@ async fn a_runtime_of_several_threads_is_refused() {
 
 #[step]
 async fn waits_for_the_world() -> Result<u64> {
-    // Another thread answers: the runtime has nothing to do meanwhile.
+    // Another thread answers, so that the runtime is idle meanwhile.
     let (send, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
@@ -285,7 +285,7 @@ async fn hangs() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_step_that_holds_the_clock_is_named() -> Result<()> {
+async fn the_error_names_a_step_that_blocks_the_clock() -> Result<()> {
     let engine = TestEngine::open().await?;
     let error = engine.start(hangs, ()).await?.await.unwrap_err();
     assert_eq!(error.code(), Code::Timeout);
@@ -305,7 +305,7 @@ async fn leaves_behind() -> Result<u32> {
 }
 
 #[test]
-fn work_that_is_left_behind_is_named() {
+fn the_panic_names_unawaited_work() {
     let test = |deny: bool| {
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -393,7 +393,7 @@ async fn an_exploration_finds_each_result_of_a_race() -> Result<()> {
     let mut results: Vec<u32> = explored.results.iter().map(|(result, _)| *result.as_ref().unwrap()).collect();
     results.sort_unstable();
     assert_eq!(results, [10, 20], "{explored}");
-    // The seed leads to the result again.
+    // The seed reproduces the result.
     let (found, seed) =
         explored.results.into_iter().find(|(_, variation)| matches!(variation, Variation::Order(_))).unwrap();
     let Variation::Order(seed) = seed else { unreachable!() };
@@ -428,7 +428,7 @@ async fn an_exploration_finds_panics_and_runs_that_do_not_end() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_exploration_is_driven_from_outside() -> Result<()> {
+async fn an_exploration_can_send_payloads() -> Result<()> {
     let explored = explore(patient, 7)
         .engine(|| engine().mock(charge, |_| Ok("paid".into())))
         .with(|engine, _run| async move {
@@ -447,7 +447,7 @@ async fn an_exploration_executes_no_step_without_a_mock_unless_it_is_allowed() -
 }
 
 #[tokio::test]
-async fn what_a_run_did_can_be_read() -> Result<()> {
+async fn the_steps_and_events_of_a_run_can_be_read() -> Result<()> {
     let engine = TestEngine::open().await?;
     let run = engine.start(sums, ()).await?;
     (&run).await?;
@@ -477,7 +477,7 @@ async fn the_workflow_of_the_journals_returns_the_receipt() {
     assert_eq!(engine.start(ships_after_three_days, 7).await.unwrap().await.unwrap(), "receipt-7");
 }
 
-/// Runs of the workflow above.
+/// Recorded journals of the workflow above.
 mod journals {
     workflow_runtime::testing::replay_corpus!("journals/");
 }

@@ -1,12 +1,12 @@
-//! A browser without a window, and the server that steers it.
+//! ChromeDriver, which controls a headless Chromium.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-/// What to do where there is none.
+/// How to install a browser.
 const HELP: &str = "install Chromium and ChromeDriver (Debian: apt-get install chromium chromium-driver)";
 
-/// Why there is no browser here, if there is none.
+/// The reason why browser tests cannot run on this machine, if they cannot.
 pub fn lacking() -> Option<String> {
     let has = |program: &str| {
         let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -15,7 +15,7 @@ pub fn lacking() -> Option<String> {
     (!has("chromedriver") || !has("chromium")).then(|| HELP.to_owned())
 }
 
-/// A running ChromeDriver, which ends with this value.
+/// A running ChromeDriver. Dropping this value kills it.
 pub struct Driver {
     process: Child,
     port: u16,

@@ -1,19 +1,19 @@
-//! A small disk of a test's own, which can be full.
+//! A small disk that a test can fill.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A mounted file system, in memory.
+/// A mounted file system in memory. Dropping this value unmounts it.
 pub struct Disk(PathBuf);
 
 impl Disk {
-    /// Mounts one over a directory. The size is as `mount` has it: `128m`.
+    /// Mounts one over a directory. The size has the format of `mount`: `128m`.
     ///
     /// # Errors
     ///
-    /// It may not be mounted here.
+    /// If this process may not mount file systems.
     pub fn mount(path: &Path, size: &str) -> Result<Self, String> {
         let options = format!("size={size}");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();
@@ -22,11 +22,11 @@ impl Disk {
         output.status.success().then(|| Disk(path.to_owned())).ok_or_else(refused)
     }
 
-    /// Takes all the room that there is, with a file that is to be removed.
+    /// Fills the disk with a file: its path. Remove the file to free the space.
     ///
     /// # Panics
     ///
-    /// Not even a file can be created.
+    /// If the file cannot be created.
     #[must_use]
     pub fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
@@ -47,7 +47,7 @@ impl Drop for Disk {
     }
 }
 
-/// Why there can be no [`Disk`] here, if so.
+/// The reason why no [`Disk`] can be mounted on this machine, if none can.
 pub(crate) fn lacking() -> Option<String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string());
     let disk = directory.and_then(|directory| Disk::mount(directory.path(), "1m").map(|disk| (disk, directory)));

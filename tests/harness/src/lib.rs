@@ -1,4 +1,4 @@
-//! What runs the tests that need a database, and the database.
+//! The harness of tests that need a database, a disk or a browser, and the servers that they need.
 
 #![forbid(unsafe_code)]
 #![cfg(unix)]

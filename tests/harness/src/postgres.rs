@@ -1,4 +1,4 @@
-//! PostgreSQL for the tests: the one of `DATABASE_URL`, or a cluster of their own that goes with the process.
+//! PostgreSQL for the tests: the database of `DATABASE_URL`, or a cluster that is removed when the process exits.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -7,15 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// What to do where there is none.
+/// How to get PostgreSQL.
 const HELP: &str = "set DATABASE_URL to a database, or install PostgreSQL (Debian: apt-get install postgresql), whose \
                     initdb and pg_ctl are looked for on PATH and in /usr/lib/postgresql/*/bin";
 
-/// The way to the database of `DATABASE_URL` by a pooler, for the stores that are tested: a URL with its parameters, such as
-/// `?prepared=off&listen=off&poll=50ms`.
+/// The environment variable with a URL that reaches the database of `DATABASE_URL` through a pooler, for the stores
+/// under test. The URL has parameters such as `?prepared=off&listen=off&poll=50ms`.
 const POOLER: &str = "WORKFLOW_POOLER_URL";
 
-/// Why there is no PostgreSQL here, if there is none.
+/// The reason why there is no PostgreSQL on this machine, if there is none.
 pub fn lacking() -> Option<String> {
     if std::env::var_os("DATABASE_URL").is_some() {
         return None;
@@ -23,7 +23,7 @@ pub fn lacking() -> Option<String> {
     lacking_binaries()
 }
 
-/// Why no cluster can be started here, if none can.
+/// The reason why no cluster can be started on this machine, if none can.
 pub fn lacking_binaries() -> Option<String> {
     match binaries() {
         None => Some(HELP.to_owned()),
@@ -31,12 +31,12 @@ pub fn lacking_binaries() -> Option<String> {
     }
 }
 
-/// A schema of a database that nobody else has, as a URL, and few connections to it.
+/// The URL of a new schema, with few connections.
 pub fn url() -> String {
     format!("{}&connections=4", schema_url())
 }
 
-/// A schema of a database that nobody else has, as a URL.
+/// The URL of a new schema.
 pub fn schema_url() -> String {
     static SCHEMAS: AtomicUsize = AtomicUsize::new(0);
     let schema = format!("t{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
@@ -52,25 +52,25 @@ pub fn schema_url() -> String {
     format!("{base}{with}schema={schema}")
 }
 
-/// The database of such a URL, with its schema on the path.
+/// Connects to the database of such a URL, with its schema as the search path.
 pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (base, parameters) = url.split_once("?schema=").or_else(|| url.split_once("&schema=")).expect("a schema's URL");
     let schema = parameters.split('&').next().unwrap_or_default();
     let (client, connection) =
         tokio_postgres::connect(&direct(base), tokio_postgres::NoTls).await.expect("the database");
     tokio::spawn(connection);
-    client.batch_execute(&format!("SET search_path = {schema}")).await.expect("the path is set");
+    client.batch_execute(&format!("SET search_path = {schema}")).await.expect("the search path is set");
     client
 }
 
-/// The same database without parameters, and not by a pooler.
+/// The URL of the same database without parameters and without a pooler.
 pub fn direct(url: &str) -> String {
     let is_pooled = std::env::var(POOLER).is_ok_and(|pooler| url.starts_with(&pooler));
     let database = std::env::var("DATABASE_URL").ok().filter(|_| is_pooled);
     database.unwrap_or_else(|| url.split('?').next().unwrap_or_default().to_owned())
 }
 
-/// The schemas that were made in a database which is not ours.
+/// The schemas that this process has used in the database of `DATABASE_URL`.
 fn used() -> std::sync::MutexGuard<'static, Vec<String>> {
     static USED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     USED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,8 +84,8 @@ fn cluster() -> Address {
     cluster.as_ref().expect("the cluster runs until the last test has ended").address.clone()
 }
 
-/// Removes what was made. Called after the last test; a process that does not come to it takes its cluster with it all the
-/// same.
+/// Removes the cluster, or the schemas in the database of `DATABASE_URL`. It is called after the last test. If the
+/// process exits before that, the cluster is removed all the same.
 pub fn stop() {
     if let Some(cluster) = CLUSTER.get() {
         cluster.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -109,27 +109,27 @@ pub fn stop() {
 /// Where a cluster listens.
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub port: u16,
 }
 
 impl Address {
-    /// Its first database, without parameters.
+    /// The URL of the database `postgres`, without parameters.
     pub fn url(&self) -> String {
         format!("postgres://workflow@127.0.0.1:{}/postgres", self.port)
     }
 }
 
-/// A cluster with settings that keep what was committed, in a directory of its own.
+/// A cluster with durable commits, in a directory of its own.
 pub struct Cluster {
     /// Where it listens.
     pub address: Address,
-    /// Where `data` and `log` are.
+    /// The directory with `data` and `log`.
     pub directory: PathBuf,
-    /// What its command line says.
+    /// The options of the server's command line.
     options: String,
-    /// A shell that stops the server and removes the directory when its input ends, which it does however this process
-    /// ends.
+    /// A shell that stops the server and removes the directory when its input ends, so also when this process is
+    /// killed.
     keeper: Child,
 }
 
@@ -144,22 +144,22 @@ rm -rf "$dir"
 "#;
 
 impl Cluster {
-    /// Starts one. Panics with what the server says if it does not start.
+    /// Starts one. Panics if the server does not start.
     pub fn start() -> Self {
         Cluster::start_with("")
     }
 
-    /// Starts one with further options on its command line, such as `-c max_connections=20`: the last one counts.
+    /// Starts one with more options on the command line, such as `-c max_connections=20`. They override the defaults.
     pub fn start_with(options: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("workflow-postgres-").tempdir().expect("a directory").keep();
         Cluster::start_in(directory, options)
     }
 
-    /// Starts one in an empty directory, which is removed with it.
+    /// Starts one in an empty directory, which is removed with the cluster.
     pub fn start_in(directory: PathBuf, options: &str) -> Self {
         let bin = binaries().expect("PostgreSQL is installed");
         if let Some((user, group)) = unprivileged().expect("a user for the server") {
-            std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory is given away");
+            std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("the directory gets another owner");
         }
         let made = command(&directory, &bin.join("initdb"))
             .arg("-D")
@@ -169,7 +169,7 @@ impl Cluster {
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         for _ in 0..10 {
-            // Free until somebody else takes it.
+            // Another process may take the port before the server does.
             let port =
                 TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
             let options = format!(
@@ -187,7 +187,7 @@ impl Cluster {
                 .expect("a shell");
             let mut said = String::new();
             let output = keeper.stdout.as_mut().expect("its output");
-            BufReader::new(output).read_line(&mut said).expect("its word");
+            BufReader::new(output).read_line(&mut said).expect("a line of the shell");
             if said == "ready\n" {
                 return Cluster { address: Address { port }, directory, options, keeper };
             }
@@ -197,12 +197,12 @@ impl Cluster {
         panic!("no server of PostgreSQL starts in {}", directory.display());
     }
 
-    /// Restarts the server as after a crash. Panics if it does not come up again.
+    /// Restarts the server with an immediate shutdown, as after a crash. Panics if it does not start.
     pub fn restart(&self) {
-        assert!(self.control(&["-m", "immediate", "-w", "restart"]), "the server does not come up again");
+        assert!(self.control(&["-m", "immediate", "-w", "restart"]), "the server does not start again");
     }
 
-    /// Stops the server as a crash does.
+    /// Stops the server with an immediate shutdown, like a crash.
     pub fn crash(&self) {
         assert!(self.control(&["-m", "immediate", "-w", "stop"]), "the server does not stop");
     }
@@ -212,7 +212,7 @@ impl Cluster {
         self.control(&["status"]) || self.control(&["-w", "start"])
     }
 
-    /// Whether `pg_ctl` is content.
+    /// Whether `pg_ctl` succeeds.
     fn control(&self, args: &[&str]) -> bool {
         let mut control = command(&self.directory, &binaries().expect("PostgreSQL is installed").join("pg_ctl"));
         control.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.directory.join("log"));
@@ -222,13 +222,13 @@ impl Cluster {
     }
 }
 
-/// Why no pooler can be started here, if none can.
+/// The reason why no pooler can be started on this machine, if none can.
 pub fn lacking_pooler() -> Option<String> {
     let help = "install PgBouncer (Debian: apt-get install pgbouncer), which is looked for on PATH and in /usr/sbin";
     lacking_binaries().or_else(|| pgbouncer().is_none().then(|| help.to_owned()))
 }
 
-/// Why no server with TLS can be started here, if none can.
+/// The reason why no server with TLS can be started on this machine, if none can.
 pub fn lacking_tls() -> Option<String> {
     let help = "install the command `openssl`, which makes the certificates";
     lacking_binaries().or_else(|| program("openssl").is_none().then(|| help.to_owned()))
@@ -238,16 +238,16 @@ fn pgbouncer() -> Option<PathBuf> {
     program("pgbouncer")
 }
 
-/// A program on `PATH` or where Debian puts servers.
+/// Finds a program on `PATH` or in /usr/sbin, where Debian installs servers.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     directories.map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 
-/// PgBouncer in front of a cluster, which gives each transaction another connection.
+/// PgBouncer in front of a cluster, in transaction mode: each transaction may get another connection.
 pub struct Pooler {
-    /// On 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub port: u16,
     /// A shell that stops it when its input ends.
     keeper: Child,
@@ -289,7 +289,7 @@ impl Drop for Pooler {
     }
 }
 
-/// A program of the server's in the server's directory, as the server's user.
+/// A command that runs a program in the server's directory as the server's user.
 fn command(directory: &Path, program: &Path) -> Command {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new(program);
@@ -307,7 +307,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Where PostgreSQL's programs are.
+/// The directory of PostgreSQL's programs.
 pub fn binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -321,7 +321,7 @@ pub fn binaries() -> Option<PathBuf> {
     directories.into_iter().find(|directory| directory.join("initdb").is_file() && directory.join("pg_ctl").is_file())
 }
 
-/// As whom the server runs: it refuses to as root. Nobody else, if this is not root.
+/// The user and group that the server runs as, since it refuses to run as root; `None` if this process is not root.
 fn unprivileged() -> Result<Option<(u32, u32)>, String> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

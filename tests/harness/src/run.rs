@@ -1,5 +1,5 @@
-//! A harness of the tests' own, for those that not every machine can run: what lacks a database, or leave to mount a disk,
-//! is reported as ignored, with a word on how to get it, and never as passed.
+//! A test harness for tests that not every machine can run. A test that lacks a database, a browser or the permission
+//! to mount a disk is reported as ignored, with a hint on how to install what it lacks, and never as passed.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,43 +10,43 @@ use crate::{browser, disk, postgres};
 
 /// A test of a binary whose `main` is [`main`](crate::main): see [`case!`](crate::case).
 pub struct Case {
-    /// Where it stands, its crate included.
+    /// The path of its module, including the crate.
     pub module: &'static str,
-    /// What it is called there.
+    /// The name of its function.
     pub name: &'static str,
-    /// What it needs of the machine.
+    /// What the machine must provide.
     pub needs: Needs,
-    /// The test. It fails by a panic.
+    /// The test. A panic is a failure.
     pub run: fn(),
 }
 
 inventory::collect!(Case);
 
-/// What a test needs of the machine.
+/// What a machine must provide for a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// What every machine has.
     Nothing,
     /// A database: see [`postgres`].
     Postgres,
-    /// A cluster that is the test's own: see [`postgres::Cluster`].
+    /// A cluster for this test alone: see [`postgres::Cluster`].
     Cluster,
-    /// That, and a pooler in front of it: see [`postgres::Pooler`].
+    /// A cluster with a pooler in front of it: see [`postgres::Pooler`].
     Pooler,
-    /// A cluster, and what makes certificates.
+    /// A cluster, and `openssl` to make certificates.
     Tls,
-    /// Leave to mount a [`Disk`](disk::Disk).
+    /// Permission to mount a [`Disk`](disk::Disk).
     Disk,
-    /// A cluster on such a disk.
+    /// A cluster on such a [`Disk`](disk::Disk).
     ClusterOnDisk,
     /// A browser: see [`browser`].
     Browser,
 }
 
-/// Defines a test, as `#[test]` and `#[tokio::test]` do where the harness is Rust's own: a function, an async function on a
-/// runtime of one thread, or on one of two if it says `#[threads]`
-/// or what it needs: `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`, `#[disk]`,
-/// `#[cluster_on_disk]`, `#[browser]`.
+/// Defines a test, as `#[test]` and `#[tokio::test]` do in Rust's own harness: a function, or an async function on a
+/// runtime of one thread. With `#[threads]` or one of the needs `#[postgres]`, `#[cluster]`, `#[pooler]`, `#[tls]`,
+/// `#[disk]`,
+/// `#[cluster_on_disk]` and `#[browser]` the runtime has two threads.
 #[macro_export]
 macro_rules! case {
     (#[threads] async fn $name:ident() $body:block) => {
@@ -123,12 +123,13 @@ pub fn threads(test: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(test);
 }
 
-/// Waits for a future inside a test on [`threads`], in code that is not async. On a thread of its own: one that is in a
-/// `block_on` already would lose the wakes of that.
+/// Waits for a future in synchronous code inside a test on [`threads`]. It blocks on a separate thread: a thread that
+/// is already in a `block_on` would lose the wakes of that call.
 pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
     let runtime = tokio::runtime::Handle::current();
-    let wait =
-        || std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("it does not panic"));
+    let wait = || {
+        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(future)).join().expect("the future does not panic"))
+    };
     tokio::task::block_in_place(wait)
 }
 
@@ -155,7 +156,7 @@ pub fn main(file: &str) -> ExitCode {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| value == "1");
     let (database, browser) = (is_set("WORKFLOW_REQUIRE_POSTGRES"), is_set("WORKFLOW_REQUIRE_BROWSER"));
     let required = |needs| match needs {
-        // A container may be forbidden to mount anything, whatever is installed in it.
+        // A container may lack the permission to mount, whatever is installed in it.
         Needs::Disk | Needs::ClusterOnDisk => false,
         Needs::Browser => browser,
         _ => database,
@@ -195,7 +196,7 @@ fn sources(file: &str) -> PathBuf {
     workspace.join(file).parent().expect("a directory").to_path_buf()
 }
 
-/// Attributes of tests mean nothing without Rust's own harness: what has one would silently not run.
+/// Fails if a source has an attribute of Rust's own harness: this harness would silently skip such a test.
 fn every_test_is_registered(directory: &Path) -> Result<(), String> {
     for entry in std::fs::read_dir(directory).map_err(|error| error.to_string())? {
         let path = entry.map_err(|error| error.to_string())?.path();
@@ -207,7 +208,7 @@ fn every_test_is_registered(directory: &Path) -> Result<(), String> {
         let lost =
             |line: &&str| ["#[test]", "#[tokio::test"].iter().any(|attribute| line.trim_start().starts_with(attribute));
         if text.lines().any(|line| lost(&line)) {
-            return Err(format!("{} has a test that does not run here: wrap it in `case!`", path.display()));
+            return Err(format!("{} has a test that this harness does not run: wrap it in `case!`", path.display()));
         }
     }
     Ok(())

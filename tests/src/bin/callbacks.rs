@@ -1,6 +1,7 @@
-//! Executes what there is, and notes each end of a run in the file `CALLED`, until its standard input ends:
-//! `callbacks URL LOG LIFE CALLED DIES`. If `DIES` is `dies` it is killed when it has noted an end, before its engine hears that the
-//! callback has returned.
+//! Executes runs until its standard input ends, and its completion callback appends the id of each finished run to the
+//! file
+//! `CALLED`: `callbacks URL LOG LIFE CALLED DIES`. If `DIES` is `dies`, the callback aborts the process instead of
+//! returning.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -11,7 +12,7 @@ use workflow_tests::{Log, chain};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    // What is linked is what it can execute.
+    // Link the workflow, so that the engine can execute it.
     let _linked = chain::chain;
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().ok_or_else(|| Error::new("callbacks URL LOG LIFE CALLED DIES"));
@@ -21,7 +22,7 @@ async fn main() -> Result<()> {
         let noted = OpenOptions::new().append(true).create(true).open(&called);
         let noted = noted.and_then(|mut file| file.write_all(format!("{}\n", run.id).as_bytes()));
         if dies {
-            // Like a kill: the process ends without a shutdown of the engine.
+            // Like a kill: the process exits without a shutdown of the engine.
             std::process::abort();
         }
         std::future::ready(noted.map_err(Error::from))

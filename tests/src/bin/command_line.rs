@@ -1,4 +1,4 @@
-//! The command line in a program without workflows, which is what the binary `workflow` is.
+//! The command line in a program without workflows, like the binary `workflow`.
 
 use std::process::ExitCode;
 

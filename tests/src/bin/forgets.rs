@@ -1,6 +1,7 @@
-//! Executes brief runs, deletes some and keeps few of the others: what the sweep over the removal of runs kills.
+//! Executes short runs, deletes some and retains few of the others: the program that the removal sweep kills.
 //!
-//! `forgets URL LOG LIFE RUN..` prints which run it has started and which it has deleted, and at last those that there are.
+//! `forgets URL LOG LIFE RUN..` prints the id of each run that it has started or deleted, and the number of runs left
+//! at the end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use workflow_runtime::{Code, Engine, Error, Result};
 use workflow_tests::Log;
 use workflow_tests::brief::brief;
 
-/// Less than a run has, so that it goes in several parts.
+/// Fewer rows than a run has, so that its removal takes several transactions.
 const PART: Budget = Budget { rows: 4, bytes: 1 << 20 };
 
 #[tokio::main(worker_threads = 2)]
@@ -32,7 +33,7 @@ async fn main() -> Result<()> {
         runs.push(engine.start(brief, number % 3 == 2).id(id).await?);
         println!("started {}", runs[number].id());
     }
-    // Also those of a life before.
+    // Wait for the runs of earlier processes, too.
     let unfinished = || engine.runs().status(Status::Pending).status(Status::Running).status(Status::Suspended);
     while !unfinished().count().await?.is_empty() {
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -49,7 +50,7 @@ async fn main() -> Result<()> {
         expired.extend(until.map(|until| Expired { status, until }));
     }
     let clean = [Write::Clean(Clean { expired, now: 0, letters_before: 0, runs: 2, most: PART })];
-    // A transaction of the life before may still be there, and with it the only one who cleans.
+    // A transaction of the killed process may still be open and hold the lock of the cleaning, so try again.
     let ended = || engine.runs().status(Status::Completed).status(Status::Failed);
     while ended().count().await?.values().sum::<u64>() > 3 {
         while store.commit(&clean).await.map_err(|failed| failed.error)? == [Answer::Clean(CleanAnswer { more: true })]

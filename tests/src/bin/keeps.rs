@@ -1,5 +1,5 @@
-//! Starts a run for each line of its standard input, which is its id, and says what it was answered: `keeps URL WARNINGS`. What
-//! it warns of it adds to the file `WARNINGS`. If the store cannot be opened, it says why.
+//! Starts a run for each line of its standard input, which is the id, and prints the answer: `keeps URL WARNINGS`.
+//! Appends its warnings to the file `WARNINGS`. If the store cannot be opened, it prints the error.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ async fn main() -> Result<()> {
     let mut next = || args.next().ok_or_else(|| Error::new("keeps URL WARNINGS"));
     let (url, file) = (next()?, PathBuf::from(next()?));
     warnings::write_to(&file);
-    // What is linked wants it.
+    // The steps that are linked into this program require the resource.
     let log = Log::file(file.with_extension("log"), "keeps".to_owned());
     let engine = match Engine::builder().url(url).resource(log).open().await {
         Ok(engine) => engine,

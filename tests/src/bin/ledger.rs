@@ -1,4 +1,4 @@
-//! Books entries in a table of its own, each in the transaction that records it: `ledger URL TABLE RUNS ENTRIES`.
+//! Inserts entries into a table with transactional steps: `ledger URL TABLE RUNS ENTRIES`.
 
 use std::future::IntoFuture;
 
@@ -12,7 +12,7 @@ async fn book(tx: &mut Transaction, table: String, run: String, entry: i64) -> R
     Ok(count.get(0))
 }
 
-/// How many entries there were after each.
+/// The number of entries of this run after each insertion.
 #[workflow]
 async fn ledger(table: String, entries: i64) -> Result<Vec<i64>> {
     let run = run_id().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Opens an engine without the resource that a step declares, and says what comes of it: `opens URL`, or `opens resource`
-//! to leave the resource out.
+//! Opens an engine and prints the result of a run or the error: `opens URL`, or `opens resource` to open it without the
+//! resource that a step declares.
 
 use workflow_runtime::{Engine, Result, step, workflow};
 

@@ -10,7 +10,7 @@ async fn receipt(order: u64, cents: u32) -> Result<String> {
 }
 
 #[workflow(id = "own")]
-#[allow(dead_code, reason = "it is started by its id only")]
+#[allow(dead_code, reason = "the run is started by id")]
 async fn own(order: u64, cents: u32) -> Result<String> {
     receipt(order, cents).await
 }

@@ -1,4 +1,5 @@
-//! A step that kills its process, beside a run that does its work: `poison DATABASE LOG LIFE` goes on with both.
+//! A step that aborts its process, and a bystander run that makes progress: `poison DATABASE LOG LIFE` starts or
+//! continues both.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use tokio::sync::watch;
 use workflow_runtime::{Code, Engine, Error, Result, step, workflow};
 use workflow_tests::Log;
 
-/// Tells how many steps of the bystander this process has begun.
+/// The number of the bystander's steps that this process has begun.
 struct Progress(watch::Sender<u32>);
 
 #[step]
@@ -16,7 +17,8 @@ async fn work(#[resource] log: &Log, #[resource] progress: &Progress, value: u64
     Ok(value + 1)
 }
 
-/// Lets the bystander get one step further in each life: its second step here begins when its first is recorded.
+/// Waits for the bystander's second step in this process, which begins once the first is recorded: so the bystander
+/// makes progress in each process.
 #[step]
 async fn kill_the_process(#[resource] log: &Log, #[resource] progress: &Progress) -> Result<()> {
     progress.0.subscribe().wait_for(|steps| *steps >= 2).await?;

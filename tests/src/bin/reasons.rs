@@ -1,6 +1,6 @@
-//! A program without workflows. `reasons URL RUN` prints why a run does not move: the text of each reason in a line.
-//! `reasons URL` opens an engine, prints `open`, and stays until its input ends. Its warnings are in the file of the environment
-//! variable `WARNINGS`.
+//! A program without workflows. `reasons URL RUN` prints the reasons why a run does not move, one per line. `reasons
+//! URL` opens an engine, prints `open`, and runs until its standard input ends. It appends its warnings to the file
+//! that the environment variable `WARNINGS` names.
 
 use std::io::Read;
 use std::path::Path;

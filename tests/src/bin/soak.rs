@@ -1,7 +1,7 @@
-//! Executes a mix of runs for a while, and checks that what they leave does not grow: the memory of this process, the
-//! rows of each table, and the file.
+//! Executes a mix of runs for a while, and checks that the memory of this process, the rows of each table, and the file
+//! do not grow.
 //!
-//! `soak URL --seconds N`, for 60 seconds unless it says otherwise, prints what it has measured every few seconds.
+//! `soak URL --seconds N` (default: 60 seconds) prints its measurements every few seconds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,24 +12,25 @@ use futures::StreamExt;
 use rusqlite::Connection;
 use workflow_runtime::{Client, Code, Engine, Error, Result, Retention, Status, hook, sleep, step, workflow, writer};
 
-/// How many runs are kept of each status, and how many generations of each run.
+/// The number of runs that are retained of each status, and the number of generations of each run.
 const COMPLETED: u64 = 100;
 const CANCELLED: u64 = 50;
 const GENERATIONS: u64 = 2;
 
-/// What the largest value of the last quarter may be to the largest of the quarter before: in hundredths, and what may come
-/// to it in any case.
+/// The largest value of the last quarter may be `GROWTH` percent of the largest value of the third quarter, plus the
+/// slack.
 const GROWTH: u64 = 120;
 const SLACK_ROWS: u64 = 2_000;
 const SLACK_BYTES: u64 = 16 << 20;
 
-/// What was delivered under a key of the sender's. What was delivered without one is known for an hour, so it grows as long.
+/// Deliveries with a key of the sender. Deliveries without a key are stored for an hour, so their number grows for that
+/// long.
 const KEYED: &str = "deliveries WHERE key LIKE 'key/%'";
 const UNKEYED_KEPT: Duration = Duration::from_secs(3_600 + 300);
 
 const PAGE_BYTES: u64 = 4096;
 
-/// How long the last removals may take.
+/// The time limit of the last removals.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[step]
@@ -43,7 +44,7 @@ async fn ends(number: u64) -> Result<String> {
     echo(format!("run {number}")).await
 }
 
-/// Never ends, if `left` is nothing.
+/// Continues as new until `left` is 0, or until it is cancelled if `left` is `None`.
 #[workflow]
 async fn goes_on(generation: u64, left: Option<u64>) -> Result<u64> {
     echo(format!("generation {generation}")).await?;
@@ -79,7 +80,7 @@ async fn tells(chunks: u32) -> Result<()> {
     Ok(())
 }
 
-/// Where the rows are counted.
+/// A connection to the database that counts rows.
 enum Tables {
     Sqlite { connection: Connection, path: PathBuf },
     Postgres(tokio_postgres::Client),
@@ -130,7 +131,7 @@ impl Tables {
         }
     }
 
-    /// The bytes of the file and of its log. A database's tables shrink when its server comes to it.
+    /// The bytes of the file and of its write-ahead log; 0 on PostgreSQL, where autovacuum decides when tables shrink.
     fn bytes(&self) -> u64 {
         let Tables::Sqlite { path, .. } = self else { return 0 };
         let log = PathBuf::from(format!("{}-wal", path.display()));
@@ -138,7 +139,7 @@ impl Tables {
     }
 }
 
-/// What there is at one moment, by name.
+/// Measurements at one moment, by name.
 type Sample = BTreeMap<String, u64>;
 
 async fn sample(tables: &Tables, names: &[String]) -> Result<Sample> {
@@ -154,7 +155,7 @@ async fn sample(tables: &Tables, names: &[String]) -> Result<Sample> {
     Ok(sample)
 }
 
-/// What has grown from the third quarter to the last one.
+/// The values that have grown from the third quarter to the last one.
 fn grown(samples: &[Sample]) -> Vec<String> {
     let quarter = samples.len() / 4;
     let (before, last) = samples[2 * quarter..].split_at(quarter);
@@ -169,7 +170,7 @@ fn grown(samples: &[Sample]) -> Vec<String> {
         .collect()
 }
 
-/// Does the same again and again until the time is up.
+/// Repeats `what` until the time is up.
 async fn again<F: Future<Output = Result<()>>>(
     until: Instant,
     done: &AtomicU64,
@@ -185,7 +186,7 @@ async fn again<F: Future<Output = Result<()>>>(
     Ok(())
 }
 
-/// A run that ends and is deleted. The engine removes then what is not kept.
+/// Runs a workflow and deletes the run, which makes the engine remove runs beyond the retention.
 async fn delete_one(client: &Client, number: u64) -> Result<()> {
     let run = client.start(ends, number).await?;
     (&run).await?;
@@ -195,7 +196,7 @@ async fn delete_one(client: &Client, number: u64) -> Result<()> {
     }
 }
 
-/// What is awaited may be removed by then, since few runs are kept.
+/// Ignores that the awaited run was removed, since few runs are retained.
 fn unless_removed<T>(ended: Result<T>) -> Result<()> {
     match ended {
         Err(error) if error.code() != Code::RunNotFound => Err(error),
@@ -207,7 +208,7 @@ async fn deliver(client: &Client, number: u64) -> Result<()> {
     let token = format!("token {number}");
     let run = client.start(listens, (token.clone(), 5)).opens(&token).await?;
     for payload in 0..5u32 {
-        // Some have a key, and are sent twice.
+        // Some payloads have a key and are sent twice.
         let delivery = client.resume_hook(&token, &payload);
         if payload % 2 == 0 {
             delivery.await?;
@@ -219,7 +220,7 @@ async fn deliver(client: &Client, number: u64) -> Result<()> {
     unless_removed(run.await)
 }
 
-/// A run that is cancelled before its first turn, and one that may be.
+/// Cancels a run that was never started, and one that may not have taken its first turn.
 async fn cancel(client: &Client) -> Result<()> {
     let created = client.create_run(ends).await?;
     unless_removed(created.run().cancel("it was never started").await)?;
@@ -227,7 +228,7 @@ async fn cancel(client: &Client) -> Result<()> {
     unless_removed(started.cancel("enough").await)
 }
 
-/// A reader that stays until the end, and others that go before.
+/// Reads some events and chunks of a run, drops both readers, and awaits the run.
 async fn follow(client: &Client, number: u64) -> Result<()> {
     let run = client.start(tells, 10).await?;
     let mut events = run.events();
@@ -240,7 +241,7 @@ async fn follow(client: &Client, number: u64) -> Result<()> {
     unless_removed(run.await)
 }
 
-/// What is there once nothing happens any more, and is not to be.
+/// The rows that must not be there once all runs have ended.
 async fn left_over(tables: &Tables) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Error::boxed)?;
@@ -261,7 +262,7 @@ async fn left_over(tables: &Tables) -> Result<Vec<String>> {
         ("tokens WHERE run NOT IN (SELECT key FROM runs)", 0),
         ("streams WHERE run NOT IN (SELECT key FROM runs)", 0),
         ("chunks WHERE stream NOT IN (SELECT key FROM streams)", 0),
-        // The letter with the arguments of each, for one who retries it.
+        // The inbox message with the arguments of each cancelled run, which a retry would use.
         ("inbox", CANCELLED),
     ] {
         let found = tables.number(&format!("SELECT count(*) FROM {question}")).await?;
@@ -336,7 +337,7 @@ async fn main() -> Result<()> {
         again(until, &done, deletes),
     )?;
 
-    println!("forever has come to generation {}", forever.info().await?.generation);
+    println!("the endless run is in generation {}", forever.info().await?.generation);
     unless_removed(forever.cancel("the time is up").await)?;
     let (stopped, mut number) = (Instant::now(), 0);
     let left = loop {
@@ -354,6 +355,6 @@ async fn main() -> Result<()> {
     println!("left {left:?}");
     match grown.is_empty() && left.is_empty() {
         true => Ok(()),
-        false => Err(Error::new(format!("something grows: {grown:?}, or is left: {left:?}"))),
+        false => Err(Error::new(format!("growth: {grown:?}, leftovers: {left:?}"))),
     }
 }

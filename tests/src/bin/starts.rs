@@ -1,5 +1,5 @@
-//! Starts runs that were created before, each when it is told to: `starts URL LOG NAME ROUNDS`. It reads a line for each
-//! round, prints what the start was answered, and in the end what each run has returned: who has started it.
+//! Creates runs and starts one for each line of its standard input: `starts URL LOG NAME ROUNDS`. It prints the answer
+//! of each start, and at the end the result of each run: the name of the process whose start succeeded.
 
 use std::future::IntoFuture;
 use std::path::PathBuf;

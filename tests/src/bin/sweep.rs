@@ -1,21 +1,21 @@
-//! Executes runs of a workflow that uses every operation: what the crash sweep kills.
+//! Executes runs of a workflow that uses every operation: the program that the crash sweep kills.
 //!
-//! `sweep URL LOG LIFE RUN..` starts the runs, or goes on with them, and prints what each returned; and one more,
-//! which it cancels. Without a run it executes what there is until its standard input ends.
+//! `sweep URL LOG LIFE RUN..` starts or continues the runs and prints their results, and starts and cancels one more.
+//! Without a run it executes the stored runs until its standard input ends.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use workflow_runtime::{Engine, Error, Result};
 use workflow_tests::Log;
-use workflow_tests::everything::{DOOMED, assert_told, everything};
+use workflow_tests::everything::{DOOMED, assert_story, everything};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().ok_or_else(|| Error::new("sweep URL LOG LIFE RUN.."));
     let (url, log, life) = (next()?, PathBuf::from(next()?), next()?);
-    // Every other life gives each run back that waits, be it for a moment.
+    // Every other process evicts each run as soon as it waits.
     let evict_after = if life.bytes().all(|digit| digit % 2 == 0) { Duration::ZERO } else { Duration::MAX };
     let log = Log::file(log, life);
     let builder = Engine::builder().url(url).resource(log);
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     }
     for run in &runs {
         println!("result {} {}", run.id(), serde_json::to_string(&run.await?)?);
-        assert_told(run).await?;
+        assert_story(run).await?;
     }
     if runs.is_empty() {
         tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop)).await?;

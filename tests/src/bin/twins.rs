@@ -1,5 +1,5 @@
-//! Two workflows and two steps with one id, outside test code: prints how an engine and a client open, and what is said of an
-//! id of another crate.
+//! Two workflows with one id, outside test code: prints whether an engine and a client open, whether starts of the two
+//! workflows are refused, and whether this program can start a workflow with an id of another crate.
 
 use workflow_runtime::{Code, Engine, Error, Result, step, workflow};
 
@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// As another program has it that includes this module.
+/// The workflow whose id would have another crate's name in a program that includes this module.
 #[allow(dead_code)]
 #[workflow]
 async fn count_all() -> Result<u64> {

@@ -1,6 +1,7 @@
-//! The command line of a program with runs of each kind, for the browser: `web_world --store .. dev`.
+//! The command line of a program with a workflow for each kind of run, for the browser tests: `web_world --store ..
+//! dev`.
 //!
-//! `web_world --store .. start world null` starts a run that starts them.
+//! `web_world --store .. start world null` starts a run that starts the others.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Executes what there is until its standard input ends: `worker URL LOG LIFE`. What it warns of it adds to the file
+//! A worker: executes runs until its standard input ends: `worker URL LOG LIFE`. Appends its warnings to the file
 //! `LOG.LIFE`.
 
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use workflow_tests::{Log, chain, everything, warnings};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
-    // What is linked is what it can execute.
+    // Link the workflows, so that the engine can execute them.
     let _linked = (chain::chain, everything::everything);
     let mut args = std::env::args().skip(1);
     let mut next = || args.next().ok_or_else(|| Error::new("worker URL LOG LIFE"));

@@ -1,5 +1,5 @@
-//! Writes a store with a run of every kind that is parked, for later builds to open: `write_sample DIRECTORY POSTGRES_URL`.
-//! See `tests/samples/README.md`.
+//! Writes a sample of both stores with parked runs of every kind, for later builds: `write_sample DIRECTORY
+//! POSTGRES_URL`. See `tests/samples/README.md`.
 
 use std::path::PathBuf;
 

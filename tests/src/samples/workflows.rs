@@ -1,4 +1,4 @@
-//! A workflow for each way to be parked.
+//! A workflow for each way in which a run can be parked.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use workflow_runtime::{
 
 use crate::Log;
 
-/// A time that is over when a sample is opened.
+/// A duration that has passed when a sample is opened.
 pub const MINUTE: Duration = Duration::from_secs(60);
-/// A time that is not over then.
+/// A duration that has not passed when a sample is opened.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether the code differs from that of the other processes: it lets [`changes`] get stuck.
+/// Whether the code of this process differs from that of the others: then [`changes`] gets stuck.
 static CHANGED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn change_code(changed: bool) {
@@ -27,7 +27,7 @@ fn is_changed() -> bool {
     CHANGED.load(Ordering::SeqCst)
 }
 
-/// Returns what it is given.
+/// Returns its argument.
 #[step]
 async fn echo(#[resource] log: &Log, value: u64) -> Result<u64> {
     log.note();
@@ -61,7 +61,7 @@ pub async fn awaits(token: String) -> Result<Vec<u64>> {
     Ok(got)
 }
 
-/// Is suspended in the workflow.
+/// Suspends in the workflow.
 #[workflow]
 pub async fn signs() -> Result<String> {
     echo(1).await?;
@@ -74,7 +74,7 @@ async fn approval(#[resource] log: &Log) -> Result<String> {
     suspend(&"the plan").label("approve").await
 }
 
-/// Is suspended in a step.
+/// Suspends in a step.
 #[workflow]
 pub async fn approves() -> Result<String> {
     echo(1).await?;
@@ -109,7 +109,7 @@ pub async fn backs_off() -> Result<u64> {
     fails_first(2).await
 }
 
-/// Fails at first to undo the first step.
+/// The first attempt to undo the first step fails.
 #[step]
 async fn undo(#[resource] log: &Log, value: u64) -> Result<()> {
     match (log.note(), value) {
@@ -126,7 +126,7 @@ pub async fn unwinds() -> Result<()> {
     Err(Error::fatal("not today"))
 }
 
-/// Takes a payload in each of three generations.
+/// Accepts a payload in each of three generations.
 #[workflow]
 pub async fn continues(token: String, mut got: Vec<u64>) -> Result<Vec<u64>> {
     let mut mail = hook::<u64>().token(token.clone()).open();
@@ -145,7 +145,7 @@ async fn line(#[resource] log: &Log, text: String) -> Result<()> {
     writer("story").write(&text).await
 }
 
-/// Leaves a state, attributes and chunks of a stream, and waits in the middle.
+/// Leaves a state, attributes and chunks of a stream, and waits between the chunks.
 #[workflow]
 pub async fn tells(token: String) -> Result<()> {
     let story = writer::<String>("story");
@@ -160,7 +160,7 @@ pub async fn tells(token: String) -> Result<()> {
     story.close().await
 }
 
-/// Is stuck while the code is changed.
+/// Gets stuck while the code is changed.
 #[workflow]
 pub async fn changes(token: String) -> Result<u64> {
     echo(if is_changed() { 2 } else { 1 }).await?;
@@ -180,21 +180,21 @@ pub async fn ends(fails: bool) -> Result<u64> {
 /// What [`mixes`] returns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mixed {
-    /// What was drawn, and what the step returned that was given it.
+    /// The random number, and the result of the step that received it.
     pub dice: [u64; 2],
-    /// The same of an id.
+    /// The same for a UUID.
     pub ids: [String; 2],
-    /// What was recorded without a step.
+    /// A value that was recorded without a step.
     pub chosen: u64,
-    /// Of two steps at once.
+    /// The results of two concurrent steps.
     pub joined: (u64, u64),
     /// The error of a step.
     pub refused: String,
-    /// Which of two operations was the first.
+    /// Which of two operations completed first.
     pub winner: u64,
     /// Whether a sleep took longer than its time limit.
     pub is_late: bool,
-    /// What the hook gave in time.
+    /// The payload of the hook, if it arrived in time.
     pub answer: u64,
     /// The result of the branch.
     pub branch: u64,
@@ -218,7 +218,7 @@ async fn late() -> Result<u64> {
     echo(6).await
 }
 
-/// Uses every other operation, and waits for a branch that sleeps and for a hook that has a time limit.
+/// Uses the other operations, and waits for a branch that sleeps and for a hook with a time limit.
 #[workflow]
 pub async fn mixes(token: String) -> Result<Mixed> {
     let branch = spawn(late());

@@ -1,4 +1,4 @@
-//! What surrounds an engine on a sample: its clock and its log.
+//! The clock and the log of the engines that open a sample.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,32 +10,32 @@ use workflow_runtime::{Builder, Engine};
 use super::serverless::Serverless;
 use crate::{Execution, Log};
 
-/// When samples are written, in milliseconds since 1970: at the beginning of 2026.
+/// The time at which samples are written, in milliseconds since 1970: the beginning of 2026.
 pub const WRITTEN: u64 = 1_767_225_600_000;
-/// When they are opened: an hour later, in whichever year the test runs.
+/// The time at which samples are opened: an hour later, whatever the real date.
 pub const OPENED: u64 = WRITTEN + 3_600_000;
 
-/// A clock that shows another time than the system's and runs as fast, and a log of what was executed.
+/// A clock with a constant offset to the system's clock, and a log of executions.
 #[derive(Clone)]
 pub struct World {
-    /// By how much the system's clock is ahead of it.
+    /// How far the system's clock is ahead of this one.
     behind: u64,
     executions: Arc<Mutex<Vec<Execution>>>,
 }
 
 impl World {
-    /// One whose clock shows `now` milliseconds since 1970.
+    /// A world whose clock shows `now` milliseconds since 1970.
     pub fn at(now: u64) -> Self {
         World { behind: System.now().saturating_sub(now), executions: Arc::default() }
     }
 
-    /// An engine on the store that goes by this clock only, and not by that of a database.
+    /// An engine on the store that uses this clock only, not that of a database.
     pub fn builder(&self, store: Arc<dyn Store>) -> Builder {
         let log = Log::memory(self.executions.clone(), "life");
         Engine::builder().store(Arc::new(Serverless::new(store))).resource(log).environment(Arc::new(self.clone()))
     }
 
-    /// The attempts of steps that its engines have begun.
+    /// The attempts of steps that the engines have begun.
     pub fn executions(&self) -> Vec<Execution> {
         self.executions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! How a sample is made.
+//! Writing a sample.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,24 +11,24 @@ use workflow_runtime::{Client, Engine, Error, Result, Run, RunInfo, Status};
 use super::workflows::*;
 use super::world::{WRITTEN, World};
 
-/// The file of a sample that SQLite opens.
+/// The name of a sample's SQLite file.
 pub const SQLITE: &str = "store.sqlite";
-/// The file of a sample with the commands that make a schema of PostgreSQL.
+/// The name of a sample's file with the commands that create a PostgreSQL schema.
 pub const POSTGRES: &str = "store.sql";
-/// The name of the schema in it: replace it by another one.
+/// The name of the schema in that file: replace it before use.
 pub const SCHEMA: &str = "workflow_sample_schema";
 
-/// Writes a sample of both stores into a new directory. `database` is the URL of a database of PostgreSQL, without
-/// parameters, which `pg_dump` reaches too.
+/// Writes a sample of both stores into a new directory. `database` is the URL, without parameters, of a PostgreSQL
+/// database that `pg_dump` can reach.
 ///
 /// # Errors
 ///
-/// If the directory is there already, since what is kept is never written over, or if anything cannot be written.
+/// If the directory exists, since samples are never overwritten, or if anything cannot be written.
 pub async fn write(directory: &Path, database: &str) -> Result<()> {
     std::fs::create_dir(directory)?;
     let path = &directory.join(SQLITE);
     park(|| async move { Ok(Arc::new(SqliteStore::open(path, Synchronous::Full)?) as Arc<dyn Store>) }).await?;
-    // The last connection that is closed leaves no write-ahead log.
+    // Closing the last connection removes the write-ahead log.
     let log = directory.join(format!("{SQLITE}-wal"));
     until("the file is closed", async || Ok(!log.exists())).await?;
     std::fs::remove_file(directory.join(format!("{SQLITE}.lock")))?;
@@ -38,7 +38,7 @@ pub async fn write(directory: &Path, database: &str) -> Result<()> {
     Ok(())
 }
 
-/// The schema as commands that need no client of PostgreSQL's own and leave the settings of the session alone.
+/// The schema as SQL commands without `psql` commands and without settings of the session.
 fn dump(database: &str) -> Result<String> {
     let arguments = ["--inserts", "--no-owner", "--no-privileges", "--no-comments", "--schema", SCHEMA, database];
     let output = Command::new("pg_dump").args(arguments).output()?;
@@ -51,7 +51,7 @@ fn dump(database: &str) -> Result<String> {
     Ok(lines.flat_map(|line| [line, "\n"]).collect())
 }
 
-/// Parks a run of each kind. Each call of `open` gives the store as another process would open it.
+/// Parks a run of each kind. Each call of `open` opens the store as another process would.
 async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(open: impl Fn() -> F) -> Result<()> {
     let world = World::at(WRITTEN);
     let engine = async || {
@@ -82,12 +82,12 @@ async fn park<F: Future<Output = Result<Arc<dyn Store>>>>(open: impl Fn() -> F) 
     for_nobody(&world.builder(open().await?).connect().await?).await
 }
 
-/// A callback that has to be called again.
+/// A completion callback that fails, so that it has to be called again.
 async fn refuse(_: RunInfo) -> Result<()> {
     Err(Error::new("nobody is there"))
 }
 
-/// The runs that an engine parks.
+/// Starts the runs that an engine parks.
 async fn waits(engine: &Engine) -> Result<()> {
     engine.start(sleeps, MINUTE).id("asleep for a minute").await?;
     engine.start(sleeps, DAY).id("asleep for a day").await?;
@@ -141,7 +141,7 @@ async fn waits(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// What is started and sent while no engine executes.
+/// Starts runs and sends payloads while no engine executes.
 async fn for_nobody(client: &Client) -> Result<()> {
     client.start(sleeps, Duration::ZERO).id("started by a client").await?;
     client.start(asks, "early".into()).id("asked early").opens("early").await?;

@@ -1,15 +1,15 @@
-//! Engines that cannot be opened, or that are used after their end.
+//! Engines that cannot be opened, or that are used after their shutdown.
 
 use workflow_runtime::{Code, Engine, Error};
 
-use super::support::{assert_error, came, gated, open, quick};
+use super::support::{arrived, assert_error, gated, open, quick};
 
 #[tokio::test]
-async fn a_url_that_is_none_is_refused_and_says_what_is_expected() {
+async fn an_invalid_url_is_refused_and_the_error_lists_the_valid_forms() {
     for url in ["", "memory", "workflow.db", "sqlite:", "mysql://user:hunter2@localhost/workflow"] {
-        let error = Engine::open(url).await.expect_err("it is no URL");
+        let error = Engine::open(url).await.expect_err("the URL is invalid");
         assert_error(&error, Code::InvalidUrl, &["sqlite:PATH", "WORKFLOW_URL"]);
-        assert!(!format!("{error:?}").contains("hunter2"), "a password is not shown: {error:?}");
+        assert!(!format!("{error:?}").contains("hunter2"), "the error shows the password: {error:?}");
     }
     let error = Engine::open("sqlite::memory:").await.expect_err("SQLite's own name for memory is no file");
     assert_error(&error, Code::InvalidUrl, &["memory:"]);
@@ -22,23 +22,23 @@ fn an_engine_opens_inside_a_tokio_runtime_only() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_shut_down_says_so_and_what_it_had_started_goes_on_elsewhere() {
+async fn starts_during_a_shutdown_fail_and_another_engine_continues_the_runs() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("workflow.db");
     let engine = super::support::engine(&path).await;
-    let ended = engine.start(quick, 5).await.expect("it starts");
-    assert_eq!((&ended).await.expect("it completes"), 5);
-    let unfinished = engine.start(gated, "handles".to_owned()).id("unfinished").await.expect("it starts");
+    let ended = engine.start(quick, 5).await.expect("the run starts");
+    assert_eq!((&ended).await.expect("the run completes"), 5);
+    let unfinished = engine.start(gated, "handles".to_owned()).id("unfinished").await.expect("the run starts");
     let waiting = tokio::spawn({
         let unfinished = unfinished.clone();
         async move { unfinished.await }
     });
-    came("handles", 1).await;
+    arrived("handles", 1).await;
     let stopping = tokio::spawn({
         let engine = engine.clone();
         async move { engine.shutdown().await }
     });
-    // Whatever is asked of it from the beginning of its end on.
+    // Starts are refused once the shutdown has begun.
     let error = loop {
         match engine.start(quick, 6).await {
             Ok(_) => tokio::task::yield_now().await,
@@ -50,33 +50,33 @@ async fn an_engine_that_is_shut_down_says_so_and_what_it_had_started_goes_on_els
     stopping.abort();
     let _ = stopping.await;
     drop((engine, ended));
-    // The handles keep it open; the waiting one cannot see the end. A second engine takes over once they are gone.
+    // The handles keep the engine open. Another engine takes over once they are dropped.
     waiting.abort();
     let _ = waiting.await;
     drop(unfinished);
 
     let next = super::support::engine(&path).await;
     open("handles");
-    assert_eq!(next.get_run::<String, Error>("unfinished").await.expect("it goes on"), "handles");
+    assert_eq!(next.get_run::<String, Error>("unfinished").await.expect("the run continues"), "handles");
 }
 
 #[tokio::test]
-async fn a_shutdown_tells_who_awaits_and_may_be_repeated() {
+async fn a_shutdown_fails_pending_awaits_and_can_be_repeated() {
     let engine = Engine::open("memory:").await.expect("the engine opens");
-    let ended = engine.start(quick, 5).await.expect("it starts");
-    (&ended).await.expect("it completes");
-    let sleeping = engine.start(sleeps, ()).await.expect("it starts");
+    let ended = engine.start(quick, 5).await.expect("the run starts");
+    (&ended).await.expect("the run completes");
+    let sleeping = engine.start(sleeps, ()).await.expect("the run starts");
     let waiting = tokio::spawn({
         let sleeping = sleeping.clone();
         async move { sleeping.await }
     });
-    engine.shutdown().await.expect("it shuts down");
-    let error = waiting.await.expect("it does not panic").expect_err("the run has not ended");
+    engine.shutdown().await.expect("the engine shuts down");
+    let error = waiting.await.expect("the task does not panic").expect_err("the run has not ended");
     assert_error(&error, Code::Closed, &[sleeping.id(), "the next engine continues it"]);
-    assert_error(&(&sleeping).await.expect_err("nor later"), Code::Closed, &[sleeping.id()]);
+    assert_error(&(&sleeping).await.expect_err("a later await fails, too"), Code::Closed, &[sleeping.id()]);
     assert_error(&engine.start(quick, 5).await.expect_err("nothing starts"), Code::Closed, &["shut down"]);
-    assert_eq!(ended.await.expect("what has ended can still be read"), 5);
-    engine.shutdown().await.expect("a second time does nothing");
+    assert_eq!(ended.await.expect("the result of a finished run can still be read"), 5);
+    engine.shutdown().await.expect("a second shutdown does nothing");
 }
 
 #[workflow_runtime::workflow]

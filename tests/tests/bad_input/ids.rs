@@ -1,4 +1,4 @@
-//! Ids of runs, and definitions that share one.
+//! Ids of runs, and definitions that share an id.
 
 use workflow_runtime::{Code, Engine, Error, Result, step, workflow};
 
@@ -14,7 +14,7 @@ async fn engine() -> Engine {
 }
 
 #[tokio::test]
-async fn an_id_that_cannot_be_used_is_refused_and_names_the_reason() {
+async fn an_invalid_id_is_refused_with_the_reason() {
     let engine = engine().await;
     let long = "ü".repeat(257);
     for (id, part) in
@@ -24,18 +24,18 @@ async fn an_id_that_cannot_be_used_is_refused_and_names_the_reason() {
         assert_error(&error, Code::InvalidName, &[part]);
     }
     let just_right = "ü".repeat(256);
-    let run = engine.start(quick, 1).id(&just_right).await.expect("512 bytes are taken");
+    let run = engine.start(quick, 1).id(&just_right).await.expect("512 bytes are accepted");
     assert_eq!(run.id(), just_right);
     for id in [" ", "order 1/2#3?", "'; DROP TABLE runs; --", "\u{1f600}"] {
-        let run = engine.start(quick, 2).id(id).await.expect("the id is taken");
-        assert_eq!((run.id(), (&run).await.expect("it completes")), (id, 2));
+        let run = engine.start(quick, 2).id(id).await.expect("the id is accepted");
+        assert_eq!((run.id(), (&run).await.expect("the run completes")), (id, 2));
     }
 }
 
 #[tokio::test]
 async fn an_id_belongs_to_one_workflow_with_one_list_of_arguments() {
     let engine = engine().await;
-    let run = engine.start(quick, 1).id("taken").await.expect("it starts");
+    let run = engine.start(quick, 1).id("taken").await.expect("the run starts");
     let error = engine.start(quick, 2).id("taken").await.expect_err("other arguments");
     assert_error(
         &error,
@@ -44,12 +44,12 @@ async fn an_id_belongs_to_one_workflow_with_one_list_of_arguments() {
     );
     let error = engine.start(other, 1).id("taken").await.expect_err("another workflow");
     assert_error(&error, Code::RunExists, &["taken", "ids::other", "support::quick", "help:"]);
-    let again = engine.start(quick, 1).id("taken").await.expect("the same gives the run that is there");
-    assert_eq!((run.await.expect("it completes"), again.await.expect("it completes")), (1, 1));
+    let again = engine.start(quick, 1).id("taken").await.expect("the same call returns the existing run");
+    assert_eq!((run.await.expect("the run completes"), again.await.expect("the run completes")), (1, 1));
 }
 
 #[tokio::test]
-async fn a_run_that_is_not_there_is_an_error_that_names_it() {
+async fn a_missing_run_is_an_error_that_names_the_run() {
     let engine = engine().await;
     let run = engine.get_run::<u64, Error>("nowhere");
     let parts = ["nowhere", "help:"];
@@ -75,7 +75,7 @@ fn second_twin(engine: &Engine) -> workflow_runtime::Start<impl workflow_runtime
     engine.start(twin, ())
 }
 
-/// The places in this file that a text names.
+/// The places in this file that a text mentions.
 fn places(text: &str) -> Vec<&str> {
     text.split_whitespace().filter(|word| word.contains("bad_input/ids.rs:")).collect()
 }
@@ -89,7 +89,7 @@ async fn two_workflows_with_one_id_are_refused_when_one_is_started() {
     for error in errors {
         assert_error(&error, Code::DuplicateId, &["bad_input::ids::twin", "id = "]);
         let text = format!("{error:?}");
-        let [first, second] = places(&text)[..] else { panic!("not both places: {text}") };
+        let [first, second] = places(&text)[..] else { panic!("the error does not name both places: {text}") };
         assert_ne!(first, second);
     }
 }
@@ -134,7 +134,7 @@ async fn quick_step() -> Result<()> {
 fn assert_places(error: &Error, code: Code) {
     assert_error(error, code, &["several steps have the id `bad_input::ids::double`", "id = "]);
     let text = format!("{error:?}");
-    let [first, second, _called] = places(&text)[..] else { panic!("not both places: {text}") };
+    let [first, second, _called] = places(&text)[..] else { panic!("the error does not name both places: {text}") };
     assert_ne!(first, second);
 }
 
@@ -145,8 +145,9 @@ async fn two_steps_with_one_id_are_refused_when_one_is_called() {
         let error = engine.start(calls_a_double, first).await.map(drop).expect_err("its first turn is refused");
         assert_places(&error, Code::DuplicateId);
     }
-    // A mistake of the build: the run is not lost by it.
-    let error = engine.start(calls_a_double_later, ()).await.expect("it starts").await.expect_err("it is stuck");
+    // The mistake is in the build, so the run is stuck and not failed.
+    let error =
+        engine.start(calls_a_double_later, ()).await.expect("the run starts").await.expect_err("the run is stuck");
     assert_places(&error, Code::Stuck);
 }
 
@@ -156,7 +157,7 @@ fn an_engine_does_not_open_if_definitions_outside_of_tests_share_an_id() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = text.lines().collect();
-    let engine = lines.iter().find(|line| line.starts_with("an engine")).expect("it is tried");
+    let engine = lines.iter().find(|line| line.starts_with("an engine")).expect("the program opens an engine");
     assert!(engine.starts_with("an engine does not open: duplicate_id"), "{text}");
     for part in ["workflows have the id `twins::open`", "twins.rs:", "id = "] {
         assert!(text.contains(part), "no {part} in {text}");

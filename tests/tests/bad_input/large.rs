@@ -27,12 +27,12 @@ async fn takes(text: String) -> Result<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_payload_is_kept_and_one_that_is_too_large_is_refused() {
+async fn a_large_payload_is_stored_and_a_too_large_one_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let engine = super::support::engine(&directory.path().join("workflow.db")).await;
     let large = "x".repeat(20 * MEBIBYTE);
-    let run = engine.start(takes, large).id("large").await.expect("20 MiB are taken");
-    assert_eq!(run.await.expect("it completes"), 20 * MEBIBYTE);
+    let run = engine.start(takes, large).id("large").await.expect("20 MiB are accepted");
+    assert_eq!(run.await.expect("the run completes"), 20 * MEBIBYTE);
 
     let too_large = "x".repeat(100 * MEBIBYTE);
     let error = engine.start(takes, too_large).id("too-large").await.expect_err("100 MiB are refused");
@@ -44,6 +44,6 @@ async fn a_large_payload_is_kept_and_one_that_is_too_large_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_whose_result_is_too_large_fails() {
     let engine = Engine::open("memory:").await.expect("the engine opens");
-    let error = engine.start(makes, 64 * MEBIBYTE).await.expect("it starts").await.expect_err("it fails");
+    let error = engine.start(makes, 64 * MEBIBYTE).await.expect("the run starts").await.expect_err("the run fails");
     assert_error(&error, Code::PayloadTooLarge, &["67108866 bytes", "67108864", "the step's result"]);
 }

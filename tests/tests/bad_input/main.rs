@@ -1,5 +1,5 @@
-//! What a user, a disk or another program can get wrong: each is a clear error with a stable code, and nothing that was
-//! acknowledged is lost by it.
+//! Mistakes of users, failing disks and interference by other programs: each is a clear error with a stable code and
+//! loses nothing that was acknowledged.
 
 mod files;
 mod handles;

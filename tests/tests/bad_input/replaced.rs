@@ -1,4 +1,4 @@
-//! A database file that is taken away or overwritten under an engine that has it open.
+//! A database file that is removed, replaced or overwritten while an engine has it open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use workflow_runtime::{Client, Code, Engine, Error, Status};
 
-use super::support::{assert_error, came, comings, engine, gated, quick};
+use super::support::{arrivals, arrived, assert_error, engine, gated, quick};
 
-/// Longer than any of this takes: passing it is a hang.
+/// Longer than any operation here takes: whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Case {
@@ -19,30 +19,31 @@ struct Case {
 }
 
 impl Case {
-    /// An engine that executes a run which waits, and has committed more since a copy of its file was made. No checkpoint has
-    /// happened since it was opened. `gate` is of this test alone.
+    /// An engine with a run that waits, and a copy of its file from before its latest commits. There was no checkpoint
+    /// since the engine opened. Each test has a `gate` of its own.
     async fn without_checkpoint(gate: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let engine = engine(&directory.path().join("workflow.db")).await;
         let case = Case { directory, engine, gate };
-        case.engine.start(gated, gate.to_owned()).id("waits").await.expect("it starts");
-        came(gate, 1).await;
+        case.engine.start(gated, gate.to_owned()).id("waits").await.expect("the run starts");
+        arrived(gate, 1).await;
         let copy = format!("VACUUM INTO '{}'", case.at("copy.db").display());
         case.connection().execute(&copy, ()).expect("a copy is made");
-        case.start().await.expect("it starts");
+        case.start().await.expect("the run starts");
         case
     }
 
-    /// An engine that executes a run which waits, on a file of which there is an old copy. `gate` is of this test alone.
+    /// An engine with a run that waits, and an old copy of its file. The file has a checkpoint since the copy was made.
+    /// Each test has a `gate` of its own.
     async fn new(gate: &'static str) -> Self {
         let case = Self::without_checkpoint(gate).await;
         let of_copy = commits(&Connection::open(case.at("copy.db")).expect("the copy opens"));
-        // Until the file can be told from its copy.
+        // Until the counts of commits distinguish the file from its copy.
         while commits(&case.connection()) == of_copy {
-            case.start().await.expect("it starts");
+            case.start().await.expect("the run starts");
         }
         case.checkpoint();
-        case.start().await.expect("a checkpoint by another program is nothing unusual");
+        case.start().await.expect("a checkpoint by another program does not close the engine");
         case
     }
 
@@ -52,13 +53,15 @@ impl Case {
 
     fn connection(&self) -> Connection {
         let connection = Connection::open(self.at("workflow.db")).expect("the database opens");
-        connection.busy_timeout(Duration::from_secs(5)).expect("it can wait");
+        connection.busy_timeout(Duration::from_secs(5)).expect("the timeout is set");
         connection
     }
 
     fn checkpoint(&self) {
         let done = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-        while self.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), done).expect("it can be asked") != 0 {}
+        while self.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), done).expect("the checkpoint runs")
+            != 0
+        {}
     }
 
     async fn start(&self) -> Result<String, Error> {
@@ -66,15 +69,15 @@ impl Case {
         Ok(run.id().to_owned())
     }
 
-    /// Asserts that nothing is acknowledged any more, and that whoever waits learns of it.
+    /// Asserts that the engine acknowledges nothing and that a pending await fails.
     async fn is_closed(&self) {
-        let error = self.start().await.expect_err("it must not be acknowledged");
+        let error = self.start().await.expect_err("the start must not be acknowledged");
         assert_error(&error, Code::StoreReplaced, &["workflow.db", "help:", "VACUUM INTO"]);
         let waits = self.engine.get_run::<String, Error>("waits");
-        let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("it is not awaited for ever");
+        let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("the await ends");
         assert_eq!(end.expect_err("the engine is closed").code(), Code::StoreReplaced);
-        assert_eq!(self.start().await.expect_err("for good").code(), Code::StoreReplaced);
-        assert_eq!(comings(self.gate), 1);
+        assert_eq!(self.start().await.expect_err("the engine stays closed").code(), Code::StoreReplaced);
+        assert_eq!(arrivals(self.gate), 1);
     }
 }
 
@@ -89,7 +92,7 @@ async fn closes(gate: &'static str, change: impl FnOnce(&Path, &Path)) -> Case {
     case
 }
 
-/// As [`closes`], before any checkpoint.
+/// Like [`closes`], without a checkpoint.
 async fn closes_without_checkpoint(gate: &'static str, change: impl FnOnce(&Path, &Path)) -> Case {
     let case = Case::without_checkpoint(gate).await;
     change(&case.at("workflow.db"), &case.at("copy.db"));
@@ -97,90 +100,91 @@ async fn closes_without_checkpoint(gate: &'static str, change: impl FnOnce(&Path
     case
 }
 
-/// Asserts that the file does not open with the log beside it, which is not its own, and that it opens as it was copied once
-/// the log was moved away.
-async fn opens_without_the_log_only(case: Case) {
+/// Asserts that the restored file does not open while the old write-ahead log is beside it, and that it opens with the
+/// rows of the copy after the log was moved away.
+async fn opens_only_without_the_log(case: Case) {
     let Case { directory, engine: closed, .. } = case;
     let at = |name: &str| directory.path().join(name);
-    closed.shutdown().await.expect("it gives the right up");
+    closed.shutdown().await.expect("the engine shuts down");
     drop(closed);
-    let restored = fs::read(at("workflow.db")).expect("it is readable");
-    let error =
-        Engine::open(&format!("sqlite:{}", at("workflow.db").display())).await.expect_err("the log is not its own");
+    let restored = fs::read(at("workflow.db")).expect("the file is readable");
+    let error = Engine::open(&format!("sqlite:{}", at("workflow.db").display()))
+        .await
+        .expect_err("the log belongs to another file");
     assert_error(&error, Code::StoreReplaced, &["workflow.db-wal", "does not belong", "help:", "-shm"]);
-    assert!(fs::read(at("workflow.db")).expect("it is readable") == restored, "the restored file is left as it is");
-    fs::rename(at("workflow.db-wal"), at("kept-wal")).expect("it is moved");
+    assert!(fs::read(at("workflow.db")).expect("the file is readable") == restored, "the restored file was changed");
+    fs::rename(at("workflow.db-wal"), at("kept-wal")).expect("the file is moved");
     let _ = fs::remove_file(at("workflow.db-shm"));
     let engine = engine(&at("workflow.db")).await;
     let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-    let connection = Connection::open(at("workflow.db")).expect("it opens");
-    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("it is whole");
-    assert_eq!(runs, 1, "it is as it was copied");
-    assert_eq!(engine.start(quick, 2).await.expect("it starts").await.expect("it completes"), 2);
+    let connection = Connection::open(at("workflow.db")).expect("the database opens");
+    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("the table is readable");
+    assert_eq!(runs, 1, "the file has the runs of the copy");
+    assert_eq!(engine.start(quick, 2).await.expect("the run starts").await.expect("the run completes"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_removed_closes_the_engine() {
-    closes("removed", |file, _| fs::remove_file(file).expect("it is removed")).await;
+async fn removing_the_file_closes_the_engine() {
+    closes("removed", |file, _| fs::remove_file(file).expect("the file is removed")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_renamed_closes_the_engine_and_has_all_that_was_acknowledged() {
+async fn renaming_the_file_closes_the_engine_and_loses_no_acknowledged_run() {
     let case = closes("renamed", |file, _| {
-        fs::rename(file, file.with_file_name("renamed.db")).expect("it is renamed");
-        // The log goes with it.
-        fs::rename(file.with_extension("db-wal"), file.with_file_name("renamed.db-wal")).expect("it is renamed");
+        fs::rename(file, file.with_file_name("renamed.db")).expect("the file is renamed");
+        // Rename the log, too.
+        fs::rename(file.with_extension("db-wal"), file.with_file_name("renamed.db-wal")).expect("the file is renamed");
     })
     .await;
     drop(case.engine);
     let runs: i64 = Connection::open(case.directory.path().join("renamed.db"))
-        .expect("it opens")
+        .expect("the database opens")
         .query_row("SELECT count(*) FROM runs WHERE id = 'waits'", (), |row| row.get(0))
-        .expect("it is whole");
+        .expect("the table is readable");
     assert_eq!(runs, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_another_one_is_moved_over_closes_the_engine() {
-    closes("moved", |file, copy| fs::rename(copy, file).expect("it is moved")).await;
+async fn moving_another_file_over_the_file_closes_the_engine() {
+    closes("moved", |file, copy| fs::rename(copy, file).expect("the file is moved")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_an_earlier_copy_is_written_over_closes_the_engine() {
-    closes("restored", |file, copy| _ = fs::copy(copy, file).expect("it is restored")).await;
+async fn writing_an_earlier_copy_over_the_file_closes_the_engine() {
+    closes("restored", |file, copy| _ = fs::copy(copy, file).expect("the file is restored")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_a_copy_is_written_over_before_any_checkpoint_closes_the_engine_and_keeps_the_copy() {
-    let write_over = |file: &Path, copy: &Path| _ = fs::copy(copy, file).expect("it is restored");
-    opens_without_the_log_only(closes_without_checkpoint("restored early", write_over).await).await;
+async fn writing_a_copy_over_the_file_before_a_checkpoint_closes_the_engine_and_keeps_the_copy() {
+    let write_over = |file: &Path, copy: &Path| _ = fs::copy(copy, file).expect("the file is restored");
+    opens_only_without_the_log(closes_without_checkpoint("restored early", write_over).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_a_copy_is_moved_over_before_any_checkpoint_closes_the_engine_and_keeps_the_copy() {
-    let move_over = |file: &Path, copy: &Path| fs::rename(copy, file).expect("it is moved");
-    opens_without_the_log_only(closes_without_checkpoint("moved early", move_over).await).await;
+async fn moving_a_copy_over_the_file_before_a_checkpoint_closes_the_engine_and_keeps_the_copy() {
+    let move_over = |file: &Path, copy: &Path| fs::rename(copy, file).expect("the file is moved");
+    opens_only_without_the_log(closes_without_checkpoint("moved early", move_over).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_removed_closes_the_engine_and_nothing_that_was_acknowledged_is_lost() {
-    let remove = |file: &Path, _: &Path| fs::remove_file(file.with_extension("db-wal")).expect("it is removed");
+async fn removing_the_log_closes_the_engine_and_loses_no_acknowledged_run() {
+    let remove = |file: &Path, _: &Path| fs::remove_file(file.with_extension("db-wal")).expect("the file is removed");
     let Case { directory, engine: closed, .. } = closes_without_checkpoint("log", remove).await;
-    closed.shutdown().await.expect("it gives the right up");
+    closed.shutdown().await.expect("the engine shuts down");
     drop(closed);
     let path = directory.path().join("workflow.db");
     let engine = engine(&path).await;
     let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-    let connection = Connection::open(&path).expect("it opens");
-    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("it is whole");
+    let connection = Connection::open(&path).expect("the database opens");
+    let runs = connection.query_row("SELECT count(*) FROM runs", (), count).expect("the table is readable");
     assert!(runs >= 2, "{runs} runs");
-    assert_eq!(engine.start(quick, 2).await.expect("it starts").await.expect("it completes"), 2);
+    assert_eq!(engine.start(quick, 2).await.expect("the run starts").await.expect("the run completes"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_of_the_log_that_is_removed_closes_the_engine() {
+async fn removing_the_index_of_the_log_closes_the_engine() {
     closes_without_checkpoint("index", |file, _| {
-        fs::remove_file(file.with_extension("db-shm")).expect("it is removed")
+        fs::remove_file(file.with_extension("db-shm")).expect("the file is removed")
     })
     .await;
 }
@@ -188,81 +192,83 @@ async fn an_index_of_the_log_that_is_removed_closes_the_engine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_engine_notices_that_its_log_is_removed() {
     let case = Case::without_checkpoint("idle log").await;
-    fs::remove_file(case.at("workflow.db-wal")).expect("it is removed");
+    fs::remove_file(case.at("workflow.db-wal")).expect("the file is removed");
     let waits = case.engine.get_run::<String, Error>("waits");
-    let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("it is not awaited for ever");
+    let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("the await ends");
     assert_eq!(end.expect_err("the engine is closed").code(), Code::StoreReplaced);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_another_program_vacuums_or_changes_is_not_taken_for_a_replacement() {
+async fn a_vacuum_or_a_change_by_another_program_does_not_close_the_engine() {
     let case = Case::without_checkpoint("vacuumed").await;
     for number in 0..3 {
-        case.connection().execute("VACUUM", ()).expect("it is vacuumed");
+        case.connection().execute("VACUUM", ()).expect("the file is vacuumed");
         case.start().await.expect("nothing happened to the file");
-        case.connection().execute("VACUUM", ()).expect("it is vacuumed");
+        case.connection().execute("VACUUM", ()).expect("the file is vacuumed");
         case.checkpoint();
         case.start().await.expect("nothing happened to the file");
         let index = format!("CREATE INDEX of_another_{number} ON runs (created_at)");
-        case.connection().execute(&index, ()).expect("it is created");
+        case.connection().execute(&index, ()).expect("the index is created");
         case.checkpoint();
         case.start().await.expect("nothing happened to the file");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_something_else_is_written_over_closes_the_engine() {
-    closes("overwritten", |file, _| fs::write(file, "something else").expect("it is overwritten")).await;
+async fn overwriting_the_file_closes_the_engine() {
+    closes("overwritten", |file, _| fs::write(file, "something else").expect("the file is overwritten")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_gets_another_name_closes_the_engine_and_is_not_opened_with_two() {
+async fn a_hard_link_to_the_file_closes_the_engine_and_is_not_opened() {
     let case =
-        closes("linked", |file, _| fs::hard_link(file, file.with_file_name("link.db")).expect("it is linked")).await;
+        closes("linked", |file, _| fs::hard_link(file, file.with_file_name("link.db")).expect("the link is created"))
+            .await;
     let link = format!("sqlite:{}", case.at("link.db").display());
-    let error = Engine::open(&link).await.expect_err("it has two names");
+    let error = Engine::open(&link).await.expect_err("the file has two names");
     assert_error(&error, Code::Store, &["link.db", "2 names", "hard links"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_idle_notices_as_well() {
+async fn an_idle_engine_notices_that_its_file_is_removed() {
     let case = Case::new("idle").await;
-    fs::remove_file(case.at("workflow.db")).expect("it is removed");
+    fs::remove_file(case.at("workflow.db")).expect("the file is removed");
     let waits = case.engine.get_run::<String, Error>("waits");
-    let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("it is not awaited for ever");
+    let end = tokio::time::timeout(PATIENCE, (&waits).into_future()).await.expect("the await ends");
     assert_eq!(end.expect_err("the engine is closed").code(), Code::StoreReplaced);
     case.engine.shutdown().await.expect("there is nothing left to do");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_opened_again_goes_on_with_what_is_there() {
+async fn an_engine_can_open_a_new_file_after_the_removal() {
     let case = closes("again", |file, _| {
         for name in ["workflow.db", "workflow.db-wal", "workflow.db-shm"] {
             let _ = fs::remove_file(file.with_file_name(name));
         }
     })
     .await;
-    case.engine.shutdown().await.expect("it gives the right up");
+    case.engine.shutdown().await.expect("the engine shuts down");
     let engine = engine(&case.at("workflow.db")).await;
-    assert_eq!(engine.start(quick, 2).await.expect("it starts").await.expect("it completes"), 2);
+    assert_eq!(engine.start(quick, 2).await.expect("the run starts").await.expect("the run completes"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_reads_or_copies_is_not_taken_for_a_replacement() {
+async fn reading_or_copying_the_file_does_not_close_the_engine() {
     let case = Case::new("read").await;
     for number in 0..3 {
         let connection = case.connection();
         let copy = format!("VACUUM INTO '{}'", case.at(&format!("copy-{number}.db")).display());
         connection.execute(&copy, ()).expect("a copy is made");
         let runs: i64 =
-            connection.query_row("SELECT count(*) FROM runs", (), |row| row.get(0)).expect("it is readable");
+            connection.query_row("SELECT count(*) FROM runs", (), |row| row.get(0)).expect("the file is readable");
         assert!(runs > 0);
         case.checkpoint();
         drop(connection);
-        fs::read(case.at("workflow.db")).expect("it is readable");
+        fs::read(case.at("workflow.db")).expect("the file is readable");
         case.start().await.expect("nothing happened to the file");
-        let client =
-            Client::connect(&format!("sqlite:{}", case.at("workflow.db").display())).await.expect("it connects");
+        let client = Client::connect(&format!("sqlite:{}", case.at("workflow.db").display()))
+            .await
+            .expect("the client connects");
         let info = client.get_run::<String, Error>("waits").info().await.expect("the run is there");
         assert!(matches!(info.status, Status::Running | Status::Suspended));
     }

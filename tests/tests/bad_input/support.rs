@@ -1,4 +1,4 @@
-//! A workflow that a test holds in the middle, and what errors are asked for.
+//! A workflow that waits at a gate of the test, and assertions on errors.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -6,15 +6,15 @@ use std::sync::LazyLock;
 use tokio::sync::watch;
 use workflow_runtime::{Code, Engine, Error, Result, step, workflow};
 
-/// Where a gate is.
+/// The state of a gate.
 #[derive(Clone, Debug, Default)]
 struct Gate {
-    /// How often a step came to it.
-    came: u32,
+    /// How often a step has arrived at the gate.
+    arrived: u32,
     open: bool,
 }
 
-/// The gates by their names: each test has names of its own.
+/// The gates by name. Each test has names of its own.
 static GATES: LazyLock<watch::Sender<BTreeMap<String, Gate>>> = LazyLock::new(watch::Sender::default);
 
 fn gate(name: &str, change: impl FnOnce(&mut Gate)) {
@@ -27,24 +27,24 @@ async fn until(name: &str, condition: impl Fn(&Gate) -> bool) {
     met.expect("the gates are never dropped");
 }
 
-/// Lets pass who comes to the gate, from now on.
+/// Opens a gate for waiting and later steps.
 pub fn open(name: &str) {
     gate(name, |gate| gate.open = true);
 }
 
-/// Waits until a step has come to the gate so many times.
-pub async fn came(name: &str, times: u32) {
-    until(name, |gate| gate.came >= times).await;
+/// Waits until steps have arrived at the gate this many times.
+pub async fn arrived(name: &str, times: u32) {
+    until(name, |gate| gate.arrived >= times).await;
 }
 
-/// How often a step has come to the gate.
-pub fn comings(name: &str) -> u32 {
-    GATES.borrow().get(name).map_or(0, |gate| gate.came)
+/// How often a step has arrived at the gate.
+pub fn arrivals(name: &str) -> u32 {
+    GATES.borrow().get(name).map_or(0, |gate| gate.arrived)
 }
 
 #[step]
 async fn pass(name: String) -> Result<String> {
-    gate(&name, |gate| gate.came += 1);
+    gate(&name, |gate| gate.arrived += 1);
     until(&name, |gate| gate.open).await;
     Ok(name)
 }
@@ -54,7 +54,7 @@ async fn echo(value: u64) -> Result<u64> {
     Ok(value)
 }
 
-/// Three rows in the journal: its start, and a step before and at the gate of this name.
+/// A workflow with a step before the gate of this name and a step that waits at it.
 #[workflow]
 pub async fn gated(name: String) -> Result<String> {
     echo(1).await?;
@@ -67,12 +67,12 @@ pub async fn quick(value: u64) -> Result<u64> {
     echo(value).await
 }
 
-/// An engine on a file.
+/// Opens an engine on a file.
 pub async fn engine(path: &std::path::Path) -> Engine {
     Engine::open(&format!("sqlite:{}", path.display())).await.expect("the engine opens")
 }
 
-/// Asserts what an error is and what it tells.
+/// Asserts that an error has this code and that its text has these parts.
 #[track_caller]
 pub fn assert_error(error: &Error, code: Code, parts: &[&str]) {
     let text = format!("{error:?}");

@@ -1,4 +1,4 @@
-//! Values that do not survive the way through the journal, and those that do.
+//! Values that survive a round trip through the journal, and values that are refused because they would not.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ enum Value {
     Refusing { inside: Refusing },
 }
 
-/// Refuses to be written.
+/// A value that fails to serialize.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct Refusing;
 
@@ -33,7 +33,7 @@ impl Serialize for Refusing {
     }
 }
 
-/// Values that are refused, and what the error tells of each.
+/// Values that are refused, and parts of the error for each.
 fn refused() -> Vec<(Value, Vec<&'static str>)> {
     let floats = BTreeMap::from([("good".to_owned(), vec![1.0]), ("bad".to_owned(), vec![0.5, f64::NEG_INFINITY])]);
     vec![
@@ -47,7 +47,7 @@ fn refused() -> Vec<(Value, Vec<&'static str>)> {
     ]
 }
 
-/// Values that come back as they were.
+/// Values that survive a round trip.
 fn kept() -> Vec<Value> {
     vec![
         Value::Float(0.1 + 0.2),
@@ -131,20 +131,21 @@ async fn engine() -> Engine {
 }
 
 #[tokio::test]
-async fn values_at_the_edges_come_back_as_they_were() {
+async fn extreme_values_survive_a_round_trip() {
     let engine = engine().await;
     for value in kept() {
-        let back = engine.start(round_trip, value.clone()).await.expect("it starts").await.expect("it completes");
+        let back =
+            engine.start(round_trip, value.clone()).await.expect("the run starts").await.expect("the run completes");
         assert_eq!(format!("{back:?}"), format!("{value:?}"));
     }
 }
 
 #[tokio::test]
-async fn arguments_that_would_not_come_back_start_nothing() {
+async fn arguments_that_would_not_survive_start_no_run() {
     let engine = engine().await;
     for (index, (value, parts)) in refused().into_iter().enumerate() {
         let id = format!("run-{index}");
-        let error = engine.start(round_trip, value).id(&id).await.expect_err("it is refused");
+        let error = engine.start(round_trip, value).id(&id).await.expect_err("the call is refused");
         assert_error(&error, Code::Payload, &parts);
         assert_error(&error, Code::Payload, &["the workflow's arguments", "help:"]);
         assert!(!engine.get_run::<Value, Error>(id).exists().await.expect("the store is readable"));
@@ -152,23 +153,23 @@ async fn arguments_that_would_not_come_back_start_nothing() {
 }
 
 #[tokio::test]
-async fn an_argument_of_a_step_that_would_not_come_back_is_the_call_s_error() {
+async fn a_step_argument_that_would_not_survive_fails_the_call() {
     let engine = engine().await;
     for (index, (_, parts)) in refused().into_iter().enumerate() {
-        let run = engine.start(passes, index).await.expect("it starts");
-        let error = (&run).await.expect_err("it fails");
+        let run = engine.start(passes, index).await.expect("the run starts");
+        let error = (&run).await.expect_err("the run fails");
         assert_error(&error, Code::Payload, &parts);
         assert_error(&error, Code::Payload, &["an argument of the step", "values::pass", "bad_input/values.rs:"]);
-        assert_eq!(run.status().await.expect("it has a status"), Status::Failed);
+        assert_eq!(run.status().await.expect("the run has a status"), Status::Failed);
     }
 }
 
 #[tokio::test]
-async fn a_result_of_a_step_that_would_not_come_back_is_its_error_and_it_runs_once() {
+async fn a_step_result_that_would_not_survive_fails_the_step_after_one_attempt() {
     let engine = engine().await;
     for (index, (_, parts)) in refused().into_iter().enumerate() {
         let before = MADE.load(Ordering::Relaxed);
-        let error = engine.start(makes, index).await.expect("it starts").await.expect_err("it fails");
+        let error = engine.start(makes, index).await.expect("the run starts").await.expect_err("the run fails");
         assert_error(&error, Code::Payload, &parts);
         assert_error(&error, Code::Payload, &["the step's result"]);
         assert_eq!(MADE.load(Ordering::Relaxed), before + 1, "the step ran again");
@@ -176,29 +177,29 @@ async fn a_result_of_a_step_that_would_not_come_back_is_its_error_and_it_runs_on
 }
 
 #[tokio::test]
-async fn a_result_of_a_workflow_that_would_not_come_back_fails_it() {
+async fn a_workflow_result_that_would_not_survive_fails_the_run() {
     let engine = engine().await;
     for (index, (_, parts)) in refused().into_iter().enumerate() {
-        let run = engine.start(returns, index).await.expect("it starts");
-        let error = (&run).await.expect_err("it fails");
+        let run = engine.start(returns, index).await.expect("the run starts");
+        let error = (&run).await.expect_err("the run fails");
         assert_error(&error, Code::Payload, &parts);
         assert_error(&error, Code::Payload, &["the workflow's result"]);
-        assert_eq!(run.status().await.expect("it has a status"), Status::Failed);
+        assert_eq!(run.status().await.expect("the run has a status"), Status::Failed);
     }
 }
 
 #[tokio::test]
-async fn a_typed_error_that_would_not_come_back_is_made_from_the_reason() {
-    let error = engine().await.start(fails, 1.0).await.expect("it starts").await.expect_err("it fails");
+async fn a_typed_error_that_would_not_survive_is_replaced_by_the_reason() {
+    let error = engine().await.start(fails, 1.0).await.expect("the run starts").await.expect_err("the run fails");
     let Wrong::Engine(error) = error else { panic!("infinity came back as {error:?}") };
     assert!(error.contains("infinity") && error.contains(".Ratio"), "{error}");
 }
 
 #[tokio::test]
-async fn a_result_that_is_asked_for_as_another_type_says_so() {
+async fn reading_a_result_as_another_type_is_an_error() {
     let engine = engine().await;
-    let run = engine.start(round_trip, Value::Unsigned(7)).id("typed").await.expect("it starts");
-    (&run).await.expect("it completes");
-    let error = engine.get_run::<Vec<String>, Error>("typed").await.expect_err("it is no list");
+    let run = engine.start(round_trip, Value::Unsigned(7)).id("typed").await.expect("the run starts");
+    (&run).await.expect("the run completes");
+    let error = engine.get_run::<Vec<String>, Error>("typed").await.expect_err("the result is no list");
     assert_error(&error, Code::Payload, &["the run's result", "Vec<", r#"{"Unsigned":7}"#, "typed"]);
 }

@@ -1,4 +1,4 @@
-//! What must hold between the crashes of a run.
+//! Invariants of journals and executions across crashes.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,18 @@ use workflow_tests::{Execution, operation};
 
 use super::snapshot::Snapshot;
 
-/// What a crash has left.
+/// The state after a crash.
 pub struct Crash {
     pub stored: Snapshot,
-    /// How many executions had been noted.
+    /// The number of executions in the log.
     pub executions: usize,
 }
 
-/// Compares what crashes have left, the last being the end, with what was executed in between:
+/// Compares the states after each crash (the last state is the final one) with the executions in between:
 ///
-/// - a journal is only ever appended to;
-/// - an operation whose result was recorded is not executed again, and neither is an attempt whose end was recorded;
-/// - what was outstanding is executed once more in each life, and not twice.
+/// - rows are only appended to a journal;
+/// - an operation whose result is recorded is not executed again, nor is an attempt whose end is recorded;
+/// - a process or engine (a life) executes an outstanding attempt at most once.
 pub fn assert_continuous(crashes: &[Crash], executions: &[Execution]) {
     for pair in crashes.windows(2) {
         let [before, after] = pair else { continue };
@@ -34,12 +34,12 @@ pub fn assert_continuous(crashes: &[Crash], executions: &[Execution]) {
     }
 }
 
-/// Asserts that nothing was executed that the journal had not asked for.
+/// Asserts that the journal has the command of each step that was executed.
 pub fn assert_issued(crash: &Crash, executions: &[Execution]) {
     for execution in &executions[..crash.executions] {
         let issued =
             crash.stored.get(&execution.run).is_some_and(|run| run.operations().issued.contains(&execution.op));
-        assert!(issued, "it was executed before it was recorded: {execution:?}");
+        assert!(issued, "a step was executed before its command was recorded: {execution:?}");
     }
 }
 
@@ -47,7 +47,7 @@ fn assert_appended(before: &Snapshot, after: &Snapshot) {
     for (id, before) in before {
         let after = after.get(id).unwrap_or_else(|| panic!("run {id} is gone"));
         let kept = after.journal.get(..before.journal.len());
-        assert_eq!(kept, Some(&before.journal[..]), "the journal of run {id} is not a continuation of what it was");
+        assert_eq!(kept, Some(&before.journal[..]), "recorded rows of the journal of run {id} have changed");
     }
 }
 
@@ -56,20 +56,20 @@ fn assert_not_repeated(crash: &Crash, executions: &[Execution]) {
     for (id, stored) in &crash.stored {
         let operations = stored.operations();
         let later = executions[crash.executions..].iter().filter(|later| &later.run == id);
-        // An engine that was dropped, unlike a process that was killed, may still be starting what it had dispatched.
+        // An engine that was dropped, unlike a killed process, may still begin attempts that it had dispatched.
         for later in later.filter(|later| !lives_before.contains(&&later.life)) {
             let retried = operations.end.as_ref().is_some_and(|end| end.get("failed").is_some())
                 && stored
                     .journal
                     .last()
                     .is_some_and(|last| later.op >= operation(last.generation.cast_unsigned() + 1, 0));
-            assert!(operations.end.is_none() || retried, "its run had ended, and it was executed: {later:?}");
+            assert!(operations.end.is_none() || retried, "a step was executed after the end of its run: {later:?}");
             assert!(
                 !operations.settled.contains(&later.op),
-                "its result was recorded, and it was executed again: {later:?}"
+                "a step with a recorded result was executed again: {later:?}"
             );
             let ended = operations.ended_attempts.get(&later.op).copied().unwrap_or(0);
-            assert!(later.attempt > ended, "attempt {ended} was recorded as ended, and was repeated: {later:?}");
+            assert!(later.attempt > ended, "attempt {ended} has a recorded end and was repeated: {later:?}");
         }
     }
 }

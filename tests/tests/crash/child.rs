@@ -1,4 +1,4 @@
-//! Programs that are killed.
+//! Child processes that tests start, stop and kill.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// Longer than any program here takes, on however slow a machine: passing it is a hang.
+/// Longer than any program here takes on a slow machine: a program that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const SIGKILL: i32 = 9;
 
-/// A program that runs. It is killed when this is dropped.
+/// A running program. Dropping this value kills it.
 pub struct Child {
     process: std::process::Child,
     lines: Receiver<String>,
-    /// What it has said so far.
+    /// The lines of standard output that were read so far.
     pub said: Vec<String>,
 }
 
-/// A program with its arguments, which runs until it is killed or ends.
+/// A command that runs the program with these arguments, with piped input and output.
 pub fn command<A: AsRef<OsStr>>(program: impl AsRef<Path>, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.args(args).env_remove("WORKFLOW_FAIL_POINT").env_remove("WORKFLOW_URL").stdin(Stdio::piped());
@@ -34,7 +34,7 @@ pub fn command<A: AsRef<OsStr>>(program: impl AsRef<Path>, args: impl IntoIterat
 impl Child {
     pub fn spawn(mut command: Command) -> Self {
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let stdout = process.stdout.take().expect("its output is piped");
+        let stdout = process.stdout.take().expect("the output is piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
@@ -42,7 +42,7 @@ impl Child {
         Child { process, lines, said: Vec::new() }
     }
 
-    /// The rest of the first line that begins so and has not been waited for yet.
+    /// Waits for the next line of output with this prefix: the rest of the line.
     pub fn wait_for(&mut self, beginning: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -53,12 +53,12 @@ impl Child {
                         return rest.trim_start().to_owned();
                     }
                 }
-                Err(end) => panic!("no line that begins with `{beginning}` ({end}); it said {:?}", self.said),
+                Err(end) => panic!("no line begins with `{beginning}` ({end}); the program printed {:?}", self.said),
             }
         }
     }
 
-    /// Reads what it says until it ends, or until the time is up: whether it ended.
+    /// Reads its output until it exits or the time is up: whether it exited.
     pub fn ends_within(&mut self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         loop {
@@ -70,29 +70,29 @@ impl Child {
         }
     }
 
-    /// Kills it with SIGKILL, and reads what it said before.
+    /// Kills it with SIGKILL, and reads the output that it wrote before.
     pub fn kill(&mut self) -> ExitStatus {
         let _ = self.process.kill();
         self.end()
     }
 
-    /// Stops it, until it is [told to go on](Child::go_on).
+    /// Stops it with SIGSTOP until [`Child::resume`].
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.process), signal).expect("it takes signals");
+        rustix::process::kill_process(Pid::from_child(&self.process), signal).expect("the signal is sent");
     }
 
     /// Writes a line to its standard input.
     pub fn tell(&mut self, line: &str) {
-        let mut stdin = self.process.stdin.as_ref().expect("its input is open");
-        stdin.write_all(format!("{line}\n").as_bytes()).expect("it takes its input");
+        let mut stdin = self.process.stdin.as_ref().expect("the input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("the program reads its input");
     }
 
     /// Closes its standard input.
@@ -100,22 +100,22 @@ impl Child {
         drop(self.process.stdin.take());
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits by itself.
     pub fn end(&mut self) -> ExitStatus {
         if !self.ends_within(PATIENCE) {
             let _ = self.process.kill();
-            panic!("the program hangs; it said {:?}", self.said);
+            panic!("the program hangs; it printed {:?}", self.said);
         }
         self.process.wait().expect("a child can be waited for")
     }
 
-    /// Waits until it ends by itself, which must be well.
+    /// Waits until it exits by itself, and asserts that it succeeded.
     pub fn end_well(&mut self) {
         let status = self.end();
-        assert!(status.success(), "the program ended with {status}; it said {:?}", self.said);
+        assert!(status.success(), "the program exited with {status}; it printed {:?}", self.said);
     }
 
-    /// The rests of the lines that begin so.
+    /// The lines with this prefix, without the prefix.
     pub fn said(&self, beginning: &str) -> Vec<&str> {
         self.said.iter().filter_map(|line| line.strip_prefix(beginning)).map(str::trim_start).collect()
     }
@@ -128,7 +128,7 @@ impl Drop for Child {
     }
 }
 
-/// Whether that was a SIGKILL.
+/// Whether the process was killed with SIGKILL.
 pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(SIGKILL)
 }

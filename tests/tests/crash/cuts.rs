@@ -1,4 +1,4 @@
-//! Connections that break, at each step of the protocol and in each way that there is.
+//! Connections to PostgreSQL that break at each message of the protocol, in each way that the proxy supports.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use super::{blocking, full, seed};
 const LINKS: u32 = 6;
 const RUNS: usize = 8;
 const LEASE: Duration = Duration::from_secs(1);
-/// Cuts of a sample.
+/// The number of cuts in a sample.
 const SAMPLE: usize = 20;
-/// How long one waits for the message at which it is to break: it may not come to that.
+/// How long to wait for the message at which the connection breaks: it may never be sent.
 const COMING: Duration = Duration::from_millis(500);
 
-/// Longer than any test.
+/// Longer than any test runs.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 const PASSED: [Passed; 3] = [Passed::Nothing, Passed::Half, Passed::All];
 const HOW: [How; 5] = [How::Closed, How::Lost(Side::Client), How::Lost(Side::Server), How::LostBoth, How::Late];
 
-/// Those that are always among them: the answer of a commit is lost, or the commit; and a statement is executed whose
-/// end never comes.
+/// The cuts of every sample: the answer of a commit is lost, the commit itself is lost or delayed, or the answer of a
+/// statement is lost.
 const ALWAYS: [(proxy::Kind, Passed, How); 4] = [
     (proxy::COMMIT, Passed::All, How::Lost(Side::Server)),
     (proxy::COMMIT, Passed::Nothing, How::LostBoth),
@@ -36,7 +36,7 @@ const ALWAYS: [(proxy::Kind, Passed, How); 4] = [
     (proxy::EXECUTE, Passed::All, How::Lost(Side::Client)),
 ];
 
-/// The cuts, in a random order.
+/// The cuts in a random order.
 fn cuts(random: &mut StdRng) -> Vec<Cut> {
     let mut points: Vec<(proxy::Kind, Passed, How)> = Vec::new();
     for kind in KINDS {
@@ -50,7 +50,7 @@ fn cuts(random: &mut StdRng) -> Vec<Cut> {
         points.extend(ALWAYS);
     }
     let cut = |(at, passed, how): (proxy::Kind, Passed, How)| {
-        // A third of them last longer than the lease.
+        // A third of the cuts last longer than the lease.
         let time = LEASE.mul_f32(if random.random_range(0..3) == 0 { 1.5 } else { 0.2 });
         let reach = [Reach::One, Reach::Present, Reach::All][random.random_range(0..3)];
         Cut { at, nth: random.random_range(1..12), passed, how, time, reach }
@@ -60,7 +60,7 @@ fn cuts(random: &mut StdRng) -> Vec<Cut> {
 
 case! {
     #[postgres]
-    async fn a_client_whose_connections_have_fallen_silent_hears_of_the_end() {
+    async fn a_client_with_silent_connections_learns_that_its_run_has_ended() {
         let site = Site::new("1s").await;
         let way = Proxy::start(&site.url).await;
         let url = format!("{}&timeout=2s&connect_timeout=2&poll=1s", way.url(&site.url));
@@ -71,7 +71,7 @@ case! {
         site.until(waits).await;
         way.cut(How::LostBoth, FOR_EVER, Reach::Present);
         std::fs::write(site.gate("gate"), []).unwrap();
-        let result = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it hears of it");
+        let result = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the client gets the result");
         assert_eq!(result.unwrap().unwrap().len(), 3);
         worker.close();
         blocking(|| worker.end_well());
@@ -80,7 +80,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn what_arrives_after_the_end_of_the_lease_is_refused() {
+    async fn writes_that_arrive_after_the_end_of_the_lease_are_refused() {
         let site = Site::new("1s").await;
         let (way, gate) = (Proxy::start(&site.url).await, site.gate("gate"));
         let mut slow = site.worker_at(&way.url(&site.url), "slow");
@@ -88,7 +88,8 @@ case! {
         site.start(&ids, &Chain { links: LINKS, gate: Some((2, gate.clone())) }).await;
         site.executed(RUNS * 3).await;
         let mut other = site.worker("other");
-        // The results are on their way when the connections stop, and arrive when the others have begun.
+        // The slow worker has sent its results when the connections stop. They arrive after the other worker has
+        // claimed the runs.
         way.cut(How::Late, 4 * LEASE, Reach::All);
         std::fs::write(&gate, []).unwrap();
         tokio::time::sleep(LEASE / 3).await;
@@ -101,7 +102,7 @@ case! {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it is told that the runs are not its own");
+        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("the slow worker warns of its lost runs");
         std::fs::write(&gate, []).unwrap();
         let results = site.results(&ids).await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
@@ -114,7 +115,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn connections_that_have_fallen_silent_do_not_cost_the_lease() {
+    async fn a_worker_with_silent_connections_keeps_its_lease() {
         let site = Site::new("5s").await;
         let way = Proxy::start(&site.url).await;
         let mut worker = site.worker_at(&format!("{}&timeout=2s&connect_timeout=2", way.url(&site.url)), "worker");
@@ -128,11 +129,11 @@ case! {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("a renewal is missed");
+        tokio::time::timeout(Duration::from_secs(60), noticed).await.expect("a renewal fails");
         std::fs::write(site.gate("gate"), []).unwrap();
         let results = site.results(&ids).await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
-        assert_eq!(site.owners().await, owners, "the lease is another one: {:#?}", site.warnings("worker"));
+        assert_eq!(site.owners().await, owners, "the worker has another lease: {:#?}", site.warnings("worker"));
         worker.close();
         blocking(|| worker.end_well());
     }
@@ -140,7 +141,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn connections_may_break_anywhere() {
+    async fn runs_complete_when_connections_break_at_random_messages() {
         let mut random = StdRng::seed_from_u64(seed());
         let site = Site::new("1s").await;
         let ways = [Proxy::start(&site.url).await, Proxy::start(&site.url).await];
@@ -157,7 +158,7 @@ case! {
             chains.extend(ids);
             all.push(site.client.start(everything, round as u64).id(format!("all-{round}")).await.unwrap());
             if !way.has_cut(made, COMING).await {
-                println!("it did not come to {cut:?}");
+                println!("the message of {cut:?} was not sent");
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(0..200))).await;
         }

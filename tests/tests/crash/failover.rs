@@ -1,4 +1,4 @@
-//! Two workers with very many runs, one of which is killed.
+//! Two workers with many runs: one worker is killed and the other takes over its runs.
 
 use std::time::Instant;
 
@@ -9,21 +9,21 @@ use super::workers::{Site, ids};
 use super::{blocking, full};
 
 const LINKS: u32 = 4;
-/// Steps that wait in each worker before one is killed.
+/// The number of steps that wait in each worker before one worker is killed.
 const WAITING: usize = 200;
 
 case! {
     #[postgres]
-    async fn the_runs_of_a_worker_that_is_killed_go_on_in_the_other() {
+    async fn the_runs_of_a_killed_worker_continue_in_the_other_worker() {
         let (runs, lease) = if full() { (10_000, "5s") } else { (1_000, "1s") };
         let site = Site::new(lease).await;
         let mut killed = site.worker("killed");
-        let [dead] = site.owners().await[..] else { panic!("not one worker") };
+        let [dead] = site.owners().await[..] else { panic!("there is not exactly one worker") };
         let mut other = site.worker("other");
         let (ids, gate) = (ids("run", runs), site.gate("gate"));
         let chain = Chain { links: LINKS, gate: Some((2, gate.clone())) };
         site.start(&ids, &chain).await;
-        // No run can end, and each worker has some.
+        // The gate keeps each run from ending, and each worker owns some runs.
         let waiting = |life: &str| {
             let executions = site.executions();
             executions.iter().filter(|one| one.step == "hold" && one.life.starts_with(life)).count()
@@ -39,7 +39,7 @@ case! {
         site.until(&format!("SELECT NOT EXISTS (SELECT 1 FROM runs WHERE owner = {dead} AND wake_at IS NOT NULL)")).await;
         let free = begin.elapsed();
         site.until(&orphans).await;
-        println!("{held} of {runs} runs: free after {free:?}, taken over after {:?}; the lease is {lease}", begin.elapsed());
+        println!("{held} of {runs} runs free after {free:?}, claimed after {:?}; the lease is {lease}", begin.elapsed());
         let results = site.results(&ids).await;
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         other.close();

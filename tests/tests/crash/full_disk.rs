@@ -1,4 +1,4 @@
-//! The database's disk is full for a while.
+//! The disk of the database is full for a while.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ const RUNS: usize = 50;
 
 case! {
     #[cluster_on_disk]
-    async fn a_full_disk_is_waited_for() {
+    async fn workers_wait_until_a_full_disk_has_room() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let disk = Disk::mount(directory.path(), "128m").expect("it can be mounted");
+        let disk = Disk::mount(directory.path(), "128m").expect("the disk is mounted");
         let home = directory.path().join("postgres");
-        std::fs::create_dir(&home).expect("a directory on it");
+        std::fs::create_dir(&home).expect("a directory on the disk");
         let cluster = Cluster::start_in(home, "-c max_wal_size=32MB -c min_wal_size=32MB");
         let mut site = site_on(&cluster, "1s").await;
         let chain = Chain { links: LINKS, gate: Some((2, site.gate("gate"))) };
@@ -30,15 +30,15 @@ case! {
 
         let filler = disk.fill();
         std::fs::write(site.gate("gate"), []).unwrap();
-        // What is written may still fit into what the server has already.
+        // The server may have allocated room for small writes, so write more than that.
         let grow = "CREATE TABLE grown AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 1000000)";
         let refused = site.database.batch_execute(grow).await.expect_err("there is no room");
         let state = refused.code().cloned();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let log = std::fs::read_to_string(cluster.directory.join("log")).unwrap_or_default();
         assert!(log.contains("No space left on device"), "{log}");
-        std::fs::remove_file(filler).expect("it can be removed");
-        // A server whose log of writes is full ends.
+        std::fs::remove_file(filler).expect("the filler is removed");
+        // A server that cannot extend its write-ahead log exits.
         assert!(blocking(|| cluster.come_up()), "the server does not come up");
 
         let results = site.results(&ids).await;

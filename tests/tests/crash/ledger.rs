@@ -1,4 +1,4 @@
-//! Steps whose SQL is committed with their record, killed around the commit.
+//! Transactional steps in processes that are killed around the commit: each step's SQL takes effect exactly once.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -13,10 +13,10 @@ const ENTRIES: i64 = 6;
 
 case! {
     #[postgres]
-    async fn each_entry_is_booked_once_whenever_the_process_dies() {
+    async fn each_entry_is_booked_once_whenever_the_process_is_killed() {
         let url = format!("{}&lease=1s", postgres::url());
-        // It makes the schema.
-        drop(Client::connect(&url).await.expect("it connects"));
+        // Connecting creates the schema.
+        drop(Client::connect(&url).await.expect("the client connects"));
         let database = postgres::connect(&url).await;
         let schema: String = database.query_one("SELECT current_schema()", &[]).await.unwrap().get(0);
         let table = format!("{schema}.booked");
@@ -45,7 +45,7 @@ case! {
         assert_eq!(counts, vec![expected.as_str(); RUNS as usize]);
         let booked: i64 = database.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0);
         assert_eq!(booked, i64::from(RUNS) * ENTRIES);
-        assert!(killed >= 5, "{killed} lives were cut short");
-        println!("{killed} lives were cut short, and each of {booked} entries was booked once");
+        assert!(killed >= 5, "{killed} processes were killed");
+        println!("{killed} processes were killed, and each of {booked} entries was booked once");
     }
 }

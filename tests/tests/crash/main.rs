@@ -1,18 +1,18 @@
-//! What is left after a crash, wherever it comes.
+//! Crash tests: no crash loses a recorded result or repeats recorded work.
 //!
-//! Programs from `src/bin` are killed with SIGKILL, by a fail point in the store (the environment variable
-//! `WORKFLOW_FAIL_POINT=N` kills at the N-th) or from outside, and then run again to their end. What the journal and the
-//! log of executions say before and after must fit: see [`check`].
+//! The tests kill programs from `src/bin` with SIGKILL, at a fail point in the store (the environment variable
+//! `WORKFLOW_FAIL_POINT=N` kills at the N-th) or from outside, and run them again until they finish. [`check`] compares
+//! the journals and the log of executions before and after each crash.
 //!
-//! A plain `cargo test` takes a sample. The full sweep is
+//! A plain `cargo test` runs a sample. The full sweep is
 //!
 //! ```text
 //! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test crash
 //! ```
 //!
-//! and `WORKFLOW_SEED=N` sets the seed of what is random; a failure prints it.
+//! and `WORKFLOW_SEED=N` sets the seed of the random choices; a failure prints it.
 //!
-//! Whether memory, rows or files grow is seen after a long time only; the tests take a minute of it. For longer:
+//! The soak tests run for less than a minute each, which finds only fast growth of memory, rows or files. For longer:
 //!
 //! ```text
 //! cargo run --release -p workflow-tests --bin soak -- sqlite:/tmp/soak.db --seconds 3600
@@ -62,17 +62,17 @@ fn main() -> std::process::ExitCode {
     workflow_harness::main(file!())
 }
 
-/// Whether everything is asked for, or a sample.
+/// Whether to run the full sweep instead of a sample.
 fn full() -> bool {
     std::env::var("WORKFLOW_SWEEP").is_ok_and(|sweep| sweep == "full")
 }
 
-/// The seed of what is random.
+/// The seed of the random choices.
 fn seed() -> u64 {
     std::env::var("WORKFLOW_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-/// What waits for processes, in a test that is async for the sake of its needs.
+/// Runs code that blocks (it waits for processes) inside an async test.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }

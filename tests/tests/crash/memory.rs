@@ -1,4 +1,5 @@
-//! The same without a process: an engine that is dropped stands for one that is killed.
+//! Crash tests without processes: an engine that is dropped, or whose store no longer answers, simulates a killed
+//! process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,10 +18,10 @@ use super::operated::{assert_kept, assert_operated};
 use super::silent::Silent;
 use super::{full, seed, snapshot};
 
-/// About as long as the workflow takes.
+/// Roughly the duration of the workflow.
 const LIFE_MAX: Duration = Duration::from_millis(60);
 
-/// Longer than anything here takes: passing it is a hang.
+/// Longer than anything here takes: whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Lives {
@@ -38,7 +39,7 @@ impl Lives {
         builder.open().await.expect("the engine opens")
     }
 
-    /// An engine that is dropped after a while, whatever it is doing then: the outcome, if it came to one.
+    /// Runs an engine and drops it after at most this time: the outcomes, if the runs completed.
     async fn live(&mut self, ids: &[String], most: Duration) -> Option<Vec<Outcome>> {
         let engine = self.open().await;
         let work = async {
@@ -71,7 +72,7 @@ async fn drop_engines(seed: u64) -> usize {
         let most = LIFE_MAX.mul_f64(lives.random.random());
         lives.live(&ids, most).await;
     }
-    let outcomes = lives.live(&ids, PATIENCE).await.expect("the runs end");
+    let outcomes = lives.live(&ids, PATIENCE).await.expect("the runs complete in time");
     for (id, outcome) in ids.iter().zip(outcomes) {
         outcome.assert_possible(id);
     }
@@ -82,7 +83,7 @@ async fn drop_engines(seed: u64) -> usize {
 
 case! {
     #[threads]
-    async fn nothing_is_lost_or_repeated_when_the_engine_is_dropped_at_a_random_moment() {
+    async fn nothing_is_lost_or_repeated_when_the_engine_is_dropped_at_a_random_instant() {
         let cases = if full() { 1_000 } else { 60 };
         let mut dropped = 0;
         for chunk in (0..cases).collect::<Vec<u64>>().chunks(8) {
@@ -97,7 +98,7 @@ case! {
     }
 }
 
-/// What is told to who operates runs in a store, over all lives.
+/// A store and the answers of all engines (lives) that ran [`operate`] on it.
 #[derive(Default)]
 struct Operated {
     store: MemoryStore,
@@ -113,7 +114,7 @@ impl Operated {
         executions.iter().filter(|execution| ![FORGOTTEN, DELETED].contains(&&*execution.run)).cloned().collect()
     }
 
-    /// An engine whose store answers so many operations: whether it came to their end.
+    /// Runs an engine whose store answers this many operations: whether the store fell silent before the work was done.
     async fn live(&mut self, operations: u64) -> bool {
         let life = self.crashes.len();
         let store = Arc::new(Silent::after(Arc::new(self.store.clone()), operations));
@@ -121,22 +122,22 @@ impl Operated {
         let builder = Engine::builder().store(store.clone()).resource(log).retain(retention()).recoveries(u32::MAX);
         let builder =
             if life.is_multiple_of(2) { builder.evict_after(Duration::ZERO) } else { builder.replay_every_turn() };
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         let work = async {
             let engine = builder.open().await?;
-            operate(&engine, &life.to_string(), |line| told.push(line)).await?;
+            operate(&engine, &life.to_string(), |line| lines.push(line)).await?;
             engine.shutdown().await
         };
-        let fell = tokio::select! {
+        let fell_silent = tokio::select! {
             biased;
-            () = store.fell() => true,
+            () = store.fell_silent() => true,
             worked = tokio::time::timeout(PATIENCE, work) => {
-                worked.expect("it does not hang").expect("it is operated");
+                worked.expect("the work does not hang").expect("the calls succeed");
                 false
             }
         };
         store.abandon();
-        for line in told {
+        for line in lines {
             if let Some(answer) = line.strip_prefix("answer ") {
                 self.answers.push((life, answer.to_owned()));
             }
@@ -150,37 +151,38 @@ impl Operated {
         let crash = Crash { stored, executions: executions.len() };
         assert_issued(&crash, &executions);
         self.crashes.push(crash);
-        fell
+        fell_silent
     }
 }
 
-/// Lets an engine end at an operation, and sometimes the next one as well: whether it came to that.
+/// Silences the store of an engine at an operation, and sometimes that of the next engine too: whether the work reached
+/// the operation.
 async fn fall_silent(operations: u64) -> bool {
     let mut operated = Operated::default();
-    let mut fell = operated.live(operations).await;
-    if operations.is_multiple_of(3) && fell {
+    let mut fell_silent = operated.live(operations).await;
+    if operations.is_multiple_of(3) && fell_silent {
         operated.live(operations / 2).await;
     }
-    fell &= !operated.live(u64::MAX).await;
-    let end = operated.crashes.last().expect("it has lived");
+    fell_silent &= !operated.live(u64::MAX).await;
+    let end = operated.crashes.last().expect("an engine has run");
     assert_operated(&operated.answers, &operated.results);
     assert_kept(&operated.executions(), &end.stored);
     assert_continuous(&operated.crashes, &operated.executions());
-    fell
+    fell_silent
 }
 
 case! {
     #[threads]
-    async fn each_call_counts_once_when_the_store_falls_silent_at_any_operation() {
-        let mut fell = 0;
+    async fn each_call_takes_effect_once_when_the_store_falls_silent_at_any_operation() {
+        let mut fell_silent = 0;
         for operations in (0..).step_by(if full() { 1 } else { 4 }) {
             let test = tokio::spawn(fall_silent(operations));
             if !test.await.unwrap_or_else(|panic| panic!("failed at operation {operations}: {panic}")) {
                 break;
             }
-            fell += 1;
+            fell_silent += 1;
         }
-        println!("the store fell silent at {fell} operations");
-        assert!(fell > 20, "next to nothing was tested");
+        println!("the store fell silent at {fell_silent} operations");
+        assert!(fell_silent > 20, "the store fell silent at only {fell_silent} operations");
     }
 }

@@ -1,5 +1,5 @@
-//! Kills a program that creates a run and starts it, resumes a step and a workflow, retries what has failed, forks what it
-//! came to and lets others be removed, and that makes each call again in its next life: what counts once counts once.
+//! Kills a program that creates, starts, resumes, retries and forks a run, cancels and deletes other runs, and makes
+//! each call again when it runs again: each call takes effect once.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ fn check(history: &History) {
     assert_kept(&history.executions(), &history.end().stored);
 }
 
-/// Asserts that each call that counts once was accepted once, and that what was accepted is what took place. The answers are
-/// those of all lives, each with the number of its life.
+/// Asserts that each call that takes effect once was accepted once, and that its effect is that of the accepted call.
+/// The answers are those of all processes, each with the number of its process (its life).
 pub fn assert_operated(answers: &[(usize, String)], results: &BTreeMap<String, String>) {
     let receipt = |run: &str| serde_json::from_str::<Receipt>(&results[run]).expect("a receipt");
     let (order, fork) = (receipt(ORDER), receipt(FORK));
     assert_eq!((&*order.carrier, &*fork.carrier), ("late", "punctual"));
-    assert_eq!(order.started, fork.started, "what was recorded before the fork");
+    assert_eq!(order.started, fork.started, "the fork has another result of a step before its start");
     let resumed: &[&str] = &["already_resumed", "not_suspended"];
     let calls = [
         ("start order", Some(order.started), &["already_started"][..]),
@@ -42,19 +42,19 @@ pub fn assert_operated(answers: &[(usize, String)], results: &BTreeMap<String, S
             Some((*life, answer.to_owned()))
         };
         let answers: Vec<_> = answers.iter().filter_map(of_call).collect();
-        let [(life, first), later @ ..] = &answers[..] else { panic!("nobody was answered to {call}") };
+        let [(life, first), later @ ..] = &answers[..] else { panic!("there is no answer to {call}") };
         let refused = |answer: &str| refusals.contains(&answer);
         assert!(first == "ok" || refused(first) && *life > 0, "{call}: {answers:?}");
         assert!(later.iter().all(|(_, answer)| refused(answer)), "{call}: {answers:?}");
         let Some(by) = by else { continue };
-        let by: usize = by.parse().unwrap_or_else(|_| panic!("a second call counted for {call}: {by}"));
+        let by: usize = by.parse().unwrap_or_else(|_| panic!("the second call of {call} took effect: {by}"));
         let expected = if first == "ok" { *life..life + 1 } else { 0..*life };
-        assert!(expected.contains(&by), "{call} was that of life {by}: {answers:?}");
+        assert!(expected.contains(&by), "{call} took effect in life {by}: {answers:?}");
     }
 }
 
-/// Asserts that what had succeeded was not executed again for the retry and the fork, and that each of both runs says where
-/// it comes from.
+/// Asserts that the retry and the fork did not execute succeeded steps again, and that the journals of both runs record
+/// their source.
 pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
     for execution in executions {
         let is_kept = match &*execution.run {
@@ -62,11 +62,15 @@ pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
             FORK => execution.step == "pack",
             _ => true,
         };
-        assert!(!is_kept, "it was executed again: {execution:?}");
+        assert!(!is_kept, "a succeeded step was executed again: {execution:?}");
     }
     assert_eq!(end.keys().collect::<Vec<_>>(), [FORK, ORDER]);
     let generations = |run: &str| end[run].journal.last().map(|row| row.generation);
-    assert_eq!((generations(ORDER), generations(FORK)), (Some(1), Some(0)), "one was retried once");
+    assert_eq!(
+        (generations(ORDER), generations(FORK)),
+        (Some(1), Some(0)),
+        "the order was retried once, the fork was not"
+    );
     let source = |run: &str| {
         let rows: Vec<Value> =
             end[run].journal.iter().map(|row| serde_json::from_slice(&row.body).expect("JSON")).collect();
@@ -79,27 +83,27 @@ pub fn assert_kept(executions: &[Execution], end: &Snapshot) {
 }
 
 case! {
-    fn each_call_counts_once_when_it_is_killed_at_any_operation_of_the_store() {
+    fn each_call_takes_effect_once_when_the_program_is_killed_at_any_operation_of_the_store() {
         at_fail_points(OPERATE, Kind::Sqlite, if full() { 1 } else { 13 });
     }
 }
 
 case! {
-    fn each_call_counts_once_when_it_is_killed_at_a_random_instant() {
+    fn each_call_takes_effect_once_when_the_program_is_killed_at_a_random_instant() {
         at_random_instants(OPERATE, Kind::Sqlite, if full() { 200 } else { 6 });
     }
 }
 
 case! {
     #[postgres]
-    async fn each_call_counts_once_when_it_is_killed_at_any_operation_on_postgres() {
+    async fn each_call_takes_effect_once_when_the_program_is_killed_at_any_operation_on_postgres() {
         blocking(|| at_fail_points(OPERATE, Kind::Postgres, if full() { 1 } else { 17 }));
     }
 }
 
 case! {
     #[postgres]
-    async fn each_call_counts_once_when_it_is_killed_at_a_random_instant_on_postgres() {
+    async fn each_call_takes_effect_once_when_the_program_is_killed_at_a_random_instant_on_postgres() {
         blocking(|| at_random_instants(OPERATE, Kind::Postgres, if full() { 200 } else { 3 }));
     }
 }

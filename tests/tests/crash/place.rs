@@ -1,4 +1,4 @@
-//! Where the killed programs keep their runs and their logs.
+//! The database and the directory of the programs under test.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub enum Kind {
     Postgres,
 }
 
-/// A database, and a directory.
+/// A database and a directory with the log.
 pub struct Place {
     kind: Kind,
     directory: TempDir,
@@ -26,7 +26,7 @@ impl Place {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let url = match kind {
             Kind::Sqlite => format!("sqlite:{}", directory.path().join("workflow.db").display()),
-            // The next life waits for the end of the last one's lease.
+            // The next process waits until the lease of the killed one has expired.
             Kind::Postgres => format!("{}&lease=1s", postgres::url()),
         };
         Place { kind, directory, url }
@@ -44,7 +44,7 @@ impl Place {
         self.directory.path().join("log")
     }
 
-    /// What is stored at this moment.
+    /// The runs that are stored now.
     pub fn stored(&self) -> Snapshot {
         match self.kind {
             Kind::Sqlite => snapshot::of_database(&self.directory.path().join("workflow.db")),
@@ -60,6 +60,6 @@ impl Place {
 
     pub fn executions(&self) -> Vec<Execution> {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        log.lines().map(|line| Execution::parse(line).unwrap_or_else(|| panic!("no execution: {line}"))).collect()
+        log.lines().map(|line| Execution::parse(line).unwrap_or_else(|| panic!("not an execution: {line}"))).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! A step that kills its process every time.
+//! A step that aborts its process in each execution.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::child::{Child, command};
 const SIGABRT: i32 = 6;
 
 case! {
-    fn a_step_that_kills_its_process_is_stuck_after_five_recoveries_and_other_runs_complete() {
+    fn a_run_whose_step_aborts_the_process_is_stuck_after_five_recoveries_and_other_runs_complete() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (database, log) = (directory.path().join("workflow.db"), directory.path().join("log"));
         let live = |life: u32| {
@@ -21,11 +21,11 @@ case! {
         };
         for life in 1..=6 {
             let (child, status) = live(life);
-            assert_eq!(status.signal(), Some(SIGABRT), "life {life} ended with {status} and said {:?}", child.said);
+            assert_eq!(status.signal(), Some(SIGABRT), "process {life}: {status}, output {:?}", child.said);
         }
         let (child, status) = live(7);
         assert!(status.success(), "{status}, {:?}", child.said);
-        let [error] = child.said("stuck")[..] else { panic!("it is not stuck: {:?}", child.said) };
+        let [error] = child.said("stuck")[..] else { panic!("the run is not stuck: {:?}", child.said) };
         for part in ["operation 0: step `poison::kill_the_process`", "at most 5 recoveries", "poisoned"] {
             assert!(error.contains(part), "no {part} in {error}");
         }

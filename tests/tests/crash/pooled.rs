@@ -1,4 +1,4 @@
-//! Workers behind a pooler that gives each transaction another connection.
+//! Workers behind PgBouncer, which may give each transaction another connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ case! {
         let mut site = site_on(&cluster, "1s").await;
         let by_pooler = site.url.replace(&format!(":{}/", cluster.address.port), &format!(":{}/", pooler.port));
         let by_pooler = format!("{by_pooler}&prepared=off");
-        // The workers look for what changes, and the client listens on a way of its own.
+        // The workers poll for changes; the client listens on a connection that bypasses the pooler.
         let url = format!("{by_pooler}&listen=off&poll=100ms");
         let mut workers = [site.worker_at(&url, "one"), site.worker_at(&url, "other")];
         let options = PostgresOptions::new(&by_pooler).unwrap().listen_at(&site.url).unwrap();
@@ -46,15 +46,15 @@ case! {
             blocking(|| cluster.restart());
             results.extend(site.results(&ids).await);
         }
-        // It hears of an end that nobody looks for.
+        // The client is notified of the end of a run that it does not poll for.
         site.reconnect().await;
         let gated = Chain { links: 2, gate: Some((1, site.gate("gate"))) };
         let run = site.client.start(chain, gated).id("gated").await.unwrap();
         let waiting = tokio::spawn(run.into_future());
         site.until("SELECT count(*) = 1 FROM runs WHERE awaited AND id = 'gated'").await;
         std::fs::write(site.gate("gate"), []).unwrap();
-        let heard = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it hears of it");
-        assert_eq!(heard.unwrap().unwrap().len(), 2);
+        let result = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the client gets the result");
+        assert_eq!(result.unwrap().unwrap().len(), 2);
 
         assert_eq!(site.check(&results, LINKS, &[]).await, 0);
         println!("{} runs", results.len());

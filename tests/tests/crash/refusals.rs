@@ -1,4 +1,4 @@
-//! A database that is there, and refuses: for a moment, for a while, or nearly always.
+//! A database that refuses statements at random, writes for a while, or connections for a while.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{blocking, full};
 const LINKS: u32 = 6;
 const RUNS: usize = 20;
 
-/// What is refused, and why: one statement in fifty, and one row in fifty at its commit.
+/// Refuses one statement in fifty, and one row in fifty at its commit, with errors that a client may retry.
 const REFUSE: &str = "
 CREATE TABLE refused (state text NOT NULL);
 CREATE SEQUENCE refusals;
@@ -29,7 +29,8 @@ BEGIN
     RETURN NULL;
 END $$;";
 
-/// The tables whose changes are refused, and whether that is also at the commit. A step that writes to a stream would see it.
+/// The tables whose changes are refused, and whether they are refused at the commit, too. The tables of streams are not
+/// among them: a step that writes to a stream would get the error.
 const TABLES: [(&str, bool); 7] = [
     ("workers", false),
     ("runs", true),
@@ -40,12 +41,12 @@ const TABLES: [(&str, bool); 7] = [
     ("dedupe", false),
 ];
 
-/// Waits for all of them, whatever the database says meanwhile.
+/// Waits until all runs complete, and ignores errors of the database meanwhile.
 async fn outcomes(runs: &[Run<Outcome>]) {
     let outcome = async |run: &Run<Outcome>| -> Result<()> {
         loop {
             match run.await {
-                // Not the run's own error.
+                // The run has ended: this is its own error and not one of the database.
                 Err(error) if error.code() == Code::Store && run.status().await.is_ok_and(Status::is_terminal) => {
                     return Err(error);
                 }
@@ -73,7 +74,7 @@ async fn start_all(site: &Site, count: u64) -> Vec<Run<Outcome>> {
 
 case! {
     #[postgres]
-    async fn statements_and_commits_may_be_refused_at_random() {
+    async fn runs_complete_when_statements_and_commits_are_refused_at_random() {
         let site = Site::new("1s").await;
         let mut workers = [site.worker("one"), site.worker("other")];
         let schema: String = site.database.query_one("SELECT current_schema()", &[]).await.unwrap().get(0);
@@ -105,7 +106,7 @@ case! {
     }
 }
 
-/// Runs that wait at their third step in a worker, and the worker's name.
+/// Starts runs and waits until all of them are in their third step: their ids.
 async fn waiting(site: &Site, chain: &Chain) -> Vec<String> {
     let ids = ids("run", RUNS);
     site.start(&ids, chain).await;
@@ -113,12 +114,12 @@ async fn waiting(site: &Site, chain: &Chain) -> Vec<String> {
     ids
 }
 
-/// That a worker has warned of these.
+/// Asserts that a worker has logged a warning with each of these texts.
 #[track_caller]
 fn assert_warned(site: &Site, life: &str, words: &[&str]) {
     let warnings = site.warnings(life);
     for word in words {
-        assert!(warnings.iter().any(|warning| warning.contains(word)), "nothing warns of {word:?}: {warnings:#?}");
+        assert!(warnings.iter().any(|warning| warning.contains(word)), "no warning has {word:?}: {warnings:#?}");
     }
     let kinds: BTreeSet<_> = warnings.iter().map(|warning| warning.get(..60)).collect();
     assert!(warnings.len() < 600, "{} warnings: {kinds:#?}", warnings.len());
@@ -126,7 +127,7 @@ fn assert_warned(site: &Site, life: &str, words: &[&str]) {
 
 case! {
     #[cluster]
-    async fn a_database_that_is_read_only_for_a_while_is_waited_for() {
+    async fn a_worker_waits_while_the_database_is_read_only() {
         let cluster = Cluster::start();
         let site = site_on(&cluster, "1s").await;
         let chain = Chain { links: LINKS, gate: Some((2, site.gate("gate"))) };
@@ -149,7 +150,7 @@ case! {
     }
 }
 
-/// All the connections that a server gives to somebody.
+/// Opens connections until the server refuses.
 async fn take_all(url: &str) -> Vec<tokio_postgres::Client> {
     let mut taken = Vec::new();
     while let Ok((client, connection)) = tokio_postgres::connect(url, tokio_postgres::NoTls).await {
@@ -161,11 +162,11 @@ async fn take_all(url: &str) -> Vec<tokio_postgres::Client> {
 
 case! {
     #[cluster]
-    async fn a_database_without_a_free_connection_is_waited_for() {
+    async fn workers_wait_while_the_database_has_no_free_connection() {
         let cluster = Cluster::start_with("-c max_connections=16");
         let site = site_on(&cluster, "1s").await;
         let chain = Chain { links: LINKS, gate: Some((2, site.gate("gate"))) };
-        // One for everything that it writes and reads, beside the lease's and the listening one.
+        // One connection for reads and writes, besides those of the lease and of `LISTEN`.
         let url = site.url.replace("connections=4", "connections=1");
         let mut worker = site.worker_at(&url, "worker");
         let ids = waiting(&site, &chain).await;

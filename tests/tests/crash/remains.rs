@@ -1,4 +1,4 @@
-//! What runs that are removed leave in a database: nothing, or what is on its way out.
+//! Checks that removed runs leave no rows in a database, except rows that `remains` lists for deletion.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use workflow_tests::brief::CHUNKS;
 
 use super::place::{Kind, Place};
 
-/// What no database has at any moment: rows of runs that are not there and are not on their way out, and runs that have
-/// ended and lack something of what each of them had.
+/// Queries that count rows which a database never has: rows of a removed run that `remains` does not list, and finished
+/// runs that lack some of their rows.
 fn flaws() -> Vec<String> {
     let nobody = |column: &str| format!("{column} NOT IN (SELECT key FROM runs)");
     let lost = |column: &str| format!("{} AND {column} NOT IN (SELECT run FROM remains)", nobody(column));
@@ -36,11 +36,11 @@ fn flaws() -> Vec<String> {
     flaws.into_iter().map(|flaw| format!("SELECT count(*) FROM {flaw}")).collect()
 }
 
-/// What is on its way out.
+/// Counts the rows of removed runs that are still to be deleted.
 pub const REMAINS: &str = "SELECT (SELECT count(*) FROM remains)
     + (SELECT count(*) FROM journal WHERE run NOT IN (SELECT key FROM runs))";
 
-/// The answers of a SQLite file, as a copy of it has them; nothing before there are tables.
+/// The answers of a copy of a SQLite file; empty before the tables exist.
 fn ask_sqlite(path: &Path, questions: &[String]) -> Vec<i64> {
     let copies = tempfile::tempdir().expect("a temporary directory");
     let copy = copies.path().join("db");
@@ -58,7 +58,12 @@ fn ask_sqlite(path: &Path, questions: &[String]) -> Vec<i64> {
 
 async fn ask_postgres(url: &str, questions: &[String]) -> Vec<i64> {
     let client = workflow_harness::postgres::connect(url).await;
-    if client.query_opt("SELECT 1 WHERE to_regclass('remains') IS NOT NULL", &[]).await.expect("it answers").is_none() {
+    if client
+        .query_opt("SELECT 1 WHERE to_regclass('remains') IS NOT NULL", &[])
+        .await
+        .expect("the database answers")
+        .is_none()
+    {
         return Vec::new();
     }
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");
@@ -69,7 +74,7 @@ async fn ask_postgres(url: &str, questions: &[String]) -> Vec<i64> {
     answers
 }
 
-/// The answers of a database to questions that have a number for an answer; nothing before there are tables.
+/// The answers of a database to queries that return a number; empty before the tables exist.
 pub fn ask(place: &Place, questions: &[String]) -> Vec<i64> {
     match place.kind() {
         Kind::Sqlite => ask_sqlite(Path::new(place.url().trim_start_matches("sqlite:")), questions),
@@ -83,7 +88,7 @@ pub fn ask(place: &Place, questions: &[String]) -> Vec<i64> {
     }
 }
 
-/// Asserts that whatever is there is whole.
+/// Asserts that each stored run is complete and that no removed run has left unlisted rows.
 pub fn assert_no_flaws(place: &Place) {
     for (question, answer) in flaws().iter().zip(ask(place, &flaws())) {
         assert_eq!(answer, 0, "{question}");

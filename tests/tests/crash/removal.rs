@@ -1,5 +1,5 @@
-//! Kills a program that deletes runs, and keeps few of those that have ended, at each operation of its store: whatever is
-//! there at any moment is whole, and what is not there has left nothing but what is on its way out.
+//! Kills a program that deletes runs and retains few finished ones at each operation of its store: at any moment a
+//! stored run is complete, and a removed run has left only rows that `remains` lists.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ impl History {
         History { place: Place::new(kind), lives: 0, deleted: BTreeSet::new() }
     }
 
-    /// Runs the program, and kills it at this operation: whether it was killed.
+    /// Runs the program and kills it at this operation of the store: whether it was killed.
     fn live(&mut self, kill: Option<u64>) -> bool {
         self.lives += 1;
         let (url, log) = (self.place.url().to_owned(), self.place.log());
@@ -37,7 +37,7 @@ impl History {
         self.deleted.extend(child.said("deleted").into_iter().map(str::to_owned));
         let stored = self.place.stored();
         let resurrected: Vec<_> = self.deleted.iter().filter(|id| stored.contains_key(*id)).collect();
-        assert!(resurrected.is_empty(), "deleted, and there: {resurrected:?}");
+        assert!(resurrected.is_empty(), "deleted runs are stored again: {resurrected:?}");
         self.check(&stored);
         !status.success()
     }
@@ -50,12 +50,12 @@ impl History {
         }
     }
 
-    /// Lets it come to its end.
+    /// Runs the program to its end, and checks that only the retained runs are left.
     fn finish(mut self) {
         assert!(!self.live(None));
         let completed = self.place.stored().values().filter(|run| run.status == "completed").count();
         assert_eq!((completed, self.place.stored().len()), (3, 3));
-        assert_eq!(ask(&self.place, &[REMAINS.to_owned()]), [0], "something is left");
+        assert_eq!(ask(&self.place, &[REMAINS.to_owned()]), [0], "rows of removed runs are left");
     }
 }
 
@@ -68,7 +68,7 @@ fn at_fail_points(kind: Kind, step: usize) {
     let killed = std::sync::atomic::AtomicUsize::new(0);
     in_parallel(&points, |point| {
         let mut history = History::new(kind);
-        // Sometimes what goes on with it is killed as well.
+        // In a third of the cases the next process is killed, too.
         for kill in [*point, point / 2 + 40] {
             let was_killed = history.live(Some(kill));
             killed.fetch_add(usize::from(was_killed), std::sync::atomic::Ordering::Relaxed);
@@ -80,18 +80,18 @@ fn at_fail_points(kind: Kind, step: usize) {
     });
     let killed = killed.into_inner();
     println!("killed {killed} times at {} fail points", points.len());
-    assert!(killed >= points.len() * 3 / 4, "the sweep killed next to nothing: {killed} of {}", points.len());
+    assert!(killed >= points.len() * 3 / 4, "the sweep killed too few processes: {killed} of {}", points.len());
 }
 
 case! {
-    fn what_is_deleted_or_not_kept_is_whole_or_gone_whenever_it_is_killed() {
+    fn a_removed_run_is_complete_or_gone_whenever_the_process_is_killed() {
         at_fail_points(Kind::Sqlite, if full() { 1 } else { 9 });
     }
 }
 
 case! {
     #[postgres]
-    async fn what_is_deleted_or_not_kept_is_whole_or_gone_whenever_it_is_killed_on_postgres() {
+    async fn a_removed_run_is_complete_or_gone_whenever_the_process_is_killed_on_postgres() {
         blocking(|| at_fail_points(Kind::Postgres, if full() { 1 } else { 40 }));
     }
 }

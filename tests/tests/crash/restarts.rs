@@ -1,4 +1,4 @@
-//! The database goes away while workers execute, and comes back: they are not restarted.
+//! The database crashes or is down while workers execute. The workers recover without a restart.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::{blocking, full, seed};
 const LINKS: u32 = 6;
 const RUNS: usize = 20;
 
-/// A site on a cluster of its own.
+/// A site on this cluster.
 pub async fn site_on(cluster: &Cluster, lease: &str) -> Site {
     Site::on(format!("{}?schema=faults&connections=4&lease={lease}", cluster.address.url())).await
 }
 
 case! {
     #[cluster]
-    async fn the_database_may_crash_again_and_again() {
+    async fn runs_complete_when_the_database_crashes_repeatedly() {
         let mut random = StdRng::seed_from_u64(seed());
         let cluster = Cluster::start();
         let mut site = site_on(&cluster, "1s").await;
@@ -33,7 +33,7 @@ case! {
             all.extend(ids);
             tokio::time::sleep(Duration::from_millis(random.random_range(0..100))).await;
             blocking(|| cluster.restart());
-            // It may come again before anybody has recovered, or later.
+            // The next crash may come before the workers have recovered.
             tokio::time::sleep(Duration::from_millis(random.random_range(0..1_000))).await;
         }
         let results: Results = site.results(&all).await;
@@ -49,7 +49,7 @@ case! {
 
 case! {
     #[cluster]
-    async fn a_worker_waits_for_a_database_that_is_away_and_does_not_rush() {
+    async fn a_worker_waits_for_a_database_that_is_down_and_reconnects_a_few_times_a_second() {
         let cluster = Cluster::start();
         let mut site = site_on(&cluster, "500ms").await;
         let chain = Chain { links: LINKS, gate: Some((2, site.gate("gate"))) };
@@ -62,14 +62,14 @@ case! {
         for away in [2, 4] {
             blocking(|| cluster.crash());
             tokio::time::sleep(Duration::from_secs(away)).await;
-            // A few a second, for the runs, for the lease, and to listen.
+            // A few attempts a second for each of three purposes: the runs, the lease, and `LISTEN`.
             let tried = way.accepted() - connections;
-            println!("{away} s away: {tried} connections, {} warnings", site.warnings("worker").len());
+            println!("{away} s down: {tried} connections, {} warnings", site.warnings("worker").len());
             assert!(tried <= 20 * usize::try_from(away).expect("a few"), "{tried} connections in {away} s");
             assert!(blocking(|| cluster.come_up()), "the server does not come up");
             connections = way.accepted();
         }
-        // It was alive all the time.
+        // The worker did not crash, so it must own its runs again without a recovery.
         site.reconnect().await;
         let taken = "SELECT count(*) = 0 FROM runs WHERE owner NOT IN (SELECT owner FROM workers WHERE expires_at > now())";
         site.until(taken).await;

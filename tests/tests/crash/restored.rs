@@ -1,4 +1,4 @@
-//! A SQLite file whose process was killed or ended, and that was removed, replaced or restored before the next one starts.
+//! A SQLite file that is removed, replaced or restored between two processes that use it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::child::{Child, command};
 
-/// Where the file is.
+/// The directory of the file and its copies.
 struct Files(TempDir);
 
 impl Files {
@@ -25,7 +25,7 @@ impl Files {
         Child::spawn(command(env!("CARGO_BIN_EXE_keeps"), [url, self.at("warnings").display().to_string()]))
     }
 
-    /// A process that has the store open and has started these runs.
+    /// Starts a process that opens the store and starts these runs.
     fn life(&self, ids: &[&str]) -> Child {
         let mut child = self.spawn();
         child.wait_for("open");
@@ -44,10 +44,10 @@ impl Files {
 
     fn lives_and_is_killed(&self, ids: &[&str]) {
         self.life(ids).kill();
-        assert!(self.at("workflow.db-wal").metadata().expect("the log is left").len() > 0);
+        assert!(self.at("workflow.db-wal").metadata().expect("the write-ahead log is left").len() > 0);
     }
 
-    /// Why the store does not open.
+    /// Starts a process that cannot open the store: the error.
     fn refused(&self) -> String {
         let mut child = self.spawn();
         let refused = child.wait_for("refused");
@@ -57,21 +57,24 @@ impl Files {
 
     fn back_up(&self) {
         let copy = format!("VACUUM INTO '{}'", self.at("backup.db").display());
-        Connection::open(self.at("workflow.db")).expect("it opens").execute(&copy, ()).expect("a copy is made");
+        Connection::open(self.at("workflow.db")).expect("the file opens").execute(&copy, ()).expect("the copy is made");
     }
 
     fn restore(&self) {
-        fs::copy(self.at("backup.db"), self.at("workflow.db")).expect("it is restored");
+        fs::copy(self.at("backup.db"), self.at("workflow.db")).expect("the file is restored");
     }
 
     fn remove(&self, names: &[&str]) {
-        names.iter().for_each(|name| fs::remove_file(self.at(name)).expect("it is removed"));
+        names.iter().for_each(|name| fs::remove_file(self.at(name)).expect("the file is removed"));
     }
 
     fn runs(&self) -> Vec<String> {
-        let connection = Connection::open(self.at("workflow.db")).expect("it opens");
-        let mut runs = connection.prepare("SELECT id FROM runs ORDER BY id").expect("it is a store");
-        runs.query_map((), |row| row.get(0)).expect("it is readable").collect::<Result<_, _>>().expect("it is whole")
+        let connection = Connection::open(self.at("workflow.db")).expect("the database opens");
+        let mut runs = connection.prepare("SELECT id FROM runs ORDER BY id").expect("the file has runs");
+        runs.query_map((), |row| row.get(0))
+            .expect("the table is readable")
+            .collect::<Result<_, _>>()
+            .expect("each id is text")
     }
 
     fn warned(&self, of: &str) -> bool {
@@ -79,18 +82,19 @@ impl Files {
     }
 
     fn nothing_was_warned(&self) {
-        assert_eq!(fs::read_to_string(self.at("warnings")).expect("it is there"), "");
+        assert_eq!(fs::read_to_string(self.at("warnings")).expect("the file of warnings exists"), "");
     }
 
-    /// Asserts that the store does not open as long as the log is there, that nothing is changed, and that it opens without.
-    fn opens_without_the_log_only(&self, runs: &[&str]) {
-        let before = fs::read(self.at("workflow.db")).expect("it is readable");
+    /// Asserts that the store does not open while the old write-ahead log exists, that the refusal changes nothing, and
+    /// that the store opens without the log.
+    fn opens_only_without_the_log(&self, runs: &[&str]) {
+        let before = fs::read(self.at("workflow.db")).expect("the file is readable");
         for _ in 0..2 {
             let refused = self.refused();
             assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
         }
-        assert!(fs::read(self.at("workflow.db")).expect("it is readable") == before, "it was changed");
-        fs::rename(self.at("workflow.db-wal"), self.at("kept-wal")).expect("it is moved");
+        assert!(fs::read(self.at("workflow.db")).expect("the file is readable") == before, "the file was changed");
+        fs::rename(self.at("workflow.db-wal"), self.at("kept-wal")).expect("the file is moved");
         let _ = fs::remove_file(self.at("workflow.db-shm"));
         self.lives_and_ends(&["z"]);
         assert_eq!(self.runs(), [runs, &["z"]].concat());
@@ -99,12 +103,12 @@ impl Files {
 }
 
 fn commits(path: &Path) -> i64 {
-    let connection = Connection::open(path).expect("it opens");
+    let connection = Connection::open(path).expect("the database opens");
     connection.query_row("SELECT commits FROM meta", (), |row| row.get(0)).expect("there is a count")
 }
 
 case! {
-    fn a_killed_process_leaves_all_that_was_acknowledged() {
+    fn a_killed_process_leaves_each_acknowledged_run() {
         let files = Files::new();
         files.lives_and_is_killed(&["a", "b"]);
         files.lives_and_is_killed(&["c"]);
@@ -115,7 +119,7 @@ case! {
 }
 
 case! {
-    fn a_copy_is_restored_after_an_end_by_copying_it() {
+    fn a_backup_can_be_copied_back_after_a_shutdown() {
         let files = Files::new();
         files.lives_and_ends(&["a"]);
         files.back_up();
@@ -123,17 +127,17 @@ case! {
         files.restore();
         files.lives_and_ends(&["c"]);
         assert_eq!(files.runs(), ["a", "c"]);
-        assert!(files.warned("commits are missing"), "runs that were acknowledged are gone");
+        assert!(files.warned("commits are missing"), "the missing commits are not logged");
     }
 }
 
 case! {
-    fn a_copy_that_is_restored_after_a_kill_opens_without_the_old_log_only() {
+    fn a_backup_that_is_restored_after_a_kill_opens_only_without_the_old_log() {
         let files = Files::new();
         let mut child = files.life(&["a"]);
         files.back_up();
         let mut number = 0;
-        // Until the file can be told from its copy.
+        // Until the counts of commits distinguish the file from its copy.
         while commits(&files.at("workflow.db")) == commits(&files.at("backup.db")) {
             number += 1;
             child.tell(&format!("b{number}"));
@@ -141,39 +145,39 @@ case! {
         }
         child.kill();
         files.restore();
-        files.opens_without_the_log_only(&["a"]);
+        files.opens_only_without_the_log(&["a"]);
     }
 }
 
 case! {
-    fn an_old_file_that_is_restored_after_a_kill_opens_without_the_old_log_only() {
+    fn an_old_file_that_is_restored_after_a_kill_opens_only_without_the_old_log() {
         let files = Files::new();
         files.lives_and_ends(&["a"]);
-        fs::copy(files.at("workflow.db"), files.at("backup.db")).expect("it is copied");
+        fs::copy(files.at("workflow.db"), files.at("backup.db")).expect("the file is copied");
         files.lives_and_ends(&["b"]);
         files.lives_and_is_killed(&["c"]);
         files.restore();
-        files.opens_without_the_log_only(&["a"]);
+        files.opens_only_without_the_log(&["a"]);
     }
 }
 
 case! {
-    fn a_file_that_is_removed_after_a_kill_is_not_created_anew_beside_its_log() {
+    fn a_file_that_is_removed_after_a_kill_is_not_recreated_beside_its_log() {
         let files = Files::new();
         files.lives_and_is_killed(&["a"]);
-        fs::rename(files.at("workflow.db"), files.at("kept.db")).expect("it is moved");
+        fs::rename(files.at("workflow.db"), files.at("kept.db")).expect("the file is moved");
         for _ in 0..2 {
             let refused = files.refused();
             assert!(refused.starts_with("store_replaced") && refused.contains("workflow.db-wal"), "{refused}");
         }
-        fs::rename(files.at("kept.db"), files.at("workflow.db")).expect("it is moved back");
+        fs::rename(files.at("kept.db"), files.at("workflow.db")).expect("the file is moved back");
         files.lives_and_ends(&["b"]);
         assert_eq!(files.runs(), ["a", "b"]);
     }
 }
 
 case! {
-    fn a_log_that_is_removed_after_a_kill_is_warned_of() {
+    fn an_engine_warns_of_a_log_that_was_removed_after_a_kill() {
         let files = Files::new();
         files.lives_and_is_killed(&["a"]);
         files.remove(&["workflow.db-wal", "workflow.db-shm"]);
@@ -184,7 +188,7 @@ case! {
 }
 
 case! {
-    fn a_store_that_is_removed_is_warned_of_when_it_is_created_anew() {
+    fn an_engine_warns_when_it_recreates_a_store_that_was_removed() {
         let files = Files::new();
         files.lives_and_is_killed(&["a"]);
         files.remove(&["workflow.db", "workflow.db-wal", "workflow.db-shm"]);

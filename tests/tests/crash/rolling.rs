@@ -1,4 +1,4 @@
-//! Two versions of a program at the same time, over one database.
+//! Two versions of a program at the same time on one database.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use super::workers::{Results, Site, ids};
 const RUNS: usize = 15;
 const LINKS: u32 = 2;
 
-/// What the versions have, for one who only starts it.
+/// Declares the workflow of both versions, so that this test can start it.
 #[workflow(id = "shop::order")]
 async fn order() -> Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-/// What only the first has.
+/// Declares the workflow that only the first version has.
 #[workflow(id = "shop::refund")]
 async fn refund() -> Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-/// What only the second has.
+/// Declares the workflow that only the second version has.
 #[workflow(id = "shop::gift")]
 async fn gift() -> Result<Vec<String>> {
     Ok(Vec::new())
@@ -36,7 +36,7 @@ fn version(site: &Site, path: &str, life: &str) -> Child {
     child
 }
 
-/// Starts some runs of each workflow: their ids, by the workflow.
+/// Starts runs of each workflow: their ids by workflow.
 async fn start(site: &Site, round: u32) -> [Vec<String>; 3] {
     let named = |what: &str| ids(&format!("{what}-{round}"), RUNS);
     let (orders, refunds, gifts) = (named("order"), named("refund"), named("gift"));
@@ -47,7 +47,7 @@ async fn start(site: &Site, round: u32) -> [Vec<String>; 3] {
     [orders, refunds, gifts]
 }
 
-/// Who has executed steps of runs whose ids begin so, and how many.
+/// How many steps each process has executed of runs whose ids have this prefix.
 fn executed(site: &Site, beginning: &str) -> BTreeMap<String, usize> {
     let mut executed = BTreeMap::new();
     for execution in site.executions().iter().filter(|execution| execution.run.starts_with(beginning)) {
@@ -59,7 +59,7 @@ fn executed(site: &Site, beginning: &str) -> BTreeMap<String, usize> {
 
 case! {
     #[postgres]
-    async fn each_version_takes_the_runs_whose_workflows_it_has() {
+    async fn each_version_claims_the_runs_whose_workflows_it_has() {
         let site = Site::new("1s").await;
         let (one, two) = (env!("CARGO_BIN_EXE_version_one"), env!("CARGO_BIN_EXE_version_two"));
         let mut results = Results::new();
@@ -83,7 +83,7 @@ case! {
             }
         }
 
-        // The first is taken out of service: its refunds wait, and nothing else does.
+        // The first version shuts down: only refunds wait.
         first.close();
         blocking(|| first.end_well());
         let [orders, refunds, gifts] = start(&site, 6).await;

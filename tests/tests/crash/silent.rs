@@ -1,4 +1,4 @@
-//! A store that falls silent at one of its operations, as for a process that is killed there.
+//! A store that stops answering at one of its operations, to simulate a process that is killed there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use workflow_runtime::Error;
 use workflow_runtime::store::{Answer, Failed, Ownership, Store, Write};
 
-/// A store in front of another one.
+/// Forwards to another store until it falls silent.
 pub struct Silent {
     inner: Arc<dyn Store>,
-    /// How many operations it still answers.
+    /// The number of operations that it still answers.
     left: AtomicU64,
     state: watch::Sender<State>,
 }
@@ -20,27 +20,27 @@ pub struct Silent {
 enum State {
     Answers,
     Silent,
-    /// Nobody is there any more who could hear an answer.
+    /// The engine is gone; pending operations fail.
     Abandoned,
 }
 
 impl Silent {
-    /// One that answers so many operations; of a commit, the coming and the going are one each.
+    /// A store that answers this many operations. A commit counts twice: once before and once after the inner commit.
     pub fn after(inner: Arc<dyn Store>, operations: u64) -> Self {
         Silent { inner, left: AtomicU64::new(operations), state: watch::Sender::new(State::Answers) }
     }
 
     /// Waits until it has fallen silent.
-    pub async fn fell(&self) {
+    pub async fn fell_silent(&self) {
         let _ = self.state.subscribe().wait_for(|state| *state != State::Answers).await;
     }
 
-    /// Refuses all that waits for it, and whatever comes: the engine is gone, and what is left of it is to end.
+    /// Fails pending and later operations, so that the tasks of the dropped engine end.
     pub fn abandon(&self) {
         self.state.send_replace(State::Abandoned);
     }
 
-    /// Whether it still answers; once it is silent nobody is told before it is abandoned.
+    /// Whether it still answers. Once silent, it returns only after [`Silent::abandon`].
     async fn answers(&self) -> bool {
         let one_less = |left: u64| left.checked_sub(1);
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {

@@ -1,4 +1,4 @@
-//! What a store holds at a moment.
+//! Snapshots of the runs in a store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use workflow_runtime::store::{JournalRow, MemoryStore, Store};
 use workflow_tests::operation;
 
-/// The runs by their ids.
+/// Runs by id.
 pub type Snapshot = BTreeMap<String, Stored>;
 
 /// A run as it is stored.
@@ -30,27 +30,28 @@ pub struct Row {
     pub body: Vec<u8>,
 }
 
-/// What a journal says of a run's operations.
+/// The operations of a run, read from its journal and inbox.
 #[derive(Debug, Default)]
 pub struct Operations {
-    /// All steps.
+    /// The steps with a command in the journal.
     pub issued: BTreeSet<u64>,
-    /// Those that have a result, or were dropped.
+    /// The operations that have a result or were dropped.
     pub settled: BTreeSet<u64>,
-    /// The last attempt of each that failed, or suspended the step, and was to be followed by another one.
+    /// By operation, the last attempt that failed or suspended the step, so that another attempt follows.
     pub ended_attempts: BTreeMap<u64, u32>,
     /// How the run ended.
     pub end: Option<Value>,
 }
 
-/// Reads a database that another process has open, as that one sees it. A copy of the files may show more: a commit that
-/// a killed process had written and told nobody of is recovered in the copy, and written over by who goes on.
+/// Reads a database through a connection while another process has it open. A copy of the files may show more: recovery
+/// in the copy includes a commit that a killed process had written but not published, and that the next process
+/// overwrites.
 pub fn of_open_database(path: &Path) -> Snapshot {
     let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
     read(&connection.expect("the database opens")).expect("the tables are readable")
 }
 
-/// Reads a database as a copy of its files, so that what recovers it is not this.
+/// Reads a copy of a database's files, so that reading does not recover the original.
 pub fn of_database(path: &Path) -> Snapshot {
     if !path.exists() {
         return Snapshot::new();
@@ -105,8 +106,13 @@ fn read(connection: &Connection) -> rusqlite::Result<Snapshot> {
 /// Reads a schema of PostgreSQL as it is at one moment.
 pub async fn of_postgres(url: &str) -> Snapshot {
     let client = workflow_harness::postgres::connect(url).await;
-    // Before there are tables there are no runs.
-    if client.query_opt("SELECT 1 WHERE to_regclass('runs') IS NOT NULL", &[]).await.expect("it answers").is_none() {
+    // Before the tables exist there are no runs.
+    if client
+        .query_opt("SELECT 1 WHERE to_regclass('runs') IS NOT NULL", &[])
+        .await
+        .expect("the database answers")
+        .is_none()
+    {
         return Snapshot::new();
     }
     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a transaction");
@@ -118,7 +124,7 @@ pub async fn of_postgres(url: &str) -> Snapshot {
     }
     let rows = "SELECT run, generation, idx, turn, checksum, body FROM journal ORDER BY run, generation, idx";
     for row in client.query(rows, &[]).await.expect("the journals") {
-        // What a deleted run has left is nobody's.
+        // Skip rows of a deleted run.
         let Some(stored) = ids.get(&row.get(0)).and_then(|id| snapshot.get_mut(id)) else { continue };
         stored.journal.push(Row {
             generation: row.get(1),
@@ -135,7 +141,7 @@ pub async fn of_postgres(url: &str) -> Snapshot {
     snapshot
 }
 
-/// Reads these runs of a store in memory, and their children.
+/// Reads these runs and their children from a store in memory.
 pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
     let mut snapshot = Snapshot::new();
     let mut ids = ids.to_vec();
@@ -174,14 +180,14 @@ fn json(body: &[u8]) -> Value {
 }
 
 impl Stored {
-    /// What the journal and the inbox say of the operations.
+    /// Reads the operations from the journal and the inbox.
     pub fn operations(&self) -> Operations {
         let mut operations = Operations::default();
         let mut generation = 0;
         for row in &self.journal {
             if row.generation > generation && operations.end.as_ref().is_some_and(|end| end.get("completed").is_none())
             {
-                // It was retried.
+                // The run was retried.
                 operations.end = None;
             }
             generation = row.generation;
@@ -196,7 +202,7 @@ impl Stored {
                     if let Some(op) = command["cancel"]["op"].as_u64() {
                         let op = operation(generation, op);
                         let new = operations.settled.insert(op);
-                        assert!(new, "operation {op} is dropped, and had a result already");
+                        assert!(new, "operation {op} has a result and is dropped");
                     }
                 }
                 operations.end = delivery.get("end").filter(|end| end.get("continued").is_none()).cloned();
@@ -215,7 +221,7 @@ impl Operations {
         let ended = ["completed", "failed", "timer"].into_iter().find_map(|kind| event[kind]["op"].as_u64());
         if let Some(op) = ended {
             let op = operation(generation, op);
-            assert!(self.settled.insert(op), "operation {op} has two results, or one after it was dropped");
+            assert!(self.settled.insert(op), "operation {op} has two results, or a result after it was dropped");
         }
         let attempt = &event["attempt"];
         if let (Some(op), Some(number)) = (attempt["op"].as_u64(), attempt["attempt"].as_u64()) {
@@ -231,7 +237,7 @@ impl Operations {
 
     fn attempt(&mut self, op: u64, number: u32) {
         let before = self.ended_attempts.insert(op, number).unwrap_or(0);
-        assert_eq!(number, before + 1, "the attempts of operation {op} are recorded in another order");
-        assert!(!self.settled.contains(&op), "an attempt of operation {op} ended after that");
+        assert_eq!(number, before + 1, "the attempts of operation {op} are recorded out of order");
+        assert!(!self.settled.contains(&op), "an attempt of operation {op} ended after its result");
     }
 }

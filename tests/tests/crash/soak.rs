@@ -1,10 +1,10 @@
-//! Lets a mix of runs go on for a while, in a process whose memory, rows and files must not grow.
+//! Runs a mix of workflows for a while in a process whose memory, rows and files must not grow.
 
 use super::blocking;
 use super::child::{Child, command};
 use super::place::{Kind, Place};
 
-/// How long, unless the program is started by hand.
+/// The duration of a soak in these tests.
 const SECONDS: &str = "40";
 
 fn soak(kind: Kind) {
@@ -12,19 +12,19 @@ fn soak(kind: Kind) {
     let mut child = Child::spawn(command(env!("CARGO_BIN_EXE_soak"), [place.url(), "--seconds", SECONDS]));
     let status = child.end();
     println!("{:#?}", child.said);
-    assert!(status.success(), "grown {:?}, left {:?}", child.said("grown"), child.said("left"));
+    assert!(status.success(), "growth {:?}, leftovers {:?}", child.said("grown"), child.said("left"));
 }
 
 case! {
     #[threads]
-    async fn nothing_grows_in_a_file() {
+    async fn memory_rows_and_file_do_not_grow_on_sqlite() {
         blocking(|| soak(Kind::Sqlite));
     }
 }
 
 case! {
     #[postgres]
-    async fn nothing_grows_in_a_database() {
+    async fn memory_and_rows_do_not_grow_on_postgres() {
         blocking(|| soak(Kind::Postgres));
     }
 }

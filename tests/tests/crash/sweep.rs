@@ -1,5 +1,5 @@
-//! Kills a program at each operation of its store, and at random instants: one that uses every operation, and [one that does
-//! to runs what has to be done to them](super::operated).
+//! Kills programs at each operation of their store and at random instants: here a program whose workflow uses every
+//! operation, and [one that calls the API on runs](super::operated).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,37 +25,37 @@ const EVERYTHING: Program = Program {
     check: check_everything,
 };
 
-/// What is killed.
+/// The program under test.
 #[derive(Clone, Copy)]
 pub struct Program {
     pub path: &'static str,
-    /// Its arguments, behind those that each has.
+    /// Its arguments after the common ones.
     pub args: &'static [&'static str],
-    /// How many results it comes to.
+    /// The number of results that it prints.
     pub results: usize,
-    /// The runs that it has removed in the end. They may begin anew in each life.
+    /// The runs that it has removed when it exits. Each process may create them again.
     pub forgets: &'static [&'static str],
-    /// What must be so in the end.
+    /// Checks the final state.
     pub check: fn(&History),
 }
 
-/// How a life of the program ends before its time.
+/// When to kill a process of the program.
 #[derive(Clone, Copy, Debug)]
 enum Kill {
     AtFailPoint(u64),
     After(Duration),
 }
 
-/// A database, and what happened to it.
+/// A database and the observations of all processes that have run on it.
 pub struct History {
     program: Program,
     place: Place,
     pub crashes: Vec<Crash>,
     started: Vec<String>,
-    /// What calls were answered, and in which life.
+    /// The answers to calls, each with the number of its process (its life).
     pub answers: Vec<(usize, String)>,
     pub results: BTreeMap<String, String>,
-    /// Whether the cancel was in time, if that was answered.
+    /// Whether the cancel was in time, if a process has printed that.
     cancelled: Option<bool>,
 }
 
@@ -72,16 +72,16 @@ impl History {
         }
     }
 
-    /// Those of the runs that stay.
+    /// The executions of runs that the program does not remove.
     pub fn executions(&self) -> Vec<Execution> {
         let mut executions = self.place.executions();
         executions.retain(|execution| !self.program.forgets.contains(&&*execution.run));
         executions
     }
 
-    /// What has been stored in the end.
+    /// The state after the last process.
     pub fn end(&self) -> &Crash {
-        self.crashes.last().expect("it has lived")
+        self.crashes.last().expect("a process has run")
     }
 
     /// Runs the program once more: whether it was killed.
@@ -98,7 +98,7 @@ impl History {
             Some(Kill::After(instant)) if !child.ends_within(instant) => child.kill(),
             _ => child.end(),
         };
-        assert!(status.success() || was_killed(status) && kill.is_some(), "the program ended with {status}");
+        assert!(status.success() || was_killed(status) && kill.is_some(), "the program exited with {status}");
         self.started.extend(child.said("started").into_iter().map(str::to_owned));
         self.answers.extend(child.said("answer").into_iter().map(|answer| (life, answer.to_owned())));
         for result in child.said("result") {
@@ -110,7 +110,7 @@ impl History {
             let before = self.cancelled.replace(answer == "true");
             assert!(
                 before.is_none_or(|before| before == (answer == "true")),
-                "a cancel was in time, and then it was not"
+                "two processes disagree on whether the cancel was in time"
             );
         }
         let executions = self.executions();
@@ -129,7 +129,7 @@ impl History {
         !status.success()
     }
 
-    /// Nothing that the program has said is lost.
+    /// Asserts that the store has each start, cancel and result that the program has printed.
     fn check_acknowledged(&self) {
         let stored = &self.end().stored;
         for id in &self.started {
@@ -141,11 +141,11 @@ impl History {
         for (id, result) in &self.results {
             let end = stored[id].operations().end.expect("a run with a result has ended");
             let value: serde_json::Value = serde_json::from_str(result).expect("a result is JSON");
-            assert_eq!(end["completed"], value, "run {id} returned something else than is recorded");
+            assert_eq!(end["completed"], value, "run {id} returned another value than the recorded one");
         }
     }
 
-    /// Lets it come to its end, and checks all that has happened.
+    /// Runs the program to its end, checks the whole history, and checks that a further process executes nothing.
     fn finish(mut self) {
         assert!(!self.live(None));
         assert_eq!(self.results.len(), self.program.results);
@@ -154,17 +154,17 @@ impl History {
         for id in self.results.keys() {
             let stored = &self.end().stored[id];
             assert_eq!(stored.status, "completed");
-            assert!(stored.inbox.is_empty(), "run {id} has left letters: {:?}", stored.inbox);
+            assert!(stored.inbox.is_empty(), "run {id} has left inbox messages: {:?}", stored.inbox);
         }
         (self.program.check)(&self);
         assert!(!self.live(None));
-        assert_eq!(self.executions(), executions, "a run that had ended was executed again");
+        assert_eq!(self.executions(), executions, "a finished run was executed again");
     }
 }
 
 fn check_everything(history: &History) {
     let end = &history.end().stored;
-    // Each has four children.
+    // Each run has at least four children.
     assert!(end.len() > RUNS.len() * 5, "{} runs", end.len());
     assert!(history.cancelled.is_some());
     for (id, result) in &history.results {
@@ -173,7 +173,7 @@ fn check_everything(history: &History) {
     }
 }
 
-/// Kills a new program, and sometimes what recovers it: how often that took place.
+/// Runs the program on a new database with these kills: how many of them took place.
 fn crash(program: Program, kind: Kind, kills: &[Kill]) -> usize {
     let mut history = History::new(program, kind);
     let killed = kills.iter().take_while(|kill| history.live(Some(**kill))).count();
@@ -181,7 +181,7 @@ fn crash(program: Program, kind: Kind, kills: &[Kill]) -> usize {
     killed
 }
 
-/// Does it for each, on as many threads as the machine has cores; names the one that failed.
+/// Tests each case, on as many threads as the machine has cores, and names a case that failed.
 pub fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
@@ -199,7 +199,7 @@ pub fn in_parallel<T: std::fmt::Debug + Sync>(cases: &[T], test: impl Fn(&T) + S
     });
 }
 
-/// How many operations of the store the program meets, about: what threads do at the same time varies.
+/// Roughly the number of store operations of the program: the number varies with the interleaving of threads.
 fn fail_points(program: Program, kind: Kind) -> u64 {
     let reaches = |point| History::new(program, kind).live(Some(Kill::AtFailPoint(point)));
     let mut reached = 64;
@@ -209,7 +209,7 @@ fn fail_points(program: Program, kind: Kind) -> u64 {
     reached
 }
 
-/// Kills it at each operation of the store, or at every so many.
+/// Kills the program at every `step`-th operation of the store.
 pub fn at_fail_points(program: Program, kind: Kind, step: usize) {
     let mut random = StdRng::seed_from_u64(seed());
     let points: Vec<_> = (1..=fail_points(program, kind))
@@ -225,15 +225,15 @@ pub fn at_fail_points(program: Program, kind: Kind, step: usize) {
     });
     let killed = killed.into_inner();
     println!("killed {killed} times at {} fail points", points.len());
-    assert!(killed >= points.len() * 3 / 4, "the sweep killed next to nothing: {killed} of {}", points.len());
+    assert!(killed >= points.len() * 3 / 4, "the sweep killed too few processes: {killed} of {}", points.len());
 }
 
-/// Kills it at so many instants.
+/// Kills the program at this many random instants.
 pub fn at_random_instants(program: Program, kind: Kind, instants: usize) {
     let mut random = StdRng::seed_from_u64(seed());
     let begin = std::time::Instant::now();
     crash(program, kind, &[]);
-    // Three lives, of which the last has nothing to do.
+    // `crash` without kills has run two processes, of which the second has nothing to do.
     let life = begin.elapsed().mul_f64(0.4);
     let instants: Vec<_> = (0..instants)
         .map(|_| {
@@ -249,27 +249,27 @@ pub fn at_random_instants(program: Program, kind: Kind, instants: usize) {
 }
 
 case! {
-    fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_of_the_store() {
+    fn nothing_is_lost_or_repeated_when_the_program_is_killed_at_any_operation_of_the_store() {
         at_fail_points(EVERYTHING, Kind::Sqlite, if full() { 1 } else { 7 });
     }
 }
 
 case! {
-    fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant() {
+    fn nothing_is_lost_or_repeated_when_the_program_is_killed_at_a_random_instant() {
         at_random_instants(EVERYTHING, Kind::Sqlite, if full() { 200 } else { 20 });
     }
 }
 
 case! {
     #[postgres]
-    async fn nothing_is_lost_or_repeated_when_it_is_killed_at_any_operation_on_postgres() {
+    async fn nothing_is_lost_or_repeated_when_the_program_is_killed_at_any_operation_on_postgres() {
         blocking(|| at_fail_points(EVERYTHING, Kind::Postgres, if full() { 1 } else { 50 }));
     }
 }
 
 case! {
     #[postgres]
-    async fn nothing_is_lost_or_repeated_when_it_is_killed_at_a_random_instant_on_postgres() {
+    async fn nothing_is_lost_or_repeated_when_the_program_is_killed_at_a_random_instant_on_postgres() {
         blocking(|| at_random_instants(EVERYTHING, Kind::Postgres, if full() { 200 } else { 4 }));
     }
 }

@@ -1,4 +1,4 @@
-//! Two processes on one database: one executes, the other takes over when that is killed.
+//! Two processes on one SQLite file: the first executes, and the second takes over after the first is killed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{full, snapshot};
 
 const RUNS: [&str; 6] = ["r-0", "r-1", "r-2", "r-3", "r-4", "r-5"];
 
-/// Kills the process that executes when the client has started this many runs.
+/// Kills the executing process after the client has started this many runs.
 fn take_over(started: usize) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (database, log) = (directory.path().join("workflow.db"), directory.path().join("log"));
@@ -33,13 +33,13 @@ fn take_over(started: usize) {
     assert!(was_killed(owner.kill()));
     let killed = Crash { stored: snapshot::of_open_database(&database), executions: executions().len() };
     for id in client.said("started") {
-        assert!(killed.stored.contains_key(id), "run {id} was started, and there is no such run");
+        assert!(killed.stored.contains_key(id), "run {id} was started but is not stored");
     }
     client.end_well();
 
     let executions = executions();
     let end = Crash { stored: snapshot::of_database(&database), executions: executions.len() };
-    // Each has four children.
+    // Each run has at least four children.
     assert!(end.stored.len() > RUNS.len() * 5, "{} runs", end.stored.len());
     for (id, run) in end.stored.iter().filter(|(id, _)| *id == DOOMED || RUNS.contains(&id.as_str())) {
         let expected: &[&str] = if id == DOOMED { &["cancelled", "completed"] } else { &["completed"] };
@@ -53,11 +53,11 @@ fn take_over(started: usize) {
         serde_json::from_str::<Outcome>(result).expect("an outcome").assert_possible(id);
     }
     let lives: BTreeSet<_> = executions.iter().map(|execution| execution.life.as_str()).collect();
-    assert!(lives.contains("client"), "the client has not taken over");
+    assert!(lives.contains("client"), "the client has executed nothing");
 }
 
 case! {
-    fn a_second_process_takes_over_when_the_first_is_killed() {
+    fn a_second_process_takes_over_after_the_first_is_killed() {
         for started in if full() { 0..=RUNS.len() } else { 2..=3 } {
             take_over(started);
         }

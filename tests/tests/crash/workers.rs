@@ -1,4 +1,4 @@
-//! Workers as processes of their own, on one PostgreSQL, and the runs that are started for them.
+//! Worker processes on one PostgreSQL database, and the runs that a test starts for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use workflow_tests::chain::{Chain, chain};
 use super::child::{Child, command};
 use super::snapshot;
 
-/// Longer than anything here takes: passing it is a hang.
+/// Longer than anything here takes: whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Between two looks at something that is waited for.
+/// The interval between two polls.
 const LOOK: Duration = Duration::from_millis(10);
-/// Runs that are started at the same time.
+/// The number of runs that are started at the same time.
 const STARTS: usize = 500;
 
-/// Notes each journal row that comes under a holder whom nobody knows as alive any more.
+/// Records each journal row that is inserted while the owner of its run is no longer in `workers`.
 const AUDIT: &str = "
 CREATE TABLE audit (run bigint NOT NULL, owner bigint NOT NULL);
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -31,7 +31,7 @@ CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER audit AFTER INSERT ON journal FOR EACH ROW EXECUTE FUNCTION audit()";
 
-/// A database with a client, and a log.
+/// A database with a client, and a directory with logs.
 pub struct Site {
     pub url: String,
     pub directory: TempDir,
@@ -39,11 +39,11 @@ pub struct Site {
     pub database: tokio_postgres::Client,
 }
 
-/// The executions that the results name, by their runs.
+/// By run, the tokens of the executions whose results were recorded.
 pub type Results = BTreeMap<String, Vec<String>>;
 
 impl Site {
-    /// One whose leases are this long.
+    /// A site on a new schema, whose leases have this duration.
     pub async fn new(lease: &str) -> Self {
         Site::on(format!("{}&lease={lease}", postgres::url())).await
     }
@@ -51,9 +51,10 @@ impl Site {
     pub async fn on(url: String) -> Self {
         let client = Client::connect(&url).await.expect("the client connects");
         let database = postgres::connect(&url).await;
-        let schema: String = database.query_one("SELECT current_schema()", &[]).await.expect("it answers").get(0);
+        let schema: String =
+            database.query_one("SELECT current_schema()", &[]).await.expect("the database answers").get(0);
         let audit = AUDIT.replace("AS $$", &format!("SET search_path = {schema} AS $$"));
-        database.batch_execute(&audit).await.expect("the audit");
+        database.batch_execute(&audit).await.expect("the audit is installed");
         Site { url, directory: tempfile::tempdir().expect("a temporary directory"), client, database }
     }
 
@@ -61,7 +62,7 @@ impl Site {
         self.directory.path().join("log")
     }
 
-    /// A name for the gate of a chain, which does not exist yet.
+    /// The path for the gate file of a chain. The file does not exist yet.
     pub fn gate(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
@@ -70,35 +71,35 @@ impl Site {
         self.worker_at(&self.url, life)
     }
 
-    /// A worker that reaches the database by another way.
+    /// A worker that reaches the database by this URL.
     pub fn worker_at(&self, url: &str, life: &str) -> Child {
         let mut child = self.worker_to_be(url, life);
         tokio::task::block_in_place(|| child.wait_for("open"));
         child
     }
 
-    /// A worker that may not be open yet.
+    /// A worker process whose engine may not be open yet.
     pub fn worker_to_be(&self, url: &str, life: &str) -> Child {
         self.program(env!("CARGO_BIN_EXE_worker"), url, life)
     }
 
-    /// A program of its own that executes.
+    /// Starts a program that executes.
     pub fn program(&self, path: &str, url: &str, life: &str) -> Child {
         Child::spawn(command(path, [url, &self.log().to_string_lossy(), life]))
     }
 
-    /// What a worker has warned of.
+    /// The warnings of a worker.
     pub fn warnings(&self, life: &str) -> Vec<String> {
         let warnings = std::fs::read_to_string(self.log().with_extension(life)).unwrap_or_default();
         warnings.lines().map(str::to_owned).collect()
     }
 
-    /// Connects to the database again, for what is asked of it here.
+    /// Reconnects the test's own connection to the database.
     pub async fn reconnect(&mut self) {
         self.database = postgres::connect(&self.url).await;
     }
 
-    /// Starts chains with these ids, whatever the database says to it at first.
+    /// Starts chains with these ids, and tries again after errors of the database.
     pub async fn start(&self, ids: &[String], links: &Chain) {
         let start = async |id: &String| loop {
             match self.client.start(chain, links.clone()).id(id).await {
@@ -112,7 +113,7 @@ impl Site {
         }
     }
 
-    /// Waits for the ends of the runs.
+    /// Waits for the results of the runs.
     pub async fn results(&self, ids: &[String]) -> Results {
         let result = async |id: &String| -> Result<(String, Vec<String>), Error> {
             let run = self.client.get_run::<Vec<String>, Error>(id);
@@ -127,11 +128,11 @@ impl Site {
         let results = tokio::time::timeout(PATIENCE, try_join_all(ids.iter().map(result))).await;
         match results {
             Ok(results) => results.expect("the runs complete").into_iter().collect(),
-            Err(_) => panic!("runs are stranded: {:?}", self.unfinished().await),
+            Err(_) => panic!("runs do not complete: {:?}", self.unfinished().await),
         }
     }
 
-    /// Some of the runs that have not ended.
+    /// Some of the unfinished runs.
     async fn unfinished(&self) -> Vec<String> {
         let sql = "SELECT id || ' ' || status || ', owner ' || owner || ', wakes at ' || coalesce(wake_at::text, '-')
             FROM runs WHERE completed_at IS NULL LIMIT 5";
@@ -139,14 +140,14 @@ impl Site {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Waits until a query gives `true`.
+    /// Waits until a query returns `true`.
     pub async fn until(&self, sql: &str) {
         let holds = async {
-            while !self.database.query_one(sql, &[]).await.expect("it answers").get::<_, bool>(0) {
+            while !self.database.query_one(sql, &[]).await.expect("the database answers").get::<_, bool>(0) {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("it does not come to this: {sql}"));
+        tokio::time::timeout(PATIENCE, holds).await.unwrap_or_else(|_| panic!("this does not become true: {sql}"));
     }
 
     /// The workers that hold leases.
@@ -157,9 +158,9 @@ impl Site {
 
     pub fn executions(&self) -> Vec<Execution> {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        // A line that is being written is not complete yet.
+        // The last line may not be complete yet.
         let lines = log.rfind('\n').map_or("", |end| &log[..end]).lines();
-        lines.map(|line| Execution::parse(line).unwrap_or_else(|| panic!("no execution: {line}"))).collect()
+        lines.map(|line| Execution::parse(line).unwrap_or_else(|| panic!("not an execution: {line}"))).collect()
     }
 
     /// Waits until the log has this many executions.
@@ -169,12 +170,12 @@ impl Site {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        tokio::time::timeout(PATIENCE, there).await.expect("that many steps are executed");
+        tokio::time::timeout(PATIENCE, there).await.expect("the steps are executed in time");
     }
 
-    /// Asserts that each run is complete and has ended once, that nothing was written by a stale owner, and that no step was
-    /// executed again whose result was recorded: the recorded execution of each is its last. How many were executed later
-    /// by workers that were stopped, whom nothing can keep from it.
+    /// Asserts that each run completed with all its steps, that no stale owner wrote a journal row, and that no step
+    /// was executed again after its recorded execution. Executions by workers that were `stopped` past their lease
+    /// cannot be prevented: returns the number of those.
     pub async fn check(&self, results: &Results, links: u32, stopped: &[&str]) -> usize {
         let mut last: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
         for execution in self.executions() {
@@ -190,10 +191,11 @@ impl Site {
             assert_eq!(executed.len(), tokens.len(), "run {run}: {executed:?}");
             for (token, lives) in tokens.iter().zip(executed.into_values()) {
                 let at = lives.iter().position(|life| life == token);
-                let at = at.unwrap_or_else(|| panic!("run {run} has a result of nobody's: {token} of {lives:?}"));
+                let at =
+                    at.unwrap_or_else(|| panic!("run {run} has a result of no execution: {token}, not in {lives:?}"));
                 for again in &lives[at + 1..] {
                     let life = again.split('#').next().unwrap_or_default();
-                    assert!(stopped.contains(&life), "run {run}: {token} was recorded, and {again} executed");
+                    assert!(stopped.contains(&life), "run {run}: {token} was recorded, and {again} was executed later");
                     late += 1;
                 }
             }
@@ -203,15 +205,16 @@ impl Site {
             let run = &stored[id];
             assert_eq!(run.status, "completed", "run {id}");
             assert!(run.operations().end.is_some(), "run {id} has no end");
-            assert!(run.inbox.is_empty(), "run {id} has left letters: {:?}", run.inbox);
+            assert!(run.inbox.is_empty(), "run {id} has left inbox messages: {:?}", run.inbox);
         }
-        let stale: i64 = self.database.query_one("SELECT count(*) FROM audit", &[]).await.expect("it answers").get(0);
-        assert_eq!(stale, 0, "rows were written under owners that were dead");
+        let stale: i64 =
+            self.database.query_one("SELECT count(*) FROM audit", &[]).await.expect("the database answers").get(0);
+        assert_eq!(stale, 0, "journal rows were written under owners that are not in `workers`");
         late
     }
 }
 
-/// Ids that begin alike.
+/// Ids with this prefix.
 pub fn ids(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{name}-{number}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Workers that are stopped past the end of their lease, and go on.
+//! Workers that are stopped past the end of their lease and then continue.
 
 use std::time::Duration;
 
@@ -25,19 +25,19 @@ case! {
             let ids = ids(&format!("run-{moment}"), RUNS);
             let executed = site.executions().len();
             site.start(&ids, &chain).await;
-            // Somewhere between the first step and the last.
+            // Stop the worker somewhere between the first step and the last.
             site.executed(executed + random.random_range(1..RUNS * LINKS as usize / 2)).await;
             tokio::time::sleep(Duration::from_micros(random.random_range(0..3_000))).await;
             worker.stop();
             site.until("SELECT (SELECT count(*) FROM workers) < 2").await;
-            // It goes on while its runs are being taken over, or after.
+            // Let it continue during or after the takeover of its runs.
             tokio::time::sleep(Duration::from_micros(random.random_range(0..30_000))).await;
-            worker.go_on();
+            worker.resume();
             results.extend(site.results(&ids).await);
             site.until("SELECT (SELECT count(*) FROM workers) = 2").await;
         }
         let late = site.check(&results, LINKS, &["stopped"]).await;
-        println!("{moments} moments, {} runs; executed under a lease that was over: {late}", results.len());
+        println!("{moments} stops, {} runs; {late} steps executed under an expired lease", results.len());
         for child in [&mut worker, &mut other] {
             child.close();
             blocking(|| child.end_well());

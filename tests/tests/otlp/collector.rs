@@ -1,4 +1,4 @@
-//! A collector that keeps what it is sent.
+//! An OpenTelemetry collector that keeps the spans and metrics that it receives.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,7 +64,7 @@ impl Collector {
         self.received.lock().unwrap().spans.clone()
     }
 
-    /// The metric of this name as it came last; one without points if none has come.
+    /// The latest metric with this name; a metric without points if there is none.
     pub fn latest(&self, name: &str) -> Metric {
         let received = self.received.lock().unwrap();
         received.metrics.iter().rfind(|metric| metric.name == name).cloned().unwrap_or_default()
@@ -91,7 +91,7 @@ pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
-/// The sum of the points that have these attributes; of a histogram the sum of their counts.
+/// The sum of the points with these attributes; for a histogram, the sum of their counts.
 pub fn sums(metric: &Metric, attributes: &[(&str, &str)]) -> f64 {
     let fits = |of: &[KeyValue]| attributes.iter().all(|(key, value)| text(of, key).as_deref() == Some(value));
     let points = match &metric.data {
@@ -111,7 +111,7 @@ pub fn sums(metric: &Metric, attributes: &[(&str, &str)]) -> f64 {
     points.iter().filter(|point| fits(&point.attributes)).map(|point| value(&point.value)).sum()
 }
 
-/// Sends what is exported on a runtime, whichever thread exports it.
+/// Sends exports on a given runtime, whichever thread exports.
 #[derive(Debug)]
 struct Client(Handle);
 

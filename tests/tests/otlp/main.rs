@@ -1,6 +1,6 @@
-//! What a collector of OpenTelemetry gets: by OTLP, over HTTP, as protobuf.
+//! The spans and metrics that an OpenTelemetry collector gets by OTLP over HTTP, as protobuf.
 //!
-//! In a program of its own, since the meter provider is the whole process's.
+//! A test binary of its own, since the meter provider is global to the process.
 
 mod collector;
 
@@ -26,7 +26,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 const SOON: Duration = Duration::from_millis(1);
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
-/// The spans of a [`trip`], each with what it is a part of.
+/// The spans of a [`trip`], each with its parent.
 const TREE: [(&str, &str); 14] = [
     ("workflow trip", PARENT),
     ("step fetch", "workflow trip"),
@@ -44,7 +44,7 @@ const TREE: [(&str, &str); 14] = [
     ("attempt 1 of pays", "step pays"),
 ];
 
-/// What the steps of one test share.
+/// The state that the steps of a test share.
 #[derive(Clone, Default)]
 struct World {
     calls: Arc<AtomicU32>,
@@ -117,13 +117,13 @@ async fn gives_up() -> Result<()> {
 
 /// Waits for a future, for a limited time.
 async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it does not come to its end")
+    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("the operation ends in time")
 }
 
-/// One test after the other: an engine counts by the meter provider that there is when it is opened.
+/// The tests run one after the other: an engine uses the global meter provider of the moment when it opens.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// An engine that exports its spans after this time.
+/// Opens an engine that exports its spans after this time.
 async fn open(store: &MemoryStore, collector: &Collector, world: &World, after: Duration) -> Engine {
     let batches = BatchConfigBuilder::default().with_scheduled_delay(after).build();
     let processor = BatchSpanProcessor::builder(collector.spans_exporter()).with_batch_config(batches).build();
@@ -145,7 +145,7 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
         }
     })
     .await;
-    // As if the process had died: with what it has not exported.
+    // Simulates a crash: the spans that were not exported are lost.
     drop((run, first));
     let second = open(&store, &collector, &world, SOON).await;
     second.resume_hook("price", &4200).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
     let parent = |name: &str| {
         let mut all = by_id.values().filter(|span| span.name == name);
         let span = all.next().unwrap_or_else(|| panic!("no span {name}"));
-        assert!(all.next().is_none(), "{name} is one span");
+        assert!(all.next().is_none(), "{name} has several spans");
         let parent = hex(&span.parent_span_id);
         by_id.get(&parent).map_or(parent, |span| span.name.clone())
     };
@@ -205,13 +205,13 @@ async fn a_collector_gets_one_trace_of_a_run_that_waits_and_survives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_gets_what_is_counted_and_measured() {
+async fn a_collector_gets_the_metrics_of_an_engine() {
     let _alone = ALONE.lock().await;
     let (collector, world, store) = (Collector::start().await, World::default(), MemoryStore::new());
     let provider = collector.meter_provider();
     global::set_meter_provider(provider.clone());
     let engine = open(&store, &collector, &world, SOON).await;
-    // Until what is collected is this: a queue's depth is that of the collection before.
+    // Collects until the condition holds: the depth of a queue is that of the previous collection.
     let collected = async |what: &dyn Fn(&Collector) -> bool| {
         soon(async {
             loop {
@@ -261,7 +261,7 @@ async fn a_collector_gets_what_is_counted_and_measured() {
         assert_eq!(of("workflow.runs.ended", &attributes[..1]), 1.0, "{workflow}");
     }
     assert_eq!(of("workflow.runs.ended", &[("workflow.name", &ids("falls_over"))]), 0.0);
-    // Of histograms: how many there are of.
+    // For histograms these are counts.
     let fetch = ids("fetch");
     let fetch = ("workflow.step.id", &*fetch);
     assert_eq!(of("workflow.attempt.duration", &[fetch]), 2.0);
@@ -288,7 +288,7 @@ async fn a_collector_gets_what_is_counted_and_measured() {
         (depth, active) == (0.0, 0.0)
     })
     .await;
-    // A step of a queue is no run of the user's.
+    // The internal run of a queue's step is not counted.
     assert_eq!(of("workflow.runs.started", &[]), 5.0);
     for (name, unit) in [
         ("workflow.runs.started", "{run}"),

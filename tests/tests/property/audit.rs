@@ -1,4 +1,4 @@
-//! What is stored of all runs, and whether it can be true.
+//! Reads everything that a store has of a tree of runs, and checks that it is consistent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,32 +8,32 @@ use workflow_runtime::store::{JournalRow, RunRow, Status, Store};
 use crate::interpreter::{STREAM, mix};
 use crate::recorder::payload;
 
-/// What is stored of one run.
-pub struct Told {
+/// Everything that the store has of one run.
+pub struct StoredRun {
     pub row: RunRow,
     generations: Vec<Generation>,
     pub children: Vec<String>,
-    /// The payloads in its inbox.
+    /// The payloads in the run's inbox.
     pub unread: Vec<u64>,
 }
 
 /// A generation of a run.
 struct Generation {
     rows: Vec<JournalRow>,
-    /// The events, each with the number of its turn.
+    /// The deliveries, each with the number of its turn.
     deliveries: Vec<(usize, Value)>,
 }
 
-/// All runs that a run has started, and itself, by id.
-pub type Tree = BTreeMap<String, Told>;
+/// A run and all its descendants, by id.
+pub type Tree = BTreeMap<String, StoredRun>;
 
 pub async fn read(store: &dyn Store, root: &str) -> Tree {
     let mut tree = Tree::new();
     let mut next = vec![root.to_owned()];
     while let Some(id) = next.pop() {
-        let Some(told) = Told::read(store, &id).await else { continue };
-        next.extend(told.children.iter().cloned());
-        assert!(tree.insert(id.clone(), told).is_none(), "run `{id}` was started twice");
+        let Some(run) = StoredRun::read(store, &id).await else { continue };
+        next.extend(run.children.iter().cloned());
+        assert!(tree.insert(id.clone(), run).is_none(), "run `{id}` was started twice");
     }
     tree
 }
@@ -67,17 +67,17 @@ impl Generation {
         steps.filter(move |step| step["step"].as_str().is_some_and(|step| step.ends_with(name)))
     }
 
-    /// The steps that were undone, in order.
+    /// The operations that were undone, in order.
     fn undone(&self) -> Vec<u64> {
         self.steps("::undo").filter_map(|step| step["input"][1].as_u64()).collect()
     }
 
-    /// The payloads that have reached the workflow, or its hooks.
+    /// The payloads that were delivered to the workflow.
     fn delivered(&self) -> Vec<u64> {
         self.of("payload").filter_map(|payload| payload["value"].as_u64()).collect()
     }
 
-    /// Whether the turn in which an operation was dropped is this one.
+    /// The turn in which an operation was dropped, if it was.
     fn dropped(&self, op: &Value) -> Option<usize> {
         self.issued("cancel").find(|(_, cancel)| cancel["op"] == *op).map(|(turn, _)| turn)
     }
@@ -87,13 +87,17 @@ impl Generation {
         deliveries.any(|(_, delivery)| delivery.get("end").is_some() || delivery.get("unwinds").is_some())
     }
 
-    /// How it has ended.
+    /// Asserts that the generation has this end, and that no operation ended twice.
     fn assert_ended(&self, how: &str) {
         let ends: Vec<_> = self.deliveries.iter().filter_map(|(_, delivery)| delivery.get("end")).collect();
-        assert_eq!(ends.len(), 1, "one end, and nothing behind it");
-        let end = self.deliveries.last().and_then(|(_, delivery)| delivery.get("end")).expect("the end is the last");
+        assert_eq!(ends.len(), 1, "a generation has one end");
+        let end = self
+            .deliveries
+            .last()
+            .and_then(|(_, delivery)| delivery.get("end"))
+            .expect("the end is in the last delivery");
         assert!(end.get(how).is_some(), "{how}: {end}");
-        // Unless it was cancelled before it began.
+        // A run that was cancelled before its start has no event `started`.
         let begun = self.deliveries.len() > 1 || how != "cancelled";
         assert_eq!(self.of("started").count(), usize::from(begun));
         let kinds = ["completed", "failed", "timer", "woken", "ended", "conflict"];
@@ -103,9 +107,10 @@ impl Generation {
         }
     }
 
-    /// Every step with a rollback whose success is recorded of a workflow that has failed is undone once, in the reverse order
-    /// of the results; of one that has succeeded those that it had dropped, or that ended after it. The run does not end,
-    /// and undoes nothing, before all of them have ended that were begun, and the children that were cancelled.
+    /// Asserts the rules of rollbacks. A failed workflow undoes each succeeded step with a rollback once, in the
+    /// reverse order of the results. A succeeded one undoes those that it had dropped and those that ended after it.
+    /// Before the run undoes anything or ends, all steps with a rollback that began and all cancelled children must
+    /// have ended.
     fn assert_undone(&self, how: &str) {
         let undoable: BTreeSet<u64> = self.steps("perform_undoable").filter_map(|step| step["op"].as_u64()).collect();
         let undone = self.undone();
@@ -115,12 +120,12 @@ impl Generation {
             self.of("completed").chain(self.of("failed")).filter_map(|event| event["op"].as_u64()).collect();
         for (_, delivery) in &self.deliveries[..workflow] {
             let commands = || delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
-            // What is dropped behind the event that has asked for it is not begun.
+            // A step that is dropped in the delivery that issued it does not begin.
             let dropped: BTreeSet<u64> = commands().filter_map(|command| command["cancel"]["op"].as_u64()).collect();
             let ops = commands().filter_map(|command| command["step"]["op"].as_u64());
             let ops = ops.filter(|op| undoable.contains(op) && !dropped.contains(op));
             let left: Vec<u64> = ops.filter(|op| !settled.contains(op)).collect();
-            assert!(left.is_empty(), "the run has ended before it was known what came of {left:?}");
+            assert!(left.is_empty(), "the workflow ended before the steps {left:?}");
         }
         let completed = |deliveries: &[(usize, Value)]| -> Vec<u64> {
             let completed = deliveries.iter().filter_map(|(_, delivery)| delivery["event"]["completed"]["op"].as_u64());
@@ -134,20 +139,24 @@ impl Generation {
         let dropped: BTreeSet<u64> = self.issued("cancel").filter_map(|(_, cancel)| cancel["op"].as_u64()).collect();
         let owed = before.iter().filter(|op| !succeeded || dropped.contains(op)).chain(&late);
         let owed: Vec<u64> = owed.copied().collect();
-        assert_eq!(undone, owed.into_iter().rev().collect::<Vec<_>>(), "the last first");
+        assert_eq!(
+            undone,
+            owed.into_iter().rev().collect::<Vec<_>>(),
+            "the rollbacks are not in the reverse order of the results"
+        );
         let first = self.deliveries.iter().position(|(_, delivery)| {
             let commands = delivery.get("commands").and_then(Value::as_array).into_iter().flatten();
             commands.filter_map(|command| command["step"]["step"].as_str()).any(|step| step.ends_with("::undo"))
         });
         let Some(first) = first else { return };
         let behind = completed(&self.deliveries[first + 1..]);
-        assert!(behind.is_empty(), "it was undone before all had ended: {behind:?}");
+        assert!(behind.is_empty(), "a rollback began before these steps had ended: {behind:?}");
         if !succeeded {
             self.assert_children_ended(&self.deliveries[..workflow], &self.deliveries[..=first]);
         }
     }
 
-    /// The children that were cancelled, having been started by `begun`, have ended by then.
+    /// Asserts that the children which `begun` has started, except detached and abandoned ones, have ended in `then`.
     fn assert_children_ended(&self, begun: &[(usize, Value)], then: &[(usize, Value)]) {
         let commands = |deliveries: &[(usize, Value)]| -> Vec<Value> {
             let commands = deliveries.iter().filter_map(|(_, delivery)| delivery.get("commands")?.as_array().cloned());
@@ -178,12 +187,12 @@ impl Generation {
             let (Some(op), Some(run)) = (child["op"].as_u64(), child["run"].as_str()) else { continue };
             let free = child["detached"] == true || child["abandoned"] == true;
             let has_ended = ended.contains(&op) || watched.get(run).is_some_and(|watch| ended.contains(watch));
-            assert!(free || behind.contains(&op) || has_ended, "it was undone before its child had ended: {child}");
+            assert!(free || behind.contains(&op) || has_ended, "a rollback began before this child had ended: {child}");
         }
     }
 }
 
-impl Told {
+impl StoredRun {
     async fn read(store: &dyn Store, id: &str) -> Option<Self> {
         let row = store.run(id).await.expect("the store is readable")?;
         let mut generations = Vec::new();
@@ -194,7 +203,7 @@ impl Told {
         let children = store.children(id).await.expect("the store is readable");
         let children = children.iter().map(|child| child.to_string()).collect();
         let unread = letters.iter().filter_map(|letter| payload(&letter.body)).collect();
-        Some(Told { row, generations, children, unread })
+        Some(StoredRun { row, generations, children, unread })
     }
 
     pub fn events(&self) -> usize {
@@ -205,17 +214,17 @@ impl Told {
         self.generations.iter().flat_map(move |generation| generation.issued(kind).map(|(_, command)| command))
     }
 
-    /// How many steps were undone.
+    /// The number of steps that were undone.
     pub fn undone(&self) -> usize {
         self.generations.iter().map(|generation| generation.undone().len()).sum()
     }
 
-    /// The payloads that have reached the workflow. What a generation has left is the next one's.
+    /// The payloads that were delivered to any generation of the run.
     pub fn delivered(&self) -> BTreeSet<u64> {
         self.generations.iter().flat_map(Generation::delivered).collect()
     }
 
-    /// The keys of the steps whose results are recorded.
+    /// The idempotency keys of the steps whose results are recorded.
     pub fn recorded(&self) -> Vec<String> {
         let ended = self.generations.iter().enumerate().flat_map(|(number, generation)| {
             let ended = generation.of("completed").chain(generation.of("failed"));
@@ -224,10 +233,10 @@ impl Told {
         ended.collect()
     }
 
-    pub fn assert_continues(&self, before: &Told) {
+    pub fn assert_continues(&self, before: &StoredRun) {
         for (after, before) in self.generations.iter().zip(&before.generations) {
             let kept = after.rows.get(..before.rows.len());
-            assert_eq!(kept, Some(&before.rows[..]), "the journal is not a continuation of what it was");
+            assert_eq!(kept, Some(&before.rows[..]), "recorded rows of the journal have changed");
         }
         assert!(self.generations.len() >= before.generations.len(), "a generation is lost");
     }
@@ -245,31 +254,34 @@ impl Told {
             generation.assert_undone(how);
             let payloads = generation.delivered();
             let once: BTreeSet<u64> = payloads.iter().copied().collect();
-            assert_eq!(once.len(), payloads.len(), "a generation has a payload twice: {payloads:?}");
+            assert_eq!(once.len(), payloads.len(), "a generation received a payload twice: {payloads:?}");
         }
     }
 
-    /// Each child that was asked for is there once, unless the same turn has given it up.
+    /// Asserts that each child command has created one run, unless the same turn dropped it or ended the run.
     fn assert_children(&self, tree: &Tree) {
         let ids: Vec<&str> = self.issued("child").filter_map(|child| child["run"].as_str()).collect();
         let in_order: Vec<&str> =
             ids.iter().copied().filter(|id| self.children.iter().any(|child| child == id)).collect();
-        assert_eq!(in_order, self.children, "asked for: {ids:?}");
+        assert_eq!(in_order, self.children, "commands for children: {ids:?}");
         for generation in &self.generations {
             for (turn, child) in generation.issued("child") {
                 let dropped = generation.dropped(&child["op"]);
-                let Some(told) = child["run"].as_str().and_then(|id| tree.get(id)) else {
+                let Some(run) = child["run"].as_str().and_then(|id| tree.get(id)) else {
                     assert!(dropped == Some(turn) || generation.ends_in(turn), "a child was never started: {child}");
                     continue;
                 };
-                assert_eq!(told.row.parent.as_deref(), Some(&*self.row.id));
+                assert_eq!(run.row.parent.as_deref(), Some(&*self.row.id));
                 let free = child["detached"] == true || child["abandoned"] == true;
-                let cancelled = told.row.status == Status::Cancelled;
-                assert!(!cancelled || !free || dropped.is_some(), "cancelled with its parent: {child}");
+                let cancelled = run.row.status == Status::Cancelled;
+                assert!(
+                    !cancelled || !free || dropped.is_some(),
+                    "a detached or abandoned child was cancelled with its parent: {child}"
+                );
                 let ended = generation.of("ended").find(|event| event["op"] == child["op"]);
-                let last = told.generations.last().and_then(|generation| generation.deliveries.last());
+                let last = run.generations.last().and_then(|generation| generation.deliveries.last());
                 let last = last.map(|(_, delivery)| &delivery["end"]);
-                assert!(ended.is_none_or(|event| Some(&event["end"]) == last), "its parent was told something else");
+                assert!(ended.is_none_or(|event| Some(&event["end"]) == last), "the parent received another end");
             }
         }
     }
@@ -296,14 +308,14 @@ impl Told {
         let page = store.chunks(self.row.key, STREAM, 0, 1_000_000).await.expect("the store is readable");
         let value = |value: &str| serde_json::from_str::<Value>(value).expect("JSON");
         assert!(page.rows.iter().zip(0..).all(|(chunk, index)| chunk.index == index));
-        let said: Vec<Value> =
+        let found: Vec<Value> =
             page.rows.iter().filter(|chunk| chunk.writer.is_none()).map(|chunk| value(&chunk.value)).collect();
-        let says: Vec<Value> = self.issued("write").map(|write| write["value"].clone()).collect();
-        assert_eq!(said, says, "what the workflow has written");
-        let mut told: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
+        let expected: Vec<Value> = self.issued("write").map(|write| write["value"].clone()).collect();
+        assert_eq!(found, expected, "the chunks of the workflow");
+        let mut written: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
         for chunk in page.rows.iter().filter(|chunk| !chunk.discarded) {
             let Some(writer) = &chunk.writer else { continue };
-            told.entry((writer.generation, writer.op)).or_default().push(value(&chunk.value));
+            written.entry((writer.generation, writer.op)).or_default().push(value(&chunk.value));
         }
         for (generation, number) in self.generations.iter().zip(0..) {
             let completed: BTreeSet<u64> =
@@ -314,38 +326,39 @@ impl Told {
                     (step["input"][1].as_u64().expect("a number"), step["input"][2].as_u64().expect("a number"));
                 let tells: Vec<Value> = (0..chunks).map(|chunk| mix(input, chunk).into()).collect();
                 let expected = completed.contains(&op).then_some(tells);
-                assert_eq!(told.remove(&(number, op)), expected, "what operation {op} has written");
+                assert_eq!(written.remove(&(number, op)), expected, "the chunks of operation {op}");
             }
         }
-        assert!(told.is_empty(), "somebody else has written: {told:?}");
+        assert!(written.is_empty(), "chunks of unknown writers: {written:?}");
     }
 }
 
-/// All runs have ended, and all that is stored of them fits.
+/// Asserts that all runs have ended and that everything stored of them is consistent.
 pub async fn assert_sound(store: &dyn Store, tree: &Tree) {
-    for told in tree.values() {
-        told.assert_ended();
-        told.assert_children(tree);
-        told.assert_shown(store).await;
-        told.assert_written(store).await;
+    for run in tree.values() {
+        run.assert_ended();
+        run.assert_children(tree);
+        run.assert_shown(store).await;
+        run.assert_written(store).await;
     }
 }
 
-/// Each payload that the store has taken is delivered, unread or held once, and no other one is. One that names its
-/// delivery may have been sent again when its token was another run's: it is there once for each run.
+/// Asserts that each payload that the store accepted was delivered, is unread, or was held once, and that there are no
+/// other payloads. A payload with a key (`named`) may have been sent again when another run had the token: each run has
+/// it once.
 pub fn assert_accounted(trees: &[&Tree], taken: &BTreeSet<u64>, named: impl Fn(u64) -> bool) {
     let mut found = BTreeMap::<u64, usize>::new();
-    for told in trees.iter().flat_map(|tree| tree.values()) {
-        let unread: BTreeSet<u64> = told.unread.iter().copied().collect();
-        assert_eq!(unread.len(), told.unread.len(), "run `{}` has a payload twice: {unread:?}", told.row.id);
-        // What its last generation has taken is not unread; what one before has had and not taken may be.
-        let last: BTreeSet<u64> = told.generations.last().map(Generation::delivered).into_iter().flatten().collect();
-        assert!(last.is_disjoint(&unread), "run `{}` has a payload twice: {unread:?} and {last:?}", told.row.id);
-        let once = &told.delivered() | &unread;
+    for run in trees.iter().flat_map(|tree| tree.values()) {
+        let unread: BTreeSet<u64> = run.unread.iter().copied().collect();
+        assert_eq!(unread.len(), run.unread.len(), "run `{}` has a payload twice: {unread:?}", run.row.id);
+        // A payload that the last generation received is not unread. One that an earlier generation received may be.
+        let last: BTreeSet<u64> = run.generations.last().map(Generation::delivered).into_iter().flatten().collect();
+        assert!(last.is_disjoint(&unread), "run `{}` has a payload twice: {unread:?} and {last:?}", run.row.id);
+        let once = &run.delivered() | &unread;
         once.into_iter().for_each(|payload| *found.entry(payload).or_default() += 1);
     }
     let known: BTreeSet<u64> = found.keys().copied().collect();
-    assert_eq!(&known, taken, "the payloads that there are, and those that were acknowledged");
+    assert_eq!(&known, taken, "the payloads in the store, and the acknowledged ones");
     let twice: Vec<_> = found.iter().filter(|(payload, times)| **times > 1 && !named(**payload)).collect();
     assert!(twice.is_empty(), "payloads that arrived twice: {twice:?}");
 }

@@ -1,4 +1,4 @@
-//! Programs that talk to the world: what is sent to them, when they are cancelled, and what it comes to.
+//! Programs that receive payloads, have children and are cancelled, while engines are dropped at random moments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,21 +19,21 @@ use crate::{RUN, Tally};
 
 const TOKENS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
-/// Longer than any case takes.
+/// How long payloads are held: longer than any case takes.
 const HOLD: Duration = Duration::from_secs(1_000_000);
 
-/// How often something is done, more often than any case needs.
-const DEEDS_MAX: u32 = 5_000;
+/// The maximum number of random actions: more than any case needs.
+const ACTIONS_MAX: u32 = 5_000;
 
-/// The case that a seed describes.
+/// The case of a seed.
 pub struct Conversation<'a> {
     tally: &'a Tally,
     random: StdRng,
     clockwork: Option<Arc<Clockwork>>,
     program: Node,
-    /// Once it is asked for the run is cancelled again and again, as by somebody who has seen a crash.
+    /// Whether the run is cancelled, at random moments and repeatedly, as by a caller who retries after a crash.
     cancels: bool,
-    /// What it is sent before it has come to its hooks is held for it.
+    /// Whether the start reserves tokens, so that the run accepts payloads before it opens the hooks.
     opens: bool,
     next: u64,
     answer: Option<bool>,
@@ -64,7 +64,8 @@ impl<'a> Conversation<'a> {
         builder.open().await.expect("the engine opens")
     }
 
-    /// Sends something to some token. A number that the store has taken was taken whether this comes to its end or not.
+    /// Sends the next number to a random token. The log has each number that the store accepted, even if the engine is
+    /// dropped before this returns.
     async fn send(&mut self, engine: &Engine, log: &Log) {
         let token = TOKENS[self.random.random_range(0..TOKENS.len())];
         self.next += 1;
@@ -79,7 +80,7 @@ impl<'a> Conversation<'a> {
                 sending = sending.hold_for(HOLD);
             }
             match sending.await {
-                Ok(()) => assert!(log.taken().contains(&number), "it was acknowledged and is not stored"),
+                Ok(()) => assert!(log.taken().contains(&number), "the payload was acknowledged and is not stored"),
                 Err(error) => {
                     let code = error.code();
                     assert!([Code::HookNotFound, Code::HookDisposed, Code::HookFinished].contains(&code), "{error:?}");
@@ -88,23 +89,23 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Talks to the runs until all have ended.
+    /// Performs random actions until all runs have ended.
     async fn talk(&mut self, engine: &Engine, store: &dyn Store, world: &World, log: &Log) {
-        for _ in 0..DEEDS_MAX {
+        for _ in 0..ACTIONS_MAX {
             let tree = audit::read(store, RUN).await;
-            for told in tree.values() {
-                assert_ne!(told.row.status, Status::Stuck, "{:?}", told.row.stuck);
-                world.record(told.recorded());
+            for run in tree.values() {
+                assert_ne!(run.row.status, Status::Stuck, "{:?}", run.row.stuck);
+                world.record(run.recorded());
             }
             world.assert_nothing_again();
-            if !tree.is_empty() && tree.values().all(|told| told.row.status.is_terminal()) {
+            if !tree.is_empty() && tree.values().all(|run| run.row.status.is_terminal()) {
                 return;
             }
             let run: Run<u64> = engine.get_run(RUN);
             match self.random.random_range(0..20) {
                 0 if self.cancels && !tree.is_empty() => {
                     let answer = run.cancel("enough").await.expect("there is a run");
-                    assert!(self.answer.is_none_or(|before| before == answer), "it was answered otherwise before");
+                    assert!(self.answer.is_none_or(|before| before == answer), "two cancels got different answers");
                     self.answer = Some(answer);
                 }
                 1 if !tree.is_empty() => run.wake_up().await.expect("there is a run"),
@@ -116,12 +117,13 @@ impl<'a> Conversation<'a> {
         panic!("the runs do not end");
     }
 
-    /// An engine that is dropped after a while, whatever it is doing then; or that comes to the end of all. Whether it has.
+    /// Runs an engine. If `short`, drops it at a random moment; otherwise runs it until all runs have ended. Returns
+    /// whether they have ended.
     async fn live(&mut self, open: Open<'_>, log: &Log, short: bool) -> bool {
         let store: Arc<dyn Store> = Arc::new(Recorder { inner: open(), log: log.clone() });
         let world = Arc::new(World::default());
-        for told in audit::read(&*store, RUN).await.values() {
-            world.record(told.recorded());
+        for run in audit::read(&*store, RUN).await.values() {
+            world.record(run.recorded());
         }
         let gates = tokio::spawn(open_gates(world.clone(), self.random.random()));
         let moments = self.random.random_range(0..200);
@@ -150,13 +152,13 @@ impl<'a> Conversation<'a> {
         ended
     }
 
-    /// Goes on with what is stored until all has ended, and looks at what it has come to.
+    /// Runs an engine on the store until all runs have ended, and checks the final state.
     async fn finish(&mut self, open: Open<'_>, log: &Log, before: &Tree) -> Tree {
-        assert!(self.live(open, log, false).await, "the last life ends with the runs");
+        assert!(self.live(open, log, false).await, "the runs do not end");
         let store = open();
         let tree = audit::read(&*store, RUN).await;
-        for (id, told) in before {
-            tree.get(id).expect("no run is lost").assert_continues(told);
+        for (id, run) in before {
+            tree.get(id).expect("no run is lost").assert_continues(run);
         }
         audit::assert_sound(&*store, &tree).await;
         let status = tree[RUN].row.status;
@@ -166,13 +168,13 @@ impl<'a> Conversation<'a> {
         let mut held = Vec::new();
         for token in TOKENS {
             let run = engine.start(drain, token.into()).id(token).await.expect("the run starts");
-            run.await.unwrap_or_else(|error: Error| panic!("what is held is not given out: {error:?}"));
+            run.await.unwrap_or_else(|error: Error| panic!("a run does not get the held payloads: {error:?}"));
             held.push(audit::read(&*store, token).await);
         }
         drop(engine);
         let trees: Vec<&Tree> = held.iter().chain([&tree]).collect();
         audit::assert_accounted(&trees, &log.taken(), is_named);
-        let held: usize = held.iter().flat_map(|tree| tree.values()).map(|told| told.delivered().len()).sum();
+        let held: usize = held.iter().flat_map(|tree| tree.values()).map(|run| run.delivered().len()).sum();
         self.tally.held.fetch_add(held as u64, Ordering::Relaxed);
         tree
     }
@@ -180,18 +182,18 @@ impl<'a> Conversation<'a> {
     fn count(&self, tree: &Tree) {
         let Tally { events, delivered, unread, children, undone, cancelled, generations, .. } = self.tally;
         let add = |to: &AtomicU64, number: usize| to.fetch_add(number as u64, Ordering::Relaxed);
-        for told in tree.values() {
-            add(events, told.events());
-            add(delivered, told.delivered().len());
-            add(unread, told.unread.len());
-            add(children, told.children.len());
-            add(undone, told.undone());
-            add(generations, told.row.generation as usize);
-            add(cancelled, usize::from(told.row.status == Status::Cancelled));
+        for run in tree.values() {
+            add(events, run.events());
+            add(delivered, run.delivered().len());
+            add(unread, run.unread.len());
+            add(children, run.children.len());
+            add(undone, run.undone());
+            add(generations, run.row.generation as usize);
+            add(cancelled, usize::from(run.row.status == Status::Cancelled));
         }
     }
 
-    /// All of it: crashes at any moment, and then from some of the commits (or each) once more to the end.
+    /// Tests the case: crashes at random moments, then resumes from the store as it was after some commits (or each).
     pub async fn test(&mut self, open: Open<'_>, beginnings: Beginnings) {
         let log = Log::default();
         let mut before = Tree::new();
@@ -201,8 +203,8 @@ impl<'a> Conversation<'a> {
             }
             self.tally.crashes.fetch_add(1, Ordering::Relaxed);
             let after = audit::read(&*open(), RUN).await;
-            for (id, told) in &before {
-                after.get(id).expect("no run is lost").assert_continues(told);
+            for (id, run) in &before {
+                after.get(id).expect("no run is lost").assert_continues(run);
             }
             before = after;
         }
@@ -219,14 +221,14 @@ impl<'a> Conversation<'a> {
             self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
             let (store, log) = log.beginning(commit).await;
             let before = audit::read(&store, RUN).await;
-            // It may not have been asked for yet, or answered.
+            // At this commit the cancel may not have been made yet.
             self.answer = None;
             self.finish(&|| Arc::new(store.clone()), &log, &before).await;
         }
     }
 }
 
-/// At which commits a case is gone on with once more.
+/// The commits from which a case is resumed.
 #[derive(Clone, Copy)]
 pub enum Beginnings {
     None,
@@ -234,7 +236,7 @@ pub enum Beginnings {
     Each,
 }
 
-/// Whether the sender of a payload names its delivery, and sends it twice.
+/// Whether the sender of a payload gives an idempotency key and sends the payload twice.
 fn is_named(number: u64) -> bool {
     number.is_multiple_of(5)
 }

@@ -1,4 +1,4 @@
-//! A run's journal, and beginnings of it.
+//! A run's journal, and prefixes of it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use workflow_runtime::{Code, Result};
 const FORMAT: u32 = 1;
 const OWNER: u64 = 7;
 
-/// What is stored of a run.
+/// The row and the journal of a run.
 #[derive(Default)]
 pub struct History {
     run: Option<RunRow>,
@@ -44,12 +44,12 @@ impl History {
         turns.flat_map(|turn| turn.deliveries).collect()
     }
 
-    /// How many events it holds.
+    /// The number of events.
     pub fn events(&self) -> usize {
         self.deliveries().len()
     }
 
-    /// Its beginning of so many events, each in a row of its own.
+    /// The prefix of this many events, with one row for each event.
     pub fn split(&self, events: usize) -> Self {
         let rows = (0..).zip(self.deliveries().into_iter().take(events)).map(|(index, delivery)| row(index, &delivery));
         History { run: self.run.clone(), rows: rows.collect() }
@@ -57,7 +57,7 @@ impl History {
 
     pub fn assert_continues(&self, before: &History) {
         let kept = self.rows.get(..before.rows.len());
-        assert_eq!(kept, Some(&before.rows[..]), "the journal is not a continuation of what it was");
+        assert_eq!(kept, Some(&before.rows[..]), "recorded rows of the journal have changed");
     }
 
     pub fn assert_ended(&self, outcome: &Result<u64>) {
@@ -70,18 +70,22 @@ impl History {
                 assert_eq!(last["end"]["completed"], Value::from(*value));
             }
             Err(error) => {
-                assert!(matches!(error.code(), Code::User | Code::Timeout), "the run is no good: {error:?}");
+                assert!(
+                    matches!(error.code(), Code::User | Code::Timeout),
+                    "the run failed with an unexpected error: {error:?}"
+                );
                 assert_eq!(run.status, Status::Failed, "{error:?}");
                 assert_eq!(last["end"]["failed"]["message"], Value::from(error.message()));
             }
         }
     }
 
-    /// A store in which the run has come so far, and its process died; perhaps with the next event in its inbox.
+    /// A store with a prefix of the run's journal, as after a crash. With `letter` the next event is in the inbox.
     pub async fn beginning(&self, events: usize, letter: bool) -> MemoryStore {
         let run = self.run.clone().expect("there is a run");
         let store = MemoryStore::new();
-        let right = store.acquire(OWNER).await.expect("memory is writable").expect("nobody else has the right");
+        let right =
+            store.acquire(OWNER).await.expect("memory is writable").expect("no other engine has the right to execute");
         let mut rows = self.split(events).rows.into_iter();
         let change = RowChange {
             status: Status::Running,
@@ -148,7 +152,7 @@ impl History {
 
 async fn commit<R: Request>(store: &MemoryStore, request: R) -> R::Answer {
     let answer = store.commit(&[request.into()]).await.expect("memory is writable").remove(0);
-    R::answer(answer).expect("the answer of its kind")
+    R::answer(answer).expect("an answer of the same kind")
 }
 
 fn row(index: u64, delivery: &RawValue) -> JournalRow {

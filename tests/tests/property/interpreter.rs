@@ -16,10 +16,10 @@ use workflow_runtime::{
 use crate::program::{Bond, How, Node, Work};
 use crate::world::{World, yields};
 
-/// The stream that all of them write to.
+/// The stream that all programs write to.
 pub const STREAM: &str = "story";
 
-/// The error of a child that has a type of its own.
+/// The typed error of a child.
 #[derive(Debug, Serialize, Deserialize)]
 enum Odd {
     Of(u64),
@@ -34,12 +34,12 @@ impl From<Error> for Odd {
 
 impl Failure for Odd {}
 
-/// Another number for each pair, whatever came before.
+/// Mixes two numbers into one that depends on both.
 pub fn mix(a: u64, b: u64) -> u64 {
     (a ^ b.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23) ^ b
 }
 
-/// What every step does.
+/// The body of each step: waits, and fails as often as the work demands.
 async fn attempt(world: &World, work: Work) -> Result<()> {
     let attempt = step_info().map_or(1, |info| info.attempt);
     world.note(step_info());
@@ -62,7 +62,7 @@ async fn perform(#[resource] world: &Arc<World>, work: Work, input: u64) -> Resu
     Ok(mix(input, u64::from(failures)))
 }
 
-/// Gives the number of its operation, by which its rollback can be told from others.
+/// Returns the number of its operation, which identifies its rollback.
 #[step(retries = 2, backoff = "1ms..2ms")]
 async fn perform_undoable(#[resource] world: &Arc<World>, work: Work) -> Result<u64> {
     attempt(world, work).await?;
@@ -91,7 +91,7 @@ async fn foreign(times: u32, input: u64) -> u64 {
     mix(input, 5)
 }
 
-/// The future of a program, whatever it is.
+/// A boxed future that executes a program.
 fn execute(node: Node, input: u64) -> Pin<Box<dyn Durable<Output = Result<u64>> + Send>> {
     DurableExt::boxed(execute_node(node, input))
 }
@@ -100,7 +100,7 @@ fn each(nodes: Vec<Node>, input: u64) -> impl Iterator<Item = Pin<Box<dyn Durabl
     (0..).zip(nodes).map(move |(index, node)| execute(node, mix(input, index)))
 }
 
-/// A number for what came out, failures included.
+/// Folds outcomes into a number, failures included.
 fn fold(input: u64, outcomes: impl IntoIterator<Item = Result<u64>>) -> u64 {
     outcomes.into_iter().fold(input, |folded, outcome| mix(folded, outcome.unwrap_or(13)))
 }
@@ -248,7 +248,7 @@ async fn interpret_typed(program: Node) -> Result<u64, Odd> {
     }
 }
 
-/// Takes what is held for a token.
+/// Receives the payloads that are held for a token.
 #[workflow]
 pub async fn drain(token: String) -> Result<()> {
     let held = hook::<u64>().token(token).open();

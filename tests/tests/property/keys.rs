@@ -1,5 +1,5 @@
-//! Purchases that take effect and are not answered, that are undone, retried and gone on with by other engines: a service that
-//! deduplicates by key makes each of them as often as it should.
+//! Idempotency keys of steps that lose answers, are undone, and are retried by other engines: a service that
+//! deduplicates by key makes each purchase the right number of times.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use workflow_runtime::{Engine, Error, Result, Run, step, step_info, workflow};
 
 use crate::world::World;
 
-/// One call of a program, and how often it fails.
+/// A purchase by a step.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Purchase {
     /// Whether it is undone if the run fails.
     undoable: bool,
-    /// How often it takes effect without an answer.
+    /// How many requests take effect and get no answer.
     lost: u32,
-    /// Whether it is made by a step inside the step.
+    /// Whether a nested step makes the request.
     nested: bool,
 }
 
-/// The service takes effect, and is not answered as often as the purchase says.
+/// Requests a purchase. The first `lost` requests take effect and fail.
 fn ask(world: &World, at: usize, lost: u32) -> Result<()> {
     let key = step_info().map(|info| info.idempotency_key).ok_or_else(|| Error::new("it is part of a step"))?;
     if world.request(at, key) < lost as usize { Err(Error::new("no answer in time")) } else { Ok(()) }
@@ -60,7 +60,7 @@ async fn shops(purchases: Vec<Purchase>) -> Result<usize> {
     Ok(bought)
 }
 
-/// What the service is to be asked, in order: a request keeps its key until something that was done before it is undone.
+/// The expected requests, in order. The key of a request changes only when an earlier step is undone.
 fn expected(run: &str, purchases: &[Purchase]) -> Vec<(usize, String)> {
     let mut requests: Vec<(usize, String)> = Vec::new();
     let (mut at, mut unwindings) = (0, 0);
@@ -78,7 +78,7 @@ fn expected(run: &str, purchases: &[Purchase]) -> Vec<(usize, String)> {
     requests
 }
 
-/// A case: how many requests there were, and how many retries.
+/// Tests a case: the number of requests and of retries.
 pub async fn test(seed: u64, open: &dyn Fn() -> Arc<dyn Store>) -> (usize, usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let purchase = |random: &mut StdRng| Purchase {
@@ -94,7 +94,7 @@ pub async fn test(seed: u64, open: &dyn Fn() -> Arc<dyn Store>) -> (usize, usize
         builder.replay_every_turn().open()
     };
     let mut executing = engine(&world).await.expect("the engine opens");
-    executing.start(shops, purchases.clone()).id(id).await.expect("it starts");
+    executing.start(shops, purchases.clone()).id(id).await.expect("the run starts");
     let mut retries = 0;
     loop {
         let run: Run<usize> = executing.get_run(id);
@@ -103,15 +103,15 @@ pub async fn test(seed: u64, open: &dyn Fn() -> Arc<dyn Store>) -> (usize, usize
             break;
         }
         if random.random_bool(0.3) {
-            // Another engine goes on with it.
-            executing.shutdown().await.expect("it ends");
+            // Another engine continues the run.
+            executing.shutdown().await.expect("the engine shuts down");
             executing = engine(&world).await.expect("the engine opens");
         }
         let run: Run<usize> = executing.get_run(id);
-        run.retry().await.expect("it is retried");
+        run.retry().await.expect("the run is retried");
         retries += 1;
     }
-    executing.shutdown().await.expect("it ends");
+    executing.shutdown().await.expect("the engine shuts down");
     let requests = world.requests();
     let escaped = id.replace('%', "%25").replace('/', "%2F");
     assert_eq!(requests, expected(&escaped, &purchases), "{purchases:?}");

@@ -1,14 +1,15 @@
-//! Generated workflows, executed with steps that end in any order and engines that end at any moment: a run is never
-//! stuck, its journal only grows, and any beginning of a journal can be gone on with.
+//! Generated workflows whose steps end in any order and whose engines are dropped at any moment: a run never gets
+//! stuck, rows are only appended to its journal, and a run can be resumed from any prefix of its journal.
 //!
-//! Most cases run on one thread and a clock of their own, so that a seed tells all that happens; some run on SQLite. A
-//! plain `cargo test` takes a sample;
+//! Most cases run on one thread with a simulated clock, so that a seed determines everything; some run on SQLite. A
+//! plain
+//! `cargo test` runs a sample, and
 //!
 //! ```text
 //! WORKFLOW_SWEEP=full cargo test -p workflow-tests --test property
 //! ```
 //!
-//! takes many thousands. `WORKFLOW_SEED=N` runs the one case that a failure has named.
+//! runs many thousands. `WORKFLOW_SEED=N` runs the one case that a failure has named.
 
 mod audit;
 mod conversation;
@@ -39,12 +40,12 @@ use self::interpreter::interpret;
 use self::program::{Manner, Node};
 use self::world::{Clockwork, World, open_gates, yields};
 
-/// Longer than any program here can take, in the time of its clock.
+/// Longer than any program takes, in the time of its clock.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 const RUN: &str = "run";
 
-/// What the cases came to, so that a test which tests next to nothing shows.
+/// Counts of what the cases have exercised, so that a test that exercises too little fails.
 #[derive(Default)]
 struct Tally {
     events: AtomicU64,
@@ -56,7 +57,7 @@ struct Tally {
     children: AtomicU64,
     undone: AtomicU64,
     cancelled: AtomicU64,
-    /// Behind the first of each run.
+    /// Generations after the first one of each run.
     generations: AtomicU64,
 }
 
@@ -74,17 +75,17 @@ impl Tally {
         );
     }
 
-    /// Of cases that a seed decides alone.
+    /// Asserts that the cases have exercised everything. Only for cases that their seed determines.
     fn assert_talked(&self) {
         let Tally { delivered, unread, held, children, undone, cancelled, generations, .. } = self;
         for each in [delivered, unread, held, children, undone, cancelled, generations] {
-            assert!(each.load(Ordering::Relaxed) > 0, "it was not talked about everything");
+            assert!(each.load(Ordering::Relaxed) > 0, "a kind of event never occurred");
         }
     }
 
     fn print_crashes(&self) {
         let Tally { events, crashes, beginnings, .. } = self;
-        println!("{events:?} events, {crashes:?} crashes, {beginnings:?} beginnings gone on with");
+        println!("{events:?} events, {crashes:?} crashes, {beginnings:?} resumed prefixes");
         assert!(crashes.load(Ordering::Relaxed) > 0, "nothing was tested");
     }
 }
@@ -119,7 +120,8 @@ impl<'a> Case<'a> {
         builder.open().await.expect("the engine opens")
     }
 
-    /// An engine that is dropped after a while, whatever it is doing then; or that comes to the run's end.
+    /// Runs an engine: the outcome of the run, or nothing if the engine was dropped before. If `short`, it is dropped
+    /// at a random moment.
     async fn live(&mut self, store: Arc<dyn Store>, short: bool) -> Option<Result<u64>> {
         let engine = self.open(store).await;
         let moments = self.random.random_range(0..150);
@@ -141,7 +143,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Lives until the run has ended: all that its journal says.
+    /// Runs engines until the run has ended: its journal and outcome.
     async fn run(&mut self, open: impl Fn() -> Arc<dyn Store>) -> (History, Result<u64>) {
         let gates = tokio::spawn(open_gates(self.world.clone(), self.random.random()));
         let lives = self.random.random_range(0..8);
@@ -162,7 +164,7 @@ impl<'a> Case<'a> {
         (before, outcome)
     }
 
-    /// Goes on with a beginning of a journal.
+    /// Resumes the run from a prefix of its journal.
     async fn resume(&mut self, history: &History, events: usize, letter: bool) -> Result<u64> {
         self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
         let store = history.beginning(events, letter).await;
@@ -190,13 +192,13 @@ impl<'a> Case<'a> {
         for beginning in beginnings {
             self.resume(&history, beginning, false).await.ok();
         }
-        // A replay of all but the last event, which is given to it once more, must come to the same.
+        // A replay of all events but the last, which is delivered again from the inbox, must have the same outcome.
         let again = self.resume(&history, events - 1, true).await;
-        assert_eq!(format!("{again:?}"), format!("{outcome:?}"), "a replay came to another end");
+        assert_eq!(format!("{again:?}"), format!("{outcome:?}"), "a replay has another outcome");
     }
 }
 
-/// A case on a clock of its own, in memory.
+/// A case in memory with a simulated clock.
 fn simulate(seed: u64, full: bool, tally: &Tally) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime starts").block_on(async {
@@ -205,7 +207,7 @@ fn simulate(seed: u64, full: bool, tally: &Tally) {
     });
 }
 
-/// A case on the system's clock and a file.
+/// A case on a SQLite file with the system's clock.
 fn on_sqlite(seed: u64, path: &Path, tally: &Tally) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(async {
@@ -243,14 +245,14 @@ fn full() -> bool {
 }
 
 #[test]
-fn any_program_goes_on_from_any_moment() {
+fn any_program_resumes_from_any_event() {
     let tally = Tally::default();
     each_seed(if full() { 10_000 } else { 400 }, |seed| simulate(seed, full(), &tally));
     tally.print();
 }
 
 #[test]
-fn any_program_goes_on_from_any_moment_on_sqlite() {
+fn any_program_resumes_from_any_event_on_sqlite() {
     let tally = Tally::default();
     each_seed(if full() { 1_000 } else { 30 }, |seed| {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -259,10 +261,10 @@ fn any_program_goes_on_from_any_moment_on_sqlite() {
     tally.print();
 }
 
-/// Programs that take payloads, have children, undo what they did, write to streams and continue as new; in memory they are also gone on
-/// with from commits in the middle, by what was stored then.
+/// Programs that receive payloads, have children, roll back, write to streams and continue as new. They are also
+/// resumed from the store as it was after commits in the middle.
 #[test]
-fn any_conversation_goes_on_from_any_commit() {
+fn any_conversation_resumes_from_any_commit() {
     let tally = Tally::default();
     let beginnings = if full() { Beginnings::Each } else { Beginnings::Some };
     each_seed(if full() { 500 } else { 200 }, |seed| {
@@ -278,7 +280,7 @@ fn any_conversation_goes_on_from_any_commit() {
 }
 
 #[test]
-fn any_conversation_goes_on_after_any_crash_on_sqlite() {
+fn any_conversation_resumes_after_any_crash_on_sqlite() {
     let tally = Tally::default();
     each_seed(if full() { 1_000 } else { 30 }, |seed| {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -295,7 +297,7 @@ fn any_conversation_goes_on_after_any_crash_on_sqlite() {
 }
 
 #[test]
-fn a_service_that_deduplicates_makes_each_purchase_as_often_as_it_should() {
+fn a_service_that_deduplicates_makes_each_purchase_the_right_number_of_times() {
     let (requests, retries) = (AtomicU64::new(0), AtomicU64::new(0));
     let count = |(asked, retried): (usize, usize)| {
         requests.fetch_add(asked as u64, Ordering::Relaxed);

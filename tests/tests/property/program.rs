@@ -1,10 +1,10 @@
-//! Programs, as data.
+//! Programs as data, and their random generation.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-/// A program: it makes a number of a number, or fails.
+/// A program: a function from a number to a number that may fail.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Node {
     Step(Work),
@@ -18,7 +18,7 @@ pub enum Node {
         yields: u32,
     },
     Sequence(Vec<Node>),
-    /// As many times as its first result says.
+    /// Repeated; the first result determines how often.
     Loop(Box<Node>),
     JoinAll(Vec<Node>),
     TryJoinAll(Vec<Node>),
@@ -34,22 +34,22 @@ pub enum Node {
         milliseconds: u64,
         node: Box<Node>,
     },
-    /// The first as a branch beside the second, and awaited after it.
+    /// The first is spawned as a branch, and awaited after the second.
     Spawn(Box<[Node; 2]>),
     Detach(Box<Node>),
     Catch(Box<Node>),
-    /// So many payloads of a token, whose hook is open while the node is executed.
+    /// Receives `count` payloads of a token, whose hook is open while the node is executed.
     Letters {
         token: u8,
         count: usize,
         node: Box<Node>,
     },
-    /// A step with a rollback, which may fail as well.
+    /// A step with a rollback, which may fail, too.
     Undoable {
         work: Work,
         undo: Work,
     },
-    /// A step that writes so many chunks.
+    /// A step that writes this many chunks.
     Tells {
         work: Work,
         chunks: u64,
@@ -59,22 +59,22 @@ pub enum Node {
     State,
     Attribute {
         key: u8,
-        /// Else it is taken away.
+        /// Whether the attribute is set; otherwise it is removed.
         set: bool,
     },
     Child {
         bond: Bond,
         node: Box<Node>,
     },
-    /// The run goes on with this program as a new generation.
+    /// Continues as new with this program.
     Continue(Box<Node>),
 }
 
-/// What a child is to its parent.
+/// How a parent starts a child.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Bond {
     Awaited,
-    /// Awaited, and its error is one of its own type.
+    /// Awaited, with a typed error.
     Typed,
     Abandoned,
     Detached,
@@ -84,9 +84,9 @@ pub enum Bond {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Work {
     pub how: How,
-    /// How many attempts fail.
+    /// The number of attempts that fail.
     pub failures: u32,
-    /// Whether the failure ends it.
+    /// Whether a failure is fatal, so that no retry follows.
     pub fatal: bool,
     pub timeout_ms: Option<u64>,
 }
@@ -100,14 +100,14 @@ pub enum How {
     Milliseconds(u64),
 }
 
-/// Whether a program keeps to itself or talks to the world outside its run.
+/// Whether a program only computes, or also uses hooks, children, rollbacks, streams, state and generations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Solitary,
     Talking,
 }
 
-/// What may still be generated.
+/// The number of nodes that may still be generated, and their manner.
 struct Budget {
     nodes: u32,
     manner: Manner,
@@ -119,7 +119,7 @@ impl Node {
         let mut nodes = Vec::new();
         while budget.nodes > 0 {
             let node = node(random, &mut budget, 3);
-            // Else most would end at their first failure.
+            // Catch most failures: otherwise most programs would end at their first one.
             nodes.push(if random.random_bool(0.9) { Node::Catch(Box::new(node)) } else { node });
         }
         Node::Sequence(nodes)

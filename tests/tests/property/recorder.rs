@@ -1,4 +1,4 @@
-//! A store that notes what is committed, and what it was at any commit.
+//! A store that records all commits, so that its state after any commit can be rebuilt.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,43 +9,43 @@ use workflow_runtime::Error;
 use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Failed, MemoryStore, Ownership, Store, Write};
 
 enum Entry {
-    /// An engine got the right to execute.
+    /// An engine acquired the right to execute.
     Right(u64),
     Group(Vec<Write>),
 }
 
-/// Everything that was committed, in order.
+/// All committed groups and acquisitions, in order.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Noted>>);
+pub struct Log(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
-struct Noted {
+struct Entries {
     entries: Vec<Entry>,
-    /// The payloads that the store has taken.
+    /// The payloads that the store has accepted.
     taken: BTreeSet<u64>,
 }
 
 impl Log {
-    fn noted(&self) -> MutexGuard<'_, Noted> {
+    fn recorded(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn len(&self) -> usize {
-        self.noted().entries.len()
+        self.recorded().entries.len()
     }
 
     pub fn taken(&self) -> BTreeSet<u64> {
-        self.noted().taken.clone()
+        self.recorded().taken.clone()
     }
 
-    /// The store as it was after so many entries, its engine dead, and a log that goes on from there.
+    /// Rebuilds the store after this many entries, without an owner, and its log up to there.
     pub async fn beginning(&self, entries: usize) -> (MemoryStore, Log) {
         let store = MemoryStore::new();
         let begun = Log::default();
         let recorder = Recorder { inner: Arc::new(store.clone()), log: begun.clone() };
         let mut right = None;
         for at in 0..entries {
-            let entry = match &self.noted().entries[at] {
+            let entry = match &self.recorded().entries[at] {
                 Entry::Right(owner) => Entry::Right(*owner),
                 Entry::Group(group) => Entry::Group(group.clone()),
             };
@@ -53,7 +53,7 @@ impl Log {
                 Entry::Right(owner) => {
                     drop(right.take());
                     right = recorder.acquire(owner).await.expect("memory is writable");
-                    assert!(right.is_some(), "nobody else has the right");
+                    assert!(right.is_some(), "no other engine has the right to execute");
                 }
                 Entry::Group(group) => drop(recorder.commit(&group).await.expect("memory is writable")),
             }
@@ -63,7 +63,7 @@ impl Log {
     }
 }
 
-/// See the module.
+/// A store that records the commits to an inner store.
 pub struct Recorder {
     pub inner: Arc<dyn Store>,
     pub log: Log,
@@ -73,7 +73,7 @@ impl Recorder {
     async fn reading(&self, _: &str) {}
 }
 
-/// The number that a letter brings.
+/// The payload of an inbox message.
 pub fn payload(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Value>(body).ok()?.get("payload")?["value"].as_u64()
 }
@@ -82,13 +82,13 @@ impl Store for Recorder {
     fn commit<'a>(&'a self, group: &'a [Write]) -> BoxFuture<'a, Result<Vec<Answer>, Failed>> {
         Box::pin(async move {
             let outcomes = self.inner.commit(group).await?;
-            let mut noted = self.log.noted();
-            noted.entries.push(Entry::Group(group.to_vec()));
+            let mut recorded = self.log.recorded();
+            recorded.entries.push(Entry::Group(group.to_vec()));
             for (write, outcome) in group.iter().zip(&outcomes) {
                 if let (Write::Deliver(Deliver { letter, .. }), Answer::Deliver(DeliverAnswer::Committed)) =
                     (write, outcome)
                 {
-                    noted.taken.extend(payload(&letter.body));
+                    recorded.taken.extend(payload(&letter.body));
                 }
             }
             Ok(outcomes)
@@ -103,7 +103,7 @@ impl Store for Recorder {
         Box::pin(async move {
             let right = self.inner.acquire(owner).await?;
             if right.is_some() {
-                self.log.noted().entries.push(Entry::Right(owner));
+                self.log.recorded().entries.push(Entry::Right(owner));
             }
             Ok(right)
         })

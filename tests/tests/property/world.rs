@@ -1,4 +1,4 @@
-//! What the steps wait for, and a clock of the test's own.
+//! Gates at which steps wait, a record of repeated steps, and a simulated clock.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,15 @@ use tokio::sync::{Notify, oneshot};
 use workflow_runtime::StepInfo;
 use workflow_runtime::engine::Environment;
 
-/// The steps that wait to be let pass, and those that were executed.
+/// The steps that wait at gates, and the steps and requests that were executed.
 #[derive(Default)]
 pub struct World {
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
-    came: Notify,
+    arrived: Notify,
     /// The keys of the steps whose results are recorded.
     recorded: Mutex<HashSet<String>>,
     again: Mutex<Vec<String>>,
-    /// What a service was asked for: the number of the purchase and the key.
+    /// The requests to a service: the number of the purchase and the key.
     requests: Mutex<Vec<(usize, String)>>,
 }
 
@@ -28,12 +28,12 @@ impl World {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on none of these steps may be executed.
+    /// Marks the results of these steps as recorded: none of the steps may be executed again.
     pub fn record(&self, keys: impl IntoIterator<Item = String>) {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
     }
 
-    /// A step is executed.
+    /// Records that a step is executed.
     pub fn note(&self, info: Option<StepInfo>) {
         let key = info.map(|info| info.idempotency_key).unwrap_or_default();
         if self.recorded.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    /// A service is asked for something: how often it was before.
+    /// Records a request to the service: the number of earlier requests for the same purchase.
     pub fn request(&self, what: usize, key: String) -> usize {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let before = requests.iter().filter(|(of, _)| *of == what).count();
@@ -49,7 +49,7 @@ impl World {
         before
     }
 
-    /// What it was asked for, in order.
+    /// The requests in order.
     pub fn requests(&self) -> Vec<(usize, String)> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -59,17 +59,17 @@ impl World {
         assert!(again.is_empty(), "steps with recorded results were executed again: {again:?}");
     }
 
-    /// Waits until the test lets it pass.
+    /// Waits at a gate until the test opens it.
     pub async fn pass(&self) {
         let (sender, receiver) = oneshot::channel();
         self.waiting().push(sender);
-        self.came.notify_one();
-        // The world is there as long as the test.
+        self.arrived.notify_one();
+        // The sender is dropped only when the test ends.
         let _ = receiver.await;
     }
 }
 
-/// Lets pass who waits, one after the other, in an order that the seed decides.
+/// Opens the gates one after the other, in an order that the seed determines.
 pub async fn open_gates(world: std::sync::Arc<World>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     loop {
@@ -82,20 +82,20 @@ pub async fn open_gates(world: std::sync::Arc<World>, seed: u64) {
         };
         match next {
             Some(gate) => drop(gate.send(())),
-            None => world.came.notified().await,
+            None => world.arrived.notified().await,
         }
         yields(random.random_range(0..20)).await;
     }
 }
 
-/// Lets others go first, so many times.
+/// Yields to other tasks this many times.
 pub async fn yields(times: u32) {
     for _ in 0..times {
         tokio::task::yield_now().await;
     }
 }
 
-/// Tokio's own clock, which a test can stop, and a seed for all randomness.
+/// An environment with tokio's clock, which a test can pause, and seeded randomness.
 pub struct Clockwork {
     begin: tokio::time::Instant,
     random: Mutex<StdRng>,
@@ -107,7 +107,7 @@ impl Clockwork {
     }
 }
 
-/// Where the clock begins, in milliseconds since 1970.
+/// The begin of the clock, in milliseconds since 1970.
 const BEGIN: u64 = 1_700_000_000_000;
 
 impl Environment for Clockwork {
@@ -116,7 +116,7 @@ impl Environment for Clockwork {
     }
 
     fn sleep_until(&self, time: u64) -> BoxFuture<'static, ()> {
-        // Tokio adds no more than some thirty years to an instant.
+        // Tokio can add at most about thirty years to an instant.
         const MOST_MS: u64 = 1_000_000_000_000;
         let since = Duration::from_millis(time.saturating_sub(BEGIN).min(MOST_MS));
         Box::pin(tokio::time::sleep_until(self.begin + since))

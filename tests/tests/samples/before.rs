@@ -1,4 +1,4 @@
-//! What a sample says of its runs before anything executes them.
+//! Checks what a client reads from a sample before an engine executes its runs.
 
 use futures::TryStreamExt;
 use workflow_runtime::{Chunk, Client, Code, Error, Run, Status, Waiting};
@@ -27,21 +27,21 @@ const RUNS: [(&str, Status); 20] = [
     ("unwinds", Status::Running),
 ];
 
-pub async fn is_as_it_was(client: &Client) {
+pub async fn assert_unchanged(client: &Client) {
     for (id, status) in RUNS {
         assert_eq!(run(client, id).status().await.unwrap(), status, "{id}");
     }
-    is_listed(client).await;
-    has_told(client).await;
-    asks(client).await;
-    has_ended(client).await;
+    assert_lists(client).await;
+    assert_state_and_stream(client).await;
+    assert_hooks(client).await;
+    assert_results(client).await;
 }
 
 fn run(client: &Client, id: &str) -> Run<u64> {
     client.get_run(id)
 }
 
-async fn is_listed(client: &Client) {
+async fn assert_lists(client: &Client) {
     let story: Vec<_> = client.runs().attribute("kind", "story").await.unwrap().runs;
     assert_eq!(story.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["tells"]);
     assert_eq!(client.runs().of(tells).attribute("teller", "Ada").count().await.unwrap()[&Status::Suspended], 1);
@@ -49,7 +49,7 @@ async fn is_listed(client: &Client) {
     let listed = client.runs().parent("parent").await.unwrap().runs;
     assert_eq!(listed.iter().map(|run| &run.id).collect::<Vec<_>>(), children.iter().collect::<Vec<_>>());
     assert_eq!(children.len(), 1);
-    // One is the child of another run.
+    // One of them is a child.
     let ended = client.runs().of(ends).count().await.unwrap();
     assert_eq!((ended[&Status::Completed], ended[&Status::Failed]), (2, 1));
     let generation = run(client, "continues").info().await.unwrap().generation;
@@ -59,8 +59,8 @@ async fn is_listed(client: &Client) {
     assert!(run(client, "asleep for a day").info().await.unwrap().wakes_at.is_some());
 }
 
-/// A state, attributes, and what a stream has.
-async fn has_told(client: &Client) {
+/// Checks a state, attributes and the chunks of a stream.
+async fn assert_state_and_stream(client: &Client) {
     let run = run(client, "tells");
     assert_eq!(run.state::<String>().await.unwrap().as_deref(), Some("telling"));
     let attributes = run.attributes().await.unwrap();
@@ -76,7 +76,7 @@ async fn has_told(client: &Client) {
 }
 
 trait Take<T> {
-    /// The first ones, of which so many are there.
+    /// Reads the first chunks, which must exist already.
     async fn take_now(self, many: usize) -> Vec<Chunk<T>>;
 }
 
@@ -86,8 +86,8 @@ impl<T: serde::de::DeserializeOwned + Send + Unpin + 'static> Take<T> for workfl
     }
 }
 
-/// Hooks and suspensions.
-async fn asks(client: &Client) {
+/// Checks hooks and suspensions.
+async fn assert_hooks(client: &Client) {
     let hook = client.get_hook("asks").await.unwrap();
     assert_eq!((hook.run.as_deref(), hook.is_open, hook.metadata), (Some("asks"), true, Some("asks".into())));
     for (id, label, payload, is_step) in
@@ -101,8 +101,8 @@ async fn asks(client: &Client) {
     assert_eq!(error.code(), Code::HookFinished);
 }
 
-/// Results, and the operations that led to them.
-async fn has_ended(client: &Client) {
+/// Checks results, and the steps that led to them.
+async fn assert_results(client: &Client) {
     assert_eq!(run(client, "completed").await.unwrap(), 1);
     assert_eq!(run(client, "has got a payload").await.unwrap(), 7);
     let error: Error = run(client, "failed").await.unwrap_err();

@@ -1,4 +1,5 @@
-//! Stores that earlier builds have written and that are kept in the repository: this build opens them, and every run goes on.
+//! Stores that earlier builds have written and that the repository keeps: this build opens them and completes every
+//! run.
 
 #[macro_use]
 extern crate workflow_harness;
@@ -14,7 +15,7 @@ use workflow_harness::{postgres, wait};
 use workflow_runtime::store::{PostgresStore, SqliteStore, Store, Synchronous};
 use workflow_tests::samples::{OPENED, POSTGRES, SCHEMA, SQLITE, World};
 
-/// A folder for each format.
+/// The folders of the samples, one for each format.
 fn samples() -> Vec<PathBuf> {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
     let entries = std::fs::read_dir(kept).expect("there are samples").map(|entry| entry.expect("an entry").path());
@@ -24,7 +25,7 @@ fn samples() -> Vec<PathBuf> {
     samples
 }
 
-/// A copy, which the test may change.
+/// A copy of a sample, which the test may change.
 struct Copy {
     store: Arc<dyn Store>,
     _directory: Option<TempDir>,
@@ -41,38 +42,38 @@ impl Copy {
 
     async fn postgres(sample: &Path) -> Self {
         let url = postgres::url();
-        let (_, schema) = url.split_once("schema=").expect("it names a schema");
+        let (_, schema) = url.split_once("schema=").expect("the URL names a schema");
         let schema = schema.split('&').next().unwrap_or_default();
         let commands = std::fs::read_to_string(sample.join(POSTGRES)).expect("the file is readable");
         let database = postgres::connect(&url).await;
-        database.batch_execute(&commands.replace(SCHEMA, schema)).await.expect("the schema is made");
+        database.batch_execute(&commands.replace(SCHEMA, schema)).await.expect("the schema is created");
         let store = PostgresStore::open(&url).await.expect("the schema opens");
         Copy { store: Arc::new(store), _directory: None }
     }
 }
 
-async fn goes_on(sample: &Path, copy: Copy) {
+async fn assert_runs_continue(sample: &Path, copy: Copy) {
     println!("{}", sample.display());
     let world = World::at(OPENED);
-    before::is_as_it_was(&world.builder(copy.store.clone()).connect().await.expect("a client connects")).await;
-    parked::come_to_their_ends(&world, &copy.store).await;
+    before::assert_unchanged(&world.builder(copy.store.clone()).connect().await.expect("a client connects")).await;
+    parked::complete_all(&world, &copy.store).await;
 }
 
 case! {
     #[threads]
-    async fn every_run_of_a_kept_file_goes_on() {
+    async fn every_run_of_a_kept_file_continues() {
         for sample in samples() {
-            goes_on(&sample, Copy::sqlite(&sample)).await;
+            assert_runs_continue(&sample, Copy::sqlite(&sample)).await;
         }
     }
 }
 
 case! {
     #[postgres]
-    async fn every_run_of_a_kept_schema_goes_on() {
+    async fn every_run_of_a_kept_schema_continues() {
         for sample in samples() {
             let copy = wait(Copy::postgres(&sample));
-            goes_on(&sample, copy).await;
+            assert_runs_continue(&sample, copy).await;
         }
     }
 }

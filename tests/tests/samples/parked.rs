@@ -1,4 +1,4 @@
-//! Brings each run of a sample to its end.
+//! Completes each run of a sample.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use workflow_runtime::store::Store;
 use workflow_runtime::{Code, Engine, Error, Result, Run, RunInfo, Status};
 use workflow_tests::samples::{DAY, Mixed, World, asks};
 
-/// The steps that are still to be executed, with the number of the attempt.
+/// By run, the steps that this build must execute, with the number of the attempt.
 const EXECUTED: [(&str, &[(&str, u32)]); 22] = [
     ("approves", &[("approval", 2)]),
     ("asked early", &[("echo", 1), ("echo", 1)]),
@@ -36,10 +36,10 @@ const EXECUTED: [(&str, &[(&str, u32)]); 22] = [
 ];
 
 async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("it does not come to its end")
+    tokio::time::timeout(Duration::from_secs(60), what.into_future()).await.expect("the operation ends in time")
 }
 
-/// The ends for which callbacks were called.
+/// The statuses and runs for which callbacks were called.
 #[derive(Clone, Default)]
 struct Called(Arc<Mutex<Vec<(Status, String)>>>);
 
@@ -57,7 +57,7 @@ impl Called {
     }
 }
 
-pub async fn come_to_their_ends(world: &World, store: &Arc<dyn Store>) {
+pub async fn complete_all(world: &World, store: &Arc<dyn Store>) {
     let called = Called::default();
     let builder = world.builder(store.clone()).queue("samples", 1).replay_every_turn();
     let builder = builder.on_completed(called.note()).on_failed(called.note());
@@ -105,7 +105,7 @@ async fn result(engine: &Engine, id: &str) -> u64 {
     soon(engine.get_run::<u64, Error>(id)).await.unwrap_or_else(|error| panic!("{id}: {error:?}"))
 }
 
-/// Sends a payload with a key, and again; another one with the key is refused.
+/// Sends a payload with a key twice, and expects that another payload with the same key is refused.
 async fn send(engine: &Engine, token: &str, payload: u64, key: &str) {
     for _ in 0..2 {
         engine.resume_hook(token, &payload).idempotency_key(key).await.unwrap();
@@ -140,7 +140,7 @@ async fn suspended(engine: &Engine) {
     }
 }
 
-/// The keys of what was sent before are known, and those of what is sent now will be.
+/// Sends payloads, some of them again under keys from before the sample was written.
 async fn asking(engine: &Engine) {
     let runs = [
         ("asks", "asks", &[(10, "first"), (20, "second")][..]),
@@ -151,7 +151,7 @@ async fn asking(engine: &Engine) {
     for (id, token, payloads) in runs {
         for (payload, key) in payloads {
             soon(async {
-                // There is none between two generations.
+                // The hook is not open between two generations.
                 while !engine.get_hook(token).await.unwrap().is_open {
                     tokio::task::yield_now().await;
                 }
@@ -172,7 +172,7 @@ async fn asking(engine: &Engine) {
         let got = soon(engine.get_run::<Vec<u64>, Error>(id)).await.unwrap();
         assert_eq!(got, payloads.iter().map(|(payload, _)| *payload).collect::<Vec<_>>(), "{id}");
     }
-    // The run that got it has ended.
+    // The key of a delivery to a finished run is still known.
     send(engine, "ended", 7, "once").await;
     let again = engine.resume_hook("changes", &5u64).idempotency_key("go").await;
     again.unwrap();
@@ -183,8 +183,8 @@ async fn telling(engine: &Engine) {
     engine.resume_hook("tells", &()).await.unwrap();
     soon(&run).await.unwrap();
     let story: Vec<_> = soon(run.stream::<String>("story").try_collect::<Vec<_>>()).await.unwrap();
-    let told: Vec<_> = story.iter().map(|chunk| (chunk.index, &*chunk.value, chunk.discarded)).collect();
-    assert_eq!(told, [(0, "one", false), (1, "two", false), (2, "three", false), (3, "four", false)]);
+    let chunks: Vec<_> = story.iter().map(|chunk| (chunk.index, &*chunk.value, chunk.discarded)).collect();
+    assert_eq!(chunks, [(0, "one", false), (1, "two", false), (2, "three", false), (3, "four", false)]);
     assert_eq!(run.state::<String>().await.unwrap().as_deref(), Some("told"));
     assert_eq!(run.attributes().await.unwrap()["teller"], "Ada");
 }
@@ -194,13 +194,13 @@ async fn mixing(engine: &Engine) {
     send(engine, "mixes", 8, "eight").await;
     run.wake_up().await.unwrap();
     let mixed = soon(run).await.unwrap();
-    // What was drawn is drawn again on a replay.
+    // The steps got the random values of the workflow, so the replay returned the recorded ones.
     assert_eq!((mixed.dice[0], &mixed.ids[0]), (mixed.dice[1], &mixed.ids[1]));
     assert_eq!((mixed.chosen, mixed.joined, &*mixed.refused), (3, (4, 5), "no"));
     assert_eq!((mixed.winner, mixed.is_late, mixed.answer, mixed.branch), (7, true, 8, 6));
 }
 
-/// A run that was created, and a payload that was held.
+/// Starts a run that was created, and a run for which a payload is held.
 async fn not_started(engine: &Engine) {
     let created = engine.create_run(asks).id("created").await.unwrap();
     let run = created.start("created".into()).opens("created").await.unwrap();
@@ -217,7 +217,7 @@ async fn not_started(engine: &Engine) {
     assert_eq!(soon(run).await.unwrap(), [10, 20]);
 }
 
-/// What has ended can be retried and forked.
+/// Retries a failed run and forks a completed one.
 async fn ended(engine: &Engine) {
     let failed: Run<u64> = engine.get_run("failed");
     failed.retry().await.unwrap();

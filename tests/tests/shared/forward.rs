@@ -1,7 +1,7 @@
-//! Stores in front of other stores.
+//! Helpers for stores that wrap another store.
 
-/// The methods of a [`Store`](workflow_runtime::store::Store) that read, by those of `self.inner`, each after awaiting
-/// `self.reading("its name")`. Not what the server's clock shows: the engine's environment decides what time it is.
+/// Forwards the reading methods of a [`Store`](workflow_runtime::store::Store) to `self.inner`, each after awaiting
+/// `self.reading("its name")`. The server's clock is not forwarded, so the engine's environment determines the time.
 macro_rules! forward_reads {
     () => {
         forward_reads! {

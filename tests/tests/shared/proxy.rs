@@ -1,4 +1,4 @@
-//! A way to PostgreSQL that breaks where it is told to: it knows where the messages of the protocol begin.
+//! A proxy in front of PostgreSQL that breaks connections at given messages of the protocol.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Who has sent a message.
+/// The sender of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     Client,
     Server,
 }
 
-/// A kind of message: who sends it, its letter in the protocol, and the beginning of its text where that matters.
+/// A kind of message: its sender, its letter in the protocol, and a prefix of its body (empty for any body).
 pub type Kind = (Side, u8, &'static str);
 
 pub const QUERY: Kind = (Side::Client, b'Q', "");
@@ -32,10 +32,10 @@ pub const ROW: Kind = (Side::Server, b'D', "");
 pub const COMPLETE: Kind = (Side::Server, b'C', "");
 pub const READY: Kind = (Side::Server, b'Z', "");
 
-/// All that a worker sends and is answered.
+/// All kinds of messages of a worker and its server.
 pub const KINDS: [Kind; 12] = [QUERY, BEGIN, COMMIT, PARSE, BIND, EXECUTE, SYNC, PARSED, BOUND, ROW, COMPLETE, READY];
 
-/// How much of the message at which the connection breaks is passed on.
+/// How much of the message at which the connection breaks is forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passed {
     Nothing,
@@ -46,26 +46,26 @@ pub enum Passed {
 /// How a connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// It is closed to both.
+    /// It is closed to both sides.
     Closed,
-    /// What this side sends is lost, while the other is still heard; after the time it is closed.
+    /// What this side sends is lost, and what the other side sends is still forwarded. It is closed after the time.
     Lost(Side),
-    /// What either side sends is lost.
+    /// What both sides send is lost. It is closed after the time.
     LostBoth,
-    /// Nothing is passed on during the time, and then all of it.
+    /// Nothing is forwarded during the time, and everything after it.
     Late,
 }
 
-/// What is to break, at which message.
+/// A cut: which connections break, how, and at which message.
 #[derive(Clone, Debug)]
 pub struct Cut {
-    /// At the message of this kind.
+    /// The kind of message at which to cut.
     pub at: Kind,
-    /// Of those, this one, counted from 1 and over all connections.
+    /// Which message of this kind, counted from 1 over all connections.
     pub nth: u32,
     pub passed: Passed,
     pub how: How,
-    /// For how long.
+    /// How long the break lasts.
     pub time: Duration,
     pub reach: Reach,
 }
@@ -73,11 +73,11 @@ pub struct Cut {
 /// Which connections break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// That of the message.
+    /// The connection of the message.
     One,
-    /// All that there are.
+    /// All present connections.
     Present,
-    /// Also those that are made meanwhile.
+    /// All present connections and those that are made during the break.
     All,
 }
 
@@ -105,7 +105,7 @@ impl State {
     }
 }
 
-/// The proxy, until it is dropped.
+/// A running proxy. Dropping it closes its connections.
 pub struct Proxy {
     pub port: u16,
     shared: Arc<Shared>,
@@ -113,19 +113,19 @@ pub struct Proxy {
 }
 
 struct Shared {
-    /// Its host and port.
+    /// The host and port of the server.
     server: String,
     inner: Mutex<Inner>,
-    /// How many cuts were made.
+    /// The number of cuts that were made.
     cuts: watch::Sender<usize>,
 }
 
 struct Inner {
     armed: Option<Cut>,
     connections: BTreeMap<usize, watch::Sender<State>>,
-    /// How many there have been.
+    /// The number of connections that were accepted.
     accepted: usize,
-    /// What new connections are.
+    /// The state of new connections.
     new: State,
 }
 
@@ -134,7 +134,7 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cut that is to be made at this message, if one is.
+    /// The armed cut, if it is to be made at this message.
     fn cut_at(&self, side: Side, letter: u8, body: &[u8]) -> Option<Cut> {
         let mut inner = self.inner();
         let armed = inner.armed.as_mut()?;
@@ -146,7 +146,7 @@ impl Shared {
         if armed.nth > 0 { None } else { inner.armed.take() }
     }
 
-    /// Breaks a connection, or all of them.
+    /// Makes a cut at a message of this connection.
     fn make(self: &Arc<Self>, connection: usize, cut: &Cut) {
         let state = State::of(cut.how);
         let mut broken = Vec::new();
@@ -169,12 +169,12 @@ impl Shared {
             let mut inner = shared.inner();
             if cut.reach == Reach::All {
                 inner.new = State::Flowing;
-                // Those that were made meanwhile as well.
+                // Include the connections that were made during the break.
                 broken = inner.connections.values().cloned().collect();
             }
             let after = if cut.how == How::Late { State::Flowing } else { State::Closed };
             for sender in broken {
-                // What has lost something must not go on as if it had not.
+                // A connection that has lost bytes must not continue.
                 let after = if *sender.borrow() == State::Held { after } else { State::Closed };
                 sender.send_replace(after);
             }
@@ -183,7 +183,7 @@ impl Shared {
 }
 
 impl Proxy {
-    /// One in front of the server of a URL.
+    /// Starts a proxy in front of the server of a URL.
     pub async fn start(url: &str) -> Self {
         let server = authority(url).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -201,14 +201,14 @@ impl Proxy {
         Proxy { port, shared, accepting }
     }
 
-    /// The same database by way of this.
+    /// The URL of the same database through the proxy.
     pub fn url(&self, url: &str) -> String {
         assert_eq!(authority(url), self.shared.server);
         let (with, port) = (if url.contains('?') { '&' } else { '?' }, self.port);
         format!("{}{with}sslmode=disable", url.replacen(&self.shared.server, &format!("127.0.0.1:{port}"), 1))
     }
 
-    /// Makes the cut as soon as it comes to that. One that was armed before and has not come to be is forgotten.
+    /// Makes the cut when its message passes. Replaces a cut that was armed before and not made.
     pub fn arm(&self, cut: Cut) {
         self.shared.inner().armed = Some(cut);
     }
@@ -219,18 +219,18 @@ impl Proxy {
         self.shared.make(0, &cut);
     }
 
-    /// How many cuts were made.
+    /// The number of cuts that were made.
     pub fn cuts(&self) -> usize {
         *self.shared.cuts.borrow()
     }
 
-    /// Waits until one more cut is made than this, or the time is up: whether it was made.
+    /// Waits until more than this number of cuts were made, or the time is up: whether they were made.
     pub async fn has_cut(&self, cuts: usize, time: Duration) -> bool {
         let mut made = self.shared.cuts.subscribe();
         tokio::time::timeout(time, made.wait_for(|made| *made > cuts)).await.is_ok()
     }
 
-    /// How many connections were made so far.
+    /// The number of connections that were accepted so far.
     pub fn accepted(&self) -> usize {
         self.shared.inner().accepted
     }
@@ -253,7 +253,7 @@ fn authority(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, server)| server)
 }
 
-/// A connection, from its beginning to its end.
+/// Serves a connection.
 async fn connect(shared: Arc<Shared>, client: TcpStream) {
     let (number, state) = {
         let mut inner = shared.inner();
@@ -287,7 +287,7 @@ struct Pump {
     number: usize,
     side: Side,
     state: watch::Receiver<State>,
-    /// The first message of a client has no letter.
+    /// Whether the messages have a letter. The first message of a client has none.
     begun: bool,
 }
 
@@ -296,7 +296,7 @@ impl Pump {
         let (mut read, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
         loop {
             match from.read(&mut chunk).await {
-                // A side that ends is heard to, unless it is lost what it says.
+                // Forward the end of a connection, unless what this side sends is lost.
                 Ok(0) | Err(_) if !self.state.borrow().loses(self.side) => return,
                 Ok(0) | Err(_) => std::future::pending().await,
                 Ok(bytes) => read.extend_from_slice(&chunk[..bytes]),
@@ -326,7 +326,7 @@ impl Pump {
         }
     }
 
-    /// Passes bytes on, or not: whether the connection goes on.
+    /// Forwards, loses or refuses bytes, depending on the state: whether the connection continues.
     async fn send(&mut self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> bool {
         if self.state.wait_for(|state| *state != State::Held).await.is_err() {
             return false;
@@ -340,7 +340,7 @@ impl Pump {
     }
 }
 
-/// The length of the first message, if it is all there, with its letter and where its body begins.
+/// The length of the first message, its letter and the offset of its body, if the message is complete.
 fn message(bytes: &[u8], begun: bool) -> Option<(usize, u8, usize)> {
     let (letter, head) = if begun { (*bytes.first()?, 1) } else { (0, 0) };
     let length = bytes.get(head..head + 4)?;

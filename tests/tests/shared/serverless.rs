@@ -1,4 +1,4 @@
-//! A store without a server's clock.
+//! A store that hides the clock of its server.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use workflow_runtime::Error;
 use workflow_runtime::store::*;
 
-/// A store that does not say what its server's clock shows: the engine's environment decides what time it is.
+/// Wraps a store and hides its server's clock, so that the engine's environment determines the time.
 pub struct Serverless {
     inner: Arc<dyn Store>,
 }

@@ -9,12 +9,12 @@ use workflow_runtime::store::{Answer, CreateAnswer, First, Post, PostAnswer, Sta
 
 use crate::fixture::*;
 
-/// Longer than any machine needs, so that a change that is missed fails the test.
+/// Waits for a change. The timeout is longer than any machine needs: a missed change fails the test.
 async fn noticed(store: Arc<dyn Store>) {
     tokio::time::timeout(Duration::from_secs(30), store.changed(&System)).await.expect("the change is noticed");
 }
 
-pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
+pub async fn changes_by_another_engine_are_noticed(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let client = fx.another();
@@ -34,7 +34,7 @@ pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
         assert!(done(fx.commit::<Write>(write).await));
         waiting.await.unwrap();
     }
-    assert!(client.changed(&System).now_or_never().is_none(), "each is noticed once");
+    assert!(client.changed(&System).now_or_never().is_none(), "each change is noticed once");
     assert_eq!(
         commit(&*client, Post { run: "new".into(), letter: letter("two"), unstick: false }).await,
         PostAnswer::Committed
@@ -42,7 +42,7 @@ pub async fn what_another_engine_does_is_noticed(fx: Fixture) {
     noticed(fx.store).await;
 }
 
-pub async fn a_change_that_came_before_the_question_is_noticed(fx: Fixture) {
+pub async fn a_change_before_the_first_wait_is_noticed(fx: Fixture) {
     let client = fx.another();
     fx.create(new_run("r", First::Letter(letter("begin")))).await;
     noticed(Arc::clone(&client)).await;

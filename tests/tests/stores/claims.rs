@@ -1,4 +1,4 @@
-//! `Write::Claim`, `Write::Unstick`, and what is due.
+//! `Write::Claim`, `Write::Unstick` and `Store::claimable`.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ fn ids(runs: &[RunRow]) -> Vec<&str> {
     runs.iter().map(|run| &*run.id).collect()
 }
 
-pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
+pub async fn a_claim_takes_due_runs_of_known_workflows(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.parked("due", ORDERS, 100).await;
     fx.parked("just due", REFUNDS, 200).await;
@@ -25,7 +25,7 @@ pub async fn a_claim_takes_what_is_due_and_known(fx: Fixture) {
     assert_eq!(ids(&claimed), ["due", "just due"]);
     for run in claimed {
         assert_eq!((run.fence, run.recoveries), (Fence { owner: ADA, epoch: 2 }, 0));
-        assert_eq!(fx.run(&run.id).await, run, "it is told as it is now");
+        assert_eq!(fx.run(&run.id).await, run, "the claim returns the current row");
     }
     let nothing = Claim { workflows: Arc::new([]), limit: 10, ..claim(ADA, NEVER - 1) };
     assert_eq!(fx.commit(nothing).await, ClaimAnswer::Claimed(vec![]));
@@ -44,7 +44,7 @@ pub async fn a_claim_takes_the_longest_overdue_of_each_workflow_first_and_no_mor
         let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
         taken.push(runs.iter().map(|run| run.id.to_string()).collect::<String>());
     }
-    assert_eq!(taken, ["ab", "ce", "d", ""], "and then the next of each");
+    assert_eq!(taken, ["ab", "ce", "d", ""], "the next of each workflow");
 }
 
 pub async fn a_claimed_run_is_not_claimed_again(fx: Fixture) {
@@ -52,14 +52,18 @@ pub async fn a_claimed_run_is_not_claimed_again(fx: Fixture) {
     let key = fx.parked("r", ORDERS, 0).await;
     assert_eq!(fx.claim(ADA, 1).await.len(), 1);
     assert_eq!(fx.claim(ADA, 1).await, []);
-    assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced, "the epoch is over");
+    assert_eq!(
+        fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await,
+        TurnAnswer::Fenced,
+        "the epoch is no longer current"
+    );
     let fence = Fence { owner: ADA, epoch: 2 };
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), fence, ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.release(key, fence, 0).await, ReleaseAnswer::Committed);
     assert_eq!(fx.claim(ADA, 1).await[0].fence, Fence { owner: ADA, epoch: 3 });
 }
 
-pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
+pub async fn a_claim_that_is_sent_again_after_a_doubt_returns_the_owned_runs(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.parked("a", ORDERS, 1).await;
     fx.parked("b", ORDERS, 2).await;
@@ -69,11 +73,11 @@ pub async fn a_claim_in_doubt_is_answered_with_what_is_held(fx: Fixture) {
     let again = Claim { limit: 1, again: true, ..claim(ADA, 2) };
     let ClaimAnswer::Claimed(runs) = fx.commit(again).await else { panic!("not claimed") };
     assert_eq!(ids(&runs), ["a", "b"]);
-    assert_eq!(runs[0], first[0], "what is held stays under its epoch");
+    assert_eq!(runs[0], first[0], "an owned run keeps its epoch");
     assert_eq!(runs[1].fence, Fence { owner: ADA, epoch: 2 });
 }
 
-pub async fn only_the_engine_that_executes_claims(fx: Fixture) {
+pub async fn only_the_executing_engine_claims(fx: Fixture) {
     fx.create(new_run("r", First::Letter(letter("begin")))).await;
     assert_eq!(fx.commit(claim(ADA, 1)).await, ClaimAnswer::Fenced);
     let _right = fx.execute(ADA).await;
@@ -81,7 +85,7 @@ pub async fn only_the_engine_that_executes_claims(fx: Fixture) {
     assert_eq!(fx.claim(ADA, 1).await.len(), 1);
 }
 
-pub async fn what_ended_or_is_stuck_is_not_claimed(fx: Fixture) {
+pub async fn finished_and_stuck_runs_are_not_claimed(fx: Fixture) {
     let right = fx.execute(ADA).await;
     for status in [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck] {
         let key = fx.create(new_run(status.as_str(), taken_by(ADA))).await;
@@ -91,10 +95,10 @@ pub async fn what_ended_or_is_stuck_is_not_claimed(fx: Fixture) {
     assert_eq!(fx.claim(ADA, NEVER).await, []);
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.claim(BOB, NEVER).await, [], "nor from a dead engine");
+    assert_eq!(fx.claim(BOB, NEVER).await, [], "they are not claimed from a dead engine either");
 }
 
-pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
+pub async fn a_stuck_run_becomes_due_for_another_build(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (id, by) in [("one", "build 1"), ("two", "build 2")] {
         let key = fx.create(new_run(id, taken_by(ADA))).await;
@@ -109,7 +113,7 @@ pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
     let before = fx.run("running").await;
     let unstick = Unstick { refused: Arc::new(["build 1".into()]), workflows: workflows(), deployment: BLUE.into() };
     fx.commit(Unstick { workflows: Arc::new([REFUNDS]), ..unstick.clone() }).await;
-    assert_eq!(fx.run("one").await.status, Status::Stuck, "it is of another workflow");
+    assert_eq!(fx.run("one").await.status, Status::Stuck, "the run is of another workflow");
     fx.commit(unstick.clone()).await;
     assert_eq!(fx.run("two").await.status, Status::Stuck);
     assert_eq!(fx.run("running").await, before);
@@ -118,17 +122,17 @@ pub async fn a_stuck_run_goes_on_with_another_build(fx: Fixture) {
     assert_eq!((one.recoveries, one.fence.owner), (0, 0));
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(one.key) }).await, TurnAnswer::Fenced);
     assert_eq!(one.refused_by.as_deref(), Some("build 1"));
-    assert_eq!(fx.claim(ADA, 0).await, [], "for the engine that has asked for it");
+    assert_eq!(fx.claim(ADA, 0).await, [], "the build that refused the run does not claim it");
     let takes = Claim { refused: Arc::new(["build 1".into()]), ..claim(ADA, 0) };
     let ClaimAnswer::Claimed(claimed) = fx.commit(takes).await else { panic!("not claimed") };
     assert_eq!(ids(&claimed), ["one"]);
     assert_eq!((claimed[0].fence.epoch, claimed[0].recoveries), (2, 0));
     fx.commit(unstick).await;
-    assert_eq!(fx.run("one").await, claimed[0], "what is not stuck stays as it is");
+    assert_eq!(fx.run("one").await, claimed[0], "a run that is not stuck does not change");
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(running) }).await, TurnAnswer::Committed);
 }
 
-pub async fn a_run_that_a_build_has_refused_is_left_to_others(fx: Fixture) {
+pub async fn a_run_that_a_build_has_refused_is_left_to_other_builds(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.parked("other", ORDERS, 0).await;
@@ -149,7 +153,7 @@ pub async fn a_run_that_a_build_has_refused_is_left_to_others(fx: Fixture) {
     let ClaimAnswer::Claimed(claimed) = fx.commit(takes(&["b 1", "a 1"])).await else { panic!("not claimed") };
     assert_eq!(ids(&claimed), ["r"]);
     assert_eq!(claimed[0].fence, Fence { owner: ADA, epoch: 2 });
-    // A worker that dies leaves it as refused as it was.
+    // After the death of its owner the run is still refused by the build.
     drop(right);
     let _right = fx.execute(BOB).await;
     assert_eq!(fx.claim(BOB, 10).await.iter().filter(|run| &*run.id == "r").count(), 0);
@@ -164,7 +168,7 @@ pub async fn a_run_that_a_build_has_refused_is_left_to_others(fx: Fixture) {
     assert_eq!(fx.store.claimable(BLUE).await.unwrap().refused, []);
 }
 
-pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
+pub async fn the_next_due_time_is_that_of_the_earliest_claimable_run(fx: Fixture) {
     let next = async || next_due(&*fx.store).await;
     let right = fx.execute(ADA).await;
     assert_eq!(next().await, None);
@@ -177,16 +181,16 @@ pub async fn the_next_due_is_the_earliest_of_what_can_be_claimed(fx: Fixture) {
     fx.parked("sooner", REFUNDS, 200).await;
     assert_eq!(next().await, Some(200));
     assert_eq!(fx.claim(ADA, 200).await.len(), 1);
-    assert_eq!(next().await, Some(300), "what is held is not to be claimed");
+    assert_eq!(next().await, Some(300), "an owned run is not claimable");
     fx.post("never", letter("wake")).await;
     assert_eq!(next().await, Some(0));
     fx.claim(ADA, 0).await;
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(next().await, Some(0), "what a dead engine held is");
+    assert_eq!(next().await, Some(0), "the run of a dead engine is claimable");
 }
 
-pub async fn what_an_engine_held_can_be_claimed_once_another_one_executes(fx: Fixture) {
+pub async fn runs_of_an_engine_can_be_claimed_once_another_engine_executes(fx: Fixture) {
     let right = fx.execute(ADA).await;
     fx.create(new_run("r", taken_by(ADA))).await;
     drop(right);
@@ -195,7 +199,7 @@ pub async fn what_an_engine_held_can_be_claimed_once_another_one_executes(fx: Fi
     assert_eq!(next_due(&*fx.store).await, Some(10_000));
 }
 
-pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
+pub async fn unknown_workflows_are_listed_once(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let unknown = async |now| {
         let claimable = fx.store.claimable(BLUE).await.unwrap().due;
@@ -224,7 +228,7 @@ pub async fn workflows_that_nobody_knows_are_named_once(fx: Fixture) {
     assert_eq!(unknown(10).await.len(), 114);
 }
 
-pub async fn each_workflow_has_its_turn(fx: Fixture) {
+pub async fn each_workflow_gets_a_share_of_a_claim(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for number in 0..30 {
         fx.parked(&format!("order {number:02}"), ORDERS, number).await;

@@ -1,4 +1,4 @@
-//! `Effects::continuation`: a run that goes on as a new generation.
+//! `Effects::continuation`: a run continues as a new generation.
 
 use workflow_runtime::store::{
     About, Close, Continuation, Deliver, DeliverAnswer, Effects, Fence, Forward, Open, RunKey, Status, TokenLabel,
@@ -27,7 +27,7 @@ fn forwarding(payloads: &[(&str, &str)], forwards: &[(u64, &str, u64)]) -> Effec
     Effects { continuation: Some(continuation), ..Effects::default() }
 }
 
-/// The turn that ends the first generation, whose journal has one row.
+/// The turn that ends the first generation, after one row.
 fn last(run: RunKey, effects: Effects) -> Turn {
     let change = change(Status::Running, Some(0));
     Turn { row: Some(row(1, 2)), change: Some(change), effects: Some(Box::new(effects)), ..turn(run) }
@@ -37,18 +37,18 @@ fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Deliver {
     Deliver { now: NOW, ..delivery(token, letter) }
 }
 
-/// The letters that wait, and what the store knows of them.
+/// The inbox messages that are not `unread`, each with what it is about.
 async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
     let rows = fx.inbox(run).await.into_iter().filter(|row| !row.unread);
     rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
 }
 
-/// The next generation's first turn.
+/// The first turn of the next generation.
 fn first(run: RunKey, fence: Fence, effects: Effects) -> Turn {
     Turn { generation: 1, fence, row: Some(row(0, 7)), effects: Some(Box::new(effects)), ..turn(run) }
 }
 
-pub async fn the_next_generation_is_nobodys_and_due(fx: Fixture) {
+pub async fn the_next_generation_is_unowned_and_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     assert_eq!(fx.turn(last(key, going_on(&[]))).await, TurnAnswer::Committed);
@@ -60,7 +60,7 @@ pub async fn the_next_generation_is_nobodys_and_due(fx: Fixture) {
     assert_eq!((claimed.len(), claimed[0].generation, claimed[0].recoveries), (1, 1, 0));
     assert_eq!(fx.turn(first(key, claimed[0].fence, Effects::default())).await, TurnAnswer::Committed);
     assert_eq!(fx.store.journal(key, 1, 0, 10).await.unwrap(), [row(0, 7)]);
-    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)], "what was, is still there");
+    assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)], "the rows of the first generation stay");
 }
 
 pub async fn a_turn_that_is_sent_again_continues_once(fx: Fixture) {
@@ -73,7 +73,7 @@ pub async fn a_turn_that_is_sent_again_continues_once(fx: Fixture) {
     assert_eq!(letters(&fx, key).await.len(), 1);
 }
 
-pub async fn the_generation_before_writes_nothing_more(fx: Fixture) {
+pub async fn turns_of_the_previous_generation_are_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.turn(last(key, going_on(&[]))).await;
@@ -83,7 +83,7 @@ pub async fn the_generation_before_writes_nothing_more(fx: Fixture) {
     assert_eq!(fx.turn(first(key, turn(key).fence, Effects::default())).await, TurnAnswer::Fenced);
 }
 
-pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
+pub async fn open_tokens_keep_undelivered_payloads_for_the_next_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.turn(Turn { effects: Some(Box::new(open("t", 7))), ..turn(key) }).await;
@@ -96,7 +96,7 @@ pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
     assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
     let token = fx.store.token("t").await.unwrap().unwrap();
     assert_eq!((token.run.as_deref(), token.op), (Some("r"), None));
-    // What comes before the next generation has a hook waits with it; what came before is known.
+    // Payloads that arrive before the next generation opens a hook wait for the hook. Earlier keys are still known.
     for text in ["taken", "waiting", "late", "late"] {
         assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, DeliverAnswer::Committed);
     }
@@ -108,7 +108,7 @@ pub async fn open_tokens_keep_what_was_not_taken(fx: Fixture) {
     assert_eq!(letters(&fx, key).await.len(), 4);
 }
 
-pub async fn letters_for_operations_that_were_closed_go_on_with_their_token(fx: Fixture) {
+pub async fn payloads_for_closed_operations_move_to_the_next_generation_with_their_token(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let both = Effects { opens: [open("open", 1).opens, open("closed", 2).opens].concat(), ..Effects::default() };
@@ -132,7 +132,7 @@ pub async fn letters_for_operations_that_were_closed_go_on_with_their_token(fx: 
     assert_eq!(letters(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)], &held].concat());
 }
 
-pub async fn what_waited_for_another_run_is_not_told_to_the_next_generation(fx: Fixture) {
+pub async fn watches_do_not_carry_over_to_the_next_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;

@@ -7,7 +7,7 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
+pub async fn a_run_created_with_a_first_turn_is_owned_by_its_engine(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let change = RowChange { started_at: Some(501), ..change(Status::Suspended, Some(NEVER)) };
     let first = First::Turn { owner: ADA, row: row(0, 1), change };
@@ -44,7 +44,7 @@ pub async fn a_run_with_its_first_turn_is_its_engines_own(fx: Fixture) {
     assert_eq!(fx.store.inbox(key).await.unwrap(), (0, vec![]));
 }
 
-pub async fn a_run_for_others_is_nobodys_and_due(fx: Fixture) {
+pub async fn a_run_created_for_other_engines_is_unowned_and_due(fx: Fixture) {
     let key = fx.create(new_run("r", First::Letter(letter("begin")))).await;
     let run = fx.run("r").await;
     assert_eq!((run.status, run.fence), (Status::Pending, Fence { owner: 0, epoch: 0 }));
@@ -69,7 +69,7 @@ pub async fn an_id_is_taken_once(fx: Fixture) {
     assert_eq!(fx.letters(key).await, [""; 0]);
 }
 
-pub async fn a_start_that_is_sent_again_is_the_same_run(fx: Fixture) {
+pub async fn a_start_that_is_sent_again_returns_the_same_run(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let new = new_run("r", taken_by(ADA));
     let key = fx.create(new.clone()).await;
@@ -78,7 +78,7 @@ pub async fn a_start_that_is_sent_again_is_the_same_run(fx: Fixture) {
     assert_eq!(fx.create(new.clone()).await, key);
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.create(new).await, key, "also when another engine executes by now");
+    assert_eq!(fx.create(new).await, key, "also after another engine has taken over");
     assert_eq!(fx.run("r").await.status, there.status);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
 }
@@ -88,7 +88,7 @@ fn turnover(key: i64) -> workflow_runtime::store::Turn {
     workflow_runtime::store::Turn { row: Some(row(1, 2)), change, ..turn(key) }
 }
 
-pub async fn a_start_for_others_that_is_sent_again_leaves_one_letter(fx: Fixture) {
+pub async fn a_start_for_other_engines_that_is_sent_again_leaves_one_inbox_message(fx: Fixture) {
     let new = new_run("r", First::Letter(letter("begin")));
     let key = fx.create(new.clone()).await;
     assert_eq!(fx.create(new).await, key);
@@ -96,7 +96,7 @@ pub async fn a_start_for_others_that_is_sent_again_leaves_one_letter(fx: Fixture
     assert_eq!(fx.run("r").await.inbox_seq, 1);
 }
 
-pub async fn two_starts_of_one_id_in_a_group_are_one_run(fx: Fixture) {
+pub async fn two_starts_with_one_id_in_a_group_create_one_run(fx: Fixture) {
     let first = new_run("r", First::Letter(letter("first")));
     let second = NewRun { token: 77, ..new_run("r", First::Letter(letter("second"))) };
     let outcomes = fx.group(&[first, second]).await;
@@ -105,7 +105,7 @@ pub async fn two_starts_of_one_id_in_a_group_are_one_run(fx: Fixture) {
     assert_eq!(fx.letters(there.key).await, ["first"]);
 }
 
-pub async fn only_the_engine_that_executes_creates_runs_of_its_own(fx: Fixture) {
+pub async fn only_the_executing_engine_creates_runs_that_it_owns(fx: Fixture) {
     assert_eq!(fx.commit(new_run("early", taken_by(ADA))).await, CreateAnswer::Fenced);
     let right = fx.execute(ADA).await;
     fx.create(new_run("ours", taken_by(ADA))).await;
@@ -117,7 +117,7 @@ pub async fn only_the_engine_that_executes_creates_runs_of_its_own(fx: Fixture) 
     }
 }
 
-pub async fn values_come_back_as_they_were(fx: Fixture) {
+pub async fn stored_values_are_read_unchanged(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let long = "é".repeat(256);
     for (number, id) in ["", "\0", "a\0b", "'; DROP TABLE runs; --", "\u{10ffff}", &long].into_iter().enumerate() {
@@ -165,7 +165,7 @@ fn begin(id: &str, token: u128) -> NewRun {
     NewRun { effects, ..new }
 }
 
-pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
+pub async fn a_run_created_for_later_is_due_after_its_start(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(later("r")).await;
     assert_eq!(fx.create(later("r")).await, key, "sent again");
@@ -176,7 +176,7 @@ pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
     assert_eq!(fx.commit(other).await, CreateAnswer::Exists(Box::new(there.clone())));
     let post = Post { run: "r".into(), letter: letter("wake up"), unstick: false };
     assert_eq!(fx.commit(post).await, PostAnswer::Committed);
-    assert_eq!(fx.claim(ADA, 9_000).await, [], "nothing but its begin makes it due");
+    assert_eq!(fx.claim(ADA, 9_000).await, [], "only its start makes the run due");
     assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key));
     let begun = fx.run("r").await;
     assert_eq!((begun.status, begun.wake_at, begun.inbox_seq), (Status::Pending, Some(0), 2));
@@ -184,12 +184,16 @@ pub async fn a_run_for_later_is_due_once_it_has_begun(fx: Fixture) {
     assert_eq!(fx.store.attributes("r").await.unwrap(), [("k".into(), "v".into())]);
     assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
     assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key), "sent again");
-    assert_eq!(fx.commit(begin("r", 6)).await, CreateAnswer::Exists(Box::new(fx.run("r").await)), "and once only");
+    assert_eq!(
+        fx.commit(begin("r", 6)).await,
+        CreateAnswer::Exists(Box::new(fx.run("r").await)),
+        "another start is refused"
+    );
     assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
     assert_eq!(fx.claim(ADA, 9_000).await.len(), 1);
 }
 
-pub async fn what_is_not_there_or_was_started_does_not_begin(fx: Fixture) {
+pub async fn a_missing_or_started_run_cannot_be_started(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(begin("nothing", 5)).await, CreateAnswer::Unknown);
     let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -201,7 +205,7 @@ pub async fn what_is_not_there_or_was_started_does_not_begin(fx: Fixture) {
     assert_eq!(fx.run("r").await, there);
 }
 
-pub async fn two_begins_of_a_group_are_one(fx: Fixture) {
+pub async fn two_starts_of_a_created_run_in_a_group_start_it_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(later("r")).await;
     let outcomes = fx.group(&[begin("r", 5), begin("r", 6)]).await;
@@ -210,7 +214,7 @@ pub async fn two_begins_of_a_group_are_one(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["begin"]);
 }
 
-/// A run that has ended, by this one's second turn.
+/// Creates a run that its second turn ends.
 async fn ended(fx: &Fixture, id: &str, status: Status) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
     let end = RowChange { completed_at: Some(700), ..change(status, None) };
@@ -224,7 +228,7 @@ fn replace(run: RunKey, id: &str, first: First) -> Replace {
     Replace { run, most: ALL, new: NewRun { token: 77, created_at: 900, effects, ..new_run(id, first) } }
 }
 
-pub async fn a_run_takes_the_place_of_one_that_has_failed(fx: Fixture) {
+pub async fn a_new_run_replaces_a_failed_or_cancelled_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (id, status, first) in [
         ("a", Status::Failed, taken_by(ADA)),
@@ -242,34 +246,37 @@ pub async fn a_run_takes_the_place_of_one_that_has_failed(fx: Fixture) {
         let run = fx.run(id).await;
         assert_eq!((run.key, run.generation, run.created_at), (key, 0, 900), "{id}");
         assert_ne!(key, there, "{id}");
-        assert_eq!(fx.journal(there).await, [], "{id}: nothing is left of the one before");
+        assert_eq!(fx.journal(there).await, [], "{id}: the journal of the replaced run is gone");
         assert_eq!(fx.store.attributes(id).await.unwrap(), [("kind".into(), "new".into())], "{id}");
         assert_eq!(fx.commit(replace).await, CreateAnswer::Created(key), "{id}: sent again");
         assert_eq!(fx.run(id).await, run, "{id}");
     }
-    // Each goes on as any other.
+    // The new runs that are due can be claimed.
     let claimed: Vec<_> = fx.claim(ADA, 9_000).await.into_iter().map(|run| run.id).collect();
     assert_eq!(claimed, ["b".into(), "d".into()]);
 }
 
-pub async fn what_has_not_failed_is_not_replaced(fx: Fixture) {
+pub async fn a_run_that_has_not_failed_is_not_replaced(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = ended(&fx, "other", Status::Failed).await;
     let before = (fx.run("r").await, fx.run("other").await);
     let exists = |answer: CreateAnswer| matches!(answer, CreateAnswer::Exists(row) if row.key == key);
-    assert!(exists(fx.commit(replace(key, "r", taken_by(ADA))).await), "it goes on");
-    assert!(exists(fx.commit(replace(other, "r", taken_by(ADA))).await), "it has another id");
-    assert!(exists(fx.commit(replace(77, "r", taken_by(ADA))).await), "it was replaced by others");
+    assert!(exists(fx.commit(replace(key, "r", taken_by(ADA))).await), "the run is not finished");
+    assert!(exists(fx.commit(replace(other, "r", taken_by(ADA))).await), "the failed run has another id");
+    assert!(exists(fx.commit(replace(77, "r", taken_by(ADA))).await), "the run to replace does not exist");
     assert_eq!((fx.run("r").await, fx.run("other").await), before);
     let end = RowChange { completed_at: Some(700), ..change(Status::Completed, None) };
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
-    assert!(exists(fx.commit(replace(key, "r", First::Letter(letter("begin")))).await), "it has completed");
+    assert!(exists(fx.commit(replace(key, "r", First::Letter(letter("begin")))).await), "the run has completed");
     fx.commit(delete(key)).await;
-    assert!(matches!(fx.commit(replace(key, "r", taken_by(ADA))).await, CreateAnswer::Created(_)), "it is gone");
+    assert!(
+        matches!(fx.commit(replace(key, "r", taken_by(ADA))).await, CreateAnswer::Created(_)),
+        "the run was deleted"
+    );
 }
 
-pub async fn a_run_that_cannot_be_created_replaces_none(fx: Fixture) {
+pub async fn a_run_that_cannot_be_created_replaces_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = ended(&fx, "r", Status::Failed).await;
     let before = fx.run("r").await;

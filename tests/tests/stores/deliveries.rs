@@ -1,4 +1,4 @@
-//! What is known of deliveries: `Write::Deliver` under a key, `Store::delivery` and `Write::Clean`.
+//! Keys of deliveries: `Write::Deliver` with a key, `Store::delivery` and `Write::Clean`.
 
 use workflow_runtime::store::{
     Answer, Asked, Budget, Clean, CleanAnswer, Close, Dedupe, DeleteAnswer, Deliver, DeliverAnswer, DeliveryRow,
@@ -17,19 +17,19 @@ fn opens(opens: Vec<Open>) -> Option<Box<Effects>> {
     Some(Box::new(Effects { opens, ..Effects::default() }))
 }
 
-/// A run with an open hook.
+/// Creates a run with an open hook.
 async fn with_hook(fx: &Fixture, id: &str, token: &str) -> RunKey {
     fx.create(NewRun { effects: opens(vec![opening(token, Some(7), 1_000)]), ..new_run(id, taken_by(ADA)) }).await
 }
 
-/// Its end, behind one row of its journal.
+/// Ends a run whose journal has one row.
 async fn end(fx: &Fixture, run: RunKey, status: Status, at: u64) {
     let change = RowChange { completed_at: Some(at), ..change(status, None) };
     let ended = fx.turn(Turn { row: Some(row(1, 2)), change: Some(change), ..turn(run) }).await;
     assert!(matches!(ended, TurnAnswer::Committed | TurnAnswer::CommittedAndNotified), "{ended:?}");
 }
 
-/// A payload under a key, at a time.
+/// A delivery with a key at a time.
 fn at(token: &str, key: &str, text: &str, now: u64) -> Deliver {
     Deliver { now, ..delivery(token, keyed(text, key)) }
 }
@@ -43,14 +43,14 @@ fn clean(now: u64, letters_before: u64, rows: usize) -> Clean {
     Clean { expired: Vec::new(), now, letters_before, runs: 10, most }
 }
 
-pub async fn a_delivery_is_accepted_once_whoever_has_the_token(fx: Fixture) {
+pub async fn a_delivery_is_accepted_once_even_if_another_run_has_the_token(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     let sent = at("t", "k", "x", 1_000);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
     assert_eq!(fx.letters(key).await, ["x"]);
-    // Whose answer was lost sends it again from another process, if it has died.
+    // A sender that crashed before it got the answer sends it again from another process.
     let process = fx.another();
     assert_eq!(commit(&*process, sent.clone()).await, DeliverAnswer::Committed);
     end(&fx, key, Status::Completed, 2_000).await;
@@ -63,7 +63,7 @@ pub async fn a_delivery_is_accepted_once_whoever_has_the_token(fx: Fixture) {
     let next = with_hook(&fx, "r", "t").await;
     assert_ne!(next, key);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, [""; 0], "it was delivered to another run");
+    assert_eq!(fx.letters(next).await, [""; 0], "the payload was delivered to the earlier run");
     assert_eq!(send(&fx, &at("t", "other", "y", 2_000)).await, DeliverAnswer::Committed);
     assert_eq!(fx.letters(next).await, ["y"]);
     let known = DeliveryRow { digest: [7; 32], at: 1_000 };
@@ -91,13 +91,13 @@ pub async fn another_payload_under_a_key_is_refused(fx: Fixture) {
     assert_eq!((fx.letters(key).await, fx.letters(other).await), (vec!["x".to_owned()], vec!["changed".to_owned()]));
 }
 
-pub async fn a_delivery_is_known_for_a_while_after_the_end_of_its_run(fx: Fixture) {
+pub async fn the_key_of_a_delivery_is_kept_for_a_time_after_the_end_of_its_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     assert_eq!(send(&fx, &at("t", "k", "x", 1_000)).await, DeliverAnswer::Committed);
     let long = 1_000 + 10 * KEPT;
     assert_eq!(send(&fx, &at("t", "k", "again", long)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["x"], "as long as the run goes on, however long that is");
+    assert_eq!(fx.letters(key).await, ["x"], "the key is kept until the run ends, however long that takes");
     end(&fx, key, Status::Completed, long).await;
     let next = with_hook(&fx, "next", "t").await;
     assert_eq!(send(&fx, &at("t", "k", "again", long + KEPT)).await, DeliverAnswer::Committed);
@@ -105,10 +105,10 @@ pub async fn a_delivery_is_known_for_a_while_after_the_end_of_its_run(fx: Fixtur
     assert_eq!(send(&fx, &at("t", "k", "anew", long + KEPT + 1)).await, DeliverAnswer::Committed);
     assert_eq!(fx.letters(next).await, ["anew"]);
     assert_eq!(send(&fx, &at("t", "k", "again", long + KEPT + 2)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, ["anew"], "from now on it is this one");
+    assert_eq!(fx.letters(next).await, ["anew"], "the key now belongs to the new delivery");
 }
 
-pub async fn a_run_that_goes_on_again_knows_what_it_got(fx: Fixture) {
+pub async fn a_reopened_run_keeps_the_keys_of_its_deliveries(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     assert_eq!(send(&fx, &at("t", "k", "x", 1_000)).await, DeliverAnswer::Committed);
@@ -127,7 +127,7 @@ pub async fn a_run_that_goes_on_again_knows_what_it_got(fx: Fixture) {
     assert!(fx.store.delivery("t", "k", long + KEPT + 1).await.unwrap().is_none());
 }
 
-pub async fn what_is_refused_is_not_recorded(fx: Fixture) {
+pub async fn a_refused_delivery_is_not_recorded(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let sent = at("t", "k", "x", 1_000);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Unknown);
@@ -143,14 +143,18 @@ pub async fn what_is_refused_is_not_recorded(fx: Fixture) {
     assert_eq!(fx.letters(next).await, ["x"]);
 }
 
-pub async fn what_is_held_is_known_as_long_as_it_is_held(fx: Fixture) {
+pub async fn the_key_of_a_held_payload_is_kept_while_it_is_held(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let held = |text: &str, now: u64| Deliver { hold_until: Some(3_000), ..at("t", "k", text, now) };
     for now in [1_000, 3_000] {
         assert_eq!(send(&fx, &held("x", now)).await, DeliverAnswer::Committed);
     }
-    assert_eq!(send(&fx, &at("t", "k", "x", 3_000)).await, DeliverAnswer::Committed, "it is held");
-    assert_eq!(send(&fx, &at("t", "k", "x", 3_001)).await, DeliverAnswer::Unknown, "nobody has taken it");
+    assert_eq!(send(&fx, &at("t", "k", "x", 3_000)).await, DeliverAnswer::Committed, "the payload is still held");
+    assert_eq!(
+        send(&fx, &at("t", "k", "x", 3_001)).await,
+        DeliverAnswer::Unknown,
+        "no run has opened the token in time"
+    );
     let again = Deliver { hold_until: Some(9_000), ..at("t", "k", "again", 3_001) };
     assert_eq!(send(&fx, &again).await, DeliverAnswer::Committed);
     let effects = opens(vec![opening("t", Some(7), 4_000)]);
@@ -158,7 +162,7 @@ pub async fn what_is_held_is_known_as_long_as_it_is_held(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["again"]);
 }
 
-pub async fn what_was_held_is_known_as_long_as_the_run_that_got_it(fx: Fixture) {
+pub async fn the_key_of_a_held_payload_is_kept_as_long_as_the_run_that_received_it(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let (keyed, unkeyed) = (at("t", "k", "x", 1_000), Deliver { now: 1_000, ..delivery("t", letter("y")) });
     for sent in [&keyed, &unkeyed] {
@@ -176,7 +180,7 @@ pub async fn what_was_held_is_known_as_long_as_the_run_that_got_it(fx: Fixture) 
     assert_eq!(fx.store.delivery("t", &unkeyed.key, 10_000_000).await.unwrap(), None);
 }
 
-pub async fn what_is_promised_is_known_as_long_as_the_run(fx: Fixture) {
+pub async fn the_key_of_a_payload_for_a_reserved_token_is_kept_as_long_as_the_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let promise = opens(vec![opening("t", None, 1_000)]);
     let key = fx.create(NewRun { effects: promise, ..new_run("r", First::Letter(letter("begin"))) }).await;
@@ -189,7 +193,7 @@ pub async fn what_is_promised_is_known_as_long_as_the_run(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["begin", "x"]);
 }
 
-pub async fn a_key_that_is_there_for_lost_answers_does_not_follow_the_run(fx: Fixture) {
+pub async fn a_key_that_is_kept_from_its_delivery_expires_while_the_run_continues(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     let sent = Deliver { keep: Keep::FromDelivery(500), ..at("t", "k", "x", 1_000) };
@@ -201,7 +205,7 @@ pub async fn a_key_that_is_there_for_lost_answers_does_not_follow_the_run(fx: Fi
     assert_eq!(fx.store.delivery("t", "k", 0).await.unwrap(), None);
 }
 
-pub async fn of_deliveries_with_one_key_at_once_one_arrives(fx: Fixture) {
+pub async fn of_concurrent_deliveries_with_one_key_one_arrives(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     let processes = [fx.another(), fx.another(), fx.another()];
@@ -223,7 +227,7 @@ pub async fn of_deliveries_with_one_key_at_once_one_arrives(fx: Fixture) {
     assert_eq!(fx.letters(key).await.len(), 20);
 }
 
-pub async fn deliveries_are_cleaned_away_in_portions(fx: Fixture) {
+pub async fn expired_deliveries_are_removed_in_batches(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t").await;
     let other = with_hook(&fx, "other", "u").await;
@@ -241,14 +245,14 @@ pub async fn deliveries_are_cleaned_away_in_portions(fx: Fixture) {
         }
         known
     };
-    assert_eq!((known("t").await, known("u").await), (10, 10), "not before its time");
+    assert_eq!((known("t").await, known("u").await), (10, 10), "no key is removed before its time");
     let late = 2_000 + KEPT + 1;
     let mut portions = 0;
     while fx.commit(clean(late, 0, 7)).await == (CleanAnswer { more: true }) {
         portions += 1;
         assert!(portions < 10);
     }
-    assert_eq!((known("t").await, known("u").await), (0, 10), "and not those of a run that goes on");
+    assert_eq!((known("t").await, known("u").await), (0, 10), "the keys of an unfinished run stay");
     end(&fx, other, Status::Completed, late).await;
     fx.commit(clean(late + KEPT, 0, 100)).await;
     assert_eq!(known("u").await, 10);
@@ -256,7 +260,7 @@ pub async fn deliveries_are_cleaned_away_in_portions(fx: Fixture) {
     assert_eq!(known("u").await, 0);
 }
 
-pub async fn keys_of_letters_are_cleaned_away_unless_they_last(fx: Fixture) {
+pub async fn keys_of_inbox_messages_are_removed_unless_they_are_lasting(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let lasting = Letter { dedupe: Some(Dedupe { key: "lasting".into(), lasts: true }), ..letter("lasting") };
@@ -287,7 +291,7 @@ fn answer(id: &str, text: &str, digest: u8) -> Deliver {
     Deliver { scope: Some("scope".into()), asked, digest: [digest; 32], ..at("t", id, text, 1_000) }
 }
 
-pub async fn an_answer_is_for_one_suspension(fx: Fixture) {
+pub async fn a_resumption_is_for_one_suspension(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![asking("0.1.1", 1)]), ..new_run("r", taken_by(ADA)) }).await;
     let row = fx.store.token("t").await.unwrap().unwrap();
@@ -296,12 +300,16 @@ pub async fn an_answer_is_for_one_suspension(fx: Fixture) {
     assert_eq!(send(&fx, &answer("0.1.1", "first", 1)).await, DeliverAnswer::Committed);
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Taken);
     fx.turn(Turn { effects: opens(vec![asking("0.1.2", 1)]), ..turn(key) }).await;
-    assert_eq!(send(&fx, &answer("0.1.1", "first", 1)).await, DeliverAnswer::Committed, "it was sent again");
+    assert_eq!(
+        send(&fx, &answer("0.1.1", "first", 1)).await,
+        DeliverAnswer::Committed,
+        "the first resumption was sent again"
+    );
     assert_eq!(send(&fx, &answer("0.1.1", "second", 2)).await, DeliverAnswer::KeyReused);
     assert_eq!(fx.letters(key).await, ["first"]);
     assert_eq!(send(&fx, &answer("0.1.2", "second", 2)).await, DeliverAnswer::Committed);
     assert_eq!(fx.letters(key).await, ["first", "second"]);
-    // Another run of the same id begins with the same ids.
+    // Another run with the same id uses the same ids of suspensions.
     end(&fx, key, Status::Completed, 2_000).await;
     fx.commit(delete(key)).await;
     let key = fx.create(NewRun { effects: opens(vec![asking("0.1.1", 1)]), ..new_run("r", taken_by(ADA)) }).await;
@@ -310,7 +318,7 @@ pub async fn an_answer_is_for_one_suspension(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["anew"]);
 }
 
-pub async fn an_answer_that_was_of_no_use_is_not_known(fx: Fixture) {
+pub async fn a_suspension_that_is_opened_again_accepts_another_resumption(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![asking("0.1.1", 1)]), ..new_run("r", taken_by(ADA)) }).await;
     assert_eq!(send(&fx, &answer("0.1.1", "useless", 1)).await, DeliverAnswer::Committed);
@@ -319,7 +327,7 @@ pub async fn an_answer_that_was_of_no_use_is_not_known(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["useless", "useful"]);
 }
 
-pub async fn a_run_that_has_ended_finishes_its_tokens_however_they_were_disposed_of(fx: Fixture) {
+pub async fn the_end_of_a_run_finishes_open_and_disposed_tokens(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let both = vec![opening("dropped", Some(7), 1_000), opening("open", Some(8), 1_000)];
     let key = fx.create(NewRun { effects: opens(both), ..new_run("r", taken_by(ADA)) }).await;

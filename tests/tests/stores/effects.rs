@@ -1,4 +1,4 @@
-//! What turns do to other runs, and what they show of their own: children, watches, messages, state, attributes.
+//! Effects of turns: children, watches, messages, states, attributes and notices.
 
 use workflow_runtime::store::{
     About, Attach, Child, Effects, Fence, First, Message, NewRun, Noticed, RunKey, Status, Turn, TurnAnswer, Watch,
@@ -23,7 +23,7 @@ fn message(run: &str, unstick: bool) -> Message {
     Message { run: run.into(), token: None, letter: letter("hello"), unstick }
 }
 
-/// A run of [`ADA`] whose second turn does this.
+/// Creates a run of [`ADA`] whose second turn has these effects.
 async fn doing(fx: &Fixture, id: &str, done: Effects) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
     let turn = Turn { row: Some(row(1, 2)), effects: effects(done), ..turn(key) };
@@ -31,7 +31,7 @@ async fn doing(fx: &Fixture, id: &str, done: Effects) -> RunKey {
     key
 }
 
-/// The bodies of a run's letters, and what the store knows of them.
+/// The bodies of a run's inbox messages, each with what it is about.
 async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
     let rows = fx.inbox(run).await.into_iter();
     rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
@@ -41,12 +41,12 @@ fn ended(op: u64) -> (String, Option<About>) {
     ("turn 9".to_owned(), Some(About::Ended(op)))
 }
 
-/// The last turn of a run, as [`row`] 9.
+/// The last turn of a run, with the body of [`row`] 9.
 fn last(run: RunKey, fence: Fence, index: u64) -> Turn {
     Turn { row: Some(row(index, 9)), fence, change: Some(change(Status::Completed, None)), ..turn(run) }
 }
 
-pub async fn a_child_is_due_at_once_and_its_end_is_told_to_its_parent(fx: Fixture) {
+pub async fn a_child_is_due_at_once_and_its_end_is_sent_to_its_parent(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
     let row = fx.run("c").await;
@@ -63,7 +63,7 @@ pub async fn a_child_is_due_at_once_and_its_end_is_told_to_its_parent(fx: Fixtur
     assert!(fx.store.news(ADA).await.unwrap().contains(&parent));
 }
 
-pub async fn a_child_that_nobody_waits_for_tells_nobody(fx: Fixture) {
+pub async fn the_end_of_a_detached_child_is_not_sent_to_its_parent(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let parent = doing(&fx, "p", Effects { children: vec![child("c", None)], ..Effects::default() }).await;
     let claimed = fx.claim(ADA, 1_000).await;
@@ -80,10 +80,10 @@ pub async fn a_turn_that_is_sent_again_starts_its_children_once(fx: Fixture) {
     assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Committed);
     assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
     assert_eq!(fx.store.children("p").await.unwrap().len(), 1);
-    assert!(letters(&fx, key).await.is_empty(), "it is not refused");
+    assert!(letters(&fx, key).await.is_empty(), "the child is not refused");
 }
 
-pub async fn a_child_that_is_there_already_is_waited_for(fx: Fixture) {
+pub async fn a_parent_waits_for_a_child_that_exists_already(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let again = |op: Option<u64>| {
         let mut child = child("c", op);
@@ -99,20 +99,20 @@ pub async fn a_child_that_is_there_already_is_waited_for(fx: Fixture) {
     };
     assert_eq!(fx.turn(next(2, Some(7))).await, TurnAnswer::Committed);
     assert_eq!(fx.run("c").await, there);
-    assert!(letters(&fx, parent).await.is_empty(), "it waits, and is not refused");
+    assert!(letters(&fx, parent).await.is_empty(), "the parent waits, and the child is not refused");
     let claimed = fx.claim(ADA, 1_000).await;
     assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, TurnAnswer::CommittedAndNotified);
     assert_eq!(letters(&fx, parent).await, [ended(7)]);
     assert_eq!(fx.turn(next(3, Some(8))).await, TurnAnswer::Committed);
     assert_eq!(fx.turn(next(4, None)).await, TurnAnswer::Committed);
-    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)], "one that has ended tells so at once");
+    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)], "the end of a finished child is sent at once");
     assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
-    // The child of another run is another run.
+    // A child of one parent is not a child of another one.
     let other = doing(&fx, "other", again(Some(9))).await;
     assert_eq!(letters(&fx, other).await, [("there is one".to_owned(), None)]);
 }
 
-pub async fn a_child_whose_id_another_run_has_is_refused_by_a_letter(fx: Fixture) {
+pub async fn a_child_whose_id_is_taken_is_refused_with_an_inbox_message(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
@@ -120,13 +120,13 @@ pub async fn a_child_whose_id_another_run_has_is_refused_by_a_letter(fx: Fixture
     assert_eq!(fx.run("c").await.parent, None);
 }
 
-/// A child that takes a run of [`ORDERS`] instead, if that was begun with these arguments.
+/// A child that attaches to a run of [`ORDERS`] with this id instead, if its arguments have this digest.
 fn attaching(id: &str, op: Option<u64>, digest: u8) -> Child {
     let attach = Attach { workflows: vec!["x::was".into(), ORDERS.into()], digests: vec![[1; 32], [digest; 32]] };
     Child { attach: Some(attach), confirmation: op.is_none().then(|| letter("it is there")), ..child(id, op) }
 }
 
-pub async fn a_child_can_be_a_run_that_exists(fx: Fixture) {
+pub async fn a_child_can_attach_to_an_existing_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let children = vec![attaching("c", Some(7), 9), attaching("c", None, 9)];
@@ -140,7 +140,7 @@ pub async fn a_child_can_be_a_run_that_exists(fx: Fixture) {
     assert_eq!(letters(&fx, late).await, [ended(8)]);
 }
 
-pub async fn a_child_is_not_a_run_of_other_arguments_or_another_workflow_or_one_that_has_not_begun(fx: Fixture) {
+pub async fn a_child_attaches_only_to_a_started_run_of_its_workflow_and_arguments(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     fx.create(NewRun { token: 78, workflow: REFUNDS.into(), ..new_run("d", taken_by(ADA)) }).await;
@@ -150,7 +150,7 @@ pub async fn a_child_is_not_a_run_of_other_arguments_or_another_workflow_or_one_
     assert_eq!(letters(&fx, parent).await, vec![("there is one".to_owned(), None); 3]);
 }
 
-pub async fn a_child_that_the_same_operation_has_started_is_taken_whatever_it_is(fx: Fixture) {
+pub async fn a_child_that_the_same_operation_has_started_is_attached_whatever_its_workflow(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let first = attaching("c", Some(7), 9);
     let parent = doing(&fx, "p", Effects { children: vec![first.clone()], ..Effects::default() }).await;
@@ -175,7 +175,7 @@ pub async fn a_child_has_a_depth_and_attributes(fx: Fixture) {
     assert!(fx.store.attributes("p").await.unwrap().is_empty());
 }
 
-pub async fn a_run_with_another_token_is_not_meant(fx: Fixture) {
+pub async fn watches_and_messages_for_another_token_do_not_reach_a_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let watches = [77, 78].map(|token| Watch { token: Some(token), ..watch("c", 1) }).to_vec();
@@ -185,7 +185,7 @@ pub async fn a_run_with_another_token_is_not_meant(fx: Fixture) {
     assert_eq!(fx.letters(there).await, ["hello"]);
 }
 
-pub async fn who_watches_a_run_is_told_of_its_end_before_and_after_it(fx: Fixture) {
+pub async fn a_watcher_gets_the_end_of_a_run_if_it_watches_before_or_after_it(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let early =
@@ -225,7 +225,7 @@ pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
     let stale = Turn { fence: Fence { owner: ADA, epoch: 0 }, ..turn(key) };
     let refused = Turn { row: Some(row(2, 3)), effects: effects(set("9", "color", Some("blue"))), ..stale };
     assert_eq!(fx.turn(refused).await, TurnAnswer::Fenced);
-    assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("1"), "a stale owner sets nothing");
+    assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("1"), "a stale owner does not change the state");
     let next = Turn { row: Some(row(2, 3)), effects: effects(set("2", "color", None)), ..turn(key) };
     assert_eq!(fx.turn(next).await, TurnAnswer::Committed);
     assert_eq!(fx.store.state("r").await.unwrap().as_deref(), Some("2"));
@@ -233,26 +233,30 @@ pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
     assert_eq!(fx.store.state("nobody").await.unwrap(), None);
 }
 
-pub async fn a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away(fx: Fixture) {
+pub async fn a_status_with_callbacks_has_a_notice_until_it_is_acknowledged(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = doing(&fx, "r", Effects { notify: Some((Status::Stuck, 1)), ..Effects::default() }).await;
     doing(&fx, "other", Effects { notify: Some((Status::Failed, 1)), ..Effects::default() }).await;
     let ends = Effects { notify: Some((Status::Completed, 1)), ..Effects::default() };
     fx.turn(Turn { effects: effects(ends), ..last(key, turn(key).fence, 2) }).await;
     let all = [Status::Stuck, Status::Completed, Status::Failed];
-    let told = fx.store.notices(&all, 0, 10).await.unwrap();
-    let seen: Vec<_> = told.iter().map(|notice| (&*notice.run.id, notice.status, notice.run.status)).collect();
+    let notices = fx.store.notices(&all, 0, 10).await.unwrap();
+    let seen: Vec<_> = notices.iter().map(|notice| (&*notice.run.id, notice.status, notice.run.status)).collect();
     let (stuck, failed) = (Status::Stuck, Status::Failed);
     let done = Status::Completed;
-    assert_eq!(seen, [("r", stuck, done), ("other", failed, Status::Suspended), ("r", done, done)], "as they are now");
-    assert!(told.is_sorted_by_key(|notice| notice.sequence));
+    assert_eq!(
+        seen,
+        [("r", stuck, done), ("other", failed, Status::Suspended), ("r", done, done)],
+        "the rows are the current ones"
+    );
+    assert!(notices.is_sorted_by_key(|notice| notice.sequence));
     assert_eq!(fx.store.notices(&[stuck, done], 0, 10).await.unwrap().len(), 2);
-    assert_eq!(fx.store.notices(&all, told[0].sequence, 1).await.unwrap(), told[1..2]);
-    assert_eq!(fx.commit(Noticed { sequence: told[0].sequence }).await, ());
-    assert_eq!(fx.store.notices(&all, 0, 10).await.unwrap(), told[1..]);
+    assert_eq!(fx.store.notices(&all, notices[0].sequence, 1).await.unwrap(), notices[1..2]);
+    assert_eq!(fx.commit(Noticed { sequence: notices[0].sequence }).await, ());
+    assert_eq!(fx.store.notices(&all, 0, 10).await.unwrap(), notices[1..]);
 }
 
-pub async fn who_does_not_wait_any_more_is_not_told(fx: Fixture) {
+pub async fn a_run_that_no_longer_watches_gets_no_end(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let one = doing(&fx, "one", Effects { watches: vec![watch("w", 3), watch("w", 4)], ..Effects::default() }).await;

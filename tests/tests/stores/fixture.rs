@@ -1,4 +1,4 @@
-//! Stores to test, and rows to fill them with.
+//! Stores under test, and helpers that build rows and writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use workflow_runtime::store::{
     RowChange, RowError, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
-/// Engines. Half of all their numbers are negative to a database.
+/// The numbers of two engines. A database stores the first one as a negative integer.
 pub const ADA: u64 = 0xADA0_0000_0000_0001;
 pub const BOB: u64 = 0x0B0B_0000_0000_0002;
 
@@ -27,7 +27,7 @@ pub struct Fixture {
     open: Box<dyn Fn() -> Arc<dyn Store> + Send + Sync>,
     memory: Option<MemoryStore>,
     pub directory: Option<TempDir>,
-    /// Of a database, with its schema.
+    /// The URL of a PostgreSQL database, with its schema.
     pub url: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Fixture {
         Self::postgres_with("")
     }
 
-    /// With more parameters of its URL.
+    /// A PostgreSQL store with more parameters in its URL.
     pub fn postgres_with(parameters: &str) -> Self {
         let url = format!("{}{parameters}", workflow_harness::postgres::url());
         let opened = url.clone();
@@ -59,18 +59,19 @@ impl Fixture {
         Fixture { store: open(), open, memory: None, directory: None, url: Some(url) }
     }
 
-    /// The schema of a database.
+    /// The name of the PostgreSQL schema.
     pub fn schema(&self) -> String {
         let parameters = self.url.as_deref().unwrap().split_once('?').unwrap().1;
         parameters.split('&').find_map(|pair| pair.strip_prefix("schema=")).unwrap().to_owned()
     }
 
-    /// The database itself, with its schema on the path.
+    /// Connects to the PostgreSQL database, with the schema as the search path.
     pub async fn database(&self) -> tokio_postgres::Client {
         workflow_harness::postgres::connect(self.url.as_deref().unwrap()).await
     }
 
-    /// How many rows each table has that has any; in memory, how often `mark` is found in what there is.
+    /// The number of rows of each table that is not empty; in memory, the number of occurrences of `mark` in the debug
+    /// text.
     pub async fn rows(&self, mark: &str) -> BTreeMap<String, i64> {
         let mut rows = BTreeMap::new();
         if let Some(store) = &self.memory {
@@ -98,7 +99,7 @@ impl Fixture {
         rows
     }
 
-    /// The same store, as another engine opens it.
+    /// Opens the same store again, as another engine would.
     pub fn another(&self) -> Arc<dyn Store> {
         (self.open)()
     }
@@ -107,18 +108,18 @@ impl Fixture {
         self.store.acquire(owner).await.unwrap().expect("no other engine executes")
     }
 
-    /// Commits a group; of writes of one kind, if it is no group of [`Write`]s.
+    /// Commits a group of writes: of one kind, or [`Write`]s.
     pub async fn group<R: Request + Clone>(&self, group: &[R]) -> Vec<R::Answer> {
         let writes: Vec<Write> = group.iter().cloned().map(Into::into).collect();
         let answers = self.store.commit(&writes).await.unwrap();
-        answers.into_iter().map(|answer| R::answer(answer).expect("the answer of its kind")).collect()
+        answers.into_iter().map(|answer| R::answer(answer).expect("an answer of the same kind")).collect()
     }
 
     /// Commits two writes as one group.
     pub async fn commit_both<R: Request, S: Request>(&self, first: R, second: S) -> (R::Answer, S::Answer) {
         let mut answers = self.store.commit(&[first.into(), second.into()]).await.unwrap().into_iter();
         let (first, second) = (answers.next().and_then(R::answer), answers.next().and_then(S::answer));
-        (first.expect("the answer of its kind"), second.expect("the answer of its kind"))
+        (first.expect("an answer of the same kind"), second.expect("an answer of the same kind"))
     }
 
     pub async fn commit<R: Request>(&self, request: R) -> R::Answer {
@@ -151,7 +152,7 @@ impl Fixture {
         }
     }
 
-    /// A run that nobody holds, with this `wake_at`.
+    /// Creates a run without an owner, with this `wake_at`.
     pub async fn parked(&self, id: &str, workflow: &str, wake_at: u64) -> RunKey {
         let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Suspended, Some(wake_at)) };
         let key = self.create(NewRun { workflow: workflow.into(), ..new_run(id, first) }).await;
@@ -160,7 +161,7 @@ impl Fixture {
     }
 
     pub async fn run(&self, id: &str) -> RunRow {
-        self.store.run(id).await.unwrap().expect("the run is there")
+        self.store.run(id).await.unwrap().expect("the run exists")
     }
 
     pub async fn journal(&self, run: RunKey) -> Vec<JournalRow> {
@@ -171,7 +172,7 @@ impl Fixture {
         self.store.inbox(run).await.unwrap().1
     }
 
-    /// The bodies of a run's letters.
+    /// The bodies of a run's inbox messages.
     pub async fn letters(&self, run: RunKey) -> Vec<String> {
         self.inbox(run).await.iter().map(|row| String::from_utf8(row.body.to_vec()).unwrap()).collect()
     }
@@ -180,10 +181,10 @@ impl Fixture {
 pub async fn commit<R: Request>(store: &dyn Store, request: R) -> R::Answer {
     let mut answers = store.commit(&[request.into()]).await.unwrap();
     assert_eq!(answers.len(), 1);
-    R::answer(answers.remove(0)).expect("the answer of its kind")
+    R::answer(answers.remove(0)).expect("an answer of the same kind")
 }
 
-/// When the next run of [`workflows`] is due that nobody holds.
+/// The time at which the next claimable run of [`workflows`] is due.
 pub async fn next_due(store: &dyn Store) -> Option<u64> {
     let claimable = store.claimable(BLUE).await.unwrap().due;
     workflows().iter().filter_map(|workflow| claimable.get(*workflow).copied()).min()
@@ -214,7 +215,7 @@ pub fn change(status: Status, wake_at: Option<u64>) -> RowChange {
     RowChange { status, wake_at, started_at: None, completed_at: None, stuck: None, error: None, refused_by: None }
 }
 
-/// An error in a run's row.
+/// The error in a run's row.
 pub fn error(failing_since: Option<u64>) -> RowError {
     RowError { failing_since, class: "user: no route to #".into(), text: "no route to 10".into() }
 }
@@ -227,10 +228,11 @@ pub fn keyed(text: &str, key: &str) -> Letter {
     Letter { dedupe: Some(Dedupe { key: key.to_owned(), lasts: false }), ..letter(text) }
 }
 
-/// How long a delivery with a key is known after the end of its run.
+/// How long the key of a delivery is kept after the end of its run.
 pub const KEPT: u64 = 100_000;
 
-/// A payload for a token, at 1,000: under the key of the letter, if it has one, and otherwise under one of its own, for an hour.
+/// A delivery to a token at time 1,000. If the inbox message has a key, the delivery has that key; otherwise it has a
+/// unique key that is kept for an hour.
 pub fn delivery(token: &str, letter: Letter) -> Deliver {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let own = || format!("own {}", LAST.fetch_add(1, Ordering::SeqCst));
@@ -252,7 +254,7 @@ pub fn delivery(token: &str, letter: Letter) -> Deliver {
     }
 }
 
-/// A first turn of an engine, after which the run waits for its inbox.
+/// The first turn of a run that `owner` executes. The run then waits for its inbox.
 pub fn taken_by(owner: u64) -> First {
     First::Turn { owner, row: row(0, 1), change: change(Status::Suspended, Some(10_000)) }
 }
@@ -273,7 +275,7 @@ pub fn new_run(id: &str, first: First) -> NewRun {
     }
 }
 
-/// A turn by [`ADA`] under her first claim, that does nothing yet.
+/// An empty turn of [`ADA`] under the first epoch.
 pub fn turn(run: RunKey) -> Turn {
     let fence = Fence { owner: ADA, epoch: 1 };
     Turn {
@@ -291,10 +293,10 @@ pub fn turn(run: RunKey) -> Turn {
     }
 }
 
-/// Deletes a run at once.
+/// Deletes a run with all its rows in one transaction.
 pub fn delete(run: RunKey) -> Delete {
     Delete { run, most: ALL, deletion_message: letter("deletion_message") }
 }
 
-/// As much as there is.
+/// An unlimited budget.
 pub const ALL: Budget = Budget { rows: usize::MAX >> 1, bytes: usize::MAX >> 1 };

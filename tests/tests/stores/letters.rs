@@ -1,4 +1,4 @@
-//! `Write::Post`, the inbox, and `Write::Release`, which must not miss a letter.
+//! `Write::Post`, the inbox, and `Write::Release`, which must not miss an inbox message.
 
 use workflow_runtime::store::{
     Fence, First, Post, PostAnswer, Release, ReleaseAnswer, RowChange, Status, Turn, TurnAnswer,
@@ -8,7 +8,7 @@ use crate::fixture::*;
 
 const FENCE: Fence = Fence { owner: ADA, epoch: 1 };
 
-pub async fn a_letter_is_kept_counted_and_pulls_the_wake_up_forward(fx: Fixture) {
+pub async fn an_inbox_message_is_stored_and_counted_and_makes_its_run_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     assert_eq!(fx.run("r").await.wake_at, Some(10_000));
@@ -21,7 +21,7 @@ pub async fn a_letter_is_kept_counted_and_pulls_the_wake_up_forward(fx: Fixture)
     assert_eq!(fx.letters(key).await, ["one", "two"]);
 }
 
-pub async fn a_letter_to_nobody_is_unknown(fx: Fixture) {
+pub async fn an_inbox_message_to_an_unknown_run_is_refused(fx: Fixture) {
     assert_eq!(fx.post("nobody", keyed("x", "k")).await, PostAnswer::Unknown);
     assert_eq!(fx.store.inbox(1).await.unwrap(), (0, vec![]));
     let key = fx.create(new_run("nobody", First::Letter(letter("begin")))).await;
@@ -29,7 +29,7 @@ pub async fn a_letter_to_nobody_is_unknown(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["begin", "y"]);
 }
 
-pub async fn a_letter_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
+pub async fn an_inbox_message_with_a_known_key_is_dropped(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = fx.create(new_run("other", taken_by(ADA))).await;
@@ -46,10 +46,10 @@ pub async fn a_letter_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
     assert_eq!(fx.letters(other).await, ["another run's"]);
     let begun = fx.create(new_run("begun", First::Letter(keyed("begin", "k")))).await;
     fx.post("begun", keyed("again", "k")).await;
-    assert_eq!(fx.letters(begun).await, ["begin"], "the letter that a run begins with counts too");
+    assert_eq!(fx.letters(begun).await, ["begin"], "the key of the first inbox message of a run is known, too");
 }
 
-pub async fn a_run_that_ended_or_is_stuck_keeps_its_letters_and_sleeps_on(fx: Fixture) {
+pub async fn an_inbox_message_does_not_make_a_finished_or_stuck_run_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for status in [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck] {
         let id = status.as_str();
@@ -62,7 +62,7 @@ pub async fn a_run_that_ended_or_is_stuck_keeps_its_letters_and_sleeps_on(fx: Fi
     }
 }
 
-pub async fn letters_are_read_oldest_first_and_their_numbers_are_not_used_again(fx: Fixture) {
+pub async fn inbox_messages_are_read_oldest_first_and_their_numbers_are_not_reused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     for text in ["c", "a", "b"] {
@@ -76,7 +76,7 @@ pub async fn letters_are_read_oldest_first_and_their_numbers_are_not_used_again(
     assert!(fx.inbox(key).await[0].sequence > sequences[2]);
 }
 
-pub async fn a_turn_delivers_letters_of_its_own_run_only(fx: Fixture) {
+pub async fn a_turn_delivers_inbox_messages_of_its_own_run_only(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = fx.create(new_run("other", taken_by(ADA))).await;
@@ -86,7 +86,7 @@ pub async fn a_turn_delivers_letters_of_its_own_run_only(fx: Fixture) {
     assert_eq!(fx.letters(other).await, ["theirs"]);
 }
 
-pub async fn a_returned_letter_wakes_nobody(fx: Fixture) {
+pub async fn a_returned_inbox_message_does_not_make_its_run_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.turn(Turn { returned: vec![letter("back"), letter("too")], ..turn(key) }).await;
@@ -95,7 +95,7 @@ pub async fn a_returned_letter_wakes_nobody(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["back", "too"]);
 }
 
-pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
+pub async fn an_inbox_message_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let stuck = Turn { change: Some(change(Status::Stuck, None)), returned: vec![keyed("back", "op 1")], ..turn(key) };
@@ -105,13 +105,13 @@ pub async fn a_letter_is_returned_once_if_the_turn_is_sent_again(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["back"]);
 }
 
-pub async fn a_run_is_given_back_unless_a_letter_came(fx: Fixture) {
+pub async fn a_run_is_released_unless_an_inbox_message_arrived(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let post = Post { run: "r".into(), letter: letter("one"), unstick: false };
     let release = |inbox_seq| Release { run: key, fence: FENCE, inbox_seq };
     assert_eq!(fx.commit_both(post, release(0)).await, (PostAnswer::Committed, ReleaseAnswer::Unread));
-    assert_eq!(fx.run("r").await.fence, FENCE, "it stays with its owner");
+    assert_eq!(fx.run("r").await.fence, FENCE, "the run keeps its owner");
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.commit(release(1)).await, ReleaseAnswer::Committed);
     let run = fx.run("r").await;
@@ -120,7 +120,7 @@ pub async fn a_run_is_given_back_unless_a_letter_came(fx: Fixture) {
     assert_eq!(fx.commit(release(1)).await, ReleaseAnswer::Fenced);
 }
 
-pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
+pub async fn a_run_is_released_by_its_owner_only(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.post("r", letter("one")).await;
@@ -133,7 +133,7 @@ pub async fn a_run_is_given_back_by_its_owner_only(fx: Fixture) {
     assert_eq!(fx.run("r").await.fence, FENCE);
 }
 
-pub async fn an_engine_is_told_once_which_of_its_runs_got_letters(fx: Fixture) {
+pub async fn news_lists_each_owned_run_with_new_inbox_messages_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = fx.create(new_run("other", taken_by(ADA))).await;
@@ -150,7 +150,7 @@ pub async fn an_engine_is_told_once_which_of_its_runs_got_letters(fx: Fixture) {
     assert_eq!(fx.store.news(ADA).await.unwrap(), [other]);
 }
 
-pub async fn a_letter_can_make_a_stuck_run_due(fx: Fixture) {
+pub async fn an_inbox_message_can_make_a_stuck_run_due(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let stuck = RowChange { stuck: Some("why".into()), ..change(Status::Stuck, None) };
@@ -164,10 +164,10 @@ pub async fn a_letter_can_make_a_stuck_run_due(fx: Fixture) {
     assert_eq!(fx.claim(ADA, 0).await.len(), 1);
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced, "under the old claim");
     assert_eq!(fx.commit(urgent()).await, PostAnswer::Committed);
-    assert_eq!(fx.run("r").await.fence, Fence { owner: ADA, epoch: 2 }, "one that is not stuck stays where it is");
+    assert_eq!(fx.run("r").await.fence, Fence { owner: ADA, epoch: 2 }, "a run that is not stuck keeps its owner");
 }
 
-pub async fn a_letter_that_nobody_wanted_stays_and_wakes_nobody(fx: Fixture) {
+pub async fn an_unread_inbox_message_is_kept_and_does_not_make_its_run_due(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     for text in ["unwanted", "wanted"] {
@@ -185,5 +185,5 @@ pub async fn a_letter_that_nobody_wanted_stays_and_wakes_nobody(fx: Fixture) {
     assert_eq!(left, [(letters[0].sequence, true)]);
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.run("r").await.wake_at, Some(10_000), "whoever takes over is not woken by it either");
+    assert_eq!(fx.run("r").await.wake_at, Some(10_000), "a takeover does not make the run due either");
 }

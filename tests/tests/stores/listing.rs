@@ -11,7 +11,7 @@ fn every() -> Filter {
     Filter::default()
 }
 
-/// A run that was created then, with these attributes.
+/// Creates a run with this time of creation and these attributes.
 async fn created(fx: &Fixture, id: &str, workflow: &str, created_at: u64, attributes: &[(&str, &str)]) -> i64 {
     let attributes = attributes.iter().map(|(key, value)| ((*key).into(), Some((*value).into()))).collect();
     let effects = Some(Box::new(Effects { attributes, ..Effects::default() }));
@@ -27,7 +27,7 @@ async fn list(fx: &Fixture, filter: Filter) -> String {
     page(fx, &filter, None, 100).await.0
 }
 
-/// The ids, and the place of the last.
+/// The ids of a page, and the position of the last one.
 async fn page(fx: &Fixture, filter: &Filter, after: Option<Position>, limit: usize) -> (String, Option<Position>) {
     let rows = fx.store.list(filter, after, limit).await.unwrap();
     for row in &rows {
@@ -39,7 +39,7 @@ async fn page(fx: &Fixture, filter: &Filter, after: Option<Position>, limit: usi
 
 pub async fn runs_are_listed_latest_first_and_page_by_page(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    // In another order than they were created in, as by machines whose clocks differ.
+    // The times of creation are not in the order of the inserts, as with machines whose clocks differ.
     for (id, at) in [("b", 20), ("a", 10), ("d", 40), ("c", 30), ("e", 50)] {
         created(&fx, id, ORDERS, at, &[]).await;
     }
@@ -54,7 +54,7 @@ pub async fn runs_are_listed_latest_first_and_page_by_page(fx: Fixture) {
     assert_eq!(page(&fx, &every(), None, 0).await.0, "");
 }
 
-pub async fn runs_are_found_by_everything_that_is_asked_for(fx: Fixture) {
+pub async fn a_filter_combines_all_its_conditions(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let red = ("color", "red");
     let a = created(&fx, "a 1", ORDERS, 10, &[red, ("size", "s")]).await;
@@ -132,7 +132,7 @@ pub async fn failing_runs_are_listed_by_their_first_failure(fx: Fixture) {
         keys.push(run);
         assert_eq!(fx.turn(fails(run, 1, Some(error(Some(since))), Status::Running)).await, TurnAnswer::Committed);
     }
-    // Neither a run that has failed, nor one without an error.
+    // A failed run and a run without an error are not failing.
     let failed = created(&fx, "e 1", ORDERS, 50, &[red]).await;
     fx.turn(fails(failed, 1, Some(error(None)), Status::Failed)).await;
     created(&fx, "f 1", ORDERS, 60, &[red]).await;
@@ -165,7 +165,7 @@ pub async fn failing_runs_are_listed_by_their_first_failure(fx: Fixture) {
     assert_eq!(list(&fx, failing).await, "a 1 c 2 b 1");
 }
 
-pub async fn runs_that_fit_a_filter_are_counted_by_their_status(fx: Fixture) {
+pub async fn runs_that_match_a_filter_are_counted_by_status(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.store.counts(&every()).await.unwrap(), Counts::new());
     for (number, status) in [Status::Completed, Status::Failed, Status::Completed].into_iter().enumerate() {
@@ -186,7 +186,7 @@ pub async fn runs_that_fit_a_filter_are_counted_by_their_status(fx: Fixture) {
     assert_eq!(counts(Filter { created_from: 12, ..every() }).await, [(suspended, 1), (completed, 1)]);
 }
 
-pub async fn a_page_begins_where_the_last_one_ended_whatever_came_and_went(fx: Fixture) {
+pub async fn a_page_continues_after_the_last_one_when_runs_are_created_and_deleted(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let mut keys = Vec::new();
     for number in 0..6 {
@@ -199,7 +199,7 @@ pub async fn a_page_begins_where_the_last_one_ended_whatever_came_and_went(fx: F
     let (ids, place) = page(&fx, &every(), None, 2).await;
     assert_eq!(ids, "5 4");
     created(&fx, "new", ORDERS, 99, &[("color", "red")]).await;
-    // The last one of the page, and one of the next page.
+    // Delete the last run of the page and a run of the next page.
     for run in [keys[4], keys[2]] {
         assert_eq!(fx.commit(delete(run)).await, DeleteAnswer::Committed);
     }
@@ -208,7 +208,7 @@ pub async fn a_page_begins_where_the_last_one_ended_whatever_came_and_went(fx: F
     assert_eq!(list(&fx, every()).await, "new 5 3 1 0");
 }
 
-pub async fn what_is_asked_for_is_not_taken_for_a_pattern(fx: Fixture) {
+pub async fn special_characters_in_a_filter_are_no_patterns(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for id in ["a%b", "axb", "a_b", "A%B", "a\0b"] {
         created(&fx, id, id, 10, &[(id, id)]).await;
@@ -225,7 +225,7 @@ pub async fn what_is_asked_for_is_not_taken_for_a_pattern(fx: Fixture) {
     assert_eq!(list(&fx, Filter { id_contains: Some("' OR 1=1".into()), ..every() }).await, "");
 }
 
-pub async fn runs_of_one_millisecond_are_listed_each_once(fx: Fixture) {
+pub async fn runs_created_in_one_millisecond_are_each_listed_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let runs: Vec<_> = (0..30).map(|n| Write::Create(new_run(&n.to_string(), taken_by(ADA)))).collect();
     fx.group(&runs).await;

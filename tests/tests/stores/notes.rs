@@ -1,4 +1,4 @@
-//! What the processes on one database tell one another, and what they do not.
+//! Notifications between processes on one PostgreSQL database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,40 +14,40 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-/// Hears what is told, as another process does.
-struct Ear {
-    heard: mpsc::UnboundedReceiver<String>,
+/// Listens for notifications, as another process does.
+struct Listener {
+    received: mpsc::UnboundedReceiver<String>,
     client: tokio_postgres::Client,
     channel: String,
 }
 
-impl Ear {
+impl Listener {
     async fn new(fx: &Fixture) -> Self {
         let url = fx.url.clone().unwrap();
         let channel = fx.schema();
         let url = workflow_harness::postgres::direct(&url);
         let (client, mut connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-        let (sender, heard) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
             while let Some(Ok(message)) = messages.next().await {
-                if let AsyncMessage::Notification(told) = message {
-                    let _ = sender.send(told.payload().to_owned());
+                if let AsyncMessage::Notification(notification) = message {
+                    let _ = sender.send(notification.payload().to_owned());
                 }
             }
         });
         client.batch_execute(&format!("LISTEN {channel}")).await.unwrap();
-        Ear { heard, client, channel }
+        Listener { received, client, channel }
     }
 
-    /// What was told until now, without the tags of those who told it.
-    async fn told(&mut self) -> Vec<String> {
+    /// The notifications until now, without the tags of their senders.
+    async fn notifications(&mut self) -> Vec<String> {
         self.client.batch_execute(&format!("NOTIFY {}, 'now'", self.channel)).await.unwrap();
-        let mut told = Vec::new();
+        let mut notifications = Vec::new();
         loop {
-            match self.heard.recv().await.unwrap().as_str() {
-                "now" => return told,
-                words => told.push(words.split_once(' ').unwrap().1.to_owned()),
+            match self.received.recv().await.unwrap().as_str() {
+                "now" => return notifications,
+                words => notifications.push(words.split_once(' ').unwrap().1.to_owned()),
             }
         }
     }
@@ -57,9 +57,9 @@ async fn noticed(store: &dyn Store) {
     tokio::time::timeout(Duration::from_secs(30), store.changed(&System)).await.expect("the change is noticed");
 }
 
-pub async fn what_concerns_nobody_else_is_told_to_nobody(fx: Fixture) {
+pub async fn writes_that_concern_no_other_process_send_no_notification(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = fx.create(new_run("other", taken_by(ADA))).await;
     fx.post("r", letter("from here")).await;
@@ -71,28 +71,28 @@ pub async fn what_concerns_nobody_else_is_told_to_nobody(fx: Fixture) {
     ];
     assert_eq!(fx.group(&turns).await, [TurnAnswer::Committed, TurnAnswer::Committed]);
     fx.claim(ADA, 0).await;
-    assert_eq!(ear.told().await, [""; 0]);
+    assert_eq!(listener.notifications().await, [""; 0]);
 }
 
-pub async fn a_group_is_told_once(fx: Fixture) {
+pub async fn a_group_sends_one_notification(fx: Fixture) {
     let other = fx.another();
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     fx.create(new_run("ours", taken_by(ADA))).await;
     assert!(matches!(commit(&*other, new_run("theirs", taken_by(BOB))).await, CreateAnswer::Created(_)));
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     let starts = (0..5).map(|n| new_run(&format!("n{n}"), First::Letter(letter("begin"))));
     fx.group(&starts.collect::<Vec<_>>()).await;
-    assert_eq!(ear.told().await, ["d"]);
+    assert_eq!(listener.notifications().await, ["d"]);
     let post = |run: &str| Post { run: run.into(), letter: letter("x"), unstick: false };
     let bob = format!("h{}", BOB.cast_signed());
     fx.group(&[post("ours"), post("theirs")]).await;
-    assert_eq!(ear.told().await, [&*bob]);
+    assert_eq!(listener.notifications().await, [&*bob]);
     let start = new_run("n", First::Letter(letter("begin")));
     fx.group::<Write>(&[post("theirs").into(), start.into(), post("theirs").into()]).await;
-    assert_eq!(ear.told().await, [format!("d {bob}")]);
+    assert_eq!(listener.notifications().await, [format!("d {bob}")]);
 }
 
-pub async fn a_letter_from_elsewhere_is_noticed_by_the_holder_only(fx: Fixture) {
+pub async fn an_inbox_message_from_another_process_is_noticed_by_the_owner_only(fx: Fixture) {
     let (other, third) = (fx.another(), fx.another());
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -100,13 +100,13 @@ pub async fn a_letter_from_elsewhere_is_noticed_by_the_holder_only(fx: Fixture) 
     assert_eq!(commit(&*third, post).await, PostAnswer::Committed);
     noticed(&*fx.store).await;
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
-    // What comes behind it is noticed, and it alone.
+    // The other worker notices only the new run.
     fx.create(new_run("new", First::Letter(letter("begin")))).await;
     noticed(&*other).await;
     assert!(other.changed(&System).now_or_never().is_none());
 }
 
-pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
+pub async fn subscribers_are_notified_of_the_end_of_a_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     for (id, child) in [("plain", false), ("watched", true)] {
@@ -125,7 +125,7 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
             fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(parent) }).await;
         }
         let id: Arc<str> = id.into();
-        let _following = client.follow(key, &id, Follow::End).await.unwrap().expect("it is followed");
+        let _following = client.follow(key, &id, Follow::End).await.unwrap().expect("a subscription");
         assert_eq!(client.followed(), Followed::Runs(vec![]));
         let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
         let outcome = fx.turn(end).await;
@@ -135,7 +135,7 @@ pub async fn the_end_of_a_run_is_told_to_who_waits_for_it(fx: Fixture) {
     }
 }
 
-pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
+pub async fn subscribers_are_notified_of_chunks(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -144,18 +144,18 @@ pub async fn chunks_are_told_to_who_reads_them(fx: Fixture) {
         let chunk = NewChunk { stream: "numbers".into(), id, value: Some("1".into()) };
         AppendChunk { run: key, owner: ADA, execution, into: None, chunk, most: 10 }
     };
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     assert_eq!(fx.commit(write(1)).await, AppendChunkAnswer::Committed);
-    assert_eq!(ear.told().await, [""; 0]);
+    assert_eq!(listener.notifications().await, [""; 0]);
     let _following = client.follow(key, &"r".into(), Follow::Chunks).await.unwrap();
     assert_eq!(fx.commit(write(2)).await, AppendChunkAnswer::Committed);
-    assert_eq!(ear.told().await, [format!("a{key}")]);
+    assert_eq!(listener.notifications().await, [format!("a{key}")]);
     noticed(&*client).await;
 }
 
-pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
+pub async fn a_new_child_run_is_announced_to_all_processes(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let child = workflow_runtime::store::Child {
         new: new_run("child", First::Letter(letter("begin"))),
@@ -166,14 +166,14 @@ pub async fn a_child_of_a_run_is_told_to_all(fx: Fixture) {
     };
     let effects = workflow_runtime::store::Effects { children: vec![child], ..Default::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
-    assert_eq!(ear.told().await, ["d"]);
+    assert_eq!(listener.notifications().await, ["d"]);
 }
 
-pub async fn who_begins_to_follow_is_told_that_there_may_have_been_rows(fx: Fixture) {
+pub async fn a_new_subscriber_is_notified_of_possible_earlier_rows(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    // It is not known for sure here any more where the run's journal ends.
+    // After this refusal the worker's head of the run is no longer verified.
     let again = Turn { row: Some(row(0, 9)), ..turn(key) };
     assert_eq!(fx.turn(Turn { change: Some(change(Status::Suspended, None)), ..again }).await, TurnAnswer::Fenced);
     let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
@@ -181,7 +181,7 @@ pub async fn who_begins_to_follow_is_told_that_there_may_have_been_rows(fx: Fixt
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
 }
 
-pub async fn a_worker_that_has_heard_nothing_for_a_while_tells_that_there_may_have_been_rows(fx: Fixture) {
+pub async fn a_worker_that_lost_its_listening_connection_notifies_of_possible_rows(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(new_run("r", taken_by(ADA))).await;
     let listen = format!("LISTEN \"{}\"", fx.schema());
@@ -196,22 +196,22 @@ pub async fn a_worker_that_has_heard_nothing_for_a_while_tells_that_there_may_ha
     assert_eq!(client.followed(), Followed::Any);
 }
 
-pub async fn rows_are_told_by_who_hears_nothing_itself(fx: Fixture) {
+pub async fn a_worker_that_does_not_listen_notifies_of_rows(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&listen=off");
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
-    assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed())]);
+    assert_eq!(listener.notifications().await, [format!("t{key}.{}", ADA.cast_signed())]);
     for index in 1..4 {
         fx.turn(Turn { row: Some(row(index, index.into())), ..turn(key) }).await;
-        assert_eq!(ear.told().await, [format!("a{key}")]);
+        assert_eq!(listener.notifications().await, [format!("a{key}")]);
     }
 }
 
-pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
+pub async fn a_store_that_does_not_listen_polls(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&listen=off&poll=50ms");
     let client = fx.another();
@@ -220,17 +220,17 @@ pub async fn what_cannot_be_heard_is_looked_for(fx: Fixture) {
     assert_eq!(client.followed(), Followed::Any);
 }
 
-pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
+pub async fn subscribers_are_notified_of_journal_rows(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let mut ear = Ear::new(&fx).await;
+    let mut listener = Listener::new(&fx).await;
     fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await;
-    assert_eq!(ear.told().await, [""; 0]);
+    assert_eq!(listener.notifications().await, [""; 0]);
     let _following = client.follow(key, &"r".into(), Follow::Journal).await.unwrap();
-    // There may have been rows before its worker heard of it.
+    // The subscriber is notified because rows may have been appended before the worker knew of the subscription.
     noticed(&*client).await;
-    assert_eq!(ear.told().await, [format!("t{key}.{}", ADA.cast_signed()), format!("a{key}")]);
+    assert_eq!(listener.notifications().await, [format!("t{key}.{}", ADA.cast_signed()), format!("a{key}")]);
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
     let plain = Turn { row: Some(row(2, 3)), ..turn(key) };
     let changed = Turn { row: Some(row(3, 4)), change: Some(change(Status::Suspended, Some(9))), ..turn(key) };
@@ -238,15 +238,15 @@ pub async fn rows_are_told_to_who_reads_the_journal(fx: Fixture) {
     let more = Turn { row: Some(row(4, 5)), chunks, ..turn(key) };
     for turn in [plain, changed, more] {
         fx.turn(turn).await;
-        assert_eq!(ear.told().await, [format!("a{key}")]);
+        assert_eq!(listener.notifications().await, [format!("a{key}")]);
     }
     noticed(&*client).await;
     assert_eq!(client.followed(), Followed::Runs(vec!["r".into()]));
     fx.turn(Turn { row: Some(row(5, 6)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
-    assert_eq!(ear.told().await, [format!("a{key}")]);
+    assert_eq!(listener.notifications().await, [format!("a{key}")]);
 }
 
-pub async fn a_run_that_nobody_follows_any_more_is_forgotten(fx: Fixture) {
+pub async fn a_run_without_subscriptions_is_not_reported(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let client = fx.another();
     let (mut keys, mut following) = (Vec::new(), Vec::new());
@@ -255,10 +255,10 @@ pub async fn a_run_that_nobody_follows_any_more_is_forgotten(fx: Fixture) {
         let key = fx.create(new_run(&id, taken_by(ADA))).await;
         keys.push(key);
         for what in [Follow::End, Follow::Chunks] {
-            following.push((number, client.follow(key, &id, what).await.unwrap().expect("it is followed")));
+            following.push((number, client.follow(key, &id, what).await.unwrap().expect("a subscription")));
         }
     }
-    // Of the last one a single subscription is left.
+    // Keep a single subscription to the last run.
     following.retain(|(number, _)| *number == 39);
     following.pop();
     let end = |key: &i64| Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(*key) };

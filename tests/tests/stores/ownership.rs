@@ -9,23 +9,23 @@ pub async fn one_engine_executes_at_a_time(fx: Fixture) {
     let right = fx.execute(ADA).await;
     assert!(fx.store.acquire(BOB).await.unwrap().is_none());
     assert!(other.acquire(BOB).await.unwrap().is_none());
-    assert!(other.acquire(ADA).await.unwrap().is_none(), "not even under the same number");
+    assert!(other.acquire(ADA).await.unwrap().is_none(), "an engine with the same number is refused, too");
     fx.create(new_run("r", taken_by(ADA))).await;
-    assert_eq!(fx.run("r").await.fence.owner, ADA, "asking in vain changes nothing");
+    assert_eq!(fx.run("r").await.fence.owner, ADA, "a refused acquisition changes nothing");
     drop(right);
     let right = other.acquire(BOB).await.unwrap();
     assert!(right.is_some());
     assert!(fx.store.acquire(ADA).await.unwrap().is_none());
 }
 
-pub async fn the_writes_of_an_engine_that_lost_the_right_are_refused(fx: Fixture) {
+pub async fn writes_of_an_engine_that_lost_the_right_to_execute_are_refused(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     drop(right);
     assert_eq!(
         fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await,
         TurnAnswer::Committed,
-        "nobody else has it yet"
+        "no other engine has acquired the right yet"
     );
     let _right = fx.execute(BOB).await;
     assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), ..turn(key) }).await, TurnAnswer::Fenced);
@@ -34,7 +34,7 @@ pub async fn the_writes_of_an_engine_that_lost_the_right_are_refused(fx: Fixture
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
-pub async fn an_engine_that_gets_the_right_again_keeps_its_runs(fx: Fixture) {
+pub async fn an_engine_that_reacquires_the_right_to_execute_keeps_its_runs(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     drop(right);
@@ -42,7 +42,7 @@ pub async fn an_engine_that_gets_the_right_again_keeps_its_runs(fx: Fixture) {
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
 }
 
-pub async fn an_engine_that_another_process_took_over_from_writes_nothing_more(fx: Fixture) {
+pub async fn an_engine_writes_nothing_after_another_process_took_over(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
@@ -53,7 +53,7 @@ pub async fn an_engine_that_another_process_took_over_from_writes_nothing_more(f
     assert_eq!(fx.journal(key).await.len(), 2);
 }
 
-pub async fn a_claim_ends_what_was_written_under_the_one_before(fx: Fixture) {
+pub async fn a_claim_fences_writes_under_the_previous_claim(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);

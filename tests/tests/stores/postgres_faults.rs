@@ -1,11 +1,11 @@
-//! What the errors of a database say of a commit.
+//! Which errors of PostgreSQL leave a commit in doubt.
 
 use workflow_runtime::Code;
 use workflow_runtime::store::{Answer, Claim, ClaimAnswer, CreateAnswer, Write};
 
 use crate::fixture::*;
 
-/// Makes the database answer every new run with an error.
+/// Makes the database refuse each new run with this SQLSTATE.
 async fn refuse(fx: &Fixture, state: &str) {
     let trigger = format!(
         "DROP TRIGGER IF EXISTS refuse ON runs;
@@ -18,11 +18,11 @@ async fn refuse(fx: &Fixture, state: &str) {
 
 case! {
     #[postgres]
-    async fn some_errors_leave_it_open_whether_a_commit_was_made() {
+    async fn errors_of_the_connection_leave_a_commit_in_doubt() {
         let fx = Fixture::postgres();
         let _right = fx.execute(ADA).await;
         let states = [
-            // Of the connection, as a pooler says that lost its own; and of databases that are several machines.
+            // Errors of the connection, as of a pooler that has lost its own, and errors of distributed databases.
             ("08006", true), ("08P01", true), ("08007", true), ("40003", true), ("57P01", true),
             ("57014", false), ("53100", false), ("25006", false), ("40001", false), ("XX000", false),
         ];
@@ -36,7 +36,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_large_group_is_written_as_a_whole_or_not_at_all() {
+    async fn a_large_group_is_written_completely_or_not_at_all() {
         let fx = Fixture::postgres();
         let _right = fx.execute(ADA).await;
         let database = fx.database().await;
@@ -51,7 +51,7 @@ case! {
             CREATE TRIGGER refuse_last BEFORE INSERT ON runs FOR EACH ROW EXECUTE FUNCTION refuse_last()";
         database.batch_execute(refuse).await.unwrap();
         let failed = fx.store.commit(&group).await.unwrap_err();
-        assert!(!failed.in_doubt, "of a full disk nothing is written: {failed:?}");
+        assert!(!failed.in_doubt, "an error of a full disk leaves no doubt: {failed:?}");
         let made = async || -> i64 { database.query_one("SELECT count(*) FROM runs", &[]).await.unwrap().get(0) };
         assert_eq!(made().await, 0);
         database.batch_execute("DROP TRIGGER refuse_last ON runs").await.unwrap();
@@ -61,10 +61,11 @@ case! {
     }
 }
 
-// As one that was under way when its connection broke: the same worker's, by a store that has not heard of the doubt.
+// Simulates a claim that was under way when its connection broke: it comes from the same worker, through a store that
+// does not know of the doubt.
 case! {
     #[postgres]
-    async fn a_claim_that_comes_late_takes_nothing() {
+    async fn a_claim_that_arrives_after_a_doubt_takes_nothing() {
         let fx = Fixture::postgres();
         let _right = fx.execute(ADA).await;
         fx.parked("a", ORDERS, 1).await;
@@ -74,6 +75,6 @@ case! {
         fx.parked("b", ORDERS, 1).await;
         assert_eq!(commit(&*late, claim(ADA, 1)).await, ClaimAnswer::Fenced);
         assert_eq!(fx.run("b").await.fence.owner, 0);
-        assert_eq!(fx.claim(ADA, 1).await.len(), 1, "whoever knows of it goes on");
+        assert_eq!(fx.claim(ADA, 1).await.len(), 1, "the store that knows of the doubt claims the run");
     }
 }

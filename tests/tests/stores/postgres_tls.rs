@@ -1,4 +1,4 @@
-//! TLS, as `sslmode` and `sslrootcert` ask for it.
+//! TLS to PostgreSQL: `sslmode` and `sslrootcert`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +25,7 @@ fn openssl(directory: &Path, args: &str) {
     assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The certificate of an authority, in a file.
+/// Creates an authority: the file of its certificate.
 fn authority(directory: &Path, name: &str) -> PathBuf {
     std::fs::write(directory.join("settings"), SETTINGS).unwrap();
     let new = "req -x509 -config settings -extensions authority -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2";
@@ -33,7 +33,7 @@ fn authority(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.crt"))
 }
 
-/// Gives a server a certificate for `localhost`, and the key to it.
+/// Gives a server a key and a certificate for `localhost`.
 async fn certify(cluster: &Cluster, directory: &Path, authority: &str) {
     let new = "req -new -config settings -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(directory, &format!("{new} -keyout server.key -out server.csr -subj /CN=server"));
@@ -44,7 +44,7 @@ async fn certify(cluster: &Cluster, directory: &Path, authority: &str) {
     for file in ["server.crt", "server.key"] {
         let text = std::fs::read_to_string(directory.join(file)).unwrap();
         let to = cluster.directory.join("data").join(file);
-        // By the server, as its own user.
+        // The server writes the file, so that its own user owns it.
         let write = format!(
             "COPY (SELECT unnest(string_to_array($${text}$$, E'\\n'))) TO PROGRAM 'umask 077; cat > {}'",
             to.display()
@@ -61,7 +61,7 @@ async fn certify(cluster: &Cluster, directory: &Path, authority: &str) {
 
 case! {
     #[tls]
-    async fn a_certificate_is_checked_as_the_url_says() {
+    async fn a_certificate_is_checked_as_the_url_demands() {
         let cluster = Cluster::start();
         let directory = tempfile::tempdir().unwrap();
         let (ours, other) = (authority(directory.path(), "ours"), authority(directory.path(), "other"));
@@ -70,20 +70,20 @@ case! {
             let root = root.map(|root| format!("&sslrootcert={}", root.display())).unwrap_or_default();
             let url = format!("postgres://workflow@{host}:{}/postgres?{parameters}{root}", cluster.address.port);
             let opening = tokio::time::timeout(std::time::Duration::from_secs(30), PostgresStore::open(&url));
-            opening.await.expect("it does not hang")
+            opening.await.expect("opening does not hang")
         };
-        let says = |opened: Result<PostgresStore, Error>, words: &[&str]| {
-            let error = opened.expect_err("this is not to be trusted");
+        let assert_refused = |opened: Result<PostgresStore, Error>, words: &[&str]| {
+            let error = opened.expect_err("the certificate is refused");
             let text = format!("{error:?}");
             assert_eq!(error.code(), Code::Store, "{text}");
             for word in words {
                 assert!(text.contains(word), "{word:?} is not in:\n{text}");
             }
         };
-        says(opened("localhost", "sslmode=require", None).await, &["TLS", "`sslmode`"]);
+        assert_refused(opened("localhost", "sslmode=require", None).await, &["TLS", "`sslmode`"]);
         certify(&cluster, directory.path(), "ours").await;
 
-        // How many connections of each are encrypted.
+        // The number of encrypted and of unencrypted connections of a store.
         let encrypted = async |store: &PostgresStore| {
             assert_eq!(store.run("nobody").await.unwrap(), None);
             let (client, connection) =
@@ -101,7 +101,7 @@ case! {
             ("127.0.0.1", "", None),
         ] {
             let store = opened(host, mode, root).await.unwrap();
-            // That which listens as well.
+            // The connection that listens is encrypted, too.
             let (with, without) = encrypted(&store).await;
             assert!(with >= 2 && without == 0, "{host} {mode}: {with} connections are encrypted, {without} are not");
             drop(store);
@@ -117,12 +117,12 @@ case! {
         assert_eq!(encrypted(&plain).await.0, 0);
 
         let full = "sslmode=verify-full";
-        says(opened("127.0.0.1", full, Some(&*ours)).await, &["certificate not valid for name", "`sslmode`"]);
-        says(opened("localhost", full, Some(&*other)).await, &["invalid peer certificate", "sslrootcert"]);
-        says(opened("localhost", full, None).await, &["certificate"]);
-        says(opened("127.0.0.1", "sslmode=verify-ca", Some(&*other)).await, &["invalid peer certificate"]);
-        // A certificate that is named is one to check by.
-        says(opened("127.0.0.1", "sslmode=require", Some(&*other)).await, &["invalid peer certificate"]);
-        says(opened("localhost", full, Some(&*missing)).await, &["missing.crt", "`sslrootcert`"]);
+        assert_refused(opened("127.0.0.1", full, Some(&*ours)).await, &["certificate not valid for name", "`sslmode`"]);
+        assert_refused(opened("localhost", full, Some(&*other)).await, &["invalid peer certificate", "sslrootcert"]);
+        assert_refused(opened("localhost", full, None).await, &["certificate"]);
+        assert_refused(opened("127.0.0.1", "sslmode=verify-ca", Some(&*other)).await, &["invalid peer certificate"]);
+        // `sslrootcert` makes `sslmode=require` check the certificate, too.
+        assert_refused(opened("127.0.0.1", "sslmode=require", Some(&*other)).await, &["invalid peer certificate"]);
+        assert_refused(opened("localhost", full, Some(&*missing)).await, &["missing.crt", "`sslrootcert`"]);
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to the runs of an engine that died.
+//! Recoveries: claims of runs from engines that died.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-/// A run that an engine holds and that is due; then the engine dies.
+/// Creates a due run whose engine dies.
 async fn orphan(fx: &Fixture, id: &str, wake_at: u64) -> RunKey {
     let right = fx.execute(ADA).await;
     let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Running, Some(wake_at)) };
@@ -17,7 +17,7 @@ async fn orphan(fx: &Fixture, id: &str, wake_at: u64) -> RunKey {
     key
 }
 
-/// The next engine takes its runs up and dies.
+/// Lets the next engine claim the runs and die: the recoveries and the epoch of the first run.
 async fn recover(fx: &Fixture, owner: u64) -> (u32, u64) {
     let _right = fx.execute(owner).await;
     let runs = fx.claim(owner, 0).await;
@@ -26,14 +26,14 @@ async fn recover(fx: &Fixture, owner: u64) -> (u32, u64) {
     (runs[0].recoveries, runs[0].fence.epoch)
 }
 
-pub async fn the_claims_from_dead_engines_are_counted(fx: Fixture) {
+pub async fn claims_from_dead_engines_are_counted(fx: Fixture) {
     orphan(&fx, "r", 0).await;
     for engine in 1..=4_u32 {
         assert_eq!(recover(&fx, u64::from(engine)).await, (engine, u64::from(engine) + 1));
     }
 }
 
-pub async fn the_count_starts_again_when_the_journal_grows(fx: Fixture) {
+pub async fn the_count_of_recoveries_is_reset_when_the_journal_grows(fx: Fixture) {
     let key = orphan(&fx, "r", 0).await;
     assert_eq!(recover(&fx, 1).await, (1, 2));
     assert_eq!(recover(&fx, 2).await, (2, 3));
@@ -47,7 +47,7 @@ pub async fn the_count_starts_again_when_the_journal_grows(fx: Fixture) {
     assert_eq!(recover(&fx, 5).await, (2, 6));
 }
 
-pub async fn a_run_that_was_given_back_is_no_recovery(fx: Fixture) {
+pub async fn the_claim_of_a_released_run_is_no_recovery(fx: Fixture) {
     let key = orphan(&fx, "r", 0).await;
     assert_eq!(recover(&fx, 1).await, (1, 2));
     let right = fx.execute(2).await;
@@ -55,11 +55,11 @@ pub async fn a_run_that_was_given_back_is_no_recovery(fx: Fixture) {
     assert_eq!(run.recoveries, 2);
     assert_eq!(fx.release(key, run.fence, 0).await, ReleaseAnswer::Committed);
     drop(right);
-    assert_eq!(recover(&fx, 3).await, (2, 4), "it still has not got further");
+    assert_eq!(recover(&fx, 3).await, (2, 4), "the run has made no progress");
     assert_eq!(recover(&fx, 4).await, (3, 5));
 }
 
-pub async fn an_orphan_is_due_when_it_was(fx: Fixture) {
+pub async fn an_orphaned_run_keeps_its_due_time(fx: Fixture) {
     orphan(&fx, "r", 1_000).await;
     let _right = fx.execute(BOB).await;
     assert_eq!(fx.claim(BOB, 999).await, []);
@@ -67,18 +67,18 @@ pub async fn an_orphan_is_due_when_it_was(fx: Fixture) {
     assert_eq!(fx.claim(BOB, 1_000).await[0].recoveries, 1);
 }
 
-pub async fn an_orphan_with_letters_is_due_at_once(fx: Fixture) {
+pub async fn an_orphaned_run_with_inbox_messages_is_due_at_once(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.post("r", letter("one")).await;
-    // A turn that was under way when the letter came.
+    // A turn that was under way when the inbox message arrived.
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Suspended, Some(1_000))), ..turn(key) }).await;
     drop(right);
     let _right = fx.execute(BOB).await;
     assert_eq!(fx.claim(BOB, 0).await[0].fence, Fence { owner: BOB, epoch: 2 });
 }
 
-pub async fn a_stuck_run_that_goes_on_is_counted_anew(fx: Fixture) {
+pub async fn the_count_of_recoveries_is_reset_when_a_stuck_run_becomes_due(fx: Fixture) {
     let key = orphan(&fx, "r", 0).await;
     assert_eq!(recover(&fx, 1).await, (1, 2));
     let right = fx.execute(2).await;

@@ -37,7 +37,7 @@ fn deliver(token: &str, hold_until: Option<u64>) -> Deliver {
     Deliver { hold_until, ..delivery(token, keyed(MARK, &format!("{MARK} {token}"))) }
 }
 
-/// The end of a run, behind one row of its journal.
+/// The turn that ends a run whose journal has one row.
 fn end(run: RunKey, status: Status, at: u64) -> Turn {
     let change = RowChange { completed_at: Some(at), ..change(status, None) };
     Turn { row: Some(row(1, 2)), change: Some(change), ..turn(run) }
@@ -49,7 +49,7 @@ async fn ended(fx: &Fixture, id: &str, status: Status, at: u64) -> RunKey {
     key
 }
 
-/// Nobody's, without a letter: it waits to be started.
+/// Creates a run that waits for its start: it is never due and has no inbox message.
 async fn unstarted(fx: &Fixture, id: &str, effects: Option<Box<Effects>>) -> RunKey {
     let first = First::Turn { owner: ADA, row: row(0, 1), change: change(Status::Pending, None) };
     fx.create(NewRun { effects, ..new_run(id, first) }).await
@@ -59,7 +59,7 @@ fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Budget) -> Clean {
     Clean { expired, now, letters_before: 0, runs, most }
 }
 
-/// What is known of deliveries outlives their runs, for a while.
+/// Removes the keys of deliveries, which are kept for a time after the end of their runs.
 async fn forget_deliveries(fx: &Fixture) {
     fx.commit(clean(Vec::new(), 10_000_000, 1, ALL)).await;
 }
@@ -75,7 +75,7 @@ async fn ids(fx: &Fixture) -> Vec<String> {
     ids
 }
 
-pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
+pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(new_run("other", taken_by(ADA))).await;
     let before = fx.rows(MARK).await;
@@ -98,7 +98,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
         assert_eq!(fx.commit(write).await, AppendChunkAnswer::Committed);
     }
     fx.post(MARK, keyed(MARK, "marked key")).await;
-    // A generation that was, and one that is.
+    // End the first generation and begin a second one.
     let start = keyed("start", "marked start");
     let next = Effects {
         continuation: Some(Continuation { start, payloads: Vec::new(), forwards: Vec::new() }),
@@ -107,14 +107,14 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
     assert_eq!(fx.turn(Turn { effects: effects(next), ..going_on }).await, TurnAnswer::Committed);
     let fence = fx.claim(ADA, 1_000).await[0].fence;
-    let told = effects(Effects { notify: Some((Status::Failed, 1)), ..Effects::default() });
-    let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: told, ..end(key, Status::Failed, 2_000) };
+    let notify = effects(Effects { notify: Some((Status::Failed, 1)), ..Effects::default() });
+    let last = Turn { generation: 1, fence, row: Some(row(0, 3)), effects: notify, ..end(key, Status::Failed, 2_000) };
     assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     assert_ne!(fx.rows(MARK).await, before);
 
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     forget_deliveries(&fx).await;
-    assert_eq!(fx.rows(MARK).await, before, "it has left something");
+    assert_eq!(fx.rows(MARK).await, before, "the deleted run has left rows");
     assert_eq!(fx.store.run(MARK).await.unwrap(), None);
     assert_eq!(ids(&fx).await, ["other"]);
     assert!(fx.store.chunks(key, MARK, 0, 10).await.unwrap().gone);
@@ -122,7 +122,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     assert_eq!(fx.commit(deliver("marked open", None)).await, DeliverAnswer::Unknown);
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown);
     assert_eq!(fx.post(MARK, letter("late")).await, PostAnswer::Unknown);
-    // Who is watched by it goes on.
+    // The run that it watched can still end.
     let other = fx.run("other").await.key;
     assert!(matches!(
         fx.turn(end(other, Status::Completed, 1)).await,
@@ -130,7 +130,7 @@ pub async fn a_run_that_has_ended_is_deleted_with_all_that_it_had(fx: Fixture) {
     ));
 }
 
-pub async fn a_run_that_has_not_ended_is_not_deleted(fx: Fixture) {
+pub async fn an_unfinished_run_is_not_deleted(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let suspended = fx.create(new_run("suspended", taken_by(ADA))).await;
     let stuck = fx.create(new_run("stuck", taken_by(ADA))).await;
@@ -141,12 +141,12 @@ pub async fn a_run_that_has_not_ended_is_not_deleted(fx: Fixture) {
     for run in [suspended, stuck, pending, parked] {
         assert_eq!(fx.commit(delete(run)).await, DeleteAnswer::Unended);
     }
-    assert_eq!(fx.rows("r").await, before, "and nothing has changed");
+    assert_eq!(fx.rows("r").await, before, "a refused delete changes nothing");
     drop(right);
     assert_eq!(ids(&fx).await.len(), 4);
 }
 
-pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx: Fixture) {
+pub async fn a_run_that_was_never_due_is_deleted_and_its_watchers_are_notified(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let before = fx.rows(MARK).await;
     fx.commit(deliver("marked", Some(9_000))).await;
@@ -156,22 +156,22 @@ pub async fn a_run_that_was_never_due_is_deleted_and_who_waits_for_it_is_told(fx
     let doing = effects(Effects { watches, ..Effects::default() });
     let waits = fx.create(NewRun { effects: doing, ..new_run("waits", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
-    let told = fx.inbox(waits).await;
-    assert_eq!((told.len(), &*told[0].body, &told[0].about), (1, &b"deletion_message"[..], &Some(About::Ended(4))));
-    assert_eq!(fx.run("waits").await.wake_at, Some(0), "it is due");
-    fx.turn(Turn { delivered: vec![told[0].sequence], ..end(waits, Status::Completed, 1) }).await;
+    let inbox = fx.inbox(waits).await;
+    assert_eq!((inbox.len(), &*inbox[0].body, &inbox[0].about), (1, &b"deletion_message"[..], &Some(About::Ended(4))));
+    assert_eq!(fx.run("waits").await.wake_at, Some(0), "the watcher is due");
+    fx.turn(Turn { delivered: vec![inbox[0].sequence], ..end(waits, Status::Completed, 1) }).await;
     assert_eq!(fx.commit(delete(waits)).await, DeleteAnswer::Committed);
     forget_deliveries(&fx).await;
     assert_eq!(fx.rows(MARK).await, before);
 }
 
-pub async fn who_writes_under_the_fence_of_a_deleted_run_is_refused(fx: Fixture) {
+pub async fn writes_under_the_fence_of_a_deleted_run_are_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = ended(&fx, "r", Status::Completed, 1).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
-    // Another one, by the same engine under the same epoch.
+    // Another run of the same engine under the same epoch.
     let other = fx.create(new_run("other", taken_by(ADA))).await;
-    assert_ne!(other, key, "a key is not used twice");
+    assert_ne!(other, key, "a key is not reused");
     let before = fx.rows("late").await;
     let late: [Write; 7] = [
         Turn { row: Some(row(1, 7)), chunks: vec![chunk(1)], ..turn(key) }.into(),
@@ -190,7 +190,11 @@ pub async fn who_writes_under_the_fence_of_a_deleted_run_is_refused(fx: Fixture)
         assert!(fx.group(std::slice::from_ref(write)).await.iter().all(fenced), "{write:?}");
     }
     assert!(fx.group(&late).await.iter().all(fenced));
-    assert_eq!(fx.commit(by(other, 1, Some("r"), 6)).await, AppendChunkAnswer::Fenced, "it has no streams any more");
+    assert_eq!(
+        fx.commit(by(other, 1, Some("r"), 6)).await,
+        AppendChunkAnswer::Fenced,
+        "the deleted run has no streams"
+    );
     assert_eq!(fx.rows("late").await, before);
     let again = Turn { row: Some(row(1, 2)), ..turn(other) };
     let group = [end(other, Status::Completed, 9).into(), delete(other).into(), again.into()];
@@ -212,7 +216,7 @@ pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
     assert_eq!(answers, (DeleteAnswer::Committed, CreateAnswer::Created(run.key)));
     assert_eq!((run.status, run.args_digest, run.key == key), (Status::Pending, [8; 32], false));
     assert_eq!(fx.letters(run.key).await, ["begin"]);
-    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown, "the other one is not meant");
+    assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown, "the delete does not affect the new run");
     assert_eq!(fx.run("r").await, run);
     assert_eq!(fx.claim(ADA, 1_000).await.len(), 1);
 }
@@ -234,13 +238,13 @@ pub async fn children_stay_when_their_parent_is_deleted(fx: Fixture) {
     let claimed = fx.claim(ADA, 1_000).await;
     let run = claimed.iter().find(|run| &*run.id == "waited for").unwrap();
     let last = Turn { row: Some(row(0, 1)), fence: run.fence, ..end(run.key, Status::Completed, 5) };
-    // Who waited for it is no more.
+    // The parent that waited for this child is deleted.
     assert!(matches!(fx.turn(last).await, TurnAnswer::Committed | TurnAnswer::CommittedAndNotified));
     assert_eq!(fx.commit(delete(run.key)).await, DeleteAnswer::Committed);
     assert_eq!(fx.store.children("parent").await.unwrap(), ["let go".into()]);
 }
 
-pub async fn what_a_deleted_run_wrote_to_streams_of_others_stays_what_it_was(fx: Fixture) {
+pub async fn chunks_of_a_deleted_run_stay_in_the_streams_of_other_runs(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let caller = fx.create(new_run("caller", taken_by(ADA))).await;
     let before = fx.rows(MARK).await;
@@ -251,7 +255,7 @@ pub async fn what_a_deleted_run_wrote_to_streams_of_others_stays_what_it_was(fx:
     }
     let settle = |attempt, succeeded| Settle { op: 3, attempt, succeeded };
     fx.turn(Turn { settles: vec![settle(1, false), settle(2, true)], ..turn(key) }).await;
-    assert_eq!(fx.commit(by(key, 2, Some("caller"), 9)).await, AppendChunkAnswer::Fenced, "it was settled");
+    assert_eq!(fx.commit(by(key, 2, Some("caller"), 9)).await, AppendChunkAnswer::Fenced, "the attempt is settled");
     fx.turn(end(key, Status::Completed, 1)).await;
     let seen = fx.store.chunks(caller, MARK, 0, 10).await.unwrap();
     assert_eq!(seen.rows.iter().map(|row| row.discarded).collect::<Vec<_>>(), [true, false, true]);
@@ -264,7 +268,7 @@ pub async fn what_a_deleted_run_wrote_to_streams_of_others_stays_what_it_was(fx:
     assert_eq!(ids(&fx).await.len(), 0);
 }
 
-pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fixture) {
+pub async fn a_long_run_is_gone_at_once_and_its_rows_are_removed_in_batches(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let before = fx.rows(MARK).await;
     let chunks = (0..50).map(chunk).collect();
@@ -280,18 +284,18 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
     );
     assert_eq!(fx.store.run("r").await.unwrap(), None);
     assert!(fx.store.chunks(key, MARK, 0, 10).await.unwrap().gone);
-    // Its id may have another one by then, which keeps what it has.
+    // A new run with the same id keeps its own rows.
     let again = fx.create(NewRun { token: 77, chunks: vec![chunk(1)], ..new_run("r", taken_by(ADA)) }).await;
     let mut parts = 0;
     while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;
-        assert!(parts < 50, "it does not come to its end");
+        assert!(parts < 50, "the cleaning does not end");
     }
-    // In memory a part costs as much as the whole.
+    // The store in memory removes all rows at once.
     assert!(fx.directory.is_none() && fx.url.is_none() || (8..=12).contains(&parts), "{parts} parts");
     assert_eq!(fx.store.chunks(again, MARK, 0, 10).await.unwrap().length, 1);
     fx.turn(end(again, Status::Completed, 1)).await;
-    // Few bytes at a time are at least a row.
+    // A budget of few bytes still removes a row at a time.
     let small = Budget { rows: 1_000, bytes: 1 };
     assert_eq!(
         fx.commit(Delete { run: again, most: small, deletion_message: letter("deletion_message") }).await,
@@ -301,7 +305,7 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_go_little_by_little(fx: Fix
     assert_eq!(fx.rows(MARK).await, before);
 }
 
-pub async fn runs_that_have_expired_are_removed_those_that_ended_first_first(fx: Fixture) {
+pub async fn expired_runs_are_removed_in_the_order_of_their_ends(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let (completed, failed) = (Status::Completed, Status::Failed);
     for (id, status, at) in [
@@ -328,17 +332,17 @@ pub async fn runs_that_have_expired_are_removed_those_that_ended_first_first(fx:
     let just_before = Ended { run: last.run - 1, ..last };
     let expired = |until| vec![Expired { status: completed, until }];
     fx.commit(clean(expired(just_before), 0, 10, ALL)).await;
-    assert_eq!(ids(&fx).await.len(), 3, "not by the millisecond alone");
+    assert_eq!(ids(&fx).await.len(), 3, "runs of one millisecond are ordered by key");
     fx.commit(clean(expired(last), 0, 10, ALL)).await;
     assert_eq!(ids(&fx).await, ["f 10", "going"]);
 }
 
-pub async fn a_run_whose_end_is_yet_to_be_told_does_not_expire(fx: Fixture) {
+pub async fn a_run_with_an_unacknowledged_notice_does_not_expire(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let completed = Status::Completed;
     let key = fx.create(new_run("untold", taken_by(ADA))).await;
-    let told = effects(Effects { notify: Some((completed, 1)), ..Effects::default() });
-    fx.turn(Turn { effects: told, ..end(key, completed, 10) }).await;
+    let notify = effects(Effects { notify: Some((completed, 1)), ..Effects::default() });
+    fx.turn(Turn { effects: notify, ..end(key, completed, 10) }).await;
     ended(&fx, "told", completed, 20).await;
     let expired = || clean(vec![until(completed, 30)], 0, 1, ALL);
     fx.commit(expired()).await;
@@ -350,7 +354,7 @@ pub async fn a_run_whose_end_is_yet_to_be_told_does_not_expire(fx: Fixture) {
     assert_eq!(ids(&fx).await.len(), 0);
 }
 
-pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
+pub async fn held_payloads_are_removed_when_their_time_is_over(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let before = fx.rows(MARK).await;
     fx.commit(deliver("marked early", Some(2_000))).await;
@@ -362,7 +366,7 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     let key = fx.create(NewRun { effects: promised, ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(deliver("marked promise", None)).await;
     fx.commit(clean(Vec::new(), 2_000, 5, ALL)).await;
-    assert!(fx.store.token("marked early").await.unwrap().is_some(), "its time has not passed");
+    assert!(fx.store.token("marked early").await.unwrap().is_some(), "its time is not over");
     assert_eq!(fx.commit(clean(Vec::new(), 2_001, 5, ALL)).await, CleanAnswer { more: false });
     assert_eq!(fx.store.token("marked early").await.unwrap(), None);
     for token in ["marked late", "marked both", "marked promise"] {
@@ -373,14 +377,14 @@ pub async fn payloads_are_held_no_longer_than_they_are_to_be(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["2", MARK]);
     fx.commit(clean(Vec::new(), 5_000, 5, ALL)).await;
     assert_eq!(fx.store.token("marked late").await.unwrap(), None);
-    assert!(fx.store.token("marked early").await.unwrap().is_some(), "it is a run's");
+    assert!(fx.store.token("marked early").await.unwrap().is_some(), "the token belongs to a run");
     fx.turn(end(key, Status::Completed, 1)).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     forget_deliveries(&fx).await;
     assert_eq!(fx.rows(MARK).await, before);
 }
 
-pub async fn who_deletes_a_run_and_who_cleans_it_away_do_not_meet(fx: Fixture) {
+pub async fn concurrent_deletes_and_cleanings_do_not_conflict(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let mut runs = Vec::new();
     for number in 0..60 {
@@ -407,7 +411,7 @@ pub async fn who_deletes_a_run_and_who_cleans_it_away_do_not_meet(fx: Fixture) {
     assert!(["runs", "journal", "remains"].iter().all(|table| !left.contains_key(*table)), "{left:?}");
 }
 
-/// Ends a generation of a run with the row of this index: the fence of the next one.
+/// Ends a generation of a run with the row of this index: the fence of the next generation.
 async fn continued(fx: &Fixture, turn: Turn, index: u64) -> Fence {
     let start = keyed("start", &format!("start {} {}", turn.run, turn.generation));
     let next = Continuation { start, payloads: Vec::new(), forwards: Vec::new() };
@@ -421,7 +425,7 @@ fn old(run: RunKey, from: u64, until: u64, most: Budget) -> RemoveGenerations {
     RemoveGenerations { run, from, until, first_event: 10 * until, continuations: until - from, most }
 }
 
-/// The first generation that is kept, its first event, and how often the run has continued since.
+/// The first generation that is kept, its first event, and the number of continuations since.
 async fn kept(fx: &Fixture, id: &str) -> (u64, u64, u64) {
     let row = fx.run(id).await;
     (row.first_generation, row.first_event, row.continuations)
@@ -459,22 +463,22 @@ pub async fn the_oldest_generations_of_a_run_are_removed_and_the_others_stay(fx:
     assert_eq!((kept(&fx, "r").await, lengths().await), ((0, 0, 4), vec![2, 2, 2, 2]));
 
     assert!(removed(old(key, 0, 2, ALL)).await);
-    assert!(!removed(old(key, 0, 2, ALL)).await, "it is sent again");
+    assert!(!removed(old(key, 0, 2, ALL)).await, "the removal was sent again");
     assert_eq!((kept(&fx, "r").await, lengths().await), ((2, 20, 2), vec![0, 0, 2, 2]));
     assert_eq!(fx.journal(other).await.len(), 1);
     assert!(ids(3, None).await.is_empty());
     assert_eq!(ids(2, None).await, ["r"]);
-    // It goes on as it was.
+    // The run continues as before.
     let turn = Turn { generation: 4, fence, ..turn(key) };
     assert_eq!(fx.turn(Turn { row: Some(row(0, 2)), ..turn.clone() }).await, TurnAnswer::Committed);
-    assert!(removed(old(key, 2, 4, ALL)).await, "of its current generation nothing is removed");
+    assert!(removed(old(key, 2, 4, ALL)).await, "the current generation is not removed");
     assert_eq!((kept(&fx, "r").await, lengths().await), ((4, 40, 0), vec![0; 4]));
     assert_eq!(fx.store.journal(key, 4, 0, 10).await.unwrap().len(), 1);
     continued(&fx, turn, 1).await;
     assert_eq!(kept(&fx, "r").await, (4, 40, 1));
 }
 
-pub async fn a_long_generation_goes_little_by_little_and_with_its_run(fx: Fixture) {
+pub async fn the_rows_of_a_long_generation_are_removed_in_batches_or_with_its_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let before = fx.rows(MARK).await;
     let most = Budget { rows: 10, bytes: 1 << 20 };
@@ -504,7 +508,7 @@ pub async fn a_long_generation_goes_little_by_little_and_with_its_run(fx: Fixtur
     let mut parts = 0;
     while fx.commit(clean(Vec::new(), 0, 5, most)).await == (CleanAnswer { more: true }) {
         parts += 1;
-        assert!(parts < 50, "it does not come to its end");
+        assert!(parts < 50, "the cleaning does not end");
     }
     assert!(fx.directory.is_none() && fx.url.is_none() || (5..=9).contains(&parts), "{parts} parts");
     assert_eq!(fx.store.journal(runs[0].0, 0, 0, 100).await.unwrap().len(), 0);
@@ -513,7 +517,7 @@ pub async fn a_long_generation_goes_little_by_little_and_with_its_run(fx: Fixtur
     assert_eq!(fx.rows(MARK).await, before);
 }
 
-pub async fn deaths_are_counted_on_when_old_generations_are_removed(fx: Fixture) {
+pub async fn recoveries_are_kept_when_old_generations_are_removed(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let fence = continued(&fx, turn(key), 1).await;

@@ -1,4 +1,4 @@
-//! Runs that go on from the journals of others, or from their own.
+//! Reopened and forked runs, and `Write::UnstickRun`.
 
 use workflow_runtime::store::{
     CreateAnswer, Effects, Fence, First, JournalRow, NewChunk, NewRun, NextGeneration, Reopen, ReopenAnswer, RowChange,
@@ -27,7 +27,7 @@ async fn failed(fx: &Fixture, id: &str, status: Status) -> RunKey {
     key
 }
 
-pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
+pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     {
         let key = failed(&fx, "r", Status::Failed).await;
@@ -36,14 +36,22 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)));
         assert_eq!((run.fence.owner, run.completed_at, run.recoveries, run.error), (0, None, 0, None));
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, 7), row(1, 8)]);
-        assert_eq!(fx.store.journal(key, 0, 0, 9).await.unwrap(), [row(0, 1), row(1, 2)], "what was stays");
+        assert_eq!(
+            fx.store.journal(key, 0, 0, 9).await.unwrap(),
+            [row(0, 1), row(1, 2)],
+            "the rows of the failed generation stay"
+        );
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
         assert_eq!(
             fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await,
             ReopenAnswer::Committed,
             "sent again"
         );
-        assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 9)], "l")).await, ReopenAnswer::Fenced, "and once only");
+        assert_eq!(
+            fx.commit(reopen(key, 0, vec![row(0, 9)], "l")).await,
+            ReopenAnswer::Fenced,
+            "a reopened run is not reopened again"
+        );
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
         let claimed = fx.claim(ADA, 9_000).await;
         let fence = claimed[0].fence;
@@ -54,7 +62,7 @@ pub async fn a_run_that_has_ended_goes_on_as_a_new_generation(fx: Fixture) {
     }
 }
 
-pub async fn letters_that_came_too_late_are_not_the_next_generations(fx: Fixture) {
+pub async fn inbox_messages_after_the_end_are_not_delivered_to_the_next_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.post("r", letter("unread")).await;
@@ -67,7 +75,7 @@ pub async fn letters_that_came_too_late_are_not_the_next_generations(fx: Fixture
     assert_eq!(letters, [(true, 1), (true, 0), (false, 1), (false, 1)]);
 }
 
-pub async fn what_has_not_failed_is_not_reopened(fx: Fixture) {
+pub async fn a_run_that_has_not_failed_is_not_reopened(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(reopen(77, 0, vec![], "k")).await, ReopenAnswer::Unknown);
     let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -80,7 +88,7 @@ pub async fn what_has_not_failed_is_not_reopened(fx: Fixture) {
     assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), []);
 }
 
-pub async fn runs_below_a_run_go_on_with_it_or_none_does(fx: Fixture) {
+pub async fn descendants_are_reopened_with_their_run_or_nothing_is(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let top = failed(&fx, "top", Status::Failed).await;
     let middle = failed(&fx, "middle", Status::Failed).await;
@@ -108,7 +116,7 @@ pub async fn runs_below_a_run_go_on_with_it_or_none_does(fx: Fixture) {
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, first)], "{id}");
         assert_eq!(fx.letters(key).await, ["reopened", "again"], "{id}");
     }
-    // Nobody who has executed one of them before writes any more.
+    // Turns under the fences from before the reopening are refused.
     let stale = |run: RunKey, generation: u64| Turn { row: Some(row(1, 3)), generation, ..turn(run) };
     for run in [top, middle, bottom] {
         assert_eq!(fx.turn(stale(run, 0)).await, TurnAnswer::Fenced);
@@ -123,7 +131,7 @@ pub async fn runs_below_a_run_go_on_with_it_or_none_does(fx: Fixture) {
     }
 }
 
-pub async fn a_run_begins_with_the_journal_of_another(fx: Fixture) {
+pub async fn a_fork_begins_with_the_journal_of_another_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let first = First::Journal { rows: vec![row(0, 7), row(1, 8)], letters: vec![keyed("forked", "k")] };
     let effects = Effects { attributes: vec![("a".into(), Some("b".into()))], ..Effects::default() };

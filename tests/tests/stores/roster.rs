@@ -1,4 +1,4 @@
-//! `Store::register`: the list of workers, and what their builds have.
+//! `Store::register`: the list of workers, and the catalogues of their builds.
 
 use workflow_runtime::store::{NewWorker, WorkerRow};
 
@@ -11,13 +11,13 @@ fn worker(owner: u64, deployment: &str, catalogue: &str) -> NewWorker {
     NewWorker { owner, deployment, serves: "all".into(), catalogue, digest, now: 1_000 }
 }
 
-/// The workers that are listed: who, of which deployment, whether it is alive, and whether it executes.
+/// The listed workers: number, deployment, whether it is alive, and whether it executes.
 async fn listed(fx: &Fixture) -> Vec<(u64, Option<String>, bool, bool)> {
     let row = |row: WorkerRow| (row.owner, row.deployment.map(|id| id.to_string()), row.is_alive, row.executes);
     fx.another().workers().await.unwrap().into_iter().map(row).collect()
 }
 
-/// The deployments, each with its catalogue.
+/// The deployments with their catalogues.
 async fn published(fx: &Fixture) -> Vec<(String, String)> {
     let mut deployments: Vec<_> = fx.another().deployments().await.unwrap().into_iter().collect();
     deployments.sort_by(|a, b| a.id.cmp(&b.id));
@@ -36,7 +36,7 @@ pub async fn a_worker_is_listed_until_it_leaves(fx: Fixture) {
     let row = fx.another().workers().await.unwrap().remove(0);
     assert_eq!((row.pid, &*row.kind, row.draining), (Some(std::process::id()), "engine", false));
     assert_eq!(row.serves.as_deref(), Some("all"));
-    // Again, with something else.
+    // Register again with another deployment.
     drop(registration);
     let registration = fx.store.register(&worker(ADA, "v2", "two")).await.unwrap();
     assert_eq!(listed(&fx).await, [(ADA, Some("v2".to_owned()), true, true)]);
@@ -47,13 +47,13 @@ pub async fn a_worker_is_listed_until_it_leaves(fx: Fixture) {
     assert_eq!(listed(&fx).await, []);
 }
 
-pub async fn catalogues_that_nobody_needs_are_removed_by_the_next_worker(fx: Fixture) {
+pub async fn unused_catalogues_are_removed_by_the_next_worker(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let first = fx.store.register(&worker(ADA, "v1", "one")).await.unwrap();
     drop(first);
-    // The same code under another id.
+    // The same catalogue under another deployment.
     let second = fx.store.register(&worker(ADA, "v2", "one")).await.unwrap();
-    assert_eq!(published(&fx).await, of(&[("v2", "one")]), "no worker has v1 any more");
+    assert_eq!(published(&fx).await, of(&[("v2", "one")]), "no worker has v1");
     drop(second);
     let third = fx.store.register(&worker(ADA, "v2", "two")).await.unwrap();
     assert_eq!(published(&fx).await, of(&[("v2", "two")]));
@@ -71,7 +71,7 @@ pub async fn deployments_with_one_catalogue_share_a_copy(fx: Fixture) {
     let first = fx.store.register(&worker(ADA, "v1", "one")).await.unwrap();
     let second = other.register(&worker(BOB, "v2", "one")).await.unwrap();
     assert_eq!(published(&fx).await, of(&[("v1", "one"), ("v2", "one")]));
-    // The one that has the copy publishes something else.
+    // The deployment that stores the copy publishes another catalogue.
     drop(first);
     let third = fx.store.register(&worker(ADA, "v1", "two")).await.unwrap();
     assert_eq!(published(&fx).await, of(&[("v1", "two"), ("v2", "one")]));

@@ -11,20 +11,20 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-/// The child may not write files longer than this: what goes beyond it is an I/O error, in the middle of a COMMIT.
+/// The limit of file sizes in the child process: a write beyond it fails with an I/O error in the middle of a COMMIT.
 const FILE_BYTES_MAX: u64 = 400 << 10;
 
 case! {
-    async fn a_commit_in_doubt_is_sent_again_and_is_there_once() {
+    async fn a_commit_in_doubt_that_is_sent_again_takes_effect_once() {
         if let Some(path) = std::env::var_os("FAULTY") {
             return commit_on_a_faulty_disk(path.as_ref()).await;
         }
         let directory = TempDir::new().unwrap();
-        // The signal for passing the limit must be ignored, which a program can only inherit without unsafe code.
+        // The signal SIGXFSZ must be ignored. Without unsafe code a program can only inherit that from its parent.
         let output = Command::new("sh")
             .args(["-c", r#"trap '' XFSZ; exec "$0" --exact --nocapture "$1""#])
             .arg(std::env::current_exe().unwrap())
-            .arg("sqlite_faults::a_commit_in_doubt_is_sent_again_and_is_there_once")
+            .arg("sqlite_faults::a_commit_in_doubt_that_is_sent_again_takes_effect_once")
             .env("FAULTY", directory.path().join("runs.db"))
             .output()
             .unwrap();
@@ -68,12 +68,15 @@ async fn commit_on_a_faulty_disk(path: &std::path::Path) {
     limit_files(Some(0));
     for _ in 0..2 {
         let again = store.commit(&next(index)).await.unwrap_err();
-        assert!(again.in_doubt, "no later failure settles the doubt");
+        assert!(again.in_doubt, "a later failure does not settle the doubt");
     }
     limit_files(None);
     let foreign = rusqlite::Connection::open(path).unwrap();
     foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(store.commit(&next(index)).await.unwrap_err().in_doubt, "nor one that certainly commits nothing itself");
+    assert!(
+        store.commit(&next(index)).await.unwrap_err().in_doubt,
+        "nor does a failure that certainly commits nothing"
+    );
     drop(foreign);
     for _ in 0..2 {
         assert_eq!(store.commit(&next(index)).await.unwrap(), [Answer::Turn(TurnAnswer::Committed)]);

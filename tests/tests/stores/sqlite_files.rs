@@ -1,4 +1,4 @@
-//! The files of a SQLite store: whose they are, and what it says when they cannot be used.
+//! The files of a SQLite store: opening, errors, locks and sizes.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,14 +19,14 @@ fn open(path: impl AsRef<Path>) -> Result<SqliteStore, Error> {
     SqliteStore::open_waiting(path, Synchronous::Full, Duration::from_millis(20))
 }
 
-/// The error, with all that it says.
+/// Opens a store that must be refused: the code and the full text of the error.
 fn refused(path: impl AsRef<Path>) -> (Code, String) {
-    let error = open(path).expect_err("this cannot be opened");
+    let error = open(path).expect_err("the store cannot be opened");
     (error.code(), format!("{error:?}"))
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+fn assert_text(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }
@@ -34,7 +34,7 @@ fn says(text: &str, words: &[&str]) {
 }
 
 case! {
-    async fn everything_is_there_after_reopening() {
+    async fn a_reopened_store_has_all_rows() {
         let fx = Fixture::sqlite();
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -43,7 +43,7 @@ case! {
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         drop(right);
         drop(fx.store);
-        assert!(!path.with_extension("db-wal").exists(), "the last to close folds the log into the file");
+        assert!(!path.with_extension("db-wal").exists(), "closing the last connection removes the log");
         let store = open(&path).unwrap();
         let after = (
             store.run("r").await.unwrap().unwrap(),
@@ -76,20 +76,20 @@ case! {
 }
 
 case! {
-    fn a_file_that_is_no_database_is_left_alone() {
+    fn a_file_that_is_no_database_is_refused_and_not_changed() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("notes.txt");
         let text = "not a database, and longer than the header of one. ".repeat(100);
         fs::write(&path, &text).unwrap();
         let (code, message) = refused(&path);
         assert_eq!(code, Code::Store);
-        says(&message, &["notes.txt", "not a SQLite database"]);
+        assert_text(&message, &["notes.txt", "not a SQLite database"]);
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }
 
 case! {
-    fn another_programs_database_is_left_alone() {
+    fn a_database_of_another_program_is_refused_and_not_changed() {
         let directory = TempDir::new().unwrap();
         for (name, sql) in [
             ("tables.db", "CREATE TABLE customers (name TEXT)"),
@@ -101,7 +101,7 @@ case! {
             let before = fs::read(&path).unwrap();
             let (code, message) = refused(&path);
             assert_eq!(code, Code::Store);
-            says(&message, &[name, "belongs to another program"]);
+            assert_text(&message, &[name, "belongs to another program"]);
             assert_eq!(fs::read(&path).unwrap(), before);
             assert_eq!(message.contains("customers"), name == "tables.db", "{message}");
         }
@@ -109,29 +109,29 @@ case! {
 }
 
 case! {
-    fn a_newer_versions_database_is_left_alone() {
+    fn a_database_of_a_newer_version_is_refused() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         drop(open(&path).unwrap());
         rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
         let (code, message) = refused(&path);
         assert_eq!(code, Code::NewerStore);
-        says(&message, &["runs.db", "newer version", "found: layout 9", "update this program"]);
+        assert_text(&message, &["runs.db", "newer version", "found: layout 9", "update this program"]);
     }
 }
 
 case! {
-    fn a_path_that_is_no_file_is_explained() {
+    fn a_path_that_is_no_file_is_reported() {
         let directory = TempDir::new().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let (code, message) = refused(directory.path());
         assert_eq!(code, Code::Store);
-        says(&message, &["is a directory"]);
-        says(&refused(directory.path().join("file/runs.db")).1, &["file", "cannot be used for a database"]);
+        assert_text(&message, &["is a directory"]);
+        assert_text(&refused(directory.path().join("file/runs.db")).1, &["file", "cannot be used for a database"]);
         for path in ["", ":memory:"] {
             let (code, message) = refused(path);
             assert_eq!(code, Code::InvalidUrl);
-            says(&message, &["MemoryStore"]);
+            assert_text(&message, &["MemoryStore"]);
         }
     }
 }
@@ -148,7 +148,7 @@ case! {
 }
 
 case! {
-    async fn a_foreign_lock_is_named_and_passes() {
+    async fn a_lock_of_another_program_is_reported_until_it_is_released() {
         let fx = Fixture::sqlite();
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         let store = open(&path).unwrap();
@@ -158,35 +158,35 @@ case! {
         let failed = store.commit(&group).await.unwrap_err();
         assert!(!failed.in_doubt);
         assert_eq!(failed.error.code(), Code::Store);
-        says(&format!("{:?}", failed.error), &["runs.db", "another program keeps it locked"]);
+        assert_text(&format!("{:?}", failed.error), &["runs.db", "another program keeps it locked"]);
         let error = store.acquire(ADA).await.map(drop).unwrap_err();
-        says(&format!("{error:?}"), &["another program keeps it locked"]);
+        assert_text(&format!("{error:?}"), &["another program keeps it locked"]);
         foreign.execute_batch("ROLLBACK").unwrap();
-        assert!(store.acquire(ADA).await.unwrap().is_some(), "a right that could not be written down is not kept");
+        assert!(store.acquire(ADA).await.unwrap().is_some(), "a right that could not be recorded is not kept");
         assert!(matches!(store.commit(&group).await.unwrap()[..], [Answer::Create(CreateAnswer::Created(_))]));
     }
 }
 
 case! {
-    fn a_database_that_is_locked_for_good_is_not_opened() {
+    fn a_database_that_stays_locked_is_not_opened() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let foreign = rusqlite::Connection::open(&path).unwrap();
         foreign.execute_batch("CREATE TABLE t (x); DROP TABLE t; BEGIN EXCLUSIVE").unwrap();
         let (code, message) = refused(&path);
         assert_eq!(code, Code::Store);
-        says(&message, &["runs.db", "another program keeps it locked"]);
+        assert_text(&message, &["runs.db", "another program keeps it locked"]);
     }
 }
 
-/// Starts the test of this name in a process of its own, which finds `CHILD` set.
+/// Starts the test with this name in a child process, in which `CHILD` is set.
 fn child(test: &str, path: &Path, uid: Option<u32>) -> Child {
     use std::os::unix::process::CommandExt;
 
     let program = std::env::current_exe().unwrap();
     let program = match uid {
         None => program,
-        // The user may not see the directory that the test was built in.
+        // The user may not have access to the directory of the test program.
         Some(_) => {
             let copy = path.parent().unwrap().join("program");
             fs::copy(program, &copy).unwrap();
@@ -206,7 +206,7 @@ fn is_child() -> Option<PathBuf> {
 }
 
 case! {
-    async fn another_process_takes_over_the_moment_the_first_is_killed() {
+    async fn another_process_takes_over_as_soon_as_the_first_is_killed() {
         if let Some(path) = is_child() {
             let store = open(path).unwrap();
             let _right = store.acquire(BOB).await.unwrap().unwrap();
@@ -215,7 +215,7 @@ case! {
         }
         let fx = Fixture::sqlite();
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
-        let mut child = child("sqlite_files::another_process_takes_over_the_moment_the_first_is_killed", &path, None);
+        let mut child = child("sqlite_files::another_process_takes_over_as_soon_as_the_first_is_killed", &path, None);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.map_while(Result::ok).any(|line| line == "it has the right"));
         assert!(fx.store.acquire(ADA).await.unwrap().is_none());
@@ -226,16 +226,17 @@ case! {
 }
 
 case! {
-    fn what_cannot_be_written_is_refused_when_it_is_opened() {
+    fn a_file_that_cannot_be_written_is_refused_when_it_is_opened() {
         use std::os::unix::fs::PermissionsExt;
 
         if let Some(path) = is_child() {
             for name in ["read-only.db", "in-read-only-directory/runs.db", "in-read-only-directory/new.db"] {
                 let (code, message) = refused(path.with_file_name(name));
                 assert_eq!(code, Code::Store);
-                says(&message, &[name, "written"]);
+                assert_text(&message, &[name, "written"]);
             }
-            says(&refused(path.with_file_name("in-read-only-directory/below/new.db")).1, &["below", "Permission denied"]);
+            let (_, message) = refused(path.with_file_name("in-read-only-directory/below/new.db"));
+            assert_text(&message, &["below", "Permission denied"]);
             return;
         }
         let directory = TempDir::new().unwrap();
@@ -251,7 +252,7 @@ case! {
         mode(directory.path(), 0o777);
         // Permissions do not stop root.
         let root = fs::OpenOptions::new().append(true).open(&path).is_ok();
-        let test = "sqlite_files::what_cannot_be_written_is_refused_when_it_is_opened";
+        let test = "sqlite_files::a_file_that_cannot_be_written_is_refused_when_it_is_opened";
         let output = child(test, &path, root.then_some(65_534)).wait_with_output().unwrap();
         mode(&closed, 0o755);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -259,7 +260,7 @@ case! {
 }
 
 case! {
-    async fn its_own_commits_are_no_change() {
+    async fn own_commits_are_not_reported_as_changes() {
         use futures::FutureExt;
 
         let fx = Fixture::sqlite();
@@ -277,7 +278,7 @@ fn pragma(path: &Path, name: &str) -> i64 {
 }
 
 case! {
-    async fn a_file_gets_smaller_when_its_runs_are_gone() {
+    async fn a_file_shrinks_after_its_runs_are_removed() {
         let fx = Fixture::sqlite();
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         let key = fx.create(new_run("large", First::Later)).await;
@@ -295,14 +296,14 @@ case! {
 }
 
 case! {
-    async fn a_log_that_has_grown_does_not_stay_large() {
+    async fn a_large_write_ahead_log_is_truncated() {
         let fx = Fixture::sqlite();
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         let log = || fs::metadata(path.with_extension("db-wal")).unwrap().len();
         fx.create(new_run("r", First::Later)).await;
         let reader = rusqlite::Connection::open(&path).unwrap();
         reader.execute_batch("BEGIN; SELECT count(*) FROM runs").unwrap();
-        // Nothing can be overwritten in the log as long as somebody reads what was before it.
+        // The log cannot be reused while a reader holds a snapshot from before it.
         for _ in 0..60 {
             fx.post("r", letter(&"x".repeat(400_000))).await;
         }

@@ -1,4 +1,4 @@
-//! What a store on PostgreSQL knows of its runs, and when it must not trust it.
+//! Verified heads: runs whose last row a worker on PostgreSQL knows, and when it must not trust that knowledge.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use workflow_runtime::store::{RunKey, Status, Turn, TurnAnswer, Write};
 
 use crate::fixture::*;
 
-/// A run whose next row is appended by what the store knows of it.
-async fn standing(fx: &Fixture, id: &str) -> RunKey {
+/// Creates a run with a verified head.
+async fn with_verified_head(fx: &Fixture, id: &str) -> RunKey {
     let key = fx.create(new_run(id, taken_by(ADA))).await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     key
@@ -24,16 +24,16 @@ fn next(key: RunKey) -> Turn {
     Turn { row: Some(row(2, 3)), ..turn(key) }
 }
 
-pub async fn a_worker_that_was_taken_for_dead_appends_nothing(fx: Fixture) {
+pub async fn a_worker_that_was_declared_dead_appends_nothing(fx: Fixture) {
     drop(fx);
-    // So long that nobody renews it meanwhile.
+    // The lease is so long that it is not renewed during the test.
     let fx = Fixture::postgres_with("&lease=10m");
     let _right = fx.execute(ADA).await;
-    let (key, locked) = (standing(&fx, "r").await, standing(&fx, "locked").await);
+    let (key, locked) = (with_verified_head(&fx, "r").await, with_verified_head(&fx, "locked").await);
     let mut database = fx.database().await;
     database.batch_execute("UPDATE workers SET expires_at = now() - interval '1 second'").await.unwrap();
     let another = fx.another();
-    // What the worker still holds keeps its row there.
+    // Lock a run, so that the takeover cannot claim it: the dead worker's row stays as long as it owns a run.
     let holds = database.transaction().await.unwrap();
     holds.query("SELECT 1 FROM runs WHERE key = $1 FOR UPDATE", &[&locked]).await.unwrap();
     let _takes_over = another.acquire(BOB).await.unwrap().unwrap();
@@ -41,15 +41,16 @@ pub async fn a_worker_that_was_taken_for_dead_appends_nothing(fx: Fixture) {
     assert_eq!(fx.turn(next(key)).await, TurnAnswer::Fenced);
     assert_eq!(fx.journal(key).await.len(), 2);
     let workers = database.query("SELECT owner FROM workers", &[]).await.unwrap().len();
-    assert_eq!(workers, 2, "the dead one is there as long as something is its own");
-    // A renewal that comes late does not make it live again.
+    assert_eq!(workers, 2, "the row of the dead worker stays while it owns a run");
+    // A late renewal does not revive the worker.
     let renewed = "UPDATE workers SET expires_at = now() + interval '1 hour' WHERE round < 9223372036854775807";
     assert_eq!(database.execute(renewed, &[]).await.unwrap(), 1);
 }
 
-pub async fn a_row_in_the_way_is_seen_and_leaves_its_neighbours_alone(fx: Fixture) {
+pub async fn an_append_at_an_existing_index_is_refused_and_does_not_affect_its_group(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let keys = [standing(&fx, "a").await, standing(&fx, "b").await, standing(&fx, "c").await];
+    let keys =
+        [with_verified_head(&fx, "a").await, with_verified_head(&fx, "b").await, with_verified_head(&fx, "c").await];
     let foreign = "INSERT INTO journal SELECT run, generation, 2, turn, format, checksum, body FROM journal
                    WHERE run = $1 AND idx = 1";
     assert_eq!(fx.database().await.execute(foreign, &[&keys[1]]).await.unwrap(), 1);
@@ -65,9 +66,10 @@ pub async fn a_row_in_the_way_is_seen_and_leaves_its_neighbours_alone(fx: Fixtur
     }
 }
 
-pub async fn rows_and_other_turns_of_a_group_are_each_what_they_are(fx: Fixture) {
+pub async fn appends_and_other_turns_of_a_group_are_answered_separately(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let keys = [standing(&fx, "a").await, standing(&fx, "b").await, standing(&fx, "c").await];
+    let keys =
+        [with_verified_head(&fx, "a").await, with_verified_head(&fx, "b").await, with_verified_head(&fx, "c").await];
     let end = Turn { change: Some(change(Status::Completed, None)), ..next(keys[1]) };
     let stale = Turn { row: Some(row(1, 9)), ..turn(keys[2]) };
     let group = [next(keys[0]), end, stale];
@@ -82,9 +84,9 @@ pub async fn rows_and_other_turns_of_a_group_are_each_what_they_are(fx: Fixture)
     assert_eq!(fx.journal(keys[0]).await.len() + fx.journal(keys[1]).await.len(), 6);
 }
 
-pub async fn a_part_of_a_group_that_is_refused_is_sent_again(fx: Fixture) {
+pub async fn a_group_that_was_committed_in_part_can_be_sent_again(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let keys = [standing(&fx, "a").await, standing(&fx, "b").await];
+    let keys = [with_verified_head(&fx, "a").await, with_verified_head(&fx, "b").await];
     let database = fx.database().await;
     let refuse = "
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -94,7 +96,7 @@ pub async fn a_part_of_a_group_that_is_refused_is_sent_again(fx: Fixture) {
     let end = Turn { change: Some(change(Status::Completed, None)), ..next(keys[1]) };
     let group = [next(keys[0]), end];
     let failed = fx.store.commit(&group.clone().map(Write::Turn)).await.unwrap_err();
-    assert!(failed.in_doubt, "a part of it is committed: {failed:?}");
+    assert!(failed.in_doubt, "a part of the group is committed: {failed:?}");
     database.batch_execute("DROP TRIGGER refuse ON runs").await.unwrap();
     assert_eq!(fx.group(&group).await, [TurnAnswer::Committed, TurnAnswer::Committed]);
     for key in keys {
@@ -102,19 +104,19 @@ pub async fn a_part_of_a_group_that_is_refused_is_sent_again(fx: Fixture) {
     }
 }
 
-pub async fn where_what_is_acknowledged_can_be_lost_each_run_is_looked_at(fx: Fixture) {
+pub async fn heads_are_not_trusted_without_synchronous_commit(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&options=-c%20synchronous_commit%3Doff");
     let _right = fx.execute(ADA).await;
-    let key = standing(&fx, "r").await;
+    let key = with_verified_head(&fx, "r").await;
     lose_the_last_row(&fx).await;
     assert_eq!(fx.turn(next(key)).await, TurnAnswer::Fenced);
     assert_eq!(fx.journal(key).await.len(), 1);
 }
 
-pub async fn what_is_known_is_forgotten_with_the_connection_that_listens(fx: Fixture) {
+pub async fn verified_heads_are_dropped_with_the_listening_connection(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let key = standing(&fx, "r").await;
+    let key = with_verified_head(&fx, "r").await;
     lose_the_last_row(&fx).await;
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = $1";
     let listen = format!("LISTEN \"{}\"", fx.schema());
@@ -124,11 +126,11 @@ pub async fn what_is_known_is_forgotten_with_the_connection_that_listens(fx: Fix
     assert_eq!(fx.turn(next(key)).await, TurnAnswer::Fenced);
 }
 
-pub async fn after_a_doubt_another_round_begins(fx: Fixture) {
+pub async fn a_commit_in_doubt_begins_another_round(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&timeout=1s&lease=10m");
     let _right = fx.execute(ADA).await;
-    let key = standing(&fx, "r").await;
+    let key = with_verified_head(&fx, "r").await;
     let mut database = fx.database().await;
     let holds = database.transaction().await.unwrap();
     holds.batch_execute("SELECT 1 FROM workers FOR UPDATE").await.unwrap();
@@ -138,7 +140,7 @@ pub async fn after_a_doubt_another_round_begins(fx: Fixture) {
     assert_eq!(fx.turn(next(key)).await, TurnAnswer::Committed);
     let round: i64 = database.query_one("SELECT round FROM workers", &[]).await.unwrap().get(0);
     assert_eq!((round, fx.journal(key).await.len()), (1, 3));
-    // And goes on as before.
+    // The next appends succeed, too.
     assert_eq!(fx.turn(Turn { row: Some(row(3, 4)), ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.turn(Turn { row: Some(row(4, 5)), ..turn(key) }).await, TurnAnswer::Committed);
 }

@@ -7,7 +7,7 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-/// The first attempt of operation 3, under the first claim.
+/// An attempt of operation 3 under the first epoch.
 fn attempt(attempt: u32) -> Execution {
     Execution { generation: 0, op: 3, step: "shop::tell".into(), attempt, epoch: 1 }
 }
@@ -28,7 +28,7 @@ async fn page(fx: &Fixture, run: RunKey, stream: &str) -> ChunkPage {
     fx.store.chunks(run, stream, 0, 100).await.unwrap()
 }
 
-/// The values, those in brackets that are discarded.
+/// The values; discarded ones are in brackets.
 async fn values(fx: &Fixture, run: RunKey, stream: &str) -> String {
     let value = |row: &workflow_runtime::store::ChunkRow| match row.discarded {
         true => format!("[{}]", row.value),
@@ -64,7 +64,7 @@ pub async fn chunks_are_numbered_in_their_order(fx: Fixture) {
     assert_eq!(*fx.store.streams(key).await.unwrap(), ["s".into(), "t".into()]);
 }
 
-pub async fn chunks_are_read_from_an_index_on(fx: Fixture) {
+pub async fn chunks_are_read_from_an_index(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let chunks = (0..10).map(|number| new_chunk("s", number, &number.to_string())).collect();
     let key = fx.create(NewRun { chunks, ..new_run("r", taken_by(ADA)) }).await;
@@ -87,7 +87,7 @@ pub async fn a_page_of_large_chunks_is_short(fx: Fixture) {
     }
 }
 
-pub async fn a_chunk_that_is_sent_again_is_there_once(fx: Fixture) {
+pub async fn a_chunk_that_is_sent_again_is_stored_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let writes = [by(key, attempt(1), new_chunk("s", 7, "1")), by(key, attempt(1), end("s"))];
@@ -129,7 +129,7 @@ pub async fn a_stale_owner_writes_nothing(fx: Fixture) {
     assert!(fx.store.streams(key).await.unwrap().is_empty());
 }
 
-pub async fn a_stream_that_is_closed_takes_nothing(fx: Fixture) {
+pub async fn a_closed_stream_accepts_no_chunks(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { chunks: vec![new_chunk("s", 1, "1"), end("s")], ..new_run("r", taken_by(ADA)) }).await;
     assert!(page(&fx, key, "s").await.ended);
@@ -160,19 +160,23 @@ pub async fn the_end_of_a_run_ends_its_streams(fx: Fixture) {
     let chunks = vec![new_chunk("s", 2, "2")];
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), chunks, ..turn(key) }).await;
     assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 3, "3"))).await, AppendChunkAnswer::Finished);
-    assert_eq!(values(&fx, key, "s").await, "[1] 2", "an attempt that was never settled did not succeed");
+    assert_eq!(values(&fx, key, "s").await, "[1] 2", "chunks of an attempt that was never settled are discarded");
     assert!(page(&fx, key, "s").await.ended && page(&fx, key, "never").await.ended);
 }
 
-pub async fn what_a_failed_attempt_wrote_is_discarded(fx: Fixture) {
+pub async fn chunks_of_a_failed_attempt_are_discarded(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     fx.commit(by(key, attempt(1), new_chunk("s", 1, "1"))).await;
     fx.commit(by(key, attempt(1), end("s"))).await;
     assert!(page(&fx, key, "s").await.ended);
     settle(&fx, key, 1, false).await;
-    assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, AppendChunkAnswer::Fenced, "it is over");
-    assert!(!page(&fx, key, "s").await.ended, "it is open again");
+    assert_eq!(
+        fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await,
+        AppendChunkAnswer::Fenced,
+        "the attempt is settled"
+    );
+    assert!(!page(&fx, key, "s").await.ended, "the close by the failed attempt is discarded");
     fx.commit(by(key, attempt(2), new_chunk("s", 2, "2"))).await;
     assert_eq!(values(&fx, key, "s").await, "[1] 2");
     settle(&fx, key, 2, true).await;
@@ -183,7 +187,7 @@ pub async fn what_a_failed_attempt_wrote_is_discarded(fx: Fixture) {
     assert_eq!(values(&fx, key, "s").await, "[1] 2", "the first settlement holds");
 }
 
-pub async fn what_an_attempt_wrote_that_died_is_discarded(fx: Fixture) {
+pub async fn chunks_of_an_attempt_whose_engine_died_are_discarded(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(NewRun { chunks: vec![new_chunk("s", 1, "0")], ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(by(key, attempt(1), new_chunk("s", 2, "1"))).await;
@@ -198,11 +202,7 @@ pub async fn what_an_attempt_wrote_that_died_is_discarded(fx: Fixture) {
     let again = Execution { epoch, ..attempt(1) };
     let chunk = new_chunk("s", 4, "1");
     let write = AppendChunk { run: key, owner: BOB, execution: again, into: None, chunk, most: 5 };
-    assert_eq!(
-        fx.commit(write).await,
-        AppendChunkAnswer::Committed,
-        "whom the dead attempt closed it to is open again"
-    );
+    assert_eq!(fx.commit(write).await, AppendChunkAnswer::Committed, "the close by the dead attempt is discarded");
     assert_eq!(values(&fx, key, "s").await, "0 [1] 2 1");
     assert_eq!(fx.commit(by(key, attempt(1), new_chunk("s", 9, "9"))).await, AppendChunkAnswer::Fenced);
 }
@@ -220,13 +220,17 @@ pub async fn an_attempt_writes_to_the_stream_of_another_run(fx: Fixture) {
         most: 5,
     };
     assert_eq!(fx.commit(to("caller", 1, "1")).await, AppendChunkAnswer::Committed);
-    assert_eq!(fx.commit(to("caller", 1, "1")).await, AppendChunkAnswer::Committed, "once");
+    assert_eq!(fx.commit(to("caller", 1, "1")).await, AppendChunkAnswer::Committed, "sent again");
     assert_eq!(fx.commit(to("nobody", 2, "2")).await, AppendChunkAnswer::Fenced);
     assert_eq!(fx.store.chunks(key, "s", 0, 10).await.unwrap().length, 0);
     let settle = Settle { op: 3, attempt: 1, succeeded: true };
     let last = Turn { settles: vec![settle], change: Some(change(Status::Completed, None)), ..turn(key) };
     assert_eq!(fx.turn(last).await, TurnAnswer::Committed);
     let page = fx.store.chunks(caller, "s", 0, 10).await.unwrap();
-    assert_eq!((page.length, page.rows[0].discarded, page.ended), (1, false, false), "what succeeded counts");
+    assert_eq!(
+        (page.length, page.rows[0].discarded, page.ended),
+        (1, false, false),
+        "chunks of a succeeded attempt are not discarded"
+    );
     assert_eq!(fx.commit(to("caller", 3, "3")).await, AppendChunkAnswer::Finished);
 }

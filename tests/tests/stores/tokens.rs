@@ -33,7 +33,7 @@ async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
     fx.create(NewRun { effects: opens(vec![open(token, op)]), ..new_run(id, taken_by(ADA)) }).await
 }
 
-/// What is in an inbox, and what the store knows of it.
+/// The bodies of the inbox messages, each with what it is about.
 async fn inbox(fx: &Fixture, run: RunKey) -> Vec<(String, Option<String>)> {
     let rows = fx.inbox(run).await.into_iter();
     rows.map(|row| {
@@ -53,7 +53,7 @@ fn text(text: &str, about: Option<&str>) -> (String, Option<String>) {
     (text.to_owned(), about.map(str::to_owned))
 }
 
-pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
+pub async fn a_payload_for_a_token_reaches_its_operation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
@@ -66,7 +66,7 @@ pub async fn what_is_sent_to_a_token_reaches_its_operation(fx: Fixture) {
     assert_eq!(fx.store.token("nothing").await.unwrap(), None);
 }
 
-pub async fn a_delivery_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
+pub async fn a_delivery_with_a_known_key_is_dropped(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     for text in ["x", "again"] {
@@ -75,7 +75,7 @@ pub async fn a_delivery_with_a_key_that_was_seen_is_dropped(fx: Fixture) {
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
-pub async fn a_token_is_one_runs_at_a_time(fx: Fixture) {
+pub async fn a_token_belongs_to_one_operation_at_a_time(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     let other = with_hook(&fx, "other", "t", 3).await;
@@ -83,17 +83,25 @@ pub async fn a_token_is_one_runs_at_a_time(fx: Fixture) {
     assert_eq!(fx.run("other").await.inbox_seq, 1);
     let again = Turn { row: Some(row(1, 2)), effects: opens(vec![open("t", 8)]), ..turn(key) };
     assert_eq!(fx.turn(again).await, TurnAnswer::Committed);
-    assert_eq!(inbox(&fx, key).await, [text("refused", Some("r"))], "nor another operation's of the same run");
+    assert_eq!(
+        inbox(&fx, key).await,
+        [text("refused", Some("r"))],
+        "another operation of the same run is refused, too"
+    );
     assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await[1], text("x", Some("7")));
 }
 
-pub async fn a_token_that_was_disposed_of_can_be_told_and_taken_again(fx: Fixture) {
+pub async fn a_disposed_token_is_reported_and_can_be_opened_again(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     let close = |op| Close { token: "t".into(), op };
     fx.turn(Turn { row: Some(row(1, 2)), effects: closes(vec![close(6)]), ..turn(key) }).await;
-    assert_eq!(fx.store.token("t").await.unwrap().unwrap().state, TokenState::Open, "by its own operation only");
+    assert_eq!(
+        fx.store.token("t").await.unwrap().unwrap().state,
+        TokenState::Open,
+        "only its own operation closes a token"
+    );
     fx.turn(Turn { row: Some(row(2, 3)), effects: closes(vec![close(7)]), ..turn(key) }).await;
     assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Disposed);
     let other = with_hook(&fx, "other", "t", 3).await;
@@ -102,7 +110,7 @@ pub async fn a_token_that_was_disposed_of_can_be_told_and_taken_again(fx: Fixtur
     assert_eq!(inbox(&fx, key).await, []);
 }
 
-pub async fn the_end_of_a_run_ends_its_tokens(fx: Fixture) {
+pub async fn the_end_of_a_run_finishes_its_tokens(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
@@ -116,15 +124,15 @@ pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
     for (letter, until) in [(keyed("x", "k"), 2_000), (keyed("again", "k"), 5_000), (letter("late"), 1_999)] {
         assert_eq!(fx.commit(deliver("t", letter, Some(until))).await, DeliverAnswer::Committed);
     }
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Unknown, "nobody is there to take it");
+    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Unknown, "no run has opened the token");
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().run, None);
     let key = with_hook(&fx, "r", "t", 7).await;
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     assert_eq!(fx.commit(deliver("t", keyed("once more", "k"), None)).await, DeliverAnswer::Committed);
-    assert_eq!(inbox(&fx, key).await.len(), 1, "the key is known for as long as the run is");
+    assert_eq!(inbox(&fx, key).await.len(), 1, "the key is known as long as the run exists");
 }
 
-pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture) {
+pub async fn a_run_accepts_payloads_before_it_opens_the_hook(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let first = First::Letter(letter("begin"));
     fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", first) }).await;
@@ -132,16 +140,16 @@ pub async fn a_run_can_take_payloads_before_it_has_come_to_the_hook(fx: Fixture)
         assert_eq!(fx.commit(deliver("t", letter(text), None)).await, DeliverAnswer::Committed);
     }
     let other = with_hook(&fx, "other", "t", 3).await;
-    assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "it is promised");
+    assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "the token is reserved for the other run");
     let key = fx.claim(ADA, 10).await[0].key;
     assert_eq!(inbox(&fx, key).await, [text("begin", None)]);
     let taken = Turn { row: Some(row(0, 2)), effects: opens(vec![open("t", 7)]), ..turn(key) };
     assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed);
-    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed, "sent again it changes nothing");
+    assert_eq!(fx.turn(taken).await, TurnAnswer::Committed, "a turn that is sent again changes nothing");
     assert_eq!(inbox(&fx, key).await, [text("begin", None), text("x", Some("7")), text("y", Some("7"))]);
 }
 
-pub async fn what_was_held_for_a_run_that_ends_is_its_own(fx: Fixture) {
+pub async fn payloads_for_a_reserved_token_stay_with_the_run_when_it_ends(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", taken_by(ADA)) }).await;
     fx.commit(deliver("t", letter("x"), None)).await;
@@ -167,12 +175,16 @@ fn once(token: &str, op: u64) -> Open {
     Open { label: TokenLabel { once: true, ..open.label }, ..open }
 }
 
-pub async fn a_token_that_takes_one_letter_is_taken_by_it(fx: Fixture) {
+pub async fn a_token_for_one_payload_is_taken_by_the_first(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed);
     assert_eq!(fx.commit(deliver("t", keyed("y", "l"), None)).await, DeliverAnswer::Taken);
-    assert_eq!(fx.commit(deliver("t", keyed("x", "k"), None)).await, DeliverAnswer::Committed, "it was sent again");
+    assert_eq!(
+        fx.commit(deliver("t", keyed("x", "k"), None)).await,
+        DeliverAnswer::Committed,
+        "the first payload was sent again"
+    );
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     let again = Turn { row: Some(row(1, 2)), effects: opens(vec![once("t", 8)]), ..turn(key) };
     assert_eq!(fx.turn(again).await, TurnAnswer::Committed);
@@ -180,7 +192,7 @@ pub async fn a_token_that_takes_one_letter_is_taken_by_it(fx: Fixture) {
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7")), text("z", Some("8"))]);
 }
 
-pub async fn two_letters_of_a_group_to_a_token_that_takes_one(fx: Fixture) {
+pub async fn a_token_for_one_payload_accepts_the_first_of_a_group(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
     let outcomes = fx.group(&[deliver("t", keyed("x", "k"), None), deliver("t", keyed("y", "l"), None)]).await;
@@ -188,7 +200,7 @@ pub async fn two_letters_of_a_group_to_a_token_that_takes_one(fx: Fixture) {
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
-pub async fn a_letter_that_was_held_for_a_token_that_takes_one(fx: Fixture) {
+pub async fn a_token_for_one_payload_is_taken_by_a_held_payload(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(deliver("t", keyed("x", "k"), Some(9_000))).await, DeliverAnswer::Committed);
     let key = fx.create(NewRun { effects: opens(vec![once("t", 7)]), ..new_run("r", taken_by(ADA)) }).await;
@@ -196,7 +208,7 @@ pub async fn a_letter_that_was_held_for_a_token_that_takes_one(fx: Fixture) {
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
 }
 
-pub async fn the_open_tokens_of_a_run_and_of_its_descendants(fx: Fixture) {
+pub async fn the_open_tokens_of_a_run_and_its_descendants_are_listed(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "b", 7).await;
     with_hook(&fx, "other", "c", 7).await;

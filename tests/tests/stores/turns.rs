@@ -11,7 +11,7 @@ async fn started(fx: &Fixture, id: &str) -> RunKey {
     fx.create(new_run(id, taken_by(ADA))).await
 }
 
-pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
+pub async fn a_turn_appends_a_row_changes_the_run_and_updates_the_inbox(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     for text in ["one", "two"] {
@@ -39,7 +39,7 @@ pub async fn a_turn_appends_changes_delivers_and_returns(fx: Fixture) {
     assert_eq!(run.fence, Fence { owner: ADA, epoch: 1 });
 }
 
-pub async fn what_a_turn_leaves_alone_stays(fx: Fixture) {
+pub async fn a_turn_with_only_a_row_changes_nothing_else(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     fx.post("r", letter("one")).await;
@@ -49,7 +49,7 @@ pub async fn what_a_turn_leaves_alone_stays(fx: Fixture) {
     assert_eq!(fx.letters(key).await, ["one"]);
 }
 
-pub async fn a_time_of_start_or_end_is_set_once(fx: Fixture) {
+pub async fn times_of_start_and_end_are_set_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     let times = |time, stuck: Option<&str>| RowChange {
@@ -74,7 +74,7 @@ pub async fn each_change_of_a_row_replaces_its_error(fx: Fixture) {
         assert_eq!(fx.run("r").await.error, error);
     }
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
-    assert_eq!(fx.run("r").await.error, Some(error(None)), "a turn without a change keeps it");
+    assert_eq!(fx.run("r").await.error, Some(error(None)), "a turn without a change keeps the error");
 }
 
 pub async fn a_turn_under_another_fence_is_refused(fx: Fixture) {
@@ -111,7 +111,7 @@ pub async fn a_turn_that_leaves_a_gap_is_refused(fx: Fixture) {
     assert_eq!(fx.store.run("gap").await.unwrap(), None);
 }
 
-pub async fn another_turn_at_an_index_that_is_there_is_refused(fx: Fixture) {
+pub async fn another_turn_at_an_existing_index_is_refused(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     assert_eq!(fx.turn(Turn { row: Some(row(0, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
@@ -141,14 +141,14 @@ pub async fn a_turn_that_is_sent_again_changes_nothing(fx: Fixture) {
     assert_eq!(outcomes, [TurnAnswer::Committed, TurnAnswer::Committed], "also within one group");
 }
 
-pub async fn a_turn_that_is_sent_again_is_recognised_after_the_run_changed_hands(fx: Fixture) {
+pub async fn a_turn_that_is_sent_again_is_recognised_after_a_change_of_owner(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     let taken = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
     assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed);
     drop(right);
     let _right = fx.execute(BOB).await;
-    assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed, "nobody has taken it up yet");
+    assert_eq!(fx.turn(taken.clone()).await, TurnAnswer::Committed, "the other engine has not claimed the run yet");
     let claimed = fx.claim(BOB, 0).await;
     assert_eq!(claimed[0].fence, Fence { owner: BOB, epoch: 2 });
     assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
@@ -181,7 +181,7 @@ pub async fn a_refused_turn_changes_nothing(fx: Fixture) {
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
 }
 
-pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
+pub async fn a_refused_write_does_not_affect_its_group(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let keys = [started(&fx, "a").await, started(&fx, "b").await, started(&fx, "c").await];
     let group = [
@@ -206,7 +206,7 @@ pub async fn a_refusal_leaves_its_neighbours_alone(fx: Fixture) {
     assert_eq!(fx.run("c").await.status, Status::Completed);
 }
 
-pub async fn a_turn_that_is_there_leaves_its_neighbours_alone(fx: Fixture) {
+pub async fn a_recorded_turn_does_not_affect_its_group(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (name, change) in [("row", None), ("change", Some(change(Status::Suspended, Some(7))))] {
         let mut keys = Vec::new();
@@ -302,7 +302,7 @@ pub async fn a_turn_without_a_row_is_fenced_too(fx: Fixture) {
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
 }
 
-pub async fn a_journal_is_read_from_an_index_on(fx: Fixture) {
+pub async fn a_journal_is_read_from_an_index(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     let other = started(&fx, "other").await;

@@ -1,4 +1,4 @@
-//! Builds of different versions on one database: what a migration leaves to those that do not know it.
+//! Builds of different versions on one database: what older builds can do after a migration.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ const BREAKS_IN_SCHEMA: Migration = Migration { sql: "ALTER TABLE @dedupe RENAME
 const FAILS: Migration = Migration { sql: "SELECT nothing FROM nowhere;", is_additive: true };
 
 #[track_caller]
-fn says(error: &Error, code: Code, words: &[&str]) {
+fn assert_error(error: &Error, code: Code, words: &[&str]) {
     let text = format!("{error:?}");
     assert_eq!(error.code(), code, "{text}");
     for word in words {
@@ -32,12 +32,12 @@ fn path(fx: &Fixture) -> PathBuf {
     fx.directory.as_ref().unwrap().path().join("runs.db")
 }
 
-/// The version of the tables of this build.
+/// The schema version of this build.
 const BUILD: i32 = 3;
-/// That of a build which has the steps `ADDS` and `BREAKS` as well.
+/// The schema version of a build that has the steps `ADDS` and `BREAKS`, too.
 const BROKEN: i32 = BUILD + 2;
 
-/// What the file says of its tables: the version, and from which version on they can be used.
+/// The schema version of the file, and the least version that can use it.
 fn file_version(fx: &Fixture) -> (i32, i32) {
     let connection = rusqlite::Connection::open(path(fx)).unwrap();
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -59,8 +59,8 @@ async fn waits_for_mail() -> Result<u32, Error> {
     hook::<u32>().token("mail").open().await
 }
 
-/// Asserts that an engine and a client that have a store open write nothing any more after `raise`, which sets the version
-/// from which on builds can use the tables, and that who waits for the engine learns of it.
+/// Asserts that an engine and a client that have a store open write nothing after `raise`, which raises the least
+/// version that can use the tables, and that a caller who awaits a run gets the error.
 async fn neither_writes_after(url: &str, raise: impl AsyncFnOnce()) {
     let engine = Engine::open(url).await.unwrap();
     let client = Client::connect(url).await.unwrap();
@@ -68,16 +68,15 @@ async fn neither_writes_after(url: &str, raise: impl AsyncFnOnce()) {
     raise().await;
     let words = ["version 99", "while this process had it open", "update this program"];
     let error = client.start(waits_for_mail, ()).id("new").await.map(drop).unwrap_err();
-    says(&error, Code::NewerStore, &words);
+    assert_error(&error, Code::NewerStore, &words);
     let error = client.resume_hook("mail", &1u32).await.unwrap_err();
-    says(&error, Code::NewerStore, &words);
-    // In whatever way it learns of it.
+    assert_error(&error, Code::NewerStore, &words);
+    // The engine may notice the migration here or earlier.
     let _ = engine.start(waits_for_mail, ()).id("newer").await;
-    let end =
-        tokio::time::timeout(Duration::from_secs(30), waits.into_future()).await.expect("it is not awaited for ever");
-    says(&end.unwrap_err(), Code::NewerStore, &words);
+    let end = tokio::time::timeout(Duration::from_secs(30), waits.into_future()).await.expect("the wait ends");
+    assert_error(&end.unwrap_err(), Code::NewerStore, &words);
     let error = engine.start(waits_for_mail, ()).id("newest").await.map(drop).unwrap_err();
-    says(&error, Code::NewerStore, &words);
+    assert_error(&error, Code::NewerStore, &words);
 }
 
 fn for_others(id: &str) -> NewRun {
@@ -85,7 +84,7 @@ fn for_others(id: &str) -> NewRun {
 }
 
 case! {
-    async fn a_file_that_a_newer_build_has_added_to_is_shared_by_both() {
+    async fn builds_share_a_file_after_an_additive_migration() {
         let fx = Fixture::sqlite();
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -104,40 +103,43 @@ case! {
 }
 
 case! {
-    async fn a_file_is_not_taken_from_an_older_build_that_executes() {
+    async fn a_breaking_migration_of_a_file_is_refused_while_an_older_build_executes() {
         let fx = Fixture::sqlite();
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
         let pid = format!("process {}", std::process::id());
         let error = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap_err();
-        says(&error, Code::Store, &["runs.db", "older version", &pid, "stop process", &format!("found: version {BUILD}")]);
+        let found = format!("found: version {BUILD}");
+        assert_error(&error, Code::Store, &["runs.db", "older version", &pid, "stop process", &found]);
         assert_eq!(file_version(&fx), (BUILD, 1));
         assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
-        // Nobody executes any more.
+        // No engine executes.
         drop(right);
         let client = fx.another();
         let newer = SqliteStore::open_migrating(path(&fx), &[ADDS, BREAKS]).unwrap();
         assert_eq!(file_version(&fx), (BROKEN, BROKEN));
         assert!(matches!(commit(&newer, for_others("new")).await, CreateAnswer::Created(_)));
-        // Whoever has it open, whoever asks for the right to execute, and whoever opens it.
+        // Older builds get an error when they commit, acquire the right to execute, or open the file.
         for older in [&client, &fx.store] {
             let failed = older.commit(&[Write::Create(for_others("old"))]).await.unwrap_err();
             assert!(!failed.in_doubt);
-            says(&failed.error, Code::NewerStore, &["runs.db", "while this process had it open", "update this program"]);
+            let words = ["runs.db", "while this process had it open", "update this program"];
+            assert_error(&failed.error, Code::NewerStore, &words);
         }
         let error = client.acquire(BOB).await.map(drop).unwrap_err();
-        says(&error, Code::NewerStore, &["runs.db"]);
+        assert_error(&error, Code::NewerStore, &["runs.db"]);
         let error = SqliteStore::open(path(&fx), Synchronous::Full).unwrap_err();
-        says(&error, Code::NewerStore, &[&format!("that version {BUILD} can use"), &format!("found: version {BROKEN}, usable from version {BROKEN} on")]);
+        let found = format!("found: version {BROKEN}, usable from version {BROKEN} on");
+        assert_error(&error, Code::NewerStore, &[&format!("that version {BUILD} can use"), &found]);
         assert!(newer.acquire(BOB).await.unwrap().is_some(), "the right is free");
     }
 }
 
 case! {
-    async fn a_step_that_fails_leaves_a_file_as_it_was() {
+    async fn a_failed_migration_leaves_a_file_unchanged() {
         let fx = Fixture::sqlite();
         let error = SqliteStore::open_migrating(path(&fx), &[ADDS, FAILS]).unwrap_err();
-        says(&error, Code::Store, &["runs.db", "nowhere"]);
+        assert_error(&error, Code::Store, &["runs.db", "nowhere"]);
         assert_eq!(file_version(&fx), (BUILD, 1));
         drop(SqliteStore::open_migrating(path(&fx), &[ADDS]).unwrap());
         assert_eq!(file_version(&fx), (BUILD + 1, 1));
@@ -145,7 +147,7 @@ case! {
 }
 
 case! {
-    fn a_file_of_a_pre_release_build_is_named_and_left_alone() {
+    fn a_file_of_a_pre_release_build_is_reported_and_not_changed() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let made = "CREATE TABLE meta (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), owner INTEGER NOT NULL) STRICT;
@@ -154,14 +156,14 @@ case! {
         rusqlite::Connection::open(&path).unwrap().execute_batch(made).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = SqliteStore::open(&path, Synchronous::Full).unwrap_err();
-        says(&error, Code::Store, &["runs.db", "pre-release build", "remove it, or finish its runs"]);
+        assert_error(&error, Code::Store, &["runs.db", "pre-release build", "remove it, or finish its runs"]);
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 }
 
 case! {
     #[postgres]
-    async fn a_schema_that_a_newer_build_has_added_to_is_shared_by_both() {
+    async fn builds_share_a_schema_after_an_additive_migration() {
         let fx = Fixture::postgres();
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -182,7 +184,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_migration_that_older_builds_cannot_read_ends_their_leases() {
+    async fn a_breaking_migration_ends_the_leases_of_older_builds() {
         let fx = Fixture::postgres_with("&lease=1500ms");
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
@@ -191,10 +193,10 @@ case! {
         assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Fenced);
         right.lost().await;
         let error = fx.store.acquire(BOB).await.map(drop).unwrap_err();
-        says(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
+        assert_error(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
         let error = PostgresStore::open(fx.url.as_deref().unwrap()).await.unwrap_err();
-        says(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
-        // Its runs go on in the newer build.
+        assert_error(&error, Code::NewerStore, &[&format!("usable from version {BROKEN} on"), "update this program"]);
+        // The newer build claims its run.
         let _right = newer.acquire(BOB).await.unwrap().unwrap();
         let claimed = tokio::time::timeout(std::time::Duration::from_secs(30), async {
             loop {
@@ -210,7 +212,7 @@ case! {
 }
 
 case! {
-    async fn an_engine_and_a_client_write_no_file_that_a_newer_build_has_changed() {
+    async fn an_engine_and_a_client_write_nothing_to_a_file_after_a_breaking_migration() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("runs.db");
         let raise = async || {
@@ -228,7 +230,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn an_engine_and_a_client_write_no_schema_that_a_newer_build_has_changed() {
+    async fn an_engine_and_a_client_write_nothing_to_a_schema_after_a_breaking_migration() {
         let fx = Fixture::postgres_with("&lease=1500ms");
         let database = fx.database().await;
         let raise = async || {
@@ -243,7 +245,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_migration_that_older_builds_cannot_read_waits_for_their_transactions() {
+    async fn a_breaking_migration_waits_for_the_transactions_of_older_builds() {
         let fx = Fixture::postgres();
         let (older, database) = (fx.database().await, fx.database().await);
         older.batch_execute("BEGIN; SELECT readable_from FROM meta").await.unwrap();
@@ -252,7 +254,7 @@ case! {
         let migrating = tokio::spawn(migrating);
         let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'meta'::regclass AND NOT granted)";
         while !database.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
-            assert!(!migrating.is_finished(), "it does not wait");
+            assert!(!migrating.is_finished(), "the migration does not wait");
         }
         older.batch_execute("COMMIT").await.unwrap();
         migrating.await.unwrap().unwrap();
@@ -262,7 +264,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn no_write_of_an_older_build_gets_into_a_schema_that_a_newer_one_has_changed() {
+    async fn an_older_build_writes_nothing_to_a_schema_after_a_breaking_migration() {
         let fx = Fixture::postgres();
         let right = fx.execute(ADA).await;
         fx.create(new_run("r", taken_by(ADA))).await;
@@ -281,7 +283,8 @@ case! {
             for older in [&client, &fx.store] {
                 let failed = older.commit(&group).await.unwrap_err();
                 assert!(!failed.in_doubt, "{failed:?}");
-                says(&failed.error, Code::NewerStore, &["while this process had it open", &format!("usable from version {BROKEN} on")]);
+                let usable = format!("usable from version {BROKEN} on");
+                assert_error(&failed.error, Code::NewerStore, &["while this process had it open", &usable]);
             }
         }
         let created = fx.store.commit(&[Write::Create(new_run("own", taken_by(ADA)))]).await;
@@ -295,10 +298,10 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_step_that_fails_leaves_a_schema_as_it_was() {
+    async fn a_failed_migration_leaves_a_schema_unchanged() {
         let fx = Fixture::postgres();
         let error = open_migrating(&fx, &[ADDS_IN_SCHEMA, FAILS]).await.map(drop).unwrap_err();
-        says(&error, Code::Store, &["nowhere"]);
+        assert_error(&error, Code::Store, &["nowhere"]);
         assert_eq!(schema_version(&fx).await, (BUILD, 1));
         open_migrating(&fx, &[ADDS_IN_SCHEMA]).await.unwrap();
         assert_eq!(schema_version(&fx).await, (BUILD + 1, 1));
@@ -307,7 +310,7 @@ case! {
 
 case! {
     #[postgres]
-    async fn a_schema_of_a_pre_release_build_is_named_and_left_alone() {
+    async fn a_schema_of_a_pre_release_build_is_reported_and_not_changed() {
         for version in 1..=3 {
             let fx = Fixture::postgres();
             let (schema, database) = (fx.schema(), fx.database().await);
@@ -320,7 +323,7 @@ case! {
             database.batch_execute(&make).await.unwrap();
             let error = PostgresStore::open(fx.url.as_deref().unwrap()).await.unwrap_err();
             let found = format!("pre-release version {version}");
-            says(&error, Code::Store, &["pre-release build", &found, "remove it, or finish its runs"]);
+            assert_error(&error, Code::Store, &["pre-release build", &found, "remove it, or finish its runs"]);
             let left = database.query("SELECT 1 FROM pg_tables WHERE schemaname = $1", &[&schema]).await.unwrap();
             assert_eq!(left.len(), 2);
         }

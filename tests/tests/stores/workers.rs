@@ -1,4 +1,4 @@
-//! Leases: who executes where any number of engines may.
+//! Leases of workers on PostgreSQL, where any number of engines may execute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use workflow_runtime::store::{
 
 use crate::fixture::*;
 
-/// Long enough for any machine to renew in time.
+/// Long enough for any machine to renew it in time.
 const LEASE: &str = "&lease=1500ms";
 const EVE: u64 = 0x0EE0_0000_0000_0003;
 const LONG: &str = "&lease=10m";
 
-/// A worker whose process is gone: nobody renews its lease.
+/// Creates a run of a worker whose lease is never renewed, as if its process were killed.
 fn dies(fx: &Fixture, owner: u64, id: &'static str) {
     let url = fx.url.clone().unwrap();
     let process = std::thread::spawn(move || {
@@ -33,7 +33,7 @@ fn dies(fx: &Fixture, owner: u64, id: &'static str) {
     process.join().unwrap();
 }
 
-/// Claims until something is claimed, looking again at each change.
+/// Claims until there is a run, and tries again after each change.
 async fn claims(store: &dyn Store, owner: u64) -> Vec<RunRow> {
     let claims = async {
         loop {
@@ -74,11 +74,11 @@ async fn disjoint(fx: Fixture) {
     drop(rights);
 }
 
-pub async fn two_workers_at_once_claim_disjoint_runs(fx: Fixture) {
+pub async fn concurrent_workers_claim_disjoint_runs(fx: Fixture) {
     disjoint(fx).await;
 }
 
-pub async fn they_do_also_without_skip_locked(fx: Fixture) {
+pub async fn concurrent_workers_claim_disjoint_runs_without_skip_locked(fx: Fixture) {
     disjoint(Fixture::postgres_with("&skip_locked=off")).await;
     drop(fx);
 }
@@ -92,7 +92,7 @@ pub async fn any_number_of_engines_execute(fx: Fixture) {
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(ada) }).await, TurnAnswer::Committed);
 }
 
-pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
+pub async fn the_runs_of_a_dead_worker_are_claimed_by_others(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LEASE);
     dies(&fx, ADA, "r");
@@ -100,12 +100,12 @@ pub async fn the_runs_of_a_worker_that_died_are_taken_over(fx: Fixture) {
     let runs = claims(&*fx.store, BOB).await;
     assert_eq!((runs[0].fence, runs[0].recoveries), (Fence { owner: BOB, epoch: 2 }, 1));
     let late = Turn { row: Some(row(1, 2)), ..turn(runs[0].key) };
-    assert_eq!(fx.turn(late).await, TurnAnswer::Fenced, "whatever the dead one still sends");
+    assert_eq!(fx.turn(late).await, TurnAnswer::Fenced, "a late turn of the dead worker is refused");
     assert_eq!(fx.commit(claim(ADA, u64::MAX)).await, ClaimAnswer::Fenced);
     assert_eq!(fx.commit(new_run("late", taken_by(ADA))).await, CreateAnswer::Fenced);
 }
 
-pub async fn a_worker_says_on_which_machine_it_is_and_as_which_process(fx: Fixture) {
+pub async fn a_worker_records_its_host_and_process_id(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let rows = fx.database().await.query("SELECT host, pid FROM workers", &[]).await.unwrap();
     let workers: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -113,12 +113,12 @@ pub async fn a_worker_says_on_which_machine_it_is_and_as_which_process(fx: Fixtu
     assert_eq!(workers, [(host, i64::from(std::process::id()))]);
 }
 
-pub async fn a_run_that_is_locked_keeps_no_other_from_being_taken_over(fx: Fixture) {
+pub async fn a_locked_run_does_not_block_the_takeover_of_others(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LEASE);
     dies(&fx, ADA, "locked");
     dies(&fx, EVE, "free");
-    // As a process does that has fallen silent while it wrote.
+    // Simulates a process that stalled during a write.
     let mut database = fx.database().await;
     let silent = database.transaction().await.unwrap();
     silent.batch_execute("SELECT 1 FROM runs WHERE id = 'locked' FOR UPDATE").await.unwrap();
@@ -129,7 +129,7 @@ pub async fn a_run_that_is_locked_keeps_no_other_from_being_taken_over(fx: Fixtu
     assert_eq!(&*claims(&*fx.store, BOB).await[0].id, "locked");
 }
 
-pub async fn a_lease_that_is_given_up_is_free_at_once(fx: Fixture) {
+pub async fn the_runs_of_a_lease_that_is_given_up_are_free_at_once(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LONG);
     let other = fx.another();
@@ -159,7 +159,7 @@ pub async fn a_lease_lasts_as_long_as_it_is_renewed(fx: Fixture) {
         row.unwrap().get::<_, f64>(0)
     };
     let first = until().await;
-    // Three leases.
+    // Three times the duration of the lease.
     while until().await < first + 4.5 {
         tokio::task::yield_now().await;
     }
@@ -167,26 +167,26 @@ pub async fn a_lease_lasts_as_long_as_it_is_renewed(fx: Fixture) {
     assert!(rights.0.lost().now_or_never().is_none() && rights.1.lost().now_or_never().is_none());
 }
 
-pub async fn a_worker_that_was_taken_for_dead_is_told(fx: Fixture) {
+pub async fn a_worker_that_was_declared_dead_loses_its_right_to_execute(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LEASE);
     let right = fx.execute(ADA).await;
     let lost = right.lost();
     fx.database().await.batch_execute("DELETE FROM workers").await.unwrap();
-    tokio::time::timeout(Duration::from_secs(30), lost).await.expect("it is told");
+    tokio::time::timeout(Duration::from_secs(30), lost).await.expect("the right is lost");
 }
 
-pub async fn a_worker_that_is_cut_off_is_told_before_its_lease_ends(fx: Fixture) {
+pub async fn a_worker_that_cannot_renew_its_lease_loses_its_right_before_it_ends(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with(LEASE);
     let right = fx.execute(ADA).await;
     let mut database = fx.database().await;
     let cut = database.transaction().await.unwrap();
-    // From here on no renewal comes through.
+    // No renewal succeeds from here on.
     cut.batch_execute("LOCK TABLE workers IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let row =
         cut.query_one("SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM workers", &[]).await;
     let left = Duration::from_secs_f64(row.unwrap().get(0));
-    tokio::time::timeout(left, right.lost()).await.expect("it is told in time");
+    tokio::time::timeout(left, right.lost()).await.expect("the right is lost before the lease ends");
     cut.rollback().await.unwrap();
 }
