@@ -33,13 +33,13 @@ mod recoveries;
 mod removal;
 mod repair;
 mod roster;
-#[cfg(unix)]
-mod standing;
 mod streams;
 mod tokens;
 #[cfg(unix)]
 mod transactions;
 mod turns;
+#[cfg(unix)]
+mod verified;
 #[cfg(unix)]
 mod versions;
 #[cfg(unix)]
@@ -308,7 +308,7 @@ many_engines {
         statements_need_not_be_prepared;
     deployments:
         a_claim_does_not_read_runs_that_are_bound_elsewhere;
-    standing:
+    verified:
         a_worker_that_was_declared_dead_appends_nothing,
         an_append_at_an_existing_index_is_refused_and_does_not_affect_its_group,
         appends_and_other_turns_of_a_group_are_answered_separately,

@@ -74,14 +74,14 @@ fn rendered(error: &Error, exit: Exit, format: Format) -> String {
 }
 
 fn document(error: &Error, exit: Exit) -> Value {
-    let mut told = serde_json::to_value(error).unwrap_or_default();
-    if let Some(fields) = told.as_object_mut() {
+    let mut document = serde_json::to_value(error).unwrap_or_default();
+    if let Some(fields) = document.as_object_mut() {
         fields.retain(|name, _| !["fatal", "delay_ms"].contains(&name.as_str()));
         let steps = next_steps(error).into_iter();
         let steps = steps.map(|(command, what)| json!({ "command": command, "description": what })).collect();
         fields.insert("next_steps".into(), Value::Array(steps));
     }
-    json!({ "schema": json::SCHEMA, "exit": exit as u8, "error": told })
+    json!({ "schema": json::SCHEMA, "exit": exit as u8, "error": document })
 }
 
 /// What to do next, as commands with a description.

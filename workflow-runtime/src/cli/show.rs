@@ -30,7 +30,7 @@ pub(super) struct Show {
 }
 
 /// What a run is shown as.
-struct Told {
+struct Summary {
     info: RunInfo,
     waiting: Vec<Waiting>,
     error: Option<RunError>,
@@ -53,25 +53,25 @@ impl Show {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         let run = context.run(&self.run).await?;
         watch::draw(context, self.watch, async |context| {
-            let told = tell(&run).await?;
+            let summary = summary_of(&run).await?;
             let output = &mut context.output;
             match output.format() {
-                Format::Json | Format::Jsonl => output.document(told.document())?,
-                Format::Ids => output.line(output.text(&told.info.id))?,
-                Format::Table => told.print(output, self.payloads)?,
+                Format::Json | Format::Jsonl => output.document(summary.document())?,
+                Format::Ids => output.line(output.text(&summary.info.id))?,
+                Format::Table => summary.print(output, self.payloads)?,
             }
-            Ok(told.info.status.is_terminal().then_some(Exit::Ok))
+            Ok(summary.info.status.is_terminal().then_some(Exit::Ok))
         })
         .await
     }
 }
 
-async fn tell(run: &AnyRun) -> Outcome<Told> {
+async fn summary_of(run: &AnyRun) -> Outcome<Summary> {
     let client = run.engine().await?;
     let info = run.info().await?;
     let steps = run.steps().await?;
     let is_open = |step: &StepOutcome| matches!(step.status, StepStatus::Running | StepStatus::Suspended);
-    Ok(Told {
+    Ok(Summary {
         waiting: run.waiting().await?,
         error: errors::of(&client, &info).await?,
         attributes: run.attributes().await?.into_iter().collect(),
@@ -86,7 +86,7 @@ async fn tell(run: &AnyRun) -> Outcome<Told> {
     })
 }
 
-impl Told {
+impl Summary {
     fn document(&self) -> Value {
         let attributes: serde_json::Map<String, Value> =
             self.attributes.iter().map(|(key, value)| (key.clone(), json!(value))).collect();

@@ -183,8 +183,8 @@ pub(super) fn dispatch(
             let text = format!("step `{step}` panicked outside its body: {}", panic_text(&*panic));
             Some(Err(adopt::<Error>(Error::coded(Code::Panic, text).into_fatal())))
         });
-        let what = match life.take_parting() {
-            Some(parting) => Some(What::Parted { op, parting }),
+        let what = match life.take_early_end() {
+            Some(end) => Some(What::EndedEarly { op, end }),
             None => result.map(|result| What::Attempt { op, result }),
         };
         what.map(|what| Arrival { at: executing.clock.now(), what })
@@ -320,7 +320,7 @@ fn execute(
             let text = format!("step `{step}` panicked: {}", panic_text(&*panic));
             Some(Err(adopt(Error::coded(Code::Panic, text))))
         });
-        let failure = ended.as_ref().and_then(|result| result.as_ref().err()).filter(|_| !life.parts());
+        let failure = ended.as_ref().and_then(|result| result.as_ref().err()).filter(|_| !life.ends_early());
         active.ended(failure.map(|failure| &failure.error));
         ended
     }

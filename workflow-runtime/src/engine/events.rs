@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::active_run::{ActiveRun, DriverState};
-use super::mailbox::Parting;
+use super::mailbox::EarlyEnd;
 use crate::definition::{AttemptFailure, AttemptResult, Policy, adopted};
 use crate::error::{Code, Error};
 use crate::registry;
@@ -71,7 +71,7 @@ pub(super) fn refused_step(driver: &DriverState, event: Event) -> Event {
 }
 
 /// The event for an attempt that has ended by a request. `None` if the run has dropped the step.
-pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<Event> {
+pub(super) fn early_end(driver: &DriverState, op: u64, end: EarlyEnd) -> Option<Event> {
     let run = driver.core.shared();
     let adopt = run.with_open(op, |kind| match kind {
         Kind::Step(step) => Some(step.definition.adopt),
@@ -79,20 +79,20 @@ pub(super) fn parted(driver: &DriverState, op: u64, parting: Parting) -> Option<
     })?;
     // A step cannot end a run that is being rolled back. A step that was running when that began is not attempted again, so
     // it cannot suspend either.
-    let is_refused = match &parting {
-        Parting::Finished(_) => run.is_unwinding(),
-        Parting::Suspended(_) => run.is_last_attempt(op),
+    let is_refused = match &end {
+        EarlyEnd::Finished(_) => run.is_unwinding(),
+        EarlyEnd::Suspended(_) => run.is_last_attempt(op),
     };
     if let (true, Some(adopt)) = (is_refused, adopt) {
         let error =
             Error::coded(Code::Cancelled, "the run is being rolled back: its steps can neither end it nor suspend it");
         return Some(Event::Failed { op, error: adopted(adopt, error.into_fatal()).error });
     }
-    Some(match parting {
-        Parting::Suspended(Suspension { label, payload, type_name }) => {
+    Some(match end {
+        EarlyEnd::Suspended(Suspension { label, payload, type_name }) => {
             Event::Suspended { op, label, payload, type_name: (*type_name).into() }
         }
-        Parting::Finished(value) => Event::Finished { op, value },
+        EarlyEnd::Finished(value) => Event::Finished { op, value },
     })
 }
 

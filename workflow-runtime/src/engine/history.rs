@@ -165,7 +165,7 @@ impl Inner {
                 {
                     place.trace = carried.inherited.as_ref().and_then(|inherited| inherited.trace.clone());
                 }
-                place.reader.tell(delivery, &mut place.events)?;
+                place.reader.read(delivery, &mut place.events)?;
             }
             place.row = row.index + 1;
         }

@@ -81,7 +81,7 @@ impl Inner {
     /// Calls all callbacks for a notice, one after the other.
     async fn call(&self, notice: &Notice) -> Result<()> {
         // The run may have another status by now.
-        let run = RunInfo { status: notice.status, ..self.told(notice.run.clone()) };
+        let run = RunInfo { status: notice.status, ..self.run_info(notice.run.clone()) };
         // A run that executes a step of a queue is internal: no callback is called for it.
         let is_step = queue::parse_id(&run.workflow).is_some();
         let calls = async {

@@ -357,11 +357,11 @@ async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     engine.notify(&mut turn.effects, turn.change.as_ref());
     let may_have_news = effects::may_have_news(turn.effects.as_deref());
     let status = turn.change.as_ref().map(|change| change.status);
-    let told = turn::commit(engine, id, turn).await;
-    if told.is_some_and(|told| told || may_have_news) {
+    let committed = turn::commit(engine, id, turn).await;
+    if committed.is_some_and(|notified| notified || may_have_news) {
         engine.news.posted();
     }
-    if let Some(status) = status.filter(|_| told.is_some()) {
+    if let Some(status) = status.filter(|_| committed.is_some()) {
         engine.export_end(id, generation, status);
         engine.count_end(id, status).await;
     }

@@ -15,8 +15,8 @@ pub(super) struct Arrival {
 pub(super) enum What {
     /// An attempt of a step ended.
     Attempt { op: u64, result: AttemptResult },
-    /// An attempt of a step ended by a request (see [`Parting`]), whatever its result.
-    Parted { op: u64, parting: Parting },
+    /// An attempt of a step ended by a request (see [`EarlyEnd`]), whatever its result.
+    EndedEarly { op: u64, end: EarlyEnd },
     /// A timer is due, or the next attempt of a step is due.
     Due { op: u64 },
     /// A message of the inbox wakes a sleep.
@@ -32,7 +32,7 @@ pub(super) enum What {
 }
 
 /// What an attempt of a step requests besides its result.
-pub(super) enum Parting {
+pub(super) enum EarlyEnd {
     /// To be attempted again after it was resumed.
     Suspended(Suspension),
     /// To end the run with this result.

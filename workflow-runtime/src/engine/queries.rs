@@ -20,7 +20,7 @@ impl Inner {
 
     /// The public information of a run.
     pub(crate) async fn info(&self, id: &str) -> Result<RunInfo> {
-        Ok(self.told(self.row(id).await?.ok_or_else(|| not_found(id))?))
+        Ok(self.run_info(self.row(id).await?.ok_or_else(|| not_found(id))?))
     }
 
     /// A page of runs, and the position of the next page, if there is one.
@@ -34,7 +34,7 @@ impl Inner {
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
         let next = rows.last().map(|row| filter.position(row)).filter(|_| !is_last);
-        Ok((rows.into_iter().map(|row| self.told(row)).collect(), next))
+        Ok((rows.into_iter().map(|row| self.run_info(row)).collect(), next))
     }
 
     /// The number of runs that match a filter.
@@ -76,7 +76,7 @@ impl Inner {
         Ok(self.store.claimable(&self.settings.deployment).await?.due)
     }
 
-    pub(super) fn told(&self, row: RunRow) -> RunInfo {
+    pub(super) fn run_info(&self, row: RunRow) -> RunInfo {
         let wakes_at = row.wake_at.filter(|at| row.status == Status::Suspended && ![0, NEVER].contains(at)).map(time);
         let reason = coarse_reason(&row);
         let failing_since = row.failing_since().map(time);

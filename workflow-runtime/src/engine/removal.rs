@@ -177,7 +177,7 @@ impl Inner {
                 for row in rows {
                     let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
                     for delivery in &turn.deliveries {
-                        reader.tell(delivery, &mut Vec::new())?;
+                        reader.read(delivery, &mut Vec::new())?;
                         is_continued = matches!(delivery.end, Some(End::Continued(_)));
                     }
                     left = left.less(1, row.body.len());

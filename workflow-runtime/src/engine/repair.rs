@@ -183,12 +183,12 @@ impl Inner {
             let deliveries = self.deliveries(row.key, generation).await?;
             for (at, (_, delivery)) in deliveries.iter().enumerate() {
                 let begins = reader.next();
-                let mut told = Vec::new();
-                reader.tell(delivery, &mut told)?;
+                let mut events = Vec::new();
+                reader.read(delivery, &mut events)?;
                 if event >= reader.next() {
                     continue;
                 }
-                let named = told.into_iter().find(|told| told.index == event).map(|told| told.kind);
+                let named = events.into_iter().find(|events| events.index == event).map(|events| events.kind);
                 let named =
                     named.ok_or_else(|| Error::coded(Code::Damaged, format!("the run has no event {event}")))?;
                 let first = deliveries.first().map(|(_, delivery)| delivery.event.clone());

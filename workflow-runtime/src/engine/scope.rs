@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::active_run::ActiveRun;
 use super::client::Handle;
-use super::mailbox::Parting;
+use super::mailbox::EarlyEnd;
 use super::permit::Held;
 use super::streams::AttemptWriter;
 use super::{Client, output};
@@ -96,7 +96,7 @@ pub(super) struct Life {
     /// Its permit.
     pub held: Held,
     /// The first request of the attempt.
-    parting: OnceLock<Mutex<Option<Parting>>>,
+    early_end: OnceLock<Mutex<Option<EarlyEnd>>>,
 }
 
 impl Life {
@@ -136,17 +136,17 @@ impl Life {
         }
     }
 
-    fn part(&self, parting: Parting) {
-        self.parting.get_or_init(|| Mutex::new(Some(parting)));
+    fn end_early(&self, end: EarlyEnd) {
+        self.early_end.get_or_init(|| Mutex::new(Some(end)));
     }
 
     /// Whether it ends by a request.
-    pub fn parts(&self) -> bool {
-        self.parting.get().is_some()
+    pub fn ends_early(&self) -> bool {
+        self.early_end.get().is_some()
     }
 
-    pub fn take_parting(&self) -> Option<Parting> {
-        self.parting.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_early_end(&self) -> Option<EarlyEnd> {
+        self.early_end.get()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Calls `act` before the attempt ends, if it has not ended.
@@ -336,7 +336,7 @@ pub(crate) fn suspend(label: Option<&str>, payload: Payload, type_name: &'static
             return InStep::Resumed(value.clone());
         }
         let suspension = Suspension { label: label.into(), payload, type_name: type_name.into() };
-        scope.life.part(Parting::Suspended(suspension));
+        scope.life.end_early(EarlyEnd::Suspended(suspension));
         InStep::Suspended
     })
 }
@@ -355,7 +355,7 @@ pub(crate) fn last_payload() -> Option<Payload> {
 pub(crate) fn finish(value: Payload) -> Option<Result<(), Error>> {
     of_attempt(|scope| match &scope.origin {
         None => {
-            scope.life.part(Parting::Finished(value));
+            scope.life.end_early(EarlyEnd::Finished(value));
             Ok(())
         }
         Some(_) => Err(Error::coded(Code::Unsupported, "a step of a queue cannot finish the run that has called it")

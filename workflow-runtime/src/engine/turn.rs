@@ -100,10 +100,10 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
             chunks: draft.chunks.into_iter().map(|chunk| engine.new_chunk(chunk)).collect(),
             settles: draft.settles,
         };
-        let Some(told) = commit(engine, &live.id, turn).await else { return false };
+        let Some(notified) = commit(engine, &live.id, turn).await else { return false };
         // Before any waiter is woken: the run's own span is exported after the spans of its parts.
         driver.spans.recorded(&draft.record, end.is_some());
-        if may_have_news || told {
+        if may_have_news || notified {
             engine.news.posted();
         }
         if notify {

@@ -46,7 +46,7 @@ impl HistoryReader {
     }
 
     /// The events of a delivery, in order.
-    pub fn tell(&mut self, delivery: &Delivery, events: &mut impl Extend<RunEvent>) -> Result<(), Error> {
+    pub fn read(&mut self, delivery: &Delivery, events: &mut impl Extend<RunEvent>) -> Result<(), Error> {
         let event = self.event(&delivery.event)?;
         let commands = delivery.commands.iter().map(|command| self.command(command)).collect::<Result<Vec<_>, _>>()?;
         let unwinds = delivery.unwinds.as_ref().map(Ending::of).transpose()?;

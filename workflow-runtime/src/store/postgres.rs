@@ -1,7 +1,7 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
 //! [`db`] has the [connections](connection). [`commit`] cuts groups of writes into [`segments`] and sends them as statements
-//! and transactions, with [`turns`], [`standing`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`],
+//! and transactions, with [`turns`], [`verified`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`],
 //! [`claims`] and [`removal`]. [`listing`] finds runs. [`workers`] manages leases, which decide who executes. [`notes`]
 //! notifies other processes of a commit, and [`listen`] receives that. [`schema`] creates the tables.
 
@@ -25,12 +25,12 @@ mod removal;
 mod roster;
 mod schema;
 mod segments;
-mod standing;
 mod streams;
 mod tls;
 mod tokens;
 mod transactions;
 mod turns;
+mod verified;
 mod workers;
 
 use std::collections::{BTreeSet, HashSet};
@@ -47,9 +47,9 @@ use self::db::{Db, Text, args};
 use self::fault::Fault;
 use self::listen::Signals;
 pub use self::options::PostgresOptions;
-use self::standing::Standing;
 pub(crate) use self::transactions::{Recorded, refusal};
 pub use self::transactions::{Transaction, Transactions};
+use self::verified::Verified;
 use super::{
     Answer, Attributes, ChunkPage, Claimable, Counts, DeliveryRow, Deploy, DeploymentRow, Ended, Failed, Filter,
     Follow, Followed, Following, InboxRow, JournalRow, NEVER, NewWorker, Notice, OpenTokens, Ownership, Position,
@@ -96,10 +96,10 @@ struct Shared {
     tag: Arc<str>,
     /// The owner numbers of the workers that are registered through this store.
     owners: Mutex<Arc<[i64]>>,
-    standing: Arc<Standing>,
+    verified: Arc<Verified>,
     signals: Signals,
     /// The sequences of the inbox messages that [`news`](Store::news) has reported and that still exist.
-    told: Mutex<HashSet<i64>>,
+    reported: Mutex<HashSet<i64>>,
     /// Whether the database failed to answer a lease request: workers that are late as well are then not presumed dead.
     interrupted: AtomicBool,
     /// Leases that are being given up.
@@ -132,7 +132,7 @@ impl Shared {
     }
 
     fn ours(&self) -> Ours {
-        Ours { tag: self.tag.clone(), owners: self.owners(), standing: self.standing.clone() }
+        Ours { tag: self.tag.clone(), owners: self.owners(), verified: self.verified.clone() }
     }
 }
 
@@ -200,9 +200,9 @@ impl PostgresStore {
             db,
             tag: format!("{:016x}", u64::from_le_bytes(tag)).into(),
             owners: Mutex::new(Arc::default()),
-            standing: Arc::default(),
+            verified: Arc::default(),
             signals: Signals::default(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
             interrupted: AtomicBool::new(false),
             giving_up: Mutex::default(),
             listener: Mutex::default(),
@@ -373,10 +373,10 @@ impl Store for PostgresStore {
             let row = |row: &_| Ok((read::get(row, 0)?, read::get(row, 1)?));
             let there: Vec<(RunKey, i64)> =
                 self.shared.db.rows("read news", NEWS, args![INT8: owner.cast_signed()], row).await?;
-            let mut told = self.shared.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reported = self.shared.reported.lock().unwrap_or_else(PoisonError::into_inner);
             let new: BTreeSet<RunKey> =
-                there.iter().filter(|(_, sequence)| !told.contains(sequence)).map(|(run, _)| *run).collect();
-            *told = there.into_iter().map(|(_, sequence)| sequence).collect();
+                there.iter().filter(|(_, sequence)| !reported.contains(sequence)).map(|(run, _)| *run).collect();
+            *reported = there.into_iter().map(|(_, sequence)| sequence).collect();
             Ok(new.into_iter().collect())
         })
     }
@@ -401,7 +401,7 @@ impl Store for PostgresStore {
             shared.db.read("follow a run", FOLLOW, args).await?;
             // This store ignores its own notifications, so it forgets the run here.
             if rows {
-                shared.standing.forget(run).await;
+                shared.verified.forget(run).await;
             }
             Ok(Some(Box::new(following) as Box<dyn Following>))
         })

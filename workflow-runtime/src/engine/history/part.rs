@@ -70,7 +70,7 @@ impl Inner {
                 let turn = TurnRecord::decode(row.format, row.checksum, &row.body)?;
                 let mut events = Vec::new();
                 for delivery in &turn.deliveries {
-                    part.reader.tell(delivery, &mut events)?;
+                    part.reader.read(delivery, &mut events)?;
                 }
                 part.turns.push_back(Turn { row: row.index, events });
                 part.row += 1;

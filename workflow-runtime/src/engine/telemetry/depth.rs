@@ -46,19 +46,19 @@ impl Inner {
             return;
         }
         let depths = Arc::new(Depths { queues, asked: Notify::new() });
-        let told = depths.clone();
+        let collected = depths.clone();
         global::meter(SCOPE)
             .u64_observable_gauge("workflow.queue.depth")
             .with_unit("{step}")
             .with_description("Steps of a queue that no process has begun, as of the collection before")
             .with_callback(move |gauge| {
-                for depth in &told.queues {
+                for depth in &collected.queues {
                     let steps = depth.steps.load(Ordering::Relaxed);
                     if steps != UNKNOWN {
                         gauge.observe(steps, &[KeyValue::new("workflow.queue.name", depth.queue.clone())]);
                     }
                 }
-                told.asked.notify_one();
+                collected.asked.notify_one();
             })
             .build();
         self.runtime.spawn(count(self.clone(), depths));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry::{Array, KeyValue, StringValue, Value as Attribute};
 use serde_json::Value;
 
-use super::export::{Exporter, Told};
+use super::export::{EndedSpan, Exporter};
 use crate::engine::Inner;
 use crate::engine::resend::Sender as _;
 use crate::error::Result;
@@ -67,8 +67,8 @@ impl Inner {
         let short = row.workflow.rsplit("::").next().unwrap_or(&row.workflow);
         let name = trace.name.as_deref().map_or_else(|| format!("workflow {short}"), str::to_owned);
         let status = last.end.as_ref().map(status);
-        let told = Told { name, began: first.at, ended: last.at, attributes, status };
-        exporter.tell(trace, run, &span_id(&["run", run]), trace.parent_span_id.as_deref(), told);
+        let span = EndedSpan { name, began: first.at, ended: last.at, attributes, status };
+        exporter.export(trace, run, &span_id(&["run", run]), trace.parent_span_id.as_deref(), span);
         Ok(())
     }
 

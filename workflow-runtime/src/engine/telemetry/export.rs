@@ -62,7 +62,7 @@ impl Telemetry {
 }
 
 /// The data of a span.
-pub struct Told {
+pub struct EndedSpan {
     pub name: String,
     /// In milliseconds since 1970.
     pub began: u64,
@@ -74,8 +74,8 @@ pub struct Told {
 }
 
 impl Exporter {
-    pub fn tell(&self, trace: &Trace, run: &str, id: &str, parent: Option<&str>, told: Told) {
-        let Told { name, began, ended, mut attributes, status } = told;
+    pub fn export(&self, trace: &Trace, run: &str, id: &str, parent: Option<&str>, span: EndedSpan) {
+        let EndedSpan { name, began, ended, mut attributes, status } = span;
         let trace_id = TraceId::from_hex(&trace.trace_id).unwrap_or(TraceId::INVALID);
         let span = |id: &str| SpanId::from_hex(id).unwrap_or(SpanId::INVALID);
         let flags = TraceFlags::default().with_sampled(!trace.unsampled);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use serde_json::Value;
 
-use super::export::{Exporter, Told};
+use super::export::{EndedSpan, Exporter};
 use super::metrics::error_type;
 use crate::codec::Payload;
 use crate::model::{Trace, span_id};
@@ -220,8 +220,8 @@ impl Followed {
             Some(label) => (span_id(&["suspension", &key, &number]), format!("wait {label}")),
         };
         let attributes = vec![KeyValue::new("workflow.step.attempt", i64::from(part.number))];
-        let told = Told { name, began: part.began, ended: at, attributes, status: how.status() };
-        self.tell(&id, &span_id(&["op", &key]), told);
+        let span = EndedSpan { name, began: part.began, ended: at, attributes, status: how.status() };
+        self.export(&id, &span_id(&["op", &key]), span);
     }
 
     /// A payload arrived for a suspended step, or for a hook, which then waits for the next one.
@@ -237,8 +237,8 @@ impl Followed {
                 let (payloads, name) = (open.payloads, format!("{} {}", open.kind, open.name));
                 let began = std::mem::replace(&mut open.began, at);
                 let attributes = open.attributes.clone();
-                let told = Told { name, began, ended: at, attributes, status: How::Done.status() };
-                self.tell_operation(op, payloads, told);
+                let span = EndedSpan { name, began, ended: at, attributes, status: How::Done.status() };
+                self.export_operation(op, payloads, span);
             }
         }
     }
@@ -266,8 +266,8 @@ impl Followed {
                 }
             }
         }
-        let told = Told { name: format!("{kind} {name}"), began, ended: at, attributes, status };
-        self.tell_operation(op, payloads + 1, told);
+        let span = EndedSpan { name: format!("{kind} {name}"), began, ended: at, attributes, status };
+        self.export_operation(op, payloads + 1, span);
     }
 
     /// The end of the run, or of its generation, ends all open operations.
@@ -277,18 +277,18 @@ impl Followed {
     }
 
     /// `number` counts the ends of an operation; a hook can end several times.
-    fn tell_operation(&self, op: u64, number: u64, told: Told) {
+    fn export_operation(&self, op: u64, number: u64, span: EndedSpan) {
         let key = self.identity.key(op);
         let id = match number {
             1 => span_id(&["op", &key]),
             number => span_id(&["op", &key, &number.to_string()]),
         };
-        self.tell(&id, &span_id(&["run", &self.identity.run]), told);
+        self.export(&id, &span_id(&["run", &self.identity.run]), span);
     }
 
-    fn tell(&self, id: &str, parent: &str, told: Told) {
+    fn export(&self, id: &str, parent: &str, span: EndedSpan) {
         if let Some(trace) = self.trace.as_ref().filter(|_| self.telling != Telling::Nothing) {
-            self.exporter.tell(trace, &self.identity.run, id, Some(parent), told);
+            self.exporter.export(trace, &self.identity.run, id, Some(parent), span);
         }
     }
 

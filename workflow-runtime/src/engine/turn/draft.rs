@@ -115,10 +115,10 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                 }
                 (wanted.then(|| events::refused_step(driver, event)), Some(sequence))
             }
-            What::Parted { op, parting } => {
+            What::EndedEarly { op, end } => {
                 live.attempt_ended(op);
                 draft.settles.extend(live.settle(op, false));
-                (events::parted(driver, op, parting), None)
+                (events::early_end(driver, op, end), None)
             }
             What::Attempt { op, result } => {
                 live.attempt_ended(op);
@@ -203,9 +203,9 @@ pub(super) fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: 
     for arrival in live.close_and_drain() {
         let (op, result) = match arrival.what {
             What::Attempt { op, result } => (op, result),
-            What::Parted { op, parting } => {
+            What::EndedEarly { op, end } => {
                 draft.settles.extend(live.settle(op, false));
-                if let Some(event) = events::parted(driver, op, parting) {
+                if let Some(event) = events::early_end(driver, op, end) {
                     give_back(engine, draft, event, None);
                 }
                 continue;

@@ -149,7 +149,7 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> 
         .query(
             sql,
             args![
-                INT8: owner, INT8: time(*now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.standing.round(),
+                INT8: owner, INT8: time(*now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.verified.round(),
                 TEXT: deployment, TEXT_ARRAY: refused,
             ],
         )

@@ -13,8 +13,8 @@ use super::db::{Db, Session, Text, args};
 use super::fault::{Fault, Result};
 use super::notes::Notes;
 use super::segments::{Segment, segments};
-use super::standing::Standing;
 use super::turns::{self, Taken};
+use super::verified::Verified;
 use super::{claims, creates, effects, letters, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
@@ -33,7 +33,7 @@ pub(super) struct Ours {
     pub tag: Arc<str>,
     /// The owner numbers of the workers that are registered through this store.
     pub owners: Arc<[i64]>,
-    pub standing: Arc<Standing>,
+    pub verified: Arc<Verified>,
 }
 
 /// A transaction in progress.
@@ -92,16 +92,16 @@ pub(super) async fn commit(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<
 }
 
 async fn once(db: &Db, ours: &Ours, group: &[Write]) -> Result<Vec<Answer>, Undone> {
-    ours.standing.leave(group);
+    ours.verified.leave(group);
     if group.iter().any(|write| matches!(write, Write::Claim(Claim { again: true, .. }))) {
-        ours.standing.end_round();
+        ours.verified.end_round();
     }
     let mut answers: Vec<Option<Answer>> = vec![None; group.len()];
     let session = db.connect().await.map_err(Undone::certain)?;
     let refreshed = db.clock.refresh(&session).await;
     refreshed.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     // Outside a transaction, which could be rolled back.
-    let settled = ours.standing.settle(&session, &ours.owners).await;
+    let settled = ours.verified.settle(&session, &ours.owners).await;
     settled.map_err(|fault| Undone { in_doubt: false, ..unanswered(&session, fault) })?;
     hit("a group is about to be sent");
     match &segments(group)[..] {
@@ -156,18 +156,18 @@ async fn alone(
     Ok(())
 }
 
-/// Sends turns as one statement, or as two pipelined ones if some are rows of runs that stand and some are not.
+/// Sends turns as one statement, or as two pipelined ones if some are rows of verified runs and some are not.
 async fn plain_turns(
     session: &Session<'_>,
     ours: &Ours,
     turns: &[(usize, &Turn)],
     answers: &mut [Option<Answer>],
 ) -> Result<(), Undone> {
-    ours.standing
+    ours.verified
         .settle(session, &ours.owners)
         .await
         .map_err(|fault| Undone { in_doubt: false, ..unanswered(session, fault) })?;
-    let (rows, others) = ours.standing.part(turns);
+    let (rows, others) = ours.verified.part(turns);
     let sent: Vec<&Turn> = others.iter().map(|(_, turn)| *turn).collect();
     let take = async {
         match &sent[..] {
@@ -175,7 +175,7 @@ async fn plain_turns(
             sent => Box::pin(turns::take(session, ours, sent, false)).await,
         }
     };
-    let (appended, taken) = tokio::join!(biased; ours.standing.append(session, &rows), take);
+    let (appended, taken) = tokio::join!(biased; ours.verified.append(session, &rows), take);
     let (appended, taken) = match (appended, taken) {
         (Ok(appended), Ok(taken)) => (appended, taken),
         // If only the other turns were refused, they are tried again by themselves.
@@ -375,8 +375,8 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
             for ((place, turn), taken) in turns.iter().zip(taken) {
                 let answer = match taken {
                     Taken::Written { awaited, followed, traced } => {
-                        let tells = traced && turn.row.is_some();
-                        more(work, turn, awaited, followed, tells).await?
+                        let notifies = traced && turn.row.is_some();
+                        more(work, turn, awaited, followed, notifies).await?
                     }
                     refused => refused.answer(),
                 };
@@ -431,7 +431,13 @@ async fn created_runs(
 }
 
 /// Writes what a turn has beside its row, its change and its delivered messages.
-async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: bool, tells: bool) -> Result<TurnAnswer> {
+async fn more(
+    work: &mut Work<'_, '_>,
+    turn: &Turn,
+    awaited: bool,
+    followed: bool,
+    notifies: bool,
+) -> Result<TurnAnswer> {
     let session = work.session;
     if !turn.unread.is_empty() {
         let unread: Vec<i64> = turn.unread.iter().map(|sequence| sequence.cast_signed()).collect();
@@ -448,7 +454,7 @@ async fn more(work: &mut Work<'_, '_>, turn: &Turn, awaited: bool, followed: boo
     streams::settle(session, turn).await?;
     streams::write(session, turn.run, &turn.chunks).await?;
     let ends = turn.change.as_ref().is_some_and(|change| turns::ends(change.status));
-    if tells || (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
+    if notifies || (ends && (awaited || followed)) || (followed && !turn.chunks.is_empty()) {
         work.notes.awaited.insert(turn.run);
     }
     work.notes.due |= turn.change.as_ref().is_some_and(RowChange::is_released);
@@ -519,5 +525,5 @@ async fn unstick_run(work: &mut Work<'_, '_>, run: &str) -> Result<UnstickRunAns
 
 /// A bug of this library, not a fault of the database: it must never be taken for an answer.
 fn unanswered_write() -> Fault {
-    Fault::Told(Error::coded(Code::Store, "a write was left without an answer: a fault of this library"))
+    Fault::Error(Error::coded(Code::Store, "a write was left without an answer: a fault of this library"))
 }

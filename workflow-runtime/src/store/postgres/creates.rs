@@ -7,8 +7,8 @@ use super::commit::{Ours, Work};
 use super::db::{Session, Text, args};
 use super::fault::Result;
 use super::read::{self, get, text};
-use super::standing::Place;
 use super::turns::{self, Errors};
+use super::verified::Place;
 use super::{letters, removal, schema, time};
 use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
@@ -59,10 +59,10 @@ WITH input AS MATERIALIZED (
 ), keyed AS (
     INSERT INTO @dedupe (run, key, at)
     SELECT key, dedupe, arrived_at FROM created JOIN input USING (id) WHERE dedupe IS NOT NULL
-), told AS (
-    SELECT pg_notify($13, $14 || ' d')::text AS told FROM created WHERE $15 HAVING count(*) > 0
+), notified AS (
+    SELECT pg_notify($13, $14 || ' d')::text AS notified FROM created WHERE $15 HAVING count(*) > 0
 )
-SELECT id, key, (SELECT told FROM told) FROM created";
+SELECT id, key, (SELECT notified FROM notified) FROM created";
 
 /// Creates a run that no worker can claim yet.
 const CREATE_FOR_LATER: &str = "
@@ -163,7 +163,7 @@ pub(super) async fn create(
     runs: &[&NewRun],
     alone: bool,
 ) -> Result<Vec<Made>> {
-    let looked_up = ours.standing.changes();
+    let looked_up = ours.verified.changes();
     let first = |new: &'_ NewRun| match &new.first {
         First::Turn { row, change, .. } => Some((row.clone(), change.clone())),
         _ => None,
@@ -198,31 +198,31 @@ pub(super) async fn create(
         .await?;
     let made = outcomes(session, runs, &created).await?;
     if let (Some(row), true) = (created.first(), alone) {
-        let stand = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
+        let verified = made.iter().zip(&firsts).filter_map(|(made, (_, change))| match made.answer {
             CreateAnswer::Created(key) if made.new && !turns::ends(change.status) => {
                 Some((key, Place { fence: Fence { owner, epoch: 1 }, generation: 0, index: 1 }))
             }
             _ => None,
         });
-        ours.standing.stand(looked_up, get(row, 2)?, stand);
+        ours.verified.verify(looked_up, get(row, 2)?, verified);
     }
     Ok(made)
 }
 
-/// Creates runs with different ids for any worker. With `tell`, the same statement notifies other processes.
-pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
-    let mut started = try_to_start(session, ours, runs, tell).await?;
+/// Creates runs with different ids for any worker. With `notify`, the same statement notifies other processes.
+pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], notify: bool) -> Result<Vec<Made>> {
+    let mut started = try_to_start(session, ours, runs, notify).await?;
     for (new, made) in runs.iter().zip(&mut started) {
         // A run with this id existed, and has been removed since.
         while made.answer == CreateAnswer::Fenced {
-            let Some(again) = try_to_start(session, ours, &[new], tell).await?.pop() else { break };
+            let Some(again) = try_to_start(session, ours, &[new], notify).await?.pop() else { break };
             *made = again;
         }
     }
     Ok(started)
 }
 
-async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell: bool) -> Result<Vec<Made>> {
+async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], notify: bool) -> Result<Vec<Made>> {
     let letters: Vec<&Letter> = runs
         .iter()
         .filter_map(|new| match &new.first {
@@ -244,7 +244,7 @@ async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], tell
                 TEXT_ARRAY: columns.ids, TEXT_ARRAY: columns.workflows, TEXT_ARRAY: columns.fingerprints,
                 BYTEA_ARRAY: columns.digests, BYTEA_ARRAY: columns.tokens(), INT8_ARRAY: columns.times,
                 INT4_ARRAY: columns.depths, TEXT_ARRAY: dedupes, INT8_ARRAY: arrivals, INT4_ARRAY: formats, INT4_ARRAY: checksums,
-                BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: tell,
+                BYTEA_ARRAY: bodies, TEXT: session.db.options.schema, TEXT: &*ours.tag, BOOL: notify,
                 INT4: schema::build(session.db), TEXT_ARRAY: columns.required,
             ],
         )

@@ -138,7 +138,7 @@ async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Resul
         None => work.receive(run, &watch.refusal, None).await,
         Some((key, generation, status)) if status.is_terminal() => {
             match read::last_in(work.session, key, generation).await? {
-                Some(last) => tell(work, run, watch.op, &last, watch.refusal.arrived_at).await,
+                Some(last) => send_end(work, run, watch.op, &last, watch.refusal.arrived_at).await,
                 None => Ok(()),
             }
         }
@@ -155,7 +155,7 @@ async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
     }
 }
 
-async fn tell(work: &mut Work<'_, '_>, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
+async fn send_end(work: &mut Work<'_, '_>, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
     let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
     let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
     work.receive(run, &letter, Some(&About::Ended(op))).await
@@ -177,7 +177,7 @@ pub(super) async fn tell_watchers(work: &mut Work<'_, '_>, run: RunKey, last: &J
     for row in &watchers {
         // A watcher that has ended, or is of an earlier generation, no longer waits.
         if get::<Option<bool>>(row, 2)? == Some(true) {
-            tell(work, get(row, 0)?, number(row, 1)?, last, at).await?;
+            send_end(work, get(row, 0)?, number(row, 1)?, last, at).await?;
         }
     }
     Ok(!watchers.is_empty())

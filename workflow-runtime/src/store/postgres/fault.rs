@@ -19,7 +19,7 @@ pub(super) enum Fault {
     /// A row is damaged.
     Damaged(String),
     /// Any other error, already explained.
-    Told(Error),
+    Error(Error),
 }
 
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
@@ -32,10 +32,10 @@ impl fmt::Debug for Fault {
             Fault::Late => return f.write_str("it did not answer in time"),
             Fault::Unconnected => return f.write_str("no connection was free or could be made in time"),
             Fault::Damaged(text) => return f.write_str(text),
-            Fault::Told(error) => return fmt::Display::fmt(error, f),
+            Fault::Error(error) => return fmt::Display::fmt(error, f),
         };
-        if let Some(told) = error.as_db_error() {
-            return write!(f, "{} (SQLSTATE {})", told.message(), told.code().code());
+        if let Some(reported) = error.as_db_error() {
+            return write!(f, "{} (SQLSTATE {})", reported.message(), reported.code().code());
         }
         fmt::Display::fmt(error, f)?;
         match error.source() {
@@ -53,7 +53,7 @@ impl From<tokio_postgres::Error> for Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Fault::Told(error)
+        Fault::Error(error)
     }
 }
 
@@ -99,7 +99,7 @@ impl Fault {
                 Some(state) => states.contains(&state) || is_about_the_connection(state),
                 None => error.is_closed() || error.source().is_some_and(is_of_the_network),
             },
-            Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => false,
+            Fault::Late | Fault::Unconnected | Fault::Damaged(_) | Fault::Error(_) => false,
         }
     }
 
@@ -124,7 +124,7 @@ impl Fault {
                 !doubtful.contains(&error.code()) && !is_about_the_connection(error.code())
             }),
             Fault::Late => false,
-            Fault::Unconnected | Fault::Damaged(_) | Fault::Told(_) => true,
+            Fault::Unconnected | Fault::Damaged(_) | Fault::Error(_) => true,
         }
     }
 
@@ -146,7 +146,7 @@ impl Fault {
     fn explained(self, place: &str, what: &str) -> Error {
         let failed = |code: Code| Error::coded(code, format!("could not {what} in the database {place}"));
         let error = match self {
-            Fault::Told(error) => return error,
+            Fault::Error(error) => return error,
             Fault::Damaged(text) => return failed(Code::Damaged).because(text).help("restore it from a backup"),
             Fault::Late => {
                 return failed(Code::Store)
@@ -160,19 +160,19 @@ impl Fault {
             }
             Fault::Postgres(error) => error,
         };
-        let mut told = failed(Code::Store);
+        let mut described = failed(Code::Store);
         // The database's message is the source of a "db error".
         let mut cause: Option<&dyn std::error::Error> = match error.as_db_error() {
             Some(_) => error.source(),
             None => Some(&error),
         };
         while let Some(next) = cause {
-            told = told.because(next);
+            described = described.because(next);
             cause = next.source();
         }
         match help(&error) {
-            Some(help) => told.help(help),
-            None => told,
+            Some(help) => described.help(help),
+            None => described,
         }
     }
 }

@@ -36,12 +36,12 @@ WITH input AS MATERIALIZED (
     FROM locked WHERE runs.key = locked.key AND locked.key IN (SELECT run FROM put)
 ), concerned AS MATERIALIZED (
     SELECT owner FROM locked WHERE NOT ended AND key IN (SELECT run FROM put) AND owner <> ALL ($10)
-), told AS (
+), notified AS (
     SELECT pg_notify($8, CASE WHEN count(*) > 300 THEN $9 || ' *'
-        ELSE $9 || string_agg(DISTINCT CASE WHEN owner IN (0, -1) THEN ' d' ELSE ' h' || owner END, '') END)::text AS told
+        ELSE $9 || string_agg(DISTINCT CASE WHEN owner IN (0, -1) THEN ' d' ELSE ' h' || owner END, '') END)::text AS notified
     FROM concerned WHERE $11 HAVING count(*) > 0
 )
-SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), (SELECT told FROM told) FROM locked"
+SELECT ", $by, ", key, owner, ended, key IN (SELECT run FROM put), (SELECT notified FROM notified) FROM locked"
         )
     };
 }
@@ -101,14 +101,14 @@ pub(super) async fn post(
     let letters: Vec<&Letter> = posts.iter().map(|(_, letter)| *letter).collect();
     let columns = Columns::of(&letters);
     let abouts: Vec<Option<Text<'_>>> = posts.iter().map(|_| None).collect();
-    let tell = notes.is_none();
+    let notify = notes.is_none();
     let rows = session
         .query(
             POST,
             args![
                 TEXT_ARRAY: ids, TEXT_ARRAY: columns.dedupes, INT8_ARRAY: columns.arrivals, INT4_ARRAY: columns.formats,
                 INT4_ARRAY: columns.checksums, BYTEA_ARRAY: columns.bodies, TEXT_ARRAY: abouts,
-                TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: tell,
+                TEXT: session.db.options.schema, TEXT: &*ours.tag, INT8_ARRAY: &*ours.owners, BOOL: notify,
                 INT8_ARRAY: columns.known, INT4: schema::build(session.db),
             ],
         )

@@ -177,8 +177,8 @@ async fn connect(shared: &Shared, config: &Config) -> Result<Listener> {
     tokio::spawn(async move {
         let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
         while let Some(Ok(message)) = messages.next().await {
-            if let AsyncMessage::Notification(told) = message
-                && sender.send(told.payload().to_owned()).is_err()
+            if let AsyncMessage::Notification(notification) = message
+                && sender.send(notification.payload().to_owned()).is_err()
             {
                 return;
             }
@@ -233,7 +233,7 @@ fn hear(shared: &Arc<Shared>, words: &str) {
         for (run, owner) in traced {
             let ours = owner.parse().is_ok_and(|owner| shared.owners().contains(&owner));
             if let (Ok(key), true) = (run.parse(), ours) {
-                tokio::spawn(tell_after(Arc::downgrade(shared), shared.standing.forget(key), format!("a{run}")));
+                tokio::spawn(tell_after(Arc::downgrade(shared), shared.verified.forget(key), format!("a{run}")));
             }
         }
     }
@@ -245,11 +245,11 @@ async fn tell_after(shared: Weak<Shared>, appended: impl Future<Output = ()>, wo
     let mut pause = PAUSES.0;
     while let Some(shared) = shared.upgrade() {
         let (channel, words) = (&shared.db.options.schema, format!("{} {word}", shared.tag));
-        let told = async {
+        let listening = async {
             let session = shared.db.connect().await?;
             session.query("SELECT pg_notify($1, $2)", args![TEXT: channel, TEXT: words]).await
         };
-        let Err(fault) = told.await else { return };
+        let Err(fault) = listening.await else { return };
         tracing::warn!(?fault, "the followers of runs could not be notified of rows; trying again");
         drop(shared);
         tokio::time::sleep(pause).await;
@@ -273,7 +273,7 @@ async fn listening(shared: &Arc<Shared>, config: &Config) -> Option<Listener> {
     match ear.await {
         Ok(Some(ear)) => {
             shared.signals.listening.store(true, Ordering::Release);
-            drop(shared.standing.set_heard(ear.server));
+            drop(shared.verified.set_heard(ear.server));
             Some(ear)
         }
         Ok(None) => {
@@ -312,7 +312,7 @@ async fn listen(shared: Weak<Shared>, config: Config, first: Option<Listener>) {
         {
             let Some(shared) = shared.upgrade() else { return };
             if shared.signals.listening.swap(false, Ordering::AcqRel) {
-                let appended = shared.standing.set_heard(None);
+                let appended = shared.verified.set_heard(None);
                 tokio::spawn(tell_after(Arc::downgrade(&shared), appended, "*".to_owned()));
             }
             shared.signals.anything();

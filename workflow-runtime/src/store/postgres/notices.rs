@@ -15,8 +15,8 @@ const NOTE: &str = "INSERT INTO @notices (run, status, holder, until, tries) VAL
 const NOTICES: &str = concat!(
     "SELECT ",
     run_columns!(),
-    ", noticed, told, tries FROM (
-         SELECT sequence AS noticed, run AS noticed_run, status AS told, tries FROM @notices
+    ", noticed, noticed_status, tries FROM (
+         SELECT sequence AS noticed, run AS noticed_run, status AS noticed_status, tries FROM @notices
          WHERE status = ANY ($1) AND sequence > $2 ORDER BY sequence LIMIT $3
      ) AS notices JOIN @runs AS runs ON runs.key = noticed_run ORDER BY noticed"
 );
@@ -45,11 +45,11 @@ WITH alive AS MATERIALIZED (
 ), claimed AS (
     UPDATE @notices AS notices SET holder = $1, until = $2 + $6, tries = tries + 1
     FROM taken WHERE notices.sequence = taken.sequence
-    RETURNING notices.sequence AS noticed, notices.run AS noticed_run, notices.status AS told, notices.tries
+    RETURNING notices.sequence AS noticed, notices.run AS noticed_run, notices.status AS noticed_status, notices.tries
 )
 SELECT ",
             run_columns!(),
-            ", noticed, told, tries
+            ", noticed, noticed_status, tries
 FROM alive LEFT JOIN claimed ON true LEFT JOIN @runs AS runs ON runs.key = noticed_run ORDER BY noticed"
         )
     };
@@ -102,7 +102,7 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &ClaimNotic
     let mut rows = session
         .query(sql, args![
             INT8: owner.cast_signed(), INT8: time(*now), TEXT_ARRAY: words(statuses), INT8: read::rows(*limit).min(1 << 32),
-            INT8: ours.standing.round(), INT8: NOTICE_CLAIM_MS.cast_signed(),
+            INT8: ours.verified.round(), INT8: NOTICE_CLAIM_MS.cast_signed(),
         ])
         .await?;
     if rows.is_empty() {

@@ -12,7 +12,7 @@ use crate::store::{
     RunKey,
 };
 
-const STANDING: &str = "
+const RUN_STATE: &str = "
 SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL), awaited OR followed
 FROM @runs WHERE key = $1 FOR UPDATE";
 
@@ -120,7 +120,9 @@ pub(super) async fn delete(
     most: Budget,
     deletion_message: &Letter,
 ) -> Result<DeleteAnswer> {
-    let Some(row) = work.session.query_opt(STANDING, args![INT8: run]).await? else { return Ok(DeleteAnswer::Unknown) };
+    let Some(row) = work.session.query_opt(RUN_STATE, args![INT8: run]).await? else {
+        return Ok(DeleteAnswer::Unknown);
+    };
     if !get::<bool>(&row, 0)? {
         return Ok(DeleteAnswer::Unended);
     }

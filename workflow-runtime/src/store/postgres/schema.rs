@@ -16,7 +16,7 @@ const APPLICATION: &str = "workflow-runtime";
 /// Unsigned numbers are stored as the signed number of the same bits, 128-bit ones as 16 bytes.
 ///
 /// - `workers` has the workers, and until when each is presumed alive. A statement of an earlier `round` has no effect, nor
-///   has any statement of a worker whose runs were taken from it: see [`standing`](super::standing).
+///   has any statement of a worker whose runs were taken from it: see [`verified`](super::verified).
 /// - `meta` has the version of the tables ([`Version`](crate::store::migrations::Version)), and a random id of the store.
 /// - Which indexes a start and an end write, the columns of `deliveries` and `notices`, and which tables have no rows yet:
 ///   as in SQLite.
@@ -389,9 +389,9 @@ pub(super) async fn prepare(session: &Session<'_>, may_migrate: bool) -> Result<
     let there = version(session).await?;
     match migrations.fit(there) {
         Fit::Usable => return Ok(()),
-        Fit::Newer => return Err(Fault::Told(migrations.newer(&session.db.place, there))),
+        Fit::Newer => return Err(Fault::Error(migrations.newer(&session.db.place, there))),
         Fit::Additive | Fit::Breaking if !may_migrate => {
-            return Err(Fault::Told(migrations.older(&session.db.place, there)));
+            return Err(Fault::Error(migrations.older(&session.db.place, there)));
         }
         Fit::Additive | Fit::Breaking => {}
     }
@@ -422,7 +422,7 @@ async fn migrate(session: &Session<'_>) -> Result<()> {
     match fit {
         // Another process has migrated the tables meanwhile.
         Fit::Usable => return Ok(()),
-        Fit::Newer => return Err(Fault::Told(migrations.newer(&session.db.place, there))),
+        Fit::Newer => return Err(Fault::Error(migrations.newer(&session.db.place, there))),
         Fit::Additive | Fit::Breaking => {}
     }
     if there == Version::NONE {
@@ -466,7 +466,7 @@ pub(super) async fn check_floor(session: &Session<'_>) -> Result<()> {
     let there = Version { version: row.try_get(0)?, readable_from: row.try_get(1)? };
     let migrations = session.db.options.migrations;
     match migrations.fit(there) {
-        Fit::Newer => Err(Fault::Told(
+        Fit::Newer => Err(Fault::Error(
             migrations.newer(&session.db.place, there).because("it was migrated while this process had it open"),
         )),
         Fit::Usable | Fit::Additive | Fit::Breaking => Ok(()),
@@ -491,7 +491,7 @@ pub(super) async fn explained(db: &Db, fault: Fault) -> Fault {
     }
     let checked = async { check_floor(&db.connect().await?).await };
     match checked.await {
-        Err(told @ Fault::Told(_)) => told,
+        Err(error @ Fault::Error(_)) => error,
         _ => fault,
     }
 }
@@ -523,11 +523,11 @@ async fn version(session: &Session<'_>) -> Result<Version> {
         let sql = "SELECT version FROM @meta WHERE application = $1";
         if let Some(meta) = session.query_opt(sql, args![TEXT: APPLICATION]).await? {
             let found = format!("tables of the pre-release version {}", meta.try_get::<_, i32>(0)?);
-            return Err(Fault::Told(pre_release(place, found)));
+            return Err(Fault::Error(pre_release(place, found)));
         }
     }
     let tables: Vec<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Err(Fault::Told(
+    Err(Fault::Error(
         Error::coded(Code::Store, format!("the schema belongs to something else in the database {place}"))
             .expected("no such schema, an empty one, or one that this library has made")
             .found(format!("tables: {}", tables.join(", ")))

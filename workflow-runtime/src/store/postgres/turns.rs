@@ -9,8 +9,8 @@ use super::commit::Ours;
 use super::db::{Arg, Session, Text, args};
 use super::fault::Result;
 use super::read::{get, id};
-use super::standing::Place;
 use super::time;
+use super::verified::Place;
 use crate::model::Status;
 use crate::store::{RowChange, RowError, RunKey, Turn, TurnAnswer};
 
@@ -90,11 +90,11 @@ WITH input AS (
 ), left_over AS (
     UPDATE @inbox SET holder = 0
     WHERE run IN (SELECT run FROM taken WHERE ends) AND holder <> 0 AND sequence <> ALL ($16)
-), told AS (
-    SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS told
+), notified AS (
+    SELECT pg_notify($18, CASE WHEN count(*) > 300 THEN $19 || ' *' ELSE $19 || string_agg(' a' || run, '') END)::text AS notified
     FROM taken WHERE ((ends AND (awaited OR followed)) OR traced) AND NOT $17 HAVING count(*) > 0
 )
-SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, @server(), (SELECT told FROM told)
+SELECT run, run IN (SELECT run FROM taken), terminal AND tied, awaited, followed, traced, @server(), (SELECT notified FROM notified)
 FROM held"
         )
     };
@@ -166,7 +166,7 @@ pub(super) fn is_row(turn: &Turn) -> bool {
 /// Takes the plain part of turns of different runs, and looks each run up. With `tied`, inside a transaction, also takes
 /// turns that end tied runs, and notifies no process; the caller then does the rest.
 pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], tied: bool) -> Result<Vec<Taken>> {
-    let looked_up = ours.standing.changes();
+    let looked_up = ours.verified.changes();
     let runs: Vec<RunKey> = turns.iter().map(|turn| turn.run).collect();
     let generations: Vec<i64> = turns.iter().map(|turn| turn.generation.cast_signed()).collect();
     let owners: Vec<i64> = turns.iter().map(|turn| turn.fence.owner.cast_signed()).collect();
@@ -218,8 +218,8 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
     if let (Some(row), false) = (taken.first(), tied) {
         let untraced = |turn: &&&Turn| matches!(outcomes.get(&turn.run), Some(Taken::Written { traced: false, .. }));
         let goes_on = |turn: &&&Turn| turn.change.as_ref().is_none_or(|change| !self::ends(change.status));
-        let stand = turns.iter().filter(untraced).filter(goes_on);
-        ours.standing.stand(looked_up, get(row, 6)?, stand.filter_map(|turn| Place::after(turn)));
+        let verified = turns.iter().filter(untraced).filter(goes_on);
+        ours.verified.verify(looked_up, get(row, 6)?, verified.filter_map(|turn| Place::after(turn)));
     }
     settled(session, turns, outcomes).await
 }

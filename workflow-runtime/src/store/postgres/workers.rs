@@ -41,7 +41,7 @@ const LATE_WAITING: &str =
     "SELECT owner FROM @workers WHERE expires_at < now() AND owner <> $1 ORDER BY owner FOR UPDATE";
 
 /// From then on, statements that these workers send have no effect.
-const CONDEMN: &str = "UPDATE @workers SET round = 9223372036854775807 WHERE owner = ANY ($1)";
+const FENCE_LATE: &str = "UPDATE @workers SET round = 9223372036854775807 WHERE owner = ANY ($1)";
 
 /// Deletes workers that no longer own a run that can become due.
 const BURY: &str = "
@@ -138,7 +138,7 @@ pub(super) async fn acquire(shared: &Arc<Shared>, owner: u64) -> Result<Lease, E
         let (owner, lease) = (owner.cast_signed(), milliseconds(shared.db.options.lease));
         let (host, pid) = (host::name(), i64::from(std::process::id()));
         let host = host.as_deref().map(Text);
-        let round = shared.standing.begin();
+        let round = shared.verified.begin();
         session.query(REGISTER, args![INT8: owner, INT8: lease, INT8: round, TEXT: host, INT8: pid]).await?;
         reap(shared, &session, owner.cast_unsigned()).await?;
         hit("a worker is about to be registered");
@@ -174,7 +174,7 @@ async fn reap(shared: &Shared, session: &Session<'_>, owner: u64) -> Result<bool
         return Ok(true);
     }
     tracing::warn!(workers = late.len(), "workers have not renewed their leases; their runs are taken over");
-    session.query(CONDEMN, args![INT8_ARRAY: late]).await?;
+    session.query(FENCE_LATE, args![INT8_ARRAY: late]).await?;
     take_over(shared, session, adopt, &late).await?;
     Ok(session.query(BURY, args![INT8_ARRAY: late]).await?.len() == late.len())
 }

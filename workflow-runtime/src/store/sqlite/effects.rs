@@ -54,13 +54,13 @@ pub(super) fn watch(connection: &Connection, run: RunKey, watch: &Watch) -> Resu
         None => receive(connection, run, &watch.refusal, None),
         Some((key, _, false)) => add_watcher(connection, key, run, watch.op),
         Some((key, generation, true)) => match read::last(connection, key, generation)? {
-            Some(last) => tell(connection, run, watch.op, &last, watch.refusal.arrived_at),
+            Some(last) => send_end(connection, run, watch.op, &last, watch.refusal.arrived_at),
             None => Ok(()),
         },
     }
 }
 
-fn tell(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
+fn send_end(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
     let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
     let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
     receive(connection, run, &letter, Some(&About::Ended(op)))
@@ -77,7 +77,7 @@ pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &Journal
     }
     connection.prepare_cached("DELETE FROM watchers WHERE run = ?1")?.execute((run,))?;
     for (watcher, op) in watchers {
-        tell(connection, watcher, op.cast_unsigned(), last, at)?;
+        send_end(connection, watcher, op.cast_unsigned(), last, at)?;
     }
     Ok(true)
 }

@@ -66,25 +66,25 @@ WHERE key = ?1 AND coalesce(first_generation, 0) = ?2 AND generation >= ?3";
 
 /// Whether a run can be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Progress {
     /// It has ended, or was created and was never due.
     Ended,
     Unended,
 }
 
 /// `None` if there is no such run.
-pub(super) fn standing(connection: &Connection, run: RunKey) -> Result<Option<Standing>> {
+pub(super) fn progress(connection: &Connection, run: RunKey) -> Result<Option<Progress>> {
     connection
         .prepare_cached(
             "SELECT status IN ('completed', 'failed', 'cancelled') OR (status = 'pending' AND wake_at IS NULL) FROM runs
              WHERE key = ?1",
         )?
-        .query_row((run,), |row| Ok(if row.get(0)? { Standing::Ended } else { Standing::Unended }))
+        .query_row((run,), |row| Ok(if row.get(0)? { Progress::Ended } else { Progress::Unended }))
         .optional()
 }
 
 /// Notifies the operations that wait for the end of a run that it was deleted.
-pub(super) fn tell(connection: &Connection, run: RunKey, deletion_message: &Letter) -> Result<()> {
+pub(super) fn send_deletion(connection: &Connection, run: RunKey, deletion_message: &Letter) -> Result<()> {
     let watchers: Vec<(RunKey, i64)> = connection
         .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?

@@ -353,11 +353,11 @@ impl<'c> Group<'c> {
     }
 
     fn delete(&mut self, run: RunKey, most: Budget, deletion_message: &Letter) -> Result<DeleteAnswer> {
-        match removal::standing(self.connection, run)? {
+        match removal::progress(self.connection, run)? {
             None => Ok(DeleteAnswer::Unknown),
-            Some(removal::Standing::Unended) => Ok(DeleteAnswer::Unended),
-            Some(removal::Standing::Ended) => {
-                removal::tell(self.connection, run, deletion_message)?;
+            Some(removal::Progress::Unended) => Ok(DeleteAnswer::Unended),
+            Some(removal::Progress::Ended) => {
+                removal::send_deletion(self.connection, run, deletion_message)?;
                 self.remove(run, most)?;
                 Ok(DeleteAnswer::Committed)
             }

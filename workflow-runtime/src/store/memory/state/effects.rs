@@ -81,7 +81,7 @@ impl State {
             }
             Some(watched) if watched.row.status.is_terminal() => {
                 let last = watched.last().cloned();
-                self.tell(watcher, last.as_ref(), watch.refusal.arrived_at);
+                self.send_end(watcher, last.as_ref(), watch.refusal.arrived_at);
             }
             Some(watched) => watched.watchers.push(watcher),
         }
@@ -102,7 +102,7 @@ impl State {
     }
 
     /// Sends an operation the end of the run that it waits for.
-    fn tell(&mut self, watcher: Watcher, last: Option<&JournalRow>, at: u64) {
+    fn send_end(&mut self, watcher: Watcher, last: Option<&JournalRow>, at: u64) {
         let Some(last) = last else { return };
         let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
         self.tell_end(watcher, &Letter { dedupe: None, arrived_at: at, format, checksum, body });
@@ -125,9 +125,9 @@ impl State {
         let Some(ended) = self.runs.get_mut(&run) else { return false };
         let (watchers, last) = (std::mem::take(&mut ended.watchers), ended.last().cloned());
         let at = change.completed_at.unwrap_or_default();
-        let told = !watchers.is_empty();
-        watchers.into_iter().for_each(|watcher| self.tell(watcher, last.as_ref(), at));
-        told
+        let awaited = !watchers.is_empty();
+        watchers.into_iter().for_each(|watcher| self.send_end(watcher, last.as_ref(), at));
+        awaited
     }
 
     fn of(&self, id: &str) -> Option<&Run> {

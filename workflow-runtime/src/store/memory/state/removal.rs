@@ -72,8 +72,8 @@ impl State {
         let mut gone = Vec::new();
         for Expired { status, until } in expired {
             let ends = self.ends(*status).into_iter().take_while(|ended| ended <= until).map(|ended| ended.run);
-            let told = ends.filter(|run| !self.notices.values().any(|noted| noted.run == *run));
-            gone.extend(told.take(limit - gone.len()));
+            let without_notice = ends.filter(|run| !self.notices.values().any(|noted| noted.run == *run));
+            gone.extend(without_notice.take(limit - gone.len()));
         }
         let more = gone.len() >= limit;
         gone.into_iter().for_each(|run| self.remove(run));

@@ -1,8 +1,8 @@
 //! What a store knows about the runs that it executes, so that it need not check their rows one by one.
 //!
 //! The first row that this store appends for a run checks three things: the run is this worker's, its journal is as long as
-//! its owner believes, and no follower waits for its rows. From then on the run *stands*, and one check of the worker's own
-//! row covers all runs that stand. These events end it:
+//! its owner believes, and no follower waits for its rows. From then on the run is *verified*, and one check of the worker's own
+//! row covers all verified runs. These events end it:
 //!
 //! - The store itself ends the run or releases it, or the outcome of a statement is unknown. After an unknown outcome the
 //!   store begins another round, and a statement of an earlier round has no effect if it is executed late.
@@ -11,7 +11,7 @@
 //! - The database has lost acknowledged writes. It is then another server, with another start time, or one that does
 //!   not wait for its disk: each statement checks this.
 //! - A process begins to follow the run's journal and notifies this store, which then notifies it of rows appended before. A
-//!   store that receives no notifications reports that there may have been rows, and has no runs that stand.
+//!   store that receives no notifications reports that there may have been rows, and has no verified runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -46,18 +46,18 @@ WHERE EXISTS (SELECT 1 FROM @workers WHERE owner = $8 AND round <= $9 AND @serve
 /// Turns, with their places in a group.
 pub(super) type Placed<'g> = Vec<(usize, &'g Turn)>;
 
-/// The runs that stand.
+/// The verified runs.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct Verified {
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// The server on which this store is notified of new followers: runs stand only there.
+    /// The server on which this store is notified of new followers: runs are verified only there.
     heard: Option<SystemTime>,
     runs: FxHashMap<RunKey, Place>,
-    /// Raised by each event that may end the standing of a run whose look-up is in progress.
+    /// Raised by each event that may end the verification of a run whose look-up is in progress.
     changes: u64,
     /// The rows that are being appended, and earlier ones that a caller waits for.
     appending: TaskTracker,
@@ -67,7 +67,7 @@ struct Known {
     next_round: i64,
 }
 
-/// The position of a run that stands: what its next row must have.
+/// The position of a verified run: what its next row must have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub fence: Fence,
@@ -104,12 +104,12 @@ impl Known {
     }
 }
 
-impl Standing {
+impl Verified {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a worker for which no run stands yet. Returns its round.
+    /// Begins a worker that has no verified run yet. Returns its round.
     pub fn begin(&self) -> i64 {
         let mut known = self.known();
         known.forget_all();
@@ -180,38 +180,38 @@ impl Standing {
         }
     }
 
-    /// To be called before the look-up of runs that are to [stand](Standing::stand).
+    /// To be called before the look-up of runs that are to be [verified](Verified::verify).
     pub fn changes(&self) -> u64 {
         self.known().changes
     }
 
-    /// Records that these runs stand if they were looked up on that server and nothing has changed since.
-    pub fn stand(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
+    /// Records that these runs are verified if they were looked up on that server and nothing has changed since.
+    pub fn verify(&self, changes: u64, server: Option<SystemTime>, runs: impl Iterator<Item = (RunKey, Place)>) {
         let mut known = self.known();
         if known.changes == changes && server.is_some() && server == known.heard {
             known.runs.extend(runs);
         }
     }
 
-    /// Separates the next rows of runs that stand, all of one owner, from the other turns. The places then advance past
+    /// Separates the next rows of verified runs, all of one owner, from the other turns. The places then advance past
     /// these rows: if the rows cannot be appended, all runs are forgotten.
     pub fn part<'g>(&self, turns: &[(usize, &'g Turn)]) -> (Rows<'g>, Placed<'g>) {
         let mut known = self.known();
         let mut owner = None;
         let (turns, others) = turns.iter().partition(|(_, turn)| {
             let (Some(place), Some(row)) = (known.runs.get_mut(&turn.run), &turn.row) else { return false };
-            let stands = turns::is_row(turn)
+            let is_verified = turns::is_row(turn)
                 && *place == Place { fence: turn.fence, generation: turn.generation, index: row.index }
                 && *owner.get_or_insert(turn.fence.owner) == turn.fence.owner;
-            place.index += u64::from(stands);
-            stands
+            place.index += u64::from(is_verified);
+            is_verified
         });
         let appending = known.appending.token();
         let owner = owner.unwrap_or_default();
         (Rows { turns, owner, round: known.round, server: known.heard, _appending: appending }, others)
     }
 
-    /// Appends rows of runs that stand. Returns whether they are in the journal; if not, none of them is.
+    /// Appends rows of verified runs. Returns whether they are in the journal; if not, none of them is.
     pub async fn append(&self, session: &Session<'_>, rows: &Rows<'_>) -> Result<bool> {
         if rows.turns.is_empty() {
             return Ok(true);
@@ -236,7 +236,7 @@ impl Standing {
     }
 }
 
-/// Rows of runs that stand, with the owner, round and server that they depend on.
+/// Rows of verified runs, with the owner, round and server that they depend on.
 pub(super) struct Rows<'g> {
     pub turns: Placed<'g>,
     owner: u64,
@@ -275,12 +275,12 @@ impl Rows<'_> {
 }
 
 /// Records an unknown outcome when it is dropped, unless the outcome was settled.
-struct Doubt<'s>(Option<&'s Standing>);
+struct Doubt<'s>(Option<&'s Verified>);
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if let Some(standing) = self.0 {
-            standing.doubt();
+        if let Some(verified) = self.0 {
+            verified.doubt();
         }
     }
 }
