@@ -29,10 +29,10 @@ async fn failed(fx: &Fixture, id: &str, status: Status) -> RunKey {
 
 pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    {
-        let key = failed(&fx, "r", Status::Failed).await;
-        assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await, ReopenAnswer::Committed);
-        let run = fx.run("r").await;
+    for (id, status) in [("failed", Status::Failed), ("cancelled", Status::Cancelled)] {
+        let key = failed(&fx, id, status).await;
+        assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], id)).await, ReopenAnswer::Committed);
+        let run = fx.run(id).await;
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)));
         assert_eq!((run.fence.owner, run.completed_at, run.recoveries, run.error), (0, None, 0, None));
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, 7), row(1, 8)]);
@@ -43,12 +43,12 @@ pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
         );
         assert_eq!(fx.letters(key).await, ["reopened", "again"]);
         assert_eq!(
-            fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], "k")).await,
+            fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], id)).await,
             ReopenAnswer::Committed,
             "sent again"
         );
         assert_eq!(
-            fx.commit(reopen(key, 0, vec![row(0, 9)], "l")).await,
+            fx.commit(reopen(key, 0, vec![row(0, 9)], "other")).await,
             ReopenAnswer::Fenced,
             "a reopened run is not reopened again"
         );
