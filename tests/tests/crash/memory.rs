@@ -128,14 +128,23 @@ impl Operated {
             operate(&engine, &life.to_string(), |line| lines.push(line)).await?;
             engine.shutdown().await
         };
-        let fell_silent = tokio::select! {
+        let worked = tokio::select! {
             biased;
-            () = store.fell_silent() => true,
-            worked = tokio::time::timeout(PATIENCE, work) => {
-                worked.expect("the work does not hang").expect("the calls succeed");
-                false
-            }
+            () = store.fell_silent() => None,
+            worked = tokio::time::timeout(PATIENCE, work) => Some(worked),
         };
+        let fell_silent = worked.is_none();
+        match worked {
+            Some(Ok(worked)) => worked.expect("the calls succeed"),
+            Some(Err(_)) => {
+                let ids = [ORDER, FORK, FORGOTTEN, DELETED].map(str::to_owned);
+                panic!(
+                    "the work hangs after {lines:?}:\n{}",
+                    snapshot::text(&snapshot::of_memory(&self.store, &ids).await)
+                )
+            }
+            None => {}
+        }
         store.abandon();
         for line in lines {
             if let Some(answer) = line.strip_prefix("answer ") {

@@ -165,6 +165,19 @@ pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
     snapshot
 }
 
+/// The runs, their journals and their inboxes, for an error message.
+pub fn text(snapshot: &Snapshot) -> String {
+    let run = |(id, run): (&String, &Stored)| {
+        let rows: String = run
+            .journal
+            .iter()
+            .map(|row| format!("\n  {}/{}: {}", row.generation, row.index, String::from_utf8_lossy(&row.body)))
+            .collect();
+        format!("run {id} is {}:{rows}\n  inbox: {:?}\n", run.status, run.inbox)
+    };
+    snapshot.iter().map(run).collect()
+}
+
 fn stored_row(generation: u64, row: JournalRow) -> Row {
     Row {
         generation: generation.cast_signed(),

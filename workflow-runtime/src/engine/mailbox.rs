@@ -220,6 +220,16 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_not_evicted_before_the_messages_of_its_activation_are_delivered() {
+        let mut mailbox = Mailbox::new(InboxRead { sequence: 1, at: 9, inbox_seq: 4 });
+        assert!(!mailbox.post([Arrival { at: 0, what: What::Idle }]), "the timer of the eviction is due at once");
+        assert!(mailbox.start((), vec![payload(1)]));
+        assert_eq!(mailbox.inbox_if_idle(), None, "a release would count the message as read");
+        assert_eq!(taken(&mut mailbox, 9), [0, 1]);
+        assert_eq!(mailbox.inbox_if_idle(), Some(4));
+    }
+
+    #[test]
     fn messages_of_one_time_are_delivered_in_the_order_of_the_inbox() {
         let inbox = InboxRead { sequence: 3, at: 7, inbox_seq: 3 };
         let mut mailbox = Mailbox::new(inbox);
