@@ -3,7 +3,7 @@
 use workflow_runtime::{Status, web};
 
 use crate::support::{get, post, serve};
-use crate::world::{HOSTILE, all, filled, is, naps};
+use crate::world::{HOSTILE, all, filled, is, naps, wider};
 
 pub const PAGES: [&str; 24] = [
     "/overview",
@@ -128,6 +128,36 @@ case! {
         let wrong = post(to, "/start", "workflow=breaks&as=json&json=%7B").await;
         assert!(wrong.status == 422 && wrong.body.contains("it is no JSON"), "{}", wrong.body);
         is(&engine, "listens", Status::Suspended).await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn an_integer_is_taken_and_shown_digit_for_digit_or_refused() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let wide = u128::MAX.to_string();
+        for (path, form) in [
+            ("/start", format!("workflow=breaks&as=json&json=[{wide}]")),
+            ("/send", format!("token=listens&as=json&json={{\"approved\":true,\"by\":\"Ada\",\"n\":{wide}}}")),
+            ("/resume", format!("run=asks&of=0.0.1&as=json&json={wide}")),
+            ("/fork", format!("run=fails&at=4&input={wide}")),
+        ] {
+            let refused = post(to, path, &form).await;
+            let says = format!("the integer {wide} cannot be held exactly");
+            assert!([200, 422].contains(&refused.status) && refused.body.contains(&says), "{path}: {}", refused.body);
+        }
+        is(&engine, "listens", Status::Suspended).await;
+        is(&engine, "asks", Status::Suspended).await;
+        engine.start(wider, u128::MAX).id("wide").await.expect("it is started").await.expect("it completes");
+        let row = "/run?id=wide&row=0";
+        for path in [row, "/run?id=wide&tab=state", "/run?id=wide&tab=streams", "/run?id=wide&tab=events&view=full"] {
+            let page = get(to, path).await.body;
+            assert!(page.contains(&wide), "{path}: {page}");
+        }
+        for file in ["&as=state", "&as=stream&stream=log", "&row=0&as=output"] {
+            assert!(get(to, &format!("/run?id=wide{file}")).await.body.contains(&wide), "{file}");
+        }
         engine.shutdown().await.unwrap();
     }
 }

@@ -59,6 +59,18 @@ pub async fn listens(token: String, note: String) -> Result<Answer> {
     hook::<Answer>().token(token).metadata(&note).await
 }
 
+#[step]
+pub async fn echo(number: u128) -> Result<u128> {
+    Ok(number)
+}
+
+#[workflow(id = "wider")]
+pub async fn wider(number: u128) -> Result<u128> {
+    set_state(&number)?;
+    writer::<u128>("log").write(&number).await?;
+    echo(number).await
+}
+
 /// Waits until a run has a status.
 pub async fn is(engine: &Engine, id: &str, status: Status) {
     let run = engine.get_run::<(), Error>(id);

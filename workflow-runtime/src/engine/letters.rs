@@ -13,7 +13,7 @@ use super::Inner;
 use super::active_run::{ActiveRun, Arrival, What};
 use super::end::Finished;
 use super::missing::not_found;
-use crate::codec::Payload;
+use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::keys;
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
@@ -383,7 +383,7 @@ impl Inner {
 }
 
 fn described(token: &str, row: TokenRow) -> Result<HookInfo> {
-    let metadata = row.label.metadata.as_deref().map(serde_json::from_str).transpose();
+    let metadata = row.label.metadata.as_deref().map(exact::shown).transpose();
     Ok(HookInfo {
         token: token.to_owned(),
         is_open: row.state == TokenState::Open && row.run.is_some(),

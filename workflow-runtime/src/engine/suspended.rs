@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters::{NO_OPERATION, letter};
 use super::missing::not_found;
-use crate::codec::{self, Payload};
+use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::model::Suspended;
 use crate::registry;
@@ -52,7 +52,9 @@ impl Inner {
             let Some(asked) = &row.label.asked else { continue };
             let Some((run, label)) = self.named(id, &token, &row).await? else { continue };
             let payload = row.label.metadata.as_deref().unwrap_or("null");
-            let payload = codec::decode_text("the payload of a suspension", payload).map_err(|error| error.run(id))?;
+            let payload = exact::shown(payload).map_err(|error| {
+                Error::coded(Code::Damaged, "the payload of a suspension is no JSON").because(error).run(id)
+            })?;
             let step = asked.step.as_deref().map(str::to_owned);
             let suspended = Suspended { id: asked.id.to_string(), label, payload, step, run: run.to_string() };
             waiting.push(Waiting { suspended, token, type_name: row.label.type_name });

@@ -27,6 +27,11 @@ use crate::{
     model::CatalogueWorkflow,
     text::excerpt,
 };
+#[cfg(any(feature = "cli", feature = "web"))]
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` returns a [`Run`], and the run is durable.
 ///
@@ -395,19 +400,27 @@ impl Start<AnyWorkflow> {
     }
 }
 
-/// The definition of a workflow of another build. Definitions live as long as the process, and so does this one.
+/// The definition of a workflow of another build. Definitions live as long as the process, so that each is made once for what
+/// was published, however many runs are started.
 #[cfg(any(feature = "cli", feature = "web"))]
 fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
+    type Known = HashMap<(String, String, u32, Vec<String>, Vec<String>), &'static WorkflowDefinition>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let CatalogueWorkflow { id, was, fingerprint, line, arguments, .. } = workflow;
-    let source = Source { id: id.leak(), file: "", line, fingerprint: fingerprint.leak(), test: false };
-    let names = |names: Vec<String>| -> &'static [&'static str] {
-        names.into_iter().map(|name| &*name.leak()).collect::<Vec<&str>>().leak()
-    };
-    let described =
-        Described { arguments: names(arguments.into_iter().map(|(name, _)| name).collect()), ..Described::NOTHING };
-    let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, names(was)).described(described);
-    definition.is_published = true;
-    Box::leak(Box::new(definition))
+    let arguments: Vec<String> = arguments.into_iter().map(|(name, _)| name).collect();
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.get_or_insert_default().entry((id, fingerprint, line, was, arguments)).or_insert_with_key(
+        |(id, fingerprint, line, was, arguments)| {
+            let text = |text: &String| -> &'static str { text.clone().leak() };
+            let texts =
+                |texts: &[String]| -> &'static [&'static str] { texts.iter().map(text).collect::<Vec<_>>().leak() };
+            let source = Source { id: text(id), file: "", line: *line, fingerprint: text(fingerprint), test: false };
+            let described = Described { arguments: texts(arguments), ..Described::NOTHING };
+            let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, texts(was)).described(described);
+            definition.is_published = true;
+            Box::leak(Box::new(definition))
+        },
+    )
 }
 
 /// Refuses arguments that no types can fit.
@@ -493,3 +506,24 @@ impl<W: Workflow> fmt::Debug for Starting<W> {
 pub trait StartedInWorkflow {}
 
 impl<W: Workflow + StartedInWorkflow> Durable for Starting<W> {}
+
+#[cfg(all(test, any(feature = "cli", feature = "web")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflow_of_another_build_is_defined_once_for_what_was_published() {
+        let workflow = |fingerprint: &str| CatalogueWorkflow {
+            id: "far".to_owned(),
+            was: Vec::new(),
+            pinned: false,
+            fingerprint: fingerprint.to_owned(),
+            file: "far.rs".to_owned(),
+            line: 1,
+            arguments: vec![("order".to_owned(), None)],
+            result_schema: None,
+        };
+        assert!(std::ptr::eq(published(workflow("1")), published(workflow("1"))));
+        assert!(!std::ptr::eq(published(workflow("1")), published(workflow("2"))));
+    }
+}

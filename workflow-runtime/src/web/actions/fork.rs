@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::codec::exact::exact;
 use crate::error::Code;
 use crate::history::StepOutcome;
 use crate::steering::text::{safe, shortened};
@@ -104,10 +105,9 @@ pub(in crate::web) async fn fork(posted: Posted) -> Result<Response, WebError> {
     let mut fork = posted.visit.run(id).fork(at);
     if let Some(text) = form.get("input").filter(|text| form.raw("before") != Some(text.replace("\r\n", "\n").as_str()))
     {
-        match serde_json::from_str::<Value>(text) {
+        match exact(text) {
             Ok(input) => fork = fork.input(&arguments(input)),
-            Err(error) => {
-                let wrong = format!("it is no JSON: {error}");
+            Err(wrong) => {
                 return Ok(page(&posted.visit, form, Some(&wrong)).await?.into_response());
             }
         }
