@@ -391,6 +391,7 @@ fn described(token: &str, row: TokenRow) -> Result<HookInfo> {
         run: row.run.map(|run| run.to_string()),
         metadata: metadata
             .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
+        type_name: row.label.type_name,
     })
 }
 

@@ -23,11 +23,13 @@ use super::assets;
 use super::error::WebError;
 use super::icons::Icon;
 use super::layout::{self, Tab};
+use super::published::Place;
 use super::query::{Query, link};
 use super::sentence;
 use super::text::word;
 use super::time;
 use super::visit::Visit;
+use super::workers;
 use crate::model::Waiting;
 use crate::steering::errors;
 use crate::steering::text::safe;
@@ -75,12 +77,18 @@ pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Respo
     Ok(layout::page(visit, Tab::Runs, id, &KEYS, body).into_response())
 }
 
+/// A place in the code.
+fn location(place: &Place) -> Markup {
+    html! { code { (safe(&place.file)) ":" (place.line) } }
+}
+
 /// What the run waits for, and what is known of it.
 async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Markup, WebError> {
     let info = &source.info;
     let error = errors::of(&visit.client, info).await?;
     let icon = sentence::icon(info, waiting.first());
     let attributes = visit.run(&info.id).attributes().await?;
+    let (published, holder) = (visit.published().await?, source.holder(visit).await?);
     Ok(html! {
         div.head {
             h1 { a.dim href="runs" { "Runs" } " " span.dim { "/" } " " span.mono { (safe(&info.id)) } }
@@ -111,6 +119,11 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
         dl.meta data-live="meta" {
             div { dt { "status" } dd { (info.status) } }
             div { dt { "workflow" } dd { a.lnk href=(link("runs", "workflow", &info.workflow)) { (safe(&info.workflow)) } } }
+            @if let Some(place) = published.workflow(&info.workflow) { div { dt { "source" } dd { (location(place)) } } }
+            @if let Some(holder) = &holder {
+                div { dt { "held by" } dd { a.lnk href="workers" { (workers::name(holder)) } @if !holder.is_alive { " which is gone" } } }
+            }
+            @if !info.status.is_terminal() && holder.is_none() { div { dt { "held by" } dd { "no worker" } } }
             div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }
             @if source.last_generation > 0 { div { dt { "generation" } dd { (source.last_generation) } } }
             @if let Some(attempt) = waiting.first().and_then(sentence::attempt) { div { dt { "attempt" } dd { (attempt) } } }
@@ -120,8 +133,8 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             @for (key, value) in attributes.iter().take(8) { div { dt { (safe(key)) } dd { (safe(value)) } } }
             div {
                 details.cmds {
-                    summary { "As commands" }
-                    @for command in ["show", "trace", "events", "steps"] { pre { "workflow " (command) " " (safe(&word(&info.id))) } }
+                    summary { "Copy as a command" }
+                    @for command in ["show", "trace", "events", "steps"] { (actions::line(&format!("workflow {command} {}", word(&info.id)))) }
                 }
             }
         }

@@ -101,7 +101,7 @@ fn form_at(
 pub(in crate::web) async fn fork(posted: Posted) -> Result<Response, WebError> {
     let (id, form) = (posted.field("run")?, &posted.form);
     let at: u64 = posted.field("at")?.parse().map_err(|_| WebError::invalid("The event is no number"))?;
-    posted.permit(Action::Fork, id)?;
+    posted.require(Action::Fork, id)?;
     let mut fork = posted.visit.run(id).fork(at);
     if let Some(text) = form.get("input").filter(|text| form.raw("before") != Some(text.replace("\r\n", "\n").as_str()))
     {
