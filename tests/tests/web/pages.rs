@@ -3,9 +3,9 @@
 use workflow_runtime::{Status, web};
 
 use crate::support::{get, post, serve};
-use crate::world::{HOSTILE, all, filled, is, naps, wider};
+use crate::world::{HOSTILE, all, approves, filled, is, naps};
 
-pub const PAGES: [&str; 24] = [
+pub const PAGES: [&str; 25] = [
     "/overview",
     "/runs",
     "/runs?view=running",
@@ -30,6 +30,7 @@ pub const PAGES: [&str; 24] = [
     "/fork?run=fails",
     "/start?like=fails",
     "/send?token=listens",
+    "/deployment?do=drain&id=v1",
 ];
 
 /// Encodes a text for an address.
@@ -133,7 +134,7 @@ case! {
 }
 
 case! {
-    async fn an_integer_is_taken_and_shown_digit_for_digit_or_refused() {
+    async fn an_integer_that_would_be_changed_is_refused() {
         let engine = filled("text").await;
         let to = serve(web::router(&engine).access(|_| true).into()).await;
         let wide = u128::MAX.to_string();
@@ -149,15 +150,42 @@ case! {
         }
         is(&engine, "listens", Status::Suspended).await;
         is(&engine, "asks", Status::Suspended).await;
-        engine.start(wider, u128::MAX).id("wide").await.expect("it is started").await.expect("it completes");
-        let row = "/run?id=wide&row=0";
-        for path in [row, "/run?id=wide&tab=state", "/run?id=wide&tab=streams", "/run?id=wide&tab=events&view=full"] {
-            let page = get(to, path).await.body;
-            assert!(page.contains(&wide), "{path}: {page}");
-        }
-        for file in ["&as=state", "&as=stream&stream=log", "&row=0&as=output"] {
-            assert!(get(to, &format!("/run?id=wide{file}")).await.body.contains(&wide), "{file}");
-        }
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn a_suspension_is_answered_by_the_fields_of_its_type() {
+        let engine = filled("text").await;
+        engine.start(approves, "Ship it?".to_owned()).id("approves").await.expect("it is started");
+        is(&engine, "approves", Status::Suspended).await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let form = get(to, "/resume?run=approves").await.body;
+        assert!(form.contains("name=\"v.approved\"") && form.contains("name=\"v.by\""), "{form}");
+        assert!(get(to, "/people").await.body.matches("name=\"v.by\"").count() == 2, "that of the hook, and this one");
+        let of = form.split("name=\"of\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
+        let wrong = post(to, "/resume", &format!("run=approves&of={of}&v.approved=&v.by=Eve")).await;
+        assert_eq!(wrong.status, 422);
+        assert!(wrong.body.contains("it must not be empty") && wrong.body.contains("value=\"Eve\""), "{}", wrong.body);
+        let wrong = post(to, "/resume", &format!("run=approves&of={of}&as=json&json=7")).await;
+        assert_eq!(wrong.status, 422, "{}", wrong.body);
+        is(&engine, "approves", Status::Suspended).await;
+        let right = post(to, "/resume", &format!("run=approves&of={of}&v.approved=true&v.by=Ada")).await;
+        assert_eq!(right.status, 303, "{}", right.body);
+        is(&engine, "approves", Status::Completed).await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn the_workflows_have_the_durations_of_their_newest_runs() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).into()).await;
+        let page = get(to, "/workflows").await.body;
+        let row = |id: &str| page.split("data-row=").find(|row| row.starts_with(&format!("\"{id}\""))).expect("a row").to_owned();
+        let breaks = row("breaks");
+        assert_eq!(breaks.matches("of the newest 1 that have ended").count(), 2, "{breaks}");
+        assert!(!row("naps").contains("that have ended"), "it has not ended");
         engine.shutdown().await.unwrap();
     }
 }
