@@ -131,6 +131,7 @@ case!(
         let served = Served::new(web::router(&engine)).await;
         let page = served.get("/run?id=order-44").await;
         for part in [
+            "It asked: Ship order 44?",
             "<dt>held by</dt>",
             &format!("pid {}", std::process::id()),
             "run/shop.rs:",

@@ -281,11 +281,11 @@ fn live_workers(visit: &Visit, workers: &[WorkerInfo]) -> Markup {
             header { h2 { "Workers" } a.lnk.sm.push href="workers" { "All" } }
             @if workers.is_empty() { p.dim { "No worker is live: start your program" } } @else {
                 table.fix {
-                    colgroup { col; col.w-status; }
-                    thead.sr { tr { th { "Worker" } th { "State" } } }
+                    colgroup { col; col.w-status; col.w-few; }
+                    thead.sr { tr { th { "Worker" } th { "State" } th { "Opened" } } }
                     tbody {
                         @for worker in workers.iter().take(ROWS) {
-                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) " " span.dim { (time::age(worker.started_at, visit.now)) } } }
+                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) } td.num.nw.dim { (time::age(worker.started_at, visit.now)) } }
                         }
                     }
                 }

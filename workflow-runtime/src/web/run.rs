@@ -32,10 +32,13 @@ use super::visit::Visit;
 use super::workers;
 use crate::model::Waiting;
 use crate::steering::errors;
-use crate::steering::text::safe;
+use crate::steering::text::{safe, shortened};
 
 const KEYS: [(&str, &str); 6] =
     [("j k", "move"), ("Enter", "details"), ("o", "unfold"), ("e", "errors only"), ("f", "fork"), (".", "actions")];
+
+/// The characters of a question in the head.
+const QUESTION_CHARACTERS: usize = 200;
 
 /// A tab: its name in the address, and its word.
 const TABS: [(&str, &str); 6] = [
@@ -77,6 +80,16 @@ pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Respo
     Ok(layout::page(visit, Tab::Runs, id, &KEYS, body).into_response())
 }
 
+/// What the first suspension of a run asks, if that may be shown.
+async fn question(visit: &Visit, id: &str) -> Result<Option<String>, WebError> {
+    let asked = visit.run(id).suspended().await?.into_iter().next();
+    let payload = asked.as_ref().and_then(|asked| visit.shown(&asked.payload, id));
+    Ok(payload.map(|payload| match payload.as_str() {
+        Some(text) => shortened(text, QUESTION_CHARACTERS),
+        None => excerpt::line(&payload, QUESTION_CHARACTERS),
+    }))
+}
+
 /// A place in the code.
 fn location(place: &Place) -> Markup {
     html! { code { (safe(&place.file)) ":" (place.line) } }
@@ -88,6 +101,10 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
     let error = errors::of(&visit.client, info).await?;
     let icon = sentence::icon(info, waiting.first());
     let attributes = visit.run(&info.id).attributes().await?;
+    let question = match waiting.first() {
+        Some(Waiting::Suspended { .. }) => question(visit, &info.id).await?,
+        _ => None,
+    };
     let (published, holder) = (visit.published().await?, source.holder(visit).await?);
     Ok(html! {
         div.head {
@@ -106,6 +123,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
                         }
                     },
                 }
+                @if let Some(question) = &question { small { "It asked: " (safe(question)) } }
                 @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
                 @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
                 @if let Some(Waiting::Retrying { error, .. }) = waiting.first() {

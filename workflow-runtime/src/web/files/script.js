@@ -44,7 +44,7 @@
     }
   };
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  for (const node of all("[data-zone]")) put(node, `Times in ${zone}, UTC in the tooltip`);
+  for (const node of all("[data-zone]")) put(node, zone === "UTC" ? "Times in UTC" : `Times in ${zone}, UTC in the tooltip`);
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 1000);
 
