@@ -26,7 +26,7 @@ async fn work(milliseconds: u64) {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
-#[step]
+#[step(id = "reserve")]
 async fn reserve(order: u64) -> Result<String> {
     work(40).await;
     match order {
@@ -35,7 +35,7 @@ async fn reserve(order: u64) -> Result<String> {
     }
 }
 
-#[step(retries = 10, backoff = "700ms..2s")]
+#[step(id = "charge", retries = 10, backoff = "700ms..2s")]
 async fn charge(order: u64, cents: u32) -> Result<String> {
     let attempt = step_info().map_or(1, |step| step.attempt);
     work(if order == 42 { 600 } else { 20 }).await;
@@ -45,24 +45,24 @@ async fn charge(order: u64, cents: u32) -> Result<String> {
     }
 }
 
-#[step(retries = 9, backoff = "10m..1h")]
+#[step(id = "capture", retries = 9, backoff = "10m..1h")]
 async fn charge_later(order: u64) -> Result<String> {
     Err(Error::new(format!("503 Service Unavailable from api.stripe.com: upstream connect error for order {order}")))
 }
 
-#[step]
+#[step(id = "check_stock")]
 async fn check_stock(shelf: String, number: u64) -> Result<u64> {
     work(250 + number * 60).await;
     Ok(shelf.len() as u64 * 7 + number)
 }
 
-#[step]
+#[step(id = "render_pdf")]
 async fn render_pdf(receipt: String) -> Result<usize> {
     work(450).await;
     Ok(receipt.len() * 3_007)
 }
 
-#[step]
+#[step(id = "upload")]
 async fn upload(name: String) -> Result<String> {
     work(500).await;
     Ok(format!("s3://{name}"))
@@ -94,7 +94,7 @@ async fn order(order: u64) -> Result<bool> {
     suspend("Ship order 42?").label("approval").await
 }
 
-#[step(retries = 8, backoff = "20m..2h")]
+#[step(id = "sum_of", retries = 8, backoff = "20m..2h")]
 async fn sum_of(path: String) -> Result<u64> {
     Ok(std::fs::read(&path).map_err(|error| Error::new(format!("{error}: {path}")))?.len() as u64)
 }
@@ -104,7 +104,7 @@ async fn digest(path: String) -> Result<u64> {
     sum_of(path).await
 }
 
-#[step(retries = 8, backoff = "5m..1h")]
+#[step(id = "insert", retries = 8, backoff = "5m..1h")]
 async fn insert(rows: u64) -> Result<u64> {
     Err(Error::new(format!("duplicate key value violates unique constraint \"rows_pkey\" in part {rows}")))
 }
@@ -125,7 +125,7 @@ async fn report() -> Result<()> {
     Ok(())
 }
 
-#[step(queue = "gpu")]
+#[step(id = "draw", queue = "gpu")]
 async fn draw(scene: u64) -> Result<u64> {
     Ok(scene)
 }
@@ -135,7 +135,7 @@ async fn render(scene: u64) -> Result<u64> {
     draw(scene).await
 }
 
-#[step]
+#[step(id = "think")]
 async fn think(question: String) -> Result<String> {
     work(30).await;
     Ok(format!("{question}: ask"))
