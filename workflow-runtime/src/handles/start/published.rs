@@ -30,7 +30,7 @@ fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
     let CatalogueWorkflow { id, was, fingerprint, line, arguments, .. } = workflow;
     let arguments: Vec<String> = arguments.into_iter().map(|(name, _)| name).collect();
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    *known.get_or_insert_default().entry((id, fingerprint, line, was, arguments)).or_insert_with_key(
+    known.get_or_insert_default().entry((id, fingerprint, line, was, arguments)).or_insert_with_key(
         |(id, fingerprint, line, was, arguments)| {
             let text = |text: &String| -> &'static str { text.clone().leak() };
             let texts =
