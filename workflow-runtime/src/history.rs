@@ -16,7 +16,7 @@ pub(crate) use self::pending::{Pending, PendingOperations, PendingStep, Work};
 pub(crate) use self::reader::HistoryReader;
 pub(crate) use self::steps::Steps;
 pub use self::steps::{StepOutcome, StepStatus};
-use crate::codec::Payload;
+use crate::codec::{Payload, exact};
 use crate::error::{Code, Error};
 use crate::model::{Schema, rfc3339};
 use crate::replay::End;
@@ -24,7 +24,8 @@ use crate::replay::End;
 /// An event of a run's history: see [`Run::events`](crate::Run::events).
 ///
 /// Its JSON has these fields, those of its kind, and `"schema": 1`; times are RFC 3339 with milliseconds. Reading it tolerates
-/// kinds and fields of later versions.
+/// kinds and fields of later versions. An integer of more than 64 bits in a value, such as an `u128`, is a text with the same
+/// digits here: a [`Value`] has no such integers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RunEvent {
@@ -255,7 +256,7 @@ pub enum Ending {
 }
 
 fn value(payload: &Payload) -> Result<Value, Error> {
-    serde_json::from_str(payload.as_str())
+    exact::shown(payload.as_str())
         .map_err(|error| Error::coded(Code::Damaged, "a value of the journal is no JSON").because(error))
 }
 

@@ -10,9 +10,10 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<()> {
 //! let engine = Engine::open("memory:").await?;
+//! let steer = web::router(&engine).access(|access| access.header("x-role") == Some("operator"));
 //! let app: axum::Router = axum::Router::new()
-//!     .nest("/look", web::router(&engine).into()) // read-only
-//!     .nest("/steer", web::router(&engine).access(|access| access.header("x-role") == Some("operator")).into());
+//!     .nest_service("/look", axum::Router::from(web::router(&engine))) // read-only
+//!     .nest_service("/steer", axum::Router::from(steer));
 //! # Ok(())
 //! # }
 //! ```
@@ -20,6 +21,7 @@
 mod access;
 mod actions;
 mod assets;
+mod durations;
 mod error;
 mod form;
 #[cfg(feature = "cli")]
@@ -31,6 +33,7 @@ mod live;
 mod overview;
 mod people;
 mod posted;
+mod published;
 mod query;
 mod routes;
 mod run;

@@ -44,7 +44,10 @@ async fn order(order: u64, item: String, cents: u32) -> Result<String> {
             let answer: Answer = hook().token(format!("order-{order}")).metadata(&item).await?;
             Ok(format!("{}: {}", answer.by, answer.approved))
         }
-        3 => suspend(&format!("Ship order {order}?")).label("approval").await,
+        3 => {
+            let answer: Answer = suspend(&format!("Ship order {order}?")).label("approval").await?;
+            Ok(format!("{}: {}", answer.by, answer.approved))
+        }
         4 => {
             sleep(Duration::from_secs(2_640 + order)).await;
             Ok("slept".to_owned())

@@ -52,6 +52,24 @@ on_both! {
         engine.shutdown().await.unwrap();
     }
 
+    async fn an_integer_that_would_be_changed_is_refused(place: Place) {
+        let engine = Engine::open(&place.url).await.unwrap();
+        engine.start(approval, "8".to_owned()).id("approval-8").await.unwrap();
+        let wide = u128::MAX;
+        for command in [
+            format!("start checkout {wide}"),
+            format!("send approve-8 {wide}"),
+            format!("resume approval-8 {wide}"),
+            format!("fork approval-8 --at 1 --input {wide}"),
+        ] {
+            let refused = place.run(&command);
+            let says = format!("the integer {wide} cannot be held exactly");
+            assert!(refused.code == 2 && refused.err.contains(&says), "{command}: {refused:?}");
+        }
+        assert_eq!(status(&engine, "approval-8").await, Status::Suspended);
+        engine.shutdown().await.unwrap();
+    }
+
     async fn answers_reach_hooks_and_suspensions(place: Place) {
         let engine = Engine::open(&place.url).await.unwrap();
         let approved = engine.start(approval, "7".to_owned()).id("approval-7").await.unwrap();

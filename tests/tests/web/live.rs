@@ -47,6 +47,25 @@ case! {
 
 case! {
     #[threads]
+    async fn a_hundred_open_pages_have_one_watcher() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).into()).await;
+        let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let mut tabs = vec![tab(to).await];
+        change(&mut tabs[0]).await;
+        let before = tasks();
+        for _ in 0..99 {
+            tabs.push(tab(to).await);
+        }
+        // Each connection is a task of the server; a watcher each would be as many again.
+        let more = tasks().saturating_sub(before);
+        assert!((99..150).contains(&more), "{more} more tasks");
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    #[threads]
     async fn the_streams_of_pages_end_when_the_engine_shuts_down() {
         let engine = filled("text").await;
         let to = serve(web::router(&engine).into()).await;

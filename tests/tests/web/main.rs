@@ -3,6 +3,7 @@
 #[macro_use]
 extern crate workflow_harness;
 
+mod foreign;
 mod live;
 mod nested;
 mod pages;

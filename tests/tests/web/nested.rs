@@ -42,6 +42,19 @@ case! {
 }
 
 case! {
+    async fn the_prefix_is_found_with_and_without_a_slash_at_its_end() {
+        let engine = filled("text").await;
+        let page = Router::from(web::router(&engine));
+        let to = serve(Router::new().nest_service("/ops/workflows", page)).await;
+        assert_eq!(get(to, "/ops/workflows").await.header("location"), Some("workflows/overview"));
+        assert_eq!(get(to, "/ops/workflows/").await.header("location"), Some("overview"));
+        assert_eq!(get(to, "/ops/workflows/overview").await.status, 200);
+        assert_eq!(get(to, "/ops/workflows/nothing").await.status, 404);
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
     async fn the_script_has_at_most_300_lines() {
         let engine = filled("text").await;
         let to = serve(web::router(&engine).into()).await;

@@ -3,9 +3,9 @@
 use workflow_runtime::{Status, web};
 
 use crate::support::{get, post, serve};
-use crate::world::{HOSTILE, all, filled, is, naps};
+use crate::world::{HOSTILE, all, approves, filled, is, naps};
 
-pub const PAGES: [&str; 24] = [
+pub const PAGES: [&str; 25] = [
     "/overview",
     "/runs",
     "/runs?view=running",
@@ -30,6 +30,7 @@ pub const PAGES: [&str; 24] = [
     "/fork?run=fails",
     "/start?like=fails",
     "/send?token=listens",
+    "/deployment?do=drain&id=v1",
 ];
 
 /// Encodes a text for an address.
@@ -128,6 +129,63 @@ case! {
         let wrong = post(to, "/start", "workflow=breaks&as=json&json=%7B").await;
         assert!(wrong.status == 422 && wrong.body.contains("it is no JSON"), "{}", wrong.body);
         is(&engine, "listens", Status::Suspended).await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn an_integer_that_would_be_changed_is_refused() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let wide = u128::MAX.to_string();
+        for (path, form) in [
+            ("/start", format!("workflow=breaks&as=json&json=[{wide}]")),
+            ("/send", format!("token=listens&as=json&json={{\"approved\":true,\"by\":\"Ada\",\"n\":{wide}}}")),
+            ("/resume", format!("run=asks&of=0.0.1&as=json&json={wide}")),
+            ("/fork", format!("run=fails&at=4&input={wide}")),
+        ] {
+            let refused = post(to, path, &form).await;
+            let says = format!("the integer {wide} cannot be held exactly");
+            assert!([200, 422].contains(&refused.status) && refused.body.contains(&says), "{path}: {}", refused.body);
+        }
+        is(&engine, "listens", Status::Suspended).await;
+        is(&engine, "asks", Status::Suspended).await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn a_suspension_is_answered_by_the_fields_of_its_type() {
+        let engine = filled("text").await;
+        engine.start(approves, "Ship it?".to_owned()).id("approves").await.expect("it is started");
+        is(&engine, "approves", Status::Suspended).await;
+        let to = serve(web::router(&engine).access(|_| true).into()).await;
+        let form = get(to, "/resume?run=approves").await.body;
+        assert!(form.contains("name=\"v.approved\"") && form.contains("name=\"v.by\""), "{form}");
+        assert!(get(to, "/people").await.body.matches("name=\"v.by\"").count() == 2, "that of the hook, and this one");
+        let of = form.split("name=\"of\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
+        let wrong = post(to, "/resume", &format!("run=approves&of={of}&v.approved=&v.by=Eve")).await;
+        assert_eq!(wrong.status, 422);
+        assert!(wrong.body.contains("it must not be empty") && wrong.body.contains("value=\"Eve\""), "{}", wrong.body);
+        let wrong = post(to, "/resume", &format!("run=approves&of={of}&as=json&json=7")).await;
+        assert_eq!(wrong.status, 422, "{}", wrong.body);
+        is(&engine, "approves", Status::Suspended).await;
+        let right = post(to, "/resume", &format!("run=approves&of={of}&v.approved=true&v.by=Ada")).await;
+        assert_eq!(right.status, 303, "{}", right.body);
+        is(&engine, "approves", Status::Completed).await;
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn the_workflows_have_the_durations_of_their_newest_runs() {
+        let engine = filled("text").await;
+        let to = serve(web::router(&engine).into()).await;
+        let page = get(to, "/workflows").await.body;
+        let row = |id: &str| page.split("data-row=").find(|row| row.starts_with(&format!("\"{id}\""))).expect("a row").to_owned();
+        let breaks = row("breaks");
+        assert_eq!(breaks.matches("of the newest 1 that have ended").count(), 2, "{breaks}");
+        assert!(!row("naps").contains("that have ended"), "it has not ended");
         engine.shutdown().await.unwrap();
     }
 }

@@ -7,14 +7,18 @@ use workflow_runtime::web::{self, Action};
 use workflow_runtime::{Engine, Status};
 
 use crate::support::{OWN, get, post, request, serve};
-use crate::world::{all, filled, is};
+use crate::world::{all, deployments, filled, is, naps};
 
 /// Each route that takes a form, with a form that is right.
-const WRITES: [(&str, &str); 9] = [
+const WRITES: [(&str, &str); 13] = [
     ("/act", "do=cancel&r=naps"),
     ("/act", "do=wake&r=naps"),
     ("/act", "do=retry&r=fails"),
     ("/act", "do=delete&r=fails"),
+    ("/deployment", "do=drain&id=v1"),
+    ("/deployment", "do=undrain&id=v1"),
+    ("/deployment", "do=promote&id=v1"),
+    ("/deployment", "do=release&id=v1"),
     ("/bulk", "do=cancel&r=naps"),
     ("/start", "workflow=naps&as=json&json=null"),
     ("/fork", "run=fails&at=4"),
@@ -29,7 +33,8 @@ fn open(engine: &Engine) -> Router {
 case! {
     async fn a_write_from_another_site_or_without_an_origin_or_for_another_host_is_refused() {
         let engine = filled("text").await;
-        let (to, before) = (serve(open(&engine)).await, all(&engine).await);
+        engine.start(naps, ()).id("bound").deployment("v1").await.expect("it is started");
+        let (to, before) = (serve(open(&engine)).await, (all(&engine).await, deployments(&engine).await));
         let bad: [&[(&str, &str)]; 7] = [
             &[],
             &[("Sec-Fetch-Site", "cross-site")],
@@ -50,7 +55,7 @@ case! {
             let by_link = request(to, "GET", &format!("{path}?{form}"), &OWN, "").await;
             assert_ne!(by_link.status, 303, "{path}");
         }
-        assert_eq!(all(&engine).await, before);
+        assert_eq!((all(&engine).await, deployments(&engine).await), before);
         engine.shutdown().await.unwrap();
     }
 }
@@ -58,14 +63,37 @@ case! {
 case! {
     async fn a_page_that_is_read_only_refuses_each_write() {
         let engine = filled("text").await;
-        let (to, before) = (serve(web::router(&engine).into()).await, all(&engine).await);
+        engine.start(naps, ()).id("bound").deployment("v1").await.expect("it is started");
+        let (to, before) = (serve(web::router(&engine).into()).await, (all(&engine).await, deployments(&engine).await));
         for (path, form) in WRITES {
             let answer = post(to, path, form).await;
             assert_eq!(answer.status, 403, "{path}: {}", answer.body);
         }
-        assert_eq!(all(&engine).await, before);
+        assert_eq!((all(&engine).await, deployments(&engine).await), before);
+        assert!(!get(to, "/workers").await.body.contains("deployment?do="));
         let page = get(to, "/runs").await.body;
         assert!(page.contains("read only") && !page.contains("checkbox"), "{page}");
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn each_handler_that_writes_asks_whether_this_request_may() {
+        let engine = filled("text").await;
+        engine.start(naps, ()).id("bound").deployment("v1").await.expect("it is started");
+        let before = (all(&engine).await, deployments(&engine).await);
+        for (path, form) in WRITES {
+            // All but this one action is permitted, so that the page is not read-only.
+            let action = form.split("do=").nth(1).and_then(|rest| rest.split('&').next()).unwrap_or(&path[1..]);
+            let page = web::router(&engine).access(move |access| access.action.as_str() != action);
+            let to = serve(page.into()).await;
+            let answer = post(to, path, form).await;
+            match path {
+                "/act" => assert!(answer.body.contains("0 skipped, 1 failed"), "{path} {form}: {}", answer.body),
+                _ => assert_eq!(answer.status, 403, "{path} {form}: {}", answer.body),
+            }
+        }
+        assert_eq!((all(&engine).await, deployments(&engine).await), before);
         engine.shutdown().await.unwrap();
     }
 }
@@ -93,6 +121,41 @@ case! {
         let deleted = post(to, "/act", "do=delete&r=fails").await;
         assert_eq!(deleted.status, 303, "{}", deleted.body);
         assert!(!all(&engine).await.iter().any(|(id, _)| id == "fails"));
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    async fn a_deployment_is_drained_promoted_and_released_after_a_look() {
+        let engine = filled("text").await;
+        engine.start(naps, ()).id("bound").deployment("v1").await.expect("it is started");
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let to_log = log.clone();
+        let page = web::router(&engine).access(|access| access.action != Action::Promote || access.target != Some("v1"));
+        let page = page.audit(move |audit| {
+            let result = if audit.error.is_some() { "refused" } else { "done" };
+            to_log.lock().unwrap().push(format!("{} {} {result}", audit.action.as_str(), audit.target));
+        });
+        let to = serve(page.into()).await;
+        let list = get(to, "/workers").await.body;
+        assert!(list.contains("deployment?do=drain&amp;id=v1") && !list.contains("do=promote"), "{list}");
+        let look = get(to, "/deployment?do=drain&id=v1").await.body;
+        assert!(look.contains("1 live worker") && look.contains("1 run") && look.contains("drain v1"), "{look}");
+        assert_eq!(deployments(&engine).await, [("v1".to_owned(), false, false, 1)], "it was a look");
+        assert_eq!(post(to, "/deployment", "do=drain&id=v1").await.header("location"), Some("workers"));
+        assert_eq!(deployments(&engine).await, [("v1".to_owned(), true, false, 1)]);
+        assert!(get(to, "/deployment?do=drain&id=v1").await.body.contains("There is nothing to do"));
+        assert_eq!(post(to, "/deployment", "do=undrain&id=v1").await.status, 303);
+        assert_eq!(get(to, "/deployment?do=promote&id=v1").await.status, 403);
+        assert_eq!(post(to, "/deployment", "do=promote&id=v1").await.status, 403);
+        let released = post(to, "/deployment", "do=release&id=v1").await;
+        assert!(released.status == 200 && released.body.contains("1 run of <code>v1</code> released"), "{}", released.body);
+        assert_eq!(deployments(&engine).await, [("v1".to_owned(), false, false, 0)]);
+        let unknown = post(to, "/deployment", "do=drain&id=v2").await;
+        assert!(unknown.status == 404 && unknown.body.contains("there is no deployment `v2`"), "{}", unknown.body);
+        assert_eq!(get(to, "/deployment?do=drain&id=v2").await.status, 404);
+        let expected = ["drain v1 done", "undrain v1 done", "promote v1 refused", "release v1 done", "drain v2 refused"];
+        assert_eq!(*log.lock().unwrap(), expected);
         engine.shutdown().await.unwrap();
     }
 }

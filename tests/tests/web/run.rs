@@ -119,6 +119,73 @@ case!(
 
 case!(
     #[threads]
+    async fn the_page_says_which_worker_holds_the_run_and_where_its_code_is() {
+        let engine = Engine::open("memory:").await.unwrap();
+        let run = soon(engine.start(order, 44).id("order-44")).await.unwrap();
+        soon(async {
+            while run.suspended().await.unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let served = Served::new(web::router(&engine)).await;
+        let page = served.get("/run?id=order-44").await;
+        for part in [
+            "It asked: Ship order 44?",
+            "<dt>held by</dt>",
+            &format!("pid {}", std::process::id()),
+            "run/shop.rs:",
+            "workflow show order-44",
+            "data-copy",
+        ] {
+            assert!(page.body.contains(part), "{part} is not in {}", page.body);
+        }
+        let row = page.row_of("charge");
+        let details = served.get(&format!("/run?id=order-44&row={row}")).await.body;
+        let side = details.split("id=\"detail\"").nth(1).expect("the details");
+        assert!(side.contains("run/shop.rs:"), "{side}");
+        let steps = served.get("/run?id=order-44&tab=steps").await.body;
+        assert_eq!(steps.matches("run/shop.rs:").count(), 1 + 9, "the workflow, eight steps and a child: {steps}");
+    }
+);
+
+case!(
+    #[threads]
+    async fn an_integer_of_more_than_64_bits_is_shown_digit_for_digit() {
+        let engine = Engine::open("memory:").await.unwrap();
+        soon(soon(engine.start(wider, u128::MAX).id("wide")).await.unwrap()).await.unwrap();
+        let served = Served::new(web::router(&engine)).await;
+        let parts = ["&row=0", "&tab=state", "&tab=streams", "&tab=events&view=full"];
+        let files = ["&as=state", "&as=stream&stream=log", "&row=0&as=output", "&as=jsonl"];
+        for part in parts.into_iter().chain(files) {
+            let page = served.get(&format!("/run?id=wide{part}")).await.body;
+            assert!(page.contains(&u128::MAX.to_string()), "{part}: {page}");
+        }
+    }
+);
+
+case!(
+    #[threads]
+    async fn the_details_of_a_step_have_the_key_that_the_step_was_given() {
+        let engine = Engine::open("memory:").await.unwrap();
+        let run = soon(engine.start(keys, ()).id("keys/1")).await.unwrap();
+        soon(run.clone()).await.unwrap_err();
+        run.retry().await.unwrap();
+        let last = soon(run).await.unwrap();
+        assert_eq!(last, "keys%2F1/0/0/2", "its third operation");
+        let served = Served::new(web::router(&engine)).await;
+        for operation in 0..3 {
+            let page = served.get(&format!("/run?id=keys%2F1&row={operation}")).await;
+            let key = format!("keys%2F1/0/0/{operation}");
+            // As the key of the step, and as its output.
+            assert!(page.body.contains(&format!("<dt>idempotency key</dt><dd><code>{key}</code>")), "{}", page.body);
+            assert!(page.body.contains(&format!("&quot;{key}&quot;")), "{}", page.body);
+        }
+    }
+);
+
+case!(
+    #[threads]
     async fn hidden_and_decoded_payloads_are_so_in_every_tab_and_file() {
         let engine = Engine::open("memory:").await.unwrap();
         soon(soon(engine.start(secret, "hunter2".into()).id("secret-1")).await.unwrap()).await.unwrap();

@@ -54,6 +54,11 @@ pub async fn asks(text: String) -> Result<String> {
     suspend(&text).label("approval").await
 }
 
+#[workflow(id = "approves")]
+pub async fn approves(question: String) -> Result<Answer> {
+    suspend(&question).label("approve").await
+}
+
 #[workflow(id = "listens")]
 pub async fn listens(token: String, note: String) -> Result<Answer> {
     hook::<Answer>().token(token).metadata(&note).await
@@ -72,7 +77,7 @@ pub async fn is(engine: &Engine, id: &str, status: Status) {
 
 /// An engine with runs of each kind, all of which rest.
 pub async fn filled(text: &str) -> Engine {
-    let engine = Engine::open("memory:").await.expect("an engine");
+    let engine = Engine::builder().url("memory:").deployment("v1").open().await.expect("an engine");
     engine.start(fails, text.to_owned()).id("fails").await.expect("it is started");
     engine.start(retries, text.to_owned()).id("retries").await.expect("it is started");
     engine.start(naps, ()).id("naps").await.expect("it is started");
@@ -90,6 +95,12 @@ pub async fn filled(text: &str) -> Engine {
     })
     .await;
     engine
+}
+
+/// The deployments: whether each is drained and promoted, and how many runs are bound to it.
+pub async fn deployments(engine: &Engine) -> Vec<(String, bool, bool, u64)> {
+    let all = engine.deployments().await.expect("they are listed").into_iter();
+    all.map(|it| (it.id, it.is_draining, it.is_promoted, it.runs)).collect()
 }
 
 /// The ids of all runs with their statuses.

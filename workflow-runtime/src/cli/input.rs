@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::Value;
 
 use super::report::{Outcome, Stop};
+use crate::codec::exact::exact;
 use crate::error::{Code, Error};
 use crate::steering::text::safe;
 
@@ -24,10 +25,9 @@ pub(super) fn value(given: &str) -> Outcome<Value> {
     let text = text.map_err(|error| {
         Stop::usage(Error::coded(Code::InvalidArguments, format!("{from} could not be read")).because(error))
     })?;
-    serde_json::from_str(&text).map_err(|error| {
+    exact(&text).map_err(|error| {
         Stop::usage(
-            Error::coded(Code::InvalidArguments, format!("{from} is no JSON"))
-                .because(error)
+            Error::coded(Code::InvalidArguments, format!("{from} cannot be taken: {error}"))
                 .help("a text is JSON in quotes: '\"approved\"'; @FILE reads a file, and - the standard input"),
         )
     })

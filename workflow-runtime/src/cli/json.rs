@@ -36,7 +36,7 @@ pub(super) fn with_schema(fields: Value) -> Value {
 
 /// A hook, whose own field `schema` is that of its payloads.
 pub(super) fn hook(hook: &HookInfo) -> Value {
-    let HookInfo { token, run, is_open, metadata, schema } = hook;
+    let HookInfo { token, run, is_open, metadata, schema, .. } = hook;
     json!({ "token": token, "run": run, "is_open": is_open, "metadata": metadata, "payload_schema": schema })
 }
 

@@ -14,7 +14,7 @@ use super::active_run::ActiveRun;
 use super::end::Finished;
 use super::mailbox::{Arrival, What};
 use super::missing::not_found;
-use crate::codec::Payload;
+use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::keys;
 use crate::limits::{NAME_BYTES_MAX, RESEND_DELAYS, RESEND_KEYS_KEPT, TURN_RETRY_INTERVAL};
@@ -384,7 +384,7 @@ impl Inner {
 }
 
 fn described(token: &str, row: TokenRow) -> Result<HookInfo> {
-    let metadata = row.label.metadata.as_deref().map(serde_json::from_str).transpose();
+    let metadata = row.label.metadata.as_deref().map(exact::shown).transpose();
     Ok(HookInfo {
         token: token.to_owned(),
         is_open: row.state == TokenState::Open && row.run.is_some(),
@@ -392,6 +392,7 @@ fn described(token: &str, row: TokenRow) -> Result<HookInfo> {
         run: row.run.map(|run| run.to_string()),
         metadata: metadata
             .map_err(|error| Error::coded(Code::Damaged, "the metadata of a hook cannot be read").because(error))?,
+        type_name: row.label.type_name,
     })
 }
 

@@ -11,6 +11,21 @@ use crate::registry::{catalogue, queue, registry};
 use crate::store::{NewWorker, WorkerRow};
 use crate::text::excerpt;
 
+fn info(row: WorkerRow, serves: Option<Serves>) -> WorkerInfo {
+    WorkerInfo {
+        kind: row.kind.to_string(),
+        host: row.host.map(|host| host.to_string()),
+        pid: row.pid,
+        deployment: row.deployment.map(|deployment| deployment.to_string()),
+        started_at: time(row.started_at),
+        is_alive: row.is_alive,
+        is_draining: row.draining,
+        executes: row.executes,
+        queues: serves.map(|serves| serves.queues).unwrap_or_default(),
+        schema: Schema,
+    }
+}
+
 impl Inner {
     /// Publishes this engine under its present number, once for each number. A failure is logged: the engine executes all the
     /// same.
@@ -104,19 +119,14 @@ impl Inner {
 
     /// The workers of the store.
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        let info = |(row, serves): (WorkerRow, Option<Serves>)| WorkerInfo {
-            kind: row.kind.to_string(),
-            host: row.host.map(|host| host.to_string()),
-            pid: row.pid,
-            deployment: row.deployment.map(|deployment| deployment.to_string()),
-            started_at: time(row.started_at),
-            is_alive: row.is_alive,
-            is_draining: row.draining,
-            executes: row.executes,
-            queues: serves.map(|serves| serves.queues).unwrap_or_default(),
-            schema: Schema,
-        };
-        Ok(self.roster().await?.workers().map(info).collect())
+        Ok(self.roster().await?.workers().map(|(row, serves)| info(row, serves)).collect())
+    }
+
+    /// The worker with this number, if it is listed.
+    #[cfg(feature = "web")]
+    pub(crate) async fn worker(&self, owner: u64) -> Result<Option<WorkerInfo>> {
+        let found = self.roster().await?.workers().find(|(row, _)| row.owner == owner);
+        Ok(found.map(|(row, serves)| info(row, serves)))
     }
 
     /// The deployments whose catalogues are stored.

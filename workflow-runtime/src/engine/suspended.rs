@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::letters::{NO_OPERATION, letter};
 use super::missing::not_found;
-use crate::codec::{self, Payload};
+use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
 use crate::model::Suspended;
 use crate::registry;
@@ -22,8 +22,6 @@ const RESUME_AGAIN: &str = "resume it again; with the same `.of(id)` and value t
 struct Waiting {
     suspended: Suspended,
     token: Arc<str>,
-    /// The type of the value.
-    type_name: Arc<str>,
 }
 
 /// Which suspension of a run to resume.
@@ -52,10 +50,12 @@ impl Inner {
             let Some(asked) = &row.label.asked else { continue };
             let Some((run, label)) = self.named(id, &token, &row).await? else { continue };
             let payload = row.label.metadata.as_deref().unwrap_or("null");
-            let payload = codec::decode_text("the payload of a suspension", payload).map_err(|error| error.run(id))?;
+            let payload = exact::shown(payload).map_err(|error| {
+                Error::coded(Code::Damaged, "the payload of a suspension is no JSON").because(error).run(id)
+            })?;
             let step = asked.step.as_deref().map(str::to_owned);
-            let suspended = Suspended { id: asked.id.to_string(), label, payload, step, run: run.to_string() };
-            waiting.push(Waiting { suspended, token, type_name: row.label.type_name });
+            let (id, run, type_name) = (asked.id.to_string(), run.to_string(), row.label.type_name);
+            waiting.push(Waiting { suspended: Suspended { id, label, payload, step, run, type_name }, token });
         }
         Ok(waiting)
     }
@@ -85,10 +85,10 @@ impl Inner {
                 Which::Label(label) => waiting.into_iter().find(|waiting| waiting.suspended.label == *label),
                 Which::Id(asked) => waiting.into_iter().find(|waiting| waiting.suspended.id == *asked),
             };
-            let Some(Waiting { suspended, token, type_name }) = found else {
+            let Some(Waiting { suspended, token }) = found else {
                 return self.not_waiting(&row, &which, digest).await;
             };
-            registry::check_payload(&type_name, &value).map_err(|error| error.run(id))?;
+            registry::check_payload(&suspended.type_name, &value).map_err(|error| error.run(id))?;
             let now = self.clock.now();
             let deliver = Deliver {
                 token,

@@ -1,5 +1,8 @@
 //! Starting a run.
 
+#[cfg(any(feature = "cli", feature = "web"))]
+mod published;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
@@ -20,13 +23,6 @@ use crate::handles::run::{Run, RunOf};
 use crate::model::{Deployment, IfExists, OutputChunk, RequestContext, TracingOptions, output_writer};
 use crate::panics::caught;
 use crate::registry;
-#[cfg(any(feature = "cli", feature = "web"))]
-use crate::{
-    definition::{Described, Source},
-    error::{Code, Error},
-    model::CatalogueWorkflow,
-    text::excerpt,
-};
 
 /// Starts a run of a workflow: once `start(checkout, (1, 4200)).await?` has returned a [`Run`], the run is durable.
 ///
@@ -382,53 +378,6 @@ impl Start<AnyWorkflow> {
         });
         Start::of(engine, definition, args)
     }
-}
-
-#[cfg(any(feature = "cli", feature = "web"))]
-impl Start<AnyWorkflow> {
-    /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are
-    /// checked by their names only.
-    pub(crate) fn published(engine: Client, workflow: CatalogueWorkflow, args: serde_json::Value) -> Self {
-        let definition = published(workflow);
-        let args = (definition.accept)(definition, args).and_then(|args| counted(definition, args));
-        Start::of(Some(engine), Ok(definition), args)
-    }
-}
-
-/// The definition of a workflow of another build. Definitions live as long as the process, and so does this one.
-#[cfg(any(feature = "cli", feature = "web"))]
-fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
-    let CatalogueWorkflow { id, was, fingerprint, line, arguments, .. } = workflow;
-    let source = Source { id: id.leak(), file: "", line, fingerprint: fingerprint.leak(), test: false };
-    let names = |names: Vec<String>| -> &'static [&'static str] {
-        names.into_iter().map(|name| &*name.leak()).collect::<Vec<&str>>().leak()
-    };
-    let described =
-        Described { arguments: names(arguments.into_iter().map(|(name, _)| name).collect()), ..Described::NOTHING };
-    let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, names(was)).described(described);
-    definition.is_published = true;
-    Box::leak(Box::new(definition))
-}
-
-/// Refuses arguments that no types can fit.
-#[cfg(any(feature = "cli", feature = "web"))]
-fn counted(definition: &WorkflowDefinition, args: Payload) -> Result<Payload> {
-    let names = definition.described.arguments;
-    let given: serde_json::Value = codec::decode("the arguments", &args)?;
-    let fits = match names.len() {
-        0 => given.is_null(),
-        1 => true,
-        number => given.as_array().is_some_and(|given| given.len() == number),
-    };
-    if fits {
-        return Ok(args);
-    }
-    let text = format!("the arguments of workflow `{}` are not valid", definition.source.id);
-    let expected = match names {
-        [] => "none: null".to_owned(),
-        names => format!("an object with {}, or an array of {} values", names.join(", "), names.len()),
-    };
-    Err(Error::coded(Code::InvalidArguments, text).expected(expected).found(excerpt(args.as_str())).into_fatal())
 }
 
 impl<W: Workflow> IntoFuture for Start<W> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::codec::Payload;
+use crate::codec::{Payload, exact};
 use crate::model::{Status, error_text};
 use crate::replay::{Class, Command, Delivery, End, Event, Suspension, TurnRecord};
 
@@ -75,7 +75,7 @@ pub(crate) struct PendingOperations {
 }
 
 fn json(payload: &Payload) -> Value {
-    serde_json::from_str(payload.as_str()).unwrap_or_default()
+    exact::shown(payload.as_str()).unwrap_or_default()
 }
 
 fn status(end: &End) -> Status {

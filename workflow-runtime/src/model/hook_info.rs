@@ -16,4 +16,8 @@ pub struct HookInfo {
     pub metadata: Option<serde_json::Value>,
     /// The JSON Schema of its payloads, with the feature `schema`, if the build has it: see the macro `payload!`.
     pub schema: Option<serde_json::Value>,
+    /// The type of its payloads, as a catalogue names it.
+    #[serde(skip)]
+    #[cfg_attr(not(feature = "web"), allow(dead_code, reason = "for forms"))]
+    pub(crate) type_name: std::sync::Arc<str>,
 }

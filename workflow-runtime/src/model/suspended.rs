@@ -18,4 +18,7 @@ pub struct Suspended {
     /// The id of the run to resume: the run that was queried, or one of its
     /// children.
     pub run: String,
+    /// The type of the value that it waits for, as a catalogue names it.
+    #[serde(skip)]
+    pub(crate) type_name: std::sync::Arc<str>,
 }

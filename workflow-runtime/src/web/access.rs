@@ -28,10 +28,18 @@ pub enum Action {
     Resume,
     /// To delete a run.
     Delete,
+    /// To [drain](crate::Client::drain) a deployment.
+    Drain,
+    /// To let a drained deployment take runs again.
+    Undrain,
+    /// To [promote](crate::Client::promote) a deployment.
+    Promote,
+    /// To [release](crate::Client::release) the runs that are bound to a deployment.
+    Release,
 }
 
 impl Action {
-    pub(super) const WRITES: [Action; 8] = [
+    pub(super) const WRITES: [Action; 12] = [
         Action::Start,
         Action::Cancel,
         Action::Retry,
@@ -40,6 +48,10 @@ impl Action {
         Action::SendPayload,
         Action::Resume,
         Action::Delete,
+        Action::Drain,
+        Action::Undrain,
+        Action::Promote,
+        Action::Release,
     ];
 
     /// Whether it changes something.
@@ -60,6 +72,10 @@ impl Action {
             Action::SendPayload => "send",
             Action::Resume => "resume",
             Action::Delete => "delete",
+            Action::Drain => "drain",
+            Action::Undrain => "undrain",
+            Action::Promote => "promote",
+            Action::Release => "release",
         }
     }
 }
@@ -75,7 +91,8 @@ pub struct Access<'a> {
     /// What it asks for.
     pub action: Action,
     /// The id of the run that it concerns, the token of a hook for [`Action::SendPayload`], the id of a workflow for
-    /// [`Action::Start`]; `None` where it concerns no single one.
+    /// [`Action::Start`], the id of a deployment for [`Action::Drain`], [`Undrain`](Action::Undrain),
+    /// [`Promote`](Action::Promote) and [`Release`](Action::Release); `None` where it concerns no single one.
     pub target: Option<&'a str>,
 }
 
@@ -94,7 +111,7 @@ pub struct Audit<'a> {
     pub request: &'a Parts,
     /// What was tried.
     pub action: Action,
-    /// The id of the run, the token of the hook or, for a start, the id of the run that was started or of the workflow.
+    /// The id of the run or of the deployment, the token of the hook or, for a start, the id of the run that was started or of the workflow.
     pub target: &'a str,
     /// Why it was not done, if it was not: refused, or skipped since the run has changed.
     pub error: Option<&'a Error>,

@@ -1,6 +1,7 @@
 //! The actions: each is a page with a form, and its equivalent on the command line.
 
 mod bulk;
+mod deploy;
 mod fork;
 mod payload;
 mod start;
@@ -8,6 +9,7 @@ mod start;
 use maud::{Markup, html};
 
 pub(super) use self::bulk::{act, confirm};
+pub(super) use self::deploy::{changes, deployment, deployment_form};
 pub(super) use self::fork::{fork, fork_form};
 pub(super) use self::payload::{hook, resume, resume_form, send, send_form, suspension};
 pub(super) use self::start::{start, start_form};
@@ -85,7 +87,17 @@ impl Bulk {
 
 /// The equivalent on the command line.
 fn command(line: &str) -> Markup {
-    html! { div.cmd { span.sm.dim { "The same as a command" } pre { (safe(line)) } } }
+    html! { div.cmd { div.row { span.sm.dim { "The same as a command" } (copy()) } pre { (safe(line)) } } }
+}
+
+/// A command line that can be copied.
+pub(super) fn line(line: &str) -> Markup {
+    html! { div.cmd { pre { (safe(line)) } (copy()) } }
+}
+
+/// The button that copies the command line beside it. Without the script there is none.
+fn copy() -> Markup {
+    html! { button.btn.tiny.copy type="button" data-copy="" data-key="c" aria-live="polite" title="Copy as a command" { "Copy" } }
 }
 
 /// The page of an action on one run.

@@ -37,7 +37,7 @@ impl WebError {
 impl From<Error> for WebError {
     fn from(error: Error) -> Self {
         let status = match error.code() {
-            Code::RunNotFound | Code::HookNotFound => StatusCode::NOT_FOUND,
+            Code::RunNotFound | Code::HookNotFound | Code::DeploymentNotFound => StatusCode::NOT_FOUND,
             Code::Payload
             | Code::PayloadTooLarge
             | Code::InvalidArguments

@@ -231,22 +231,23 @@ fn stuck_now(survey: &Survey, stuck: u64) -> Markup {
 
 /// What most runs wait for.
 fn waiting(visit: &Visit, survey: &Survey) -> Markup {
-    let mut reasons: BTreeMap<(String, String), (u64, SystemTime)> = BTreeMap::new();
+    // What they wait for, its name, and what is wrong with it.
+    let mut reasons: BTreeMap<(&str, &str, &str), (u64, SystemTime)> = BTreeMap::new();
     for row in &survey.rows {
         let Some(reason) = row.reason() else { continue };
         let reason = match reason {
-            Waiting::Suspended { label, .. } => ("Person".to_owned(), label.clone()),
-            Waiting::Hook { .. } => ("Hook".to_owned(), row.info.workflow.clone()),
-            Waiting::Timer { .. } => ("Timer".to_owned(), String::new()),
-            Waiting::Child { .. } => ("Child run".to_owned(), String::new()),
-            Waiting::Run { .. } => ("Another run".to_owned(), String::new()),
-            Waiting::Queued { queue, .. } => ("Queue".to_owned(), queue.clone()),
-            Waiting::QueueNotServed { queue, .. } => ("No worker for queue".to_owned(), queue.clone()),
+            Waiting::Suspended { label, .. } => ("Person", label.as_str(), ""),
+            Waiting::Hook { .. } => ("Hook", row.info.workflow.as_str(), ""),
+            Waiting::Timer { .. } => ("Timer", "", ""),
+            Waiting::Child { .. } => ("Child run", "", ""),
+            Waiting::Run { .. } => ("Another run", "", ""),
+            Waiting::Queued { queue, .. } => ("Queue", queue.as_str(), ""),
+            Waiting::QueueNotServed { queue, .. } => ("Queue", queue.as_str(), ", no worker"),
             Waiting::NoWorker { workflow, .. } | Waiting::OtherWorkerExecutes { workflow, .. } => {
-                ("No worker for".to_owned(), workflow.clone())
+                ("Workflow", workflow.as_str(), ", no worker")
             }
-            Waiting::NotBegun | Waiting::Delayed { .. } => ("Not started".to_owned(), String::new()),
-            Waiting::Cycle { .. } => ("Each other".to_owned(), String::new()),
+            Waiting::NotBegun | Waiting::Delayed { .. } => ("Not started", "", ""),
+            Waiting::Cycle { .. } => ("Each other", "", ""),
             _ => continue,
         };
         let (count, oldest) = reasons.entry(reason).or_insert((0, row.info.created_at));
@@ -261,9 +262,9 @@ fn waiting(visit: &Visit, survey: &Survey) -> Markup {
                     colgroup { col; col.w-attempt; col.w-age; }
                     thead { tr { th { "Reason" } th.num { "Runs" } th.num { "Oldest" } } }
                     tbody {
-                        @for ((word, of), (count, oldest)) in &reasons {
+                        @for ((word, of, wrong), (count, oldest)) in &reasons {
                             tr {
-                                td.cut { (word) @if !of.is_empty() { " " code { (safe(of)) } } }
+                                td.cut title=(format!("{word} {}{wrong}", safe(of))) { (word) @if !of.is_empty() { " " code { (safe(of)) } } (wrong) }
                                 td.num { (number(*count)) @if !survey.is_complete { "+" } }
                                 td.num.nw.mid { (time::age(*oldest, visit.now)) }
                             }
@@ -281,11 +282,11 @@ fn live_workers(visit: &Visit, workers: &[WorkerInfo]) -> Markup {
             header { h2 { "Workers" } a.lnk.sm.push href="workers" { "All" } }
             @if workers.is_empty() { p.dim { "No worker is live: start your program" } } @else {
                 table.fix {
-                    colgroup { col; col.w-status; }
-                    thead.sr { tr { th { "Worker" } th { "State" } } }
+                    colgroup { col; col.w-status; col.w-few; }
+                    thead.sr { tr { th { "Worker" } th { "State" } th { "Opened" } } }
                     tbody {
                         @for worker in workers.iter().take(ROWS) {
-                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) " " span.dim { (time::age(worker.started_at, visit.now)) } } }
+                            tr { td.cut { (super::workers::name(worker)) } td { (super::workers::state(worker)) } td.num.nw.dim { (time::age(worker.started_at, visit.now)) } }
                         }
                     }
                 }

@@ -7,6 +7,7 @@ use super::actions;
 use super::error::WebError;
 use super::form::Wrong;
 use super::layout::{self, Tab};
+use super::published::Published;
 use super::query::{Query, link};
 use super::survey::Row;
 use super::text::{cut_id, number};
@@ -30,7 +31,7 @@ pub(super) async fn page(visit: &Visit) -> std::result::Result<Markup, WebError>
     let open = join_all(listening.iter().map(|row| hooks_of(visit, &row.info.id))).await;
     let questions = with_rows(asking, suspended)?;
     let hooks = with_rows(listening, open)?;
-    let query = visit.query();
+    let (query, published) = (visit.query(), visit.published().await?);
     let chosen = query.get("label");
     let mut labels: std::collections::BTreeMap<&str, u64> = std::collections::BTreeMap::new();
     questions.iter().for_each(|(_, asked)| *labels.entry(&asked.label).or_default() += 1);
@@ -56,12 +57,12 @@ pub(super) async fn page(visit: &Visit) -> std::result::Result<Markup, WebError>
         }
         @if count == 0 { p.dim { "A workflow asks with " code { "suspend(..)" } ", and goes on with the answer." } }
         @for (row, asked) in questions.iter().filter(|(_, asked)| chosen.is_none_or(|label| label == asked.label)) {
-            (question(visit, row, asked))
+            (question(visit, &published, row, asked))
         }
         section {
             header { h2 { "Open hooks" } span.dim.sm { "answered by other services, or by hand" } }
             @if hooks.is_empty() { p.dim { "No hook is open" } }
-            @for (row, hook) in &hooks { (open_hook(visit, row, hook)) }
+            @for (row, hook) in &hooks { (open_hook(visit, &published, row, hook)) }
         }
         @if !survey.is_complete { p.dim.sm { "These are those of the newest " (number(survey.rows.len() as u64)) " runs that have not ended." } }
     };
@@ -91,7 +92,7 @@ fn with_rows<T>(rows: Vec<&Row>, read: Vec<Result<Vec<T>>>) -> Result<Vec<(&Row,
     Ok(all)
 }
 
-fn question(visit: &Visit, row: &Row, asked: &Suspended) -> Markup {
+fn question(visit: &Visit, published: &Published, row: &Row, asked: &Suspended) -> Markup {
     let id = &row.info.id;
     let text = visit.shown(&asked.payload, id).map(|payload| match payload.as_str() {
         Some(text) => text.to_owned(),
@@ -105,12 +106,12 @@ fn question(visit: &Visit, row: &Row, asked: &Suspended) -> Markup {
                 a.mono.cut href=(link("run", "id", id)) title=(safe(id)) { (cut_id(id)) }
                 span.mid.nw { "started " (time::age(row.info.created_at, visit.now)) " ago" }
             }
-            (actions::suspension(visit, id, asked, &Query::default(), &Wrong::new()))
+            (actions::suspension(visit, published, id, asked, &Query::default(), &Wrong::new()))
         }
     }
 }
 
-fn open_hook(visit: &Visit, row: &Row, hook: &HookInfo) -> Markup {
+fn open_hook(visit: &Visit, published: &Published, row: &Row, hook: &HookInfo) -> Markup {
     html! {
         details.ask {
             summary {
@@ -119,7 +120,7 @@ fn open_hook(visit: &Visit, row: &Row, hook: &HookInfo) -> Markup {
                 a.mono.cut href=(link("run", "id", &row.info.id)) title=(safe(&row.info.id)) { (cut_id(&row.info.id)) }
                 span.mid.nw { "started " (time::age(row.info.created_at, visit.now)) " ago" }
             }
-            (actions::hook(visit, hook, &Query::default(), &Wrong::new()))
+            (actions::hook(visit, published, hook, &Query::default(), &Wrong::new()))
         }
     }
 }

@@ -66,6 +66,11 @@ impl Posted {
         Err(error)
     }
 
+    /// The same for a page that does one thing: the answer says that it is forbidden.
+    pub fn require(&self, action: Action, target: &str) -> std::result::Result<(), WebError> {
+        self.permit(action, target).map_err(|_| WebError::forbidden(action.as_str()))
+    }
+
     /// Reports what was done, or why it was not.
     pub fn report(&self, action: Action, target: &str, error: Option<&Error>) {
         self.visit.audit(&Audit { request: &self.visit.parts, action, target, error });

@@ -32,6 +32,7 @@ pub(super) fn of<S: Clone + Send + Sync + 'static>(web: Arc<Web>) -> Router<S> {
         .route("/start", get(start_form).post(actions::start))
         .route("/fork", get(fork_form).post(actions::fork))
         .route("/send", get(send_form).post(actions::send))
+        .route("/deployment", get(deployment_form).post(actions::deployment))
         .route("/resume", get(resume_form).post(actions::resume))
         .route(&format!("/{}", assets::STYLE.name), get(async || assets::STYLE.answer()))
         .route(&format!("/{}", assets::RUN_STYLE.name), get(async || assets::RUN_STYLE.answer()))
@@ -85,6 +86,10 @@ async fn fork_form(visit: Visit) -> Result<Markup, WebError> {
 
 async fn send_form(visit: Visit) -> Result<Markup, WebError> {
     actions::send_form(&visit, &visit.query()).await
+}
+
+async fn deployment_form(visit: Visit) -> Result<Markup, WebError> {
+    actions::deployment_form(&visit, &visit.query()).await
 }
 
 async fn resume_form(visit: Visit) -> Result<Markup, WebError> {

@@ -23,17 +23,22 @@ use super::assets;
 use super::error::WebError;
 use super::icons::Icon;
 use super::layout::{self, Tab};
+use super::published::Place;
 use super::query::{Query, link};
 use super::sentence;
 use super::text::word;
 use super::time;
 use super::visit::Visit;
+use super::workers;
 use crate::model::Waiting;
 use crate::steering::errors;
-use crate::steering::text::safe;
+use crate::steering::text::{safe, shortened};
 
 const KEYS: [(&str, &str); 6] =
     [("j k", "move"), ("Enter", "details"), ("o", "unfold"), ("e", "errors only"), ("f", "fork"), (".", "actions")];
+
+/// The characters of a question in the head.
+const QUESTION_CHARACTERS: usize = 200;
 
 /// A tab: its name in the address, and its word.
 const TABS: [(&str, &str); 6] = [
@@ -75,12 +80,32 @@ pub(super) async fn page(visit: &Visit, id: &str, query: &Query) -> Result<Respo
     Ok(layout::page(visit, Tab::Runs, id, &KEYS, body).into_response())
 }
 
+/// What the first suspension of a run asks, if that may be shown.
+async fn question(visit: &Visit, id: &str) -> Result<Option<String>, WebError> {
+    let asked = visit.run(id).suspended().await?.into_iter().next();
+    let payload = asked.as_ref().and_then(|asked| visit.shown(&asked.payload, id));
+    Ok(payload.map(|payload| match payload.as_str() {
+        Some(text) => shortened(text, QUESTION_CHARACTERS),
+        None => excerpt::line(&payload, QUESTION_CHARACTERS),
+    }))
+}
+
+/// A place in the code.
+fn location(place: &Place) -> Markup {
+    html! { code { (safe(&place.file)) ":" (place.line) } }
+}
+
 /// What the run waits for, and what is known of it.
 async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Markup, WebError> {
     let info = &source.info;
     let error = errors::of(&visit.client, info).await?;
     let icon = sentence::icon(info, waiting.first());
     let attributes = visit.run(&info.id).attributes().await?;
+    let question = match waiting.first() {
+        Some(Waiting::Suspended { .. }) => question(visit, &info.id).await?,
+        _ => None,
+    };
+    let (published, holder) = (visit.published().await?, source.holder(visit).await?);
     Ok(html! {
         div.head {
             h1 { a.dim href="runs" { "Runs" } " " span.dim { "/" } " " span.mono { (safe(&info.id)) } }
@@ -98,6 +123,7 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
                         }
                     },
                 }
+                @if let Some(question) = &question { small { "It asked: " (safe(question)) } }
                 @for other in waiting.iter().skip(1).take(4) { small { (sentence::of(other, visit.now)) } }
                 @if waiting.len() > 5 { small { "and " (waiting.len() - 5) " more" } }
                 @if let Some(Waiting::Retrying { error, .. }) = waiting.first() {
@@ -111,6 +137,11 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
         dl.meta data-live="meta" {
             div { dt { "status" } dd { (info.status) } }
             div { dt { "workflow" } dd { a.lnk href=(link("runs", "workflow", &info.workflow)) { (safe(&info.workflow)) } } }
+            @if let Some(place) = published.workflow(&info.workflow) { div { dt { "source" } dd { (location(place)) } } }
+            @if let Some(holder) = &holder {
+                div { dt { "held by" } dd { a.lnk href="workers" { (workers::name(holder)) } @if !holder.is_alive { " which is gone" } } }
+            }
+            @if !info.status.is_terminal() && holder.is_none() { div { dt { "held by" } dd { "no worker" } } }
             div { dt { "created" } dd { (time::at(info.created_at, visit.now)) ", " (time::age(info.created_at, visit.now)) " ago" } }
             @if source.last_generation > 0 { div { dt { "generation" } dd { (source.last_generation) } } }
             @if let Some(attempt) = waiting.first().and_then(sentence::attempt) { div { dt { "attempt" } dd { (attempt) } } }
@@ -120,8 +151,8 @@ async fn head(visit: &Visit, source: &Source, waiting: &[Waiting]) -> Result<Mar
             @for (key, value) in attributes.iter().take(8) { div { dt { (safe(key)) } dd { (safe(value)) } } }
             div {
                 details.cmds {
-                    summary { "As commands" }
-                    @for command in ["show", "trace", "events", "steps"] { pre { "workflow " (command) " " (safe(&word(&info.id))) } }
+                    summary { "Copy as a command" }
+                    @for command in ["show", "trace", "events", "steps"] { (actions::line(&format!("workflow {command} {}", word(&info.id)))) }
                 }
             }
         }

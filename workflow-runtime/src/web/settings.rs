@@ -6,7 +6,9 @@ use axum::Router;
 use serde_json::Value;
 
 use super::access::{Access, Audit};
+use super::durations::Durations;
 use super::live::Live;
+use super::published::Catalogues;
 use super::routes;
 use super::survey::Surveys;
 use crate::engine::Client;
@@ -19,7 +21,8 @@ type DecodeFn = dyn Fn(&Value) -> Value + Send + Sync;
 /// The web page of a store before it becomes a router: see [`router`](super::router).
 ///
 /// [`Into`] makes it a [`Router`] with any state, which nests under any prefix: all links are relative, so that it also works behind a
-/// proxy that rewrites paths, if the prefix is requested with a slash at its end.
+/// proxy that removes the prefix, if that is requested with a slash at its end. [`Router::nest_service`] answers the prefix
+/// with and without a slash at its end, [`Router::nest`] only without one.
 ///
 /// Each answer has a content security policy that lets the browser load from the same origin only, run no inline script, and
 /// show the page in no frame. A request that writes has to be a `POST` that the browser marks as of the same origin, by
@@ -36,7 +39,7 @@ type DecodeFn = dyn Fn(&Value) -> Value + Send + Sync;
 ///     .access(|access| !access.action.is_write() || access.header("x-role") == Some("operator"))
 ///     .audit(|audit| println!("{} {}: {:?}", audit.action.as_str(), audit.target, audit.error))
 ///     .hide_payloads();
-/// let app: axum::Router = axum::Router::new().nest("/workflows", page.into());
+/// let app: axum::Router = axum::Router::new().nest_service("/workflows", axum::Router::from(page));
 /// # Ok(())
 /// # }
 /// ```
@@ -55,6 +58,8 @@ pub(super) struct Web {
     pub streams_per_client: usize,
     pub payloads: Payloads,
     pub surveys: Surveys,
+    pub catalogues: Catalogues,
+    pub durations: Durations,
     pub live: Live,
     may: Box<MayFn>,
     audit: Option<Box<AuditFn>>,
@@ -78,6 +83,8 @@ impl WebRouter {
             streams_per_client: WEB_STREAMS_PER_CLIENT,
             payloads: Payloads::AsTheyAre,
             surveys: Surveys::default(),
+            catalogues: Catalogues::default(),
+            durations: Durations::default(),
             live: Live::default(),
             may: Box::new(|access| !access.action.is_write()),
             audit: None,

@@ -10,7 +10,7 @@ use crate::steering::text::{bytes, is_hidden, safe};
 /// The largest part of a value that a page shows.
 pub(super) const VALUE_BYTES_SHOWN: usize = 64 << 10;
 /// The characters of an id that a list shows at most.
-const ID_CHARACTERS: usize = 24;
+const ID_CHARACTERS: usize = 22;
 
 /// An id without its middle: ids differ at their ends.
 pub(super) fn cut_id(id: &str) -> Cow<'_, str> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::access::Action;
+use super::actions;
 use super::error::WebError;
 use super::icons::Icon;
 use super::layout::{self, Tab};
@@ -11,7 +13,7 @@ use super::query::link;
 use super::text::{number, runs};
 use super::time;
 use super::visit::Visit;
-use crate::model::{Waiting, WorkerInfo};
+use crate::model::{DeploymentInfo, Waiting, WorkerInfo};
 use crate::steering::text::safe;
 
 const KEYS: [(&str, &str); 2] = [("g r", "runs"), ("/", "find a run")];
@@ -31,6 +33,18 @@ pub(super) fn state(worker: &WorkerInfo) -> Markup {
         (true, true, _) => (Icon::Pending, "Drains"),
         (true, false, true) => (Icon::Running, "Executes"),
         (true, false, false) => (Icon::Suspended, "Ready"),
+    };
+    html! { span.st.(icon.name()) { (icon.svg()) (word) } }
+}
+
+/// Which runs a deployment takes.
+fn standing(deployment: &DeploymentInfo) -> Markup {
+    let (icon, word) = match deployment {
+        it if it.workers == 0 && it.runs > 0 => (Icon::Stuck, "No worker"),
+        it if it.is_draining => (Icon::Pending, "Drained"),
+        it if it.is_promoted => (Icon::Completed, "Promoted"),
+        it if it.workers == 0 => (Icon::Suspended, "Gone"),
+        _ => (Icon::Running, "Takes runs"),
     };
     html! { span.st.(icon.name()) { (icon.svg()) (word) } }
 }
@@ -57,6 +71,8 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             _ => {}
         }
     }
+    let changes = [Action::Drain, Action::Undrain, Action::Promote, Action::Release];
+    let steers = deployments.iter().any(|it| changes.iter().any(|change| visit.may(*change, Some(&it.id))));
     let live = workers.iter().filter(|worker| worker.is_alive).count();
     let body = html! {
         div.head { h1 { "Workers and deployments" } }
@@ -101,16 +117,23 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             header { h2 { "Deployments" } span.dim.sm { "builds that count as the same version of a program" } }
             @if deployments.is_empty() { p.dim { "No engine has published its build" } } @else {
                 table.fix.cards {
-                    colgroup { col; col.w-run; col.w-n; col.w-n; col.w-n; }
-                    thead { tr { th { "Deployment" } th { "Published" } th.num { "Workers" } th.num { "Workflows" } th.num { "Steps" } } }
+                    colgroup { col; col.w-status; col.w-run; col.w-few; col.w-few; col.w-n; col.w-few; @if steers { col.w-do; } }
+                    thead { tr {
+                        th { "Deployment" } th { "State" } th { "Published" } th.num { "Workers" }
+                        th.num title="Runs that have not ended and are bound to it" { "Runs" } th.num { "Workflows" } th.num { "Steps" }
+                        @if steers { th { span.sr { "Change it" } } }
+                    } }
                     tbody {
                         @for deployment in &deployments {
                             tr {
-                                td.cut { code { (safe(&deployment.id)) } @if deployment.is_draining { " " span.dim { "drains" } } }
+                                td.cut.full { code { (safe(&deployment.id)) } }
+                                td { (standing(deployment)) }
                                 td.mid.nw data-l="Published" { (time::at(deployment.published_at, visit.now)) }
                                 td.num data-l="Workers" { (deployment.workers) }
+                                td.num data-l="Runs" { (number(deployment.runs)) }
                                 td.num data-l="Workflows" { (number(deployment.catalogue.workflows.len() as u64)) }
                                 td.num data-l="Steps" { (number(deployment.catalogue.steps.len() as u64)) }
+                                @if steers { td.num { (actions::changes(visit, deployment)) } }
                             }
                         }
                     }

@@ -1,14 +1,17 @@
 //! The workflows that the deployments have published.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use maud::{Markup, html};
 
 use super::access::Action;
+use super::durations::Spread;
 use super::error::WebError;
 use super::layout::{self, Tab};
 use super::query::{Query, link};
 use super::text::number;
+use super::time;
 use super::visit::Visit;
 use crate::model::{CatalogueWorkflow, Status};
 use crate::steering::text::safe;
@@ -24,6 +27,19 @@ struct Counts {
     stuck: u64,
 }
 
+/// The cells of how long the runs of a workflow took.
+fn took(spread: Option<&Spread>) -> Markup {
+    let cell = |label: &str, took: Option<Duration>, runs: usize| {
+        html! {
+            td.num.nw.mid data-l=(label) title=[took.map(|_| format!("of the newest {runs} that have ended"))] {
+                @match took { Some(took) => (time::span(took)), None => span.dim { "–" } }
+            }
+        }
+    };
+    let runs = spread.map_or(0, |spread| spread.runs);
+    html! { (cell("p50", spread.map(|spread| spread.half), runs)) (cell("p95", spread.map(|spread| spread.most), runs)) }
+}
+
 pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
     let mut deployments = visit.client.deployments().await?;
     deployments.sort_by_key(|deployment| deployment.published_at);
@@ -36,6 +52,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
         );
     }
     let survey = visit.survey().await?;
+    let durations = visit.durations(workflows.keys().map(String::as_str)).await?;
     let mut counts: BTreeMap<&str, Counts> = BTreeMap::new();
     for row in &survey.rows {
         let of = counts.entry(&row.info.workflow).or_default();
@@ -60,10 +77,12 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
             div.empty { b { "No deployment has published a workflow" } p.dim { "Start your program: each engine that opens publishes its workflows" } }
         } @else {
             table.fix.cards {
-                colgroup { col; col; col.w-n; col.w-n; col.w-n; col.w-n; col.w-status; col.w-go; }
+                colgroup { col; col; col.w-few; col.w-few; col.w-few; col.w-few; col.w-few; col.w-few; col.w-status; col.w-go; }
                 thead {
                     tr {
                         th { "Workflow" } th { "Source" } th.num { "Running" } th.num { "Waiting" } th.num { "Failing" } th.num { "Stuck" }
+                        th.num title="Half of the newest runs that have ended took at most this" { "p50" }
+                        th.num title="95 of 100 of the newest runs that have ended took at most this" { "p95" }
                         th { "Deployment" } th { span.sr { "Start" } }
                     }
                 }
@@ -77,6 +96,7 @@ pub(super) async fn page(visit: &Visit) -> Result<Markup, WebError> {
                             td.num data-l="Waiting" { (cell(of.waiting, id, "waiting")) }
                             td.num data-l="Failing" { (cell(of.failing, id, "failing")) }
                             td.num data-l="Stuck" { (cell(of.stuck, id, "stuck")) }
+                            (took(durations.get(id.as_str())))
                             td.cut.mid data-l="Deployment" { code { (safe(deployment)) } }
                             td.num { @if visit.may(Action::Start, Some(id)) { a.btn.tiny href=(link("start", "workflow", id)) { "Start…" } } }
                         }

@@ -1,5 +1,6 @@
 //! The workflows whose runs are shown.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -72,6 +73,41 @@ pub async fn breaks(message: String) -> Result<()> {
 pub async fn fails() -> Result<()> {
     reserve(1).await?;
     breaks("very ".repeat(100)).await
+}
+
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+#[step(id = "keyed", retries = 0)]
+pub async fn keyed() -> Result<String> {
+    Ok(step_info().map(|step| step.idempotency_key).unwrap_or_default())
+}
+
+/// Fails the first time.
+#[step(id = "falls", retries = 0)]
+pub async fn falls() -> Result<String> {
+    if !HAS_FAILED.swap(true, Ordering::SeqCst) {
+        return Err(Error::fatal("the first time"));
+    }
+    Ok(step_info().map(|step| step.idempotency_key).unwrap_or_default())
+}
+
+#[workflow(id = "keys")]
+pub async fn keys() -> Result<String> {
+    keyed().await?;
+    falls().await?;
+    keyed().await
+}
+
+#[step(id = "echo")]
+pub async fn echo(number: u128) -> Result<u128> {
+    Ok(number)
+}
+
+#[workflow(id = "wider")]
+pub async fn wider(number: u128) -> Result<u128> {
+    set_state(&number)?;
+    writer::<u128>("log").write(&number).await?;
+    echo(number).await
 }
 
 #[step(id = "keep")]

@@ -6,8 +6,9 @@ use crate::engine::Inner;
 use crate::engine::pages::PageSize;
 use crate::error::Result;
 use crate::history::{HistoryReader, RunEvent};
+use crate::keys::{self, KeyBase};
 use crate::limits::JOURNAL_FIRST_PAGE_ROWS;
-use crate::replay::TurnRecord;
+use crate::replay::{Command, Event, TurnRecord};
 use crate::store::RunKey;
 
 /// Turns that are read at once, since a reader may want only some; and where one is looked for.
@@ -56,6 +57,40 @@ impl Inner {
     /// How many turns a generation has.
     pub(crate) async fn turns(&self, run: RunKey, generation: u64) -> Result<u64> {
         Ok(self.store.last(run, generation).await?.map_or(0, |last| last.index + 1))
+    }
+
+    /// The idempotency key of a step, from the journal of its generation. `None` if there is no such step, or if the journal
+    /// does not say it: for a step that a fork has inherited.
+    pub(crate) async fn step_key(&self, id: &str, run: RunKey, generation: u64, op: u64) -> Result<Option<String>> {
+        let (mut row, mut base, mut before) = (0, None, None);
+        loop {
+            let rows = self.store.journal(run, generation, row, PAGE_ROWS_MAX).await?;
+            let Some(last) = rows.last() else { break };
+            row = last.index + 1;
+            for row in &rows {
+                for delivery in TurnRecord::decode(row.format, row.checksum, &row.body)?.deliveries {
+                    if let Event::Reopened { reopening, .. } = &delivery.event {
+                        if before.is_some() {
+                            // The steps of a run that was retried keep the keys of the generation that began it.
+                            let KeyBase { generation, .. } = reopening.base;
+                            let kept = KeyBase { generation, unwindings: 0 };
+                            return Ok(reopening.source.is_none().then(|| keys::operation(id, kept, op)));
+                        }
+                        base = Some(reopening.base);
+                    }
+                    for command in &delivery.commands {
+                        match command {
+                            Command::Step { op: this, key, .. } if *this == op => match key.or(base) {
+                                Some(base) => return Ok(Some(keys::operation(id, base, op))),
+                                None => before = Some(()),
+                            },
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        Ok(before.map(|()| keys::operation(id, KeyBase { generation, unwindings: 0 }, op)))
     }
 
     /// The next turn of a part, if it is recorded and was not removed.

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::codec::exact::exact;
 use crate::error::Code;
 use crate::history::StepOutcome;
 use crate::steering::text::{safe, shortened};
@@ -100,14 +101,13 @@ fn form_at(
 pub(in crate::web) async fn fork(posted: Posted) -> Result<Response, WebError> {
     let (id, form) = (posted.field("run")?, &posted.form);
     let at: u64 = posted.field("at")?.parse().map_err(|_| WebError::invalid("The event is no number"))?;
-    posted.permit(Action::Fork, id)?;
+    posted.require(Action::Fork, id)?;
     let mut fork = posted.visit.run(id).fork(at);
     if let Some(text) = form.get("input").filter(|text| form.raw("before") != Some(text.replace("\r\n", "\n").as_str()))
     {
-        match serde_json::from_str::<Value>(text) {
+        match exact(text) {
             Ok(input) => fork = fork.input(&arguments(input)),
-            Err(error) => {
-                let wrong = format!("it is no JSON: {error}");
+            Err(wrong) => {
                 return Ok(page(&posted.visit, form, Some(&wrong)).await?.into_response());
             }
         }

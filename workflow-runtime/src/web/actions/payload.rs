@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+use serde_json::Value;
 
 use crate::error::Code;
 use crate::model::{HookInfo, Suspended};
@@ -12,12 +13,29 @@ use crate::web::error::WebError;
 use crate::web::form::{self, Wrong};
 use crate::web::layout::{self, Tab};
 use crate::web::posted::{Posted, to};
+use crate::web::published::Published;
 use crate::web::query::{Query, link};
 use crate::web::text::{value, word};
 use crate::web::visit::Visit;
 
+/// The schema of a hook's payloads: this program has it, or a deployment has published it.
+fn of_hook<'a>(published: &'a Published, hook: &'a HookInfo) -> Option<&'a Value> {
+    hook.schema.as_ref().or_else(|| published.payload(&hook.type_name))
+}
+
+/// The schema of the value that a suspension waits for.
+fn of_answer<'a>(published: &'a Published, suspended: &Suspended) -> Option<&'a Value> {
+    published.payload(&suspended.type_name)
+}
+
 /// The form for the payload of a hook.
-pub(in crate::web) fn hook(visit: &Visit, hook: &HookInfo, given: &Query, wrong: &Wrong) -> Markup {
+pub(in crate::web) fn hook(
+    visit: &Visit,
+    published: &Published,
+    hook: &HookInfo,
+    given: &Query,
+    wrong: &Wrong,
+) -> Markup {
     let hidden = Query::default().and("token", &hook.token);
     let id = hook.run.as_deref().unwrap_or_default();
     let command = format!("workflow send {} @payload.json", word(&hook.token));
@@ -26,7 +44,7 @@ pub(in crate::web) fn hook(visit: &Visit, hook: &HookInfo, given: &Query, wrong:
             div {
                 @if visit.may(Action::SendPayload, Some(&hook.token)) {
                     p.dim.sm { "The run goes on once the payload is recorded." }
-                    (form::of(hook.schema.as_ref(), "send", "Send the payload", &hidden, given, wrong, &html! {}))
+                    (form::of(of_hook(published, hook), "send", "Send the payload", &hidden, given, wrong, &html! {}))
                 }
             }
             div {
@@ -44,6 +62,7 @@ pub(in crate::web) fn hook(visit: &Visit, hook: &HookInfo, given: &Query, wrong:
 /// The form for the answer to a suspension.
 pub(in crate::web) fn suspension(
     visit: &Visit,
+    published: &Published,
     run: &str,
     suspended: &Suspended,
     given: &Query,
@@ -56,7 +75,7 @@ pub(in crate::web) fn suspension(
             div {
                 @if visit.may(Action::Resume, Some(run)) {
                     p.dim.sm { "The run goes on once the answer is recorded." }
-                    (form::of(None, "resume", "Send the answer", &hidden, given, wrong, &html! {}))
+                    (form::of(of_answer(published, suspended), "resume", "Send the answer", &hidden, given, wrong, &html! {}))
                 }
             }
             div {
@@ -79,19 +98,19 @@ pub(in crate::web) async fn send_form(visit: &Visit, form: &Query) -> Result<Mar
 
 async fn send_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
     let token = form.get("token").ok_or_else(|| WebError::invalid("The address has no token of a hook"))?;
-    let info = visit.client.get_hook(token).await?;
+    let (info, published) = (visit.client.get_hook(token).await?, visit.published().await?);
     let body = html! {
         div.head { h1 { "Send to " code { (safe(token)) } } }
-        @if info.is_open { (hook(visit, &info, form, wrong)) } @else { div.empty { b { "The hook is not open any more" } } }
+        @if info.is_open { (hook(visit, &published, &info, form, wrong)) } @else { div.empty { b { "The hook is not open any more" } } }
     };
     Ok(layout::page(visit, Tab::People, "Send to a hook", &[], body))
 }
 
 pub(in crate::web) async fn send(posted: Posted) -> Result<Response, WebError> {
     let token = posted.field("token")?;
-    posted.permit(Action::SendPayload, token)?;
-    let info = posted.visit.client.get_hook(token).await?;
-    let wrong = match form::read(info.schema.as_ref(), &posted.form) {
+    posted.require(Action::SendPayload, token)?;
+    let (info, published) = (posted.visit.client.get_hook(token).await?, posted.visit.published().await?);
+    let wrong = match form::read(of_hook(&published, &info), &posted.form) {
         Ok(payload) => {
             let sent = posted.visit.client.resume_hook(token, &payload).await;
             posted.report(Action::SendPayload, token, sent.as_ref().err());
@@ -118,7 +137,7 @@ pub(in crate::web) async fn resume_form(visit: &Visit, form: &Query) -> Result<M
 
 async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Markup, WebError> {
     let run = form.get("run").ok_or_else(|| WebError::invalid("The address has no id of a run"))?;
-    let all = visit.run(run).suspended().await?;
+    let (all, published) = (visit.run(run).suspended().await?, visit.published().await?);
     let asked: Vec<&Suspended> = match form.get("of") {
         Some(id) => all.iter().filter(|suspended| suspended.id == id).collect(),
         None => all.iter().collect(),
@@ -127,7 +146,7 @@ async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Marku
         div.head { h1 { "Answer " code { (safe(run)) } } }
         @if asked.is_empty() { div.empty { b { "The run asks for nothing at the moment" } p { a href=(link("run", "id", run)) { "Back to the run" } } } }
         @for suspended in asked {
-            section { header { h2 { (safe(&suspended.label)) } } (suspension(visit, run, suspended, form, wrong)) }
+            section { header { h2 { (safe(&suspended.label)) } } (suspension(visit, &published, run, suspended, form, wrong)) }
         }
     };
     Ok(layout::page(visit, Tab::People, "Answer a run", &[], body))
@@ -135,17 +154,21 @@ async fn resume_page(visit: &Visit, form: &Query, wrong: &Wrong) -> Result<Marku
 
 pub(in crate::web) async fn resume(posted: Posted) -> Result<Response, WebError> {
     let (run, of) = (posted.field("run")?, posted.field("of")?);
-    posted.permit(Action::Resume, run)?;
-    match form::read(None, &posted.form) {
+    posted.require(Action::Resume, run)?;
+    let (all, published) = (posted.visit.run(run).suspended().await?, posted.visit.published().await?);
+    let asked = all.iter().find(|suspended| suspended.id == of);
+    let wrong = match form::read(asked.and_then(|asked| of_answer(&published, asked)), &posted.form) {
         Ok(answer) => {
             let resumed = posted.visit.run(run).resume(&answer).of(of).await;
             posted.report(Action::Resume, run, resumed.as_ref().err());
-            resumed?;
-            Ok(to(&link("run", "id", run)))
+            match resumed {
+                Ok(()) => return Ok(to(&link("run", "id", run))),
+                Err(error) if error.code() == Code::Payload => Wrong::from([("json".to_owned(), format!("{error:?}"))]),
+                Err(error) => return Err(error.into()),
+            }
         }
-        Err(wrong) => {
-            let page = resume_page(&posted.visit, &posted.form, &wrong).await?;
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
-        }
-    }
+        Err(wrong) => wrong,
+    };
+    let page = resume_page(&posted.visit, &again(&posted.form, &wrong), &wrong).await?;
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
 }

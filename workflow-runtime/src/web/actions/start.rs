@@ -125,7 +125,7 @@ async fn input(visit: &Visit, run: &str) -> Result<Option<Value>, WebError> {
 
 pub(in crate::web) async fn start(posted: Posted) -> Result<Response, WebError> {
     let id = posted.field("workflow")?;
-    posted.permit(Action::Start, id)?;
+    posted.require(Action::Start, id)?;
     let (client, form) = (&posted.visit.client, &posted.form);
     let workflow = published(client, id).await?;
     let schema = workflow.as_ref().and_then(schema);

@@ -44,7 +44,7 @@
     }
   };
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  for (const node of all("[data-zone]")) put(node, `Times in ${zone}, UTC in the tooltip`);
+  for (const node of all("[data-zone]")) put(node, zone === "UTC" ? "Times in UTC" : `Times in ${zone}, UTC in the tooltip`);
   tick();
   setInterval(() => { if (!document.hidden) tick(); }, 1000);
 
@@ -179,7 +179,20 @@
     } else if (/^[1-7]$/.test(key)) follow(all(".tabs a")[Number(key) - 1]);
     else if (/^[a-z]$/.test(key)) follow(one(`[data-key="${key}"]`));
   });
+  // The command line beside a button, to the clipboard. A page that is not served as secure has none: the line is selected.
+  document.documentElement.dataset.script = "";
+  const copy = async (button) => {
+    const line = one("pre", button.closest(".cmd"));
+    let word = "Copied";
+    try { await navigator.clipboard.writeText(line.textContent); } catch {
+      getSelection().selectAllChildren(line);
+      word = "Selected";
+    }
+    put(button, word);
+  };
   document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (button) copy(button);
     for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 })();

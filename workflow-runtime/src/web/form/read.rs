@@ -5,6 +5,7 @@ use serde_json::{Map, Number, Value};
 use super::super::query::Query;
 use super::schema::{Kind, asked};
 use super::{ROOT, Wrong};
+use crate::codec::exact::exact;
 
 /// Makes the value, or says what is wrong with each field.
 pub(in crate::web) fn read(schema: Option<&Value>, form: &Query) -> Result<Value, Wrong> {
@@ -17,12 +18,24 @@ pub(in crate::web) fn read(schema: Option<&Value>, form: &Query) -> Result<Value
 }
 
 fn parsed(text: &str, path: &str, wrong: &mut Wrong) -> Option<Value> {
-    match serde_json::from_str(text) {
+    match exact(text) {
         Ok(value) => Some(value),
         Err(error) => {
-            wrong.insert(path.to_owned(), format!("it is no JSON: {error}"));
+            wrong.insert(path.to_owned(), error);
             None
         }
+    }
+}
+
+/// A number that may have a fraction. An integer is taken digit for digit.
+fn number(text: &str) -> Result<Number, String> {
+    match exact(text) {
+        Ok(Value::Number(number)) => Ok(number),
+        Err(error) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text.parse::<f64>().is_ok() => {
+            Err(error + "; with a decimal point it may be rounded")
+        }
+        // `.5`, `1.` and `+1` are numbers for people.
+        _ => text.parse().ok().and_then(Number::from_f64).ok_or_else(|| "it is no number".to_owned()),
     }
 }
 
@@ -87,16 +100,16 @@ fn part(root: &Value, schema: &Value, path: &str, is_required: bool, form: &Quer
                 Ok(number) if min.is_none_or(|min| number >= min) && max.is_none_or(|max| number <= max) => {
                     match Number::from_i128(number) {
                         Some(number) => Some(Value::Number(number)),
-                        None => refuse("it is too large".to_owned()),
+                        None => refuse(format!("it is not between {} and {}", i64::MIN, u64::MAX)),
                     }
                 }
                 Ok(_) => refuse("it is not in the range".to_owned()),
                 Err(_) => refuse("it is no integer".to_owned()),
             }
         }
-        Kind::Number => match text.trim().parse().ok().and_then(Number::from_f64) {
-            Some(number) => Some(Value::Number(number)),
-            None => refuse("it is no number".to_owned()),
+        Kind::Number => match number(text.trim()) {
+            Ok(number) => Some(Value::Number(number)),
+            Err(error) => refuse(error),
         },
         Kind::Json => parsed(text, path, wrong),
     }
@@ -153,5 +166,20 @@ mod tests {
         let form = Query::default().and("as", "json").and("json", "{\"a\":18446744073709551615}");
         assert_eq!(read(Some(&schema()), &form), Ok(json!({ "a": u64::MAX })));
         assert!(read(None, &Query::default().and("json", "{")).is_err());
+        let wide = read(None, &Query::default().and("json", "[18446744073709551616]")).unwrap_err();
+        assert!(wide["json"].contains("the integer 18446744073709551616 cannot be held exactly"), "{wide:?}");
+    }
+
+    #[test]
+    fn a_number_is_taken_digit_for_digit_or_refused() {
+        let one = |text: &str| read(Some(&json!({ "type": "number" })), &Query::default().and("v", text));
+        assert_eq!(one("18446744073709551615"), Ok(json!(u64::MAX)));
+        assert_eq!(
+            [one("1.5"), one(".5"), one("1e300"), one(" 7 ")],
+            [json!(1.5), json!(0.5), json!(1e300), json!(7)].map(Ok)
+        );
+        for wrong in ["18446744073709551616", "-9223372036854775809", "x", "inf", "1e999"] {
+            assert!(one(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -5,10 +5,13 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt, future};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::events::document;
+use super::excerpt::stored;
 use super::panel::Detail;
 use super::source::Source;
+use super::state::value_of;
 use crate::steering::AnyRun;
 use crate::web::access::Action;
 use crate::web::error::WebError;
@@ -51,16 +54,18 @@ pub(super) async fn file(visit: &Visit, id: &str, query: &Query) -> Result<Optio
             if !visit.may(Action::ReadPayloads, Some(id)) {
                 return Err(WebError::forbidden("see the values of runs"));
             }
-            let length = run.stream::<Value>(name).tail().await?.map_or(0, |last| last + 1);
+            let length = run.stream::<Box<RawValue>>(name).tail().await?.map_or(0, |last| last + 1);
             let (id, whole) = (id.to_owned(), visit.share());
-            let chunks = run.stream::<Value>(name).take(usize::try_from(length).unwrap_or(usize::MAX));
+            let chunks = run.stream::<Box<RawValue>>(name).take(usize::try_from(length).unwrap_or(usize::MAX));
             let chunks = chunks.try_filter_map(move |chunk| {
-                future::ready(Ok(whole.shown(&chunk.value, &id).map(|value| value.into_owned())))
+                future::ready(
+                    stored(&chunk.value).map(|value| whole.shown(&value, &id).map(|value| value.into_owned())),
+                )
             });
             lines("stream.jsonl", chunks)
         }
         "state" => {
-            let state: Option<Value> = run.state().await?;
+            let state = value_of(&run).await?;
             value(visit, id, "state.json", state.as_ref())?
         }
         "input" | "output" => {

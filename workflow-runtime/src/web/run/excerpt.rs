@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::codec::exact;
+use crate::error::{Code, Error, Result};
 use crate::model::causes_text;
 use crate::steering::text::{safe, shortened};
 use crate::timeline::Excerpts;
@@ -22,6 +25,12 @@ pub(super) const HIDDEN: &str = "…";
 pub(super) fn cut(text: &str) -> Cow<'_, str> {
     let end = text.floor_char_boundary(TEXT_BYTES);
     if end < text.len() { Cow::Owned(format!("{}…", &text[..end])) } else { Cow::Borrowed(text) }
+}
+
+/// A stored value, digit for digit.
+pub(super) fn stored(value: &RawValue) -> Result<Value> {
+    exact::shown(value.get())
+        .map_err(|error| Error::coded(Code::Damaged, "a value of the run is no JSON").because(error))
 }
 
 /// Takes the first bytes, and refuses the rest.

@@ -14,6 +14,7 @@ use crate::web::actions;
 use crate::web::error::WebError;
 use crate::web::icons::Icon;
 use crate::web::layout;
+use crate::web::published::{Place, Published};
 use crate::web::query::{Query, link};
 use crate::web::text;
 use crate::web::time;
@@ -29,6 +30,8 @@ pub(super) struct Detail {
     pub events: Vec<RunEvent>,
     /// Whether the indexes of the events are known.
     is_indexed: bool,
+    /// The idempotency key of a step, if it is known.
+    key: Option<String>,
 }
 
 fn concerns(event: &RunEvent, operation: u64) -> bool {
@@ -86,7 +89,13 @@ impl Detail {
             }
         }
         let has_begun = events.first().is_some_and(|event| begins(event) == Some(operation));
-        Ok(has_begun.then_some(Detail { events, is_indexed }))
+        let is_step = events.first().is_some_and(|event| matches!(event.kind, RunEventKind::StepStarted { .. }));
+        // The key depends on retries, whose events can be anywhere before: of a long generation it is not known.
+        let key = match is_step && !source.is_long() {
+            true => visit.client.inner().step_key(&source.info.id, source.key, source.generation, operation).await?,
+            false => None,
+        };
+        Ok(has_begun.then_some(Detail { events, is_indexed, key }))
     }
 
     pub fn input(&self) -> Option<&Value> {
@@ -131,6 +140,15 @@ fn called(event: &RunEvent) -> (String, Option<&str>) {
         RunEventKind::HookOpened { token, .. } => (format!("hook {token}"), None),
         RunEventKind::WaitingForRun { run, .. } => ("run".to_owned(), Some(run)),
         _ => (String::new(), None),
+    }
+}
+
+/// Where what was called is defined.
+fn called_at<'a>(published: &'a Published, event: &RunEvent) -> Option<&'a Place> {
+    match &event.kind {
+        RunEventKind::StepStarted { step, .. } => published.step(step),
+        RunEventKind::ChildStarted { workflow, .. } => published.workflow(workflow),
+        _ => None,
     }
 }
 
@@ -184,6 +202,7 @@ pub(super) async fn of(
     let Some(first) = detail.events.first() else { return Ok(None) };
     let id = &source.info.id;
     let (name, run) = called(first);
+    let published = visit.published().await?;
     let last = detail.events.last().filter(|last| ends(last));
     let took = last.map(|last| milliseconds(last.at).saturating_sub(milliseconds(first.at)));
     let (icon, word) = match last.map(|last| &last.kind) {
@@ -226,6 +245,8 @@ pub(super) async fn of(
                 dl.kv {
                     dt { "generation" } dd { (source.generation) }
                     @if detail.is_indexed { dt { "event" } dd { (first.index) } }
+                    @if let Some(place) = called_at(&published, first) { dt { "source" } dd { (super::location(place)) } }
+                    @if let Some(key) = &detail.key { dt { "idempotency key" } dd { code { (safe(key)) } } }
                     @if let Some(run) = run { dt { "run" } dd { a.lnk.mono href=(link("run", "id", run)) { (safe(run)) } } }
                 }
             }

@@ -3,7 +3,7 @@
 use crate::engine::history::part::Part;
 use crate::error::{Code, Error};
 use crate::history::{RunEvent, RunEventKind};
-use crate::model::{RunInfo, Waiting};
+use crate::model::{RunInfo, Waiting, WorkerInfo};
 use crate::store::RunKey;
 use crate::timeline::{Branch, Call, Collected, Collector, Kind, Place, State, Window};
 use crate::web::error::WebError;
@@ -28,6 +28,8 @@ pub(super) struct Source {
     pub last_generation: u64,
     /// The index of the first event of the first generation that is kept.
     pub first_event: u64,
+    /// The worker that holds the run: 0 and `u64::MAX` are none.
+    owner: u64,
     /// How many turns the generation has.
     pub turns: u64,
     /// How many calls.
@@ -67,6 +69,7 @@ impl Source {
             first_generation: row.first_generation,
             last_generation: row.generation,
             first_event: row.first_event,
+            owner: row.fence.owner,
             turns,
             calls: 0,
         };
@@ -152,6 +155,14 @@ impl Source {
             collected.after = self.calls.saturating_sub(from + shown);
         }
         Ok(collected)
+    }
+
+    /// The worker that holds the run, if one does and is listed.
+    pub async fn holder(&self, visit: &Visit) -> Result<Option<WorkerInfo>, WebError> {
+        if self.info.status.is_terminal() || [0, u64::MAX].contains(&self.owner) {
+            return Ok(None);
+        }
+        Ok(visit.client.inner().worker(self.owner).await?)
     }
 
     /// Why the run does not move. Of a long journal only what is known without reading it.

@@ -10,6 +10,7 @@ use crate::steering::text::safe;
 use crate::timeline::{Branch, Call, State};
 use crate::web::error::WebError;
 use crate::web::icons::Icon;
+use crate::web::published::{Place, Published};
 use crate::web::query::{Query, link};
 use crate::web::text::{cut_id, number};
 use crate::web::time;
@@ -34,11 +35,20 @@ fn name(call: &Branch) -> Option<(&str, Option<&str>)> {
     }
 }
 
+fn defined<'a>(published: &'a Published, call: &Branch) -> Option<&'a Place> {
+    match &call.call {
+        Call::Step { step, .. } => published.step(step),
+        Call::Child { workflow, .. } => published.workflow(workflow),
+        _ => None,
+    }
+}
+
 /// The tab.
 pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result<Markup, WebError> {
     let most = rows_max(&source.info.id);
     let from = query.get("from").and_then(|from| from.parse().ok()).unwrap_or_default();
     let collected = source.window(visit, Some(from), most, false).await?;
+    let published = visit.published().await?;
     let page = query.clone().only(&["id", "tab", "generation"]);
     let to = |from: u64| page.clone().with("from", &from.to_string()).to("run");
     let most = most as u64;
@@ -59,6 +69,7 @@ pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result
                             td {
                                 a.cut.mono href=(page.clone().without("tab").with("row", &call.place.operation.to_string()).to("run") + "#detail")
                                     title=(safe(step)) { b { (safe(step)) } "(" (call.input) ")" @if let Some(name) = name { " " (safe(name)) } }
+                                @if let Some(place) = defined(&published, call) { div.cut.n { (safe(&place.file)) ":" (place.line) } }
                                 @if let Some(run) = &call.run { a.lnk.mono.sm href=(link("run", "id", run)) title=(safe(run)) { (cut_id(run)) } }
                             }
                             td { span class=(format!("st {}", icon.name())) { (icon.svg()) (word) } }

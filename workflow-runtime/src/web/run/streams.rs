@@ -2,9 +2,9 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::excerpt::line;
+use super::excerpt::{line, stored};
 use super::source::Source;
 use crate::steering::text::safe;
 use crate::web::error::WebError;
@@ -29,11 +29,11 @@ pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result
         );
     };
     let page = query.clone().only(&["id", "tab"]);
-    let length = run.stream::<Value>(name).tail().await?.map_or(0, |last| last + 1);
+    let length = run.stream::<Box<RawValue>>(name).tail().await?.map_or(0, |last| last + 1);
     let most = CHUNKS_MAX as u64;
     let from = query.get("from").and_then(|from| from.parse().ok()).unwrap_or(length.saturating_sub(most)).min(length);
     let count = usize::try_from(length - from).unwrap_or(CHUNKS_MAX).min(CHUNKS_MAX);
-    let reader = run.stream::<Value>(name).from(i64::try_from(from).unwrap_or(i64::MAX));
+    let reader = run.stream::<Box<RawValue>>(name).from(i64::try_from(from).unwrap_or(i64::MAX));
     let chunks: Vec<_> = if count > 0 { reader.take(count).try_collect().await? } else { Vec::new() };
     let to = |from: u64| page.clone().with("stream", name).with("from", &from.to_string()).to("run");
     Ok(html! {
@@ -53,7 +53,7 @@ pub(super) async fn tab(visit: &Visit, source: &Source, query: &Query) -> Result
                 @for chunk in &chunks {
                     li.gone[chunk.discarded] {
                         span.n { (chunk.index) }
-                        @match visit.shown(&chunk.value, id) {
+                        @match visit.shown(&stored(&chunk.value)?, id) {
                             Some(value) => code { (line(&value, CHUNK_CHARACTERS)) },
                             None => span.dim { "hidden" },
                         }
