@@ -48,7 +48,7 @@ pub use self::rows::{
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
 pub use self::writes::{
-    Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
+    Attach, Binding, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
     Open, RowChange, Settle, Turn, Watch, Write,
 };
 use crate::environment::Environment;

@@ -377,6 +377,7 @@ impl Inner {
         let first = First::Turn { owner, row, change: change.clone() };
         let mut effects = core.shared().take_effects();
         self.find_children(&mut effects.children).await;
+        self.find_latest(new.definition, &mut effects.continued).await;
         let effects = self.effects(&effects)?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();

@@ -171,7 +171,7 @@ fn a_next_generation_gets_what_no_hook_has_taken_and_the_letters_that_are_under_
             first.next().await;
             step("work", 1).await?;
             drop(first);
-            shared().continue_as_new(json("again"));
+            shared().continue_as_new(json("again"), None);
             step("never", 1).await
         })
     });
@@ -209,7 +209,7 @@ fn a_generation_after_the_next_gets_what_that_has_not_taken() {
     let driven = Driven::start_as(
         |_| {
             run(async {
-                shared().continue_as_new(json("again"));
+                shared().continue_as_new(json("again"), None);
                 step("never", 1).await
             })
         },
