@@ -3,6 +3,7 @@
 //! `serde_json` changes some values: NaN becomes `null`, `Some(None)` becomes `None`. A replay would then see
 //! another value than the first execution, so [`encode`] refuses them and names the path inside the value.
 
+pub(crate) mod schema;
 mod strict;
 
 use std::collections::BTreeMap;

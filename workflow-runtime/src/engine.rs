@@ -33,6 +33,7 @@ mod letters;
 mod lifecycle;
 mod load;
 mod missing;
+mod other_builds;
 mod output;
 mod permit;
 mod queries;
@@ -46,6 +47,7 @@ mod resend;
 mod roster;
 mod row_error;
 mod scope;
+mod stranded;
 mod streams;
 mod suspended;
 mod telemetry;
@@ -156,6 +158,7 @@ pub(crate) struct Settings {
     long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
+    reports: Vec<stranded::Report>,
     telemetry: Telemetry,
     retention: Retention,
     keep_deliveries: Duration,

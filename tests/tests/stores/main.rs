@@ -147,6 +147,7 @@ every {
         what_ended_or_is_stuck_is_not_claimed,
         a_stuck_run_goes_on_with_another_build,
         a_run_that_a_build_has_refused_is_left_to_others,
+        refused_runs_can_be_claimed_only_if_they_require_the_deployment,
         the_next_due_is_the_earliest_of_what_can_be_claimed,
         workflows_that_nobody_knows_are_named_once;
     deployments:
@@ -210,6 +211,7 @@ every {
         a_status_that_is_to_be_told_has_a_notice_until_it_is_taken_away,
         who_does_not_wait_any_more_is_not_told;
     continuation:
+        a_continuation_changes_the_deployment_that_the_run_requires,
         the_next_generation_is_nobodys_and_due,
         a_turn_that_is_sent_again_continues_once,
         the_generation_before_writes_nothing_more,

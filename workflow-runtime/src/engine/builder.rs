@@ -24,7 +24,7 @@ use super::replays::Replays;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
-use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals};
+use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals, stranded};
 use crate::definition::{Bodies, Resources, StepDefinition};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
@@ -73,7 +73,7 @@ pub struct Builder {
     /// Whether the store is neither created nor migrated.
     must_exist: bool,
     resources: Resources,
-    settings: Settings,
+    pub(super) settings: Settings,
     steps: usize,
     blocking_steps: usize,
     queues: BTreeMap<String, usize>,
@@ -100,6 +100,7 @@ impl Default for Builder {
                 long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
+                reports: Vec::new(),
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
                 keep_deliveries: limits::DELIVERIES_KEPT,
@@ -467,6 +468,7 @@ impl Builder {
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
+        inner.drivers.spawn_on(stranded::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.

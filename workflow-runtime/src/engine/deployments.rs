@@ -43,6 +43,11 @@ impl Inner {
         if waits || is_here || self.roster().await?.has_in(definition.source.id, &required) {
             return Ok(Some(required));
         }
+        if self.roster().await?.deployments().any(|id| *id == *required)
+            && let Some(error) = self.lacks(definition, &required).await?
+        {
+            return Err(error);
+        }
         Err(no_deployment(definition)
             .expected(format!("a live worker of the deployment `{}` that has the workflow", excerpt(&required)))
             .found(self.alive().await?)
@@ -76,7 +81,10 @@ impl Inner {
                 Ok(Some(latest)) => *deployment = Deployment::Id(latest),
                 Ok(None) => {
                     let workflow = definition.source.id;
-                    tracing::warn!(workflow, "no deployment is the latest one: a run that continues as new stays bound to its own");
+                    tracing::warn!(
+                        workflow,
+                        "no deployment is the latest one: a run that continues as new stays bound to its own"
+                    );
                 }
                 // The turn cannot be committed either as long as the store does not answer.
                 Err(error) if !self.gives_up_after(&error) && self.before_next_attempt().await => continue,

@@ -12,8 +12,8 @@ use crate::error::{Code, Error, Result};
 use crate::model::Deployment;
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
 use crate::store::{
-    Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel,
-    Watch,
+    Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open,
+    TokenLabel, Watch,
 };
 use crate::text::excerpt;
 

@@ -23,9 +23,7 @@ use crate::registry;
 #[cfg(any(feature = "cli", feature = "web"))]
 use crate::{
     definition::{Described, Source},
-    error::{Code, Error},
     model::CatalogueWorkflow,
-    text::excerpt,
 };
 
 /// Starts a run of a workflow: `start(checkout, (1, 4200)).await?` returns a [`Run`], and the run is durable.
@@ -243,7 +241,13 @@ impl<W: Workflow> Start<W> {
     ///
     /// An existing run with the [id](Start::id) is returned whatever its deployment.
     ///
+    /// The arguments are checked against the JSON Schema that another build has published with the feature `schema`. Keywords
+    /// that this library does not know are ignored, and so are workflows without a schema.
+    ///
     /// # Errors
+    ///
+    /// The start is refused with [`Code::InvalidArguments`](crate::Code::InvalidArguments) and the path inside the arguments if
+    /// these do not fit that schema, unless it is [`unchecked`](Start::unchecked). Nothing is written then, as in the other cases:
     ///
     /// The start is refused with [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if no live worker of the
     /// deployment has the workflow, unless it is to [wait](Start::wait_for_deployment), and with
@@ -268,6 +272,13 @@ impl<W: Workflow> Start<W> {
     /// It does not apply to [`Deployment::Latest`], which only live workers determine.
     pub fn wait_for_deployment(self) -> Self {
         self.ask(|asked| asked.waits_for_deployment = true)
+    }
+
+    /// Does not check the arguments against the schema that another [deployment](Start::deployment) has published: for types that
+    /// accept more JSON than their schemas say, such as by a custom `Deserialize`. Arguments that the other deployment cannot
+    /// decode then make the run [stuck](crate::Status::Stuck).
+    pub fn unchecked(self) -> Self {
+        self.ask(|asked| asked.unchecked = true)
     }
 
     /// Opens a token together with the run: the store keeps payloads that are sent to it until the workflow opens its
@@ -387,10 +398,10 @@ impl Start<AnyWorkflow> {
 #[cfg(any(feature = "cli", feature = "web"))]
 impl Start<AnyWorkflow> {
     /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are checked
-    /// by their names only.
+    /// by their names, and by their schemas if that build has the feature `schema`.
     pub(crate) fn published(engine: Client, workflow: CatalogueWorkflow, args: serde_json::Value) -> Self {
-        let definition = published(workflow);
-        let args = (definition.accept)(definition, args).and_then(|args| counted(definition, args));
+        let definition = published(workflow.clone());
+        let args = (definition.accept)(definition, args).and_then(|args| workflow.check(&args).map(|()| args));
         Start::of(Some(engine), Ok(definition), args)
     }
 }
@@ -408,27 +419,6 @@ fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
     let mut definition = WorkflowDefinition::new::<AnyWorkflow>(source, names(was)).described(described);
     definition.is_published = true;
     Box::leak(Box::new(definition))
-}
-
-/// Refuses arguments that no types can fit.
-#[cfg(any(feature = "cli", feature = "web"))]
-fn counted(definition: &WorkflowDefinition, args: Payload) -> Result<Payload> {
-    let names = definition.described.arguments;
-    let given: serde_json::Value = codec::decode("the arguments", &args)?;
-    let fits = match names.len() {
-        0 => given.is_null(),
-        1 => true,
-        number => given.as_array().is_some_and(|given| given.len() == number),
-    };
-    if fits {
-        return Ok(args);
-    }
-    let text = format!("the arguments of workflow `{}` are not valid", definition.source.id);
-    let expected = match names {
-        [] => "none: null".to_owned(),
-        names => format!("an object with {}, or an array of {} values", names.join(", "), names.len()),
-    };
-    Err(Error::coded(Code::InvalidArguments, text).expected(expected).found(excerpt(args.as_str())).into_fatal())
 }
 
 impl<W: Workflow> IntoFuture for Start<W> {
