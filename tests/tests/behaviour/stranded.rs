@@ -93,7 +93,7 @@ on_each_store! {
             }
         })
         .await;
-        assert_eq!(soon(waiting).await.unwrap().unwrap(), "r");
+        assert_eq!(passing(&clock, waiting).await.unwrap().unwrap(), "r");
         assert_eq!(run.until_stranded(Duration::ZERO).await.unwrap(), "r");
         let none = client.get_run::<String, Error>("none").until_stranded(Duration::ZERO).await;
         assert_eq!(none.unwrap_err().code(), Code::RunNotFound);

@@ -24,7 +24,7 @@ use super::replays::Replays;
 use super::telemetry::{Metrics, Telemetry};
 use super::timers::{self, Timers};
 use super::wait::Waiters;
-use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals, stranded};
+use super::{Client, Engine, Inner, Settings, StopOnDrop, claims, refusals};
 use crate::definition::{Bodies, Resources, StepDefinition};
 use crate::environment::{Environment, Random, System};
 use crate::error::{Code, Error, Result};
@@ -468,9 +468,9 @@ impl Builder {
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
-        inner.drivers.spawn_on(stranded::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();
+        inner.watch_stranded();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));

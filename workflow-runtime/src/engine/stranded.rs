@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{Either, select};
 
 use super::builder::Builder;
 use super::end::Finished;
@@ -21,9 +21,6 @@ use crate::limits::{CALLBACKS_TIMEOUT, STRANDED_INTERVAL, STRANDED_LOOK_INTERVAL
 use crate::model::{Status, Stranded};
 use crate::panics::panic_text;
 use crate::registry::queue;
-
-/// A function that is called with what is stranded.
-pub(super) type Report = Arc<dyn Fn(Stranded) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 impl Builder {
     /// Calls a function when there are unfinished runs that no live worker can execute: after a deploy that has dropped their
@@ -82,6 +79,13 @@ impl Inner {
         let dead = bound.filter(|row| !roster.deployments().any(|id| *id == *row.id));
         stranded.extend(dead.map(|row| Stranded::Deployment { deployment: row.id.to_string() }));
         Ok(stranded)
+    }
+
+    /// Looks for stranded runs while the engine is open.
+    pub(super) fn watch_stranded(self: &Arc<Self>) {
+        if self.settings.executes && !self.settings.reports.is_empty() {
+            self.drivers.spawn_on(run(self.clone()), &self.runtime);
+        }
     }
 
     /// Calls all functions, one after the other.
@@ -153,11 +157,7 @@ fn is_stranded_error(id: &str, most: Duration) -> Error {
         )
 }
 
-/// Looks for stranded runs while the engine is open.
-pub(super) async fn run(engine: Arc<Inner>) {
-    if engine.settings.reports.is_empty() || !engine.settings.executes {
-        return;
-    }
+async fn run(engine: Arc<Inner>) {
     let (mut seen, mut reported) = (BTreeSet::new(), BTreeSet::new());
     loop {
         let pause = engine.clock.interval(STRANDED_INTERVAL);
