@@ -4,6 +4,7 @@
 //! another value than the first execution, so [`encode`] refuses them and names the path inside the value.
 
 pub(crate) mod exact;
+pub(crate) mod schema;
 mod strict;
 
 use std::collections::BTreeMap;

@@ -35,6 +35,7 @@ mod lifecycle;
 mod load;
 mod mailbox;
 mod missing;
+mod other_builds;
 mod output;
 mod pages;
 mod permit;
@@ -49,6 +50,7 @@ mod resend;
 mod roster;
 mod row_error;
 mod scope;
+mod stranded;
 mod streams;
 mod suspended;
 mod telemetry;
@@ -65,6 +67,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,7 +110,7 @@ use crate::definition::{Bodies, Resources};
 use crate::environment::Random;
 use crate::error::{Code, Error, Result};
 use crate::limits::TURN_RETRY_INTERVAL;
-use crate::model::Retention;
+use crate::model::{Retention, Stranded};
 use crate::replay::Host;
 use crate::store::{Ownership, Release, RunKey, Store};
 
@@ -147,6 +150,9 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// A function that is called with what is stranded.
+type Report = Arc<dyn Fn(Stranded) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
 /// The settings of the builder.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -159,6 +165,7 @@ pub(crate) struct Settings {
     long_after: u64,
     replay_every_turn: bool,
     callbacks: Callbacks,
+    reports: Vec<Report>,
     telemetry: Telemetry,
     retention: Retention,
     keep_deliveries: Duration,

@@ -31,6 +31,8 @@ pub enum Code {
     MissingResource,
     /// The run needs a person or a deploy: see the error's text. It resumes once the cause is fixed.
     Stuck,
+    /// For the time that the caller has set, no live worker could execute the run that it waits for. The run is unfinished.
+    Stranded,
     /// The code issued another operation than the journal records.
     Nondeterminism,
     /// The workflow awaits a future that is not a durable operation.
@@ -127,6 +129,7 @@ impl Code {
             Code::PayloadTooLarge => "payload_too_large",
             Code::MissingResource => "missing_resource",
             Code::Stuck => "stuck",
+            Code::Stranded => "stranded",
             Code::Nondeterminism => "nondeterminism",
             Code::ForeignFuture => "foreign_future",
             Code::OutsideRun => "outside_run",

@@ -227,7 +227,7 @@ pub use self::handles::stream::{Chunk, ChunkWriter, Reader};
 pub use self::history::{Ending, RunEvent, RunEventKind, StepOutcome, StepStatus};
 pub use self::model::{
     Catalogue, CatalogueStep, CatalogueWorkflow, Deployment, DeploymentInfo, Health, HookInfo, IfExists, OutputChunk,
-    RequestContext, Retention, RunError, RunInfo, Status, Suspended, TracingOptions, Waiting, WorkerInfo,
+    RequestContext, Retention, RunError, RunInfo, Status, Stranded, Suspended, TracingOptions, Waiting, WorkerInfo,
 };
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]

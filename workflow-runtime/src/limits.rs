@@ -26,6 +26,10 @@ pub(crate) const NOTICE_KEPT_MS: u64 = 7 * 24 * 3_600_000;
 /// Runs of a page: the default and the maximum.
 pub(crate) const PAGE_RUNS: usize = 100;
 pub(crate) const PAGE_RUNS_MAX: usize = 1_000;
+/// How often an engine with functions for stranded runs looks for these.
+pub(crate) const STRANDED_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a caller that waits for a run looks whether the run is stranded, at least.
+pub(crate) const STRANDED_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often an engine looks for expired data, approximately.
 pub(crate) const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs that one transaction of the cleaning handles.

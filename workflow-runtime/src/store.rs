@@ -48,8 +48,8 @@ pub use self::rows::{
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
 pub use self::writes::{
-    Attach, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk, NewRun,
-    Open, RowChange, Settle, Turn, Watch, Write,
+    Attach, Binding, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk,
+    NewRun, Open, RowChange, Settle, Turn, Watch, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;

@@ -43,6 +43,44 @@ async fn again(left: u32) -> Result<()> {
     }
 }
 
+/// Each generation names the deployment of the next one: a word, an id, or nothing.
+#[workflow(id = "pins.moves", pinned)]
+async fn moves(mut to: Vec<String>) -> Result<()> {
+    hook::<()>().token(format!("move {}", to.len())).await?;
+    if to.is_empty() {
+        return Ok(());
+    }
+    let next = to.remove(0);
+    let call = moves(to).continue_as_new();
+    match next.as_str() {
+        "" => call.await,
+        "any" => call.deployment(Deployment::Any).await,
+        "current" => call.deployment(Deployment::Current).await,
+        "latest" => call.deployment(Deployment::Latest).await,
+        id => call.deployment(id).await,
+    }
+}
+
+/// Continues in its first turn, which a start executes.
+#[workflow(id = "pins.moves-at-once")]
+async fn moves_at_once(to: String) -> Result<()> {
+    match to.as_str() {
+        "" => hook::<()>().token("moved").await,
+        _ => moves_at_once(String::new()).continue_as_new().deployment(to).await,
+    }
+}
+
+#[step(id = "pins.queued", queue = "pins")]
+async fn queued(#[resource] lab: &Lab, name: String) -> Result<()> {
+    lab.note(&name);
+    Ok(())
+}
+
+#[workflow(id = "pins.queues", pinned)]
+async fn queues(name: String) -> Result<()> {
+    queued(name).await
+}
+
 async fn open(place: &Place, lab: &Lab, deployment: &str) -> Engine {
     place.builder(lab).deployment(deployment).evict_after(Duration::ZERO).open().await.unwrap()
 }
@@ -58,6 +96,25 @@ async fn client(place: &Place) -> Client {
 
 fn run(client: &Client, id: &str) -> workflow_runtime::Run<(), Error> {
     client.get_run(id)
+}
+
+/// Resumes a hook as soon as it is there.
+async fn resume(client: &Client, token: &str) {
+    soon(async {
+        while client.resume_hook(token, &()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+async fn generation(client: &Client, id: &str, generation: u64) {
+    soon(async {
+        while run(client, id).info().await.unwrap().generation < generation {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
 async fn waits_for(client: &Client, id: &str, deployment: &str) {
@@ -183,12 +240,7 @@ on_each_store! {
         one.start(parent, "p".to_owned()).id("p").deployment("v1").await.unwrap();
         one.start(again, 2).id("again").await.unwrap();
         for token in ["p bound", "again"] {
-            soon(async {
-                while client.resume_hook(token, &()).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            })
-            .await;
+            resume(&client, token).await;
         }
         for (id, expected) in [("p", Some("v1")), ("p plain", None), ("p bound", Some("v1")), ("again", Some("v1"))] {
             assert_eq!(required(&place, id).await.as_deref(), expected, "{id}");
@@ -199,6 +251,76 @@ on_each_store! {
         assert_eq!(required(&place, fork.id()).await, None);
         let fork = ended.fork(0).id("bound fork").deployment(Deployment::Latest).await.unwrap();
         assert_eq!(required(&place, fork.id()).await.as_deref(), Some("v1"));
+        one.shutdown().await.unwrap();
+    }
+}
+
+on_each_store! {
+    async fn a_run_that_continues_as_new_may_name_another_deployment(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let one = open(&place, &lab, "v1").await;
+        let steps = [("any", None), ("", None), ("current", Some("v1")), ("", Some("v1")), ("any", None), ("latest", Some("v1")), ("v2", Some("v2"))];
+        one.start(moves, steps.iter().map(|(to, _)| (*to).to_owned()).collect()).id("r").await.unwrap();
+        assert_eq!(required(&place, "r").await.as_deref(), Some("v1"));
+        for (done, (to, expected)) in steps.into_iter().enumerate() {
+            resume(&client, &format!("move {}", steps.len() - done)).await;
+            generation(&client, "r", done as u64 + 1).await;
+            assert_eq!(required(&place, "r").await.as_deref(), expected, "{done} {to}");
+        }
+        waits_for(&client, "r", "v2").await;
+        one.shutdown().await.unwrap();
+        let two = open(&place, &lab, "v2").await;
+        resume(&client, "move 0").await;
+        soon(run(&client, "r")).await.unwrap();
+        two.shutdown().await.unwrap();
+    }
+
+    async fn a_run_that_continues_as_new_stays_bound_if_no_deployment_is_the_latest(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let one = open(&place, &lab, "v1").await;
+        one.start(moves, vec!["latest".to_owned()]).id("r").await.unwrap();
+        client.drain("v1").await.unwrap();
+        resume(&client, "move 1").await;
+        generation(&client, "r", 1).await;
+        assert_eq!(required(&place, "r").await.as_deref(), Some("v1"));
+        resume(&client, "move 0").await;
+        soon(run(&client, "r")).await.unwrap();
+        one.shutdown().await.unwrap();
+    }
+
+    async fn the_first_turn_may_name_another_deployment_and_no_id_that_none_can_have(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let one = open(&place, &lab, "v1").await;
+        one.start(moves_at_once, "v2".to_owned()).id("r").await.unwrap();
+        generation(&client, "r", 1).await;
+        assert_eq!(required(&place, "r").await.as_deref(), Some("v2"));
+        waits_for(&client, "r", "v2").await;
+        let refused = soon(one.start(moves_at_once, "a\nb".to_owned()).await.unwrap()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidName);
+        one.shutdown().await.unwrap();
+    }
+
+    async fn steps_of_queues_are_bound_to_no_deployment(place: Place) {
+        let (lab, client) = (Lab::new(), client(&place).await);
+        let one = open(&place, &lab, "v1").await;
+        one.start(queues, "queued".to_owned()).id("r").await.unwrap();
+        let call = soon(async {
+            loop {
+                if let Some(call) = run(&client, "r").children().await.unwrap().pop() {
+                    return call;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        assert_eq!((required(&place, "r").await.as_deref(), required(&place, &call).await), (Some("v1"), None));
+        one.shutdown().await.unwrap();
+        let two = place.builder(&lab).deployment("v2").queue("pins", 1).open().await.unwrap();
+        soon(lab.executed("queued", 1)).await;
+        waits_for(&client, "r", "v1").await;
+        two.shutdown().await.unwrap();
+        let one = open(&place, &lab, "v1").await;
+        soon(run(&client, "r")).await.unwrap();
         one.shutdown().await.unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::runtime::Runtime;
-use workflow_runtime::store::{NewWorker, Store};
+use workflow_runtime::store::{NewWorker, Ownership, Store};
 use workflow_runtime::{Builder, Client, Code, Engine, Result, Status, hook, step, workflow};
 
 use crate::support::{Lab, ManualClock, Place, Serverless, soon};
@@ -52,11 +52,16 @@ struct Build {
 
 impl Build {
     async fn open(name: &str, builder: Builder) -> Self {
+        Build::of(name, name, builder).await
+    }
+
+    /// A build of a deployment.
+    async fn of(deployment: &str, name: &str, builder: Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = { runtime }.worker_threads(2).thread_name(name).enable_all().build().unwrap();
         let stuck = Arc::new(AtomicUsize::new(0));
         let counted = stuck.clone();
-        let builder = builder.deployment(name).evict_after(Duration::ZERO).on_stuck(move |_| {
+        let builder = builder.deployment(deployment).evict_after(Duration::ZERO).on_stuck(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
             async { Ok(()) }
         });
@@ -130,6 +135,25 @@ async fn status(client: &Client, id: &str, status: Status) {
 async fn refusers(store: &dyn Store, id: &str) -> Vec<String> {
     let by = store.run(id).await.unwrap().unwrap().refused_by;
     by.iter().flat_map(|by| by.lines()).map(|by| by.split(' ').next().unwrap().to_owned()).collect()
+}
+
+/// A worker of another build that is alive, has the workflow of the run `r`, and takes nothing.
+async fn ghost(place: &Place, client: &Client, owner: u64, deployment: &str) -> Box<dyn Ownership> {
+    let store = place.store();
+    let right = store.acquire(owner).await.unwrap().unwrap();
+    let workflow = client.get_run::<String, workflow_runtime::Error>("r").info().await.unwrap().workflow;
+    let serves = serde_json::json!({ "workflows": [workflow], "queues": [], "build": format!("ghost {owner}") });
+    let worker = NewWorker {
+        owner,
+        deployment: deployment.into(),
+        serves: serves.to_string().into(),
+        catalogue: "{}".into(),
+        digest: [0; 32],
+        now: 0,
+    };
+    // On a database it ends with the right only.
+    drop(store.register(&worker).await.unwrap());
+    right
 }
 
 on_each_store! {
@@ -249,20 +273,7 @@ case! {
         let new = Build::at(&place, &lab, "new").await;
         parked(&place, &client, "r").await;
         new.shut_down().await;
-        // A worker of another build that is alive and takes nothing.
-        let ghost = place.store();
-        let right = ghost.acquire(7).await.unwrap().unwrap();
-        let workflow = client.get_run::<String, workflow_runtime::Error>("r").info().await.unwrap().workflow;
-        let serves = serde_json::json!({ "workflows": [workflow], "queues": [], "build": "ghost 1" });
-        let worker = NewWorker {
-            owner: 7,
-            deployment: "ghost".into(),
-            serves: serves.to_string().into(),
-            catalogue: "{}".into(),
-            digest: [0; 32],
-            now: 0,
-        };
-        let _registration = ghost.register(&worker).await.unwrap();
+        let right = ghost(&place, &client, 7, "ghost").await;
         let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
         let old = Build::open("old", builder.environment(Arc::new(clock.clone()))).await;
         client.resume_hook("r 0", &1_u32).await.unwrap();
@@ -285,5 +296,57 @@ case! {
         .await;
         assert_eq!(store.run("r").await.unwrap().unwrap().status, Status::Stuck);
         assert_eq!(refusers(&*store, "r").await, ["old"]);
+    }
+}
+
+case! {
+    #[postgres]
+    async fn a_bound_run_is_stuck_once_the_builds_of_its_deployment_have_refused_it_whoever_else_is_alive() {
+        let (place, lab) = (Place::postgres().with("lease=10m"), Lab::new());
+        let (client, clock) = (client(&place).await, ManualClock::right());
+        let new = Build::of("v1", "new", place.builder(&lab)).await;
+        parked(&place, &client, "r").await;
+        let bound = client.start(waits, "bound".to_owned()).id("bound").deployment("v1");
+        bound.opens("bound 1").opens("bound 2").await.unwrap();
+        suspended(&place, "bound").await;
+        new.shut_down().await;
+        // Another build of the deployment that might take it, and one of another deployment that has the workflow.
+        let (same, _other) = (ghost(&place, &client, 7, "v1").await, ghost(&place, &client, 8, "v2").await);
+        let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
+        let old = Build::of("v1", "old", builder.environment(Arc::new(clock.clone()))).await;
+        let store = place.store();
+        for id in ["r", "bound"] {
+            client.resume_hook(format!("{id} 0"), &1_u32).await.unwrap();
+            soon(async {
+                while refusers(&*store, id).await != ["v1"] {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            })
+            .await;
+        }
+        let left = async |id: &str| {
+            let row = store.run(id).await.unwrap().unwrap();
+            (row.status, row.wake_at, row.fence.owner)
+        };
+        assert_eq!(left("bound").await, (Status::Suspended, Some(0), 0));
+        same.give_up().await;
+        soon(async {
+            while old.stuck.load(Ordering::SeqCst) == 0 {
+                clock.pass(61_000);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        assert_eq!(store.run("bound").await.unwrap().unwrap().status, Status::Stuck);
+        // The other deployment may still take the one that is not bound.
+        assert_eq!(left("r").await, (Status::Suspended, Some(0), 0));
+        // A build is known by its limit of recoveries, too: in one process it has no other name.
+        let new = Build::of("v1", "new", place.builder(&lab).recoveries(9)).await;
+        for n in 1..3 {
+            client.resume_hook(format!("bound {n}"), &1_u32).await.unwrap();
+        }
+        let ended = soon(client.get_run::<String, workflow_runtime::Error>("bound")).await;
+        assert!(ended.is_ok_and(|ended| ended.starts_with("new")));
+        new.shut_down().await;
     }
 }

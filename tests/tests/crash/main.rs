@@ -55,6 +55,7 @@ mod soak;
 mod started;
 mod sweep;
 mod takeover;
+mod versions;
 mod workers;
 mod zombies;
 

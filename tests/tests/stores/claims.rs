@@ -243,3 +243,21 @@ pub async fn each_workflow_gets_a_share_of_a_claim(fx: Fixture) {
     let orders = ["order 00", "order 01", "order 02", "order 03", "order 04"];
     assert_eq!(ids, [&orders[..], &["refund 0", "refund 1", "refund 2"]].concat());
 }
+
+pub async fn refused_runs_can_be_claimed_only_if_they_require_the_deployment(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    for (id, required) in [("any", None), ("blue", Some(BLUE)), ("green", Some(GREEN))] {
+        let new = new_run(id, taken_by(ADA));
+        let key = fx.create(NewRun { required_deployment: required.map(Into::into), ..new }).await;
+        let refused = RowChange { refused_by: Some("a 1".into()), ..change(Status::Suspended, Some(0)) };
+        fx.turn(Turn { row: Some(row(1, 2)), change: Some(refused), ..turn(key) }).await;
+    }
+    let by = |by: &str| -> Arc<[Arc<str>]> { Arc::new([by.into()]) };
+    let claimed = async |claim: Claim| {
+        let ClaimAnswer::Claimed(claimed) = fx.commit(claim).await else { panic!("not claimed") };
+        claimed.iter().map(|run| run.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(claimed(Claim { refused_bound: by("b 1"), ..claim(ADA, 10) }).await, [""; 0]);
+    assert_eq!(claimed(Claim { refused_bound: by("a 1"), ..claim(ADA, 10) }).await, ["blue"]);
+    assert_eq!(claimed(Claim { refused: by("a 1"), ..claim(ADA, 10) }).await, ["any"]);
+}

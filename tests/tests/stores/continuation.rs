@@ -1,8 +1,8 @@
 //! `Effects::continuation`: a run continues as a new generation.
 
 use workflow_runtime::store::{
-    About, Close, Continuation, Deliver, DeliverAnswer, Effects, Fence, Forward, Open, RunKey, Status, TokenLabel,
-    Turn, TurnAnswer, Watch,
+    About, Binding, Claim, ClaimAnswer, Close, Continuation, Deliver, DeliverAnswer, Effects, Fence, Forward, NewRun,
+    Open, RunKey, Status, TokenLabel, Turn, TurnAnswer, Watch,
 };
 
 use crate::fixture::*;
@@ -23,7 +23,7 @@ fn forwarding(payloads: &[(&str, &str)], forwards: &[(u64, &str, u64)]) -> Effec
     let payloads = payloads.iter().map(|(token, text)| ((*token).into(), letter(text))).collect();
     let forward = |(op, token, to): &(u64, &str, u64)| Forward { op: *op, token: (*token).into(), to: *to };
     let forwards = forwards.iter().map(forward).collect();
-    let continuation = Continuation { start: letter("start"), payloads, forwards };
+    let continuation = Continuation { start: letter("start"), payloads, forwards, binding: Binding::Kept };
     Effects { continuation: Some(continuation), ..Effects::default() }
 }
 
@@ -81,6 +81,28 @@ pub async fn turns_of_the_previous_generation_are_refused(fx: Fixture) {
     let fence = fx.claim(ADA, NOW).await[0].fence;
     assert_eq!(fx.turn(Turn { row: Some(row(2, 3)), fence, ..turn(key) }).await, TurnAnswer::Fenced);
     assert_eq!(fx.turn(first(key, turn(key).fence, Effects::default())).await, TurnAnswer::Fenced);
+}
+
+pub async fn a_continuation_changes_the_deployment_that_the_run_requires(fx: Fixture) {
+    let _right = fx.execute(ADA).await;
+    let bindings = [
+        ("kept", Binding::Kept, Some(GREEN)),
+        ("released", Binding::Released, None),
+        ("moved", Binding::To(BLUE.into()), Some(BLUE)),
+    ];
+    for (id, binding, expected) in bindings {
+        let new = NewRun { required_deployment: Some(GREEN.into()), ..new_run(id, taken_by(ADA)) };
+        let key = fx.create(new).await;
+        let continuation = Continuation { start: letter("start"), payloads: Vec::new(), forwards: Vec::new(), binding };
+        let effects = Effects { continuation: Some(continuation), ..Effects::default() };
+        assert_eq!(fx.turn(last(key, effects)).await, TurnAnswer::Committed);
+        assert_eq!(fx.run(id).await.required_deployment.as_deref(), expected, "{id}");
+    }
+    for (deployment, expected) in [("red", vec!["released"]), (BLUE, vec!["moved"]), (GREEN, vec!["kept"])] {
+        let claim = Claim { deployment: deployment.into(), ..claim(ADA, NOW) };
+        let ClaimAnswer::Claimed(runs) = fx.commit(claim).await else { panic!("not claimed") };
+        assert_eq!(runs.iter().map(|run| &*run.id).collect::<Vec<_>>(), expected, "{deployment}");
+    }
 }
 
 pub async fn open_tokens_keep_undelivered_payloads_for_the_next_generation(fx: Fixture) {

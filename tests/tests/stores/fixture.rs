@@ -201,6 +201,7 @@ pub fn claim(owner: u64, now: u64) -> Claim {
         workflows: workflows(),
         deployment: BLUE.into(),
         refused: Arc::new([]),
+        refused_bound: Arc::new([]),
         limit: 100,
         again: false,
     }

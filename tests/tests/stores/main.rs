@@ -147,6 +147,7 @@ every {
         finished_and_stuck_runs_are_not_claimed,
         a_stuck_run_becomes_due_for_another_build,
         a_run_that_a_build_has_refused_is_left_to_other_builds,
+        refused_runs_can_be_claimed_only_if_they_require_the_deployment,
         the_next_due_time_is_that_of_the_earliest_claimable_run,
         unknown_workflows_are_listed_once;
     deployments:
@@ -215,6 +216,7 @@ every {
         a_status_with_callbacks_has_a_notice_until_it_is_acknowledged,
         a_run_that_no_longer_watches_gets_no_end;
     continuation:
+        a_continuation_changes_the_deployment_that_the_run_requires,
         the_next_generation_is_unowned_and_due,
         a_turn_that_is_sent_again_continues_once,
         turns_of_the_previous_generation_are_refused,

@@ -1,7 +1,7 @@
 //! `Write::Delete` and `Write::Clean`.
 
 use workflow_runtime::store::{
-    About, Answer, AppendChunk, AppendChunkAnswer, Budget, Child, Clean, CleanAnswer, Close, Continuation,
+    About, Answer, AppendChunk, AppendChunkAnswer, Binding, Budget, Child, Clean, CleanAnswer, Close, Continuation,
     CreateAnswer, Delete, DeleteAnswer, Deliver, DeliverAnswer, Effects, Ended, Execution, Expired, Fence, Filter,
     First, NewChunk, NewRun, Noticed, Open, PostAnswer, Release, ReleaseAnswer, RemoveGenerations,
     RemoveGenerationsAnswer, RowChange, RunKey, Settle, Status, TokenLabel, Turn, TurnAnswer, Watch, Write,
@@ -101,7 +101,7 @@ pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     // End the first generation and begin a second one.
     let start = keyed("start", "marked start");
     let next = Effects {
-        continuation: Some(Continuation { start, payloads: Vec::new(), forwards: Vec::new() }),
+        continuation: Some(Continuation { start, payloads: Vec::new(), forwards: Vec::new(), binding: Binding::Kept }),
         ..Effects::default()
     };
     let going_on = Turn { row: Some(row(1, 2)), change: Some(change(Status::Running, Some(0))), ..turn(key) };
@@ -414,7 +414,7 @@ pub async fn concurrent_deletes_and_cleanings_do_not_conflict(fx: Fixture) {
 /// Ends a generation of a run with the row of this index: the fence of the next generation.
 async fn continued(fx: &Fixture, turn: Turn, index: u64) -> Fence {
     let start = keyed("start", &format!("start {} {}", turn.run, turn.generation));
-    let next = Continuation { start, payloads: Vec::new(), forwards: Vec::new() };
+    let next = Continuation { start, payloads: Vec::new(), forwards: Vec::new(), binding: Binding::Kept };
     let doing = effects(Effects { continuation: Some(next), ..Effects::default() });
     let last = Turn { row: Some(row(index, 1_000)), change: Some(change(Status::Running, Some(0))), ..turn };
     assert_eq!(fx.turn(Turn { effects: doing, ..last }).await, TurnAnswer::Committed);

@@ -9,6 +9,12 @@ use super::json;
 use super::output::{Column, Row, hidden, shown};
 use super::report::Outcome;
 use super::table::{Cell, Paint};
+#[cfg(feature = "web")]
+use crate::engine::Client;
+#[cfg(feature = "web")]
+use crate::model::DeploymentInfo;
+#[cfg(feature = "web")]
+use crate::steering::text::safe;
 
 /// List the deployments, builds that count as the same version of a program, or change which runs they execute
 #[derive(Args)]
@@ -86,7 +92,7 @@ impl Deployments {
             }
             Some(Change::Release(Release { id: Some(id), .. })) => {
                 let runs = context.client().await?.release(&id).await?;
-                let done = format!("has released {runs} {}", if runs == 1 { "run" } else { "runs" });
+                let done = format!("has released {}", counted(runs));
                 said(context, &id, &done, json!({ "deployment": id, "released": runs }))
             }
             Some(Change::Release(Release { id: None, run })) => {
@@ -107,6 +113,30 @@ impl Deployments {
             }
         }
     }
+}
+
+/// Reports the runs that are bound to deployments without a live worker, or releases them.
+#[cfg(feature = "web")]
+pub(super) async fn orphans(client: &Client, release: bool) -> Outcome<()> {
+    let deployments = client.deployments().await?.into_iter();
+    for DeploymentInfo { id, runs, .. } in deployments.filter(|it| it.workers == 0 && it.runs > 0) {
+        let name = safe(&id);
+        if release {
+            let released = client.release(&id).await?;
+            eprintln!("released {} from deployment {name}, which has no live worker", counted(released));
+        } else {
+            eprintln!(
+                "deployment {name} has no live worker, and {} bound to it. To release them: `dev --release`, or `workflow \
+                 deployments release {name}`",
+                counted(runs)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn counted(runs: u64) -> String {
+    format!("{runs} {}", if runs == 1 { "run" } else { "runs" })
 }
 
 fn said(context: &mut Context, id: &str, done: &str, document: serde_json::Value) -> Outcome<Exit> {

@@ -45,7 +45,11 @@ impl Start {
         let published = if is_here { None } else { published(&client, &self.workflow).await? };
         let mut start = match published {
             Some(workflow) => {
-                eprintln!("the arguments are checked by their names only: this program does not have the workflow");
+                if workflow.arguments.iter().any(|(_, schema)| schema.is_none()) {
+                    eprintln!(
+                        "arguments without a schema are checked by their names only: this program does not have the workflow"
+                    );
+                }
                 Starts::published(client.clone(), workflow, args)
             }
             None => client.start_by_id(&self.workflow, args),

@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::context::Context;
+use super::deployments;
 use super::exit::Exit;
 use super::report::{Outcome, Stop};
 use super::worker;
@@ -31,6 +32,9 @@ pub(super) struct Ui {
 pub(super) struct Dev {
     #[command(flatten)]
     page: Page,
+    /// Release the runs that are bound to deployments without a live worker, such as the builds before this one
+    #[arg(long)]
+    release: bool,
 }
 
 #[derive(Args)]
@@ -59,6 +63,7 @@ impl Dev {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         let interrupted = worker::interrupted()?;
         let engine = worker::engine(context).await?;
+        deployments::orphans(&engine, self.release).await?;
         let serves = self.page.serve(&engine, "dev").await?;
         let ended = tokio::select! {
             () = interrupted => Ok(Exit::Ok),

@@ -73,7 +73,7 @@ pub struct Builder {
     /// Whether the store is neither created nor migrated.
     must_exist: bool,
     resources: Resources,
-    settings: Settings,
+    pub(super) settings: Settings,
     steps: usize,
     blocking_steps: usize,
     queues: BTreeMap<String, usize>,
@@ -100,6 +100,7 @@ impl Default for Builder {
                 long_after: limits::LONG_AFTER,
                 replay_every_turn: false,
                 callbacks: Callbacks::default(),
+                reports: Vec::new(),
                 telemetry: Telemetry::default(),
                 retention: Retention::new(),
                 keep_deliveries: limits::DELIVERIES_KEPT,
@@ -469,6 +470,7 @@ impl Builder {
         inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();
+        inner.watch_stranded();
         // A runtime that is dropped drops this with its tasks, whether they were polled or not.
         let stop = StopOnDrop(inner);
         runtime.spawn(home.watch(async move { stop.0.stopped.cancelled().await }));

@@ -159,9 +159,9 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mu
         }
         let claimable = engine.store.claimable(&engine.settings.deployment).await?;
         engine.is_drained.store(claimable.draining, Ordering::Release);
-        let before = refused.by.clone();
+        let before = refused.clone();
         engine.take_refused(&claimable.refused, refused).await?;
-        if !room || refused.by.iter().all(|by| before.contains(by)) {
+        if !room || refused.is_within(&before) {
             break claimable.due;
         }
     };
@@ -206,6 +206,7 @@ async fn claim_some(
         workflows,
         deployment: engine.settings.deployment.clone(),
         refused: refused.by.clone(),
+        refused_bound: refused.bound.clone(),
         limit,
         again: engine.activations.missed(),
     };

@@ -73,6 +73,19 @@ impl New {
     }
 }
 
+/// For which deployment a run is started.
+struct Bind {
+    deployment: Option<Deployment>,
+    waits: bool,
+    unchecked: bool,
+}
+
+impl Bind {
+    fn of(asked: &Asked) -> Self {
+        Bind { deployment: asked.deployment.clone(), waits: asked.waits_for_deployment, unchecked: asked.unchecked }
+    }
+}
+
 /// The options of a start, besides its workflow and its arguments.
 #[derive(Default)]
 pub(crate) struct Asked {
@@ -89,6 +102,8 @@ pub(crate) struct Asked {
     pub deployment: Option<Deployment>,
     /// Whether the run may wait for the first worker of that deployment.
     pub waits_for_deployment: bool,
+    /// Whether the arguments need not fit the schema that another deployment has published.
+    pub unchecked: bool,
 }
 
 impl Asked {
@@ -186,7 +201,7 @@ impl Inner {
             registry().workflow(definition.source.id)?;
         }
         let (if_exists, id, output) = (asked.if_exists, asked.id.clone(), asked.output.clone());
-        let (deployment, waits) = (asked.deployment.clone(), asked.waits_for_deployment);
+        let bind = Bind::of(&asked);
         let mut new = self.new_run(definition, args, id, asked)?;
         // Before the workflow is polled: a run that exists must not execute the beginning of the workflow again.
         if new.is_named
@@ -199,7 +214,7 @@ impl Inner {
             new.replaced = Some(row.key);
         }
         // After the look-up: a run that exists is the same run, whatever its deployment.
-        new.required = self.required(definition, deployment.as_ref(), waits).await?;
+        self.bind(&mut new, bind).await?;
         let output = self.takes_output(&new.id, output);
         match self.create_anywhere(&new).await? {
             CreateAnswer::Exists(row) => self.settle(row, &new, if_exists).await,
@@ -211,6 +226,18 @@ impl Inner {
                 Ok(new.id)
             }
             CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&new.id)),
+        }
+    }
+
+    /// Determines the deployment of a new run, which has to take its arguments if it is of another build.
+    async fn bind(&self, new: &mut New, bind: Bind) -> Result<()> {
+        let Bind { deployment, waits, unchecked } = bind;
+        new.required = self.required(new.definition, deployment.as_ref(), waits).await?;
+        match (&deployment, &new.required) {
+            (Some(Deployment::Latest | Deployment::Id(_)), Some(required)) if !unchecked => {
+                self.check_arguments(new.definition, required, &new.args).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -295,9 +322,9 @@ impl Inner {
     ) -> Result<()> {
         self.check_open()?;
         let output = self.takes_output(id, asked.output.clone());
-        let (deployment, waits) = (asked.deployment.clone(), asked.waits_for_deployment);
+        let bind = Bind::of(&asked);
         let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
-        new.required = self.required(definition, deployment.as_ref(), waits).await?;
+        self.bind(&mut new, bind).await?;
         let first = First::Begin(self.letter(&new)?);
         let ahead = new.ahead.take();
         match self.send(&new, first, ahead, Vec::new()).await? {
@@ -378,6 +405,7 @@ impl Inner {
         let first = First::Turn { owner, row, change: change.clone() };
         let mut effects = core.shared().take_effects();
         self.find_children(&mut effects.children).await;
+        self.find_latest(new.definition, &mut effects.continued).await;
         let effects = self.effects(&effects)?;
         let may_have_news = effects::may_have_news(effects.as_deref());
         let chunks = core.shared().take_chunks().into_iter().map(|chunk| self.new_chunk(chunk)).collect();

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::builder;
+use super::resend::Sender as _;
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::RELEASED_RUNS;
 use crate::model::Deployment;
 use crate::names;
+use crate::replay::Continued;
 use crate::store::Deploy;
 use crate::text::excerpt;
 
@@ -24,7 +26,15 @@ impl Inner {
         let bound = if definition.pinned { Deployment::Current } else { Deployment::Any };
         let required = match asked.unwrap_or(&bound) {
             Deployment::Any => return Ok(None),
-            Deployment::Latest => return self.latest(definition).await.map(Some),
+            Deployment::Latest => match self.latest(definition).await? {
+                Some(latest) => return Ok(Some(latest)),
+                None => {
+                    return Err(no_deployment(definition)
+                        .expected("a live worker that has the workflow, of a deployment that is not drained")
+                        .found(self.alive().await?)
+                        .help("open a worker that has the workflow, or start the run with `Deployment::Any`"));
+                }
+            },
             Deployment::Current => self.own_deployment()?,
             Deployment::Id(id) => names::check("the id of a deployment", id).map(|()| id.clone())?,
         };
@@ -32,6 +42,11 @@ impl Inner {
         let is_here = self.settings.executes && *required == *self.settings.deployment;
         if waits || is_here || self.roster().await?.has_in(definition.source.id, &required) {
             return Ok(Some(required));
+        }
+        if self.roster().await?.deployments().any(|id| *id == *required)
+            && let Some(error) = self.lacks(definition, &required).await?
+        {
+            return Err(error);
         }
         Err(no_deployment(definition)
             .expected(format!("a live worker of the deployment `{}` that has the workflow", excerpt(&required)))
@@ -50,16 +65,32 @@ impl Inner {
         }
     }
 
-    async fn latest(&self, definition: &WorkflowDefinition) -> Result<Arc<str>> {
+    /// The latest deployment whose live workers have a workflow.
+    async fn latest(&self, definition: &WorkflowDefinition) -> Result<Option<Arc<str>>> {
         let (roster, deployments) = (self.roster().await?, self.store.deployments().await?);
         let able = deployments.into_iter().filter(|it| !it.draining && roster.has_in(definition.source.id, &it.id));
         let latest = able.max_by(|a, b| (a.promoted, a.activated_at, &a.id).cmp(&(b.promoted, b.activated_at, &b.id)));
-        match latest {
-            Some(latest) => Ok(latest.id),
-            None => Err(no_deployment(definition)
-                .expected("a live worker that has the workflow, of a deployment that is not drained")
-                .found(self.alive().await?)
-                .help("open a worker that has the workflow, or start the run with `Deployment::Any`")),
+        Ok(latest.map(|latest| latest.id))
+    }
+
+    /// Determines the deployment of the next generation of a run, if that is the latest one. It stays open if there is none.
+    pub(super) async fn find_latest(&self, definition: &WorkflowDefinition, continued: &mut Option<Continued>) {
+        let Some(Continued { deployment: Some(deployment @ Deployment::Latest), .. }) = continued else { return };
+        loop {
+            match self.latest(definition).await {
+                Ok(Some(latest)) => *deployment = Deployment::Id(latest),
+                Ok(None) => {
+                    let workflow = definition.source.id;
+                    tracing::warn!(
+                        workflow,
+                        "no deployment is the latest one: a run that continues as new stays bound to its own"
+                    );
+                }
+                // The turn cannot be committed either as long as the store does not answer.
+                Err(error) if !self.gives_up_after(&error) && self.before_next_attempt().await => continue,
+                Err(_) => {}
+            }
+            return;
         }
     }
 

@@ -9,10 +9,11 @@ use super::{Inner, create, letters};
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, adopt};
 use crate::error::{Code, Error, Result};
+use crate::model::Deployment;
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
 use crate::store::{
-    Asked, Attach, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open, TokenLabel,
-    Watch,
+    Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open,
+    TokenLabel, Watch,
 };
 use crate::text::excerpt;
 
@@ -138,7 +139,7 @@ impl Inner {
     }
 
     fn continuation(&self, continued: &Continued, now: u64) -> Result<Continuation> {
-        let Continued { args, carried, payloads, forwards } = continued;
+        let Continued { args, carried, payloads, forwards, deployment } = continued;
         let payload = |(token, value): &(Arc<str>, Payload)| {
             Ok((
                 token.clone(),
@@ -149,6 +150,14 @@ impl Inner {
             start: letters::letter(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
             payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
             forwards: forwards.iter().map(forward).collect(),
+            binding: match deployment {
+                None => Binding::Kept,
+                Some(Deployment::Any) => Binding::Released,
+                Some(Deployment::Id(id)) => Binding::To(id.clone()),
+                Some(Deployment::Current) => Binding::To(self.settings.deployment.clone()),
+                // `find_latest` has found none.
+                Some(Deployment::Latest) => Binding::Kept,
+            },
         })
     }
 

@@ -37,12 +37,22 @@ impl<'r> Refusers<'r> {
 }
 
 /// The refused runs that an engine claims.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Taken {
     /// Their refusers.
     pub by: Arc<[Arc<str>]>,
+    /// The refusers of those that are claimed only if they require the deployment of the engine.
+    pub bound: Arc<[Arc<str>]>,
     /// When the engine last looked for runs that it has refused, and that no other build can take any more.
     checked: Option<u64>,
+}
+
+impl Taken {
+    /// Whether all these runs are among others.
+    pub fn is_within(&self, other: &Taken) -> bool {
+        let bound = |by| other.bound.contains(by) || other.by.contains(by);
+        self.by.iter().all(|by| other.by.contains(by)) && self.bound.iter().all(bound)
+    }
 }
 
 impl Inner {
@@ -96,16 +106,26 @@ impl Inner {
         let refused = refused.iter().filter(|it| known.contains(&&*it.workflow));
         let (own, foreign): (Vec<&Refused>, Vec<&Refused>) = refused.partition(|it| self.has_refused(it));
         let mut by: BTreeSet<&Arc<str>> = foreign.iter().map(|it| &it.by).collect();
+        let mut bound: BTreeSet<&Arc<str>> = BTreeSet::new();
         let (now, interval) = (self.clock.now(), self.clock.interval(REFUSALS_INTERVAL).as_millis() as u64);
         if !own.is_empty() && taken.checked.is_none_or(|at| now >= at.saturating_add(interval)) {
             taken.checked = Some(now);
             let roster = self.roster().await?;
-            let is_left = |it: &&&Refused| {
+            let is_left = |it: &Refused, required: Option<&str>| {
                 let refusers = Refusers::of(Some(&it.by));
-                !roster.takers(&it.workflow, None).any(|other| !refusers.0.contains(other))
+                !roster.takers(&it.workflow, required).any(|other| !refusers.0.contains(other))
             };
-            by.extend(own.iter().filter(is_left).map(|it| &it.by));
+            // A run that requires the deployment has fewer takers than one that requires none.
+            for it in own.iter().filter(|it| is_left(it, Some(&self.settings.deployment))) {
+                if is_left(it, None) {
+                    by.insert(&it.by)
+                } else {
+                    bound.insert(&it.by)
+                };
+            }
         }
+        bound.retain(|it| !by.contains(it));
+        taken.bound = bound.into_iter().cloned().collect();
         taken.by = by.into_iter().cloned().collect();
         Ok(())
     }

@@ -61,6 +61,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         verify(engine, live, &mut draft).await;
     }
     engine.find_children(&mut draft.effects.children).await;
+    engine.find_latest(live.definition, &mut draft.effects.continued).await;
     let (row, effects) = match encode(engine, driver.next_index, &draft) {
         Ok(encoded) => encoded,
         Err(error) => {

@@ -239,7 +239,13 @@ impl<W: Workflow> Start<W> {
     ///
     /// An existing run with the [id](Start::id) is returned whatever its deployment.
     ///
+    /// The arguments are checked against the JSON Schema that another build has published with the feature `schema`. Keywords
+    /// that this library does not know are ignored, and so are workflows without a schema.
+    ///
     /// # Errors
+    ///
+    /// The start is refused with [`Code::InvalidArguments`](crate::Code::InvalidArguments) and the path inside the arguments if
+    /// these do not fit that schema, unless it is [`unchecked`](Start::unchecked). Nothing is written then, as in the other cases:
     ///
     /// The start is refused with [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound) if no live worker of the
     /// deployment has the workflow, unless [`wait_for_deployment`](Start::wait_for_deployment) is set, and with
@@ -264,6 +270,13 @@ impl<W: Workflow> Start<W> {
     /// one. This has no effect on [`Deployment::Latest`], which always selects a deployment with a live worker.
     pub fn wait_for_deployment(self) -> Self {
         self.ask(|asked| asked.waits_for_deployment = true)
+    }
+
+    /// Does not check the arguments against the schema that another [deployment](Start::deployment) has published: for types that
+    /// accept more JSON than their schemas say, such as by a custom `Deserialize`. Arguments that the other deployment cannot
+    /// decode then make the run [stuck](crate::Status::Stuck).
+    pub fn unchecked(self) -> Self {
+        self.ask(|asked| asked.unchecked = true)
     }
 
     /// Opens a token together with the run: the store keeps payloads that are sent to it until the workflow opens its

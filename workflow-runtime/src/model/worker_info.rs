@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Schema, rfc3339};
+use crate::codec::schema::{Misfit, misfit};
+use crate::codec::{self, Payload};
+use crate::error::{Code, Error, Result};
+use crate::text::excerpt;
 
 /// A worker: an engine that executes the runs of a store, or is ready to. See [`Client::workers`](crate::Client::workers).
 ///
@@ -106,6 +110,39 @@ pub struct CatalogueWorkflow {
     /// The JSON Schema of its result, with the feature `schema`, if the type has one.
     #[serde(default)]
     pub result_schema: Option<Value>,
+}
+
+impl CatalogueWorkflow {
+    /// Refuses arguments that the workflow cannot take, by their number and by the schemas that its build has published.
+    pub(crate) fn check(&self, args: &Payload) -> Result<()> {
+        let given: Value = codec::decode("the arguments", args)?;
+        let given = match (&self.arguments[..], given) {
+            ([], Value::Null) => return Ok(()),
+            ([_], only) => vec![only],
+            ([_, _, ..], Value::Array(several)) if several.len() == self.arguments.len() => several,
+            (names, _) => {
+                let names: Vec<&str> = names.iter().map(|(name, _)| &**name).collect();
+                let expected = match names[..] {
+                    [] => "none: null".to_owned(),
+                    _ => format!("an object with {}, or an array of {} values", names.join(", "), names.len()),
+                };
+                return Err(self.refused().expected(expected).found(excerpt(args.as_str())));
+            }
+        };
+        for ((name, schema), given) in self.arguments.iter().zip(&given) {
+            if let Some(Misfit { path, expected, found }) =
+                schema.as_ref().and_then(|schema| misfit(schema, given, name))
+            {
+                return Err(self.refused().expected(format!("at {path}: {expected}")).found(found));
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self) -> Error {
+        let text = format!("the arguments of workflow `{}` are not valid", self.id);
+        Error::coded(Code::InvalidArguments, text).into_fatal()
+    }
 }
 
 /// A step of a build.

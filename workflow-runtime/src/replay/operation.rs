@@ -18,6 +18,7 @@ use crate::codec::{Payload, Recode};
 use crate::definition::{AttemptFailure, AttemptResult, Policy, Source, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 use crate::keys;
+use crate::model::Deployment;
 
 /// A future that belongs to one operation, since no definition can make it again.
 pub(crate) type LocalFuture = BoxFuture<'static, AttemptResult>;
@@ -507,6 +508,7 @@ impl Operation {
         &mut self,
         definition: &'static WorkflowDefinition,
         args: &mut Option<Payload>,
+        deployment: Option<&Deployment>,
     ) -> Result<(), Error> {
         self.check_turn()?;
         let refused =
@@ -519,7 +521,7 @@ impl Operation {
             return refused("a run that is being rolled back cannot continue as new".to_owned());
         }
         if let Some(args) = args.take() {
-            self.run.continue_as_new(args);
+            self.run.continue_as_new(args, deployment.cloned());
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ pub struct Release {
 /// since the last recovery. [`Fenced`](super::ClaimAnswer::Fenced) if `owner` is not the engine that executes in this store.
 ///
 /// A run that requires a deployment is claimed by that one only, and a run that was [refused](super::RowChange::refused_by) only if
-/// `refused` has its refusers.
+/// `refused` has its refusers, or `refused_bound` if it requires the deployment.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The engine.
@@ -99,6 +99,8 @@ pub struct Claim {
     pub deployment: Arc<str>,
     /// The [refusers](super::RowChange::refused_by) of the refused runs that are claimed, too.
     pub refused: Arc<[Arc<str>]>,
+    /// The refusers of the refused runs that are claimed, too, if they require `deployment`.
+    pub refused_bound: Arc<[Arc<str>]>,
     /// Maximum number of runs, not counting those of `again`.
     pub limit: usize,
     /// Also returns the runs that `owner` already owns, due or not, unchanged (their epoch stays): sent after a claim whose

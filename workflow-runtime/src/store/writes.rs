@@ -311,6 +311,31 @@ pub struct Continuation {
     pub payloads: Vec<(Arc<str>, Letter)>,
     /// Messages for operations that were closed before, and whose payloads move to the next operation with the token.
     pub forwards: Vec<Forward>,
+    /// Which deployments may execute the next generation.
+    pub binding: Binding,
+}
+
+/// How a [continuation](Continuation) changes the deployment that a run requires.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// It requires what it has required.
+    #[default]
+    Kept,
+    /// It requires no deployment any more.
+    Released,
+    /// It requires this deployment from now on.
+    To(Arc<str>),
+}
+
+impl Binding {
+    /// The deployment that the run requires from now on; `None` if that does not change.
+    pub(super) fn change(&self) -> Option<Option<&Arc<str>>> {
+        match self {
+            Binding::Kept => None,
+            Binding::Released => Some(None),
+            Binding::To(deployment) => Some(Some(deployment)),
+        }
+    }
 }
 
 impl Continuation {

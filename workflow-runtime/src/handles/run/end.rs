@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -131,6 +132,38 @@ where
         GetOutcome::new(self.clone(), self.with_state)
     }
 
+    /// Waits for the result of the run as `run.await` does, but no longer than some time in which no live worker can execute it:
+    /// none has its workflow, or none is of the deployment that it is [bound](crate::Start::deployment) to. Time in which a worker
+    /// is there does not count, so this returns no error for a run that only takes long; a run that waits for a stranded child is
+    /// not stranded itself. The workers are looked at each five seconds or more often. Dropping the future does not affect the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Stranded`](crate::Code::Stranded): the run is unfinished, and can be awaited again. Otherwise as `run.await`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use workflow_runtime::{Client, Code, Engine, Result, workflow};
+    /// # #[workflow] async fn checkout(order: u64) -> Result<u64> { Ok(order) }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/workflow.db", directory.path().display());
+    /// # let client = Client::connect(&url).await?;
+    /// let run = client.start(checkout, 1).id("order-1").await?; // nobody executes it
+    /// let stranded = run.until_stranded(Duration::from_millis(50)).await.unwrap_err();
+    /// assert_eq!(stranded.code(), Code::Stranded);
+    /// let engine = Engine::open(&url).await?;
+    /// assert_eq!(run.until_stranded(Duration::from_secs(60)).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn until_stranded(&self, time: Duration) -> Result<T, E> {
+        let engine = self.engine().await?;
+        let finished = engine.inner().wait_until_stranded(&self.id, time).await?;
+        self.decoded(&finished)
+    }
+
     /// The result of the run, once it has ended or is stuck; an error if the result cannot be determined.
     pub(crate) async fn ended(self) -> Result<Result<T, E>> {
         let engine = self.engine().await?;
@@ -145,12 +178,16 @@ where
     async fn result(self) -> Result<T, E> {
         let engine = self.engine().await?;
         let finished = engine.inner().wait(&self.id).await?;
+        self.decoded(&finished)
+    }
+
+    fn decoded(&self, finished: &Finished) -> Result<T, E> {
         let named = |error: Error| error.run(&self.id);
         if let Finished::Cancelled(reason) = finished {
             let error = Error::coded(Code::Cancelled, format!("the run was cancelled: {reason}"));
             return Err(named(error).into_fatal().into());
         }
-        result(&finished).map_err(named)?
+        result(finished).map_err(named)?
     }
 }
 

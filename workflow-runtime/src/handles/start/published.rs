@@ -4,20 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Start;
-use crate::codec::{self, Payload};
 use crate::definition::{Described, Source, WorkflowDefinition};
 use crate::engine::Client;
-use crate::error::{Code, Error, Result};
 use crate::handles::catalog::AnyWorkflow;
 use crate::model::CatalogueWorkflow;
-use crate::text::excerpt;
 
 impl Start<AnyWorkflow> {
     /// Starts a workflow that this build does not have, by what another build has published of it. The arguments are checked
-    /// by their names only.
+    /// by their number, and by their schemas if that build has the feature `schema`.
     pub(crate) fn published(engine: Client, workflow: CatalogueWorkflow, args: serde_json::Value) -> Self {
-        let definition = published(workflow);
-        let args = (definition.accept)(definition, args).and_then(|args| counted(definition, args));
+        let definition = published(workflow.clone());
+        let args = (definition.accept)(definition, args).and_then(|args| workflow.check(&args).map(|()| args));
         Start::of(Some(engine), Ok(definition), args)
     }
 }
@@ -42,26 +39,6 @@ fn published(workflow: CatalogueWorkflow) -> &'static WorkflowDefinition {
             Box::leak(Box::new(definition))
         },
     )
-}
-
-/// Refuses arguments that no types can fit.
-fn counted(definition: &WorkflowDefinition, args: Payload) -> Result<Payload> {
-    let names = definition.described.arguments;
-    let given: serde_json::Value = codec::decode("the arguments", &args)?;
-    let fits = match names.len() {
-        0 => given.is_null(),
-        1 => true,
-        number => given.as_array().is_some_and(|given| given.len() == number),
-    };
-    if fits {
-        return Ok(args);
-    }
-    let text = format!("the arguments of workflow `{}` are not valid", definition.source.id);
-    let expected = match names {
-        [] => "none: null".to_owned(),
-        names => format!("an object with {}, or an array of {} values", names.join(", "), names.len()),
-    };
-    Err(Error::coded(Code::InvalidArguments, text).expected(expected).found(excerpt(args.as_str())).into_fatal())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Forward, Shared, State};
 use crate::codec::Payload;
+use crate::model::Deployment;
 use crate::replay::journal::{Carried, Command, End, Inherited};
 use crate::replay::operation::{Kind, Received};
 
@@ -17,12 +18,16 @@ pub(crate) struct Continued {
     pub payloads: Vec<(Arc<str>, Payload)>,
     /// Inbox messages that may exist for hooks that were dropped.
     pub forwards: Vec<Forward>,
+    /// The deployment of the next generation; `None` for that of the run.
+    pub deployment: Option<Deployment>,
 }
 
 #[derive(Default)]
 pub(super) struct Continuation {
     /// The arguments of a `continue_as_new` in this poll.
     args: Option<Payload>,
+    /// The deployment that it has named.
+    deployment: Option<Deployment>,
     /// The result of a `finish` in this poll.
     finished: Option<Payload>,
     /// As in [`Continued`], once the workflow has ended.
@@ -47,7 +52,8 @@ impl State {
                 surplus,
                 forwards: forwards.iter().map(|forward| (forward.to, (*forward.address).into())).collect(),
             };
-            self.effects.continued = Some(Continued { args: args.clone(), carried, payloads, forwards });
+            let deployment = self.continuation.deployment.take();
+            self.effects.continued = Some(Continued { args: args.clone(), carried, payloads, forwards, deployment });
         }
     }
 
@@ -73,10 +79,11 @@ impl Shared {
     }
 
     /// Requests a new generation after this poll.
-    pub(crate) fn continue_as_new(&self, args: Payload) {
+    pub(crate) fn continue_as_new(&self, args: Payload, deployment: Option<Deployment>) {
         let mut state = self.state();
         if state.phase == super::Phase::Polling {
             state.continuation.args = Some(args);
+            state.continuation.deployment = deployment;
         }
     }
 

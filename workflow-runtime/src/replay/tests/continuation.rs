@@ -19,7 +19,7 @@ fn continue_as(id: &'static str, args: u32) -> impl Future<Output = Encoded> + S
         Box::leak(Box::new(workflow(id, |_| unreachable!("the core begins no generation"))));
     let mut operation = Operation::new(Location::caller()).expect("a run is polled");
     let mut args = Some(json(args));
-    poll_fn(move |_| match operation.continue_as_new(definition, &mut args) {
+    poll_fn(move |_| match operation.continue_as_new(definition, &mut args, None) {
         Ok(()) => Poll::Pending,
         Err(error) => Poll::Ready(Err(json(error.code().as_str()))),
     })
@@ -110,7 +110,7 @@ fn a_continuation_that_lost_a_race_is_withdrawn() {
             let mut operation = Operation::new(Location::caller()).expect("a run is polled");
             let body: Body = |_| unreachable!("the core begins no generation");
             let definition = Box::leak(Box::new(workflow(WORKFLOW, body)));
-            operation.continue_as_new(definition, &mut Some(json(2))).expect("it may go on");
+            operation.continue_as_new(definition, &mut Some(json(2)), None).expect("it may go on");
             operation.stay();
             step("work", 1).await
         })

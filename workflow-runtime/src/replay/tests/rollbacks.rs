@@ -171,7 +171,7 @@ fn destructors_have_no_effect_when_rollbacks_begin() {
     struct Asks;
     impl Drop for Asks {
         fn drop(&mut self) {
-            shared().continue_as_new(json("again"));
+            shared().continue_as_new(json("again"), None);
             shared().finish_with(json("early"));
         }
     }
@@ -449,7 +449,7 @@ fn a_continuing_run_undoes_dropped_steps_and_keeps_its_hooks() {
                 pending::<()>().await;
             }));
             drop(select(undoable("charge", 1, "refund"), sleep_until(2_000)).await);
-            shared().continue_as_new(json(2));
+            shared().continue_as_new(json(2), None);
             pending().await
         })
     });
@@ -477,7 +477,7 @@ fn a_rollback_cannot_continue_the_run_as_new() {
                 Ok(Box::pin(async move {
                     let body: Body = |_| unreachable!("the core begins no generation");
                     let definition = Box::leak(Box::new(workflow(WORKFLOW, body)));
-                    operation.continue_as_new(definition, &mut Some(json(2)))
+                    operation.continue_as_new(definition, &mut Some(json(2)), None)
                 }))
             });
             call(StepRequest { rollback: Some(rollback), ..step_request("charge", 1) }).await?;

@@ -171,7 +171,7 @@ fn the_next_generation_receives_untaken_payloads_and_late_messages() {
             first.next().await;
             step("work", 1).await?;
             drop(first);
-            shared().continue_as_new(json("again"));
+            shared().continue_as_new(json("again"), None);
             step("never", 1).await
         })
     });
@@ -209,7 +209,7 @@ fn a_surplus_passes_through_several_generations() {
     let driven = Driven::start_as(
         |_| {
             run(async {
-                shared().continue_as_new(json("again"));
+                shared().continue_as_new(json("again"), None);
                 step("never", 1).await
             })
         },

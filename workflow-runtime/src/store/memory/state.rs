@@ -114,7 +114,9 @@ impl Parked {
     fn due(&self, claim: &Claim, draining: bool) -> Vec<RunKey> {
         let mut runs: BTreeMap<&str, Vec<(u64, RunKey)>> = BTreeMap::new();
         for (kind, parked) in &self.runs {
-            let takes = kind.refused.as_ref().is_none_or(|refused| claim.refused.contains(refused));
+            let takes = kind.refused.as_ref().is_none_or(|refused| {
+                claim.refused.contains(refused) || (kind.required.is_some() && claim.refused_bound.contains(refused))
+            });
             let takes = takes && (kind.required.is_some() || !draining);
             if takes && claim.workflows.contains(&&*kind.workflow) && kind.fits(&claim.deployment) {
                 let due = parked.range(..=(claim.now, RunKey::MAX)).take(claim.limit);

@@ -29,7 +29,8 @@ WITH alive AS MATERIALIZED (
     SELECT found.key, found.place FROM unnest($3) AS wanted (workflow), LATERAL (
         SELECT key, row_number() OVER (ORDER BY wake_at, key) AS place FROM (VALUES (0::bigint), (-1::bigint)) AS free (owner),
             unnest(CASE WHEN EXISTS (SELECT 1 FROM @catalogues WHERE deployment = $6 AND draining) THEN ARRAY[$6::text]
-                ELSE ARRAY['', $6] END) AS required (deployment), unnest($7) AS refused (by),
+                ELSE ARRAY['', $6] END) AS required (deployment),
+            unnest(CASE required.deployment WHEN '' THEN $7 ELSE $7 || $8 END) AS refused (by),
             LATERAL (
                 SELECT key, wake_at FROM @runs AS runs
                 WHERE runs.owner = free.owner AND runs.workflow = wanted.workflow
@@ -41,7 +42,7 @@ WITH alive AS MATERIALIZED (
 ), taken AS MATERIALIZED (
     SELECT runs.key, runs.owner, runs.generation FROM alive, candidates JOIN @runs AS runs ON runs.key = candidates.key
     WHERE runs.owner IN (0, -1) AND runs.wake_at <= $2 AND coalesce(runs.required_deployment, '') IN ('', $6)
-        AND coalesce(runs.refused_by, '') = ANY ($7)
+        AND (coalesce(runs.refused_by, '') = ANY ($7) OR runs.required_deployment IS NOT NULL AND runs.refused_by = ANY ($8))
     ",
             $lock,
             "
@@ -133,7 +134,7 @@ UNION ALL
 SELECT NULL, NULL, NULL, true FROM @catalogues WHERE deployment = $1 AND draining";
 
 pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> Result<ClaimAnswer> {
-    let Claim { now, workflows, deployment, refused, .. } = claim;
+    let Claim { now, workflows, deployment, refused, refused_bound, .. } = claim;
     let owner = claim.owner.cast_signed();
     let mut claimed = Vec::new();
     // A claim whose answer was lost belongs to an earlier round: it has completed, or it has no effect.
@@ -145,12 +146,13 @@ pub(super) async fn claim(session: &Session<'_>, ours: &Ours, claim: &Claim) -> 
     let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX).min(1 << 32);
     let deployment = Text(deployment);
     let refused: Vec<Text<'_>> = std::iter::once(Text("")).chain(refused.iter().map(|by| Text(by))).collect();
+    let refused_bound: Vec<Text<'_>> = refused_bound.iter().map(|by| Text(by)).collect();
     let mut rows = session
         .query(
             sql,
             args![
                 INT8: owner, INT8: time(*now), TEXT_ARRAY: workflows, INT8: limit, INT8: ours.verified.round(),
-                TEXT: deployment, TEXT_ARRAY: refused,
+                TEXT: deployment, TEXT_ARRAY: refused, TEXT_ARRAY: refused_bound,
             ],
         )
         .await?;

@@ -30,7 +30,8 @@ ON CONFLICT (run, key) DO UPDATE SET value = excluded.value";
 
 const CONTINUE: &str = "
 UPDATE @runs SET generation = generation + 1, continuations = coalesce(continuations, 0) + 1, owner = 0, recoveries = 0,
-    recovered_generation = NULL, recovered_idx = NULL
+    recovered_generation = NULL, recovered_idx = NULL,
+    required_deployment = CASE WHEN $2 THEN $3 ELSE required_deployment END
 WHERE key = $1";
 
 const UNWATCH: &str = "
@@ -67,7 +68,9 @@ async fn continue_as_new(work: &mut Work<'_, '_>, run: RunKey, continuation: &Co
     tokens::hand_on(work.session, run, continuation).await?;
     work.session.query("UPDATE @inbox SET holder = 0 WHERE run = $1 AND holder <> 0", args![INT8: run]).await?;
     unwatch_all(work.session, run).await?;
-    work.session.query(CONTINUE, args![INT8: run]).await?;
+    let binding = continuation.binding.change();
+    let required = binding.flatten().map(|deployment| Text(deployment));
+    work.session.query(CONTINUE, args![INT8: run, BOOL: binding.is_some(), TEXT: required]).await?;
     work.receive(run, &continuation.start, None).await
 }
 

@@ -139,18 +139,21 @@ fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
 
 /// The due runs: the longest overdue of each workflow, then the next of each.
 fn due(connection: &Connection, claim: &Claim) -> Result<Vec<RunKey>> {
-    let Claim { now, workflows, deployment, refused, limit, .. } = claim;
+    let Claim { now, workflows, deployment, refused, refused_bound, limit, .. } = claim;
     let (now, limit) = ((*now).min(NEVER).cast_signed(), *limit);
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due: Vec<(usize, i64, RunKey)> = Vec::new();
     let mut statement = connection.prepare_cached(DUE)?;
     let required = required(connection, deployment)?;
-    let refusers = || std::iter::once("").chain(refused.iter().map(|by| &**by));
+    let refusers = |required: &str| {
+        let bound = if required.is_empty() { &[][..] } else { refused_bound };
+        std::iter::once("").chain(refused.iter().chain(bound).map(|by| &**by))
+    };
     for workflow in workflows.iter() {
         let mut runs: Vec<(i64, RunKey)> = Vec::new();
         for holder in FREE {
             for required in &required {
-                for by in refusers() {
+                for by in refusers(required) {
                     let found = statement
                         .query_map((holder, workflow, required, by, now, rows), |row| Ok((row.get(0)?, row.get(1)?)))?;
                     for run in found {

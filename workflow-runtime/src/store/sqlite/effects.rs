@@ -86,13 +86,15 @@ pub(super) fn tell_watchers(connection: &Connection, run: RunKey, last: &Journal
 pub(super) fn continue_as_new(connection: &Connection, run: RunKey, continuation: &Continuation) -> Result<()> {
     tokens::hand_on(connection, run, continuation)?;
     unwatch_all(connection, run)?;
+    let binding = continuation.binding.change();
     connection
         .prepare_cached(
             "UPDATE runs SET generation = generation + 1, continuations = coalesce(continuations, 0) + 1, owner = 0,
-                 recoveries = 0, recovered_at = NULL
+                 recoveries = 0, recovered_at = NULL,
+                 required_deployment = CASE WHEN ?2 THEN ?3 ELSE required_deployment END
              WHERE key = ?1",
         )?
-        .execute((run,))?;
+        .execute((run, binding.is_some(), binding.flatten().map(|deployment| &**deployment)))?;
     receive(connection, run, &continuation.start, None)
 }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::codec::schema::{bounds, resolved};
+
 /// The kind of field for a schema.
 pub(super) enum Kind<'a> {
     Nothing,
@@ -31,28 +33,6 @@ pub(super) struct Asked<'a> {
     /// Whether there may be no value.
     pub is_optional: bool,
     pub help: Option<&'a str>,
-}
-
-const DEPTH_MAX: usize = 16;
-
-/// Follows a reference into the definitions of the root.
-fn resolved<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
-    for _ in 0..DEPTH_MAX {
-        let Some(to) = schema.get("$ref").and_then(Value::as_str) else { break };
-        match to.strip_prefix('#').and_then(|pointer| definition(root, pointer)) {
-            Some(next) => schema = next,
-            None => break,
-        }
-    }
-    schema
-}
-
-/// The definitions may be in the schema of an argument that is part of a larger one.
-fn definition<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
-    root.pointer(pointer).or_else(|| {
-        let parts = root.get("properties")?.as_object()?;
-        parts.values().find_map(|part| part.pointer(pointer))
-    })
 }
 
 pub(super) fn asked<'a>(root: &'a Value, schema: &'a Value) -> Asked<'a> {
@@ -142,19 +122,4 @@ fn choice<'a>(schema: &Value) -> Option<Kind<'a>> {
         (Some(yes), Some(no)) if values.len() == 2 => Kind::Bool { yes, no },
         _ => Kind::Choice(values),
     })
-}
-
-/// The range of an integer type of Rust.
-fn bounds(format: Option<&str>) -> (Option<i128>, Option<i128>) {
-    match format {
-        Some("uint8") => (Some(0), Some(u8::MAX.into())),
-        Some("uint16") => (Some(0), Some(u16::MAX.into())),
-        Some("uint32") => (Some(0), Some(u32::MAX.into())),
-        Some("uint64" | "uint") => (Some(0), Some(u64::MAX.into())),
-        Some("int8") => (Some(i8::MIN.into()), Some(i8::MAX.into())),
-        Some("int16") => (Some(i16::MIN.into()), Some(i16::MAX.into())),
-        Some("int32") => (Some(i32::MIN.into()), Some(i32::MAX.into())),
-        Some("int64" | "int") => (Some(i64::MIN.into()), Some(i64::MAX.into())),
-        _ => (None, None),
-    }
 }

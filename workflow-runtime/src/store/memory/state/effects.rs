@@ -35,6 +35,9 @@ impl State {
             run.row.continuations += 1;
             run.row.fence.owner = 0;
             run.recovered_at = None;
+            if let Some(required) = continuation.binding.change() {
+                run.row.required_deployment = required.cloned();
+            }
             run.receive(letters, &continuation.start, None);
         });
     }
