@@ -12,8 +12,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The chapters: every file of `docs/src` except `SUMMARY.md`, by its path in `docs/src`.
-fn chapters() -> BTreeSet<String> {
+/// The files of the guide except `SUMMARY.md`, by their paths in `docs/src`.
+fn files() -> BTreeSet<String> {
     fn collect(directory: &Path, prefix: &str, files: &mut BTreeSet<String>) {
         for entry in fs::read_dir(directory).expect("the guide exists") {
             let entry = entry.expect("the guide can be listed");
@@ -30,9 +30,14 @@ fn chapters() -> BTreeSet<String> {
     files
 }
 
+/// The chapters: every file in Markdown.
+fn chapters() -> BTreeSet<String> {
+    files().into_iter().filter(|name| name.ends_with(".md")).collect()
+}
+
 /// The README, `SUMMARY.md` and the chapters in Markdown.
 fn pages() -> Vec<String> {
-    let chapters = chapters().into_iter().filter(|name| name.ends_with(".md")).map(|name| format!("docs/src/{name}"));
+    let chapters = chapters().into_iter().map(|name| format!("docs/src/{name}"));
     ["README.md".to_owned(), "docs/src/SUMMARY.md".to_owned()].into_iter().chain(chapters).collect()
 }
 
@@ -106,6 +111,14 @@ fn the_summary_lists_every_file_of_the_guide_and_nothing_else() {
     let unique: BTreeSet<String> = listed.iter().cloned().collect();
     assert_eq!(listed.len(), unique.len(), "SUMMARY.md lists a chapter twice");
     assert_eq!(unique, chapters());
+}
+
+#[test]
+fn each_picture_is_shown_by_a_chapter() {
+    let text: String = chapters().iter().map(|name| read(&format!("docs/src/{name}"))).collect();
+    for picture in files().difference(&chapters()) {
+        assert!(text.contains(&format!("]({picture})")), "no chapter shows docs/src/{picture}");
+    }
 }
 
 #[test]

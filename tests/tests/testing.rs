@@ -232,7 +232,7 @@ async fn a_step_without_a_mock_is_refused_by_name() -> Result<()> {
     let engine = engine().deny_unmocked().open().await?;
     let error = engine.start(closes, ()).await?.await.unwrap_err();
     assert_eq!(error.code(), Code::Unsupported);
-    assert!(error.to_string().contains("Shop::close"), "{error}");
+    assert!(error.to_string().contains("step `testing::close`"), "{error}");
     Ok(())
 }
 

@@ -59,7 +59,7 @@ on_both! {
         for command in [
             format!("start checkout {wide}"),
             format!("send approve-8 {wide}"),
-            format!("resume approval-8 {wide}"),
+            format!("resume approval-8 --value {wide}"),
             format!("fork approval-8 --at 1 --input {wide}"),
         ] {
             let refused = place.run(&command);
