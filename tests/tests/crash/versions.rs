@@ -99,7 +99,7 @@ impl Fleet {
     /// Waits until the runs have executed what they can, and no worker has one that is due.
     async fn settle(&self) {
         let due = "SELECT count(*) = 0 FROM runs WHERE completed_at IS NULL AND status <> 'stuck' AND (owner > 0 OR owner < -1
-            OR (refused_by IS NULL AND wake_at <= extract(epoch FROM now()) * 1000
+            OR (wake_at <= extract(epoch FROM now()) * 1000
                 AND coalesce(required_deployment, '') IN (SELECT '' UNION ALL SELECT deployment FROM workers)))";
         self.site.until(due).await;
     }
