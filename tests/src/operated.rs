@@ -105,32 +105,31 @@ pub fn retention() -> Retention {
 }
 
 /// Makes all calls that the runs need to complete, whether or not an earlier process has made them, and makes each call
-/// that takes effect once twice. Passes `answer CALL RUN CODE` for each of these calls, `started RUN` and `result RUN
-/// JSON` to
-/// `tell`.
-pub async fn operate(engine: &Engine, life: &str, mut tell: impl FnMut(String)) -> Result<()> {
+/// that takes effect once twice. Passes `answer CALL RUN CODE` for each of these calls, `started RUN` and
+/// `result RUN JSON` to `report`.
+pub async fn operate(engine: &Engine, life: &str, mut report: impl FnMut(String)) -> Result<()> {
     let created = engine.create_run(order).id(ORDER).await?;
-    tell(format!("started {ORDER}"));
+    report(format!("started {ORDER}"));
     let again = format!("{life} again");
-    tell(answer("start", ORDER, created.start(life.to_owned()).await));
-    tell(answer("start", ORDER, created.start(again).await));
+    report(answer("start", ORDER, created.start(life.to_owned()).await));
+    report(answer("start", ORDER, created.start(again).await));
     let run = created.run();
-    resume(&run, life, &mut tell).await?;
+    resume(&run, life, &mut report).await?;
     if (&run).await.is_err_and(|error| error.code() == Code::User) {
-        tell(answer("retry", ORDER, run.retry().await));
+        report(answer("retry", ORDER, run.retry().await));
     }
-    tell(answer("retry", ORDER, run.retry().await));
-    tell(format!("result {ORDER} {}", serde_json::to_string(&(&run).await?)?));
+    report(answer("retry", ORDER, run.retry().await));
+    report(format!("result {ORDER} {}", serde_json::to_string(&(&run).await?)?));
 
     let approve = run.steps().await?.into_iter().find(|step| step.step.ends_with("::approve"));
     let event = approve.ok_or_else(|| Error::new("it was not approved"))?.event;
     for _ in 0..2 {
         let fork = run.fork(event).id(FORK).input(&(PUNCTUAL,)).await?;
-        tell(format!("started {}", fork.id()));
+        report(format!("started {}", fork.id()));
     }
     let fork = engine.get_run(FORK);
-    resume(&fork, life, &mut tell).await?;
-    tell(format!("result {FORK} {}", serde_json::to_string(&fork.await?)?));
+    resume(&fork, life, &mut report).await?;
+    report(format!("result {FORK} {}", serde_json::to_string(&fork.await?)?));
     forget(engine).await
 }
 
@@ -139,11 +138,11 @@ fn answer<T>(call: &str, run: &str, answer: Result<T>) -> String {
 }
 
 /// Resumes the step and the workflow after each has suspended, in this process or an earlier one.
-async fn resume(run: &Run<Receipt>, life: &str, tell: &mut impl FnMut(String)) -> Result<()> {
+async fn resume(run: &Run<Receipt>, life: &str, report: &mut impl FnMut(String)) -> Result<()> {
     for label in ["approve", "sign"] {
         suspended(run, label).await?;
         for by in [life, "somebody else"] {
-            tell(answer(label, run.id(), run.resume(by).label(label).await));
+            report(answer(label, run.id(), run.resume(by).label(label).await));
         }
     }
     Ok(())
