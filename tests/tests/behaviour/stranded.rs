@@ -110,7 +110,7 @@ on_each_store! {
         let two = place.builder_at(&lab, &clock).deployment("v2").on_stranded(move |stranded: Stranded| {
             noting.note(&stranded.to_string());
             // It is called again.
-            let fails = matches!(stranded, Stranded::Queue { .. }) && !failed.swap(true, Ordering::SeqCst);
+            let fails = matches!(stranded, Stranded::NoQueue { .. }) && !failed.swap(true, Ordering::SeqCst);
             std::future::ready(if fails { Err(Error::new("not now")) } else { Ok(()) })
         });
         let two = two.open().await.unwrap();

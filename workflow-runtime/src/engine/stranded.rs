@@ -42,7 +42,7 @@ impl Builder {
     ///     .url("memory:")
     ///     .on_stranded(|stranded| async move {
     ///         eprintln!("{stranded}"); // deployment `v7`, to which runs are bound, has no live worker
-    ///         if let Stranded::Deployment { deployment } = stranded {
+    ///         if let Stranded::NoDeployment { deployment } = stranded {
     ///             eprintln!("to let other builds continue them: workflow deployments release {deployment}");
     ///         }
     ///         Ok(())
@@ -71,13 +71,13 @@ impl Inner {
         let lacking = unbound.keys().filter(|workflow| matches!(roster.has(workflow, None), Has::Nobody));
         let mut stranded: BTreeSet<Stranded> = lacking
             .map(|workflow| match queue::parse_id(workflow) {
-                Some((queue, _)) => Stranded::Queue { queue: queue.to_owned() },
-                None => Stranded::Workflow { workflow: workflow.to_string() },
+                Some((queue, _)) => Stranded::NoQueue { queue: queue.to_owned() },
+                None => Stranded::NoWorkflow { workflow: workflow.to_string() },
             })
             .collect();
         let bound = self.store.deployments().await?.into_iter().filter(|row| row.required_by > 0);
         let dead = bound.filter(|row| !roster.deployments().any(|id| *id == *row.id));
-        stranded.extend(dead.map(|row| Stranded::Deployment { deployment: row.id.to_string() }));
+        stranded.extend(dead.map(|row| Stranded::NoDeployment { deployment: row.id.to_string() }));
         Ok(stranded)
     }
 

@@ -10,17 +10,17 @@ use serde::Serialize;
 #[non_exhaustive]
 pub enum Stranded {
     /// Runs of a workflow that no worker has which takes runs of any deployment.
-    Workflow {
+    NoWorkflow {
         /// The id of the workflow.
         workflow: String,
     },
     /// Runs that are [bound](crate::Start::deployment) to a deployment without live workers.
-    Deployment {
+    NoDeployment {
         /// The id of the deployment.
         deployment: String,
     },
     /// Steps of a queue that no worker serves, or whose workers do not have the step.
-    Queue {
+    NoQueue {
         /// The name of the queue.
         queue: String,
     },
@@ -29,11 +29,11 @@ pub enum Stranded {
 impl std::fmt::Display for Stranded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Stranded::Workflow { workflow } => write!(f, "no live worker takes the runs of workflow `{workflow}`"),
-            Stranded::Deployment { deployment } => {
+            Stranded::NoWorkflow { workflow } => write!(f, "no live worker takes the runs of workflow `{workflow}`"),
+            Stranded::NoDeployment { deployment } => {
                 write!(f, "deployment `{deployment}`, to which runs are bound, has no live worker")
             }
-            Stranded::Queue { queue } => write!(f, "no live worker takes the steps of queue `{queue}`"),
+            Stranded::NoQueue { queue } => write!(f, "no live worker takes the steps of queue `{queue}`"),
         }
     }
 }
