@@ -67,7 +67,7 @@ async fn noted(clock: &ManualClock, lab: &Lab, note: &str, times: usize) {
 }
 
 on_each_store! {
-    async fn who_waits_for_a_run_without_a_worker_is_told_after_the_time_that_it_sets(place: Place) {
+    async fn a_wait_for_a_run_without_a_worker_fails_after_its_time(place: Place) {
         let (lab, clock) = (Lab::new(), ManualClock::right());
         let client = place.builder_at(&lab, &clock).connect().await.unwrap();
         let run = client.start(waits, "r".to_owned()).id("r").await.unwrap();
