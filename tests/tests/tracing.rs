@@ -242,10 +242,13 @@ async fn a_cycle_of_runs_that_wait_for_each_other_is_logged_once() {
         output.iter().filter(|line| line.contains("wait for each other") && line.contains("cycle`")).cloned().collect()
     };
     let mut lines: Vec<String> = logged();
-    while lines.is_empty() {
-        tokio::task::yield_now().await;
-        lines = logged();
-    }
+    let is_logged = async {
+        while lines.is_empty() {
+            tokio::task::yield_now().await;
+            lines = logged();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_logged).await.expect("the cycle is logged");
     assert!(lines.len() == 1 && lines[0].contains(text), "{lines:#?}");
     // Each of them was evicted, and looks again when it leaves memory again.
     second.cancel("to end the cycle").await.unwrap();

@@ -41,7 +41,9 @@ case!(
 
         let engine = Engine::builder().url(&place.url).queue("press", 2).open().await.unwrap();
         let (pid, mut served) = (std::process::id().to_string(), queue());
+        let begun = std::time::Instant::now();
         while served["executing"] != 2 {
+            assert!(begun.elapsed().as_secs() < 60, "the worker does not execute two steps: {served}");
             served = queue();
         }
         assert_eq!((&served["waiting"], &served["workers"]), (&1.into(), &serde_json::json!([pid])), "{served}");
