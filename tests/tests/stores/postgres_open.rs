@@ -39,6 +39,28 @@ case! {
 }
 
 case! {
+    #[cluster]
+    async fn the_server_does_not_compile_the_statements_of_a_store() {
+        let cluster = Cluster::start_with(
+            "-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0 -c auto_explain.log_analyze=on \
+             -c jit_above_cost=1 -c jit=on",
+        );
+        let url = format!("{}?schema=s", cluster.address.url());
+        let store = PostgresStore::open(&url).await.unwrap();
+        assert_eq!(store.run("nobody").await.unwrap(), None);
+        let compiled = |log: &str| log.lines().filter(|line| line.trim_start().starts_with("JIT:")).count();
+        let read = || std::fs::read_to_string(cluster.directory.join("log")).unwrap();
+        assert!(read().contains("Query Text: "), "the plans are not in the log:\n{}", read());
+        assert_eq!(compiled(&read()), 0, "{}", read());
+
+        let database = workflow_harness::postgres::connect(&url).await;
+        database.batch_execute("SELECT sum(epoch) FROM runs WHERE generation > 1").await.unwrap();
+        let can_compile: bool = database.query_one("SELECT pg_jit_available()", &[]).await.unwrap().get(0);
+        assert_eq!(compiled(&read()), usize::from(can_compile), "a statement of another program:\n{}", read());
+    }
+}
+
+case! {
     #[postgres]
     async fn a_schema_of_a_newer_version_is_refused() {
         let fx = Fixture::postgres();

@@ -50,21 +50,34 @@ fn key(sql: &'static str) -> (usize, usize) {
 }
 
 /// Creates connections.
-pub(super) struct Manager(pub deadpool_postgres::Manager);
+pub(super) struct Manager {
+    pub connections: deadpool_postgres::Manager,
+    /// Whether the server may compile expressions to machine code. For the short statements of a store the compilation
+    /// takes up to a second and saves nothing.
+    pub compiles: bool,
+}
 
 impl managed::Manager for Manager {
     type Type = Connection;
     type Error = Error;
 
     async fn create(&self) -> Result<Connection, Error> {
-        Ok(Connection { client: self.0.create().await?, statements: Mutex::default() })
+        let client = self.connections.create().await?;
+        if !self.compiles {
+            match client.batch_execute("SET jit = off").await {
+                // A database that is compatible with PostgreSQL may not have the setting.
+                Err(error) if error.as_db_error().is_none() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(Connection { client, statements: Mutex::default() })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<Error> {
-        self.0.recycle(&mut connection.client, metrics).await
+        self.connections.recycle(&mut connection.client, metrics).await
     }
 
     fn detach(&self, connection: &mut Connection) {
-        self.0.detach(&mut connection.client);
+        self.connections.detach(&mut connection.client);
     }
 }

@@ -132,11 +132,14 @@ pub(super) struct Db {
 impl Db {
     pub fn new(options: PostgresOptions) -> Result<Self, Error> {
         let tls = options.tls()?;
-        let manage = || {
+        let manage = |compiles: bool| {
             let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-            Manager(deadpool_postgres::Manager::from_config(options.config.clone(), tls.clone(), config))
+            let connections = deadpool_postgres::Manager::from_config(options.config.clone(), tls.clone(), config);
+            Manager { connections, compiles }
         };
-        let pool = |size: usize, queue_mode: QueueMode| {
+        // A setting of a connection through a pooler would be seen by its other users.
+        let compiles = !options.prepared;
+        let pool = |size: usize, queue_mode: QueueMode, compiles: bool| {
             let times = Timeouts {
                 wait: Some(options.timeout),
                 create: Some(options.connect_timeout),
@@ -147,7 +150,7 @@ impl Db {
                 true => Ok(()),
                 false => Err(HookError::message("it may have been cut off meanwhile")),
             };
-            let pool = Pool::builder(manage()).max_size(size).queue_mode(queue_mode).timeouts(times);
+            let pool = Pool::builder(manage(compiles)).max_size(size).queue_mode(queue_mode).timeouts(times);
             pool.runtime(Runtime::Tokio1).pre_recycle(Hook::sync_fn(fresh)).build().map_err(|error| {
                 Error::coded(crate::error::Code::Store, "the connections could not be set up").because(error)
             })
@@ -155,10 +158,11 @@ impl Db {
         Ok(Db {
             clock: ServerClock::default(),
             // The connection that was used last has warm caches in its server process.
-            pool: pool(options.connections, QueueMode::Lifo)?,
+            pool: pool(options.connections, QueueMode::Lifo, compiles)?,
             // Rotates, so that each connection is used, and thereby checked, from time to time.
-            lease: pool(2, QueueMode::Fifo)?,
-            transactions: pool(options.connections, QueueMode::Lifo)?,
+            lease: pool(2, QueueMode::Fifo, compiles)?,
+            // The statements of users may be long enough to be worth compiling.
+            transactions: pool(options.connections, QueueMode::Lifo, true)?,
             place: options.place(),
             schema: quoted(&options.schema),
             begin: format!(
