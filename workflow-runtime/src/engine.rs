@@ -4,7 +4,7 @@
 //! attempt ended, a timer is due) becomes an arrival in the mailbox. The first arrival starts a driver (`turn`), which
 //! delivers arrivals, polls the workflow, commits the turn through the `batcher`, and then performs its actions (`attempt`,
 //! whose code runs in a `scope`; `timers`). `claims` claims the runs that are due in the store; `load` replays them. Input
-//! from outside (`letters`: payloads, cancels, wake-ups) and effects of runs on other runs (`effects`) pass through the
+//! from outside (`messages`: payloads, cancels, wake-ups) and effects of runs on other runs (`effects`) pass through the
 //! store. `lifecycle` calls the completion callbacks. A step of a queue is a run of its own, which an engine that serves
 //! the queue claims (`queues`). `streams` stores the chunks that a run writes. `removal` deletes runs whose retention has
 //! passed. `eviction` removes a run that waits for long from memory. `telemetry` exports metrics and the spans of runs.
@@ -30,10 +30,10 @@ mod eviction;
 mod health;
 pub(crate) mod history;
 mod home;
-mod letters;
 mod lifecycle;
 mod load;
 mod mailbox;
+mod messages;
 mod missing;
 mod other_builds;
 mod output;
@@ -79,7 +79,7 @@ pub use self::client::Client;
 pub(crate) use self::create::Asked;
 pub(crate) use self::end::{Finished, awaits_itself};
 pub(crate) use self::history::Next;
-pub(crate) use self::letters::HookPayload;
+pub(crate) use self::messages::HookPayload;
 pub(crate) use self::repair::At;
 pub(crate) use self::scope::{
     InStep, attempt_writer, current, finish, in_this_step, inherited, last_payload, path_of_call, suspend,
@@ -96,8 +96,8 @@ use self::client::Handle;
 use self::clock::Clock;
 use self::entry::Entry;
 use self::home::Home;
-use self::letters::News;
 use self::lifecycle::{Callbacks, Notices};
+use self::messages::News;
 use self::output::Outputs;
 use self::queues::Queues;
 use self::removal::Cleaning;

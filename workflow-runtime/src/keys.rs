@@ -139,7 +139,7 @@ pub(crate) fn transaction(generation: u64, op: u64) -> String {
 }
 
 /// The dedupe key of an inbox message, so that a resend after a write in doubt is recognised.
-pub(crate) fn letter(random: u128) -> String {
+pub(crate) fn message(random: u128) -> String {
     format!("letter/{random:032x}")
 }
 
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(suspension("a/b%", "c/d%"), "suspended/a%2Fb%25/c/d%");
         assert_eq!(queue_workflow("gpu", "shop::draw"), "queue:gpu/shop::draw");
         assert_eq!(delivery("mail/7"), "key/mail/7");
-        assert_eq!(letter(42), "letter/0000000000000000000000000000002a");
+        assert_eq!(message(42), "letter/0000000000000000000000000000002a");
         assert_eq!(returned(42), "returned/0000000000000000000000000000002a");
         assert_eq!(reopened(3, 42), "reopened/3/0000000000000000000000000000002a");
         #[cfg(feature = "postgres")]

@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::answers::{
     Answer, AppendChunkAnswer, ClaimAnswer, ClaimNoticesAnswer, CleanAnswer, CreateAnswer, DeleteAnswer, DeliverAnswer,
-    PostAnswer, ReleaseAnswer, RemoveGenerationsAnswer, ReopenAnswer, Request, TurnAnswer, UnstickRunAnswer,
+    ReleaseAnswer, RemoveGenerationsAnswer, ReopenAnswer, Request, SendMessageAnswer, TurnAnswer, UnstickRunAnswer,
 };
 pub use self::listing::{Counts, Filter, Position};
 pub use self::memory::MemoryStore;
@@ -38,8 +38,8 @@ pub use self::postgres::{PostgresOptions, PostgresStore, Transaction, Transactio
 pub(crate) use self::postgres::{Recorded, refusal};
 pub use self::removal::{Budget, Ended, Expired};
 pub use self::requests::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Post, Release,
-    RemoveGenerations, Reopen, Replace, ReturnNotice, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, Keep, NextGeneration, Noticed, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, SendMessage, Unstick, UnstickRun,
 };
 pub use self::rows::{
     About, Asked, Attributes, ChunkPage, ChunkRow, DeliveryRow, Execution, Fence, InboxRow, JournalRow, Notice,
@@ -48,8 +48,8 @@ pub use self::rows::{
 pub use self::sqlite::{Sizes, SqliteStore, Synchronous};
 pub use self::workers::{Claimable, Deploy, DeploymentRow, NewWorker, Refused, Registration, WorkerRow};
 pub use self::writes::{
-    Attach, Binding, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Letter, Message, NewChunk,
-    NewRun, Open, RowChange, Settle, Turn, Watch, Write,
+    Attach, Binding, Child, Close, Continuation, Dedupe, Effects, Failed, First, Forward, Message, NewChunk, NewRun,
+    Open, Outgoing, RowChange, Settle, Turn, Watch, Write,
 };
 use crate::environment::Environment;
 use crate::error::Error;

@@ -49,7 +49,7 @@ async fn main() -> Result<()> {
         let until = store.ended_before(status, most).await?;
         expired.extend(until.map(|until| Expired { status, until }));
     }
-    let clean = [Write::Clean(Clean { expired, now: 0, letters_before: 0, runs: 2, most: PART })];
+    let clean = [Write::Clean(Clean { expired, now: 0, messages_before: 0, runs: 2, most: PART })];
     // A transaction of the killed process may still be open and hold the lock of the cleaning, so try again.
     let ended = || engine.runs().status(Status::Completed).status(Status::Failed);
     while ended().count().await?.values().sum::<u64>() > 3 {

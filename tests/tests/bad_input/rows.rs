@@ -154,7 +154,7 @@ async fn a_row_of_a_newer_format_waits_for_a_newer_build() {
 /// Simulates a run that a client of a newer build has started.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_message_of_a_newer_format_waits_for_a_newer_build() {
-    let broken = Broken::new("newer-letter").await;
+    let broken = Broken::new("newer-message").await;
     {
         let right = std::fs::File::options().write(true).open(lock_of(&broken.path())).expect("the lock is a file");
         right.lock().expect("the lock is free");
@@ -170,7 +170,7 @@ async fn an_inbox_message_of_a_newer_format_waits_for_a_newer_build() {
         assert_error(
             &error,
             Code::Stuck,
-            &["a letter in its inbox cannot be read", "a newer build has written", "late"],
+            &["a message in its inbox cannot be read", "a newer build has written", "late"],
         );
         assert!(!format!("{error:?}").contains("backup"), "{error:?}");
         let stuck: String = broken
@@ -212,22 +212,22 @@ async fn a_damaged_inbox_message_parks_only_its_run() {
         let client = engine(&broken.path()).await;
         client.start(gated, "letter/late".to_owned()).id("late").await.expect("a client starts it");
     }
-    let letter: Vec<u8> = broken
+    let message: Vec<u8> = broken
         .connection()
         .query_row("SELECT body FROM inbox", (), |row| row.get(0))
         .expect("there is one inbox message");
     let set = |body: &[u8]| {
         broken.connection().execute("UPDATE inbox SET body = ?1", params![body]).expect("the inbox message is changed");
     };
-    set(&letter[1..]);
+    set(&message[1..]);
     {
         let engine = engine(&broken.path()).await;
         broken.other_completes(&engine).await;
         let error = engine.get_run::<String, Error>("late").await.expect_err("the run is stuck");
-        assert_error(&error, Code::Stuck, &["a letter in its inbox cannot be read", "checksum", "late"]);
+        assert_error(&error, Code::Stuck, &["a message in its inbox cannot be read", "checksum", "late"]);
         engine.shutdown().await.expect("the engine shuts down");
     }
-    set(&letter);
+    set(&message);
     broken.change("UPDATE runs SET stuck = '{}', refused_by = 'another build' WHERE id = 'late' AND status = 'stuck'");
     let engine = engine(&broken.path()).await;
     open("letter/late");

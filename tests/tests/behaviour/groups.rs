@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
-use workflow_runtime::store::{First, Post, Store, Write};
+use workflow_runtime::store::{First, SendMessage, Store, Write};
 use workflow_runtime::{Engine, Result, Run, sleep, step, workflow};
 
 use crate::support::{Faulty, Lab, When};
@@ -159,7 +159,7 @@ on_each_store! {
                     lab.pass_gate("again").await;
                 }) as _);
             }
-            if !is_opened.load(Ordering::SeqCst) && group.iter().any(|write| matches!(write, Write::Post(Post { .. }))) {
+            if !is_opened.load(Ordering::SeqCst) && group.iter().any(|write| matches!(write, Write::SendMessage(SendMessage { .. }))) {
                 held.note("beside");
             }
             None
@@ -192,7 +192,7 @@ fn arguments(group: &[Write]) -> usize {
     let first = |write: &Write| match write {
         Write::Create(new) => match &new.first {
             First::Turn { row, .. } => row.body.len(),
-            First::Letter(letter) => letter.body.len(),
+            First::Message(message) => message.body.len(),
             _ => 0,
         },
         _ => 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
-use workflow_runtime::store::{First, Letter, NewRun, Write};
+use workflow_runtime::store::{First, Message, NewRun, Write};
 use workflow_runtime::{
     Code, Cursor, Engine, Error, Result, Run, RunInfo, Runs, Status, hook, set_attribute, step, workflow,
 };
@@ -226,7 +226,7 @@ on_each_store! {
     async fn runs_of_a_workflow_that_was_renamed_are_found_by_the_function(place: Place) {
         let client = place.builder(&Lab::new()).connect().await.unwrap();
         client.start(renamed, ()).id("new").await.unwrap();
-        let letter = Letter { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: Arc::new([]) };
+        let message = Message { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: Arc::new([]) };
         let new = NewRun {
             id: "old".into(),
             workflow: "listing::old".into(),
@@ -238,7 +238,7 @@ on_each_store! {
             depth: 0,
             effects: None,
             chunks: Vec::new(),
-            first: First::Letter(letter),
+            first: First::Message(message),
         };
         place.store().commit(&[Write::Create(new)]).await.unwrap();
         assert_eq!(ids(client.runs().of(renamed)).await, ["new", "old"]);

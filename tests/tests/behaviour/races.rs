@@ -166,8 +166,8 @@ impl Story {
         let deliveries: Vec<Value> = turns.flat_map(|turn| turn["deliveries"].as_array().unwrap().clone()).collect();
         let ends = deliveries.iter().filter(|delivery| delivery.get("end").is_some()).count();
         assert!(ends == 1 && deliveries.last().unwrap().get("end").is_some(), "run `{id}` has {ends} ends");
-        let letters = store.inbox(row.key).await.unwrap().1;
-        let letters = letters.iter().map(|letter| serde_json::from_slice::<Value>(&letter.body).unwrap());
+        let messages = store.inbox(row.key).await.unwrap().1;
+        let messages = messages.iter().map(|message| serde_json::from_slice::<Value>(&message.body).unwrap());
         let story = Story {
             status: row.status,
             events: deliveries.iter().map(|delivery| delivery["event"].clone()).collect(),
@@ -176,7 +176,7 @@ impl Story {
                 .map(|delivery| delivery["commands"].as_array().cloned().unwrap_or_default())
                 .collect(),
             unwinds: deliveries.iter().position(|delivery| delivery.get("unwinds").is_some()),
-            unread: letters.filter_map(|letter| letter["payload"]["value"].as_u64()).collect(),
+            unread: messages.filter_map(|message| message["payload"]["value"].as_u64()).collect(),
         };
         story.assert_each_operation_ends_once(id);
         story

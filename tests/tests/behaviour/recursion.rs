@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use workflow_runtime::store::{First, Letter, NewRun, Write};
+use workflow_runtime::store::{First, Message, NewRun, Write};
 use workflow_runtime::{Code, Error, Result, Run, Status, get_run, hook, run_id, step, workflow};
 
 use crate::support::{Lab, Place, soon};
@@ -76,7 +76,7 @@ async fn stored_at(place: &Place, depth: u32) {
         depth,
         effects: None,
         chunks: Vec::new(),
-        first: First::Letter(Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body }),
+        first: First::Message(Message { dedupe: None, arrived_at: 1, format: 1, checksum, body }),
     };
     place.store().commit(&[Write::Create(run)]).await.unwrap();
 }

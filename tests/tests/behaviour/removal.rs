@@ -240,7 +240,7 @@ on_each_store! {
         run.delete().await.unwrap();
         // This write reports whether rows are left, and removes none.
         let nothing = Budget { rows: 0, bytes: 0 };
-        let ask = [Write::Clean(Clean { expired: Vec::new(), now: 0, letters_before: 0, runs: 1, most: nothing })];
+        let ask = [Write::Clean(Clean { expired: Vec::new(), now: 0, messages_before: 0, runs: 1, most: nothing })];
         let store = place.store();
         soon(async {
             while store.commit(&ask).await.unwrap() != [Answer::Clean(CleanAnswer { more: false })] {

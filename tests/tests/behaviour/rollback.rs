@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use workflow_runtime::store::{Letter, Post, Write};
+use workflow_runtime::store::{Message, SendMessage, Write};
 use workflow_runtime::{Code, Engine, Error, Result, Run, Status, durable, sleep, step, workflow};
 
 use crate::support::{Lab, recorded};
@@ -208,8 +208,8 @@ on_each_store! {
         let store = place.store();
         let body: Arc<[u8]> = br#"{"cancel":{"reason":"too late"}}"#[..].into();
         let checksum = crc32fast::hash(&body);
-        let letter = Letter { dedupe: None, arrived_at: 1, format: 1, checksum, body };
-        store.commit(&[Write::Post(Post { run: "r".into(), letter, unstick: true })]).await.unwrap();
+        let message = Message { dedupe: None, arrived_at: 1, format: 1, checksum, body };
+        store.commit(&[Write::SendMessage(SendMessage { run: "r".into(), message, unstick: true })]).await.unwrap();
         drop(store);
         lab.open_gate("undo of a");
         let engine = place.open(&lab).await;

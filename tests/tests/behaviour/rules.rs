@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use workflow_runtime::store::{
-    Answer, CreateAnswer, Deliver, First, Letter, Post, PostAnswer, Release, Status, Store, TurnAnswer, Write,
+    Answer, CreateAnswer, Deliver, First, Message, Release, SendMessage, SendMessageAnswer, Status, Store, TurnAnswer,
+    Write,
 };
 use workflow_runtime::{Code, Durable, Engine, Error, Result, Run, StepCall, hook, sleep, spawn, step, workflow};
 
@@ -415,9 +416,9 @@ on_each_store! {
         assert_eq!(place.rows("run").await.len(), 2, "only the turn before the panic is recorded");
         let store = place.store();
         let key = store.run("run").await.unwrap().unwrap().key;
-        let letters = store.inbox(key).await.unwrap().1;
+        let messages = store.inbox(key).await.unwrap().1;
         // The last result may still have been on its way when the run was stopped. Its step is then attempted again.
-        assert!((1..=2).contains(&letters.len()), "{letters:?}");
+        assert!((1..=2).contains(&messages.len()), "{messages:?}");
         for name in ["a", "b", "c"] {
             assert_eq!(lab.count(name), 1);
         }
@@ -482,15 +483,16 @@ on_each_store! {
 }
 
 async fn post(store: &dyn Store, run: &str, event: &str, arrived_at: u64) {
-    let letter = Letter {
+    let message = Message {
         dedupe: None,
         arrived_at,
         format: 1,
         checksum: crc32fast::hash(event.as_bytes()),
         body: Arc::from(event.as_bytes()),
     };
-    let outcome = store.commit(&[Write::Post(Post { run: run.into(), letter, unstick: false })]).await.unwrap();
-    assert!(matches!(outcome[..], [Answer::Post(PostAnswer::Committed)]), "{outcome:?}");
+    let outcome =
+        store.commit(&[Write::SendMessage(SendMessage { run: run.into(), message, unstick: false })]).await.unwrap();
+    assert!(matches!(outcome[..], [Answer::SendMessage(SendMessageAnswer::Committed)]), "{outcome:?}");
 }
 
 /// Copies a run into another store, with these bodies as its journal.

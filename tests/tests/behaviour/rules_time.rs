@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use workflow_runtime::store::{Letter, Post, Write};
+use workflow_runtime::store::{Message, SendMessage, Write};
 use workflow_runtime::{Code, Error, Result, Run, now, sleep, step, timeout, workflow};
 
 use crate::support::{Lab, ManualClock, Place};
@@ -38,8 +38,12 @@ async fn answered_at(place: &Place, arrived_at: u64) -> String {
     lab.executed("slow", 1).await;
     drop(engine);
     let event = r#"{"completed":{"op":0,"value":"slow"}}"#.as_bytes();
-    let letter = Letter { dedupe: None, arrived_at, format: 1, checksum: crc32fast::hash(event), body: event.into() };
-    place.store().commit(&[Write::Post(Post { run: "run".into(), letter, unstick: false })]).await.unwrap();
+    let message = Message { dedupe: None, arrived_at, format: 1, checksum: crc32fast::hash(event), body: event.into() };
+    place
+        .store()
+        .commit(&[Write::SendMessage(SendMessage { run: "run".into(), message, unstick: false })])
+        .await
+        .unwrap();
     clock.set(START + 2 * HOUR);
     let engine = place.open_at(&lab, &clock).await;
     let run: Run<String> = engine.get_run("run");

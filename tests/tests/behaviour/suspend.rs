@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Keep, Letter, Write};
+use workflow_runtime::store::{Answer, Deliver, DeliverAnswer, Keep, Message, Write};
 use workflow_runtime::{
     Code, Error, Result, Run, Status, durable, finish, hook, sleep, spawn, step, step_info, suspend, suspend_data,
     timeout, workflow, writer,
@@ -539,12 +539,12 @@ on_each_store! {
         let row = store.run("r").await.unwrap().unwrap();
         let (token, _) = store.open_tokens(row.key).await.unwrap().remove(0);
         let body: Arc<[u8]> = serde_json::to_vec(&serde_json::json!({"payload": {"op": 0, "value": "one"}})).unwrap().into();
-        let letter = Letter { dedupe: None, arrived_at: 1, format: 1, checksum: crc32fast::hash(&body), body };
+        let message = Message { dedupe: None, arrived_at: 1, format: 1, checksum: crc32fast::hash(&body), body };
         let now = row.created_at;
         let scope = Some(Arc::from(token.strip_suffix("question").unwrap()));
         let (key, asked) = (Arc::from(&*first.id), Some(Arc::from(&*first.id)));
         let (keep, digest) = (Keep::FromEnd(1_000), [1; 32]);
-        let misfit = Deliver { token: token.clone(), letter, key, scope, since: 0, digest, keep, asked, hold_until: None, now };
+        let misfit = Deliver { token: token.clone(), message, key, scope, since: 0, digest, keep, asked, hold_until: None, now };
         assert_eq!(store.commit(&[Write::Deliver(misfit)]).await.unwrap(), [Answer::Deliver(DeliverAnswer::Committed)]);
         soon(async {
             while run.resume(&1u32).of(first.id.clone()).await.is_err() {

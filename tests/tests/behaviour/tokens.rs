@@ -97,8 +97,8 @@ on_each_store! {
         assert_eq!(run.status().await.unwrap(), Status::Stuck);
         let store: Arc<dyn workflow_runtime::store::Store> = place.store();
         let row = store.run("r").await.unwrap().unwrap();
-        let letters = store.inbox(row.key).await.unwrap().1;
-        assert_eq!(letters.iter().map(|letter| letter.unread).collect::<Vec<_>>(), [false, false]);
+        let messages = store.inbox(row.key).await.unwrap().1;
+        assert_eq!(messages.iter().map(|message| message.unread).collect::<Vec<_>>(), [false, false]);
         assert!(engine.get_hook("other").await.unwrap().is_open);
     }
 }

@@ -118,8 +118,8 @@ case! {
         assert!(error.contains("a mistake in this variant"), "{error}");
         let stored = site.stored();
         assert_eq!((stored.status.as_str(), stored.journal.len()), ("stuck", 2));
-        let [letter] = &stored.inbox[..] else { panic!("not one letter: {:?}", stored.inbox) };
-        assert_eq!(letter["completed"], serde_json::json!({ "op": 1, "value": 3 }));
+        let [message] = &stored.inbox[..] else { panic!("not one message: {:?}", stored.inbox) };
+        assert_eq!(message["completed"], serde_json::json!({ "op": 1, "value": 3 }));
         assert_eq!(site.stuck(PROGRAM, "panics"), error, "the same build has tried again");
 
         let error = site.stuck(site.build("still"), "panics");

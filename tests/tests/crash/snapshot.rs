@@ -134,9 +134,9 @@ pub async fn of_postgres(url: &str) -> Snapshot {
             body: row.get(5),
         });
     }
-    for letter in client.query("SELECT run, body FROM inbox ORDER BY sequence", &[]).await.expect("the inboxes") {
-        let Some(stored) = ids.get(&letter.get(0)).and_then(|id| snapshot.get_mut(id)) else { continue };
-        stored.inbox.push(json(letter.get(1)));
+    for message in client.query("SELECT run, body FROM inbox ORDER BY sequence", &[]).await.expect("the inboxes") {
+        let Some(stored) = ids.get(&message.get(0)).and_then(|id| snapshot.get_mut(id)) else { continue };
+        stored.inbox.push(json(message.get(1)));
     }
     snapshot
 }
@@ -154,11 +154,11 @@ pub async fn of_memory(store: &MemoryStore, ids: &[String]) -> Snapshot {
             let rows = store.journal(run.key, generation, 0, usize::MAX).await.expect("memory is readable");
             journal.extend(rows.into_iter().map(|row| stored_row(generation, row)));
         }
-        let (_, letters) = store.inbox(run.key).await.expect("memory is readable");
+        let (_, messages) = store.inbox(run.key).await.expect("memory is readable");
         let stored = Stored {
             status: run.status.to_string(),
             journal,
-            inbox: letters.into_iter().map(|letter| json(&Arc::clone(&letter.body))).collect(),
+            inbox: messages.into_iter().map(|message| json(&Arc::clone(&message.body))).collect(),
         };
         snapshot.insert(id.clone(), stored);
     }

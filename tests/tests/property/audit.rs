@@ -199,10 +199,10 @@ impl StoredRun {
         for generation in 0..=row.generation {
             generations.push(Generation::read(store, &row, generation).await);
         }
-        let letters = store.inbox(row.key).await.expect("the store is readable").1;
+        let messages = store.inbox(row.key).await.expect("the store is readable").1;
         let children = store.children(id).await.expect("the store is readable");
         let children = children.iter().map(|child| child.to_string()).collect();
-        let unread = letters.iter().filter_map(|letter| payload(&letter.body)).collect();
+        let unread = messages.iter().filter_map(|message| payload(&message.body)).collect();
         Some(StoredRun { row, generations, children, unread })
     }
 

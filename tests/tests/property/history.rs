@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use workflow_runtime::store::{
-    CreateAnswer, Fence, First, JournalRow, Letter, MemoryStore, NewRun, Post, PostAnswer, Request, RowChange, RunRow,
-    Status, Store, Turn, TurnAnswer,
+    CreateAnswer, Fence, First, JournalRow, MemoryStore, Message, NewRun, Request, RowChange, RunRow, SendMessage,
+    SendMessageAnswer, Status, Store, Turn, TurnAnswer,
 };
 use workflow_runtime::{Code, Result};
 
@@ -80,8 +80,8 @@ impl History {
         }
     }
 
-    /// A store with a prefix of the run's journal, as after a crash. With `letter` the next event is in the inbox.
-    pub async fn beginning(&self, events: usize, letter: bool) -> MemoryStore {
+    /// A store with a prefix of the run's journal, as after a crash. With `message` the next event is in the inbox.
+    pub async fn beginning(&self, events: usize, message: bool) -> MemoryStore {
         let run = self.run.clone().expect("there is a run");
         let store = MemoryStore::new();
         let right =
@@ -130,10 +130,10 @@ impl History {
             };
             assert!(matches!(commit(&store, turn).await, TurnAnswer::Committed));
         }
-        if letter {
+        if message {
             let next: Delivery = serde_json::from_str(self.deliveries()[events].get()).expect("a delivery");
             let body = next.event.get().as_bytes();
-            let letter = Letter {
+            let message = Message {
                 dedupe: None,
                 arrived_at: run.created_at,
                 format: FORMAT,
@@ -141,8 +141,8 @@ impl History {
                 body: body.into(),
             };
             assert!(matches!(
-                commit(&store, Post { run: run.id, letter, unstick: false }).await,
-                PostAnswer::Committed
+                commit(&store, SendMessage { run: run.id, message, unstick: false }).await,
+                SendMessageAnswer::Committed
             ));
         }
         drop(right);

@@ -165,9 +165,9 @@ impl<'a> Case<'a> {
     }
 
     /// Resumes the run from a prefix of its journal.
-    async fn resume(&mut self, history: &History, events: usize, letter: bool) -> Result<u64> {
+    async fn resume(&mut self, history: &History, events: usize, message: bool) -> Result<u64> {
         self.tally.beginnings.fetch_add(1, Ordering::Relaxed);
-        let store = history.beginning(events, letter).await;
+        let store = history.beginning(events, message).await;
         let gates = tokio::spawn(open_gates(self.world.clone(), self.random.random()));
         let engine = self.open(Arc::new(store.clone())).await;
         let outcome = tokio::time::timeout(PATIENCE, engine.get_run(RUN)).await.expect("the run ends");

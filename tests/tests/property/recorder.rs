@@ -85,10 +85,10 @@ impl Store for Recorder {
             let mut recorded = self.log.recorded();
             recorded.entries.push(Entry::Group(group.to_vec()));
             for (write, outcome) in group.iter().zip(&outcomes) {
-                if let (Write::Deliver(Deliver { letter, .. }), Answer::Deliver(DeliverAnswer::Committed)) =
+                if let (Write::Deliver(Deliver { message, .. }), Answer::Deliver(DeliverAnswer::Committed)) =
                     (write, outcome)
                 {
-                    recorded.taken.extend(payload(&letter.body));
+                    recorded.taken.extend(payload(&message.body));
                 }
             }
             Ok(outcomes)

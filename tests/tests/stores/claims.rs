@@ -78,7 +78,7 @@ pub async fn a_claim_that_is_sent_again_after_a_doubt_returns_the_owned_runs(fx:
 }
 
 pub async fn only_the_executing_engine_claims(fx: Fixture) {
-    fx.create(new_run("r", First::Letter(letter("begin")))).await;
+    fx.create(new_run("r", First::Message(message("begin")))).await;
     assert_eq!(fx.commit(claim(ADA, 1)).await, ClaimAnswer::Fenced);
     let _right = fx.execute(ADA).await;
     assert_eq!(fx.commit(claim(BOB, 1)).await, ClaimAnswer::Fenced);
@@ -90,7 +90,7 @@ pub async fn finished_and_stuck_runs_are_not_claimed(fx: Fixture) {
     for status in [Status::Completed, Status::Failed, Status::Cancelled, Status::Stuck] {
         let key = fx.create(new_run(status.as_str(), taken_by(ADA))).await;
         fx.turn(Turn { change: Some(change(status, None)), ..turn(key) }).await;
-        fx.post(status.as_str(), letter("late")).await;
+        fx.send(status.as_str(), message("late")).await;
     }
     assert_eq!(fx.claim(ADA, NEVER).await, []);
     drop(right);
@@ -182,7 +182,7 @@ pub async fn the_next_due_time_is_that_of_the_earliest_claimable_run(fx: Fixture
     assert_eq!(next().await, Some(200));
     assert_eq!(fx.claim(ADA, 200).await.len(), 1);
     assert_eq!(next().await, Some(300), "an owned run is not claimable");
-    fx.post("never", letter("wake")).await;
+    fx.send("never", message("wake")).await;
     assert_eq!(next().await, Some(0));
     fx.claim(ADA, 0).await;
     drop(right);
@@ -221,7 +221,10 @@ pub async fn unknown_workflows_are_listed_once(fx: Fixture) {
     let _right = fx.execute(BOB).await;
     assert_eq!(unknown(10).await, ["", "x::a", "x::b", "x::held"]);
     let group: Vec<_> = (0..110)
-        .map(|n| NewRun { workflow: format!("y::{n}").into(), ..new_run(&format!("y{n}"), First::Letter(letter("b"))) })
+        .map(|n| NewRun {
+            workflow: format!("y::{n}").into(),
+            ..new_run(&format!("y{n}"), First::Message(message("b")))
+        })
         .map(Write::Create)
         .collect();
     fx.group(&group).await;

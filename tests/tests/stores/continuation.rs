@@ -10,7 +10,7 @@ use crate::fixture::*;
 const NOW: u64 = 1_000;
 
 fn open(token: &str, op: u64) -> Effects {
-    let refusal = letter("refused");
+    let refusal = message("refused");
     let open = Open { token: token.into(), op: Some(op), label: TokenLabel::default(), scope: None, refusal };
     Effects { opens: vec![open], ..Effects::default() }
 }
@@ -20,10 +20,10 @@ fn going_on(payloads: &[(&str, &str)]) -> Effects {
 }
 
 fn forwarding(payloads: &[(&str, &str)], forwards: &[(u64, &str, u64)]) -> Effects {
-    let payloads = payloads.iter().map(|(token, text)| ((*token).into(), letter(text))).collect();
+    let payloads = payloads.iter().map(|(token, text)| ((*token).into(), message(text))).collect();
     let forward = |(op, token, to): &(u64, &str, u64)| Forward { op: *op, token: (*token).into(), to: *to };
     let forwards = forwards.iter().map(forward).collect();
-    let continuation = Continuation { start: letter("start"), payloads, forwards, binding: Binding::Kept };
+    let continuation = Continuation { start: message("start"), payloads, forwards, binding: Binding::Kept };
     Effects { continuation: Some(continuation), ..Effects::default() }
 }
 
@@ -33,12 +33,12 @@ fn last(run: RunKey, effects: Effects) -> Turn {
     Turn { row: Some(row(1, 2)), change: Some(change), effects: Some(Box::new(effects)), ..turn(run) }
 }
 
-fn deliver(token: &str, letter: workflow_runtime::store::Letter) -> Deliver {
-    Deliver { now: NOW, ..delivery(token, letter) }
+fn deliver(token: &str, message: workflow_runtime::store::Message) -> Deliver {
+    Deliver { now: NOW, ..delivery(token, message) }
 }
 
 /// The inbox messages that are not `unread`, each with what it is about.
-async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
+async fn messages(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
     let rows = fx.inbox(run).await.into_iter().filter(|row| !row.unread);
     rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
 }
@@ -54,7 +54,7 @@ pub async fn the_next_generation_is_unowned_and_due(fx: Fixture) {
     assert_eq!(fx.turn(last(key, going_on(&[]))).await, TurnAnswer::Committed);
     let run = fx.run("r").await;
     assert_eq!((run.generation, run.status, run.wake_at, run.fence.owner), (1, Status::Running, Some(0), 0));
-    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+    assert_eq!(messages(&fx, key).await, [("start".to_owned(), None)]);
     assert_eq!(fx.inbox(key).await[0].generation, 1);
     let claimed = fx.claim(ADA, NOW).await;
     assert_eq!((claimed.len(), claimed[0].generation, claimed[0].recoveries), (1, 1, 0));
@@ -70,7 +70,7 @@ pub async fn a_turn_that_is_sent_again_continues_once(fx: Fixture) {
         assert_eq!(fx.turn(last(key, going_on(&[]))).await, TurnAnswer::Committed);
     }
     assert_eq!(fx.run("r").await.generation, 1);
-    assert_eq!(letters(&fx, key).await.len(), 1);
+    assert_eq!(messages(&fx, key).await.len(), 1);
 }
 
 pub async fn turns_of_the_previous_generation_are_refused(fx: Fixture) {
@@ -93,7 +93,8 @@ pub async fn a_continuation_changes_the_deployment_that_the_run_requires(fx: Fix
     for (id, binding, expected) in bindings {
         let new = NewRun { required_deployment: Some(GREEN.into()), ..new_run(id, taken_by(ADA)) };
         let key = fx.create(new).await;
-        let continuation = Continuation { start: letter("start"), payloads: Vec::new(), forwards: Vec::new(), binding };
+        let continuation =
+            Continuation { start: message("start"), payloads: Vec::new(), forwards: Vec::new(), binding };
         let effects = Effects { continuation: Some(continuation), ..Effects::default() };
         assert_eq!(fx.turn(last(key, effects)).await, TurnAnswer::Committed);
         assert_eq!(fx.run(id).await.required_deployment.as_deref(), expected, "{id}");
@@ -112,10 +113,10 @@ pub async fn open_tokens_keep_undelivered_payloads_for_the_next_generation(fx: F
     for text in ["taken", "received", "waiting"] {
         assert_eq!(fx.commit(deliver("t", keyed(text, text))).await, DeliverAnswer::Committed);
     }
-    let delivered: Vec<u64> = fx.inbox(key).await.iter().take(2).map(|letter| letter.sequence).collect();
+    let delivered: Vec<u64> = fx.inbox(key).await.iter().take(2).map(|message| message.sequence).collect();
     let ends = Turn { delivered, ..last(key, going_on(&[("t", "received")])) };
     assert_eq!(fx.turn(ends).await, TurnAnswer::Committed);
-    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+    assert_eq!(messages(&fx, key).await, [("start".to_owned(), None)]);
     let token = fx.store.token("t").await.unwrap().unwrap();
     assert_eq!((token.run.as_deref(), token.op), (Some("r"), None));
     // Payloads that arrive before the next generation opens a hook wait for the hook. Earlier keys are still known.
@@ -125,9 +126,9 @@ pub async fn open_tokens_keep_undelivered_payloads_for_the_next_generation(fx: F
     let fence = fx.claim(ADA, NOW).await[0].fence;
     assert_eq!(fx.turn(first(key, fence, open("t", 3))).await, TurnAnswer::Committed);
     let here = |text: &str| (text.to_owned(), Some(About::Operation(3)));
-    assert_eq!(letters(&fx, key).await, [("start".into(), None), here("received"), here("waiting"), here("late")]);
+    assert_eq!(messages(&fx, key).await, [("start".into(), None), here("received"), here("waiting"), here("late")]);
     assert_eq!(fx.commit(deliver("t", keyed("again", "waiting"))).await, DeliverAnswer::Committed);
-    assert_eq!(letters(&fx, key).await.len(), 4);
+    assert_eq!(messages(&fx, key).await.len(), 4);
 }
 
 pub async fn payloads_for_closed_operations_move_to_the_next_generation_with_their_token(fx: Fixture) {
@@ -136,33 +137,33 @@ pub async fn payloads_for_closed_operations_move_to_the_next_generation_with_the
     let both = Effects { opens: [open("open", 1).opens, open("closed", 2).opens].concat(), ..Effects::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(both)), ..turn(key) }).await;
     for (token, text) in [("open", "a"), ("closed", "b"), ("closed", "c")] {
-        assert_eq!(fx.commit(deliver(token, letter(text))).await, DeliverAnswer::Committed);
+        assert_eq!(fx.commit(deliver(token, message(text))).await, DeliverAnswer::Committed);
     }
     let closes = vec![Close { token: "open".into(), op: 1 }, Close { token: "closed".into(), op: 2 }];
     let again = Effects { closes, ..open("open", 3) };
     fx.turn(Turn { row: Some(row(2, 3)), effects: Some(Box::new(again)), ..turn(key) }).await;
-    assert_eq!(fx.commit(deliver("open", letter("d"))).await, DeliverAnswer::Committed);
+    assert_eq!(fx.commit(deliver("open", message("d"))).await, DeliverAnswer::Committed);
     let ends = forwarding(&[("open", "given")], &[(1, "open", u64::MAX - 1), (2, "closed", u64::MAX - 2)]);
     fx.turn(Turn { row: Some(row(3, 4)), ..last(key, ends) }).await;
     let about = |text: &str, op: u64| (text.to_owned(), Some(About::Operation(op)));
     let inherited = [about("b", u64::MAX - 2), about("c", u64::MAX - 2)];
-    assert_eq!(letters(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)]].concat());
-    assert!(fx.inbox(key).await.iter().all(|letter| letter.generation == 1));
+    assert_eq!(messages(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)]].concat());
+    assert!(fx.inbox(key).await.iter().all(|message| message.generation == 1));
     let fence = fx.claim(ADA, NOW).await[0].fence;
     assert_eq!(fx.turn(first(key, fence, open("open", 7))).await, TurnAnswer::Committed);
     let held = [about("given", 7), about("a", 7), about("d", 7)];
-    assert_eq!(letters(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)], &held].concat());
+    assert_eq!(messages(&fx, key).await, [&inherited[..], &[("start".to_owned(), None)], &held].concat());
 }
 
 pub async fn watches_do_not_carry_over_to_the_next_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let watch = Watch { run: "w".into(), op: 5, token: None, refusal: letter("there is none") };
+    let watch = Watch { run: "w".into(), op: 5, token: None, refusal: message("there is none") };
     fx.turn(Turn { effects: Some(Box::new(Effects { watches: vec![watch], ..Effects::default() })), ..turn(key) })
         .await;
     fx.turn(last(key, going_on(&[]))).await;
     let end = Turn { row: Some(row(1, 9)), change: Some(change(Status::Completed, None)), ..turn(watched) };
     fx.turn(end).await;
-    assert_eq!(letters(&fx, key).await, [("start".to_owned(), None)]);
+    assert_eq!(messages(&fx, key).await, [("start".to_owned(), None)]);
 }

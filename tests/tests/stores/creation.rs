@@ -1,8 +1,8 @@
 //! `Write::Create` and `Write::Replace`.
 
 use workflow_runtime::store::{
-    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Post, PostAnswer, Replace, RowChange, RowError,
-    RunKey, RunRow, Status, Turn, TurnAnswer,
+    CreateAnswer, Effects, Fence, First, JournalRow, NEVER, NewRun, Replace, RowChange, RowError, RunKey, RunRow,
+    SendMessage, SendMessageAnswer, Status, Turn, TurnAnswer,
 };
 
 use crate::fixture::*;
@@ -45,28 +45,28 @@ pub async fn a_run_created_with_a_first_turn_is_owned_by_its_engine(fx: Fixture)
 }
 
 pub async fn a_run_created_for_other_engines_is_unowned_and_due(fx: Fixture) {
-    let key = fx.create(new_run("r", First::Letter(letter("begin")))).await;
+    let key = fx.create(new_run("r", First::Message(message("begin")))).await;
     let run = fx.run("r").await;
     assert_eq!((run.status, run.fence), (Status::Pending, Fence { owner: 0, epoch: 0 }));
     assert_eq!((run.wake_at, run.inbox_seq, run.started_at), (Some(0), 1, None));
     assert_eq!(fx.journal(key).await, []);
     assert_eq!(fx.store.last(key, 0).await.unwrap(), None);
-    let (inbox_seq, letters) = fx.store.inbox(key).await.unwrap();
-    assert_eq!((inbox_seq, letters.len(), &*letters[0].body), (1, 1, &b"begin"[..]));
-    assert_eq!((letters[0].arrived_at, letters[0].format, letters[0].checksum), (1_000, 1, 7));
+    let (inbox_seq, messages) = fx.store.inbox(key).await.unwrap();
+    assert_eq!((inbox_seq, messages.len(), &*messages[0].body), (1, 1, &b"begin"[..]));
+    assert_eq!((messages[0].arrived_at, messages[0].format, messages[0].checksum), (1_000, 1, 7));
 }
 
 pub async fn an_id_is_taken_once(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let there = fx.run("r").await;
-    for first in [taken_by(ADA), First::Letter(letter("begin")), taken_by(BOB)] {
+    for first in [taken_by(ADA), First::Message(message("begin")), taken_by(BOB)] {
         let other = NewRun { token: 77, workflow: REFUNDS.into(), ..new_run("r", first) };
         assert_eq!(fx.commit(other).await, CreateAnswer::Exists(Box::new(there.clone())));
     }
     assert_eq!(fx.run("r").await, there);
     assert_eq!(fx.journal(key).await, [row(0, 1)]);
-    assert_eq!(fx.letters(key).await, [""; 0]);
+    assert_eq!(fx.messages(key).await, [""; 0]);
 }
 
 pub async fn a_start_that_is_sent_again_returns_the_same_run(fx: Fixture) {
@@ -89,20 +89,20 @@ fn turnover(key: i64) -> workflow_runtime::store::Turn {
 }
 
 pub async fn a_start_for_other_engines_that_is_sent_again_leaves_one_inbox_message(fx: Fixture) {
-    let new = new_run("r", First::Letter(letter("begin")));
+    let new = new_run("r", First::Message(message("begin")));
     let key = fx.create(new.clone()).await;
     assert_eq!(fx.create(new).await, key);
-    assert_eq!(fx.letters(key).await, ["begin"]);
+    assert_eq!(fx.messages(key).await, ["begin"]);
     assert_eq!(fx.run("r").await.inbox_seq, 1);
 }
 
 pub async fn two_starts_with_one_id_in_a_group_create_one_run(fx: Fixture) {
-    let first = new_run("r", First::Letter(letter("first")));
-    let second = NewRun { token: 77, ..new_run("r", First::Letter(letter("second"))) };
+    let first = new_run("r", First::Message(message("first")));
+    let second = NewRun { token: 77, ..new_run("r", First::Message(message("second"))) };
     let outcomes = fx.group(&[first, second]).await;
     let there = fx.run("r").await;
     assert_eq!(outcomes, [CreateAnswer::Created(there.key), CreateAnswer::Exists(Box::new(there.clone()))]);
-    assert_eq!(fx.letters(there.key).await, ["first"]);
+    assert_eq!(fx.messages(there.key).await, ["first"]);
 }
 
 pub async fn only_the_executing_engine_creates_runs_that_it_owns(fx: Fixture) {
@@ -161,7 +161,8 @@ fn later(id: &str) -> NewRun {
 fn begin(id: &str, token: u128) -> NewRun {
     let effects = Effects { attributes: vec![("k".into(), Some("v".into()))], ..Effects::default() };
     let effects = Some(Box::new(effects));
-    let new = NewRun { token, created_at: 900, fingerprint: "f2".into(), ..new_run(id, First::Begin(letter("begin"))) };
+    let new =
+        NewRun { token, created_at: 900, fingerprint: "f2".into(), ..new_run(id, First::Begin(message("begin"))) };
     NewRun { effects, ..new }
 }
 
@@ -174,22 +175,22 @@ pub async fn a_run_created_for_later_is_due_after_its_start(fx: Fixture) {
     assert!(there.has_not_begun());
     let other = NewRun { token: 77, ..later("r") };
     assert_eq!(fx.commit(other).await, CreateAnswer::Exists(Box::new(there.clone())));
-    let post = Post { run: "r".into(), letter: letter("wake up"), unstick: false };
-    assert_eq!(fx.commit(post).await, PostAnswer::Committed);
+    let sent = SendMessage { run: "r".into(), message: message("wake up"), unstick: false };
+    assert_eq!(fx.commit(sent).await, SendMessageAnswer::Committed);
     assert_eq!(fx.claim(ADA, 9_000).await, [], "only its start makes the run due");
     assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key));
     let begun = fx.run("r").await;
     assert_eq!((begun.status, begun.wake_at, begun.inbox_seq), (Status::Pending, Some(0), 2));
     assert_eq!((&*begun.fingerprint, begun.args_digest, begun.created_at), ("f2", [9; 32], 500));
     assert_eq!(fx.store.attributes("r").await.unwrap(), [("k".into(), "v".into())]);
-    assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
+    assert_eq!(fx.messages(key).await, ["wake up", "begin"]);
     assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Created(key), "sent again");
     assert_eq!(
         fx.commit(begin("r", 6)).await,
         CreateAnswer::Exists(Box::new(fx.run("r").await)),
         "another start is refused"
     );
-    assert_eq!(fx.letters(key).await, ["wake up", "begin"]);
+    assert_eq!(fx.messages(key).await, ["wake up", "begin"]);
     assert_eq!(fx.claim(ADA, 9_000).await.len(), 1);
 }
 
@@ -199,9 +200,9 @@ pub async fn a_missing_or_started_run_cannot_be_started(fx: Fixture) {
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let there = fx.run("r").await;
     assert_eq!(fx.commit(begin("r", 5)).await, CreateAnswer::Exists(Box::new(there.clone())));
-    let s = fx.create(new_run("s", First::Letter(letter("start")))).await;
+    let s = fx.create(new_run("s", First::Message(message("start")))).await;
     assert_eq!(fx.commit(begin("s", 5)).await, CreateAnswer::Exists(Box::new(fx.run("s").await)));
-    assert_eq!((fx.letters(key).await.len(), fx.letters(s).await), (0, vec!["start".to_owned()]));
+    assert_eq!((fx.messages(key).await.len(), fx.messages(s).await), (0, vec!["start".to_owned()]));
     assert_eq!(fx.run("r").await, there);
 }
 
@@ -211,7 +212,7 @@ pub async fn two_starts_of_a_created_run_in_a_group_start_it_once(fx: Fixture) {
     let outcomes = fx.group(&[begin("r", 5), begin("r", 6)]).await;
     assert_eq!(outcomes[0], CreateAnswer::Created(key));
     assert!(matches!(&outcomes[1], CreateAnswer::Exists(row) if row.key == key));
-    assert_eq!(fx.letters(key).await, ["begin"]);
+    assert_eq!(fx.messages(key).await, ["begin"]);
 }
 
 /// Creates a run that its second turn ends.
@@ -232,9 +233,9 @@ pub async fn a_new_run_replaces_a_failed_or_cancelled_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     for (id, status, first) in [
         ("a", Status::Failed, taken_by(ADA)),
-        ("b", Status::Cancelled, First::Letter(letter("begin"))),
+        ("b", Status::Cancelled, First::Message(message("begin"))),
         ("c", Status::Failed, First::Later),
-        ("d", Status::Failed, First::Journal { rows: vec![row(0, 7)], letters: vec![keyed("forked", "k")] }),
+        ("d", Status::Failed, First::Journal { rows: vec![row(0, 7)], messages: vec![keyed("forked", "k")] }),
     ] {
         let there = ended(&fx, id, status).await;
         let replace = replace(there, id, first);
@@ -268,7 +269,7 @@ pub async fn a_run_that_has_not_failed_is_not_replaced(fx: Fixture) {
     assert_eq!((fx.run("r").await, fx.run("other").await), before);
     let end = RowChange { completed_at: Some(700), ..change(Status::Completed, None) };
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
-    assert!(exists(fx.commit(replace(key, "r", First::Letter(letter("begin")))).await), "the run has completed");
+    assert!(exists(fx.commit(replace(key, "r", First::Message(message("begin")))).await), "the run has completed");
     fx.commit(delete(key)).await;
     assert!(
         matches!(fx.commit(replace(key, "r", taken_by(ADA))).await, CreateAnswer::Created(_)),
@@ -281,7 +282,7 @@ pub async fn a_run_that_cannot_be_created_replaces_nothing(fx: Fixture) {
     let key = ended(&fx, "r", Status::Failed).await;
     let before = fx.run("r").await;
     let gap = First::Turn { owner: ADA, row: row(1, 1), change: change(Status::Suspended, None) };
-    for first in [taken_by(BOB), gap, First::Begin(letter("begin"))] {
+    for first in [taken_by(BOB), gap, First::Begin(message("begin"))] {
         let answer = fx.commit(replace(key, "r", first.clone())).await;
         assert!(!matches!(answer, CreateAnswer::Created(_)), "{first:?}: {answer:?}");
         assert_eq!(fx.run("r").await, before, "{first:?}");

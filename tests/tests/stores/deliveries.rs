@@ -2,14 +2,14 @@
 
 use workflow_runtime::store::{
     Answer, Asked, Budget, Clean, CleanAnswer, Close, Dedupe, DeleteAnswer, Deliver, DeliverAnswer, DeliveryRow,
-    Effects, First, Keep, Letter, NewRun, NextGeneration, Open, PostAnswer, Reopen, ReopenAnswer, RowChange, RunKey,
-    Status, TokenLabel, TokenState, Turn, TurnAnswer, Write,
+    Effects, First, Keep, Message, NewRun, NextGeneration, Open, Reopen, ReopenAnswer, RowChange, RunKey,
+    SendMessageAnswer, Status, TokenLabel, TokenState, Turn, TurnAnswer, Write,
 };
 
 use crate::fixture::*;
 
 fn opening(token: &str, op: Option<u64>, at: u64) -> Open {
-    let refusal = Letter { arrived_at: at, ..letter("refused") };
+    let refusal = Message { arrived_at: at, ..message("refused") };
     Open { token: token.into(), op, label: TokenLabel::default(), scope: None, refusal }
 }
 
@@ -38,9 +38,9 @@ async fn send(fx: &Fixture, delivery: &Deliver) -> DeliverAnswer {
     fx.commit(delivery.clone()).await
 }
 
-fn clean(now: u64, letters_before: u64, rows: usize) -> Clean {
+fn clean(now: u64, messages_before: u64, rows: usize) -> Clean {
     let most = Budget { rows, ..ALL };
-    Clean { expired: Vec::new(), now, letters_before, runs: 10, most }
+    Clean { expired: Vec::new(), now, messages_before, runs: 10, most }
 }
 
 pub async fn a_delivery_is_accepted_once_even_if_another_run_has_the_token(fx: Fixture) {
@@ -49,23 +49,23 @@ pub async fn a_delivery_is_accepted_once_even_if_another_run_has_the_token(fx: F
     let sent = at("t", "k", "x", 1_000);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["x"]);
+    assert_eq!(fx.messages(key).await, ["x"]);
     // A sender that crashed before it got the answer sends it again from another process.
     let process = fx.another();
     assert_eq!(commit(&*process, sent.clone()).await, DeliverAnswer::Committed);
     end(&fx, key, Status::Completed, 2_000).await;
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
     assert_eq!(send(&fx, &at("t", "other", "x", 2_000)).await, DeliverAnswer::Finished);
-    assert_eq!(fx.letters(key).await, ["x"]);
+    assert_eq!(fx.messages(key).await, ["x"]);
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
     assert_eq!(send(&fx, &at("t", "other", "x", 2_000)).await, DeliverAnswer::Unknown);
     let next = with_hook(&fx, "r", "t").await;
     assert_ne!(next, key);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, [""; 0], "the payload was delivered to the earlier run");
+    assert_eq!(fx.messages(next).await, [""; 0], "the payload was delivered to the earlier run");
     assert_eq!(send(&fx, &at("t", "other", "y", 2_000)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, ["y"]);
+    assert_eq!(fx.messages(next).await, ["y"]);
     let known = DeliveryRow { digest: [7; 32], at: 1_000 };
     assert_eq!(fx.store.delivery("t", "k", 2_000).await.unwrap(), Some(known));
     assert_eq!(fx.store.delivery("u", "k", 2_000).await.unwrap(), None);
@@ -88,7 +88,7 @@ pub async fn another_payload_under_a_key_is_refused(fx: Fixture) {
     end(&fx, key, Status::Failed, 2_000).await;
     assert_eq!(send(&fx, &changed).await, DeliverAnswer::KeyReused);
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
-    assert_eq!((fx.letters(key).await, fx.letters(other).await), (vec!["x".to_owned()], vec!["changed".to_owned()]));
+    assert_eq!((fx.messages(key).await, fx.messages(other).await), (vec!["x".to_owned()], vec!["changed".to_owned()]));
 }
 
 pub async fn the_key_of_a_delivery_is_kept_for_a_time_after_the_end_of_its_run(fx: Fixture) {
@@ -97,15 +97,15 @@ pub async fn the_key_of_a_delivery_is_kept_for_a_time_after_the_end_of_its_run(f
     assert_eq!(send(&fx, &at("t", "k", "x", 1_000)).await, DeliverAnswer::Committed);
     let long = 1_000 + 10 * KEPT;
     assert_eq!(send(&fx, &at("t", "k", "again", long)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["x"], "the key is kept until the run ends, however long that takes");
+    assert_eq!(fx.messages(key).await, ["x"], "the key is kept until the run ends, however long that takes");
     end(&fx, key, Status::Completed, long).await;
     let next = with_hook(&fx, "next", "t").await;
     assert_eq!(send(&fx, &at("t", "k", "again", long + KEPT)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, [""; 0]);
+    assert_eq!(fx.messages(next).await, [""; 0]);
     assert_eq!(send(&fx, &at("t", "k", "anew", long + KEPT + 1)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, ["anew"]);
+    assert_eq!(fx.messages(next).await, ["anew"]);
     assert_eq!(send(&fx, &at("t", "k", "again", long + KEPT + 2)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, ["anew"], "the key now belongs to the new delivery");
+    assert_eq!(fx.messages(next).await, ["anew"], "the key now belongs to the new delivery");
 }
 
 pub async fn a_reopened_run_keeps_the_keys_of_its_deliveries(fx: Fixture) {
@@ -113,8 +113,8 @@ pub async fn a_reopened_run_keeps_the_keys_of_its_deliveries(fx: Fixture) {
     let key = with_hook(&fx, "r", "t").await;
     assert_eq!(send(&fx, &at("t", "k", "x", 1_000)).await, DeliverAnswer::Committed);
     end(&fx, key, Status::Failed, 2_000).await;
-    let letters = vec![keyed("again", "reopened")];
-    let run = NextGeneration { run: key, generation: 0, rows: vec![row(0, 9)], letters };
+    let messages = vec![keyed("again", "reopened")];
+    let run = NextGeneration { run: key, generation: 0, rows: vec![row(0, 9)], messages };
     let reopen = Reopen { run, below: Vec::new() };
     assert_eq!(fx.commit(reopen).await, ReopenAnswer::Committed);
     let long = 2_000 + 10 * KEPT;
@@ -140,7 +140,7 @@ pub async fn a_refused_delivery_is_not_recorded(fx: Fixture) {
     assert_eq!(fx.store.delivery("t", "k", 2_000).await.unwrap(), None);
     let next = with_hook(&fx, "next", "t").await;
     assert_eq!(send(&fx, &sent).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(next).await, ["x"]);
+    assert_eq!(fx.messages(next).await, ["x"]);
 }
 
 pub async fn the_key_of_a_held_payload_is_kept_while_it_is_held(fx: Fixture) {
@@ -159,12 +159,12 @@ pub async fn the_key_of_a_held_payload_is_kept_while_it_is_held(fx: Fixture) {
     assert_eq!(send(&fx, &again).await, DeliverAnswer::Committed);
     let effects = opens(vec![opening("t", Some(7), 4_000)]);
     let key = fx.create(NewRun { effects, ..new_run("r", taken_by(ADA)) }).await;
-    assert_eq!(fx.letters(key).await, ["again"]);
+    assert_eq!(fx.messages(key).await, ["again"]);
 }
 
 pub async fn the_key_of_a_held_payload_is_kept_as_long_as_the_run_that_received_it(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let (keyed, unkeyed) = (at("t", "k", "x", 1_000), Deliver { now: 1_000, ..delivery("t", letter("y")) });
+    let (keyed, unkeyed) = (at("t", "k", "x", 1_000), Deliver { now: 1_000, ..delivery("t", message("y")) });
     for sent in [&keyed, &unkeyed] {
         assert_eq!(send(&fx, &Deliver { hold_until: Some(3_000), ..sent.clone() }).await, DeliverAnswer::Committed);
     }
@@ -173,7 +173,7 @@ pub async fn the_key_of_a_held_payload_is_kept_as_long_as_the_run_that_received_
     let long = 1_000 + 10 * KEPT;
     assert_eq!(send(&fx, &Deliver { now: long, ..keyed.clone() }).await, DeliverAnswer::Committed);
     fx.turn(Turn { effects: opens(vec![opening("t", Some(7), long)]), ..turn(key) }).await;
-    assert_eq!(fx.letters(key).await, ["x", "y"]);
+    assert_eq!(fx.messages(key).await, ["x", "y"]);
     end(&fx, key, Status::Completed, long).await;
     assert!(fx.store.delivery("t", "k", long + KEPT).await.unwrap().is_some());
     assert!(fx.store.delivery("t", "k", long + KEPT + 1).await.unwrap().is_none());
@@ -183,14 +183,14 @@ pub async fn the_key_of_a_held_payload_is_kept_as_long_as_the_run_that_received_
 pub async fn the_key_of_a_payload_for_a_reserved_token_is_kept_as_long_as_the_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let promise = opens(vec![opening("t", None, 1_000)]);
-    let key = fx.create(NewRun { effects: promise, ..new_run("r", First::Letter(letter("begin"))) }).await;
+    let key = fx.create(NewRun { effects: promise, ..new_run("r", First::Message(message("begin"))) }).await;
     for now in [1_000, 1_000 + 10 * KEPT] {
         assert_eq!(send(&fx, &at("t", "k", "x", now)).await, DeliverAnswer::Committed);
     }
     let fence = fx.claim(ADA, 1_000).await.remove(0).fence;
     let taken = Turn { row: Some(row(0, 2)), fence, effects: opens(vec![opening("t", Some(7), 2_000)]), ..turn(key) };
     assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["begin", "x"]);
+    assert_eq!(fx.messages(key).await, ["begin", "x"]);
 }
 
 pub async fn a_key_that_is_kept_from_its_delivery_expires_while_the_run_continues(fx: Fixture) {
@@ -200,7 +200,7 @@ pub async fn a_key_that_is_kept_from_its_delivery_expires_while_the_run_continue
     for now in [1_000, 1_500] {
         assert_eq!(send(&fx, &Deliver { now, ..sent.clone() }).await, DeliverAnswer::Committed);
     }
-    assert_eq!(fx.letters(key).await, ["x"]);
+    assert_eq!(fx.messages(key).await, ["x"]);
     fx.commit(clean(1_501, 0, 100)).await;
     assert_eq!(fx.store.delivery("t", "k", 0).await.unwrap(), None);
 }
@@ -222,9 +222,9 @@ pub async fn of_concurrent_deliveries_with_one_key_one_arrives(fx: Fixture) {
         }
     }
     let rounds: Vec<String> = (0..10).map(|round| round.to_string()).collect();
-    assert_eq!(fx.letters(key).await, rounds);
+    assert_eq!(fx.messages(key).await, rounds);
     fx.turn(Turn { effects: opens(vec![opening("held", Some(8), 2_000)]), ..turn(key) }).await;
-    assert_eq!(fx.letters(key).await.len(), 20);
+    assert_eq!(fx.messages(key).await.len(), 20);
 }
 
 pub async fn expired_deliveries_are_removed_in_batches(fx: Fixture) {
@@ -263,18 +263,18 @@ pub async fn expired_deliveries_are_removed_in_batches(fx: Fixture) {
 pub async fn keys_of_inbox_messages_are_removed_unless_they_are_lasting(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let lasting = Letter { dedupe: Some(Dedupe { key: "lasting".into(), lasts: true }), ..letter("lasting") };
-    let later = Letter { arrived_at: 2_000, ..keyed("later", "later") };
+    let lasting = Message { dedupe: Some(Dedupe { key: "lasting".into(), lasts: true }), ..message("lasting") };
+    let later = Message { arrived_at: 2_000, ..keyed("later", "later") };
     let sent = [keyed("early", "early"), later, lasting];
-    for letter in sent.iter().chain(&sent) {
-        assert_eq!(fx.post("r", letter.clone()).await, PostAnswer::Committed);
+    for message in sent.iter().chain(&sent) {
+        assert_eq!(fx.send("r", message.clone()).await, SendMessageAnswer::Committed);
     }
-    assert_eq!(fx.letters(key).await, ["early", "later", "lasting"]);
+    assert_eq!(fx.messages(key).await, ["early", "later", "lasting"]);
     while fx.commit(clean(9_000, 2_000, 2)).await == (CleanAnswer { more: true }) {}
-    for letter in &sent {
-        fx.post("r", letter.clone()).await;
+    for message in &sent {
+        fx.send("r", message.clone()).await;
     }
-    assert_eq!(fx.letters(key).await, ["early", "later", "lasting", "early"]);
+    assert_eq!(fx.messages(key).await, ["early", "later", "lasting", "early"]);
 }
 
 fn asking(id: &str, op: u64) -> Open {
@@ -306,16 +306,16 @@ pub async fn a_resumption_is_for_one_suspension(fx: Fixture) {
         "the first resumption was sent again"
     );
     assert_eq!(send(&fx, &answer("0.1.1", "second", 2)).await, DeliverAnswer::KeyReused);
-    assert_eq!(fx.letters(key).await, ["first"]);
+    assert_eq!(fx.messages(key).await, ["first"]);
     assert_eq!(send(&fx, &answer("0.1.2", "second", 2)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["first", "second"]);
+    assert_eq!(fx.messages(key).await, ["first", "second"]);
     // Another run with the same id uses the same ids of suspensions.
     end(&fx, key, Status::Completed, 2_000).await;
     fx.commit(delete(key)).await;
     let key = fx.create(NewRun { effects: opens(vec![asking("0.1.1", 1)]), ..new_run("r", taken_by(ADA)) }).await;
     let anew = Deliver { since: 1_500, now: 3_000, ..answer("0.1.1", "anew", 1) };
     assert_eq!(send(&fx, &anew).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["anew"]);
+    assert_eq!(fx.messages(key).await, ["anew"]);
 }
 
 pub async fn a_suspension_that_is_opened_again_accepts_another_resumption(fx: Fixture) {
@@ -324,7 +324,7 @@ pub async fn a_suspension_that_is_opened_again_accepts_another_resumption(fx: Fi
     assert_eq!(send(&fx, &answer("0.1.1", "useless", 1)).await, DeliverAnswer::Committed);
     fx.turn(Turn { effects: opens(vec![asking("0.1.1", 1)]), ..turn(key) }).await;
     assert_eq!(send(&fx, &answer("0.1.1", "useful", 2)).await, DeliverAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["useless", "useful"]);
+    assert_eq!(fx.messages(key).await, ["useless", "useful"]);
 }
 
 pub async fn the_end_of_a_run_finishes_open_and_disposed_tokens(fx: Fixture) {

@@ -8,7 +8,7 @@ use crate::fixture::*;
 
 /// A run that requires a deployment and is due.
 async fn bound(fx: &Fixture, id: &str, deployment: &str) -> RunKey {
-    let run = new_run(id, First::Letter(letter("begin")));
+    let run = new_run(id, First::Message(message("begin")));
     fx.create(NewRun { required_deployment: Some(deployment.into()), ..run }).await
 }
 
@@ -58,7 +58,7 @@ pub async fn a_run_that_requires_a_deployment_is_claimed_by_it_only(fx: Fixture)
     assert_eq!(claimed(&fx, GREEN).await, ["green"]);
     let later = fx.create(new_run("later", First::Later)).await;
     let begun =
-        NewRun { required_deployment: Some(GREEN.into()), token: 7, ..new_run("later", First::Begin(letter("b"))) };
+        NewRun { required_deployment: Some(GREEN.into()), token: 7, ..new_run("later", First::Begin(message("b"))) };
     assert_eq!(fx.commit(begun).await, CreateAnswer::Created(later));
     assert_eq!(claimed(&fx, BLUE).await, [""; 0]);
     assert_eq!(claimed(&fx, GREEN).await, ["later"]);

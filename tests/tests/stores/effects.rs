@@ -1,7 +1,7 @@
 //! Effects of turns: children, watches, messages, states, attributes and notices.
 
 use workflow_runtime::store::{
-    About, Attach, Child, Effects, Fence, First, Message, NewRun, Noticed, RunKey, Status, Turn, TurnAnswer, Watch,
+    About, Attach, Child, Effects, Fence, First, NewRun, Noticed, Outgoing, RunKey, Status, Turn, TurnAnswer, Watch,
 };
 
 use crate::fixture::*;
@@ -11,16 +11,16 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 }
 
 fn child(id: &str, op: Option<u64>) -> Child {
-    let new = NewRun { workflow: REFUNDS.into(), ..new_run(id, First::Letter(letter("begin"))) };
-    Child { new, op, attach: None, confirmation: None, refusal: letter("there is one") }
+    let new = NewRun { workflow: REFUNDS.into(), ..new_run(id, First::Message(message("begin"))) };
+    Child { new, op, attach: None, confirmation: None, refusal: message("there is one") }
 }
 
 fn watch(run: &str, op: u64) -> Watch {
-    Watch { run: run.into(), op, token: None, refusal: letter("there is none") }
+    Watch { run: run.into(), op, token: None, refusal: message("there is none") }
 }
 
-fn message(run: &str, unstick: bool) -> Message {
-    Message { run: run.into(), token: None, letter: letter("hello"), unstick }
+fn outgoing(run: &str, unstick: bool) -> Outgoing {
+    Outgoing { run: run.into(), token: None, message: message("hello"), unstick }
 }
 
 /// Creates a run of [`ADA`] whose second turn has these effects.
@@ -32,7 +32,7 @@ async fn doing(fx: &Fixture, id: &str, done: Effects) -> RunKey {
 }
 
 /// The bodies of a run's inbox messages, each with what it is about.
-async fn letters(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
+async fn messages(fx: &Fixture, run: RunKey) -> Vec<(String, Option<About>)> {
     let rows = fx.inbox(run).await.into_iter();
     rows.map(|row| (String::from_utf8(row.body.to_vec()).unwrap(), row.about)).collect()
 }
@@ -52,12 +52,12 @@ pub async fn a_child_is_due_at_once_and_its_end_is_sent_to_its_parent(fx: Fixtur
     let row = fx.run("c").await;
     assert_eq!((row.status, row.wake_at, row.parent.as_deref()), (Status::Pending, Some(0), Some("p")));
     assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
-    assert_eq!(fx.letters(row.key).await, ["begin"]);
+    assert_eq!(fx.messages(row.key).await, ["begin"]);
     let claimed = fx.claim(ADA, 1_000).await;
     assert_eq!(claimed.iter().map(|run| &*run.id).collect::<Vec<_>>(), ["c"]);
     let before = fx.run("p").await.inbox_seq;
     assert_eq!(fx.turn(last(row.key, claimed[0].fence, 0)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, parent).await, [ended(7)]);
+    assert_eq!(messages(&fx, parent).await, [ended(7)]);
     let row = fx.run("p").await;
     assert_eq!((row.inbox_seq, row.wake_at), (before + 1, Some(0)));
     assert!(fx.store.news(ADA).await.unwrap().contains(&parent));
@@ -68,7 +68,7 @@ pub async fn the_end_of_a_detached_child_is_not_sent_to_its_parent(fx: Fixture) 
     let parent = doing(&fx, "p", Effects { children: vec![child("c", None)], ..Effects::default() }).await;
     let claimed = fx.claim(ADA, 1_000).await;
     assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, TurnAnswer::Committed);
-    assert!(letters(&fx, parent).await.is_empty());
+    assert!(messages(&fx, parent).await.is_empty());
     assert_eq!(fx.run("c").await.parent.as_deref(), Some("p"));
 }
 
@@ -80,7 +80,7 @@ pub async fn a_turn_that_is_sent_again_starts_its_children_once(fx: Fixture) {
     assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Committed);
     assert_eq!(fx.turn(turn).await, TurnAnswer::Committed);
     assert_eq!(fx.store.children("p").await.unwrap().len(), 1);
-    assert!(letters(&fx, key).await.is_empty(), "the child is not refused");
+    assert!(messages(&fx, key).await.is_empty(), "the child is not refused");
 }
 
 pub async fn a_parent_waits_for_a_child_that_exists_already(fx: Fixture) {
@@ -99,31 +99,31 @@ pub async fn a_parent_waits_for_a_child_that_exists_already(fx: Fixture) {
     };
     assert_eq!(fx.turn(next(2, Some(7))).await, TurnAnswer::Committed);
     assert_eq!(fx.run("c").await, there);
-    assert!(letters(&fx, parent).await.is_empty(), "the parent waits, and the child is not refused");
+    assert!(messages(&fx, parent).await.is_empty(), "the parent waits, and the child is not refused");
     let claimed = fx.claim(ADA, 1_000).await;
     assert_eq!(fx.turn(last(claimed[0].key, claimed[0].fence, 0)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, parent).await, [ended(7)]);
+    assert_eq!(messages(&fx, parent).await, [ended(7)]);
     assert_eq!(fx.turn(next(3, Some(8))).await, TurnAnswer::Committed);
     assert_eq!(fx.turn(next(4, None)).await, TurnAnswer::Committed);
-    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)], "the end of a finished child is sent at once");
+    assert_eq!(messages(&fx, parent).await, [ended(7), ended(8)], "the end of a finished child is sent at once");
     assert_eq!(fx.store.children("p").await.unwrap(), ["c".into()]);
     // A child of one parent is not a child of another one.
     let other = doing(&fx, "other", again(Some(9))).await;
-    assert_eq!(letters(&fx, other).await, [("there is one".to_owned(), None)]);
+    assert_eq!(messages(&fx, other).await, [("there is one".to_owned(), None)]);
 }
 
 pub async fn a_child_whose_id_is_taken_is_refused_with_an_inbox_message(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let parent = doing(&fx, "p", Effects { children: vec![child("c", Some(7))], ..Effects::default() }).await;
-    assert_eq!(letters(&fx, parent).await, [("there is one".to_owned(), None)]);
+    assert_eq!(messages(&fx, parent).await, [("there is one".to_owned(), None)]);
     assert_eq!(fx.run("c").await.parent, None);
 }
 
 /// A child that attaches to a run of [`ORDERS`] with this id instead, if its arguments have this digest.
 fn attaching(id: &str, op: Option<u64>, digest: u8) -> Child {
     let attach = Attach { workflows: vec!["x::was".into(), ORDERS.into()], digests: vec![[1; 32], [digest; 32]] };
-    Child { attach: Some(attach), confirmation: op.is_none().then(|| letter("it is there")), ..child(id, op) }
+    Child { attach: Some(attach), confirmation: op.is_none().then(|| message("it is there")), ..child(id, op) }
 }
 
 pub async fn a_child_can_attach_to_an_existing_run(fx: Fixture) {
@@ -131,13 +131,13 @@ pub async fn a_child_can_attach_to_an_existing_run(fx: Fixture) {
     let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let children = vec![attaching("c", Some(7), 9), attaching("c", None, 9)];
     let parent = doing(&fx, "p", Effects { children, ..Effects::default() }).await;
-    assert_eq!(letters(&fx, parent).await, [("it is there".to_owned(), None)]);
+    assert_eq!(messages(&fx, parent).await, [("it is there".to_owned(), None)]);
     assert_eq!(fx.run("c").await.parent, None);
     assert!(fx.store.children("p").await.unwrap().is_empty());
     assert_eq!(fx.turn(last(there, turn(there).fence, 1)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, parent).await[1..], [ended(7)]);
+    assert_eq!(messages(&fx, parent).await[1..], [ended(7)]);
     let late = doing(&fx, "late", Effects { children: vec![attaching("c", Some(8), 9)], ..Effects::default() }).await;
-    assert_eq!(letters(&fx, late).await, [ended(8)]);
+    assert_eq!(messages(&fx, late).await, [ended(8)]);
 }
 
 pub async fn a_child_attaches_only_to_a_started_run_of_its_workflow_and_arguments(fx: Fixture) {
@@ -147,7 +147,7 @@ pub async fn a_child_attaches_only_to_a_started_run_of_its_workflow_and_argument
     fx.create(NewRun { token: 79, ..new_run("e", First::Later) }).await;
     let children = vec![attaching("c", Some(6), 8), attaching("d", Some(7), 9), attaching("e", None, 9)];
     let parent = doing(&fx, "p", Effects { children, ..Effects::default() }).await;
-    assert_eq!(letters(&fx, parent).await, vec![("there is one".to_owned(), None); 3]);
+    assert_eq!(messages(&fx, parent).await, vec![("there is one".to_owned(), None); 3]);
 }
 
 pub async fn a_child_that_the_same_operation_has_started_is_attached_whatever_its_workflow(fx: Fixture) {
@@ -161,7 +161,7 @@ pub async fn a_child_that_the_same_operation_has_started_is_attached_whatever_it
     let claimed = fx.claim(ADA, 1_000).await;
     let child = claimed.iter().find(|run| &*run.id == "c").unwrap();
     assert_eq!(fx.turn(last(child.key, child.fence, 0)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, parent).await, [ended(7), ended(8)]);
+    assert_eq!(messages(&fx, parent).await, [ended(7), ended(8)]);
 }
 
 pub async fn a_child_has_a_depth_and_attributes(fx: Fixture) {
@@ -179,10 +179,10 @@ pub async fn watches_and_messages_for_another_token_do_not_reach_a_run(fx: Fixtu
     let _right = fx.execute(ADA).await;
     let there = fx.create(NewRun { token: 77, ..new_run("c", taken_by(ADA)) }).await;
     let watches = [77, 78].map(|token| Watch { token: Some(token), ..watch("c", 1) }).to_vec();
-    let messages = [78, 77].map(|token| Message { token: Some(token), ..message("c", false) }).to_vec();
-    let parent = doing(&fx, "p", Effects { watches, messages, ..Effects::default() }).await;
-    assert_eq!(letters(&fx, parent).await, [("there is none".to_owned(), None)]);
-    assert_eq!(fx.letters(there).await, ["hello"]);
+    let outgoing = [78, 77].map(|token| Outgoing { token: Some(token), ..outgoing("c", false) }).to_vec();
+    let parent = doing(&fx, "p", Effects { watches, messages: outgoing, ..Effects::default() }).await;
+    assert_eq!(messages(&fx, parent).await, [("there is none".to_owned(), None)]);
+    assert_eq!(fx.messages(there).await, ["hello"]);
 }
 
 pub async fn a_watcher_gets_the_end_of_a_run_if_it_watches_before_or_after_it(fx: Fixture) {
@@ -190,13 +190,13 @@ pub async fn a_watcher_gets_the_end_of_a_run_if_it_watches_before_or_after_it(fx
     let watched = fx.create(new_run("w", taken_by(ADA))).await;
     let early =
         doing(&fx, "early", Effects { watches: vec![watch("w", 3), watch("w", 4)], ..Effects::default() }).await;
-    assert!(letters(&fx, early).await.is_empty());
+    assert!(messages(&fx, early).await.is_empty());
     assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, early).await, [ended(3), ended(4)]);
+    assert_eq!(messages(&fx, early).await, [ended(3), ended(4)]);
     let late = doing(&fx, "late", Effects { watches: vec![watch("w", 5)], ..Effects::default() }).await;
-    assert_eq!(letters(&fx, late).await, [ended(5)]);
+    assert_eq!(messages(&fx, late).await, [ended(5)]);
     let vain = doing(&fx, "vain", Effects { watches: vec![watch("nobody", 6)], ..Effects::default() }).await;
-    assert_eq!(letters(&fx, vain).await, [("there is none".to_owned(), None)]);
+    assert_eq!(messages(&fx, vain).await, [("there is none".to_owned(), None)]);
 }
 
 pub async fn messages_reach_runs_that_have_not_ended(fx: Fixture) {
@@ -205,11 +205,11 @@ pub async fn messages_reach_runs_that_have_not_ended(fx: Fixture) {
     fx.turn(Turn { change: Some(change(Status::Stuck, None)), ..turn(stuck) }).await;
     let over = fx.create(new_run("over", taken_by(ADA))).await;
     fx.turn(last(over, turn(over).fence, 1)).await;
-    let messages = vec![message("stuck", true), message("over", true), message("nobody", true)];
+    let messages = vec![outgoing("stuck", true), outgoing("over", true), outgoing("nobody", true)];
     doing(&fx, "sender", Effects { messages, ..Effects::default() }).await;
-    assert_eq!(fx.letters(stuck).await, ["hello"]);
+    assert_eq!(fx.messages(stuck).await, ["hello"]);
     assert_eq!((fx.run("stuck").await.status, fx.run("stuck").await.wake_at), (Status::Running, Some(0)));
-    assert!(fx.letters(over).await.is_empty());
+    assert!(fx.messages(over).await.is_empty());
 }
 
 pub async fn state_and_attributes_are_those_of_the_last_turn(fx: Fixture) {
@@ -267,7 +267,7 @@ pub async fn a_run_that_no_longer_watches_gets_no_end(fx: Fixture) {
         .await;
     fx.turn(last(over, turn(over).fence, 2)).await;
     assert_eq!(fx.turn(last(watched, turn(watched).fence, 1)).await, TurnAnswer::CommittedAndNotified);
-    assert_eq!(letters(&fx, one).await, [ended(4)]);
-    assert_eq!(letters(&fx, other).await, [ended(3)]);
-    assert!(letters(&fx, over).await.is_empty());
+    assert_eq!(messages(&fx, one).await, [ended(4)]);
+    assert_eq!(messages(&fx, other).await, [ended(3)]);
+    assert!(messages(&fx, over).await.is_empty());
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use workflow_runtime::store::{
     Budget, Claim, ClaimAnswer, CreateAnswer, Dedupe, Delete, Deliver, Fence, First, InboxRow, JournalRow, Keep,
-    Letter, MemoryStore, NewRun, Ownership, Post, PostAnswer, PostgresStore, Release, ReleaseAnswer, Request,
-    RowChange, RowError, RunKey, RunRow, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
+    MemoryStore, Message, NewRun, Ownership, PostgresStore, Release, ReleaseAnswer, Request, RowChange, RowError,
+    RunKey, RunRow, SendMessage, SendMessageAnswer, SqliteStore, Status, Store, Synchronous, Turn, TurnAnswer, Write,
 };
 
 /// The numbers of two engines. A database stores the first one as a negative integer.
@@ -137,8 +137,8 @@ impl Fixture {
         self.commit(turn).await
     }
 
-    pub async fn post(&self, run: &str, letter: Letter) -> PostAnswer {
-        self.commit(Post { run: run.into(), letter, unstick: false }).await
+    pub async fn send(&self, run: &str, message: Message) -> SendMessageAnswer {
+        self.commit(SendMessage { run: run.into(), message, unstick: false }).await
     }
 
     pub async fn release(&self, run: RunKey, fence: Fence, inbox_seq: u64) -> ReleaseAnswer {
@@ -173,7 +173,7 @@ impl Fixture {
     }
 
     /// The bodies of a run's inbox messages.
-    pub async fn letters(&self, run: RunKey) -> Vec<String> {
+    pub async fn messages(&self, run: RunKey) -> Vec<String> {
         self.inbox(run).await.iter().map(|row| String::from_utf8(row.body.to_vec()).unwrap()).collect()
     }
 }
@@ -221,12 +221,12 @@ pub fn error(failing_since: Option<u64>) -> RowError {
     RowError { failing_since, class: "user: no route to #".into(), text: "no route to 10".into() }
 }
 
-pub fn letter(text: &str) -> Letter {
-    Letter { dedupe: None, arrived_at: 1_000, format: 1, checksum: 7, body: text.as_bytes().into() }
+pub fn message(text: &str) -> Message {
+    Message { dedupe: None, arrived_at: 1_000, format: 1, checksum: 7, body: text.as_bytes().into() }
 }
 
-pub fn keyed(text: &str, key: &str) -> Letter {
-    Letter { dedupe: Some(Dedupe { key: key.to_owned(), lasts: false }), ..letter(text) }
+pub fn keyed(text: &str, key: &str) -> Message {
+    Message { dedupe: Some(Dedupe { key: key.to_owned(), lasts: false }), ..message(text) }
 }
 
 /// How long the key of a delivery is kept after the end of its run.
@@ -234,16 +234,16 @@ pub const KEPT: u64 = 100_000;
 
 /// A delivery to a token at time 1,000. If the inbox message has a key, the delivery has that key; otherwise it has a
 /// unique key that is kept for an hour.
-pub fn delivery(token: &str, letter: Letter) -> Deliver {
+pub fn delivery(token: &str, message: Message) -> Deliver {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let own = || format!("own {}", LAST.fetch_add(1, Ordering::SeqCst));
-    let (key, keep) = match letter.dedupe {
+    let (key, keep) = match message.dedupe {
         Some(Dedupe { key, .. }) => (key, Keep::FromEnd(KEPT)),
         None => (own(), Keep::FromDelivery(3_600_000)),
     };
     Deliver {
         token: token.into(),
-        letter: Letter { dedupe: None, ..letter },
+        message: Message { dedupe: None, ..message },
         key: key.into(),
         scope: None,
         since: 0,
@@ -296,7 +296,7 @@ pub fn turn(run: RunKey) -> Turn {
 
 /// Deletes a run with all its rows in one transaction.
 pub fn delete(run: RunKey) -> Delete {
-    Delete { run, most: ALL, deletion_message: letter("deletion_message") }
+    Delete { run, most: ALL, deletion_message: message("deletion_message") }
 }
 
 /// An unlimited budget.

@@ -62,11 +62,11 @@ pub async fn a_filter_combines_all_its_conditions(fx: Fixture) {
     let c = created(&fx, "c 2", REFUNDS, 30, &[red, ("size", "m")]).await;
     created(&fx, "d 2", REFUNDS, 40, &[("color", "blue")]).await;
     let child = |id: &str| Child {
-        new: NewRun { created_at: 50, ..new_run(id, workflow_runtime::store::First::Letter(letter("begin"))) },
+        new: NewRun { created_at: 50, ..new_run(id, workflow_runtime::store::First::Message(message("begin"))) },
         op: None,
         attach: None,
         confirmation: None,
-        refusal: letter("refused"),
+        refusal: message("refused"),
     };
     let effects = Effects { children: vec![child("e 1"), child("f 2")], ..Effects::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(c) }).await;

@@ -11,8 +11,8 @@ mod deliveries;
 mod deployments;
 mod effects;
 mod fixture;
-mod letters;
 mod listing;
+mod messages;
 #[cfg(unix)]
 mod notes;
 mod notices;
@@ -123,7 +123,7 @@ every {
         writes_of_one_group_take_effect_in_order,
         a_turn_without_a_row_is_fenced_too,
         a_journal_is_read_from_an_index;
-    letters:
+    messages:
         an_inbox_message_is_stored_and_counted_and_makes_its_run_due,
         an_inbox_message_to_an_unknown_run_is_refused,
         an_inbox_message_with_a_known_key_is_dropped,

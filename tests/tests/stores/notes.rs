@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::AsyncMessage;
 use workflow_runtime::engine::System;
 use workflow_runtime::store::{
-    AppendChunk, AppendChunkAnswer, CreateAnswer, Execution, First, Follow, Followed, NewChunk, Post, PostAnswer,
-    Status, Store, Turn, TurnAnswer, Write,
+    AppendChunk, AppendChunkAnswer, CreateAnswer, Execution, First, Follow, Followed, NewChunk, SendMessage,
+    SendMessageAnswer, Status, Store, Turn, TurnAnswer, Write,
 };
 
 use crate::fixture::*;
@@ -62,9 +62,9 @@ pub async fn writes_that_concern_no_other_process_send_no_notification(fx: Fixtu
     let mut listener = Listener::new(&fx).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let other = fx.create(new_run("other", taken_by(ADA))).await;
-    fx.post("r", letter("from here")).await;
-    let letters = fx.inbox(key).await;
-    let delivered = vec![letters[0].sequence];
+    fx.send("r", message("from here")).await;
+    let messages = fx.inbox(key).await;
+    let delivered = vec![messages[0].sequence];
     let turns = [
         Turn { row: Some(row(1, 2)), delivered, change: Some(change(Status::Suspended, Some(7))), ..turn(key) },
         Turn { row: Some(row(1, 3)), change: Some(change(Status::Completed, None)), ..turn(other) },
@@ -80,15 +80,15 @@ pub async fn a_group_sends_one_notification(fx: Fixture) {
     fx.create(new_run("ours", taken_by(ADA))).await;
     assert!(matches!(commit(&*other, new_run("theirs", taken_by(BOB))).await, CreateAnswer::Created(_)));
     let mut listener = Listener::new(&fx).await;
-    let starts = (0..5).map(|n| new_run(&format!("n{n}"), First::Letter(letter("begin"))));
+    let starts = (0..5).map(|n| new_run(&format!("n{n}"), First::Message(message("begin"))));
     fx.group(&starts.collect::<Vec<_>>()).await;
     assert_eq!(listener.notifications().await, ["d"]);
-    let post = |run: &str| Post { run: run.into(), letter: letter("x"), unstick: false };
+    let sent = |run: &str| SendMessage { run: run.into(), message: message("x"), unstick: false };
     let bob = format!("h{}", BOB.cast_signed());
-    fx.group(&[post("ours"), post("theirs")]).await;
+    fx.group(&[sent("ours"), sent("theirs")]).await;
     assert_eq!(listener.notifications().await, [&*bob]);
-    let start = new_run("n", First::Letter(letter("begin")));
-    fx.group::<Write>(&[post("theirs").into(), start.into(), post("theirs").into()]).await;
+    let start = new_run("n", First::Message(message("begin")));
+    fx.group::<Write>(&[sent("theirs").into(), start.into(), sent("theirs").into()]).await;
     assert_eq!(listener.notifications().await, [format!("d {bob}")]);
 }
 
@@ -96,12 +96,12 @@ pub async fn an_inbox_message_from_another_process_is_noticed_by_the_owner_only(
     let (other, third) = (fx.another(), fx.another());
     let _rights = (fx.execute(ADA).await, other.acquire(BOB).await.unwrap().unwrap());
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    let post = Post { run: "r".into(), letter: letter("x"), unstick: false };
-    assert_eq!(commit(&*third, post).await, PostAnswer::Committed);
+    let sent = SendMessage { run: "r".into(), message: message("x"), unstick: false };
+    assert_eq!(commit(&*third, sent).await, SendMessageAnswer::Committed);
     noticed(&*fx.store).await;
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
     // The other worker notices only the new run.
-    fx.create(new_run("new", First::Letter(letter("begin")))).await;
+    fx.create(new_run("new", First::Message(message("begin")))).await;
     noticed(&*other).await;
     assert!(other.changed(&System).now_or_never().is_none());
 }
@@ -117,7 +117,7 @@ pub async fn subscribers_are_notified_of_the_end_of_a_run(fx: Fixture) {
                     run: id.into(),
                     op: 1,
                     token: None,
-                    refusal: letter("refused"),
+                    refusal: message("refused"),
                 }],
                 ..Default::default()
             };
@@ -158,11 +158,11 @@ pub async fn a_new_child_run_is_announced_to_all_processes(fx: Fixture) {
     let mut listener = Listener::new(&fx).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     let child = workflow_runtime::store::Child {
-        new: new_run("child", First::Letter(letter("begin"))),
+        new: new_run("child", First::Message(message("begin"))),
         op: Some(1),
         attach: None,
         confirmation: None,
-        refusal: letter("refused"),
+        refusal: message("refused"),
     };
     let effects = workflow_runtime::store::Effects { children: vec![child], ..Default::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
@@ -215,7 +215,7 @@ pub async fn a_store_that_does_not_listen_polls(fx: Fixture) {
     drop(fx);
     let fx = Fixture::postgres_with("&listen=off&poll=50ms");
     let client = fx.another();
-    fx.create(new_run("new", First::Letter(letter("begin")))).await;
+    fx.create(new_run("new", First::Message(message("begin")))).await;
     noticed(&*client).await;
     assert_eq!(client.followed(), Followed::Any);
 }

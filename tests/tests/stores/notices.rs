@@ -119,7 +119,7 @@ pub async fn unclaimed_notices_are_dropped_after_seven_days(fx: Fixture) {
     let clean = |now| Clean {
         expired: Vec::new(),
         now,
-        letters_before: 0,
+        messages_before: 0,
         runs: 10,
         most: Budget { rows: 100, bytes: 1 << 20 },
     };

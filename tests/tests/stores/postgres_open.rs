@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use workflow_harness::postgres::{Cluster, url};
 use workflow_runtime::Code;
-use workflow_runtime::store::{CreateAnswer, Post, PostgresOptions, PostgresStore, Store, Turn, Write};
+use workflow_runtime::store::{CreateAnswer, PostgresOptions, PostgresStore, SendMessage, Store, Turn, Write};
 
 use crate::fixture::*;
 
@@ -265,7 +265,7 @@ case! {
         }
         assert_eq!(store.journal(key, 0, 0, 10).await.unwrap().len(), 4);
         let client = PostgresStore::open(&cluster.address.url()).await.unwrap();
-        commit(&client, Post { run: "r".into(), letter: letter("x"), unstick: false }).await;
+        commit(&client, SendMessage { run: "r".into(), message: message("x"), unstick: false }).await;
         while store.news(ADA).await.unwrap() != [key] {
             store.changed(&workflow_runtime::engine::System).await;
         }

@@ -70,7 +70,7 @@ pub async fn an_orphaned_run_keeps_its_due_time(fx: Fixture) {
 pub async fn an_orphaned_run_with_inbox_messages_is_due_at_once(fx: Fixture) {
     let right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    fx.post("r", letter("one")).await;
+    fx.send("r", message("one")).await;
     // A turn that was under way when the inbox message arrived.
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Suspended, Some(1_000))), ..turn(key) }).await;
     drop(right);

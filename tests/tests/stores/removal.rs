@@ -3,8 +3,8 @@
 use workflow_runtime::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Binding, Budget, Child, Clean, CleanAnswer, Close, Continuation,
     CreateAnswer, Delete, DeleteAnswer, Deliver, DeliverAnswer, Effects, Ended, Execution, Expired, Fence, Filter,
-    First, NewChunk, NewRun, Noticed, Open, PostAnswer, Release, ReleaseAnswer, RemoveGenerations,
-    RemoveGenerationsAnswer, RowChange, RunKey, Settle, Status, TokenLabel, Turn, TurnAnswer, Watch, Write,
+    First, NewChunk, NewRun, Noticed, Open, Release, ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer,
+    RowChange, RunKey, SendMessageAnswer, Settle, Status, TokenLabel, Turn, TurnAnswer, Watch, Write,
 };
 
 use crate::fixture::*;
@@ -17,7 +17,7 @@ fn effects(effects: Effects) -> Option<Box<Effects>> {
 
 fn open(token: &str, op: Option<u64>) -> Open {
     let label = TokenLabel { type_name: MARK.into(), ..TokenLabel::default() };
-    Open { token: token.into(), op, label, scope: None, refusal: letter("refused") }
+    Open { token: token.into(), op, label, scope: None, refusal: message("refused") }
 }
 
 fn attempt(attempt: u32, epoch: u64) -> Execution {
@@ -56,7 +56,7 @@ async fn unstarted(fx: &Fixture, id: &str, effects: Option<Box<Effects>>) -> Run
 }
 
 fn clean(expired: Vec<Expired>, now: u64, runs: usize, most: Budget) -> Clean {
-    Clean { expired, now, letters_before: 0, runs, most }
+    Clean { expired, now, messages_before: 0, runs, most }
 }
 
 /// Removes the keys of deliveries, which are kept for a time after the end of their runs.
@@ -83,7 +83,7 @@ pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     let attributes = vec![("color".into(), Some(MARK.into()))];
     let first = Effects {
         opens: vec![open("marked promise", None), open("marked disposed", Some(1)), open("marked open", Some(2))],
-        watches: vec![Watch { run: "other".into(), op: 4, token: None, refusal: letter("refused") }],
+        watches: vec![Watch { run: "other".into(), op: 4, token: None, refusal: message("refused") }],
         state: Some(format!("\"{MARK}\"").into()),
         attributes,
         notify: Some((Status::Stuck, 1)),
@@ -97,7 +97,7 @@ pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     for write in [by(key, 1, None, 3), by(key, 2, None, 4)] {
         assert_eq!(fx.commit(write).await, AppendChunkAnswer::Committed);
     }
-    fx.post(MARK, keyed(MARK, "marked key")).await;
+    fx.send(MARK, keyed(MARK, "marked key")).await;
     // End the first generation and begin a second one.
     let start = keyed("start", "marked start");
     let next = Effects {
@@ -121,7 +121,7 @@ pub async fn a_finished_run_is_deleted_with_all_its_rows(fx: Fixture) {
     assert_eq!(fx.store.token("marked open").await.unwrap(), None);
     assert_eq!(fx.commit(deliver("marked open", None)).await, DeliverAnswer::Unknown);
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown);
-    assert_eq!(fx.post(MARK, letter("late")).await, PostAnswer::Unknown);
+    assert_eq!(fx.send(MARK, message("late")).await, SendMessageAnswer::Unknown);
     // The run that it watched can still end.
     let other = fx.run("other").await.key;
     assert!(matches!(
@@ -135,7 +135,7 @@ pub async fn an_unfinished_run_is_not_deleted(fx: Fixture) {
     let suspended = fx.create(new_run("suspended", taken_by(ADA))).await;
     let stuck = fx.create(new_run("stuck", taken_by(ADA))).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Stuck, None)), ..turn(stuck) }).await;
-    let pending = fx.create(new_run("pending", First::Letter(letter("begin")))).await;
+    let pending = fx.create(new_run("pending", First::Message(message("begin")))).await;
     let parked = fx.parked("parked", ORDERS, 5_000).await;
     let before = fx.rows("r").await;
     for run in [suspended, stuck, pending, parked] {
@@ -152,7 +152,7 @@ pub async fn a_run_that_was_never_due_is_deleted_and_its_watchers_are_notified(f
     fx.commit(deliver("marked", Some(9_000))).await;
     let promised = effects(Effects { opens: vec![open("marked", None)], ..Effects::default() });
     let key = unstarted(&fx, "created", promised).await;
-    let watches = vec![Watch { run: "created".into(), op: 4, token: None, refusal: letter("refused") }];
+    let watches = vec![Watch { run: "created".into(), op: 4, token: None, refusal: message("refused") }];
     let doing = effects(Effects { watches, ..Effects::default() });
     let waits = fx.create(NewRun { effects: doing, ..new_run("waits", taken_by(ADA)) }).await;
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
@@ -175,7 +175,7 @@ pub async fn writes_under_the_fence_of_a_deleted_run_are_refused(fx: Fixture) {
     let before = fx.rows("late").await;
     let late: [Write; 7] = [
         Turn { row: Some(row(1, 7)), chunks: vec![chunk(1)], ..turn(key) }.into(),
-        Turn { returned: vec![letter("late")], ..turn(key) }.into(),
+        Turn { returned: vec![message("late")], ..turn(key) }.into(),
         end(key, Status::Failed, 9).into(),
         Turn { effects: effects(Effects { state: Some("1".into()), ..Effects::default() }), ..turn(key) }.into(),
         by(key, 1, None, 5).into(),
@@ -209,13 +209,13 @@ pub async fn writes_under_the_fence_of_a_deleted_run_are_refused(fx: Fixture) {
 pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = ended(&fx, "r", Status::Failed, 1).await;
-    let begun = new_run("r", First::Letter(letter("begin")));
+    let begun = new_run("r", First::Message(message("begin")));
     let again = NewRun { token: 77, args_digest: [8; 32], ..begun };
     let answers = fx.commit_both(delete(key), again).await;
     let run = fx.run("r").await;
     assert_eq!(answers, (DeleteAnswer::Committed, CreateAnswer::Created(run.key)));
     assert_eq!((run.status, run.args_digest, run.key == key), (Status::Pending, [8; 32], false));
-    assert_eq!(fx.letters(run.key).await, ["begin"]);
+    assert_eq!(fx.messages(run.key).await, ["begin"]);
     assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Unknown, "the delete does not affect the new run");
     assert_eq!(fx.run("r").await, run);
     assert_eq!(fx.claim(ADA, 1_000).await.len(), 1);
@@ -223,8 +223,9 @@ pub async fn the_id_of_a_deleted_run_is_free(fx: Fixture) {
 
 pub async fn children_stay_when_their_parent_is_deleted(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let new = |id: &str| new_run(id, First::Letter(letter("begin")));
-    let child = |id: &str, op| Child { new: new(id), op, attach: None, confirmation: None, refusal: letter("refused") };
+    let new = |id: &str| new_run(id, First::Message(message("begin")));
+    let child =
+        |id: &str, op| Child { new: new(id), op, attach: None, confirmation: None, refusal: message("refused") };
     let children = vec![child("waited for", Some(1)), child("let go", None)];
     let doing = effects(Effects { children, ..Effects::default() });
     let parent = fx.create(NewRun { effects: doing, ..new_run("parent", taken_by(ADA)) }).await;
@@ -274,12 +275,12 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_are_removed_in_batches(fx: 
     let chunks = (0..50).map(chunk).collect();
     let key = fx.create(NewRun { chunks, ..new_run("r", taken_by(ADA)) }).await;
     for number in 0..20 {
-        fx.post("r", keyed(MARK, &format!("{MARK} {number}"))).await;
+        fx.send("r", keyed(MARK, &format!("{MARK} {number}"))).await;
     }
     fx.turn(end(key, Status::Completed, 1)).await;
     let most = Budget { rows: 10, bytes: 1 << 20 };
     assert_eq!(
-        fx.commit(Delete { run: key, most, deletion_message: letter("deletion_message") }).await,
+        fx.commit(Delete { run: key, most, deletion_message: message("deletion_message") }).await,
         DeleteAnswer::Committed
     );
     assert_eq!(fx.store.run("r").await.unwrap(), None);
@@ -298,7 +299,7 @@ pub async fn a_long_run_is_gone_at_once_and_its_rows_are_removed_in_batches(fx: 
     // A budget of few bytes still removes a row at a time.
     let small = Budget { rows: 1_000, bytes: 1 };
     assert_eq!(
-        fx.commit(Delete { run: again, most: small, deletion_message: letter("deletion_message") }).await,
+        fx.commit(Delete { run: again, most: small, deletion_message: message("deletion_message") }).await,
         DeleteAnswer::Committed
     );
     while fx.commit(clean(Vec::new(), 0, 5, small)).await == (CleanAnswer { more: true }) {}
@@ -360,7 +361,7 @@ pub async fn held_payloads_are_removed_when_their_time_is_over(fx: Fixture) {
     fx.commit(deliver("marked early", Some(2_000))).await;
     fx.commit(deliver("marked late", Some(4_000))).await;
     fx.commit(deliver("marked both", Some(2_000))).await;
-    let second = Deliver { hold_until: Some(4_000), ..delivery("marked both", letter("2")) };
+    let second = Deliver { hold_until: Some(4_000), ..delivery("marked both", message("2")) };
     fx.commit(second).await;
     let promised = effects(Effects { opens: vec![open("marked promise", None)], ..Effects::default() });
     let key = fx.create(NewRun { effects: promised, ..new_run("r", taken_by(ADA)) }).await;
@@ -374,7 +375,7 @@ pub async fn held_payloads_are_removed_when_their_time_is_over(fx: Fixture) {
     }
     let opens = vec![open("marked both", Some(7)), open("marked promise", Some(8)), open("marked early", Some(9))];
     fx.turn(Turn { effects: effects(Effects { opens, ..Effects::default() }), ..turn(key) }).await;
-    assert_eq!(fx.letters(key).await, ["2", MARK]);
+    assert_eq!(fx.messages(key).await, ["2", MARK]);
     fx.commit(clean(Vec::new(), 5_000, 5, ALL)).await;
     assert_eq!(fx.store.token("marked late").await.unwrap(), None);
     assert!(fx.store.token("marked early").await.unwrap().is_some(), "the token belongs to a run");
@@ -502,7 +503,7 @@ pub async fn the_rows_of_a_long_generation_are_removed_in_batches_or_with_its_ru
     };
     fx.turn(last(runs[1])).await;
     assert_eq!(
-        fx.commit(Delete { run: runs[1].0, most, deletion_message: letter("deletion_message") }).await,
+        fx.commit(Delete { run: runs[1].0, most, deletion_message: message("deletion_message") }).await,
         DeleteAnswer::Committed
     );
     let mut parts = 0;

@@ -12,7 +12,7 @@ fn next(run: RunKey, generation: u64, rows: Vec<JournalRow>, key: &str) -> NextG
         run,
         generation,
         rows,
-        letters: vec![keyed("reopened", key), keyed("again", &format!("{key} again"))],
+        messages: vec![keyed("reopened", key), keyed("again", &format!("{key} again"))],
     }
 }
 
@@ -41,7 +41,7 @@ pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
             [row(0, 1), row(1, 2)],
             "the rows of the failed generation stay"
         );
-        assert_eq!(fx.letters(key).await, ["reopened", "again"]);
+        assert_eq!(fx.messages(key).await, ["reopened", "again"]);
         assert_eq!(
             fx.commit(reopen(key, 0, vec![row(0, 7), row(1, 8)], id)).await,
             ReopenAnswer::Committed,
@@ -52,7 +52,7 @@ pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
             ReopenAnswer::Fenced,
             "a reopened run is not reopened again"
         );
-        assert_eq!(fx.letters(key).await, ["reopened", "again"]);
+        assert_eq!(fx.messages(key).await, ["reopened", "again"]);
         let claimed = fx.claim(ADA, 9_000).await;
         let fence = claimed[0].fence;
         let stale = Turn { row: Some(row(2, 3)), generation: 1, ..turn(key) };
@@ -65,14 +65,14 @@ pub async fn a_failed_run_is_reopened_as_a_new_generation(fx: Fixture) {
 pub async fn inbox_messages_after_the_end_are_not_delivered_to_the_next_generation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    fx.post("r", letter("unread")).await;
+    fx.send("r", message("unread")).await;
     let unread = vec![fx.inbox(key).await[0].sequence];
     let end = RowChange { completed_at: Some(700), ..change(Status::Failed, None) };
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), unread, ..turn(key) }).await;
-    fx.post("r", letter("cancel")).await;
+    fx.send("r", message("cancel")).await;
     assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Committed);
-    let letters: Vec<_> = fx.inbox(key).await.iter().map(|row| (row.unread, row.generation)).collect();
-    assert_eq!(letters, [(true, 1), (true, 0), (false, 1), (false, 1)]);
+    let messages: Vec<_> = fx.inbox(key).await.iter().map(|row| (row.unread, row.generation)).collect();
+    assert_eq!(messages, [(true, 1), (true, 0), (false, 1), (false, 1)]);
 }
 
 pub async fn a_run_that_has_not_failed_is_not_reopened(fx: Fixture) {
@@ -84,7 +84,7 @@ pub async fn a_run_that_has_not_failed_is_not_reopened(fx: Fixture) {
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(end), ..turn(key) }).await;
     let there = fx.run("r").await;
     assert_eq!(fx.commit(reopen(key, 0, vec![row(0, 7)], "k")).await, ReopenAnswer::Fenced);
-    assert_eq!((fx.run("r").await, fx.letters(key).await.len()), (there, 0));
+    assert_eq!((fx.run("r").await, fx.messages(key).await.len()), (there, 0));
     assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), []);
 }
 
@@ -114,7 +114,7 @@ pub async fn descendants_are_reopened_with_their_run_or_nothing_is(fx: Fixture) 
         let run = fx.run(id).await;
         assert_eq!((run.generation, run.status, run.wake_at), (1, Status::Running, Some(0)), "{id}");
         assert_eq!(fx.store.journal(key, 1, 0, 9).await.unwrap(), [row(0, first)], "{id}");
-        assert_eq!(fx.letters(key).await, ["reopened", "again"], "{id}");
+        assert_eq!(fx.messages(key).await, ["reopened", "again"], "{id}");
     }
     // Turns under the fences from before the reopening are refused.
     let stale = |run: RunKey, generation: u64| Turn { row: Some(row(1, 3)), generation, ..turn(run) };
@@ -133,7 +133,7 @@ pub async fn descendants_are_reopened_with_their_run_or_nothing_is(fx: Fixture) 
 
 pub async fn a_fork_begins_with_the_journal_of_another_run(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let first = First::Journal { rows: vec![row(0, 7), row(1, 8)], letters: vec![keyed("forked", "k")] };
+    let first = First::Journal { rows: vec![row(0, 7), row(1, 8)], messages: vec![keyed("forked", "k")] };
     let effects = Effects { attributes: vec![("a".into(), Some("b".into()))], ..Effects::default() };
     let chunks = vec![NewChunk { stream: "s".into(), id: 3, value: Some("1".into()) }];
     let new = NewRun { effects: Some(Box::new(effects)), chunks, ..new_run("fork", first) };
@@ -143,7 +143,7 @@ pub async fn a_fork_begins_with_the_journal_of_another_run(fx: Fixture) {
     assert_eq!((run.status, run.wake_at, run.inbox_seq), (Status::Running, Some(0), 1));
     assert_eq!((run.fence, run.started_at), (Fence { owner: 0, epoch: 0 }, Some(500)));
     assert_eq!(fx.journal(key).await, [row(0, 7), row(1, 8)]);
-    assert_eq!(fx.letters(key).await, ["forked"]);
+    assert_eq!(fx.messages(key).await, ["forked"]);
     assert_eq!(fx.store.attributes("fork").await.unwrap(), [("a".into(), "b".into())]);
     assert_eq!(fx.store.chunks(key, "s", 0, 9).await.unwrap().length, 1);
     let other = NewRun { token: 77, ..new };

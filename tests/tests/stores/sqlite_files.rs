@@ -38,7 +38,7 @@ case! {
         let fx = Fixture::sqlite();
         let right = fx.execute(ADA).await;
         let key = fx.create(new_run("r", taken_by(ADA))).await;
-        fx.post("r", letter("one")).await;
+        fx.send("r", message("one")).await;
         let before = (fx.run("r").await, fx.journal(key).await, fx.inbox(key).await);
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         drop(right);
@@ -154,7 +154,7 @@ case! {
         let store = open(&path).unwrap();
         let foreign = rusqlite::Connection::open(&path).unwrap();
         foreign.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        let group = [Write::Create(new_run("r", First::Letter(letter("begin"))))];
+        let group = [Write::Create(new_run("r", First::Message(message("begin"))))];
         let failed = store.commit(&group).await.unwrap_err();
         assert!(!failed.in_doubt);
         assert_eq!(failed.error.code(), Code::Store);
@@ -267,7 +267,7 @@ case! {
         let store = Arc::clone(&fx.store);
         let right = fx.execute(ADA).await;
         fx.create(new_run("r", taken_by(ADA))).await;
-        fx.post("r", letter("one")).await;
+        fx.send("r", message("one")).await;
         drop(right);
         assert!(store.changed(&workflow_runtime::engine::System).now_or_never().is_none());
     }
@@ -283,12 +283,12 @@ case! {
         let path = fx.directory.as_ref().unwrap().path().join("runs.db");
         let key = fx.create(new_run("large", First::Later)).await;
         for _ in 0..40 {
-            fx.post("large", letter(&"x".repeat(400_000))).await;
+            fx.send("large", message(&"x".repeat(400_000))).await;
         }
         let full = pragma(&path, "page_count");
         assert_eq!(fx.commit(delete(key)).await, DeleteAnswer::Committed);
         assert_eq!(pragma(&path, "page_count"), full);
-        let clean = Clean { expired: Vec::new(), now: 0, letters_before: 0, runs: 10, most: ALL };
+        let clean = Clean { expired: Vec::new(), now: 0, messages_before: 0, runs: 10, most: ALL };
         while fx.commit(clean.clone()).await.more {}
         let (now, free) = (pragma(&path, "page_count"), pragma(&path, "freelist_count"));
         assert!(now < full / 2 && free <= 1100, "{full} pages, then {now}, {free} of them free");
@@ -305,12 +305,12 @@ case! {
         reader.execute_batch("BEGIN; SELECT count(*) FROM runs").unwrap();
         // The log cannot be reused while a reader holds a snapshot from before it.
         for _ in 0..60 {
-            fx.post("r", letter(&"x".repeat(400_000))).await;
+            fx.send("r", message(&"x".repeat(400_000))).await;
         }
         assert!(log() > 20 << 20);
         drop(reader);
         for _ in 0..3 {
-            fx.post("r", letter("small")).await;
+            fx.send("r", message("small")).await;
         }
         assert!(log() <= 17 << 20, "{} bytes", log());
     }

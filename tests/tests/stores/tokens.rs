@@ -1,7 +1,7 @@
 //! Tokens: `Effects::opens`, `Effects::closes` and `Write::Deliver`.
 
 use workflow_runtime::store::{
-    About, Child, Close, Deliver, DeliverAnswer, Effects, Fence, First, Letter, NewRun, Open, RunKey, Status,
+    About, Child, Close, Deliver, DeliverAnswer, Effects, Fence, First, Message, NewRun, Open, RunKey, Status,
     TokenLabel, TokenRow, TokenState, Turn, TurnAnswer,
 };
 
@@ -9,7 +9,7 @@ use crate::fixture::*;
 
 fn open(token: &str, op: u64) -> Open {
     let label = TokenLabel { type_name: "T".into(), metadata: Some("{}".into()), ..TokenLabel::default() };
-    let refusal = Letter { arrived_at: 2_000, ..letter("refused") };
+    let refusal = Message { arrived_at: 2_000, ..message("refused") };
     Open { token: token.into(), op: Some(op), label, scope: None, refusal }
 }
 
@@ -25,8 +25,8 @@ fn promise(token: &str) -> Open {
     Open { op: None, label: TokenLabel::default(), ..open(token, 0) }
 }
 
-fn deliver(token: &str, letter: Letter, hold_until: Option<u64>) -> Deliver {
-    Deliver { hold_until, ..delivery(token, letter) }
+fn deliver(token: &str, message: Message, hold_until: Option<u64>) -> Deliver {
+    Deliver { hold_until, ..delivery(token, message) }
 }
 
 async fn with_hook(fx: &Fixture, id: &str, token: &str, op: u64) -> RunKey {
@@ -56,7 +56,7 @@ fn text(text: &str, about: Option<&str>) -> (String, Option<String>) {
 pub async fn a_payload_for_a_token_reaches_its_operation(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
+    assert_eq!(fx.commit(deliver("t", message("x"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
     assert_eq!((fx.run("r").await.inbox_seq, fx.run("r").await.wake_at), (1, Some(0)));
     assert_eq!(fx.store.news(ADA).await.unwrap(), [key]);
@@ -88,7 +88,7 @@ pub async fn a_token_belongs_to_one_operation_at_a_time(fx: Fixture) {
         [text("refused", Some("r"))],
         "another operation of the same run is refused, too"
     );
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Committed);
+    assert_eq!(fx.commit(deliver("t", message("x"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, key).await[1], text("x", Some("7")));
 }
 
@@ -103,9 +103,9 @@ pub async fn a_disposed_token_is_reported_and_can_be_opened_again(fx: Fixture) {
         "only its own operation closes a token"
     );
     fx.turn(Turn { row: Some(row(2, 3)), effects: closes(vec![close(7)]), ..turn(key) }).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Disposed);
+    assert_eq!(fx.commit(deliver("t", message("x"), None)).await, DeliverAnswer::Disposed);
     let other = with_hook(&fx, "other", "t", 3).await;
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Committed);
+    assert_eq!(fx.commit(deliver("t", message("y"), None)).await, DeliverAnswer::Committed);
     assert_eq!(inbox(&fx, other).await, [text("y", Some("3"))]);
     assert_eq!(inbox(&fx, key).await, []);
 }
@@ -114,17 +114,21 @@ pub async fn the_end_of_a_run_finishes_its_tokens(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = with_hook(&fx, "r", "t", 7).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) }).await;
-    assert_eq!(fx.commit(deliver("t", letter("x"), None)).await, DeliverAnswer::Finished);
-    assert_eq!(fx.commit(deliver("nothing", letter("x"), None)).await, DeliverAnswer::Unknown);
+    assert_eq!(fx.commit(deliver("t", message("x"), None)).await, DeliverAnswer::Finished);
+    assert_eq!(fx.commit(deliver("nothing", message("x"), None)).await, DeliverAnswer::Unknown);
     assert_eq!(inbox(&fx, key).await, []);
 }
 
 pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    for (letter, until) in [(keyed("x", "k"), 2_000), (keyed("again", "k"), 5_000), (letter("late"), 1_999)] {
-        assert_eq!(fx.commit(deliver("t", letter, Some(until))).await, DeliverAnswer::Committed);
+    for (message, until) in [(keyed("x", "k"), 2_000), (keyed("again", "k"), 5_000), (message("late"), 1_999)] {
+        assert_eq!(fx.commit(deliver("t", message, Some(until))).await, DeliverAnswer::Committed);
     }
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Unknown, "no run has opened the token");
+    assert_eq!(
+        fx.commit(deliver("t", message("y"), None)).await,
+        DeliverAnswer::Unknown,
+        "no run has opened the token"
+    );
     assert_eq!(fx.store.token("t").await.unwrap().unwrap().run, None);
     let key = with_hook(&fx, "r", "t", 7).await;
     assert_eq!(inbox(&fx, key).await, [text("x", Some("7"))]);
@@ -134,10 +138,10 @@ pub async fn a_payload_is_held_for_a_hook_that_is_opened_in_time(fx: Fixture) {
 
 pub async fn a_run_accepts_payloads_before_it_opens_the_hook(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    let first = First::Letter(letter("begin"));
+    let first = First::Message(message("begin"));
     fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", first) }).await;
     for text in ["x", "y"] {
-        assert_eq!(fx.commit(deliver("t", letter(text), None)).await, DeliverAnswer::Committed);
+        assert_eq!(fx.commit(deliver("t", message(text), None)).await, DeliverAnswer::Committed);
     }
     let other = with_hook(&fx, "other", "t", 3).await;
     assert_eq!(inbox(&fx, other).await, [text("refused", Some("r"))], "the token is reserved for the other run");
@@ -152,10 +156,10 @@ pub async fn a_run_accepts_payloads_before_it_opens_the_hook(fx: Fixture) {
 pub async fn payloads_for_a_reserved_token_stay_with_the_run_when_it_ends(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = fx.create(NewRun { effects: opens(vec![promise("t")]), ..new_run("r", taken_by(ADA)) }).await;
-    fx.commit(deliver("t", letter("x"), None)).await;
+    fx.commit(deliver("t", message("x"), None)).await;
     fx.turn(Turn { row: Some(row(1, 2)), change: Some(change(Status::Failed, None)), ..turn(key) }).await;
     assert_eq!(inbox(&fx, key).await, [text("x", None)]);
-    assert_eq!(fx.commit(deliver("t", letter("y"), None)).await, DeliverAnswer::Finished);
+    assert_eq!(fx.commit(deliver("t", message("y"), None)).await, DeliverAnswer::Finished);
 }
 
 pub async fn a_stale_owner_opens_and_closes_nothing(fx: Fixture) {
@@ -213,11 +217,11 @@ pub async fn the_open_tokens_of_a_run_and_its_descendants_are_listed(fx: Fixture
     let key = with_hook(&fx, "r", "b", 7).await;
     with_hook(&fx, "other", "c", 7).await;
     let child = Child {
-        new: new_run("child", First::Letter(letter("begin"))),
+        new: new_run("child", First::Message(message("begin"))),
         op: Some(9),
         attach: None,
         confirmation: None,
-        refusal: letter("refused"),
+        refusal: message("refused"),
     };
     let effects = Effects { children: vec![child], closes: vec![], opens: vec![open("d", 8)], ..Effects::default() };
     fx.turn(Turn { row: Some(row(1, 2)), effects: Some(Box::new(effects)), ..turn(key) }).await;
@@ -235,11 +239,11 @@ pub async fn the_open_tokens_of_a_run_and_its_descendants_are_listed(fx: Fixture
     fx.turn(Turn { row: Some(row(2, 3)), effects: close, ..turn(key) }).await;
     assert_eq!(names(&fx.store.open_tokens(key).await.unwrap()), [of("a", "child"), of("b", "r")]);
     let grandchild = Child {
-        new: new_run("grandchild", First::Letter(letter("begin"))),
+        new: new_run("grandchild", First::Message(message("begin"))),
         op: Some(9),
         attach: None,
         confirmation: None,
-        refusal: letter("refused"),
+        refusal: message("refused"),
     };
     let effects = Effects { children: vec![grandchild], ..Effects::default() };
     let starts =

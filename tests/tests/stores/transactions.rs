@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use workflow_runtime::store::{Post, PostAnswer, Status, Turn, TurnAnswer, Write};
+use workflow_runtime::store::{SendMessage, SendMessageAnswer, Status, Turn, TurnAnswer, Write};
 
 use crate::fixture::*;
 
@@ -30,10 +30,10 @@ pub async fn a_rolled_back_commit_is_sent_again(fx: Fixture) {
     conflicts(&fx, 4).await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     // A transaction of several statements is sent again as a whole.
-    let post = Post { run: "r".into(), letter: letter("x"), unstick: false };
+    let sent = SendMessage { run: "r".into(), message: message("x"), unstick: false };
     let next = Turn { row: Some(row(2, 3)), ..turn(key) };
-    assert_eq!(fx.commit_both(post, next).await, (PostAnswer::Committed, TurnAnswer::Committed));
-    assert_eq!((fx.journal(key).await.len(), fx.letters(key).await), (3, vec!["x".to_owned()]));
+    assert_eq!(fx.commit_both(sent, next).await, (SendMessageAnswer::Committed, TurnAnswer::Committed));
+    assert_eq!((fx.journal(key).await.len(), fx.messages(key).await), (3, vec!["x".to_owned()]));
 }
 
 pub async fn a_commit_that_is_rolled_back_repeatedly_is_an_error(fx: Fixture) {
@@ -93,10 +93,10 @@ pub async fn statements_need_not_be_prepared(fx: Fixture) {
     let fx = Fixture::postgres_with("&prepared=off");
     let _right = fx.execute(ADA).await;
     let key = fx.create(new_run("r", taken_by(ADA))).await;
-    fx.post("r", keyed("x", "k")).await;
+    fx.send("r", keyed("x", "k")).await;
     let end = Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(key) };
     assert_eq!(fx.turn(end).await, TurnAnswer::Committed);
-    assert_eq!(fx.letters(key).await, ["x"]);
+    assert_eq!(fx.messages(key).await, ["x"]);
 }
 
 pub async fn a_process_that_stalls_in_a_transaction_does_not_keep_its_locks(fx: Fixture) {
@@ -106,8 +106,8 @@ pub async fn a_process_that_stalls_in_a_transaction_does_not_keep_its_locks(fx: 
     let key = fx.create(new_run("r", taken_by(ADA))).await;
     // Two writes of different kinds make a transaction. The test polls it until it has locked the run, and then stops
     // polling.
-    let post = Post { run: "r".into(), letter: letter("silent"), unstick: false };
-    let group = [post.clone().into(), Turn { row: Some(row(1, 2)), ..turn(key) }.into()];
+    let sent = SendMessage { run: "r".into(), message: message("silent"), unstick: false };
+    let group = [sent.clone().into(), Turn { row: Some(row(1, 2)), ..turn(key) }.into()];
     let database = fx.database().await;
     let mut silent = fx.store.commit(&group);
     while !database.query("SELECT 1 FROM runs FOR UPDATE SKIP LOCKED", &[]).await.unwrap().is_empty() {
@@ -115,9 +115,9 @@ pub async fn a_process_that_stalls_in_a_transaction_does_not_keep_its_locks(fx: 
         assert!(polled.is_pending(), "the commit ended before it was stopped: {polled:?}");
     }
     let other = fx.another();
-    let post = commit(&*other, Post { run: "r".into(), letter: letter("other"), unstick: false });
-    let posted = tokio::time::timeout(Duration::from_secs(60), post).await;
-    assert_eq!(posted.expect("the lock is released in time"), PostAnswer::Committed);
+    let sent = commit(&*other, SendMessage { run: "r".into(), message: message("other"), unstick: false });
+    let posted = tokio::time::timeout(Duration::from_secs(60), sent).await;
+    assert_eq!(posted.expect("the lock is released in time"), SendMessageAnswer::Committed);
     assert!(silent.await.is_err(), "the stalled transaction is rolled back");
-    assert_eq!(fx.letters(key).await, ["other"]);
+    assert_eq!(fx.messages(key).await, ["other"]);
 }

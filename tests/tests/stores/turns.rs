@@ -1,8 +1,8 @@
 //! `Write::Turn`.
 
 use workflow_runtime::store::{
-    Answer, CreateAnswer, Fence, First, Post, PostAnswer, Release, ReleaseAnswer, RowChange, RunKey, Status, Turn,
-    TurnAnswer, Write,
+    Answer, CreateAnswer, Fence, First, Release, ReleaseAnswer, RowChange, RunKey, SendMessage, SendMessageAnswer,
+    Status, Turn, TurnAnswer, Write,
 };
 
 use crate::fixture::*;
@@ -15,7 +15,7 @@ pub async fn a_turn_appends_a_row_changes_the_run_and_updates_the_inbox(fx: Fixt
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
     for text in ["one", "two"] {
-        fx.post("r", letter(text)).await;
+        fx.send("r", message(text)).await;
     }
     let delivered = vec![fx.inbox(key).await[0].sequence];
     let change = RowChange {
@@ -28,10 +28,10 @@ pub async fn a_turn_appends_a_row_changes_the_run_and_updates_the_inbox(fx: Fixt
         refused_by: None,
     };
     let taken =
-        Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![letter("three")], ..turn(key) };
+        Turn { row: Some(row(1, 2)), change: Some(change), delivered, returned: vec![message("three")], ..turn(key) };
     assert_eq!(fx.turn(taken).await, TurnAnswer::Committed);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2)]);
-    assert_eq!(fx.letters(key).await, ["two", "three"]);
+    assert_eq!(fx.messages(key).await, ["two", "three"]);
     let run = fx.run("r").await;
     assert_eq!((run.status, run.wake_at, run.started_at), (Status::Stuck, None, Some(2)));
     assert_eq!((run.completed_at, run.stuck.as_deref()), (Some(3), Some("s")));
@@ -42,11 +42,11 @@ pub async fn a_turn_appends_a_row_changes_the_run_and_updates_the_inbox(fx: Fixt
 pub async fn a_turn_with_only_a_row_changes_nothing_else(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
-    fx.post("r", letter("one")).await;
+    fx.send("r", message("one")).await;
     let before = fx.run("r").await;
     assert_eq!(fx.turn(Turn { row: Some(row(1, 2)), ..turn(key) }).await, TurnAnswer::Committed);
     assert_eq!(fx.run("r").await, before);
-    assert_eq!(fx.letters(key).await, ["one"]);
+    assert_eq!(fx.messages(key).await, ["one"]);
 }
 
 pub async fn times_of_start_and_end_are_set_once(fx: Fixture) {
@@ -121,12 +121,12 @@ pub async fn another_turn_at_an_existing_index_is_refused(fx: Fixture) {
 pub async fn a_turn_that_is_sent_again_changes_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
-    fx.post("r", letter("one")).await;
+    fx.send("r", message("one")).await;
     let taken = Turn {
         row: Some(row(1, 2)),
         change: Some(change(Status::Running, Some(4))),
         delivered: vec![fx.inbox(key).await[0].sequence],
-        returned: vec![letter("back")],
+        returned: vec![message("back")],
         ..turn(key)
     };
     let later = Turn { row: Some(row(2, 3)), change: Some(change(Status::Suspended, Some(5))), ..turn(key) };
@@ -134,7 +134,7 @@ pub async fn a_turn_that_is_sent_again_changes_nothing(fx: Fixture) {
         assert_eq!(fx.turn(turn.clone()).await, TurnAnswer::Committed);
     }
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
-    assert_eq!(fx.letters(key).await, ["back"]);
+    assert_eq!(fx.messages(key).await, ["back"]);
     assert_eq!((fx.run("r").await.status, fx.run("r").await.wake_at), (Status::Suspended, Some(5)));
     let twice = Turn { row: Some(row(3, 4)), ..turn(key) };
     let outcomes = fx.group(&[twice.clone(), twice]).await;
@@ -158,13 +158,13 @@ pub async fn a_turn_that_is_sent_again_is_recognised_after_a_change_of_owner(fx:
 pub async fn a_refused_turn_changes_nothing(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
-    fx.post("r", letter("one")).await;
+    fx.send("r", message("one")).await;
     let before = (fx.run("r").await, fx.inbox(key).await);
     let full = Turn {
         row: Some(row(1, 2)),
         change: Some(change(Status::Failed, None)),
         delivered: vec![before.1[0].sequence],
-        returned: vec![letter("back")],
+        returned: vec![message("back")],
         ..turn(key)
     };
     let refused = [
@@ -189,7 +189,7 @@ pub async fn a_refused_write_does_not_affect_its_group(fx: Fixture) {
         Turn { row: Some(row(7, 2)), ..turn(keys[1]) }.into(),
         Turn { row: Some(row(1, 2)), fence: Fence { owner: BOB, epoch: 1 }, ..turn(keys[1]) }.into(),
         new_run("bobs", taken_by(BOB)).into(),
-        Post { run: "nobody".into(), letter: letter("x"), unstick: false }.into(),
+        SendMessage { run: "nobody".into(), message: message("x"), unstick: false }.into(),
         Turn { row: Some(row(1, 2)), change: Some(change(Status::Completed, None)), ..turn(keys[2]) }.into(),
     ];
     let expected = [
@@ -197,7 +197,7 @@ pub async fn a_refused_write_does_not_affect_its_group(fx: Fixture) {
         Answer::Turn(TurnAnswer::Fenced),
         Answer::Turn(TurnAnswer::Fenced),
         Answer::Create(CreateAnswer::Fenced),
-        Answer::Post(PostAnswer::Unknown),
+        Answer::SendMessage(SendMessageAnswer::Unknown),
         Answer::Turn(TurnAnswer::Committed),
     ];
     assert_eq!(fx.group::<Write>(&group).await, expected);
@@ -254,36 +254,36 @@ pub async fn writes_of_one_group_take_effect_in_order(fx: Fixture) {
     let group = [
         next(1).into(),
         next(2).into(),
-        Post { run: "r".into(), letter: letter("one"), unstick: false }.into(),
+        SendMessage { run: "r".into(), message: message("one"), unstick: false }.into(),
         Release { run: key, fence, inbox_seq: 0 }.into(),
         Release { run: key, fence, inbox_seq: 1 }.into(),
         next(3).into(),
-        Post { run: "new".into(), letter: letter("too early"), unstick: false }.into(),
-        new_run("new", First::Letter(letter("begin"))).into(),
-        Post { run: "new".into(), letter: letter("in time"), unstick: false }.into(),
+        SendMessage { run: "new".into(), message: message("too early"), unstick: false }.into(),
+        new_run("new", First::Message(message("begin"))).into(),
+        SendMessage { run: "new".into(), message: message("in time"), unstick: false }.into(),
     ];
     let answers = fx.group::<Write>(&group).await;
     let new = fx.run("new").await.key;
     let expected = [
         Answer::Turn(TurnAnswer::Committed),
         Answer::Turn(TurnAnswer::Committed),
-        Answer::Post(PostAnswer::Committed),
+        Answer::SendMessage(SendMessageAnswer::Committed),
         Answer::Release(ReleaseAnswer::Unread),
         Answer::Release(ReleaseAnswer::Committed),
         Answer::Turn(TurnAnswer::Fenced),
-        Answer::Post(PostAnswer::Unknown),
+        Answer::SendMessage(SendMessageAnswer::Unknown),
         Answer::Create(CreateAnswer::Created(new)),
-        Answer::Post(PostAnswer::Committed),
+        Answer::SendMessage(SendMessageAnswer::Committed),
     ];
     assert_eq!(answers, expected);
     assert_eq!(fx.journal(key).await, [row(0, 1), row(1, 2), row(2, 3)]);
-    assert_eq!(fx.letters(new).await, ["begin", "in time"]);
+    assert_eq!(fx.messages(new).await, ["begin", "in time"]);
 }
 
 pub async fn a_turn_without_a_row_is_fenced_too(fx: Fixture) {
     let _right = fx.execute(ADA).await;
     let key = started(&fx, "r").await;
-    fx.post("r", letter("one")).await;
+    fx.send("r", message("one")).await;
     let bare = Turn { delivered: vec![fx.inbox(key).await[0].sequence], ..turn(key) };
     let changed = Turn { change: Some(change(Status::Running, Some(3))), ..turn(key) };
     for (right, fence, generation) in [
@@ -296,7 +296,7 @@ pub async fn a_turn_without_a_row_is_fenced_too(fx: Fixture) {
         for turn in [&bare, &changed] {
             assert_eq!(fx.turn(Turn { fence, generation, ..turn.clone() }).await, expected);
         }
-        assert_eq!(fx.letters(key).await.is_empty(), right);
+        assert_eq!(fx.messages(key).await.is_empty(), right);
         assert_eq!(fx.run("r").await.status == Status::Running, right);
     }
     assert_eq!(fx.journal(key).await, [row(0, 1)]);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use workflow_runtime::store::{
-    ClaimAnswer, CreateAnswer, First, Migration, NewRun, Post, PostgresOptions, PostgresStore, SqliteStore, Store,
-    Synchronous, Turn, TurnAnswer, Write,
+    ClaimAnswer, CreateAnswer, First, Migration, NewRun, PostgresOptions, PostgresStore, SendMessage, SqliteStore,
+    Store, Synchronous, Turn, TurnAnswer, Write,
 };
 use workflow_runtime::{Client, Code, Engine, Error, hook, workflow};
 
@@ -80,7 +80,7 @@ async fn neither_writes_after(url: &str, raise: impl AsyncFnOnce()) {
 }
 
 fn for_others(id: &str) -> NewRun {
-    new_run(id, First::Letter(letter("begin")))
+    new_run(id, First::Message(message("begin")))
 }
 
 case! {
@@ -270,14 +270,14 @@ case! {
         fx.create(new_run("r", taken_by(ADA))).await;
         let (client, database) = (fx.another(), fx.database().await);
         let newer = open_migrating(&fx, &[ADDS_IN_SCHEMA, BREAKS_IN_SCHEMA]).await.unwrap();
-        let post = || Write::Post(Post { run: "r".into(), letter: letter("old"), unstick: false });
+        let sent = || Write::SendMessage(SendMessage { run: "r".into(), message: message("old"), unstick: false });
         let for_later = || Write::Create(new_run("later", First::Later));
         let groups = [
             vec![Write::Create(for_others("old"))],
             vec![Write::Create(for_others("old")), Write::Create(for_others("older"))],
-            vec![post()],
+            vec![sent()],
             vec![for_later()],
-            vec![Write::Create(for_others("old")), post(), for_later()],
+            vec![Write::Create(for_others("old")), sent(), for_later()],
         ];
         for group in groups {
             for older in [&client, &fx.store] {
@@ -290,8 +290,8 @@ case! {
         let created = fx.store.commit(&[Write::Create(new_run("own", taken_by(ADA)))]).await;
         assert!(matches!(created.as_deref(), Ok([workflow_runtime::store::Answer::Create(CreateAnswer::Fenced)]) | Err(_)), "{created:?}");
         let runs: i64 = database.query_one("SELECT count(*) FROM runs", &[]).await.unwrap().get(0);
-        let letters: i64 = database.query_one("SELECT count(*) FROM inbox", &[]).await.unwrap().get(0);
-        assert_eq!((runs, letters), (1, 0));
+        let messages: i64 = database.query_one("SELECT count(*) FROM inbox", &[]).await.unwrap().get(0);
+        assert_eq!((runs, messages), (1, 0));
         drop((right, newer));
     }
 }

@@ -110,7 +110,7 @@ impl ActiveRun {
         })
     }
 
-    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were posted before.
+    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were put before.
     pub fn start(self: &Arc<Self>, engine: &Arc<Inner>, driver: Box<DriverState>, arrivals: Vec<Arrival>) {
         let starts = self.mailbox().start(driver, arrivals);
         self.drive_if(starts, engine);
@@ -132,14 +132,14 @@ impl ActiveRun {
     }
 
     /// Adds arrivals to the mailbox and starts a driver if none is running.
-    pub fn post(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
-        let starts = self.mailbox().post(arrivals);
+    pub fn add(self: &Arc<Self>, engine: &Arc<Inner>, arrivals: impl IntoIterator<Item = Arrival>) {
+        let starts = self.mailbox().add(arrivals);
         self.drive_if(starts, engine);
     }
 
     /// Adds the messages to the mailbox that it has not received before.
-    pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, letters: Vec<Arrival>) {
-        let starts = self.mailbox().receive(inbox_seq, letters);
+    pub fn receive(self: &Arc<Self>, engine: &Arc<Inner>, inbox_seq: u64, messages: Vec<Arrival>) {
+        let starts = self.mailbox().receive(inbox_seq, messages);
         self.drive_if(starts, engine);
     }
 

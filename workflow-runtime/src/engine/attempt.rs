@@ -123,7 +123,7 @@ pub(super) enum Begin {
 }
 
 /// Starts the next attempt of an operation, unless it was dropped or the engine is ending. Returns the arrival of an attempt
-/// that ends at once; otherwise the attempt posts it.
+/// that ends at once; otherwise the attempt delivers it.
 pub(super) fn dispatch(
     engine: &Arc<Inner>,
     live: &Arc<ActiveRun>,
@@ -195,10 +195,10 @@ pub(super) fn dispatch(
     {
         return ended;
     }
-    let (posting, to) = (engine.clone(), live.clone());
+    let (delivering, to) = (engine.clone(), live.clone());
     let task = async move {
         if let Some(arrival) = attempt.await {
-            to.post(&posting, [arrival]);
+            to.add(&delivering, [arrival]);
         }
     };
     let handle = engine.attempts.spawn_on(task, &engine.runtime).abort_handle();

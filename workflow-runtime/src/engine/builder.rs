@@ -15,8 +15,8 @@ use super::batcher::Batcher;
 use super::client::Handle;
 use super::clock::Clock;
 use super::home::Home;
-use super::letters::{self, News};
 use super::lifecycle::{self, Callbacks, Notices};
+use super::messages::{self, News};
 use super::output::Outputs;
 use super::queues::Queues;
 use super::removal::{self, Cleaning};
@@ -466,7 +466,7 @@ impl Builder {
         inner.warn_of_bound_runs().await;
         runtime.spawn(timers::run(inner.clone()));
         inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
-        inner.drivers.spawn_on(letters::run(inner.clone()), &runtime);
+        inner.drivers.spawn_on(messages::run(inner.clone()), &runtime);
         inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();

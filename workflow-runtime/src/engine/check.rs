@@ -8,9 +8,9 @@ use futures_util::FutureExt;
 
 use super::Inner;
 use super::builder::host;
-use super::letters;
 use super::load::{self, Replay};
 use super::mailbox::What;
+use super::messages;
 use super::missing::not_found;
 use super::pages::Pages;
 use super::telemetry::Telemetry;
@@ -90,11 +90,11 @@ impl Inner {
 
     /// The events in the inbox of a run that have not been read.
     async fn recorded_inbox(&self, row: &RunRow) -> Result<Vec<(u64, Event)>, Replay> {
-        let (_, letters) = self.store.inbox(row.key).await.map_err(Replay::Store)?;
+        let (_, messages) = self.store.inbox(row.key).await.map_err(Replay::Store)?;
         let mut events = Vec::new();
-        for letter in letters.into_iter().filter(|letter| !letter.unread) {
-            let arrival = letters::open(letter, row.generation).map_err(Replay::Fault)?;
-            if let What::Letter { event, .. } = arrival.what {
+        for message in messages.into_iter().filter(|message| !message.unread) {
+            let arrival = messages::open(message, row.generation).map_err(Replay::Fault)?;
+            if let What::Message { event, .. } = arrival.what {
                 events.push((arrival.at, event));
             }
         }

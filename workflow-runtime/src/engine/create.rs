@@ -11,7 +11,7 @@ use super::mailbox::InboxRead;
 use super::missing::not_found;
 use super::output::Output;
 use super::removal::CLEANING;
-use super::{Inner, effects, letters, turn};
+use super::{Inner, effects, messages, turn};
 use crate::codec::Payload;
 use crate::definition::WorkflowDefinition;
 use crate::environment::Random;
@@ -20,7 +20,7 @@ use crate::model::{Deployment, IfExists, OutputWriter, RequestContext, Status, T
 use crate::names::{self, check_attribute, check_attributes};
 use crate::registry::registry;
 use crate::replay::{Carried, Core, Event, Identity, Inherited, TurnRecord};
-use crate::store::{CreateAnswer, Effects, Fence, First, Letter, NewChunk, NewRun, Replace, RunKey, RunRow};
+use crate::store::{CreateAnswer, Effects, Fence, First, Message, NewChunk, NewRun, Replace, RunKey, RunRow};
 use crate::text::{excerpt, hex};
 
 /// The epoch of a run that its engine has created.
@@ -129,7 +129,7 @@ impl Asked {
             Ok((key.into(), Some(value.into())))
         };
         Ok(Some(Box::new(Effects {
-            opens: self.opens.into_iter().map(|token| letters::promise(token, now)).collect::<Result<_>>()?,
+            opens: self.opens.into_iter().map(|token| messages::promise(token, now)).collect::<Result<_>>()?,
             attributes: self.attributes.into_iter().map(attribute).collect::<Result<_>>()?,
             state: self.state.map(|state| Arc::from(state.as_str())),
             ..Effects::default()
@@ -249,7 +249,7 @@ impl Inner {
             return Ok(answer);
         }
         // Another engine executes in this store: it reads the arguments from the run's inbox.
-        let first = First::Letter(self.letter(new)?);
+        let first = First::Message(self.message(new)?);
         let answer = self.send(new, first, new.ahead.clone(), Vec::new()).await?;
         // This engine may execute by now, and does not see its own message as a change by another engine.
         self.activations.miss();
@@ -325,7 +325,7 @@ impl Inner {
         let bind = Bind::of(&asked);
         let mut new = self.new_run(definition, args, Some(id.to_string()), asked)?;
         self.bind(&mut new, bind).await?;
-        let first = First::Begin(self.letter(&new)?);
+        let first = First::Begin(self.message(&new)?);
         let ahead = new.ahead.take();
         match self.send(&new, first, ahead, Vec::new()).await? {
             CreateAnswer::Unknown => Err(not_found(id)),
@@ -352,7 +352,7 @@ impl Inner {
     /// Cancels a run that was created for later. Returns whether it had not been started.
     pub(super) async fn cancel_for_later(&self, row: &RunRow, reason: &str) -> Result<bool> {
         let now = self.clock.now();
-        let cancel = letters::letter(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
+        let cancel = messages::message(&Event::Cancel { reason: reason.to_owned() }, now, None)?;
         let run = NewRun {
             id: row.id.clone(),
             workflow: row.workflow.clone(),
@@ -430,7 +430,7 @@ impl Inner {
             self.notices.hint();
         }
         if may_have_news {
-            self.news.posted();
+            self.news.sent();
         }
         activation.settle();
         Ok(Some(answer).filter(|answer| *answer != CreateAnswer::Fenced))
@@ -464,7 +464,7 @@ impl Inner {
         let (done, again) = match first {
             First::Later => ("created", CREATE_AGAIN),
             First::Begin(_) => ("started", BEGIN_AGAIN),
-            First::Turn { .. } | First::Letter(_) | First::Journal { .. } => ("started", START_AGAIN),
+            First::Turn { .. } | First::Message(_) | First::Journal { .. } => ("started", START_AGAIN),
         };
         let run = NewRun {
             id: new.id.clone(),
@@ -525,8 +525,8 @@ impl Inner {
                 turn.deliveries.into_iter().next().map(|delivery| delivery.event)
             }
             None => {
-                let letter = self.store.inbox(row.key).await?.1.into_iter().next();
-                letter.map(|letter| Event::decode(letter.format, letter.checksum, &letter.body)).transpose()?
+                let message = self.store.inbox(row.key).await?.1.into_iter().next();
+                message.map(|message| Event::decode(message.format, message.checksum, &message.body)).transpose()?
             }
         };
         Ok(match event {
@@ -535,8 +535,8 @@ impl Inner {
         })
     }
 
-    fn letter(&self, new: &New) -> Result<Letter> {
-        letters::letter(&new.started(&self.random), new.created_at, None)
+    fn message(&self, new: &New) -> Result<Message> {
+        messages::message(&new.started(&self.random), new.created_at, None)
     }
 
     /// A UUID of version 7: ids that are created in sequence are neighbours in the store's index.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::end::awaits_itself;
-use super::{Inner, create, letters};
+use super::{Inner, create, messages};
 use crate::codec::Payload;
 use crate::definition::{AttemptFailure, adopt};
 use crate::error::{Code, Error, Result};
 use crate::model::Deployment;
 use crate::replay::{self, Carried, Continued, Event, Opening, StartedChild, Target};
 use crate::store::{
-    Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Letter, Message, NewRun, Open,
+    Asked, Attach, Binding, Child, Close, Continuation, Effects, First, Forward, Message, NewRun, Open, Outgoing,
     TokenLabel, Watch,
 };
 use crate::text::excerpt;
@@ -88,7 +88,7 @@ impl Inner {
             depth: inherited.as_ref().map_or(0, |inherited| inherited.depth),
             effects: (!attributes.is_empty()).then(|| Box::new(effects)),
             chunks: Vec::new(),
-            first: First::Letter(letters::letter(
+            first: First::Message(messages::message(
                 &create::started(&self.random, &request.input, carried.some()),
                 now,
                 None,
@@ -110,7 +110,7 @@ impl Inner {
             digests: std::iter::once(args_digest).chain(*known_digest).collect(),
         });
         let started = Event::Completed { op: *op, value: Payload::null() };
-        let confirmation = (named && request.detached).then(|| letters::letter(&started, now, None)).transpose()?;
+        let confirmation = (named && request.detached).then(|| messages::message(&started, now, None)).transpose()?;
         Ok(Child {
             new,
             op: (!request.detached).then_some(*op),
@@ -143,11 +143,11 @@ impl Inner {
         let payload = |(token, value): &(Arc<str>, Payload)| {
             Ok((
                 token.clone(),
-                letters::letter(&Event::Payload { op: letters::NO_OPERATION, value: value.clone() }, now, None)?,
+                messages::message(&Event::Payload { op: messages::NO_OPERATION, value: value.clone() }, now, None)?,
             ))
         };
         Ok(Continuation {
-            start: letters::letter(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
+            start: messages::message(&create::started(&self.random, args, Some(carried.clone())), now, None)?,
             payloads: payloads.iter().map(payload).collect::<Result<_>>()?,
             forwards: forwards.iter().map(forward).collect(),
             binding: match deployment {
@@ -162,10 +162,10 @@ impl Inner {
     }
 
     /// The cancel message to a child that its parent gives up.
-    pub(super) fn cancel_message(&self, child: &Target, now: u64) -> Result<Message> {
+    pub(super) fn cancel_message(&self, child: &Target, now: u64) -> Result<Outgoing> {
         let cancel = Event::Cancel { reason: GIVEN_UP.to_owned() };
         let Target { run, token } = child;
-        Ok(Message { run: run.clone(), token: *token, letter: letters::letter(&cancel, now, None)?, unstick: true })
+        Ok(Outgoing { run: run.clone(), token: *token, message: messages::message(&cancel, now, None)?, unstick: true })
     }
 }
 
@@ -174,14 +174,14 @@ fn digest(args: &Payload) -> [u8; 32] {
 }
 
 /// The message that fails an operation.
-fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Letter> {
-    letters::letter(&Event::Failed { op, error: failure.error }, now, None)
+fn failure(op: u64, failure: AttemptFailure, now: u64) -> Result<Message> {
+    messages::message(&Event::Failed { op, error: failure.error }, now, None)
 }
 
 fn open(opening: &Opening, now: u64) -> Result<Open> {
     let Opening { op, token, metadata, type_name, once, asked } = opening;
     let metadata = metadata.as_ref().map(|metadata| Arc::from(metadata.as_str()));
-    let refusal = letters::letter(&Event::Conflict { op: *op, owner: String::new() }, now, None)?;
+    let refusal = messages::message(&Event::Conflict { op: *op, owner: String::new() }, now, None)?;
     let scope = asked.as_ref().map(|asked| asked.scope.clone());
     let asked = asked.as_ref().map(|asked| Asked { id: asked.id.clone(), step: asked.step.map(Arc::from) });
     let label = TokenLabel { type_name: type_name.clone(), metadata, once: *once, asked };

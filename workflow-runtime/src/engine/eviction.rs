@@ -48,7 +48,7 @@ pub(super) async fn evict(engine: &Arc<Inner>, live: &Arc<ActiveRun>) -> bool {
     match engine.batcher.send(release).await {
         Ok(ReleaseAnswer::Committed | ReleaseAnswer::Fenced) => {
             live.evicted(activation);
-            engine.news.posted();
+            engine.news.sent();
             true
         }
         Ok(ReleaseAnswer::Unread) => {

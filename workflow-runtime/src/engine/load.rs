@@ -16,7 +16,7 @@ use super::queues::Slot;
 use super::resend::{self, GivenUp, Sender as _, Sent, Taken};
 use super::telemetry::Spans;
 use super::wait::Done;
-use super::{effects, letters, row_error, turn};
+use super::{effects, messages, row_error, turn};
 use crate::definition::WorkflowDefinition;
 use crate::error::{Code, Error, Result};
 use crate::limits::{EXPLAINED_RECORDED_MAX, JOURNAL_FIRST_PAGE_ROWS};
@@ -103,7 +103,7 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     if core.has_ended() {
         return;
     }
-    let (inbox_seq, letters) = match engine.store.inbox(row.key).await {
+    let (inbox_seq, messages) = match engine.store.inbox(row.key).await {
         Ok(inbox) => inbox,
         Err(error) if error.code() == Code::Damaged => {
             return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
@@ -111,21 +111,22 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
         Err(error) => return give_back(&engine, &row, error).await,
     };
     // Unread messages count as read, too.
-    let last = letters.last().map_or(0, |letter| letter.sequence);
-    let letters = letters.into_iter().filter(|letter| !letter.unread || is_surplus(&core, letter));
-    let mut letters = match letters.map(|letter| letters::open(letter, row.generation)).collect::<Result<Vec<_>>>() {
-        Ok(letters) => letters,
+    let last = messages.last().map_or(0, |message| message.sequence);
+    let messages = messages.into_iter().filter(|message| !message.unread || is_surplus(&core, message));
+    let mut messages = match messages.map(|message| messages::open(message, row.generation)).collect::<Result<Vec<_>>>()
+    {
+        Ok(messages) => messages,
         Err(error) => return park(&engine, row.key, row.generation, row.fence, &row.id, error).await,
     };
     let mut inbox = InboxRead { inbox_seq, ..InboxRead::default() };
-    inbox.read(&mut letters);
+    inbox.read(&mut messages);
     inbox.sequence = last;
-    let letters: Vec<Arrival> = letters.into_iter().map(cancel_first).collect();
+    let messages: Vec<Arrival> = messages.into_iter().map(cancel_first).collect();
     // A run that was cancelled before it was started has no start.
-    let starts = |letter: &Arrival| {
-        matches!(letter.what, What::Letter { event: Event::Started { .. } | Event::Cancel { .. }, .. })
+    let starts = |message: &Arrival| {
+        matches!(message.what, What::Message { event: Event::Started { .. } | Event::Cancel { .. }, .. })
     };
-    if next_index == 0 && !letters.iter().any(starts) {
+    if next_index == 0 && !messages.iter().any(starts) {
         let error = Error::coded(Code::Damaged, "the run's journal is missing, and no start is in its inbox")
             .help("restore the database from a backup");
         return park(&engine, row.key, row.generation, row.fence, &row.id, error).await;
@@ -134,13 +135,13 @@ async fn try_to_load(engine: Arc<Inner>, row: RunRow, slot: Option<Slot>) {
     driver.error.clone_from(&row.error);
     driver.is_refused = row.refused_by.is_some();
     driver.slot = slot.map(Arc::new);
-    install(&engine, &row, definition, driver, inbox, letters);
+    install(&engine, &row, definition, driver, inbox, messages);
 }
 
 /// Whether an unread message waits for the next hook with its token.
-fn is_surplus(core: &Core, letter: &InboxRow) -> bool {
-    match letter.about {
-        Some(About::Operation(op)) if letter.generation == core.shared().identity().generation => {
+fn is_surplus(core: &Core, message: &InboxRow) -> bool {
+    match message.about {
+        Some(About::Operation(op)) if message.generation == core.shared().identity().generation => {
             core.shared().heir(op).is_some()
         }
         _ => false,
@@ -148,10 +149,10 @@ fn is_surplus(core: &Core, letter: &InboxRow) -> bool {
 }
 
 /// Moves a cancel before the event at which the run may have got stuck and would again, even before its start.
-fn cancel_first(letter: Arrival) -> Arrival {
-    match letter.what {
-        What::Letter { event: Event::Cancel { .. }, .. } => Arrival { at: 0, ..letter },
-        _ => letter,
+fn cancel_first(message: Arrival) -> Arrival {
+    match message.what {
+        What::Message { event: Event::Cancel { .. }, .. } => Arrival { at: 0, ..message },
+        _ => message,
     }
 }
 
@@ -161,14 +162,14 @@ fn install(
     definition: &'static WorkflowDefinition,
     driver: DriverState,
     inbox: InboxRead,
-    letters: Vec<Arrival>,
+    messages: Vec<Arrival>,
 ) {
     // An operation whose result is in the inbox is not executed again.
     let is_cancelled =
-        letters.iter().any(|letter| matches!(letter.what, What::Letter { event: Event::Cancel { .. }, .. }));
+        messages.iter().any(|message| matches!(message.what, What::Message { event: Event::Cancel { .. }, .. }));
     // A run that is being rolled back ignores the cancel.
     let is_cancelled = is_cancelled && !driver.core.shared().is_unwinding();
-    let answered: HashSet<u64> = letters.iter().filter_map(|letter| answers(&letter.what)).collect();
+    let answered: HashSet<u64> = messages.iter().filter_map(|message| answers(&message.what)).collect();
     let run = driver.core.shared();
     let actions: Vec<Action> = run
         .resume_actions(engine.clock.now())
@@ -187,14 +188,14 @@ fn install(
         .collect();
     let span = run_span(&row.id, definition);
     let live = ActiveRun::new(row.key, row.id.clone(), definition, row.generation, row.fence, span, inbox);
-    turn::activate(engine, &live, driver, actions, letters);
+    turn::activate(engine, &live, driver, actions, messages);
 }
 
 fn answers(what: &What) -> Option<u64> {
     match what {
         // The step continues elsewhere, or has yet to receive what it waits for.
-        What::Letter { event: Event::Payload { .. } | Event::Conflict { .. }, .. } => None,
-        What::Letter { event, .. } => event.op(),
+        What::Message { event: Event::Payload { .. } | Event::Conflict { .. }, .. } => None,
+        What::Message { event, .. } => event.op(),
         _ => None,
     }
 }
@@ -359,7 +360,7 @@ async fn end(engine: &Arc<Inner>, id: &Arc<str>, turn: Turn) {
     let status = turn.change.as_ref().map(|change| change.status);
     let committed = turn::commit(engine, id, turn).await;
     if committed.is_some_and(|notified| notified || may_have_news) {
-        engine.news.posted();
+        engine.news.sent();
     }
     if let Some(status) = status.filter(|_| committed.is_some()) {
         engine.export_end(id, generation, status);
@@ -422,14 +423,14 @@ async fn open_operations(
 
 /// The last turn of a run that cannot be replayed, if the run was cancelled.
 async fn cancelled(engine: &Inner, run: RunKey, generation: u64) -> Result<Option<Last>> {
-    let (_, letters) = engine.store.inbox(run).await?;
+    let (_, messages) = engine.store.inbox(run).await?;
     let (mut cancel, mut reopened) = (None, None);
-    for letter in letters.into_iter().filter_map(|letter| letters::open(letter, generation).ok()) {
-        match letter.what {
-            What::Letter { sequence, event: Event::Cancel { reason } } if cancel.is_none() => {
-                cancel = Some((letter.at, sequence, reason));
+    for message in messages.into_iter().filter_map(|message| messages::open(message, generation).ok()) {
+        match message.what {
+            What::Message { sequence, event: Event::Cancel { reason } } if cancel.is_none() => {
+                cancel = Some((message.at, sequence, reason));
             }
-            What::Letter { event: Event::Reopened { reopening, .. }, .. } => reopened = Some(reopening),
+            What::Message { event: Event::Reopened { reopening, .. }, .. } => reopened = Some(reopening),
             _ => {}
         }
     }

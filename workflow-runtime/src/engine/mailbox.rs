@@ -20,11 +20,11 @@ pub(super) enum What {
     /// A timer is due, or the next attempt of a step is due.
     Due { op: u64 },
     /// A message of the inbox wakes a sleep.
-    Woken { op: u64, letter: u64 },
+    Woken { op: u64, message: u64 },
     /// The run has waited for as long as a run may wait in memory.
     Idle,
     /// A message of the inbox.
-    Letter { sequence: u64, event: Event },
+    Message { sequence: u64, event: Event },
     /// The waker of the workflow was called from outside the run.
     Alarm,
     /// A message of the inbox cannot be read.
@@ -45,8 +45,8 @@ impl Arrival {
     pub fn order(&self) -> (u64, bool) {
         match self.what {
             // It also precedes a cancel, since it decides what is rolled back.
-            What::Letter { event: Event::Reopened { .. }, .. } => (0, false),
-            What::Letter { event: Event::Started { .. }, .. } => (1, false),
+            What::Message { event: Event::Reopened { .. }, .. } => (0, false),
+            What::Message { event: Event::Started { .. }, .. } => (1, false),
             _ => (self.at, matches!(self.what, What::Due { .. })),
         }
     }
@@ -65,13 +65,13 @@ pub(super) struct InboxRead {
 
 impl InboxRead {
     /// Reads messages in the order of the inbox. They keep this order, whatever the clocks of their senders say.
-    pub fn read(&mut self, letters: &mut [Arrival]) {
-        for letter in letters {
-            if let What::Letter { sequence, .. } = letter.what {
+    pub fn read(&mut self, messages: &mut [Arrival]) {
+        for message in messages {
+            if let What::Message { sequence, .. } = message.what {
                 self.sequence = sequence;
             }
-            self.at = self.at.max(letter.at);
-            letter.at = self.at;
+            self.at = self.at.max(message.at);
+            message.at = self.at;
         }
     }
 }
@@ -93,19 +93,19 @@ impl<D> Mailbox<D> {
         Mailbox { arrivals: Vec::new(), driven: true, driver: None, closed: false, inbox }
     }
 
-    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were posted during the
+    /// Sets the state of the driver, and begins to deliver: first these arrivals, then those that were put during the
     /// activation. Returns whether a driver is to be started.
     #[must_use]
     pub fn start(&mut self, driver: D, arrivals: Vec<Arrival>) -> bool {
         self.driver = Some(driver);
         self.driven = false;
         self.put_back(arrivals);
-        self.post([])
+        self.add([])
     }
 
     /// Adds arrivals. Returns whether a driver is to be started.
     #[must_use]
-    pub fn post(&mut self, arrivals: impl IntoIterator<Item = Arrival>) -> bool {
+    pub fn add(&mut self, arrivals: impl IntoIterator<Item = Arrival>) -> bool {
         if self.closed {
             return false;
         }
@@ -118,20 +118,20 @@ impl<D> Mailbox<D> {
 
     /// Adds the messages of the inbox that were not received before. Returns whether a driver is to be started.
     #[must_use]
-    pub fn receive(&mut self, inbox_seq: u64, letters: Vec<Arrival>) -> bool {
+    pub fn receive(&mut self, inbox_seq: u64, messages: Vec<Arrival>) -> bool {
         if self.closed {
             return false;
         }
         let read = self.inbox.sequence;
-        let is_new = |letter: &Arrival| match letter.what {
-            What::Letter { sequence, .. } => sequence > read,
+        let is_new = |message: &Arrival| match message.what {
+            What::Message { sequence, .. } => sequence > read,
             _ => true,
         };
-        let mut new: Vec<Arrival> = letters.into_iter().filter(is_new).collect();
+        let mut new: Vec<Arrival> = messages.into_iter().filter(is_new).collect();
         // Together: a run that is to be evicted has either the messages or an older `inbox_seq`.
         self.inbox.inbox_seq = inbox_seq;
         self.inbox.read(&mut new);
-        self.post(new)
+        self.add(new)
     }
 
     /// Takes at most so many arrivals, in their order, with the state to deliver them to. `None` ends the driver; the next
@@ -149,7 +149,7 @@ impl<D> Mailbox<D> {
     }
 
     /// Returns the state after a turn. Gives it back if the mailbox is closed: dropping it drops the workflow, whose code may
-    /// post.
+    /// add arrivals.
     #[must_use]
     pub fn put(&mut self, driver: D) -> Option<D> {
         if self.closed {
@@ -188,12 +188,12 @@ mod tests {
     use crate::replay::Reopening;
 
     fn payload(sequence: u64) -> Arrival {
-        Arrival { at: 7, what: What::Letter { sequence, event: Event::Payload { op: 0, value: Payload::null() } } }
+        Arrival { at: 7, what: What::Message { sequence, event: Event::Payload { op: 0, value: Payload::null() } } }
     }
 
     fn reopened() -> Arrival {
         let event = Event::Reopened { seed: String::new(), reopening: Reopening::default() };
-        Arrival { at: 9, what: What::Letter { sequence: 1, event } }
+        Arrival { at: 9, what: What::Message { sequence: 1, event } }
     }
 
     fn result() -> Arrival {
@@ -205,7 +205,7 @@ mod tests {
         let (driver, arrivals) = mailbox.take(most).expect("there are arrivals");
         assert!(mailbox.put(driver).is_none());
         let sequence = |arrival: Arrival| match arrival.what {
-            What::Letter { sequence, .. } => sequence,
+            What::Message { sequence, .. } => sequence,
             _ => 0,
         };
         arrivals.into_iter().map(sequence).collect()
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_result_of_an_attempt_that_ends_during_the_activation_is_delivered_after_the_reopening() {
         let mut mailbox = Mailbox::new(InboxRead::default());
-        assert!(!mailbox.post([result()]), "there is no state yet to which it can be delivered");
+        assert!(!mailbox.add([result()]), "there is no state yet to which it can be delivered");
         assert!(mailbox.start((), vec![reopened()]));
         assert_eq!(taken(&mut mailbox, 9), [1, 0]);
     }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_run_is_not_evicted_before_the_messages_of_its_activation_are_delivered() {
         let mut mailbox = Mailbox::new(InboxRead { sequence: 1, at: 9, inbox_seq: 4 });
-        assert!(!mailbox.post([Arrival { at: 0, what: What::Idle }]), "the timer of the eviction is due at once");
+        assert!(!mailbox.add([Arrival { at: 0, what: What::Idle }]), "the timer of the eviction is due at once");
         assert!(mailbox.start((), vec![payload(1)]));
         assert_eq!(mailbox.inbox_if_idle(), None, "a release would count the message as read");
         assert_eq!(taken(&mut mailbox, 9), [0, 1]);
@@ -248,12 +248,12 @@ mod tests {
     fn one_driver_is_started_at_a_time() {
         let mut mailbox = Mailbox::new(InboxRead::default());
         assert!(!mailbox.start((), Vec::new()), "there is nothing to deliver");
-        assert!(mailbox.post([payload(1)]));
-        assert!(!mailbox.post([payload(2)]), "the first one delivers both");
+        assert!(mailbox.add([payload(1)]));
+        assert!(!mailbox.add([payload(2)]), "the first one delivers both");
         assert_eq!(taken(&mut mailbox, 9), [1, 2]);
         assert!(mailbox.take(9).is_none(), "the driver ends");
-        assert!(mailbox.post([payload(3)]));
+        assert!(mailbox.add([payload(3)]));
         assert_eq!(mailbox.close().1, 0);
-        assert!(!mailbox.post([payload(4)]), "nothing is delivered to a run that has left memory");
+        assert!(!mailbox.add([payload(4)]), "nothing is delivered to a run that has left memory");
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::Inner;
 use super::batcher::misanswered;
-use super::letters::milliseconds;
+use super::messages::milliseconds;
 use super::missing::not_found;
 use super::pages::Pages;
 use super::wait::Done;
@@ -17,7 +17,7 @@ use crate::history::HistoryReader;
 use crate::limits::{CLEANING_INTERVAL, CLEANING_PAUSE, CLEANING_RUNS, RESEND_KEYS_KEPT};
 use crate::replay::{Delivery, Encoded, End, Event, TurnRecord};
 use crate::store::{
-    Budget, Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Letter, NEVER, RemoveGenerations,
+    Budget, Clean, CleanAnswer, Delete, DeleteAnswer, Ended, Expired, Message, NEVER, RemoveGenerations,
     RemoveGenerationsAnswer, Request, RunKey, RunRow,
 };
 use crate::text::excerpt;
@@ -64,18 +64,18 @@ impl Inner {
     pub(super) fn has_deleted(&self, id: &Arc<str>) {
         self.waiters.wake(id, Done::Left(None));
         // The delete may have sent messages to waiting runs, here or elsewhere, and may have left rows to remove.
-        self.news.posted();
+        self.news.sent();
         self.cleaning.0.notify_one();
     }
 
     /// The last journal row for watchers of a run that has no journal.
-    fn deletion_message(&self) -> Result<Letter> {
+    fn deletion_message(&self) -> Result<Message> {
         let at = self.clock.now();
         let (event, end) =
             (Event::Cancel { reason: DELETION_REASON.into() }, Some(End::Cancelled(DELETION_REASON.into())));
         let delivery = Delivery { at, event, commands: Vec::new(), unwinds: None, undoes: Vec::new(), end };
         let Encoded { format, checksum, body } = TurnRecord { deliveries: vec![delivery] }.encode()?;
-        Ok(Letter { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
+        Ok(Message { dedupe: None, arrived_at: at, format, checksum, body: body.into() })
     }
 
     /// For each status, the last ended run whose retention has passed.
@@ -103,9 +103,9 @@ impl Inner {
         let now = self.clock.now().min(NEVER);
         let expired = self.expired(now).await?;
         loop {
-            let letters_before = now.saturating_sub(milliseconds(RESEND_KEYS_KEPT));
+            let messages_before = now.saturating_sub(milliseconds(RESEND_KEYS_KEPT));
             let expired = expired.clone();
-            let clean = Clean { expired, now, letters_before, runs: CLEANING_RUNS, most: CLEANING };
+            let clean = Clean { expired, now, messages_before, runs: CLEANING_RUNS, most: CLEANING };
             let CleanAnswer { more } = self.commit_apart(clean).await?;
             if !more || self.draining.is_cancelled() {
                 return Ok(());

@@ -121,7 +121,7 @@ impl Inner {
             ..Reopening::default()
         };
         let changes = Changes { reopening, ..Changes::default() };
-        let Beginning { rows, letters } =
+        let Beginning { rows, messages } =
             self.beginning(kept, again, &identity, source, changes).map_err(not_forked)?;
         let required = match &at.deployment {
             Some(deployment) => self.required(registry().workflow(&row.workflow)?, Some(deployment), false).await?,
@@ -140,7 +140,7 @@ impl Inner {
             depth: row.depth,
             effects: Some(Box::new(Effects { attributes, state, ..Effects::default() })),
             chunks,
-            first: First::Journal { rows, letters },
+            first: First::Journal { rows, messages },
         };
         match self
             .batcher
@@ -208,8 +208,8 @@ impl Inner {
         if let Some(Event::Started { .. }) = &first {
             return Ok(first);
         }
-        let (_, letters) = self.store.inbox(key).await?;
-        let mut events = letters.iter().map(|letter| Event::decode(letter.format, letter.checksum, &letter.body));
+        let (_, messages) = self.store.inbox(key).await?;
+        let mut events = messages.iter().map(|message| Event::decode(message.format, message.checksum, &message.body));
         Ok(events.find_map(|event| event.ok().filter(|event| matches!(event, Event::Started { .. }))))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Inner;
-use super::letters::{NO_OPERATION, letter};
+use super::messages::{NO_OPERATION, message};
 use super::missing::not_found;
 use crate::codec::{Payload, exact};
 use crate::error::{Code, Error, Result};
@@ -92,7 +92,7 @@ impl Inner {
             let now = self.clock.now();
             let deliver = Deliver {
                 token,
-                letter: letter(&Event::Payload { op: NO_OPERATION, value: value.clone() }, now, None)?,
+                message: message(&Event::Payload { op: NO_OPERATION, value: value.clone() }, now, None)?,
                 key: suspended.id.as_str().into(),
                 scope: Some(Suspension::scope(id)),
                 since: row.created_at,
@@ -107,7 +107,7 @@ impl Inner {
                 DeliverAnswer::KeyReused | DeliverAnswer::Taken => return Err(already_resumed(id, &suspended.label)),
                 DeliverAnswer::Disposed | DeliverAnswer::Stale | DeliverAnswer::Unknown | DeliverAnswer::Finished => {}
                 DeliverAnswer::Committed => {
-                    self.news.posted();
+                    self.news.sent();
                     return Ok(());
                 }
             }

@@ -49,7 +49,7 @@ impl Timers {
         self.wheels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Posts at `deadline` that an operation is due, with the recorded time `at`.
+    /// Reports at `deadline` that an operation is due, with the recorded time `at`.
     pub fn arm(&self, live: &Arc<ActiveRun>, op: u64, deadline: Deadline, at: u64) {
         let mut wheels = self.wheels();
         let (armed, due) = wheels.of(deadline);
@@ -97,13 +97,13 @@ impl Timers {
     }
 }
 
-/// Posts to each run its due timers, until the engine stops.
+/// Delivers to each run its due timers, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
     loop {
         let (due, next) = engine.timers.due(&engine);
         for ((_, _, op), (live, at)) in due {
             let what = if op == IDLE { What::Idle } else { What::Due { op } };
-            live.post(&engine, [Arrival { at, what }]);
+            live.add(&engine, [Arrival { at, what }]);
         }
         tokio::select! {
             biased;

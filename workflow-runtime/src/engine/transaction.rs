@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::active_run::ActiveRun;
-use super::letters::letter;
+use super::messages::message;
 use crate::definition::{AttemptFailure, AttemptResult, Transactional};
 use crate::error::{Code, Error};
 use crate::keys;
@@ -42,13 +42,13 @@ pub(super) async fn attempt(
     };
     // The same for all attempts of the call: if two of them get here, only one is recorded.
     let dedupe = Dedupe { key: keys::transaction(live.generation, op), lasts: true };
-    let letter = match letter(&Event::Completed { op, value }, engine.clock.now(), Some(dedupe)) {
-        Ok(letter) => letter,
+    let message = match message(&Event::Completed { op, value }, engine.clock.now(), Some(dedupe)) {
+        Ok(message) => message,
         Err(error) => return Some(Err(adopt(error))),
     };
-    match transactions.commit(transaction, live.key, live.generation, live.fence, &letter).await {
+    match transactions.commit(transaction, live.key, live.generation, live.fence, &message).await {
         Ok(Recorded::Committed) => {
-            engine.news.posted();
+            engine.news.sent();
             None
         }
         Ok(Recorded::Fenced) => {

@@ -105,7 +105,7 @@ async fn turn(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut DriverSta
         // Before any waiter is woken: the run's own span is exported after the spans of its parts.
         driver.spans.recorded(&draft.record, end.is_some());
         if may_have_news || notified {
-            engine.news.posted();
+            engine.news.sent();
         }
         if notify {
             engine.notices.hint();

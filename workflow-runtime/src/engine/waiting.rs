@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Inner;
 use super::cycle::Cycle;
-use super::letters;
 use super::load::Stuck;
+use super::messages;
 use super::missing::not_found;
 use super::pages::Pages;
 use super::roster::{Has, Roster};
@@ -160,11 +160,11 @@ impl Inner {
                 pending.add(&TurnRecord::decode(row.format, row.checksum, &row.body)?);
             }
         }
-        let (_, letters) = self.store.inbox(row.key).await?;
+        let (_, messages) = self.store.inbox(row.key).await?;
         let mut has_news = false;
-        for letter in letters.into_iter().filter(|letter| !letter.unread) {
+        for message in messages.into_iter().filter(|message| !message.unread) {
             has_news = true;
-            if let Some(op) = answered(letter, row.generation)? {
+            if let Some(op) = answered(message, row.generation)? {
                 pending.ended(op);
             }
         }
@@ -187,12 +187,12 @@ fn reason_of_step(op: u64, step: PendingStep, since: u64, attempts_max: Option<u
 }
 
 /// The operation whose result a message has.
-fn answered(letter: InboxRow, generation: u64) -> Result<Option<u64>, Error> {
-    if let Some(About::Ended(op)) = letter.about {
-        return Ok((letter.generation == generation).then_some(op));
+fn answered(message: InboxRow, generation: u64) -> Result<Option<u64>, Error> {
+    if let Some(About::Ended(op)) = message.about {
+        return Ok((message.generation == generation).then_some(op));
     }
-    Ok(match letters::event(letter, generation)? {
+    Ok(match messages::event(message, generation)? {
         Event::Payload { .. } | Event::Conflict { .. } => None,
-        event => event.op().filter(|op| *op != letters::NO_OPERATION),
+        event => event.op().filter(|op| *op != messages::NO_OPERATION),
     })
 }

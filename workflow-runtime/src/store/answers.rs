@@ -1,8 +1,8 @@
 //! The answers of a store to its writes: one type for each kind of write.
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Post, Release,
-    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, RunRow, Turn, Unstick, UnstickRun, Write,
+    AppendChunk, Claim, ClaimNotices, Clean, Delete, Deliver, NewRun, Notice, Noticed, Release, RemoveGenerations,
+    Reopen, Replace, ReturnNotice, RunKey, RunRow, SendMessage, Turn, Unstick, UnstickRun, Write,
 };
 
 /// A write whose answer has a type of its own.
@@ -38,9 +38,9 @@ pub enum TurnAnswer {
     Fenced,
 }
 
-/// The answer to a [`Write::Post`].
+/// The answer to a [`Write::SendMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PostAnswer {
+pub enum SendMessageAnswer {
     /// The message is durable.
     Committed,
     /// There is no such run.
@@ -166,8 +166,8 @@ pub enum Answer {
     Create(CreateAnswer),
     /// To a [`Write::Turn`].
     Turn(TurnAnswer),
-    /// To a [`Write::Post`].
-    Post(PostAnswer),
+    /// To a [`Write::SendMessage`].
+    SendMessage(SendMessageAnswer),
     /// To a [`Write::Deliver`].
     Deliver(DeliverAnswer),
     /// To a [`Write::Release`].
@@ -250,7 +250,7 @@ macro_rules! unconditional_requests {
 requests! {
     Create(NewRun) -> CreateAnswer;
     Turn(Turn) -> TurnAnswer;
-    Post(Post) -> PostAnswer;
+    SendMessage(SendMessage) -> SendMessageAnswer;
     Deliver(Deliver) -> DeliverAnswer;
     Release(Release) -> ReleaseAnswer;
     Claim(Claim) -> ClaimAnswer;

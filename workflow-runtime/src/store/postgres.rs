@@ -1,7 +1,7 @@
 //! A store in PostgreSQL, for any number of processes.
 //!
 //! [`db`] has the [connections](connection). [`commit`] cuts groups of writes into [`segments`] and sends them as statements
-//! and transactions, with [`turns`], [`verified`], [`creates`], [`letters`], [`tokens`], [`effects`], [`streams`],
+//! and transactions, with [`turns`], [`verified`], [`creates`], [`messages`], [`tokens`], [`effects`], [`streams`],
 //! [`claims`] and [`removal`]. [`listing`] finds runs. [`workers`] manages leases, which decide who executes. [`notes`]
 //! notifies other processes of a commit, and [`listen`] receives that. [`schema`] creates the tables.
 
@@ -14,9 +14,9 @@ mod db;
 mod deliveries;
 mod effects;
 mod fault;
-mod letters;
 mod listen;
 mod listing;
+mod messages;
 mod notes;
 mod notices;
 mod options;

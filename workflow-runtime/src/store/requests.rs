@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{Budget, Execution, Expired, Fence, JournalRow, Letter, NewChunk, NewRun, RunKey, Status};
+use super::{Budget, Execution, Expired, Fence, JournalRow, Message, NewChunk, NewRun, RunKey, Status};
 
 /// Puts a message into a run's inbox, increments `inbox_seq` and sets `wake_at` to 0, unless the run has no `wake_at`:
-/// [`Committed`](super::PostAnswer::Committed), or [`Unknown`](super::PostAnswer::Unknown) if there is no such run.
+/// [`Committed`](super::SendMessageAnswer::Committed), or [`Unknown`](super::SendMessageAnswer::Unknown) if there is no such run.
 #[derive(Clone, Debug)]
-pub struct Post {
+pub struct SendMessage {
     /// The run's id.
     pub run: Arc<str>,
     /// The message.
-    pub letter: Letter,
+    pub message: Message,
     /// Whether a stuck run also becomes due, as with [`UnstickRun`].
     pub unstick: bool,
 }
 
-/// Puts a payload into the inbox of the run that owns the token, as [`Post`] does:
+/// Puts a payload into the inbox of the run that owns the token, as [`SendMessage`] does:
 /// [`Committed`](super::DeliverAnswer::Committed).
 ///
 /// A payload that was accepted before under the same key is `Committed` and not delivered again, whichever run has the token
@@ -32,7 +32,7 @@ pub struct Deliver {
     /// The token.
     pub token: Arc<str>,
     /// The event of the payload; its `dedupe` is ignored.
-    pub letter: Letter,
+    pub message: Message,
     /// Identifies the delivery among those to the token.
     pub key: Arc<str>,
     /// The token under which the key is recorded, if it is not `token`.
@@ -188,7 +188,7 @@ pub struct NextGeneration {
     /// The journal of the new generation, from index 0.
     pub rows: Vec<JournalRow>,
     /// At least one message, with a dedupe key.
-    pub letters: Vec<Letter>,
+    pub messages: Vec<Message>,
 }
 
 /// Makes a stuck run due for every build, and clears its refusers, unlike [`Unstick`]. `Committed`, also if it is not
@@ -222,7 +222,7 @@ pub struct Delete {
     /// How much is removed in the same transaction.
     pub most: Budget,
     /// The message for the runs that wait for a run that was never due, in place of the end of that run.
-    pub deletion_message: Letter,
+    pub deletion_message: Message,
 }
 
 /// Removes a part of the rows that are no longer needed: a [`CleanAnswer`](super::CleanAnswer). Removes rows of deleted runs
@@ -237,7 +237,7 @@ pub struct Clean {
     /// The current time, in milliseconds since 1970.
     pub now: u64,
     /// Removes dedupe keys of messages that arrived before this time, in milliseconds since 1970.
-    pub letters_before: u64,
+    pub messages_before: u64,
     /// Maximum number of runs.
     pub runs: usize,
     /// How many of the rows that they left, and of other rows.

@@ -1,8 +1,8 @@
 //! The size of a write, which limits a group of writes and the queue in front of the store.
 
 use super::{
-    AppendChunk, Deliver, Effects, First, JournalRow, Letter, NewChunk, NewRun, NextGeneration, Post, Reopen, Replace,
-    Turn, Write,
+    AppendChunk, Deliver, Effects, First, JournalRow, Message, NewChunk, NewRun, NextGeneration, Reopen, Replace,
+    SendMessage, Turn, Write,
 };
 
 impl Write {
@@ -11,7 +11,9 @@ impl Write {
         match self {
             Write::Create(new) | Write::Replace(Replace { new, .. }) => of_run(new),
             Write::Turn(turn) => of_turn(turn),
-            Write::Post(Post { letter, .. }) | Write::Deliver(Deliver { letter, .. }) => of_letter(letter),
+            Write::SendMessage(SendMessage { message, .. }) | Write::Deliver(Deliver { message, .. }) => {
+                of_message(message)
+            }
             Write::AppendChunk(AppendChunk { chunk, .. }) => of_chunk(chunk),
             Write::Reopen(Reopen { run, below }) => below.iter().chain([run]).map(of_generation).sum(),
             Write::Release(_)
@@ -31,39 +33,39 @@ impl Write {
 fn of_run(new: &NewRun) -> usize {
     let first = match &new.first {
         First::Turn { row, .. } => row.body.len(),
-        First::Letter(letter) | First::Begin(letter) => of_letter(letter),
+        First::Message(message) | First::Begin(message) => of_message(message),
         First::Later => 0,
-        First::Journal { rows, letters } => of_rows(rows) + of_letters(letters),
+        First::Journal { rows, messages } => of_rows(rows) + of_messages(messages),
     };
     first + new.effects.as_deref().map_or(0, of_effects) + of_chunks(&new.chunks)
 }
 
 fn of_generation(next: &NextGeneration) -> usize {
-    of_rows(&next.rows) + of_letters(&next.letters)
+    of_rows(&next.rows) + of_messages(&next.messages)
 }
 
 fn of_turn(turn: &Turn) -> usize {
     let row = turn.row.as_ref().map_or(0, |row| row.body.len());
-    row + turn.effects.as_deref().map_or(0, of_effects) + of_letters(&turn.returned) + of_chunks(&turn.chunks)
+    row + turn.effects.as_deref().map_or(0, of_effects) + of_messages(&turn.returned) + of_chunks(&turn.chunks)
 }
 
 fn of_effects(effects: &Effects) -> usize {
     let state = effects.state.as_ref().map_or(0, |state| state.len());
     let children: usize = effects.children.iter().map(|child| of_run(&child.new)).sum();
-    let messages: usize = effects.messages.iter().map(|message| of_letter(&message.letter)).sum();
+    let messages: usize = effects.messages.iter().map(|message| of_message(&message.message)).sum();
     let continuation = effects.continuation.as_ref().map_or(0, |continuation| {
-        let carried: usize = continuation.payloads.iter().map(|(_, letter)| of_letter(letter)).sum();
-        of_letter(&continuation.start) + carried
+        let carried: usize = continuation.payloads.iter().map(|(_, message)| of_message(message)).sum();
+        of_message(&continuation.start) + carried
     });
     state + children + messages + continuation
 }
 
-fn of_letter(letter: &Letter) -> usize {
-    letter.body.len()
+fn of_message(message: &Message) -> usize {
+    message.body.len()
 }
 
-fn of_letters(letters: &[Letter]) -> usize {
-    letters.iter().map(of_letter).sum()
+fn of_messages(messages: &[Message]) -> usize {
+    messages.iter().map(of_message).sum()
 }
 
 fn of_rows(rows: &[JournalRow]) -> usize {

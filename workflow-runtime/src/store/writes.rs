@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Post,
-    Release, RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, Status, TokenLabel, Unstick, UnstickRun,
+    AppendChunk, Claim, ClaimNotices, Clean, CreateAnswer, Delete, Deliver, Fence, JournalRow, NEVER, Noticed, Release,
+    RemoveGenerations, Reopen, Replace, ReturnNotice, RunKey, SendMessage, Status, TokenLabel, Unstick, UnstickRun,
 };
 use crate::error::{Code, Error};
 use crate::store::{RowError, RunRow};
@@ -21,7 +21,7 @@ pub enum Write {
     /// Appends a turn.
     Turn(Turn),
     /// Puts a message into the inbox of a run.
-    Post(Post),
+    SendMessage(SendMessage),
     /// Puts a message into the inbox of the run that a token belongs to.
     Deliver(Deliver),
     /// Gives up ownership of a run.
@@ -91,19 +91,19 @@ pub enum First {
         change: RowChange,
     },
     /// Any engine can execute it: the run has no owner, is `pending`, due at once, and has this message in its inbox.
-    Letter(Letter),
+    Message(Message),
     /// Not yet: the run has no owner, is `pending`, and not due. Only [`First::Begin`] makes it due.
     Later,
     /// Begins a run that was created with [`First::Later`]: it becomes due, with this message in its inbox. The arguments
     /// and the fingerprint of the new run replace the earlier ones. Otherwise [`Exists`](super::CreateAnswer::Exists),
     /// or [`CreateAnswer::Unknown`](super::CreateAnswer::Unknown) if there is no run with this id.
-    Begin(Letter),
+    Begin(Message),
     /// With a copy of another run's journal: the run has no owner, is `running`, due at once, and has these messages.
     Journal {
         /// Its rows, from index 0.
         rows: Vec<JournalRow>,
         /// At least one message.
-        letters: Vec<Letter>,
+        messages: Vec<Message>,
     },
 }
 
@@ -130,7 +130,7 @@ pub struct Turn {
     /// Events that were taken from the inbox and could not be delivered: they return to the inbox, without waking the run.
     /// Like other messages they are dropped if their dedupe key is known; this keeps a turn without a `row` from returning
     /// them twice when it is sent again.
-    pub returned: Vec<Letter>,
+    pub returned: Vec<Message>,
     /// The chunks that the workflow writes to streams. Chunks for a stream that a step has closed are dropped: writes of
     /// others never cause a turn to be refused.
     pub chunks: Vec<NewChunk>,
@@ -180,7 +180,7 @@ pub struct Effects {
     /// Operations that stop waiting for a run, each with the id of that run.
     pub unwatches: Vec<(Arc<str>, u64)>,
     /// Messages to other runs.
-    pub messages: Vec<Message>,
+    pub messages: Vec<Outgoing>,
     /// JSON that replaces the run's state.
     pub state: Option<Arc<str>>,
     /// Attributes to set (with a value) or to remove (without one).
@@ -210,7 +210,7 @@ pub struct Open {
     /// suspension waits again after an answer, the record of that answer is removed: the suspension could not use it.
     pub scope: Option<Arc<str>>,
     /// The message for the run if the token is taken.
-    pub refusal: Letter,
+    pub refusal: Message,
 }
 
 /// A token that a turn closes, if it belongs to that operation.
@@ -235,9 +235,9 @@ pub struct Child {
     /// Which existing run with the id is accepted; if `None`, none is.
     pub attach: Option<Attach>,
     /// The message for the run that takes the turn if the child was started, or an existing run was accepted.
-    pub confirmation: Option<Letter>,
+    pub confirmation: Option<Message>,
     /// The message for the run that takes the turn otherwise.
-    pub refusal: Letter,
+    pub refusal: Message,
 }
 
 /// The conditions under which an existing run replaces a new one: it has begun, it runs one of these workflows, and the
@@ -284,19 +284,19 @@ pub struct Watch {
     /// If set, a run with another [token](NewRun::token) counts as missing.
     pub token: Option<u128>,
     /// The message for the run that takes the turn if there is no such run.
-    pub refusal: Letter,
+    pub refusal: Message,
 }
 
-/// A message to another run, sent as by [`Write::Post`]; dropped if there is no such run, or if it has ended.
+/// A message to another run, sent as by [`Write::SendMessage`]; dropped if there is no such run, or if it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct Outgoing {
     /// The id of the run.
     pub run: Arc<str>,
     /// If set, a run with another [token](NewRun::token) counts as missing.
     pub token: Option<u128>,
     /// The message.
-    pub letter: Letter,
-    /// As in [`Write::Post`].
+    pub message: Message,
+    /// As in [`Write::SendMessage`].
     pub unstick: bool,
 }
 
@@ -306,9 +306,9 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
     /// The first message of the new generation.
-    pub start: Letter,
+    pub start: Message,
     /// Payloads that open tokens hold, each with its token.
-    pub payloads: Vec<(Arc<str>, Letter)>,
+    pub payloads: Vec<(Arc<str>, Message)>,
     /// Messages for operations that were closed before, and whose payloads move to the next operation with the token.
     pub forwards: Vec<Forward>,
     /// Which deployments may execute the next generation.
@@ -370,14 +370,14 @@ pub struct Dedupe {
 
 impl Dedupe {
     /// The start of the retention time of the key.
-    pub(super) fn known_from(&self, letter: &Letter) -> u64 {
-        if self.lasts { NEVER } else { letter.arrived_at.min(NEVER) }
+    pub(super) fn known_from(&self, message: &Message) -> u64 {
+        if self.lasts { NEVER } else { message.arrived_at.min(NEVER) }
     }
 }
 
 /// An event in the form of an inbox message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct Message {
     /// The dedupe key, if any.
     pub dedupe: Option<Dedupe>,
     /// When it arrived, in milliseconds since 1970.

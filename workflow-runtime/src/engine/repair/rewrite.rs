@@ -9,18 +9,18 @@ use uuid::Uuid;
 
 use super::super::Inner;
 use super::super::create::started;
-use super::super::letters;
+use super::super::messages;
 use super::point::{Deliveries, ends};
 use crate::error::{Code, Error, Result};
 use crate::keys::{self, KeyBase};
 use crate::replay::{Carried, Command, Delivery, Encoded, Event, Identity, Reopening, Suspension, TurnRecord};
-use crate::store::{JournalRow, Letter};
+use crate::store::{JournalRow, Message};
 use crate::text::hex;
 
 /// The first rows and messages of a run that continues from a journal.
 pub(super) struct Beginning {
     pub rows: Vec<JournalRow>,
-    pub letters: Vec<Letter>,
+    pub messages: Vec<Message>,
 }
 
 /// The changes of a run that continues from a journal.
@@ -89,8 +89,8 @@ impl Inner {
         changes: Changes,
     ) -> Result<Beginning> {
         let now = self.clock.now();
-        let key = || letters::for_resending(keys::reopened(identity.generation, self.random.number()));
-        let letter = |event: &Event| letters::letter(event, now, key());
+        let key = || messages::for_resending(keys::reopened(identity.generation, self.random.number()));
+        let message = |event: &Event| messages::message(event, now, key());
         if kept.is_empty() {
             // The run begins anew, with another random seed.
             let event = match again {
@@ -105,16 +105,16 @@ impl Inner {
                         .into_fatal());
                 }
             };
-            return Ok(Beginning { rows: Vec::new(), letters: vec![letter(&event)?] });
+            return Ok(Beginning { rows: Vec::new(), messages: vec![message(&event)?] });
         }
         let rows = self.rewritten(kept, identity, was, &changes)?;
         let reopening = changes.reopening;
         let seed = hex(&self.random.number().to_le_bytes());
-        let mut letters = vec![letter(&Event::Reopened { seed, reopening })?];
+        let mut messages = vec![message(&Event::Reopened { seed, reopening })?];
         if let Some(event) = &again {
-            letters.push(letter(event)?);
+            messages.push(message(event)?);
         }
-        Ok(Beginning { rows, letters })
+        Ok(Beginning { rows, messages })
     }
 
     /// The kept rows, rewritten for another run: open operations get the ids and keys of that run.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::mailbox::What;
 use super::super::missing::not_found;
-use super::super::{Inner, letters};
+use super::super::{Inner, messages};
 use super::point::{LastGood, last_good_point};
 use super::rewrite::{Beginning, Changes, awaited_children};
 use super::{RETRY_AGAIN, not_retried};
@@ -94,8 +94,8 @@ impl Inner {
         }
         let identity = Identity { run: row.id.clone(), workflow: "", generation: row.generation + 1 };
         let changes = Changes { reopening, bases, children };
-        let Beginning { rows, letters } = self.beginning(kept, again, &identity, &row.id, changes)?;
-        Ok(NextGeneration { run: row.key, generation: row.generation, rows, letters })
+        let Beginning { rows, messages } = self.beginning(kept, again, &identity, &row.id, changes)?;
+        Ok(NextGeneration { run: row.key, generation: row.generation, rows, messages })
     }
 
     /// A child that a run waits for and owns, if it exists. The end of a run cancels its children: a child that is being
@@ -118,8 +118,11 @@ impl Inner {
     /// Whether a run that has not ended has received a cancel, or has it in its inbox.
     async fn is_being_cancelled(&self, row: &RunRow) -> Result<bool> {
         let (_, inbox) = self.store.inbox(row.key).await?;
-        for letter in inbox {
-            if matches!(letters::open(letter, row.generation)?.what, What::Letter { event: Event::Cancel { .. }, .. }) {
+        for message in inbox {
+            if matches!(
+                messages::open(message, row.generation)?.what,
+                What::Message { event: Event::Cancel { .. }, .. }
+            ) {
                 return Ok(true);
             }
         }

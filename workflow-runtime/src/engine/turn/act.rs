@@ -27,7 +27,7 @@ pub(super) fn act(engine: &Arc<Inner>, live: &Arc<ActiveRun>, driver: &mut Drive
     } else {
         arrivals = perform(engine, live, driver, actions);
     }
-    live.post(engine, arrivals);
+    live.add(engine, arrivals);
 }
 
 /// Dispatches, arms and aborts. Returns the timers that are due already.
@@ -116,13 +116,13 @@ pub(in crate::engine) fn activate(
     live: &Arc<ActiveRun>,
     mut driver: DriverState,
     actions: Vec<Action>,
-    letters: Vec<Arrival>,
+    messages: Vec<Arrival>,
 ) {
     let alarmed = (Arc::downgrade(engine), Arc::downgrade(live));
     driver.core.shared().on_alarm(move || {
         if let (Some(engine), Some(live)) = (alarmed.0.upgrade(), alarmed.1.upgrade()) {
             let at = engine.clock.now();
-            live.post(&engine, [Arrival { at, what: What::Alarm }]);
+            live.add(&engine, [Arrival { at, what: What::Alarm }]);
         }
     });
     engine.remember(live);
@@ -130,7 +130,7 @@ pub(in crate::engine) fn activate(
     let alarm = driver.core.shared().has_fault().then(|| Arrival { at: engine.clock.now(), what: What::Alarm });
     let mut arrivals = perform(engine, live, &mut driver, actions);
     eviction::doze(engine, live, &mut driver);
-    arrivals.extend(letters);
+    arrivals.extend(messages);
     // An alarm that was raised before `on_alarm` was set.
     arrivals.extend(alarm);
     live.start(engine, Box::new(driver), arrivals);

@@ -2,22 +2,22 @@
 
 use super::super::active_run::{ActiveRun, DriverState, IDLE};
 use super::super::mailbox::{Arrival, What};
-use super::super::{Inner, events, letters};
+use super::super::{Inner, events, messages};
 use crate::error::Error;
 use crate::keys;
 use crate::limits::TURN_RESULTS_BYTES;
 use crate::replay::{Chunk, Command, Effects, End, Event, Heir, Kind, TurnRecord};
-use crate::store::{Letter, Settle};
+use crate::store::{Message, Settle};
 
 /// The content of a turn before its commit.
 pub(super) struct Draft {
     pub record: TurnRecord,
     /// The sequence of the inbox message behind each recorded event, if there is one.
-    pub letters: Vec<Option<u64>>,
+    pub messages: Vec<Option<u64>>,
     /// The sequences of the inbox messages that can be deleted.
     pub delivered: Vec<u64>,
     pub unread: Vec<u64>,
-    pub returned: Vec<Letter>,
+    pub returned: Vec<Message>,
     pub effects: Effects,
     pub chunks: Vec<Chunk>,
     pub settles: Vec<Settle>,
@@ -33,7 +33,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
     let _entered = span.enter();
     let mut draft = Draft {
         record: TurnRecord::default(),
-        letters: Vec::new(),
+        messages: Vec::new(),
         delivered: Vec::new(),
         unread: Vec::new(),
         returned: Vec::new(),
@@ -48,7 +48,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
     let mut bytes = 0;
     while bytes < TURN_RESULTS_BYTES {
         let Some(arrival) = arrivals.next() else { break };
-        let (event, letter) = match arrival.what {
+        let (event, message) = match arrival.what {
             What::Alarm => {
                 draft.fault = driver.core.shared().take_fault();
                 if draft.fault.is_some() {
@@ -60,27 +60,27 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                 draft.fault = Some(fault);
                 break;
             }
-            What::Letter { sequence, event: Event::WakeUp } => {
+            What::Message { sequence, event: Event::WakeUp } => {
                 // One event for each sleep: an event ends one operation.
                 driver.wake_at = Some(0);
                 draft.delivered.push(sequence);
                 let at = arrival.at;
                 let sleeps = driver.core.shared().sleeps().into_iter();
                 let woken: Vec<_> =
-                    sleeps.map(|op| Arrival { at, what: What::Woken { op, letter: sequence } }).collect();
+                    sleeps.map(|op| Arrival { at, what: What::Woken { op, message: sequence } }).collect();
                 arrivals = woken.into_iter().chain(arrivals).collect::<Vec<_>>().into_iter();
                 continue;
             }
-            What::Woken { op, letter } => {
+            What::Woken { op, message } => {
                 let sleeps = driver.core.shared().with_open(op, |_| ()).is_some();
-                (sleeps.then_some(Event::Woken { op }), Some(letter))
+                (sleeps.then_some(Event::Woken { op }), Some(message))
             }
             What::Idle => {
                 driver.armed.remove(&IDLE);
                 draft.idle = true;
                 continue;
             }
-            What::Letter { sequence, event } => {
+            What::Message { sequence, event } => {
                 // The message has moved `wake_at` of the stored row forward; this turn corrects it.
                 driver.wake_at = Some(0);
                 // The message of an attempt that was recorded by its own transaction.
@@ -92,7 +92,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                     && matches!(driver.core.shared().heir(*op), Some(Heir::Next))
                 {
                     draft.unread.push(sequence);
-                    driver.surplus.push(Arrival { at: arrival.at, what: What::Letter { sequence, event } });
+                    driver.surplus.push(Arrival { at: arrival.at, what: What::Message { sequence, event } });
                     continue;
                 }
                 let first = driver.next_index == 0 && draft.record.deliveries.is_empty();
@@ -168,7 +168,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                     arrivals = surplus.chain(arrivals).collect::<Vec<_>>().into_iter();
                 }
                 draft.record.deliveries.push(delivery);
-                draft.letters.push(letter);
+                draft.messages.push(message);
                 if ended {
                     if !goes_on {
                         draft.delivered.extend(arrivals.filter_map(spent));
@@ -177,7 +177,7 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
                 }
             }
             Err(fault) => {
-                give_back(engine, &mut draft, event, letter);
+                give_back(engine, &mut draft, event, message);
                 draft.fault = Some(fault);
                 break;
             }
@@ -191,8 +191,8 @@ pub(super) fn deliver(engine: &Inner, live: &ActiveRun, driver: &mut DriverState
 /// that was cancelled before it: a retry begins with that start.
 fn spent(arrival: Arrival) -> Option<u64> {
     match arrival.what {
-        What::Letter { event: Event::Payload { .. } | Event::Started { .. }, .. } => None,
-        What::Letter { sequence, .. } => Some(sequence),
+        What::Message { event: Event::Payload { .. } | Event::Started { .. }, .. } => None,
+        What::Message { sequence, .. } => Some(sequence),
         _ => None,
     }
 }
@@ -225,15 +225,15 @@ pub(super) fn keep_what_comes_no_more(engine: &Inner, live: &ActiveRun, driver: 
 }
 
 /// Keeps an event that could not be delivered. A timer event is not kept: its timer becomes due again.
-fn give_back(engine: &Inner, draft: &mut Draft, event: Event, letter: Option<u64>) {
-    if let Some(letter) = letter {
-        draft.delivered.retain(|delivered| *delivered != letter);
+fn give_back(engine: &Inner, draft: &mut Draft, event: Event, message: Option<u64>) {
+    if let Some(message) = message {
+        draft.delivered.retain(|delivered| *delivered != message);
     } else if !matches!(event, Event::Timer { .. } | Event::Woken { .. })
         // The key prevents that a turn which is sent again stores the message twice.
         && let dedupe = keys::returned(engine.random.number())
-        && let Ok(letter) = letters::letter(&event, engine.clock.now(), letters::for_resending(dedupe))
+        && let Ok(message) = messages::message(&event, engine.clock.now(), messages::for_resending(dedupe))
     {
-        draft.returned.push(letter);
+        draft.returned.push(message);
     }
 }
 
@@ -244,9 +244,9 @@ pub(super) fn reject(engine: &Inner, draft: &mut Draft, fault: Error) {
     draft.unread.clear();
     draft.effects = Effects::default();
     draft.chunks.clear();
-    let letters = std::mem::take(&mut draft.letters);
-    for (delivery, letter) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(letters) {
-        if letter.is_none() {
+    let messages = std::mem::take(&mut draft.messages);
+    for (delivery, message) in std::mem::take(&mut draft.record.deliveries).into_iter().zip(messages) {
+        if message.is_none() {
             give_back(engine, draft, delivery.event, None);
         }
     }

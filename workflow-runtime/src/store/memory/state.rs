@@ -20,9 +20,9 @@ use super::workers::Workers;
 use crate::model::Status;
 use crate::store::{
     About, Answer, AppendChunk, AppendChunkAnswer, Claim, ClaimAnswer, Claimable, Clean, CreateAnswer, DEAD, Delete,
-    DeleteAnswer, DeliverAnswer, Fence, First, InboxRow, JournalRow, Letter, NewRun, NextGeneration, Noticed, Post,
-    PostAnswer, Refused, Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, Turn,
-    TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
+    DeleteAnswer, DeliverAnswer, Fence, First, InboxRow, JournalRow, Message, NewRun, NextGeneration, Noticed, Refused,
+    Release, ReleaseAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, RunRow, SendMessage, SendMessageAnswer,
+    Turn, TurnAnswer, Unstick, UnstickRun, UnstickRunAnswer, WorkerRow, Write, assert_engine,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -40,7 +40,7 @@ pub(super) struct State {
     executing: u64,
     /// Whether the guard of that engine exists.
     held: bool,
-    letters: Letters,
+    messages: Messages,
     notices: BTreeMap<u64, Noted>,
     /// The last assigned sequence of a notice.
     noticed: u64,
@@ -135,7 +135,7 @@ impl Parked {
 
 /// The messages of all inboxes, by their sequences.
 #[derive(Clone, Debug, Default)]
-struct Letters {
+struct Messages {
     last: u64,
     runs: BTreeMap<u64, RunKey>,
 }
@@ -171,7 +171,7 @@ pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
     match (write, answer) {
         (Write::Replace(_), Answer::Create(CreateAnswer::Created(_))) => true,
         (Write::Create(new), Answer::Create(CreateAnswer::Created(_))) => match &new.first {
-            First::Letter(_) | First::Begin(_) | First::Journal { .. } => true,
+            First::Message(_) | First::Begin(_) | First::Journal { .. } => true,
             First::Later => false,
             First::Turn { change, .. } => ends(change.status),
         },
@@ -183,7 +183,7 @@ pub(super) fn concerns_others(write: &Write, answer: &Answer) -> bool {
         }
         (
             _,
-            Answer::Post(PostAnswer::Committed)
+            Answer::SendMessage(SendMessageAnswer::Committed)
             | Answer::Deliver(DeliverAnswer::Committed)
             | Answer::Release(ReleaseAnswer::Committed)
             | Answer::Unstick
@@ -273,32 +273,32 @@ impl Run {
     }
 
     /// Puts a message into the inbox; returns whether it is new.
-    fn put(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) -> bool {
-        if let Some(dedupe) = &letter.dedupe {
+    fn put(&mut self, messages: &mut Messages, message: &Message, about: Option<About>) -> bool {
+        if let Some(dedupe) = &message.dedupe {
             if self.dedupe.contains_key(&dedupe.key) {
                 return false;
             }
-            self.dedupe.insert(dedupe.key.clone(), (!dedupe.lasts).then_some(letter.arrived_at));
+            self.dedupe.insert(dedupe.key.clone(), (!dedupe.lasts).then_some(message.arrived_at));
         }
-        letters.last += 1;
-        letters.runs.insert(letters.last, self.row.key);
+        messages.last += 1;
+        messages.runs.insert(messages.last, self.row.key);
         let row = InboxRow {
-            sequence: letters.last,
-            arrived_at: letter.arrived_at,
-            format: letter.format,
-            checksum: letter.checksum,
-            body: Arc::clone(&letter.body),
+            sequence: messages.last,
+            arrived_at: message.arrived_at,
+            format: message.format,
+            checksum: message.checksum,
+            body: Arc::clone(&message.body),
             unread: false,
             generation: self.row.generation,
             about,
         };
-        self.inbox.insert(letters.last, row);
+        self.inbox.insert(messages.last, row);
         true
     }
 
     /// Puts a message into the inbox, if it is new, and makes the run due.
-    fn receive(&mut self, letters: &mut Letters, letter: &Letter, about: Option<About>) {
-        if self.put(letters, letter, about) {
+    fn receive(&mut self, messages: &mut Messages, message: &Message, about: Option<About>) {
+        if self.put(messages, message, about) {
             self.row.inbox_seq += 1;
             self.row.wake_at = self.row.wake_at.map(|_| 0);
         }
@@ -346,7 +346,9 @@ impl State {
         match write {
             Write::Create(new) => self.create(new).into(),
             Write::Turn(turn) => self.turn(turn).into(),
-            Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick).into(),
+            Write::SendMessage(SendMessage { run, message, unstick }) => {
+                self.send_message(run, message, *unstick).into()
+            }
             Write::Deliver(deliver) => self.deliver(deliver).into(),
             Write::Release(Release { run, fence, inbox_seq }) => self.release(*run, *fence, *inbox_seq).into(),
             Write::Claim(claim) => self.claim(claim).into(),
@@ -364,8 +366,8 @@ impl State {
                 Answer::Noticed
             }
             Write::Delete(Delete { run, deletion_message, .. }) => self.delete(*run, deletion_message).into(),
-            Write::Clean(Clean { expired, now, letters_before, runs, .. }) => {
-                self.clean(expired, *now, *letters_before, *runs).into()
+            Write::Clean(Clean { expired, now, messages_before, runs, .. }) => {
+                self.clean(expired, *now, *messages_before, *runs).into()
             }
             Write::RemoveGenerations(remove) => self.remove_generations(remove).into(),
             Write::Unstick(unstick) => {
@@ -379,10 +381,10 @@ impl State {
     }
 
     /// Changes a run and keeps the index `claimable` up to date.
-    fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut Letters) -> T) -> Option<T> {
+    fn edit<T>(&mut self, key: RunKey, edit: impl FnOnce(&mut Run, &mut Messages) -> T) -> Option<T> {
         let run = self.runs.get_mut(&key)?;
         self.claimable.remove(run);
-        let outcome = edit(run, &mut self.letters);
+        let outcome = edit(run, &mut self.messages);
         self.claimable.insert(run);
         Some(outcome)
     }
@@ -391,7 +393,7 @@ impl State {
         let comes = match &new.first {
             First::Turn { owner, row, .. } => *owner == self.executing && row.index == 0,
             First::Begin(_) => false,
-            First::Letter(_) | First::Later | First::Journal { .. } => true,
+            First::Message(_) | First::Later | First::Journal { .. } => true,
         };
         if comes && self.runs.get(&run).is_some_and(|run| run.has_failed() && run.row.id == new.id) {
             self.remove(run);
@@ -403,7 +405,7 @@ impl State {
         if let Some(there) = self.ids.get(&new.id).and_then(|key| self.runs.get(key)) {
             return match &new.first {
                 _ if there.token == new.token => CreateAnswer::Created(there.row.key),
-                First::Begin(letter) if there.row.has_not_begun() => self.begin(there.row.key, new, letter),
+                First::Begin(message) if there.row.has_not_begun() => self.begin(there.row.key, new, message),
                 _ => CreateAnswer::Exists(Box::new(there.view())),
             };
         }
@@ -418,16 +420,16 @@ impl State {
                 run.journals.insert(0, vec![row.clone()]);
                 run.change(change);
             }
-            First::Letter(letter) => {
-                run.put(&mut self.letters, letter, None);
+            First::Message(message) => {
+                run.put(&mut self.messages, message, None);
                 run.row.inbox_seq = 1;
             }
             First::Later => run.row.wake_at = None,
-            First::Journal { rows, letters } => {
+            First::Journal { rows, messages } => {
                 run.row.status = Status::Running;
                 run.row.started_at = Some(new.created_at);
                 run.journals.insert(0, rows.clone());
-                letters.iter().for_each(|letter| run.receive(&mut self.letters, letter, None));
+                messages.iter().for_each(|message| run.receive(&mut self.messages, message, None));
             }
             First::Begin(_) => return CreateAnswer::Unknown,
         }
@@ -443,14 +445,14 @@ impl State {
         CreateAnswer::Created(key)
     }
 
-    fn begin(&mut self, key: RunKey, new: &NewRun, letter: &Letter) -> CreateAnswer {
-        let begun = self.edit(key, |run, letters| {
+    fn begin(&mut self, key: RunKey, new: &NewRun, message: &Message) -> CreateAnswer {
+        let begun = self.edit(key, |run, messages| {
             run.token = new.token;
             run.row.fingerprint = Arc::clone(&new.fingerprint);
             run.row.args_digest = new.args_digest;
             run.row.required_deployment.clone_from(&new.required_deployment);
             run.row.wake_at = Some(0);
-            run.receive(letters, letter, None);
+            run.receive(messages, message, None);
         });
         if begun.is_none() {
             return CreateAnswer::Unknown;
@@ -460,7 +462,7 @@ impl State {
     }
 
     fn turn(&mut self, turn: &Turn) -> TurnAnswer {
-        let outcome = self.edit(turn.run, |run, letters| {
+        let outcome = self.edit(turn.run, |run, messages| {
             let refused = run.refuse(turn);
             if refused.is_some() {
                 return refused;
@@ -470,16 +472,16 @@ impl State {
             }
             for delivered in &turn.delivered {
                 if run.inbox.remove(delivered).is_some() {
-                    letters.runs.remove(delivered);
+                    messages.runs.remove(delivered);
                 }
             }
             for unread in &turn.unread {
-                if let Some(letter) = run.inbox.get_mut(unread) {
-                    letter.unread = true;
+                if let Some(message) = run.inbox.get_mut(unread) {
+                    message.unread = true;
                 }
             }
-            for letter in &turn.returned {
-                run.put(letters, letter, None);
+            for message in &turn.returned {
+                run.put(messages, message, None);
             }
             if let Some(change) = &turn.change {
                 run.change(change);
@@ -502,17 +504,17 @@ impl State {
         }
     }
 
-    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> PostAnswer {
-        let Some(&key) = self.ids.get(id) else { return PostAnswer::Unknown };
-        let outcome = self.edit(key, |run, letters| {
-            run.receive(letters, letter, None);
+    fn send_message(&mut self, id: &str, message: &Message, unstick: bool) -> SendMessageAnswer {
+        let Some(&key) = self.ids.get(id) else { return SendMessageAnswer::Unknown };
+        let outcome = self.edit(key, |run, messages| {
+            run.receive(messages, message, None);
             if unstick && run.row.status == Status::Stuck {
                 run.unstick();
                 run.row.refused_by = None;
             }
-            PostAnswer::Committed
+            SendMessageAnswer::Committed
         });
-        outcome.unwrap_or(PostAnswer::Unknown)
+        outcome.unwrap_or(SendMessageAnswer::Unknown)
     }
 
     fn release(&mut self, key: RunKey, fence: Fence, inbox_seq: u64) -> ReleaseAnswer {
@@ -585,7 +587,7 @@ impl State {
 
     pub(super) fn release_one(&mut self, id: &str) -> u64 {
         let Some(&key) = self.ids.get(id) else { return 0 };
-        let release = |run: &mut Run, _: &mut Letters| {
+        let release = |run: &mut Run, _: &mut Messages| {
             run.row.completed_at.is_none() && run.row.required_deployment.take().is_some()
         };
         u64::from(self.edit(key, release).unwrap_or_default())
@@ -605,8 +607,8 @@ impl State {
     fn reopen(&mut self, run: &NextGeneration, below: &[NextGeneration]) -> ReopenAnswer {
         let Some(there) = self.runs.get(&run.run) else { return ReopenAnswer::Unknown };
         let known =
-            |letter: &Letter| letter.dedupe.as_ref().is_some_and(|dedupe| there.dedupe.contains_key(&dedupe.key));
-        if run.letters.iter().any(known) {
+            |message: &Message| message.dedupe.as_ref().is_some_and(|dedupe| there.dedupe.contains_key(&dedupe.key));
+        if run.messages.iter().any(known) {
             return ReopenAnswer::Committed;
         }
         if !self.can_go_on(run) {
@@ -624,11 +626,12 @@ impl State {
     }
 
     fn go_on(&mut self, next: &NextGeneration) {
-        self.edit(next.run, |run, letters| {
+        self.edit(next.run, |run, messages| {
             // The operations keep their numbers. Messages that arrived too late for the ended generation stay with it.
-            for letter in run.inbox.values_mut() {
-                let is_taken_over = std::mem::replace(&mut letter.unread, true) && letter.generation == next.generation;
-                letter.generation += u64::from(is_taken_over);
+            for message in run.inbox.values_mut() {
+                let is_taken_over =
+                    std::mem::replace(&mut message.unread, true) && message.generation == next.generation;
+                message.generation += u64::from(is_taken_over);
             }
             run.row.generation += 1;
             run.row.status = Status::Running;
@@ -638,7 +641,7 @@ impl State {
             run.row.error = None;
             run.recovered_at = None;
             run.journals.insert(run.row.generation, next.rows.clone());
-            next.letters.iter().for_each(|letter| run.receive(letters, letter, None));
+            next.messages.iter().for_each(|message| run.receive(messages, message, None));
         });
     }
 
@@ -659,7 +662,7 @@ impl State {
         for key in orphans {
             self.edit(key, |run, _| {
                 run.row.fence.owner = DEAD;
-                if run.inbox.values().any(|letter| !letter.unread) {
+                if run.inbox.values().any(|message| !message.unread) {
                     run.row.wake_at = Some(0);
                 }
             });
@@ -696,8 +699,8 @@ impl State {
     pub(super) fn news(&self, owner: u64, after: u64) -> (Vec<RunKey>, u64) {
         let held = |key: &&RunKey| self.runs.get(key).is_some_and(|run| run.row.fence.owner == owner);
         let news: BTreeSet<RunKey> =
-            self.letters.runs.range(after + 1..).map(|(_, key)| key).filter(held).copied().collect();
-        (news.into_iter().collect(), self.letters.last)
+            self.messages.runs.range(after + 1..).map(|(_, key)| key).filter(held).copied().collect();
+        (news.into_iter().collect(), self.messages.last)
     }
 
     pub(super) fn claimable(&self, deployment: &str) -> Claimable {

@@ -15,13 +15,13 @@ use super::notes::Notes;
 use super::segments::{Segment, segments};
 use super::turns::{self, Taken};
 use super::verified::Verified;
-use super::{claims, creates, effects, letters, notices, removal, schema, streams, tokens};
+use super::{claims, creates, effects, messages, notices, removal, schema, streams, tokens};
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
 use crate::store::{
-    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Letter, NewRun,
-    Noticed, Post, PostAnswer, Release, RemoveGenerations, Reopen, Replace, RowChange, RunKey, Turn, TurnAnswer,
-    UnstickRun, UnstickRunAnswer, Write,
+    About, Answer, AppendChunk, Claim, Clean, CreateAnswer, Delete, Effects, Failed, First, JournalRow, Message,
+    NewRun, Noticed, Release, RemoveGenerations, Reopen, Replace, RowChange, RunKey, SendMessage, SendMessageAnswer,
+    Turn, TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// How often, at most, a transaction is sent that the database rolls back because of other transactions.
@@ -45,13 +45,13 @@ pub(super) struct Work<'w, 'd> {
 
 impl Work<'_, '_> {
     /// Puts a message into a run's inbox, unless its dedupe key is known, and makes the run due.
-    pub async fn receive(&mut self, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
-        letters::receive(self.session, self.ours, &mut self.notes, run, letter, about).await
+    pub async fn receive(&mut self, run: RunKey, message: &Message, about: Option<&About>) -> Result<()> {
+        messages::receive(self.session, self.ours, &mut self.notes, run, message, about).await
     }
 
-    pub async fn post(&mut self, run: &str, letter: &Letter, unstick: bool) -> Result<PostAnswer> {
-        let posted = letters::post(self.session, self.ours, &[(run, letter)], Some(&mut self.notes)).await?;
-        let Some((outcome, key)) = posted.into_iter().next() else { return Ok(PostAnswer::Unknown) };
+    pub async fn send_message(&mut self, run: &str, message: &Message, unstick: bool) -> Result<SendMessageAnswer> {
+        let sent = messages::send(self.session, self.ours, &[(run, message)], Some(&mut self.notes)).await?;
+        let Some((outcome, key)) = sent.into_iter().next() else { return Ok(SendMessageAnswer::Unknown) };
         if let Some(key) = key.filter(|_| unstick) {
             claims::unstick_one(self, key).await?;
         }
@@ -143,10 +143,10 @@ async fn alone(
             let made = creates::start(session, ours, &new, true).await?;
             place(answers, runs.iter().map(|(place, _)| *place), made.into_iter().map(|made| made.answer.into()));
         }
-        Segment::Posts(posts) => {
-            let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
-            let posted = letters::post(session, ours, &letters, None).await?;
-            place(answers, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(answer, _)| answer.into()));
+        Segment::Messages(parts) => {
+            let messages: Vec<(&str, &Message)> = parts.iter().map(|(_, run, message)| (*run, *message)).collect();
+            let sent = messages::send(session, ours, &messages, None).await?;
+            place(answers, parts.iter().map(|(place, ..)| *place), sent.into_iter().map(|(answer, _)| answer.into()));
         }
         Segment::Single(place, Write::Claim(claim)) => {
             set(answers, *place, claims::claim(session, ours, claim).await?.into());
@@ -314,13 +314,15 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     }
                 }
             }
-            Segment::Posts(posts) => ids.extend(posts.iter().map(|(_, run, _)| *run)),
+            Segment::Messages(messages) => ids.extend(messages.iter().map(|(_, run, _)| *run)),
             Segment::Single(_, write) => match write {
                 Write::Create(new) => {
                     ids.insert(&*new.id);
                     ids.extend(others(new.effects.as_deref()));
                 }
-                Write::Post(Post { run, .. }) | Write::UnstickRun(UnstickRun { run }) => drop(ids.insert(&**run)),
+                Write::SendMessage(SendMessage { run, .. }) | Write::UnstickRun(UnstickRun { run }) => {
+                    drop(ids.insert(&**run))
+                }
                 Write::Reopen(Reopen { run, below }) => keys.extend(below.iter().chain([run]).map(|next| next.run)),
                 Write::Replace(Replace { run, new, .. }) => {
                     keys.insert(*run);
@@ -384,10 +386,10 @@ async fn apply(work: &mut Work<'_, '_>, segment: &Segment<'_>, answers: &mut [Op
             }
             Ok(())
         }
-        Segment::Posts(posts) => {
-            let letters: Vec<(&str, &Letter)> = posts.iter().map(|(_, run, letter)| (*run, *letter)).collect();
-            let posted = letters::post(work.session, work.ours, &letters, Some(&mut work.notes)).await?;
-            place(answers, posts.iter().map(|(place, ..)| *place), posted.into_iter().map(|(answer, _)| answer.into()));
+        Segment::Messages(parts) => {
+            let messages: Vec<(&str, &Message)> = parts.iter().map(|(_, run, message)| (*run, *message)).collect();
+            let sent = messages::send(work.session, work.ours, &messages, Some(&mut work.notes)).await?;
+            place(answers, parts.iter().map(|(place, ..)| *place), sent.into_iter().map(|(answer, _)| answer.into()));
             Ok(())
         }
         Segment::Single(place, write) => {
@@ -444,8 +446,8 @@ async fn more(
         let sql = "UPDATE @inbox SET unread = true WHERE run = $1 AND sequence = ANY ($2)";
         session.query(sql, args![INT8: turn.run, INT8_ARRAY: unread]).await?;
     }
-    for letter in &turn.returned {
-        letters::put(session, turn.run, letter).await?;
+    for message in &turn.returned {
+        messages::put(session, turn.run, message).await?;
     }
     if let Some(effects) = &turn.effects {
         effects::affect(work, turn.run, effects).await?;
@@ -479,7 +481,9 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
     Ok(match write {
         // `apply` writes these.
         Write::Create(_) | Write::Replace(_) | Write::Turn(_) => return Err(unanswered_write()),
-        Write::Post(Post { run, letter, unstick }) => work.post(run, letter, *unstick).await?.into(),
+        Write::SendMessage(SendMessage { run, message, unstick }) => {
+            work.send_message(run, message, *unstick).await?.into()
+        }
         Write::Deliver(deliver) => tokens::deliver(work, deliver).await?.into(),
         Write::Release(Release { run, fence, inbox_seq }) => {
             claims::release(work, *run, *fence, *inbox_seq).await?.into()
@@ -492,8 +496,8 @@ async fn single(work: &mut Work<'_, '_>, write: &Write) -> Result<Answer> {
         Write::Delete(Delete { run, most, deletion_message }) => {
             removal::delete(work, *run, *most, deletion_message).await?.into()
         }
-        Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
-            removal::clean(work, expired, *now, *letters_before, *runs, *most).await?.into()
+        Write::Clean(Clean { expired, now, messages_before, runs, most }) => {
+            removal::clean(work, expired, *now, *messages_before, *runs, *most).await?.into()
         }
         Write::RemoveGenerations(remove) => removal::remove_generations(work, remove).await?.into(),
         Write::ClaimNotices(claim) => notices::claim(work.session, work.ours, claim).await?.into(),

@@ -9,9 +9,9 @@ use super::fault::Result;
 use super::read::{self, get, text};
 use super::turns::{self, Errors};
 use super::verified::Place;
-use super::{letters, removal, schema, time};
+use super::{messages, removal, schema, time};
 use crate::store::{
-    CreateAnswer, Fence, First, JournalRow, Letter, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
+    CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
 };
 
 /// The most journal rows that are sent in one statement.
@@ -53,7 +53,7 @@ WITH input AS MATERIALIZED (
     FROM input WHERE (SELECT readable_from FROM @meta) <= $16 ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING key, id
-), letters AS (
+), messages AS (
     INSERT INTO @inbox (run, holder, arrived_at, format, checksum, body, generation)
     SELECT key, 0, arrived_at, format, checksum, body, 0 FROM created JOIN input USING (id)
 ), keyed AS (
@@ -99,8 +99,8 @@ UPDATE @runs SET generation = generation + 1, status = 'running', owner = 0, wak
     failing_since = NULL, error_class = NULL, error_text = NULL, recoveries = 0, recovered_generation = NULL, recovered_idx = NULL
 WHERE key = ANY ($1)";
 
-/// As `LEAVE_LETTERS` of the SQLite store.
-const LEAVE_LETTERS: &str = "
+/// As `LEAVE_MESSAGES` of the SQLite store.
+const LEAVE_MESSAGES: &str = "
 UPDATE @inbox AS inbox SET unread = true, holder = 0,
     generation = CASE WHEN unread AND inbox.generation = t.generation THEN inbox.generation + 1 ELSE inbox.generation END
 FROM unnest($1, $2) AS t (run, generation) WHERE inbox.run = t.run";
@@ -223,20 +223,20 @@ pub(super) async fn start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], 
 }
 
 async fn try_to_start(session: &Session<'_>, ours: &Ours, runs: &[&NewRun], notify: bool) -> Result<Vec<Made>> {
-    let letters: Vec<&Letter> = runs
+    let messages: Vec<&Message> = runs
         .iter()
         .filter_map(|new| match &new.first {
-            First::Letter(letter) => Some(letter),
+            First::Message(message) => Some(message),
             _ => None,
         })
         .collect();
     let columns = Columns::of(runs);
     let dedupes: Vec<Option<Text<'_>>> =
-        letters.iter().map(|letter| letter.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))).collect();
-    let arrivals: Vec<i64> = letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect();
-    let formats: Vec<i32> = letters.iter().map(|letter| letter.format.cast_signed()).collect();
-    let checksums: Vec<i32> = letters.iter().map(|letter| letter.checksum.cast_signed()).collect();
-    let bodies: Vec<&[u8]> = letters.iter().map(|letter| &*letter.body).collect();
+        messages.iter().map(|message| message.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))).collect();
+    let arrivals: Vec<i64> = messages.iter().map(|message| message.arrived_at.cast_signed()).collect();
+    let formats: Vec<i32> = messages.iter().map(|message| message.format.cast_signed()).collect();
+    let checksums: Vec<i32> = messages.iter().map(|message| message.checksum.cast_signed()).collect();
+    let bodies: Vec<&[u8]> = messages.iter().map(|message| &*message.body).collect();
     let created = session
         .query(
             START,
@@ -299,11 +299,11 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     let Some(made) = made else { return Ok(Made { answer: not_created(session, new).await?, new: false }) };
     let key = get(&made, 0)?;
     match &new.first {
-        First::Begin(letter) => work.receive(key, letter, None).await?,
-        First::Journal { rows, letters } => {
+        First::Begin(message) => work.receive(key, message, None).await?,
+        First::Journal { rows, messages } => {
             append(session, key, 0, rows).await?;
-            for letter in letters {
-                work.receive(key, letter, None).await?;
+            for message in messages {
+                work.receive(key, message, None).await?;
             }
         }
         _ => {}
@@ -341,7 +341,7 @@ pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Resul
             row.index == 0 && session.query_opt(ALIVE, args![INT8: owner.cast_signed()]).await?.is_some()
         }
         First::Begin(_) => false,
-        First::Letter(_) | First::Later | First::Journal { .. } => true,
+        First::Message(_) | First::Later | First::Journal { .. } => true,
     };
     let goes = match comes {
         true => session.query_opt(CAN_BE_REPLACED, args![INT8: *run, TEXT: Text(&new.id)]).await?,
@@ -358,7 +358,7 @@ pub(super) async fn replace(work: &mut Work<'_, '_>, replace: &Replace) -> Resul
         First::Turn { owner, row, .. } if row.index == 0 => {
             create(session, work.ours, *owner, &[new], false).await?.pop()
         }
-        First::Letter(_) => {
+        First::Message(_) => {
             let made = start(session, work.ours, &[new], false).await?.pop();
             work.notes.due |= made.as_ref().is_some_and(|made| made.new);
             made
@@ -388,8 +388,8 @@ pub(super) async fn reopen(
     if !can_go_on.contains_key(&run.run) {
         return Ok(ReopenAnswer::Unknown);
     }
-    for letter in &run.letters {
-        if letters::is_known(session, run.run, letter).await? {
+    for message in &run.messages {
+        if messages::is_known(session, run.run, message).await? {
             return Ok(ReopenAnswer::Committed);
         }
     }
@@ -402,11 +402,11 @@ pub(super) async fn reopen(
     }
     let generations: Vec<i64> = all().map(|next| next.generation.cast_signed()).collect();
     session.query(REOPEN, args![INT8_ARRAY: keys.clone()]).await?;
-    session.query(LEAVE_LETTERS, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
-    for NextGeneration { run, generation, rows, letters } in all() {
+    session.query(LEAVE_MESSAGES, args![INT8_ARRAY: keys, INT8_ARRAY: generations]).await?;
+    for NextGeneration { run, generation, rows, messages } in all() {
         append(session, *run, generation + 1, rows).await?;
-        for letter in letters {
-            work.receive(*run, letter, None).await?;
+        for message in messages {
+            work.receive(*run, message, None).await?;
         }
     }
     Ok(ReopenAnswer::Committed)

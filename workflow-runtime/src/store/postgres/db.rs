@@ -69,14 +69,14 @@ impl<'a> FromSql<'a> for Plain {
         if !text.contains(ESCAPE) {
             return Ok(Plain(text.into()));
         }
-        let (mut plain, mut letters) = (String::with_capacity(text.len()), text.chars());
-        while let Some(letter) = letters.next() {
-            plain.push(match letter {
-                ESCAPE => match letters.next() {
+        let (mut plain, mut messages) = (String::with_capacity(text.len()), text.chars());
+        while let Some(message) = messages.next() {
+            plain.push(match message {
+                ESCAPE => match messages.next() {
                     Some('0') => '\0',
                     _ => ESCAPE,
                 },
-                letter => letter,
+                message => message,
             });
         }
         Ok(Plain(plain.into()))

@@ -41,7 +41,7 @@ WITH late AS MATERIALIZED (
 )
 SELECT count(*) FROM late";
 
-const CLEAN_LETTERS: &str = "
+const CLEAN_MESSAGES: &str = "
 WITH late AS MATERIALIZED (
     SELECT run, key FROM @dedupe WHERE at < $1 ORDER BY at LIMIT $2
 ), gone AS (
@@ -107,8 +107,8 @@ pub(super) async fn clean(session: &Session<'_>, now: u64, most: usize) -> Resul
 }
 
 /// Removes expired dedupe keys of inbox messages. Returns how many.
-pub(super) async fn clean_letters(session: &Session<'_>, before: u64, most: usize) -> Result<usize> {
-    count(session, CLEAN_LETTERS, before, most).await
+pub(super) async fn clean_messages(session: &Session<'_>, before: u64, most: usize) -> Result<usize> {
+    count(session, CLEAN_MESSAGES, before, most).await
 }
 
 async fn count(session: &Session<'_>, sql: &'static str, time: u64, most: usize) -> Result<usize> {

@@ -12,7 +12,7 @@ use super::tokens;
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, Outgoing, RunKey, RunRow, Watch,
 };
 
 /// Reads the status of the run with this id and, if a token is given, with this token.
@@ -149,10 +149,10 @@ async fn watch_run(work: &mut Work<'_, '_>, run: RunKey, watch: &Watch) -> Resul
     }
 }
 
-async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
+async fn send(work: &mut Work<'_, '_>, message: &Outgoing) -> Result<()> {
     match status(work.session, &message.run, message.token).await? {
         Some((.., status)) if !status.is_terminal() => {
-            work.post(&message.run, &message.letter, message.unstick).await.map(drop)
+            work.send_message(&message.run, &message.message, message.unstick).await.map(drop)
         }
         _ => Ok(()),
     }
@@ -160,8 +160,8 @@ async fn send(work: &mut Work<'_, '_>, message: &Message) -> Result<()> {
 
 async fn send_end(work: &mut Work<'_, '_>, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
     let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
-    let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
-    work.receive(run, &letter, Some(&About::Ended(op))).await
+    let message = Message { dedupe: None, arrived_at: at, format, checksum, body };
+    work.receive(run, &message, Some(&About::Ended(op))).await
 }
 
 /// Sends the outcome of an ended run to the operations that wait for it. Returns whether there are any.

@@ -23,7 +23,7 @@ pub(super) struct Notes {
 
 impl Notes {
     /// Records that a run with this holder has received a message.
-    pub fn letter(&mut self, holder: i64) {
+    pub fn message(&mut self, holder: i64) {
         match holder {
             0 | FREE => self.due = true,
             holder => drop(self.holders.insert(holder)),

@@ -244,9 +244,9 @@ fn is_cut(base: &str, query: &str) -> bool {
 }
 
 /// The error for a password that an unescaped character has cut. The rest of the password is not shown.
-fn unescaped(letter: char) -> Error {
-    invalid(format!("the URL has a `{letter}` in its user or its password"), FORM)
-        .help(format!("write it as %{:02X}", u32::from(letter)))
+fn unescaped(message: char) -> Error {
+    invalid(format!("the URL has a `{message}` in its user or its password"), FORM)
+        .help(format!("write it as %{:02X}", u32::from(message)))
 }
 
 /// Whether a message of `tokio_postgres` quotes only the name of a parameter: any other may quote a part of the password.
@@ -269,7 +269,7 @@ fn switch(value: &str) -> Option<bool> {
 
 /// A time above zero; seconds without a unit.
 fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text.find(|message: char| !message.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok().filter(|number| (1..=1_000_000_000).contains(number))?;
     match unit {

@@ -142,7 +142,7 @@ fn journal_row(row: &Row) -> Result<JournalRow> {
 fn inbox_row(row: &Row) -> Result<InboxRow> {
     let about = texts(row, 6)?;
     let about =
-        about.map(|text| About::parse(&text).ok_or_else(|| Fault::Damaged(format!("a letter is about {text:?}"))));
+        about.map(|text| About::parse(&text).ok_or_else(|| Fault::Damaged(format!("a message is about {text:?}"))));
     Ok(InboxRow {
         sequence: number(row, 1)?,
         arrived_at: number(row, 2)?,
@@ -217,13 +217,13 @@ pub(super) async fn last_in(session: &Session<'_>, run: RunKey, generation: u64)
 
 pub(super) async fn inbox(db: &Db, run: RunKey) -> Result<(u64, Vec<InboxRow>), Error> {
     let mut inbox_seq = 0;
-    let letters = db
+    let messages = db
         .rows("read an inbox", INBOX, args![INT8: run], |row| {
             inbox_seq = number(row, 0)?;
             numbers(row, 1)?.map(|_| inbox_row(row)).transpose()
         })
         .await?;
-    Ok((inbox_seq, letters.into_iter().flatten().collect()))
+    Ok((inbox_seq, messages.into_iter().flatten().collect()))
 }
 
 /// A number of rows, in the type of the database.

@@ -8,7 +8,7 @@ use super::{deliveries, notices, time, tokens};
 use crate::error::Error;
 use crate::model::Status;
 use crate::store::{
-    About, Budget, CleanAnswer, DeleteAnswer, Ended, Expired, Letter, RemoveGenerations, RemoveGenerationsAnswer,
+    About, Budget, CleanAnswer, DeleteAnswer, Ended, Expired, Message, RemoveGenerations, RemoveGenerationsAnswer,
     RunKey,
 };
 
@@ -118,7 +118,7 @@ pub(super) async fn delete(
     work: &mut Work<'_, '_>,
     run: RunKey,
     most: Budget,
-    deletion_message: &Letter,
+    deletion_message: &Message,
 ) -> Result<DeleteAnswer> {
     let Some(row) = work.session.query_opt(RUN_STATE, args![INT8: run]).await? else {
         return Ok(DeleteAnswer::Unknown);
@@ -208,7 +208,7 @@ pub(super) async fn clean(
     work: &mut Work<'_, '_>,
     expired: &[Expired],
     now: u64,
-    letters_before: u64,
+    messages_before: u64,
     runs: usize,
     most: Budget,
 ) -> Result<CleanAnswer> {
@@ -225,7 +225,7 @@ pub(super) async fn clean(
     }
     let mut left = most.less(tokens::let_go(session, now, most.rows).await?, 0);
     left = left.less(deliveries::clean(session, now, left.rows).await?, 0);
-    left = left.less(deliveries::clean_letters(session, letters_before, left.rows).await?, 0);
+    left = left.less(deliveries::clean_messages(session, messages_before, left.rows).await?, 0);
     if most.was_spent(left) {
         return Ok(CleanAnswer { more: true });
     }

@@ -125,7 +125,7 @@ CREATE TABLE @inbox (
     generation bigint  NOT NULL,
     about      text
 );
-CREATE INDEX inbox_letters ON @inbox (run, sequence);
+CREATE INDEX inbox_messages ON @inbox (run, sequence);
 CREATE INDEX inbox_news ON @inbox (holder) WHERE holder <> 0 AND NOT unread;
 
 CREATE TABLE @dedupe (
@@ -172,7 +172,7 @@ CREATE TABLE @held (
     body       bytea   NOT NULL,
     until      bigint  NOT NULL
 );
-CREATE INDEX held_letters ON @held (token, sequence);
+CREATE INDEX held_messages ON @held (token, sequence);
 CREATE INDEX held_until ON @held (until);
 
 CREATE TABLE @watchers (

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use super::{creates, turns};
-use crate::store::{Claim, First, Letter, NewRun, Post, RunKey, Turn, Write};
+use crate::store::{Claim, First, Message, NewRun, RunKey, SendMessage, Turn, Write};
 
 /// Writes that one statement can do, with their places in the group.
 pub(super) enum Segment<'g> {
@@ -11,7 +11,7 @@ pub(super) enum Segment<'g> {
     Creates(u64, Vec<(usize, &'g NewRun)>),
     Starts(Vec<(usize, &'g NewRun)>),
     Turns(Vec<(usize, &'g Turn)>),
-    Posts(Vec<(usize, &'g str, &'g Letter)>),
+    Messages(Vec<(usize, &'g str, &'g Message)>),
     /// Any other write.
     Single(usize, &'g Write),
 }
@@ -22,11 +22,13 @@ impl<'g> Segment<'g> {
             Write::Create(new) => match &new.first {
                 First::Turn { row, .. } if row.index != 0 => Segment::Single(place, write),
                 First::Turn { owner, .. } => Segment::Creates(*owner, vec![(place, new)]),
-                First::Letter(_) => Segment::Starts(vec![(place, new)]),
+                First::Message(_) => Segment::Starts(vec![(place, new)]),
                 First::Later | First::Begin(_) | First::Journal { .. } => Segment::Single(place, write),
             },
             Write::Turn(turn) => Segment::Turns(vec![(place, turn)]),
-            Write::Post(Post { run, letter, unstick: false }) => Segment::Posts(vec![(place, run, letter)]),
+            Write::SendMessage(SendMessage { run, message, unstick: false }) => {
+                Segment::Messages(vec![(place, run, message)])
+            }
             _ => Segment::Single(place, write),
         }
     }
@@ -36,7 +38,7 @@ impl<'g> Segment<'g> {
         Some(match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => Run::Id(&runs.first()?.1.id),
             Segment::Turns(turns) => Run::Key(turns.first()?.1.run),
-            Segment::Posts(posts) => Run::Id(posts.first()?.1),
+            Segment::Messages(messages) => Run::Id(messages.first()?.1),
             Segment::Single(..) => return None,
         })
     }
@@ -46,7 +48,7 @@ impl<'g> Segment<'g> {
             (Segment::Creates(owner, _), Segment::Creates(other, _)) => owner == other,
             (Segment::Starts(_), Segment::Starts(_))
             | (Segment::Turns(_), Segment::Turns(_))
-            | (Segment::Posts(_), Segment::Posts(_)) => true,
+            | (Segment::Messages(_), Segment::Messages(_)) => true,
             _ => false,
         }
     }
@@ -64,7 +66,7 @@ impl<'g> Segment<'g> {
                 there.extend(new);
             }
             (Segment::Turns(there), Segment::Turns(new)) => there.extend(new),
-            (Segment::Posts(there), Segment::Posts(new)) => there.extend(new),
+            (Segment::Messages(there), Segment::Messages(new)) => there.extend(new),
             _ => {}
         }
     }
@@ -75,7 +77,7 @@ impl<'g> Segment<'g> {
         match self {
             Segment::Creates(_, runs) | Segment::Starts(runs) => runs.iter().all(|(_, new)| creates::is_plain(new)),
             Segment::Turns(turns) => turns.iter().all(|(_, turn)| turns::is_plain(turn)),
-            Segment::Posts(_) => true,
+            Segment::Messages(_) => true,
             Segment::Single(_, Write::Claim(Claim { again, .. })) => skips_locked && !again,
             Segment::Single(..) => false,
         }

@@ -13,8 +13,8 @@ use super::read::{body, get, number, numbers, small, text, texts};
 use super::time;
 use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
-    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow,
-    TokenState,
+    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Message, NEVER, Open, RunKey, TokenLabel,
+    TokenRow, TokenState,
 };
 
 const FOUND: &str = "
@@ -187,7 +187,7 @@ async fn hand_over(
     let mut given = 0;
     work.session.query("DELETE FROM @held WHERE token = $1", args![TEXT: Text(token)]).await?;
     for row in held {
-        let letter = Letter {
+        let message = Message {
             dedupe: None,
             arrived_at: number(&row, 0)?,
             format: small(&row, 1)?,
@@ -195,7 +195,7 @@ async fn hand_over(
             body: body(&row, 3)?,
         };
         if number(&row, 4)? >= now {
-            work.receive(run, &letter, about).await?;
+            work.receive(run, &message, about).await?;
             given += 1;
         }
     }
@@ -237,8 +237,8 @@ pub(super) async fn hand_on(session: &Session<'_>, run: RunKey, continuation: &C
         "SELECT token, op FROM @tokens WHERE run = $1 AND state = 'open' AND op IS NOT NULL ORDER BY token FOR UPDATE";
     for row in session.query(sql, args![INT8: run]).await? {
         let (token, op) = (text(&row, 0)?, number(&row, 1)?);
-        for (_, letter) in continuation.payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
-            hold(session, &token, letter, NEVER, 0, None).await?;
+        for (_, message) in continuation.payloads.iter().filter(|(sent_to, _)| *sent_to == token) {
+            hold(session, &token, message, NEVER, 0, None).await?;
         }
         let (ops, own) = (continuation.ops(&token, op).into_iter(), About::Operation(op).to_text());
         let abouts: Vec<String> = ops.map(|op| About::Operation(op).to_text()).collect();
@@ -278,7 +278,7 @@ pub(super) async fn end(work: &mut Work<'_, '_>, run: RunKey, at: u64) -> Result
 }
 
 pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Result<DeliverAnswer> {
-    let Deliver { token, letter, key, keep, now, .. } = delivery;
+    let Deliver { token, message, key, keep, now, .. } = delivery;
     let (there, decision) = loop {
         // Under the token's lock: another delivery with the same key is recorded already, or is decided later.
         let session = work.session;
@@ -303,7 +303,7 @@ pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Resu
             }
             let record = deliveries::record(work.session, delivery, Some(run), None);
             let about = About::Operation(op);
-            let (recorded, received) = tokio::join!(biased; record, work.receive(run, letter, Some(&about)));
+            let (recorded, received) = tokio::join!(biased; record, work.receive(run, message, Some(&about)));
             recorded.and(received)?;
         }
         Decision::Keep { run, takes } => {
@@ -311,7 +311,7 @@ pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Resu
             if takes {
                 taken(work.session, token).await?;
             }
-            hold(work.session, token, letter, NEVER, *now, None).await?;
+            hold(work.session, token, message, NEVER, *now, None).await?;
         }
         Decision::Hold { until } => {
             if there.is_some_and(|there| there.run.is_some()) {
@@ -319,7 +319,7 @@ pub(super) async fn deliver(work: &mut Work<'_, '_>, delivery: &Deliver) -> Resu
             }
             deliveries::record(work.session, delivery, None, Some(until)).await?;
             let follows = matches!(keep, Keep::FromEnd(_)).then_some(&**key);
-            hold(work.session, token, letter, until, *now, follows).await?;
+            hold(work.session, token, message, until, *now, follows).await?;
         }
     }
     Ok(DeliverAnswer::Committed)
@@ -360,7 +360,7 @@ pub(super) async fn let_go(session: &Session<'_>, now: u64, most: usize) -> Resu
 async fn hold(
     session: &Session<'_>,
     token: &str,
-    letter: &Letter,
+    message: &Message,
     until: u64,
     now: u64,
     key: Option<&str>,
@@ -369,8 +369,8 @@ async fn hold(
         .query("DELETE FROM @held WHERE token = $1 AND until < $2", args![TEXT: Text(token), INT8: time(now)])
         .await?;
     session.query(HOLD, args![
-        TEXT: Text(token), TEXT: key.map(Text), INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
-        INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body, INT8: time(until),
+        TEXT: Text(token), TEXT: key.map(Text), INT8: message.arrived_at.cast_signed(), INT4: message.format.cast_signed(),
+        INT4: message.checksum.cast_signed(), BYTEA: &*message.body, INT8: time(until),
     ]).await?;
     Ok(())
 }

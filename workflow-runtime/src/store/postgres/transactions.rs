@@ -11,11 +11,11 @@ use super::Shared;
 use super::connection::Object;
 use super::db::{Session, args};
 use super::fault::{Fault, Result};
-use super::letters;
+use super::messages;
 use super::notes::Notes;
 use crate::error::{Code, Error};
 use crate::failpoint::hit;
-use crate::store::{Fence, Letter, RunKey};
+use crate::store::{Fence, Message, RunKey};
 
 /// The pause between two attempts to find out whether a commit succeeded.
 const READ_BACK_INTERVAL: Duration = Duration::from_millis(500);
@@ -165,7 +165,7 @@ impl Transactions {
         run: RunKey,
         generation: u64,
         fence: Fence,
-        letter: &Letter,
+        message: &Message,
     ) -> Result<Recorded, Error> {
         let shared = &self.0;
         let session = Session { db: &shared.db, client: transaction.client.take(), open: AtomicBool::new(true) };
@@ -177,11 +177,11 @@ impl Transactions {
                 false => error,
             }
         };
-        match record(shared, &session, run, generation, fence, letter).await {
+        match record(shared, &session, run, generation, fence, message).await {
             Ok(true) => {}
             Ok(false) => {
                 session.rollback().await;
-                let known = letters::is_known(&session, run, letter).await.map_err(explain)?;
+                let known = messages::is_known(&session, run, message).await.map_err(explain)?;
                 return Ok(if known { Recorded::Committed } else { Recorded::Fenced });
             }
             Err(fault) => {
@@ -207,7 +207,7 @@ impl Transactions {
                     ?fault,
                     "it is not known whether the transaction of a step was committed; it is read back"
                 );
-                match read_back(shared, run, letter).await {
+                match read_back(shared, run, message).await {
                     true => Ok(Recorded::Committed),
                     false => Err(explain(fault)),
                 }
@@ -223,7 +223,7 @@ async fn record(
     run: RunKey,
     generation: u64,
     fence: Fence,
-    letter: &Letter,
+    message: &Message,
 ) -> Result<bool> {
     let held = session
         .query_opt(
@@ -234,24 +234,24 @@ async fn record(
             ],
         )
         .await?;
-    if held.is_none() || letters::is_known(session, run, letter).await? {
+    if held.is_none() || messages::is_known(session, run, message).await? {
         return Ok(false);
     }
     let (ours, mut notes) = (shared.ours(), Notes::default());
-    letters::receive(session, &ours, &mut notes, run, letter, None).await?;
+    messages::receive(session, &ours, &mut notes, run, message, None).await?;
     notes.send(session, &ours.tag, &ours.owners).await?;
     Ok(true)
 }
 
 /// Finds out whether a transaction whose commit was not answered was committed.
-async fn read_back(shared: &Shared, run: RunKey, letter: &Letter) -> bool {
+async fn read_back(shared: &Shared, run: RunKey, message: &Message) -> bool {
     loop {
         let look = async {
             let session = shared.db.connect().await?;
             session.begin().await?;
             // A commit that is still in progress has the run locked.
             session.query(WAIT, args![INT8: run]).await?;
-            let known = letters::is_known(&session, run, letter).await?;
+            let known = messages::is_known(&session, run, message).await?;
             session.rollback().await;
             Ok::<_, Fault>(known)
         };

@@ -191,7 +191,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
         .iter()
         .flat_map(|turn| turn.delivered.iter().map(|sequence| (turn.run, sequence.cast_signed())))
         .collect();
-    let (letters_of, letters): (Vec<RunKey>, Vec<i64>) = delivered.into_iter().unzip();
+    let (messages_of, messages): (Vec<RunKey>, Vec<i64>) = delivered.into_iter().unzip();
     let taken = TURNS
         .query(
             session,
@@ -199,7 +199,7 @@ pub(super) async fn take(session: &Session<'_>, ours: &Ours, turns: &[&Turn], ti
                 INT8_ARRAY: runs, INT8_ARRAY: generations, INT8_ARRAY: owners, INT8_ARRAY: epochs, INT8_ARRAY: indexes,
                 BYTEA_ARRAY: numbers, INT4_ARRAY: formats, INT4_ARRAY: checksums, BYTEA_ARRAY: bodies,
                 TEXT_ARRAY: statuses, INT8_ARRAY: wakes, INT8_ARRAY: starts, INT8_ARRAY: ends, TEXT_ARRAY: stuck,
-                INT8_ARRAY: letters_of, INT8_ARRAY: letters, BOOL: tied,
+                INT8_ARRAY: messages_of, INT8_ARRAY: messages, BOOL: tied,
                 TEXT: session.db.options.schema, TEXT: &*ours.tag, TEXT_ARRAY: refused, INT8_ARRAY: errors.failing_since,
                 TEXT_ARRAY: errors.classes, TEXT_ARRAY: errors.texts,
             ],

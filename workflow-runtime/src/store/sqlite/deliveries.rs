@@ -104,7 +104,7 @@ pub(super) fn clean(connection: &Connection, now: u64, most: usize) -> Result<us
 }
 
 /// Removes expired dedupe keys of messages; returns their number.
-pub(super) fn clean_letters(connection: &Connection, before: u64, most: usize) -> Result<usize> {
+pub(super) fn clean_messages(connection: &Connection, before: u64, most: usize) -> Result<usize> {
     let rows = i64::try_from(most).unwrap_or(i64::MAX);
     let late: Vec<(RunKey, String)> = connection
         .prepare_cached("SELECT run, key FROM dedupe WHERE at < ?1 ORDER BY at LIMIT ?2")?

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use super::letters::receive;
+use super::messages::receive;
 use super::{notices, read, tokens};
 use crate::model::Status;
-use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Letter, Message, RunKey, RunRow, Watch};
+use crate::store::{About, Attributes, Continuation, Effects, JournalRow, Message, Outgoing, RunKey, RunRow, Watch};
 
 /// Makes a run the child of another run.
 pub(super) fn adopt(connection: &Connection, parent: RunKey, child: RunKey, op: Option<u64>) -> Result<()> {
@@ -45,7 +45,7 @@ fn status(connection: &Connection, id: &str, token: Option<u128>) -> Result<Opti
         .optional()
 }
 
-pub(super) fn is_unfinished(connection: &Connection, message: &Message) -> Result<bool> {
+pub(super) fn is_unfinished(connection: &Connection, message: &Outgoing) -> Result<bool> {
     Ok(status(connection, &message.run, message.token)?.is_some_and(|(_, _, over)| !over))
 }
 
@@ -62,8 +62,8 @@ pub(super) fn watch(connection: &Connection, run: RunKey, watch: &Watch) -> Resu
 
 fn send_end(connection: &Connection, run: RunKey, op: u64, last: &JournalRow, at: u64) -> Result<()> {
     let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
-    let letter = Letter { dedupe: None, arrived_at: at, format, checksum, body };
-    receive(connection, run, &letter, Some(&About::Ended(op)))
+    let message = Message { dedupe: None, arrived_at: at, format, checksum, body };
+    receive(connection, run, &message, Some(&About::Ended(op)))
 }
 
 /// Sends the end of a run to the operations that wait for it; returns whether there are any.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row};
 
-use super::letters;
+use super::messages;
 use crate::model::Status;
 use crate::store::{Fence, InboxRow, JournalRow, RowError, RunKey, RunRow};
 
@@ -151,7 +151,7 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
         .prepare_cached("SELECT inbox_seq FROM runs WHERE key = ?1")?
         .query_row((run,), |row| row.get::<_, i64>(0))
         .optional()?;
-    let letters = snapshot
+    let messages = snapshot
         .prepare_cached(
             "SELECT sequence, arrived_at, format, checksum, body, about, unread, generation FROM inbox
              WHERE run = ?1 ORDER BY sequence",
@@ -163,13 +163,13 @@ pub(super) fn inbox(connection: &Connection, run: RunKey) -> Result<(u64, Vec<In
                 format: row.get(2)?,
                 checksum: row.get(3)?,
                 body: body(row, 4)?,
-                about: letters::about(row, 5)?,
+                about: messages::about(row, 5)?,
                 unread: row.get(6)?,
                 generation: row.get::<_, i64>(7)?.cast_unsigned(),
             })
         })?
         .collect::<Result<_>>()?;
-    Ok((inbox_seq.unwrap_or_default().cast_unsigned(), letters))
+    Ok((inbox_seq.unwrap_or_default().cast_unsigned(), messages))
 }
 
 /// The runs of an engine with inbox messages after this sequence, and the last sequence.
@@ -178,12 +178,12 @@ pub(super) fn news(connection: &Connection, owner: u64, after: i64) -> Result<(V
         "SELECT inbox.sequence, inbox.run, runs.owner = ?2 FROM inbox JOIN runs ON runs.key = inbox.run
          WHERE inbox.sequence > ?1 ORDER BY inbox.sequence",
     )?;
-    let mut letters = statement.query((after, owner.cast_signed()))?;
+    let mut messages = statement.query((after, owner.cast_signed()))?;
     let (mut news, mut last) = (BTreeSet::new(), after);
-    while let Some(letter) = letters.next()? {
-        last = letter.get(0)?;
-        if letter.get(2)? {
-            news.insert(letter.get(1)?);
+    while let Some(message) = messages.next()? {
+        last = message.get(0)?;
+        if message.get(2)? {
+            news.insert(message.get(1)?);
         }
     }
     Ok((news.into_iter().collect(), last))

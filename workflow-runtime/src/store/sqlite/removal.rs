@@ -3,10 +3,10 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::letters::receive;
+use super::messages::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
-use crate::store::{About, Budget, Ended, Expired, Letter, NEVER, RemoveGenerations, RunKey};
+use crate::store::{About, Budget, Ended, Expired, Message, NEVER, RemoveGenerations, RunKey};
 
 /// Excludes the runs with pending notices.
 const EXPIRED: &str = "
@@ -84,7 +84,7 @@ pub(super) fn progress(connection: &Connection, run: RunKey) -> Result<Option<Pr
 }
 
 /// Notifies the operations that wait for the end of a run that it was deleted.
-pub(super) fn send_deletion(connection: &Connection, run: RunKey, deletion_message: &Letter) -> Result<()> {
+pub(super) fn send_deletion(connection: &Connection, run: RunKey, deletion_message: &Message) -> Result<()> {
     let watchers: Vec<(RunKey, i64)> = connection
         .prepare_cached("SELECT watcher, op FROM watchers WHERE run = ?1")?
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?

@@ -165,7 +165,7 @@ CREATE TABLE inbox (
     generation INTEGER NOT NULL,
     about      TEXT
 ) STRICT;
-CREATE INDEX inbox_letters ON inbox (run);
+CREATE INDEX inbox_messages ON inbox (run);
 
 CREATE TABLE tokens (
     token     TEXT    NOT NULL PRIMARY KEY,
@@ -190,7 +190,7 @@ CREATE TABLE held (
     body       BLOB    NOT NULL,
     until      INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX held_letters ON held (token);
+CREATE INDEX held_messages ON held (token);
 CREATE INDEX held_until ON held (until);
 
 CREATE TABLE watchers (

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::deliveries;
-use super::letters::receive;
+use super::messages::receive;
 use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
-    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Letter, NEVER, Open, RunKey, TokenLabel, TokenRow,
-    TokenState,
+    About, Asked, Close, Continuation, Deliver, DeliverAnswer, Keep, Message, NEVER, Open, RunKey, TokenLabel,
+    TokenRow, TokenState,
 };
 
 const FOUND: &str = "
@@ -138,15 +138,15 @@ fn taken(connection: &Connection, token: &str) -> Result<()> {
 
 /// Puts the payloads that are held for a token into a run's inbox; returns their number.
 fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&About>, now: u64) -> Result<usize> {
-    let held: Vec<(Letter, u64)> = connection
+    let held: Vec<(Message, u64)> = connection
         .prepare_cached(
             "SELECT arrived_at, format, checksum, body, until FROM held WHERE token = ?1 ORDER BY sequence",
         )?
         .query_map((token,), |row| {
             let body: Arc<[u8]> = row.get_ref(3)?.as_blob()?.into();
             let arrived_at = row.get::<_, i64>(0)?.cast_unsigned();
-            let letter = Letter { dedupe: None, arrived_at, format: row.get(1)?, checksum: row.get(2)?, body };
-            Ok((letter, row.get::<_, i64>(4)?.cast_unsigned()))
+            let message = Message { dedupe: None, arrived_at, format: row.get(1)?, checksum: row.get(2)?, body };
+            Ok((message, row.get::<_, i64>(4)?.cast_unsigned()))
         })?
         .collect::<Result<_>>()?;
     if held.is_empty() {
@@ -154,7 +154,7 @@ fn hand_over(connection: &Connection, token: &str, run: RunKey, about: Option<&A
     }
     connection.prepare_cached("DELETE FROM held WHERE token = ?1")?.execute((token,))?;
     let held: Vec<_> = held.iter().filter(|(_, until)| *until >= now).collect();
-    held.iter().try_for_each(|(letter, _)| receive(connection, run, letter, about)).map(|()| held.len())
+    held.iter().try_for_each(|(message, _)| receive(connection, run, message, about)).map(|()| held.len())
 }
 
 pub(super) fn close(connection: &Connection, run: RunKey, closes: &[Close]) -> Result<()> {
@@ -175,8 +175,8 @@ pub(super) fn hand_on(connection: &Connection, run: RunKey, continuation: &Conti
         .query_map((run,), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
     for (token, op) in open {
-        for (_, letter) in continuation.payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
-            hold(connection, &token, letter, NEVER, 0, None)?;
+        for (_, message) in continuation.payloads.iter().filter(|(sent_to, _)| **sent_to == *token) {
+            hold(connection, &token, message, NEVER, 0, None)?;
         }
         let abouts = texts(&continuation.ops(&token, op.cast_unsigned()));
         let own = About::Operation(op.cast_unsigned()).to_text();
@@ -230,20 +230,20 @@ pub(super) fn end(connection: &Connection, run: RunKey) -> Result<()> {
 }
 
 pub(super) fn deliver(connection: &Connection, delivery: &Deliver) -> Result<DeliverAnswer> {
-    let Deliver { token, letter, key, keep, now, .. } = delivery;
+    let Deliver { token, message, key, keep, now, .. } = delivery;
     let there = found(connection, token)?;
     let before = deliveries::before(connection, delivery.scope(), key)?;
     match tokens::decide(delivery, there.as_ref(), before.as_ref()) {
         Decision::Answer(outcome) => return Ok(outcome),
         Decision::Deliver { run, op, takes } => {
-            receive(connection, run, letter, Some(&About::Operation(op)))?;
+            receive(connection, run, message, Some(&About::Operation(op)))?;
             if takes {
                 taken(connection, token)?;
             }
             deliveries::record(connection, delivery, Some(run), None)?;
         }
         Decision::Keep { run, takes } => {
-            hold(connection, token, letter, NEVER, *now, None)?;
+            hold(connection, token, message, NEVER, *now, None)?;
             if takes {
                 taken(connection, token)?;
             }
@@ -254,7 +254,7 @@ pub(super) fn deliver(connection: &Connection, delivery: &Deliver) -> Result<Del
                 set(connection, token, None, None, &TokenLabel::default())?;
             }
             let follows = matches!(keep, Keep::FromEnd(_)).then_some(&**key);
-            hold(connection, token, letter, until, *now, follows)?;
+            hold(connection, token, message, until, *now, follows)?;
             deliveries::record(connection, delivery, None, Some(until))?;
         }
     }
@@ -281,7 +281,14 @@ pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<u
 }
 
 /// Holds a payload; with the key of its delivery, if the record is kept until after the end of the run that receives it.
-fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: u64, key: Option<&str>) -> Result<()> {
+fn hold(
+    connection: &Connection,
+    token: &str,
+    message: &Message,
+    until: u64,
+    now: u64,
+    key: Option<&str>,
+) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?
         .execute((token, now.min(NEVER).cast_signed()))?;
@@ -292,10 +299,10 @@ fn hold(connection: &Connection, token: &str, letter: &Letter, until: u64, now: 
         .execute(params![
             token,
             key,
-            letter.arrived_at.cast_signed(),
-            letter.format,
-            letter.checksum,
-            &*letter.body,
+            message.arrived_at.cast_signed(),
+            message.format,
+            message.checksum,
+            &*message.body,
             until.min(NEVER).cast_signed(),
         ])
         .map(drop)

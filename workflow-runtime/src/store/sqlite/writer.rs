@@ -293,10 +293,10 @@ mod tests {
     use crate::error::Code;
     use crate::store::sqlite::mark::Mark;
     use crate::store::sqlite::{Synchronous, open};
-    use crate::store::{CreateAnswer, First, Letter, NewRun};
+    use crate::store::{CreateAnswer, First, Message, NewRun};
 
     fn create(id: &str, bytes: usize) -> Write {
-        let letter = Letter { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: vec![0; bytes].into() };
+        let message = Message { dedupe: None, arrived_at: 0, format: 1, checksum: 0, body: vec![0; bytes].into() };
         Write::Create(NewRun {
             id: id.into(),
             workflow: "w".into(),
@@ -308,7 +308,7 @@ mod tests {
             depth: 0,
             effects: None,
             chunks: Vec::new(),
-            first: First::Letter(letter),
+            first: First::Message(message),
         })
     }
 

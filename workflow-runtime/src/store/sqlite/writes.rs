@@ -6,13 +6,13 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
 use super::heads::{Head, Heads};
-use super::letters::{self, receive};
+use super::messages::{self, receive};
 use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
 use crate::store::{
     Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
-    Expired, Fence, First, JournalRow, Letter, NEVER, NewRun, NextGeneration, Noticed, Post, PostAnswer, Release,
-    ReleaseAnswer, RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, Turn,
-    TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
+    Expired, Fence, First, JournalRow, Message, NEVER, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
+    RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, SendMessage,
+    SendMessageAnswer, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
 
 /// `NULL` in the column `run`, which is then refused and ignored, represents a fence that does not match or a gap. A
@@ -64,7 +64,7 @@ WHERE key = ?1";
 
 /// The operations keep their numbers, so unread messages move to the next generation. Messages that arrived too late for the
 /// ended generation, such as a cancel, do not.
-const LEAVE_LETTERS: &str = "
+const LEAVE_MESSAGES: &str = "
 UPDATE inbox SET generation = CASE WHEN unread = 1 AND generation = ?2 THEN generation + 1 ELSE generation END, unread = 1
 WHERE run = ?1";
 
@@ -96,7 +96,9 @@ impl<'c> Group<'c> {
         Ok(match write {
             Write::Create(new) => self.create(new)?.into(),
             Write::Turn(turn) => self.turn(turn)?.into(),
-            Write::Post(Post { run, letter, unstick }) => self.post(run, letter, *unstick)?.into(),
+            Write::SendMessage(SendMessage { run, message, unstick }) => {
+                self.send_message(run, message, *unstick)?.into()
+            }
             Write::Deliver(deliver) => tokens::deliver(self.connection, deliver)?.into(),
             Write::Release(Release { run, fence, inbox_seq }) => {
                 self.heads.forget(*run);
@@ -114,8 +116,8 @@ impl<'c> Group<'c> {
                 streams::append(self.connection, &writer, into.as_deref(), chunk, *most)?.into()
             }
             Write::Delete(Delete { run, most, deletion_message }) => self.delete(*run, *most, deletion_message)?.into(),
-            Write::Clean(Clean { expired, now, letters_before, runs, most }) => {
-                self.clean(expired, *now, *letters_before, *runs, *most)?.into()
+            Write::Clean(Clean { expired, now, messages_before, runs, most }) => {
+                self.clean(expired, *now, *messages_before, *runs, *most)?.into()
             }
             Write::RemoveGenerations(remove) => self.remove_generations(remove)?.into(),
             Write::ClaimNotices(claim) => notices::claim(self.connection, claim)?.into(),
@@ -157,16 +159,16 @@ impl<'c> Group<'c> {
                 self.append_at_head(key, head, row)?;
                 self.heads.appended(key, head, Some(change));
             }
-            First::Letter(letter) => {
-                letters::put(self.connection, key, letter, None)?;
+            First::Message(message) => {
+                messages::put(self.connection, key, message, None)?;
             }
             First::Later => {}
-            First::Begin(letter) => receive(self.connection, key, letter, None)?,
-            First::Journal { rows, letters } => {
+            First::Begin(message) => receive(self.connection, key, message, None)?,
+            First::Journal { rows, messages } => {
                 let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: 0, next: 0 };
                 rows.iter()
                     .try_for_each(|row| self.append_at_head(key, Head { next: row.index, ..head }, row).map(drop))?;
-                letters.iter().try_for_each(|letter| receive(self.connection, key, letter, None))?;
+                messages.iter().try_for_each(|message| receive(self.connection, key, message, None))?;
             }
         }
         if let Some(effects) = &new.effects {
@@ -186,7 +188,7 @@ impl<'c> Group<'c> {
         let owner = match &new.first {
             First::Turn { owner, row, .. } if row.index == 0 => Some(owner.cast_signed()),
             First::Turn { .. } | First::Begin(_) => return self.create(new),
-            First::Letter(_) | First::Later | First::Journal { .. } => None,
+            First::Message(_) | First::Later | First::Journal { .. } => None,
         };
         if self.connection.prepare_cached(CAN_BE_REPLACED)?.exists((run, &*new.id, owner))? {
             self.remove(run, most)?;
@@ -198,8 +200,8 @@ impl<'c> Group<'c> {
         if !self.connection.prepare_cached("SELECT 1 FROM runs WHERE key = ?1")?.exists((run.run,))? {
             return Ok(ReopenAnswer::Unknown);
         }
-        for letter in &run.letters {
-            if letters::is_known(self.connection, run.run, letter)? {
+        for message in &run.messages {
+            if messages::is_known(self.connection, run.run, message)? {
                 return Ok(ReopenAnswer::Committed);
             }
         }
@@ -220,15 +222,15 @@ impl<'c> Group<'c> {
     }
 
     fn go_on(&mut self, next: &NextGeneration) -> Result<()> {
-        let NextGeneration { run, generation, rows, letters } = next;
+        let NextGeneration { run, generation, rows, messages } = next;
         self.connection.prepare_cached(REOPEN)?.execute((run,))?;
-        self.connection.prepare_cached(LEAVE_LETTERS)?.execute((run, generation.cast_signed()))?;
+        self.connection.prepare_cached(LEAVE_MESSAGES)?.execute((run, generation.cast_signed()))?;
         self.heads.forget(*run);
         let head = Head { fence: Fence { owner: 0, epoch: 0 }, generation: generation + 1, next: 0 };
         for row in rows {
             self.append_at_head(*run, Head { next: row.index, ..head }, row)?;
         }
-        letters.iter().try_for_each(|letter| receive(self.connection, *run, letter, None))
+        messages.iter().try_for_each(|message| receive(self.connection, *run, message, None))
     }
 
     fn turn(&mut self, turn: &Turn) -> Result<TurnAnswer> {
@@ -264,8 +266,8 @@ impl<'c> Group<'c> {
                 .prepare_cached("UPDATE inbox SET unread = 1 WHERE sequence = ?1 AND run = ?2")?
                 .execute((sequence.cast_signed(), turn.run))?;
         }
-        for letter in &turn.returned {
-            letters::put(self.connection, turn.run, letter, None)?;
+        for message in &turn.returned {
+            messages::put(self.connection, turn.run, message, None)?;
         }
         if let Some(effects) = &turn.effects {
             self.affect(turn.run, effects)?;
@@ -296,7 +298,7 @@ impl<'c> Group<'c> {
         }
         for message in &effects.messages {
             if effects::is_unfinished(self.connection, message)? {
-                self.post(&message.run, &message.letter, message.unstick)?;
+                self.send_message(&message.run, &message.message, message.unstick)?;
             }
         }
         effects::set(self.connection, run, effects)?;
@@ -337,22 +339,22 @@ impl<'c> Group<'c> {
         effects::tell_watchers(self.connection, run, last, at)
     }
 
-    fn post(&mut self, id: &str, letter: &Letter, unstick: bool) -> Result<PostAnswer> {
+    fn send_message(&mut self, id: &str, message: &Message, unstick: bool) -> Result<SendMessageAnswer> {
         let key: Option<RunKey> = self
             .connection
             .prepare_cached("SELECT key FROM runs WHERE id = ?1")?
             .query_row((id,), |row| row.get(0))
             .optional()?;
-        let Some(key) = key else { return Ok(PostAnswer::Unknown) };
-        receive(self.connection, key, letter, None)?;
+        let Some(key) = key else { return Ok(SendMessageAnswer::Unknown) };
+        receive(self.connection, key, message, None)?;
         if unstick {
             self.heads.forget(key);
             claims::unstick_one(self.connection, key)?;
         }
-        Ok(PostAnswer::Committed)
+        Ok(SendMessageAnswer::Committed)
     }
 
-    fn delete(&mut self, run: RunKey, most: Budget, deletion_message: &Letter) -> Result<DeleteAnswer> {
+    fn delete(&mut self, run: RunKey, most: Budget, deletion_message: &Message) -> Result<DeleteAnswer> {
         match removal::progress(self.connection, run)? {
             None => Ok(DeleteAnswer::Unknown),
             Some(removal::Progress::Unended) => Ok(DeleteAnswer::Unended),
@@ -382,7 +384,7 @@ impl<'c> Group<'c> {
         &mut self,
         expired: &[Expired],
         now: u64,
-        letters_before: u64,
+        messages_before: u64,
         runs: usize,
         most: Budget,
     ) -> Result<CleanAnswer> {
@@ -394,7 +396,7 @@ impl<'c> Group<'c> {
         }
         let mut left = most.less(tokens::let_go(self.connection, now, most.rows)?, 0);
         left = left.less(deliveries::clean(self.connection, now, left.rows)?, 0);
-        left = left.less(deliveries::clean_letters(self.connection, letters_before, left.rows)?, 0);
+        left = left.less(deliveries::clean_messages(self.connection, messages_before, left.rows)?, 0);
         let is_clear = !most.was_spent(left) && removal::clear_all(self.connection, left)?;
         let is_small = removal::shrink(self.connection)?;
         let more = !is_clear || !is_small || expired.len() >= runs || most.was_spent(most.less(dropped, 0));
@@ -439,8 +441,8 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
             change.error.as_ref().map(|error| &*error.class),
             change.error.as_ref().map(|error| &*error.text),
         ]),
-        First::Letter(_) | First::Later => {
-            let (wake_at, letters) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
+        First::Message(_) | First::Later => {
+            let (wake_at, messages) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
             connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
                 id,
                 workflow,
@@ -449,7 +451,7 @@ fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
                 token,
                 created_at,
                 wake_at,
-                letters,
+                messages,
                 new.depth,
                 new.required_deployment.as_deref(),
             ])

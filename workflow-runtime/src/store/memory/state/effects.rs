@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Run, State, Watcher};
 use crate::store::{
-    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Letter, Message, RowChange, RunKey,
+    About, Attributes, Child, Continuation, CreateAnswer, Effects, JournalRow, Message, Outgoing, RowChange, RunKey,
     RunRow, Watch,
 };
 
@@ -30,7 +30,7 @@ impl State {
 
     fn continue_as_new(&mut self, run: RunKey, continuation: &Continuation) {
         self.hand_on(run, continuation);
-        self.edit(run, |run, letters| {
+        self.edit(run, |run, messages| {
             run.row.generation += 1;
             run.row.continuations += 1;
             run.row.fence.owner = 0;
@@ -38,7 +38,7 @@ impl State {
             if let Some(required) = continuation.binding.change() {
                 run.row.required_deployment = required.cloned();
             }
-            run.receive(letters, &continuation.start, None);
+            run.receive(messages, &continuation.start, None);
         });
     }
 
@@ -56,7 +56,7 @@ impl State {
             _ => Some(&child.refusal),
         };
         if let Some(answer) = answer {
-            self.edit(parent, |run, letters| run.receive(letters, answer, None));
+            self.edit(parent, |run, messages| run.receive(messages, answer, None));
         }
     }
 
@@ -80,7 +80,7 @@ impl State {
         let watched = self.ids.get(&watch.run).copied().and_then(|key| self.runs.get_mut(&key));
         match watched.filter(|watched| watch.token.is_none_or(|token| watched.token == token)) {
             None => {
-                self.edit(run, |run, letters| run.receive(letters, &watch.refusal, None));
+                self.edit(run, |run, messages| run.receive(messages, &watch.refusal, None));
             }
             Some(watched) if watched.row.status.is_terminal() => {
                 let last = watched.last().cloned();
@@ -97,10 +97,10 @@ impl State {
         }
     }
 
-    fn send(&mut self, message: &Message) {
+    fn send(&mut self, message: &Outgoing) {
         let meant = |run: &&Run| message.token.is_none_or(|token| run.token == token);
         if self.of(&message.run).filter(meant).is_some_and(|run| !run.row.status.is_terminal()) {
-            self.post(&message.run, &message.letter, message.unstick);
+            self.send_message(&message.run, &message.message, message.unstick);
         }
     }
 
@@ -108,14 +108,14 @@ impl State {
     fn send_end(&mut self, watcher: Watcher, last: Option<&JournalRow>, at: u64) {
         let Some(last) = last else { return };
         let (format, checksum, body) = (last.format, last.checksum, Arc::clone(&last.body));
-        self.tell_end(watcher, &Letter { dedupe: None, arrived_at: at, format, checksum, body });
+        self.receive_end(watcher, &Message { dedupe: None, arrived_at: at, format, checksum, body });
     }
 
     /// Puts a message about the end of a run into the inbox of a run that waits for it.
-    pub(super) fn tell_end(&mut self, watcher: Watcher, letter: &Letter) {
-        self.edit(watcher.run, |run, letters| {
+    pub(super) fn receive_end(&mut self, watcher: Watcher, message: &Message) {
+        self.edit(watcher.run, |run, messages| {
             if run.row.generation == watcher.generation && !run.row.status.is_terminal() {
-                run.receive(letters, letter, Some(About::Ended(watcher.op)));
+                run.receive(messages, message, Some(About::Ended(watcher.op)));
             }
         });
     }

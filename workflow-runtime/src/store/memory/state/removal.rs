@@ -3,18 +3,18 @@
 use super::{Run, State};
 use crate::model::Status;
 use crate::store::{
-    CleanAnswer, DeleteAnswer, Expired, Letter, RemoveGenerations, RemoveGenerationsAnswer, RunKey, RunRow,
+    CleanAnswer, DeleteAnswer, Expired, Message, RemoveGenerations, RemoveGenerationsAnswer, RunKey, RunRow,
 };
 
 impl State {
-    pub(super) fn delete(&mut self, key: RunKey, deletion_message: &Letter) -> DeleteAnswer {
+    pub(super) fn delete(&mut self, key: RunKey, deletion_message: &Message) -> DeleteAnswer {
         let Some(run) = self.runs.get(&key) else { return DeleteAnswer::Unknown };
         let never_due = run.row.status == Status::Pending && run.row.wake_at.is_none();
         if !run.row.status.is_terminal() && !never_due {
             return DeleteAnswer::Unended;
         }
         for watcher in run.watchers.clone() {
-            self.tell_end(watcher, deletion_message);
+            self.receive_end(watcher, deletion_message);
         }
         self.remove(key);
         DeleteAnswer::Committed
@@ -26,7 +26,7 @@ impl State {
         self.claimable.remove(&run);
         self.ids.remove(&run.row.id);
         for sequence in run.inbox.keys() {
-            self.letters.runs.remove(sequence);
+            self.messages.runs.remove(sequence);
         }
         self.notices.retain(|_, noted| noted.run != key);
         self.forget_tokens(key);
@@ -67,7 +67,7 @@ impl State {
         found.into_iter().take(limit).map(Run::view).collect()
     }
 
-    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, letters_before: u64, limit: usize) -> CleanAnswer {
+    pub(super) fn clean(&mut self, expired: &[Expired], now: u64, messages_before: u64, limit: usize) -> CleanAnswer {
         self.drop_notices(now);
         let mut gone = Vec::new();
         for Expired { status, until } in expired {
@@ -80,7 +80,7 @@ impl State {
         self.let_go(now);
         self.clean_deliveries(now);
         for run in self.runs.values_mut() {
-            run.dedupe.retain(|_, at| at.is_none_or(|at| at >= letters_before));
+            run.dedupe.retain(|_, at| at.is_none_or(|at| at >= messages_before));
         }
         CleanAnswer { more }
     }

@@ -6,7 +6,7 @@ use super::deliveries::Name;
 use super::{Run, State};
 use crate::store::tokens::{self, Decision, Found, Opening};
 use crate::store::{
-    About, Close, Continuation, Deliver, DeliverAnswer, InboxRow, Keep, Letter, NEVER, Open, RunKey, TokenLabel,
+    About, Close, Continuation, Deliver, DeliverAnswer, InboxRow, Keep, Message, NEVER, Open, RunKey, TokenLabel,
     TokenRow, TokenState,
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Token {
 
 #[derive(Clone, Debug)]
 struct Held {
-    letter: Letter,
+    message: Message,
     until: u64,
     /// The key of its delivery, if the record is kept until after the end of the run that receives it.
     key: Option<Arc<str>>,
@@ -33,9 +33,9 @@ impl Token {
         Token { run: None, op: None, label: TokenLabel::default(), state: TokenState::Open, held: Vec::new() }
     }
 
-    fn hold(&mut self, letter: &Letter, until: u64, now: u64, key: Option<Arc<str>>) {
+    fn hold(&mut self, message: &Message, until: u64, now: u64, key: Option<Arc<str>>) {
         self.held.retain(|held| held.until >= now);
-        self.held.push(Held { letter: letter.clone(), until, key });
+        self.held.push(Held { message: message.clone(), until, key });
     }
 }
 
@@ -53,7 +53,7 @@ impl State {
                 Opening::Left => {}
                 Opening::Refused(owner) => {
                     let owner = self.runs.get(&owner).map(|owner| About::Owner(Arc::clone(&owner.row.id)));
-                    self.edit(run, |run, letters| run.receive(letters, &open.refusal, owner));
+                    self.edit(run, |run, messages| run.receive(messages, &open.refusal, owner));
                 }
                 Opening::Opened { again } => {
                     if let (true, Some(scope), Some(asked)) = (again, &open.scope, &open.label.asked) {
@@ -79,7 +79,7 @@ impl State {
                 token.state = TokenState::Taken;
             }
             for held in held {
-                self.edit(run, |run, letters| run.receive(letters, &held.letter, Some(About::Operation(op))));
+                self.edit(run, |run, messages| run.receive(messages, &held.message, Some(About::Operation(op))));
             }
         } else {
             // The payloads belong to the run now, and are held without a time limit.
@@ -103,27 +103,28 @@ impl State {
     pub(super) fn hand_on(&mut self, run: RunKey, continuation: &Continuation) {
         let Some(from) = self.runs.get_mut(&run) else { return };
         let generation = from.row.generation;
-        let waits =
-            |letter: &InboxRow, op: u64| letter.about == Some(About::Operation(op)) && letter.generation == generation;
+        let waits = |message: &InboxRow, op: u64| {
+            message.about == Some(About::Operation(op)) && message.generation == generation
+        };
         let open = |token: &(&Arc<str>, &mut Token)| (token.1.run, token.1.state) == (Some(run), TokenState::Open);
-        let kept = |letter: Letter| Held { letter, until: NEVER, key: None };
+        let kept = |message: Message| Held { message, until: NEVER, key: None };
         for (name, token) in self.tokens.iter_mut().filter(open) {
             let Some(op) = token.op.take() else { continue };
             let payloads = continuation.payloads.iter().filter(|(sent_to, _)| sent_to == name);
-            token.held.extend(payloads.map(|(_, letter)| kept(letter.clone())));
+            token.held.extend(payloads.map(|(_, message)| kept(message.clone())));
             let ops = continuation.ops(name, op);
-            let waiting = from
-                .inbox
-                .extract_if(.., |_, letter| ops.iter().any(|of| waits(letter, *of) && (!letter.unread || *of != op)));
+            let waiting = from.inbox.extract_if(.., |_, message| {
+                ops.iter().any(|of| waits(message, *of) && (!message.unread || *of != op))
+            });
             for (sequence, InboxRow { arrived_at, format, checksum, body, .. }) in waiting {
-                self.letters.runs.remove(&sequence);
-                token.held.push(kept(Letter { dedupe: None, arrived_at, format, checksum, body }));
+                self.messages.runs.remove(&sequence);
+                token.held.push(kept(Message { dedupe: None, arrived_at, format, checksum, body }));
             }
         }
         for forward in &continuation.forwards {
-            for letter in from.inbox.values_mut().filter(|letter| waits(letter, forward.op)) {
-                (letter.about, letter.generation) = (Some(About::Operation(forward.to)), generation + 1);
-                letter.unread = false;
+            for message in from.inbox.values_mut().filter(|message| waits(message, forward.op)) {
+                (message.about, message.generation) = (Some(About::Operation(forward.to)), generation + 1);
+                message.unread = false;
             }
         }
     }
@@ -138,7 +139,7 @@ impl State {
             }
         }
         for held in unread {
-            self.edit(run, |run, letters| run.receive(letters, &held.letter, None));
+            self.edit(run, |run, messages| run.receive(messages, &held.message, None));
         }
     }
 
@@ -156,7 +157,7 @@ impl State {
     }
 
     pub(super) fn deliver(&mut self, delivery: &Deliver) -> DeliverAnswer {
-        let Deliver { token: name, letter, key, keep, now, .. } = delivery;
+        let Deliver { token: name, message, key, keep, now, .. } = delivery;
         let recorded: Name = (Arc::clone(delivery.scope()), Arc::clone(key));
         let decision = tokens::decide(delivery, self.found(name).as_ref(), self.before(&recorded).as_ref());
         match decision {
@@ -165,12 +166,12 @@ impl State {
                 if let (Some(token), true) = (self.tokens.get_mut(name), takes) {
                     token.state = TokenState::Taken;
                 }
-                self.edit(run, |run, letters| run.receive(letters, letter, Some(About::Operation(op))));
+                self.edit(run, |run, messages| run.receive(messages, message, Some(About::Operation(op))));
                 self.record(recorded, delivery, Some(run), None);
             }
             Decision::Keep { run, takes } => {
                 if let Some(token) = self.tokens.get_mut(name) {
-                    token.hold(letter, NEVER, *now, None);
+                    token.hold(message, NEVER, *now, None);
                     if takes {
                         token.state = TokenState::Taken;
                     }
@@ -183,7 +184,7 @@ impl State {
                     *token = Token::without_run();
                 }
                 let follows = matches!(keep, Keep::FromEnd(_)).then(|| Arc::clone(key));
-                token.hold(letter, until, *now, follows);
+                token.hold(message, until, *now, follows);
                 self.record(recorded, delivery, None, Some(until));
             }
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rusqlite::{Connection, Result, Row, params};
 
-use crate::store::{About, Letter, RunKey};
+use crate::store::{About, Message, RunKey};
 
 const PUT: &str = "
 INSERT INTO inbox (run, arrived_at, format, checksum, body, about, generation)
@@ -16,32 +16,39 @@ UPDATE runs SET inbox_seq = inbox_seq + 1,
 WHERE key = ?1";
 
 /// Puts a message into a run's inbox without waking the run; returns whether it is new.
-pub(super) fn put(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<bool> {
-    if let Some(dedupe) = &letter.dedupe {
+pub(super) fn put(connection: &Connection, run: RunKey, message: &Message, about: Option<&About>) -> Result<bool> {
+    if let Some(dedupe) = &message.dedupe {
         let new = connection
             .prepare_cached("INSERT INTO dedupe (run, key, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
-            .execute((run, &dedupe.key, dedupe.known_from(letter).cast_signed()))?;
+            .execute((run, &dedupe.key, dedupe.known_from(message).cast_signed()))?;
         if new == 0 {
             return Ok(false);
         }
     }
-    let at = letter.arrived_at.cast_signed();
+    let at = message.arrived_at.cast_signed();
     let about = about.map(About::to_text);
-    connection.prepare_cached(PUT)?.execute(params![run, at, letter.format, letter.checksum, &*letter.body, about])?;
+    connection.prepare_cached(PUT)?.execute(params![
+        run,
+        at,
+        message.format,
+        message.checksum,
+        &*message.body,
+        about
+    ])?;
     Ok(true)
 }
 
 /// Puts a message into a run's inbox, if it is new, and makes the run due.
-pub(super) fn receive(connection: &Connection, run: RunKey, letter: &Letter, about: Option<&About>) -> Result<()> {
-    if put(connection, run, letter, about)? {
+pub(super) fn receive(connection: &Connection, run: RunKey, message: &Message, about: Option<&About>) -> Result<()> {
+    if put(connection, run, message, about)? {
         connection.prepare_cached(POSTED)?.execute((run,))?;
     }
     Ok(())
 }
 
 /// Whether the run has already received a message with this dedupe key.
-pub(super) fn is_known(connection: &Connection, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(dedupe) = &letter.dedupe else { return Ok(false) };
+pub(super) fn is_known(connection: &Connection, run: RunKey, message: &Message) -> Result<bool> {
+    let Some(dedupe) = &message.dedupe else { return Ok(false) };
     connection.prepare_cached("SELECT 1 FROM dedupe WHERE run = ?1 AND key = ?2")?.exists((run, &dedupe.key))
 }
 

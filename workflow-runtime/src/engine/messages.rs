@@ -1,4 +1,4 @@
-//! Letters: messages that reach a run from outside, through its inbox.
+//! Messages: messages that reach a run from outside, through its inbox.
 //!
 //! A run that is not in memory reads its messages when it is loaded. For a run in memory, the store reports
 //! [news](crate::store::Store::news), and the engine puts the messages into its mailbox.
@@ -23,8 +23,8 @@ use crate::names::{self, TOKEN};
 use crate::registry;
 use crate::replay::{Encoded, End, Event};
 use crate::store::{
-    About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Letter, NEVER, Open, Post, PostAnswer, RunKey,
-    TokenLabel, TokenRow, TokenState,
+    About, Dedupe, Deliver, DeliverAnswer, Failed, InboxRow, Keep, Message, NEVER, Open, RunKey, SendMessage,
+    SendMessageAnswer, TokenLabel, TokenRow, TokenState,
 };
 use crate::text::excerpt;
 
@@ -46,8 +46,8 @@ impl News {
         self.arrived.notify_one();
     }
 
-    /// This engine has posted something itself, or released a run: there may be messages, and a run may be due.
-    pub fn posted(&self) {
+    /// This engine has sent something itself, or released a run: there may be messages, and a run may be due.
+    pub fn sent(&self) {
         self.arrived.notify_one();
         self.due.notify_one();
     }
@@ -120,14 +120,14 @@ fn key_reused(token: &str, key: &str) -> Error {
 }
 
 /// Encodes an event as a message.
-pub(super) fn letter(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Letter> {
+pub(super) fn message(event: &Event, arrived_at: u64, dedupe: Option<Dedupe>) -> Result<Message> {
     let Encoded { format, checksum, body } = event.encode()?;
-    Ok(Letter { dedupe, arrived_at, format, checksum, body: body.into() })
+    Ok(Message { dedupe, arrived_at, format, checksum, body: body.into() })
 }
 
 /// The opening of a token before the run has reached its hook.
 pub(super) fn promise(token: String, now: u64) -> Result<Open> {
-    let refusal = letter(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
+    let refusal = message(&Event::Conflict { op: 0, owner: String::new() }, now, None)?;
     names::check_own(TOKEN, &token)?;
     Ok(Open { token: token.into(), op: None, label: TokenLabel::default(), scope: None, refusal })
 }
@@ -137,26 +137,26 @@ pub(super) fn promise(token: String, now: u64) -> Result<Open> {
 pub(super) const NO_OPERATION: u64 = u64::MAX;
 
 /// Decodes a message as an arrival at a generation of its run. One for an operation of another generation matches none.
-pub(super) fn open(letter: InboxRow, generation: u64) -> Result<Arrival> {
-    let (at, sequence) = (letter.arrived_at, letter.sequence);
-    Ok(Arrival { at, what: What::Letter { sequence, event: event(letter, generation)? } })
+pub(super) fn open(message: InboxRow, generation: u64) -> Result<Arrival> {
+    let (at, sequence) = (message.arrived_at, message.sequence);
+    Ok(Arrival { at, what: What::Message { sequence, event: event(message, generation)? } })
 }
 
 /// The event of a message. If it is meant for an operation of another generation, it is for no operation.
-pub(super) fn event(letter: InboxRow, generation: u64) -> Result<Event> {
-    let unreadable = |error: Error| error.context("a letter in its inbox cannot be read");
-    let event = match letter.about {
+pub(super) fn event(message: InboxRow, generation: u64) -> Result<Event> {
+    let unreadable = |error: Error| error.context("a message in its inbox cannot be read");
+    let event = match message.about {
         Some(About::Ended(op)) => {
-            let end = End::of(letter.format, letter.checksum, &letter.body).map_err(unreadable)?;
+            let end = End::of(message.format, message.checksum, &message.body).map_err(unreadable)?;
             Event::Ended { op, end }
         }
-        about => match (Event::decode(letter.format, letter.checksum, &letter.body).map_err(unreadable)?, about) {
+        about => match (Event::decode(message.format, message.checksum, &message.body).map_err(unreadable)?, about) {
             (Event::Payload { value, .. }, Some(About::Operation(op))) => Event::Payload { op, value },
             (Event::Conflict { op, .. }, Some(About::Owner(owner))) => Event::Conflict { op, owner: owner.to_string() },
             (event, _) => event,
         },
     };
-    Ok(if letter.generation == generation { event } else { event.with_op(NO_OPERATION) })
+    Ok(if message.generation == generation { event } else { event.with_op(NO_OPERATION) })
 }
 
 /// A payload that is sent to a hook.
@@ -198,36 +198,42 @@ impl Inner {
     }
 
     async fn fetch(self: &Arc<Self>, live: &Arc<ActiveRun>) -> Result<()> {
-        let (inbox_seq, letters) = match self.store.inbox(live.key).await {
+        let (inbox_seq, messages) = match self.store.inbox(live.key).await {
             Ok(inbox) => inbox,
             Err(error) if error.code() == Code::Damaged => {
-                live.post(self, [Arrival { at: self.clock.now(), what: What::Fault(error) }]);
+                live.add(self, [Arrival { at: self.clock.now(), what: What::Fault(error) }]);
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        let arrivals = letters.into_iter().filter(|letter| !letter.unread).map(|letter| {
-            let at = letter.arrived_at;
-            open(letter, live.generation).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
+        let arrivals = messages.into_iter().filter(|message| !message.unread).map(|message| {
+            let at = message.arrived_at;
+            open(message, live.generation).unwrap_or_else(|error| Arrival { at, what: What::Fault(error) })
         });
         live.receive(self, inbox_seq, arrivals.collect());
         Ok(())
     }
 
     /// A key that no other message has: a message that is sent again after a doubt is recognised as the same.
-    pub(super) fn letter_key(&self) -> String {
-        keys::letter(self.random.number())
+    pub(super) fn message_key(&self) -> String {
+        keys::message(self.random.number())
     }
 
     /// Puts an event into a run's inbox. The event is durable once this returns. `failed` is the error if that is not certain.
-    async fn post(&self, id: &Arc<str>, event: &Event, unstick: bool, failed: impl Fn(Failed) -> Error) -> Result<()> {
+    async fn send_message(
+        &self,
+        id: &Arc<str>,
+        event: &Event,
+        unstick: bool,
+        failed: impl Fn(Failed) -> Error,
+    ) -> Result<()> {
         self.check_open()?;
-        let letter = letter(event, self.clock.now(), for_resending(self.letter_key()))?;
-        let posted = self.batcher.send(Post { run: id.clone(), letter, unstick }).await;
-        match posted.map_err(|error| failed(error).run(id))? {
-            PostAnswer::Unknown => Err(not_found(id)),
-            PostAnswer::Committed => {
-                self.news.posted();
+        let message = message(event, self.clock.now(), for_resending(self.message_key()))?;
+        let sent = self.batcher.send(SendMessage { run: id.clone(), message, unstick }).await;
+        match sent.map_err(|error| failed(error).run(id))? {
+            SendMessageAnswer::Unknown => Err(not_found(id)),
+            SendMessageAnswer::Committed => {
+                self.news.sent();
                 Ok(())
             }
         }
@@ -236,7 +242,7 @@ impl Inner {
     /// Ends the current sleeps of a run.
     pub(crate) async fn wake_up(&self, id: &Arc<str>) -> Result<()> {
         let failed = |failed: Failed| failed.explain("the request to wake the run", "recorded", WAKE_AGAIN);
-        self.post(id, &Event::WakeUp, false, failed).await
+        self.send_message(id, &Event::WakeUp, false, failed).await
     }
 
     /// Asks a run to end. Returns whether it had not ended before.
@@ -250,7 +256,7 @@ impl Inner {
             return Ok(true);
         }
         let failed = |failed: Failed| failed.explain("the request to cancel the run", "recorded", CANCEL_AGAIN);
-        self.post(id, &Event::Cancel { reason }, true, failed).await.map(|()| true)
+        self.send_message(id, &Event::Cancel { reason }, true, failed).await.map(|()| true)
     }
 
     /// Asks a run to end, and waits for its end. Returns whether it is cancelled.
@@ -266,7 +272,7 @@ impl Inner {
         let failed = |failed: Failed| failed.explain("the request to cancel the run", "recorded", CANCEL_AGAIN);
         let mut stuck = None;
         for delay in RESEND_DELAYS {
-            self.post(id, &Event::Cancel { reason: reason.clone() }, true, failed).await?;
+            self.send_message(id, &Event::Cancel { reason: reason.clone() }, true, failed).await?;
             match self.wait(id).await {
                 Ok(finished) => return Ok(matches!(finished, Finished::Cancelled(_))),
                 // The run got stuck before it received the message.
@@ -300,7 +306,7 @@ impl Inner {
                 let digest = content.unwrap_or_else(|| value.digest());
                 (Arc::from(keys::delivery(key)), digest, self.keep_deliveries())
             }
-            None => (Arc::from(self.letter_key()), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
+            None => (Arc::from(self.message_key()), [0; 32], Keep::FromDelivery(milliseconds(RESEND_KEYS_KEPT))),
         };
         let now = self.clock.now();
         if let Some(row) = self.store.token(&token).await?
@@ -310,11 +316,11 @@ impl Inner {
             let before = self.store.delivery(&token, &key, now).await?;
             return if before.is_some_and(|before| before.digest == digest) { Ok(()) } else { Err(error) };
         }
-        let letter = letter(&Event::Payload { op: NO_OPERATION, value }, now, None)?;
+        let message = message(&Event::Payload { op: NO_OPERATION, value }, now, None)?;
         let hold_until = hold_for.map(|time| now.saturating_add(milliseconds(time)));
         let deliver = Deliver {
             token: token.clone(),
-            letter,
+            message,
             key,
             scope: None,
             since: 0,
@@ -335,7 +341,7 @@ impl Inner {
                 return Err(key_reused(&token, idempotency_key.as_deref().unwrap_or_default()));
             }
             DeliverAnswer::Committed => {
-                self.news.posted();
+                self.news.sent();
                 return Ok(());
             }
         };
@@ -401,13 +407,13 @@ mod tests {
     use super::*;
 
     fn row(event: &Event, generation: u64) -> InboxRow {
-        let Letter { arrived_at, format, checksum, body, .. } = letter(event, 5, None).expect("it encodes");
+        let Message { arrived_at, format, checksum, body, .. } = message(event, 5, None).expect("it encodes");
         InboxRow { sequence: 1, arrived_at, format, checksum, body, unread: false, generation, about: None }
     }
 
     fn op(row: InboxRow, generation: u64) -> Option<u64> {
         match open(row, generation).expect("it is read").what {
-            What::Letter { event, .. } => event.op(),
+            What::Message { event, .. } => event.op(),
             _ => None,
         }
     }

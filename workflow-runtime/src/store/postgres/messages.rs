@@ -6,7 +6,7 @@ use super::fault::Result;
 use super::notes::Notes;
 use super::read::{self, get};
 use super::schema;
-use crate::store::{About, Letter, PostAnswer, RunKey};
+use crate::store::{About, Message, RunKey, SendMessageAnswer};
 
 /// Puts messages into the inboxes of different runs, given by ids or by keys, and makes the runs due. Sequences are drawn
 /// after the locks are taken, which the order ensures: so the sequences of a run ascend.
@@ -68,39 +68,39 @@ struct Columns<'l> {
 }
 
 /// The dedupe key of a message.
-fn key(letter: &Letter) -> Option<Text<'_>> {
-    letter.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))
+fn key(message: &Message) -> Option<Text<'_>> {
+    message.dedupe.as_ref().map(|dedupe| Text(&dedupe.key))
 }
 
-fn known_from(letter: &Letter) -> Option<i64> {
-    letter.dedupe.as_ref().map(|dedupe| dedupe.known_from(letter).cast_signed())
+fn known_from(message: &Message) -> Option<i64> {
+    message.dedupe.as_ref().map(|dedupe| dedupe.known_from(message).cast_signed())
 }
 
 impl<'l> Columns<'l> {
-    fn of(letters: &[&'l Letter]) -> Self {
+    fn of(messages: &[&'l Message]) -> Self {
         Columns {
-            dedupes: letters.iter().map(|letter| key(letter)).collect(),
-            known: letters.iter().map(|letter| known_from(letter)).collect(),
-            arrivals: letters.iter().map(|letter| letter.arrived_at.cast_signed()).collect(),
-            formats: letters.iter().map(|letter| letter.format.cast_signed()).collect(),
-            checksums: letters.iter().map(|letter| letter.checksum.cast_signed()).collect(),
-            bodies: letters.iter().map(|letter| &*letter.body).collect(),
+            dedupes: messages.iter().map(|message| key(message)).collect(),
+            known: messages.iter().map(|message| known_from(message)).collect(),
+            arrivals: messages.iter().map(|message| message.arrived_at.cast_signed()).collect(),
+            formats: messages.iter().map(|message| message.format.cast_signed()).collect(),
+            checksums: messages.iter().map(|message| message.checksum.cast_signed()).collect(),
+            bodies: messages.iter().map(|message| &*message.body).collect(),
         }
     }
 }
 
-/// Posts messages to different runs. Adds the processes to notify to `notes`; without `notes`, the statement notifies
+/// Sends messages to different runs. Adds the processes to notify to `notes`; without `notes`, the statement notifies
 /// them.
-pub(super) async fn post(
+pub(super) async fn send(
     session: &Session<'_>,
     ours: &Ours,
-    posts: &[(&str, &Letter)],
+    to_send: &[(&str, &Message)],
     notes: Option<&mut Notes>,
-) -> Result<Vec<(PostAnswer, Option<RunKey>)>> {
-    let ids: Vec<Text<'_>> = posts.iter().map(|(id, _)| Text(id)).collect();
-    let letters: Vec<&Letter> = posts.iter().map(|(_, letter)| *letter).collect();
-    let columns = Columns::of(&letters);
-    let abouts: Vec<Option<Text<'_>>> = posts.iter().map(|_| None).collect();
+) -> Result<Vec<(SendMessageAnswer, Option<RunKey>)>> {
+    let ids: Vec<Text<'_>> = to_send.iter().map(|(id, _)| Text(id)).collect();
+    let messages: Vec<&Message> = to_send.iter().map(|(_, message)| *message).collect();
+    let columns = Columns::of(&messages);
+    let abouts: Vec<Option<Text<'_>>> = to_send.iter().map(|_| None).collect();
     let notify = notes.is_none();
     let rows = session
         .query(
@@ -113,21 +113,21 @@ pub(super) async fn post(
             ],
         )
         .await?;
-    if rows.len() < posts.len() {
+    if rows.len() < to_send.len() {
         schema::check_floor(session).await?;
     }
     if let Some(notes) = notes {
         note(&rows, notes)?;
     }
-    let mut outcomes = Vec::with_capacity(posts.len());
-    for (id, _) in posts {
+    let mut outcomes = Vec::with_capacity(to_send.len());
+    for (id, _) in to_send {
         let mut found = None;
         for row in &rows {
             if *read::text(row, 0)? == **id {
                 found = Some(get(row, 1)?);
             }
         }
-        outcomes.push((found.map_or(PostAnswer::Unknown, |_| PostAnswer::Committed), found));
+        outcomes.push((found.map_or(SendMessageAnswer::Unknown, |_| SendMessageAnswer::Committed), found));
     }
     Ok(outcomes)
 }
@@ -136,7 +136,7 @@ fn note(rows: &[tokio_postgres::Row], notes: &mut Notes) -> Result<()> {
     for row in rows {
         let (holder, ended, new): (i64, bool, bool) = (get(row, 2)?, get(row, 3)?, get(row, 4)?);
         if new && !ended {
-            notes.letter(holder);
+            notes.message(holder);
         }
     }
     Ok(())
@@ -148,10 +148,10 @@ pub(super) async fn receive(
     ours: &Ours,
     notes: &mut Notes,
     run: RunKey,
-    letter: &Letter,
+    message: &Message,
     about: Option<&About>,
 ) -> Result<()> {
-    let columns = Columns::of(&[letter]);
+    let columns = Columns::of(&[message]);
     let about = about.map(About::to_text);
     let about = vec![about.as_deref().map(Text)];
     let rows = session
@@ -169,14 +169,14 @@ pub(super) async fn receive(
 }
 
 /// Puts a message into a run's inbox without making the run due.
-pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<()> {
-    let dedupe = key(letter);
+pub(super) async fn put(session: &Session<'_>, run: RunKey, message: &Message) -> Result<()> {
+    let dedupe = key(message);
     session
         .query(
             PUT,
             args![
-                INT8: run, TEXT: dedupe, INT8: letter.arrived_at.cast_signed(), INT4: letter.format.cast_signed(),
-                INT4: letter.checksum.cast_signed(), BYTEA: &*letter.body, INT8: known_from(letter),
+                INT8: run, TEXT: dedupe, INT8: message.arrived_at.cast_signed(), INT4: message.format.cast_signed(),
+                INT4: message.checksum.cast_signed(), BYTEA: &*message.body, INT8: known_from(message),
             ],
         )
         .await?;
@@ -184,8 +184,8 @@ pub(super) async fn put(session: &Session<'_>, run: RunKey, letter: &Letter) -> 
 }
 
 /// Whether the run has received a message with the same dedupe key.
-pub(super) async fn is_known(session: &Session<'_>, run: RunKey, letter: &Letter) -> Result<bool> {
-    let Some(key) = key(letter) else { return Ok(false) };
+pub(super) async fn is_known(session: &Session<'_>, run: RunKey, message: &Message) -> Result<bool> {
+    let Some(key) = key(message) else { return Ok(false) };
     let sql = "SELECT 1 FROM @dedupe WHERE run = $1 AND key = $2";
     Ok(session.query_opt(sql, args![INT8: run, TEXT: key]).await?.is_some())
 }
