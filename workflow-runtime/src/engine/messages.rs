@@ -82,7 +82,7 @@ pub(super) async fn run(engine: Arc<Inner>) {
             continue;
         }
         if let Err(error) = engine.fetch_news().await {
-            tracing::warn!(?error, "letters could not be fetched; trying again");
+            tracing::warn!(?error, "inbox messages could not be fetched; trying again");
             engine.environment.sleep(TURN_RETRY_INTERVAL).await;
             engine.news.hint();
         }
