@@ -10,6 +10,7 @@ mod event;
 mod format;
 mod journal;
 mod operation;
+mod request;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,10 @@ pub(crate) use self::format::Encoded;
 pub(crate) use self::journal::{
     Carried, Command, Delivery, End, Event, Inherited, Outstanding, Reopening, TurnRecord, outstanding, owes_rollback,
 };
-pub(crate) use self::operation::{
-    ChildRequest, Completion, Failing, HookRequest, Kind, LocalFuture, NONDETERMINISTIC, Named, Opening, Operation,
-    Origin, Place, Received, Rollback, StartedChild, StepRequest, Suspension, Target,
+pub(crate) use self::operation::{Completion, Kind, Operation};
+pub(crate) use self::request::{
+    ChildRequest, Failing, HookRequest, LocalFuture, NONDETERMINISTIC, Named, Opening, Origin, Place, Received,
+    Rollback, StartedChild, StepRequest, Suspension, Target,
 };
 pub(crate) use self::shared::{
     Action, Chunk, Continued, Draw, Effects, Forward, Heir, Host, Identity, Shared, closed_already, current, full,

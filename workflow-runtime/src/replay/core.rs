@@ -11,7 +11,8 @@ use tokio::task::Unconstrained;
 
 use super::divergence;
 use super::journal::{Command, Delivery, End, Event};
-use super::operation::{Completion, Received, Suspension};
+use super::operation::Completion;
+use super::request::{Received, Suspension};
 use super::shared::{BranchFuture, Host, Identity, Shared};
 use super::waker::{BranchId, BranchWaker, ROOT};
 use crate::codec::Payload;

@@ -4,7 +4,7 @@
 use std::panic::Location;
 
 use super::journal::{Command, End};
-use super::operation::NONDETERMINISTIC;
+use super::request::NONDETERMINISTIC;
 use crate::definition::Source;
 use crate::error::{Code, Error};
 use crate::text::excerpt;

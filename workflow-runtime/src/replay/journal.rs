@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::Class;
-use super::operation::Target;
+use super::request::Target;
 use crate::codec::{Payload, Recode};
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;

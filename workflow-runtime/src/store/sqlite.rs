@@ -7,6 +7,8 @@
 
 mod access;
 mod claims;
+mod columns;
+mod creates;
 mod deliveries;
 mod effects;
 mod fault;

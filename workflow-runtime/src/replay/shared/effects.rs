@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::keys::{self, KeyBase};
 use crate::limits;
 use crate::replay::journal::{Command, Inherited, Reopening};
-use crate::replay::operation::{Kind, Opening, Place, StartedChild, Target};
+use crate::replay::operation::Kind;
+use crate::replay::request::{Opening, Place, StartedChild, Target};
 
 /// The requests of a run since the engine last took them.
 #[derive(Default)]

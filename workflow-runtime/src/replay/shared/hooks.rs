@@ -7,7 +7,8 @@ use super::{Shared, Slot};
 use crate::error::Error;
 use crate::replay::divergence::untaken;
 use crate::replay::journal::Command;
-use crate::replay::operation::{Kind, Received};
+use crate::replay::operation::Kind;
+use crate::replay::request::Received;
 
 impl Shared {
     /// The token for a hook that is issued next: in a replay, the recorded one.

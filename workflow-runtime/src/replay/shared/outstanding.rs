@@ -1,6 +1,7 @@
 //! The parts of a run that the engine reads: its actions, and the operations that have no result.
 
-use super::super::operation::{Failing, Kind, LocalFuture, StepRequest};
+use super::super::operation::Kind;
+use super::super::request::{Failing, LocalFuture, StepRequest};
 use super::{Action, Shared, Slot};
 use crate::codec::Payload;
 use crate::definition::StepDefinition;

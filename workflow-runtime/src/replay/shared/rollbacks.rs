@@ -18,7 +18,8 @@ use super::{Action, Shared, Slot, State};
 use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::journal::End;
-use crate::replay::operation::{Completion, Kind, Operation, Rollback, Target};
+use crate::replay::operation::{Completion, Kind, Operation};
+use crate::replay::request::{Rollback, Target};
 
 /// The state of the rollbacks of a run.
 #[derive(Default)]

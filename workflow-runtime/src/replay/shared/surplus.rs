@@ -11,7 +11,8 @@ use std::task::Waker;
 use super::{Shared, State};
 use crate::codec::Payload;
 use crate::error::Error;
-use crate::replay::operation::{HookRequest, Kind, Received};
+use crate::replay::operation::Kind;
+use crate::replay::request::{HookRequest, Received};
 
 /// The first placeholder number for operations of the previous generation. Numbers of operations never reach it.
 const INHERITED: u64 = u64::MAX - 1;

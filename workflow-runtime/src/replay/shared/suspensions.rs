@@ -6,7 +6,8 @@ use super::{Action, Shared, Slot};
 use crate::codec::Payload;
 use crate::error::Error;
 use crate::replay::divergence::untaken;
-use crate::replay::operation::{Kind, Opening, Suspension};
+use crate::replay::operation::Kind;
+use crate::replay::request::{Opening, Suspension};
 
 impl Shared {
     /// Records that an attempt has ended by suspending itself.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::schema::MIGRATIONS;
+use super::tables::MIGRATIONS;
 use super::tls::{self, Tls, Verify};
 use crate::error::{Code, Error};
 use crate::store::Migration;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
+use super::columns::time;
 use super::{fault, notices, read};
 use crate::environment::{Environment, System};
 use crate::host;
-use crate::store::{Claim, ClaimAnswer, Claimable, DEAD, NEVER, Refused, RunKey, RunRow, Unstick};
+use crate::store::{Claim, ClaimAnswer, Claimable, DEAD, Refused, RunKey, RunRow, Unstick};
 
 /// The owners whose runs can be claimed.
 const FREE: [i64; 2] = [0, DEAD.cast_signed()];
@@ -140,7 +141,7 @@ fn readable(connection: &Connection, key: RunKey) -> Result<Option<RunRow>> {
 /// The due runs: the longest overdue of each workflow, then the next of each.
 fn due(connection: &Connection, claim: &Claim) -> Result<Vec<RunKey>> {
     let Claim { now, workflows, deployment, refused, refused_bound, limit, .. } = claim;
-    let (now, limit) = ((*now).min(NEVER).cast_signed(), *limit);
+    let (now, limit) = (time(*now), *limit);
     let rows = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due: Vec<(usize, i64, RunKey)> = Vec::new();
     let mut statement = connection.prepare_cached(DUE)?;

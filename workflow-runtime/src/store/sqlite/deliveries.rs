@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use super::columns::time;
 use crate::store::tokens::Before;
 use crate::store::{Deliver, DeliveryRow, Keep, NEVER, RunKey};
 
@@ -26,10 +27,6 @@ const END: &str = "UPDATE deliveries SET until = max(at, ?2) + keep WHERE run = 
 const DELIVERED_TO: &str = "
 UPDATE deliveries SET run = ?2, until = ?3 + keep
 WHERE token = ?1 AND key IN (SELECT held.key FROM held WHERE held.token = ?1 AND held.key IS NOT NULL AND held.until >= ?3)";
-
-fn time(time: u64) -> i64 {
-    time.min(NEVER).cast_signed()
-}
 
 pub(super) fn before(connection: &Connection, token: &str, key: &str) -> Result<Option<Before>> {
     connection

@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, Result};
 
+use super::columns::time;
 use super::read;
 use crate::limits::{NOTICE_CLAIM_MS, NOTICE_KEPT_MS};
 use crate::model::Status;
-use crate::store::{ClaimNotices, ClaimNoticesAnswer, NEVER, Notice, ReturnNotice, RunKey};
+use crate::store::{ClaimNotices, ClaimNoticesAnswer, Notice, ReturnNotice, RunKey};
 
 const FREE: &str = "
 SELECT until, sequence FROM notices WHERE status = ?1 AND until <= ?2 ORDER BY until, sequence LIMIT ?3";
@@ -31,10 +32,6 @@ pub(super) fn note(connection: &Connection, run: RunKey, status: Status, at: u64
         .prepare_cached("INSERT INTO notices (run, status, holder, until, tries) VALUES (?1, ?2, 0, ?3, 0)")?
         .execute((run, status.as_str(), time(at)))
         .map(drop)
-}
-
-fn time(time: u64) -> i64 {
-    time.min(NEVER).cast_signed()
 }
 
 fn rows(limit: usize) -> i64 {

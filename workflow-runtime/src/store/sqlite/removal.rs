@@ -3,10 +3,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
+use super::columns::time;
 use super::messages::receive;
 use crate::limits::{FREE_PAGES_KEPT, FREE_PAGES_PER_CLEANING};
 use crate::model::Status;
-use crate::store::{About, Budget, Ended, Expired, Message, NEVER, RemoveGenerations, RunKey};
+use crate::store::{About, Budget, Ended, Expired, Message, RemoveGenerations, RunKey};
 
 /// Excludes the runs with pending notices.
 const EXPIRED: &str = "
@@ -169,7 +170,7 @@ pub(super) fn expired(connection: &Connection, expired: &[Expired], limit: usize
     let mut found = Vec::new();
     for Expired { status, until } in expired {
         let rows = i64::try_from(limit - found.len()).unwrap_or(i64::MAX);
-        let until = (until.at.min(NEVER).cast_signed(), until.run);
+        let until = (time(until.at), until.run);
         let runs = connection
             .prepare_cached(EXPIRED)?
             .query_map((status.as_str(), until.0, until.1, rows), |row| row.get(0))?

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::columns::time;
 use super::deliveries;
 use super::messages::receive;
 use crate::store::tokens::{self, Decision, Found, Opening};
@@ -128,7 +129,7 @@ fn take(connection: &Connection, run: RunKey, open: &Open) -> Result<()> {
     // The payloads belong to the run now, and are held without a time limit.
     connection
         .prepare_cached("UPDATE held SET until = ?2, key = NULL WHERE token = ?1 AND until >= ?3")?
-        .execute((token, NEVER.cast_signed(), now.min(NEVER).cast_signed()))
+        .execute((token, NEVER.cast_signed(), time(now)))
         .map(drop)
 }
 
@@ -266,7 +267,7 @@ pub(super) fn let_go(connection: &Connection, now: u64, most: usize) -> Result<u
     let rows = i64::try_from(most).unwrap_or(i64::MAX);
     let late: Vec<(i64, String)> = connection
         .prepare_cached("SELECT sequence, token FROM held WHERE until < ?1 ORDER BY until LIMIT ?2")?
-        .query_map((now.min(NEVER).cast_signed(), rows), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map((time(now), rows), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_>>()?;
     for (sequence, token) in &late {
         connection.prepare_cached("DELETE FROM held WHERE sequence = ?1")?.execute((sequence,))?;
@@ -289,9 +290,7 @@ fn hold(
     now: u64,
     key: Option<&str>,
 ) -> Result<()> {
-    connection
-        .prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?
-        .execute((token, now.min(NEVER).cast_signed()))?;
+    connection.prepare_cached("DELETE FROM held WHERE token = ?1 AND until < ?2")?.execute((token, time(now)))?;
     connection
         .prepare_cached(
             "INSERT INTO held (token, key, arrived_at, format, checksum, body, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -5,12 +5,14 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 
+use super::columns::{failing_since, time};
+use super::creates::{begin, insert_run, not_created};
 use super::heads::{Head, Heads};
 use super::messages::{self, receive};
-use super::{claims, deliveries, effects, notices, read, removal, streams, tokens};
+use super::{claims, deliveries, effects, notices, removal, streams, tokens};
 use crate::store::{
     Answer, AppendChunk, Budget, Child, ClaimAnswer, Clean, CleanAnswer, CreateAnswer, Delete, DeleteAnswer, Effects,
-    Expired, Fence, First, JournalRow, Message, NEVER, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
+    Expired, Fence, First, JournalRow, Message, NewRun, NextGeneration, Noticed, Release, ReleaseAnswer,
     RemoveGenerations, RemoveGenerationsAnswer, Reopen, ReopenAnswer, Replace, RowChange, RunKey, SendMessage,
     SendMessageAnswer, Turn, TurnAnswer, UnstickRun, UnstickRunAnswer, Write,
 };
@@ -37,26 +39,6 @@ WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
 const HOLDS: &str = "SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3 AND generation = ?4";
 
-const CREATE_WITH_TURN: &str = "
-INSERT OR IGNORE INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, completed_at, stuck, depth,
-    required_deployment, failing_since, error_class, error_text)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, (SELECT owner FROM meta WHERE owner = ?12), 1, ?8, 0, 0, ?9, ?10, ?11, ?13, ?14,
-    ?15, ?16, ?17)";
-
-const CREATE_FOR_OTHERS: &str = "
-INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, depth, required_deployment)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'pending', 0, 0, ?7, ?8, 0, ?9, ?10)
-ON CONFLICT (id) DO NOTHING";
-
-const CREATE_WITH_JOURNAL: &str = "
-INSERT INTO runs (id, workflow, fingerprint, args_digest, token, created_at,
-    generation, status, owner, epoch, wake_at, inbox_seq, recoveries, started_at, depth,
-    required_deployment)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 'running', 0, 0, 0, 0, 0, ?6, ?7, ?8)
-ON CONFLICT (id) DO NOTHING";
-
 const REOPEN: &str = "
 UPDATE runs SET generation = generation + 1, status = 'running', owner = 0, wake_at = 0, completed_at = NULL, stuck = NULL,
     failing_since = NULL, error_class = NULL, error_text = NULL, recoveries = 0, recovered_at = NULL
@@ -74,10 +56,6 @@ const CAN_GO_ON: &str = "SELECT 1 FROM runs WHERE key = ?1 AND generation = ?2 A
 const CAN_BE_REPLACED: &str = "
 SELECT 1 FROM runs WHERE key = ?1 AND id = ?2 AND status IN ('failed', 'cancelled')
     AND (?3 IS NULL OR EXISTS (SELECT 1 FROM meta WHERE owner = ?3))";
-
-const BEGIN: &str = "
-UPDATE runs SET fingerprint = ?2, args_digest = ?3, token = ?4, required_deployment = ?5, wake_at = 0
-WHERE id = ?1 AND status = 'pending' AND wake_at IS NULL RETURNING key";
 
 /// A group of writes, inside its transaction.
 pub(super) struct Group<'c> {
@@ -416,94 +394,8 @@ impl<'c> Group<'c> {
     }
 }
 
-/// The number of inserted rows: 0 if the id exists, or if the owner is not the engine that executes.
-fn insert_run(connection: &Connection, new: &NewRun) -> Result<usize> {
-    let (id, workflow, fingerprint) = (&*new.id, &*new.workflow, &*new.fingerprint);
-    let (digest, token, created_at) = (new.args_digest, new.token.to_be_bytes(), new.created_at.cast_signed());
-    match &new.first {
-        First::Turn { row, .. } if row.index != 0 => Ok(0),
-        First::Turn { owner, change, .. } => connection.prepare_cached(CREATE_WITH_TURN)?.execute(params![
-            id,
-            workflow,
-            fingerprint,
-            digest,
-            token,
-            created_at,
-            change.status.as_str(),
-            change.wake_at.map(time),
-            change.started_at.map(u64::cast_signed),
-            change.completed_at.map(u64::cast_signed),
-            change.stuck.as_deref(),
-            owner.cast_signed(),
-            new.depth,
-            new.required_deployment.as_deref(),
-            failing_since(change),
-            change.error.as_ref().map(|error| &*error.class),
-            change.error.as_ref().map(|error| &*error.text),
-        ]),
-        First::Message(_) | First::Later => {
-            let (wake_at, messages) = if matches!(new.first, First::Later) { (None, 0) } else { (Some(0), 1) };
-            connection.prepare_cached(CREATE_FOR_OTHERS)?.execute(params![
-                id,
-                workflow,
-                fingerprint,
-                digest,
-                token,
-                created_at,
-                wake_at,
-                messages,
-                new.depth,
-                new.required_deployment.as_deref(),
-            ])
-        }
-        First::Journal { .. } => connection.prepare_cached(CREATE_WITH_JOURNAL)?.execute(params![
-            id,
-            workflow,
-            fingerprint,
-            digest,
-            token,
-            created_at,
-            new.depth,
-            new.required_deployment.as_deref(),
-        ]),
-        First::Begin(_) => Ok(0),
-    }
-}
-
 fn key_of(connection: &Connection, run: &str) -> Result<Option<RunKey>> {
     connection.prepare_cached("SELECT key FROM runs WHERE id = ?1")?.query_row((run,), |row| row.get(0)).optional()
-}
-
-/// Makes a run due that was created with [`First::Later`].
-fn begin(connection: &Connection, new: &NewRun) -> Result<Option<RunKey>> {
-    connection
-        .prepare_cached(BEGIN)?
-        .query_row(
-            params![
-                &*new.id,
-                &*new.fingerprint,
-                new.args_digest,
-                new.token.to_be_bytes(),
-                new.required_deployment.as_deref(),
-            ],
-            |row| row.get(0),
-        )
-        .optional()
-}
-
-fn not_created(connection: &Connection, new: &NewRun) -> Result<CreateAnswer> {
-    let token = connection
-        .prepare_cached("SELECT key, token FROM runs WHERE id = ?1")?
-        .query_row((&*new.id,), |row| Ok((row.get::<_, RunKey>(0)?, row.get::<_, [u8; 16]>(1)?)))
-        .optional()?;
-    Ok(match token {
-        Some((key, token)) if token == new.token.to_be_bytes() => CreateAnswer::Created(key),
-        _ => match read::run(connection, &new.id)? {
-            Some(row) => CreateAnswer::Exists(Box::new(row)),
-            None if matches!(new.first, First::Begin(_)) => CreateAnswer::Unknown,
-            None => CreateAnswer::Fenced,
-        },
-    })
 }
 
 /// The number of appended rows: 0 or 1.
@@ -550,10 +442,6 @@ fn apply_change(connection: &Connection, turn: &Turn, change: &RowChange) -> Res
     ])
 }
 
-fn failing_since(change: &RowChange) -> Option<i64> {
-    change.error.as_ref()?.failing_since.map(u64::cast_signed)
-}
-
 fn holds(connection: &Connection, turn: &Turn) -> Result<bool> {
     connection.prepare_cached(HOLDS)?.exists((
         turn.run,
@@ -575,8 +463,4 @@ fn release(connection: &Connection, run: RunKey, fence: Fence, inbox_seq: u64) -
         .prepare_cached("SELECT 1 FROM runs WHERE key = ?1 AND owner = ?2 AND epoch = ?3")?
         .exists((run, owner, epoch))?;
     Ok(if ours { ReleaseAnswer::Unread } else { ReleaseAnswer::Fenced })
-}
-
-fn time(time: u64) -> i64 {
-    time.min(NEVER).cast_signed()
 }
