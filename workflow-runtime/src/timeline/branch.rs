@@ -115,6 +115,8 @@ pub(crate) struct Branch {
     pub undoes: bool,
     pub began: u64,
     pub ended: Option<u64>,
+    /// The events at which it began and ended, counted from the first that was read: many events can have one time.
+    pub events: (u64, Option<u64>),
     pub spans: Vec<Span>,
     /// The attempts of a step; the earlier ones of very many are left out.
     pub attempts: Vec<Attempt>,
@@ -144,6 +146,7 @@ impl Branch {
             undoes: false,
             began,
             ended: None,
+            events: (0, None),
             spans: vec![Span { kind, from: began, to: None }],
             attempts,
             children: Vec::new(),

@@ -58,6 +58,8 @@ pub(crate) struct Collector<'a, E> {
     generation: u64,
     unwinds: bool,
     began: Option<u64>,
+    /// How many events were added.
+    events: u64,
     before: Before,
     collected: Collected,
 }
@@ -88,6 +90,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
             generation: 0,
             unwinds: false,
             began: None,
+            events: 0,
             before: Before::default(),
             collected: Collected::default(),
         }
@@ -131,7 +134,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
         let place = self.next;
         self.next += 1;
         self.open.insert(branch.place.operation, place);
-        Some(self.calls.entry(place).or_insert(Branch { undoes: self.unwinds, ..branch }))
+        Some(self.calls.entry(place).or_insert(Branch { undoes: self.unwinds, events: (self.events, None), ..branch }))
     }
 
     fn change(&mut self, operation: u64, change: impl FnOnce(&mut Branch, &E)) {
@@ -142,12 +145,14 @@ impl<'a, E: Excerpts> Collector<'a, E> {
     }
 
     fn end(&mut self, operation: u64, at: u64, end: impl FnOnce(&mut Branch, &E)) {
+        let event = self.events;
         self.change(operation, |branch, excerpts| {
             end(branch, excerpts);
             if branch.spans.last().is_some_and(|last| last.to.is_none_or(|to| to > at)) {
                 branch.close(at);
             }
             branch.ended = Some(at);
+            branch.events.1 = Some(event);
         });
         if let Some(place) = self.open.remove(&operation)
             && self.window.failures
@@ -160,6 +165,7 @@ impl<'a, E: Excerpts> Collector<'a, E> {
     /// Adds the next event.
     pub fn add(&mut self, event: &RunEvent) {
         let at = milliseconds(event.at);
+        self.events += 1;
         self.began.get_or_insert(at);
         self.collected.last = self.collected.last.max(at);
         if event.generation != self.generation {

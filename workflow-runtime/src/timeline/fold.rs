@@ -23,15 +23,14 @@ fn name(call: &Branch) -> Option<&str> {
 fn side_by_side(calls: &[Branch]) -> usize {
     let Some(first) = calls.first() else { return 0 };
     let Some(step) = name(first) else { return 1 };
-    let mut ended = first.ended.unwrap_or(u64::MAX);
+    let mut ended = first.events.1.unwrap_or(u64::MAX);
     let mut count = 1;
     for call in &calls[1..] {
-        // Steps that took no time are side by side if they were called at once.
-        let is_beside = call.began < ended || call.began == first.began;
+        let is_beside = call.events.0 < ended;
         if name(call) != Some(step) || !call.children.is_empty() || !is_beside {
             break;
         }
-        ended = ended.max(call.ended.unwrap_or(u64::MAX));
+        ended = ended.max(call.events.1.unwrap_or(u64::MAX));
         count += 1;
     }
     count

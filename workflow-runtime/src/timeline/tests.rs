@@ -219,10 +219,13 @@ fn six_equal_steps_side_by_side_are_one_row_and_five_are_not() {
 
 #[test]
 fn equal_steps_after_each_other_are_rows_of_their_own() {
-    let events = (0..10).flat_map(|n| [(n * 10, step(n, "think")), (n * 10 + 10, completed(n))]);
-    let collected = collect(&history(events.collect()), ALL);
-    let none = BTreeSet::new();
-    assert_eq!(lay_out(&collected, look(100, &none)).rows.len(), 10);
+    // Steps that take no time have the time of the step before them.
+    for time in [0, 10] {
+        let events = (0..10).flat_map(|n| [(n * time, step(n, "think")), (n * time + time, completed(n))]);
+        let collected = collect(&history(events.collect()), ALL);
+        let none = BTreeSet::new();
+        assert_eq!(lay_out(&collected, look(100, &none)).rows.len(), 10, "{time} ms each");
+    }
 }
 
 #[test]
