@@ -45,9 +45,9 @@ macro_rules! on_each_store {
     };
 }
 
-/// Waits for a future, for at most 30 seconds.
+/// Waits for a future, for at most two minutes.
 pub async fn soon<F: IntoFuture>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), what.into_future()).await.expect("the future is not ready in time")
+    tokio::time::timeout(Duration::from_secs(120), what.into_future()).await.expect("the future is not ready in time")
 }
 
 /// Waits until the journal of a run contains this text.
