@@ -12,6 +12,7 @@ use super::verified::Place;
 use super::{messages, removal, schema, time};
 use crate::store::{
     CreateAnswer, Fence, First, JournalRow, Message, NewRun, NextGeneration, ReopenAnswer, Replace, RowChange, RunKey,
+    Status,
 };
 
 /// The most journal rows that are sent in one statement.
@@ -64,18 +65,11 @@ WITH input AS MATERIALIZED (
 )
 SELECT id, key, (SELECT notified FROM notified) FROM created";
 
-/// Creates a run that no worker can claim yet.
-const CREATE_FOR_LATER: &str = "
-INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, inbox_seq,
-    recoveries, depth, required_deployment)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'pending', 0, 0, 0, 0, $7, $8)
-ON CONFLICT (id) DO NOTHING
-RETURNING key";
-
-const CREATE_WITH_JOURNAL: &str = "
+/// Creates a run that nobody holds, and that has no message: one that cannot be claimed yet, or one with a journal.
+const CREATE_UNHELD: &str = "
 INSERT INTO @runs (id, workflow, fingerprint, args_digest, token, created_at, generation, status, owner, epoch, wake_at,
     inbox_seq, recoveries, started_at, depth, required_deployment)
-VALUES ($1, $2, $3, $4, $5, $6, 0, 'running', 0, 0, 0, 0, 0, $6, $7, $8)
+VALUES ($1, $2, $3, $4, $5, $6, 0, $9, 0, 0, $10, 0, 0, $11, $7, $8)
 ON CONFLICT (id) DO NOTHING
 RETURNING key";
 
@@ -278,13 +272,18 @@ pub(super) async fn create_or_begin(work: &mut Work<'_, '_>, new: &NewRun) -> Re
     let required = new.required_deployment.as_deref().map(Text);
     let made = match &new.first {
         First::Later | First::Journal { .. } => {
-            let statement = if matches!(new.first, First::Later) { CREATE_FOR_LATER } else { CREATE_WITH_JOURNAL };
+            let created_at = new.created_at.cast_signed();
+            let (status, wake_at, started_at) = match &new.first {
+                First::Later => (Status::Pending, None, None),
+                _ => (Status::Running, Some(0_i64), Some(created_at)),
+            };
             session
                 .query_opt(
-                    statement,
+                    CREATE_UNHELD,
                     args![
                         TEXT: id, TEXT: Text(&new.workflow), TEXT: fingerprint, BYTEA: digest, BYTEA: token,
-                        INT8: new.created_at.cast_signed(), INT4: new.depth.cast_signed(), TEXT: required,
+                        INT8: created_at, INT4: new.depth.cast_signed(), TEXT: required, TEXT: status.as_str(),
+                        INT8: wake_at, INT8: started_at,
                     ],
                 )
                 .await?
