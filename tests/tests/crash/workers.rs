@@ -128,16 +128,27 @@ impl Site {
         let results = tokio::time::timeout(PATIENCE, try_join_all(ids.iter().map(result))).await;
         match results {
             Ok(results) => results.expect("the runs complete").into_iter().collect(),
-            Err(_) => panic!("runs do not complete: {:?}", self.unfinished().await),
+            Err(_) => panic!("runs do not complete: {:#?}", self.unfinished().await),
         }
     }
 
-    /// Some of the unfinished runs.
+    /// Some of the unfinished runs, each with whether its owner is registered, its inbox and the length of its journal.
     async fn unfinished(&self) -> Vec<String> {
         let sql = "SELECT id || ' ' || status || ', owner ' || owner || ', wakes at ' || coalesce(wake_at::text, '-')
+                || ', owner registered: ' || (owner IN (SELECT owner FROM workers)) || ', epoch ' || epoch
+                || ', messages ' || (SELECT count(*) || ' of which unread ' || count(*) FILTER (WHERE NOT unread)
+                    FROM inbox WHERE run = runs.key)
+                || ', turns ' || (SELECT count(*) FROM journal WHERE run = runs.key)
             FROM runs WHERE completed_at IS NULL LIMIT 5";
         let rows = self.database.query(sql, &[]).await.expect("the runs");
-        rows.iter().map(|row| row.get(0)).collect()
+        let runs = rows.iter().map(|row| row.get(0));
+        let lives = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
+        let warnings = lives.filter(|file| file.path().file_stem().is_some_and(|stem| stem == "log")).map(|file| {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(20).collect();
+            format!("the last lines of {}, backwards: {lines:#?}", file.path().display())
+        });
+        runs.chain(warnings).collect()
     }
 
     /// Waits until a query returns `true`.
