@@ -156,6 +156,13 @@ pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) const OWNERSHIP_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval between these requests while the store does not respond.
 pub(crate) const OWNERSHIP_RETRY_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How long an engine that has yielded the right to execute leaves it to others. Longer than
+/// [`OWNERSHIP_RETRY_INTERVAL_MAX`].
+pub(crate) const YIELD_REST: Duration = Duration::from_secs(5);
+/// How long a caller waits until another process executes: longer than an engine takes to end its attempts and its turns.
+pub(crate) const YIELD_WAIT: Duration = Duration::from_secs(40);
+/// The shortest interval between two looks for a process that has a workflow that this build lacks.
+pub(crate) const LACKING_INTERVAL: Duration = Duration::from_secs(1);
 /// The delays before a write in doubt is sent again; after the last one the doubt is reported.
 pub(crate) const RESEND_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];

@@ -149,7 +149,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Changes the deployments. Returns the number of changed runs, or of changed deployments if the change concerns no
-    /// runs: 0 if the deployment is unknown, or if no run requires it.
+    /// runs: 0 if the deployment is unknown, if no run requires it, or if no worker executes alone.
     fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Lists the registered workers, the earliest first.
