@@ -321,7 +321,7 @@ async fn lock(session: &Session<'_>, segments: &[Segment<'_>]) -> Result<()> {
                     ids.extend(others(new.effects.as_deref()));
                 }
                 Write::SendMessage(SendMessage { run, .. }) | Write::UnstickRun(UnstickRun { run }) => {
-                    drop(ids.insert(&**run))
+                    ids.insert(&**run);
                 }
                 Write::Reopen(Reopen { run, below }) => keys.extend(below.iter().chain([run]).map(|next| next.run)),
                 Write::Replace(Replace { run, new, .. }) => {
