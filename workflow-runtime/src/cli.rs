@@ -48,6 +48,7 @@ mod watch;
 mod worker;
 mod workers;
 mod workflows;
+mod yield_execution;
 
 use std::process::ExitCode;
 

@@ -50,6 +50,7 @@ mod resend;
 mod roster;
 mod row_error;
 mod scope;
+mod shutdown;
 mod stranded;
 mod streams;
 mod suspended;
@@ -60,6 +61,7 @@ mod transaction;
 mod turn;
 mod wait;
 mod waiting;
+mod yield_execution;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Deref;
@@ -112,7 +114,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::TURN_RETRY_INTERVAL;
 use crate::model::{Retention, Stranded};
 use crate::replay::Host;
-use crate::store::{Ownership, Release, RunKey, Store};
+use crate::store::{Ownership, RunKey, Store};
 
 /// A [`Client`] that also executes workflows. Cheap to clone; all clones share one engine.
 ///
@@ -220,8 +222,10 @@ pub(crate) struct Inner {
     blocking_permits: Arc<Semaphore>,
     /// Attempts of steps that are running.
     attempts: TaskTracker,
-    /// Drivers that execute turns.
+    /// Drivers that execute turns, and replays.
     drivers: TaskTracker,
+    /// The tasks that last until the engine drains.
+    tasks: TaskTracker,
     /// Cancelled when no further step may be dispatched.
     draining: CancellationToken,
     /// Cancelled when the engine has ended.
@@ -318,6 +322,11 @@ impl Inner {
 
     fn is_executing(&self) -> bool {
         self.executing.load(Ordering::Acquire)
+    }
+
+    /// Whether no further attempt of a step may begin: the engine drains, or yields the right to execute.
+    fn begins_nothing(&self) -> bool {
+        self.draining.is_cancelled() || !self.is_executing()
     }
 
     fn owner(&self) -> u64 {
@@ -432,62 +441,6 @@ impl Inner {
         self.batcher.close();
         self.waiters.wake_all();
         self.drop_entry();
-    }
-
-    async fn shutdown(self: &Arc<Self>) -> Result<()> {
-        // Stops the engine also if the caller drops this future.
-        let _stop = StopOnDrop(self.clone());
-        self.draining.cancel();
-        self.async_permits.close();
-        self.blocking_permits.close();
-        self.attempts.close();
-        let grace = self.environment.sleep(crate::limits::SHUTDOWN_GRACE);
-        tokio::select! {
-            biased;
-            () = self.attempts.wait() => {}
-            () = grace => {
-                for live in self.live_runs().values() {
-                    live.abort_attempts();
-                }
-                // An attempt that never yields cannot be aborted; its result will be refused.
-                tokio::select! {
-                    biased;
-                    () = self.attempts.wait() => {}
-                    () = self.environment.sleep(crate::limits::ABORT_GRACE) => {}
-                }
-            }
-        }
-        // A driver ends when its mailbox is empty. Only timers could still add arrivals.
-        self.timers.clear();
-        self.drivers.close();
-        // The run's driver polls a step that computes for long before its first await. Its result will be refused.
-        tokio::select! {
-            biased;
-            () = self.drivers.wait() => {}
-            () = self.environment.sleep(crate::limits::SHUTDOWN_GRACE) => {}
-        }
-        let runs: Vec<_> = self.live_runs().values().cloned().collect();
-        let mut released = Vec::with_capacity(runs.len());
-        for live in &runs {
-            if let Some(inbox_seq) = live.close() {
-                released.push(self.batcher.send(Release { run: live.key, fence: live.fence, inbox_seq }));
-            }
-        }
-        let mut failed = None;
-        for reply in released {
-            if let Err(error) = reply.await {
-                failed = Some(error.error);
-            }
-        }
-        self.leave().await;
-        self.stop();
-        self.batcher.closed().await;
-        drop(self.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.store.close().await;
-        self.settings.telemetry.flush().await;
-        failed.map_or(Ok(()), |error| {
-            Err(error.context("some runs could not be released; the next engine recovers them"))
-        })
     }
 }
 

@@ -85,6 +85,9 @@ pub enum Code {
     NotRegistered,
     /// No live deployment fits a start that names one, or the store does not know the deployment.
     DeploymentNotFound,
+    /// No other process can take over the execution of the runs: see
+    /// [`Client::yield_execution`](crate::Client::yield_execution).
+    CannotYield,
     /// Two definitions have the same id.
     DuplicateId,
     /// A name or an id is not valid.
@@ -156,6 +159,7 @@ impl Code {
             Code::EventsRemoved => "events_removed",
             Code::NotRegistered => "not_registered",
             Code::DeploymentNotFound => "deployment_not_found",
+            Code::CannotYield => "cannot_yield",
             Code::DuplicateId => "duplicate_id",
             Code::InvalidName => "invalid_name",
             Code::InvalidCursor => "invalid_cursor",

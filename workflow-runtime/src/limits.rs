@@ -23,6 +23,12 @@ pub(crate) const NOTICE_RETRY: (Duration, Duration) = (Duration::from_millis(500
 pub(crate) const NOTICES_INTERVAL: Duration = Duration::from_secs(2);
 /// The age at which an unclaimed end notice is dropped, in milliseconds.
 pub(crate) const NOTICE_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// How long a page of runs is searched for a text in their ids, in milliseconds, and how many runs are read at once.
+pub(crate) const SEARCH_MS: u64 = 80;
+pub(crate) const SEARCH_RUNS: usize = 500;
+/// The page and the command line count the runs of a status up to this number.
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) const COUNTED_RUNS_MAX: usize = 10_000;
 /// Runs of a page: the default and the maximum.
 pub(crate) const PAGE_RUNS: usize = 100;
 pub(crate) const PAGE_RUNS_MAX: usize = 1_000;
@@ -156,6 +162,13 @@ pub(crate) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) const OWNERSHIP_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest interval between these requests while the store does not respond.
 pub(crate) const OWNERSHIP_RETRY_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// How long an engine that has yielded the right to execute leaves it to others. Longer than
+/// [`OWNERSHIP_RETRY_INTERVAL_MAX`].
+pub(crate) const YIELD_REST: Duration = Duration::from_secs(5);
+/// How long a caller waits until another process executes: longer than an engine takes to end its attempts and its turns.
+pub(crate) const YIELD_WAIT: Duration = Duration::from_secs(40);
+/// The shortest interval between two looks for a process that has a workflow that this build lacks.
+pub(crate) const LACKING_INTERVAL: Duration = Duration::from_secs(1);
 /// The delays before a write in doubt is sent again; after the last one the doubt is reported.
 pub(crate) const RESEND_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];

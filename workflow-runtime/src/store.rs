@@ -149,7 +149,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Changes the deployments. Returns the number of changed runs, or of changed deployments if the change concerns no
-    /// runs: 0 if the deployment is unknown, or if no run requires it.
+    /// runs: 0 if the deployment is unknown, if no run requires it, or if no worker executes alone.
     fn deploy<'a>(&'a self, change: &'a Deploy) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Lists the registered workers, the earliest first.
@@ -204,8 +204,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<RunRow>, Error>>;
 
-    /// Counts the runs that match a filter, by status, from one snapshot; statuses without runs are omitted.
-    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>>;
+    /// Counts the runs that match a filter, by status, from one snapshot; statuses without runs are omitted. A status with more
+    /// than `most` runs may be counted to `most` or further.
+    fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>>;
 
     /// The latest ended run of this terminal status, after the `most` latest ones are skipped.
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>>;

@@ -75,6 +75,7 @@ mod transactions;
 mod user_types;
 mod waiting;
 mod workers;
+mod yields;
 
 fn main() -> std::process::ExitCode {
     workflow_harness::main(file!())

@@ -404,7 +404,8 @@ case! {
         engine.start(executes, ()).id("run").await.unwrap();
         let (here, there) = (std::process::id(), bare.pid());
         let expected = format!(
-            "process {there} executes and does not have the workflow `why.executes`; process {here} has it and does not execute"
+            "process {there} of the deployment `bare` executes and does not have the workflow `why.executes`; process {here} has \
+             it and does not execute"
         );
         place.has_reasons("run", &[&expected]).await;
         let executes = |workers: Vec<workflow_runtime::WorkerInfo>| {

@@ -8,6 +8,7 @@ extern crate workflow_harness;
 mod clock;
 mod support;
 mod world;
+mod yields;
 
 mod acting;
 mod bare;

@@ -57,6 +57,7 @@ mod sweep;
 mod takeover;
 mod versions;
 mod workers;
+mod yields;
 mod zombies;
 
 fn main() -> std::process::ExitCode {

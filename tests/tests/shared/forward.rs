@@ -20,7 +20,9 @@ macro_rules! forward_reads {
                 after: Option<::workflow_runtime::store::Position>,
                 limit: usize
             ) -> Vec<::workflow_runtime::store::RunRow>;
-            fn counts['a](filter: &'a ::workflow_runtime::store::Filter) -> ::workflow_runtime::store::Counts;
+            fn counts['a](
+                filter: &'a ::workflow_runtime::store::Filter, most: usize
+            ) -> ::workflow_runtime::store::Counts;
             fn ended_before['a](
                 status: ::workflow_runtime::store::Status, most: u64
             ) -> Option<::workflow_runtime::store::Ended>;

@@ -112,7 +112,7 @@ pub async fn a_filter_combines_all_its_conditions(fx: Fixture) {
         (Filter { id_contains: Some("1".into()), ..attributes(&[("size", "m")]) }, "b 1"),
     ] {
         assert_eq!(list(&fx, filter.clone()).await, found, "{filter:?}");
-        let counted: u64 = fx.store.counts(&filter).await.unwrap().values().sum();
+        let counted: u64 = fx.store.counts(&filter, usize::MAX).await.unwrap().values().sum();
         assert_eq!(counted, fx.store.list(&filter, None, 100).await.unwrap().len() as u64, "{filter:?}");
     }
 }
@@ -152,7 +152,7 @@ pub async fn failing_runs_are_listed_by_their_first_failure(fx: Fixture) {
         (Filter { id_contains: Some("2".into()), ..failing.clone() }, "d 2 c 2"),
     ] {
         assert_eq!(list(&fx, filter.clone()).await, found, "{filter:?}");
-        let counted: u64 = fx.store.counts(&filter).await.unwrap().values().sum();
+        let counted: u64 = fx.store.counts(&filter, usize::MAX).await.unwrap().values().sum();
         assert_eq!(counted, fx.store.list(&filter, None, 100).await.unwrap().len() as u64, "{filter:?}");
     }
     let (ids, place) = page(&fx, &failing, None, 2).await;
@@ -167,7 +167,7 @@ pub async fn failing_runs_are_listed_by_their_first_failure(fx: Fixture) {
 
 pub async fn runs_that_match_a_filter_are_counted_by_status(fx: Fixture) {
     let _right = fx.execute(ADA).await;
-    assert_eq!(fx.store.counts(&every()).await.unwrap(), Counts::new());
+    assert_eq!(fx.store.counts(&every(), usize::MAX).await.unwrap(), Counts::new());
     for (number, status) in [Status::Completed, Status::Failed, Status::Completed].into_iter().enumerate() {
         let run = created(&fx, &number.to_string(), ORDERS, 10 + number as u64, &[("color", "red")]).await;
         ends(&fx, run, status).await;
@@ -175,11 +175,15 @@ pub async fn runs_that_match_a_filter_are_counted_by_status(fx: Fixture) {
     created(&fx, "going", REFUNDS, 20, &[("color", "red")]).await;
     let counts = |filter: Filter| {
         let store = fx.store.clone();
-        async move { store.counts(&filter).await.unwrap().into_iter().collect::<Vec<_>>() }
+        async move { store.counts(&filter, usize::MAX).await.unwrap().into_iter().collect::<Vec<_>>() }
     };
     let (suspended, completed, failed) = (Status::Suspended, Status::Completed, Status::Failed);
     let all = [(suspended, 1), (completed, 2), (failed, 1)];
     assert_eq!(counts(every()).await, all);
+    // No further than asked for; a store may count all the same.
+    let few = fx.store.counts(&every(), 1).await.unwrap();
+    assert_eq!(few.keys().collect::<Vec<_>>(), [&suspended, &completed, &failed]);
+    assert!((1..=2).contains(&few[&completed]), "{few:?}");
     assert_eq!(counts(Filter { attributes: vec![("color".into(), "red".into())], ..every() }).await, all);
     assert_eq!(counts(Filter { workflows: vec![ORDERS.into()], ..every() }).await, all[1..]);
     assert_eq!(counts(Filter { statuses: vec![failed], ..every() }).await, [(failed, 1)]);
@@ -242,4 +246,67 @@ pub async fn runs_created_in_one_millisecond_are_each_listed_once(fx: Fixture) {
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 30);
+}
+
+/// Reads of tables from end to end, by the statistics of the server. It counts what a connection has done when that has been
+/// idle for a moment.
+pub async fn no_list_scans_a_table(fx: Fixture) {
+    let database = fx.database().await;
+    let insert = "INSERT INTO runs (id, workflow, parent, fingerprint, args_digest, token, created_at, completed_at, failing_since,
+            generation, status, owner, epoch, wake_at, inbox_seq, recoveries)
+        SELECT 'run ' || n, 'flow ' || n % 10, CASE WHEN n % 100 = 0 THEN 'p' END, 'f', decode(repeat('00', 32), 'hex'), decode(repeat('00', 16), 'hex'), n,
+            CASE WHEN n % 20 > 0 THEN n + 1 END, CASE WHEN n % 20 = 0 AND n % 100 = 0 THEN n END, 0,
+            CASE WHEN n % 20 > 0 THEN 'completed' ELSE 'running' END, 0, 0, CASE WHEN n % 20 = 0 THEN 9000000000000 END, 0, 0
+        FROM generate_series(1, 20000) AS n";
+    let filling = fx.database().await;
+    filling.execute(insert, &[]).await.unwrap();
+    let attributes = "INSERT INTO attributes (run, key, value, created_at) SELECT key, 'tenant', (key % 500)::text, created_at FROM runs";
+    filling.execute(attributes, &[]).await.unwrap();
+    filling.batch_execute("ANALYZE runs; ANALYZE attributes").await.unwrap();
+    // What it has scanned is counted when it has ended.
+    drop(filling);
+    let sql = "SELECT sum(seq_tup_read)::bigint, sum(idx_scan)::bigint FROM pg_stat_user_tables
+        WHERE relname IN ('runs', 'attributes') AND schemaname = current_schema()";
+    let scans = async || {
+        let row = database.query_one(sql, &[]).await.unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+    let (mut before, mut indexed) = loop {
+        let (tables, indexes) = scans().await;
+        if tables > 0 {
+            break (tables, indexes);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let attribute = || vec![("tenant".into(), "7".into())];
+    let filters = [
+        every(),
+        Filter { statuses: vec![Status::Running], ..every() },
+        Filter { workflows: vec!["flow 3".into()], ..every() },
+        Filter { workflows: vec!["flow 3".into()], statuses: vec![Status::Completed], ..every() },
+        Filter { parent: Some("p".into()), ..every() },
+        Filter { attributes: attribute(), ..every() },
+        Filter { failing: true, ..every() },
+        Filter { created_from: 19_000, ..every() },
+        Filter { created_before: Some(1_000), ..every() },
+    ];
+    let counted = async |earlier: i64| loop {
+        let (now, indexed) = scans().await;
+        if indexed > earlier {
+            return (now, indexed);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // A connection reports what it has done when it does something later.
+        fx.store.run("nobody").await.unwrap();
+    };
+    for filter in filters {
+        let list = fx.store.list(&filter, None, 50).await.unwrap();
+        assert!(!list.is_empty(), "{filter:?}");
+        let (after, since) = counted(indexed).await;
+        assert_eq!(after, before, "rows of tables that a list scans: {filter:?}");
+        fx.store.counts(&filter, 100).await.unwrap();
+        let (after, since) = counted(since).await;
+        assert_eq!(after, before, "rows of tables that a count scans: {filter:?}");
+        (before, indexed) = (after, since);
+    }
 }

@@ -310,6 +310,8 @@ many_engines {
         statements_need_not_be_prepared;
     deployments:
         a_claim_does_not_read_runs_that_are_bound_elsewhere;
+    listing:
+        no_list_scans_a_table;
     verified:
         a_worker_that_was_declared_dead_appends_nothing,
         an_append_at_an_existing_index_is_refused_and_does_not_affect_its_group,

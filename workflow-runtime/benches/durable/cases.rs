@@ -3,11 +3,15 @@
 mod compile;
 mod fan_out;
 mod flat;
+#[cfg(feature = "web")]
+mod lists;
 mod memory;
 pub mod parked;
 #[cfg(all(unix, feature = "postgres"))]
 pub mod postgres;
 mod replay;
+#[cfg(all(unix, feature = "web"))]
+mod run_page;
 mod sequential;
 mod start;
 mod throughput;
@@ -37,6 +41,10 @@ pub static CASES: &[Case] = &[
     memory::CASE,
     parked::CASE,
     timers::CASE,
+    #[cfg(feature = "web")]
+    lists::CASE,
+    #[cfg(all(unix, feature = "web"))]
+    run_page::CASE,
     compile::CASE,
     #[cfg(feature = "testing")]
     year::CASE,
@@ -50,6 +58,8 @@ pub static CASES: &[Case] = &[
     postgres::start::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::idle::CASE,
+    #[cfg(all(unix, feature = "postgres", feature = "web"))]
+    lists::POSTGRES,
 ];
 
 /// A step that does nothing, so that the case measures only its recording.

@@ -160,8 +160,8 @@ impl<S: Store> Store for Counting<S> {
         self.store.list(filter, after, limit)
     }
 
-    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<StatusCounts, Error>> {
-        self.store.counts(filter)
+    fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<StatusCounts, Error>> {
+        self.store.counts(filter, most)
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

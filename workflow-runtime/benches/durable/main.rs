@@ -16,6 +16,12 @@
 //! disk and the day; compare the ratios. Ours and raw run alternately, and a pair is measured again if bare syncs of
 //! the disk became faster or slower during it.
 //!
+//! The case `run_page` needs the feature `web`, and Chromium for one of its figures; `WORKFLOW_BENCH_STEPS` sets another number of
+//! steps than 500,000.
+//!
+//! The cases `lists` and `postgres_lists` need the feature `web`. They print a table of all lists. `WORKFLOW_BENCH_LISTED` sets another
+//! number of runs than 200,000; a million take 700 MB.
+//!
 //! The cases named `postgres_..` need the feature `postgres`. They use the database of `DATABASE_URL`, or start a
 //! cluster of their own in the system's temporary directory; they are skipped if neither is possible. Raw is then the
 //! same rows by prepared statements of PostgreSQL, a group as one insert of whole arrays.

@@ -10,7 +10,7 @@ use super::report::Outcome;
 use super::ui;
 use super::{
     actions, backup, check, completions, deployments, doctor, events, explain, export, fork, hooks, ls, queues, result,
-    resume, send, show, start, steps, stream, trace, vacuum, worker, workers, workflows,
+    resume, send, show, start, steps, stream, trace, vacuum, worker, workers, workflows, yield_execution,
 };
 
 /// List, explain and steer the runs of a workflow store.
@@ -45,6 +45,7 @@ pub(super) enum Command {
     Workflows(workflows::Workflows),
     Workers(workers::Workers),
     Deployments(deployments::Deployments),
+    Yield(yield_execution::Yield),
     Queues(queues::Queues),
     Backup(backup::Backup),
     Vacuum(vacuum::Vacuum),
@@ -83,6 +84,7 @@ impl Command {
             Command::Workflows(command) => command.execute(context).await,
             Command::Workers(command) => command.execute(context).await,
             Command::Deployments(command) => command.execute(context).await,
+            Command::Yield(command) => command.execute(context).await,
             Command::Queues(command) => command.execute(context).await,
             Command::Backup(command) => command.execute(context).await,
             Command::Vacuum(command) => command.execute(context).await,

@@ -51,7 +51,8 @@ impl Exit {
             | Code::HookDisposed
             | Code::HookFinished
             | Code::KeyReused
-            | Code::RunExists => Exit::Refused,
+            | Code::RunExists
+            | Code::CannotYield => Exit::Refused,
             _ => Exit::Error,
         }
     }

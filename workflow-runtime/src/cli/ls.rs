@@ -13,6 +13,7 @@ use super::table::{Cell, Paint};
 use super::{json, watch};
 use crate::engine::Client;
 use crate::handles::runs::Cursor;
+use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::{RunInfo, Status, Waiting};
 use crate::steering::text::shortened;
 
@@ -46,11 +47,14 @@ pub(super) struct Ls {
     watch: bool,
 }
 
-/// Count runs by status
+/// Count runs by status, of each up to 10,000
 #[derive(Args)]
 pub(super) struct Count {
     #[command(flatten)]
     filter: Filter,
+    /// Count all of them, which takes seconds for millions of runs
+    #[arg(long)]
+    exact: bool,
     /// Count again after each change, until interrupted
     #[arg(short, long)]
     watch: bool,
@@ -92,16 +96,18 @@ impl Ls {
         let (mut rows, mut listed, mut searched) = (Vec::new(), 0, 0);
         let (mut after, mut next) = (self.after, None);
         while listed < limit {
-            let page = match self.error {
+            let most = match self.error {
                 Some(_) => PAGE,
                 None => PAGE.min(limit - listed),
             };
-            let mut query = self.filter.runs(client).limit(page);
+            let mut query = self.filter.runs(client).limit(most);
             if let Some(after) = after {
                 query = query.after(after);
             }
             let page = query.await?;
             searched += page.runs.len();
+            // A page of a search for a text in ids has what was found in its time.
+            let is_short = page.runs.len() < most;
             for info in page.runs {
                 let text = info.error.as_ref().map_or("", |error| error.text.as_str());
                 if self.error.as_ref().is_some_and(|wanted| !text.contains(wanted)) || listed == limit {
@@ -119,6 +125,9 @@ impl Ls {
                 Some(next) => Some(next),
                 None => break,
             };
+            if is_short && self.filter.id.is_some() && !is_endless {
+                break;
+            }
             if self.error.is_some() && searched >= SEARCHED {
                 eprintln!(
                     "searched the newest {searched} runs; go on with --after {}",
@@ -182,23 +191,32 @@ impl Count {
     pub async fn execute(self, context: &mut Context) -> Outcome<Exit> {
         let client = context.client().await?;
         watch::draw(context, self.watch, async |context| {
-            let counts = self.filter.runs(&client).count().await?;
-            let total: u64 = counts.values().sum();
+            let (runs, most) = (self.filter.runs(&client), COUNTED_RUNS_MAX as u64);
+            let counts = if self.exact { runs.count().await? } else { runs.count_up_to(COUNTED_RUNS_MAX + 1).await? };
+            // The count, and whether it is that of all runs.
+            let counted = |runs: u64| if self.exact || runs <= most { (runs, true) } else { (most, false) };
+            let is_exact = counts.values().all(|runs| counted(*runs).1);
+            let total: u64 = counts.values().map(|runs| counted(*runs).0).sum();
             let output = &mut context.output;
-            let cells =
-                |status: &str, paint, runs: u64| vec![Cell { text: status.to_owned(), paint }, runs.to_string().into()];
-            let mut rows: Vec<Row> = counts
-                .iter()
-                .map(|(status, runs)| Row {
+            let cells = |status: &str, paint, (runs, is_exact): (u64, bool)| {
+                let text = format!("{runs}{}", if is_exact { "" } else { "+" });
+                vec![Cell { text: status.to_owned(), paint }, text.into()]
+            };
+            let row = |(status, runs): (&Status, &u64)| {
+                let (runs, is_exact) = counted(*runs);
+                Row {
                     id: status.to_string(),
-                    json: json!({ "status": status.as_str(), "runs": runs }),
-                    cells: cells(status.as_str(), paint(*status), *runs),
-                })
-                .collect();
+                    json: json!({ "status": status.as_str(), "runs": runs, "exact": is_exact }),
+                    cells: cells(status.as_str(), paint(*status), (runs, is_exact)),
+                }
+            };
+            let mut rows: Vec<Row> = counts.iter().map(row).collect();
             if output.format() == Format::Table {
-                rows.push(Row { id: String::new(), json: Value::Null, cells: cells("all", Paint::Bold, total) });
+                let cells = cells("all", Paint::Bold, (total, is_exact));
+                rows.push(Row { id: String::new(), json: Value::Null, cells });
             }
-            let more = Map::from_iter([("total".to_owned(), json!(total))]);
+            let more = [("total".to_owned(), json!(total)), ("exact".to_owned(), json!(is_exact))];
+            let more = Map::from_iter(more);
             output.list("counts", &[shown("status"), shown("runs")], rows, more)?;
             Ok(None)
         })

@@ -56,7 +56,8 @@ impl Queues {
             let mut counts = BTreeMap::new();
             if !steps.is_empty() {
                 let runs = steps.iter().fold(client.runs(), |runs, step| runs.workflow(queue_workflow(&id, step)));
-                counts = runs.count().await?;
+                let unfinished = [Status::Pending, Status::Running, Status::Suspended, Status::Stuck];
+                counts = unfinished.into_iter().fold(runs, |runs, status| runs.status(status)).count().await?;
             }
             let count = |status| counts.get(&status).copied().unwrap_or(0);
             let (waiting, executing) = (count(Status::Pending), count(Status::Running));

@@ -131,7 +131,7 @@ pub(super) fn dispatch(
     op: u64,
     begin: Begin,
 ) -> Option<Arrival> {
-    if engine.draining.is_cancelled() || !engine.holds(live) {
+    if engine.begins_nothing() || !engine.holds(live) {
         return None;
     }
     let run = driver.core.shared();
@@ -277,7 +277,8 @@ fn execute(
             _ => &engine.async_permits,
         };
         let permit = permit(permits, &engine.metrics, &scheduled).await?;
-        if !life.begin() {
+        // The engine may have begun to yield its runs while the attempt waited.
+        if engine.begins_nothing() || !life.begin() {
             return None;
         }
         let permit = Permit::hold(&life, permit);

@@ -455,6 +455,7 @@ impl Builder {
             blocking_permits: Arc::new(Semaphore::new(self.blocking_steps)),
             attempts: TaskTracker::new(),
             drivers: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             stopped,
             handle: OnceLock::new(),
@@ -465,9 +466,9 @@ impl Builder {
         inner.warn_of_foreign_runs().await;
         inner.warn_of_bound_runs().await;
         runtime.spawn(timers::run(inner.clone()));
-        inner.drivers.spawn_on(claims::run(inner.clone()), &runtime);
-        inner.drivers.spawn_on(messages::run(inner.clone()), &runtime);
-        inner.drivers.spawn_on(lifecycle::run(inner.clone()), &runtime);
+        inner.tasks.spawn_on(claims::run(inner.clone()), &runtime);
+        inner.tasks.spawn_on(messages::run(inner.clone()), &runtime);
+        inner.tasks.spawn_on(lifecycle::run(inner.clone()), &runtime);
         runtime.spawn(removal::run(inner.clone()));
         inner.watch_queues();
         inner.watch_stranded();

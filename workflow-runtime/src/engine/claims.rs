@@ -1,20 +1,23 @@
 //! Claims the runs that are due and that no engine owns.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::refusals::Taken;
 use super::resend::Sender as _;
+use super::roster::Has;
 use super::wait::Done;
 use super::{Inner, replays};
 use crate::error::Result;
 use crate::limits::{
-    CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX, TURN_RETRY_INTERVAL,
+    CLAIM_AHEAD, CLAIM_INTERVAL, CLAIM_RUNS, LACKING_INTERVAL, OWNERSHIP_INTERVAL, OWNERSHIP_RETRY_INTERVAL_MAX,
+    TURN_RETRY_INTERVAL, YIELD_REST,
 };
 use crate::registry::queue;
 use crate::store::{Claim, ClaimAnswer, Followed};
+use crate::text::excerpt;
 
 /// Acquires the right to execute in this store, if it is available.
 pub(super) async fn try_to_execute(engine: &Arc<Inner>) -> Result<()> {
@@ -71,18 +74,21 @@ pub(super) async fn begin_to_execute(engine: &Arc<Inner>, begun: Instant) -> Res
 
 /// Claims due runs, until the engine stops.
 pub(super) async fn run(engine: Arc<Inner>) {
-    let (mut warned, mut pause, mut refused) = (HashSet::new(), OWNERSHIP_INTERVAL, Taken::default());
+    let (mut lacking, mut pause, mut refused) = (Lacking::default(), OWNERSHIP_INTERVAL, Taken::default());
+    // Until this monotonic time the right to execute is left to others.
+    let mut rests_until = 0;
     if engine.settings.executes && !engine.is_executing() {
-        tracing::info!(
-            process = std::process::id(),
-            "another engine executes the runs of the store; this one takes over when it ends"
-        );
+        engine.name_who_executes().await;
     }
     loop {
         let until = if engine.is_executing() {
             engine.wake_followers(true);
-            match claim(&engine, &mut warned, &mut refused).await {
-                Ok(next) => next,
+            match claim(&engine, &mut lacking, &mut refused).await {
+                Ok(Next::At(next)) => next,
+                Ok(Next::Yielded) => {
+                    rests_until = engine.clock.monotonic().saturating_add(YIELD_REST.as_millis() as u64);
+                    continue;
+                }
                 Err(error) if engine.fail(&error) => return,
                 Err(error) => {
                     tracing::warn!(?error, "due runs could not be claimed; trying again");
@@ -91,7 +97,9 @@ pub(super) async fn run(engine: Arc<Inner>) {
             }
         } else {
             // Backs off, so that the workers do not overload a database that has just come back.
-            pause = match try_to_execute(&engine).await {
+            let rests = engine.clock.monotonic() < rests_until;
+            let requested = if rests { Ok(()) } else { try_to_execute(&engine).await };
+            pause = match requested {
                 Ok(()) => OWNERSHIP_INTERVAL,
                 Err(error) if engine.fail(&error) => return,
                 Err(error) => {
@@ -136,8 +144,16 @@ impl Inner {
     }
 }
 
-/// Claims until no run is due. Returns when to look again.
-async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mut Taken) -> Result<u64> {
+/// What the claims do next.
+enum Next {
+    /// Look again at this time.
+    At(u64),
+    /// The engine has yielded the right to execute.
+    Yielded,
+}
+
+/// Claims until no run is due, or yields the right to execute if it was asked to.
+async fn claim(engine: &Arc<Inner>, lacking: &mut Lacking, refused: &mut Taken) -> Result<Next> {
     let mut room = true;
     let claimable = loop {
         // Other engines may have written messages, and the claims may take a while.
@@ -162,34 +178,76 @@ async fn claim(engine: &Arc<Inner>, warned: &mut HashSet<Arc<str>>, refused: &mu
         let before = refused.clone();
         engine.take_refused(&claimable.refused, refused).await?;
         if !room || refused.is_within(&before) {
-            break claimable.due;
+            break claimable;
         }
     };
-    let now = engine.clock.now();
-    let known = engine.queues.with(&engine.workflows);
-    let due = claimable.iter().filter(|(_, at)| **at <= now);
-    for (workflow, _) in due.filter(|(workflow, _)| !known.contains(&&***workflow)) {
-        if !warned.insert(workflow.clone()) {
-            continue;
-        }
-        match queue::parse_id(workflow) {
-            Some((queue, step)) => {
-                tracing::info!(queue, step, "a step waits for a process that serves its queue; this one does not");
-            }
-            None => tracing::warn!(
-                %workflow,
-                process = std::process::id(),
-                "a run is due whose workflow is not in this build; it waits for a build that has it"
-            ),
-        }
+    if claimable.yields && engine.yield_to_another().await? {
+        return Ok(Next::Yielded);
     }
-    let check = after(engine, engine.clock.interval(CLAIM_INTERVAL));
+    let claimable = claimable.due;
+    let check = after(engine, engine.clock.interval(CLAIM_INTERVAL)).min(lacking.warn(engine, &claimable).await);
     if !room {
-        return Ok(check);
+        return Ok(Next::At(check));
     }
     let takes = engine.queues.with_free(&engine.workflows);
     let next = takes.iter().filter_map(|workflow| claimable.get(*workflow).copied()).min();
-    Ok(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check)))
+    Ok(Next::At(next.map_or(check, |at| at.saturating_sub(CLAIM_AHEAD.as_millis() as u64).min(check))))
+}
+
+/// The workflows that unfinished runs have and this build lacks, as far as the engine has warned of them.
+#[derive(Default)]
+struct Lacking {
+    /// Of which a run was due.
+    due: HashSet<Arc<str>>,
+    /// Which a live worker has that could execute instead of this one.
+    elsewhere: HashSet<Arc<str>>,
+    /// The next look at the workers, on the monotonic clock.
+    looks_at: u64,
+}
+
+impl Lacking {
+    /// Warns of each workflow once, and once more if a live worker has it that could execute. Returns when to look again.
+    async fn warn(&mut self, engine: &Inner, claimable: &BTreeMap<Arc<str>, u64>) -> u64 {
+        let (now, monotonic) = (engine.clock.now(), engine.clock.monotonic());
+        let known = engine.queues.with(&engine.workflows);
+        let is_lacking = |workflow: &Arc<str>| !known.contains(&&**workflow) && !self.elsewhere.contains(workflow);
+        let lacking: Vec<(&Arc<str>, &u64)> = claimable.iter().filter(|(workflow, _)| is_lacking(workflow)).collect();
+        if lacking.is_empty() {
+            return u64::MAX;
+        }
+        if monotonic < self.looks_at {
+            return now.saturating_add(self.looks_at - monotonic);
+        }
+        self.looks_at = monotonic.saturating_add(LACKING_INTERVAL.as_millis() as u64);
+        let Ok(roster) = engine.roster().await else { return now.saturating_add(LACKING_INTERVAL.as_millis() as u64) };
+        for (workflow, at) in lacking {
+            if let Has::Others { candidates, .. } = roster.has(workflow, None) {
+                tracing::warn!(
+                    workflow = %excerpt(workflow),
+                    process = std::process::id(),
+                    candidates = ?candidates,
+                    help = "`workflow yield` lets another process execute",
+                    "this process executes and does not have a workflow of unfinished runs; another live process has it"
+                );
+                self.elsewhere.insert(workflow.clone());
+                continue;
+            }
+            if *at > now || !self.due.insert(workflow.clone()) {
+                continue;
+            }
+            match queue::parse_id(workflow) {
+                Some((queue, step)) => {
+                    tracing::info!(queue, step, "a step waits for a process that serves its queue; this one does not");
+                }
+                None => tracing::warn!(
+                    %workflow,
+                    process = std::process::id(),
+                    "a run is due whose workflow is not in this build; it waits for a build that has it"
+                ),
+            }
+        }
+        u64::MAX
+    }
 }
 
 /// Claims once, and returns the number of claimed runs.

@@ -100,6 +100,6 @@ impl Inner {
                 }
             }
         };
-        self.drivers.spawn_on(look, &self.runtime);
+        self.tasks.spawn_on(look, &self.runtime);
     }
 }

@@ -95,7 +95,7 @@ impl Inner {
     }
 
     /// The live deployments, in words.
-    async fn alive(&self) -> Result<String> {
+    pub(super) async fn alive(&self) -> Result<String> {
         let roster = self.roster().await?;
         let ids: Vec<String> = roster.deployments().map(|id| format!("`{}`", excerpt(id))).collect();
         Ok(if ids.is_empty() { "no live worker".to_owned() } else { format!("live deployments: {}", ids.join(", ")) })

@@ -9,6 +9,7 @@ use super::missing::not_found;
 use super::{Inner, row_error};
 use crate::codec;
 use crate::error::Result;
+use crate::limits::{SEARCH_MS, SEARCH_RUNS};
 use crate::model::{RunError, RunInfo, Schema, Status, Waiting, time};
 use crate::store::{Counts, Filter, NEVER, Position, RunRow};
 
@@ -30,6 +31,9 @@ impl Inner {
         after: Option<Position>,
         limit: usize,
     ) -> Result<(Vec<RunInfo>, Option<Position>)> {
+        if let Some(part) = &filter.id_contains {
+            return self.search(&Filter { id_contains: None, ..filter.clone() }, part, after, limit).await;
+        }
         let mut rows = self.store.list(filter, after, limit + 1).await?;
         let is_last = rows.len() <= limit;
         rows.truncate(limit);
@@ -37,9 +41,40 @@ impl Inner {
         Ok((rows.into_iter().map(|row| self.run_info(row)).collect(), next))
     }
 
-    /// The number of runs that match a filter.
-    pub(crate) async fn counts(&self, filter: &Filter) -> Result<Counts> {
-        self.store.counts(filter).await
+    /// The same for runs whose ids contain a text: no index has them, so that the runs are read in their order, for a limited
+    /// time. The position of the next page is that of the last run that was read.
+    async fn search(
+        &self,
+        filter: &Filter,
+        part: &str,
+        mut after: Option<Position>,
+        limit: usize,
+    ) -> Result<(Vec<RunInfo>, Option<Position>)> {
+        let (mut found, began) = (Vec::new(), self.clock.monotonic());
+        loop {
+            let rows = self.store.list(filter, after, SEARCH_RUNS).await?;
+            let is_last = rows.len() < SEARCH_RUNS;
+            for row in rows {
+                after = Some(filter.position(&row));
+                if row.id.contains(part) {
+                    found.push(self.run_info(row));
+                }
+                if found.len() >= limit {
+                    return Ok((found, after));
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+            if self.clock.monotonic().saturating_sub(began) >= SEARCH_MS {
+                return Ok((found, after));
+            }
+        }
+    }
+
+    /// The number of runs that match a filter; of a status with more than `most` runs, `most` or more.
+    pub(crate) async fn counts(&self, filter: &Filter, most: usize) -> Result<Counts> {
+        self.store.counts(filter, most).await
     }
 
     /// The state of a run.

@@ -11,7 +11,7 @@ use crate::registry::{catalogue, queue, registry};
 use crate::store::{NewWorker, WorkerRow};
 use crate::text::excerpt;
 
-fn info(row: WorkerRow, serves: Option<Serves>) -> WorkerInfo {
+pub(super) fn info(row: WorkerRow, serves: Option<Serves>) -> WorkerInfo {
     WorkerInfo {
         kind: row.kind.to_string(),
         host: row.host.map(|host| host.to_string()),
@@ -111,6 +111,27 @@ impl Inner {
             help,
             "this program can execute none of the unfinished runs of its store"
         );
+    }
+
+    /// Logs which process executes while this one waits; a warning if it is of another deployment.
+    pub(super) async fn name_who_executes(&self) {
+        let Ok(roster) = self.roster().await else { return };
+        let Some(executing) = roster.executing_and_waiting().0 else { return };
+        let pid = executing.pid.unwrap_or_default();
+        match executing.deployment.as_deref() {
+            Some(deployment) if *deployment != *self.settings.deployment => tracing::warn!(
+                process = std::process::id(),
+                executes = pid,
+                deployment = %excerpt(deployment),
+                help = "it executes what its build has; `workflow yield` lets another process execute",
+                "a process of another deployment executes the runs of the store; this one executes when that one ends or yields"
+            ),
+            _ => tracing::info!(
+                process = std::process::id(),
+                executes = pid,
+                "another engine executes the runs of the store; this one takes over when it ends"
+            ),
+        }
     }
 
     pub(super) async fn roster(&self) -> Result<Roster> {

@@ -35,8 +35,8 @@ pub(super) enum Has {
     Yes,
     /// No live worker.
     Nobody,
-    /// Workers that do not execute, while another one does: their processes, and its process.
-    Others { executes: u32, candidates: Vec<u32> },
+    /// Workers that do not execute, while another one does: their processes, and its process and deployment.
+    Others { executes: u32, deployment: Option<String>, candidates: Vec<u32> },
 }
 
 impl WorkerRow {
@@ -67,6 +67,12 @@ impl Roster {
     /// Whether a live worker holds the runs of this owner.
     pub fn holds(&self, owner: u64) -> bool {
         self.live().any(|(row, _)| row.owner == owner && row.executes)
+    }
+
+    /// The worker that executes, if one does, and the live ones that wait for the right to execute.
+    pub fn executing_and_waiting(&self) -> (Option<&WorkerRow>, Vec<&WorkerRow>) {
+        let (executing, waiting): (Vec<_>, Vec<_>) = self.live().map(|(row, _)| row).partition(|row| row.executes);
+        (executing.first().copied(), waiting)
     }
 
     /// What the workers execute that have a workflow for runs that require this deployment, or none, and the right to execute.
@@ -103,6 +109,7 @@ impl Roster {
         match executing {
             Some((row, _)) if !able.iter().any(|able| able.executes) => Has::Others {
                 executes: row.pid.unwrap_or_default(),
+                deployment: row.deployment.as_deref().map(str::to_owned),
                 candidates: able.iter().filter_map(|row| row.pid).collect(),
             },
             _ => Has::Yes,

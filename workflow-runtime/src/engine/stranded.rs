@@ -84,7 +84,7 @@ impl Inner {
     /// Looks for stranded runs while the engine is open.
     pub(super) fn watch_stranded(self: &Arc<Self>) {
         if self.settings.executes && !self.settings.reports.is_empty() {
-            self.drivers.spawn_on(run(self.clone()), &self.runtime);
+            self.tasks.spawn_on(run(self.clone()), &self.runtime);
         }
     }
 

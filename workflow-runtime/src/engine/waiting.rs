@@ -65,8 +65,9 @@ impl Inner {
                     deployment: row.required_deployment.as_deref().map(str::to_owned),
                 });
             }
-            (Has::Others { executes, candidates }, _) if !is_held => {
-                reasons.push(Waiting::OtherWorkerExecutes { workflow: row.workflow.to_string(), executes, candidates });
+            (Has::Others { executes, deployment, candidates }, _) if !is_held => {
+                let workflow = row.workflow.to_string();
+                reasons.push(Waiting::OtherWorkerExecutes { workflow, executes, deployment, candidates });
             }
             (Has::Others { .. } | Has::Yes, _) => {}
         }

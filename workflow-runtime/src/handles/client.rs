@@ -142,6 +142,41 @@ impl Client {
         self.inner().workers().await
     }
 
+    /// Lets another process execute, on a SQLite store, on which one process executes at a time: for two programs on one file, if
+    /// the executing one lacks workflows of the other. Asks the process that executes, through the store, and returns the worker
+    /// that executes afterwards. [`Waiting::OtherWorkerExecutes`](crate::Waiting::OtherWorkerExecutes) names the candidates.
+    ///
+    /// The process ends its attempts as [`shutdown`](crate::Engine::shutdown) does: it waits for them for up to ten seconds, then
+    /// aborts them; the next process attempts these steps again, and continues timers at their deadlines. Then it releases its runs
+    /// and stays open: it starts runs and waits for them, and executes again when the other process ends or yields. If no other
+    /// process has begun to execute after five seconds, it executes again. If it dies meanwhile, another process takes over at once.
+    /// Dropping the future does not withdraw the request.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::CannotYield`](crate::Code::CannotYield) if no process executes, if no other live worker waits for the right to execute
+    /// (as always on PostgreSQL), or if none has acquired it in time; [`Code::Timeout`](crate::Code::Timeout) if the process has not
+    /// yielded within 40 seconds; or if the store cannot be used.
+    ///
+    /// ```
+    /// # use workflow_runtime::{Engine, Result};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let url = format!("sqlite:{}/workflow.db", directory.path().display());
+    /// let orders = Engine::builder().url(&url).deployment("orders").open().await?;
+    /// let reports = Engine::builder().url(&url).deployment("reports").open().await?;
+    /// let executing = orders.yield_execution().await?;
+    /// assert_eq!(executing.deployment.as_deref(), Some("reports"));
+    /// assert!(reports.health().await?.executes);
+    /// # orders.shutdown().await?;
+    /// # reports.shutdown().await
+    /// # }
+    /// ```
+    pub async fn yield_execution(&self) -> Result<WorkerInfo> {
+        self.inner().yield_execution().await
+    }
+
     /// The deployments of the store, each with the workflows and steps of its build, whether this build has them or not.
     /// A deployment without workers is removed from the list when another engine opens.
     ///

@@ -56,12 +56,16 @@ pub enum Waiting {
         /// The deployment that the run is bound to, if it is.
         deployment: Option<String>,
     },
-    /// On SQLite one process executes, and that process lacks the workflow, while another live process has it.
+    /// On SQLite one process executes, and that process lacks the workflow, while another live process has it. To let that one
+    /// execute: [`Client::yield_execution`](crate::Client::yield_execution).
     OtherWorkerExecutes {
         /// The id of the workflow.
         workflow: String,
         /// The process that executes.
         executes: u32,
+        /// Its deployment.
+        #[serde(default)]
+        deployment: Option<String>,
         /// The live processes whose build has the workflow.
         candidates: Vec<u32>,
     },
@@ -251,11 +255,15 @@ impl fmt::Display for Waiting {
                 let (workflow, deployment) = (excerpt(workflow), excerpt(deployment));
                 write!(f, "no live worker of the deployment `{deployment}` has the workflow `{workflow}`")
             }
-            Waiting::OtherWorkerExecutes { workflow, executes, candidates } => {
+            Waiting::OtherWorkerExecutes { workflow, executes, deployment, candidates } => {
                 let candidates: Vec<String> = candidates.iter().map(u32::to_string).collect();
+                write!(f, "process {executes}")?;
+                if let Some(deployment) = deployment {
+                    write!(f, " of the deployment `{}`", excerpt(deployment))?;
+                }
                 write!(
                     f,
-                    "process {executes} executes and does not have the workflow `{}`; process {} has it and does not execute",
+                    " executes and does not have the workflow `{}`; process {} has it and does not execute",
                     excerpt(workflow),
                     candidates.join(", ")
                 )
@@ -383,8 +391,23 @@ mod tests {
             (no_worker(None), "no live worker has the workflow `pay`"),
             (no_worker(Some("v7")), "no live worker of the deployment `v7` has the workflow `pay`"),
             (
-                Waiting::OtherWorkerExecutes { workflow: "pay".into(), executes: 17, candidates: vec![4, 5] },
+                Waiting::OtherWorkerExecutes {
+                    workflow: "pay".into(),
+                    executes: 17,
+                    deployment: None,
+                    candidates: vec![4, 5],
+                },
                 "process 17 executes and does not have the workflow `pay`; process 4, 5 has it and does not execute",
+            ),
+            (
+                Waiting::OtherWorkerExecutes {
+                    workflow: "pay".into(),
+                    executes: 17,
+                    deployment: Some("v7".into()),
+                    candidates: vec![4],
+                },
+                "process 17 of the deployment `v7` executes and does not have the workflow `pay`; process 4 has it and does not \
+                 execute",
             ),
             (Waiting::NotBegun, "created, and not started yet"),
             (Waiting::Delayed { until: noon() }, "not begun: it begins at 2026-11-30 12:04:07 UTC"),

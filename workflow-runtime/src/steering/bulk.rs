@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::AnyRun;
 use crate::engine::Client;
 use crate::error::{Code, Result};
@@ -92,7 +94,8 @@ pub(crate) struct Limits<'a> {
 
 /// The runs that match a query now; `None` if there are none.
 pub(crate) async fn bounded(query: Runs) -> Result<Option<Runs>> {
-    let newest = query.clone().limit(1).await?.runs.into_iter().next();
+    // A page may be empty although there are further ones.
+    let newest = query.clone().limit(1).stream().next().await.transpose()?;
     Ok(newest.map(|newest| query.created_before(newest.created_at + MILLISECOND).limit(PAGE)))
 }
 

@@ -188,7 +188,7 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.shared.lock().list(filter, after, limit)) })
     }
 
-    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
+    fn counts<'a>(&'a self, filter: &'a Filter, _most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
         Box::pin(async move { Ok(self.shared.lock().counts(filter)) })
     }
 

@@ -307,8 +307,8 @@ impl Store for PostgresStore {
         Box::pin(listing::list(&self.shared.db, filter, after, limit))
     }
 
-    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
-        Box::pin(listing::counts(&self.shared.db, filter))
+    fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
+        Box::pin(listing::counts(&self.shared.db, filter, most))
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

@@ -326,9 +326,9 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read("runs", move |connection| listing::list(connection, &filter, after, limit)))
     }
 
-    fn counts<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<Counts, Error>> {
+    fn counts<'a>(&'a self, filter: &'a Filter, most: usize) -> BoxFuture<'a, Result<Counts, Error>> {
         let filter = filter.clone();
-        Box::pin(self.readers.read("runs", move |connection| listing::counts(connection, &filter)))
+        Box::pin(self.readers.read("runs", move |connection| listing::counts(connection, &filter, most)))
     }
 
     fn ended_before(&self, status: Status, most: u64) -> BoxFuture<'_, Result<Option<Ended>, Error>> {

@@ -47,6 +47,8 @@ pub struct WorkerRow {
     pub is_alive: bool,
     /// Whether it has the right to execute.
     pub executes: bool,
+    /// Whether it was asked to [yield](Deploy::Yield) that right.
+    pub yields: bool,
 }
 
 /// A deployment whose catalogue is stored.
@@ -97,6 +99,12 @@ pub enum Deploy {
         /// Maximum number of runs.
         limit: usize,
     },
+    /// The worker that executes is asked to yield the right to execute to another one, or is asked no more. Changes nothing in a
+    /// store on which all workers execute.
+    Yield {
+        /// Whether it is asked to.
+        asked: bool,
+    },
     /// The run, if it has not ended, can be claimed by any deployment.
     ReleaseRun {
         /// The run's id.
@@ -111,6 +119,8 @@ pub struct Claimable {
     pub due: BTreeMap<Arc<str>, u64>,
     /// Whether the deployment takes no runs but those that require it.
     pub draining: bool,
+    /// Whether the worker that executes was asked to [yield](Deploy::Yield).
+    pub yields: bool,
     /// The refusers of all refused runs, and the workflows of these.
     pub refused: Vec<Refused>,
 }

@@ -11,7 +11,7 @@ use super::layout::{self, Tab};
 use super::query::{Query, link};
 use super::runs::View;
 use super::survey::{Row, Survey};
-use super::text::{cut_id, number};
+use super::text::{counted, cut_id, number};
 use super::visit::Visit;
 use super::{sentence, time};
 use crate::model::{RunInfo, Status, Waiting, WorkerInfo};
@@ -55,10 +55,10 @@ fn title(failing: u64, stuck: u64, people: u64, survey: &Survey, workers: &[Work
     let verb = |count| if count == 1 { is } else { are };
     let mut parts = Vec::new();
     if failing > 0 {
-        parts.push(format!("{} {} failing", number(failing), verb(failing)));
+        parts.push(format!("{} {} failing", counted(failing), verb(failing)));
     }
     if stuck > 0 {
-        parts.push(format!("{} {} stuck", number(stuck), verb(stuck)));
+        parts.push(format!("{} {} stuck", counted(stuck), verb(stuck)));
     }
     if people > 0 {
         parts.push(format!("{} {} for a person", number(people), if people == 1 { "waits" } else { "wait" }));
@@ -126,14 +126,14 @@ fn stats(visit: &Visit, survey: &Survey, ended: &[RunInfo], failing: u64, people
     let oldest = survey.rows.iter().filter(|row| row.info.status == Status::Stuck).map(|row| row.info.created_at).min();
     let waiting = survey.count(Status::Suspended) + survey.count(Status::Pending);
     let tiles: [(Icon, &str, View, String, Markup); 6] = [
-        (Icon::Running, "Running", View::Running, number(survey.count(Status::Running)), html! {}),
-        (Icon::Failing, "Failing now", View::Failing, number(failing), html! {}),
-        (Icon::Suspended, "Waiting", View::Waiting, number(waiting), html! { (number(people)) " for a person" }),
+        (Icon::Running, "Running", View::Running, counted(survey.count(Status::Running)), html! {}),
+        (Icon::Failing, "Failing now", View::Failing, counted(failing), html! {}),
+        (Icon::Suspended, "Waiting", View::Waiting, counted(waiting), html! { (number(people)) " for a person" }),
         (
             Icon::Stuck,
             "Stuck",
             View::Stuck,
-            number(survey.count(Status::Stuck)),
+            counted(survey.count(Status::Stuck)),
             html! { @if let Some(oldest) = oldest { "oldest " (time::age(oldest, visit.now)) } },
         ),
         (Icon::Failed, "Failed today", View::FailedToday, count(Status::Failed), html! {}),
@@ -176,7 +176,7 @@ fn failing_now(visit: &Visit, survey: &Survey, failing: u64) -> Markup {
         section data-live="failing" {
             header {
                 h2 { "Failing now, by error" }
-                @if failing > 0 { a.lnk.sm.push href=(all.clone().and("group", "error").to("runs")) { "All " (number(failing)) } }
+                @if failing > 0 { a.lnk.sm.push href=(all.clone().and("group", "error").to("runs")) { "All " (counted(failing)) } }
             }
             @if groups.is_empty() { p.dim { "No run fails at the moment" } } @else {
                 table.fix.cards {
@@ -208,7 +208,7 @@ fn stuck_now(survey: &Survey, stuck: u64) -> Markup {
                 h2 { "Stuck" }
                 @if stuck > 0 {
                     span.dim.sm { "they go on by themselves once a build that fits is deployed" }
-                    a.lnk.sm.push href=(link("runs", "view", "stuck")) { "All " (number(stuck)) }
+                    a.lnk.sm.push href=(link("runs", "view", "stuck")) { "All " (counted(stuck)) }
                 }
             }
             @if rows.is_empty() { p.dim { "No run is stuck" } } @else {

@@ -17,7 +17,7 @@ use super::icons::Icon;
 use super::layout::{self, Tab};
 use super::query::Query;
 use super::survey::{Row, Survey, explained};
-use super::text::number;
+use super::text::counted;
 use super::visit::Visit;
 use crate::engine::Client;
 use crate::error::Result;
@@ -30,7 +30,7 @@ const PAGE: usize = 50;
 /// How long the journals of a page are read; the rest of its rows shows what the columns say.
 const READ_MAX: Duration = Duration::from_millis(500);
 /// How long a filter that no index serves looks for runs.
-const SCAN_MAX: Duration = Duration::from_millis(500);
+const SCAN_MAX: Duration = Duration::from_millis(70);
 
 /// The runs of a page.
 struct Listed {
@@ -64,11 +64,11 @@ fn views(survey: &Survey, filter: &Filter, query: &Query) -> Markup {
     html! {
         nav.tabs aria-label="Views" data-live="views" {
             @for view in View::ALL {
-                @let count = view.count(survey).map(number);
+                @let count = counted(view.count(survey));
                 @let to = query.clone().without("view").without("after").without("from");
                 @let to = if view == View::All { to } else { to.with("view", view.name()) };
                 a href=(to.to("runs")) aria-current=[(view == filter.view).then_some("page")] {
-                    (view.word()) @if let Some(count) = count { " " span.n { (count) } }
+                    (view.word()) " " span.n { (count) }
                 }
             }
         }

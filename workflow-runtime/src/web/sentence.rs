@@ -74,8 +74,10 @@ pub(super) fn of(waiting: &Waiting, now: SystemTime) -> Markup {
             Waiting::NoWorker { workflow, deployment: Some(deployment) } => {
                 "No live worker of deployment " code { (safe(deployment)) } " has workflow " code { (safe(workflow)) }
             },
-            Waiting::OtherWorkerExecutes { workflow, executes, candidates } => {
-                "Process " (executes) " executes and does not have workflow " code { (safe(workflow)) } "; "
+            Waiting::OtherWorkerExecutes { workflow, executes, deployment, candidates } => {
+                "Process " (executes)
+                @if let Some(deployment) = deployment { " of deployment " code { (safe(deployment)) } }
+                " executes and does not have workflow " code { (safe(workflow)) } "; "
                 @for (at, candidate) in candidates.iter().enumerate() { @if at > 0 { ", " } (candidate) }
                 @if candidates.len() == 1 { " has it" } @else { " have it" }
             },

@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
 
 use super::settings::Web;
+use super::time::midnight;
 use crate::engine::Client;
 use crate::error::{Code, Result};
+use crate::limits::COUNTED_RUNS_MAX;
 use crate::model::{RunError, RunInfo, Status, Waiting};
 use crate::steering::AnyRun;
 
@@ -28,6 +30,9 @@ const READS: usize = 16;
 /// How long a look is good for: this, or so many times as long as it took.
 const KEPT: Duration = Duration::from_millis(500);
 const KEPT_TIMES: u32 = 4;
+/// A page does not wait for a look that takes longer: it shows the last one, while the next one is taken, for so long.
+const AWAITED: Duration = Duration::from_millis(50);
+const STALE: Duration = Duration::from_secs(15);
 
 /// A run and what is known of it.
 #[derive(Clone)]
@@ -51,11 +56,13 @@ impl Row {
 
 #[derive(Default)]
 pub(super) struct Survey {
-    /// How many runs there are, by status.
+    /// How many runs there are, by status: more than [`COUNTED_RUNS_MAX`] are not counted.
     pub counts: BTreeMap<Status, u64>,
-    /// How many runs are failing.
+    /// How many runs are failing, counted in the same way.
     pub failing_count: u64,
-    /// The newest of them.
+    /// How many runs have failed that were started today, counted in the same way.
+    pub failed_today: u64,
+    /// The newest of those that are failing.
     pub failing: Vec<RunInfo>,
     /// The runs that have not ended, latest first.
     pub rows: Vec<Row>,
@@ -69,31 +76,61 @@ impl Survey {
     }
 }
 
-/// The look that is shared, and until when.
-#[derive(Default)]
-pub(super) struct Surveys(Mutex<Option<(Arc<Survey>, Instant)>>);
+/// A look that is shared.
+struct Taken {
+    survey: Arc<Survey>,
+    took: Duration,
+    /// Until when it is good.
+    until: Instant,
+    /// Whether the next one is being taken.
+    is_followed: bool,
+}
 
-impl Web {
-    /// The latest look, or a new one.
-    pub async fn survey(&self) -> Result<Arc<Survey>> {
-        // Requests that arrive during a survey wait for its result.
-        let mut shared = self.surveys.0.lock().await;
-        if let Some((survey, _)) = shared.as_ref().filter(|(_, until)| *until > Instant::now()) {
-            return Ok(survey.clone());
+/// The look that is shared.
+#[derive(Default)]
+pub(super) struct Surveys(Mutex<Option<Taken>>);
+
+/// The latest look, or a new one.
+pub(super) async fn survey(web: &Arc<Web>) -> Result<Arc<Survey>> {
+    // Requests that arrive during a survey wait for its result.
+    let mut shared = web.surveys.0.lock().await;
+    let now = Instant::now();
+    match &mut *shared {
+        Some(taken) if now < taken.until => return Ok(taken.survey.clone()),
+        Some(taken) if taken.took > AWAITED && now < taken.until + STALE => {
+            if !std::mem::replace(&mut taken.is_followed, true) {
+                tokio::spawn(follow(web.clone()));
+            }
+            return Ok(taken.survey.clone());
         }
-        let began = Instant::now();
-        let survey = Arc::new(look(&self.client).await?);
-        let until = Instant::now() + KEPT.max(began.elapsed() * KEPT_TIMES);
-        *shared = Some((survey.clone(), until));
-        Ok(survey)
+        _ => {}
     }
+    let taken = take(&web.client).await?;
+    let survey = taken.survey.clone();
+    *shared = Some(taken);
+    Ok(survey)
+}
+
+async fn take(client: &Client) -> Result<Taken> {
+    let began = Instant::now();
+    let survey = Arc::new(look(client).await?);
+    let took = began.elapsed();
+    Ok(Taken { survey, took, until: Instant::now() + KEPT.max(took * KEPT_TIMES), is_followed: false })
+}
+
+/// Takes the next look. If that fails, the next request takes one, and reports the error.
+async fn follow(web: Arc<Web>) {
+    let taken = take(&web.client).await.ok();
+    *web.surveys.0.lock().await = taken;
 }
 
 async fn look(client: &Client) -> Result<Survey> {
     let deadline = Instant::now() + TIME_MAX;
+    let failed_today = client.runs().status(Status::Failed).created_after(midnight(SystemTime::now()));
     let mut survey = Survey {
-        counts: client.runs().count().await?,
-        failing_count: client.runs().failing().count().await?.values().sum(),
+        counts: client.runs().count_up_to(COUNTED_RUNS_MAX + 1).await?,
+        failing_count: client.runs().failing().count_up_to(COUNTED_RUNS_MAX + 1).await?.values().sum(),
+        failed_today: failed_today.count_up_to(COUNTED_RUNS_MAX + 1).await?.values().sum(),
         failing: client.runs().failing().limit(FAILING).await?.runs,
         ..Survey::default()
     };

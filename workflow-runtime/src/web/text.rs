@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::limits::COUNTED_RUNS_MAX;
 use crate::steering::text::{bytes, is_hidden, safe};
 
 /// The largest part of a value that a page shows.
@@ -54,6 +55,14 @@ pub(super) fn value(value: Option<&Value>, whole: Option<&str>) -> Markup {
                 @if let Some(whole) = whole { a href=(whole) download="value.json" { "Download the whole value" } }
             }
         }
+    }
+}
+
+/// A count that may have ended after [`COUNTED_RUNS_MAX`].
+pub(super) fn counted(count: u64) -> String {
+    match count > COUNTED_RUNS_MAX as u64 {
+        true => format!("{}+", number(COUNTED_RUNS_MAX as u64)),
+        false => number(count),
     }
 }
 

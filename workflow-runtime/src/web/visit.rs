@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::access::{Access, Action};
@@ -13,6 +14,7 @@ use super::error::WebError;
 use super::query::Query;
 use super::safety;
 use super::settings::{Payloads, Web};
+use super::survey::{self, Survey};
 use crate::steering::AnyRun;
 
 /// A request that may see pages.
@@ -47,6 +49,11 @@ impl Visit {
     /// Whether it may do something.
     pub fn may(&self, action: Action, target: Option<&str>) -> bool {
         self.web.may(&Access { request: &self.parts, action, target })
+    }
+
+    /// The latest look at the runs that have not ended.
+    pub fn survey(&self) -> BoxFuture<'_, crate::error::Result<Arc<Survey>>> {
+        Box::pin(survey::survey(&self.web))
     }
 
     /// Whether nothing can be changed.

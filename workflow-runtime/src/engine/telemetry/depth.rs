@@ -73,7 +73,7 @@ async fn count(engine: Arc<Inner>, depths: Arc<Depths>) {
             () = depths.asked.notified() => {}
         }
         for depth in &depths.queues {
-            let steps = match engine.store.counts(&depth.waiting).await {
+            let steps = match engine.store.counts(&depth.waiting, usize::MAX).await {
                 Ok(counts) => counts.values().sum(),
                 Err(error) => {
                     tracing::debug!(queue = depth.queue, ?error, "what waits in a queue could not be counted");

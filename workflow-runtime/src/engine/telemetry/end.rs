@@ -34,7 +34,7 @@ impl Inner {
                 }
             }
         };
-        self.drivers.spawn_on(export, &self.runtime);
+        self.tasks.spawn_on(export, &self.runtime);
     }
 
     async fn export(&self, exporter: &Exporter, run: &str, generation: u64, ended: Status) -> Result<()> {

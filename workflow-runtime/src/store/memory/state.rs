@@ -37,7 +37,7 @@ pub(super) struct State {
     /// The runs that can be claimed.
     claimable: Parked,
     /// The engine that executes, or that executed last.
-    executing: u64,
+    pub(super) executing: u64,
     /// Whether the guard of that engine exists.
     held: bool,
     messages: Messages,
@@ -704,7 +704,11 @@ impl State {
     }
 
     pub(super) fn claimable(&self, deployment: &str) -> Claimable {
-        let mut claimable = Claimable { draining: self.workers.is_draining(deployment), ..Claimable::default() };
+        let mut claimable = Claimable {
+            draining: self.workers.is_draining(deployment),
+            yields: self.workers.yields(self.executing),
+            ..Claimable::default()
+        };
         let draining = claimable.draining;
         let fits = |kind: &Kind| kind.fits(deployment) && (kind.required.is_some() || !draining);
         for (kind, runs) in self.claimable.runs.iter().filter(|(kind, _)| kind.refused.is_none() && fits(kind)) {

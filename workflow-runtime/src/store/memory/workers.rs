@@ -30,6 +30,7 @@ impl Workers {
             serves: Some(serves.clone()),
             is_alive: true,
             executes: false,
+            yields: false,
         };
         let is_of = |row: &WorkerRow, id: &str| row.deployment.as_deref() == Some(id);
         let was_active = self.workers.values().any(|row| row.owner != *owner && is_of(row, deployment));
@@ -59,6 +60,11 @@ impl Workers {
             ..row.clone()
         };
         self.workers.values().map(row).collect()
+    }
+
+    /// Whether this worker was asked to yield the right to execute.
+    pub(super) fn yields(&self, owner: u64) -> bool {
+        self.workers.get(&owner).is_some_and(|row| row.yields)
     }
 
     pub(super) fn is_draining(&self, deployment: &str) -> bool {
@@ -118,6 +124,13 @@ impl State {
                 1
             }
             Deploy::Release { deployment, limit } => self.release_from(deployment, *limit),
+            Deploy::Yield { asked } => match self.workers.workers.get_mut(&self.executing) {
+                Some(row) => {
+                    row.yields = *asked;
+                    1
+                }
+                None => 0,
+            },
             Deploy::ReleaseRun { run } => self.release_one(run),
         }
     }

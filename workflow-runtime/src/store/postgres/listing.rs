@@ -4,7 +4,7 @@
 //! does not cover are checked row by row. If no workflow is named there is a range for each. So the cost of a page depends
 //! on its content, unless the filter has a part of an id or a second attribute that few runs have. All statements take the
 //! same values: `$1` statuses, `$2` workflows or nothing, `$3` the parent or nothing, `$4` a part of the id or nothing, `$5`
-//! and `$6` attributes, `$7` the earliest creation time, `$8` and `$9` the end of the positions, `$10` how many, `$11` the end of
+//! and `$6` attributes, `$7` the earliest creation time, `$8` and `$9` the end of the positions, `$10` how many runs of a list, or of each range of a count, `$11` the end of
 //! the creation times.
 
 use tokio_postgres::types::{ToSql, Type};
@@ -168,31 +168,47 @@ const LIST_FAILING: &str = concat!(
     " ORDER BY runs.failing_since DESC, runs.key DESC LIMIT $10"
 );
 
-/// Several ranges, each counted by itself: a join with the rows of the runs would scan all of these.
+/// The ranges of each status, counted one after the other up to the limit: a join with the rows of the runs would scan all of
+/// these. The order makes the server read the index: for a few rows in any order it may scan the table.
 macro_rules! count_ranges {
     ($workflows:expr, $range:expr) => {
         concat!(
-            "SELECT wanted.status, sum(runs)::bigint FROM ",
+            "SELECT status, runs FROM (
+                SELECT wanted_status.status, (
+                    SELECT count(*) FROM (
+                        SELECT FROM ",
             $workflows,
-            wanted!(),
-            ", LATERAL (SELECT count(*) AS runs FROM ",
+            ", LATERAL (VALUES (there.workflow, wanted_status.status)) AS wanted (workflow, status), LATERAL (SELECT FROM ",
             $range,
-            ") AS counted WHERE runs > 0 GROUP BY wanted.status"
+            " ORDER BY runs.created_at DESC, runs.key DESC LIMIT $10) AS range LIMIT $10
+                    ) AS few
+                ) AS runs FROM unnest($1) AS wanted_status (status)
+            ) AS counted WHERE runs > 0"
         )
     };
 }
 
-/// These do not use `$10`.
+macro_rules! count_range {
+    ($range:expr, $order:literal) => {
+        concat!(
+            "SELECT status, count(*) FROM (SELECT runs.status FROM ",
+            $range,
+            " ORDER BY ",
+            $order,
+            " LIMIT $10) AS few GROUP BY status"
+        )
+    };
+}
+
 const COUNT_ALL: &str = count_ranges!(every_workflow!(), by_workflow!());
 
 const COUNT_BY_WORKFLOW: &str = count_ranges!("unnest($2) AS there (workflow)", by_workflow!());
 
-const COUNT_BY_PARENT: &str = concat!("SELECT runs.status, count(*) FROM ", by_parent!(), " GROUP BY runs.status");
+const COUNT_BY_PARENT: &str = count_range!(by_parent!(), "runs.created_at DESC, runs.key DESC");
 
-const COUNT_BY_ATTRIBUTE: &str =
-    concat!("SELECT runs.status, count(*) FROM ", by_attribute!(), " GROUP BY runs.status");
+const COUNT_BY_ATTRIBUTE: &str = count_range!(by_attribute!(), "found.created_at DESC, found.run DESC");
 
-const COUNT_FAILING: &str = concat!("SELECT runs.status, count(*) FROM ", failing!(), " GROUP BY runs.status");
+const COUNT_FAILING: &str = count_range!(failing!(), "runs.failing_since DESC, runs.key DESC");
 
 /// Chooses the statement for a filter: by the index that leaves the fewest rows to check.
 fn choose(filter: &Filter, statements: [&'static str; 5]) -> &'static str {
@@ -262,8 +278,8 @@ pub(super) async fn list(
     db.rows("list runs", sql, &Values::of(filter, after, limit).args(), run_row).await
 }
 
-pub(super) async fn counts(db: &Db, filter: &Filter) -> Result<Counts, Error> {
+pub(super) async fn counts(db: &Db, filter: &Filter, most: usize) -> Result<Counts, Error> {
     let sql = choose(filter, [COUNT_ALL, COUNT_BY_WORKFLOW, COUNT_BY_PARENT, COUNT_BY_ATTRIBUTE, COUNT_FAILING]);
     let count = |row: &_| Ok((read::status(row, 0)?, number(row, 1)?));
-    Ok(db.rows("count runs", sql, &Values::of(filter, None, 0).args(), count).await?.into_iter().collect())
+    Ok(db.rows("count runs", sql, &Values::of(filter, None, most).args(), count).await?.into_iter().collect())
 }

@@ -135,6 +135,8 @@ async fn change_in(shared: &Shared, session: &Session<'_>, change: &Deploy) -> R
             let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
             session.execute(RELEASE, args![TEXT: Text(deployment), INT8: limit]).await?
         }
+        // All workers execute.
+        Deploy::Yield { .. } => 0,
         Deploy::ReleaseRun { run } => session.execute(RELEASE_RUN, args![TEXT: Text(run)]).await?,
     };
     let notes = Notes { due: true, ..Notes::default() };
@@ -160,6 +162,7 @@ fn worker_row(row: &Row) -> Result<WorkerRow> {
         serves: texts(row, 7)?,
         is_alive,
         executes: is_alive,
+        yields: false,
     })
 }
 

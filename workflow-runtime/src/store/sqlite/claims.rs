@@ -209,7 +209,10 @@ pub(super) fn claimable(connection: &Connection, deployment: &str) -> Result<Cla
             }
         }
     }
-    Ok(Claimable { due, draining, refused: refused(connection)? })
+    let yields = connection
+        .prepare_cached("SELECT 1 FROM workers WHERE owner = (SELECT owner FROM meta) AND draining = 1")?
+        .exists(())?;
+    Ok(Claimable { due, draining, yields, refused: refused(connection)? })
 }
 
 /// Skips from each refusers and workflow to the next ones, past all runs between them.

@@ -41,7 +41,8 @@ UPDATE runs SET refused_by = 'a former version' WHERE status = 'stuck';
 ///
 /// - `meta` has the executing engine, the [`Version`](crate::store::migrations::Version) of the tables, a random number of
 ///   the store, and a count that grows with the commits; the last two detect a file that replaced this one.
-/// - `workers` has the engines that have the file open: the one that executes, and those that are ready to.
+/// - `workers` has the engines that have the file open: the one that executes, and those that are ready to. `draining`: the one
+///   that executes was asked to yield.
 /// - The keys of `runs` are never reused: a write under the fence of a deleted run must not match another run.
 ///   `parent` is an id, which remains when the parent is deleted. `runs_ended` has the order in which runs expire.
 /// - `runs_due` contains only runs that can become due, by owner: a claim never scans the live runs of the executing engine

@@ -20,7 +20,8 @@ use crate::store::{Deploy, DeploymentRow, NewWorker, Registration, WorkerRow};
 
 const WORKERS: &str = "
 SELECT owner, kind, deployment, host, pid, started_at,
-    EXISTS (SELECT 1 FROM catalogues WHERE catalogues.deployment = workers.deployment AND catalogues.draining = 1), serves, owner = (SELECT owner FROM meta) FROM workers
+    EXISTS (SELECT 1 FROM catalogues WHERE catalogues.deployment = workers.deployment AND catalogues.draining = 1), serves, owner = (SELECT owner FROM meta),
+    workers.draining FROM workers
 ORDER BY started_at, owner";
 
 const REGISTER: &str = "
@@ -173,6 +174,10 @@ pub(super) fn deploy(connection: &Connection, change: &Deploy) -> Result<u64> {
                  )",
             )?
             .execute((&**deployment, i64::try_from(*limit).unwrap_or(i64::MAX)))?,
+        // The column has nothing to do with the draining of deployments.
+        Deploy::Yield { asked } => connection
+            .prepare_cached("UPDATE workers SET draining = ?1 WHERE owner = (SELECT owner FROM meta)")?
+            .execute((asked,))?,
         Deploy::ReleaseRun { run } => connection
             .prepare_cached(
                 "UPDATE runs SET required_deployment = NULL
@@ -203,6 +208,7 @@ pub(super) fn workers(connection: &Connection, directory: &Path) -> Result<Vec<W
             serves: row.get(7)?,
             is_alive,
             executes: is_alive && row.get(8)?,
+            yields: row.get(9)?,
         })
     };
     connection.prepare_cached(WORKERS)?.query_map((), row)?.collect()

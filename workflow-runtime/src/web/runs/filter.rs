@@ -69,13 +69,13 @@ impl View {
         }
     }
 
-    /// How many runs it has, if that is known without filters.
-    pub fn count(self, survey: &Survey) -> Option<u64> {
+    /// How many runs it has without filters.
+    pub fn count(self, survey: &Survey) -> u64 {
         match self {
-            View::All => Some(survey.counts.values().sum()),
-            View::Failing => Some(survey.failing_count),
-            View::FailedToday => None,
-            _ => Some(self.statuses().iter().map(|status| survey.count(*status)).sum()),
+            View::All => survey.counts.values().sum(),
+            View::Failing => survey.failing_count,
+            View::FailedToday => survey.failed_today,
+            _ => self.statuses().iter().map(|status| survey.count(*status)).sum(),
         }
     }
 }

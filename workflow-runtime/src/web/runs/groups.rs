@@ -16,7 +16,7 @@ use crate::steering::text::safe;
 
 /// The groups are made of the newest runs, so that the answer comes in bounded time.
 const RUNS_MAX: usize = 10_000;
-const TIME_MAX: Duration = Duration::from_millis(800);
+const TIME_MAX: Duration = Duration::from_millis(70);
 const PAGE: usize = 500;
 
 struct Group {
