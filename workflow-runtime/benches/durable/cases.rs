@@ -1,5 +1,6 @@
 //! The cases, each in the file of its name.
 
+pub mod check;
 mod compile;
 mod fan_out;
 mod flat;
@@ -37,6 +38,7 @@ pub static CASES: &[Case] = &[
     memory::CASE,
     parked::CASE,
     timers::CASE,
+    check::CASE,
     compile::CASE,
     #[cfg(feature = "testing")]
     year::CASE,
@@ -48,6 +50,8 @@ pub static CASES: &[Case] = &[
     postgres::sequential::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::start::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::check::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::idle::CASE,
 ];
