@@ -8,7 +8,7 @@ use quote::{quote, quote_spanned};
 use crate::errors::Errors;
 use crate::options::{Kind, Options};
 use crate::signature::{self, Checked, Function};
-use crate::workflow::{body_lints, checks, output, source};
+use crate::workflow::{body_lints, checks, described, output, source};
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -64,6 +64,8 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let requires = (!requirements.is_empty()).then(|| quote_spanned!(span=> .requires(&[#(#requirements),*])));
     let source = source(&v1, options, function);
     let policy = policy(&v1, options, span);
+    let described_names: Vec<_> = signature.passed().map(|argument| &argument.name).collect();
+    let described = described(&v1, &output, &described_names, &types);
     let was = &options.was;
     let was = (!was.is_empty()).then(|| quote_spanned!(span=> .was(&[#(#was),*])));
     let queue = options.queue.as_ref().map(|queue| quote_spanned!(span=> .queue(#queue)));
@@ -79,7 +81,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
         struct #step;
 
         static #definition: #v1::StepDefinition =
-            #v1::StepDefinition::new::<#step>(#source, #policy) #was #requires #queue #transaction;
+            #v1::StepDefinition::new::<#step>(#source, #policy).described(#described) #was #requires #queue #transaction;
 
         impl #v1::Step for #step {
             type Args = #args;

@@ -143,8 +143,13 @@ pub(crate) fn body_lints() -> TokenStream {
     }
 }
 
-/// The description of the workflow for other programs.
-fn described(v1: &TokenStream, output: &TokenStream, names: &[&syn::Ident], types: &[&syn::Type]) -> TokenStream {
+/// The description of a workflow or a step for other programs.
+pub(crate) fn described(
+    v1: &TokenStream,
+    output: &TokenStream,
+    names: &[&syn::Ident],
+    types: &[&syn::Type],
+) -> TokenStream {
     let names = names.iter().map(|name| syn::ext::IdentExt::unraw(*name).to_string());
     quote! {
         #v1::Described {

@@ -29,6 +29,7 @@ mod json;
 mod ls;
 mod output;
 mod queues;
+mod redaction;
 mod report;
 mod result;
 mod resume;

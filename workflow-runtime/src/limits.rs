@@ -195,6 +195,10 @@ pub(crate) const TEST_STEP_MAX: Duration = Duration::from_secs(10);
 /// How many steps of each queue a test engine executes at the same time.
 #[cfg(feature = "testing")]
 pub(crate) const TEST_QUEUE_CONCURRENT: usize = 64;
+/// How often a test engine yields to other tasks when its clock was moved: what a timer wakes takes about ten polls, one after
+/// the other.
+#[cfg(feature = "testing")]
+pub(crate) const TEST_YIELDS: usize = 100;
 /// How many snapshots an exploration continues from.
 #[cfg(feature = "testing")]
 pub(crate) const CRASHES_MAX: usize = 1_000;

@@ -11,8 +11,7 @@
 //! model and of a tool is a step. Kill the program at any moment and run it again: no recorded call is made again.
 //! `agent.db` has the run; remove the file to start over.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::{fs::OpenOptions, io::Write};
 
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
@@ -25,7 +24,6 @@ enum Message {
     Person(bool),
 }
 
-/// An answer of the model.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Thought {
     Use { tool: String, input: String },
@@ -33,7 +31,6 @@ enum Thought {
     Answer(String),
 }
 
-/// The state of the run, which `show` prints.
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     turn: usize,
@@ -82,8 +79,7 @@ async fn call(tool: String, input: String) -> Result<String> {
 async fn agent(task: String) -> Result<String> {
     let mut messages = vec![Message::Task(task)];
     loop {
-        let turn = messages.len();
-        let show = |doing: String| set_state(&Progress { turn, doing });
+        let show = |doing: String| set_state(&Progress { turn: messages.len(), doing });
         show("thinking".into())?;
         let next = match think(messages.clone()).await? {
             Thought::Answer(answer) => return Ok(answer),
@@ -147,3 +143,7 @@ async fn main() -> Result<()> {
         _ => Err(Error::new("usage: agent [ask TASK | show | approve yes | approve no]")),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/agent.rs"]
+mod tests;

@@ -89,3 +89,7 @@ async fn main() -> Result<()> {
     }
     engine.shutdown().await
 }
+
+#[cfg(test)]
+#[path = "tests/onboarding.rs"]
+mod tests;

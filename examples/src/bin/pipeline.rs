@@ -77,3 +77,7 @@ async fn main() -> Result<()> {
     println!("{} words in total", run.await?);
     engine.shutdown().await
 }
+
+#[cfg(test)]
+#[path = "tests/pipeline.rs"]
+mod tests;

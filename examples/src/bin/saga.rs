@@ -90,3 +90,7 @@ async fn main() -> Result<()> {
     }
     engine.shutdown().await
 }
+
+#[cfg(test)]
+#[path = "tests/saga.rs"]
+mod tests;

@@ -130,14 +130,8 @@ async fn main() -> Result<()> {
     let (bank, bills) = mpsc::unbounded_channel();
     let engine = Engine::builder().url("sqlite:subscription.db").resource(Bank(bank));
     let engine = engine.suggest_continuing_after(10).open().await?; // 10,000 events, unless set
-    let first = Subscription {
-        customer: "ada".into(),
-        cents: 900,
-        card: "expired".into(),
-        month: 1,
-        unpaid: 0,
-        stage: Stage::Active,
-    };
+    let (ada, card, stage) = ("ada".into(), "expired".into(), Stage::Active);
+    let first = Subscription { customer: ada, cents: 900, card, month: 1, unpaid: 0, stage };
     let run = engine.start(subscription, first).id("subscription-ada").await?;
     tokio::select! {
         end = &run => println!("{:?}", end?),
@@ -147,3 +141,7 @@ async fn main() -> Result<()> {
     println!("{cancelled} cancelled; this one in generation {}", run.info().await?.generation);
     engine.shutdown().await
 }
+
+#[cfg(test)]
+#[path = "tests/subscription.rs"]
+mod tests;

@@ -126,3 +126,7 @@ async fn main() -> Result<()> {
     engine.shutdown().await?; // after the last request
     sent
 }
+
+#[cfg(test)]
+#[path = "tests/webhooks.rs"]
+mod tests;

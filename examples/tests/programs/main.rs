@@ -8,6 +8,7 @@ mod common;
 mod crash;
 #[cfg(unix)]
 mod digest;
+mod kit;
 mod onboarding;
 mod pipeline;
 mod quickstart;

@@ -22,6 +22,12 @@ impl Disk {
         output.status.success().then(|| Disk(path.to_owned())).ok_or_else(refused)
     }
 
+    /// Makes the file system read-only. Returns whether that is done: it is refused while a file is open for writing.
+    pub fn set_read_only(&self) -> bool {
+        let mounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).output();
+        mounted.is_ok_and(|output| output.status.success())
+    }
+
     /// Fills the disk with a file: its path. Remove the file to free the space.
     ///
     /// # Panics

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use workflow_runtime::{
-    Error, Result, durable, hook, nondeterministic, now, random, set_attribute, set_state, sleep, spawn, step, suspend,
-    timeout, uuid, workflow, writer,
+    Error, Result, durable, hook, nondeterministic, now, patched, random, set_attribute, set_state, sleep, spawn, step,
+    suspend, timeout, uuid, workflow, writer,
 };
 
 use crate::Log;
@@ -165,6 +165,13 @@ pub async fn tells(token: String) -> Result<()> {
 pub async fn changes(token: String) -> Result<u64> {
     echo(if is_changed() { 2 } else { 1 }).await?;
     hook::<u64>().token(token).await
+}
+
+/// Takes the new branch of a patch, and waits.
+#[workflow]
+pub async fn patches(token: String) -> Result<u64> {
+    let before = if patched("sample") { echo(2).await? } else { echo(1).await? };
+    Ok(before + hook::<u64>().token(token).await?)
 }
 
 /// Ends.

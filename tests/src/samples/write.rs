@@ -32,6 +32,7 @@ pub async fn write(directory: &Path, database: &str) -> Result<()> {
     let log = directory.join(format!("{SQLITE}-wal"));
     until("the file is closed", async || Ok(!log.exists())).await?;
     std::fs::remove_file(directory.join(format!("{SQLITE}.lock")))?;
+    std::fs::remove_dir_all(directory.join(format!("{SQLITE}.workers")))?;
     let url = &format!("{database}?schema={SCHEMA}");
     park(|| async move { Ok(Arc::new(PostgresStore::open(url).await?) as Arc<dyn Store>) }).await?;
     std::fs::write(directory.join(POSTGRES), dump(database)?)?;
@@ -104,6 +105,7 @@ async fn waits(engine: &Engine) -> Result<()> {
     engine.resume_hook("continues", &1u64).idempotency_key("one").await?;
     until("it has continued", async || Ok(continued.info().await?.generation == 1)).await?;
     engine.start(tells, "tells".into()).id("tells").attribute("kind", "story").initial_state("begun").await?;
+    let patched = engine.start(patches, "patches".into()).id("patches").await?;
     let mixed = engine.start(mixes, "mixes".into()).id("mixes").await?;
     engine.create_run(asks).id("created").await?;
     engine.resume_hook("held", &10u64).idempotency_key("held").hold_for(DAY).await?;
@@ -125,6 +127,7 @@ async fn waits(engine: &Engine) -> Result<()> {
         Ok(is_open("child").await && is_open("mixes").await && !parent.children().await?.is_empty())
     })
     .await?;
+    is(&patched, Status::Suspended).await?;
     until("the queue has a step", async || Ok(queued.steps().await?.len() == 2)).await?;
     let waiting =
         ["asleep for a minute", "asleep for a day", "asks", "parent", "signs", "approves", "continues", "tells"];
@@ -144,6 +147,7 @@ async fn waits(engine: &Engine) -> Result<()> {
 /// Starts runs and sends payloads while no engine executes.
 async fn for_nobody(client: &Client) -> Result<()> {
     client.start(sleeps, Duration::ZERO).id("started by a client").await?;
+    client.start(sleeps, Duration::ZERO).id("bound").deployment("elsewhere").wait_for_deployment().await?;
     client.start(asks, "early".into()).id("asked early").opens("early").await?;
     client.resume_hook("early", &10u64).idempotency_key("early").await
 }

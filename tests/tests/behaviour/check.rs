@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt;
 use serde::{Deserialize, Deserializer, Serialize};
+use workflow_harness::disk::Disk;
+use workflow_runtime::testing::TestEngine;
 use workflow_runtime::{
     Client, Code, Engine, Error, Journal, Result, Status, hook, patched, run_id, sleep, step, workflow,
 };
@@ -270,9 +273,8 @@ on_each_store! {
 
 case! {
     async fn an_exported_journal_is_redacted_parsed_and_replayed() {
-        let (lab, test) = (Lab::new(), unique());
-        let engine = Place::memory().builder(&lab).open().await.unwrap();
-        let run = engine.start(computes_and_waits, test.clone()).id("secret").await.unwrap();
+        let engine = TestEngine::builder().resource(Lab::new()).open().await.unwrap();
+        let run = engine.start(computes_and_waits, unique()).id("secret").await.unwrap();
         suspended(&run).await;
         let exported = run.export().await.unwrap();
         assert_eq!((exported.run_id(), exported.workflow().ends_with("computes_and_waits")), ("secret", true));
@@ -299,5 +301,77 @@ case! {
         assert_eq!(unknown.check().unwrap_err().code(), Code::NotRegistered);
         let missing = engine.get_run::<(), Error>("none").export().await.unwrap_err();
         assert_eq!(missing.code(), Code::RunNotFound);
+    }
+}
+
+/// Starts runs and waits until they have done all that they can.
+async fn three_runs(engine: &Engine) {
+    for id in ["a", "b", "c"] {
+        suspended(&engine.start(computes_and_waits, unique()).id(id).await.unwrap()).await;
+    }
+}
+
+/// Checks the runs of a store that this client may not write.
+async fn assert_checked_and_not_written(url: &str) {
+    let client = Engine::builder().url(url).must_exist().connect().await.unwrap();
+    let report = client.runs().check().await.unwrap();
+    assert_eq!((report.checked, report.compatible), (3, 3), "{report}");
+    assert_eq!(client.runs().stream().count().await, 3);
+    let refused = client.start(computes_and_waits, unique()).id("d").await.unwrap_err();
+    assert_ne!(refused.code(), Code::InDoubt, "{refused:?}");
+    assert!(!client.get_run::<(), Error>("d").exists().await.unwrap());
+}
+
+case! {
+    #[postgres]
+    async fn a_check_works_with_a_role_that_may_only_read() {
+        let place = Place::postgres();
+        let engine = place.open(&Lab::new()).await;
+        three_runs(&engine).await;
+        let url = place.url().unwrap();
+        let schema = url.split_once("schema=").unwrap().1.split('&').next().unwrap();
+        let (role, database) = (format!("reader_{schema}"), place.database().await);
+        database
+            .batch_execute(&format!(
+                "CREATE ROLE {role} LOGIN PASSWORD 'reads'; ALTER ROLE {role} SET default_transaction_read_only = on;
+                 GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}"
+            ))
+            .await
+            .unwrap();
+        let (_, rest) = url.split_once("://").unwrap();
+        let (_, host) = rest.split_once('@').unwrap();
+        assert_checked_and_not_written(&format!("postgres://{role}:reads@{host}")).await;
+        database.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+        engine.shutdown().await.unwrap();
+    }
+}
+
+case! {
+    #[disk]
+    async fn a_check_works_on_a_file_that_cannot_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::mount(directory.path(), "16m").unwrap();
+        let url = format!("sqlite:{}", directory.path().join("runs.db").display());
+        let engine = Engine::builder().url(&*url).resource(Lab::new()).open().await.unwrap();
+        three_runs(&engine).await;
+        // The files that a killed process would have left. Only another process may read them without dropping SQLite's locks.
+        let crashed = directory.path().join("crashed");
+        std::fs::create_dir(&crashed).unwrap();
+        for name in ["runs.db", "runs.db-wal", "runs.db-shm"] {
+            let copied = std::process::Command::new("cp").arg(directory.path().join(name)).arg(&crashed).status();
+            assert!(copied.unwrap().success(), "{name}");
+        }
+        engine.shutdown().await.unwrap();
+        drop(engine);
+        soon(async {
+            while !disk.set_read_only() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        // After a shutdown the store is one file.
+        assert_checked_and_not_written(&url).await;
+        assert_checked_and_not_written(&format!("sqlite:{}", crashed.join("runs.db").display())).await;
+        drop(disk);
     }
 }

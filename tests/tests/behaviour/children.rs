@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use workflow_runtime::store::Write;
+use workflow_runtime::testing::TestEngine;
 use workflow_runtime::{
     Code, Engine, Error, Failure, Result, Run, Status, get_run, hook, run_id, sleep, spawn, step, workflow,
 };
 
-use crate::support::{Faulty, Lab, Place, soon};
+use crate::support::{Faulty, Lab, soon};
 
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -362,10 +363,8 @@ on_each_store! {
 }
 
 case! {
-    #[threads]
     async fn a_chain_of_a_thousand_runs_works() {
-        let place = Place::memory();
-        let engine = place.builder(&Lab::new()).open().await.unwrap();
+        let engine = TestEngine::open().await.unwrap();
         assert_eq!(engine.start(chain, 1_000).await.unwrap().await.unwrap(), 1_000);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use workflow_runtime::store::{First, SendMessage, Store, Write};
+use workflow_runtime::testing::TestEngine;
 use workflow_runtime::{Engine, Result, Run, sleep, step, workflow};
 
 use crate::support::{Faulty, Lab, When};
@@ -238,9 +239,8 @@ on_each_store! {
 }
 
 case! {
-    #[threads]
     async fn a_start_larger_than_the_write_queue_is_committed_alone() {
-        let engine = Engine::builder().url("memory:").resource(Lab::new()).open().await.unwrap();
+        let engine = TestEngine::open().await.unwrap();
         let large = "x".repeat(40 << 20);
         let (small, large) = tokio::join!(
             engine.start(takes, "x".repeat(1 << 10)).into_future(),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workflow_runtime::store::{NewWorker, Ownership, Registration};
-use workflow_runtime::{Client, Code, Deployment, Engine, Error, Result, workflow};
+use workflow_runtime::{Client, Code, Deployment, Engine, Error, Result, Run, step, workflow};
 
 use crate::support::{Lab, Place, soon};
 
@@ -45,6 +45,16 @@ async fn own(_n: Stricter) -> Result<()> {
     Ok(())
 }
 
+#[step(id = "other.price")]
+async fn price(_item: String, cents: u32) -> Result<u32> {
+    Ok(cents)
+}
+
+#[workflow(id = "other.sale")]
+async fn sale(_order: Value) -> Result<u32> {
+    price("tea".into(), 300).await
+}
+
 /// A worker of another build, which is alive and executes nothing.
 struct Ghost {
     _right: Option<Box<dyn Ownership>>,
@@ -61,9 +71,13 @@ async fn ghost(place: &Place, deployment: &str) -> Ghost {
         workflow("other.order", &[], json!([["order", order], ["note", null]])),
         workflow("other.renamed", &["other.former"], json!([["amount", { "type": "integer", "minimum": 10 }]])),
         workflow("shop::gifts::other_gift", &[], json!([])),
+        workflow("other.sale", &[], json!([["order", { "type": "object", "required": ["items"] }]])),
+    ], "steps": [
+        { "id": "other.price", "fingerprint": "f", "file": "src/shop.rs", "line": 2,
+          "arguments": [["item", null], ["cents", { "type": "integer", "maximum": 1000 }]] },
     ] });
     let serves = json!({
-        "workflows": ["other.order", "other.renamed", "other.former", "shop::gifts::other_gift"], "queues": [], "build": "ghost 1",
+        "workflows": ["other.order", "other.renamed", "other.former", "shop::gifts::other_gift", "other.sale"], "queues": [], "build": "ghost 1",
     });
     let store = place.store();
     let right = store.acquire(7).await.unwrap();
@@ -134,8 +148,44 @@ on_each_store! {
         assert!(!text.contains("other.order"), "{text}");
         let refused = client.start(own, Stricter(1)).id("a").deployment("v2").await.unwrap_err();
         let text = format!("{refused:?}");
-        assert!(text.contains("its workflows: `other.order`, `other.renamed`, `shop::gifts::other_gift`"), "{text}");
+        assert!(text.contains("its workflows: `other.order`, `other.renamed`, `shop::gifts::other_gift`, `other.sale`"), "{text}");
         assert!(!client.get_run::<(), Error>("a").exists().await.unwrap(), "nothing is written");
+    }
+
+    async fn the_arguments_of_a_fork_are_checked_against_the_schemas_of_the_deployment_that_executes_it(place: Place) {
+        let engine = place.builder(&Lab::new()).deployment("v1").open().await.unwrap();
+        for (id, order) in [("fits", json!({ "items": [] })), ("misfits", json!({ "n": 1 }))] {
+            assert_eq!(soon(engine.start(sale, order).id(id).await.unwrap()).await.unwrap(), 300);
+        }
+        let catalogue = engine.deployments().await.unwrap().remove(0).catalogue;
+        let published = catalogue.steps.into_iter().find(|step| step.id == "other.price").unwrap();
+        let schema = |at: usize| (published.arguments[at].0.clone(), published.arguments[at].1.as_ref().unwrap()["type"].clone());
+        assert_eq!((schema(0), schema(1)), (("_item".into(), json!("string")), ("cents".into(), json!("integer"))));
+        assert_eq!(published.result_schema.unwrap()["type"], "integer");
+        engine.shutdown().await.unwrap();
+
+        let client = client(&place).await;
+        let _ghost = ghost(&place, "v2").await;
+        let [fits, misfits]: [Run<u32>; 2] = ["fits", "misfits"].map(|id| client.get_run(id));
+        let event = fits.steps().await.unwrap()[0].event;
+        let fork = |run: &Run<u32>, cents: u32| run.fork(event).input(&("tea", cents)).id(format!("{} {cents}", run.id()));
+        for deployment in [Deployment::Latest, "v2".into()] {
+            let refused = fork(&fits, 2000).deployment(deployment.clone()).await.unwrap_err();
+            assert_refused(&refused, &["at cents: at most 1000", "2000", "`v2`", "unchecked"]);
+            // Those of the workflow were recorded by its start.
+            let refused = fork(&misfits, 400).deployment(deployment.clone()).await.unwrap_err();
+            assert_refused(&refused, &["at order", "items", "`v2`"]);
+            let refused = misfits.fork(0).id("again").deployment(deployment).await.unwrap_err();
+            assert_refused(&refused, &["at order", "items"]);
+        }
+        for id in ["fits 2000", "misfits 400", "again"] {
+            assert!(!client.get_run::<(), Error>(id).exists().await.unwrap(), "nothing is written: {id}");
+        }
+        fork(&fits, 1000).deployment("v2").await.unwrap();
+        assert_eq!(required(&place, "fits 1000").await.as_deref(), Some("v2"));
+        fork(&fits, 2000).deployment("v2").unchecked().await.unwrap();
+        fork(&misfits, 400).deployment("v2").unchecked().await.unwrap();
+        fork(&fits, 3000).await.unwrap();
     }
 
     async fn a_deployment_of_the_same_build_takes_what_the_types_take(place: Place) {

@@ -1,21 +1,14 @@
-//! Runs that one build cannot continue and another one can. Each build has a runtime of its own, by whose threads the workflow
-//! knows the code that it is.
+//! Runs that one build cannot continue and another one can.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::runtime::Runtime;
-use workflow_runtime::store::{NewWorker, Ownership, Store};
-use workflow_runtime::{Builder, Client, Code, Engine, Result, Status, hook, step, workflow};
+use workflow_runtime::store::Store;
+use workflow_runtime::{Client, Code, Engine, Result, Status, hook, step, workflow};
 
-use crate::support::{Lab, ManualClock, Place, Serverless, soon};
-
-fn build() -> String {
-    std::thread::current().name().unwrap_or_default().to_owned()
-}
+use crate::support::{Build, Lab, ManualClock, Place, Serverless, build, ghost, soon};
 
 #[step]
 async fn refusals_first(#[resource] lab: &Lab, id: String) -> Result<()> {
@@ -40,61 +33,6 @@ async fn waits(id: String) -> Result<String> {
         hook::<u32>().token(format!("{id} {n}")).await?;
     }
     Ok(build())
-}
-
-/// A build that executes.
-struct Build {
-    engine: Engine,
-    runtime: Option<Runtime>,
-    /// How often a run got stuck.
-    stuck: Arc<AtomicUsize>,
-}
-
-impl Build {
-    async fn open(name: &str, builder: Builder) -> Self {
-        Build::of(name, name, builder).await
-    }
-
-    /// A build of a deployment.
-    async fn of(deployment: &str, name: &str, builder: Builder) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = { runtime }.worker_threads(2).thread_name(name).enable_all().build().unwrap();
-        let stuck = Arc::new(AtomicUsize::new(0));
-        let counted = stuck.clone();
-        let builder = builder.deployment(deployment).evict_after(Duration::ZERO).on_stuck(move |_| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            async { Ok(()) }
-        });
-        let engine = runtime.spawn(async move { builder.open().await }).await.unwrap().unwrap();
-        Build { engine, runtime: Some(runtime), stuck }
-    }
-
-    async fn at(place: &Place, lab: &Lab, name: &str) -> Self {
-        Build::open(name, place.builder(lab)).await
-    }
-
-    async fn shut_down(self) {
-        let engine = self.engine.clone();
-        self.runtime.as_ref().unwrap().spawn(async move { engine.shutdown().await }).await.unwrap().unwrap();
-    }
-
-    async fn has_stuck(&self, times: usize) {
-        soon(async {
-            while self.stuck.load(Ordering::SeqCst) < times {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
-        assert_eq!(self.stuck.load(Ordering::SeqCst), times);
-    }
-}
-
-impl Drop for Build {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 async fn client(place: &Place) -> Client {
@@ -123,6 +61,11 @@ async fn suspended(place: &Place, id: &str) {
     .await;
 }
 
+/// The id of the workflow of these tests.
+async fn workflow_of(client: &Client) -> String {
+    client.get_run::<String, workflow_runtime::Error>("r").info().await.unwrap().workflow
+}
+
 async fn status(client: &Client, id: &str, status: Status) {
     soon(async {
         while client.get_run::<String, workflow_runtime::Error>(id).status().await.unwrap() != status {
@@ -135,25 +78,6 @@ async fn status(client: &Client, id: &str, status: Status) {
 async fn refusers(store: &dyn Store, id: &str) -> Vec<String> {
     let by = store.run(id).await.unwrap().unwrap().refused_by;
     by.iter().flat_map(|by| by.lines()).map(|by| by.split(' ').next().unwrap().to_owned()).collect()
-}
-
-/// A worker of another build that is alive, has the workflow of the run `r`, and takes nothing.
-async fn ghost(place: &Place, client: &Client, owner: u64, deployment: &str) -> Box<dyn Ownership> {
-    let store = place.store();
-    let right = store.acquire(owner).await.unwrap().unwrap();
-    let workflow = client.get_run::<String, workflow_runtime::Error>("r").info().await.unwrap().workflow;
-    let serves = serde_json::json!({ "workflows": [workflow], "queues": [], "build": format!("ghost {owner}") });
-    let worker = NewWorker {
-        owner,
-        deployment: deployment.into(),
-        serves: serves.to_string().into(),
-        catalogue: "{}".into(),
-        digest: [0; 32],
-        now: 0,
-    };
-    // On a database it ends with the right only.
-    drop(store.register(&worker).await.unwrap());
-    right
 }
 
 on_each_store! {
@@ -179,7 +103,7 @@ on_each_store! {
         client.resume_hook("r 1", &1_u32).await.unwrap();
         client.resume_hook("r 2", &1_u32).await.unwrap();
         assert!(soon(&run).await.unwrap().starts_with("new"));
-        assert_eq!(new.stuck.load(Ordering::SeqCst), 0);
+        assert_eq!(new.stuck(), 0);
         assert_eq!((lab.count("first r"), lab.count("added r")), (1, 1));
         assert_eq!(refusers(&*place.store(), "r").await, [""; 0]);
     }
@@ -231,7 +155,7 @@ case! {
             assert_eq!(ended.split(' ').next(), id.split(' ').next(), "{id} ended with {ended}");
             assert_eq!(lab.count(&format!("first {id}")), 1);
         }
-        assert_eq!((old.stuck.load(Ordering::SeqCst), new.stuck.load(Ordering::SeqCst)), (0, 0));
+        assert_eq!((old.stuck(), new.stuck()), (0, 0));
     }
 }
 
@@ -248,7 +172,7 @@ case! {
         status(&client, "r", Status::Stuck).await;
         assert_eq!(refusers(&*place.store(), "r").await, ["old-1", "old-2"]);
         soon(async {
-            while one.stuck.load(Ordering::SeqCst) + two.stuck.load(Ordering::SeqCst) == 0 {
+            while one.stuck() + two.stuck() == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
@@ -260,7 +184,7 @@ case! {
         }
         let ended = soon(client.get_run::<String, workflow_runtime::Error>("r")).await.unwrap();
         assert!(ended.starts_with("new"), "{ended}");
-        let stuck = [&one, &two, &new].map(|build| build.stuck.load(Ordering::SeqCst));
+        let stuck = [&one, &two, &new].map(|build| build.stuck());
         assert_eq!(stuck.iter().sum::<usize>(), 1);
     }
 }
@@ -273,7 +197,7 @@ case! {
         let new = Build::at(&place, &lab, "new").await;
         parked(&place, &client, "r").await;
         new.shut_down().await;
-        let right = ghost(&place, &client, 7, "ghost").await;
+        let right = ghost(&place, &workflow_of(&client).await, 7, "ghost").await;
         let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
         let old = Build::open("old", builder.environment(Arc::new(clock.clone()))).await;
         client.resume_hook("r 0", &1_u32).await.unwrap();
@@ -288,7 +212,7 @@ case! {
         assert_eq!((left.status, left.wake_at, left.fence.owner), (Status::Suspended, Some(0), 0));
         right.give_up().await;
         soon(async {
-            while old.stuck.load(Ordering::SeqCst) == 0 {
+            while old.stuck() == 0 {
                 clock.pass(61_000);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -310,8 +234,9 @@ case! {
         bound.opens("bound 1").opens("bound 2").await.unwrap();
         suspended(&place, "bound").await;
         new.shut_down().await;
+        let workflow = workflow_of(&client).await;
         // Another build of the deployment that might take it, and one of another deployment that has the workflow.
-        let (same, _other) = (ghost(&place, &client, 7, "v1").await, ghost(&place, &client, 8, "v2").await);
+        let (same, _other) = (ghost(&place, &workflow, 7, "v1").await, ghost(&place, &workflow, 8, "v2").await);
         let builder = place.builder(&lab).store(Arc::new(Serverless::new(place.store())));
         let old = Build::of("v1", "old", builder.environment(Arc::new(clock.clone()))).await;
         let store = place.store();
@@ -331,7 +256,7 @@ case! {
         assert_eq!(left("bound").await, (Status::Suspended, Some(0), 0));
         same.give_up().await;
         soon(async {
-            while old.stuck.load(Ordering::SeqCst) == 0 {
+            while old.stuck() == 0 {
                 clock.pass(61_000);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use workflow_runtime::store::Write;
+use workflow_runtime::testing::TestEngine;
 use workflow_runtime::{Client, Code, Engine, Error, Result, Run, Status, StepStatus, hook, step, step_info, workflow};
 
 use crate::support::{Faulty, Lab, When, soon};
@@ -498,10 +499,9 @@ on_each_store! {
 }
 
 case! {
-    #[threads]
     async fn a_tree_that_is_too_large_to_retry_is_refused() {
         let lab = Lab::new();
-        let engine = Engine::builder().url("memory:").resource(lab.clone()).open().await.unwrap();
+        let engine = TestEngine::builder().resource(lab.clone()).open().await.unwrap();
         let run = engine.start(breaks_many, 1_000).await.unwrap();
         assert!(soon(&run).await.is_err());
         ["broken 0", "broken 1"].iter().for_each(|name| mend(&lab, name));

@@ -1,8 +1,10 @@
 //! Attempts, retries, failures, panics, timeouts, blocking steps, steps outside a run.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use workflow_runtime::testing::{TestEngine, fail_first};
 use workflow_runtime::{Code, Error, Failure, Result, StepInfo, nondeterministic, step, step_info, workflow};
 
 use crate::support::Lab;
@@ -126,25 +128,97 @@ on_each_store! {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         assert_eq!(engine.start(survives_a_panic, 1).await.unwrap().await.unwrap(), 2);
-        let lab = Lab::new();
-        let engine = Place::memory().open(&lab).await;
-        let error = engine.start(survives_a_panic, 0).await.unwrap().await.unwrap_err();
-        assert_eq!(error.code(), Code::Panic);
-        assert!(error.message().contains("lost my nerve"), "{error:?}");
     }
 
     async fn an_attempt_that_exceeds_its_timeout_has_failed(place: Place) {
         let lab = Lab::new();
         let engine = place.open(&lab).await;
         assert_eq!(engine.start(times_out, 1).await.unwrap().await.unwrap(), 2);
-        let lab = Lab::new();
-        let engine = Place::memory().open(&lab).await;
-        let error = engine.start(times_out, 0).await.unwrap().await.unwrap_err();
-        assert_eq!(error.code(), Code::Timeout);
     }
 }
 
-use crate::support::Place;
+/// The times between the attempts of a step that fails with this error, in hours, in each of some runs.
+async fn hours_between_attempts(runs: usize, error: fn() -> Error) -> Vec<Vec<f64>> {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let recorded = attempts.clone();
+    let bank = move |()| {
+        recorded.lock().unwrap().push(tokio::time::Instant::now());
+        Err(error())
+    };
+    let engine = TestEngine::builder().mock(opens_late, bank).open().await.unwrap();
+    for _ in 0..runs {
+        engine.start(waits_for_the_bank, ()).await.unwrap().await.unwrap_err();
+    }
+    let attempts = attempts.lock().unwrap();
+    let hours = |pair: &[tokio::time::Instant]| (pair[1] - pair[0]).as_secs_f64() / 3600.0;
+    attempts.chunks(attempts.len() / runs).map(|run| run.windows(2).map(hours).collect()).collect()
+}
+
+#[step(retries = 5, backoff = "1h..4h")]
+async fn opens_late() -> Result<usize> {
+    Ok(0)
+}
+
+#[workflow]
+async fn waits_for_the_bank() -> Result<usize> {
+    opens_late().await
+}
+
+case! {
+    async fn the_backoff_doubles_up_to_its_limit() {
+        let hours = hours_between_attempts(40, || Error::new("closed")).await;
+        // Each wait is drawn from zero to the backoff.
+        let longest = |n: usize| hours.iter().map(|run| run[n]).fold(0.0, f64::max);
+        for (n, backoff) in [1.0, 2.0, 4.0, 4.0, 4.0].into_iter().enumerate() {
+            assert!((backoff * 0.55..backoff + 0.001).contains(&longest(n)), "wait {n}: {hours:?}");
+        }
+    }
+}
+
+case! {
+    async fn the_next_attempt_is_made_when_the_error_says() {
+        let hours = hours_between_attempts(1, || Error::retry_after(Duration::from_secs(24 * 3600))).await;
+        assert_eq!(hours[0].iter().map(|hours| hours.round()).collect::<Vec<_>>(), [24.0; 5]);
+    }
+}
+
+case! {
+    async fn the_error_of_the_last_attempt_is_that_of_the_step() {
+        let engine = TestEngine::builder().mock(flaky, fail_first(4, || Error::new("busy"), |_| Ok(7))).open().await.unwrap();
+        let error = engine.start(tries_by_default, "x".into()).await.unwrap().await.unwrap_err();
+        assert_eq!((error.message(), engine.calls(flaky).len()), ("busy", 4));
+        // The mock has failed four times in all.
+        assert_eq!(engine.start(tries_by_default, "x".into()).await.unwrap().await.unwrap(), 7);
+    }
+}
+
+case! {
+    async fn without_retries_a_panic_is_the_error_of_the_step() {
+        let engine = TestEngine::builder().mock(panics, |()| panic!("lost my nerve")).open().await.unwrap();
+        let error = engine.start(survives_a_panic, 0).await.unwrap().await.unwrap_err();
+        assert_eq!((error.code(), engine.calls(panics).len()), (Code::Panic, 1));
+        assert!(error.message().contains("lost my nerve"), "{error:?}");
+    }
+}
+
+case! {
+    async fn without_retries_an_exceeded_timeout_is_the_error_of_the_step() {
+        let engine = TestEngine::builder().mock_async(slow, |()| std::future::pending()).open().await.unwrap();
+        let error = engine.start(times_out, 0).await.unwrap().await.unwrap_err();
+        assert_eq!((error.code(), engine.calls(slow).len()), (Code::Timeout, 1));
+    }
+}
+
+case! {
+    async fn an_attempt_may_take_almost_as_long_as_its_timeout() {
+        let engine = TestEngine::builder().mock_async(slow, |()| async {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+            Ok(7)
+        });
+        let engine = engine.open().await.unwrap();
+        assert_eq!(engine.start(times_out, 0).await.unwrap().await.unwrap(), 7);
+    }
+}
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum BankError {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
+use workflow_runtime::testing::TestEngine;
 use workflow_runtime::{Code, Durable, Error, Result, Status, sleep, spawn, step, workflow};
 
 use crate::support::{Lab, soon};
@@ -226,7 +227,8 @@ on_each_store! {
 case! {
     async fn a_start_whose_first_turn_is_nondeterministic_is_refused() {
         let lab = Lab::new();
-        let engine = Place::memory().open(&lab).await;
+        let engine = TestEngine::builder().resource(lab.clone()).configure(|engine| engine.replay_every_turn());
+        let engine = engine.open().await.unwrap();
         macro_rules! refused {
             ($($workflow:ident)*) => {
                 $(
@@ -250,5 +252,3 @@ case! {
         assert_eq!(error.code(), Code::Limit);
     }
 }
-
-use crate::support::Place;

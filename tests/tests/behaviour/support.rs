@@ -1,5 +1,6 @@
 //! What the tests share: stores, a laboratory for steps, clocks, and stores that inject faults.
 
+mod build;
 mod clock;
 mod faulty;
 mod lab;
@@ -11,6 +12,7 @@ pub mod spans;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub use build::{Build, build, ghost};
 pub use clock::ManualClock;
 pub use faulty::{Faulty, When};
 pub use lab::Lab;

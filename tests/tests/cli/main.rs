@@ -18,6 +18,7 @@ mod deployments;
 mod own;
 mod queues;
 mod reading;
+mod redacted;
 mod safe;
 
 fn main() -> std::process::ExitCode {

@@ -57,7 +57,10 @@ impl Called {
     }
 }
 
-pub async fn complete_all(world: &World, store: &Arc<dyn Store>) {
+/// The same for the runs that the first sample does not have.
+const EXECUTED_LATER: [(&str, &[(&str, u32)]); 2] = [("bound", &[("echo", 1), ("echo", 1)]), ("patches", &[])];
+
+pub async fn complete_all(world: &World, store: &Arc<dyn Store>, is_first: bool) {
     let called = Called::default();
     let builder = world.builder(store.clone()).queue("samples", 1).replay_every_turn();
     let builder = builder.on_completed(called.note()).on_failed(called.note());
@@ -73,6 +76,7 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>) {
         mixing(&engine),
         not_started(&engine),
         ended(&engine),
+        later(&engine, is_first),
     );
     soon(async {
         let ended = [(Status::Completed, "completed"), (Status::Failed, "failed"), (Status::Cancelled, "cancelled")];
@@ -88,7 +92,8 @@ pub async fn complete_all(world: &World, store: &Arc<dyn Store>) {
         executed.entry(execution.run).or_default().push((execution.step, execution.attempt));
     }
     let of = |run: &str, executed: &mut BTreeMap<String, Vec<(String, u32)>>| executed.remove(run).unwrap_or_default();
-    for (run, expected) in EXECUTED.into_iter().chain([(&*child, &[("echo", 1)][..])]) {
+    let expected = EXECUTED.into_iter().chain(EXECUTED_LATER.into_iter().filter(|_| !is_first));
+    for (run, expected) in expected.chain([(&*child, &[("echo", 1)][..])]) {
         let steps = of(run, &mut executed);
         assert_eq!(steps.iter().map(|(step, attempt)| (&**step, *attempt)).collect::<Vec<_>>(), expected, "{run}");
     }
@@ -215,6 +220,19 @@ async fn not_started(engine: &Engine) {
     send(engine, "held", 10, "held").await;
     send(engine, "held", 20, "second").await;
     assert_eq!(soon(run).await.unwrap(), [10, 20]);
+}
+
+/// Releases a run that is bound to a deployment, and continues one on the new branch of a patch.
+async fn later(engine: &Engine, is_first: bool) {
+    if is_first {
+        return;
+    }
+    let bound: Run<u64> = engine.get_run("bound");
+    assert_eq!(bound.status().await.unwrap(), Status::Pending);
+    engine.release("elsewhere").await.unwrap();
+    assert_eq!(soon(bound).await.unwrap(), 3);
+    send(engine, "patches", 5, "five").await;
+    assert_eq!(result(engine, "patches").await, 7);
 }
 
 /// Retries a failed run and forks a completed one.

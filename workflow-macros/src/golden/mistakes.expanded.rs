@@ -97,15 +97,29 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-        ::workflow_runtime::__private::v1::Source {
-            id: ::core::concat!(::core::module_path!(), "::", "misspelled"),
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
-            test: ::core::cfg!(test),
-        },
-        ::workflow_runtime::__private::v1::Policy::DEFAULT,
-    );
+            ::workflow_runtime::__private::v1::Source {
+                id: ::core::concat!(::core::module_path!(), "::", "misspelled"),
+                file: ::core::file!(),
+                line: ::core::line!(),
+                fingerprint: "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+                test: ::core::cfg!(test),
+            },
+            ::workflow_runtime::__private::v1::Policy::DEFAULT,
+        )
+        .described(::workflow_runtime::__private::v1::Described {
+            arguments: &[],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::std::vec![]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use ::workflow_runtime::__private::v1::NoSchema as _;
+                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
+                    .find()
+            },
+        });
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = ();
         type Output = Result<()>;

@@ -1,5 +1,6 @@
 //! The cases, each in the file of its name.
 
+pub mod check;
 mod compile;
 mod fan_out;
 mod flat;
@@ -45,6 +46,7 @@ pub static CASES: &[Case] = &[
     lists::CASE,
     #[cfg(all(unix, feature = "web"))]
     run_page::CASE,
+    check::CASE,
     compile::CASE,
     #[cfg(feature = "testing")]
     year::CASE,
@@ -56,6 +58,8 @@ pub static CASES: &[Case] = &[
     postgres::sequential::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::start::CASE,
+    #[cfg(all(unix, feature = "postgres"))]
+    postgres::check::CASE,
     #[cfg(all(unix, feature = "postgres"))]
     postgres::idle::CASE,
     #[cfg(all(unix, feature = "postgres", feature = "web"))]

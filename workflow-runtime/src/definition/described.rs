@@ -7,14 +7,14 @@ use crate::codec::{self, Payload};
 use crate::error::{Code, Error, Result};
 use crate::text::excerpt;
 
-/// The description of a workflow.
+/// The description of a workflow or a step.
 #[derive(Clone, Copy)]
 pub struct Described {
     /// The names of its arguments.
     pub arguments: &'static [&'static str],
     /// The JSON Schemas of their types, if they have any.
     pub argument_schemas: fn() -> Vec<Option<Value>>,
-    /// The JSON Schema of its result.
+    /// The JSON Schema of its result, if it has one.
     pub result_schema: fn() -> Option<Value>,
 }
 

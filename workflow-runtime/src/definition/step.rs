@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::OnceLock;
 
+use super::described::Described;
 use super::outcome::{AttemptFailure, AttemptResult, Encoded, adopt, attempt_result};
 use super::policy::Policy;
 use super::resources::{Requirement, Resources};
@@ -120,6 +121,7 @@ pub struct StepDefinition {
     /// Whether it runs in a transaction of the store.
     #[cfg(feature = "postgres")]
     pub(crate) transaction: bool,
+    pub(crate) described: Described,
     pub(crate) policy: Policy,
     pub(crate) requires: &'static [Requirement],
     pub(crate) execute: &'static dyn Execute,
@@ -146,6 +148,7 @@ impl StepDefinition {
             queue: None,
             #[cfg(feature = "postgres")]
             transaction: false,
+            described: Described::NOTHING,
             policy,
             requires: &[],
             execute: S::CODE,
@@ -165,6 +168,13 @@ impl StepDefinition {
     #[doc(hidden)]
     pub const fn requires(mut self, requires: &'static [Requirement]) -> Self {
         self.requires = requires;
+        self
+    }
+
+    /// Sets the description for other programs.
+    #[doc(hidden)]
+    pub const fn described(mut self, described: Described) -> Self {
+        self.described = described;
         self
     }
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::active_run::{ActiveRun, DriverState, run_span};
 use super::mailbox::InboxRead;
 use super::missing::not_found;
+use super::other_builds::Given;
 use super::output::Output;
 use super::removal::CLEANING;
 use super::{Inner, effects, messages, turn};
@@ -235,7 +236,8 @@ impl Inner {
         new.required = self.required(new.definition, deployment.as_ref(), waits).await?;
         match (&deployment, &new.required) {
             (Some(Deployment::Latest | Deployment::Id(_)), Some(required)) if !unchecked => {
-                self.check_arguments(new.definition, required, &new.args).await
+                let given = Given { args: Some(&new.args), ..Given::default() };
+                self.check_arguments(new.definition, required, given).await
             }
             _ => Ok(()),
         }

@@ -11,24 +11,33 @@ use crate::text::excerpt;
 /// How many workflows an error lists.
 const NAMES_MAX: usize = 8;
 
+/// The arguments that another deployment has to take.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Given<'a> {
+    /// Those of the workflow.
+    pub args: Option<&'a Payload>,
+    /// A step, and those that a fork gives it.
+    pub step: Option<(&'a str, &'a Payload)>,
+}
+
 impl Inner {
     /// Refuses arguments that the workflow of another deployment cannot take, as far as that one has published what it takes.
     pub(super) async fn check_arguments(
         &self,
         definition: &WorkflowDefinition,
         deployment: &str,
-        args: &Payload,
+        given: Given<'_>,
     ) -> Result<()> {
-        let Some(Catalogue { workflows, .. }) = self.other_build(deployment).await? else { return Ok(()) };
-        match workflows.iter().find(|workflow| is_of(workflow, definition)) {
-            Some(workflow) => workflow.check(args).map_err(|error| {
-                error.context(format!("deployment `{}` cannot execute the run", excerpt(deployment))).help(
-                    "pass arguments that the types of that deployment accept; if its schema is stricter than its types, add \
-                     `.unchecked()` to the start",
-                )
-            }),
-            None => Ok(()),
-        }
+        let Some(Catalogue { workflows, steps, .. }) = self.other_build(deployment).await? else { return Ok(()) };
+        let workflow = workflows.iter().find(|workflow| is_of(workflow, definition));
+        let step = given.step.and_then(|(id, input)| Some((steps.iter().find(|step| step.id == id)?, input)));
+        let workflow = workflow.zip(given.args).map_or(Ok(()), |(workflow, args)| workflow.check(args));
+        workflow.and_then(|()| step.map_or(Ok(()), |(step, input)| step.check(input))).map_err(|error| {
+            error.context(format!("deployment `{}` cannot execute the run", excerpt(deployment))).help(
+                "pass arguments that the types of that deployment accept; if its schema is stricter than its types, add \
+                 `.unchecked()`",
+            )
+        })
     }
 
     /// The error of a start for a deployment that has live workers, but not the workflow. `None` if that is not known.

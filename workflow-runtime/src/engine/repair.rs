@@ -14,6 +14,7 @@ use self::rewrite::{Beginning, Changes};
 use super::Inner;
 use super::create::not_created;
 use super::missing::{events_removed, not_found};
+use super::other_builds::Given;
 use super::pages::Pages;
 use crate::codec::Payload;
 use crate::error::{Code, Error, Result};
@@ -42,6 +43,8 @@ pub(crate) struct At {
     pub undo_inherited: bool,
     /// Which deployments may execute the new run; any, if it is not set.
     pub deployment: Option<Deployment>,
+    /// Whether the arguments need not fit the schemas that another deployment has published.
+    pub unchecked: bool,
 }
 
 /// A part of a run's history.
@@ -98,15 +101,16 @@ impl Inner {
             // A part of the rows that were read may have been removed meanwhile.
             row = now;
         };
-        if let Some(input) = at.input {
+        if let Some(input) = at.input.clone() {
             give(&mut kept, &named, at.event, input).map_err(not_forked)?;
         }
         if at.undo_inherited {
             self.check_undoes(&row).await.map_err(not_forked)?;
         }
         if kept.is_empty() {
-            again = self.start_of(row.key, first).await?;
+            again = self.start_of(row.key, first.clone()).await?;
         }
+        let required = self.fork_for(&row, &at, again.as_ref().or(first.as_ref()), &named).await.map_err(not_forked)?;
         let (attributes, chunks) = self.shown(&row, &earlier, &kept, again.as_ref()).await?;
         let state = match &again {
             Some(Event::Started { carried: Some(carried), .. }) => carried.state.as_ref(),
@@ -123,10 +127,6 @@ impl Inner {
         let changes = Changes { reopening, ..Changes::default() };
         let Beginning { rows, messages } =
             self.beginning(kept, again, &identity, source, changes).map_err(not_forked)?;
-        let required = match &at.deployment {
-            Some(deployment) => self.required(registry().workflow(&row.workflow)?, Some(deployment), false).await?,
-            None => None,
-        };
         let now = self.clock.now();
         let attributes = attributes.into_iter().map(|(key, value)| (key, Some(value))).collect();
         let new = NewRun {
@@ -158,6 +158,34 @@ impl Inner {
             }
             CreateAnswer::Fenced | CreateAnswer::Unknown => Err(not_created(&id)),
         }
+    }
+
+    /// The deployment that a fork requires. It has to take the arguments that the generation began with, and those that the
+    /// fork gives to a step.
+    async fn fork_for(
+        &self,
+        row: &RunRow,
+        at: &At,
+        begun: Option<&Event>,
+        named: &RunEventKind,
+    ) -> Result<Option<Arc<str>>> {
+        let Some(deployment) = &at.deployment else { return Ok(None) };
+        let definition = registry().workflow(&row.workflow)?;
+        let required = self.required(definition, Some(deployment), false).await?;
+        if let (Deployment::Latest | Deployment::Id(_), Some(required)) = (deployment, &required)
+            && !at.unchecked
+        {
+            let args = match begun {
+                Some(Event::Started { args, .. }) => Some(args),
+                _ => None,
+            };
+            let step = match (named, &at.input) {
+                (RunEventKind::StepStarted { step, .. }, Some(input)) => Some((&**step, input)),
+                _ => None,
+            };
+            self.check_arguments(definition, required, Given { args, step }).await?;
+        }
+        Ok(required)
     }
 
     async fn deliveries(&self, key: RunKey, generation: u64) -> Result<Deliveries> {

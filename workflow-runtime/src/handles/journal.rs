@@ -68,8 +68,9 @@ impl Journal {
         &self.workflow
     }
 
-    /// Passes each argument, result, error and payload of the journal to a function, which may change it, for example to
-    /// remove personal data. Keys, tokens and the ids of runs do not change.
+    /// Passes each argument, result, error and payload of the journal, the reasons of cancels and the values of attributes to a
+    /// function, which may change them, for example to remove personal data. Keys, tokens, the names of streams and the ids of
+    /// runs do not change.
     ///
     /// A value has to keep its type, and equal values have to stay equal, or the journal no longer replays.
     ///

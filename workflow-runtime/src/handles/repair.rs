@@ -22,11 +22,12 @@ pub struct Fork<T, E> {
     input: Option<Result<Payload>>,
     undo_inherited: bool,
     deployment: Option<Deployment>,
+    unchecked: bool,
 }
 
 impl<T, E> Fork<T, E> {
     pub(crate) fn new(engine: Option<Client>, run: Run<T, E>, event: u64) -> Self {
-        Fork { engine, run, event, id: None, input: None, undo_inherited: false, deployment: None }
+        Fork { engine, run, event, id: None, input: None, undo_inherited: false, deployment: None, unchecked: false }
     }
 
     /// Sets the id of the new run. If a run with this id was forked from this run, at the same event and with the same
@@ -53,8 +54,21 @@ impl<T, E> Fork<T, E> {
     /// Sets which deployments may execute the new run. The default is any deployment, also if the original is bound to one.
     /// The workflow must be in this build. If no live worker of the deployment has it, the fork fails with
     /// [`Code::DeploymentNotFound`](crate::Code::DeploymentNotFound).
+    ///
+    /// The arguments of the workflow, and those that [`input`](Fork::input) gives to a step, are checked against the JSON
+    /// Schemas that another build has published with the feature `schema`, as those of a [start](crate::Start::deployment): if
+    /// they do not fit, the fork fails with [`Code::InvalidArguments`](crate::Code::InvalidArguments) and the path inside the
+    /// arguments, unless it is [`unchecked`](Fork::unchecked).
     pub fn deployment(mut self, deployment: impl Into<Deployment>) -> Self {
         self.deployment = Some(deployment.into());
+        self
+    }
+
+    /// Does not check the arguments against the schemas that another [deployment](Fork::deployment) has published: for types that
+    /// accept more JSON than their schemas say. Arguments that the other deployment cannot decode then make the new run
+    /// [stuck](crate::Status::Stuck), or fail its step.
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
         self
     }
 
@@ -80,13 +94,13 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Fork { engine, run, event, id, input, undo_inherited, deployment } = self;
+            let Fork { engine, run, event, id, input, undo_inherited, deployment, unchecked } = self;
             let engine = match engine {
                 Some(engine) => engine,
                 None => engine::ambient().await?,
             };
             let source: &Arc<str> = run.shared_id();
-            let at = At { event, id, input: input.transpose()?, undo_inherited, deployment };
+            let at = At { event, id, input: input.transpose()?, undo_inherited, deployment, unchecked };
             let id = engine.inner().fork(source, at).await?;
             Ok(Run::new(Some(engine), id))
         })

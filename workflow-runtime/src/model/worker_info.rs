@@ -129,14 +129,7 @@ impl CatalogueWorkflow {
                 return Err(self.refused().expected(expected).found(excerpt(args.as_str())));
             }
         };
-        for ((name, schema), given) in self.arguments.iter().zip(&given) {
-            if let Some(Misfit { path, expected, found }) =
-                schema.as_ref().and_then(|schema| misfit(schema, given, name))
-            {
-                return Err(self.refused().expected(format!("at {path}: {expected}")).found(found));
-            }
-        }
-        Ok(())
+        fit(&self.arguments, &given, || self.refused())
     }
 
     fn refused(&self) -> Error {
@@ -160,4 +153,42 @@ pub struct CatalogueStep {
     /// The queue whose workers execute it, if it has one.
     #[serde(default)]
     pub queue: Option<String>,
+    /// The names of its arguments, in their order, each with the JSON Schema of its type, with the feature `schema`, if the
+    /// type has one. Resources and transactions are no arguments.
+    #[serde(default)]
+    pub arguments: Vec<(String, Option<Value>)>,
+    /// The JSON Schema of its result, with the feature `schema`, if the type has one.
+    #[serde(default)]
+    pub result_schema: Option<Value>,
+}
+
+impl CatalogueStep {
+    /// Refuses arguments, a tuple of them, that the step cannot take.
+    pub(crate) fn check(&self, args: &Payload) -> Result<()> {
+        let refused = || {
+            let text = format!("the input does not fit the arguments of step `{}`", self.id);
+            Error::coded(Code::InvalidArguments, text).into_fatal()
+        };
+        let given = match codec::decode("the input", args)? {
+            Value::Array(given) => given,
+            Value::Null => Vec::new(),
+            other => vec![other],
+        };
+        if given.len() != self.arguments.len() {
+            let names: Vec<&str> = self.arguments.iter().map(|(name, _)| &**name).collect();
+            let expected = format!("a tuple of {} arguments: {}", names.len(), names.join(", "));
+            return Err(refused().expected(expected).found(excerpt(args.as_str())));
+        }
+        fit(&self.arguments, &given, refused)
+    }
+}
+
+/// Refuses the first value that does not fit the schema of its argument.
+fn fit(arguments: &[(String, Option<Value>)], given: &[Value], refused: impl Fn() -> Error) -> Result<()> {
+    for ((name, schema), given) in arguments.iter().zip(given) {
+        if let Some(Misfit { path, expected, found }) = schema.as_ref().and_then(|schema| misfit(schema, given, name)) {
+            return Err(refused().expected(format!("at {path}: {expected}")).found(found));
+        }
+    }
+    Ok(())
 }

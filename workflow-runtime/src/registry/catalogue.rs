@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use sha2::{Digest, Sha256};
 
 use super::{Registry, registry};
+use crate::definition::Described;
 use crate::model::{Catalogue, CatalogueStep, CatalogueWorkflow};
 use crate::text::hex;
 
@@ -55,6 +56,8 @@ fn definitions(registry: &Registry) -> (Vec<CatalogueWorkflow>, Vec<CatalogueSte
         file: it.source.file.to_owned(),
         line: it.source.line,
         queue: it.queue.map(str::to_owned),
+        arguments: Vec::new(),
+        result_schema: None,
     });
     let (mut workflows, mut steps): (Vec<_>, Vec<_>) = (workflows.collect(), steps.collect());
     workflows.sort_by(|a, b| (&a.id, &a.fingerprint, a.line).cmp(&(&b.id, &b.fingerprint, b.line)));
@@ -63,14 +66,22 @@ fn definitions(registry: &Registry) -> (Vec<CatalogueWorkflow>, Vec<CatalogueSte
 }
 
 fn catalogue(registry: &Registry) -> Catalogue {
-    let (mut workflows, steps) = definitions(registry);
+    let (mut workflows, mut steps) = definitions(registry);
+    let arguments = |described: &Described| {
+        let names = described.arguments.iter().map(|name| (*name).to_owned());
+        names.zip((described.argument_schemas)()).collect()
+    };
     let described: BTreeMap<_, _> =
         registry.workflows().map(|it| ((it.source.id, it.source.line), &it.described)).collect();
     for workflow in &mut workflows {
         let Some(described) = described.get(&(&*workflow.id, workflow.line)) else { continue };
-        let names = described.arguments.iter().map(|name| (*name).to_owned());
-        workflow.arguments = names.zip((described.argument_schemas)()).collect();
-        workflow.result_schema = (described.result_schema)();
+        (workflow.arguments, workflow.result_schema) = (arguments(described), (described.result_schema)());
+    }
+    let described: BTreeMap<_, _> =
+        registry.steps().map(|it| ((it.source.id, it.source.line), &it.described)).collect();
+    for step in &mut steps {
+        let Some(described) = described.get(&(&*step.id, step.line)) else { continue };
+        (step.arguments, step.result_schema) = (arguments(described), (described.result_schema)());
     }
     let queues = registry.queues().into_iter().map(str::to_owned).collect();
     Catalogue { workflows, steps, queues, payloads: registry.payload_schemas() }

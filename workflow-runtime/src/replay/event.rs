@@ -1,6 +1,6 @@
 //! The classification of events. Each function is one exhaustive match, so that a new event must be classified.
 
-use super::journal::{Event, Visit};
+use super::journal::{Event, Visit, each_text};
 
 /// The effect of an event on its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +91,11 @@ impl Event {
             | Event::Finished { value: payload, .. }
             | Event::Payload { value: payload, .. } => visit(payload),
             Event::Ended { end, .. } => end.each_payload(visit),
+            Event::Cancel { reason } => *reason = each_text(reason, visit),
             Event::Timer { .. }
             | Event::Woken { .. }
             | Event::WakeUp
             | Event::Conflict { .. }
-            | Event::Cancel { .. }
             | Event::Reopened { .. } => {}
         }
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::event::Class;
 use super::request::Target;
-use crate::codec::{Payload, Recode};
+use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error};
 use crate::keys::KeyBase;
 use crate::model::Trace;
@@ -24,8 +24,17 @@ pub(crate) struct TurnRecord {
 /// A function that may change a payload.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&mut Payload);
 
+/// Visits a text as a payload. The text stays as it is if the function makes another value of it.
+pub(super) fn each_text(text: &str, visit: Visit<'_>) -> String {
+    let changed = codec::encode("the text", text).and_then(|mut payload| {
+        visit(&mut payload);
+        codec::decode("the text", &payload)
+    });
+    changed.unwrap_or_else(|_| text.to_owned())
+}
+
 impl TurnRecord {
-    /// Visits the payloads of the turn.
+    /// Visits the payloads of the turn, and the texts of users: reasons of cancels and values of attributes.
     pub fn each_payload(&mut self, visit: Visit<'_>) {
         for delivery in &mut self.deliveries {
             delivery.event.each_payload(visit);
@@ -335,12 +344,15 @@ impl Command {
                 given.iter_mut().for_each(visit);
             }
             Command::Hook { metadata, .. } => metadata.iter_mut().for_each(visit),
-            Command::Child { input: payload, .. }
-            | Command::State { value: payload }
-            | Command::Write { value: payload, .. } => visit(payload),
+            Command::Child { input, attributes, .. } => {
+                visit(input);
+                attributes.values_mut().for_each(|value| *value = each_text(value, visit).into());
+            }
+            Command::State { value: payload } | Command::Write { value: payload, .. } => visit(payload),
+            Command::Attribute { value: Some(value), .. } => *value = each_text(value, visit).into(),
             Command::Timer { .. }
             | Command::Watch { .. }
-            | Command::Attribute { .. }
+            | Command::Attribute { value: None, .. }
             | Command::Suggested
             | Command::Patch { .. }
             | Command::Cancel { .. }
@@ -518,7 +530,7 @@ impl End {
     pub(super) fn each_payload(&mut self, visit: Visit<'_>) {
         match self {
             End::Completed(payload) | End::Failed(payload) | End::Continued(payload) => visit(payload),
-            End::Cancelled(_) => {}
+            End::Cancelled(reason) => *reason = each_text(reason, visit),
         }
     }
 

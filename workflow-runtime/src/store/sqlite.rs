@@ -126,9 +126,12 @@ impl SqliteStore {
     /// Opens a database that exists and has the tables of this version: creates and migrates nothing. For tools that
     /// read the store of another program. Blocks on the disk.
     ///
+    /// A file that this process may not write can be read; each write fails. If there is no `-wal` beside such a file, no other
+    /// process may open it meanwhile.
+    ///
     /// # Errors
     ///
-    /// Those of [`open`](SqliteStore::open), and [`Code::Store`](crate::Code::Store) if there is no file at the path, or if an
+    /// Those of [`open`](SqliteStore::open), except for a file that cannot be written, and [`Code::Store`](crate::Code::Store) if there is no file at the path, or if an
     /// older version of this library made its tables.
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Self, Error> {
         let opening = Opening::new(Synchronous::Full, limits::BUSY_TIMEOUT);

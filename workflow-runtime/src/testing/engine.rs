@@ -18,7 +18,7 @@ use crate::environment::{Environment, System};
 use crate::error::{Code, Error, Result};
 use crate::handles::run::Run;
 use crate::history::RunEventKind;
-use crate::limits::TEST_QUEUE_CONCURRENT;
+use crate::limits::{TEST_QUEUE_CONCURRENT, TEST_YIELDS};
 use crate::registry::registry;
 use crate::store::{MemoryStore, Store};
 
@@ -232,9 +232,14 @@ impl TestEngine {
         calls.iter().map(|args| F::decode(args).unwrap_or_else(|error| panic!("{error}"))).collect()
     }
 
-    /// Moves the clock by this much. The timers that come due are handled before it returns.
+    /// Moves the clock by this much, from timer to timer: what comes due on the way is handled at its own time, and may arm
+    /// timers that come due on the way too.
     pub async fn advance(&self, time: Duration) {
-        tokio::time::advance(time).await;
+        tokio::time::sleep(time).await;
+        // Timers that came due at the same moment are handled by other tasks.
+        for _ in 0..TEST_YIELDS {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The steps and children that runs have begun and dropped: each with the run and its place in the journal.

@@ -1,5 +1,6 @@
 //! The cases on PostgreSQL. The application and the database share the machine.
 
+pub mod check;
 pub mod idle;
 pub mod sequential;
 pub mod start;

@@ -373,7 +373,7 @@ fn inside(path: &Path) -> rusqlite::Result<Option<Inside>> {
 }
 
 /// A URI that makes SQLite treat the file as immutable, and so ignore the write-ahead log.
-fn past_the_log(path: &Path) -> OsString {
+pub(super) fn past_the_log(path: &Path) -> OsString {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {

@@ -1,4 +1,4 @@
-//! Opens a database: checks which program it belongs to, its version, and that it can be written.
+//! Opens a database: checks which program it belongs to, its version, and whether it can be written.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,6 +22,8 @@ pub(super) struct Address {
     /// Absolute and without symbolic links, so that all processes that open the file use the same lock file beside it.
     pub(super) path: PathBuf,
     opening: Opening,
+    /// Whether this process may only read the file.
+    is_read_only: bool,
 }
 
 /// The options for opening a database.
@@ -73,6 +75,11 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
     identity::check_links(&path)?;
     let explain = |fault| fault::explain(&path, "open", &fault);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(explain)?;
+    // SQLite opens a file for reading only if it may not write it.
+    let is_read_only = !opening.may_migrate && connection.is_readonly("main").map_err(explain)?;
+    if is_read_only {
+        connection = for_reading(&own(&path)).map_err(explain)?;
+    }
     connection.busy_timeout(opening.busy_timeout).map_err(explain)?;
     // Checks before it writes: a file of another program stays unchanged, and a log that is not this file's is not written
     // into it.
@@ -85,7 +92,7 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
         // Must be set before the first write: otherwise the file can never shrink.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(explain)?;
     }
-    if connection.is_readonly("main").map_err(explain)? {
+    if !is_read_only && connection.is_readonly("main").map_err(explain)? {
         return Err(Error::coded(
             Code::Store,
             format!("could not open the database {}: it is read-only", path.display()),
@@ -94,9 +101,11 @@ pub(super) fn open(path: &Path, opening: Opening) -> Result<(Address, Connection
             "make the file writable for the user that runs this program; a store that cannot be written is of no use",
         ));
     }
-    switch_to_wal(&path, &connection, opening.busy_timeout)?;
+    if !is_read_only {
+        switch_to_wal(&path, &connection, opening.busy_timeout)?;
+    }
     let path = fs::canonicalize(&path).map_err(|error| unusable(&path, &error))?;
-    let address = Address { path, opening };
+    let address = Address { path, opening, is_read_only };
     address.migrate(&mut connection)?;
     for file in [&address.path, &address.lock_file()] {
         access::warn_if_open_to_others(file);
@@ -122,7 +131,10 @@ impl Address {
 
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = match self.is_read_only {
+            true => for_reading(&self.path)?,
+            false => Connection::open_with_flags(&self.path, flags)?,
+        };
         connection.busy_timeout(self.opening.busy_timeout)?;
         prepare(&connection)?;
         Ok(connection)
@@ -200,6 +212,16 @@ impl Address {
     /// the POSIX locks that SQLite has on it.
     pub(super) fn lock_file(&self) -> PathBuf {
         beside(&self.path, ".lock")
+    }
+}
+
+/// Opens a file that this process may not write. Without a write-ahead log no process has it open, and SQLite, which would create
+/// one, must treat the file as one that does not change.
+fn for_reading(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    match fs::metadata(beside(path, "-wal")) {
+        Ok(log) if log.len() > 0 => Connection::open_with_flags(path, flags - OpenFlags::SQLITE_OPEN_URI),
+        _ => Connection::open_with_flags(identity::past_the_log(path), flags),
     }
 }
 
