@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::outcome::{AttemptFailure, AttemptResult, Encoded, adopt, attempt_result};
 use super::policy::Policy;
 use super::resources::{Requirement, Resources};
-use super::source::Source;
+use super::source::{Link, Source};
 use super::workflow::{Fallible, Stored};
 use crate::codec::{self, Payload, Recode};
 use crate::error::Error;
@@ -135,6 +135,7 @@ pub struct StepDefinition {
     pub(crate) type_name: fn() -> &'static str,
     /// The cached check that no other step has the id.
     pub(crate) unique: OnceLock<Result<(), Error>>,
+    pub(crate) link: Link,
 }
 
 impl StepDefinition {
@@ -156,6 +157,7 @@ impl StepDefinition {
             #[cfg(feature = "testing")]
             type_name: std::any::type_name::<S>,
             unique: OnceLock::new(),
+            link: Link::new(),
         }
     }
 }
