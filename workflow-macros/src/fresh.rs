@@ -19,10 +19,18 @@ impl Fresh {
         Fresh(names)
     }
 
+    /// Whether the item has this identifier anywhere.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
     /// A name that is not used in the item and is no keyword: `name`, followed by as many underscores as needed.
     pub(crate) fn name(&self, name: &str, span: Span) -> Ident {
         let mut name = name.to_owned();
-        while self.0.contains(&name) || syn::parse_str::<Ident>(&name).is_err() {
+        // A keyword has letters only; the compiler's own answer is slow, and is asked for few names.
+        let is_keyword =
+            |name: &str| name.bytes().all(|byte| byte.is_ascii_alphabetic()) && syn::parse_str::<Ident>(name).is_err();
+        while self.0.contains(&name) || is_keyword(&name) {
             name.push('_');
         }
         Ident::new(&name, span)

@@ -533,7 +533,8 @@ fn first_self_type(function: &Function) -> Option<Span> {
         fn visit_item(&mut self, _: &'ast syn::Item) {}
     }
     let mut finder = Finder::default();
-    if function.sig.receiver().is_none() {
+    // The body is parsed again only if it may have one.
+    if function.names.has("Self") && function.sig.receiver().is_none() {
         finder.visit_signature(&function.sig);
         if let Ok(Some(block)) = function.block() {
             finder.visit_block(&block);

@@ -68,6 +68,7 @@ fn outer(
     let types: Vec<_> = signature.arguments.iter().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
     let (workflow, definition) = (function.fresh("__Workflow", span), function.fresh("__DEFINITION", span));
+    let registration = function.fresh("__REGISTRATION", span);
     let (run, lints) = (function.fresh("__body", span), body_lints());
 
     // The argument itself for a single one, so that `start(greet, name)` reads as the call does.
@@ -108,7 +109,7 @@ fn outer(
             }
         }
 
-        #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
+        #v1::register! { #registration, #v1::Item::Workflow(&#definition) }
 
         #checks
 
@@ -143,7 +144,7 @@ pub(crate) fn body_lints() -> TokenStream {
     }
 }
 
-/// The description of a workflow or a step for other programs.
+/// The description of a workflow or a step for other programs. The runtime's macro decides by its features what is generated.
 pub(crate) fn described(
     v1: &TokenStream,
     output: &TokenStream,
@@ -151,21 +152,7 @@ pub(crate) fn described(
     types: &[&syn::Type],
 ) -> TokenStream {
     let names = names.iter().map(|name| syn::ext::IdentExt::unraw(*name).to_string());
-    quote! {
-        #v1::Described {
-            arguments: &[#(#names),*],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use #v1::NoSchema as _;
-                ::std::vec![#(#v1::SchemaOf::<#types>::new().find()),*]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use #v1::NoSchema as _;
-                #v1::ResultSchemaOf::<#output>::new().find()
-            },
-        }
-    }
+    quote!(#v1::described!([#(#names),*], [#(#types),*], #output))
 }
 
 /// The check of the arguments that the user has named; it receives references.
@@ -224,12 +211,6 @@ pub(crate) fn source(v1: &TokenStream, options: &Options, function: &Function) -
     };
     let fingerprint = fingerprint::of(&[&function.sig, &function.body]);
     quote_spanned! {span=>
-        #v1::Source {
-            id: #id,
-            file: ::core::file!(),
-            line: ::core::line!(),
-            fingerprint: #fingerprint,
-            test: ::core::cfg!(test),
-        }
+        #v1::Source::here(#id, #fingerprint, ::core::cfg!(test))
     }
 }

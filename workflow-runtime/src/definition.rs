@@ -12,14 +12,15 @@ mod workflow;
 pub(crate) use self::bodies::Bodies;
 #[cfg(feature = "testing")]
 pub(crate) use self::bodies::Replace;
+pub use self::described::Described;
 #[cfg(feature = "schema")]
-pub use self::described::schema;
-pub use self::described::{Described, NoSchema, ResultSchemaOf, SchemaOf};
+pub use self::described::{NoSchema, ResultSchemaOf, SchemaOf, schema};
 #[cfg(feature = "testing")]
 pub(crate) use self::outcome::encode_outcome;
 pub(crate) use self::outcome::{AttemptFailure, AttemptResult, Encoded, RunFuture, adopt, adopted, attempt_result};
 pub use self::policy::Policy;
 pub use self::resources::{Requirement, Resources};
+pub(crate) use self::source::Link;
 #[cfg(feature = "schema")]
 pub use self::source::PayloadDefinition;
 pub use self::source::{Item, Source};

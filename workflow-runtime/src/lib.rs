@@ -238,18 +238,19 @@ pub use self::store::Transaction;
 pub mod __private {
     /// The first version.
     pub mod v1 {
-        pub use inventory;
         pub use serde;
 
+        pub use crate::__described as described;
+        pub use crate::__register as register;
         pub use crate::context::invocation::Invocation;
         pub use crate::context::step::{StepCall, call};
+        pub use crate::definition::Described;
         #[cfg(feature = "schema")]
         pub use crate::definition::PayloadDefinition;
         pub use crate::definition::Workflow;
-        #[cfg(feature = "schema")]
-        pub use crate::definition::schema;
-        pub use crate::definition::{Described, NoSchema, ResultSchemaOf, SchemaOf};
         pub use crate::definition::{Execution, Item, Policy, Source, Step, StepDefinition, WorkflowDefinition};
+        #[cfg(feature = "schema")]
+        pub use crate::definition::{NoSchema, ResultSchemaOf, SchemaOf, schema};
         pub use crate::definition::{Requirement, Resources};
         pub use crate::durable::{Durable, DurableBlock, durable, is_durable};
         pub use crate::error::Error;

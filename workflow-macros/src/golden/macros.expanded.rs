@@ -9,29 +9,14 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "macros"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "macros"),
+                "3fda199332294417bc0258d72b5b77c1b6706d92d3fabe2dc672fc5f03f7a418",
+                ::core::cfg!(test),
+            ),
             &[],
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &[],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
-                    .find()
-            },
-        });
+        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = ();
         type Output = Result<()>;
@@ -47,8 +32,8 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
             ::std::boxed::Box::pin(__body())
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

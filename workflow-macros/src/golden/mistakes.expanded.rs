@@ -23,34 +23,19 @@ fn not_async(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "not_async"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "not_async"),
+                "09b610bfd14afeee4e39a25ef46bc59970e9981cc988d6f4a35dd8e1cd36db69",
+                ::core::cfg!(test),
+            ),
             &[],
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &["argument0"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![
-                    ::workflow_runtime::__private::v1::SchemaOf:: < (u32, u32) > ::new()
-                    .find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<
-                    ::core::result::Result<(), ::workflow_runtime::__private::v1::Error>,
-                >::new()
-                    .find()
-            },
-        });
+        .described(
+            ::workflow_runtime::__private::v1::described!(
+                ["argument0"], [(u32, u32)], ::core::result::Result < (),
+                ::workflow_runtime::__private::v1::Error >
+            ),
+        );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (u32, u32);
         type Output = ::core::result::Result<
@@ -69,8 +54,8 @@ fn not_async(
             ::std::boxed::Box::pin(__body(argument0))
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -97,29 +82,13 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "misspelled"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
-                test: ::core::cfg!(test),
-            },
-            ::workflow_runtime::__private::v1::Policy::DEFAULT,
-        )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &[],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
-                    .find()
-            },
-        });
+        ::workflow_runtime::__private::v1::Source::here(
+            ::core::concat!(::core::module_path!(), "::", "misspelled"),
+            "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+            ::core::cfg!(test),
+        ),
+        ::workflow_runtime::__private::v1::Policy::DEFAULT,
+    );
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = ();
         type Output = Result<()>;
@@ -138,8 +107,8 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
             )
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

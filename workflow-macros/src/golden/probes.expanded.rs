@@ -15,33 +15,18 @@ fn probes(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "probes"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "probes"),
+                "af878745a707854519bd51a070905ae55332060b5d210074cc08fc83bfe1b317",
+                ::core::cfg!(test),
+            ),
             &[],
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &["orders", "start"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![
-                    ::workflow_runtime::__private::v1::SchemaOf:: < HashMap < u64, u64 >
-                    > ::new().find(), ::workflow_runtime::__private::v1::SchemaOf:: <
-                    Instant > ::new().find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
-                    .find()
-            },
-        });
+        .described(
+            ::workflow_runtime::__private::v1::described!(
+                ["orders", "start"], [HashMap < u64, u64 >, Instant], Result < () >
+            ),
+        );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (HashMap<u64, u64>, Instant);
         type Output = Result<()>;
@@ -57,8 +42,8 @@ fn probes(
             ::std::boxed::Box::pin(__body(orders, start))
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     const _: fn() = || {
         ::workflow_runtime::__private::v1::argument::<HashMap<u64, u64>>();

@@ -10,13 +10,11 @@ pub fn charge(
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "charge"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "charge"),
+                "a99d780390b4a14364a766b48b819042c907de387412f8e454b6738217dbad93",
+                ::core::cfg!(test),
+            ),
             ::workflow_runtime::__private::v1::Policy::DEFAULT
                 .retries(5)
                 .backoff(
@@ -68,8 +66,8 @@ pub fn charge(
             )
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -94,13 +92,11 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "blocking"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "blocking"),
+                "55c82427b7bdedd83a1e25190db236562e0d74e8f6f929a2704a79d80e51ec7e",
+                ::core::cfg!(test),
+            ),
             ::workflow_runtime::__private::v1::Policy::DEFAULT,
         )
         .described(::workflow_runtime::__private::v1::Described {
@@ -145,8 +141,8 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
             )
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

@@ -17,34 +17,18 @@ pub fn checkout(
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "checkout"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "checkout"),
+                "f21f7effb8cd0c30ae7ea37fb8dd623b9f8c08c59a80a0e110133f485c12b2b5",
+                ::core::cfg!(test),
+            ),
             &[],
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &["order", "cents"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![
-                    ::workflow_runtime::__private::v1::SchemaOf:: < u64 > ::new().find(),
-                    ::workflow_runtime::__private::v1::SchemaOf:: < u32 > ::new().find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<
-                    Result<String>,
-                >::new()
-                    .find()
-            },
-        });
+        .described(
+            ::workflow_runtime::__private::v1::described!(
+                ["order", "cents"], [u64, u32], Result < String >
+            ),
+        );
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = (u64, u32);
         type Output = Result<String>;
@@ -60,8 +44,8 @@ pub fn checkout(
             ::std::boxed::Box::pin(__body(order, cents))
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -90,31 +74,18 @@ fn greet(
     static __DEFINITION: my::reexport::__private::v1::WorkflowDefinition = my::reexport::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            my::reexport::__private::v1::Source {
-                id: "greet",
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
-                test: ::core::cfg!(test),
-            },
+            my::reexport::__private::v1::Source::here(
+                "greet",
+                "89df7b43ab6060967cc02e4bcf4c1d77d72b31849ac68754b17bbcd5a792b392",
+                ::core::cfg!(test),
+            ),
             &["old::greet", "older::greet"],
         )
-        .described(my::reexport::__private::v1::Described {
-            arguments: &["name"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use my::reexport::__private::v1::NoSchema as _;
-                ::std::vec![
-                    my::reexport::__private::v1::SchemaOf:: < String > ::new().find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use my::reexport::__private::v1::NoSchema as _;
-                my::reexport::__private::v1::ResultSchemaOf::<Result<String>>::new()
-                    .find()
-            },
-        });
+        .described(
+            my::reexport::__private::v1::described!(
+                ["name"], [String], Result < String >
+            ),
+        );
     impl my::reexport::__private::v1::Workflow for __Workflow {
         type Args = String;
         type Output = Result<String>;
@@ -130,8 +101,8 @@ fn greet(
             ::std::boxed::Box::pin(__body(name))
         }
     }
-    my::reexport::__private::v1::inventory::submit! {
-        my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
+    my::reexport::__private::v1::register! {
+        __REGISTRATION, my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -155,29 +126,14 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
     static __DEFINITION: ::workflow_runtime::__private::v1::WorkflowDefinition = ::workflow_runtime::__private::v1::WorkflowDefinition::new::<
         __Workflow,
     >(
-            ::workflow_runtime::__private::v1::Source {
-                id: ::core::concat!(::core::module_path!(), "::", "nothing"),
-                file: ::core::file!(),
-                line: ::core::line!(),
-                fingerprint: "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
-                test: ::core::cfg!(test),
-            },
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "nothing"),
+                "6789a0c3283eb9f41c0bb268fe7f96f85e663b9c60eebd7d8d481ffd95fdf1f0",
+                ::core::cfg!(test),
+            ),
             &[],
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &[],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<()>>::new()
-                    .find()
-            },
-        });
+        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
     impl ::workflow_runtime::__private::v1::Workflow for __Workflow {
         type Args = ();
         type Output = Result<()>;
@@ -193,8 +149,8 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
             ::std::boxed::Box::pin(__body())
         }
     }
-    ::workflow_runtime::__private::v1::inventory::submit! {
-        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::register! {
+        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[tracing::instrument]
     #[allow(

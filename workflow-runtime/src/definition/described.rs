@@ -21,6 +21,13 @@ pub struct Described {
 impl Described {
     pub(crate) const NOTHING: Described =
         Described { arguments: &[], argument_schemas: Vec::new, result_schema: || None };
+
+    /// A description without schemas.
+    #[cfg(not(feature = "schema"))]
+    #[doc(hidden)]
+    pub const fn named(arguments: &'static [&'static str]) -> Self {
+        Described { arguments, ..Described::NOTHING }
+    }
 }
 
 /// Converts JSON to the arguments of a workflow.
@@ -77,8 +84,10 @@ pub fn schema<T: schemars::JsonSchema>() -> Value {
 }
 
 /// Finds the schema of a type, if it has one.
+#[cfg(feature = "schema")]
 pub struct SchemaOf<T>(std::marker::PhantomData<fn() -> T>);
 
+#[cfg(feature = "schema")]
 impl<T> SchemaOf<T> {
     /// A finder for this type.
     #[allow(clippy::new_without_default)]
@@ -96,8 +105,10 @@ impl<T: schemars::JsonSchema> SchemaOf<T> {
 }
 
 /// Finds the schema of the success value of a function's return type, if it has one.
+#[cfg(feature = "schema")]
 pub struct ResultSchemaOf<R>(std::marker::PhantomData<fn() -> R>);
 
+#[cfg(feature = "schema")]
 impl<R> ResultSchemaOf<R> {
     /// A finder for this type. If the type is not a `Result`, another check reports the user's mistake.
     #[allow(clippy::new_without_default)]
@@ -115,6 +126,7 @@ impl<T: schemars::JsonSchema, E> ResultSchemaOf<std::result::Result<T, E>> {
 }
 
 /// A type that has no schema.
+#[cfg(feature = "schema")]
 pub trait NoSchema {
     /// Returns `None`.
     fn find(&self) -> Option<Value> {
@@ -122,6 +134,40 @@ pub trait NoSchema {
     }
 }
 
+#[cfg(feature = "schema")]
 impl<T> NoSchema for SchemaOf<T> {}
 
+#[cfg(feature = "schema")]
 impl<R> NoSchema for ResultSchemaOf<R> {}
+
+/// The description of a workflow, from the names and types of its arguments and its return type.
+#[cfg(feature = "schema")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __described {
+    ([$($name:literal),*], [$($argument:ty),*], $output:ty) => {
+        $crate::__private::v1::Described {
+            arguments: &[$($name),*],
+            argument_schemas: || {
+                #[allow(unused_imports)]
+                use $crate::__private::v1::NoSchema as _;
+                ::std::vec![$($crate::__private::v1::SchemaOf::<$argument>::new().find()),*]
+            },
+            result_schema: || {
+                #[allow(unused_imports)]
+                use $crate::__private::v1::NoSchema as _;
+                $crate::__private::v1::ResultSchemaOf::<$output>::new().find()
+            },
+        }
+    };
+}
+
+/// The description of a workflow without schemas: no code is generated for them.
+#[cfg(not(feature = "schema"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __described {
+    ([$($name:literal),*], [$($argument:ty),*], $output:ty) => {
+        $crate::__private::v1::Described::named(&[$($name),*])
+    };
+}
