@@ -67,15 +67,16 @@ pub(crate) fn check_call(rewriter: &mut Rewriter<'_>, expr: &mut Expr) {
 
 /// The function, compared with all forbidden functions.
 fn compared(rewriter: &mut Rewriter<'_>, mut probed: TokenStream, known: &[&Known], span: Span) -> TokenStream {
-    for known in known {
-        let function = function(rewriter, known, span);
-        probed = probe(rewriter, known.why, &probed, &function, span);
-    }
-    if known.is_empty() {
+    let Some((last, others)) = known.split_last() else {
         // There is no function to compare with: the runtime checks the full name when it is called.
-        probed = probe(rewriter, Why::Random, &probed, &quote_spanned!(span=> ()), span);
+        return probe(rewriter, Why::Random, &probed, &quote_spanned!(span=> ()), ("last", span));
+    };
+    for known in others {
+        let function = function(rewriter, known, span);
+        probed = probe(rewriter, known.why, &probed, &function, ("pass", span));
     }
-    probed
+    let function = function(rewriter, last, span);
+    probe(rewriter, last.why, &probed, &function, ("last", span))
 }
 
 /// Checks a function that is not called but used as a value, as in `keys.map(std::env::var)` and `let c = Instant::now;`.
@@ -175,12 +176,13 @@ fn probe(
     why: Why,
     callee: &TokenStream,
     function: &TokenStream,
-    span: Span,
+    (method, span): (&str, Span),
 ) -> TokenStream {
     rewriter.probes = true;
     rewriter.changes += 1;
+    let method = Ident::new(method, span);
     let (v1, probe) = (rewriter.v1(span), Ident::new(why.probe(), span));
-    quote_spanned!(span=> #v1::#probe(#callee, #function).pass())
+    quote_spanned!(span=> #v1::#probe(#callee, #function).#method())
 }
 
 /// The path to a function that must not be called.

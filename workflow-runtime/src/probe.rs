@@ -26,6 +26,15 @@ pub trait Pass {
 
     /// Returns the probed value.
     fn pass(self) -> Self::Probed;
+
+    /// The same, for the last of several probes of one callee. Where it is refused, the type of the result is what the
+    /// program makes of it, so that the compiler does not report the arguments of the call as well.
+    fn last(self) -> Self::Probed
+    where
+        Self: Sized,
+    {
+        self.pass()
+    }
 }
 
 /// The bound of an argument of a workflow or a step. The attributes check it at each argument's own type, where the error

@@ -35,7 +35,7 @@ where
                         sleep,
                         ::std::thread::sleep,
                     )
-                    .pass())(SECOND * n),
+                    .last())(SECOND * n),
             ))
                 .await
         });

@@ -82,13 +82,14 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
     static __DEFINITION: ::workflow_runtime::__private::v1::StepDefinition = ::workflow_runtime::__private::v1::StepDefinition::new::<
         __Step,
     >(
-        ::workflow_runtime::__private::v1::Source::here(
-            ::core::concat!(::core::module_path!(), "::", "misspelled"),
-            "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
-            ::core::cfg!(test),
-        ),
-        ::workflow_runtime::__private::v1::Policy::DEFAULT,
-    );
+            ::workflow_runtime::__private::v1::Source::here(
+                ::core::concat!(::core::module_path!(), "::", "misspelled"),
+                "bccbe1fc50d2a3b731a4a01e20b5709e7e3349fdccd8de93bdb776b5faa204d2",
+                ::core::cfg!(test),
+            ),
+            ::workflow_runtime::__private::v1::Policy::DEFAULT,
+        )
+        .described(::workflow_runtime::__private::v1::described!([], [], Result < () >));
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = ();
         type Output = Result<()>;

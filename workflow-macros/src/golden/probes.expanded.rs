@@ -70,12 +70,12 @@ fn probes(
                     .pass(),
                 ::workflow_runtime::__private::v1::tokio::time::Instant::now,
             )
-            .pass())();
+            .last())();
         let b = (::workflow_runtime::__private::v1::SameEnvironment(
                 var,
                 ::std::env::var::<&'static str>,
             )
-            .pass())("KEY");
+            .last())("KEY");
         let c = ::workflow_runtime::__private::v1::TimeOf(
                 (::workflow_runtime::__private::v1::SameClock(
                         ::workflow_runtime::__private::v1::SameClock(
@@ -89,7 +89,7 @@ fn probes(
                             .pass(),
                         ::workflow_runtime::__private::v1::tokio::time::Instant::now,
                     )
-                    .pass())(),
+                    .last())(),
             )
             .pass();
         let d = ::workflow_runtime::__private::v1::second(
@@ -129,7 +129,7 @@ fn probes(
                     .pass(),
                 ::workflow_runtime::__private::v1::tokio::time::Instant::now,
             )
-            .pass();
+            .last();
         fn used() -> Instant {
             (::workflow_runtime::__private::v1::SameClock(
                     ::workflow_runtime::__private::v1::SameClock(
@@ -143,7 +143,7 @@ fn probes(
                         .pass(),
                     ::workflow_runtime::__private::v1::tokio::time::Instant::now,
                 )
-                .pass())()
+                .last())()
         }
         fn unused() -> Instant {
             Instant::now()
@@ -163,7 +163,7 @@ fn probes(
                         .pass(),
                     ::workflow_runtime::__private::v1::tokio::time::Instant::now,
                 )
-                .pass();
+                .last();
         };
         let both = (used(), CLOCK());
         for order in ::workflow_runtime::__private::v1::OrderOfValue(stock()).pass() {

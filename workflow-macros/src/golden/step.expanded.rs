@@ -23,25 +23,11 @@ pub fn charge(
                 )
                 .timeout(::core::time::Duration::from_millis(10000u64)),
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &["order", "cents"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![
-                    ::workflow_runtime::__private::v1::SchemaOf:: < u64 > ::new().find(),
-                    ::workflow_runtime::__private::v1::SchemaOf:: < u32 > ::new().find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<
-                    Result<String>,
-                >::new()
-                    .find()
-            },
-        })
+        .described(
+            ::workflow_runtime::__private::v1::described!(
+                ["order", "cents"], [u64, u32], Result < String >
+            ),
+        )
         .requires(&[::workflow_runtime::__private::v1::Requirement::of::<Bank>()]);
     impl ::workflow_runtime::__private::v1::Step for __Step {
         type Args = (u64, u32);
@@ -99,23 +85,11 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
             ),
             ::workflow_runtime::__private::v1::Policy::DEFAULT,
         )
-        .described(::workflow_runtime::__private::v1::Described {
-            arguments: &["path"],
-            argument_schemas: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::std::vec![
-                    ::workflow_runtime::__private::v1::SchemaOf:: < PathBuf > ::new()
-                    .find()
-                ]
-            },
-            result_schema: || {
-                #[allow(unused_imports)]
-                use ::workflow_runtime::__private::v1::NoSchema as _;
-                ::workflow_runtime::__private::v1::ResultSchemaOf::<Result<u64>>::new()
-                    .find()
-            },
-        })
+        .described(
+            ::workflow_runtime::__private::v1::described!(
+                ["path"], [PathBuf], Result < u64 >
+            ),
+        )
         .was(&["old::blocking", "older::blocking"])
         .requires(
             &[::workflow_runtime::__private::v1::Requirement::of::<Arc<dyn Cache>>()],

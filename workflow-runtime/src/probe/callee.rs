@@ -64,6 +64,12 @@ pub trait Process {}
 )]
 pub trait Hashing {}
 
+/// The result of a refused probe. Its type is whatever the program makes of it: if it were the callee, whose generic arguments
+/// are those of the function that it was compared with, the compiler would report the program's own arguments as well.
+fn never<R>() -> R {
+    unreachable!("a callee that is refused does not compile")
+}
+
 /// The struct of a probe, which holds two callees, and its behaviour if they differ.
 macro_rules! same {
     ($($probe:ident)*) => {$(
@@ -101,6 +107,14 @@ impl<A> SameClock<A, A> {
     {
         self.0
     }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Clock,
+    {
+        never()
+    }
 }
 
 impl<A> SameRandom<A, A> {
@@ -110,6 +124,14 @@ impl<A> SameRandom<A, A> {
         A: Random,
     {
         self.0
+    }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Random,
+    {
+        never()
     }
 }
 
@@ -121,6 +143,14 @@ impl<A> SameIdentifier<A, A> {
     {
         self.0
     }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Identifier,
+    {
+        never()
+    }
 }
 
 impl<A> SameEnvironment<A, A> {
@@ -130,6 +160,14 @@ impl<A> SameEnvironment<A, A> {
         A: Environment,
     {
         self.0
+    }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Environment,
+    {
+        never()
     }
 }
 
@@ -141,6 +179,14 @@ impl<A> SameWorld<A, A> {
     {
         self.0
     }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: World,
+    {
+        never()
+    }
 }
 
 impl<A> SameTask<A, A> {
@@ -150,6 +196,14 @@ impl<A> SameTask<A, A> {
         A: Task,
     {
         self.0
+    }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Task,
+    {
+        never()
     }
 }
 
@@ -161,6 +215,14 @@ impl<A> SameWaiting<A, A> {
     {
         self.0
     }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Waiting,
+    {
+        never()
+    }
 }
 
 impl<A> SameProcess<A, A> {
@@ -171,6 +233,14 @@ impl<A> SameProcess<A, A> {
     {
         self.0
     }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Process,
+    {
+        never()
+    }
 }
 
 impl<A> SameHashing<A, A> {
@@ -180,6 +250,14 @@ impl<A> SameHashing<A, A> {
         A: Hashing,
     {
         self.0
+    }
+
+    /// Refuses everything.
+    pub fn last<R>(self) -> R
+    where
+        A: Hashing,
+    {
+        never()
     }
 }
 

@@ -17,11 +17,14 @@ pub struct Look {
     what: What,
 }
 
+/// Adds the filters of a list.
+type Query = fn(Runs) -> Runs;
+
 enum What {
     /// A page of the web page, by its path.
     Page(String),
-    List(fn(Runs) -> Runs),
-    Count(fn(Runs) -> Runs),
+    List(Query),
+    Count(Query),
 }
 
 /// All lists and pages.
@@ -52,7 +55,7 @@ pub fn all() -> Vec<Look> {
         "people",
         "workers",
     ];
-    let lists: [(&str, fn(Runs) -> Runs); 9] = [
+    let lists: [(&str, Query); 9] = [
         ("all", |runs| runs),
         ("--status failed", |runs| runs.status(Status::Failed)),
         ("--failing", |runs| runs.failing()),
@@ -83,8 +86,14 @@ impl Look {
     pub async fn take(&self, client: &Client, served: &Served) -> Result<()> {
         match &self.what {
             What::Page(path) => served.get(path).await.map(drop),
-            What::List(query) => Ok(drop(query(client.runs()).limit(PAGE).await?)),
-            What::Count(query) => Ok(drop(query(client.runs()).count_up_to(COUNTED).await?)),
+            What::List(query) => {
+                query(client.runs()).limit(PAGE).await?;
+                Ok(())
+            }
+            What::Count(query) => {
+                query(client.runs()).count_up_to(COUNTED).await?;
+                Ok(())
+            }
         }
     }
 }
