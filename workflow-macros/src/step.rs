@@ -54,7 +54,6 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
     let types: Vec<_> = signature.passed().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
     let (step, definition) = (function.fresh("__Step", span), function.fresh("__DEFINITION", span));
-    let registration = function.fresh("__REGISTRATION", span);
     let (run, lints) = (function.fresh("__body", span), body_lints());
     let requirements = signature
         .arguments
@@ -97,7 +96,7 @@ fn outer(options: &Options, function: &Function, signature: &Checked, body: &Tok
             }
         }
 
-        #v1::register! { #registration, #v1::Item::Step(&#definition) }
+        #v1::inventory::submit! { #v1::Item::Step(&#definition) }
 
         #checks
 

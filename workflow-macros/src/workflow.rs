@@ -68,7 +68,6 @@ fn outer(
     let types: Vec<_> = signature.arguments.iter().map(|argument| &*argument.inner.ty).collect();
     let inner = signature.arguments.iter().map(|argument| &argument.inner);
     let (workflow, definition) = (function.fresh("__Workflow", span), function.fresh("__DEFINITION", span));
-    let registration = function.fresh("__REGISTRATION", span);
     let (run, lints) = (function.fresh("__body", span), body_lints());
 
     // The argument itself for a single one, so that `start(greet, name)` reads as the call does.
@@ -109,7 +108,7 @@ fn outer(
             }
         }
 
-        #v1::register! { #registration, #v1::Item::Workflow(&#definition) }
+        #v1::inventory::submit! { #v1::Item::Workflow(&#definition) }
 
         #checks
 

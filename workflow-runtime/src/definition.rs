@@ -20,7 +20,6 @@ pub(crate) use self::outcome::encode_outcome;
 pub(crate) use self::outcome::{AttemptFailure, AttemptResult, Encoded, RunFuture, adopt, adopted, attempt_result};
 pub use self::policy::Policy;
 pub use self::resources::{Requirement, Resources};
-pub(crate) use self::source::Link;
 #[cfg(feature = "schema")]
 pub use self::source::PayloadDefinition;
 pub use self::source::{Item, Source};

@@ -238,10 +238,10 @@ pub use self::store::Transaction;
 pub mod __private {
     /// The first version.
     pub mod v1 {
+        pub use inventory;
         pub use serde;
 
         pub use crate::__described as described;
-        pub use crate::__register as register;
         pub use crate::context::invocation::Invocation;
         pub use crate::context::step::{StepCall, call};
         pub use crate::definition::Described;

@@ -1,6 +1,6 @@
 //! The workflows and steps of this build, collected at link time.
 //!
-//! It finds every definition in every crate that is linked into the program, wherever it is defined: private, in a
+//! `inventory` finds every definition in every crate that is linked into the program, wherever it is defined: private, in a
 //! nested module, in a function, in a test. It does not find a crate that no path of the program mentions, since that
 //! crate is not linked: `use that_crate as _;` mentions it.
 
@@ -63,7 +63,7 @@ impl Registry {
         #[cfg(feature = "schema")]
         let mut payloads = HashMap::new();
         let mut sources = Vec::new();
-        for item in Item::all() {
+        for item in inventory::iter::<Item> {
             match item {
                 Item::Workflow(definition) => {
                     workflows.entry(definition.source.id).or_default().push(definition);

@@ -32,8 +32,8 @@ fn macros() -> ::workflow_runtime::__private::v1::Invocation<
             ::std::boxed::Box::pin(__body())
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

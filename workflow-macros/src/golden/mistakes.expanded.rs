@@ -54,8 +54,8 @@ fn not_async(
             ::std::boxed::Box::pin(__body(argument0))
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -108,8 +108,8 @@ fn misspelled() -> ::workflow_runtime::__private::v1::StepCall<Result<()>> {
             )
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

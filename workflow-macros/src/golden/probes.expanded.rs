@@ -42,8 +42,8 @@ fn probes(
             ::std::boxed::Box::pin(__body(orders, start))
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     const _: fn() = || {
         ::workflow_runtime::__private::v1::argument::<HashMap<u64, u64>>();

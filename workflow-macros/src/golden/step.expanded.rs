@@ -52,8 +52,8 @@ pub fn charge(
             )
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -115,8 +115,8 @@ fn blocking(path: PathBuf) -> ::workflow_runtime::__private::v1::StepCall<Result
             )
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Step(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,

@@ -44,8 +44,8 @@ pub fn checkout(
             ::std::boxed::Box::pin(__body(order, cents))
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -101,8 +101,8 @@ fn greet(
             ::std::boxed::Box::pin(__body(name))
         }
     }
-    my::reexport::__private::v1::register! {
-        __REGISTRATION, my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
+    my::reexport::__private::v1::inventory::submit! {
+        my::reexport::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[allow(
         clippy::needless_pass_by_value,
@@ -149,8 +149,8 @@ fn nothing() -> ::workflow_runtime::__private::v1::Invocation<
             ::std::boxed::Box::pin(__body())
         }
     }
-    ::workflow_runtime::__private::v1::register! {
-        __REGISTRATION, ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
+    ::workflow_runtime::__private::v1::inventory::submit! {
+        ::workflow_runtime::__private::v1::Item::Workflow(& __DEFINITION)
     }
     #[tracing::instrument]
     #[allow(

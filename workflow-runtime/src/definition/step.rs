@@ -8,7 +8,7 @@ use super::described::Described;
 use super::outcome::{AttemptFailure, AttemptResult, Encoded, adopt, attempt_result};
 use super::policy::Policy;
 use super::resources::{Requirement, Resources};
-use super::source::{Link, Source};
+use super::source::Source;
 use super::workflow::{Fallible, Stored};
 use crate::codec::{self, Payload, Recode};
 use crate::error::Error;
@@ -137,7 +137,6 @@ pub struct StepDefinition {
     pub(crate) type_name: fn() -> &'static str,
     /// The cached check that no other step has the id.
     pub(crate) unique: OnceLock<Result<(), Error>>,
-    pub(crate) link: Link,
 }
 
 impl StepDefinition {
@@ -160,7 +159,6 @@ impl StepDefinition {
             #[cfg(feature = "testing")]
             type_name: std::any::type_name::<S>,
             unique: OnceLock::new(),
-            link: Link::new(),
         }
     }
 }

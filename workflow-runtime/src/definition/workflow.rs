@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::described::{Described, accept};
 use super::outcome::{RunFuture, encode_outcome};
-use super::source::{Link, Source};
+use super::source::Source;
 use crate::codec::{self, Payload, Recode};
 use crate::error::{Code, Error, Failure};
 use crate::panics::caught;
@@ -122,7 +122,6 @@ pub struct WorkflowDefinition {
     pub(crate) recode_output: Recode,
     /// Combines an encoded error with the error of a rollback that failed.
     pub(crate) rollback_failed: fn(&Payload, &Error) -> Option<Payload>,
-    pub(crate) link: Link,
 }
 
 impl WorkflowDefinition {
@@ -139,7 +138,6 @@ impl WorkflowDefinition {
             is_published: false,
             recode_output: codec::recode::<<W::Output as Fallible>::Ok>,
             rollback_failed: rollback_failed::<<W::Output as Fallible>::Err>,
-            link: Link::new(),
         }
     }
 }

@@ -185,12 +185,11 @@ impl Failure for JsonError {}
 #[macro_export]
 macro_rules! payload {
     ($type:ty) => {
-        const _: () = {
-            static DEFINITION: $crate::__private::v1::PayloadDefinition = $crate::__private::v1::PayloadDefinition::new(
-                $crate::__private::v1::payload_key::<$type>,
-                $crate::__private::v1::schema::<$type>,
-            );
-            $crate::__private::v1::register! { REGISTRATION, $crate::__private::v1::Item::Payload(&DEFINITION) }
-        };
+        $crate::__private::v1::inventory::submit! {
+            $crate::__private::v1::Item::Payload($crate::__private::v1::PayloadDefinition {
+                key: $crate::__private::v1::payload_key::<$type>,
+                schema: $crate::__private::v1::schema::<$type>,
+            })
+        }
     };
 }

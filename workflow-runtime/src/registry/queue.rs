@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Payload};
-use crate::definition::{Described, Encoded, Link, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition};
+use crate::definition::{Described, Encoded, Policy, RunFuture, Source, StepDefinition, WorkflowDefinition};
 use crate::error::{Code, Error};
 pub(crate) use crate::keys::{parse_queue_workflow as parse_id, queue_workflow as workflow_id};
 use crate::registry::registry;
@@ -36,7 +36,6 @@ pub(crate) fn workflow(step: &StepDefinition) -> Option<&'static WorkflowDefinit
         is_published: false,
         recode_output: |_| None,
         rollback_failed: |_, _| None,
-        link: Link::new(),
     })))
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::codec::{self, Payload};
 use crate::definition::{
-    Bodies, Described, Encoded, Execution, Link, Policy, Resources, RunFuture, Source, Step, StepDefinition,
+    Bodies, Described, Encoded, Execution, Policy, Resources, RunFuture, Source, Step, StepDefinition,
     WorkflowDefinition, adopt,
 };
 use crate::error::Error;
@@ -62,7 +62,6 @@ pub(super) fn workflow(id: &'static str, body: Body) -> WorkflowDefinition {
             let error: String = codec::decode("the error", error).expect("it is a text");
             Some(json(format!("{error}, and {failure}")))
         },
-        link: Link::new(),
     }
 }
 
